@@ -1,0 +1,324 @@
+#!/usr/bin/env bash
+# Finds or builds the environment that this project runs in, and installs the project into it.
+#
+#   python="$(scripts/setup.sh | tail -n 1)"; export PATH="${python%/*}:$PATH"
+#
+# Standard output ends with the path of the environment's python; all else goes to standard error.
+# An active environment with DOLFINx, petsc4py, mpi4py, h5py and torch is used as it is. Otherwise
+# .venv is built: by conda, mamba or micromamba where there is one, else from Debian or Ubuntu
+# packages. A complete environment costs a second; an interrupted or moved one is repaired.
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+venv="$root/.venv"
+stamp="$venv/.varpro-surrogates" # in a .venv made here: "building", at last the checkout's path
+log=""
+pins=""
+building=""
+
+say() { echo "setup: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+finish() {
+    local status=$?
+    if [ -n "$building" ]; then rm -rf "$venv"; fi
+    if [ -n "$pins" ]; then rm -f "$pins"; fi
+    if [ "$status" = 0 ] && [ -n "$log" ]; then rm -f "$log"; fi
+}
+trap finish EXIT
+
+# step TEXT COMMAND...: runs the command with its output in the log.
+step() {
+    local text=$1
+    shift
+    say "$text"
+    log="${log:-$(mktemp "${TMPDIR:-/tmp}/varpro-surrogates-setup.XXXXXX")}"
+    "$@" >>"$log" 2>&1 </dev/null ||
+        die "that failed: $(grep -v '^ *$' "$log" | tail -n 1) (all of it: $log)"
+}
+
+# inspect PYTHON QUESTION: looks without importing, which would take seconds.
+#   kind     "environment" (a venv or conda), or "base": not to be installed into
+#   lacking  the compiled packages it cannot find, which must all be of one origin (and pip)
+#   wanted   the requirements in pyproject.toml, with those extras that demo and tests use, that are
+#            missing or have another version
+#   project  "installed" if this checkout is installed, editable and up to date
+#   pins     a constraints file that holds the compiled packages at what is there
+inspect() {
+    "$1" - "$root" "$2" <<'PYTHON'
+import importlib.metadata as metadata
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+
+# Without the working directory: setuptools leaves an egg-info there that looks like an install.
+sys.path = [p for p in sys.path if p not in ("", os.getcwd())]
+root, question = pathlib.Path(sys.argv[1]), sys.argv[2]
+compiled = ["dolfinx", "petsc4py", "mpi4py", "h5py", "torch"]
+conda = os.path.isdir(os.path.join(sys.prefix, "conda-meta"))
+environment = conda or sys.prefix != sys.base_prefix
+
+
+def version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        module = importlib.util.find_spec(name.replace("-", "_"))
+        # Debian 12 registers h5py under another name.
+        return __import__(name).__version__ if module and name in compiled else None
+
+
+if question == "kind":
+    print("environment" if environment else "base")
+    sys.exit()
+if question == "lacking":
+    names = [*compiled, "pip"] if environment else compiled
+    print(", ".join(name for name in names if importlib.util.find_spec(name) is None))
+    sys.exit()
+if question == "pins":
+    for name in ["numpy", "scipy", "h5py", "mpi4py", "petsc4py", "torch"]:
+        if version(name):
+            print(f"{name}=={version(name).split('+')[0]}")
+    sys.exit()
+
+from pip._vendor.packaging.requirements import Requirement
+
+try:
+    import tomllib
+except ImportError:
+    from pip._vendor import tomli as tomllib
+project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+if question == "wanted":
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["dev"] + extras["meshes"] + extras["plots"]
+    for line in [*lines, "setuptools>=70.1"]:
+        need = Requirement(line)
+        have = version(need.name)
+        if need.marker is None or need.marker.evaluate():
+            if have is None or not need.specifier.contains(have, prereleases=True):
+                print(line)
+if question == "project":
+    try:
+        found = metadata.distribution(project["name"])
+    except metadata.PackageNotFoundError:
+        sys.exit()
+    origin = json.loads(found.read_text("direct_url.json") or "{}")
+    commands = {e.name: e.value for e in found.entry_points if e.group == "console_scripts"}
+    if (
+        origin.get("url") == root.as_uri()
+        and origin.get("dir_info", {}).get("editable")
+        and found.version == project["version"]
+        and commands == project.get("scripts", {})
+    ):
+        print("installed")
+PYTHON
+}
+
+# imports PYTHON: whether the compiled packages work together, and DOLFINx is not too old.
+imports() {
+    "$1" -c '
+import dolfinx, h5py, torch, mpi4py.MPI, petsc4py.PETSc
+if [int(part) for part in dolfinx.__version__.split(".")[:2]] < [0, 5]:
+    raise ImportError(f"DOLFINx {dolfinx.__version__} is older than 0.5")' </dev/null
+}
+
+# find_environment: sets python to an environment that has the compiled packages, or fails.
+find_environment() {
+    local active candidate lacking
+    active="${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}"
+    for candidate in "$active" "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" "$venv/bin/python" \
+        "$(command -v python3 || true)"; do
+        [ -x "$candidate" ] || continue
+        [ "$(inspect "$candidate" kind 2>/dev/null)" = environment ] || continue
+        lacking="$(inspect "$candidate" lacking 2>/dev/null || echo "a working python")"
+        # Once the project is in it, its imports have been tried.
+        if [ -z "$lacking" ]; then
+            if [ "$(inspect "$candidate" project 2>/dev/null)" = installed ] ||
+                imports "$candidate" >/dev/null 2>&1; then
+                python="$candidate"
+                return 0
+            fi
+            lacking="imports that work"
+        fi
+        if [ "$candidate" = "$active" ]; then
+            say "the active environment $VIRTUAL_ENV lacks $lacking: not used"
+        fi
+    done
+    return 1
+}
+
+# find_base: sets base to a python outside any environment that has DOLFINx, or fails.
+find_base() {
+    local candidate
+    for candidate in "$(command -v python3 || true)" /usr/bin/python3; do
+        [ -x "$candidate" ] || continue
+        [ "$(inspect "$candidate" kind 2>/dev/null)" = base ] || continue
+        case "$(inspect "$candidate" lacking 2>/dev/null || echo broken)" in
+        "" | torch)
+            base="$candidate"
+            return 0
+            ;;
+        esac
+    done
+    return 1
+}
+
+find_conda() {
+    for conda in micromamba mamba conda "${MAMBA_EXE:-}" "${CONDA_EXE:-}"; do
+        if [ -n "$conda" ] && command -v "$conda" >/dev/null; then return 0; fi
+    done
+    return 1
+}
+
+build_with_conda() {
+    local create=(env create) gcc
+    case "${conda##*/}" in micromamba*) create=(create) ;; esac
+    export CONDA_ALWAYS_YES=true MAMBA_ALWAYS_YES=true
+    step "building .venv with ${conda##*/} from conda-forge (about 3 GB, several minutes)" \
+        "$conda" "${create[@]}" --prefix "$venv" --file "$root/environment.yml"
+    # Python calls the compiler "gcc"; conda has it under a longer name until the environment is
+    # activated, which callers of .venv/bin/python do not do.
+    for gcc in "$venv"/bin/*-linux-gnu-gcc; do
+        if [ -x "$gcc" ] && [ ! -e "$venv/bin/gcc" ]; then ln -s "${gcc##*/}" "$venv/bin/gcc"; fi
+    done
+}
+
+debian_packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-venv
+    openmpi-bin gcc libc6-dev pkg-config
+    libopenblas0-pthread) # in place of the reference BLAS, which is several times slower
+
+missing_packages() {
+    local package
+    for package in "${debian_packages[@]}"; do
+        [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+# Debian 13 has a torch for the CPU alone, which saves gigabytes against pip's.
+torch_packages() {
+    local candidate
+    candidate="$(apt-cache policy python3-torch 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]\)/\1/p')"
+    if [ -n "$candidate" ] && dpkg --compare-versions "$candidate" ge 2.2; then echo python3-torch; fi
+}
+
+install_packages() {
+    local packages=() sudo=()
+    mapfile -t packages < <(missing_packages)
+    if [ "${#packages[@]}" = 0 ]; then return 0; fi
+    if [ "$(id -u)" != 0 ]; then
+        sudo=(sudo)
+        # Without a terminal, sudo could only wait for a password.
+        if ! command -v sudo >/dev/null || { ! sudo -n true 2>/dev/null && [ ! -t 0 ]; } || ! sudo -v; then
+            if find_base && "$base" -c 'import ensurepip' 2>/dev/null; then
+                say "neither root nor sudo: going on without ${packages[*]}"
+                return 0
+            fi
+            die "neither root nor sudo: have an administrator run" \
+                "'apt-get install --no-install-recommends ${packages[*]}', then run this again"
+        fi
+    fi
+    local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300)
+    # An interrupted run may have left packages unpacked but not configured.
+    "${sudo[@]}" dpkg --configure -a >/dev/null 2>&1 ||
+        step "repairing an interrupted apt-get" "${apt[@]}" install --fix-broken
+    # A broken source that these packages do not come from must not stop us: no 'step'.
+    say "updating the package lists"
+    "${apt[@]}" update >/dev/null 2>&1 </dev/null || say "apt-get update failed in part; going on"
+    mapfile -t -O "${#packages[@]}" packages < <(torch_packages)
+    step "installing ${#packages[@]} Debian packages and what they need (1 to 3 minutes)" \
+        "${apt[@]}" install --no-install-recommends "${packages[@]}"
+}
+
+# build_over BASE: a .venv that sees BASE's packages and that pip cannot put others in front of.
+build_over() {
+    mkdir "$venv"
+    echo building >"$stamp"
+    step "making .venv over $1" "$1" -m venv --system-site-packages "$venv"
+    { inspect "$venv/bin/python" pins && cat "$root/scripts/constraints.txt"; } |
+        awk -F== '!seen[$1]++' >"$venv/constraints.txt" # the system's torch wins
+    "$venv/bin/python" - <<'PYTHON'
+import importlib.metadata as metadata
+import pathlib
+import sys
+import sysconfig
+
+import h5py
+
+# For every later pip in this environment too.
+pins = (pathlib.Path(sys.prefix) / "constraints.txt").as_uri()
+(pathlib.Path(sys.prefix) / "pip.conf").write_text(f"[install]\nconstraint = {pins}\n")
+# Debian 12 registers h5py under another name, so pip would fetch one with another HDF5 than
+# DOLFINx has. Without a RECORD pip cannot replace it either.
+if not any(d.metadata["Name"] == "h5py" for d in metadata.distributions()):
+    info = pathlib.Path(sysconfig.get_path("purelib")) / f"h5py-{h5py.__version__}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: h5py\nVersion: {h5py.__version__}\n")
+    (info / "INSTALLER").write_text("scripts/setup.sh, for the system's h5py\n")
+PYTHON
+}
+
+build() {
+    rm -rf "$venv"
+    building=yes
+    python="$venv/bin/python"
+    if find_base && [ -z "$(inspect "$base" lacking)" ] && "$base" -c 'import ensurepip' 2>/dev/null; then
+        build_over "$base"
+    elif find_conda; then
+        build_with_conda
+    elif find_base && [ "$base" != /usr/bin/python3 ]; then
+        build_over "$base"
+    elif command -v apt-get >/dev/null; then
+        install_packages
+        build_over /usr/bin/python3
+    else
+        die "no active environment has dolfinx, petsc4py, mpi4py, h5py and torch, and there is" \
+            "neither conda, mamba, micromamba nor apt-get to build one with: install Miniforge" \
+            "(conda for conda-forge), or activate an environment that has them, and run this again"
+    fi
+}
+
+install_project() {
+    local wanted=()
+    mapfile -t wanted < <(inspect "$python" wanted)
+    if [ "${#wanted[@]}" != 0 ]; then
+        pins="$(mktemp)"
+        { inspect "$python" pins && cat "$root/scripts/constraints.txt"; } |
+            awk -F== '!seen[$1]++' >"$pins" # what is there wins
+        step "installing with pip what ${python%/bin/python} lacks: ${wanted[*]}" \
+            "$python" -m pip install --constraint "$pins" "${wanted[@]}"
+    fi
+    if [ "$(inspect "$python" project)" != installed ]; then
+        # Without the dependencies, which are there by now, and without a download to build with.
+        step "installing this project into it, editable" \
+            "$python" -m pip install --no-deps --no-build-isolation --editable "$root"
+    fi
+}
+
+# One run at a time in a checkout. What an ended run has left working keeps the lock too.
+exec 9<"$root/scripts/setup.sh"
+if command -v flock >/dev/null && ! flock --nonblock 9; then
+    say "waiting for another setup.sh of this checkout"
+    flock 9 || true
+fi
+
+cd "$root"
+if [ -e "$stamp" ] && [ "$(cat "$stamp")" != "$root" ]; then
+    say ".venv is unfinished or was made for another folder: making it anew"
+    rm -rf "$venv"
+fi
+find_environment || build
+install_project
+if [ -n "$building" ]; then
+    step "trying the imports" imports "$python"
+    echo "$root" >"$stamp"
+    building=""
+    say "done: $venv"
+fi
+PATH="${python%/*}:$PATH" command -v mpirun >/dev/null ||
+    die "$python has mpi4py, but there is no mpirun: install the one of the same MPI (openmpi-bin on Debian)"
+echo "$python"

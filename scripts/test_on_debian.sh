@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Runs the tests on another Debian release, and so on another DOLFINx, with its packages alone:
+#
+#   scripts/test_on_debian.sh [trixie|sid] [PYTEST ARGUMENT...]
+#
+# trixie (Debian 13) has DOLFINx 0.9, sid 0.11. The release's root file system (3 GB) is built once,
+# in ~/.cache/varpro-surrogates, and built again when its list of packages changes or after a month
+# for sid. All mounts are in a private namespace, so none can outlive this script.
+set -euo pipefail
+
+packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-torch
+    python3-numpy python3-scipy python3-tqdm python3-tomli-w python3-matplotlib python3-meshio
+    python3-pytest python3-pytest-timeout python3-hypothesis python3-setuptools python3-venv
+    openmpi-bin gcc g++ libc6-dev pkg-config libopenblas0-pthread)
+minutes=25 # for all that runs inside
+
+say() { echo "test_on_debian: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+skip() {
+    echo "test_on_debian: skipped: $*"
+    exit 0
+}
+
+suite=${1:-trixie}
+case "$suite" in
+trixie) options=() age=$((10 * 365)) ;;
+# Its index names a date after which apt refuses it, but a mirror may be older.
+sid) options=(--aptopt='Acquire::Check-Valid-Until "false"') age=30 ;;
+*)
+    say "'$suite' is not one of: trixie, sid"
+    exit 2
+    ;;
+esac
+if [ $# -gt 0 ]; then shift; fi
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+git=(git -c safe.directory='*' -C "$root") # under sudo the checkout is another user's
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/varpro-surrogates"
+debian="$cache/$suite"
+stamp="$cache/$suite.packages" # what the complete root file system holds; written last
+
+[ "$(id -u)" = 0 ] || skip "a root file system of Debian $suite needs root (mmdebstrap, chroot)"
+"${git[@]}" rev-parse --is-inside-work-tree >/dev/null 2>&1 ||
+    skip "$root is not a git work tree, so which files to test is unknown"
+if ! command -v mmdebstrap >/dev/null; then
+    say "installing mmdebstrap"
+    command -v apt-get >/dev/null || skip "there is neither mmdebstrap nor apt-get to install it with"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update >/dev/null 2>&1 || true # another package source may be broken
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
+        mmdebstrap debian-archive-keyring >/dev/null 2>&1 || skip "apt-get could not install mmdebstrap"
+fi
+unshare --mount --pid --fork true 2>/dev/null || skip "mounts are not allowed here (unshare failed)"
+
+mkdir -p "$cache"
+exec 9>"$cache/$suite.lock" # one run at a time: they share the checkout inside
+flock --nonblock 9 || {
+    say "waiting for another run on $suite"
+    flock 9
+}
+
+build() {
+    local mirror log="$cache/$suite.log"
+    say "building a root file system of Debian $suite in $debian (1 to 4 minutes)"
+    rm -rf --one-file-system "$debian" "$stamp"
+    # The mirror this machine itself uses, if it is a Debian; else the default one.
+    # shellcheck disable=SC2016 # apt-get expands it
+    mirror="$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' \
+        'Label: Debian' 2>/dev/null | head -n 1 || true)"
+    mmdebstrap --variant=apt --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --include="$(IFS=,; echo "${packages[*]}")" "${options[@]}" \
+        "$suite" "$debian" ${mirror:+"$mirror"} >"$log" 2>&1 9>&- </dev/null ||
+        die "mmdebstrap failed: $(grep '^E:' "$log" | head -n 1) (all of it: $log)"
+    chroot "$debian" /usr/bin/python3 -m venv --system-site-packages /venv >>"$log" 2>&1 ||
+        die "no virtual environment in $debian: see $log"
+    echo "${packages[*]}" >"$stamp"
+}
+if [ "$(cat "$stamp" 2>/dev/null)" != "${packages[*]}" ] || [ -n "$(find "$stamp" -mtime "+$age")" ]; then
+    build
+fi
+
+# What git has or would take: neither build products nor another environment. Hypothesis keeps what
+# it has read of the installed packages, which is 20 seconds' work.
+mkdir -p "$debian/root/checkout"
+find "$debian/root/checkout" -mindepth 1 -maxdepth 1 ! -name .hypothesis -exec rm -rf {} +
+"${git[@]}" ls-files -z --cached --others --exclude-standard |
+    while IFS= read -r -d '' file; do
+        if [ -e "$root/$file" ] || [ -L "$root/$file" ]; then printf '%s\0' "$file"; fi
+    done |
+    tar -C "$root" --create --null --no-recursion --files-from=- |
+    tar -C "$debian/root/checkout" --extract --no-same-owner
+
+say "running the tests on Debian $suite (at most $minutes minutes)"
+unset VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME XDG_CACHE_HOME TMPDIR
+export PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root LANG=C.UTF-8 OMP_NUM_THREADS=1 LIMIT="${minutes}m"
+# Open MPI refuses root, and warns of network interfaces that cannot reach each other in a sandbox.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl=^tcp
+# shellcheck disable=SC2016 # the inner shells expand it
+exec unshare --mount --pid --fork --kill-child bash -c '
+    set -e
+    mount -t proc proc "$1/proc"
+    mount -t sysfs -o ro sysfs "$1/sys"
+    mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+    mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
+    exec chroot "$1" bash -c "$2" inside "${@:3}"' \
+    mounts "$debian" '
+    set -e
+    cd /root/checkout
+    python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+    # Not by exec: this shell is process 1 here, which timeout must not be, and collects the orphans.
+    timeout --foreground --kill-after=10 "$LIMIT" python -m pytest "$@" || {
+        status=$?
+        if [ "$status" = 124 ]; then echo "test_on_debian: stopped after $LIMIT" >&2; fi
+        exit "$status"
+    }' "$@"

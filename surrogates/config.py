@@ -1,0 +1,169 @@
+"""Configurations: TOML text to frozen dataclasses and back, every key and value checked.
+
+A configuration is a frozen dataclass; its nested dataclasses are TOML tables. Its fields are
+``bool``, ``int``, ``float``, ``str``, tuples of these (of any fixed or open length), or tuples of
+tuples. Ranges are checked by the dataclass itself, in ``__post_init__``, with `check`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import tomli_w
+
+from .errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def check(condition: bool, message: str) -> None:
+    """Raise `InputError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InputError(message)
+
+
+def read(
+    cls: type[T], path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()
+) -> T:
+    """Build a configuration from a TOML file and ``key=value`` overrides.
+
+    Args:
+        cls: The configuration's dataclass.
+        path: A TOML file; None for the defaults.
+        overrides: ``section.key=value`` texts; the value is written as in TOML, and a text that is
+            not valid TOML is taken as a string.
+
+    Raises:
+        InputError: If the file cannot be read, a key is unknown (the nearest known key is named),
+            a value has the wrong type or is out of range.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            with open(path, "rb") as file:
+                table = tomllib.load(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the configuration {path}: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _override(table, override)
+    return from_table(cls, table)
+
+
+def from_toml(cls: type[T], text: str) -> T:
+    """Build a configuration from TOML text, as stored in the files that this package writes."""
+    return from_table(cls, tomllib.loads(text))
+
+
+def to_toml(config: Any) -> str:
+    """Write a configuration as TOML text; `from_toml` gives it back."""
+    return tomli_w.dumps(_plain(config))
+
+
+def from_table(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
+    """Build a configuration from nested mappings; ``where`` is the prefix used in messages."""
+    hints = typing.get_type_hints(cls)
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise InputError(
+                unknown(
+                    f"configuration key {where + key!r}", where + key, [where + k for k in known]
+                )
+            )
+        values[key] = _convert(hints[key], value, where + key)
+    return cls(**values)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is unknown, with the nearest known name or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+    return f"unknown {what}; {hint}"
+
+
+def differences(stored: str, asked: str) -> list[str]:
+    """List the keys in which two configurations (TOML texts) differ, as readable lines."""
+    old, new = _flat(tomllib.loads(stored)), _flat(tomllib.loads(asked))
+    return [
+        f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
+        for key in [*old, *(k for k in new if k not in old)]
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"cannot read the override {override!r}; write key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"{key.strip()!r} is not a key: {section!r} holds a value")
+    table[last] = value
+
+
+def _convert(kind: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{key} is a table of settings; got {value!r}")
+        return from_table(typing.cast(type, kind), value, where=f"{key}.")
+    if typing.get_origin(kind) is tuple:
+        return _convert_tuple(kind, value, key)
+    if isinstance(kind, types.UnionType):
+        raise TypeError(f"{key}: a configuration field has one type")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}")
+    return value
+
+
+def _convert_tuple(kind: Any, value: Any, key: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{key} must be a list; got {value!r}")
+    inner = typing.get_args(kind)
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        inner = (inner[0],) * len(value)
+    if len(inner) != len(value):
+        raise InputError(f"{key} must have {len(inner)} entries; got {len(value)}")
+    return tuple(
+        _convert(k, v, f"{key}[{i}]") for i, (k, v) in enumerate(zip(inner, value, strict=True))
+    )
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat.update(
+            _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
+        )
+    return flat

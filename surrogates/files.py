@@ -1,0 +1,78 @@
+"""Writing files so that nothing half-written is ever seen under its final name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that replaces ``path`` when the block succeeds.
+
+    The temporary file is flushed to disk before the rename and the folder after it, so that after
+    a crash ``path`` holds either what it held before or all that was written. On an exception
+    the temporary file is removed and ``path`` is untouched.
+
+    Args:
+        path: Where the file shall be.
+
+    Yields:
+        A path in the same folder, with the same ending, to be written by the caller.
+
+    Raises:
+        InputError: If the folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    check_writable(target)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.stem}-", suffix=f".tmp{target.suffix}"
+    )
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        beside.chmod(0o666 & ~_umask())  # mkstemp gives 0600, which colleagues cannot read
+        _sync(beside)
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync(target.parent)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that could not be written at the end of a long run.
+
+    Raises:
+        InputError: If ``path`` is a folder, or its folder is missing or not writable.
+    """
+    target = Path(path)
+    folder = target.parent
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise InputError(f"cannot write {target}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {target}: no permission to write in {folder}")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise InputError(f"cannot write {target}: the file is read-only")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
