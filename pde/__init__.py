@@ -1,0 +1,1 @@
+"""FEniCSx problems to dataset files. Never imports torch."""

@@ -1,0 +1,627 @@
+r"""Convection, diffusion and reaction of a species in the unit square: y in R^55 to c in R^72.
+
+Strong form (all quantities dimensionless), with Omega = (0,1)^2 and t in (0, T]:
+
+    du/dt = div(D grad u) - v . grad u + f + r(x; y) s(u),   r(x; y) = rate sum_k y_k psi_k(x)
+    D grad u . n = 0 on the boundary,   u(., 0) = 0
+
+v is a divergence-free swirl of stream function (swirl/pi) sin(pi x1) sin(pi x2) plus a constant
+drift, f a sum of Gaussians, s a reaction law, and psi_k are Gaussians on a lattice divided by their
+mean, so that equal weights y_k = 1/n_y give the uniform rate. c holds u at the sensors at each time,
+sensor fastest. The problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders, "Train Like
+a (Var)Pro" (2021), section 5; its constants are not published, so the defaults are our own, chosen
+for a map as rich as the published data's.
+
+Weak form, in Lagrange elements on quadrilaterals:
+
+    m(du/dt - N(u), w) + a(u, w) = 0,   m(u, w) = (u, w + tau v . grad w)
+    a(u, w) = (D grad u, grad w) + (v . grad u - D lap u, tau v . grad w) + (v . grad u, w)
+
+where N(u) = f + r s(u) is interpolated at the nodes, and tau = 0 unless the mesh Peclet number
+|v| h / (2 D), h the distance of nodes, exceeds one (SUPG: Brooks and Hughes 1982). In time, the
+implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri (1997), N explicit: it is
+of order 3, its last stage is the step's result, and with N at the nodes no mass matrix is ever
+inverted. All its stages, steps and samples share one matrix, m + dt/2 a, which is factored once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem, mesh
+from dolfinx.fem.petsc import assemble_matrix
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from surrogates.config import check, unknown
+from surrogates.dataset import SOLVER
+
+from .fenicsx import function_space, locate
+from .sampling import DESIGNS, draw
+
+Array = npt.NDArray[np.float64]
+Forcing = Callable[[Array, float], Array]
+
+# Ascher, Ruuth, Spiteri (1997), section 2.8. Row i: the weights of stages 0 to i.
+IMPLICIT = np.array(
+    [
+        [0, 0, 0, 0, 0],
+        [0, 1 / 2, 0, 0, 0],
+        [0, 1 / 6, 1 / 2, 0, 0],
+        [0, -1 / 2, 1 / 2, 1 / 2, 0],
+        [0, 3 / 2, -3 / 2, 1 / 2, 1 / 2],
+    ]
+)
+EXPLICIT = np.array(
+    [
+        [0, 0, 0, 0],
+        [1 / 2, 0, 0, 0],
+        [11 / 18, 1 / 18, 0, 0],
+        [5 / 6, -5 / 6, 1 / 2, 0],
+        [1 / 4, 7 / 4, 3 / 4, -7 / 4],
+    ]
+)
+GAMMA = 1 / 2
+NODES = IMPLICIT.sum(axis=1)
+
+
+def _ignition(u: Array, saturation: float, activation: float) -> Array:
+    hot = np.maximum(u, 1e-3 * activation)  # exp(-1000) is 0
+    return np.asarray(saturation * np.exp(-activation / hot))
+
+
+# |u| keeps the denominator away from 0 where an unresolved front undershoots.
+LAWS: dict[str, Callable[[Array, Any], Array]] = {
+    "linear": lambda u, p: u,
+    "logistic": lambda u, p: u * (1 - u / p.capacity),
+    "michaelis-menten": lambda u, p: u / (1 + np.abs(u) / p.saturation),
+    "ignition": lambda u, p: _ignition(u, p.saturation, p.activation),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """Quadrilaterals in each direction and the degree of the elements on them."""
+
+    cells: tuple[int, int] = (10, 10)
+    degree: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(min(self.cells) >= 1, f"mesh.cells must be at least 1; got {list(self.cells)}")
+        check(1 <= self.degree <= 8, f"mesh.degree must be 1 to 8; got {self.degree}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time:
+    """Final time and the number of equal steps to it."""
+
+    final: float = 1.5
+    steps: int = 30
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.final > 0, f"time.final must be positive; got {self.final}")
+        check(self.steps >= 1, f"time.steps must be at least 1; got {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """Diffusivity and velocity: the swirl's largest speed, and the drift."""
+
+    diffusivity: float = 0.01
+    swirl: float = 0.5
+    drift: tuple[float, float] = (0.2, 0.1)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.diffusivity > 0, f"flow.diffusivity must be positive; got {self.diffusivity}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Gaussian sources: centres, standard deviation, and rate at a centre."""
+
+    centres: tuple[tuple[float, float], ...] = ((0.25, 0.3), (0.5, 0.7), (0.75, 0.35))
+    width: float = 0.08
+    strength: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.width > 0, f"sources.width must be positive; got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaction:
+    """Reaction law s(u), the rate in front of it, and the constants that the laws use.
+
+    ``linear`` is u, ``logistic`` u (1 - u / capacity), ``michaelis-menten``
+    u / (1 + u / saturation), ``ignition`` saturation exp(-activation / u): nothing happens until u
+    comes near the activation, in the spirit of wildfire models (Grasso and Innocente 2018).
+    """
+
+    law: str = "michaelis-menten"
+    rate: float = 4.0
+    saturation: float = 20.0
+    capacity: float = 20.0
+    activation: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.law in LAWS, unknown(f"reaction.law {self.law!r}", self.law, LAWS))
+        for name in ("saturation", "capacity", "activation"):
+            value = getattr(self, name)
+            check(value > 0, f"reaction.{name} must be positive; got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bumps:
+    """Lattice of the functions psi_k, and their width as a multiple of its spacing."""
+
+    lattice: tuple[int, int] = (11, 5)
+    width: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(min(self.lattice) >= 1, f"bumps.lattice must be at least 1; got {self.lattice}")
+        check(0.3 <= self.width <= 5, f"bumps.width must be 0.3 to 5; got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Where and when u is observed; every time is a multiple of the time step."""
+
+    sensors: tuple[tuple[float, float], ...] = (
+        (0.3, 0.4),
+        (0.6, 0.4),
+        (0.9, 0.4),
+        (0.3, 0.7),
+        (0.6, 0.7),
+        (0.9, 0.7),
+    )
+    times: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(len(self.sensors) > 0, "observations.sensors must name at least one")
+        check(len(self.times) > 0, "observations.times must name at least one")
+        for sensor in self.sensors:
+            check(
+                all(0 <= x <= 1 for x in sensor),
+                f"observations.sensors must lie in the unit square; got {list(sensor)}",
+            )
+        check(
+            all(a < b for a, b in zip((0.0, *self.times), self.times, strict=False)),
+            f"observations.times must be positive and increase; got {list(self.times)}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Sampling design, and the bounds of every y_k for those that fill a box."""
+
+    design: str = "simplex"
+    lower: float = 0.0
+    upper: float = 2 / 55
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(
+            self.design in DESIGNS,
+            unknown(f"sampling.design {self.design!r}", self.design, DESIGNS),
+        )
+        check(
+            self.lower < self.upper,
+            f"sampling.lower must be below sampling.upper; got {self.lower} and {self.upper}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How the linear systems are solved, and how many samples at a time.
+
+    ``lu`` factors once with MUMPS and serves a batch of right-hand sides in one call; ``gmres``
+    needs less memory on a mesh too fine to factor. PETSc options with the prefix ``cdr_`` apply.
+    """
+
+    method: str = "lu"
+    rtol: float = 1e-10
+    max_iterations: int = 500
+    batch: int = 40
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        methods = ("lu", "gmres")
+        check(
+            self.method in methods,
+            unknown(f"solver.method {self.method!r}", self.method, methods),
+        )
+        check(0 < self.rtol < 1, f"solver.rtol must be between 0 and 1; got {self.rtol}")
+        check(
+            self.max_iterations >= 1,
+            f"solver.max_iterations must be at least 1; got {self.max_iterations}",
+        )
+        check(self.batch >= 1, f"solver.batch must be at least 1; got {self.batch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDRConfig:
+    """The problem's whole configuration; each field is a TOML table."""
+
+    mesh: Mesh = field(default_factory=Mesh)
+    time: Time = field(default_factory=Time)
+    flow: Flow = field(default_factory=Flow)
+    sources: Sources = field(default_factory=Sources)
+    reaction: Reaction = field(default_factory=Reaction)
+    bumps: Bumps = field(default_factory=Bumps)
+    observations: Observations = field(default_factory=Observations)
+    sampling: Sampling = field(default_factory=Sampling)
+    solver: Solver = field(default_factory=Solver)
+
+    def __post_init__(self) -> None:
+        """Check that the times are those of steps."""
+        dt = self.time.final / self.time.steps
+        for t in self.observations.times:
+            check(
+                abs(t / dt - round(t / dt)) < 1e-6 and t <= self.time.final * (1 + 1e-9),
+                f"observations.times must be multiples of the time step {dt:g} up to "
+                f"{self.time.final:g}; got {t:g}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a batch of solves gave, on the first process of the communicator.
+
+    Attributes:
+        C: Observables, (n, n_c); NaN where a solve failed.
+        failure: Why a solve failed, empty where it did not; n texts.
+        solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`.
+    """
+
+    C: Array
+    failure: list[str]
+    solver: npt.NDArray[np.void]
+
+
+class CDR:
+    """The discrete problem on one communicator, ready for any number of samples.
+
+    Args:
+        config: The configuration.
+        comm: Communicator over which the mesh is divided.
+    """
+
+    name = "cdr"
+
+    def __init__(self, config: CDRConfig, comm: MPI.Comm) -> None:
+        self.config = config
+        self.comm = comm
+        degree = config.mesh.degree
+        domain = mesh.create_unit_square(comm, *config.mesh.cells, mesh.CellType.quadrilateral)
+        self.V = function_space(domain, degree)
+        index_map = self.V.dofmap.index_map
+        self._sizes = (index_map.size_local, index_map.size_global)
+        self.points: Array = self.V.tabulate_dof_coordinates()[: self._sizes[0], :2].copy()
+        self.dt = config.time.final / config.time.steps
+        self.peclet = self._mesh_peclet()
+        self._M, A = _operators(self.V, degree, config.flow, self._node_distance(), self.peclet > 1)
+        A.scale(GAMMA * self.dt)
+        A.axpy(1.0, self._M)
+        self._solver = _Shifted(A, config.solver)
+        self._sensors = self._observation_matrix()
+        self._basis = config.reaction.rate * bumps(self.points, config.bumps)
+        self._source = sources(self.points, config.sources)
+        self._law = LAWS[config.reaction.law]
+
+    @property
+    def mesh(self) -> str:
+        """Size and mesh Peclet number, one line."""
+        cells = " x ".join(map(str, self.config.mesh.cells))
+        return (
+            f"{cells} quadrilaterals of degree {self.config.mesh.degree}, {self._sizes[1]} "
+            f"unknowns, mesh Peclet number {self.peclet:.2g}"
+            f"{' (SUPG)' if self.peclet > 1 else ''}"
+        )
+
+    def solve(self, Y: Array) -> Batch:
+        """Solve for a batch of samples.
+
+        Args:
+            Y: Parameters, (n, n_y), the same on every process of the communicator.
+
+        Returns:
+            The batch; C, failure and solver are complete on rank 0 of the communicator.
+        """
+        start = time.perf_counter()
+        n = len(Y)
+        observed = {round(t / self.dt) for t in self.config.observations.times}
+        self._solver.start(n)
+        series = []
+        for step, U in enumerate(self.march(Y), start=1):
+            if step in observed:
+                self._solver.check(U)
+                series.append(self.observe(U))
+        C = np.stack(series).transpose(2, 0, 1).reshape(n, -1)  # sensor fastest
+        failure = self._solver.failure
+        C[[bool(text) for text in failure]] = np.nan
+        solver = np.zeros(n, SOLVER)
+        solver["iterations"] = self._solver.iterations
+        solver["residual"] = self._solver.residual
+        solver["seconds"] = (time.perf_counter() - start) / n
+        return Batch(C=C, failure=failure, solver=solver)
+
+    def march(
+        self, Y: Array, *, forcing: Forcing | None = None, initial: Array | None = None
+    ) -> Iterator[Array]:
+        """Step through time.
+
+        Args:
+            Y: Parameters, (n, n_y), the same on every process.
+            forcing: Added to f: ``forcing(points (n_nodes, 2), t)`` gives (n_nodes,) values, as
+                manufactured solutions need.
+            initial: u at t = 0 at this process's nodes, (n_nodes,); zero if None.
+
+        Yields:
+            u after each step at this process's nodes `points`, (n_nodes, n).
+        """
+        rate = np.asfortranarray(self._basis @ Y.T)
+        u = np.zeros(rate.shape, order="F")
+        if initial is not None:
+            u += initial[:, None]
+
+        def explicit(U: Array, t: float) -> Array:
+            f = self._source if forcing is None else self._source + forcing(self.points, t)
+            return np.asarray(f[:, None] + rate * self._law(U, self.config.reaction))
+
+        R, B, X = (self._dense(u.shape[1]) for _ in range(3))
+        right, stage = R.getDenseArray(), X.getDenseArray()
+        dt = self.dt
+        with np.errstate(over="ignore", invalid="ignore"):  # recorded as a failure
+            for step in range(self.config.time.steps):
+                N, G = [explicit(u, step * dt)], [u]  # G[0], the implicit part of u, has no weight
+                for i in range(1, len(NODES)):
+                    right[:] = u
+                    for j in range(i):
+                        right += (dt * EXPLICIT[i, j]) * N[j]
+                        if IMPLICIT[i, j]:
+                            right += (dt * IMPLICIT[i, j]) * G[j]
+                    R.assemble()
+                    self._M.matMult(R, result=B)
+                    self._solver.solve(B, X)
+                    if i < len(NODES) - 1:
+                        N.append(explicit(stage, (step + NODES[i]) * dt))
+                        G.append((stage - right) / (GAMMA * dt))
+                u = stage.copy(order="F")
+                yield u
+
+    def observe(self, U: Array) -> Array:
+        """Evaluate u (n_nodes, n) at the sensors: (n_sensors, n) on rank 0, empty elsewhere."""
+        X = self._dense(U.shape[1])
+        X.getDenseArray()[:] = U
+        X.assemble()
+        return np.array(self._sensors.matMult(X).getDenseArray())
+
+    def field(self, values: Array) -> Any:
+        """Make a DOLFINx function of this process's nodal values, (n_nodes,)."""
+        u = fem.Function(self.V)
+        u.x.array[: self._sizes[0]] = values
+        u.x.scatter_forward()
+        return u
+
+    @staticmethod
+    def describe(config: CDRConfig) -> dict[str, Any]:
+        """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
+        n_y = config.bumps.lattice[0] * config.bumps.lattice[1]
+        sensors, times = config.observations.sensors, config.observations.times
+        simplex = config.sampling.design == "simplex"
+        return {
+            "y_names": tuple(f"y{k}" for k in range(n_y)),
+            "y_units": ("1",) * n_y,
+            "y_lower": np.full(n_y, 0.0 if simplex else config.sampling.lower),
+            "y_upper": np.full(n_y, 1.0 if simplex else config.sampling.upper),
+            "c_names": tuple(f"u(s{j}, {t:g})" for t in times for j in range(len(sensors))),
+            "c_units": ("1",) * (len(sensors) * len(times)),
+            "coordinates": {
+                "time": np.repeat(times, len(sensors)),
+                "x1": np.tile([s[0] for s in sensors], len(times)),
+                "x2": np.tile([s[1] for s in sensors], len(times)),
+            },
+        }
+
+    @staticmethod
+    def parameters(config: CDRConfig, *, total: int, seed: int, start: int, stop: int) -> Array:
+        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`."""
+        about = CDR.describe(config)
+        return draw(
+            config.sampling.design,
+            about["y_lower"],
+            about["y_upper"],
+            total=total,
+            seed=seed,
+            start=start,
+            stop=stop,
+        )
+
+    def _dense(self, n: int) -> Any:
+        X = PETSc.Mat().createDense((self._sizes, (None, n)), comm=self.comm)
+        X.setUp()
+        X.assemble()
+        return X
+
+    def _node_distance(self) -> float:
+        return 1 / (min(self.config.mesh.cells) * self.config.mesh.degree)
+
+    def _mesh_peclet(self) -> float:
+        flow = self.config.flow
+        x1, x2 = np.pi * self.points.T
+        speed = np.hypot(
+            flow.swirl * np.sin(x1) * np.cos(x2) + flow.drift[0],
+            -flow.swirl * np.cos(x1) * np.sin(x2) + flow.drift[1],
+        )
+        fastest = self.comm.allreduce(speed.max(initial=0.0), MPI.MAX)
+        return float(fastest * self._node_distance() / (2 * flow.diffusivity))
+
+    def _observation_matrix(self) -> Any:
+        sensors = self.config.observations.sensors
+        points = np.array([[*sensor, 0.0] for sensor in sensors])
+        cells = locate(self.V.mesh, points)
+        holders = self.comm.allgather(cells >= 0)
+        owner = np.argmax(holders, axis=0)  # a sensor on an edge is in several processes' cells
+        n = len(sensors)
+        rows = (n if self.comm.rank == 0 else 0, n)
+        P = PETSc.Mat().createAIJ((rows, self._sizes), comm=self.comm)
+        P.setPreallocationNNZ((self.config.mesh.degree + 1) ** 2)
+        basis = fem.Function(self.V)
+        for i in np.flatnonzero(owner == self.comm.rank):
+            dofs = self.V.dofmap.cell_dofs(cells[i])
+            values = np.zeros(len(dofs))
+            for k, dof in enumerate(dofs):
+                basis.x.array[:] = 0
+                basis.x.array[dof] = 1
+                values[k] = basis.eval(points[i], cells[i : i + 1])[0]
+            columns = self.V.dofmap.index_map.local_to_global(np.asarray(dofs, dtype=np.int32))
+            P.setValues([int(i)], columns.astype(PETSc.IntType), values)
+        P.assemble()
+        return P
+
+
+def bumps(points: Array, config: Bumps) -> Array:
+    """Evaluate psi_k at points (n, 2): (n, n_y), each row with the sum n_y."""
+    m1, m2 = config.lattice
+    centres = np.array([((i + 0.5) / m1, (j + 0.5) / m2) for j in range(m2) for i in range(m1)])
+    spread = config.width * np.array([1 / m1, 1 / m2])
+    square = (((points[:, None] - centres) / spread) ** 2).sum(axis=2)
+    # The largest exponent is 0, so that narrow bumps do not all vanish between their centres.
+    phi = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
+    return np.asarray(phi * (m1 * m2 / phi.sum(axis=1, keepdims=True)))
+
+
+def sources(points: Array, config: Sources) -> Array:
+    """Evaluate f at points (n, 2): (n,)."""
+    f = np.zeros(len(points))
+    for centre in config.centres:
+        square = ((points - np.array(centre)) ** 2).sum(axis=1)
+        f += config.strength * np.exp(-square / (2 * config.width**2))
+    return f
+
+
+def _operators(V: Any, degree: int, flow: Flow, h: float, stabilised: bool) -> tuple[Any, Any]:
+    """Assemble m and a. Constants, not numbers, in the forms: they are compiled once for all."""
+    domain = V.mesh
+    u, w = ufl.TrialFunction(V), ufl.TestFunction(V)
+    x = ufl.SpatialCoordinate(domain)
+    D = fem.Constant(domain, PETSc.ScalarType(flow.diffusivity))
+    swirl = fem.Constant(domain, PETSc.ScalarType(flow.swirl))
+    drift = fem.Constant(domain, np.array(flow.drift, dtype=PETSc.ScalarType))
+    v = drift + swirl * ufl.as_vector(
+        [
+            ufl.sin(ufl.pi * x[0]) * ufl.cos(ufl.pi * x[1]),
+            -ufl.cos(ufl.pi * x[0]) * ufl.sin(ufl.pi * x[1]),
+        ]
+    )
+    test, residual = w, ufl.dot(v, ufl.grad(u))
+    a = D * ufl.dot(ufl.grad(u), ufl.grad(w))
+    if stabilised:
+        distance = fem.Constant(domain, PETSc.ScalarType(h))
+        speed = ufl.sqrt(ufl.dot(v, v) + 1e-30)
+        tau = ufl.max_value(distance / (2 * speed) - D / speed**2, 0)
+        test = w + tau * ufl.dot(v, ufl.grad(w))
+        a = a - D * ufl.div(ufl.grad(u)) * tau * ufl.dot(v, ufl.grad(w))
+    a = a + residual * test
+    dx = ufl.dx(metadata={"quadrature_degree": 2 * degree + 2})
+    m = assemble_matrix(fem.form(u * test * dx))
+    m.assemble()
+    A = assemble_matrix(fem.form(a * dx))
+    A.assemble()
+    return m, A
+
+
+_REASONS = {
+    value: name.lower()
+    for name, value in vars(PETSc.KSP.ConvergedReason).items()
+    if isinstance(value, int) and value < 0
+}
+
+
+class _Shifted:
+    """The one linear system A X = B of a problem, and how each sample's solves went."""
+
+    def __init__(self, A: Any, config: Solver) -> None:
+        self._A = A
+        self._lu = config.method == "lu"
+        self._ksp = PETSc.KSP().create(A.comm)
+        self._ksp.setOptionsPrefix("cdr_")
+        self._ksp.setOperators(A)
+        self._ksp.setType("preonly" if self._lu else "gmres")
+        pc = self._ksp.getPC()
+        if self._lu:
+            pc.setType("lu")
+            pc.setFactorSolverType("mumps")
+        else:
+            pc.setType("bjacobi")
+            self._ksp.setTolerances(rtol=config.rtol, atol=0.0, max_it=config.max_iterations)
+        self._ksp.setFromOptions()
+        self._ksp.setUp()
+        self._largest = 100 * config.rtol
+        self.start(0)
+
+    def start(self, n: int) -> None:
+        """Forget earlier solves; the next ones are of n samples."""
+        self.iterations = np.zeros(n, dtype=np.int64)
+        self.residual = np.zeros(n)
+        self.failure = [""] * n
+
+    def solve(self, B: Any, X: Any) -> None:
+        """Solve for all columns of the dense matrix B into X."""
+        self._last = B, X
+        if self._lu:
+            self._ksp.getPC().getFactorMatrix().matSolve(B, X)
+            self.iterations += 1
+            return
+        right, solution = B.getDenseArray(), X.getDenseArray()
+        sizes = B.getSizes()[0]
+        for j in range(len(self.failure)):
+            if self.failure[j]:
+                solution[:, j] = 0
+                continue
+            b = PETSc.Vec().createWithArray(right[:, j], size=sizes, comm=B.comm)
+            x = PETSc.Vec().createWithArray(solution[:, j], size=sizes, comm=B.comm)
+            self._ksp.solve(b, x)
+            self.iterations[j] += self._ksp.getIterationNumber()
+            reason = self._ksp.getConvergedReason()
+            if reason < 0:
+                self.failure[j] = (
+                    f"linear solve: {_REASONS.get(reason, reason)} after "
+                    f"{self._ksp.getIterationNumber()} iterations"
+                )
+            b.destroy()
+            x.destroy()
+        X.assemble()
+
+    def check(self, U: Array) -> None:
+        """Record the residuals of the last solve, and which samples are not finite or not solved.
+
+        The solution may be wrong without a sign from the solver: an explicit reaction that is too
+        fast for the time step overflows, and a factorisation may lose its accuracy.
+        """
+        B, X = self._last
+        right = B.getDenseArray()
+        defect = right - self._A.matMult(X).getDenseArray()
+        comm = B.comm.tompi4py()
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = [np.einsum("ij,ij->j", a, a) for a in (defect, right)]
+            sums = comm.allreduce(np.array([*squares, ~np.isfinite(U).all(axis=0)]))
+            residual = np.sqrt(sums[0] / np.where(sums[1] > 0, sums[1], 1))
+        self.residual = np.fmax(self.residual, residual)
+        for j, text in enumerate(self.failure):
+            if not text and (sums[2][j] or not np.isfinite(residual[j])):
+                self.failure[j] = "u is not finite: the time step is too long for the reaction"
+            elif not text and residual[j] > self._largest:
+                self.failure[j] = f"relative residual {residual[j]:.1e} above {self._largest:.0e}"
