@@ -6,11 +6,11 @@ Strong form (all quantities dimensionless), with Omega = (0,1)^2 and t in (0, T]
     D grad u . n = 0 on the boundary,   u(., 0) = 0
 
 v is a divergence-free swirl of stream function (swirl/pi) sin(pi x1) sin(pi x2) plus a constant
-drift, f a sum of Gaussians, s a reaction law, and psi_k are Gaussians on a lattice divided by their
-mean, so that equal weights y_k = 1/n_y give the uniform rate. c holds u at the sensors at each time,
-sensor fastest. The problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders, "Train Like
-a (Var)Pro" (2021), section 5; its constants are not published, so the defaults are our own, chosen
-for a map as rich as the published data's.
+drift, f a sum of Gaussians, s a reaction law, and psi_k are Gaussians on a lattice divided by
+their mean, so that equal weights y_k = 1/n_y give the uniform rate. c holds u at the sensors at
+each time, sensor fastest. The problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders,
+"Train Like a (Var)Pro" (2021); its constants are not published, so the defaults are our own,
+chosen for a map as rich as the published data's.
 
 Weak form, in Lagrange elements on quadrilaterals:
 
@@ -291,16 +291,17 @@ class Batch:
 
 
 class CDR:
-    """The discrete problem on one communicator, ready for any number of samples.
-
-    Args:
-        config: The configuration.
-        comm: Communicator over which the mesh is divided.
-    """
+    """The discrete problem on one communicator, ready for any number of samples."""
 
     name = "cdr"
 
     def __init__(self, config: CDRConfig, comm: MPI.Comm) -> None:
+        """Assemble and factor.
+
+        Args:
+            config: The configuration.
+            comm: Communicator over which the mesh is divided.
+        """
         self.config = config
         self.comm = comm
         degree = config.mesh.degree
@@ -310,8 +311,10 @@ class CDR:
         self._sizes = (index_map.size_local, index_map.size_global)
         self.points: Array = self.V.tabulate_dof_coordinates()[: self._sizes[0], :2].copy()
         self.dt = config.time.final / config.time.steps
-        self.peclet = self._mesh_peclet()
-        self._M, A = _operators(self.V, degree, config.flow, self._node_distance(), self.peclet > 1)
+        self.peclet = mesh_peclet(config)
+        self._M, A = _operators(
+            self.V, degree, config.flow, _node_distance(config.mesh), self.peclet > 1
+        )
         A.scale(GAMMA * self.dt)
         A.axpy(1.0, self._M)
         self._solver = _Shifted(A, config.solver)
@@ -319,6 +322,13 @@ class CDR:
         self._basis = config.reaction.rate * bumps(self.points, config.bumps)
         self._source = sources(self.points, config.sources)
         self._law = LAWS[config.reaction.law]
+
+    @staticmethod
+    def compile(config: CDRConfig) -> None:
+        """Compile the forms, which every process and later run then finds in the cache."""
+        one = mesh.create_unit_square(MPI.COMM_SELF, 1, 1, mesh.CellType.quadrilateral)
+        degree = config.mesh.degree
+        _operators(function_space(one, degree), degree, config.flow, 1.0, mesh_peclet(config) > 1)
 
     @property
     def mesh(self) -> str:
@@ -455,19 +465,6 @@ class CDR:
         X.assemble()
         return X
 
-    def _node_distance(self) -> float:
-        return 1 / (min(self.config.mesh.cells) * self.config.mesh.degree)
-
-    def _mesh_peclet(self) -> float:
-        flow = self.config.flow
-        x1, x2 = np.pi * self.points.T
-        speed = np.hypot(
-            flow.swirl * np.sin(x1) * np.cos(x2) + flow.drift[0],
-            -flow.swirl * np.cos(x1) * np.sin(x2) + flow.drift[1],
-        )
-        fastest = self.comm.allreduce(speed.max(initial=0.0), MPI.MAX)
-        return float(fastest * self._node_distance() / (2 * flow.diffusivity))
-
     def _observation_matrix(self) -> Any:
         sensors = self.config.observations.sensors
         points = np.array([[*sensor, 0.0] for sensor in sensors])
@@ -490,6 +487,21 @@ class CDR:
             P.setValues([int(i)], columns.astype(PETSc.IntType), values)
         P.assemble()
         return P
+
+
+def mesh_peclet(config: CDRConfig) -> float:
+    """Give the largest |v| h / (2 D), h the distance of nodes."""
+    flow = config.flow
+    x1, x2 = np.pi * np.stack(np.meshgrid(*[np.linspace(0, 1, 101)] * 2))
+    speed = np.hypot(
+        flow.swirl * np.sin(x1) * np.cos(x2) + flow.drift[0],
+        -flow.swirl * np.cos(x1) * np.sin(x2) + flow.drift[1],
+    )
+    return float(speed.max() * _node_distance(config.mesh) / (2 * flow.diffusivity))
+
+
+def _node_distance(config: Mesh) -> float:
+    return 1 / (min(config.cells) * config.degree)
 
 
 def bumps(points: Array, config: Bumps) -> Array:

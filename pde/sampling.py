@@ -48,7 +48,7 @@ def draw(
         unit = np.array([_stream(seed, i).random(n_y) for i in range(start, stop)])
         unit = unit.reshape(stop - start, n_y)
         if design == "simplex":
-            return unit / unit.sum(axis=1, keepdims=True)
+            return np.asarray(unit / unit.sum(axis=1, keepdims=True))
     elif design == "latin-hypercube":
         unit = qmc.LatinHypercube(n_y, seed=seed).random(total)[start:stop]
     else:

@@ -248,14 +248,17 @@ def is_dataset(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def merge(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Info:
-    """Make the whole dataset of files that together hold each of its samples once.
+def merge(
+    paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, whole: bool = True
+) -> Info:
+    """Make one dataset of files that together hold each of its samples once.
 
     One file at a time is in memory. Nothing is written unless all fit together.
 
     Args:
         paths: Batches or shards, in any order.
         out: The dataset file to write.
+        whole: Whether the files must make up the whole set; else any run of samples will do.
 
     Returns:
         What the new file is.
@@ -267,7 +270,7 @@ def merge(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     if not pieces:
         raise InputError("nothing to merge; name at least one dataset file")
     head = pieces[0][0]
-    reached = 0
+    reached = 0 if whole else head.first
     for info, n, path in pieces:
         if differences := head.differences(info):
             raise InputError(f"{path} is of another set than {pieces[0][2]}: {differences[0]}")
@@ -276,9 +279,10 @@ def merge(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
             low, high = sorted((reached, info.first))
             raise InputError(f"samples {low} to {high - 1} {fault}; {path} starts at {info.first}")
         reached += n
-    if reached != head.total:
+    if whole and reached != head.total:
         raise InputError(f"samples {reached} to {head.total - 1} are missing")
-    _write(out, head, reached, (Dataset.read(path) for _, _, path in pieces))
+    n = reached - head.first
+    _write(out, head, n, (Dataset.read(path) for _, _, path in pieces))
     return head
 
 

@@ -1,0 +1,5 @@
+"""``python -m surrogates`` is the command ``surrogates``."""
+
+from .cli import main
+
+raise SystemExit(main())

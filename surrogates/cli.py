@@ -1,0 +1,356 @@
+"""The command ``surrogates``: one subcommand for each thing a user does.
+
+A user's mistake is one line after ``error:`` and exit status 2. Exit status 1 says that the work
+was done and the result is not all right: samples failed, or a file has problems. DOLFINx, MPI and
+torch are imported by the subcommands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from . import __version__, config
+from .dataset import PARTS, Dataset, Info, Split, Status, is_dataset, merge, read_info
+from .errors import InputError
+from .files import check_writable
+
+PROBLEMS = ("cdr",)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The words after ``surrogates``; those of the process if None.
+
+    Returns:
+        The exit status: 0, 1 if the result is not all right, 2 for bad input.
+    """
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)  # compilers report each of their calls as information
+    logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        _complain(str(error))
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="surrogates", description="PDE surrogates by variable projection."
+    )
+    parser.add_argument("--version", action="version", version=f"surrogates {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    def settings(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--config", metavar="F.toml", help="settings; the rest are defaults")
+        sub.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            help="override one setting, such as reaction.rate=3; may be repeated",
+        )
+
+    sub = command("generate", _generate, "solve a PDE for many parameters, under mpirun or alone")
+    sub.add_argument("problem", choices=PROBLEMS)
+    sub.add_argument("--samples", type=int, default=800, metavar="N", help="default 800")
+    sub.add_argument("--out", default=None, metavar="F.h5", help="default PROBLEM.h5")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+    sub.add_argument("--ranks-per-sample", type=int, default=1, metavar="R", help="default 1")
+    sub.add_argument("--shard", default="1/1", metavar="I/N", help="do the I-th of N parts")
+    _add_split(sub)
+    settings(sub)
+
+    sub = command("import", _import, "make a dataset of a .mat, .npz or .csv file")
+    sub.add_argument("file")
+    sub.add_argument("--out", required=True, metavar="F.h5")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
+    _add_split(sub)
+
+    sub = command("info", _info, "say what a dataset or a surrogate is")
+    sub.add_argument("file")
+
+    sub = command("verify", _verify, "check a dataset: checksums, completeness, values, residuals")
+    sub.add_argument("file")
+    sub.add_argument("--max-residual", type=float, default=1e-6, metavar="R", help="default 1e-6")
+
+    sub = command("merge", _merge, "make one dataset of its shards")
+    sub.add_argument("files", nargs="+", metavar="SHARD")
+    sub.add_argument("--out", required=True, metavar="F.h5")
+
+    return parser
+    sub = command("train", _train, "fit a surrogate to a dataset")
+    sub.add_argument("file", metavar="F.h5")
+    sub.add_argument("--out", default=None, metavar="F.pt", help="default: the dataset's name, .pt")
+    sub.add_argument("--optimizer", choices=("gnvpro",), default="gnvpro")
+    sub.add_argument("--seed", type=int, default=None, metavar="S", help="of the first weights")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    settings(sub)
+
+    sub = command("evaluate", _evaluate, "measure a surrogate's errors on a part of a dataset")
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("file", metavar="F.h5")
+    sub.add_argument("--split", choices=PARTS, default="test", help="default test")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("predict", _predict, "evaluate a surrogate at the parameters in a file")
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("--in", dest="input", required=True, metavar="y.csv|.npy|.h5")
+    sub.add_argument("--out", required=True, metavar="c.csv|.npy|.h5")
+
+    plots = commands.add_parser("plot", help="draw", description="Draw.").add_subparsers(
+        title="plots", metavar="PLOT", required=True
+    )
+
+    def plot(name: str, run: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        sub = plots.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.add_argument("--out", required=True, metavar="F.png", help="or .pdf, .svg")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = plot("history", _plot_history, "loss and error against work units")
+    sub.add_argument("histories", nargs="+", metavar="F.history.jsonl")
+    for name, run, text in (
+        ("parity", _plot_parity, "predicted against true observables"),
+        ("observations", _plot_observations, "predicted and true observables of a few samples"),
+    ):
+        sub = plot(name, run, text)
+        sub.add_argument("surrogate", metavar="F.pt")
+        sub.add_argument("file", metavar="F.h5")
+        sub.add_argument("--split", choices=PARTS, default="test", help="default test")
+    sub = plot("model", _plot_model, "solve the PDE for one sample and draw the solution")
+    sub.add_argument("problem", choices=PROBLEMS)
+    sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+    settings(sub)
+    return parser
+
+
+def _add_split(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--split",
+        default="0.8/0.1/0.1",
+        metavar="A/B/C",
+        help="counts or fractions of train, validation and test; default 0.8/0.1/0.1",
+    )
+
+
+# Data
+
+
+def _generate(options: argparse.Namespace) -> int:
+    generate, MPI = _pde()
+    comm = MPI.COMM_WORLD
+    root = comm.rank == 0
+    out = Path(options.out or f"{options.problem}.h5")
+    progress = _Progress("samples") if root else None
+
+    def on_batch(state: Any) -> None:
+        if progress is not None:
+            failed = f", {state.failed} failed" if state.failed else ""
+            progress.update(state.done, state.total, failed)
+
+    try:
+        settings = generate.on_root(
+            comm,
+            lambda: config.read(generate.PROBLEMS[options.problem][0], options.config, options.set),
+        )
+        summary = generate.generate(
+            options.problem,
+            settings,
+            comm,
+            out=out,
+            samples=options.samples,
+            seed=options.seed,
+            split=options.split,
+            ranks_per_sample=options.ranks_per_sample,
+            shard=generate.on_root(comm, lambda: _read_shard(options.shard)),
+            on_batch=on_batch,
+        )
+    except InputError:
+        if root:
+            raise
+        return 2
+    finally:
+        if progress is not None:
+            progress.close()
+    if root:
+        rate = f", {summary.solved / summary.seconds:.0f} a second" if summary.solved else ""
+        print(
+            f"{out}: {summary.samples} samples, {summary.solved} solved now on {comm.size} "
+            f"process{'es' if comm.size > 1 else ''} in {summary.seconds:.1f} s{rate}"
+        )
+        print(f"mesh: {summary.mesh}")
+        if summary.failed:
+            _complain(
+                f"{summary.failed} of {summary.samples} samples failed and are marked so in "
+                f"{out}; the first: {summary.reason}"
+            )
+    return 1 if summary.failed else 0
+
+
+def _read_shard(text: str) -> tuple[int, int]:
+    try:
+        i, n = (int(number) for number in text.split("/"))
+    except ValueError:
+        raise InputError(f"cannot read the shard {text!r}; write 1/4 to 4/4") from None
+    return i, n
+
+
+def _import(options: argparse.Namespace) -> int:
+    from .importing import import_file
+
+    check_writable(options.out)
+    dataset = import_file(options.file, split=options.split, seed=options.seed)
+    _refuse_another(Path(options.out), dataset.info)
+    dataset.write(options.out)
+    print(f"{options.out}: {_size(dataset)}")
+    return 0
+
+
+def _refuse_another(out: Path, info: Info) -> None:
+    """Refuse to write over a file that is not the same dataset."""
+    if out.exists() and (differences := read_info(out)[0].differences(info)):
+        raise InputError(
+            f"{out} is another dataset: {'; '.join(differences)}; it is left as it is, give "
+            "another --out"
+        )
+
+
+def _info(options: argparse.Namespace) -> int:
+    if is_dataset(options.file):
+        _print_dataset(Dataset.read(options.file))
+        return 0
+    from . import export
+
+    metadata = dict(export.load(options.file).metadata)
+    for key in ("y_lower", "y_upper", "y_units", "c_units", "coordinates"):
+        metadata.pop(key, None)  # long, and in the dataset too
+    print(json.dumps(metadata, indent=2, default=str))
+    return 0
+
+
+def _print_dataset(dataset: Dataset) -> None:
+    info = dataset.info
+    spread = np.nanstd(dataset.C, axis=0) / np.abs(np.nanmean(dataset.C, axis=0))
+    parts = ", ".join(f"{(dataset.split == Split[name.upper()]).sum()} {name}" for name in PARTS)
+    status = ", ".join(
+        f"{(dataset.status == value).sum()} {value.name.lower()}"
+        for value in Status
+        if (dataset.status == value).any()
+    )
+    rows = {
+        "problem": info.problem,
+        "samples": f"{_size(dataset)}; {status}",
+        "split": parts,
+        "design": f"{info.design or 'unknown'}, seed {info.seed}",
+        "y": f"{_range(dataset.Y)} ({info.y_names[0]} to {info.y_names[-1]})",
+        "c": f"{_range(dataset.C)} ({info.c_names[0]} to {info.c_names[-1]})",
+        "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the mean of an output",
+        "mesh": info.mesh,
+        "created": f"{info.created} by {info.command}",
+        "revision": info.revision,
+        "versions": ", ".join(f"{name} {version}" for name, version in info.versions.items()),
+        "digest": dataset.digest,
+    }
+    for name, value in rows.items():
+        if value:
+            print(f"{name + ':':13}{value}")
+    if info.config:
+        print("configuration:")
+        print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _size(dataset: Dataset) -> str:
+    return (
+        f"{len(dataset.Y)} samples, {dataset.Y.shape[1]} parameters, {dataset.C.shape[1]} outputs"
+    )
+
+
+def _range(values: Any) -> str:
+    return f"{np.nanmin(values):.4g} to {np.nanmax(values):.4g}"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    dataset = Dataset.read(options.file)
+    problems = dataset.problems(options.max_residual)
+    for problem in problems:
+        print(f"{options.file}: {problem}")
+    if not problems:
+        print(f"{options.file}: {_size(dataset)}: all is well")
+    return 1 if problems else 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    info = merge(options.files, options.out)
+    print(f"{options.out}: {info.total} samples from {len(options.files)} files")
+    return 0
+
+
+def _pde() -> tuple[Any, Any]:
+    """Import what needs DOLFINx."""
+    try:
+        from mpi4py import MPI
+
+        from .pde import generate
+    except ImportError as error:
+        raise InputError(
+            f"solving a PDE needs DOLFINx, PETSc and mpi4py, which scripts/setup.sh installs: {error}"
+        ) from error
+    return generate, MPI
+
+
+class _Progress:
+    """A bar with rate and time left on a terminal, else one plain line every few seconds."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._bar: Any = None
+        self._start = self._last = time.monotonic()
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Say that ``done`` of ``total`` are finished."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=f" {self._unit}", file=sys.stderr)
+            self._bar.set_postfix_str(note.lstrip(", "), refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._last > 3:
+            self._last = time.monotonic()
+            left = (self._last - self._start) / max(done, 1) * (total - done)
+            text = f"{done} of {total} {self._unit}{note}, about {left:.0f} s left"
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _complain(text: str) -> None:
+    """Print an error as one line."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)

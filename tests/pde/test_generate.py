@@ -1,0 +1,223 @@
+"""Ensembles under MPI: the same dataset for any number of processes, kills, failures, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surrogates.dataset import Dataset, Split, Status, read_info
+
+pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
+
+SMALL = ("--set", "mesh.cells=[4,4]", "--set", "mesh.degree=2", "--set", "solver.batch=5")
+SECONDS = 120
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+
+
+def command(ranks: int, *words: str) -> list[str]:
+    run = [sys.executable, "-m", "surrogates", *words]
+    return run if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks), *run]
+
+
+def run(ranks: int, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(ranks, *words), capture_output=True, text=True, timeout=SECONDS, env=environment()
+    )
+    assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def generate(out: Path, ranks: int = 1, *words: str, samples: int = 24, expect: int = 0):
+    base = ("generate", "cdr", "--out", str(out), "--samples", str(samples), *SMALL, *words)
+    return run(ranks, *base, expect=expect)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("serial") / "cdr.h5"
+    generate(out)
+    return out
+
+
+def same(a: Dataset, b: Dataset) -> None:
+    assert np.array_equal(a.Y, b.Y)
+    assert np.allclose(a.C, b.C, rtol=1e-10)
+    assert np.array_equal(a.split, b.split)
+    assert np.array_equal(a.status, b.status)
+
+
+def test_one_process_makes_a_whole_dataset(serial):
+    dataset = Dataset.read(serial)
+    assert dataset.Y.shape == (24, 55)
+    assert dataset.C.shape == (24, 72)
+    assert dataset.problems() == []
+    assert (dataset.split == Split.TRAIN).sum() == 19
+    assert "dolfinx" in dataset.info.versions
+    assert not serial.with_name("cdr.h5.parts").exists()
+
+
+@pytest.mark.parametrize(("ranks", "per_sample"), [(2, 1), (3, 1), (2, 2), (3, 3)])
+def test_any_number_of_ranks_gives_the_same_dataset(serial, tmp_path, ranks, per_sample):
+    generate(tmp_path / "cdr.h5", ranks, "--ranks-per-sample", str(per_sample))
+    same(Dataset.read(serial), Dataset.read(tmp_path / "cdr.h5"))
+
+
+def test_shards_merge_into_the_same_dataset(serial, tmp_path):
+    shards = [tmp_path / f"{i}.h5" for i in (1, 2, 3)]
+    for i, shard in enumerate(shards, start=1):
+        generate(shard, 1, "--shard", f"{i}/3")
+    run(1, "merge", *map(str, reversed(shards)), "--out", str(tmp_path / "cdr.h5"))
+    same(Dataset.read(serial), Dataset.read(tmp_path / "cdr.h5"))
+    assert Dataset.read(serial).digest == Dataset.read(tmp_path / "cdr.h5").digest
+    missing = ("merge", str(shards[0]), str(shards[2]), "--out", str(tmp_path / "no.h5"))
+    assert "are missing" in run(1, *missing, expect=2).stderr
+    assert not (tmp_path / "no.h5").exists()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_run_goes_on_and_loses_at_most_the_batches_in_flight(tmp_path, ranks):
+    def words(name):
+        out = ("--out", str(tmp_path / name), "--samples", "60")
+        return ("generate", "cdr", *out, "--set", "solver.batch=5", "--set", "time.steps=150")
+
+    process = subprocess.Popen(
+        command(ranks, *words("killed.h5")),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    )
+    parts = tmp_path / "killed.h5.parts"
+    stop = time.monotonic() + SECONDS
+    while len(list(parts.glob("batch-*.h5"))) < 3:
+        assert time.monotonic() < stop
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    subprocess.run(["pkill", "-9", "-f", str(tmp_path / "killed.h5")], timeout=10)
+    process.wait(timeout=SECONDS)
+    time.sleep(0.2)
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("batch-*.h5")}
+    assert 3 <= len(kept) < 12
+    assert not (tmp_path / "killed.h5").exists()
+    done = run(ranks, *words("killed.h5"))
+    assert f"{60 - 5 * len(kept)} solved now" in done.stdout
+    run(ranks, *words("whole.h5"))
+    killed, whole = Dataset.read(tmp_path / "killed.h5"), Dataset.read(tmp_path / "whole.h5")
+    assert killed.digest == whole.digest
+    assert not parts.exists()
+
+
+def test_a_finished_dataset_is_left_alone(serial):
+    before = serial.stat().st_mtime_ns
+    assert "0 solved now" in generate(serial).stdout
+    assert serial.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seed", "1"), "seed is 0 there and 1 here"),
+        (("--set", "reaction.rate=3"), "reaction.rate is 4.0 there and 3.0 here"),
+        (("--samples", "30"), "total is 24 there and 30 here"),
+        (("--split", "8/8/8"), "split is 0.8/0.1/0.1 there and 8/8/8 here"),
+    ],
+)
+def test_a_dataset_of_another_run_is_named_and_left_alone(serial, words, message):
+    before = serial.read_bytes()
+    error = generate(serial, 1, *words, expect=2).stderr
+    assert message in error
+    assert error.count("\n") == 1
+    assert serial.read_bytes() == before
+
+
+def test_batches_of_another_run_are_named_and_left_alone(tmp_path):
+    out = tmp_path / "cdr.h5"
+    parts = tmp_path / "cdr.h5.parts"
+    generate(tmp_path / "other.h5", 1, "--seed", "9", "--shard", "1/5")
+    parts.mkdir()
+    (tmp_path / "other.h5").rename(parts / "batch-000000000.h5")
+    assert "seed is 9 there and 0 here" in generate(out, expect=2).stderr
+    assert read_info(parts / "batch-000000000.h5")[0].seed == 9
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words", "message"),
+    [
+        (1, ("--samples", "0"), "at least 1; got 0"),
+        (1, ("--seed", "-1"), "seed must be at least 0"),
+        (1, ("--split", "30/2/2"), "needs 34 samples; there are 24"),
+        (1, ("--split", "a/b"), "cannot read the split"),
+        (1, ("--shard", "3/2"), "shard is i/n"),
+        (1, ("--shard", "x"), "cannot read the shard"),
+        (1, ("--set", "flow.difusivity=1"), "did you mean 'flow.diffusivity'"),
+        (1, ("--config", "/nowhere.toml"), "cannot read the configuration"),
+        (1, ("--out", "/nowhere/cdr.h5"), "there is no folder /nowhere"),
+        (2, ("--ranks-per-sample", "3"), "must divide the 2 ranks; got 3"),
+        (2, ("--set", "flow.difusivity=1"), "did you mean 'flow.diffusivity'"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, ranks, words, message):
+    error = generate(tmp_path / "cdr.h5", ranks, *words, expect=2).stderr
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_samples_that_do_not_converge_are_recorded_and_the_exit_status_says_so(tmp_path, ranks):
+    words = ("--set", "solver.method=gmres", "--set", "solver.max_iterations=1")
+    done = generate(tmp_path / "cdr.h5", ranks, *words, samples=10, expect=1)
+    assert "10 of 10 samples failed" in done.stderr
+    dataset = Dataset.read(tmp_path / "cdr.h5")
+    assert (dataset.status == Status.FAILED).all()
+    assert "linear solve" in dataset.failure[0]
+    assert np.isnan(dataset.C).all()
+    verify = run(1, "verify", str(tmp_path / "cdr.h5"), expect=1)
+    assert "10 samples failed" in verify.stdout
+
+
+FAILING = """
+from mpi4py import MPI
+from surrogates.pde import cdr
+from surrogates import cli
+whole = cdr.CDR.solve
+def solve(self, Y):
+    if MPI.COMM_WORLD.rank == 1:
+        raise MemoryError("no memory left")
+    return whole(self, Y)
+cdr.CDR.solve = solve
+raise SystemExit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("per_sample", ["1", "2"])
+def test_a_rank_that_fails_ends_all(tmp_path, per_sample):
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    words = ("generate", "cdr", "--out", str(tmp_path / "cdr.h5"), "--samples", "40", *SMALL)
+    done = subprocess.run(
+        ["mpirun", "--oversubscribe", "-n", "2", sys.executable, str(script), *words]
+        + ["--ranks-per-sample", per_sample],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=environment(),
+    )
+    assert done.returncode not in (0, 2)
+    assert "rank 1 failed, all stop: MemoryError: no memory left" in done.stderr
+    assert not (tmp_path / "cdr.h5").exists()

@@ -1,0 +1,67 @@
+"""Designs: a row depends on (design, total, seed, index) alone; each fills what it should."""
+
+import numpy as np
+import pytest
+
+from surrogates.errors import InputError
+from surrogates.pde.sampling import DESIGNS, draw
+
+LOWER, UPPER = np.array([1.0, -2.0, 0.0]), np.array([3.0, 2.0, 1e-3])
+
+
+def rows(design, start, stop, total=37, seed=5):
+    return draw(design, LOWER, UPPER, total=total, seed=seed, start=start, stop=stop)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_any_division_gives_the_same_bits(design):
+    whole = rows(design, 0, 37)
+    pieces = [rows(design, start, min(start + 5, 37)) for start in range(0, 37, 5)]
+    assert np.array_equal(whole, np.vstack(pieces))
+    assert not np.array_equal(whole, rows(design, 0, 37, seed=6))
+
+
+@pytest.mark.parametrize("design", ["simplex", "box"])
+def test_independent_draws_do_not_depend_on_how_many_there_are(design):
+    assert np.array_equal(rows(design, 0, 37), rows(design, 0, 37, total=1000))
+
+
+@pytest.mark.parametrize("design", ["box", "latin-hypercube", "sobol"])
+def test_a_box_is_filled_and_kept(design):
+    Y = rows(design, 0, 512, total=512)
+    assert np.all((LOWER <= Y) & (Y <= UPPER))
+    assert np.allclose(Y.mean(axis=0), (LOWER + UPPER) / 2, atol=0.1 * (UPPER - LOWER).max())
+    assert np.all(np.ptp(Y, axis=0) > 0.95 * (UPPER - LOWER))
+
+
+def test_a_latin_hypercube_has_one_point_in_every_slice():
+    Y = (rows("latin-hypercube", 0, 100, total=100) - LOWER) / (UPPER - LOWER)
+    assert np.array_equal(np.sort(np.floor(100 * Y).astype(int), axis=0)[:, 0], np.arange(100))
+
+
+def test_sobol_points_are_balanced():
+    Y = (rows("sobol", 0, 64, total=64) - LOWER) / (UPPER - LOWER)
+    assert (np.histogram(Y[:, 1], bins=64, range=(0, 1))[0] == 1).all()
+
+
+def test_the_simplex_is_uniform_draws_divided_by_their_sum():
+    Y = draw("simplex", np.zeros(55), np.ones(55), total=400, seed=0, start=0, stop=400)
+    assert np.allclose(Y.sum(axis=1), 1, rtol=0, atol=1e-14)
+    assert Y.min() > 0
+    # As the published data: 1/55 on average, with the deviation of a uniform draw.
+    assert abs(55 * Y.std() - 1 / np.sqrt(3)) < 0.02
+
+
+def test_no_two_samples_share_random_numbers():
+    Y = rows("box", 0, 37)
+    assert len(np.unique(Y.round(12), axis=0)) == 37
+    assert abs(np.corrcoef(Y[:-1, 0], Y[1:, 0])[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("design", "seed", "message"),
+    [("sobel", 0, "did you mean 'sobol'"), ("box", -1, "seed must be at least 0")],
+)
+def test_bad_designs_and_seeds_are_refused(design, seed, message):
+    with pytest.raises(InputError, match=message):
+        rows(design, 0, 1, seed=seed)
