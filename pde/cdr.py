@@ -411,6 +411,26 @@ class CDR:
                 u = stage.copy(order="F")
                 yield u
 
+    def snapshots(self, Y: Array) -> tuple[Array, Array, list[str], dict[str, Array]]:
+        """Solve for one sample, for a picture; the communicator has one process.
+
+        Args:
+            Y: Parameters, (1, n_y).
+
+        Returns:
+            Nodes (n_nodes, 2), u there at four times (4, n_nodes), the times as titles, and the
+            places to mark, (n, 2) each, by name.
+        """
+        steps = np.linspace(0, self.config.time.steps, 5).round().astype(int)[1:]
+        states = list(self.march(Y))
+        values = np.array([states[step - 1][:, 0] for step in steps])
+        titles = [f"t = {step * self.dt:.2f}" for step in steps]
+        marks = {
+            "sensor": np.array(self.config.observations.sensors),
+            "source": np.array(self.config.sources.centres).reshape(-1, 2),
+        }
+        return self.points, values, titles, marks
+
     def observe(self, U: Array) -> Array:
         """Evaluate u (n_nodes, n) at the sensors: (n_sensors, n) on rank 0, empty elsewhere."""
         X = self._dense(U.shape[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import dolfinx
 import numpy as np
 import numpy.typing as npt
 from dolfinx import fem, geometry
@@ -34,6 +33,3 @@ def locate(mesh: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     hits = geometry.compute_colliding_cells(mesh, candidates, points)
     found = [hits.links(i) for i in range(len(points))]
     return np.array([cells[0] if len(cells) else -1 for cells in found], dtype=np.int32)
-
-
-version: str = dolfinx.__version__

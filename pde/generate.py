@@ -9,12 +9,8 @@ The same call after a kill at any moment goes on with the batches that are not t
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,16 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import dolfinx
+import mpi4py
 import numpy as np
+import petsc4py
 from mpi4py import MPI
 
 from surrogates.config import check, to_toml
 from surrogates.dataset import Dataset, Info, Status, assign_split, merge, read_info
 from surrogates.errors import InputError
 from surrogates.files import check_writable
+from surrogates.provenance import provenance
 
 from .cdr import CDR, CDRConfig
-from .fenicsx import version as dolfinx_version
 
 T = TypeVar("T")
 
@@ -284,8 +283,6 @@ def _same_set(path: Path, info: Info, samples: range) -> None:
 
 
 def _info(problem: str, config: Any, samples: int, seed: int, split: str) -> Info:
-    from petsc4py import PETSc
-
     return Info(
         problem=problem,
         config=to_toml(config),
@@ -293,33 +290,6 @@ def _info(problem: str, config: Any, samples: int, seed: int, split: str) -> Inf
         seed=seed,
         split=split,
         total=samples,
-        versions={
-            "python": platform.python_version(),
-            "dolfinx": dolfinx_version,
-            "petsc": ".".join(map(str, PETSc.Sys.getVersion())),
-            "mpi": MPI.Get_library_version().split(",")[0].strip("\0"),
-            "numpy": np.__version__,
-            "varpro-surrogates": importlib.metadata.version("varpro-surrogates"),
-        },
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        revision=_revision(),
+        **provenance(dolfinx, petsc4py, mpi4py, np),
         **PROBLEMS[problem][1].describe(config),
     )
-
-
-def _revision() -> str:
-    """Give the git revision of a checkout that this module runs from, empty elsewhere."""
-    folder = Path(__file__).resolve().parent
-    try:
-        run = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            env=dict(os.environ),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout.strip()

@@ -8,11 +8,12 @@ torch are imported by the subcommands that need them.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
     _add_split(sub)
 
+    sub.add_argument(
+        "--samples",
+        choices=("auto", "rows", "columns"),
+        default="auto",
+        help="where the arrays hold one sample; default: as Y and C agree",
+    )
+
     sub = command("info", _info, "say what a dataset or a surrogate is")
     sub.add_argument("file")
 
@@ -102,7 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("files", nargs="+", metavar="SHARD")
     sub.add_argument("--out", required=True, metavar="F.h5")
 
-    return parser
     sub = command("train", _train, "fit a surrogate to a dataset")
     sub.add_argument("file", metavar="F.h5")
     sub.add_argument("--out", default=None, metavar="F.pt", help="default: the dataset's name, .pt")
@@ -225,7 +232,9 @@ def _import(options: argparse.Namespace) -> int:
     from .importing import import_file
 
     check_writable(options.out)
-    dataset = import_file(options.file, split=options.split, seed=options.seed)
+    dataset = import_file(
+        options.file, split=options.split, seed=options.seed, samples=options.samples
+    )
     _refuse_another(Path(options.out), dataset.info)
     dataset.write(options.out)
     print(f"{options.out}: {_size(dataset)}")
@@ -247,11 +256,35 @@ def _info(options: argparse.Namespace) -> int:
         return 0
     from . import export
 
-    metadata = dict(export.load(options.file).metadata)
-    for key in ("y_lower", "y_upper", "y_units", "c_units", "coordinates"):
-        metadata.pop(key, None)  # long, and in the dataset too
-    print(json.dumps(metadata, indent=2, default=str))
+    _print_surrogate(export.load(options.file))
     return 0
+
+
+def _print_surrogate(surrogate: Any) -> None:
+    about = surrogate.metadata
+    training, dataset = about["training"], about["dataset"]
+    y, c = about["y_names"], about["c_names"]
+    settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items())
+    errors = {
+        f"{part} error": ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
+        for part, found in about["errors"].items()
+    }
+    _print_rows(
+        {
+            "problem": about["problem"],
+            "takes": f"{surrogate.n_in} parameters, {y[0]} to {y[-1]}",
+            "gives": f"{surrogate.n_out} outputs, {c[0]} to {c[-1]}",
+            **errors,
+            "training": f"{training['optimizer']}, {training['samples']} samples, "
+            f"{training['work_units']} work units",
+            "settings": settings,
+            "dataset": f"{dataset['digest']}, by {dataset['command'] or 'unknown'}",
+            "created": f"{about['created']} by {about['command']}",
+            "revision": about["revision"],
+            "versions": _versions(about["versions"]),
+        }
+    )
+    print('all of it:        torch.jit.load(FILE, _extra_files={"metadata.json": ""})')
 
 
 def _print_dataset(dataset: Dataset) -> None:
@@ -274,15 +307,23 @@ def _print_dataset(dataset: Dataset) -> None:
         "mesh": info.mesh,
         "created": f"{info.created} by {info.command}",
         "revision": info.revision,
-        "versions": ", ".join(f"{name} {version}" for name, version in info.versions.items()),
+        "versions": _versions(info.versions),
         "digest": dataset.digest,
     }
-    for name, value in rows.items():
-        if value:
-            print(f"{name + ':':13}{value}")
+    _print_rows(rows)
     if info.config:
         print("configuration:")
         print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _print_rows(rows: Mapping[str, str]) -> None:
+    for name, value in rows.items():
+        if value:
+            print(f"{name + ':':18}{value}")
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _size(dataset: Dataset) -> str:
@@ -311,6 +352,170 @@ def _merge(options: argparse.Namespace) -> int:
     return 0
 
 
+# Surrogates
+
+
+def _train(options: argparse.Namespace) -> int:
+    from . import export
+    from .surrogate import Surrogate
+    from .training import fit, history
+
+    out = Path(options.out or Path(options.file).with_suffix(".pt"))
+    check_writable(out)
+    overrides = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"])]
+    settings = config.read(fit.TrainConfig, options.config, overrides)
+    dataset = Dataset.read(options.file)
+    checkpoint = out.with_suffix(".checkpoint")
+    progress = _Progress("work units")
+
+    def on_iteration(record: Any) -> None:
+        note = f", level {record.level + 1}, validation error {record.validation_error:.2%}"
+        progress.update(record.work_units, settings.levels * settings.work_units, note)
+
+    start = time.perf_counter()
+    try:
+        result = fit.fit(
+            dataset,
+            settings,
+            checkpoint=checkpoint,
+            resume=options.resume,
+            on_iteration=on_iteration,
+        )
+    finally:
+        progress.close()
+    seconds = time.perf_counter() - start
+    Y, C = dataset.part("train")
+    surrogate = Surrogate(
+        result.features, result.W, result.y_shift, result.y_scale, Y.min(axis=0), Y.max(axis=0)
+    )
+    held_out = [name for name in PARTS[1:] if (dataset.split == Split[name.upper()]).any()]
+    mean = C.mean(axis=0)
+    errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
+    training = {
+        "optimizer": options.optimizer,
+        "settings": settings,
+        "reason": result.reason.name.lower(),
+        "work_units": result.history[-1].work_units,
+        "samples": len(Y),
+        "c_mean": mean,
+    }
+    about = export.metadata(dataset, training=training, errors=errors)
+    export.save(surrogate, about, out)
+    records = out.with_suffix(".history.jsonl")
+    history.write(records, result.history)
+    checkpoint.unlink(missing_ok=True)
+    print(
+        f"{out}: {len(Y)} training samples, {result.history[-1].work_units} work units in "
+        f"{seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
+    )
+    for name, error in errors.items():
+        print(f"relative error, {name + ':':12}{error.relative}")
+    print(f"history: {records}")
+    return 0
+
+
+def _errors(predict: Any, dataset: Dataset, part: str, mean: Any) -> Any:
+    import torch
+
+    from .surrogate import evaluate
+
+    Y, C = map(torch.from_numpy, dataset.part(part))
+    return evaluate(predict, Y, C, mean=torch.as_tensor(mean, dtype=torch.float64))
+
+
+def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
+    from . import export
+
+    surrogate = export.load(options.surrogate)
+    dataset = Dataset.read(options.file)
+    surrogate.check_matches(dataset.info)
+    return surrogate, dataset
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    surrogate, dataset = _load_both(options)
+    mean = surrogate.metadata["training"]["c_mean"]
+    errors = _errors(surrogate.module, dataset, options.split, mean)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(errors), indent=2))
+        return 0
+    worst = int(np.argmax(errors.output_relative))
+    print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
+    print(f"relative error: {errors.relative}")
+    print(f"of centred c:   {errors.centred}")
+    print(
+        f"per output:     root mean square {min(errors.output_relative):.3%} to "
+        f"{max(errors.output_relative):.3%}, the largest for {dataset.info.c_names[worst]}"
+    )
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    import torch
+
+    from . import export
+
+    check_writable(options.out)
+    surrogate = export.load(options.surrogate)
+    Y = export.read_table(options.input, surrogate.n_in)
+    export.write_table(options.out, surrogate.predict(Y), surrogate.metadata["c_names"])
+    outside = int((~surrogate.module.in_domain(torch.from_numpy(Y))).sum())
+    print(f"{options.out}: {len(Y)} predictions of {surrogate.n_out} observables")
+    if outside:
+        print(f"{outside} of them outside the box of the training parameters (in_domain)")
+    return 0
+
+
+# Plots
+
+
+def _plot_history(options: argparse.Namespace) -> int:
+    from . import plotting
+    from .training import history
+
+    records = {Path(path).name.split(".")[0]: history.read(path) for path in options.histories}
+    plotting.history(records, options.out)
+    return _drawn(options)
+
+
+def _plot_parity(options: argparse.Namespace) -> int:
+    from . import plotting
+
+    surrogate, dataset = _load_both(options)
+    Y, C = dataset.part(options.split)
+    plotting.parity(surrogate.predict(Y), C, options.out)
+    return _drawn(options)
+
+
+def _plot_observations(options: argparse.Namespace) -> int:
+    from . import plotting
+
+    surrogate, dataset = _load_both(options)
+    Y, C = dataset.part(options.split)
+    plotting.observations(surrogate.predict(Y), C, dataset.info, options.out)
+    return _drawn(options)
+
+
+def _plot_model(options: argparse.Namespace) -> int:
+    from . import plotting
+
+    generate, MPI = _pde()
+    check_writable(options.out)
+    configuration, problem = generate.PROBLEMS[options.problem]
+    settings = config.read(configuration, options.config, options.set)
+    rows = {"total": options.sample + 1, "start": options.sample, "stop": options.sample + 1}
+    config.check(options.sample >= 0, f"the sample must be at least 0; got {options.sample}")
+    Y = problem.parameters(settings, seed=options.seed, **rows)
+    points, values, titles, markers = problem(settings, MPI.COMM_SELF).snapshots(Y)
+    plotting.field(points, values, options.out, titles=titles, markers=markers)
+    return _drawn(options)
+
+
+def _drawn(options: argparse.Namespace) -> int:
+    print(options.out)
+    return 0
+
+
 def _pde() -> tuple[Any, Any]:
     """Import what needs DOLFINx."""
     try:
@@ -319,7 +524,7 @@ def _pde() -> tuple[Any, Any]:
         from .pde import generate
     except ImportError as error:
         raise InputError(
-            f"solving a PDE needs DOLFINx, PETSc and mpi4py, which scripts/setup.sh installs: {error}"
+            f"solving a PDE needs DOLFINx, petsc4py and mpi4py (scripts/setup.sh): {error}"
         ) from error
     return generate, MPI
 

@@ -10,8 +10,8 @@ A dataset is one HDF5 file. Samples are rows:
     /split    (n,)      uint8     `Split`: 0 train, 1 validation, 2 test, 255 unused
     /dC_dY    (n, n_c, n_y) float64, optional
 
-Attributes of the file: ``schema_version``, and the fields of `Info`. Every array carries Fletcher-32
-checksums, so that a damaged block is an error when it is read, never a wrong number.
+Attributes of the file: ``schema_version``, and the fields of `Info`. Every array carries
+Fletcher-32 checksums, so that a damaged block is an error when it is read, never a wrong number.
 
 A file holds the samples ``first`` to ``first + n`` of a set of ``total``. The batches that a run
 has finished, the shards of an array job and the whole dataset are therefore one format, and
@@ -28,7 +28,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -37,7 +36,7 @@ import numpy.typing as npt
 
 from . import config
 from .errors import InputError
-from .files import atomic
+from .files import atomic, reading
 
 SCHEMA_VERSION = 1
 SOLVER = np.dtype([("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")])
@@ -189,7 +188,7 @@ class Dataset:
         sha = hashlib.sha256()
         for array in (self.Y, self.C, self.status, self.split):
             sha.update(str(array.shape).encode())
-            sha.update(np.ascontiguousarray(array).view(np.uint8))
+            sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
 
     def problems(self, max_residual: float = 1e-6) -> list[str]:
@@ -385,9 +384,10 @@ def _write_info(file: h5py.File, info: Info) -> None:
 def _read_info(file: h5py.File) -> Info:
     Y, C = file["Y"].attrs, file["C"].attrs
     prefix = "coordinate_"
+    plain: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXTS}
+    plain.update({name: int(file.attrs[name]) for name in _NUMBERS})
     return Info(
-        **{name: str(file.attrs[name]) for name in _TEXTS},
-        **{name: int(file.attrs[name]) for name in _NUMBERS},
+        **plain,
         versions=json.loads(file.attrs["versions"]),
         y_names=tuple(Y["names"]),
         y_units=tuple(Y["units"]),
@@ -402,21 +402,13 @@ def _read_info(file: h5py.File) -> Info:
 @contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open a dataset file for reading; what is wrong with it becomes one clear line."""
-    if not Path(path).is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        with h5py.File(path, "r") as file:
-            if "schema_version" not in file.attrs:
-                raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
-            version = int(file.attrs["schema_version"])
-            if version > SCHEMA_VERSION:
-                raise InputError(
-                    f"{path} has schema version {version}, this package reads up to "
-                    f"{SCHEMA_VERSION}; update varpro-surrogates"
-                )
-            yield file
-    except InputError:
-        raise
-    except (OSError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a whole dataset file: {reason}") from error
+    with reading(path, "dataset file"), h5py.File(path, "r") as file:
+        if "schema_version" not in file.attrs:
+            raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
+        version = int(file.attrs["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, this package reads up to "
+                f"{SCHEMA_VERSION}; update varpro-surrogates"
+            )
+        yield file

@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever seen under its final name."""
+"""Files: nothing half-written is seen under its final name, and a damaged one is one clear line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Make one clear line of whatever goes wrong in a block that reads a file.
+
+    Args:
+        path: The file.
+        what: What it should be, such as ``dataset file``.
+
+    Raises:
+        InputError: If there is no such file, or the block raises anything: what the libraries
+            raise at a truncated or foreign file has no common type.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
+        raise InputError(f"{path} is not a whole {what}: {reason}") from error
 
 
 @contextlib.contextmanager

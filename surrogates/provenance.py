@@ -1,0 +1,62 @@
+"""Where a file comes from: what every file that this package writes says about its making."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TypedDict
+
+from . import __version__
+
+
+class Provenance(TypedDict):
+    """How a file was made; the keys are fields of `surrogates.dataset.Info`.
+
+    Attributes:
+        versions: Versions of Python, this package and the libraries used.
+        command: The command line.
+        created: When, ISO 8601 in UTC.
+        revision: git revision of the code, empty where it does not run from a checkout.
+    """
+
+    versions: Mapping[str, str]
+    command: str
+    created: str
+    revision: str
+
+
+def provenance(*libraries: ModuleType) -> Provenance:
+    """Describe this process, now.
+
+    Args:
+        libraries: Modules whose ``__version__`` matters to what is written.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{module.__name__: str(module.__version__) for module in libraries},
+            "varpro-surrogates": __version__,
+        },
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": now.isoformat(timespec="seconds"),
+        "revision": revision(),
+    }
+
+
+def revision() -> str:
+    """Give the git revision of the checkout that this package runs from, empty elsewhere."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    if not (folder.parent / ".git").exists():  # installed: a repository around it is another's
+        return ""
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return run.stdout.strip()

@@ -1,0 +1,111 @@
+"""The trust region: the subproblem against brute force and the optimality conditions."""
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from surrogates.training.trust_region import RadiusRule, solve_subproblem
+
+
+def vector(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def model(H, g, s):
+    return float(g @ s + s @ (H @ s) / 2)
+
+
+def brute_force(H, g, radius, n=4000):
+    """The least value on a fine polar grid of the disk, two unknowns."""
+    angle = torch.linspace(0, 2 * math.pi, n, dtype=torch.float64)
+    circle = torch.stack([torch.cos(angle), torch.sin(angle)], dim=1)
+    values = []
+    for r in torch.linspace(0, 1, 201, dtype=torch.float64):
+        S = radius * r * circle
+        values.append(S @ g + (S * (S @ H)).sum(1) / 2)
+    return float(torch.cat(values).min())
+
+
+PLANE = {
+    "inside": ([[3.0, 1.0], [1.0, 2.0]], [1.0, -1.0], 5.0),
+    "boundary": ([[3.0, 1.0], [1.0, 2.0]], [1.0, -1.0], 0.3),
+    "singular": ([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0], 2.0),
+    "singular, downhill along the null space": ([[1.0, 0.0], [0.0, 0.0]], [1.0, 1e-3], 2.0),
+    "indefinite": ([[1.0, 0.0], [0.0, -2.0]], [1.0, 1.0], 1.5),
+    "hard case": ([[1.0, 0.0], [0.0, -2.0]], [1.0, 0.0], 1.5),
+    "hard case in name only": ([[1.0, 0.0], [0.0, -2.0]], [1.0, 0.0], 0.1),
+    "nearly hard": ([[1.0, 0.0], [0.0, -2.0]], [1.0, 1e-9], 1.5),
+    "no gradient": ([[1.0, 0.0], [0.0, -2.0]], [0.0, 0.0], 1.5),
+    "no curvature": ([[0.0, 0.0], [0.0, 0.0]], [3.0, 4.0], 2.0),
+}
+
+
+@pytest.mark.parametrize("name", PLANE)
+def test_subproblem_in_the_plane_against_brute_force(name):
+    H, g, radius = PLANE[name]
+    H, g = vector(*H[0], *H[1]).view(2, 2), vector(*g)
+    s = solve_subproblem(H, g, radius)
+    least = brute_force(H, g, radius)
+    assert float(torch.linalg.vector_norm(s)) <= radius * (1 + 1e-6)
+    size = abs(least) + 1e-12
+    assert least - 1e-4 * size <= model(H, g, s) <= least + 1e-12 * size
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(
+    n=st.integers(1, 8),
+    seed=st.integers(0, 10_000),
+    shift=st.floats(-2, 2),
+    decay=st.floats(0, 10),
+    exponent=st.floats(-6, 4),
+)
+def test_subproblem_meets_the_conditions_of_optimality(n, seed, shift, decay, exponent):
+    generator = torch.Generator().manual_seed(seed)
+    Q, _ = torch.linalg.qr(torch.randn((n, n), generator=generator, dtype=torch.float64))
+    values = torch.logspace(0, -decay, n, dtype=torch.float64) + min(shift, 0.0)
+    H = (Q * values) @ Q.T
+    g = torch.randn(n, generator=generator, dtype=torch.float64)
+    radius = 10.0**exponent
+    s = solve_subproblem(H, g, radius)
+    length = float(torch.linalg.vector_norm(s))
+    assert length <= radius * (1 + 1e-9)
+    # H s + g = -shift s with shift >= 0, shift (radius - ||s||) = 0, H + shift I >= 0.
+    slope = H @ s + g
+    found = max(0.0, -float(slope @ s) / length**2)
+    size = float(torch.linalg.vector_norm(g)) + float(torch.linalg.vector_norm(H @ s))
+    assert float(torch.linalg.vector_norm(slope + found * s)) <= 1e-8 * size
+    assert found * (radius - length) <= 1e-8 * size
+    assert found >= -float(values.min()) - 1e-8 * (1 + size / length)
+
+
+def test_an_infinite_radius_gives_the_newton_step_or_is_refused():
+    H, g = vector(3, 1, 1, 2).view(2, 2), vector(1, -1)
+    s = solve_subproblem(H, g, math.inf)
+    assert float((H @ s + g).abs().max()) < 1e-14
+    with pytest.raises(ValueError, match="finite radius"):
+        solve_subproblem(-H, g, math.inf)
+
+
+@pytest.mark.parametrize("radius", [0.0, -1.0, math.nan])
+def test_a_radius_that_is_not_positive_is_refused(radius):
+    with pytest.raises(ValueError, match="radius > 0"):
+        solve_subproblem(vector(1).view(1, 1), vector(1), radius)
+
+
+@pytest.mark.parametrize(
+    ("length", "ratio", "expected"),
+    [
+        (2.0, 0.05, 0.5),  # poor: shrinks from the step's length
+        (2.0, -math.inf, 0.5),
+        (2.0, math.nan, 0.5),
+        (2.0, 0.1, 4.0),
+        (4.0, 0.75, 4.0),
+        (4.0, 0.76, 8.0),  # good and on the boundary: grows
+        (3.0, 0.99, 4.0),  # good, but inside
+    ],
+)
+def test_the_radius_follows_the_ratio(length, ratio, expected):
+    assert RadiusRule().next_radius(4.0, length, ratio) == expected

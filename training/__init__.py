@@ -1,0 +1,5 @@
+"""Training: a dataset becomes a surrogate by variable projection. Imports no PDE library.
+
+`fit.fit` is the entry. Below it: `multilevel` runs `gauss_newton` on networks of growing depth;
+that minimises the reduced problem of `varpro` with steps from `krylov` and `trust_region`.
+"""

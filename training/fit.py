@@ -1,0 +1,261 @@
+"""The training entry: a dataset and a configuration become features and linear weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surrogates import config as configuration
+from surrogates.config import check
+from surrogates.dataset import Dataset
+from surrogates.errors import InputError
+from surrogates.files import atomic, check_writable
+from surrogates.networks import AntisymmetricODE
+
+from .gauss_newton import GaussNewton
+from .history import Record
+from .multilevel import SMALLEST_BUDGET, Best, Data, Multilevel, Reason, State
+
+_CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train. The defaults are the published setting for CDR, but for the start.
+
+    Attributes:
+        width: Number of features.
+        cells: Runge-Kutta cells of the first level; each level doubles them.
+        levels: Number of levels.
+        final_time: Final time of the neural ODE.
+        gamma: Its damping.
+        work_units: Work units of each level; an iteration costs 2 + 2 ``krylov_rank``.
+        alpha1: Weight of ||theta||^2 / 2 on the first level; each level halves it.
+        alpha2: Weight of ||W||^2 / 2, for targets scaled to a mean square of one.
+        krylov_rank: Largest number of Krylov vectors of an iteration.
+        krylov_tolerance: Relative residual at which Lanczos stops.
+        scale: Standard deviation of the scaled inputs; see `fit`.
+        patience: A level ends after as many iterations without a better validation error.
+        tolerance: A level ends when the gradient's norm falls below this times its first value.
+        seed: Of the starting weights.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+
+    width: int = 8
+    cells: int = 2
+    levels: int = 3
+    final_time: float = 1.0
+    gamma: float = 1e-4
+    work_units: int = 200
+    alpha1: float = 1e-10
+    alpha2: float = 1e-10
+    krylov_rank: int = 20
+    krylov_tolerance: float = 1e-2
+    scale: float = 0.1
+    patience: int = 50
+    tolerance: float = 1e-8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        for name in ("width", "cells", "levels", "krylov_rank", "patience"):
+            value = getattr(self, name)
+            check(value >= 1, f"{name} must be at least 1; got {value}")
+        check(self.levels <= 12, f"levels must be at most 12; got {self.levels}")
+        check(
+            self.work_units >= SMALLEST_BUDGET,
+            f"work_units must be at least {SMALLEST_BUDGET}; got {self.work_units}",
+        )
+        for name in ("final_time", "scale"):
+            value = getattr(self, name)
+            check(0 < value < float("inf"), f"{name} must be positive and finite; got {value}")
+        for name in ("gamma", "alpha1", "alpha2"):
+            value = getattr(self, name)
+            check(0 <= value < float("inf"), f"{name} must be at least 0 and finite; got {value}")
+        for name in ("krylov_tolerance", "tolerance"):
+            value = getattr(self, name)
+            check(0 <= value < 1, f"{name} must be at least 0 and less than 1; got {value}")
+        check(0 <= self.seed < 2**63, f"seed must be at least 0 and below 2^63; got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A trained surrogate: c = [features((y - y_shift) / y_scale), 1] W^T, in physical units.
+
+    Attributes:
+        features: The network with the best weights on the validation samples.
+        W: Its linear weights, (n_out, width + 1) float64, units of c.
+        y_shift: Mean of the training inputs, (n_in,) float64, units of y.
+        y_scale: What divides the centred inputs, (n_in,) float64, units of y.
+        history: One record per iteration.
+        reason: Why training stopped.
+    """
+
+    features: nn.Module
+    W: Tensor
+    y_shift: Tensor
+    y_scale: Tensor
+    history: tuple[Record, ...]
+    reason: Reason
+
+    def predict(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in), float64 in physical units, to observables (N, n_out)."""
+        with torch.no_grad():
+            F: Tensor = self.features((Y - self.y_shift) / self.y_scale)
+            return F @ self.W[:, :-1].T + self.W[:, -1]
+
+
+def fit(
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_iteration: Callable[[Record], None] | None = None,
+) -> FitResult:
+    """Train a surrogate on a dataset's training samples, and keep the best on validation.
+
+    Inputs are centred, and divided so that each has the standard deviation ``config.scale`` while
+    the first weights have sqrt(2 / n_in): the features start nearly linear, and the trust region
+    weighs a change of the first layer by its effect on the features. Both matter more than any
+    other setting. An input that does not vary is only centred.
+
+    For one seed, on one device with one version of torch, the result is the same bit for bit,
+    whether or not training was interrupted.
+
+    Args:
+        dataset: Needs training and validation samples.
+        config: Settings.
+        checkpoint: A file that is written after every iteration.
+        resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``.
+        on_iteration: Called after each iteration, when its checkpoint is on disk.
+
+    Raises:
+        InputError: If the dataset has no training or validation samples, or values that are not
+            finite; if the checkpoint cannot be written, or read, or is of another run.
+    """
+    Y, C = (torch.from_numpy(array) for array in dataset.part("train"))
+    Y_validation, C_validation = (torch.from_numpy(array) for array in dataset.part("validation"))
+    for name, values in {
+        "training inputs": Y,
+        "training observables": C,
+        "validation inputs": Y_validation,
+        "validation observables": C_validation,
+    }.items():
+        bad = len(values) - int(torch.isfinite(values).all(dim=1).sum())
+        check(bad == 0, f"the {name} have values that are not finite, in {bad} samples")
+    check(not resume or checkpoint is not None, "to resume, name the checkpoint to resume from")
+
+    y_shift = Y.mean(dim=0)
+    spread = (Y - y_shift).square().mean(dim=0).sqrt()
+    varies = spread > 1e-12 * Y.abs().amax(dim=0)
+    y_scale = torch.where(varies, spread, 1.0) / config.scale
+    data = Data(
+        Y_train=(Y - y_shift) / y_scale,
+        C_train=C,
+        Y_validation=(Y_validation - y_shift) / y_scale,
+        C_validation=C_validation,
+    )
+    network = AntisymmetricODE(
+        Y.shape[1],
+        config.width,
+        config.cells,
+        config.final_time,
+        config.gamma,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    method = Multilevel(
+        levels=config.levels,
+        work_units=config.work_units,
+        alpha1=config.alpha1,
+        alpha2=config.alpha2,
+        tolerance=config.tolerance,
+        patience=config.patience,
+        method=GaussNewton(rank=config.krylov_rank, tolerance=config.krylov_tolerance),
+    )
+    store = None if checkpoint is None else _Checkpoint(Path(checkpoint), dataset, config)
+    start = store.read() if store is not None and resume else None
+
+    def after(state: State) -> None:
+        if store is not None:
+            store.write(state)
+        if on_iteration is not None:
+            on_iteration(state.records[-1])
+
+    end = method.run(network, data, state=start, after=after)
+    best, reason = end.best, end.reason
+    if best is None or reason is None:
+        raise RuntimeError("training ended without an iteration")
+    return FitResult(
+        features=method.network(network, best.level, best.theta).requires_grad_(False),
+        W=best.W,
+        y_shift=y_shift,
+        y_scale=y_scale,
+        history=end.records,
+        reason=reason,
+    )
+
+
+class _Checkpoint:
+    """The file that a run can be resumed from."""
+
+    def __init__(self, path: Path, dataset: Dataset, config: TrainConfig) -> None:
+        check_writable(path)
+        self._path = path
+        self._digest = dataset.digest
+        self._config = configuration.to_toml(config)
+
+    def write(self, state: State) -> None:
+        """Write a state, whole or not at all."""
+        content = {
+            "version": _CHECKPOINT_VERSION,
+            "digest": self._digest,
+            "config": self._config,
+            **{f.name: getattr(state, f.name) for f in dataclasses.fields(state)},
+            "reason": state.reason.name if state.reason else None,
+            "best": dataclasses.asdict(state.best) if state.best else None,
+            "records": [dataclasses.asdict(record) for record in state.records],
+        }
+        with atomic(self._path) as beside:
+            torch.save(content, beside)
+
+    def read(self) -> State:
+        """Read the state of the same run.
+
+        Raises:
+            InputError: If there is none.
+        """
+        content = self._content()
+        if content["digest"] != self._digest:
+            raise InputError(
+                f"{self._path} is of another dataset: its digest is {content['digest'][:12]} "
+                f"there and {self._digest[:12]} here"
+            )
+        if differences := configuration.differences(content["config"], self._config):
+            raise InputError(f"{self._path} is of another configuration: {differences[0]}")
+        values = {f.name: content[f.name] for f in dataclasses.fields(State)}
+        values["reason"] = Reason[values["reason"]] if values["reason"] else None
+        values["best"] = Best(**values["best"]) if values["best"] else None
+        values["records"] = tuple(Record(**record) for record in values["records"])
+        return State(**values)
+
+    def _content(self) -> dict[str, Any]:
+        if not self._path.is_file():
+            raise InputError(f"there is no checkpoint {self._path} to resume from")
+        try:
+            content = torch.load(self._path, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise InputError(f"{self._path} is not a whole checkpoint") from error
+        if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
+            raise InputError(f"{self._path} is not a checkpoint of this version of the package")
+        return content

@@ -1,0 +1,291 @@
+"""Multilevel training: a shallow network first, then refined ones from its weights."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from surrogates.surrogate import relative_errors
+
+from .gauss_newton import GaussNewton, ReducedProblem, Step
+from .history import Record
+from .varpro import Features, with_ones
+
+SMALLEST_BUDGET = 4
+"""Work units of the cheapest iteration: two passes and one Krylov vector."""
+
+
+class Reason(enum.Enum):
+    """Why training stopped, on its last level."""
+
+    WORK_UNITS = "the work units are spent"
+    TOLERANCE = "the gradient has reached the tolerance"
+    PATIENCE = "the validation error has stopped falling"
+    STALLED = "no step decreases the objective by more than rounding"
+
+
+class Refinable(Protocol):
+    """A feature extractor that multilevel training can refine."""
+
+    def refined(self) -> nn.Module:
+        """Give a deeper network that computes nearly the same features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Training and validation samples as training sees them, float64.
+
+    Inputs are scaled by the caller. Targets are centred by the training mean, and divided by one
+    number, so that the regularisation means the same in every unit.
+
+    Attributes:
+        Y_train: Scaled inputs, (n_train, n_in).
+        C_train: Targets in physical units, (n_train, n_out).
+        Y_validation: Scaled inputs, (n_validation, n_in).
+        C_validation: Targets in physical units, (n_validation, n_out).
+        c_shift: Mean of the training targets, (n_out,).
+        c_scale: Root mean square of the centred training targets; 1 if they are all equal.
+    """
+
+    Y_train: Tensor
+    C_train: Tensor
+    Y_validation: Tensor
+    C_validation: Tensor
+    c_shift: Tensor = field(init=False)
+    c_scale: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the scaling of the targets."""
+        shift = self.C_train.mean(dim=0)
+        spread = float((self.C_train - shift).square().mean().sqrt())
+        object.__setattr__(self, "c_shift", shift)
+        object.__setattr__(self, "c_scale", spread if spread > 0 else 1.0)
+
+    @property
+    def targets(self) -> Tensor:
+        """The scaled training targets, (n_train, n_out)."""
+        return (self.C_train - self.c_shift) / self.c_scale
+
+    def physical(self, W: Tensor) -> Tensor:
+        """Turn linear weights for scaled targets into those for c in its own units."""
+        W = self.c_scale * W
+        W[:, -1] += self.c_shift
+        return W
+
+    def measure(self, F: Tensor, C: Tensor, W: Tensor) -> tuple[float, float]:
+        """Give loss (scaled) and mean relative error of physical weights on features F."""
+        prediction = with_ones(F) @ W.T
+        loss = 0.5 * float((prediction - C).square().sum()) / len(C) / self.c_scale**2
+        return loss, float(relative_errors(prediction, C).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best weights on the validation samples so far.
+
+    Attributes:
+        level: Level of the network they belong to.
+        theta: Parameters of that network, (n_theta,).
+        W: Linear weights in physical units, (n_out, width + 1).
+        error: Mean relative error on the validation samples.
+        iteration: Iteration that found them.
+    """
+
+    level: int
+    theta: Tensor
+    W: Tensor
+    error: float
+    iteration: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """All that training needs to go on after an iteration.
+
+    Attributes:
+        level: Current level, from 0.
+        theta: Parameters of this level's network, (n_theta,).
+        radius: Trust-region radius.
+        spent: Work units spent on this level.
+        start: Iterations before this level.
+        first_gradient: Norm of this level's first gradient; 0 before it is known.
+        reason: Why this level ended, None while it goes on.
+        best: Best weights so far, None before the first iteration.
+        records: The history.
+    """
+
+    level: int
+    theta: Tensor
+    radius: float
+    spent: int = 0
+    start: int = 0
+    first_gradient: float = 0.0
+    reason: Reason | None = None
+    best: Best | None = None
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multilevel:
+    """Levels of training; each refines the network and halves alpha1.
+
+    A level starts from the last weights of the one before, prolonged, and with its trust region.
+    The first radius is the norm of the starting weights.
+
+    Attributes:
+        levels: Number of levels, >= 1.
+        work_units: Work units of each level.
+        alpha1: Weight of ||theta||^2 on the first level.
+        alpha2: Weight of ||W||^2.
+        tolerance: A level ends when the gradient's norm is below this times its first value.
+        patience: A level ends after as many iterations without a better validation error.
+        method: The outer method.
+    """
+
+    levels: int
+    work_units: int
+    alpha1: float
+    alpha2: float
+    tolerance: float
+    patience: int
+    method: GaussNewton
+
+    def run(
+        self,
+        network: nn.Module,
+        data: Data,
+        *,
+        state: State | None = None,
+        after: Callable[[State], None] | None = None,
+    ) -> State:
+        """Train.
+
+        Args:
+            network: The first level's feature extractor; it gives the starting weights and stays
+                unchanged.
+            data: Samples.
+            state: Where to go on; None to start.
+            after: Called after each iteration.
+
+        Returns:
+            The last state.
+        """
+        if state is None:
+            theta = parameters_to_vector(network.parameters()).detach()
+            size = float(torch.linalg.vector_norm(theta))
+            state = State(level=0, theta=theta, radius=size if size > 0 else 1.0)
+        while True:
+            if state.reason is None:
+                state = self._iterate(self.network(network, state.level), data, state, after)
+            if state.level + 1 == self.levels:
+                return state
+            coarse = self.network(network, state.level, state.theta)
+            fine = cast(Refinable, coarse).refined()
+            state = State(
+                level=state.level + 1,
+                theta=parameters_to_vector(fine.parameters()).detach(),
+                radius=state.radius,
+                start=len(state.records),
+                best=state.best,
+                records=state.records,
+            )
+
+    def network(self, network: nn.Module, level: int, theta: Tensor | None = None) -> nn.Module:
+        """Give the network of a level, with weights theta if they are given."""
+        for _ in range(level):
+            network = cast(Refinable, network).refined()
+        if theta is not None:
+            network = copy.deepcopy(network)
+            vector_to_parameters(theta, network.parameters())
+        return network
+
+    def _iterate(
+        self,
+        network: nn.Module,
+        data: Data,
+        state: State,
+        after: Callable[[State], None] | None,
+    ) -> State:
+        """Work on one level until it ends."""
+        problem = ReducedProblem(
+            features=Features(network, data.Y_train),
+            C=data.targets,
+            alpha1=self.alpha1 / 2**state.level,
+            alpha2=self.alpha2,
+        )
+        validation = Features(network, data.Y_validation)
+        before = state.records[-1].seconds if state.records else 0.0
+        clock = time.perf_counter()
+        while state.reason is None:
+            budget = self.work_units - state.spent
+            step = self.method.step(problem, state.theta, state.radius, budget)
+            state = self._advance(state, step, data, validation)
+            seconds = before + time.perf_counter() - clock
+            last = dataclasses.replace(state.records[-1], seconds=seconds)
+            state = dataclasses.replace(state, records=(*state.records[:-1], last))
+            if after is not None:
+                after(state)
+        return state
+
+    def _advance(
+        self,
+        state: State,
+        step: Step,
+        data: Data,
+        validation: Features,
+    ) -> State:
+        """Enter a step into the state."""
+        theta = step.point.theta
+        W = data.physical(step.point.inner.W)
+        train = data.measure(step.point.F, data.C_train, W)
+        held_out = data.measure(validation(theta), data.C_validation, W)
+        iteration = len(state.records) + 1
+        best = state.best
+        if best is None or held_out[1] < best.error:
+            best = Best(level=state.level, theta=theta, W=W, error=held_out[1], iteration=iteration)
+        first_gradient = state.first_gradient or step.gradient_norm
+        spent = state.spent + step.work_units
+        reason = None
+        if step.gradient_norm <= self.tolerance * first_gradient:
+            reason = Reason.TOLERANCE
+        elif not step.accepted:
+            reason = Reason.WORK_UNITS if spent >= self.work_units else Reason.STALLED
+        elif iteration - max(best.iteration, state.start) >= self.patience:
+            reason = Reason.PATIENCE
+        elif self.work_units - spent < SMALLEST_BUDGET:
+            reason = Reason.WORK_UNITS
+        total = state.records[-1].work_units if state.records else 0
+        record = Record(
+            level=state.level,
+            iteration=iteration,
+            work_units=total + step.work_units,
+            seconds=0.0,
+            phi=step.point.phi,
+            train_loss=train[0],
+            validation_loss=held_out[0],
+            train_error=train[1],
+            validation_error=held_out[1],
+            gradient_norm=step.gradient_norm,
+            radius=step.radius,
+            ratio=step.ratio,
+            rank=step.rank,
+        )
+        return dataclasses.replace(
+            state,
+            theta=theta,
+            radius=step.radius,
+            spent=spent,
+            first_gradient=first_gradient,
+            reason=reason,
+            best=best,
+            records=(*state.records, record),
+        )

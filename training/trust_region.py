@@ -1,0 +1,107 @@
+"""The trust region: an exact solution of the small subproblem, and the rule for the radius."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def solve_subproblem(H: Tensor, g: Tensor, radius: float) -> Tensor:
+    """Minimise g^T s + 1/2 s^T H s over ||s|| <= radius, exactly.
+
+    More and Sorensen (1983, "Computing a trust region step"): s = -(H + shift I)^-1 g with the
+    least shift >= 0 that makes H + shift I positive semidefinite and ||s|| <= radius. The shift
+    is found by Newton's method for 1 / ||s|| = 1 / radius, kept inside a bracket, on the
+    eigenvalues of H. In the hard case, g orthogonal to the eigenvectors of the least eigenvalue,
+    such an eigenvector fills s up to the boundary.
+
+    Args:
+        H: Symmetric, (n, n), perhaps indefinite.
+        g: Gradient, (n,).
+        radius: > 0; may be infinite if H is positive definite.
+
+    Returns:
+        s, (n,).
+
+    Raises:
+        ValueError: If the radius is not positive, or the minimum is not attained.
+    """
+    if not radius > 0:
+        raise ValueError(f"expected a radius > 0, got {radius}")
+    values, vectors = torch.linalg.eigh(H)
+    s = _solve_diagonal(values, vectors.T @ g, radius)
+    product: Tensor = vectors @ s
+    return product
+
+
+def _solve_diagonal(values: Tensor, c: Tensor, radius: float) -> Tensor:
+    """Solve the subproblem for a diagonal H, its values ascending, and the gradient c."""
+    spread = float(values.abs().max())
+    least = float(values[0])
+    floor = max(0.0, -least)
+    if least > 1e-15 * spread:
+        s = torch.div(-c, values)
+        if float(torch.linalg.vector_norm(s)) <= radius:
+            return s
+    if math.isinf(radius):
+        raise ValueError("expected a finite radius, since H is not positive definite")
+    # At the least shift the components of the least eigenvalue count only if g has none there.
+    shifted = values + floor
+    regular = shifted > 1e-12 * spread
+    s = torch.where(regular, -c / torch.where(regular, shifted, 1.0), 0.0)
+    inside = radius**2 - float(s.square().sum())
+    negligible = float(c[~regular].abs().sum()) <= 1e-14 * float(torch.linalg.vector_norm(c))
+    if inside >= 0 and negligible:
+        if least < 0:
+            s[0] = math.sqrt(inside)
+        return s
+    return torch.div(-c, values + _shift(values, c, radius, floor))
+
+
+def _shift(values: Tensor, c: Tensor, radius: float, floor: float) -> float:
+    """Solve ||c / (values + shift)|| = radius for shift > floor."""
+    low, high = floor, floor + float(torch.linalg.vector_norm(c)) / radius
+    shift = high
+    for _ in range(100):
+        s = c / (values + shift)
+        norm = float(torch.linalg.vector_norm(s))
+        if abs(norm - radius) <= 1e-12 * radius:
+            break
+        low, high = (shift, high) if norm > radius else (low, shift)
+        slope = float((s * s / (values + shift)).sum())
+        shift += (norm / radius - 1) * norm * norm / slope
+        if not low < shift < high:
+            shift = (low + high) / 2
+        if not low < shift < high:
+            break
+    return shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadiusRule:
+    """When a step is accepted, and how the radius follows.
+
+    Attributes:
+        accept: A step is accepted if actual over predicted decrease exceeds this.
+        shrink_below: The radius shrinks below this ratio, hence also on rejection.
+        grow_above: The radius grows above this ratio, if the step reached the boundary.
+        shrink: Factor of the step's length that becomes the radius.
+        grow: Factor of the radius.
+    """
+
+    accept: float = 1e-4
+    shrink_below: float = 0.1
+    grow_above: float = 0.75
+    shrink: float = 0.25
+    grow: float = 2.0
+
+    def next_radius(self, radius: float, length: float, ratio: float) -> float:
+        """Give the radius for the next step, from this step's length and ratio."""
+        if not ratio >= self.shrink_below:
+            return self.shrink * length
+        if ratio > self.grow_above and length >= 0.99 * radius:
+            return self.grow * radius
+        return radius
