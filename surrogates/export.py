@@ -84,8 +84,8 @@ class LoadedSurrogate:
         """
         tensor = self._tensor(Y)
         with torch.no_grad():
-            parts = [self.module(rows).numpy() for rows in tensor.split(batch)]
-        return np.concatenate(parts)
+            parts = [self.module(tensor[i : i + batch]) for i in range(0, len(Y), batch)]
+        return np.concatenate(parts) if parts else np.empty((0, self.n_out))
 
     def in_domain(self, Y: Array) -> npt.NDArray[np.bool_]:
         """Tell whether parameters, (n, n_in), lie in the training box, (n,) bool.

@@ -54,11 +54,11 @@ def smooth(n=100, n_in=3, n_out=5, seed=0):
     """A smooth map, in units far from one."""
     rng = np.random.default_rng(seed)
     Y = rng.uniform(10, 30, (n, n_in))
-    X = np.sin(Y / 10 @ rng.normal(size=(n_in, 4))) @ rng.normal(size=(4, n_out))
+    X = np.sin(Y / 20 @ rng.normal(size=(n_in, 2))) @ rng.normal(size=(2, n_out))
     return dataset(Y, 1e3 * (X + 4))
 
 
-def planted(n=150, n_in=3, width=3, n_out=6, seed=1):
+def planted(n=150, n_in=3, width=3, n_out=6, seed=0):
     """Exact data of a network with one cell."""
     generator = torch.Generator().manual_seed(seed)
     net = AntisymmetricODE(n_in, width, 1, generator=generator)
@@ -101,12 +101,22 @@ def same(a, b):
 
 def test_a_planted_network_is_recovered_from_exact_data():
     data = planted()
+    # No regularisation to speak of, and a Krylov space of all directions: Gauss-Newton itself.
     settings = TrainConfig(
-        width=3, cells=1, levels=1, work_units=6000, scale=1.0, alpha1=0.0, alpha2=1e-20
+        width=3,
+        cells=1,
+        levels=1,
+        work_units=3000,
+        scale=1.0,
+        alpha1=0.0,
+        alpha2=1e-20,
+        krylov_rank=48,
+        krylov_tolerance=1e-8,
     )
     result = fit(data, settings)
-    assert test_error(data, result) < 1e-6
-    assert result.history[-1].phi < 1e-12
+    assert test_error(data, result) < 1e-9
+    assert result.history[-1].phi < 1e-16
+    assert result.reason is Reason.TOLERANCE
 
 
 def test_the_result_is_the_best_on_validation_in_physical_units():
@@ -143,11 +153,11 @@ def test_the_history_keeps_the_books():
 
 
 def test_refinement_goes_on_where_the_coarse_level_ended():
-    records = fit(planted(), dataclasses.replace(SMALL, levels=3, work_units=200)).history
+    records = fit(smooth(), dataclasses.replace(SMALL, levels=3, cells=2)).history
     for level in (1, 2):
         last = [record for record in records if record.level == level - 1][-1]
         first = next(record for record in records if record.level == level)
-        assert first.phi < 2 * last.phi
+        assert first.phi < 1.01 * last.phi < 0.2 * records[0].phi
 
 
 def test_the_order_of_samples_does_not_matter():

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.networks import AntisymmetricODE
+from surrogates.surrogate import Surrogate
+
+N_IN, N_OUT = 4, 6
+
+
+@pytest.fixture
+def surrogate() -> Surrogate:
+    generator = torch.Generator().manual_seed(0)
+    features = AntisymmetricODE(N_IN, 5, 2, generator=generator)
+    return Surrogate(
+        features,
+        W=torch.randn(N_OUT, 6, generator=generator, dtype=torch.float64),
+        y_shift=torch.tensor([1.0, 10.0, -3.0, 0.0]),
+        y_scale=torch.tensor([0.5, 20.0, 1.0, 3.0]),
+        lower=torch.tensor([0.0, -10.0, -4.0, -3.0]),
+        upper=torch.tensor([2.0, 30.0, -2.0, 3.0]),
+    )
+
+
+@pytest.fixture
+def Y(surrogate: Surrogate) -> torch.Tensor:
+    draws = torch.rand(7, N_IN, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return surrogate.lower + draws * (surrogate.upper - surrogate.lower)
+
+
+@pytest.fixture
+def dataset(surrogate: Surrogate) -> Dataset:
+    """Twenty exact samples, 2 times 3 places, of which the last failed."""
+    n = 20
+    rng = np.random.default_rng(0)
+    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
+    Y = rng.uniform(lower, upper, (n, N_IN))
+    C = surrogate(torch.from_numpy(Y)).numpy()
+    C[-1] = np.nan
+    status = np.full(n, Status.DONE, np.uint8)
+    status[-1] = Status.FAILED
+    info = Info(
+        problem="toy",
+        config="[mesh]\nn = 3\n",
+        design="uniform",
+        seed=3,
+        split="10/5/5",
+        total=n,
+        y_names=("a", "b", "γ", "d"),
+        y_units=("1", "m", "S/m", "1"),
+        y_lower=lower,
+        y_upper=upper,
+        c_names=tuple(f"u(s{j}, {t})" for t in (0.5, 1.0) for j in range(3)),
+        c_units=("V",) * N_OUT,
+        coordinates={"time": np.repeat([0.5, 1.0], 3), "x1": np.tile([0.1, 0.2, 0.3], 2)},
+        mesh="3 cells",
+        versions={"numpy": np.__version__},
+        command="surrogates generate toy",
+        created="2026-01-01T00:00:00+00:00",
+        revision="abc",
+    )
+    solver = np.zeros(n, SOLVER)
+    solver["iterations"] = np.arange(n)
+    return Dataset(
+        info=info,
+        Y=Y,
+        C=C,
+        status=status,
+        split=assign_split(info.split, n, info.seed),
+        failure=[*[""] * (n - 1), "the solver diverged: ü"],
+        solver=solver,
+    )

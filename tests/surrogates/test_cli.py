@@ -1,0 +1,209 @@
+"""The commands as users run them: the whole path, and one clear line for each mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surrogates import cli
+from surrogates.dataset import Dataset
+
+QUICK = ("--set", "levels=1", "--set", "work_units=130", "--set", "width=4")
+
+
+def run(*words: object) -> int:
+    try:
+        return cli.main([str(word) for word in words])
+    except SystemExit as stop:  # argparse's
+        return int(stop.code or 0)
+
+
+def refused(capsys, *words: object) -> str:
+    """Give the error line of a command that must refuse."""
+    capsys.readouterr()
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with an imported dataset of a smooth map and a surrogate of it."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    Y = rng.random((120, 3))
+    A = rng.normal(size=(3, 5))
+    np.savez(folder / "map.npz", Y=Y, C=2 + np.tanh(Y @ A) + 0.1 * (Y @ A) ** 2)
+    assert run("import", folder / "map.npz", "--out", folder / "map.h5") == 0
+    assert run("train", folder / "map.h5", "--out", folder / "map.pt", *QUICK) == 0
+    return folder
+
+
+def test_training_leaves_a_surrogate_and_its_history_and_nothing_else(folder):
+    assert {path.name for path in folder.iterdir()} >= {"map.pt", "map.history.jsonl"}
+    assert not (folder / "map.checkpoint").exists()
+
+
+def test_evaluate_prints_the_error_that_a_user_would_compute(folder, capsys):
+    capsys.readouterr()
+    assert run("evaluate", folder / "map.pt", folder / "map.h5", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    Y, C = Dataset.read(folder / "map.h5").part("test")
+    np.save(folder / "y.npy", Y)
+    assert (
+        run("predict", folder / "map.pt", "--in", folder / "y.npy", "--out", folder / "c.npy") == 0
+    )
+    c = np.load(folder / "c.npy")
+    errors = np.linalg.norm(c - C, axis=1) / np.linalg.norm(C, axis=1)
+    assert np.isclose(printed["relative"]["mean"], errors.mean(), rtol=1e-9)
+    assert np.isclose(printed["relative"]["max"], errors.max(), rtol=1e-9)
+    assert errors.mean() < 0.1
+
+
+def test_predictions_are_the_same_from_every_kind_of_table(folder):
+    Y = Dataset.read(folder / "map.h5").part("test")[0]
+    np.save(folder / "in.npy", Y)
+    np.savetxt(folder / "in.csv", Y, delimiter=",", fmt="%r")
+    for kind in ("npy", "csv"):
+        words = ("--in", folder / f"in.{kind}", "--out", folder / f"out_{kind}.npy")
+        assert run("predict", folder / "map.pt", *words) == 0
+    assert np.array_equal(np.load(folder / "out_npy.npy"), np.load(folder / "out_csv.npy"))
+
+
+def test_info_and_verify_name_what_a_file_is(folder, capsys):
+    capsys.readouterr()
+    assert run("info", folder / "map.h5") == 0
+    assert run("verify", folder / "map.h5") == 0
+    assert run("info", folder / "map.pt") == 0
+    text = capsys.readouterr().out
+    assert "120 samples, 3 parameters, 5 outputs" in text
+    assert "all is well" in text
+    assert "gnvpro, 96 samples" in text
+    assert Dataset.read(folder / "map.h5").digest in text
+
+
+def test_every_plot_is_a_picture(folder):
+    assert run("plot", "history", folder / "map.history.jsonl", "--out", folder / "h.png") == 0
+    for kind in ("parity", "observations"):
+        words = (folder / "map.pt", folder / "map.h5", "--out", folder / f"{kind}.png")
+        assert run("plot", kind, *words) == 0
+    for name in ("h", "parity", "observations"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.fenicsx
+def test_the_solution_is_drawn(tmp_path):
+    assert run("plot", "model", "cdr", "--out", tmp_path / "u.png") == 0
+    assert (tmp_path / "u.png").stat().st_size > 10_000
+
+
+def test_an_interrupted_training_goes_on_to_the_same_surrogate(folder, monkeypatch):
+    from surrogates.training import fit
+
+    whole = fit.fit
+
+    def interrupted(*args, on_iteration, **kwargs):
+        def stop(record):
+            on_iteration(record)
+            if record.iteration == 2:
+                raise KeyboardInterrupt
+
+        return whole(*args, on_iteration=stop, **kwargs)
+
+    words = ("train", folder / "map.h5", "--out", folder / "again.pt", *QUICK)
+    monkeypatch.setattr(fit, "fit", interrupted)
+    assert run(*words) == 130
+    assert not (folder / "again.pt").exists()
+    monkeypatch.setattr(fit, "fit", whole)
+    assert run(*words, "--resume") == 0
+    Y = Dataset.read(folder / "map.h5").part("test")[0]
+    np.save(folder / "y.npy", Y)
+    for name in ("map", "again"):
+        out = folder / f"{name}.npy"
+        assert run("predict", folder / f"{name}.pt", "--in", folder / "y.npy", "--out", out) == 0
+    assert np.array_equal(np.load(folder / "map.npy"), np.load(folder / "again.npy"))
+
+
+def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
+    data, surrogate, out = folder / "map.h5", folder / "map.pt", tmp_path / "out.pt"
+    train = ("train", data, "--out", out)
+    cases = {
+        ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'width'",
+        (*train, "--set", "width=0"): "width must be at least 1; got 0",
+        (*train, "--set", "width"): "write key=value",
+        (*train, "--resume"): "no checkpoint",
+        ("train", tmp_path / "none.h5"): "there is no file",
+        ("train", surrogate, "--out", out): "not a whole dataset file",
+        ("train", data, "--out", tmp_path / "no" / "a.pt"): "there is no folder",
+        ("train", data, "--out", tmp_path): "is a folder",
+        ("evaluate", data, data): "not a whole surrogate file",
+        ("info", folder / "map.npz"): "not a whole surrogate file",
+        ("import", data, "--out", tmp_path / "a.h5"): ".npz",
+        ("import", folder / "map.npz", "--out", tmp_path / "a.h5", "--split", "200/1/1"): (
+            "needs 202 samples; there are 120"
+        ),
+        ("predict", surrogate, "--in", folder / "map.npz", "--out", out): "know .csv, .npy, .h5",
+        ("plot", "history", data, "--out", tmp_path / "a.png"): "cannot read the history",
+        ("plot", "parity", surrogate, data, "--out", tmp_path / "a.bmp"): "endings",
+        ("merge", data, data, "--out", tmp_path / "a.h5"): "are there twice",
+    }
+    for words, message in cases.items():
+        assert message in refused(capsys, *words), words
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sizes_that_disagree_are_named(folder, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "other.npz", Y=rng.random((30, 4)), C=rng.random((30, 5)))
+    assert run("import", tmp_path / "other.npz", "--out", tmp_path / "other.h5") == 0
+    error = refused(capsys, "evaluate", folder / "map.pt", tmp_path / "other.h5")
+    assert "takes 3 parameters" in error
+    np.save(tmp_path / "y.npy", rng.random((2, 4)))
+    words = ("--in", tmp_path / "y.npy", "--out", tmp_path / "c.npy")
+    assert "3" in refused(capsys, "predict", folder / "map.pt", *words)
+    assert not (tmp_path / "c.npy").exists()
+
+
+def test_a_truncated_file_is_refused(folder, tmp_path, capsys):
+    for name in ("map.h5", "map.pt"):
+        whole = (folder / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        assert "not a whole" in refused(capsys, "info", tmp_path / name)
+
+
+def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys):
+    before = (folder / "map.h5").read_bytes()
+    words = ("import", folder / "map.npz", "--out", folder / "map.h5")
+    assert "seed is 0 there and 1 here" in refused(capsys, *words, "--seed", "1")
+    assert (folder / "map.h5").read_bytes() == before
+
+
+def test_the_module_is_the_command():
+    words = [sys.executable, "-m", "surrogates", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("surrogates 0.")
+
+
+ISOLATION = {
+    "surrogates.pde.generate": ("torch",),
+    "surrogates.training.fit": ("dolfinx", "petsc4py", "mpi4py"),
+    "surrogates.export": ("dolfinx", "petsc4py", "mpi4py"),
+    "surrogates.cli": ("torch", "dolfinx", "petsc4py", "mpi4py"),
+}
+
+
+@pytest.mark.fenicsx
+@pytest.mark.parametrize("module", ISOLATION)
+def test_parts_import_only_what_is_theirs(module):
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert loaded.isdisjoint(ISOLATION[module])
+    assert loaded.isdisjoint({"pde", "training"})  # the names of other packages
