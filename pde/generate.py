@@ -40,7 +40,7 @@ PROBLEMS: dict[str, tuple[Any, Any]] = {"cdr": (CDRConfig, CDR)}
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: samples finished and failed so far, and all of them."""
+    """How far a run is: samples finished, those of rank 0 that failed, and all of them."""
 
     done: int
     failed: int

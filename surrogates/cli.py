@@ -11,11 +11,12 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -49,15 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
         sys.stderr.close()
         return 1
+    except OSError as error:  # a full disk, say; nothing half-written is left
+        _complain(str(error))
+        return 1
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, once under mpirun."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain, and end the process with status 2."""
+        # MPI is not started for this; Open MPI, or MPICH and its relatives, give the rank.
+        ranks = (os.environ.get(name, "0") for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK"))
+        if all(rank == "0" for rank in ranks):
+            _complain(f"{message}; see '{self.prog} --help'")
+        raise SystemExit(2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="surrogates", description="PDE surrogates by variable projection."
-    )
+    parser = _Parser(prog="surrogates", description="PDE surrogates by variable projection.")
     parser.add_argument("--version", action="version", version=f"surrogates {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

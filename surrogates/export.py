@@ -15,6 +15,7 @@ import json
 import math
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,11 +169,14 @@ def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
     """Read a surrogate file, to the CPU.
 
     Raises:
-        InputError: If it is missing, truncated, foreign, or TorchScript of another program.
+        InputError: If it is missing, truncated, damaged, foreign, or TorchScript of another program.
     """
     extra: dict[str, Any] = {_METADATA: ""}
     read: Callable[..., torch.jit.ScriptModule] = torch.jit.load
     with reading(path, "surrogate file"), _no_deprecation():
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums
+        check(damaged is None, f"{path} is damaged: the checksum of {damaged} is wrong")
         module = read(os.fspath(path), map_location="cpu", _extra_files=extra)
     try:
         described = json.loads(extra[_METADATA])

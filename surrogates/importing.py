@@ -131,7 +131,8 @@ def check_finite(array: npt.NDArray[Any], what: str) -> Array:
         raise InputError(f"{what} holds {array.dtype.name}, not real numbers")
     if array.ndim not in (1, 2):
         raise InputError(f"{what} must have 2 dimensions; got {array.ndim}")
-    values = np.ascontiguousarray(array.reshape(len(array), -1), dtype=np.float64)
+    columns = array[:, None] if array.ndim == 1 else array
+    values = np.ascontiguousarray(columns, dtype=np.float64)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
@@ -182,9 +183,11 @@ def _read_mat(path: Path) -> Mapping[str, Any]:
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        check(isinstance(file, np.lib.npyio.NpzFile), f"{path} holds one array, not Y and C")
-        return {name: file[name] for name in file.files}
+    with open(path, "rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise InputError(f"{path} holds one array, not Y and C")
+        return {name: arrays[name] for name in arrays.files}
 
 
 _READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {".mat": _read_mat, ".npz": _read_npz}

@@ -266,10 +266,11 @@ def evaluate(
         raise ValueError(f"expected as many Y as C, at least 1; got {len(Y)} and {len(C)}")
     with torch.no_grad():
         prediction = torch.cat([predict(Y[i : i + batch]) for i in range(0, len(Y), batch)])
+    errors = relative_errors(prediction, C)
     rms = (prediction - C).square().mean(dim=0).sqrt()
     return Evaluation(
         samples=len(C),
-        relative=ErrorSummary.of(relative_errors(prediction, C)),
+        relative=ErrorSummary.of(errors),
         centred=ErrorSummary.of(relative_errors(prediction - mean, C - mean)),
         output_rms=tuple(rms.tolist()),
         output_relative=tuple((rms / C.square().mean(dim=0).sqrt()).tolist()),

@@ -133,6 +133,9 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
     data, surrogate, out = folder / "map.h5", folder / "map.pt", tmp_path / "out.pt"
     train = ("train", data, "--out", out)
     cases = {
+        ("generate", "cdrr"): "invalid choice: 'cdrr'",
+        ("train",): "F.h5",
+        ("train", data, "--optimizer", "sgdd"): "invalid choice: 'sgdd'",
         ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'width'",
         (*train, "--set", "width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",

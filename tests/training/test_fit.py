@@ -23,6 +23,8 @@ from surrogates.training.varpro import with_ones
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
 SMALL = TrainConfig(width=3, cells=1, levels=2, work_units=60, krylov_rank=8)
+# Well conditioned, so that rounding stays small.
+TAME = dataclasses.replace(SMALL, scale=1.0, alpha1=1e-4, alpha2=1e-4)
 
 
 def dataset(Y, C, split="0.6/0.2/0.2", seed=0):
@@ -153,7 +155,7 @@ def test_the_history_keeps_the_books():
 
 
 def test_refinement_goes_on_where_the_coarse_level_ended():
-    records = fit(smooth(), dataclasses.replace(SMALL, levels=3, cells=2)).history
+    records = fit(smooth(), dataclasses.replace(SMALL, levels=3, cells=4)).history
     for level in (1, 2):
         last = [record for record in records if record.level == level - 1][-1]
         first = next(record for record in records if record.level == level)
@@ -166,17 +168,17 @@ def test_the_order_of_samples_does_not_matter():
     permuted = dataclasses.replace(
         data, Y=data.Y[order], C=data.C[order], split=data.split[order], status=data.status[order]
     )
-    a, b = fit(data, SMALL), fit(permuted, SMALL)
+    a, b = fit(data, TAME), fit(permuted, TAME)
     Y, _ = part(data, "test")
-    assert float(relative_errors(a.predict(Y), b.predict(Y)).max()) < 1e-6
+    assert float(relative_errors(a.predict(Y), b.predict(Y)).max()) < 1e-9
 
 
 def test_units_of_the_data_do_not_matter():
     data = smooth()
     scaled = dataclasses.replace(data, Y=data.Y * 1e-6, C=data.C * 1e9)
-    a, b = fit(data, SMALL), fit(scaled, SMALL)
+    a, b = fit(data, TAME), fit(scaled, TAME)
     Y, _ = part(data, "test")
-    assert float(relative_errors(a.predict(Y) * 1e9, b.predict(Y * 1e-6)).max()) < 1e-6
+    assert float(relative_errors(a.predict(Y) * 1e9, b.predict(Y * 1e-6)).max()) < 1e-9
 
 
 def test_inputs_that_do_not_vary_and_constant_outputs():

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from surrogates.errors import InputError
+from surrogates.files import atomic, check_writable, reading
+
+
+def test_a_file_appears_whole_and_alone(tmp_path):
+    path = tmp_path / "new.txt"
+    with atomic(path) as beside:
+        beside.write_text("half")
+        assert not path.exists()
+        assert (beside.parent, beside.suffix) == (tmp_path, ".txt")
+        beside.write_text("whole")
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["new.txt"]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, fault):
+    path = tmp_path / "old.txt"
+    path.write_text("before")
+    with pytest.raises(fault), atomic(path) as beside:
+        beside.write_text("half")
+        raise fault
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["old.txt"]
+
+
+def test_a_failure_before_the_first_file_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "new.txt") as beside:
+        beside.write_text(str(1 / 0))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_mode_is_that_of_the_umask(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with atomic(tmp_path / "new.txt") as beside:
+            beside.touch()
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == mode
+
+
+def test_a_name_in_the_working_folder_needs_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with atomic("plain") as beside:
+        beside.write_text("whole")
+    assert os.listdir(tmp_path) == ["plain"]
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    for path, message in (
+        (tmp_path, "is a folder; give the name of a file"),
+        (tmp_path / "absent" / "a.h5", f"there is no folder {tmp_path / 'absent'}"),
+        (tmp_path / "file" / "a.h5", f"there is no folder {tmp_path / 'file'}"),
+    ):
+        for refuse in (check_writable, lambda p: atomic(p).__enter__()):
+            with pytest.raises(InputError) as caught:
+                refuse(path)
+            assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("protect", ["folder", "file"])
+def test_missing_permission_is_refused(tmp_path, monkeypatch, protect):
+    path = tmp_path / "a.h5"
+    path.touch()
+    protected = {"folder": tmp_path, "file": path}[protect]
+    # The tests may run as root, who may write anywhere: let the system say no.
+    monkeypatch.setattr(os, "access", lambda asked, mode: asked != protected)
+    message = {"folder": "no permission to write in", "file": "the file is read-only"}[protect]
+    with pytest.raises(InputError, match=message):
+        check_writable(path)
+
+
+def test_reading_makes_one_line_of_any_fault(tmp_path):
+    path = tmp_path / "a.h5"
+    for missing in (path, tmp_path):
+        with pytest.raises(InputError, match="there is no file"), reading(missing, "dataset file"):
+            raise AssertionError("the block must not run")
+    path.touch()
+    for fault, reason in (
+        (OSError("cannot open. The reason is long\nand has\nmany lines"), "cannot open"),
+        (KeyError("Y"), "'Y'"),
+        (EOFError(), "EOFError"),
+    ):
+        with pytest.raises(InputError) as caught, reading(path, "dataset file"):
+            raise fault
+        assert str(caught.value) == f"{path} is not a whole dataset file: {reason}"
+        assert caught.value.__cause__ is fault
+
+
+def test_reading_lets_clear_errors_and_interrupts_through(tmp_path):
+    path = tmp_path / "a.h5"
+    path.touch()
+    for fault in (InputError("clear already"), KeyboardInterrupt()):
+        with pytest.raises(type(fault)) as caught, reading(path, "dataset file"):
+            raise fault
+        assert caught.value is fault

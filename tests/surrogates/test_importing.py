@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from surrogates.dataset import Dataset, Status
+from surrogates.errors import InputError
+from surrogates.importing import import_file
+
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "CDR_Data.mat"
+
+
+@pytest.fixture
+def arrays():
+    """Y and C with samples in rows, (10, 3) and (10, 4)."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(10, 3)), rng.normal(size=(10, 4))
+
+
+def write_mat5(path, Y, C):
+    scipy.io.savemat(path, {"Y": Y, "C": C, "note": "text"}, do_compression=True)
+
+
+def write_mat73(path, Y, C):
+    """As MATLAB does: a block of text first, and arrays with their dimensions reversed."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["Y"], file["C"] = Y.T, C.T
+        file.create_group("#refs#")
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(128))
+
+
+def write_npz(path, Y, C):
+    np.savez(path, Y=Y, C=C, other=1)
+
+
+WRITERS = {"5.mat": write_mat5, "73.mat": write_mat73, "a.npz": write_npz}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("samples", ["rows", "columns"])
+def test_either_orientation_of_each_format(tmp_path, arrays, name, samples):
+    Y, C = arrays
+    as_in_file = (Y, C) if samples == "rows" else (Y.T, C.T)
+    WRITERS[name](tmp_path / name, *as_in_file)
+    for asked in ("auto", samples):
+        dataset = import_file(tmp_path / name, samples=asked)
+        assert np.array_equal(dataset.Y, Y) and np.array_equal(dataset.C, C)
+        assert dataset.Y.flags.c_contiguous and dataset.C.dtype == np.float64
+    other = "columns" if samples == "rows" else "rows"
+    with pytest.raises(InputError, match=f"not as many samples in {other}"):
+        import_file(tmp_path / name, samples=other)
+
+
+def test_the_dataset_says_what_it_is_and_is_sound(tmp_path, arrays):
+    Y, C = arrays
+    write_npz(tmp_path / "pump.npz", Y, C)
+    dataset = import_file(tmp_path / "pump.npz", split="5/3/1", seed=7)
+    info = dataset.info
+    assert (info.problem, info.design, info.seed, info.split, info.total, info.first) == (
+        *("pump", "imported", 7, "5/3/1", 10, 0),
+    )
+    assert info.y_names == ("y0", "y1", "y2") and info.c_names == ("c0", "c1", "c2", "c3")
+    assert info.y_units == ("1",) * 3 and info.c_units == ("1",) * 4
+    assert np.array_equal(info.y_lower, Y.min(axis=0))
+    assert np.array_equal(info.y_upper, Y.max(axis=0))
+    assert {"python", "numpy", "h5py"} <= set(info.versions)
+    assert info.command and info.created
+    assert [len(dataset.part(name)[0]) for name in ("train", "validation", "test")] == [5, 3, 1]
+    assert (dataset.status == Status.DONE).all() and (dataset.solver["residual"] == 0).all()
+    assert dataset.problems() == []
+    dataset.write(tmp_path / "pump.h5")
+    assert Dataset.read(tmp_path / "pump.h5").digest == dataset.digest
+
+
+def test_csv_takes_columns_by_their_names(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('c1,Y_depth,"c(2, x)",y2\n1,2,3,4\n5,6,7,8\n9,10,11,12e0\n')
+    dataset = import_file(path, split="1/1/1")
+    assert dataset.Y.tolist() == [[2, 4], [6, 8], [10, 12]]
+    assert dataset.C.tolist() == [[1, 3], [5, 7], [9, 11]]
+    assert dataset.info.y_names == ("Y_depth", "y2")
+    assert dataset.info.c_names == ("c1", "c(2, x)")
+
+
+def test_one_column_may_have_one_dimension(tmp_path):
+    np.savez(tmp_path / "a.npz", Y=np.arange(5), C=np.arange(5.0) ** 2)
+    with pytest.raises(InputError, match="Y is 5 x 1 and C is 5 x 1: samples may lie in rows or"):
+        import_file(tmp_path / "a.npz")
+    dataset = import_file(tmp_path / "a.npz", samples="rows")
+    assert dataset.Y.shape == dataset.C.shape == (5, 1)
+
+
+def test_where_both_dimensions_agree_nothing_is_guessed(tmp_path):
+    Y = np.arange(9.0).reshape(3, 3)
+    write_npz(tmp_path / "a.npz", Y, -Y)
+    with pytest.raises(InputError, match=r"Y is 3 x 3 and C is 3 x 3: .* rows or in columns; say"):
+        import_file(tmp_path / "a.npz")
+    assert np.array_equal(import_file(tmp_path / "a.npz", samples="rows").Y, Y)
+    assert np.array_equal(import_file(tmp_path / "a.npz", samples="columns").C, -Y.T)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_found_where_they_lie_in_the_file(
+    tmp_path, arrays, name, value
+):
+    Y, C = arrays
+    C[6, 2] = value
+    WRITERS[name](tmp_path / name, Y.T, C.T)
+    message = rf"{name}: C is {value} at row 3, column 7 \(counted from 1; 1 such values\)"
+    with pytest.raises(InputError, match=message):
+        import_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("y0,c0\n1,2\n3,nan\n", "row 3, column 2: 'nan' is not a finite number"),
+        ("y0,c0\n1,2\ninf,2\n", "row 3, column 1: 'inf' is not a finite number"),
+        ("y0,c0\n1,2\n3,?\n", "row 3, column 2: '?' is not a finite number"),
+        ("y0,c0\n1,2\n3,\n", "row 3, column 2: '' is not a finite number"),
+        ("y0,c0\n1,2,3\n", "row 2: expected 2 columns; got 3"),
+        ("1,2\n3,4\n", "must start with a line of names: y..., c..."),
+        ("y0,c0\n", "holds no numbers"),
+        ("y0,y1\n1,2\n", "has no column whose name starts with c"),
+        ("c0,c1\n1,2\n", "has no column whose name starts with y"),
+        ("y0,c0,z\n1,2,3\n", "a name starts with y or c; got 'z'"),
+    ],
+)
+def test_csv_with_faults_is_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        import_file(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_truncated_and_foreign_files_are_one_clear_line(tmp_path, arrays, name):
+    path = tmp_path / name
+    WRITERS[name](path, *arrays)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:300], b"", b"hello, world\n" * 50):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is not a whole|has no array") as caught:
+            import_file(path)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_arrays_that_do_not_fit_are_one_clear_line(tmp_path, arrays):
+    Y, C = arrays
+    path = tmp_path / "a.npz"
+    for contents, message in [
+        ({"Y": Y}, "a.npz has no array C; it has Y"),
+        ({"X": Y}, "a.npz has no array Y; it has X"),
+        ({}, "a.npz has no array Y; it has nothing"),
+        ({"Y": Y, "C": C[:9]}, "Y is 10 x 3 and C is 9 x 4: no dimension that would be"),
+        ({"Y": Y, "C": np.ones((10, 2, 2))}, "a.npz: C must have 2 dimensions; got 3"),
+        ({"Y": Y, "C": C * 1j}, "a.npz: C holds complex128, not real numbers"),
+        ({"Y": Y, "C": np.full((10, 2), "x")}, "not real numbers"),
+        ({"Y": Y, "C": np.array([{}])}, "a.npz is not a whole .npz file"),
+        ({"Y": Y[:0], "C": C[:0]}, "holds no samples"),
+    ]:
+        np.savez(path, **contents)
+        with pytest.raises(InputError, match=re.escape(message)) as caught:
+            import_file(path)
+        assert len(str(caught.value).splitlines()) == 1
+    with open(path, "wb") as file:
+        np.save(file, Y)
+    with pytest.raises(InputError, match="holds one array, not Y and C"):
+        import_file(path)
+
+
+def test_arguments_out_of_range_are_one_clear_line(tmp_path, arrays):
+    write_npz(tmp_path / "a.npz", *arrays)
+    for name, options, message in [
+        ("a.npz", {"split": "8/2/1"}, "the split 8/2/1 needs 11 samples; there are 10"),
+        ("a.npz", {"split": "much"}, "cannot read the split 'much'; write 400/200/200"),
+        ("a.npz", {"seed": -1}, "the seed must be at least 0; got -1"),
+        ("a.npz", {"samples": "colums"}, "unknown orientation 'colums'; did you mean 'columns'?"),
+        ("missing.mat", {}, "there is no file"),
+        ("missing.csv", {}, "there is no file"),
+        ("a.xlsx", {}, "a.xlsx: the known endings are .mat, .npz, .csv"),
+    ]:
+        with pytest.raises(InputError, match=re.escape(message)):
+            import_file(tmp_path / name, **options)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published data are not beside the checkout")
+def test_published_data():
+    dataset = import_file(PUBLISHED, split="400/200/200")
+    assert dataset.Y.shape == (800, 55) and dataset.C.shape == (800, 72)
+    np.testing.assert_allclose(dataset.Y.sum(axis=1), 1, atol=1e-6)  # single precision
+    assert 10 < dataset.C.min() and dataset.C.max() < 68
+    assert dataset.info.problem == "CDR_Data"
