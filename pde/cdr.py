@@ -410,6 +410,7 @@ class CDR:
                         G.append((stage - right) / (GAMMA * dt))
                 u = stage.copy(order="F")
                 yield u
+        _destroy(R, B, X)
 
     def snapshots(self, Y: Array) -> tuple[Array, Array, list[str], dict[str, Array]]:
         """Solve for one sample, for a picture; the communicator has one process.
@@ -436,7 +437,10 @@ class CDR:
         X = self._dense(U.shape[1])
         X.getDenseArray()[:] = U
         X.assemble()
-        return np.array(self._sensors.matMult(X).getDenseArray())
+        observed = self._sensors.matMult(X)
+        values = observed.getDenseArray().copy()  # its own array lives as long as the matrix
+        _destroy(X, observed)
+        return np.asarray(values)
 
     def field(self, values: Array) -> Any:
         """Make a DOLFINx function of this process's nodal values, (n_nodes,)."""
@@ -575,6 +579,12 @@ def _operators(V: Any, degree: int, flow: Flow, h: float, stabilised: bool) -> t
     return m, A
 
 
+def _destroy(*matrices: Any) -> None:
+    """Free matrices now: Python's collector may not, as processes must do it together."""
+    for matrix in matrices:
+        matrix.destroy()
+
+
 _REASONS = {
     value: name.lower()
     for name, value in vars(PETSc.KSP.ConvergedReason).items()
@@ -645,7 +655,9 @@ class _Shifted:
         """
         B, X = self._last
         right = B.getDenseArray()
-        defect = right - self._A.matMult(X).getDenseArray()
+        product = self._A.matMult(X)
+        defect = right - product.getDenseArray()
+        _destroy(product)
         comm = B.comm.tompi4py()
         with np.errstate(over="ignore", invalid="ignore"):
             squares = [np.einsum("ij,ij->j", a, a) for a in (defect, right)]

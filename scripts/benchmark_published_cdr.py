@@ -15,8 +15,9 @@ import time
 
 import torch
 
-from surrogates.dataset import Dataset, assign_split
+from surrogates.dataset import Dataset, assign_split, is_dataset
 from surrogates.errors import InputError
+from surrogates.importing import import_file
 from surrogates.surrogate import relative_errors
 from surrogates.training.fit import TrainConfig, fit
 
@@ -26,13 +27,14 @@ SPLIT = "400/200/200"
 def main() -> int:
     """Print one line per seed, then the mean over seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", help="the published data as a dataset, from `surrogates import`")
+    parser.add_argument("file", help="the published data: its .mat file, or an imported dataset")
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0, 1, ... (default 10)")
     parser.add_argument("--work-units", type=int, default=200, help="of each level (default 200)")
     parser.add_argument("--levels", type=int, default=3, help="number of levels (default 3)")
     options = parser.parse_args()
     try:
-        dataset = Dataset.read(options.file)
+        imported = is_dataset(options.file)
+        dataset = Dataset.read(options.file) if imported else import_file(options.file)
         measure(dataset, options.seeds, options.work_units, options.levels)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import sys
 import types
@@ -47,7 +48,7 @@ def read(
 
     Raises:
         InputError: If the file cannot be read, a key is unknown (the nearest known key is named),
-            a value has the wrong type or is out of range.
+            a value has the wrong type, is not finite, or is out of range.
     """
     table: dict[str, Any] = {}
     if path is not None:
@@ -136,6 +137,8 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{key} must be finite; got {value}")
     return value
 
 

@@ -263,7 +263,8 @@ def merge(
         What the new file is.
 
     Raises:
-        InputError: If the files are of different sets, overlap, or leave a sample out.
+        InputError: If the files are of different sets, overlap, leave a sample out, or hold
+            different arrays (tangents in some of them only).
     """
     pieces = sorted(((*read_info(path), path) for path in paths), key=lambda piece: piece[0].first)
     if not pieces:
@@ -327,12 +328,22 @@ def _write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Da
     with atomic(path) as beside, h5py.File(beside, "w", libver=("v108", "v110")) as file:
         _write_info(file, info)
         start = 0
+        layout: dict[str, tuple[int, ...]] = {}
         for piece in pieces:
             rows = slice(start, start + len(piece.Y))
             arrays = _arrays(piece)
+            sizes = {name: array.shape[1:] for name, array in arrays.items()}
             if start == 0:
+                layout = sizes
                 for name, array in arrays.items():
                     _create(file, name, n, array)
+            for name in sorted({*layout, *sizes}):
+                here, before = (what.get(name, "absent") for what in (sizes, layout))
+                if here != before:
+                    raise InputError(
+                        f"samples {start} to {rows.stop - 1} do not fit those before them: "
+                        f"{name} of one sample is {here} here and {before} there"
+                    )
             for name, array in arrays.items():
                 file[name][rows] = array
             start = rows.stop
@@ -346,9 +357,8 @@ def _write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Da
 
 
 def _arrays(piece: Dataset) -> dict[str, npt.NDArray[Any]]:
-    failure = np.array(
-        [text.encode()[:FAILURE_BYTES] for text in piece.failure], f"S{FAILURE_BYTES}"
-    )
+    cut = [text.encode()[:FAILURE_BYTES].decode(errors="ignore") for text in piece.failure]
+    failure = np.array([text.encode() for text in cut], f"S{FAILURE_BYTES}")
     arrays: dict[str, npt.NDArray[Any]] = {
         "Y": piece.Y,
         "C": piece.C,

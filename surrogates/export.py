@@ -169,7 +169,7 @@ def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
     """Read a surrogate file, to the CPU.
 
     Raises:
-        InputError: If it is missing, truncated, damaged, foreign, or TorchScript of another program.
+        InputError: If it is missing, truncated, damaged, or of another program.
     """
     extra: dict[str, Any] = {_METADATA: ""}
     read: Callable[..., torch.jit.ScriptModule] = torch.jit.load
@@ -212,7 +212,7 @@ def read_table(path: str | os.PathLike[str], n_columns: int) -> Array:
         table = read_csv(path)[1]
     else:
         with reading(path, f"{ending} file"):
-            array = np.load(path, allow_pickle=False) if ending == ".npy" else _read_Y(path)
+            array = _read_npy(path) if ending == ".npy" else _read_Y(path)
         table = check_finite(array[None] if array.ndim == 1 else array, os.fspath(path))
     check(
         table.shape[1] == n_columns,
@@ -249,6 +249,11 @@ def _table_ending(path: Path) -> str:
     ending = path.suffix.lower()
     check(ending in _TABLES, f"cannot tell the format of {path}: know {', '.join(_TABLES)}")
     return ending
+
+
+def _read_npy(path: Path) -> npt.NDArray[Any]:
+    with open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_Y(path: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,16 +51,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         InputError: If the folder does not exist or cannot be written.
     """
-    target = Path(path)
-    check_writable(target)
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.stem}-", suffix=f".tmp{target.suffix}"
-    )
-    os.close(handle)
-    beside = Path(name)
+    check_writable(path)
+    target = Path(path).resolve()  # the file behind a symbolic link is replaced, not the link
+    beside = target.with_name(f".{target.stem}-{secrets.token_hex(4)}.tmp{target.suffix}")
+    beside.touch(exist_ok=False)  # unlike tempfile's, readable to whom the umask allows
     try:
         yield beside
-        beside.chmod(0o666 & ~_umask())  # mkstemp gives 0600, which colleagues cannot read
         _sync(beside)
         os.replace(beside, target)
     except BaseException:
@@ -76,7 +72,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         InputError: If ``path`` is a folder, or its folder is missing or not writable.
     """
     target = Path(path)
-    folder = target.parent
+    folder = (target.resolve() if target.is_symlink() else target).parent
     if target.is_dir():
         raise InputError(f"{target} is a folder; give the name of a file")
     if not folder.is_dir():
@@ -85,12 +81,6 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise InputError(f"cannot write {target}: no permission to write in {folder}")
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(f"cannot write {target}: the file is read-only")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync(path: Path) -> None:

@@ -128,7 +128,8 @@ def parity(
         title: Above the figure.
 
     Raises:
-        InputError: If the shapes differ, or the figure cannot be written.
+        InputError: If the shapes differ, a value is not finite, the observables of a sample are
+            all 0, or the figure cannot be written.
     """
     _check_same(prediction, C)
     errors = _relative_errors(prediction, C)
@@ -183,7 +184,8 @@ def observations(
         title: Above the figure.
 
     Raises:
-        InputError: If the shapes differ, there is no such row, or the figure cannot be written.
+        InputError: If the shapes differ, a value is not finite, the observables of a sample are
+            all 0, there is no such row, or the figure cannot be written.
     """
     _check_same(prediction, C)
     check(C.shape[1] == len(info.c_names), f"expected {len(info.c_names)} observables")
@@ -241,7 +243,8 @@ def field(
         title: Above the figure.
 
     Raises:
-        InputError: If the sizes disagree, or the figure cannot be written.
+        InputError: If the sizes disagree, a value is not finite, there are fewer than 3 points, or
+            the figure cannot be written.
     """
     panels_of_values = np.atleast_2d(values)
     n_panels = len(panels_of_values)
@@ -249,6 +252,8 @@ def field(
         points.ndim == 2 and points.shape == (panels_of_values.shape[1], 2),
         f"expected points (n, 2) for values {values.shape}; got {points.shape}",
     )
+    check(len(points) >= 3, f"expected at least 3 points; got {len(points)}")
+    check(bool(np.isfinite(values).all()), "cannot draw values that are not finite")
     check(len(titles) in (0, n_panels), f"expected {n_panels} titles; got {len(titles)}")
     columns = min(n_panels, 4)
     lines = -(-n_panels // columns)
@@ -344,13 +349,20 @@ def _series(info: Info) -> tuple[dict[str, Any], Array, str]:
 
 
 def _relative_errors(prediction: Array, C: Array) -> Array:
-    norms: Array = np.linalg.norm(prediction - C, axis=1) / np.linalg.norm(C, axis=1)
-    return norms
+    norms: Array = np.linalg.norm(C, axis=1)
+    if (norms == 0).any():
+        raise InputError(
+            f"sample {norms.argmin()} has no relative error: its observables are all 0"
+        )
+    errors: Array = np.linalg.norm(prediction - C, axis=1) / norms
+    return errors
 
 
 def _check_same(prediction: Array, C: Array) -> None:
     same = prediction.shape == C.shape and C.ndim == 2 and len(C) > 0
     check(same, f"expected predictions of shape {C.shape}; got {prediction.shape}")
+    for what, values in (("predictions", prediction), ("observables", C)):
+        check(bool(np.isfinite(values).all()), f"cannot draw {what} that are not finite")
 
 
 def _column(records: Sequence[Any], name: str) -> Array:

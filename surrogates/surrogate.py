@@ -112,8 +112,7 @@ class Surrogate(torch.nn.Module):
         Returns:
             dc/dy, (n_out, n_in) or (n, n_out, n_in), units of c over units of y.
         """
-        dF = self.features.forward_and_jacobian(self._scaled(y))[1]
-        J = torch.matmul(self.W[:, :-1], dF) / self.y_scale
+        J = torch.matmul(self.W[:, :-1], self._feature_jacobian(y))
         return J if y.dim() == 2 else J[0]
 
     @torch.jit.export
@@ -127,8 +126,8 @@ class Surrogate(torch.nn.Module):
         Returns:
             dc/dy v, (n_out,) or (n, n_out), units of c.
         """
-        dF = self.features.forward_and_jacobian(self._scaled(y))[1]
-        V = self._rows(v, "v", self.y_shift.size(0), y) / self.y_scale
+        dF = self._feature_jacobian(y)
+        V = self._rows(v, "v", self.y_shift.size(0), y)
         product = torch.matmul(torch.matmul(dF, V[:, :, None])[:, :, 0], self.W[:, :-1].t())
         return product if y.dim() == 2 else product[0]
 
@@ -143,9 +142,9 @@ class Surrogate(torch.nn.Module):
         Returns:
             (dc/dy)^T w, (n_in,) or (n, n_in).
         """
-        dF = self.features.forward_and_jacobian(self._scaled(y))[1]
+        dF = self._feature_jacobian(y)
         cotangent = torch.matmul(self._rows(w, "w", self.W.size(0), y), self.W[:, :-1])
-        product = torch.matmul(cotangent[:, None, :], dF)[:, 0, :] / self.y_scale
+        product = torch.matmul(cotangent[:, None, :], dF)[:, 0, :]
         return product if y.dim() == 2 else product[0]
 
     @torch.jit.export
@@ -166,6 +165,10 @@ class Surrogate(torch.nn.Module):
         slack = 1e-9 * (self.upper - self.lower)
         inside = torch.logical_and(self.lower - slack <= Y, Y <= self.upper + slack).all(dim=1)
         return inside if y.dim() == 2 else inside[0]
+
+    def _feature_jacobian(self, y: Tensor) -> Tensor:
+        """Differentiate the features by unscaled parameters, (n, n_feat, n_in)."""
+        return self.features.forward_and_jacobian(self._scaled(y))[1] / self.y_scale
 
     def _scaled(self, y: Tensor) -> Tensor:
         return (self._rows(y, "y", self.y_shift.size(0), y) - self.y_shift) / self.y_scale

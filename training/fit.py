@@ -8,10 +8,10 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from surrogates import config as configuration
 from surrogates.config import check
@@ -101,7 +101,7 @@ class FitResult:
         reason: Why training stopped.
     """
 
-    features: nn.Module
+    features: AntisymmetricODE
     W: Tensor
     y_shift: Tensor
     y_scale: Tensor
@@ -196,8 +196,9 @@ def fit(
     best, reason = end.best, end.reason
     if best is None or reason is None:
         raise RuntimeError("training ended without an iteration")
+    features = method.network(network, best.level, best.theta)
     return FitResult(
-        features=method.network(network, best.level, best.theta).requires_grad_(False),
+        features=cast(AntisymmetricODE, features.requires_grad_(False)),
         W=best.W,
         y_shift=y_shift,
         y_scale=y_scale,

@@ -110,6 +110,9 @@ class GaussNewton:
             theta: Where to start, (n_theta,).
             radius: Trust-region radius, > 0.
             budget: Work units left, at least 4: the rank is cut to stay within them.
+
+        Raises:
+            ValueError: If the features at ``theta`` are not finite.
         """
         dF = problem.features.jacobian(theta)
         here = problem.at(theta, dF.F)
@@ -128,7 +131,7 @@ class GaussNewton:
             )
             rank = space.rank
             work += 2 * rank
-            resolution = 1e-14 * float(torch.linalg.vector_norm(theta))
+            resolution = 1e-14 * (float(torch.linalg.vector_norm(theta)) or 1.0)
             while True:
                 s = solve_subproblem(space.H, space.g, radius)
                 length = float(torch.linalg.vector_norm(s))

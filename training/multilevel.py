@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,7 +97,8 @@ class Best:
         level: Level of the network they belong to.
         theta: Parameters of that network, (n_theta,).
         W: Linear weights in physical units, (n_out, width + 1).
-        error: Mean relative error on the validation samples.
+        error: Mean relative error on the validation samples; where a sample with c = 0 makes that
+            infinite, their loss.
         iteration: Iteration that found them.
     """
 
@@ -248,10 +250,11 @@ class Multilevel:
         W = data.physical(step.point.inner.W)
         train = data.measure(step.point.F, data.C_train, W)
         held_out = data.measure(validation(theta), data.C_validation, W)
+        error = held_out[1] if math.isfinite(held_out[1]) else held_out[0]
         iteration = len(state.records) + 1
         best = state.best
-        if best is None or held_out[1] < best.error:
-            best = Best(level=state.level, theta=theta, W=W, error=held_out[1], iteration=iteration)
+        if best is None or error < best.error:
+            best = Best(level=state.level, theta=theta, W=W, error=error, iteration=iteration)
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units
         reason = None

@@ -100,7 +100,7 @@ class RadiusRule:
 
     def next_radius(self, radius: float, length: float, ratio: float) -> float:
         """Give the radius for the next step, from this step's length and ratio."""
-        if not ratio >= self.shrink_below:
+        if not (ratio >= self.shrink_below and ratio > self.accept):
             return self.shrink * length
         if ratio > self.grow_above and length >= 0.99 * radius:
             return self.grow * radius

@@ -68,7 +68,7 @@ def test_evaluate_prints_the_error_that_a_user_would_compute(folder, capsys):
 def test_predictions_are_the_same_from_every_kind_of_table(folder):
     Y = Dataset.read(folder / "map.h5").part("test")[0]
     np.save(folder / "in.npy", Y)
-    np.savetxt(folder / "in.csv", Y, delimiter=",", fmt="%r")
+    np.savetxt(folder / "in.csv", Y, delimiter=",", fmt="%.17g")
     for kind in ("npy", "csv"):
         words = ("--in", folder / f"in.{kind}", "--out", folder / f"out_{kind}.npy")
         assert run("predict", folder / "map.pt", *words) == 0

@@ -81,6 +81,8 @@ def test_defaults_file_and_overrides_in_this_order(tmp_path):
         ("steady=1", "steady must be of type bool; got 1"),
         ("diffusivity=true", "diffusivity must be of type float; got True"),
         ("diffusivity=much", "diffusivity must be of type float; got 'much'"),
+        ("diffusivity=nan", "diffusivity must be finite; got nan"),
+        ("sources=[[1, inf]]", "sources[0][1] must be finite; got inf"),
         ("name=3", "name must be of type str; got 3"),
         ("mesh=3", "mesh is a table of settings; got 3"),
         ("mesh.cells=[1]", "mesh.cells must have 2 entries; got 1"),

@@ -101,6 +101,41 @@ def test_everything_comes_back_from_a_file(dataset, tmp_path):
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
+texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    name=texts,
+    unit=texts,
+    command=texts,
+    reason=texts,
+    seed=st.integers(0, 2**63 - 1),
+    value=st.floats(),
+)
+def test_any_text_and_number_comes_back(tmp_path_factory, name, unit, command, reason, seed, value):
+    whole = made(3)
+    C = np.full_like(whole.C, value)
+    info = dataclasses.replace(
+        whole.info,
+        seed=seed,
+        command=command,
+        y_names=(name, unit),
+        c_units=(unit, name, ""),
+        coordinates={"time": np.array([0.5, value, -1.0])},
+    )
+    whole = dataclasses.replace(whole, info=info, C=C, failure=["", reason, "x"])
+    path = tmp_path_factory.mktemp("texts") / "a.h5"
+    whole.write(path)
+    assert_same(Dataset.read(path), whole)
+
+
+def test_a_long_reason_is_cut_between_characters(tmp_path):
+    long = dataclasses.replace(made(3), failure=["x" + "ü" * 300, "", ""])
+    long.write(tmp_path / "a.h5")
+    assert list(Dataset.read(tmp_path / "a.h5").failure) == ["x" + "ü" * 99, "", ""]
+
+
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(
     n=st.integers(1, 40),
@@ -160,6 +195,31 @@ def test_shards_of_another_set_are_refused(tmp_path, change, message):
     first.write(tmp_path / "0.h5")
     second.write(tmp_path / "1.h5")
     with pytest.raises(InputError, match=message):
+        merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+@pytest.mark.parametrize("tangents", [(True, False), (False, True)])
+def test_shards_with_and_without_tangents_are_refused(tmp_path, tangents):
+    for i, has_tangents in enumerate(tangents):
+        cut(made(10, tangents=has_tangents), 5 * i, 5 * i + 5).write(tmp_path / f"{i}.h5")
+    with pytest.raises(InputError, match="samples 5 to 9 do not fit those before them: dC_dY"):
+        merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"tangents": True}, {}, r"dC_dY of one sample is absent here and \(3, 2\) there"),
+        ({}, {"tangents": True}, r"dC_dY of one sample is \(3, 2\) here and absent there"),
+        ({}, {"n_c": 4}, r"C of one sample is \(4,\) here and \(3,\) there"),
+    ],
+)
+def test_shards_with_different_arrays_are_refused(tmp_path, first, second, message):
+    cut(made(10, **first), 0, 5).write(tmp_path / "0.h5")
+    cut(made(10, **second), 5, 10).write(tmp_path / "1.h5")
+    with pytest.raises(InputError, match=f"samples 5 to 9 do not fit those before them: {message}"):
         merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
     assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
 

@@ -56,6 +56,18 @@ def test_a_name_in_the_working_folder_needs_no_folder(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["plain"]
 
 
+def test_the_file_behind_a_link_is_replaced_and_not_the_link(tmp_path):
+    (tmp_path / "real").write_text("before")
+    (tmp_path / "link").symlink_to("real")
+    with atomic(tmp_path / "link") as beside:
+        beside.write_text("whole")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "whole"
+    (tmp_path / "lost").symlink_to(tmp_path / "absent" / "real")
+    with pytest.raises(InputError, match="there is no folder .*absent"):
+        check_writable(tmp_path / "lost")
+
+
 def test_a_path_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     for path, message in (
