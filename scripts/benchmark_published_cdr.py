@@ -12,10 +12,12 @@ import dataclasses
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 
-from surrogates.dataset import Dataset, assign_split, is_dataset
+from surrogates.config import check
+from surrogates.dataset import Dataset, assign_split
 from surrogates.errors import InputError
 from surrogates.importing import import_file
 from surrogates.surrogate import relative_errors
@@ -33,8 +35,9 @@ def main() -> int:
     parser.add_argument("--levels", type=int, default=3, help="number of levels (default 3)")
     options = parser.parse_args()
     try:
-        imported = is_dataset(options.file)
-        dataset = Dataset.read(options.file) if imported else import_file(options.file)
+        check(options.seeds >= 1, f"--seeds must be at least 1; got {options.seeds}")
+        read = Dataset.read if Path(options.file).suffix == ".h5" else import_file
+        dataset = read(options.file)
         measure(dataset, options.seeds, options.work_units, options.levels)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

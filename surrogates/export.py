@@ -251,9 +251,11 @@ def _table_ending(path: Path) -> str:
     return ending
 
 
-def _read_npy(path: Path) -> npt.NDArray[Any]:
+def _read_npy(path: Path) -> Any:
     with open(path, "rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
+        check(isinstance(array, np.ndarray), f"{path} is an .npz file, not one array")
+        return array
 
 
 def _read_Y(path: Path) -> Any:

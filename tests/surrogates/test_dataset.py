@@ -332,6 +332,7 @@ def test_a_split_by_fractions_uses_every_sample_at_random():
     ("split", "message"),
     [
         ("400/200/200", "the split 400/200/200 needs 800 samples; there are 10"),
+        ("5/3/3", "the split 5/3/3 needs 11 samples; there are 10"),
         ("4/4", "cannot read the split '4/4'; write 400/200/200 or 0.8/0.1/0.1"),
         ("a/b/c", "cannot read the split"),
         ("-1/1/1", "cannot read the split"),

@@ -273,7 +273,7 @@ def test_arrays_with_faults_are_one_clear_line(tmp_path):
         export.read_table(tmp_path / "a.npy", 2)
     np.savez(tmp_path / "a.npz", Y=np.ones((2, 2)))
     os.replace(tmp_path / "a.npz", tmp_path / "a.npy")
-    with pytest.raises(InputError, match="is not a whole .npy file"):
+    with pytest.raises(InputError, match="a.npy is an .npz file, not one array"):
         export.read_table(tmp_path / "a.npy", 2)
     np.save(tmp_path / "a.npy", np.array([[{}]]), allow_pickle=True)
     with pytest.raises(InputError, match="is not a whole .npy file"):
