@@ -8,6 +8,7 @@ says so at each call, and this one file that calls ``torch.jit`` keeps it from t
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import io
@@ -150,7 +151,7 @@ def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathL
     """Write a surrogate file, whole or not at all.
 
     Args:
-        surrogate: The module; it goes to the file as it is, on the CPU.
+        surrogate: The module, on any device; in the file it is on the CPU.
         metadata: Its description, from `metadata`.
         path: Where.
 
@@ -160,7 +161,7 @@ def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathL
     extra = {_METADATA: json.dumps(_plain(metadata), indent=1, allow_nan=False)}
     buffer = io.BytesIO()  # by way of memory, as torch would put the path into the file
     with _no_deprecation():
-        torch.jit.save(torch.jit.script(surrogate.cpu()), buffer, _extra_files=extra)
+        torch.jit.save(torch.jit.script(copy.deepcopy(surrogate).cpu()), buffer, _extra_files=extra)
     with atomic(path) as beside:
         beside.write_bytes(buffer.getvalue())
 

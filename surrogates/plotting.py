@@ -33,6 +33,7 @@ _BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _RED, _GREY = (
     "#666666",
 )
 _CYCLE = (_BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _SKY)
+_SYMBOLS = "o^sDv*"
 _MAP = "cividis"
 _STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -259,7 +260,7 @@ def field(
     lines = -(-n_panels // columns)
     low, high = float(panels_of_values.min()), float(panels_of_values.max())
     high = high if high > low else low + 1
-    size = (3.0 * columns + 1.0, 2.9 * lines + (0.4 if markers else 0))
+    size = (2.6 * columns + 1.3, 2.7 * lines + 0.5 + (0.3 if markers else 0))
     with _figure(path, size, title, layout="compressed") as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         levels = _round_levels(low, high)
@@ -268,14 +269,8 @@ def field(
                 axes.set_visible(False)
                 continue
             drawn = axes.tricontourf(*points.T, panels_of_values[i], levels=levels, cmap=_MAP)
-            for (_, places), symbol in zip((markers or {}).items(), "o^sD", strict=False):
-                axes.plot(
-                    *places.T,
-                    symbol,
-                    markerfacecolor="white",
-                    markeredgecolor="black",
-                    clip_on=False,
-                )
+            for places, symbol in zip((markers or {}).values(), _SYMBOLS, strict=False):
+                axes.plot(*places.T, symbol, mfc="white", mec="black", clip_on=False)
             axes.set(aspect="equal", title=titles[i] if titles else "")
             axes.grid(False)
             if i >= n_panels - columns:
@@ -286,8 +281,8 @@ def field(
         figure.colorbar(drawn, ax=panels, label=label, ticks=_round_levels(low, high, 6))
         if markers:
             handles = [
-                _key("black", "", marker=symbol, markerfacecolor="white")
-                for _, symbol in zip(markers, "o^sD", strict=False)
+                _key("black", "", marker=symbol, mfc="white")
+                for _, symbol in zip(markers, _SYMBOLS, strict=False)
             ]
             figure.legend(handles, list(markers), loc="outside lower center", ncols=4)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +47,8 @@ class TrainConfig:
         patience: A level ends after as many iterations without a better validation error.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
         seed: Of the starting weights.
+        threads: Threads that torch uses while training. More than one pays for tens of thousands
+            of samples, and is slower by far for hundreds, or where other programs run as well.
 
     Raises:
         InputError: If a value is out of range.
@@ -65,10 +68,11 @@ class TrainConfig:
     patience: int = 50
     tolerance: float = 1e-8
     seed: int = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Check every range."""
-        for name in ("width", "cells", "levels", "krylov_rank", "patience"):
+        for name in ("width", "cells", "levels", "krylov_rank", "patience", "threads"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1; got {value}")
         check(self.levels <= 12, f"levels must be at most 12; got {self.levels}")
@@ -192,7 +196,8 @@ def fit(
         if on_iteration is not None:
             on_iteration(state.records[-1])
 
-    end = method.run(network, data, state=start, after=after)
+    with _threads(config.threads):
+        end = method.run(network, data, state=start, after=after)
     best, reason = end.best, end.reason
     if best is None or reason is None:
         raise RuntimeError("training ended without an iteration")
@@ -205,6 +210,17 @@ def fit(
         history=end.records,
         reason=reason,
     )
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Let torch use n threads; the number is the process's, and is put back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Checkpoint:

@@ -3,8 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import warnings
@@ -20,7 +18,7 @@ from hypothesis import strategies as st
 
 from surrogates import export
 from surrogates.errors import InputError
-from surrogates.surrogate import Surrogate, evaluate
+from surrogates.surrogate import evaluate
 
 WITHOUT_THIS_PACKAGE = """
 import sys
@@ -37,22 +35,6 @@ try:
 except ModuleNotFoundError:
     pass
 import torch
-"""
-
-CPP = """
-#include <torch/script.h>
-#include <iostream>
-
-int main(int argc, char** argv) {
-    torch::jit::Module module = torch::jit::load(argv[1]);
-    auto y = torch::tensor({1.0, 10.0, -3.0, 0.5}, torch::kFloat64);
-    std::cout.precision(17);
-    for (auto result : {module.forward({y}).toTensor(),
-                        module.get_method("jacobian")({y}).toTensor()}) {
-        auto flat = result.contiguous().view({-1});
-        for (int i = 0; i < flat.numel(); ++i) std::cout << flat[i].item<double>() << "\\n";
-    }
-}
 """
 
 
@@ -96,8 +78,9 @@ print(json.loads(extra["metadata.json"])["problem"])
     expected = [surrogate(Y), surrogate(Y[0]), surrogate.jacobian(Y), surrogate.jvp(Y, Y)]
     expected += [surrogate.vjp(Y, w), surrogate.in_domain(Y), surrogate(Y.float())]
     results = torch.load(tmp_path / "results.pt")
-    assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=False))
-    torch.testing.assert_close(results[-2:], [surrogate(Y), surrogate.jacobian(Y[0])])
+    expected += [surrogate(Y), surrogate.jacobian(Y[0])]  # frozen
+    for found, value in zip(results, expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-13, atol=1e-13)
 
 
 def test_round_trip(surrogate, dataset, saved, Y):
@@ -288,26 +271,3 @@ def test_arrays_with_faults_are_one_clear_line(tmp_path):
         with pytest.raises(InputError, match="cannot"):
             export.write_table(path, np.ones((1, 1)), ["c"])
     assert sorted(os.listdir(tmp_path)) == ["a.h5", "a.npy"]
-
-
-@pytest.mark.slow
-def test_cpp_gives_the_same_numbers(surrogate: Surrogate, saved, tmp_path):
-    compiler = shutil.which("g++")
-    lib = Path(torch.__file__).parent / "lib"
-    include = lib.parent / "include"
-    if compiler is None or not (include / "torch" / "script.h").exists():
-        pytest.skip("needs g++ and torch's C++ headers")
-    (tmp_path / "main.cpp").write_text(CPP)
-    api = include / "torch" / "csrc" / "api" / "include"
-    abi = int(torch.compiled_with_cxx11_abi())
-    command = [compiler, "-std=c++20", "-O0", f"-D_GLIBCXX_USE_CXX11_ABI={abi}"]
-    command += [f"-I{include}", f"-I{api}", "main.cpp", "-o", "main", f"-L{lib}"]
-    command += [f"-Wl,-rpath,{lib}", "-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"]
-    subprocess.run(command, check=True, cwd=tmp_path, timeout=250)
-    run = subprocess.run(
-        [tmp_path / "main", saved], capture_output=True, text=True, timeout=100, check=True
-    )
-    y = torch.tensor([1.0, 10.0, -3.0, 0.5], dtype=torch.float64)
-    expected = torch.cat([surrogate(y), surrogate.jacobian(y).reshape(-1)])
-    found = torch.tensor([float(x) for x in re.split(r"\s+", run.stdout.strip())])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)

@@ -241,6 +241,19 @@ class Stopped(Exception):
     pass
 
 
+def test_the_number_of_threads_is_put_back_even_after_an_error():
+    before = torch.get_num_threads()
+    other = before + 1
+
+    def stop(record):
+        assert torch.get_num_threads() == other
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(smooth(), dataclasses.replace(SMALL, threads=other), on_iteration=stop)
+    assert torch.get_num_threads() == before
+
+
 def stop_at(iteration):
     def on_iteration(record):
         if record.iteration == iteration:
@@ -335,6 +348,7 @@ def test_history_file_round_trip(tmp_path):
         "patience=0",
         "tolerance=-1",
         "seed=-1",
+        "threads=0",
     ],
 )
 def test_settings_out_of_range(override):
