@@ -26,9 +26,11 @@ inverted. All its stages, steps and samples share one matrix, m + dt/2 a, which 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -330,14 +332,19 @@ class CDR:
         degree = config.mesh.degree
         _operators(function_space(one, degree), degree, config.flow, 1.0, mesh_peclet(config) > 1)
 
-    @property
+    @cached_property
     def mesh(self) -> str:
-        """Size and mesh Peclet number, one line."""
+        """Size, mesh Peclet number and hash, one line; collective when first asked for.
+
+        The hash is of the sorted nodes, and the same for any number of processes.
+        """
+        nodes = np.vstack(self.comm.allgather(self.points)).round(9) + 0.0
+        digest = hashlib.sha256(nodes[np.lexsort(nodes.T)].tobytes()).hexdigest()
         cells = " x ".join(map(str, self.config.mesh.cells))
         return (
             f"{cells} quadrilaterals of degree {self.config.mesh.degree}, {self._sizes[1]} "
             f"unknowns, mesh Peclet number {self.peclet:.2g}"
-            f"{' (SUPG)' if self.peclet > 1 else ''}"
+            f"{' (SUPG)' if self.peclet > 1 else ''}, sha256 {digest[:12]}"
         )
 
     def solve(self, Y: Array) -> Batch:

@@ -58,6 +58,8 @@ def same(a: Dataset, b: Dataset) -> None:
     assert np.allclose(a.C, b.C, rtol=1e-10)
     assert np.array_equal(a.split, b.split)
     assert np.array_equal(a.status, b.status)
+    assert a.info.mesh == b.info.mesh
+    assert "sha256" in a.info.mesh
 
 
 def test_one_process_makes_a_whole_dataset(serial):
