@@ -5,23 +5,26 @@ Strong form (all quantities dimensionless), with Omega = (0,1)^2 and t in (0, T]
     du/dt = div(D grad u) - v . grad u + f + r(x; y) s(u),   r(x; y) = rate sum_k y_k psi_k(x)
     D grad u . n = 0 on the boundary,   u(., 0) = 0
 
-v is a divergence-free swirl of stream function (swirl/pi) sin(pi x1) sin(pi x2) plus a constant
-drift, f a sum of Gaussians, s a reaction law, and psi_k are Gaussians on a lattice divided by
-their mean, so that equal weights y_k = 1/n_y give the uniform rate. c holds u at the sensors at
-each time, sensor fastest. The problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders,
-"Train Like a (Var)Pro" (2021); its constants are not published, so the defaults are our own,
-chosen for a map as rich as the published data's.
+v is a constant drift plus the swirl (sin(pi x1) cos(pi x2), -cos(pi x1) sin(pi x2)) times its
+largest speed, f a sum of Gaussians, s a reaction law. psi_k are Gaussians divided by their mean at
+x, so that equal weights y_k = 1/n_y give the uniform rate: k = j m1 + i has its centre at
+((i + 1/2)/m1, (j + 1/2)/m2) on an m1 x m2 lattice, and in each direction the standard deviation
+width times the lattice's spacing. c holds u at the sensors at each time, sensor fastest. The
+problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders, "Train Like a (Var)Pro" (2021);
+its constants are not published, so the defaults are our own, for a map as rich as the published
+data's.
 
 Weak form, in Lagrange elements on quadrilaterals:
 
     m(du/dt - N(u), w) + a(u, w) = 0,   m(u, w) = (u, w + tau v . grad w)
     a(u, w) = (D grad u, grad w) + (v . grad u - D lap u, tau v . grad w) + (v . grad u, w)
 
-where N(u) = f + r s(u) is interpolated at the nodes, and tau = 0 unless the mesh Peclet number
-|v| h / (2 D), h the distance of nodes, exceeds one (SUPG: Brooks and Hughes 1982). In time, the
-implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri (1997), N explicit: it is
-of order 3, its last stage is the step's result, and with N at the nodes no mass matrix is ever
-inverted. All its stages, steps and samples share one matrix, m + dt/2 a, which is factored once.
+where N(u) = f + r s(u) is interpolated at the nodes, and tau = max(0, h/(2 |v|) - D/|v|^2), h the
+distance of nodes, is zero unless the mesh Peclet number |v| h / (2 D) exceeds one (SUPG: Brooks and
+Hughes 1982). In time, the implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri
+(1997), N explicit: it is of order 3, its last stage is the step's result, and with N at the nodes
+no mass matrix is ever inverted. All its stages, steps and samples share one matrix, m + dt/2 a,
+which is factored once.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ from surrogates.config import check, unknown
 from surrogates.dataset import SOLVER
 
 from .fenicsx import function_space, locate
+from .linear import LinearSystem, Solver, destroy
 from .sampling import DESIGNS, draw
 
 Array = npt.NDArray[np.float64]
@@ -225,34 +229,6 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solver:
-    """How the linear systems are solved, and how many samples at a time.
-
-    ``lu`` factors once with MUMPS and serves a batch of right-hand sides in one call; ``gmres``
-    needs less memory on a mesh too fine to factor. PETSc options with the prefix ``cdr_`` apply.
-    """
-
-    method: str = "lu"
-    rtol: float = 1e-10
-    max_iterations: int = 500
-    batch: int = 40
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        methods = ("lu", "gmres")
-        check(
-            self.method in methods,
-            unknown(f"solver.method {self.method!r}", self.method, methods),
-        )
-        check(0 < self.rtol < 1, f"solver.rtol must be between 0 and 1; got {self.rtol}")
-        check(
-            self.max_iterations >= 1,
-            f"solver.max_iterations must be at least 1; got {self.max_iterations}",
-        )
-        check(self.batch >= 1, f"solver.batch must be at least 1; got {self.batch}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class CDRConfig:
     """The problem's whole configuration; each field is a TOML table."""
 
@@ -319,7 +295,7 @@ class CDR:
         )
         A.scale(GAMMA * self.dt)
         A.axpy(1.0, self._M)
-        self._solver = _Shifted(A, config.solver)
+        self._solver = LinearSystem(A, config.solver, "cdr_")
         self._sensors = self._observation_matrix()
         self._basis = config.reaction.rate * bumps(self.points, config.bumps)
         self._source = sources(self.points, config.sources)
@@ -359,7 +335,6 @@ class CDR:
         start = time.perf_counter()
         n = len(Y)
         observed = {round(t / self.dt) for t in self.config.observations.times}
-        self._solver.start(n)
         series = []
         for step, U in enumerate(self.march(Y), start=1):
             if step in observed:
@@ -388,6 +363,7 @@ class CDR:
         Yields:
             u after each step at this process's nodes `points`, (n_nodes, n).
         """
+        self._solver.start(len(Y))
         rate = np.asfortranarray(self._basis @ Y.T)
         u = np.zeros(rate.shape, order="F")
         if initial is not None:
@@ -417,7 +393,7 @@ class CDR:
                         G.append((stage - right) / (GAMMA * dt))
                 u = stage.copy(order="F")
                 yield u
-        _destroy(R, B, X)
+        destroy(R, B, X)
 
     def snapshots(self, Y: Array) -> tuple[Array, Array, list[str], dict[str, Array]]:
         """Solve for one sample, for a picture; the communicator has one process.
@@ -446,7 +422,7 @@ class CDR:
         X.assemble()
         observed = self._sensors.matMult(X)
         values = observed.getDenseArray().copy()  # its own array lives as long as the matrix
-        _destroy(X, observed)
+        destroy(X, observed)
         return np.asarray(values)
 
     def field(self, values: Array) -> Any:
@@ -584,95 +560,3 @@ def _operators(V: Any, degree: int, flow: Flow, h: float, stabilised: bool) -> t
     A = assemble_matrix(fem.form(a * dx))
     A.assemble()
     return m, A
-
-
-def _destroy(*matrices: Any) -> None:
-    """Free matrices now: Python's collector may not, as processes must do it together."""
-    for matrix in matrices:
-        matrix.destroy()
-
-
-_REASONS = {
-    value: name.lower()
-    for name, value in vars(PETSc.KSP.ConvergedReason).items()
-    if isinstance(value, int) and value < 0
-}
-
-
-class _Shifted:
-    """The one linear system A X = B of a problem, and how each sample's solves went."""
-
-    def __init__(self, A: Any, config: Solver) -> None:
-        self._A = A
-        self._lu = config.method == "lu"
-        self._ksp = PETSc.KSP().create(A.comm)
-        self._ksp.setOptionsPrefix("cdr_")
-        self._ksp.setOperators(A)
-        self._ksp.setType("preonly" if self._lu else "gmres")
-        pc = self._ksp.getPC()
-        if self._lu:
-            pc.setType("lu")
-            pc.setFactorSolverType("mumps")
-        else:
-            pc.setType("bjacobi")
-            self._ksp.setTolerances(rtol=config.rtol, atol=0.0, max_it=config.max_iterations)
-        self._ksp.setFromOptions()
-        self._ksp.setUp()
-        self._largest = 100 * config.rtol
-        self.start(0)
-
-    def start(self, n: int) -> None:
-        """Forget earlier solves; the next ones are of n samples."""
-        self.iterations = np.zeros(n, dtype=np.int64)
-        self.residual = np.zeros(n)
-        self.failure = [""] * n
-
-    def solve(self, B: Any, X: Any) -> None:
-        """Solve for all columns of the dense matrix B into X."""
-        self._last = B, X
-        if self._lu:
-            self._ksp.getPC().getFactorMatrix().matSolve(B, X)
-            self.iterations += 1
-            return
-        right, solution = B.getDenseArray(), X.getDenseArray()
-        sizes = B.getSizes()[0]
-        for j in range(len(self.failure)):
-            if self.failure[j]:
-                solution[:, j] = 0
-                continue
-            b = PETSc.Vec().createWithArray(right[:, j], size=sizes, comm=B.comm)
-            x = PETSc.Vec().createWithArray(solution[:, j], size=sizes, comm=B.comm)
-            self._ksp.solve(b, x)
-            self.iterations[j] += self._ksp.getIterationNumber()
-            reason = self._ksp.getConvergedReason()
-            if reason < 0:
-                self.failure[j] = (
-                    f"linear solve: {_REASONS.get(reason, reason)} after "
-                    f"{self._ksp.getIterationNumber()} iterations"
-                )
-            b.destroy()
-            x.destroy()
-        X.assemble()
-
-    def check(self, U: Array) -> None:
-        """Record the residuals of the last solve, and which samples are not finite or not solved.
-
-        The solution may be wrong without a sign from the solver: an explicit reaction that is too
-        fast for the time step overflows, and a factorisation may lose its accuracy.
-        """
-        B, X = self._last
-        right = B.getDenseArray()
-        product = self._A.matMult(X)
-        defect = right - product.getDenseArray()
-        _destroy(product)
-        comm = B.comm.tompi4py()
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = [np.einsum("ij,ij->j", a, a) for a in (defect, right)]
-            sums = comm.allreduce(np.array([*squares, ~np.isfinite(U).all(axis=0)]))
-            residual = np.sqrt(sums[0] / np.where(sums[1] > 0, sums[1], 1))
-        self.residual = np.fmax(self.residual, residual)
-        for j, text in enumerate(self.failure):
-            if not text and (sums[2][j] or not np.isfinite(residual[j])):
-                self.failure[j] = "u is not finite: the time step is too long for the reaction"
-            elif not text and residual[j] > self._largest:
-                self.failure[j] = f"relative residual {residual[j]:.1e} above {self._largest:.0e}"

@@ -27,7 +27,7 @@ from mpi4py import MPI
 from surrogates.config import check, to_toml
 from surrogates.dataset import Dataset, Info, Status, assign_split, merge, read_info
 from surrogates.errors import InputError
-from surrogates.files import check_writable
+from surrogates.files import check_writable, remove_leftovers
 from surrogates.provenance import provenance
 
 from .cdr import CDR, CDRConfig
@@ -87,7 +87,8 @@ def generate(
         problem: One of `PROBLEMS`.
         config: Its configuration.
         comm: The processes to use.
-        out: The dataset file; batches are kept beside it, in ``<out>.parts``, until the end.
+        out: The dataset file; batches are kept beside it, in ``<out>.parts``, until the end. All
+            processes must see that folder.
         samples: Samples in the whole set.
         seed: Seed of the sampling design and the split, >= 0.
         split: Counts or fractions of train, validation and test.
@@ -136,8 +137,8 @@ def generate(
                     _same_set(path, info, batch)
         pending = [batch for batch in batches if not _part(parts, batch).exists()]
         parts.mkdir(exist_ok=True)
-        for leftover in parts.glob(".*.tmp.h5"):  # of a killed run
-            leftover.unlink()
+        remove_leftovers(out)
+        remove_leftovers(parts / "batch-*.h5")
         return info, batches, pending, finished
 
     info, batches, pending, finished = on_root(comm, plan)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from . import __version__, config
 from .dataset import PARTS, Dataset, Info, Split, Status, is_dataset, merge, read_info
 from .errors import InputError
-from .files import check_writable
+from .files import check_writable, remove_leftovers
 
 PROBLEMS = ("cdr",)
 
@@ -249,19 +249,32 @@ def _import(options: argparse.Namespace) -> int:
     dataset = import_file(
         options.file, split=options.split, seed=options.seed, samples=options.samples
     )
-    _refuse_another(Path(options.out), dataset.info)
+    _refuse_another(Path(options.out), dataset.info, dataset.digest)
     dataset.write(options.out)
     print(f"{options.out}: {_size(dataset)}")
     return 0
 
 
-def _refuse_another(out: Path, info: Info) -> None:
-    """Refuse to write over a file that is not the same dataset."""
-    if out.exists() and (differences := read_info(out)[0].differences(info)):
+def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
+    """Refuse to write over a file that is not the same dataset; the digest is of its numbers."""
+    if not out.exists():
+        return
+    there = Dataset.read(out)
+    differences = there.info.differences(info)
+    if not differences and digest is not None and there.digest != digest:
+        differences = ["its numbers are others"]
+    if differences:
         raise InputError(
             f"{out} is another dataset: {'; '.join(differences)}; it is left as it is, give "
             "another --out"
         )
+
+
+def _check_out(out: str | Path) -> None:
+    """Refuse a path that cannot be written, or that would cost a dataset."""
+    check_writable(out)
+    if is_dataset(out):
+        raise InputError(f"{out} is a dataset; it is left as it is, give another --out")
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -303,7 +316,10 @@ def _print_surrogate(surrogate: Any) -> None:
 
 def _print_dataset(dataset: Dataset) -> None:
     info = dataset.info
-    spread = np.nanstd(dataset.C, axis=0) / np.abs(np.nanmean(dataset.C, axis=0))
+    done = dataset.status == Status.DONE
+    Y, C = dataset.Y, dataset.C[done]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = C.std(axis=0) / np.abs(C.mean(axis=0)) if done.any() else np.zeros(1)
     parts = ", ".join(f"{(dataset.split == Split[name.upper()]).sum()} {name}" for name in PARTS)
     status = ", ".join(
         f"{(dataset.status == value).sum()} {value.name.lower()}"
@@ -315,8 +331,8 @@ def _print_dataset(dataset: Dataset) -> None:
         "samples": f"{_size(dataset)}; {status}",
         "split": parts,
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
-        "y": f"{_range(dataset.Y)} ({info.y_names[0]} to {info.y_names[-1]})",
-        "c": f"{_range(dataset.C)} ({info.c_names[0]} to {info.c_names[-1]})",
+        "y": f"{_range(Y)} ({info.y_names[0]} to {info.y_names[-1]})",
+        "c": f"{_range(C)} ({info.c_names[0]} to {info.c_names[-1]})" if done.any() else "",
         "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the mean of an output",
         "mesh": info.mesh,
         "created": f"{info.created} by {info.command}",
@@ -347,7 +363,7 @@ def _size(dataset: Dataset) -> str:
 
 
 def _range(values: Any) -> str:
-    return f"{np.nanmin(values):.4g} to {np.nanmax(values):.4g}"
+    return f"{values.min():.4g} to {values.max():.4g}"
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -361,6 +377,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
+    check_writable(options.out)
+    _refuse_another(Path(options.out), read_info(options.files[0])[0])
     info = merge(options.files, options.out)
     print(f"{options.out}: {info.total} samples from {len(options.files)} files")
     return 0
@@ -375,11 +393,13 @@ def _train(options: argparse.Namespace) -> int:
     from .training import fit, history
 
     out = Path(options.out or Path(options.file).with_suffix(".pt"))
-    check_writable(out)
+    _check_out(out)
     overrides = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"])]
     settings = config.read(fit.TrainConfig, options.config, overrides)
     dataset = Dataset.read(options.file)
-    checkpoint = out.with_suffix(".checkpoint")
+    checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
+    for path in (out, checkpoint, records):
+        remove_leftovers(path)
     progress = _Progress("work units")
 
     def on_iteration(record: Any) -> None:
@@ -415,7 +435,6 @@ def _train(options: argparse.Namespace) -> int:
     }
     about = export.metadata(dataset, training=training, errors=errors)
     export.save(surrogate, about, out)
-    records = out.with_suffix(".history.jsonl")
     history.write(records, result.history)
     checkpoint.unlink(missing_ok=True)
     print(
@@ -469,7 +488,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     from . import export
 
-    check_writable(options.out)
+    _check_out(options.out)
     surrogate = export.load(options.surrogate)
     Y = export.read_table(options.input, surrogate.n_in)
     export.write_table(options.out, surrogate.predict(Y), surrogate.metadata["c_names"])

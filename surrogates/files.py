@@ -65,6 +65,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     _sync(target.parent)
 
 
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what killed writers of ``path``, whose name may be a pattern, have left beside it."""
+    target = Path(path)
+    for leftover in target.parent.glob(f".{target.stem}-*.tmp{target.suffix}"):
+        leftover.unlink(missing_ok=True)
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Refuse a path that could not be written at the end of a long run.
 

@@ -241,6 +241,8 @@ def test_gmres_agrees_with_lu():
     lu, gmres = make(*small).solve(Y), make(*small, "solver.method=gmres").solve(Y)
     assert np.allclose(lu.C, gmres.C, rtol=1e-7)
     assert (gmres.solver["iterations"] > lu.solver["iterations"]).all()
+    pictures = [make(*small, *how).snapshots(Y[:1])[1] for how in ((), ("solver.method=gmres",))]
+    assert np.allclose(*pictures, rtol=1e-7)
 
 
 def test_an_unconverged_solve_is_a_failure_with_its_reason_and_no_data():

@@ -183,7 +183,20 @@ def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys)
     before = (folder / "map.h5").read_bytes()
     words = ("import", folder / "map.npz", "--out", folder / "map.h5")
     assert "seed is 0 there and 1 here" in refused(capsys, *words, "--seed", "1")
+    other = np.load(folder / "map.npz")
+    np.savez(tmp_path / "map.npz", Y=other["Y"], C=2 * other["C"])
+    words = ("import", tmp_path / "map.npz", "--out", folder / "map.h5")
+    assert "its numbers are others" in refused(capsys, *words)
     assert (folder / "map.h5").read_bytes() == before
+
+
+def test_no_command_writes_over_a_dataset(folder, capsys):
+    data, before = folder / "map.h5", (folder / "map.h5").read_bytes()
+    assert "is a dataset" in refused(capsys, "train", data, "--out", data)
+    assert "is a dataset" in refused(
+        capsys, "predict", folder / "map.pt", "--in", data, "--out", data
+    )
+    assert data.read_bytes() == before
 
 
 def test_the_module_is_the_command():

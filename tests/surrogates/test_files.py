@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from surrogates.errors import InputError
-from surrogates.files import atomic, check_writable, reading
+from surrogates.files import atomic, check_writable, reading, remove_leftovers
 
 
 def test_a_file_appears_whole_and_alone(tmp_path):
@@ -118,3 +118,15 @@ def test_reading_lets_clear_errors_and_interrupts_through(tmp_path):
         with pytest.raises(type(fault)) as caught, reading(path, "dataset file"):
             raise fault
         assert caught.value is fault
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".a-0123abcd.tmp.h5").touch()
+    for name in ("a.h5", ".b-0123abcd.tmp.h5", "a-1.tmp.h5"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.h5")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "a.h5",
+        ".b-0123abcd.tmp.h5",
+        "a-1.tmp.h5",
+    }

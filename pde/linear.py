@@ -1,0 +1,148 @@
+"""One linear system for many right-hand sides, and an account of how each was solved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from petsc4py import PETSc
+
+from surrogates.config import check, unknown
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How the linear systems are solved, and how many samples at a time.
+
+    ``lu`` factors once with MUMPS and serves a batch of right-hand sides in one call; ``gmres``
+    needs less memory on a mesh too fine to factor. PETSc options with the problem's name as prefix,
+    such as ``cdr_ksp_monitor``, apply.
+    """
+
+    method: str = "lu"
+    rtol: float = 1e-10
+    max_iterations: int = 500
+    batch: int = 40
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        methods = ("lu", "gmres")
+        check(
+            self.method in methods,
+            unknown(f"solver.method {self.method!r}", self.method, methods),
+        )
+        check(0 < self.rtol < 1, f"solver.rtol must be between 0 and 1; got {self.rtol}")
+        check(
+            self.max_iterations >= 1,
+            f"solver.max_iterations must be at least 1; got {self.max_iterations}",
+        )
+        check(self.batch >= 1, f"solver.batch must be at least 1; got {self.batch}")
+
+
+def destroy(*matrices: Any) -> None:
+    """Free matrices now: Python's collector may not, as processes must do it together."""
+    for matrix in matrices:
+        matrix.destroy()
+
+
+_REASONS = {
+    value: name.lower()
+    for name, value in vars(PETSc.KSP.ConvergedReason).items()
+    if isinstance(value, int) and value < 0
+}
+
+
+class LinearSystem:
+    """A X = B with one matrix A; column j of B belongs to sample j.
+
+    Attributes:
+        iterations: Iterations of each sample so far, (n,) int64.
+        residual: Largest relative residual of each sample so far, (n,).
+        failure: Why a sample failed, empty where it did not; n texts.
+    """
+
+    def __init__(self, A: Any, config: Solver, prefix: str) -> None:
+        """Factor A, or prepare the iteration.
+
+        Args:
+            A: An assembled PETSc matrix.
+            config: The method.
+            prefix: Of the PETSc options that apply.
+        """
+        self._A = A
+        self._lu = config.method == "lu"
+        self._ksp = PETSc.KSP().create(A.comm)
+        self._ksp.setOptionsPrefix(prefix)
+        self._ksp.setOperators(A)
+        self._ksp.setType("preonly" if self._lu else "gmres")
+        pc = self._ksp.getPC()
+        if self._lu:
+            pc.setType("lu")
+            pc.setFactorSolverType("mumps")
+        else:
+            pc.setType("bjacobi")
+            self._ksp.setTolerances(rtol=config.rtol, atol=0.0, max_it=config.max_iterations)
+        self._ksp.setFromOptions()
+        self._ksp.setUp()
+        self._largest = 100 * config.rtol
+        self.start(0)
+
+    def start(self, n: int) -> None:
+        """Forget earlier solves; the next ones are of n samples."""
+        self.iterations = np.zeros(n, dtype=np.int64)
+        self.residual = np.zeros(n)
+        self.failure = [""] * n
+
+    def solve(self, B: Any, X: Any) -> None:
+        """Solve for all columns of the dense matrix B into X."""
+        self._last = B, X
+        if self._lu:
+            self._ksp.getPC().getFactorMatrix().matSolve(B, X)
+            self.iterations += 1
+            return
+        right, solution = B.getDenseArray(), X.getDenseArray()
+        sizes = B.getSizes()[0]
+        for j in range(len(self.failure)):
+            if self.failure[j]:
+                solution[:, j] = 0
+                continue
+            b = PETSc.Vec().createWithArray(right[:, j], size=sizes, comm=B.comm)
+            x = PETSc.Vec().createWithArray(solution[:, j], size=sizes, comm=B.comm)
+            self._ksp.solve(b, x)
+            self.iterations[j] += self._ksp.getIterationNumber()
+            reason = self._ksp.getConvergedReason()
+            if reason < 0:
+                self.failure[j] = (
+                    f"linear solve: {_REASONS.get(reason, reason)} after "
+                    f"{self._ksp.getIterationNumber()} iterations"
+                )
+            b.destroy()
+            x.destroy()
+        X.assemble()
+
+    def check(self, U: Array) -> None:
+        """Record the residuals of the last solve, and which samples are not finite or not solved.
+
+        The solution may be wrong without a sign from the solver: an explicit reaction that is too
+        fast for the time step overflows, and a factorisation may lose its accuracy.
+        """
+        B, X = self._last
+        right = B.getDenseArray()
+        product = self._A.matMult(X)
+        defect = right - product.getDenseArray()
+        destroy(product)
+        comm = B.comm.tompi4py()
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = [np.einsum("ij,ij->j", a, a) for a in (defect, right)]
+            sums = comm.allreduce(np.array([*squares, ~np.isfinite(U).all(axis=0)]))
+            residual = np.sqrt(sums[0] / np.where(sums[1] > 0, sums[1], 1))
+        self.residual = np.fmax(self.residual, residual)
+        for j, text in enumerate(self.failure):
+            if not text and (sums[2][j] or not np.isfinite(residual[j])):
+                self.failure[j] = "u is not finite: the time step is too long for the reaction"
+            elif not text and residual[j] > self._largest:
+                self.failure[j] = f"relative residual {residual[j]:.1e} above {self._largest:.0e}"
