@@ -84,14 +84,14 @@ fi
 
 # What git has or would take: neither build products nor another environment. Hypothesis keeps what
 # it has read of the installed packages, which is 20 seconds' work.
-mkdir -p "$debian/root/checkout"
-find "$debian/root/checkout" -mindepth 1 -maxdepth 1 ! -name .hypothesis -exec rm -rf {} +
+mkdir -p "$debian/checkout"
+find "$debian/checkout" -mindepth 1 -maxdepth 1 ! -name .hypothesis -exec rm -rf {} +
 "${git[@]}" ls-files -z --cached --others --exclude-standard |
     while IFS= read -r -d '' file; do
         if [ -e "$root/$file" ] || [ -L "$root/$file" ]; then printf '%s\0' "$file"; fi
     done |
     tar -C "$root" --create --null --no-recursion --files-from=- |
-    tar -C "$debian/root/checkout" --extract --no-same-owner
+    tar -C "$debian/checkout" --extract --no-same-owner
 
 say "running the tests on Debian $suite (at most $minutes minutes)"
 unset VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME XDG_CACHE_HOME TMPDIR
@@ -109,7 +109,7 @@ exec unshare --mount --pid --fork --kill-child bash -c '
     exec chroot "$1" bash -c "$2" inside "${@:3}"' \
     mounts "$debian" '
     set -e
-    cd /root/checkout
+    cd /checkout
     python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
     # Not by exec: this shell is process 1 here, which timeout must not be, and collects the orphans.
     timeout --foreground --kill-after=10 "$LIMIT" python -m pytest "$@" || {

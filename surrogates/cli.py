@@ -422,7 +422,8 @@ def _train(options: argparse.Namespace) -> int:
     surrogate = Surrogate(
         result.features, result.W, result.y_shift, result.y_scale, Y.min(axis=0), Y.max(axis=0)
     )
-    held_out = [name for name in PARTS[1:] if (dataset.split == Split[name.upper()]).any()]
+    done = dataset.split[dataset.status == Status.DONE]
+    held_out = [name for name in PARTS[1:] if (done == Split[name.upper()]).any()]
     mean = C.mean(axis=0)
     errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
     training = {

@@ -190,6 +190,17 @@ def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys)
     assert (folder / "map.h5").read_bytes() == before
 
 
+def test_training_needs_no_test_samples(folder, capsys):
+    words = ("import", folder / "map.npz", "--out", folder / "all.h5", "--split", "100/20/0")
+    assert run(*words) == 0
+    capsys.readouterr()
+    assert run("train", folder / "all.h5", "--out", folder / "all.pt", *QUICK) == 0
+    assert "validation" in (text := capsys.readouterr().out) and "test:" not in text
+    assert "has no test samples" in refused(
+        capsys, "evaluate", folder / "all.pt", folder / "all.h5"
+    )
+
+
 def test_no_command_writes_over_a_dataset(folder, capsys):
     data, before = folder / "map.h5", (folder / "map.h5").read_bytes()
     assert "is a dataset" in refused(capsys, "train", data, "--out", data)
