@@ -95,7 +95,7 @@ LAWS: dict[str, Callable[[Array, Any], Array]] = {
 class Mesh:
     """Quadrilaterals in each direction and the degree of the elements on them."""
 
-    cells: tuple[int, int] = (10, 10)
+    cells: tuple[int, int] = (8, 8)
     degree: int = 4
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Time:
     """Final time and the number of equal steps to it."""
 
     final: float = 1.5
-    steps: int = 30
+    steps: int = 60
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -121,7 +121,7 @@ class Time:
 class Flow:
     """Diffusivity and velocity: the swirl's largest speed, and the drift."""
 
-    diffusivity: float = 0.01
+    diffusivity: float = 0.02
     swirl: float = 0.5
     drift: tuple[float, float] = (0.2, 0.1)
 
@@ -154,7 +154,7 @@ class Reaction:
 
     law: str = "michaelis-menten"
     rate: float = 4.0
-    saturation: float = 20.0
+    saturation: float = 40.0
     capacity: float = 20.0
     activation: float = 5.0
 
@@ -184,12 +184,12 @@ class Observations:
     """Where and when u is observed; every time is a multiple of the time step."""
 
     sensors: tuple[tuple[float, float], ...] = (
-        (0.3, 0.4),
-        (0.6, 0.4),
-        (0.9, 0.4),
-        (0.3, 0.7),
-        (0.6, 0.7),
-        (0.9, 0.7),
+        (0.56, 0.48),
+        (0.60, 0.48),
+        (0.64, 0.48),
+        (0.56, 0.52),
+        (0.60, 0.52),
+        (0.64, 0.52),
     )
     times: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 
