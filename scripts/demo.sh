@@ -36,4 +36,16 @@ surrogates plot parity cdr.pt unseen.h5 --out parity.png
 surrogates plot model cdr --seed 1 --out field.png
 
 say "5. The TorchScript file in a process that imports torch alone, against the PDE"
-python "$root/scripts/report.py" cdr.pt unseen.h5
+python "$root/scripts/report.py" cdr.pt cdr.h5 unseen.h5
+cat <<END
+
+files in $PWD
+  cdr.h5                400 PDE solves for training, 200 for validation, 200 for test
+  unseen.h5             100 more, of another seed
+  cdr.pt                the surrogate: torch.jit.load("cdr.pt")(y)
+  cdr.history.jsonl     its training, one line for each iteration
+  history.png           loss and error against work units
+  observations.png      predicted and true sensor series of unseen parameters
+  parity.png            every predicted against every true observable
+  field.png             the solution of the PDE at four times
+END

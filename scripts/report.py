@@ -1,6 +1,8 @@
-"""Compare a surrogate file, called with torch alone, with PDE solves that it has not seen.
+"""Compare a surrogate file, called with torch alone, with PDE solves that it was not trained on.
 
-python scripts/report.py cdr.pt unseen.h5
+python scripts/report.py F.pt F.h5 [F.h5 ...]
+
+Each dataset's test samples give a line of errors; the last one's are timed as well.
 """
 
 import subprocess
@@ -9,37 +11,52 @@ from pathlib import Path
 
 import numpy as np
 
-from surrogates.dataset import Dataset
+from surrogates.dataset import Array, Dataset
+from surrogates.errors import InputError
 
 
-def main() -> None:
+def main() -> int:
     """Print the table."""
-    surrogate, file = sys.argv[1:]
-    dataset = Dataset.read(file)
-    Y, C = dataset.part("test")
+    if len(sys.argv) < 3:
+        print("error: give a surrogate file and one or more datasets", file=sys.stderr)
+        return 2
+    surrogate, *files = sys.argv[1:]
+    try:
+        datasets = {file: Dataset.read(file) for file in files}
+        errors = {}
+        for file, dataset in datasets.items():
+            Y, C = dataset.part("test")
+            c, single, batched = call(surrogate, Y)
+            errors[file] = 100 * np.linalg.norm(c - C, axis=1) / np.linalg.norm(C, axis=1)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    pde = float(dataset.solver["seconds"].mean())
+    print(f"{'PDE':24}{pde:.2e} seconds a sample on one core, in batches")
+    print(f"{'surrogate':24}{1e6 * single:.1f} microseconds a sample, one at a time")
+    print(f"{'':24}{1e6 * batched:.2f} microseconds a sample, 4096 at a time")
+    print(f"{'speed-up':24}{pde / single:.0f} one at a time, {pde / batched:.0f} in batches")
+    print(f"{'relative error':24}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")
+    for file, values in errors.items():
+        numbers = (values.mean(), values.std(), values.min(), values.max())
+        row = "".join(f"{number:6.2f} %" for number in numbers)
+        print(f"  {file + ', test':22}{row}   ({len(values)} samples)")
+    return 0
+
+
+def call(surrogate: str, Y: Array) -> tuple[Array, float, float]:
+    """Predict in a process that imports torch alone: c, seconds a sample alone and in batches."""
     text = "\n".join(",".join(map(repr, row)) for row in Y.tolist())
     script = Path(__file__).with_name("call_surrogate.py")
     # -I: neither this folder nor PYTHONPATH, so that torch is all there is to import.
     command = [sys.executable, "-I", str(script), str(Path(surrogate).resolve())]
     run = subprocess.run(command, input=text, capture_output=True, text=True, timeout=300)
     if run.returncode:
-        sys.exit(f"error: {surrogate} does not work with torch alone: {run.stderr}")
+        raise InputError(f"{surrogate} does not work with torch alone: {run.stderr}")
     single, batched = map(float, run.stderr.split()[-2:])
     c = np.array([[float(number) for number in line.split(",")] for line in run.stdout.split()])
-    errors = 100 * np.linalg.norm(c - C, axis=1) / np.linalg.norm(C, axis=1)
-    pde = float(dataset.solver["seconds"].mean())
-    print(f"PDE                  {pde:.2e} seconds a sample on one core, in batches")
-    print(f"surrogate            {1e6 * single:.1f} microseconds a sample, one at a time")
-    print(f"                     {1e6 * batched:.2f} microseconds a sample, 4096 at a time")
-    print(f"speed-up             {pde / single:.0f} one at a time, {pde / batched:.0f} in batches")
-    print(
-        f"error, {len(C)} unseen    {errors.mean():.2f} % mean, {errors.std():.2f} % std, "
-        f"{errors.min():.2f} % min, {errors.max():.2f} % max"
-    )
-    print("files:")
-    for path in sorted(Path.cwd().iterdir()):
-        print(f"    {path}")
+    return c, single, batched
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
