@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import basix
 import dolfinx
+import ffcx
+import h5py
 import mpi4py
 import numpy as np
 import petsc4py
+import scipy
+import ufl
 from mpi4py import MPI
+from petsc4py import PETSc
 
 from surrogates.config import check, to_toml
 from surrogates.dataset import Dataset, Info, Status, assign_split, merge, read_info
@@ -40,7 +46,7 @@ PROBLEMS: dict[str, tuple[Any, Any]] = {"cdr": (CDRConfig, CDR)}
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: samples finished, those of rank 0 that failed, and all of them."""
+    """How far a run is: samples finished, those that failed (rank 0's until the end), and all."""
 
     done: int
     failed: int
@@ -94,7 +100,7 @@ def generate(
         split: Counts or fractions of train, validation and test.
         ranks_per_sample: Processes that share a mesh; must divide the size of ``comm``.
         shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
-        on_batch: Called on rank 0 after each of its batches.
+        on_batch: Called on rank 0 after its batches, at most once a second, and at the end.
 
     Returns:
         What was done.
@@ -148,7 +154,6 @@ def generate(
             mesh = _solve(
                 problem, config, comm, info, batches, pending, parts, ranks_per_sample, on_batch
             )
-            comm.barrier()
             seconds = time.perf_counter() - start
     else:
         seconds, mesh = 0.0, ""
@@ -230,7 +235,8 @@ def _solve(
     solver = make(config, group)
     info = dataclasses.replace(info, mesh=solver.mesh)
     split = assign_split(info.split, info.total, info.seed)
-    failed = 0
+    total = sum(map(len, batches))
+    failed, due = 0, 0.0  # the folder is looked through at most once a second
     for batch in pending[number::groups]:
         rows = {"start": batch.start, "stop": batch.stop}
         Y = make.parameters(config, total=info.total, seed=info.seed, **rows)
@@ -247,9 +253,14 @@ def _solve(
                 solver=result.solver,
             ).write(_part(parts, batch))
             failed += int(bad.sum())
-        if comm.rank == 0 and on_batch is not None:
-            done = sum(len(b) for b in batches if _part(parts, b).exists())
-            on_batch(Progress(done=done, failed=failed, total=sum(map(len, batches))))
+        if comm.rank == 0 and on_batch is not None and time.monotonic() >= due:
+            there = set(os.listdir(parts))
+            done = sum(len(b) for b in batches if _part(parts, b).name in there)
+            on_batch(Progress(done=done, failed=failed, total=total))
+            due = time.monotonic() + 1
+    failed = comm.allreduce(failed)
+    if comm.rank == 0 and on_batch is not None:
+        on_batch(Progress(done=total, failed=failed, total=total))
     group.Free()
     return str(solver.mesh)
 
@@ -284,6 +295,11 @@ def _same_set(path: Path, info: Info, samples: range) -> None:
 
 
 def _info(problem: str, config: Any, samples: int, seed: int, split: str) -> Info:
+    made = provenance(dolfinx, ufl, basix, ffcx, petsc4py, mpi4py, h5py, np, scipy)
+    vendor, number = MPI.get_vendor()
+    below = {"PETSc": PETSc.Sys.getVersion(), vendor: number}
+    texts = {name: ".".join(map(str, numbers)) for name, numbers in below.items()}
+    made["versions"] = {**made["versions"], **texts}
     return Info(
         problem=problem,
         config=to_toml(config),
@@ -291,6 +307,6 @@ def _info(problem: str, config: Any, samples: int, seed: int, split: str) -> Inf
         seed=seed,
         split=split,
         total=samples,
-        **provenance(dolfinx, petsc4py, mpi4py, np),
+        **made,
         **PROBLEMS[problem][1].describe(config),
     )

@@ -105,7 +105,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True, metavar="F.h5")
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
     _add_split(sub)
-
     sub.add_argument(
         "--samples",
         choices=("auto", "rows", "columns"),
