@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
-from surrogates.config import check, unknown
+from surrogates.config import check, check_seed, unknown
 
 DESIGNS = ("simplex", "box", "latin-hypercube", "sobol")
 
@@ -31,7 +31,7 @@ def draw(
         lower: Lower bounds, (n_y,); the simplex does not use them.
         upper: Upper bounds, (n_y,).
         total: Samples in the whole design.
-        seed: Seed, >= 0.
+        seed: Seed, >= 0 and below 2^63.
         start: First sample.
         stop: Sample after the last.
 
@@ -39,10 +39,10 @@ def draw(
         Y, (stop - start, n_y) float64, the same to the bit for any division into parts.
 
     Raises:
-        InputError: If the design is unknown or the seed is negative.
+        InputError: If the design is unknown or the seed is out of range.
     """
     check(design in DESIGNS, unknown(f"sampling design {design!r}", design, DESIGNS))
-    check(seed >= 0, f"the seed must be at least 0; got {seed}")
+    check_seed(seed)
     n_y = len(lower)
     if design in ("simplex", "box"):
         unit = np.array([_stream(seed, i).random(n_y) for i in range(start, stop)])

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import h5py
 import numpy as np
 from tqdm import tqdm
 
@@ -277,7 +278,7 @@ def _check_out(out: str | Path) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    if is_dataset(options.file):
+    if Path(options.file).is_file() and h5py.is_hdf5(options.file):
         _print_dataset(Dataset.read(options.file))
         return 0
     from . import export

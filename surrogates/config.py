@@ -35,6 +35,11 @@ def check(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InputError` unless every random generator in use here takes ``seed``."""
+    check(0 <= seed < 2**63, f"the seed must be at least 0 and below 2^63; got {seed}")
+
+
 def read(
     cls: type[T], path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()
 ) -> T:

@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from . import config
 from .errors import InputError
-from .files import atomic, reading
+from .files import atomic_hdf5, reading
 
 SCHEMA_VERSION = 1
 SOLVER = np.dtype([("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")])
@@ -299,8 +299,10 @@ def assign_split(split: str, n: int, seed: int) -> npt.NDArray[np.uint8]:
         `Split` values, (n,) uint8.
 
     Raises:
-        InputError: If the text is not three such numbers, or asks for more than n samples.
+        InputError: If the text is not three such numbers, or asks for more than n samples, or the
+            seed is out of range.
     """
+    config.check_seed(seed)
     try:
         numbers = [float(text) for text in split.split("/")]
     except ValueError:
@@ -325,7 +327,7 @@ def assign_split(split: str, n: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def _write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Dataset]) -> None:
-    with atomic(path) as beside, h5py.File(beside, "w", libver=("v108", "v110")) as file:
+    with atomic_hdf5(path) as file:
         _write_info(file, info)
         start = 0
         layout: dict[str, tuple[int, ...]] = {}

@@ -31,7 +31,7 @@ import torch
 from .config import check
 from .dataset import Array, Dataset, Info
 from .errors import InputError
-from .files import atomic, reading
+from .files import atomic, atomic_hdf5, reading
 from .importing import check_finite, read_csv
 from .provenance import provenance
 from .surrogate import Evaluation, Surrogate
@@ -234,13 +234,14 @@ def write_table(path: str | os.PathLike[str], array: Array, names: Sequence[str]
         InputError: If the ending is unknown or the path cannot be written.
     """
     ending = _table_ending(Path(path))
+    if ending == ".h5":
+        with atomic_hdf5(path) as file:
+            file["C"] = array
+            file["C"].attrs["names"] = list(names)
+        return
     with atomic(path) as beside:
         if ending == ".npy":
             np.save(beside, array)
-        elif ending == ".h5":
-            with h5py.File(beside, "w") as file:
-                file["C"] = array
-                file["C"].attrs["names"] = list(names)
         else:
             with open(beside, "w", newline="", encoding="utf-8") as text:
                 csv.writer(text, lineterminator="\n").writerows([names, *array.tolist()])

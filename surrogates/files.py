@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import h5py
 
 from .errors import InputError
 
@@ -50,19 +54,60 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         InputError: If the folder does not exist or cannot be written.
+        OSError: If the disk is full or fails; its text names ``path``.
     """
     check_writable(path)
     target = Path(path).resolve()  # the file behind a symbolic link is replaced, not the link
     beside = target.with_name(f".{target.stem}-{secrets.token_hex(4)}.tmp{target.suffix}")
-    beside.touch(exist_ok=False)  # unlike tempfile's, readable to whom the umask allows
     try:
+        beside.touch(exist_ok=False)  # unlike tempfile's, readable to whom the umask allows
         yield beside
         _sync(beside)
         os.replace(beside, target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     _sync(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Give an HDF5 file, open for writing, that replaces ``path`` when the block succeeds.
+
+    As `atomic`, with its errors. HDF5 ends the process when it cannot write what it has cached, so
+    that it is told of no failed write; the failure is raised here, once HDF5 has closed the file.
+    """
+    with atomic(path) as beside, _Uncomplaining(beside, "w+") as raw:
+        with h5py.File(raw, "w", libver=("v108", "v110")) as file:
+            yield file
+        if raw.error is not None:
+            raise raw.error
+
+
+class _Uncomplaining(io.FileIO):
+    """A file that keeps its first failure to itself, and writes nothing from then on."""
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        rest = memoryview(content).cast("B")
+        size = len(rest)
+        try:
+            while self.error is None and len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:

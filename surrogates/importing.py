@@ -53,7 +53,6 @@ def import_file(
     """
     path = Path(path)
     check(samples in ORIENTATIONS, unknown(f"orientation {samples!r}", samples, ORIENTATIONS))
-    check(seed >= 0, f"the seed must be at least 0; got {seed}")
     ending = path.suffix.lower()
     if ending == ".csv":
         Y, C, y_names, c_names = _read_columns(path)

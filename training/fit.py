@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from surrogates import config as configuration
-from surrogates.config import check
+from surrogates.config import check, check_seed
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable
@@ -89,7 +90,7 @@ class TrainConfig:
         for name in ("krylov_tolerance", "tolerance"):
             value = getattr(self, name)
             check(0 <= value < 1, f"{name} must be at least 0 and less than 1; got {value}")
-        check(0 <= self.seed < 2**63, f"seed must be at least 0 and below 2^63; got {self.seed}")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +244,10 @@ class _Checkpoint:
             "best": dataclasses.asdict(state.best) if state.best else None,
             "records": [dataclasses.asdict(record) for record in state.records],
         }
+        buffer = io.BytesIO()  # torch reports a full disk in words of its own
+        torch.save(content, buffer)
         with atomic(self._path) as beside:
-            torch.save(content, beside)
+            beside.write_bytes(buffer.getvalue())
 
     def read(self) -> State:
         """Read the state of the same run.

@@ -27,8 +27,8 @@ def environment() -> dict[str, str]:
     }
 
 
-def command(ranks: int, *words: str) -> list[str]:
-    run = [sys.executable, "-m", "surrogates", *words]
+def command(ranks: int, *words: str, program: tuple[str, ...] = ("-m", "surrogates")) -> list[str]:
+    run = [sys.executable, *program, *words]
     return run if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks), *run]
 
 
@@ -123,6 +123,37 @@ def test_a_killed_run_goes_on_and_loses_at_most_the_batches_in_flight(tmp_path, 
     assert {path.name for path in tmp_path.iterdir()} == {"killed.h5", "whole.h5"}
 
 
+# The system refuses larger files, as a full disk does; not before MPI has made its own.
+FULL = """
+import resource
+from mpi4py import MPI
+from surrogates import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+raise SystemExit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_ended_by_a_full_disk_goes_on_once_there_is_room(serial, tmp_path, ranks):
+    out, script = tmp_path / "cdr.h5", tmp_path / "full.py"
+    script.write_text(FULL)
+    words = ("generate", "cdr", "--out", str(out), "--samples", "24", *SMALL)
+    done = subprocess.run(
+        command(ranks, *words, program=(str(script),)),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=environment(),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert lines and all(f"cannot write {out}.parts/batch-0" in line for line in lines)
+    assert list((tmp_path / "cdr.h5.parts").iterdir()) == []
+    generate(out, ranks)
+    same(Dataset.read(serial), Dataset.read(out))
+
+
 def test_a_finished_dataset_is_left_alone(serial):
     before = serial.stat().st_mtime_ns
     assert "0 solved now" in generate(serial).stdout
@@ -161,6 +192,7 @@ def test_batches_of_another_run_are_named_and_left_alone(tmp_path):
     [
         (1, ("--samples", "0"), "at least 1; got 0"),
         (1, ("--seed", "-1"), "seed must be at least 0"),
+        (1, ("--seed", str(2**63)), "below 2^63; got 9223372036854775808"),
         (1, ("--split", "30/2/2"), "needs 34 samples; there are 24"),
         (1, ("--split", "a/b"), "cannot read the split"),
         (1, ("--shard", "3/2"), "shard is i/n"),
@@ -213,8 +245,7 @@ def test_a_rank_that_fails_ends_all(tmp_path, per_sample):
     script.write_text(FAILING)
     words = ("generate", "cdr", "--out", str(tmp_path / "cdr.h5"), "--samples", "40", *SMALL)
     done = subprocess.run(
-        ["mpirun", "--oversubscribe", "-n", "2", sys.executable, str(script), *words]
-        + ["--ranks-per-sample", per_sample],
+        command(2, *words, "--ranks-per-sample", per_sample, program=(str(script),)),
         capture_output=True,
         text=True,
         timeout=SECONDS,

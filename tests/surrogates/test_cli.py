@@ -1,6 +1,7 @@
 """The commands as users run them: the whole path, and one clear line for each mistake."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -173,10 +174,10 @@ def test_sizes_that_disagree_are_named(folder, tmp_path, capsys):
 
 
 def test_a_truncated_file_is_refused(folder, tmp_path, capsys):
-    for name in ("map.h5", "map.pt"):
+    for name, what in (("map.h5", "dataset"), ("map.pt", "surrogate")):
         whole = (folder / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-        assert "not a whole" in refused(capsys, "info", tmp_path / name)
+        assert f"not a whole {what} file" in refused(capsys, "info", tmp_path / name)
 
 
 def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys):
@@ -208,6 +209,37 @@ def test_no_command_writes_over_a_dataset(folder, capsys):
         capsys, "predict", folder / "map.pt", "--in", data, "--out", data
     )
     assert data.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("import", "map.npz", "--out", "new.h5", "--split", "60/30/30"),
+        ("merge", "map.h5", "--out", "new.h5"),
+        ("train", "map.h5", "--out", "new.pt", *QUICK),
+        ("predict", "map.pt", "--in", "map.h5", "--out", "new.csv"),
+        ("predict", "map.pt", "--in", "map.h5", "--out", "new.npy"),
+        ("predict", "map.pt", "--in", "map.h5", "--out", "new.h5"),
+        ("plot", "parity", "map.pt", "map.h5", "--out", "new.png"),
+    ],
+    ids=lambda words: f"{words[0]} {words[-1] if words[0] == 'predict' else ''}",
+)
+def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(folder, words):
+    limit = 3000  # bytes in a file: the system refuses more, as a full disk does
+
+    before = {path.name for path in folder.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-m", "surrogates", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: cannot write new.")
+    assert done.stderr.count("\n") == 1
+    assert {path.name for path in folder.iterdir()} == before
 
 
 def test_the_module_is_the_command():
