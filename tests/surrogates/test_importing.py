@@ -182,7 +182,7 @@ def test_arguments_out_of_range_are_one_clear_line(tmp_path, arrays):
     for name, options, message in [
         ("a.npz", {"split": "8/2/1"}, "the split 8/2/1 needs 11 samples; there are 10"),
         ("a.npz", {"split": "much"}, "cannot read the split 'much'; write 400/200/200"),
-        ("a.npz", {"seed": -1}, "the seed must be at least 0; got -1"),
+        ("a.npz", {"seed": -1}, "the seed must be at least 0 and below 2^63; got -1"),
         ("a.npz", {"samples": "colums"}, "unknown orientation 'colums'; did you mean 'columns'?"),
         ("missing.mat", {}, "there is no file"),
         ("missing.csv", {}, "there is no file"),
