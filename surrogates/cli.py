@@ -8,7 +8,6 @@ torch are imported by the subcommands that need them.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import logging
 import os
@@ -293,7 +292,9 @@ def _print_surrogate(surrogate: Any) -> None:
     y, c = about["y_names"], about["c_names"]
     settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items())
     errors = {
-        f"{part} error": ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
+        f"{part} error": "undefined, as a sample has c = 0"
+        if None in found["relative"].values()
+        else ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
         for part, found in about["errors"].items()
     }
     _print_rows(
@@ -398,6 +399,10 @@ def _train(options: argparse.Namespace) -> int:
     settings = config.read(fit.TrainConfig, options.config, overrides)
     dataset = Dataset.read(options.file)
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
+    if checkpoint.exists() and not options.resume:
+        raise InputError(
+            f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
+        )
     for path in (out, checkpoint, records):
         remove_leftovers(path)
     progress = _Progress("work units")
@@ -467,19 +472,23 @@ def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from . import export
+
     surrogate, dataset = _load_both(options)
     mean = surrogate.metadata["training"]["c_mean"]
     errors = _errors(surrogate.module, dataset, options.split, mean)
     if options.json:
-        print(json.dumps(dataclasses.asdict(errors), indent=2))
+        print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
         return 0
-    worst = int(np.argmax(errors.output_relative))
+    outputs = np.array(errors.output_relative)
+    outputs[~np.isfinite(outputs)] = 0  # an output that is always 0
+    worst = int(np.argmax(outputs))
     print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
     print(f"relative error: {errors.relative}")
     print(f"of centred c:   {errors.centred}")
     print(
-        f"per output:     root mean square {min(errors.output_relative):.3%} to "
-        f"{max(errors.output_relative):.3%}, the largest for {dataset.info.c_names[worst]}"
+        f"per output:     root mean square {outputs.min():.3%} to {outputs.max():.3%}, "
+        f"the largest for {dataset.info.c_names[worst]}"
     )
     return 0
 

@@ -16,7 +16,6 @@ import json
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ import torch
 from .config import check
 from .dataset import Array, Dataset, Info
 from .errors import InputError
-from .files import atomic, atomic_hdf5, reading
+from .files import atomic, atomic_hdf5, check_zip, reading
 from .importing import check_finite, read_csv
 from .provenance import provenance
 from .surrogate import Evaluation, Surrogate
@@ -135,14 +134,14 @@ def metadata(
         bounds and coordinates as in `Info`; ``dataset`` with its digest and provenance;
         ``training``; ``errors``; ``versions``, ``command``, ``created``, ``revision``.
     """
-    info = _plain(dataset.info)
+    info = plain(dataset.info)
     return {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         **{key: info.pop(key) for key in _DESCRIBED},
         "dataset": {"digest": dataset.digest, **info},
-        "training": _plain(training),
-        "errors": _plain(errors),
+        "training": plain(training),
+        "errors": plain(errors),
         **provenance(torch, np),
     }
 
@@ -158,7 +157,7 @@ def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathL
     Raises:
         InputError: If the path cannot be written.
     """
-    extra = {_METADATA: json.dumps(_plain(metadata), indent=1, allow_nan=False)}
+    extra = {_METADATA: json.dumps(plain(metadata), indent=1, allow_nan=False)}
     buffer = io.BytesIO()  # by way of memory, as torch would put the path into the file
     with _no_deprecation():
         torch.jit.save(torch.jit.script(copy.deepcopy(surrogate).cpu()), buffer, _extra_files=extra)
@@ -175,9 +174,7 @@ def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
     extra: dict[str, Any] = {_METADATA: ""}
     read: Callable[..., torch.jit.ScriptModule] = torch.jit.load
     with reading(path, "surrogate file"), _no_deprecation():
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums
-        check(damaged is None, f"{path} is damaged: the checksum of {damaged} is wrong")
+        check_zip(path)
         module = read(os.fspath(path), map_location="cpu", _extra_files=extra)
     try:
         described = json.loads(extra[_METADATA])
@@ -266,16 +263,16 @@ def _read_Y(path: Path) -> Any:
         return file["Y"][()]
 
 
-def _plain(value: Any) -> Any:
-    """Make of dataclasses, arrays and mappings what JSON knows."""
+def plain(value: Any) -> Any:
+    """Make of dataclasses, arrays and mappings what JSON knows; None of what is not finite."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

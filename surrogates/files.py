@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import secrets
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,19 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
         raise InputError(f"{path} is not a whole {what}: {reason}") from error
+
+
+def check_zip(path: str | os.PathLike[str]) -> None:
+    """Check every checksum of a zip archive, as torch's files are: torch itself does not look.
+
+    Raises:
+        InputError: If a member's checksum is wrong.
+        zipfile.BadZipFile: If it is no zip archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise InputError(f"{path} is damaged: the checksum of {damaged} is wrong")
 
 
 @contextlib.contextmanager

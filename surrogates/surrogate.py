@@ -10,6 +10,7 @@ can be scripted: `surrogates.export` writes it as a file that needs only torch.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -206,6 +207,8 @@ class ErrorSummary:
 
     def __str__(self) -> str:
         """Give one line, in per cent."""
+        if not math.isfinite(self.mean):
+            return "undefined, as a sample has c = 0"
         values = f"mean {self.mean:.3%}, std {self.std:.3%}, min {self.min:.3%}, max {self.max:.3%}"
         return values.replace("%", " %")
 

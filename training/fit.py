@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-import pickle
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from surrogates import config as configuration
 from surrogates.config import check, check_seed
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
-from surrogates.files import atomic, check_writable
+from surrogates.files import atomic, check_writable, check_zip, reading
 from surrogates.networks import AntisymmetricODE
 
 from .gauss_newton import GaussNewton
@@ -27,11 +27,14 @@ from .history import Record
 from .multilevel import SMALLEST_BUDGET, Best, Data, Multilevel, Reason, State
 
 _CHECKPOINT_VERSION = 1
+_CHECKPOINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train. The defaults are the published setting for CDR, but for the start.
+    """How to train.
+
+    The defaults are the published setting for CDR, but for the start and the scaling of the data.
 
     Attributes:
         width: Number of features.
@@ -76,17 +79,22 @@ class TrainConfig:
         for name in ("width", "cells", "levels", "krylov_rank", "patience", "threads"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1; got {value}")
-        check(self.levels <= 12, f"levels must be at most 12; got {self.levels}")
+        check(self.threads <= 1024, f"threads must be at most 1024; got {self.threads}")
+        check(
+            self.levels <= 12 and self.cells * 2 ** (self.levels - 1) <= 4096,
+            "cells and levels must leave the last level at most 4096 cells; "
+            f"got {self.cells} cells and {self.levels} levels",
+        )
         check(
             self.work_units >= SMALLEST_BUDGET,
             f"work_units must be at least {SMALLEST_BUDGET}; got {self.work_units}",
         )
         for name in ("final_time", "scale"):
             value = getattr(self, name)
-            check(0 < value < float("inf"), f"{name} must be positive and finite; got {value}")
+            check(0 < value <= 1e12, f"{name} must be positive and at most 1e12; got {value}")
         for name in ("gamma", "alpha1", "alpha2"):
             value = getattr(self, name)
-            check(0 <= value < float("inf"), f"{name} must be at least 0 and finite; got {value}")
+            check(0 <= value <= 1e12, f"{name} must be 0 to 1e12; got {value}")
         for name in ("krylov_tolerance", "tolerance"):
             value = getattr(self, name)
             check(0 <= value < 1, f"{name} must be at least 0 and less than 1; got {value}")
@@ -141,13 +149,14 @@ def fit(
     Args:
         dataset: Needs training and validation samples.
         config: Settings.
-        checkpoint: A file that is written after every iteration.
+        checkpoint: A file that is written every second, and when training ends or is interrupted.
         resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``.
-        on_iteration: Called after each iteration, when its checkpoint is on disk.
+        on_iteration: Called after each iteration.
 
     Raises:
         InputError: If the dataset has no training or validation samples, or values that are not
-            finite; if the checkpoint cannot be written, or read, or is of another run.
+            finite or too large to be squared; if the checkpoint cannot be written, or read, or is
+            of another run.
     """
     Y, C = (torch.from_numpy(array) for array in dataset.part("train"))
     Y_validation, C_validation = (torch.from_numpy(array) for array in dataset.part("validation"))
@@ -171,6 +180,8 @@ def fit(
         Y_validation=(Y_validation - y_shift) / y_scale,
         C_validation=C_validation,
     )
+    for name, scale in {"inputs": y_scale, "observables": torch.tensor(data.c_scale)}.items():
+        check(bool(torch.isfinite(scale).all()), f"the training {name} are too large to be squared")
     network = AntisymmetricODE(
         Y.shape[1],
         config.width,
@@ -193,12 +204,16 @@ def fit(
 
     def after(state: State) -> None:
         if store is not None:
-            store.write(state)
+            store.update(state)
         if on_iteration is not None:
             on_iteration(state.records[-1])
 
-    with _threads(config.threads):
-        end = method.run(network, data, state=start, after=after)
+    try:
+        with _threads(config.threads):
+            end = method.run(network, data, state=start, after=after)
+    finally:
+        if store is not None:
+            store.flush()
     best, reason = end.best, end.reason
     if best is None or reason is None:
         raise RuntimeError("training ended without an iteration")
@@ -225,16 +240,33 @@ def _threads(n: int) -> Iterator[None]:
 
 
 class _Checkpoint:
-    """The file that a run can be resumed from."""
+    """The file that a run can be resumed from.
+
+    It holds the whole history, so that to write it each iteration would cost more than training.
+    """
 
     def __init__(self, path: Path, dataset: Dataset, config: TrainConfig) -> None:
         check_writable(path)
         self._path = path
         self._digest = dataset.digest
         self._config = configuration.to_toml(config)
+        self._state: State | None = None
+        self._due = time.monotonic() + _CHECKPOINT_SECONDS
 
-    def write(self, state: State) -> None:
-        """Write a state, whole or not at all."""
+    def update(self, state: State) -> None:
+        """Take a newer state, and write it if the last one written is old."""
+        self._state = state
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the newest state, whole or not at all, unless it has been written."""
+        if self._state is not None:
+            self._write(self._state)
+            self._state = None
+            self._due = time.monotonic() + _CHECKPOINT_SECONDS
+
+    def _write(self, state: State) -> None:
         content = {
             "version": _CHECKPOINT_VERSION,
             "digest": self._digest,
@@ -253,9 +285,15 @@ class _Checkpoint:
         """Read the state of the same run.
 
         Raises:
-            InputError: If there is none.
+            InputError: If there is none, or it is damaged, or of another run.
         """
-        content = self._content()
+        if not self._path.is_file():
+            raise InputError(f"there is no checkpoint {self._path} to resume from")
+        with reading(self._path, "checkpoint"):
+            check_zip(self._path)
+            content = torch.load(self._path, weights_only=True)
+            if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
+                raise InputError(f"{self._path} is not a checkpoint of this version of the package")
         if content["digest"] != self._digest:
             raise InputError(
                 f"{self._path} is of another dataset: its digest is {content['digest'][:12]} "
@@ -268,14 +306,3 @@ class _Checkpoint:
         values["best"] = Best(**values["best"]) if values["best"] else None
         values["records"] = tuple(Record(**record) for record in values["records"])
         return State(**values)
-
-    def _content(self) -> dict[str, Any]:
-        if not self._path.is_file():
-            raise InputError(f"there is no checkpoint {self._path} to resume from")
-        try:
-            content = torch.load(self._path, weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise InputError(f"{self._path} is not a whole checkpoint") from error
-        if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
-            raise InputError(f"{self._path} is not a checkpoint of this version of the package")
-        return content

@@ -23,7 +23,7 @@ class Record:
         level: Level of the multilevel scheme, from 0.
         iteration: Iteration over all levels, from 1.
         work_units: Work units spent so far, over all levels; validation is not counted.
-        seconds: Wall time of training so far.
+        seconds: Wall time of training so far, without that of checkpoints.
         phi: The objective Phi_red, regularisation included.
         train_loss: Loss on the training samples.
         validation_loss: Loss on the validation samples.

@@ -140,8 +140,8 @@ class State:
 class Multilevel:
     """Levels of training; each refines the network and halves alpha1.
 
-    A level starts from the last weights of the one before, prolonged, and with its trust region.
-    The first radius is the norm of the starting weights.
+    A level starts from the last weights of the one before, prolonged, and with its trust region,
+    unless that has shrunk to nothing. The first radius is the norm of the starting weights.
 
     Attributes:
         levels: Number of levels, >= 1.
@@ -183,8 +183,7 @@ class Multilevel:
         """
         if state is None:
             theta = parameters_to_vector(network.parameters()).detach()
-            size = float(torch.linalg.vector_norm(theta))
-            state = State(level=0, theta=theta, radius=size if size > 0 else 1.0)
+            state = State(level=0, theta=theta, radius=_size(theta))
         while True:
             if state.reason is None:
                 state = self._iterate(self.network(network, state.level), data, state, after)
@@ -192,10 +191,11 @@ class Multilevel:
                 return state
             coarse = self.network(network, state.level, state.theta)
             fine = cast(Refinable, coarse).refined()
+            theta = parameters_to_vector(fine.parameters()).detach()
             state = State(
                 level=state.level + 1,
-                theta=parameters_to_vector(fine.parameters()).detach(),
-                radius=state.radius,
+                theta=theta,
+                radius=_size(theta) if state.reason is Reason.STALLED else state.radius,
                 start=len(state.records),
                 best=state.best,
                 records=state.records,
@@ -225,9 +225,9 @@ class Multilevel:
             alpha2=self.alpha2,
         )
         validation = Features(network, data.Y_validation)
-        before = state.records[-1].seconds if state.records else 0.0
-        clock = time.perf_counter()
         while state.reason is None:
+            before = state.records[-1].seconds if state.records else 0.0
+            clock = time.perf_counter()
             budget = self.work_units - state.spent
             step = self.method.step(problem, state.theta, state.radius, budget)
             state = self._advance(state, step, data, validation)
@@ -292,3 +292,8 @@ class Multilevel:
             best=best,
             records=(*state.records, record),
         )
+
+
+def _size(theta: Tensor) -> float:
+    """Give the norm of theta as a first radius; 1 if theta is zero."""
+    return float(torch.linalg.vector_norm(theta)) or 1.0

@@ -58,26 +58,30 @@ def _solve_diagonal(values: Tensor, c: Tensor, radius: float) -> Tensor:
         if least < 0:
             s[0] = math.sqrt(inside)
         return s
-    return torch.div(-c, values + _shift(values, c, radius, floor))
+    return torch.div(-c, shifted + _shift(shifted, c, radius))
 
 
-def _shift(values: Tensor, c: Tensor, radius: float, floor: float) -> float:
-    """Solve ||c / (values + shift)|| = radius for shift > floor."""
-    low, high = floor, floor + float(torch.linalg.vector_norm(c)) / radius
-    shift = high
+def _shift(shifted: Tensor, c: Tensor, radius: float) -> float:
+    """Solve ||c / (shifted + mu)|| = radius for mu > 0, with shifted >= 0.
+
+    mu, not the whole shift, is iterated on: near the least eigenvalue it may be far smaller than
+    the rounding of the shift.
+    """
+    low, high = 0.0, float(torch.linalg.vector_norm(c)) / radius
+    mu = high
     for _ in range(100):
-        s = c / (values + shift)
+        s = c / (shifted + mu)
         norm = float(torch.linalg.vector_norm(s))
         if abs(norm - radius) <= 1e-12 * radius:
             break
-        low, high = (shift, high) if norm > radius else (low, shift)
-        slope = float((s * s / (values + shift)).sum())
-        shift += (norm / radius - 1) * norm * norm / slope
-        if not low < shift < high:
-            shift = (low + high) / 2
-        if not low < shift < high:
+        low, high = (mu, high) if norm > radius else (low, mu)
+        slope = float((s * s / (shifted + mu)).sum())
+        mu += (norm / radius - 1) * norm * norm / slope
+        if not low < mu < high:
+            mu = (low + high) / 2
+        if not low < mu < high:
             break
-    return shift
+    return mu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,7 @@ class RadiusRule:
     def next_radius(self, radius: float, length: float, ratio: float) -> float:
         """Give the radius for the next step, from this step's length and ratio."""
         if not (ratio >= self.shrink_below and ratio > self.accept):
-            return self.shrink * length
+            return self.shrink * min(length, radius)
         if ratio > self.grow_above and length >= 0.99 * radius:
             return self.grow * radius
         return radius

@@ -14,8 +14,8 @@ The reduced residual R(theta) = A W^T - B has the derivative, with A = U S V^T,
     dR = (I - U U^T) dA W^T - U S^-1 V^T dA^T R
 
 which is exact for any alpha2 > 0, and for alpha2 = 0 where the rank of Z does not change. Only the
-upper N rows of dA are not zero. U is never formed beyond them: with the thin SVD of Z / sqrt(N),
-A has the same right vectors V and the singular values sqrt(s^2 + alpha2).
+upper N rows of dA are not zero. A is never decomposed itself: with the thin SVD of Z / sqrt(N), it
+has the same right vectors V and the singular values sqrt(s^2 + alpha2).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -130,8 +131,8 @@ class Features:
     Args:
         module: Maps (N, n_in) to (N, width); its parameters are float64.
         Y: Inputs, (n_samples, n_in) float64.
-        chunk: Samples per pass. With more samples than this a product with the Jacobian costs
-            one forward pass more, since only the graph of a single chunk is held.
+        chunk: Samples per pass. With more samples than this each product with the Jacobian records
+            the graphs of its passes anew, since only that of a single chunk is held.
     """
 
     def __init__(self, module: nn.Module, Y: Tensor, chunk: int = CHUNK) -> None:
@@ -206,25 +207,31 @@ class FeatureJacobian:
 
 
 class _Graph:
-    """The recorded forward and backward pass of one chunk."""
+    """The recorded forward pass of one chunk, and its backward pass once `jvp` asks for it."""
 
     def __init__(self, features: Features, theta: Tensor, rows: slice) -> None:
         self.leaves = [leaf.requires_grad_() for leaf in features._leaves(theta.clone())]
         self.F = features._features(self.leaves, rows)
-        self.cotangent = torch.zeros_like(self.F, requires_grad=True)
-        self.gradients = torch.autograd.grad(
-            self.F, self.leaves, self.cotangent, create_graph=True, materialize_grads=True
+
+    @cached_property
+    def _backward(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A cotangent, and the gradients as functions of it."""
+        cotangent = torch.zeros_like(self.F, requires_grad=True)
+        gradients = torch.autograd.grad(
+            self.F, self.leaves, cotangent, create_graph=True, materialize_grads=True
         )
+        return cotangent, gradients
 
     def jvp(self, pieces: list[Tensor]) -> Tensor:
+        cotangent, gradients = self._backward
         used = [
             (gradient, piece)
-            for gradient, piece in zip(self.gradients, pieces, strict=True)
+            for gradient, piece in zip(gradients, pieces, strict=True)
             if gradient.requires_grad
         ]
         (product,) = torch.autograd.grad(
             [gradient for gradient, _ in used],
-            [self.cotangent],
+            [cotangent],
             [piece for _, piece in used],
             retain_graph=True,
         )

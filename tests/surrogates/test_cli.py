@@ -76,6 +76,28 @@ def test_predictions_are_the_same_from_every_kind_of_table(folder):
     assert np.array_equal(np.load(folder / "out_npy.npy"), np.load(folder / "out_csv.npy"))
 
 
+def test_a_sample_of_zeros_has_no_relative_error_and_every_command_says_so(
+    folder, tmp_path, capsys
+):
+    arrays = np.load(folder / "map.npz")
+    C = arrays["C"].copy()
+    C[:, 2] = 0
+    C[::6] = 0
+    np.savez(tmp_path / "zero.npz", Y=arrays["Y"], C=C)
+    assert run("import", tmp_path / "zero.npz", "--out", tmp_path / "zero.h5") == 0
+    assert run("train", tmp_path / "zero.h5", "--out", tmp_path / "zero.pt", *QUICK) == 0
+    assert run("info", tmp_path / "zero.pt") == 0
+    both = (tmp_path / "zero.pt", tmp_path / "zero.h5")
+    assert run("evaluate", *both) == 0
+    text = capsys.readouterr().out
+    assert text.count("undefined, as a sample has c = 0") >= 4
+    assert "nan" not in text and "c2" not in text.split("the largest for")[1]
+    assert run("evaluate", *both, "--json") == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed["relative"]["mean"] is None
+    assert printed["output_rms"][2] < 1e-9
+
+
 def test_info_and_verify_name_what_a_file_is(folder, capsys):
     capsys.readouterr()
     assert run("info", folder / "map.h5") == 0
@@ -103,7 +125,7 @@ def test_the_solution_is_drawn(tmp_path):
     assert (tmp_path / "u.png").stat().st_size > 10_000
 
 
-def test_an_interrupted_training_goes_on_to_the_same_surrogate(folder, monkeypatch):
+def test_an_interrupted_training_goes_on_to_the_same_surrogate(folder, monkeypatch, capsys):
     from surrogates.training import fit
 
     whole = fit.fit
@@ -121,6 +143,9 @@ def test_an_interrupted_training_goes_on_to_the_same_surrogate(folder, monkeypat
     assert run(*words) == 130
     assert not (folder / "again.pt").exists()
     monkeypatch.setattr(fit, "fit", whole)
+    before = (folder / "again.checkpoint").read_bytes()
+    assert "go on with --resume, or remove it" in refused(capsys, *words)
+    assert (folder / "again.checkpoint").read_bytes() == before
     assert run(*words, "--resume") == 0
     Y = Dataset.read(folder / "map.h5").part("test")[0]
     np.save(folder / "y.npy", Y)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from surrogates.errors import InputError
 from surrogates.networks import AntisymmetricODE
 from surrogates.surrogate import relative_errors
 from surrogates.training import history
-from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.fit import TrainConfig, _Checkpoint, fit
+from surrogates.training.gauss_newton import GaussNewton
 from surrogates.training.multilevel import Reason
 from surrogates.training.varpro import with_ones
 
@@ -205,6 +207,62 @@ def test_inputs_that_do_not_vary_and_constant_outputs():
     assert test_error(constant, fit(constant, SMALL)) < 1e-12
 
 
+def test_every_setting_reaches_its_level(monkeypatch):
+    problems, step = [], GaussNewton.step
+
+    def watched(self, problem, theta, radius, budget):
+        problems.append((self, problem))
+        return step(self, problem, theta, radius, budget)
+
+    monkeypatch.setattr(GaussNewton, "step", watched)
+    settings = TrainConfig(
+        width=3,
+        cells=2,
+        levels=3,
+        final_time=2.0,
+        gamma=1e-2,
+        work_units=40,
+        alpha1=3e-5,
+        alpha2=7e-6,
+        krylov_rank=5,
+        krylov_tolerance=0.25,
+    )
+    result = fit(smooth(), settings)
+    levels = [record.level for record in result.history]
+    assert set(levels) == {0, 1, 2}
+    for level, (method, problem) in zip(levels, problems, strict=True):
+        assert (method.rank, method.tolerance) == (5, 0.25)
+        assert (problem.alpha1, problem.alpha2) == (3e-5 / 2**level, 7e-6)
+        network = problem.features.module
+        assert (network.n_cells, network.width) == (2 * 2**level, 3)
+        assert (network.final_time, network.gamma) == (2.0, 1e-2)
+
+
+def test_the_best_of_an_earlier_level_is_kept_with_its_own_weights():
+    # Few noisy samples: the validation error falls, then rises.
+    data = smooth(n=60)
+    noise = np.random.default_rng(2).normal(size=data.C.shape)
+    data = dataclasses.replace(data, C=data.C + 0.2 * data.C.std() * noise)
+    result = fit(data, TrainConfig(width=8, cells=1, levels=2, work_units=800))
+    errors = [record.validation_error for record in result.history]
+    best = int(np.argmin(errors))
+    assert result.history[best].level == 0 and result.history[-1].level == 1
+    assert best + 1 < sum(record.level == 0 for record in result.history)
+    Y, C = part(data, "validation")
+    error = float(relative_errors(result.predict(Y), C).mean())
+    assert error == pytest.approx(errors[best], rel=1e-10)
+
+
+def test_a_level_after_a_stalled_one_starts_with_a_radius_of_its_own():
+    # One feature is soon as good as it gets.
+    settings = TrainConfig(width=1, cells=1, levels=3, work_units=1500, patience=10**6)
+    result = fit(smooth(n=60), settings)
+    assert result.reason is Reason.STALLED
+    for level in range(3):
+        radii = [record.radius for record in result.history if record.level == level]
+        assert radii[0] > 1e-2 and radii[-1] < 1e-10
+
+
 def test_reasons():
     data = smooth()
     assert fit(data, SMALL).reason is Reason.WORK_UNITS
@@ -279,6 +337,23 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.ckpt"]
 
 
+def test_a_checkpoint_is_written_once_a_second_and_costs_training_no_time(tmp_path, monkeypatch):
+    written = []
+
+    def slow(self, state):
+        written.append(len(state.records))
+        time.sleep(0.3)
+
+    monkeypatch.setattr(_Checkpoint, "_write", slow)
+    result = fit(smooth(), SMALL, checkpoint=tmp_path / "run.ckpt")
+    assert written == [len(result.history)]
+    monkeypatch.setattr("surrogates.training.fit._CHECKPOINT_SECONDS", 0.0)
+    written.clear()
+    result = fit(smooth(), SMALL, checkpoint=tmp_path / "run.ckpt")
+    assert written == list(range(1, len(result.history) + 1))
+    assert result.history[-1].seconds < 0.3 * (len(written) - 1)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     data, checkpoint = smooth(), tmp_path / "run.ckpt"
     fit(data, SMALL, checkpoint=checkpoint)
@@ -297,6 +372,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         checkpoint.write_bytes(damaged)
         with pytest.raises(InputError, match="not a whole checkpoint"):
             resume(data, SMALL)
+    number = content.index(np.float64(fit(data, SMALL).history[-1].phi).tobytes()[::-1])
+    checkpoint.write_bytes(content[:number] + b"\0" + content[number + 1 :])
+    with pytest.raises(InputError, match="is damaged: the checksum of"):
+        resume(data, SMALL)
     torch.save({"version": 0}, checkpoint)
     with pytest.raises(InputError, match="not a checkpoint of this version"):
         resume(data, SMALL)
@@ -329,6 +408,13 @@ def test_history_file_round_trip(tmp_path):
 # Refused
 
 
+@pytest.mark.parametrize(("name", "what"), [("Y", "inputs"), ("C", "observables")])
+def test_numbers_too_large_to_be_squared_are_refused(name, what):
+    data = smooth()
+    with pytest.raises(InputError, match=f"training {what} are too large"):
+        fit(dataclasses.replace(data, **{name: 1e170 * getattr(data, name)}), SMALL)
+
+
 @pytest.mark.parametrize(
     "override",
     [
@@ -338,17 +424,20 @@ def test_history_file_round_trip(tmp_path):
         "levels=99",
         "work_units=3",
         "alpha1=-1e-10",
+        "alpha1=1e13",
         "alpha2=nan",
         "krylov_rank=0",
         "krylov_tolerance=1.0",
         "final_time=0",
         "gamma=-1",
+        "cells=5000",
         "scale=0",
         "scale=inf",
         "patience=0",
         "tolerance=-1",
         "seed=-1",
         "threads=0",
+        "threads=2000",
     ],
 )
 def test_settings_out_of_range(override):

@@ -81,6 +81,23 @@ def test_subproblem_meets_the_conditions_of_optimality(n, seed, shift, decay, ex
     assert found >= -float(values.min()) - 1e-8 * (1 + size / length)
 
 
+@pytest.mark.parametrize("values", [(-2.0,), (-2.0, 1.0)])
+@pytest.mark.parametrize("size", [1e-13, 1e-16, 1e-100])
+@pytest.mark.parametrize("radius", [1e-3, 7.4, 3770.0])
+def test_a_gradient_far_below_the_curvature_gives_a_step_to_the_boundary(values, size, radius):
+    # The shift differs from 2 by less than its rounding.
+    H = torch.diag(vector(*values))
+    s = solve_subproblem(H, vector(*[size] * len(values)), radius)
+    assert abs(float(torch.linalg.vector_norm(s)) - radius) <= 1e-9 * radius
+    assert abs(float(s[0])) >= radius * (1 - 1e-9)
+
+
+def test_the_rule_is_that_of_the_published_method():
+    assert RadiusRule() == RadiusRule(
+        accept=1e-4, shrink_below=0.1, grow_above=0.75, shrink=0.25, grow=2.0
+    )
+
+
 def test_an_infinite_radius_gives_the_newton_step_or_is_refused():
     H, g = vector(3, 1, 1, 2).view(2, 2), vector(1, -1)
     s = solve_subproblem(H, g, math.inf)
