@@ -100,7 +100,10 @@ class Mesh:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check(min(self.cells) >= 1, f"mesh.cells must be at least 1; got {list(self.cells)}")
+        check(
+            all(1 <= n <= 10_000 for n in self.cells),
+            f"mesh.cells must be 1 to 10000; got {list(self.cells)}",
+        )
         check(1 <= self.degree <= 8, f"mesh.degree must be 1 to 8; got {self.degree}")
 
 
@@ -114,7 +117,7 @@ class Time:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check(self.final > 0, f"time.final must be positive; got {self.final}")
-        check(self.steps >= 1, f"time.steps must be at least 1; got {self.steps}")
+        check(1 <= self.steps <= 10**7, f"time.steps must be 1 to 10^7; got {self.steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,10 @@ class Bumps:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check(min(self.lattice) >= 1, f"bumps.lattice must be at least 1; got {self.lattice}")
+        check(
+            all(1 <= m <= 100 for m in self.lattice),
+            f"bumps.lattice must be 1 to 100; got {list(self.lattice)}",
+        )
         check(0.3 <= self.width <= 5, f"bumps.width must be 0.3 to 5; got {self.width}")
 
 
@@ -247,7 +253,7 @@ class CDRConfig:
         dt = self.time.final / self.time.steps
         for t in self.observations.times:
             check(
-                abs(t / dt - round(t / dt)) < 1e-6 and t <= self.time.final * (1 + 1e-9),
+                0 < round(t / dt) <= self.time.steps and abs(t / dt - round(t / dt)) < 1e-6,
                 f"observations.times must be multiples of the time step {dt:g} up to "
                 f"{self.time.final:g}; got {t:g}",
             )

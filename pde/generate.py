@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import sys
 import time
@@ -110,10 +111,14 @@ def generate(
             range, ``out`` cannot be written, or there is a dataset of another configuration.
     """
     out = Path(out)
+    check(bool(out.name), f"{str(out)!r} is a folder; give the name of a file")
     parts = out.with_name(out.name + ".parts")
 
     def plan() -> tuple[Info, list[range], list[range], bool]:
-        check(samples >= 1, f"the number of samples must be at least 1; got {samples}")
+        check(
+            1 <= samples <= 10**9,
+            f"the number of samples must be at least 1 and at most 10^9; got {samples}",
+        )
         check(seed >= 0, f"the seed must be at least 0; got {seed}")
         check(
             1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0,
@@ -143,8 +148,8 @@ def generate(
                     _same_set(path, info, batch)
         pending = [batch for batch in batches if not _part(parts, batch).exists()]
         parts.mkdir(exist_ok=True)
-        remove_leftovers(out)
-        remove_leftovers(parts / "batch-*.h5")
+        remove_leftovers(out.parent, re.escape(out.name))
+        remove_leftovers(parts, r"batch-\d+\.h5")
         return info, batches, pending, finished
 
     info, batches, pending, finished = on_root(comm, plan)

@@ -263,6 +263,9 @@ PYTHON
 }
 
 build() {
+    if [ -e "$venv" ] && [ ! -e "$stamp" ]; then
+        die "$venv is not of this script's making and lacks what is needed: rename or remove it first"
+    fi
     rm -rf "$venv"
     building=yes
     python="$venv/bin/python"

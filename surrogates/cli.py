@@ -11,8 +11,10 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,20 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # compilers report each of their calls as information
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
-    options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        options = _parser().parse_args(arguments)
+        status = int(options.run(options))
+        sys.stdout.flush()
+        return status
     except InputError as error:
         _complain(str(error))
         return 2
     except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, say; nothing half-written is left
         _complain(str(error))
         return 1
+    except MemoryError as error:
+        _complain(f"not enough memory: {error}")
+        return 1
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _complain("interrupted; what was finished is kept (train goes on with --resume)")
         return 130
 
 
@@ -186,7 +193,7 @@ def _generate(options: argparse.Namespace) -> int:
     generate, MPI = _pde()
     comm = MPI.COMM_WORLD
     root = comm.rank == 0
-    out = Path(options.out or f"{options.problem}.h5")
+    out = Path(f"{options.problem}.h5" if options.out is None else options.out)
     progress = _Progress("samples") if root else None
 
     def on_batch(state: Any) -> None:
@@ -269,11 +276,14 @@ def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
         )
 
 
-def _check_out(out: str | Path) -> None:
-    """Refuse a path that cannot be written, or that would cost a dataset."""
+def _check_out(out: str | Path, *inputs: str) -> None:
+    """Refuse a path that cannot be written, or that would cost a dataset or an input."""
     check_writable(out)
     if is_dataset(out):
         raise InputError(f"{out} is a dataset; it is left as it is, give another --out")
+    for path in inputs:
+        if Path(out).exists() and Path(path).exists() and os.path.samefile(path, out):
+            raise InputError(f"{out} is an input as well; it is left as it is, give another --out")
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -368,6 +378,8 @@ def _range(values: Any) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    largest = options.max_residual
+    config.check(largest >= 0, f"--max-residual must be at least 0; got {largest}")
     dataset = Dataset.read(options.file)
     problems = dataset.problems(options.max_residual)
     for problem in problems:
@@ -379,7 +391,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _merge(options: argparse.Namespace) -> int:
     check_writable(options.out)
-    _refuse_another(Path(options.out), read_info(options.files[0])[0])
+    info = read_info(options.files[0])[0]
+    _refuse_another(Path(options.out), info)
+    if (
+        not info.config and Path(options.out).exists()
+    ):  # imported: nothing says whether it is the same
+        raise InputError(f"{options.out} exists; it is left as it is, give another --out")
     info = merge(options.files, options.out)
     print(f"{options.out}: {info.total} samples from {len(options.files)} files")
     return 0
@@ -393,8 +410,13 @@ def _train(options: argparse.Namespace) -> int:
     from .surrogate import Surrogate
     from .training import fit, history
 
-    out = Path(options.out or Path(options.file).with_suffix(".pt"))
+    if options.out is None and not Path(options.file).name:
+        raise InputError(f"there is no file {options.file!r}")
+    out = Path(options.file).with_suffix(".pt") if options.out is None else Path(options.out)
     _check_out(out)
+    config.check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
+    if out.exists() and not zipfile.is_zipfile(out):
+        raise InputError(f"{out} is not a surrogate; it is left as it is, give another --out")
     overrides = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"])]
     settings = config.read(fit.TrainConfig, options.config, overrides)
     dataset = Dataset.read(options.file)
@@ -404,7 +426,7 @@ def _train(options: argparse.Namespace) -> int:
             f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
         )
     for path in (out, checkpoint, records):
-        remove_leftovers(path)
+        remove_leftovers(path.parent, re.escape(path.name))
     progress = _Progress("work units")
 
     def on_iteration(record: Any) -> None:
@@ -498,9 +520,9 @@ def _predict(options: argparse.Namespace) -> int:
 
     from . import export
 
-    _check_out(options.out)
+    _check_out(options.out, options.input, options.surrogate)
     surrogate = export.load(options.surrogate)
-    Y = export.read_table(options.input, surrogate.n_in)
+    Y = export.read_table(options.input, surrogate.metadata["y_names"])
     export.write_table(options.out, surrogate.predict(Y), surrogate.metadata["c_names"])
     outside = int((~surrogate.module.in_domain(torch.from_numpy(Y))).sum())
     print(f"{options.out}: {len(Y)} predictions of {surrogate.n_out} observables")
@@ -516,7 +538,10 @@ def _plot_history(options: argparse.Namespace) -> int:
     from . import plotting
     from .training import history
 
-    records = {Path(path).name.split(".")[0]: history.read(path) for path in options.histories}
+    labels = [Path(path).name.removesuffix(".history.jsonl") for path in options.histories]
+    if len(set(labels)) < len(labels):
+        labels = options.histories
+    records = dict(zip(labels, map(history.read, options.histories), strict=True))
     plotting.history(records, options.out)
     return _drawn(options)
 

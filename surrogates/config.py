@@ -138,8 +138,8 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
         return _convert_tuple(kind, value, key)
     if isinstance(kind, types.UnionType):
         raise TypeError(f"{key}: a configuration field has one type")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if kind is float and type(value) is int:
+        value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is not kind:
         raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}")
     if kind is float and not math.isfinite(value):

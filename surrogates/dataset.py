@@ -11,7 +11,8 @@ A dataset is one HDF5 file. Samples are rows:
     /dC_dY    (n, n_c, n_y) float64, optional
 
 Attributes of the file: ``schema_version``, and the fields of `Info`. Every array carries
-Fletcher-32 checksums, so that a damaged block is an error when it is read, never a wrong number.
+Fletcher-32 checksums, and texts have a fixed length, which puts them among what HDF5 checks of
+itself: damage is an error when it is read, never a wrong number or word.
 
 A file holds the samples ``first`` to ``first + n`` of a set of ``total``. The batches that a run
 has finished, the shards of an array job and the whole dataset are therefore one format, and
@@ -154,7 +155,7 @@ class Dataset:
             InputError: If it is missing, truncated, damaged, foreign, or of a newer schema.
         """
         with _open(path) as file:
-            return cls(
+            dataset = cls(
                 info=_read_info(file),
                 Y=file["Y"][:],
                 C=file["C"][:],
@@ -164,6 +165,8 @@ class Dataset:
                 solver=file["solver"][:],
                 dC_dY=file["dC_dY"][:] if "dC_dY" in file else None,
             )
+            dataset._check_layout(path)
+            return dataset
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the dataset as one file, whole or not at all."""
@@ -179,7 +182,11 @@ class Dataset:
             raise InputError(config.unknown(f"part {name!r}", name, PARTS))
         rows = (self.split == Split[name.upper()]) & (self.status == Status.DONE)
         if not rows.any():
-            raise InputError(f"the dataset has no {name} samples; its split is {self.info.split}")
+            failed = int((self.status == Status.FAILED).sum())
+            raise InputError(
+                f"the dataset has no {name} samples; its split is {self.info.split}"
+                + (f", and {failed} of {len(self.Y)} samples failed" if failed else "")
+            )
         return self.Y[rows], self.C[rows]
 
     @cached_property
@@ -226,6 +233,30 @@ class Dataset:
                 found.append(f"{bad.sum()} samples with {what}, first {np.flatnonzero(bad)[0]}")
         return found
 
+    def _check_layout(self, path: str | os.PathLike[str]) -> None:
+        """Refuse arrays that do not fit together."""
+        n, n_y, n_c = len(self.Y), len(self.info.y_names), len(self.info.c_names)
+        expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "Y": (np.float64, (n, n_y)),
+            "C": (np.float64, (n, n_c)),
+            "status": (np.uint8, (n,)),
+            "split": (np.uint8, (n,)),
+            "solver": (SOLVER, (n,)),
+            "dC_dY": (np.float64, (n, n_c, n_y)),
+        }
+        for name, (dtype, shape) in expected.items():
+            array = getattr(self, name)
+            if array is not None and (array.dtype != dtype or array.shape != shape):
+                raise InputError(
+                    f"{path} is not a whole dataset file: /{name} is {array.dtype} {array.shape}; "
+                    f"expected {np.dtype(dtype)} {shape}"
+                )
+        if not 0 < n == len(self.failure):
+            raise InputError(
+                f"{path} is not a whole dataset file: {n} samples and {len(self.failure)} reasons "
+                "of failure"
+            )
+
     def _in_bounds(self) -> npt.NDArray[np.bool_]:
         slack = 1e-12 * np.maximum(np.abs(self.info.y_lower), np.abs(self.info.y_upper))
         above = self.info.y_lower - slack <= self.Y
@@ -243,7 +274,7 @@ def is_dataset(path: str | os.PathLike[str]) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "schema_version" in file.attrs
-    except OSError:
+    except (OSError, KeyError, RuntimeError):  # the latter two at damage in the midst
         return False
 
 
@@ -310,8 +341,8 @@ def assign_split(split: str, n: int, seed: int) -> npt.NDArray[np.uint8]:
     if len(numbers) != 3 or not all(0 <= number < np.inf for number in numbers):
         raise InputError(f"cannot read the split {split!r}; write 400/200/200 or 0.8/0.1/0.1")
     if abs(sum(numbers) - 1) < 1e-9:
-        train, validation = (round(number * n) for number in numbers[:2])
-        counts = [train, validation, n - train - validation]
+        ends = [0, round(numbers[0] * n), round((numbers[0] + numbers[1]) * n), n]
+        counts = [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
     elif all(number == int(number) for number in numbers):
         counts = [int(number) for number in numbers]
     else:
@@ -350,8 +381,8 @@ def _write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Da
                 file[name][rows] = array
             start = rows.stop
         for name, attributes in (("Y", "y"), ("C", "c")):
-            file[name].attrs["names"] = list(getattr(info, f"{attributes}_names"))
-            file[name].attrs["units"] = list(getattr(info, f"{attributes}_units"))
+            _write_text(file[name], "names", getattr(info, f"{attributes}_names"))
+            _write_text(file[name], "units", getattr(info, f"{attributes}_units"))
         file["Y"].attrs["lower"] = info.y_lower
         file["Y"].attrs["upper"] = info.y_upper
         for name, values in info.coordinates.items():
@@ -388,27 +419,49 @@ _NUMBERS = ("seed", "total", "first")
 
 def _write_info(file: h5py.File, info: Info) -> None:
     file.attrs["schema_version"] = SCHEMA_VERSION
-    for name in (*_TEXTS, *_NUMBERS):
+    for name in _NUMBERS:
         file.attrs[name] = getattr(info, name)
-    file.attrs["versions"] = json.dumps(dict(info.versions), sort_keys=True)
+    for name in _TEXTS:
+        _write_text(file, name, getattr(info, name))
+    _write_text(file, "versions", json.dumps(dict(info.versions), sort_keys=True))
+
+
+def _write_text(where: Any, name: str, text: str | Sequence[str]) -> None:
+    """Write an attribute of fixed length: HDF5 keeps those of variable length without checksum."""
+    encoded = np.char.encode(np.array(text, dtype=str), "utf-8")
+    where.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, encoded.itemsize)))
 
 
 def _read_info(file: h5py.File) -> Info:
     Y, C = file["Y"].attrs, file["C"].attrs
     prefix = "coordinate_"
-    plain: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXTS}
+    plain: dict[str, Any] = {name: file.attrs[name].decode() for name in _TEXTS}
     plain.update({name: int(file.attrs[name]) for name in _NUMBERS})
-    return Info(
+    for letter, attributes in (("y", Y), ("c", C)):
+        for name in ("names", "units"):
+            plain[f"{letter}_{name}"] = tuple(text.decode() for text in attributes[name])
+    info = Info(
         **plain,
-        versions=json.loads(file.attrs["versions"]),
-        y_names=tuple(Y["names"]),
-        y_units=tuple(Y["units"]),
+        versions=json.loads(file.attrs["versions"].decode()),
         y_lower=Y["lower"],
         y_upper=Y["upper"],
-        c_names=tuple(C["names"]),
-        c_units=tuple(C["units"]),
         coordinates={k.removeprefix(prefix): C[k] for k in sorted(C) if k.startswith(prefix)},
     )
+    config.differences(info.config, "")  # raises if it is not TOML
+    n_y, n_c = len(info.y_names), len(info.c_names)
+    lengths = {
+        "y units": (len(info.y_units), n_y),
+        "lower bounds": (len(info.y_lower), n_y),
+        "upper bounds": (len(info.y_upper), n_y),
+        "c units": (len(info.c_units), n_c),
+        **{f"values of {name}": (len(x), n_c) for name, x in info.coordinates.items()},
+    }
+    for what, (n, n_names) in lengths.items():
+        if n != n_names:
+            raise ValueError(f"there are {n} {what} for {n_names} names")
+    if not 0 <= info.first < info.total:
+        raise ValueError(f"its first sample is {info.first} of {info.total}")
+    return info
 
 
 @contextmanager
@@ -418,6 +471,8 @@ def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         if "schema_version" not in file.attrs:
             raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
         version = int(file.attrs["schema_version"])
+        if version < 1:
+            raise InputError(f"{path} has schema version {version}; expected at least 1")
         if version > SCHEMA_VERSION:
             raise InputError(
                 f"{path} has schema version {version}, this package reads up to "

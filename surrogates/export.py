@@ -178,7 +178,7 @@ def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
         module = read(os.fspath(path), map_location="cpu", _extra_files=extra)
     try:
         described = json.loads(extra[_METADATA])
-        known = described["format"] == FORMAT
+        known = described["format"] == FORMAT and {"training", *_DESCRIBED} <= described.keys()
     except (ValueError, KeyError, TypeError):
         known = False
     check(known, f"{path} is a TorchScript file but not a surrogate of this package")
@@ -190,33 +190,37 @@ def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
     return LoadedSurrogate(module=module, metadata=described, path=os.fspath(path))
 
 
-def read_table(path: str | os.PathLike[str], n_columns: int) -> Array:
-    """Read rows of numbers from a .csv (names in the first line or not), .npy or .h5 (/Y) file.
+def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
+    """Read rows of parameters from a .csv (names in the first line or not), .npy or .h5 (/Y) file.
 
     Args:
         path: The file; a one-dimensional .npy or /Y is one row.
-        n_columns: How many columns there must be.
+        names: Of the parameters. Those of a .csv file may be in any order; the columns follow.
 
     Returns:
-        (n_rows, n_columns) float64.
+        (n_rows, n_parameters) float64, in the order of ``names``.
 
     Raises:
-        InputError: If the file is missing, truncated, of another format or size, or holds a value
-            that is not a finite number (row and column are said).
+        InputError: If the file is missing, truncated, of another format or size, names other
+            parameters, or holds a value that is not a finite number (row and column are said).
     """
     path = Path(path)
     ending = _table_ending(path)
+    there = None
     if ending == ".csv":
-        table = read_csv(path)[1]
+        there, table = read_csv(path)
     else:
         with reading(path, f"{ending} file"):
             array = _read_npy(path) if ending == ".npy" else _read_Y(path)
         table = check_finite(array[None] if array.ndim == 1 else array, os.fspath(path))
-    check(
-        table.shape[1] == n_columns,
-        f"{path} has {table.shape[1]} columns; expected {n_columns}, one for each parameter",
-    )
-    return table
+    n = table.shape[1]
+    expected = f"expected {len(names)}, one for each parameter"
+    check(n == len(names), f"{path} has {n} columns; {expected}")
+    if there is None:
+        return table
+    wrong = [name for name in names if there.count(name) != 1]
+    check(not wrong, f"{path} must have one column {', '.join(wrong[:3])}; it has {there[:3]}, ...")
+    return table[:, [there.index(name) for name in names]]
 
 
 def write_table(path: str | os.PathLike[str], array: Array, names: Sequence[str]) -> None:

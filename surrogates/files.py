@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import secrets
 import zipfile
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
             raise at a truncated or foreign file has no common type.
     """
     if not Path(path).is_file():
-        raise InputError(f"there is no file {path}")
+        raise InputError(f"there is no file {str(path) or repr('')}")
     try:
         yield
     except InputError:
@@ -124,11 +125,17 @@ class _Uncomplaining(io.FileIO):
             return size or 0
 
 
-def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove what killed writers of ``path``, whose name may be a pattern, have left beside it."""
-    target = Path(path)
-    for leftover in target.parent.glob(f".{target.stem}-*.tmp{target.suffix}"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: str | os.PathLike[str], name: str) -> None:
+    """Remove what killed writers have left in a folder of files whose names match ``name``.
+
+    Args:
+        folder: Where.
+        name: A regular expression for the whole names; `re.escape` makes one of a single name.
+    """
+    for path in Path(folder).iterdir():
+        found = re.fullmatch(r"\.(.*)-[0-9a-f]{8}\.tmp(\.[^.]*)?", path.name)
+        if found and re.fullmatch(name, found[1] + (found[2] or "")):
+            path.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -139,12 +146,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     folder = (target.resolve() if target.is_symlink() else target).parent
-    if target.is_dir():
-        raise InputError(f"{target} is a folder; give the name of a file")
+    if target.is_dir() or not target.name:
+        raise InputError(f"{str(path)!r} is a folder; give the name of a file")
     if not folder.is_dir():
         raise InputError(f"cannot write {target}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {target}: no permission to write in {folder}")
+    if target.exists() and not target.is_file():
+        raise InputError(f"cannot write {target}: it is a device or pipe, not a file")
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(f"cannot write {target}: the file is read-only")
 

@@ -18,7 +18,7 @@ from .config import check, unknown
 from .dataset import SOLVER, Array, Dataset, Info, Status, assign_split
 from .errors import InputError
 from .files import reading
-from .provenance import provenance
+from .provenance import provenance, readable
 
 ORIENTATIONS = ("auto", "rows", "columns")
 
@@ -64,9 +64,9 @@ def import_file(
         known = ", ".join((*_READERS, ".csv"))
         raise InputError(f"cannot import {path}: the known endings are {known}")
     n = len(Y)
-    check(n > 0, f"{path} holds no samples")
+    check(min(n, *Y.shape, *C.shape) > 0, f"{path} holds no samples, parameters or observables")
     info = Info(
-        problem=path.stem,
+        problem=readable(path.stem),
         design="imported",
         seed=seed,
         split=split,

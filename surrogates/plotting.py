@@ -7,6 +7,7 @@ Matplotlib is imported when the first figure is drawn, and its pyplot interface 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -308,8 +309,10 @@ def _figure(
         if title:
             figure.suptitle(title, fontsize=10)
         yield figure
+        buffer = io.BytesIO()  # its writers report a full disk each in words of their own
+        figure.savefig(buffer, format=ending[1:], dpi=_DPI)
         with atomic(path) as beside:
-            figure.savefig(beside, dpi=_DPI)
+            beside.write_bytes(buffer.getvalue())
 
 
 def _draw_errors(axes: Axes, errors: Array, n_outputs: int) -> None:

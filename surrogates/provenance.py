@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -43,10 +44,15 @@ def provenance(*libraries: ModuleType) -> Provenance:
             **{module.__name__: str(module.__version__) for module in libraries},
             "varpro-surrogates": __version__,
         },
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": readable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "created": now.isoformat(timespec="seconds"),
         "revision": revision(),
     }
+
+
+def readable(name: str) -> str:
+    """Give a name of a file as text: a file system's bytes need not be UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def revision() -> str:

@@ -216,6 +216,45 @@ def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys)
     assert (folder / "map.h5").read_bytes() == before
 
 
+def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(folder, tmp_path, capsys):
+    data, surrogate = folder / "map.h5", folder / "map.pt"
+    for name in ("diary.pt", "y.csv"):
+        (tmp_path / name).write_text("0.1,0.2,0.3\n")
+    kept = {path: path.read_bytes() for path in (*tmp_path.iterdir(), surrogate)}
+    cases = {
+        ("train", data, "--out", tmp_path / "diary.pt"): "is not a surrogate; it is left as it is",
+        ("train", data, "--out", tmp_path / "a.checkpoint"): "ends in .pt",
+        ("train", data, "--out", "/dev/null"): "is a device or pipe",
+        ("train", ""): "there is no file ''",
+        ("predict", surrogate, "--in", tmp_path / "y.csv", "--out", tmp_path / "y.csv"): "an input",
+        ("merge", data, "--out", data): "exists; it is left as it is",
+        ("verify", data, "--max-residual", "nan"): "at least 0; got nan",
+    }
+    for words, message in cases.items():
+        assert message in refused(capsys, *words), words
+    assert {path: path.read_bytes() for path in (*tmp_path.iterdir(), surrogate)} == kept
+
+
+def test_runs_of_one_name_are_all_drawn(folder, tmp_path, monkeypatch):
+    from surrogates import plotting
+
+    drawn = []
+    monkeypatch.setattr(plotting, "history", lambda records, path: drawn.append(list(records)))
+    (tmp_path / "map.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
+    (tmp_path / "lr0.1.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
+    paths = [str(tmp_path / f"{name}.history.jsonl") for name in ("map", "lr0.1")]
+    assert run("plot", "history", *paths, "--out", tmp_path / "h.png") == 0
+    both = [str(folder / "map.history.jsonl"), paths[0]]
+    assert run("plot", "history", *both, "--out", tmp_path / "h.png") == 0
+    assert drawn == [["map", "lr0.1"], both]
+
+
+def test_a_reader_that_stops_reading_is_no_error(folder):
+    line = f"{sys.executable} -m surrogates info {folder / 'map.h5'} | true"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+
+
 def test_training_needs_no_test_samples(folder, capsys):
     words = ("import", folder / "map.npz", "--out", folder / "all.h5", "--split", "100/20/0")
     assert run(*words) == 0

@@ -262,6 +262,48 @@ def test_a_damaged_block_is_an_error_and_never_a_wrong_number(tmp_path):
     assert read_info(path)[1] == 300
 
 
+def test_a_damaged_text_is_an_error_and_never_another_word(dataset, tmp_path):
+    path = tmp_path / "a.h5"
+    dataset.write(path)
+    content = path.read_bytes()
+    for word in (b"n = 3", b"uniform", b"3 cells", b"u(s1, 0.5)", "γ".encode()):
+        place = content.index(word)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(InputError, match="not a whole dataset file") as caught:
+            Dataset.read(path)
+        assert "\n" not in str(caught.value)
+
+
+def _replace(file, name, values):
+    del file[name]
+    file[name] = values
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: _replace(f, "split", np.zeros(5, np.uint8)), r"/split is uint8 \(5,\)"),
+        (lambda f: _replace(f, "status", np.ones(20)), "/status is float64 .*expected uint8"),
+        (lambda f: _replace(f, "failure", np.array([b"x"])), "20 samples and 1 reasons"),
+        (lambda f: f["Y"].attrs.__delitem__("names"), "names"),
+        (lambda f: f["Y"].attrs.create("lower", np.zeros(3)), "3 lower bounds for 4 names"),
+        (lambda f: f["C"].attrs.create("coordinate_time", [1.0]), "1 values of time for 6 names"),
+        (lambda f: f.attrs.create("total", 0), "first sample is 0 of 0"),
+        (lambda f: f.attrs.create("schema_version", -3), "schema version -3"),
+        (lambda f: f.attrs.create("config", np.bytes_("= 3")), "not a whole dataset file"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_one_line(dataset, tmp_path, change, message):
+    path = tmp_path / "a.h5"
+    dataset.write(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=message) as caught:
+        Dataset.read(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
 def test_foreign_and_missing_files_are_one_line(tmp_path):
     (tmp_path / "text.h5").write_text("Y,C\n1,2\n")
     with h5py.File(tmp_path / "other.h5", "w") as file:
@@ -323,7 +365,10 @@ def test_a_split_by_counts_is_exact_and_the_same_for_a_seed(counts, spare, seed)
 
 def test_a_split_by_fractions_uses_every_sample_at_random():
     split = assign_split("0.5/0.25/0.25", 801, 0)
-    assert [int((split == part).sum()) for part in range(3)] == [400, 200, 201]
+    assert [int((split == part).sum()) for part in range(3)] == [400, 201, 200]
+    for n in range(1, 30):
+        for fractions, part in (("0.5/0.5/0", 2), ("0.5/0/0.5", 1), ("0/0.3/0.7", 0)):
+            assert not (assign_split(fractions, n, 0) == part).any()
     assert 150 < int((split[:400] == Split.TRAIN).sum()) < 250
     assert not np.array_equal(split, assign_split("0.5/0.25/0.25", 801, 1))
 

@@ -202,7 +202,7 @@ def test_tables_come_back_to_the_bit(tmp_path_factory, table):
     names = [f"u(s{i}, 0.5)" for i in range(table.shape[1])]
     for ending in ("csv", "npy"):
         export.write_table(folder / f"t.{ending}", table, names)
-        found = export.read_table(folder / f"t.{ending}", table.shape[1])
+        found = export.read_table(folder / f"t.{ending}", names)
         assert found.tobytes() == table.tobytes()
     export.write_table(folder / "t.h5", table, names)
     with h5py.File(folder / "t.h5", "r") as file:
@@ -212,11 +212,13 @@ def test_tables_come_back_to_the_bit(tmp_path_factory, table):
 
 def test_tables_of_other_programs_are_read(dataset, tmp_path):
     (tmp_path / "bare.csv").write_text("1, 2e3\n\n-3,4\r\n")
-    assert export.read_table(tmp_path / "bare.csv", 2).tolist() == [[1, 2000], [-3, 4]]
+    assert export.read_table(tmp_path / "bare.csv", ["a", "b"]).tolist() == [[1, 2000], [-3, 4]]
+    (tmp_path / "turned.csv").write_text("b,a\n1,2\n")
+    assert export.read_table(tmp_path / "turned.csv", ["a", "b"]).tolist() == [[2, 1]]
     np.save(tmp_path / "one.npy", np.array([1, 2], np.int32))
-    assert export.read_table(tmp_path / "one.npy", 2).tolist() == [[1, 2]]
+    assert export.read_table(tmp_path / "one.npy", ["a", "b"]).tolist() == [[1, 2]]
     dataset.write(tmp_path / "set.h5")
-    assert np.array_equal(export.read_table(tmp_path / "set.h5", 4), dataset.Y)
+    assert np.array_equal(export.read_table(tmp_path / "set.h5", dataset.info.y_names), dataset.Y)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +226,8 @@ def test_tables_of_other_programs_are_read(dataset, tmp_path):
     [
         ("t.txt", "1,2", "cannot tell the format of .*t.txt: know .csv, .npy, .h5"),
         ("t.csv", "a,b,c\n1,2,3\n", "has 3 columns; expected 2, one for each parameter"),
+        ("t.csv", "a,c\n1,2\n", "must have one column b; it has"),
+        ("t.csv", "a,a\n1,2\n", "must have one column a, b; it has"),
         ("t.csv", "a,b\n1,2\n3,nan\n", "row 3, column 2: 'nan' is not a finite number"),
         ("t.csv", "a,b\n1,2\n-inf,4\n", "row 3, column 1: '-inf' is not a finite number"),
         ("t.csv", "1,2\n1,x\n", "row 2, column 2: 'x' is not a finite number"),
@@ -240,33 +244,33 @@ def test_tables_with_faults_are_one_clear_line(tmp_path, name, content, message)
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as caught:
-        export.read_table(path, 2)
+        export.read_table(path, ["a", "b"])
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_arrays_with_faults_are_one_clear_line(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1.0, 2.0], [np.inf, np.nan]]))
     with pytest.raises(InputError, match=r"is inf at row 2, column 1 \(counted from 1; 2 such"):
-        export.read_table(tmp_path / "a.npy", 2)
+        export.read_table(tmp_path / "a.npy", ["a", "b"])
     np.save(tmp_path / "a.npy", np.ones((2, 2, 2)))
     with pytest.raises(InputError, match="must have 2 dimensions; got 3"):
-        export.read_table(tmp_path / "a.npy", 2)
+        export.read_table(tmp_path / "a.npy", ["a", "b"])
     np.save(tmp_path / "a.npy", np.array([["x", "y"]]))
     with pytest.raises(InputError, match="not real numbers"):
-        export.read_table(tmp_path / "a.npy", 2)
+        export.read_table(tmp_path / "a.npy", ["a", "b"])
     np.savez(tmp_path / "a.npz", Y=np.ones((2, 2)))
     os.replace(tmp_path / "a.npz", tmp_path / "a.npy")
     with pytest.raises(InputError, match="a.npy is an .npz file, not one array"):
-        export.read_table(tmp_path / "a.npy", 2)
+        export.read_table(tmp_path / "a.npy", ["a", "b"])
     np.save(tmp_path / "a.npy", np.array([[{}]]), allow_pickle=True)
     with pytest.raises(InputError, match="is not a whole .npy file"):
-        export.read_table(tmp_path / "a.npy", 2)
+        export.read_table(tmp_path / "a.npy", ["a", "b"])
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["X"] = np.ones((2, 2))
     with pytest.raises(InputError, match="has no array /Y"):
-        export.read_table(tmp_path / "a.h5", 2)
+        export.read_table(tmp_path / "a.h5", ["a", "b"])
     with pytest.raises(InputError, match="there is no file"):
-        export.read_table(tmp_path / "missing.npy", 2)
+        export.read_table(tmp_path / "missing.npy", ["a", "b"])
     for path in (tmp_path / "missing" / "c.csv", tmp_path / "c.txt"):
         with pytest.raises(InputError, match="cannot"):
             export.write_table(path, np.ones((1, 1)), ["c"])

@@ -122,11 +122,8 @@ def test_reading_lets_clear_errors_and_interrupts_through(tmp_path):
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / ".a-0123abcd.tmp.h5").touch()
-    for name in ("a.h5", ".b-0123abcd.tmp.h5", "a-1.tmp.h5"):
+    others = {"a.h5", ".b-0123abcd.tmp.h5", "a-1.tmp.h5", ".a-long-0123abcd.tmp.h5"}
+    for name in others:
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path / "a.h5")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "a.h5",
-        ".b-0123abcd.tmp.h5",
-        "a-1.tmp.h5",
-    }
+    remove_leftovers(tmp_path, r"a\.h5")
+    assert {path.name for path in tmp_path.iterdir()} == others
