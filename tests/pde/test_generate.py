@@ -190,7 +190,7 @@ def test_batches_of_another_run_are_named_and_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("ranks", "words", "message"),
     [
-        (1, ("--samples", "0"), "at least 1; got 0"),
+        (1, ("--samples", "0"), "at least 1 and at most 10^9; got 0"),
         (1, ("--seed", "-1"), "seed must be at least 0"),
         (1, ("--seed", str(2**63)), "below 2^63; got 9223372036854775808"),
         (1, ("--split", "30/2/2"), "needs 34 samples; there are 24"),
