@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from dolfinx import fem, geometry
 
+T = TypeVar("T")
+
 
 def function_space(mesh: Any, degree: int) -> Any:
     """Make the space of continuous Lagrange elements of a degree on a mesh."""
     make = getattr(fem, "functionspace", None) or fem.FunctionSpace  # the latter up to 0.7
-    return make(mesh, ("Lagrange", degree))
+    return _compiling(lambda: make(mesh, ("Lagrange", degree)))
+
+
+def form(expression: Any) -> Any:
+    """Compile a form, or find it in the cache."""
+    return _compiling(lambda: fem.form(expression))
+
+
+def _compiling(action: Callable[[], T]) -> T:
+    """Do what compiles, and again without what a killed process has left in the cache.
+
+    FFCx takes a source file without its library as a compilation that another process is at, waits
+    for ten seconds and gives up, now and ever after.
+    """
+    while True:
+        try:
+            return action()
+        except (TimeoutError, RuntimeError) as error:  # the latter where the mesh is divided
+            stale = re.search(r"remove (\S.*\.c)\)", str(error))
+            if stale is None:
+                raise
+            Path(stale[1]).unlink(missing_ok=True)
 
 
 def locate(mesh: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:

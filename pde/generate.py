@@ -63,7 +63,7 @@ class Summary:
         solved: Samples that this run solved; the others were there already.
         failed: Samples in the file that failed, and the first one's reason.
         reason: Why the first of them failed, empty if none did.
-        seconds: Wall time of the solves in this run, without start-up.
+        seconds: Wall time of this run's set-up of the solver and its solves.
         mesh: Size of the mesh, one line.
     """
 
@@ -148,7 +148,8 @@ def generate(
                     _same_set(path, info, batch)
         pending = [batch for batch in batches if not _part(parts, batch).exists()]
         parts.mkdir(exist_ok=True)
-        remove_leftovers(out.parent, re.escape(out.name))
+        target = out.resolve()
+        remove_leftovers(target.parent, re.escape(target.name))
         remove_leftovers(parts, r"batch-\d+\.h5")
         return info, batches, pending, finished
 

@@ -19,8 +19,9 @@ class Solver:
     """How the linear systems are solved, and how many samples at a time.
 
     ``lu`` factors once with MUMPS and serves a batch of right-hand sides in one call; ``gmres``
-    needs less memory on a mesh too fine to factor. PETSc options with the problem's name as prefix,
-    such as ``cdr_ksp_monitor``, apply.
+    needs less memory on a mesh too fine to factor, and its solutions differ with the number of
+    processes that share the mesh, within the tolerance. PETSc options with the problem's name as
+    prefix apply, such as ``cdr_mat_mumps_icntl_14`` and, with ``gmres``, ``cdr_ksp_monitor``.
     """
 
     method: str = "lu"
@@ -101,7 +102,13 @@ class LinearSystem:
         """Solve for all columns of the dense matrix B into X."""
         self._last = B, X
         if self._lu:
-            self._ksp.getPC().getFactorMatrix().matSolve(B, X)
+            try:
+                self._ksp.getPC().getFactorMatrix().matSolve(B, X)
+            except PETSc.Error as error:
+                raise MemoryError(
+                    f"the matrix could not be factored ({' '.join(str(error).split()[:12])}): use "
+                    "more processes for each mesh, or solver.method=gmres"
+                ) from error
             self.iterations += 1
             return
         right, solution = B.getDenseArray(), X.getDenseArray()

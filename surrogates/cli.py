@@ -425,7 +425,7 @@ def _train(options: argparse.Namespace) -> int:
         raise InputError(
             f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
         )
-    for path in (out, checkpoint, records):
+    for path in (out.resolve(), checkpoint.resolve(), records.resolve()):
         remove_leftovers(path.parent, re.escape(path.name))
     progress = _Progress("work units")
 

@@ -20,7 +20,7 @@ from surrogates.surrogate import relative_errors
 from surrogates.training import history
 from surrogates.training.fit import TrainConfig, _Checkpoint, fit
 from surrogates.training.gauss_newton import GaussNewton
-from surrogates.training.multilevel import Reason
+from surrogates.training.multilevel import Data, Multilevel, Reason, State
 from surrogates.training.varpro import with_ones
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
@@ -254,13 +254,26 @@ def test_the_best_of_an_earlier_level_is_kept_with_its_own_weights():
 
 
 def test_a_level_after_a_stalled_one_starts_with_a_radius_of_its_own():
-    # One feature is soon as good as it gets.
-    settings = TrainConfig(width=1, cells=1, levels=3, work_units=1500, patience=10**6)
-    result = fit(smooth(n=60), settings)
-    assert result.reason is Reason.STALLED
-    for level in range(3):
-        radii = [record.radius for record in result.history if record.level == level]
-        assert radii[0] > 1e-2 and radii[-1] < 1e-10
+    data = smooth()
+    (Y, C), (Y_validation, C_validation) = part(data, "train"), part(data, "validation")
+    samples = Data(
+        Y_train=Y / 30, C_train=C, Y_validation=Y_validation / 30, C_validation=C_validation
+    )
+    network = AntisymmetricODE(3, 3, 1, generator=torch.Generator().manual_seed(0))
+    theta = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    method = Multilevel(
+        levels=2,
+        work_units=20,
+        alpha1=0.0,
+        alpha2=1e-10,
+        tolerance=0.0,
+        patience=9,
+        method=GaussNewton(),
+    )
+    for reason, least, most in ((Reason.STALLED, 1e-3, 100.0), (Reason.PATIENCE, 0.0, 1e-13)):
+        state = State(level=0, theta=theta, radius=1e-14, reason=reason)
+        first = method.run(network, samples, state=state).records[0]
+        assert first.level == 1 and least < first.radius < most
 
 
 def test_reasons():
