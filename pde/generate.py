@@ -119,7 +119,6 @@ def generate(
             1 <= samples <= 10**9,
             f"the number of samples must be at least 1 and at most 10^9; got {samples}",
         )
-        check(seed >= 0, f"the seed must be at least 0; got {seed}")
         check(
             1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0,
             f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}",

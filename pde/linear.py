@@ -106,8 +106,8 @@ class LinearSystem:
                 self._ksp.getPC().getFactorMatrix().matSolve(B, X)
             except PETSc.Error as error:
                 raise MemoryError(
-                    f"the matrix could not be factored ({' '.join(str(error).split()[:12])}): use "
-                    "more processes for each mesh, or solver.method=gmres"
+                    f"the matrix could not be factored (PETSc's error {error.ierr}): use more "
+                    "processes for each mesh, or solver.method=gmres"
                 ) from error
             self.iterations += 1
             return

@@ -381,7 +381,7 @@ def _verify(options: argparse.Namespace) -> int:
     largest = options.max_residual
     config.check(largest >= 0, f"--max-residual must be at least 0; got {largest}")
     dataset = Dataset.read(options.file)
-    problems = dataset.problems(options.max_residual)
+    problems = dataset.problems(largest)
     for problem in problems:
         print(f"{options.file}: {problem}")
     if not problems:
@@ -393,11 +393,10 @@ def _merge(options: argparse.Namespace) -> int:
     check_writable(options.out)
     info = read_info(options.files[0])[0]
     _refuse_another(Path(options.out), info)
-    if (
-        not info.config and Path(options.out).exists()
-    ):  # imported: nothing says whether it is the same
+    # Imported sets have no configuration that would tell whether they are the same.
+    if not info.config and Path(options.out).exists():
         raise InputError(f"{options.out} exists; it is left as it is, give another --out")
-    info = merge(options.files, options.out)
+    merge(options.files, options.out)
     print(f"{options.out}: {info.total} samples from {len(options.files)} files")
     return 0
 

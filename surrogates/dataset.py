@@ -39,7 +39,7 @@ from . import config
 from .errors import InputError
 from .files import atomic_hdf5, reading
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SOLVER = np.dtype([("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")])
 FAILURE_BYTES = 200
 _CHUNK_BYTES = 1 << 20
@@ -471,11 +471,14 @@ def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         if "schema_version" not in file.attrs:
             raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
         version = int(file.attrs["schema_version"])
-        if version < 1:
-            raise InputError(f"{path} has schema version {version}; expected at least 1")
+        if version < SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, of a trial before the first release; this "
+                f"package reads {SCHEMA_VERSION}: make it again"
+            )
         if version > SCHEMA_VERSION:
             raise InputError(
-                f"{path} has schema version {version}, this package reads up to "
+                f"{path} has schema version {version}, this package reads "
                 f"{SCHEMA_VERSION}; update varpro-surrogates"
             )
         yield file

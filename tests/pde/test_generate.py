@@ -160,6 +160,15 @@ def test_a_run_ended_by_a_full_disk_goes_on_once_there_is_room(serial, tmp_path,
     same(Dataset.read(serial), Dataset.read(out))
 
 
+def test_a_factorisation_without_memory_is_one_line(tmp_path):
+    limit = {"PETSC_OPTIONS": "-cdr_mat_mumps_icntl_23 1"}  # megabytes
+    large = ("--set", "mesh.cells=[40,40]", "--set", "mesh.degree=4")
+    error = generate(tmp_path / "cdr.h5", 1, *large, samples=2, expect=1, more=limit).stderr
+    assert error.startswith("error: not enough memory: the matrix could not be factored")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "cdr.h5").exists()
+
+
 @pytest.mark.slow
 def test_a_kill_during_the_compilation_of_the_forms_does_not_stop_later_runs(tmp_path):
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -327,7 +327,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     made(3).write(path)
     with h5py.File(path, "a") as file:
         file.attrs["schema_version"] = SCHEMA_VERSION + 1
-    message = f"has schema version {SCHEMA_VERSION + 1}, this package reads up to {SCHEMA_VERSION}"
+    message = f"has schema version {SCHEMA_VERSION + 1}, this package reads {SCHEMA_VERSION}"
     with pytest.raises(InputError, match=message):
         Dataset.read(path)
 
