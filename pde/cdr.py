@@ -34,7 +34,7 @@ factored once. The explicit part is stable only while dt |r s'(u)| is below 2.5 
 
 from __future__ import annotations
 
-import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -49,11 +49,14 @@ from dolfinx.fem.petsc import assemble_matrix
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from surrogates import plotting
 from surrogates.config import check, unknown
 from surrogates.dataset import SOLVER
 
-from .fenicsx import form, function_space, locate
+from .fenicsx import form, function_space
 from .linear import LinearSystem, Solver, destroy
+from .points import digest, evaluation
+from .problem import Batch, Field
 from .sampling import DESIGNS, draw
 
 Array = npt.NDArray[np.float64]
@@ -280,25 +283,11 @@ class CDRConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What a batch of solves gave, on the first process of the communicator.
-
-    Attributes:
-        C: Observables, (n, n_c); NaN where a solve failed.
-        failure: Why a solve failed, empty where it did not; n texts.
-        solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`.
-    """
-
-    C: Array
-    failure: list[str]
-    solver: npt.NDArray[np.void]
-
-
 class CDR:
     """The discrete problem on one communicator, ready for any number of samples."""
 
     name = "cdr"
+    has_tangents = False
 
     def __init__(self, config: CDRConfig, comm: MPI.Comm) -> None:
         """Assemble and factor.
@@ -323,10 +312,15 @@ class CDR:
         A.scale(GAMMA * self.dt)
         A.axpy(1.0, self._M)
         self._solver = LinearSystem(A, config.solver, "cdr_")
-        self._sensors = self._observation_matrix()
+        sensors = [(*sensor, 0.0) for sensor in config.observations.sensors]
+        self._sensors = evaluation(self.V, np.array(sensors))
         self._basis = config.reaction.rate * bumps(self.points, config.bumps)
         self._source = sources(self.points, config.sources)
         self._law = LAWS[config.reaction.law]
+
+    @staticmethod
+    def check(config: CDRConfig) -> None:
+        """Do nothing: the configuration names no file."""
 
     @staticmethod
     def compile(config: CDRConfig) -> None:
@@ -341,28 +335,25 @@ class CDR:
 
     @cached_property
     def mesh(self) -> str:
-        """Size, mesh Peclet number and hash, one line; collective when first asked for.
-
-        The hash is of the sorted nodes, and the same for any number of processes.
-        """
-        nodes = np.vstack(self.comm.allgather(self.points)).round(9) + 0.0
-        digest = hashlib.sha256(nodes[np.lexsort(nodes.T)].tobytes()).hexdigest()
+        """Size, mesh Peclet number and hash, one line; collective when first asked for."""
         cells = " x ".join(map(str, self.config.mesh.cells))
         return (
             f"{cells} quadrilaterals of degree {self.config.mesh.degree}, {self._sizes[1]} "
             f"unknowns, mesh Peclet number {self.peclet:.2g}"
-            f"{' (SUPG)' if self.peclet > 1 else ''}, sha256 {digest[:12]}"
+            f"{' (SUPG)' if self.peclet > 1 else ''}, sha256 {digest(self.comm, self.points)}"
         )
 
-    def solve(self, Y: Array) -> Batch:
+    def solve(self, Y: Array, *, tangents: bool = False) -> Batch:
         """Solve for a batch of samples.
 
         Args:
             Y: Parameters, (n, n_y), the same on every process of the communicator.
+            tangents: Not supported here.
 
         Returns:
             The batch; C, failure and solver are complete on rank 0 of the communicator.
         """
+        assert not tangents
         start = time.perf_counter()
         n = len(Y)
         observed = {round(t / self.dt) for t in self.config.observations.times}
@@ -482,6 +473,27 @@ class CDR:
         }
         return self.points, values, titles, marks
 
+    def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
+        """Solve for one sample, y (n_y,), and draw u at four times; on one process."""
+        points, values, titles, marks = self.snapshots(y[None])
+        plotting.field(points, values, path, titles=titles, markers=marks)
+
+    def field(self, y: Array) -> Field:
+        """Solve for one sample, y (n_y,), and give u at four times; on one process."""
+        points, values, titles, _ = self.snapshots(y[None])
+        # The nodes are those of a grid of lines, which its smallest quadrilaterals connect.
+        order = np.lexsort(points.round(9).T)
+        n = [len(np.unique(points[:, k].round(9))) for k in (0, 1)]
+        number = order.reshape(n[1], n[0])
+        corners = (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1])
+        return Field(
+            points=np.column_stack([points, np.zeros(len(points))]),
+            kind="quad",
+            cells=np.stack([corner.ravel() for corner in corners], axis=1),
+            at_points={f"u({title})": u for title, u in zip(titles, values, strict=True)},
+            at_cells={},
+        )
+
     def observe(self, U: Array) -> Array:
         """Evaluate u (n_nodes, n) at the sensors: (n_sensors, n) on rank 0, empty elsewhere."""
         X = self._dense(U.shape[1])
@@ -492,7 +504,7 @@ class CDR:
         destroy(X, observed)
         return np.asarray(values)
 
-    def field(self, values: Array) -> Any:
+    def function(self, values: Array) -> Any:
         """Make a DOLFINx function of this process's nodal values, (n_nodes,)."""
         u = fem.Function(self.V)
         u.x.array[: self._sizes[0]] = values
@@ -538,29 +550,6 @@ class CDR:
         X.setUp()
         X.assemble()
         return X
-
-    def _observation_matrix(self) -> Any:
-        sensors = self.config.observations.sensors
-        points = np.array([[*sensor, 0.0] for sensor in sensors])
-        cells = locate(self.V.mesh, points)
-        holders = self.comm.allgather(cells >= 0)
-        owner = np.argmax(holders, axis=0)  # a sensor on an edge is in several processes' cells
-        n = len(sensors)
-        rows = (n if self.comm.rank == 0 else 0, n)
-        P = PETSc.Mat().createAIJ((rows, self._sizes), comm=self.comm)
-        P.setPreallocationNNZ((self.config.mesh.degree + 1) ** 2)
-        basis = fem.Function(self.V)
-        for i in np.flatnonzero(owner == self.comm.rank):
-            dofs = self.V.dofmap.cell_dofs(cells[i])
-            values = np.zeros(len(dofs))
-            for k, dof in enumerate(dofs):
-                basis.x.array[:] = 0
-                basis.x.array[dof] = 1
-                values[k] = basis.eval(points[i], cells[i : i + 1])[0]
-            columns = self.V.dofmap.index_map.local_to_global(np.asarray(dofs, dtype=np.int32))
-            P.setValues([int(i)], columns.astype(PETSc.IntType), values)
-        P.assemble()
-        return P
 
 
 def mesh_peclet(config: CDRConfig) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from dolfinx import fem, geometry
+import ufl
+from dolfinx import fem, geometry, mesh
 
 T = TypeVar("T")
 
 
-def function_space(mesh: Any, degree: int) -> Any:
-    """Make the space of continuous Lagrange elements of a degree on a mesh."""
+def function_space(domain: Any, degree: int) -> Any:
+    """Make the space of Lagrange elements of a degree on a mesh; degree 0 is constant in cells."""
     make = getattr(fem, "functionspace", None) or fem.FunctionSpace  # the latter up to 0.7
-    return _compiling(lambda: make(mesh, ("Lagrange", degree)))
+    return _compiling(lambda: make(domain, ("Lagrange" if degree else "DG", degree)))
 
 
 def form(expression: Any) -> Any:
@@ -41,21 +43,46 @@ def _compiling(action: Callable[[], T]) -> T:
             Path(stale[1]).unlink(missing_ok=True)
 
 
-def locate(mesh: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+def locate(domain: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     """Find for each point a cell of this process that holds it.
 
     Args:
-        mesh: A mesh of any dimension.
+        domain: A mesh of any dimension.
         points: Coordinates, (n, 3).
 
     Returns:
         Local cell indices, (n,) int32; -1 where the point is in no cell of this process.
     """
-    dim = mesh.topology.dim
+    dim = domain.topology.dim
     if hasattr(geometry, "bb_tree"):
-        candidates = geometry.compute_collisions_points(geometry.bb_tree(mesh, dim), points)
+        candidates = geometry.compute_collisions_points(geometry.bb_tree(domain, dim), points)
     else:  # up to 0.7
-        candidates = geometry.compute_collisions(geometry.BoundingBoxTree(mesh, dim), points)
-    hits = geometry.compute_colliding_cells(mesh, candidates, points)
+        candidates = geometry.compute_collisions(geometry.BoundingBoxTree(domain, dim), points)
+    hits = geometry.compute_colliding_cells(domain, candidates, points)
     found = [hits.links(i) for i in range(len(points))]
     return np.array([cells[0] if len(cells) else -1 for cells in found], dtype=np.int32)
+
+
+def create_mesh(
+    comm: Any, kind: str, points: npt.NDArray[np.float64], cells: npt.NDArray[np.int64]
+) -> Any:
+    """Make a mesh of straight cells of one kind in space; each process gives some of it."""
+    try:
+        import basix.ufl
+
+        domain = ufl.Mesh(basix.ufl.element("Lagrange", kind, 1, shape=(3,)))
+    except ImportError:  # up to 0.6
+        cell = ufl.Cell(kind, geometric_dimension=3)
+        domain = ufl.Mesh(ufl.VectorElement("Lagrange", cell, 1))
+    # By name: 0.10 changed the order, and 0.7 the name.
+    name = "e" if "e" in inspect.signature(mesh.create_mesh).parameters else "domain"
+    return mesh.create_mesh(comm, cells=cells, x=points, **{name: domain})
+
+
+def cell_vertices(domain: Any) -> npt.NDArray[np.int32]:
+    """Give the vertices of this process's own cells, as rows of ``geometry.x``: (n_cells, k)."""
+    dofmap = domain.geometry.dofmap
+    n = domain.topology.index_map(domain.topology.dim).size_local
+    array = dofmap if isinstance(dofmap, np.ndarray) else dofmap.array  # the latter up to 0.6
+    own = array.reshape(-1, {"hexahedron": 8, "tetrahedron": 4}[domain.ufl_cell().cellname()])[:n]
+    return np.asarray(own)

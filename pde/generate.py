@@ -38,11 +38,16 @@ from surrogates.files import check_writable, remove_leftovers
 from surrogates.provenance import provenance
 
 from .cdr import CDR, CDRConfig
+from .dcr import DCR, DCRConfig
+from .problem import Problem
 
 T = TypeVar("T")
 
-PROBLEMS: dict[str, tuple[Any, Any]] = {"cdr": (CDRConfig, CDR)}
-"""For each problem its configuration and its class; `CDR` shows what a class must have."""
+PROBLEMS: dict[str, tuple[type[Any], type[Problem]]] = {
+    "cdr": (CDRConfig, CDR),
+    "dcr": (DCRConfig, DCR),
+}
+"""For each problem its configuration and its class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,7 @@ def generate(
     split: str = "0.8/0.1/0.1",
     ranks_per_sample: int = 1,
     shard: tuple[int, int] = (1, 1),
+    tangents: bool = False,
     on_batch: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
@@ -101,6 +107,7 @@ def generate(
         split: Counts or fractions of train, validation and test.
         ranks_per_sample: Processes that share a mesh; must divide the size of ``comm``.
         shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
+        tangents: Whether to solve for dc/dy as well, for a problem that can.
         on_batch: Called on rank 0 after its batches, at most once a second, and at the end.
 
     Returns:
@@ -124,9 +131,12 @@ def generate(
             f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}",
         )
         check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
+        make = PROBLEMS[problem][1]
+        check(make.has_tangents or not tangents, f"{problem} has no tangents; leave out --tangents")
+        make.check(config)
         assign_split(split, samples, seed)
         check_writable(out)
-        info = _info(problem, config, samples, seed, split)
+        info = _info(problem, config, samples, seed, split, tangents)
         batches = _batches(samples, config.solver.batch, shard)
         check(len(batches) > 0, f"shard {shard[0]}/{shard[1]} is empty: there are fewer batches")
         finished = out.exists()
@@ -245,7 +255,7 @@ def _solve(
     for batch in pending[number::groups]:
         rows = {"start": batch.start, "stop": batch.stop}
         Y = make.parameters(config, total=info.total, seed=info.seed, **rows)
-        result = solver.solve(Y)
+        result = solver.solve(Y, tangents=info.tangents)
         if group.rank == 0:
             bad = np.array([bool(text) for text in result.failure])
             Dataset(
@@ -256,6 +266,7 @@ def _solve(
                 split=split[batch.start : batch.stop],
                 failure=result.failure,
                 solver=result.solver,
+                dC_dY=result.dC_dY,
             ).write(_part(parts, batch))
             failed += int(bad.sum())
         if comm.rank == 0 and on_batch is not None and time.monotonic() >= due:
@@ -299,7 +310,7 @@ def _same_set(path: Path, info: Info, samples: range) -> None:
         )
 
 
-def _info(problem: str, config: Any, samples: int, seed: int, split: str) -> Info:
+def _info(problem: str, config: Any, samples: int, seed: int, split: str, tangents: bool) -> Info:
     made = provenance(dolfinx, ufl, basix, ffcx, petsc4py, mpi4py, h5py, np, scipy)
     vendor, number = MPI.get_vendor()
     below = {"PETSc": PETSc.Sys.getVersion(), vendor: number}
@@ -312,6 +323,7 @@ def _info(problem: str, config: Any, samples: int, seed: int, split: str) -> Inf
         seed=seed,
         split=split,
         total=samples,
+        tangents=tangents,
         **made,
         **PROBLEMS[problem][1].describe(config),
     )

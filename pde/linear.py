@@ -57,6 +57,16 @@ _REASONS = {
 }
 
 
+def failure(ksp: Any) -> str:
+    """Say why the last solve did not converge, empty if it did."""
+    reason = ksp.getConvergedReason()
+    if reason >= 0:
+        return ""
+    return (
+        f"linear solve: {_REASONS.get(reason, reason)} after {ksp.getIterationNumber()} iterations"
+    )
+
+
 class LinearSystem:
     """A X = B with one matrix A; column j of B belongs to sample j.
 
@@ -121,12 +131,7 @@ class LinearSystem:
             x = PETSc.Vec().createWithArray(solution[:, j], size=sizes, comm=B.comm)
             self._ksp.solve(b, x)
             self.iterations[j] += self._ksp.getIterationNumber()
-            reason = self._ksp.getConvergedReason()
-            if reason < 0:
-                self.failure[j] = (
-                    f"linear solve: {_REASONS.get(reason, reason)} after "
-                    f"{self._ksp.getIterationNumber()} iterations"
-                )
+            self.failure[j] = failure(self._ksp)
             b.destroy()
             x.destroy()
         X.assemble()

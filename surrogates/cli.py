@@ -28,7 +28,7 @@ from .dataset import PARTS, Dataset, Info, Split, Status, is_dataset, merge, rea
 from .errors import InputError
 from .files import check_writable, remove_leftovers
 
-PROBLEMS = ("cdr",)
+PROBLEMS = ("cdr", "dcr")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", default=None, metavar="F.h5", help="default PROBLEM.h5")
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
     sub.add_argument("--ranks-per-sample", type=int, default=1, metavar="R", help="default 1")
+    sub.add_argument("--tangents", action="store_true", help="solve for dc/dy as well (dcr)")
     sub.add_argument("--shard", default="1/1", metavar="I/N", help="do the I-th of N parts")
     _add_split(sub)
     settings(sub)
@@ -124,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("verify", _verify, "check a dataset: checksums, completeness, values, residuals")
     sub.add_argument("file")
-    sub.add_argument("--max-residual", type=float, default=1e-6, metavar="R", help="default 1e-6")
+    sub.add_argument("--max-residual", type=float, default=1e-5, metavar="R", help="default 1e-5")
 
     sub = command("merge", _merge, "make one dataset of its shards")
     sub.add_argument("files", nargs="+", metavar="SHARD")
@@ -149,6 +150,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--in", dest="input", required=True, metavar="y.csv|.npy|.h5")
     sub.add_argument("--out", required=True, metavar="c.csv|.npy|.h5")
 
+    def sample(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("problem", choices=PROBLEMS)
+        sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
+        sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+        sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
+        settings(sub)
+
+    sub = command("solve", _solve, "solve a PDE for one sample, for ParaView: model and solution")
+    sub.add_argument("--out", required=True, metavar="F.vtu", help="or .xdmf")
+    sample(sub)
+
     plots = commands.add_parser("plot", help="draw", description="Draw.").add_subparsers(
         title="plots", metavar="PLOT", required=True
     )
@@ -170,10 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("file", metavar="F.h5")
         sub.add_argument("--split", choices=PARTS, default="test", help="default test")
     sub = plot("model", _plot_model, "solve the PDE for one sample and draw the solution")
-    sub.add_argument("problem", choices=PROBLEMS)
-    sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
-    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
-    settings(sub)
+    sample(sub)
     return parser
 
 
@@ -216,6 +225,7 @@ def _generate(options: argparse.Namespace) -> int:
             split=options.split,
             ranks_per_sample=options.ranks_per_sample,
             shard=generate.on_root(comm, lambda: _read_shard(options.shard)),
+            tangents=options.tangents,
             on_batch=on_batch,
         )
     except InputError:
@@ -337,9 +347,10 @@ def _print_dataset(dataset: Dataset) -> None:
         for value in Status
         if (dataset.status == value).any()
     )
+    tangents = ", with tangents dc/dy" if info.tangents else ""
     rows = {
         "problem": info.problem,
-        "samples": f"{_size(dataset)}; {status}",
+        "samples": f"{_size(dataset)}{tangents}; {status}",
         "split": parts,
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
         "y": f"{_range(Y)} ({info.y_names[0]} to {info.y_names[-1]})",
@@ -559,23 +570,46 @@ def _plot_observations(options: argparse.Namespace) -> int:
 
     surrogate, dataset = _load_both(options)
     Y, C = dataset.part(options.split)
-    plotting.observations(surrogate.predict(Y), C, dataset.info, options.out)
+    mean = np.array(surrogate.metadata["training"]["c_mean"])
+    plotting.observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
     return _drawn(options)
 
 
 def _plot_model(options: argparse.Namespace) -> int:
-    from . import plotting
+    problem, y = _one_sample(options)
+    problem.picture(y, options.out)
+    return _drawn(options)
 
+
+def _solve(options: argparse.Namespace) -> int:
+    problem, y = _one_sample(options)
+    from .pde import meshes
+
+    meshes.write(options.out, problem.field(y))
+    return _drawn(options)
+
+
+def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Make the problem on this process, and the parameters that were asked for."""
     generate, MPI = _pde()
     check_writable(options.out)
     configuration, problem = generate.PROBLEMS[options.problem]
     settings = config.read(configuration, options.config, options.set)
-    rows = {"total": options.sample + 1, "start": options.sample, "stop": options.sample + 1}
     config.check(options.sample >= 0, f"the sample must be at least 0; got {options.sample}")
-    Y = problem.parameters(settings, seed=options.seed, **rows)
-    points, values, titles, markers = problem(settings, MPI.COMM_SELF).snapshots(Y)
-    plotting.field(points, values, options.out, titles=titles, markers=markers)
-    return _drawn(options)
+    if options.y is None:
+        rows = {"total": options.sample + 1, "start": options.sample, "stop": options.sample + 1}
+        y = problem.parameters(settings, seed=options.seed, **rows)[0]
+    else:
+        names = problem.describe(settings)["y_names"]
+        try:
+            y = np.array([float(word) for word in options.y.split(",")])
+        except ValueError:
+            y = np.array([np.nan])
+        config.check(
+            len(y) == len(names) and bool(np.isfinite(y).all()),
+            f"--y must be {len(names)} numbers, {names[0]} to {names[-1]}; got {options.y!r}",
+        )
+    return problem(settings, MPI.COMM_SELF), y
 
 
 def _drawn(options: argparse.Namespace) -> int:
@@ -591,7 +625,7 @@ def _pde() -> tuple[Any, Any]:
         from .pde import generate
     except ImportError as error:
         raise InputError(
-            f"solving a PDE needs DOLFINx, petsc4py and mpi4py (scripts/setup.sh): {error}"
+            f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
         ) from error
     return generate, MPI
 
@@ -603,17 +637,21 @@ class _Progress:
         self._unit = unit
         self._bar: Any = None
         self._start = self._last = time.monotonic()
+        self._first: int | None = None  # done before
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Say that ``done`` of ``total`` are finished."""
+        if self._first is None:
+            self._first, self._start = done, time.monotonic()
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, unit=f" {self._unit}", file=sys.stderr)
+                unit = f" {self._unit}"
+                self._bar = tqdm(total=total, initial=done, unit=unit, file=sys.stderr)
             self._bar.set_postfix_str(note.lstrip(", "), refresh=False)
             self._bar.update(done - self._bar.n)
-        elif time.monotonic() - self._last > 3:
+        elif time.monotonic() - self._last > 3 and done > self._first:
             self._last = time.monotonic()
-            left = (self._last - self._start) / max(done, 1) * (total - done)
+            left = (self._last - self._start) / (done - self._first) * (total - done)
             text = f"{done} of {total} {self._unit}{note}, about {left:.0f} s left"
             print(text, file=sys.stderr, flush=True)
 

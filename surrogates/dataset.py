@@ -8,7 +8,7 @@ A dataset is one HDF5 file. Samples are rows:
     /failure  (n,)      text      why a sample failed, empty otherwise
     /solver   (n,)      compound  iterations, residual, seconds
     /split    (n,)      uint8     `Split`: 0 train, 1 validation, 2 test, 255 unused
-    /dC_dY    (n, n_c, n_y) float64, optional
+    /dC_dY    (n, n_c, n_y) float64, optional: tangents
 
 Attributes of the file: ``schema_version``, and the fields of `Info`. Every array carries
 Fletcher-32 checksums, and texts have a fixed length, which puts them among what HDF5 checks of
@@ -79,6 +79,7 @@ class Info:
         split: The split as asked for, such as ``400/200/200``.
         total: Samples in the whole set.
         first: Index in the whole set of this file's first sample.
+        tangents: Whether it has dC_dY.
         y_names: Names of the parameters, n_y of them.
         y_units: Their units, ``1`` where they have none.
         y_lower: Lower bounds, same units.
@@ -100,6 +101,7 @@ class Info:
     split: str = ""
     total: int
     first: int = 0
+    tangents: bool = False
     y_names: tuple[str, ...]
     y_units: tuple[str, ...]
     y_lower: Array
@@ -117,7 +119,7 @@ class Info:
         """Say in what another dataset's samples are not of the same set, empty if they are."""
         found = [
             f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
-            for name in ("problem", "design", "seed", "split", "total")
+            for name in ("problem", "design", "seed", "split", "total", "tangents")
             if getattr(self, name) != getattr(other, name)
         ]
         return found + config.differences(self.config, other.config)
@@ -198,7 +200,7 @@ class Dataset:
             sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
 
-    def problems(self, max_residual: float = 1e-6) -> list[str]:
+    def problems(self, max_residual: float = 1e-5) -> list[str]:
         """List what is wrong with the samples, empty if nothing is.
 
         Args:
@@ -220,6 +222,7 @@ class Dataset:
         checks = [
             ("a value of Y that is not finite", ~np.isfinite(self.Y).all(axis=1)),
             ("a value of C that is not finite", done & ~np.isfinite(self.C).all(axis=1)),
+            ("a value of dC_dY that is not finite", done & ~self._finite_tangents()),
             ("parameters out of bounds", ~self._in_bounds()),
             (
                 f"a residual above {max_residual:g}",
@@ -256,6 +259,11 @@ class Dataset:
                 f"{path} is not a whole dataset file: {n} samples and {len(self.failure)} reasons "
                 "of failure"
             )
+
+    def _finite_tangents(self) -> npt.NDArray[np.bool_]:
+        if self.dC_dY is None:
+            return np.ones(len(self.Y), dtype=bool)
+        return np.asarray(np.isfinite(self.dC_dY).all(axis=(1, 2)))
 
     def _in_bounds(self) -> npt.NDArray[np.bool_]:
         slack = 1e-12 * np.maximum(np.abs(self.info.y_lower), np.abs(self.info.y_upper))
@@ -442,6 +450,7 @@ def _read_info(file: h5py.File) -> Info:
             plain[f"{letter}_{name}"] = tuple(text.decode() for text in attributes[name])
     info = Info(
         **plain,
+        tangents="dC_dY" in file,
         versions=json.loads(file.attrs["versions"].decode()),
         y_lower=Y["lower"],
         y_upper=Y["upper"],

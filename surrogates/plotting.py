@@ -1,7 +1,8 @@
 """Figures: training history, parity, observations, PDE solutions.
 
 Each function writes one file, whole or not at all; the ending (.png, .pdf, .svg) is the format.
-Colours are those of Okabe and Ito (2008), and cividis, which colour-blind readers can tell apart.
+Colours are those of Okabe and Ito (2008), cividis, and red and blue for values of both signs, which
+colour-blind readers can tell apart.
 Matplotlib is imported when the first figure is drawn, and its pyplot interface never.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from .config import check
 from .dataset import Array, Info
@@ -24,6 +26,8 @@ from .files import atomic, check_writable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -36,6 +40,9 @@ _BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _RED, _GREY = (
 _CYCLE = (_BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _SKY)
 _SYMBOLS = "o^sDv*"
 _MAP = "cividis"
+_SIGNED_MAP = "RdBu_r"
+# Direction, x1 (n1,), x2 (n2,), and the observables' indices (n2, n1).
+_Grid = tuple[float, Array, Array, npt.NDArray[np.intp]]
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -170,12 +177,16 @@ def observations(
     path: str | os.PathLike[str],
     *,
     rows: Sequence[int] = (0, 1, 2, 3),
+    mean: Array | None = None,
     title: str = "",
 ) -> None:
-    """Draw predicted and true observables of a few samples, one panel each.
+    """Draw predicted and true observables of a few samples.
 
-    With a coordinate ``time``, each place (the other coordinates together) is a time series.
-    Otherwise the observables are drawn in their order.
+    With coordinates ``direction``, ``x1`` and ``x2`` whose places form a full grid in each
+    direction, the first two samples are drawn as maps: observed, predicted and their difference,
+    one line for each direction. Otherwise each sample has one panel: with a coordinate ``time``,
+    each place (the other coordinates together) is a time series, and without it the observables
+    are drawn in their order.
 
     Args:
         prediction: Predicted observables, (n, n_c).
@@ -183,17 +194,36 @@ def observations(
         info: What the dataset is: coordinates and units.
         path: The figure.
         rows: Which samples; those beyond n are left out.
+        mean: What to subtract from both before they are drawn as maps, (n_c,), units of C: the
+            mean of the training samples, which hides what differs among samples where it is large.
+            The relative error is then given both of the observables and of what is left of them.
         title: Above the figure.
 
     Raises:
         InputError: If the shapes differ, a value is not finite, the observables of a sample are
-            all 0, there is no such row, or the figure cannot be written.
+            all 0 or all the mean's, there is no such row, or the figure cannot be written.
     """
     _check_same(prediction, C)
     check(C.shape[1] == len(info.c_names), f"expected {len(info.c_names)} observables")
     rows = [row for row in rows if 0 <= row < len(C)]
     check(bool(rows), f"there is no such sample among the {len(C)}")
     errors = _relative_errors(prediction, C)
+    titles = {row: f"sample {row}: relative error {errors[row]:.2%}" for row in rows}
+    unit = info.c_units[0] if len(set(info.c_units)) == 1 else ""
+    if grids := _grids(info):
+        rows = rows[:2]
+        if mean is not None:
+            _check_values("a mean", mean, (C.shape[1],))
+            centred = _relative_errors(prediction, C, mean)
+            titles = {
+                row: f"sample {row} minus the training mean: relative error {errors[row]:.2%}, "
+                f"centred {centred[row]:.2%}"
+                for row in rows
+            }
+            prediction, C = prediction - mean, C - mean
+        titles = {row: titles[row].replace("%", " %") for row in rows}
+        _observation_maps(prediction, C, grids, path, titles=titles, unit=unit, title=title)
+        return
     groups, x, xlabel = _series(info)
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
@@ -204,13 +234,12 @@ def observations(
                 size = 4 if len(group) <= 100 else 1.5
                 axes.plot(x[group], C[row, group], "o", color=color, markersize=size, mfc="none")
                 axes.plot(x[group], prediction[row, group], color=color, label=label, linewidth=1.2)
-            axes.set_title(f"sample {row}: relative error {errors[row]:.2%}".replace("%", " %"))
+            axes.set_title(titles[row].replace("%", " %"))
             if row in rows[-columns:]:
                 axes.set_xlabel(xlabel)
                 axes.tick_params(labelbottom=True)
         for axes in panels.flat[len(rows) :]:
             axes.set_visible(False)
-        unit = info.c_units[0] if len(set(info.c_units)) == 1 else ""
         for axes in panels[:, 0]:
             axes.set_ylabel(_with_unit("observable", unit))
         handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -288,6 +317,94 @@ def field(
             figure.legend(handles, list(markers), loc="outside lower center", ncols=4)
 
 
+def resistivity(
+    path: str | os.PathLike[str],
+    *,
+    box: Sequence[Sequence[float]],
+    body: Mapping[str, Any],
+    section: Mapping[str, Array],
+    maps: Mapping[str, Array],
+    title: str = "",
+) -> None:
+    """Draw one sample of a survey: the body, a vertical section, and the potential differences.
+
+    The potential's colours end at its percentiles 1 and 99, for it is singular at the electrodes.
+
+    Args:
+        path: The figure.
+        box: The region around the body that is drawn in 3D: low and high of each axis, (3, 2) [m].
+            Stations and electrodes beside it are left out.
+        body: ``vertices`` (k, 3) [m] and ``triangles`` (m, 3), indices of vertices, of its surface;
+            ``stations`` (n, 3) and ``electrodes`` (2, 3), their places [m].
+        section: ``x1`` (p,) and ``x3`` (q,) [m], increasing; ``conductivity`` (q, p) [S/m] and
+            ``potential`` (q, p) [V], blank where NaN.
+        maps: ``x1`` (n1,) and ``x2`` (n2,) [m], increasing; ``values`` (2, n2, n1) [V], the
+            potential differences along x1 and along x2, and ``anomaly`` (2, n2, n1) [V], these
+            minus those without the body.
+        title: Above the figure.
+
+    Raises:
+        InputError: If an array is missing, unknown or of the wrong shape, a value is not finite, a
+            conductivity is not positive, or the figure cannot be written.
+    """
+    limits = np.asarray(box, dtype=np.float64)
+    _check_values("a box", limits, (3, 2))
+    check(bool((limits[:, 0] < limits[:, 1]).all()), f"expected low < high in the box; got {box}")
+    vertices, triangles, stations, electrodes = _parts(
+        "body", body, ("vertices", "triangles", "stations", "electrodes")
+    )
+    for what, places in (("vertices", vertices), ("triangles", triangles), ("stations", stations)):
+        _check_values(what, places, (max(1, len(np.atleast_1d(places))), 3))
+    _check_values("electrodes", electrodes, (2, 3))
+    check(
+        triangles.dtype.kind in "iu"
+        and bool(((triangles >= 0) & (triangles < len(vertices))).all()),
+        f"expected triangles of integers from 0 to {len(vertices) - 1}",
+    )
+    x1, x3, conductivity, potential = _parts(
+        "section", section, ("x1", "x3", "conductivity", "potential")
+    )
+    shape = _check_grid("section", x1=x1, x3=x3)
+    _check_values("a conductivity", conductivity, shape)
+    check(bool((conductivity > 0).all()), "expected a conductivity > 0")
+    defined = ~np.isnan(potential)
+    check(bool(defined.any()), "the potential is NaN everywhere")
+    _check_values("a potential", np.where(defined, potential, 0), shape)
+    places1, places2, values, anomaly = _parts("maps", maps, ("x1", "x2", "values", "anomaly"))
+    shape = _check_grid("maps", x1=places1, x2=places2)
+    _check_values("values", values, (2, *shape))
+    _check_values("an anomaly", anomaly, (2, *shape))
+    with _figure(path, (11, 7), title) as figure:
+        from matplotlib.colors import LogNorm
+
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+        # The layout does not see the labels of x3, on the right of the 3D view: a column for them.
+        left, _, middle, right = top.add_gridspec(1, 4, width_ratios=(1.3, 0.4, 1, 1))
+        _draw_body(
+            top.add_subplot(left, projection="3d", computed_zorder=False),
+            limits,
+            vertices,
+            triangles,
+            stations,
+            electrodes,
+        )
+        middle, right = top.add_subplot(middle), top.add_subplot(right)
+        low, high = float(conductivity.min()), float(conductivity.max())
+        colors = (_MAP, LogNorm(low, high if high > low else 10 * low))
+        _map(middle, x1, x3, conductivity, colors, "conductivity", "[S/m]")
+        _draw_potential(right, x1, x3, potential)
+        for axes in (middle, right):
+            axes.set(xlabel="$x_1$ [m]", ylabel="$x_3$ [m]")
+            axes.locator_params(nbins=5)
+        panels = bottom.subplots(1, 4, sharex=True, sharey=True)
+        names = [f"{what} along $x_{i}$" for what in (r"$\Delta V$", "anomaly") for i in (1, 2)]
+        for axes, data, name in zip(panels, (*values, *anomaly), names, strict=True):
+            data = 1e3 * data
+            _map(axes, places1, places2, data, _colors(data), name, "[mV]")
+            axes.set_xlabel("$x_1$ [m]")
+        panels[0].set_ylabel("$x_2$ [m]")
+
+
 @contextmanager
 def _figure(
     path: str | os.PathLike[str],
@@ -313,6 +430,108 @@ def _figure(
         figure.savefig(buffer, format=ending[1:], dpi=_DPI)
         with atomic(path) as beside:
             beside.write_bytes(buffer.getvalue())
+
+
+def _observation_maps(
+    prediction: Array,
+    C: Array,
+    grids: Sequence[_Grid],
+    path: str | os.PathLike[str],
+    *,
+    titles: Mapping[int, str],
+    unit: str,
+    title: str,
+) -> None:
+    """Draw the rows that have a title: observed, predicted, difference for each direction."""
+    factor, unit = (1e3, "mV") if unit == "V" else (1, unit)
+    label = _with_unit("", unit).strip()
+    lines = len(grids) * len(titles)
+    with _figure(path, (9.4, 2.7 * lines + 0.3 * len(titles) + 0.3), title) as figure:
+        parts = figure.subfigures(len(titles), 1, squeeze=False)[:, 0]
+        for part, (row, text) in zip(parts, titles.items(), strict=True):
+            part.suptitle(text, fontsize=9)
+            panels = part.subplots(len(grids), 3, sharex=True, sharey=True, squeeze=False)
+            for line, (direction, x1, x2, indices) in zip(panels, grids, strict=True):
+                true, predicted = factor * C[row, indices], factor * prediction[row, indices]
+                shared, error = _colors(true, predicted), predicted - true
+                for axes, data, colors, what in (
+                    (line[0], true, shared, "observed"),
+                    (line[1], predicted, shared, "predicted"),
+                    (line[2], error, _colors(error, signed=True), "predicted - observed"),
+                ):
+                    _map(axes, x1, x2, data, colors, f"{what} along $x_{direction:g}$", label)
+                line[0].set_ylabel("$x_2$")
+            for axes in panels[-1]:
+                axes.set_xlabel("$x_1$")
+
+
+def _map(
+    axes: Axes,
+    x: Array,
+    y: Array,
+    values: Array,
+    colors: tuple[str, Normalize],
+    title: str,
+    label: str,
+) -> None:
+    """Draw values (n_y, n_x), each as a cell around its place (x, y), and their colour bar."""
+    from matplotlib.colors import LogNorm
+
+    name, norm = colors
+    cells = axes.pcolormesh(x, y, values, shading="nearest", cmap=name, norm=norm, rasterized=True)
+    # Ticks that depend on the bar's length would move after the layout has made room for them.
+    ticks = None if isinstance(norm, LogNorm) else _round_levels(*cells.get_clim(), 5)
+    _finish_map(axes, cells, title, label, ticks)
+
+
+def _finish_map(
+    axes: Axes, drawn: ScalarMappable, title: str, label: str, ticks: Array | None
+) -> None:
+    axes.grid(False)
+    axes.set(aspect="equal", title=title)
+    beside = axes.inset_axes((1.04, 0, 0.05, 1))  # as high as the map, whatever its aspect
+    axes.figure.colorbar(drawn, cax=beside, label=label, ticks=ticks)
+    beside.grid(False)
+
+
+def _draw_potential(axes: Axes, x: Array, y: Array, potential: Array) -> None:
+    """Draw contours whose colours are symmetric about 0 and end at the percentiles 1 and 99."""
+    limit = float(np.abs(np.nanpercentile(potential, (1, 99))).max()) or 1.0
+    levels = _round_levels(-limit, limit, 20)
+    drawn = axes.contourf(x, y, potential, levels=levels, cmap=_SIGNED_MAP, extend="both")
+    axes.contour(drawn, levels=levels, colors=_GREY, linewidths=0.4, linestyles="solid")
+    ticks = _round_levels(-limit, limit, 4)
+    _finish_map(axes, drawn, "potential", "[V]", ticks[np.abs(ticks) <= levels[-1]])
+
+
+def _draw_body(
+    axes: Any,  # of the projection 3d, which publishes no types
+    limits: Array,
+    vertices: Array,
+    triangles: Array,
+    stations: Array,
+    electrodes: Array,
+) -> None:
+    """Draw the body under the stations and electrodes of the box."""
+    axes.plot_trisurf(*vertices.T, triangles=triangles, color=_ORANGE, linewidth=0, zorder=1)
+    for places, name, color, size in (
+        (stations, "stations", _BLUE, 1.5),
+        (electrodes, "electrodes", _RED, 5),
+    ):
+        inside = ((limits[:2, 0] <= places[:, :2]) & (places[:, :2] <= limits[:2, 1])).all(axis=1)
+        if inside.any():
+            axes.plot(
+                *places[inside].T, "o", color=color, markersize=size, mew=0, label=name, zorder=2
+            )
+    axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
+    axes.set(xlabel="$x_1$ [m]", ylabel="$x_2$ [m]", zlabel="$x_3$ [m]")
+    axes.zaxis.labelpad = 5
+    axes.set_box_aspect(limits[:, 1] - limits[:, 0])
+    axes.locator_params(nbins=4)
+    axes.locator_params(axis="z", nbins=3)
+    handles, labels = axes.get_legend_handles_labels()
+    handles, labels = [_key(_ORANGE, "", marker="s"), *handles], ["body", *labels]
+    axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
 def _draw_errors(axes: Axes, errors: Array, n_outputs: int) -> None:
@@ -346,11 +565,44 @@ def _series(info: Info) -> tuple[dict[str, Any], Array, str]:
     return {name: np.array(group) for name, group in places.items()}, np.asarray(time), "time"
 
 
-def _relative_errors(prediction: Array, C: Array) -> Array:
-    norms: Array = np.linalg.norm(C, axis=1)
+def _grids(info: Info) -> list[_Grid]:
+    """Order the observables of each direction as a map, empty unless each fills its grid."""
+    if not {"direction", "x1", "x2"} <= set(info.coordinates):
+        return []
+    directions = np.asarray(info.coordinates["direction"])
+    grids = []
+    for direction in np.unique(directions):
+        chosen = np.flatnonzero(directions == direction)
+        # Places on one line of the grid may differ by rounding.
+        (x1, column), (x2, line) = (
+            np.unique(np.round(info.coordinates[name][chosen], 9), return_inverse=True)
+            for name in ("x1", "x2")
+        )
+        indices = np.full((len(x2), len(x1)), -1)
+        indices[line, column] = chosen
+        if min(indices.shape) < 2 or indices.size != len(chosen) or (indices < 0).any():
+            return []
+        grids.append((float(direction), x1, x2, indices))
+    return grids
+
+
+def _colors(*values: Array, signed: bool = False) -> tuple[str, Normalize]:
+    """Give colours for all the values: symmetric about 0 if their sign changes or ``signed``."""
+    from matplotlib.colors import Normalize
+
+    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    if signed or low < 0 < high:
+        limit = max(-low, high) or 1.0
+        return _SIGNED_MAP, Normalize(-limit, limit)
+    return _MAP, Normalize(low, high if high > low else low + 1)
+
+
+def _relative_errors(prediction: Array, C: Array, mean: Array | None = None) -> Array:
+    norms: Array = np.linalg.norm(C if mean is None else C - mean, axis=1)
     if (norms == 0).any():
+        value = "0" if mean is None else "the mean's"
         raise InputError(
-            f"sample {norms.argmin()} has no relative error: its observables are all 0"
+            f"sample {norms.argmin()} has no relative error: its observables are all {value}"
         )
     errors: Array = np.linalg.norm(prediction - C, axis=1) / norms
     return errors
@@ -361,6 +613,27 @@ def _check_same(prediction: Array, C: Array) -> None:
     check(same, f"expected predictions of shape {C.shape}; got {prediction.shape}")
     for what, values in (("predictions", prediction), ("observables", C)):
         check(bool(np.isfinite(values).all()), f"cannot draw {what} that are not finite")
+
+
+def _check_values(what: str, values: Array, shape: tuple[int, ...]) -> None:
+    check(values.shape == shape, f"expected {what} of shape {shape}; got {values.shape}")
+    check(bool(np.isfinite(values).all()), f"cannot draw {what}: a value is not finite")
+
+
+def _check_grid(what: str, **axes: Array) -> tuple[int, ...]:
+    """Check a grid's two axes, and give the shape of the values on it: the first axis is last."""
+    for name, x in axes.items():
+        good = x.ndim == 1 and len(x) > 1 and bool((np.diff(x) > 0).all())
+        check(good, f"expected at least 2 increasing {name} of the {what}; got shape {x.shape}")
+        _check_values(f"{name} of the {what}", x, x.shape)
+    return tuple(len(x) for x in axes.values())[::-1]
+
+
+def _parts(what: str, given: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """Take the arrays of a mapping, which must be those named."""
+    expected, got = (", ".join(sorted(keys)) for keys in (names, given))
+    check(expected == got, f"expected for {what}: {expected}; got {got}")
+    return [np.asarray(given[name]) for name in names]
 
 
 def _column(records: Sequence[Any], name: str) -> Array:

@@ -50,7 +50,7 @@ def manufactured_error(problem: cdr.CDR) -> float:
     *_, u = problem.march(EQUAL, forcing=forcing, initial=exact(*problem.points.T, 0.0))
     x = ufl.SpatialCoordinate(problem.V.mesh)
     T = problem.config.time.final
-    difference = problem.field(u[:, 0]) - exact_ufl(x, T)
+    difference = problem.function(u[:, 0]) - exact_ufl(x, T)
     form = fem.form(difference**2 * ufl.dx(metadata={"quadrature_degree": 14}))
     return float(np.sqrt(fem.assemble_scalar(form)))
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import meshio
 import numpy as np
 import pytest
 
@@ -231,6 +232,7 @@ def test_batches_of_another_run_are_named_and_left_alone(tmp_path):
         (2, ("--out", "/"), "'/' is a folder"),
         (1, ("--samples", "1000000000000"), "at most 10^9"),
         (1, ("--set", "time.final=1e9"), "at different time steps"),
+        (1, ("--tangents",), "cdr has no tangents"),
         (2, ("--ranks-per-sample", "3"), "must divide the 2 ranks; got 3"),
         (2, ("--set", "flow.difusivity=1"), "did you mean 'flow.diffusivity'"),
     ],
@@ -261,10 +263,10 @@ from mpi4py import MPI
 from surrogates.pde import cdr
 from surrogates import cli
 whole = cdr.CDR.solve
-def solve(self, Y):
+def solve(self, Y, **how):
     if MPI.COMM_WORLD.rank == 1:
         raise MemoryError("no memory left")
-    return whole(self, Y)
+    return whole(self, Y, **how)
 cdr.CDR.solve = solve
 raise SystemExit(cli.main())
 """
@@ -285,3 +287,166 @@ def test_a_rank_that_fails_ends_all(tmp_path, per_sample):
     assert done.returncode not in (0, 2)
     assert "rank 1 failed, all stop: MemoryError: no memory left" in done.stderr
     assert not (tmp_path / "cdr.h5").exists()
+
+
+# DC resistivity
+
+COARSE = ("mesh.cells=[12,12,15]", "mesh.above=3", "mesh.layers=6", "solver.batch=2")
+
+
+def generate_dcr(out: Path, ranks: int = 1, *words: str, samples: int = 5, **how):
+    settings = [word for setting in COARSE for word in ("--set", setting)]
+    base = ("generate", "dcr", "--out", str(out), "--samples", str(samples), *settings)
+    return run(ranks, *base, *words, **how)
+
+
+@pytest.fixture(scope="module")
+def resistivity(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("resistivity") / "dcr.h5"
+    generate_dcr(out, 1, "--tangents")
+    return out
+
+
+def test_dcr_makes_a_dataset_with_tangents(resistivity):
+    dataset = Dataset.read(resistivity)
+    assert dataset.C.shape == (5, 882)
+    assert dataset.dC_dY.shape == (5, 882, 3)
+    assert dataset.problems() == []
+    assert dataset.info.y_names == ("depth", "volume", "rotation")
+    assert set(dataset.info.coordinates) == {"direction", "x1", "x2"}
+    assert "with tangents" in run(1, "info", str(resistivity)).stdout
+
+
+@pytest.mark.parametrize(("ranks", "per_sample"), [(2, 1), (2, 2), (3, 3)])
+def test_dcr_gives_the_same_c_on_any_number_of_ranks(resistivity, tmp_path, ranks, per_sample):
+    out = tmp_path / "dcr.h5"
+    generate_dcr(out, ranks, "--tangents", "--ranks-per-sample", str(per_sample))
+    one, many = Dataset.read(resistivity), Dataset.read(out)
+    assert np.array_equal(one.Y, many.Y)
+    assert one.info.mesh == many.info.mesh
+    anomaly = np.linalg.norm(one.C - one.C.mean(axis=0), axis=1)
+    assert (np.linalg.norm(one.C - many.C, axis=1) < 1e-4 * anomaly).all()
+    assert np.linalg.norm(one.dC_dY - many.dC_dY) < 1e-4 * np.linalg.norm(one.dC_dY)
+    if per_sample == 1:
+        assert one.digest == many.digest
+
+
+def test_shards_with_and_without_tangents_do_not_merge(resistivity, tmp_path):
+    plain = tmp_path / "plain.h5"
+    generate_dcr(plain, 1, "--shard", "1/3")
+    shards = [plain]
+    for i in (2, 3):
+        shards.append(tmp_path / f"{i}.h5")
+        generate_dcr(shards[-1], 1, "--tangents", "--shard", f"{i}/3")
+    words = ("merge", *map(str, shards), "--out", str(tmp_path / "dcr.h5"))
+    assert "tangents is False there and True here" in run(1, *words, expect=2).stderr
+    plain.unlink()
+    generate_dcr(plain, 1, "--tangents", "--shard", "1/3")
+    run(1, *words)
+    merged = Dataset.read(tmp_path / "dcr.h5")
+    assert merged.digest == Dataset.read(resistivity).digest
+    assert np.array_equal(merged.dC_dY, Dataset.read(resistivity).dC_dY)
+
+
+def test_petsc_options_reach_the_solver_and_a_failed_solve_is_recorded(tmp_path):
+    out = tmp_path / "dcr.h5"
+    options = {"PETSC_OPTIONS": "-dcr_ksp_monitor"}
+    words = ("--set", "solver.max_iterations=3")
+    done = generate_dcr(out, 2, *words, samples=4, expect=1, more=options)
+    assert "KSP Residual norm" in done.stdout
+    assert "4 of 4 samples failed" in done.stderr
+    dataset = Dataset.read(out)
+    assert all("diverged_max_it after 3 iterations" in text for text in dataset.failure)
+    assert np.isnan(dataset.C).all()
+
+
+def test_a_bad_mesh_file_is_one_line_and_writes_nothing(tmp_path):
+    words = ("--set", "mesh.file=absent.msh")
+    error = generate_dcr(tmp_path / "dcr.h5", 2, *words, expect=2).stderr
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert lines == ["error: there is no mesh file 'absent.msh'"]
+    assert list(tmp_path.iterdir()) == []
+
+
+# Commands
+
+
+@pytest.mark.parametrize(("problem", "cells"), [("cdr", "quad"), ("dcr", "hexahedron")])
+@pytest.mark.parametrize("ending", ["vtu", "xdmf"])
+def test_solve_writes_a_file_that_opens_again(tmp_path, problem, cells, ending):
+    out = tmp_path / f"solution.{ending}"
+    settings = COARSE if problem == "dcr" else SMALL[1::2]
+    words = [word for setting in settings for word in ("--set", setting)]
+    run(1, "solve", problem, "--out", str(out), *words)
+    assert {path.name for path in tmp_path.iterdir()} == {out.name}
+    mesh = meshio.read(out)
+    (block,) = mesh.cells
+    assert block.type == cells
+    assert len(block.data) > 50
+    for values in mesh.point_data.values():
+        assert values.shape == (len(mesh.points),)
+        assert np.isfinite(values).all()
+        assert np.ptp(values) > 0
+    if problem == "cdr":
+        areas = np.cross(
+            *(mesh.points[block.data[:, k]] - mesh.points[block.data[:, 0]] for k in (1, 3))
+        )
+        assert areas[:, 2].min() > 0
+        assert areas[:, 2].sum() == pytest.approx(1)
+    else:
+        corners = mesh.points[block.data]
+        edges = [corners[:, k] - corners[:, 0] for k in (1, 3, 4)]
+        assert np.einsum("ni,ni->n", np.cross(edges[0], edges[1]), edges[2]).min() > 0
+        m = mesh.cell_data["conductivity [S/m]"][0]
+        assert m.min() == pytest.approx(0.01)
+        assert 0.5 < m.max() <= 1.0 + 1e-9
+
+
+def test_plot_model_draws_a_body(tmp_path):
+    words = [word for setting in COARSE for word in ("--set", setting)]
+    out = tmp_path / "model.png"
+    run(1, "plot", "model", "dcr", "--y", "25,3000,0.5", "--out", str(out), *words)
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    for y, message in (
+        ("25,3000", "--y must be 3 numbers, depth to rotation; got '25,3000'"),
+        ("a,b,c", "--y must be 3 numbers"),
+        ("5,3000,0", "parameters must be within"),
+    ):
+        bad = ("plot", "model", "dcr", "--y", y, "--out", str(tmp_path / "bad.png"), *words)
+        error = run(1, *bad, expect=2).stderr
+        assert message in error
+        assert error.count("\n") == 1
+    ending = run(1, "solve", "dcr", "--out", str(tmp_path / "bad.stl"), *words, expect=2).stderr
+    assert "ends in .vtu or .xdmf" in ending
+    assert {path.name for path in tmp_path.iterdir()} == {"model.png"}
+
+
+@pytest.mark.parametrize("problem", ["cdr", "dcr"])
+def test_slurm_scripts_run_here_and_as_an_array(tmp_path, problem):
+    script = Path(__file__).parents[2] / "scripts" / f"slurm_{problem}.sh"
+    settings = (*COARSE,) if problem == "dcr" else SMALL[1::2]
+    words = [word for setting in settings for word in ("--set", setting)]
+    there = {key: value for key, value in environment().items() if not key.startswith("SLURM_")}
+    there |= {"SAMPLES": "12", "SPLIT": "8/2/2"}
+    there["PATH"] = f"{Path(sys.executable).parent}:{there['PATH']}"
+
+    def submit(**more: str) -> None:
+        done = subprocess.run(
+            ["bash", str(script), *words],
+            cwd=tmp_path,
+            env={**there, **more},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+
+    submit()
+    for task in ("0", "1"):
+        array = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
+        submit(SLURM_ARRAY_TASK_ID=task, **array)
+    shards = sorted(map(str, tmp_path.glob(f"{problem}.shard*.h5")))
+    assert len(shards) == 2
+    run(1, "merge", *shards, "--out", str(tmp_path / "merged.h5"))
+    whole = Dataset.read(tmp_path / f"{problem}.h5")
+    assert whole.digest == Dataset.read(tmp_path / "merged.h5").digest

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from surrogates import plotting
+from surrogates.dataset import Info
 from surrogates.errors import InputError
 
 matplotlib = pytest.importorskip("matplotlib", reason="the plots extra is not installed")
@@ -36,14 +37,16 @@ def records(n=30, levels=2, **changes):
 @pytest.fixture
 def drawn(monkeypatch):
     """Keep each figure that is written, for a look at what is in it."""
+    from matplotlib.figure import Figure
+
     figures = []
-    savefig = matplotlib.figure.Figure.savefig
+    savefig = Figure.savefig
 
     def keep(figure, *args, **kwargs):
         figures.append(figure)
         return savefig(figure, *args, **kwargs)
 
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
+    monkeypatch.setattr(Figure, "savefig", keep)
     return figures
 
 
@@ -53,6 +56,86 @@ def data(dataset):
     C = dataset.C[:-1]
     factors = 1 + 0.01 * np.arange(len(C))
     return dataset.info, C, factors[:, None] * C
+
+
+X1, X2 = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([-3.0, 0.0, 3.0])
+
+
+@pytest.fixture
+def survey():
+    """The description of a survey: at 4 x 3 places differences along x1, then along x2."""
+    n = 2 * len(X1) * len(X2)
+    return Info(
+        problem="toy",
+        total=3,
+        y_names=("a",),
+        y_units=("m",),
+        y_lower=np.zeros(1),
+        y_upper=np.ones(1),
+        c_names=tuple(f"c{i}" for i in range(n)),
+        c_units=("V",) * n,
+        coordinates={
+            "direction": np.repeat([1.0, 2.0], n // 2),
+            "x1": np.tile(X1, 2 * len(X2)),
+            "x2": np.tile(np.repeat(X2, len(X1)), 2),
+        },
+    )
+
+
+def surveyed(n=3):
+    """Observables (n, 24): those along x1 positive, those along x2 of both signs; predictions."""
+    rng = np.random.default_rng(0)
+    C = np.concatenate([rng.uniform(1, 2, (n, 12)), rng.uniform(-2, 1, (n, 12))], axis=1)
+    return C, C + rng.normal(0, 0.1, C.shape)
+
+
+def pictured(**changes):
+    """Arguments of a drawing of a tetrahedron under 4 x 3 stations; ``part__name`` changes one."""
+    x1, x3 = np.linspace(-5, 5, 11), np.linspace(-4, 0, 12)
+    potential = np.outer(np.linspace(0.5, 1, 12), x1)
+    potential[11, 10], potential[4, 5] = 1e6, np.nan
+    rng = np.random.default_rng(0)
+    parts = {
+        "box": ((-3, 3), (-4, 4), (-2, 0)),
+        "body": {
+            "vertices": np.array([[0, 0, -1], [1, 0, -2], [0, 1, -2], [-1, -1, -2.0]]),
+            "triangles": np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]),
+            "stations": np.array([[x, y, 0] for y in X2 for x in X1]),
+            "electrodes": np.array([[-2.5, 0, 0], [9, 0, 0]]),
+        },
+        "section": {
+            "x1": x1,
+            "x3": x3,
+            "conductivity": np.where(np.abs(x1) + x3[:, None] < 0, 1, 0.01),
+            "potential": potential,
+        },
+        "maps": {
+            "x1": X1,
+            "x2": X2,
+            "values": np.stack([rng.uniform(1, 2, (3, 4)), rng.uniform(-1, 3, (3, 4))]),
+            "anomaly": rng.uniform(-1, 1, (2, 3, 4)),
+        },
+    }
+    for key, value in changes.items():
+        part, _, name = key.partition("__")
+        parts[part] = {**parts[part], name: value} if name else value
+    return parts
+
+
+def panels_of(figure):
+    """Its axes by their title; the colour bars are inside them."""
+    return {axes.get_title(): axes for axes in figure.axes}
+
+
+def mapped(axes):
+    """The values, limits of the colours, and the name of the colours of a map."""
+    (cells,) = axes.collections
+    return np.asarray(cells.get_array()), cells.get_clim(), cells.get_cmap().name
+
+
+def bar_label(axes):
+    (bar,) = axes.child_axes
+    return bar.get_ylabel()
 
 
 def draw_all(folder, ending, info, C, prediction):
@@ -68,12 +151,13 @@ def draw_all(folder, ending, info, C, prediction):
         markers={"sensors": points[:3]},
         title="T",
     )
+    plotting.resistivity(folder / f"r{ending}", **pictured(), title="T")
 
 
 @pytest.mark.parametrize("ending", MAGIC)
 def test_every_figure_in_every_format(tmp_path, data, ending):
     draw_all(tmp_path, ending, data[0], data[1], data[2])
-    assert sorted(os.listdir(tmp_path)) == [f"{name}{ending}" for name in "fhop"]
+    assert sorted(os.listdir(tmp_path)) == [f"{name}{ending}" for name in "fhopr"]
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(MAGIC[ending]) and path.stat().st_size > 4000
 
@@ -157,6 +241,190 @@ def test_observations_without_time_are_drawn_in_their_order(tmp_path, data, draw
     assert true.get_ydata().tolist() == C[5].tolist()
     assert predicted.get_ydata().tolist() == prediction[5].tolist()
     assert axes.get_xlabel() == "index of the observable" and axes.get_ylabel() == "observable [V]"
+
+
+def test_observations_on_grids_are_maps_of_two_samples(tmp_path, survey, drawn):
+    C, prediction = surveyed()
+    # The order of the observables must not matter: they are placed by their coordinates.
+    order = np.random.default_rng(1).permutation(C.shape[1])
+    coordinates = {name: x[order] for name, x in survey.coordinates.items()}
+    survey = dataclasses.replace(survey, coordinates=coordinates)
+    plotting.observations(
+        prediction[:, order], C[:, order], survey, tmp_path / "o.png", rows=(2, 0, 1)
+    )
+    assert len(drawn[0].axes) == 2 * 2 * 3
+    for part, row in zip(drawn[0].subfigs, (2, 0), strict=True):
+        error = np.linalg.norm(prediction[row] - C[row]) / np.linalg.norm(C[row])
+        assert part.get_suptitle() == f"sample {row}: relative error {100 * error:.2f} %"
+        panels = panels_of(part)
+        for i in (1, 2):
+            true, predicted = (
+                1e3 * values[row].reshape(2, 3, 4)[i - 1] for values in (C, prediction)
+            )
+            names = [f"{what} along $x_{i}$" for what in ("observed", "predicted")]
+            both = [mapped(panels[name]) for name in names]
+            for (values, limits, colors), expected in zip(both, (true, predicted), strict=True):
+                np.testing.assert_array_equal(values, expected)
+                low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+                limit = max(-low, high)
+                assert limits == ((low, high) if i == 1 else (-limit, limit))
+                assert colors == ("cividis" if i == 1 else "RdBu_r")
+            difference = panels[f"predicted - observed along $x_{i}$"]
+            values, limits, colors = mapped(difference)
+            np.testing.assert_array_equal(values, predicted - true)
+            limit = np.abs(predicted - true).max()
+            assert limits == (-limit, limit) and colors == "RdBu_r"
+            for axes in (panels[names[0]], difference):
+                assert bar_label(axes) == "[mV]"
+                assert axes.get_xlim() == (-2.5, 2.5) and axes.get_ylim() == (-4.5, 4.5)
+
+
+def test_observations_minus_a_mean(tmp_path, survey, drawn):
+    C, prediction = surveyed()
+    mean = C.mean(axis=0)
+    plotting.observations(prediction, C, survey, tmp_path / "o.png", rows=[1], mean=mean)
+    plotting.observations(prediction, C, survey, tmp_path / "p.png", rows=[1])
+    error = np.linalg.norm(prediction[1] - C[1]) / np.linalg.norm(C[1])
+    centred = np.linalg.norm(prediction[1] - C[1]) / np.linalg.norm(C[1] - mean)
+    assert drawn[0].subfigs[0].get_suptitle() == (
+        f"sample 1 minus the training mean: relative error {100 * error:.2f} %, "
+        f"centred {100 * centred:.2f} %"
+    )
+    panels, whole = panels_of(drawn[0]), panels_of(drawn[1])
+    for name, values in (("observed", C), ("predicted", prediction)):
+        shown = mapped(panels[f"{name} along $x_2$"])[0]
+        np.testing.assert_array_equal(shown, 1e3 * (values[1] - mean)[12:].reshape(3, 4))
+    same = "predicted - observed along $x_2$"
+    np.testing.assert_allclose(mapped(panels[same])[0], mapped(whole[same])[0], atol=1e-9)
+
+
+def test_a_mean_that_does_not_fit_is_refused(tmp_path, survey):
+    C, prediction = surveyed()
+    for mean, words in (
+        (C[0, :5], "expected a mean of shape (24,); got (5,)"),
+        (np.full(24, np.nan), "cannot draw a mean: a value is not finite"),
+        (C[1], "sample 1 has no relative error: its observables are all the mean's"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            plotting.observations(prediction, C, survey, tmp_path / "o.png", mean=mean)
+
+
+@pytest.mark.parametrize("change", ["hole", "twice", "line", "no direction"])
+def test_observations_on_no_full_grid_are_drawn_in_their_order(tmp_path, survey, drawn, change):
+    C, prediction = surveyed()
+    coordinates = {name: x.copy() for name, x in survey.coordinates.items()}
+    if change == "hole":
+        coordinates["x1"][23] = 7
+    elif change == "twice":
+        coordinates["x1"][23] = coordinates["x1"][22]
+    elif change == "line":
+        coordinates["x1"][:] = np.arange(24)
+        coordinates["x2"][:] = 0
+    else:
+        del coordinates["direction"]
+    survey = dataclasses.replace(survey, coordinates=coordinates)
+    plotting.observations(prediction, C, survey, tmp_path / "o.png")
+    visible = [axes for axes in drawn[0].axes if axes.get_visible()]
+    assert len(visible) == 3
+    for axes, true in zip(visible, C, strict=True):
+        assert axes.lines[0].get_ydata().tolist() == true.tolist()
+
+
+def test_resistivity_shows_the_body_in_its_box(tmp_path, drawn):
+    parts = pictured()
+    plotting.resistivity(tmp_path / "r.png", **parts, title="T")
+    assert drawn[0].get_suptitle() == "T" and len(drawn[0].axes) == 1 + 2 + 4
+    axes = drawn[0].axes[0]
+    assert [axes.get_xlim(), axes.get_ylim(), axes.get_zlim()] == list(parts["box"])
+    sides = np.array([6, 8, 2])
+    np.testing.assert_allclose(axes._box_aspect / axes._box_aspect[0], sides / sides[0])
+    labels = [axes.get_xlabel(), axes.get_ylabel(), axes.get_zlabel()]
+    assert labels == ["$x_1$ [m]", "$x_2$ [m]", "$x_3$ [m]"]
+    (surface,) = axes.collections
+    assert len(surface.get_facecolor()) == 4
+    assert axes.zaxis.get_data_interval()[0] == -2
+    stations, electrodes = axes.lines
+    np.testing.assert_array_equal(np.transpose(stations.get_data_3d()), parts["body"]["stations"])
+    np.testing.assert_array_equal(np.transpose(electrodes.get_data_3d()), [[-2.5, 0, 0]])
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["body", "stations", "electrodes"]
+
+
+def test_resistivity_shows_a_section_and_maps(tmp_path, drawn):
+    parts = pictured()
+    plotting.resistivity(tmp_path / "r.png", **parts)
+    panels = panels_of(drawn[0])
+    conductivity, potential = panels["conductivity"], panels["potential"]
+    values, limits, colors = mapped(conductivity)
+    np.testing.assert_array_equal(values, parts["section"]["conductivity"])
+    assert limits == (0.01, 1) and colors == "cividis" and bar_label(conductivity) == "[S/m]"
+    assert isinstance(conductivity.collections[0].norm, matplotlib.colors.LogNorm)
+    assert potential.get_xlim() == (-5, 5) and potential.get_ylim() == (-4, 0)
+    assert bar_label(potential) == "[V]"
+    filled, lines = (c.levels for c in potential.collections)
+    np.testing.assert_array_equal(filled, lines)
+    np.testing.assert_allclose(filled, -filled[::-1], atol=1e-12)
+    low, high = np.nanpercentile(parts["section"]["potential"], (1, 99))
+    assert max(-low, high) <= filled[-1] < 1.2 * max(-low, high) < 10  # not 1e6, at the electrode
+    for axes in (conductivity, potential):
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("$x_1$ [m]", "$x_3$ [m]")
+    for what, name in ((r"$\Delta V$", "values"), ("anomaly", "anomaly")):
+        for i, volts in enumerate(parts["maps"][name], 1):
+            axes = panels[f"{what} along $x_{i}$"]
+            values, limits, colors = mapped(axes)
+            np.testing.assert_array_equal(values, 1e3 * volts)
+            signed = (what, i) != (r"$\Delta V$", 1)
+            limit = np.abs(values).max()
+            assert limits == ((-limit, limit) if signed else (values.min(), limit))
+            assert colors == ("RdBu_r" if signed else "cividis") and bar_label(axes) == "[mV]"
+            assert axes.get_xlim() == (-2.5, 2.5) and axes.get_ylim() == (-4.5, 4.5)
+            assert axes.get_aspect() == 1
+
+
+def test_resistivity_without_contrast_or_current_is_drawn(tmp_path):
+    plotting.resistivity(
+        tmp_path / "r.png",
+        **pictured(
+            section__conductivity=np.ones((12, 11)),
+            section__potential=np.zeros((12, 11)),
+            maps__values=np.zeros((2, 3, 4)),
+            maps__anomaly=np.zeros((2, 3, 4)),
+        ),
+    )
+    assert os.listdir(tmp_path) == ["r.png"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"box": ((0, 1), (0, 1))}, "expected a box of shape (3, 2); got (2, 2)"),
+        ({"box": ((0, 1), (0, 1), (0, -1))}, "expected low < high in the box"),
+        ({"maps": {"x1": X1}}, "expected for maps: anomaly, values, x1, x2; got x1"),
+        ({"section__extra": X1}, "expected for section: conductivity, potential, x1, x3; got"),
+        ({"body__vertices": np.ones((4, 2))}, "expected vertices of shape (4, 3); got (4, 2)"),
+        ({"body__stations": np.ones((0, 3))}, "expected stations of shape (1, 3); got (0, 3)"),
+        ({"body__electrodes": np.ones((3, 3))}, "expected electrodes of shape (2, 3); got (3, 3)"),
+        ({"body__triangles": np.array([[0, 1, 4]])}, "expected triangles of integers from 0 to 3"),
+        ({"body__triangles": np.ones((1, 3))}, "expected triangles of integers from 0 to 3"),
+        ({"section__x1": -np.arange(11.0)}, "expected at least 2 increasing x1 of the section"),
+        (
+            {"section__conductivity": np.ones((11, 12))},
+            "a conductivity of shape (12, 11); got (11,",
+        ),
+        ({"section__conductivity": np.zeros((12, 11))}, "expected a conductivity > 0"),
+        ({"section__potential": np.ones(9)}, "expected a potential of shape (12, 11); got (9,)"),
+        ({"section__potential": np.full((12, 11), np.nan)}, "the potential is NaN everywhere"),
+        ({"section__potential": np.full((12, 11), np.inf)}, "a potential: a value is not finite"),
+        ({"maps__x2": X2[:1]}, "expected at least 2 increasing x2 of the maps; got shape (1,)"),
+        ({"maps__values": np.ones((2, 4, 3))}, "expected values of shape (2, 3, 4); got (2, 4, 3)"),
+        ({"maps__anomaly": np.full((2, 3, 4), np.nan)}, "an anomaly: a value is not finite"),
+    ],
+)
+def test_what_resistivity_cannot_draw(tmp_path, changes, message):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        plotting.resistivity(tmp_path / "r.png", **pictured(**changes))
+    assert len(str(caught.value).splitlines()) == 1
+    assert os.listdir(tmp_path) == []
 
 
 def test_field_panels_share_one_colour_scale_and_mark_places(tmp_path, drawn):

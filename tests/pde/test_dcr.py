@@ -1,0 +1,441 @@
+"""DC resistivity: analytic solutions, manufactured ones, symmetries, derivatives, meshes."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import meshio
+import numpy as np
+import pytest
+import ufl
+from dolfinx import fem
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from surrogates import config
+from surrogates.errors import InputError
+from surrogates.pde import dcr, meshes
+
+pytestmark = pytest.mark.fenicsx
+
+SMALL = ("mesh.cells=[12,12,15]", "mesh.above=3", "mesh.layers=6")
+TIGHT = ("solver.rtol=1e-12",)
+
+
+def settings(*overrides: str) -> dcr.DCRConfig:
+    return config.read(dcr.DCRConfig, None, overrides)
+
+
+def make(*overrides: str) -> dcr.DCR:
+    return dcr.DCR(settings(*overrides), MPI.COMM_SELF)
+
+
+def solve(problem: dcr.DCR, *ys: tuple[float, float, float]) -> np.ndarray:
+    batch = problem.solve(np.array(ys, dtype=float))
+    assert batch.failure == [""] * len(ys)
+    return batch.C
+
+
+def grid(*axes: np.ndarray) -> meshes.Cells:
+    """Hexahedra of a tensor-product grid."""
+    n = [len(axis) for axis in axes]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    number = np.arange(len(points)).reshape(n)
+    corners = [
+        number[i : n[0] - 1 + i, j : n[1] - 1 + j, k : n[2] - 1 + k].ravel()
+        for k, j, i in itertools.product((0, 1), repeat=3)
+    ]
+    return meshes.Cells("hexahedron", points, np.stack(corners, axis=1))
+
+
+def stretched(fine: float, core: float, end: float, ratio: float) -> np.ndarray:
+    """Steps of a size up to ``core``, then growing ones to ``end``."""
+    x = list(np.arange(0, core + fine / 2, fine))
+    step = fine
+    while x[-1] < end:
+        step *= ratio
+        x.append(min(end, x[-1] + step))
+    return np.array(x)
+
+
+@pytest.mark.parametrize(
+    ("formulation", "cells", "bound"), [("secondary", 2, 0.01), ("total", 4, 0.05)]
+)
+def test_two_layers_agree_with_the_analytic_solution(formulation, cells, bound):
+    """Images of a pole in a layer on a half-space; point sources on the mesh are less accurate."""
+    thickness, m1, cell = 10.0, 0.05, 3.0
+    case = settings(
+        f'solver.formulation="{formulation}"',
+        "source.electrodes=[[-40,0,0],[40,0,0]]",
+        "stations.first=[-30,-10,0]",
+        "stations.number=[13,3]",
+        "stations.spacing=[5,10]",
+        *TIGHT,
+    )
+    half = stretched(cell, 54, 1000, 1.45)
+    axis = np.concatenate([-half[:0:-1], half])
+    depth = stretched(2.5, 25, 1000, 1.45)
+    level = dcr.Level(grid(axis, axis, -depth[::-1]), case, MPI.COMM_SELF, (1e4, thickness, 1e4))
+    K = np.zeros((len(level.cells), 6))
+    below = level.midpoints[:, 2] < -thickness
+    K[below, :3] = m1 / case.conductivity.background - 1
+    c = level.c0 + level.solve(K)
+    assert level.failure == ""
+    m0 = case.conductivity.background
+    k = (m0 - m1) / (m0 + m1)
+
+    def u(x):
+        total = np.zeros(len(x))
+        for pole, current in zip(case.source.electrodes, (1.0, -1.0), strict=True):
+            r = np.linalg.norm(x - np.array(pole), axis=1)
+            n = np.arange(1, 200)[:, None]
+            images = 2 * (k**n / np.sqrt(r**2 + (2 * n * thickness) ** 2)).sum(axis=0)
+            total += current / (2 * np.pi * m0) * (1 / r + images)
+        return total
+
+    plus, minus = case.stations.ends
+    expected = u(plus) - u(minus)
+    far = np.minimum(
+        *[np.linalg.norm((plus + minus) / 2 - np.array(e), axis=1) for e in case.source.electrodes]
+    )
+    # dV2 is 0 on the axis: measure against the whole difference of potential at the station.
+    n = len(case.stations.centres)
+    size = np.tile(np.hypot(expected[:n], expected[n:]), 2)
+    error = np.abs(c - expected) / size
+    judged = far > cells * cell + case.stations.dipole / 2
+    assert judged.sum() > 50
+    assert error[judged].max() < bound
+
+
+def test_the_background_potential_agrees_with_images_of_the_electrodes():
+    case = settings("domain.size=[400,400,200]", *SMALL)
+    (cells, _) = dcr._meshes(settings("domain.size=[400,400,200]"))
+    level = dcr.Level(cells, case, MPI.COMM_SELF)
+    half_space, box = np.zeros(len(level.c0)), np.zeros(len(level.c0))
+    for end, sign in zip(case.stations.ends, (1, -1), strict=True):
+        for pole, current in zip(case.source.electrodes, (1.0, -1.0), strict=True):
+            scale = sign * current / (2 * np.pi * case.conductivity.background)
+            half_space += scale / np.linalg.norm(end - np.array(pole), axis=1)
+            for places, weights in images(case.domain.size, np.array(pole)):
+                distance = np.linalg.norm(end[:, None] - places, axis=2)
+                box += scale * (weights / distance).sum(axis=1)
+    correction = np.linalg.norm(box - half_space)
+    assert correction > 0.03 * np.linalg.norm(box)
+    assert np.linalg.norm(level.c0 - box) < 0.005 * correction
+
+
+def images(size, pole, reach=6000.0):
+    """Images of a pole at the surface in the box's sides and bottom, with a smooth cut-off.
+
+    The period is a cell of four images, of a dipole without net moment: the sum converges.
+    """
+    period = np.array([2 * size[0], 2 * size[1], 2 * size[2]])
+    counts = [int(reach / p) + 1 for p in period]
+    cells = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts]), axis=-1).reshape(-1, 3)
+    t = np.clip((np.linalg.norm(cells * period, axis=1) / reach - 0.3) / 0.7, 0, 1)
+    weights = 1 - t**4 * (35 - 84 * t + 70 * t**2 - 20 * t**3)
+    cells, weights = cells[weights > 0] * period, weights[weights > 0]
+    for x1, x2 in itertools.product((pole[0], size[0] - pole[0]), (pole[1], size[1] - pole[1])):
+        for start in range(0, len(cells), 1000):
+            some = slice(start, start + 1000)
+            yield cells[some] + [x1, x2, 0], weights[some]
+
+
+def manufactured_errors(factor: int) -> tuple[float, float]:
+    """Errors of u in L2 and of its gradient for a manufactured solution with a body."""
+    case = settings(
+        "domain.size=[120,120,80]",
+        "source.electrodes=[[-58,0,0],[58,0,0]]",
+        "conductivity.body=0.03",  # the edge of a contrast of 100 needs finer cells to be resolved
+        *TIGHT,
+    )
+    cells = meshes.graded(
+        case.core, case.domain.size, (6 * factor, 6 * factor, 8 * factor), factor, 4 * factor
+    )
+    level = dcr.Level(cells, case, MPI.COMM_SELF)
+    y = np.array([27.0, 3000.0, 0.4])
+    K = level.change(y) * case.conductivity.background
+    domain = level.V.mesh
+    x, v = ufl.SpatialCoordinate(domain), ufl.TestFunction(level.V)
+    exact = (
+        ufl.cos(ufl.pi * x[0] / 60) * ufl.cos(ufl.pi * x[1] / 60) * ufl.cos(ufl.pi * x[2] / 80)
+        + ufl.sin(ufl.pi * x[0] / 120)
+        + ufl.cos(ufl.pi * x[2] / 40)
+    )
+    # The model again, in the words of its docstring.
+    a = np.array(case.body.aspect) * (3000 / (4 / 3 * np.pi * np.prod(case.body.aspect))) ** (1 / 3)
+    c, s = np.cos(0.4), np.sin(0.4)
+    z = ufl.as_vector([c * x[0] + s * x[1], c * x[1] - s * x[0], x[2] + 27.0])
+    q = ufl.sqrt(sum((z[i] / a[i]) ** 2 for i in range(3)))
+    d = (q - 1) * q / ufl.sqrt(sum((z[i] / a[i] ** 2) ** 2 for i in range(3)))
+    t = ufl.max_value(0, ufl.min_value(1, 0.5 - d / case.body.blend))
+    S = 6 * t**5 - 15 * t**4 + 10 * t**3
+    m0, m1 = case.conductivity.background, case.conductivity.body
+    m = m0 * ufl.exp(np.log(m1 / m0) * S)
+    dx = ufl.dx(metadata={"quadrature_degree": 6})
+    b = fem.petsc.assemble_vector(fem.form(m * ufl.inner(ufl.grad(exact), ufl.grad(v)) * dx))
+    level._change.add(K, level._A0, level._A)
+    u = fem.Function(level.V)
+    level._ksp.setOperators(level._A)
+    level._ksp.solve(b, level._d)
+    u.x.array[:] = level._d.array
+    volume = fem.assemble_scalar(fem.form(fem.Constant(domain, PETSc.ScalarType(1)) * dx))
+    mean = fem.assemble_scalar(fem.form((u - exact) * dx)) / volume
+    L2 = fem.assemble_scalar(fem.form((u - exact - mean) ** 2 * dx))
+    gradient = ufl.grad(u - exact)
+    H1 = fem.assemble_scalar(fem.form(ufl.inner(gradient, gradient) * dx))
+    return float(np.sqrt(L2)), float(np.sqrt(H1))
+
+
+def test_manufactured_solution_has_the_order_of_trilinear_elements():
+    coarse, fine = (np.array(manufactured_errors(factor)) for factor in (2, 4))
+    orders = np.log2(coarse / fine)
+    assert orders[0] > 1.9
+    assert orders[1] > 0.95
+
+
+@pytest.mark.parametrize("shape", ["ellipsoid", "cuboid"])
+def test_body_has_its_volume_and_a_smooth_edge(shape):
+    body = settings(f'body.shape="{shape}"').body
+    y = np.array([27.0, 3000.0, 0.7])
+    axis = np.linspace(-25, 25, 101)
+    x = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) - [0, 0, 27.0]
+    S, _ = body.indicator(y, x.reshape(-1, 3))
+    assert S.min() == 0
+    assert S.max() == 1
+    # The edge is symmetric about the surface: to first order the volume is that of S.
+    volume = S.sum() * 0.5**3
+    assert abs(volume / 3000 - 1) < (0.1 if shape == "ellipsoid" else 0.02)
+    plane, upwards = body.reach(3000.0)
+    inside = (np.hypot(x[..., 0], x[..., 1]) <= plane) & (np.abs(x[..., 2] + 27) <= upwards)
+    assert S.reshape(x.shape[:-1])[~inside].max() == 0
+
+
+@pytest.mark.parametrize("shape", ["ellipsoid", "cuboid"])
+def test_indicator_s_normal_is_along_its_gradient(shape):
+    body = settings(f'body.shape="{shape}"').body
+    y = np.array([27.0, 3000.0, 0.7])
+    x = np.random.default_rng(0).uniform(-12, 12, (4000, 3)) - [0, 0, 27.0]
+    S, normal = body.indicator(y, x)
+    edge = (S > 0.05) & (S < 0.95)
+    assert edge.sum() > 100
+    step = 1e-6
+    gradient = np.stack(
+        [
+            (body.indicator(y, x + step * e)[0] - body.indicator(y, x - step * e)[0]) / (2 * step)
+            for e in np.eye(3)
+        ],
+        axis=1,
+    )
+    cosine = (
+        -(gradient * normal).sum(axis=1)[edge]
+        / (np.linalg.norm(gradient, axis=1) * np.linalg.norm(normal, axis=1))[edge]
+    )
+    # For the ellipsoid d is the distance to first order only.
+    assert cosine.min() > (0.97 if shape == "ellipsoid" else 1 - 1e-6)
+
+
+def test_c_is_the_same_after_a_rotation_by_pi():
+    problem = make(*SMALL, *TIGHT)
+    low, high = problem.config.sampling.rotation
+    turned = solve(problem, (25, 3000, low), (25, 3000, high), (25, 3000, 0.3))
+    assert np.allclose(turned[0], turned[1], rtol=0, atol=1e-8 * np.abs(turned).max())
+    # The body is symmetric about its axis, and the source changes its sign: so does u.
+    maps = turned[2].reshape(2, 21, 21)
+    assert np.allclose(maps, maps[:, ::-1, ::-1], rtol=0, atol=1e-8 * np.abs(maps).max())
+    assert not np.allclose(maps, maps[:, ::-1], rtol=0, atol=1e-5 * np.abs(maps).max())
+
+
+def test_source_and_receiver_can_be_exchanged():
+    y = (25, 3000, 0.6)
+    one = ("stations.number=[1,1]", *SMALL, *TIGHT)
+    there = make(
+        "source.electrodes=[[-75,0,0],[75,0,0]]",
+        "stations.first=[10,5,0]",
+        "stations.dipole=8",
+        *one,
+    )
+    back = make(
+        "source.electrodes=[[6,5,0],[14,5,0]]",
+        "stations.first=[0,0,0]",
+        "stations.dipole=150",
+        *one,
+    )
+    c, r = solve(there, y)[0, 0], solve(back, y)[0, 0]
+    assert c == pytest.approx(r, rel=1e-4)
+    body = c - there._levels[0].c0[0]
+    assert abs(body) > 1e-3 * abs(c)
+    assert body == pytest.approx(r - back._levels[0].c0[0], rel=1e-3)
+
+
+def test_secondary_and_total_potential_agree():
+    y = (25.0, 3000.0, 0.6)
+    case = settings(*TIGHT)
+    total = settings('solver.formulation="total"', *TIGHT)
+    half = stretched(4.0, 56, 500, 1.4)
+    axis = np.concatenate([-half[:0:-1], half])
+    cells = grid(axis, axis, -stretched(3.0, 45, 500, 1.5)[::-1])
+    anomaly = []
+    for each in (case, total):
+        level = dcr.Level(cells, each, MPI.COMM_SELF)
+        K = level.change(np.array(y))
+        anomaly.append(level.solve(K) - level.solve(0 * K))
+    difference = np.linalg.norm(anomaly[0] - anomaly[1])
+    assert difference < 0.05 * np.linalg.norm(anomaly[0])
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ('body.shape="cuboid"', "body.blend=3"), ('solver.formulation="total"',)]
+)
+def test_tangents_pass_a_taylor_test_down_to_small_steps(overrides):
+    problem = make(*SMALL, *TIGHT, *overrides)
+    y = np.array([26.3, 2700.0, 0.37])
+    batch = problem.solve(y[None], tangents=True)
+    c, J = batch.C[0], batch.dC_dY[0]
+    assert batch.solver["residual"][0] < 1e-9
+    for k, scale in enumerate((1.0, 400.0, 0.15)):  # about a metre of the body's edge
+        steps = scale * 0.5 ** np.arange(9)  # a cell is about 3 m
+        remainder = []
+        for h in steps:
+            moved = solve(problem, tuple(y + h * np.eye(3)[k]))[0]
+            remainder.append(np.linalg.norm(moved - c - h * J[:, k]))
+        orders = np.log2(np.array(remainder[:-1]) / np.array(remainder[1:]))
+        assert np.all(np.abs(orders[4:] - 2) < 0.15), (k, orders)
+
+
+def test_extrapolation_raises_the_accuracy():
+    ys = np.array([[22.0, 3500.0, 0.3], [30.0, 2000.0, -1.0], [26.0, 2700.0, 1.2]])
+    reference = solve(make("mesh.cells=[27,27,36]", "mesh.above=6", "mesh.layers=12"), *ys)
+    spread = np.linalg.norm(reference - reference.mean(axis=0))
+
+    def error(*overrides):
+        return np.linalg.norm(solve(make(*overrides), *ys) - reference) / spread
+
+    alone = error(*SMALL, "mesh.extrapolate=false")
+    assert error(*SMALL) < 0.3 * alone
+
+
+@pytest.mark.timeout(400)
+def test_default_mesh_has_an_error_below_one_per_cent():
+    script = Path(__file__).parents[2] / "scripts" / "discretisation_error.py"
+    run = subprocess.run(
+        [sys.executable, str(script), "dcr", "--samples", "20", "--seed", "5"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert run.returncode == 0, run.stderr
+    row = next(line for line in run.stdout.splitlines() if line.startswith("default  "))
+    assert float(row.split()[-2]) < 1.0
+
+
+def tetrahedra(cells: meshes.Cells) -> np.ndarray:
+    """Divide hexahedra into six tetrahedra each, around a diagonal."""
+    paths = [(0, 1 << a, (1 << a) | (1 << b), 7) for a, b in itertools.permutations(range(3), 2)]
+    return np.concatenate([cells.vertices[:, list(path)] for path in paths])
+
+
+@pytest.mark.parametrize("ending", ["vtu", "msh", "xdmf"])
+def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path, ending):
+    case = settings()
+    hexahedra = meshes.graded(case.core, case.domain.size, (18, 18, 22), 3, 8)
+    path = tmp_path / f"tetrahedra.{ending}"
+    meshio.write(path, meshio.Mesh(hexahedra.points, [("tetra", tetrahedra(hexahedra))]))
+    problem = make(f'mesh.file="{path}"')
+    assert "tetrahedra" in problem.mesh
+    ys = [(22.0, 3500.0, 0.3), (30.0, 2000.0, -1.0)]
+    anomaly = solve(problem, *ys) - problem._levels[0].c0
+    reference = make()
+    expected = solve(reference, *ys) - reference._levels[0].c0
+    error = np.linalg.norm(anomaly - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert error.max() < 0.12
+
+
+def test_hexahedra_from_a_file_are_the_built_in_mesh(tmp_path):
+    case = settings(*SMALL, "mesh.extrapolate=false")
+    (cells,) = dcr._meshes(case)
+    path = tmp_path / "hexahedra.vtk"
+    block = ("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])
+    meshio.write(path, meshio.Mesh(cells.points, [block]))
+    y = (25.0, 3000.0, 0.5)
+    expected = solve(make(*SMALL, "mesh.extrapolate=false"), y)
+    assert np.allclose(solve(make(f'mesh.file="{path}"'), y), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["sampling.depth=[8,30]"], "touches the surface"),
+        (
+            [
+                "domain.size=[30,400,200]",
+                "stations.number=[1,1]",
+                "stations.first=[0,0,0]",
+                "source.electrodes=[[-9,0,0],[9,0,0]]",
+            ],
+            "the body leaves the box",
+        ),
+        (["domain.size=[1000,1000,40]"], "the body leaves the box"),
+        (["source.electrodes=[[-600,0,0],[75,0,0]]"], "an electrode is outside the box"),
+        (["source.electrodes=[[-75,0,-3],[75,0,0]]"], "every electrode must be at the surface"),
+        (["stations.first=[-50,-50,-1]"], "every station must be at the surface"),
+        (["stations.spacing=[50,50]"], "a station is outside the box"),
+        (["source.electrodes=[[-52.5,0,0],[75,0,0]]"], "on the source's electrode"),
+        (["source.electrodes=[[75,0,0],[75,0,0]]"], "must be two places"),
+        (["conductivity.body=0"], "conductivity.body must be positive"),
+        (["conductivity.background=-1"], "conductivity.background must be positive"),
+        (["sampling.volume=[0,4000]"], "sampling.volume must be positive"),
+        (["sampling.depth=[-20,30]"], "sampling.depth must be positive"),
+        (["sampling.depth=[30,20]"], "must be [low, high]"),
+        (["mesh.cells=[6,6,6]"], "too coarse for the body: cells of"),
+        (["mesh.cells=[18,18,25]"], "multiples of 3"),
+        (["body.blend=12"], "body.blend must be below"),
+        (['body.shape="sphere"'], "unknown body.shape 'sphere'"),
+        (['sampling.design="simplex"'], "unknown sampling.design"),
+    ],
+)
+def test_bad_configurations_are_refused_with_what_is_wrong(overrides, words):
+    with pytest.raises(InputError, match=words.replace("[", r"\[").replace("]", r"\]")):
+        settings(*overrides)
+
+
+def test_bad_mesh_files_are_refused_with_what_is_wrong(tmp_path):
+    def refused(words: str, name: str) -> None:
+        with pytest.raises(InputError, match=words):
+            dcr.DCR.check(settings(f'mesh.file="{tmp_path / name}"'))
+
+    refused("there is no mesh file", "absent.vtu")
+    (tmp_path / "words.vtu").write_text("not a mesh")
+    refused("is not a mesh that meshio reads", "words.vtu")
+    (tmp_path / "mesh.abc").write_text("not a mesh")
+    refused("is not a mesh that meshio reads", "mesh.abc")
+    flat = meshio.Mesh(np.eye(3), [("triangle", np.array([[0, 1, 2]]))])
+    meshio.write(tmp_path / "flat.vtu", flat)
+    refused("must have volume cells of one kind.*its cells are: triangle", "flat.vtu")
+
+    def write(name: str, *axes: np.ndarray) -> None:
+        cells = grid(*axes)
+        block = ("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])
+        meshio.write(tmp_path / name, meshio.Mesh(cells.points, [block]))
+
+    wide = np.linspace(-500, 500, 11)
+    write("coarse.vtu", wide, wide, np.linspace(-500, 0, 6))
+    refused("too coarse for the body: cells of 100 m", "coarse.vtu")
+    write("deep.vtu", wide, wide, np.linspace(-500, -10, 6))
+    refused("must be x3 = 0; it is -10", "deep.vtu")
+    write("small.vtu", wide / 10, wide / 10, np.linspace(-500, 0, 6))
+    refused("an electrode is outside the mesh", "small.vtu")
+
+
+def test_parameters_out_of_bounds_are_refused():
+    with pytest.raises(InputError, match="parameters must be within"):
+        make(*SMALL).solve(np.array([[10.0, 3000.0, 0.0]]))
+
+
+def test_a_solve_that_does_not_converge_fails_its_sample_alone():
+    problem = make(*SMALL, "solver.max_iterations=3", "solver.rtol=1e-9")
+    batch = problem.solve(np.array([[25.0, 3000.0, 0.0]]), tangents=True)
+    assert "linear solve: diverged" in batch.failure[0]
+    assert np.isnan(batch.C).all()
+    assert np.isnan(batch.dC_dY).all()
