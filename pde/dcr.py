@@ -489,7 +489,7 @@ class DCR:
                 "x1": x1,
                 "x2": x2,
                 "values": values.reshape(2, n2, n1),
-                "anomaly": (values - self._background).reshape(2, n2, n1),
+                "anomaly": (values - self.background).reshape(2, n2, n1),
             },
             title=f"depth {y[0]:.3g} m, volume {y[1]:.4g} m³, rotation {y[2]:.3g} rad; the section "
             f"is at x2 = {config.body.centre[1]:g} m",
@@ -507,8 +507,8 @@ class DCR:
         return c
 
     @property
-    def _background(self) -> Array:
-        """Observables without the body."""
+    def background(self) -> Array:
+        """Observables without the body, (n_c,)."""
         level = self._levels[0]
         return level.c0 if level.secondary else level.solve(np.zeros((len(level.cells), 6)))
 
@@ -726,6 +726,7 @@ class Level:
     def _respond(self, b: Any) -> Array:
         """Solve A d = b, keep an account of how, and observe d."""
         self._ksp.setOperators(self._A)
+        self._ksp.setUp()
         self._ksp.solve(b, self._d)
         self.iterations += self._ksp.getIterationNumber()
         self.failure = self.failure or failure(self._ksp)

@@ -374,10 +374,10 @@ def resistivity(
     shape = _check_grid("maps", x1=places1, x2=places2)
     _check_values("values", values, (2, *shape))
     _check_values("an anomaly", anomaly, (2, *shape))
-    with _figure(path, (11, 7), title) as figure:
+    with _figure(path, (11, 6), title) as figure:
         from matplotlib.colors import LogNorm
 
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
         # The layout does not see the labels of x3, on the right of the 3D view: a column for them.
         left, _, middle, right = top.add_gridspec(1, 4, width_ratios=(1.3, 0.4, 1, 1))
         _draw_body(
