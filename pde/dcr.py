@@ -582,7 +582,7 @@ class Level:
         self.kind = cells.kind
         domain = cells.create(comm)
         self.V = function_space(domain, 1)
-        corners = domain.geometry.x[cell_vertices(domain)]
+        corners = domain.geometry.x[cell_vertices(domain, cells.vertices.shape[1])]
         mid = corners.mean(axis=1)
         radius = np.linalg.norm(corners - mid[:, None], axis=2).max(axis=1)
         if reach is None:

@@ -79,10 +79,10 @@ def create_mesh(
     return mesh.create_mesh(comm, cells=cells, x=points, **{name: domain})
 
 
-def cell_vertices(domain: Any) -> npt.NDArray[np.int32]:
-    """Give the vertices of this process's own cells, as rows of ``geometry.x``: (n_cells, k)."""
-    dofmap = domain.geometry.dofmap
-    n = domain.topology.index_map(domain.topology.dim).size_local
+def cell_vertices(domain: Any, k: int) -> npt.NDArray[np.int32]:
+    """Give the k vertices of each of this process's own cells, as rows of ``geometry.x``."""
+    several: Any = getattr(domain.geometry, "dofmaps", len)  # a list from 0.11
+    dofmap = domain.geometry.dofmap if callable(several) else several[0]
     array = dofmap if isinstance(dofmap, np.ndarray) else dofmap.array  # the latter up to 0.6
-    own = array.reshape(-1, {"hexahedron": 8, "tetrahedron": 4}[domain.ufl_cell().cellname()])[:n]
-    return np.asarray(own)
+    n = domain.topology.index_map(domain.topology.dim).size_local
+    return np.asarray(array.reshape(-1, k)[:n])

@@ -291,7 +291,13 @@ def test_a_rank_that_fails_ends_all(tmp_path, per_sample):
 
 # DC resistivity
 
-COARSE = ("mesh.cells=[12,12,15]", "mesh.above=3", "mesh.layers=6", "solver.batch=2")
+COARSE = (
+    "mesh.cells=[12,12,15]",
+    "mesh.above=3",
+    "mesh.layers=6",
+    "solver.batch=2",
+    "solver.rtol=1e-9",
+)
 
 
 def generate_dcr(out: Path, ranks: int = 1, *words: str, samples: int = 5, **how):

@@ -42,6 +42,7 @@ def made(n, n_y=2, n_c=3, seed=0, tangents=False):
         seed=seed,
         split="0.5/0.25/0.25",
         total=n,
+        tangents=tangents,
         y_names=tuple(f"y{i}" for i in range(n_y)),
         y_units=("1",) * n_y,
         y_lower=np.zeros(n_y),
@@ -203,23 +204,17 @@ def test_shards_of_another_set_are_refused(tmp_path, change, message):
 def test_shards_with_and_without_tangents_are_refused(tmp_path, tangents):
     for i, has_tangents in enumerate(tangents):
         cut(made(10, tangents=has_tangents), 5 * i, 5 * i + 5).write(tmp_path / f"{i}.h5")
-    with pytest.raises(InputError, match="samples 5 to 9 do not fit those before them: dC_dY"):
+    message = f"tangents is {tangents[0]} there and {tangents[1]} here"
+    with pytest.raises(InputError, match=message):
         merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
     assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "message"),
-    [
-        ({"tangents": True}, {}, r"dC_dY of one sample is absent here and \(3, 2\) there"),
-        ({}, {"tangents": True}, r"dC_dY of one sample is \(3, 2\) here and absent there"),
-        ({}, {"n_c": 4}, r"C of one sample is \(4,\) here and \(3,\) there"),
-    ],
-)
-def test_shards_with_different_arrays_are_refused(tmp_path, first, second, message):
-    cut(made(10, **first), 0, 5).write(tmp_path / "0.h5")
-    cut(made(10, **second), 5, 10).write(tmp_path / "1.h5")
-    with pytest.raises(InputError, match=f"samples 5 to 9 do not fit those before them: {message}"):
+def test_shards_with_different_arrays_are_refused(tmp_path):
+    cut(made(10), 0, 5).write(tmp_path / "0.h5")
+    cut(made(10, n_c=4), 5, 10).write(tmp_path / "1.h5")
+    message = r"samples 5 to 9 do not fit those before them: C of one sample is \(4,\) here and"
+    with pytest.raises(InputError, match=message):
         merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
     assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
 
@@ -428,7 +423,7 @@ def test_problems_are_named_with_their_first_sample():
     for changes, expected in (
         ({"C": edited("C", 7, np.inf)}, "1 samples with a value of C that is not finite, first 7"),
         ({"Y": edited("Y", 2, 1.5)}, "1 samples with parameters out of bounds, first 2"),
-        ({"solver": solver}, "1 samples with a residual above 1e-06, first 6"),
+        ({"solver": solver}, "1 samples with a residual above 1e-05, first 6"),
         ({"status": edited("status", 4, 9)}, "1 samples with an unknown status, first 4"),
         ({"split": edited("split", 5, 7)}, "1 samples with an unknown split, first 5"),
         ({"status": edited("status", 8, 0)}, "1 samples missing, first 8"),
