@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +43,6 @@ class Cells:
     kind: str
     points: Array
     vertices: Integers
-
-    def sizes(self) -> Array:
-        """Give the largest extent of each cell along an axis, (n_cells,)."""
-        corners = self.points[self.vertices]
-        extent: Array = np.ptp(corners, axis=1).max(axis=1)
-        return extent
 
     def create(self, comm: MPI.Comm) -> Any:
         """Make a DOLFINx mesh over the processes of a communicator. Collective.
@@ -140,11 +136,13 @@ def read(path: str | os.PathLike[str]) -> Cells:
         InputError: If nobody reads the format, or there are no tetrahedra or hexahedra, or both.
     """
     check(Path(path).is_file(), f"there is no mesh file {str(path)!r}")
+    said = io.StringIO()  # its readers print, raise what they like, and exit
     try:
-        mesh = meshio.read(path)
-    except (Exception, SystemExit) as error:  # its readers raise what they like, and exit
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            mesh = meshio.read(path)
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"{path} is not a mesh that meshio reads: {' '.join(str(error).split()) or 'unknown'}"
+            f"{path} is not a mesh that meshio reads: {said.getvalue().strip() or error}"
         ) from error
     found = {kind: mesh.get_cells_type(name) for kind, name in NAMES.items()}
     kinds = [kind for kind, vertices in found.items() if len(vertices)]

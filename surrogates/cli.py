@@ -340,7 +340,8 @@ def _print_dataset(dataset: Dataset) -> None:
     done = dataset.status == Status.DONE
     Y, C = dataset.Y, dataset.C[done]
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = C.std(axis=0) / np.abs(C.mean(axis=0)) if done.any() else np.zeros(1)
+        size = np.sqrt((C**2).mean(axis=0))
+        spread = C.std(axis=0) / size if done.any() else np.zeros(1)
     parts = ", ".join(f"{(dataset.split == Split[name.upper()]).sum()} {name}" for name in PARTS)
     status = ", ".join(
         f"{(dataset.status == value).sum()} {value.name.lower()}"
@@ -355,7 +356,7 @@ def _print_dataset(dataset: Dataset) -> None:
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
         "y": f"{_range(Y)} ({info.y_names[0]} to {info.y_names[-1]})",
         "c": f"{_range(C)} ({info.c_names[0]} to {info.c_names[-1]})" if done.any() else "",
-        "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the mean of an output",
+        "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the size of an output",
         "mesh": info.mesh,
         "created": f"{info.created} by {info.command}",
         "revision": info.revision,

@@ -366,12 +366,24 @@ def test_petsc_options_reach_the_solver_and_a_failed_solve_is_recorded(tmp_path)
     assert np.isnan(dataset.C).all()
 
 
-def test_a_bad_mesh_file_is_one_line_and_writes_nothing(tmp_path):
-    words = ("--set", "mesh.file=absent.msh")
-    error = generate_dcr(tmp_path / "dcr.h5", 2, *words, expect=2).stderr
-    lines = [line for line in error.splitlines() if line.startswith("error:")]
-    assert lines == ["error: there is no mesh file 'absent.msh'"]
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.msh", "there is no mesh file 'absent.msh'"),
+        ("words.msh", "words.msh is not a mesh that meshio reads"),
+        ("words.vtu", "words.vtu is not a mesh that meshio reads"),
+        ("words.abc", "words.abc is not a mesh that meshio reads"),
+    ],
+)
+def test_a_bad_mesh_file_is_one_line_and_writes_nothing(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    if name != "absent.msh":
+        (tmp_path / name).write_text("no mesh\nat all\n")
+    error = generate_dcr(Path("dcr.h5"), 1, "--set", f"mesh.file={name}", expect=2).stderr
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "dcr.h5").exists()
+    assert not (tmp_path / "dcr.h5.parts").exists()
 
 
 # Commands
