@@ -56,8 +56,8 @@ from surrogates.dataset import SOLVER
 from .fenicsx import form, function_space
 from .linear import LinearSystem, Solver, destroy
 from .points import digest, evaluation
-from .problem import Batch, Field
-from .sampling import DESIGNS, draw
+from .problem import Batch, Field, Problem
+from .sampling import DESIGNS
 
 Array = npt.NDArray[np.float64]
 Forcing = Callable[[Array, float], Array]
@@ -283,11 +283,8 @@ class CDRConfig:
             )
 
 
-class CDR:
+class CDR(Problem):
     """The discrete problem on one communicator, ready for any number of samples."""
-
-    name = "cdr"
-    has_tangents = False
 
     def __init__(self, config: CDRConfig, comm: MPI.Comm) -> None:
         """Assemble and factor.
@@ -317,10 +314,6 @@ class CDR:
         self._basis = config.reaction.rate * bumps(self.points, config.bumps)
         self._source = sources(self.points, config.sources)
         self._law = LAWS[config.reaction.law]
-
-    @staticmethod
-    def check(config: CDRConfig) -> None:
-        """Do nothing: the configuration names no file."""
 
     @staticmethod
     def compile(config: CDRConfig) -> None:
@@ -530,20 +523,6 @@ class CDR:
                 "x2": np.tile([s[1] for s in sensors], len(times)),
             },
         }
-
-    @staticmethod
-    def parameters(config: CDRConfig, *, total: int, seed: int, start: int, stop: int) -> Array:
-        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`."""
-        about = CDR.describe(config)
-        return draw(
-            config.sampling.design,
-            about["y_lower"],
-            about["y_upper"],
-            total=total,
-            seed=seed,
-            start=start,
-            stop=stop,
-        )
 
     def _dense(self, n: int) -> Any:
         X = PETSc.Mat().createDense((self._sizes, (None, n)), comm=self.comm)

@@ -38,8 +38,9 @@ from surrogates.files import check_writable, remove_leftovers
 from surrogates.provenance import provenance
 
 from .cdr import CDR, CDRConfig
-from .dcr import DCR, DCRConfig
+from .dcr import DCR
 from .problem import Problem
+from .survey import DCRConfig
 
 T = TypeVar("T")
 

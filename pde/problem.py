@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
+
+from .sampling import draw
 
 Array = npt.NDArray[np.float64]
 
@@ -48,45 +52,61 @@ class Field:
     at_cells: dict[str, Array]
 
 
-class Problem(Protocol):
+class Problem(ABC):
     """A PDE with its parameters and observables, discretised on one communicator.
 
     Attributes:
-        name: As on the command line.
         has_tangents: Whether `solve` can give dc/dy.
     """
 
-    name: str
-    has_tangents: bool
+    has_tangents = False
 
+    @abstractmethod
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
         """Prepare all that the samples share; collective."""
 
     @staticmethod
     def check(config: Any) -> None:
         """Raise `InputError` if a file that the configuration names does not fit it."""
+        return  # most name none
 
     @staticmethod
+    @abstractmethod
     def compile(config: Any) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
 
     @staticmethod
+    @abstractmethod
     def describe(config: Any) -> dict[str, Any]:
         """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
 
-    @staticmethod
-    def parameters(config: Any, *, total: int, seed: int, start: int, stop: int) -> Array:
-        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y)."""
+    @classmethod
+    def parameters(cls, config: Any, *, total: int, seed: int, start: int, stop: int) -> Array:
+        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`."""
+        about = cls.describe(config)
+        return draw(
+            config.sampling.design,
+            about["y_lower"],
+            about["y_upper"],
+            total=total,
+            seed=seed,
+            start=start,
+            stop=stop,
+        )
 
     @property
+    @abstractmethod
     def mesh(self) -> str:
         """Size and hash of the mesh, one line; collective."""
 
+    @abstractmethod
     def solve(self, Y: Array, *, tangents: bool = False) -> Batch:
         """Solve for a batch, Y (n, n_y); collective, and complete on rank 0."""
 
-    def picture(self, y: Array, path: Any) -> None:
+    @abstractmethod
+    def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (n_y,), and draw the solution; on one process."""
 
+    @abstractmethod
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,); on one process."""

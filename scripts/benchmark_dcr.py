@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from surrogates.pde.dcr import DCR, DCRConfig, Mesh
+from surrogates.pde.dcr import DCR
 from surrogates.pde.generate import generate
+from surrogates.pde.survey import DCRConfig, Mesh
 
 SOLVE = "<method 'solve' of 'petsc4py.PETSc.KSP' objects>"
 PARTS = {  # function and caller, as the profiler knows them
@@ -74,7 +75,7 @@ def spent(profile: cProfile.Profile, function: str, caller: str) -> float:
     """Give the seconds in a function where it was called by another one."""
     return sum(
         values[3]
-        for (_, _, name), (*_, callers) in pstats.Stats(profile).stats.items()  # type: ignore[attr-defined]
+        for (_, _, name), (*_, callers) in pstats.Stats(profile).stats.items()
         for (_, _, by), values in callers.items()
         if (name, by) == (function, caller)
     )

@@ -16,26 +16,6 @@
 # the script go to `surrogates generate`; SAMPLES and SPLIT are taken from the environment.
 set -euo pipefail
 
-if ! command -v surrogates >/dev/null; then
-    root="${SLURM_SUBMIT_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)}"
-    python="$("$root/scripts/setup.sh" | tail -n 1)"
-    export PATH="${python%/*}:$PATH"
-fi
-export OMP_NUM_THREADS=1
-
-shard=1/1
-out=cdr.h5
-if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-    shard=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN + 1))/$SLURM_ARRAY_TASK_COUNT
-    out=cdr.shard$SLURM_ARRAY_TASK_ID.h5
-fi
-if [ -n "${SLURM_JOB_ID:-}" ]; then
-    launch=(srun)
-else
-    # Open MPI refuses root, as in a container, and more processes than cores, unless told otherwise.
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
-    launch=(mpirun -n 2)
-fi
-"${launch[@]}" surrogates generate cdr --samples "${SAMPLES:-800}" --split "${SPLIT:-400/200/200}" \
-    --shard "$shard" --out "$out" "$@"
+# Slurm runs a copy of this script, from the folder where it was submitted.
+root="${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
+exec "$root/scripts/slurm_generate.sh" cdr 800 400/200/200 "$@"

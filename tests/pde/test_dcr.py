@@ -17,6 +17,8 @@ from scipy.integrate import solve_ivp
 from surrogates import config
 from surrogates.errors import InputError
 from surrogates.pde import dcr, meshes
+from surrogates.pde.potential import Level
+from surrogates.pde.survey import DCRConfig
 
 pytestmark = pytest.mark.fenicsx
 
@@ -24,8 +26,8 @@ SMALL = ("mesh.cells=[12,12,15]", "mesh.above=3", "mesh.layers=6")
 TIGHT = ("solver.rtol=1e-12",)
 
 
-def settings(*overrides: str) -> dcr.DCRConfig:
-    return config.read(dcr.DCRConfig, None, overrides)
+def settings(*overrides: str) -> DCRConfig:
+    return config.read(DCRConfig, None, overrides)
 
 
 def make(*overrides: str) -> dcr.DCR:
@@ -77,7 +79,7 @@ def test_two_layers_agree_with_the_analytic_solution(formulation, cells, bound):
     half = stretched(cell, 54, 1000, 1.45)
     axis = np.concatenate([-half[:0:-1], half])
     depth = stretched(2.5, 25, 1000, 1.45)
-    level = dcr.Level(grid(axis, axis, -depth[::-1]), case, MPI.COMM_SELF, (1e4, thickness, 1e4))
+    level = Level(grid(axis, axis, -depth[::-1]), case, MPI.COMM_SELF, (1e4, thickness, 1e4))
     K = np.zeros((len(level.cells), 6))
     below = level.midpoints[:, 2] < -thickness
     K[below, :3] = m1 / case.conductivity.background - 1
@@ -164,7 +166,7 @@ def test_a_sphere_agrees_with_its_multipoles():
 def test_the_background_potential_agrees_with_images_of_the_electrodes():
     case = settings("domain.size=[400,400,200]", *SMALL)
     (cells, _) = dcr._meshes(settings("domain.size=[400,400,200]"))
-    level = dcr.Level(cells, case, MPI.COMM_SELF)
+    level = Level(cells, case, MPI.COMM_SELF)
     half_space, box = np.zeros(len(level.c0)), np.zeros(len(level.c0))
     for end, sign in zip(case.stations.ends, (1, -1), strict=True):
         for pole, current in zip(case.source.electrodes, (1.0, -1.0), strict=True):
@@ -206,7 +208,7 @@ def manufactured_errors(factor: int) -> tuple[float, float]:
     cells = meshes.graded(
         case.core, case.domain.size, (6 * factor, 6 * factor, 8 * factor), factor, 4 * factor
     )
-    level = dcr.Level(cells, case, MPI.COMM_SELF)
+    level = Level(cells, case, MPI.COMM_SELF)
     y = np.array([27.0, 3000.0, 0.4])
     K = level.change(y) * case.conductivity.background
     domain = level.V.mesh
@@ -331,7 +333,7 @@ def test_secondary_and_total_potential_agree():
     cells = grid(axis, axis, -stretched(3.0, 45, 500, 1.5)[::-1])
     anomaly = []
     for each in (case, total):
-        level = dcr.Level(cells, each, MPI.COMM_SELF)
+        level = Level(cells, each, MPI.COMM_SELF)
         K = level.change(np.array(y))
         anomaly.append(level.solve(K) - level.solve(0 * K))
     difference = np.linalg.norm(anomaly[0] - anomaly[1])
