@@ -132,11 +132,11 @@ class Body:
             weights: Their weights, (k,), with the sum 1.
 
         Returns:
-            K / m0 - I, (n, 6), with the entries of `INDICES`.
+            K / m0 - I, (n, 6), with the entries of `INDICES`; exactly 0 off the body.
         """
         S, normal = self.indicator(y, points)
         m = np.exp(np.log(contrast) * S)
-        arithmetic, harmonic = m @ weights, 1 / ((1 / m) @ weights)
+        arithmetic, harmonic = 1 + (m - 1) @ weights, 1 / ((1 / m) @ weights)
         n = np.einsum("nki,k->ni", normal, weights)
         square = (n * n).sum(axis=1)
         drop = (harmonic - arithmetic) / np.where(square == 0, 1, square)

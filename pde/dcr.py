@@ -10,9 +10,9 @@ A and B are electrodes at the surface, y = (depth, volume, rotation) of a conduc
 x1, then those along x2. The problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders,
 "Train Like a (Var)Pro" (2021); its constants are not published, so the defaults are our own.
 
-`potential` solves it on one mesh: u is the known potential without the body and what the body adds,
-and c is observed by reciprocity, so that its error is that of u in the body, with an expansion in
-h^2.
+`potential` discretises it on one mesh: u is the known potential without the body and what the body
+adds, and c is observed by reciprocity, so that its error is that of u in the body, with an
+expansion in h^2. `condensed` solves on the built-in mesh, `multigrid` on any other.
 
 **Extrapolation.** On the built-in mesh, c is made of those of the mesh and of one with cells 3/2
 as large: (9 c_h - 4 c_H) / 5 (Richardson, for an error in h^2). The term in h^4 that is left is
@@ -35,6 +35,8 @@ from surrogates.config import check
 from surrogates.dataset import SOLVER
 
 from . import meshes
+from .condensed import Condensed
+from .multigrid import Multigrid
 from .potential import Level, compile_forms
 from .problem import Batch, Field, Problem
 from .survey import DCRConfig
@@ -59,7 +61,7 @@ class DCR(Problem):
         """
         self.config = config
         self.comm = comm
-        self._levels = [Level(cells, config, comm) for cells in _meshes(config)]
+        self._levels = [_level(mesh, config, comm) for mesh in _meshes(config)]
         self._weights = (9 / 5, -4 / 5) if len(self._levels) == 2 else (1.0,)
 
     @staticmethod
@@ -70,7 +72,8 @@ class DCR(Problem):
     @staticmethod
     def compile(config: DCRConfig) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
-        kind = _meshes(config)[0].kind
+        mesh = _meshes(config)[0]
+        kind = mesh.kind if isinstance(mesh, meshes.Cells) else "hexahedron"
         corners = [(i, j, k - 1) for k in (0, 1) for j in (0, 1) for i in (0, 1)]
         keep = range(8) if kind == "hexahedron" else (0, 1, 2, 4)
         points = np.array([corners[i] for i in keep], dtype=float)
@@ -113,9 +116,9 @@ class DCR(Problem):
             start = time.perf_counter()
             c, jacobian, reason = self._levels[0].c0.copy(), np.zeros((n_c, 3)), ""
             for level, weight in zip(self._levels, self._weights, strict=True):
-                c += weight * level.solve(level.change(y))
+                c += weight * level.solve(level.region.change(y))
                 for k in range(3 if tangents else 0):
-                    dK = level.change(y + 1e-30j * np.eye(3)[k]).imag / 1e-30
+                    dK = level.region.change(y + 1e-30j * np.eye(3)[k]).imag / 1e-30
                     jacobian[:, k] += weight * level.tangent(dK)
                 solver["iterations"][i] += level.iterations
                 solver["residual"][i] = max(solver["residual"][i], level.residual)
@@ -193,7 +196,8 @@ class DCR(Problem):
     def background(self) -> Array:
         """Observables without the body, (n_c,)."""
         level = self._levels[0]
-        return level.c0 if level.secondary else level.solve(np.zeros((len(level.cells), 6)))
+        total = self.config.solver.formulation == "total"
+        return level.solve(np.zeros((len(level.region.midpoints), 6))) if total else level.c0
 
     @staticmethod
     def describe(config: DCRConfig) -> dict[str, Any]:
@@ -216,7 +220,15 @@ class DCR(Problem):
         }
 
 
-def _meshes(config: DCRConfig) -> list[meshes.Cells]:
+def _level(mesh: meshes.Cells | meshes.Grid, config: DCRConfig, comm: MPI.Comm) -> Level:
+    if isinstance(mesh, meshes.Grid):
+        if config.condensed:
+            return Condensed(mesh, config, comm)
+        mesh = mesh.cells()
+    return Multigrid(mesh, config, comm)
+
+
+def _meshes(config: DCRConfig) -> list[meshes.Cells] | list[meshes.Grid]:
     """Make or read the mesh, and the coarse one of an extrapolation; raises `InputError`."""
     settings = config.mesh
     if settings.file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,79 +55,83 @@ class Cells:
         return create_mesh(comm, self.kind, self.points[:0], self.vertices[:0])
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Hexahedra of a tensor-product grid, with equal ones in its core.
+
+    Attributes:
+        axes: Coordinates of the nodes along x1, x2 and x3, rising.
+        core: Which of these are the core's.
+    """
+
+    axes: tuple[Array, Array, Array]
+    core: tuple[slice, slice, slice]
+
+    def cells(self) -> Cells:
+        """Give the mesh as arrays; the last index of a vertex is the fastest."""
+        n = [len(axis) for axis in self.axes]
+        points = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        return Cells("hexahedron", points, corners(*n))
+
+
+def corners(n1: int, n2: int, n3: int) -> Integers:
+    """Number the vertices of the hexahedra of a grid with so many nodes: (n_cells, 8)."""
+    number = np.arange(n1 * n2 * n3).reshape(n1, n2, n3)
+    return np.stack(
+        [
+            number[i : n1 - 1 + i, j : n2 - 1 + j, k : n3 - 1 + k].ravel()
+            for k, j, i in itertools.product((0, 1), repeat=3)
+        ],
+        axis=1,
+    )
+
+
 def graded(
     core: tuple[float, float, float, float],
     size: tuple[float, float, float],
     cells: tuple[int, int, int],
     above: int,
     layers: int,
-) -> Cells:
+) -> Grid:
     """Make hexahedra for a box: equal ones in a core, and layers around it that grow outwards.
 
-    Each layer is a copy of the core's sides and bottom, scaled in each direction to end as a side
-    of the box; its cells keep their shape, so that an error estimate and a multigrid method find
-    the same conditions everywhere. The first layer is as thick as the core's cells. With all the
-    numbers doubled, every cell is divided in eight, nearly, and the corners stay where they are.
+    The first layer is about as thick as the core's cells, and the thickness grows so that the last
+    one ends at the box. With all the numbers doubled, every cell is divided in eight, nearly.
 
     Args:
         core: Half-widths along x1 and x2, and depths of top and bottom.
         size: Of the box, which is centred at x1 = x2 = 0 and has its top at x3 = 0.
         cells: In the core along each direction.
         above: Between the core's top and x3 = 0.
-        layers: Around the core.
+        layers: On each side of the core, and below it.
     """
-    half = np.array([core[0], core[1], core[3]])
-    outer = np.array([size[0] / 2, size[1] / 2, size[2]])
-    x1 = np.linspace(-core[0], core[0], cells[0] + 1)
-    x2 = np.linspace(-core[1], core[1], cells[1] + 1)
-    x3 = np.concatenate(
-        [np.linspace(-core[3], -core[2], cells[2] + 1), np.linspace(-core[2], 0, above + 1)[1:]]
+    n1, n2, n3 = cells
+    x1 = np.linspace(-core[0], core[0], n1 + 1)
+    x2 = np.linspace(-core[1], core[1], n2 + 1)
+    x3 = np.linspace(-core[3], -core[2], n3 + 1)
+    out1, out2, below = (
+        _layers(x[1] - x[0], end + x[0], layers)
+        for x, end in ((x1, size[0] / 2), (x2, size[1] / 2), (x3, size[2]))
     )
-    n1, n2, n3 = cells[0], cells[1], cells[2] + above
-    points = np.stack(np.meshgrid(x1, x2, x3, indexing="ij"), axis=-1).reshape(-1, 3)
-    number = np.arange(len(points)).reshape(n1 + 1, n2 + 1, n3 + 1)
-    corners = [
-        number[i : n1 + i, j : n2 + j, k : n3 + k].ravel()
-        for k in (0, 1)
-        for j in (0, 1)
-        for i in (0, 1)
-    ]
-    faces = (number[0], number[-1], number[:, 0], number[:, -1], number[:, :, 0])
-    quads = np.concatenate(
-        [
-            np.stack(
-                [f[:-1, :-1].ravel(), f[1:, :-1].ravel(), f[:-1, 1:].ravel(), f[1:, 1:].ravel()],
-                axis=1,
-            )
-            for f in faces
-        ]
+    axes = (
+        np.concatenate([x1[0] - out1[::-1], x1, x1[-1] + out1]),
+        np.concatenate([x2[0] - out2[::-1], x2, x2[-1] + out2]),
+        np.concatenate([x3[0] - below[::-1], x3, np.linspace(-core[2], 0, above + 1)[1:]]),
     )
-    rim, inverse = np.unique(quads, return_inverse=True)
-    quads_of_rim = inverse.reshape(quads.shape)
-    first = np.array([2 * core[0] / n1, 2 * core[1] / n2, (core[3] - core[2]) / cells[2]])
-    scales = [_growth(h * layers, o - i) for h, i, o in zip(first, half, outer, strict=True)]
-    all_points, all_cells, inside = [points], [np.stack(corners, axis=1)], quads
-    for layer in range(1, layers + 1):
-        t = layer / layers
-        reach = half + (outer - half) * np.array(
-            [np.expm1(k * t) / np.expm1(k) if k else t for k in scales]
-        )
-        outside = len(points) + (layer - 1) * len(rim) + quads_of_rim
-        all_points.append(points[rim] * (reach / half))
-        all_cells.append(np.concatenate([inside, outside], axis=1))
-        inside = outside
-    every, vertices = np.concatenate(all_points), np.concatenate(all_cells)
-    a, b, c = (every[vertices[:, k]] - every[vertices[:, 0]] for k in (1, 2, 4))
-    turned = np.einsum("ni,ni->n", np.cross(a, b), c) < 0
-    vertices[turned] = vertices[turned][:, [1, 0, 3, 2, 5, 4, 7, 6]]
-    return Cells("hexahedron", every, vertices)
+    inside = (slice(layers, layers + n + 1) for n in cells)
+    return Grid(axes, (next(inside), next(inside), next(inside)))
 
 
-def _growth(slope: float, length: float) -> float:
-    """Find k such that length (e^(k t) - 1) / (e^k - 1) has the given slope at t = 0; 0 at most."""
-    if slope >= length:
-        return 0.0
-    return float(brentq(lambda k: k / np.expm1(k) - slope / length, 1e-9, 60))
+def _layers(first: float, length: float, n: int) -> Array:
+    """Give the ends of n layers that fill a length, the first about as thick as asked for.
+
+    Their ends are at (1 + a t)^3 - 1 times a factor. Of the maps tried for DC resistivity (powers
+    2, 3 and 5, exponential, sinh), this one leaves the least error after the extrapolation.
+    """
+    t = np.arange(1, n + 1) / n
+    slope = first * n / length
+    a = brentq(lambda a: 3 * a / ((1 + a) ** 3 - 1) - slope, 1e-9, 1e6) if slope < 1 else 1e-9
+    return np.asarray(length * ((1 + a * t) ** 3 - 1) / ((1 + a) ** 3 - 1))
 
 
 def read(path: str | os.PathLike[str]) -> Cells:

@@ -40,9 +40,9 @@ class Mesh:
     extrapolation.
     """
 
-    cells: tuple[int, int, int] = (18, 18, 24)
+    cells: tuple[int, int, int] = (24, 24, 30)
     above: int = 3
-    layers: int = 9
+    layers: int = 15
     extrapolate: bool = True
     file: str = ""
 
@@ -161,25 +161,30 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """How the systems are solved: conjugate gradients with an algebraic multigrid method (GAMG).
+    """How the systems are solved: by conjugate gradients.
 
-    PETSc options with the prefix ``dcr_`` apply, such as ``dcr_ksp_monitor`` and ``dcr_pc_type``.
-    The tolerance is relative to d = 0, in the norm of the preconditioner; it keeps the error of c
-    well below that of the mesh.
+    ``condensed`` needs the built-in mesh and the secondary potential; the preconditioner is the
+    background's exact inverse. ``multigrid`` is for any mesh: PETSc's algebraic multigrid (GAMG),
+    where PETSc options with the prefix ``dcr_`` apply, such as ``dcr_ksp_monitor`` and
+    ``dcr_pc_type``. ``auto`` is the first where it can be and needs no more time: its iterations
+    grow with the root of the contrast. The tolerance is relative to d = 0, in the norm of the
+    preconditioner; it keeps the error of c well below that of the mesh.
     """
 
+    method: str = "auto"
     formulation: str = "secondary"
     rtol: float = 1e-6
-    max_iterations: int = 200
+    max_iterations: int = 1000
     batch: int = 20
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        formulations = ("secondary", "total")
-        check(
-            self.formulation in formulations,
-            unknown(f"solver.formulation {self.formulation!r}", self.formulation, formulations),
-        )
+        for name, known in (
+            ("method", ("auto", "condensed", "multigrid")),
+            ("formulation", ("secondary", "total")),
+        ):
+            value = getattr(self, name)
+            check(value in known, unknown(f"solver.{name} {value!r}", value, known))
         check(0 < self.rtol < 1, f"solver.rtol must be between 0 and 1; got {self.rtol}")
         check(
             self.max_iterations >= 1,
@@ -218,6 +223,10 @@ class DCRConfig:
             f"volume of {large:g} m^3, and the depth of its centre can be "
             f"{self.sampling.depth[0]:g} m",
         )
+        check(
+            self.solver.method != "condensed" or self.condensed,
+            "solver.method=condensed needs the built-in mesh and the secondary potential",
+        )
         receivers = np.concatenate(self.stations.ends)
         for x in self.source.electrodes:
             check(
@@ -240,6 +249,15 @@ class DCRConfig:
                 max(s / n for s, n in zip(steps, self.mesh.cells, strict=True))
                 * (1.5 if self.mesh.extrapolate else 1)
             )
+
+    @property
+    def condensed(self) -> bool:
+        """Whether the background is solved for exactly."""
+        if self.mesh.file or self.solver.formulation == "total":
+            return False
+        contrast = self.conductivity.body / self.conductivity.background
+        method = self.solver.method
+        return method == "condensed" or (method == "auto" and 1e-4 <= contrast <= 1e4)
 
     @property
     def core(self) -> tuple[float, float, float, float]:

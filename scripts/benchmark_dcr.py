@@ -3,7 +3,7 @@
     python scripts/benchmark_dcr.py [--samples 40] [--sizes] [--simpeg PYTHON]
 
 The first table is of `generate` at the default mesh, by the profiler. ``--sizes`` solves on meshes
-of about 40 000 to 300 000 unknowns. ``--simpeg`` names a python that imports simpeg (``pip install
+of 40 000 to 350 000 unknowns. ``--simpeg`` names a python that imports simpeg (``pip install
 simpeg`` in an environment of its own): the same bodies and stations are then solved for with
 SimPEG's own solver on its tensor mesh, right after ours, and the observables compared.
 """
@@ -25,12 +25,10 @@ from surrogates.pde.dcr import DCR
 from surrogates.pde.generate import generate
 from surrogates.pde.survey import DCRConfig, Mesh
 
-SOLVE = "<method 'solve' of 'petsc4py.PETSc.KSP' objects>"
 PARTS = {  # function and caller, as the profiler knows them
     "conductivity": ("change", "solve"),
-    "assembly": ("add", "solve"),
-    "multigrid set-up": ("<method 'setUp' of 'petsc4py.PETSc.KSP' objects>", "_respond"),
-    "solve": (SOLVE, "_respond"),
+    "assembly": ("_assemble", "solve"),
+    "solve": ("_respond", "solve"),
     "output": ("write", "_solve"),
     "all": ("solve", "_solve"),
     "set-up, once": ("__init__", "_solve"),
@@ -82,16 +80,17 @@ def spent(profile: cProfile.Profile, function: str, caller: str) -> float:
 
 
 def print_sizes() -> None:
-    """Solve on larger meshes, without extrapolation."""
+    """Solve on meshes of several sizes, without extrapolation."""
     print("unknowns  iterations  solve [s]  microseconds an unknown")
-    for n in (7, 9, 11, 14):
-        mesh = Mesh(cells=(3 * n, 3 * n, 4 * n), above=n // 2, layers=3 * n // 2, extrapolate=False)
+    for n in (4, 5, 6, 7, 8):
+        mesh = Mesh(cells=(4 * n, 4 * n, 5 * n), above=n // 2, layers=5 * n // 2, extrapolate=False)
         config = dataclasses.replace(DCRConfig(), mesh=mesh)
         problem = DCR(config, MPI.COMM_SELF)
-        Y = DCR.parameters(config, total=4, seed=0, start=0, stop=4)
+        Y = DCR.parameters(config, total=10, seed=0, start=0, stop=10)
+        problem.solve(Y[:1])
         profile = cProfile.Profile()
         batch = profile.runcall(problem.solve, Y)
-        seconds = spent(profile, SOLVE, "_respond") / len(Y)
+        seconds = spent(profile, *PARTS["solve"]) / len(Y)
         unknowns = int(problem.mesh.split(" unknowns")[0].split()[-1])
         iterations = batch.solver["iterations"].mean()
         print(f"{unknowns:8}{iterations:12.1f}{seconds:11.3f}{1e6 * seconds / unknowns:15.2f}")

@@ -17,7 +17,10 @@ from scipy.integrate import solve_ivp
 from surrogates import config
 from surrogates.errors import InputError
 from surrogates.pde import dcr, meshes
-from surrogates.pde.potential import Level
+from surrogates.pde.condensed import EVERYWHERE, Background
+from surrogates.pde.fenicsx import function_space
+from surrogates.pde.multigrid import Multigrid
+from surrogates.pde.potential import stiffness
 from surrogates.pde.survey import DCRConfig
 
 pytestmark = pytest.mark.fenicsx
@@ -42,14 +45,8 @@ def solve(problem: dcr.DCR, *ys: tuple[float, float, float]) -> np.ndarray:
 
 def grid(*axes: np.ndarray) -> meshes.Cells:
     """Hexahedra of a tensor-product grid."""
-    n = [len(axis) for axis in axes]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    number = np.arange(len(points)).reshape(n)
-    corners = [
-        number[i : n[0] - 1 + i, j : n[1] - 1 + j, k : n[2] - 1 + k].ravel()
-        for k, j, i in itertools.product((0, 1), repeat=3)
-    ]
-    return meshes.Cells("hexahedron", points, np.stack(corners, axis=1))
+    x1, x2, x3 = axes
+    return meshes.Grid((x1, x2, x3), EVERYWHERE).cells()
 
 
 def stretched(fine: float, core: float, end: float, ratio: float) -> np.ndarray:
@@ -79,9 +76,9 @@ def test_two_layers_agree_with_the_analytic_solution(formulation, cells, bound):
     half = stretched(cell, 54, 1000, 1.45)
     axis = np.concatenate([-half[:0:-1], half])
     depth = stretched(2.5, 25, 1000, 1.45)
-    level = Level(grid(axis, axis, -depth[::-1]), case, MPI.COMM_SELF, (1e4, thickness, 1e4))
+    level = Multigrid(grid(axis, axis, -depth[::-1]), case, MPI.COMM_SELF, (1e4, thickness, 1e4))
     K = np.zeros((len(level.cells), 6))
-    below = level.midpoints[:, 2] < -thickness
+    below = level.region.midpoints[:, 2] < -thickness
     K[below, :3] = m1 / case.conductivity.background - 1
     c = level.c0 + level.solve(K)
     assert level.failure == ""
@@ -166,7 +163,7 @@ def test_a_sphere_agrees_with_its_multipoles():
 def test_the_background_potential_agrees_with_images_of_the_electrodes():
     case = settings("domain.size=[400,400,200]", *SMALL)
     (cells, _) = dcr._meshes(settings("domain.size=[400,400,200]"))
-    level = Level(cells, case, MPI.COMM_SELF)
+    level = dcr._level(cells, case, MPI.COMM_SELF)
     half_space, box = np.zeros(len(level.c0)), np.zeros(len(level.c0))
     for end, sign in zip(case.stations.ends, (1, -1), strict=True):
         for pole, current in zip(case.source.electrodes, (1.0, -1.0), strict=True):
@@ -208,9 +205,9 @@ def manufactured_errors(factor: int) -> tuple[float, float]:
     cells = meshes.graded(
         case.core, case.domain.size, (6 * factor, 6 * factor, 8 * factor), factor, 4 * factor
     )
-    level = Level(cells, case, MPI.COMM_SELF)
+    level = Multigrid(cells.cells(), case, MPI.COMM_SELF)
     y = np.array([27.0, 3000.0, 0.4])
-    K = level.change(y) * case.conductivity.background
+    K = level.region.change(y) * case.conductivity.background
     domain = level.V.mesh
     x, v = ufl.SpatialCoordinate(domain), ufl.TestFunction(level.V)
     exact = (
@@ -248,6 +245,57 @@ def test_manufactured_solution_has_the_order_of_trilinear_elements():
     orders = np.log2(coarse / fine)
     assert orders[0] > 1.9
     assert orders[1] > 0.95
+
+
+def test_the_background_s_inverse_is_that_of_the_matrix_of_dolfinx():
+    case = settings("mesh.cells=[8,9,10]", "mesh.layers=4", "mesh.extrapolate=false")
+    (mesh,) = dcr._meshes(case)
+    V = function_space(mesh.cells().create(MPI.COMM_SELF), 1)
+    A0 = stiffness(V, 0.03)
+    shape = [len(axis) for axis in mesh.axes]
+    x = V.tabulate_dof_coordinates()
+    at = tuple(np.abs(x[:, i, None] - axis).argmin(axis=1) for i, axis in enumerate(mesh.axes))
+    b = np.random.default_rng(0).standard_normal(shape)
+    b -= b.mean()
+    u = Background(mesh.axes, 0.03, MPI.COMM_SELF).solve(b, EVERYWHERE, EVERYWHERE)
+    left, right = A0.createVecRight(), A0.createVecLeft()
+    left.array[:] = u[at]
+    A0.mult(left, right)
+    assert np.abs(right.array - b[at]).max() < 1e-11 * np.abs(b).max()
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ('body.shape="cuboid"', "conductivity.body=1e-4", "mesh.cells=[15,15,15]")]
+)
+def test_condensed_and_multigrid_agree(overrides):
+    y = np.array([[26.3, 2700.0, 0.37]])
+    results, added = [], []
+    for method in ("condensed", "multigrid"):
+        problem = make(*SMALL, "solver.rtol=1e-10", f'solver.method="{method}"', *overrides)
+        results.append(problem.solve(y, tangents=True))
+        added.append(problem._levels[0].added())
+    ours, theirs = results
+    anomaly = np.linalg.norm(ours.C - problem.background)
+    assert np.linalg.norm(ours.C - theirs.C) < 1e-7 * anomaly
+    assert np.linalg.norm(ours.dC_dY - theirs.dC_dY) < 1e-7 * np.linalg.norm(ours.dC_dY)
+    difference = added[0] - added[1]
+    assert np.ptp(difference) < 1e-6 * np.ptp(added[0])  # d is known up to a constant
+
+
+def test_condensed_iterations_do_not_grow_with_the_unknowns():
+    counts = [
+        make(f"mesh.cells=[{4 * n},{4 * n},{5 * n}]", "mesh.extrapolate=false")
+        .solve(np.array([[26.3, 2700.0, 0.37]]))
+        .solver["iterations"][0]
+        for n in (3, 6)
+    ]
+    assert counts[1] <= counts[0] + 2
+
+
+def test_auto_leaves_high_contrasts_to_multigrid():
+    assert settings().condensed
+    assert not settings("conductivity.body=1e3").condensed
+    assert settings("conductivity.body=1e3", 'solver.method="condensed"').condensed
 
 
 @pytest.mark.parametrize("shape", ["ellipsoid", "cuboid"])
@@ -333,8 +381,8 @@ def test_secondary_and_total_potential_agree():
     cells = grid(axis, axis, -stretched(3.0, 45, 500, 1.5)[::-1])
     anomaly = []
     for each in (case, total):
-        level = Level(cells, each, MPI.COMM_SELF)
-        K = level.change(np.array(y))
+        level = Multigrid(cells, each, MPI.COMM_SELF)
+        K = level.region.change(np.array(y))
         anomaly.append(level.solve(K) - level.solve(0 * K))
     difference = np.linalg.norm(anomaly[0] - anomaly[1])
     assert difference < 0.05 * np.linalg.norm(anomaly[0])
@@ -394,7 +442,7 @@ def tetrahedra(cells: meshes.Cells) -> np.ndarray:
 @pytest.mark.parametrize("ending", ["vtu", "msh", "xdmf"])
 def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path, ending):
     case = settings()
-    hexahedra = meshes.graded(case.core, case.domain.size, (18, 18, 22), 3, 8)
+    hexahedra = meshes.graded(case.core, case.domain.size, (18, 18, 22), 3, 8).cells()
     path = tmp_path / f"tetrahedra.{ending}"
     meshio.write(path, meshio.Mesh(hexahedra.points, [("tetra", tetrahedra(hexahedra))]))
     problem = make(f'mesh.file="{path}"')
@@ -409,7 +457,8 @@ def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path, ending):
 
 def test_hexahedra_from_a_file_are_the_built_in_mesh(tmp_path):
     case = settings(*SMALL, "mesh.extrapolate=false")
-    (cells,) = dcr._meshes(case)
+    (mesh,) = dcr._meshes(case)
+    cells = mesh.cells()
     path = tmp_path / "hexahedra.vtk"
     block = ("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])
     meshio.write(path, meshio.Mesh(cells.points, [block]))
@@ -446,6 +495,9 @@ def test_hexahedra_from_a_file_are_the_built_in_mesh(tmp_path):
         (["mesh.cells=[6,6,6]"], "too coarse for the body: cells of"),
         (["mesh.cells=[18,18,25]"], "multiples of 3"),
         (["body.blend=12"], "body.blend must be below"),
+        (['solver.method="lu"'], "unknown solver.method 'lu'"),
+        (['solver.method="condensed"', 'mesh.file="a.msh"'], "needs the built-in mesh"),
+        (['solver.method="condensed"', 'solver.formulation="total"'], "the secondary potential"),
         (['body.shape="sphere"'], "unknown body.shape 'sphere'"),
         (['sampling.design="simplex"'], "unknown sampling.design"),
     ],

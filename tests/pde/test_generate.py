@@ -325,10 +325,16 @@ def test_dcr_makes_a_dataset_with_tangents(resistivity):
     assert "with tangents" in run(1, "info", str(resistivity)).stdout
 
 
-@pytest.mark.parametrize(("ranks", "per_sample"), [(2, 1), (2, 2), (3, 3)])
-def test_dcr_gives_the_same_c_on_any_number_of_ranks(resistivity, tmp_path, ranks, per_sample):
+@pytest.mark.parametrize(
+    ("ranks", "per_sample", "method"),
+    [(2, 1, "auto"), (2, 2, "auto"), (3, 3, "auto"), (2, 2, "multigrid"), (3, 3, "multigrid")],
+)
+def test_dcr_gives_the_same_c_on_any_number_of_ranks(
+    resistivity, tmp_path, ranks, per_sample, method
+):
     out = tmp_path / "dcr.h5"
-    generate_dcr(out, ranks, "--tangents", "--ranks-per-sample", str(per_sample))
+    words = ("--ranks-per-sample", str(per_sample), "--set", f"solver.method={method}")
+    generate_dcr(out, ranks, "--tangents", *words)
     one, many = Dataset.read(resistivity), Dataset.read(out)
     assert np.array_equal(one.Y, many.Y)
     assert one.info.mesh == many.info.mesh
@@ -359,7 +365,7 @@ def test_shards_with_and_without_tangents_do_not_merge(resistivity, tmp_path):
 def test_petsc_options_reach_the_solver_and_a_failed_solve_is_recorded(tmp_path):
     out = tmp_path / "dcr.h5"
     options = {"PETSC_OPTIONS": "-dcr_ksp_monitor"}
-    words = ("--set", "solver.max_iterations=3")
+    words = ("--set", "solver.max_iterations=3", "--set", "solver.method=multigrid")
     done = generate_dcr(out, 2, *words, samples=4, expect=1, more=options)
     assert "KSP Residual norm" in done.stdout
     assert "4 of 4 samples failed" in done.stderr

@@ -1,0 +1,235 @@
+r"""DC resistivity on the built-in mesh: the background is solved for exactly, the body iteratively.
+
+The mesh is a tensor product of three axes. With the stiffness and mass matrices K_i, M_i of linear
+elements along each, the background's matrix is
+
+    A0 = m0 (K_1 x M_2 x M_3 + M_1 x K_2 x M_3 + M_1 x M_2 x K_3)
+
+and with K_i V_i = M_i V_i L_i, V_i^T M_i V_i = I (Lynch, Rice and Thomas 1964),
+
+    A0^-1 = (V_1 x V_2 x V_3) (m0 (L_1 + L_2 + L_3))^-1 (V_1 x V_2 x V_3)^T
+
+which takes six products with small dense matrices. Conjugate gradients on (A0 + D) d = b with this
+preconditioner meet only residuals at the nodes of the body, as b = -D u0 and (A0 + D) d - b have
+entries there only: A0^-1 is needed between the nodes of a box around the body, D there too, and
+A0 p follows by the recurrence of the search direction p. All else of the mesh costs nothing.
+
+The condition number is that of the conductivities, at most their contrast, whatever the mesh: the
+iterations do not grow with the unknowns. The processes of a communicator divide the modes along x3,
+and add up their parts of A0^-1 r.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.sparse
+from mpi4py import MPI
+
+from . import meshes
+from .body import INDICES
+from .fenicsx import function_space
+from .potential import Change, Level, Region, stiffness
+from .survey import DCRConfig
+
+Array = npt.NDArray[np.float64]
+Box = tuple[slice, slice, slice]
+
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
+
+
+class Background:
+    """The inverse of the background's stiffness matrix on a grid."""
+
+    def __init__(self, axes: tuple[Array, Array, Array], m0: float, comm: MPI.Comm) -> None:
+        """Find the modes.
+
+        Args:
+            axes: Coordinates of the nodes along x1, x2 and x3.
+            m0: Conductivity.
+            comm: Communicator over which the modes are divided.
+        """
+        self._comm = comm
+        L, V = zip(*(_modes(axis) for axis in axes), strict=True)
+        mine = np.array_split(np.arange(len(L[2])), comm.size)[comm.rank]
+        self._V = (V[0], V[1], np.ascontiguousarray(V[2][:, mine]))
+        total = L[0][:, None, None] + L[1][:, None] + L[2][mine]
+        constant = total == 0  # in the null space
+        self._inverse = np.where(constant, 0, 1 / (m0 * np.where(constant, 1, total)))
+
+    def solve(self, b: Array, there: Box, here: Box) -> Array:
+        """Give A0^-1 b, but for a constant. Collective.
+
+        Args:
+            b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3); 0 elsewhere.
+            there: Of the axes' nodes.
+            here: Where the solution is asked for.
+
+        Returns:
+            The solution at the nodes of the box ``here``.
+        """
+        V1, V2, V3 = (V[box] for V, box in zip(self._V, there, strict=True))
+        W1, W2, W3 = (V[box] for V, box in zip(self._V, here, strict=True))
+        N1, N2, N3 = self._inverse.shape
+        u = b.reshape(-1, b.shape[2]) @ V3
+        u = (V1.T @ u.reshape(len(V1), -1)).reshape(N1, len(V2), N3)
+        u = V2.T @ u
+        u *= self._inverse
+        u = W2 @ u
+        u = W1 @ u.reshape(N1, -1)
+        u = (u.reshape(-1, N3) @ W3.T).reshape(len(W1), len(W2), len(W3))
+        if self._comm.size > 1:  # and the same to the bit, as every process counts the iterations
+            total = np.empty_like(u)
+            self._comm.Reduce(u, total)
+            self._comm.Bcast(total)
+            u = total
+        return np.asarray(u)
+
+
+class Condensed(Level):
+    """The equation on the built-in mesh; each process of the communicator has all of it."""
+
+    def __init__(self, grid: meshes.Grid, config: DCRConfig, comm: MPI.Comm) -> None:
+        """Prepare all that does not depend on the sample.
+
+        Args:
+            grid: The mesh.
+            config: The configuration.
+            comm: Communicator over which the work is divided.
+        """
+        super().__init__(grid.cells(), config, MPI.COMM_SELF)
+        self._grid = grid
+        self._background = Background(grid.axes, config.conductivity.background, comm)
+        x = self.V.tabulate_dof_coordinates()
+        self._dofs = np.empty([len(axis) for axis in grid.axes], dtype=np.intp)
+        middles = [(axis[1:] + axis[:-1]) / 2 for axis in grid.axes]
+        at = tuple(np.searchsorted(m, x[:, i]) for i, m in enumerate(middles))
+        self._dofs[at] = np.arange(len(x))
+
+        core = self._dofs[grid.core]
+        corners = x[core.ravel()[meshes.corners(*core.shape)]]
+        self.region = Region(config, self.kind, corners)
+        self._elements = _elements(corners[0]) * config.conductivity.background
+
+        def solve(b: Any) -> Array:
+            u = np.empty(len(x))
+            u[self._dofs] = self._background.solve(b.array[self._dofs], EVERYWHERE, EVERYWHERE)
+            return u
+
+        G = self._without_body(solve, core.ravel())
+        self._G = G.reshape(*core.shape, -1)
+        self._u0_core = self._u0.x.array[core]
+
+    def solve(self, K: Array) -> Array:
+        """Solve for a conductivity, as `Level.solve`."""
+        self.iterations, self.residual, self.failure = 0, 0.0, ""
+        changed = K.any(axis=1).reshape([n - 1 for n in self._u0_core.shape])
+        some = [np.flatnonzero(changed.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        ends = [(int(i[0]), int(i[-1]) + 1) if len(i) else (0, 1) for i in some]
+        self._cells = _box(ends, (0, 0, 0), 0)  # of the core
+        self._nodes = _box(ends, (0, 0, 0), 1)  # of the core
+        self._box = _box(ends, [part.start for part in self._grid.core], 1)
+        self._D = self._assemble(K)
+        self._u = self._u0_core[self._nodes].copy()
+        d, self._q = self._respond(-self._apply(self._D, self._u))
+        self._u += d
+        return self._observe(self._q)
+
+    def tangent(self, dK: Array) -> Array:
+        """Solve for a derivative of the last solution, as `Level.tangent`."""
+        return self._observe(self._respond(-self._apply(self._assemble(dK), self._u))[1])
+
+    def added(self) -> Array:
+        """Give d of the last sample at the nodes of V, (n,)."""
+        d = np.empty(self._dofs.size)
+        d[self._dofs] = self._background.solve(self._q, self._box, EVERYWHERE)
+        return d
+
+    def _assemble(self, K: Array) -> Any:
+        """Assemble the change of the stiffness matrix between the nodes of the body's box."""
+        K = K.reshape(*(n - 1 for n in self._u0_core.shape), -1)[self._cells]
+        nodes = meshes.corners(*(n + 1 for n in K.shape[:3]))
+        K = K.reshape(len(nodes), -1)
+        some = K.any(axis=1)
+        rows = np.repeat(nodes[some], 8, axis=1).ravel()
+        columns = np.tile(nodes[some], (1, 8)).ravel()
+        n = int(nodes.max()) + 1
+        return scipy.sparse.csr_matrix(
+            ((K[some] @ self._elements).ravel(), (rows, columns)), (n, n)
+        )
+
+    @staticmethod
+    def _apply(D: Any, u: Array) -> Array:
+        return np.asarray((D @ u.ravel()).reshape(u.shape))
+
+    def _respond(self, b: Array) -> tuple[Array, Array]:
+        """Solve A d = b for d and q = A0 d in the box, and keep an account of how."""
+        settings = self.config.solver
+
+        def inverse(r: Array) -> Array:
+            return self._background.solve(r, self._box, self._box)
+
+        d, q, r = np.zeros_like(b), np.zeros_like(b), b.copy()
+        z = inverse(r)
+        p, A0_p = z, r
+        first = size = float(np.vdot(r, z))
+        count = 0
+        while size > settings.rtol**2 * first and count < settings.max_iterations:
+            A_p = A0_p + self._apply(self._D, p)
+            step = size / float(np.vdot(p, A_p))
+            d += step * p
+            q += step * A0_p
+            r = r - step * A_p
+            z = inverse(r)
+            last, size = size, float(np.vdot(r, z))
+            p, A0_p = z + size / last * p, r + size / last * A0_p
+            count += 1
+        self.iterations += count
+        if not size <= settings.rtol**2 * first:
+            why = "diverged_max_it" if np.isfinite(size) else "diverged_nanorinf"
+            self.failure = self.failure or f"linear solve: {why} after {count} iterations"
+        if first > 0:
+            defect = np.linalg.norm(b - q - self._apply(self._D, d))
+            self.residual = max(self.residual, float(defect / np.linalg.norm(b)))
+        return d, q
+
+    def _observe(self, q: Array) -> Array:
+        return np.asarray((q[:, :, None] @ self._G[self._nodes]).sum(axis=(0, 1, 2)))
+
+
+def _box(ends: Any, start: Any, more: int) -> Box:
+    """Make slices of ranges of cells, counted from a start, with so many nodes more than cells."""
+    s1, s2, s3 = (slice(s + a, s + b + more) for (a, b), s in zip(ends, start, strict=True))
+    return s1, s2, s3
+
+
+def _modes(x: Array) -> tuple[Array, Array]:
+    """Solve K v = l M v for linear elements on an axis: l (n,), V (n, n); l = 0 is exact."""
+    h = np.diff(x)
+    n = len(x)
+    K, M = np.zeros((n, n)), np.zeros((n, n))
+    for i, j, stiff, mass in ((0, 0, 1, 2), (1, 1, 1, 2), (0, 1, -1, 1), (1, 0, -1, 1)):
+        at = np.arange(n - 1) + i, np.arange(n - 1) + j
+        K[at] += stiff / h
+        M[at] += mass * h / 6
+    values, vectors = scipy.linalg.eigh(K, M)
+    values[0] = 0
+    return values, vectors
+
+
+def _elements(corners: Array) -> Array:
+    """Assemble a cell's stiffness matrix for each entry of the tensor, (6, 64), by DOLFINx."""
+    cell = meshes.Cells("hexahedron", corners, np.arange(8)[None])
+    V = function_space(cell.create(MPI.COMM_SELF), 1)
+    x = V.tabulate_dof_coordinates()
+    dofs = np.array([np.argmin(np.linalg.norm(x - corner, axis=1)) for corner in corners])
+    nothing = stiffness(V, 0.0)
+    change, A = Change(V, np.zeros(1, np.int32)), nothing.copy()
+    entries = []
+    for K in np.eye(len(INDICES)):
+        change.add(K[None], nothing, A)
+        entries.append(A.getValues(range(8), range(8))[np.ix_(dofs, dofs)].ravel())
+    return np.array(entries)
