@@ -4,7 +4,8 @@ A feature extractor is a `torch.nn.Module` with integer attributes ``n_in`` and 
 methods: ``forward`` maps inputs (N, n_in) to features (N, width), and ``forward_and_jacobian``
 gives these and their derivatives (N, width, n_in). Training and export use nothing else, so that
 any module with them works in place of the ones here. Multilevel training also calls ``refined``,
-and only where there is more than one level.
+and only where there is more than one level; ``sensitivities``, with ``coordinates`` and
+``parameters_at``, is how a module tells training more of its structure than torch can find out.
 
 No method calls torch.jit, and each of the two can be compiled by ``torch.jit.script`` and
 transformed by ``torch.func``.
@@ -13,10 +14,36 @@ transformed by ``torch.func``.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+# The classical Runge-Kutta method of order 4: nodes within a cell, steps, weights of 1/6.
+_NODES = (0, 1, 1, 2)
+_STEPS = (0.0, 0.5, 0.5, 1.0)
+_WEIGHTS = (1.0, 2.0, 2.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivities:
+    """Features and their derivatives with respect to the parameters, sample by sample.
+
+    The derivative of feature j of sample n with respect to entry (a, b) of the first layer's
+    weights, biases in the last column, is S[n, j, a] A[n, b]. It is not formed.
+
+    Attributes:
+        F: Features, (N, width).
+        S: Derivatives with respect to what the first layer gives, (N, width, n_a).
+        A: What the first layer takes, (N, n_b), with a last column of ones.
+        D: Derivatives with respect to all other parameters, (N, width, q).
+    """
+
+    F: Tensor
+    S: Tensor
+    A: Tensor
+    D: Tensor
 
 
 class FeatureExtractor(Protocol):
@@ -69,8 +96,8 @@ class AntisymmetricODE(nn.Module):
         """Draw the weights; the biases start at zero.
 
         K_in has standard deviation ``scale sqrt(2 / n_in)``. K starts at one value for all times,
-        with standard deviation ``sqrt(1 / width)``: a rough weight in time would be a different
-        network after refinement.
+        the antisymmetric part, all that counts, of a matrix with standard deviation
+        ``sqrt(1 / width)``: a rough weight in time would be a different network after refinement.
 
         Args:
             n_in: Number of inputs, >= 1.
@@ -104,7 +131,8 @@ class AntisymmetricODE(nn.Module):
         K = torch.randn((1, width, width), generator=generator, dtype=dtype)
         self.K_in = nn.Parameter(scale * math.sqrt(2 / n_in) * K_in)
         self.b_in = nn.Parameter(torch.zeros(width, dtype=dtype))
-        self.K = nn.Parameter((K / math.sqrt(width)).repeat(n_nodes, 1, 1))
+        K = (K - K.transpose(1, 2)) / (2 * math.sqrt(width))
+        self.K = nn.Parameter(K.repeat(n_nodes, 1, 1))
         self.b = nn.Parameter(torch.zeros((n_nodes, width), dtype=dtype))
 
     def refined(self) -> AntisymmetricODE:
@@ -172,6 +200,85 @@ class AntisymmetricODE(nn.Module):
         if not few_inputs:
             d = torch.matmul(self.K_in.t(), d)
         return u, d.transpose(1, 2)
+
+    def sensitivities(self, Y: Tensor) -> Sensitivities:
+        """Differentiate the features with respect to the parameters, in their `coordinates`.
+
+        The adjoint equations go backwards through the time stepping, for all features at once.
+        """
+        A_t = self._transposed_operators()
+        h = self.final_time / self.n_cells
+        n_samples, width = len(Y), self.width
+        u = torch.tanh(torch.addmm(self.b_in, Y, self.K_in.t()))
+        first_slope = 1 - u * u
+        taken, slopes = [], []
+        for cell in range(self.n_cells):
+            k = torch.zeros_like(u)
+            total = torch.zeros_like(u)
+            for stage, node in enumerate(_NODES):
+                v = u + _STEPS[stage] * h * k
+                k = torch.tanh(torch.addmm(self.b[2 * cell + node], v, A_t[2 * cell + node]))
+                total = total + _WEIGHTS[stage] * k
+                taken.append(v)
+                slopes.append((1 - k * k).unsqueeze(1))
+            u = u + h / 6 * total
+        n_nodes = 2 * self.n_cells + 1
+        dK = Y.new_zeros((n_samples, width, n_nodes, width, width))  # of K - K^T
+        db = Y.new_zeros((n_samples, width, n_nodes, width))
+        # costate[n, j, :] is the derivative of feature j with respect to u.
+        costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n_samples, -1, -1)
+        for cell in range(self.n_cells - 1, -1, -1):
+            back, total = torch.zeros_like(costate), torch.zeros_like(costate)
+            for stage in (3, 2, 1, 0):
+                node, at = 2 * cell + _NODES[stage], 4 * cell + stage
+                z = (_WEIGHTS[stage] * h / 6 * costate + back) * slopes[at]
+                dK[:, :, node].addcmul_(z.unsqueeze(3), taken[at][:, None, None])
+                db[:, :, node] += z
+                through = z @ A_t[node].t()
+                total = total + through
+                back = _STEPS[stage] * h * through
+            costate = costate + total
+        row, column = torch.tril_indices(width, width, -1, device=Y.device)
+        lower = Y.new_zeros((width, width, len(row)))
+        lower[row, column, range(len(row))] = math.sqrt(2)  # K - K^T has twice the change of K
+        lower[column, row, range(len(row))] = -math.sqrt(2)
+        D = torch.cat([dK.flatten(3) @ lower.flatten(0, 1), db], dim=3)
+        return Sensitivities(
+            F=u,
+            S=costate * first_slope.unsqueeze(1),
+            A=torch.cat([Y, Y.new_ones((n_samples, 1))], dim=1),
+            D=D.flatten(2),
+        )
+
+    def coordinates(self, theta: Tensor) -> Tensor:
+        """Turn the parameters as one vector, K antisymmetric, into what `sensitivities` is for.
+
+        First [K_in, b_in] by rows; then for each node the entries below the diagonal of K, times
+        sqrt(2) as each is there twice, and b. Norms are the same.
+        """
+        K_in, b_in, K, b = self._divided(theta)
+        row, column = torch.tril_indices(self.width, self.width, -1, device=theta.device)
+        first = torch.cat([K_in, b_in[:, None]], dim=1).reshape(-1)
+        lower = (K[:, row, column] - K[:, column, row]) / math.sqrt(2)
+        return torch.cat([first, torch.cat([lower, b], dim=1).reshape(-1)])
+
+    def parameters_at(self, z: Tensor) -> Tensor:
+        """Invert `coordinates`."""
+        row, column = torch.tril_indices(self.width, self.width, -1, device=z.device)
+        n_first = self.width * (self.n_in + 1)
+        first = z[:n_first].view(self.width, self.n_in + 1)
+        others = z[n_first:].view(len(self.b), -1)
+        lower, b = others[:, : len(row)], others[:, len(row) :]
+        K = z.new_zeros(self.K.shape)
+        K[:, row, column] = lower / math.sqrt(2)
+        K[:, column, row] = -lower / math.sqrt(2)
+        parts = (first[:, :-1], first[:, -1], K, b)
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    def _divided(self, theta: Tensor) -> list[Tensor]:
+        shapes = [parameter.shape for parameter in self.parameters()]
+        parts = torch.split_with_sizes(theta, [shape.numel() for shape in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _stage(self, u: Tensor, d: Tensor, A_t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         k = torch.tanh(torch.addmm(b, u, A_t))

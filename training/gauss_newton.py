@@ -1,15 +1,19 @@
-"""Gauss-Newton steps for the reduced problem: Lanczos model, trust region, honest accounting."""
+"""Gauss-Newton steps for the reduced problem: two models, a trust region, honest accounting."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .dense import Structure, gauss_newton_matrix
 from .krylov import lanczos
-from .trust_region import RadiusRule, solve_subproblem
+from .trust_region import RadiusRule, solve_by_cholesky, solve_subproblem
 from .varpro import Features, InnerSolution, ReducedJacobian, with_ones
 
 
@@ -46,6 +50,11 @@ class ReducedProblem:
     alpha1: float
     alpha2: float
 
+    @cached_property
+    def structure(self) -> Structure:
+        """What the dense model differentiates the features with."""
+        return Structure(self.features)
+
     def at(self, theta: Tensor, F: Tensor | None = None) -> Point | None:
         """Solve the inner problem at theta, whose features F may be known already.
 
@@ -61,6 +70,126 @@ class ReducedProblem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A step that a model proposes.
+
+    Attributes:
+        s: The step in theta, (n_theta,).
+        length: Length of the minimiser of the model that it comes from.
+        predicted: Decrease that the model predicts for that.
+        work_units: What it cost, without the model's own cost and the trial.
+    """
+
+    s: Tensor
+    length: float
+    predicted: float
+    work_units: int
+
+
+class Model(ABC):
+    """Phi_red near a point: a quadratic, and its minimiser within a radius.
+
+    Attributes:
+        rank: Dimension of the space that steps are sought in.
+        work_units: Cost of the model, the point's forward pass and the gradient included.
+        shift: The last trust region's Lagrange multiplier, a first guess for the next.
+    """
+
+    rank: int
+    work_units: int
+    shift: float = 0.0
+
+    @abstractmethod
+    def propose(self, radius: float) -> Proposal:
+        """Minimise the model within a radius."""
+
+
+class KrylovModel(Model):
+    """The Gauss-Newton matrix on a Krylov space, as in the source: 2 work units a vector."""
+
+    def __init__(self, J: ReducedJacobian, gradient: Tensor, alpha1: float, **limits: Any) -> None:
+        """Build the space; limits are those of `krylov.lanczos`."""
+        self._space = lanczos(lambda v: J.gram(v) + alpha1 * v, gradient, **limits)
+        self.rank = self._space.rank
+        self.work_units = 2 + 2 * self.rank
+
+    def propose(self, radius: float) -> Proposal:
+        """Minimise the model within a radius."""
+        space = self._space
+        s = solve_subproblem(space.H, space.g, radius)
+        return Proposal(
+            s=space.Q @ s,
+            length=float(torch.linalg.vector_norm(s)),
+            predicted=-float(space.g @ s + s @ (space.H @ s) / 2),
+            work_units=0,
+        )
+
+
+class DenseModel(Model):
+    """The exact Gauss-Newton matrix, and a second-order correction of its steps.
+
+    The correction is that of Transtrum and Sethna (2012, "Improvements to the Levenberg-Marquardt
+    algorithm for nonlinear least-squares minimization"): with R'' the second derivative of the
+    reduced residual along s, the step is s + a / 2, (H + shift I) a = -J^T R''. R'' is a finite
+    difference along s; a is cut to 3/4 of the length of s. It follows the curved valleys that the
+    trust region is small in, for one forward pass and one product with J and its transpose.
+    """
+
+    def __init__(
+        self,
+        problem: ReducedProblem,
+        here: Point,
+        J: ReducedJacobian,
+        gradient: Tensor,
+        shift: float,
+    ) -> None:
+        """Compute the matrix."""
+        self._problem, self._here, self._J = problem, here, J
+        self._g = problem.structure.coordinates(gradient)
+        self._H = gauss_newton_matrix(problem.structure, here.theta, here.inner)
+        self._H.diagonal().add_(problem.alpha1)
+        self.rank = len(self._g)
+        self.shift = shift
+        self.work_units = self.cost(here.F.shape[1]) - _CORRECTION
+
+    @staticmethod
+    def cost(width: int) -> int:
+        """Work units of an iteration: passes for the gradient, a feature, and the correction."""
+        return 2 + width + _CORRECTION
+
+    def propose(self, radius: float) -> Proposal:
+        """Minimise the model within a radius, and correct."""
+        H, g = self._H, self._g
+        z, self.shift, factor = solve_by_cholesky(H, g, radius, self.shift)
+        predicted = -float(g @ z + z @ (H @ z) / 2)
+        structure = self._problem.structure
+        s = structure.parameters_at(z)
+        curvature = self._curvature(s)
+        if curvature is not None:
+            a = -torch.cholesky_solve(structure.coordinates(curvature)[:, None], factor)[:, 0]
+            ratio = float(torch.linalg.vector_norm(a) / torch.linalg.vector_norm(z))
+            s = s + min(1.0, 0.75 / ratio if ratio > 0 else 1.0) / 2 * structure.parameters_at(a)
+        return Proposal(
+            s=s,
+            length=float(torch.linalg.vector_norm(z)),
+            predicted=predicted,
+            work_units=_CORRECTION,
+        )
+
+    def _curvature(self, s: Tensor) -> Tensor | None:
+        """Give J^T R'' along s, (n_theta,); None where the features overflow."""
+        there = self._problem.at(self._here.theta + _DIFFERENCE * s)
+        if there is None:
+            return None
+        change = (there.inner.residual - self._here.inner.residual).reshape(-1) / _DIFFERENCE
+        return self._J.T @ ((change - self._J @ s) * (2 / _DIFFERENCE))
+
+
+_CORRECTION = 3
+_DIFFERENCE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """What one iteration did.
 
@@ -68,8 +197,9 @@ class Step:
         point: Where it arrived; where it started if no step was accepted.
         gradient_norm: Norm of the gradient before the step.
         radius: Trust-region radius for the next iteration.
+        shift: First guess of the next one's multiplier.
         ratio: Actual over predicted decrease of the last step tried; NaN if none was.
-        rank: Number of Krylov vectors.
+        rank: Dimension of the model.
         work_units: Cost of the iteration.
         accepted: Whether a step was accepted. If not, the gradient was zero, the work units ran
             out, or steps down to rounding were rejected.
@@ -78,6 +208,7 @@ class Step:
     point: Point
     gradient_norm: float
     radius: float
+    shift: float
     ratio: float
     rank: int
     work_units: int
@@ -86,30 +217,45 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class GaussNewton:
-    """The outer method, GNvpro of Newman et al. 2021.
+    """The outer method, GNvpro of Newman et al. 2021, with one of two models.
 
     Work units are counted as there: 2 for a forward and a backward pass, 2 for each Krylov
-    vector, hence 2 + 2 rank for an iteration. A step that is tried again with a smaller radius
-    after a rejection reuses the subspace, and costs 1, its forward pass.
+    vector, hence 2 + 2 rank for an iteration; with the dense model 2, 1 for each feature's
+    backward pass, and 3 for the correction. A step that is tried again with a smaller radius after
+    a rejection reuses the model, and costs 1, its forward pass, and the correction.
 
     Attributes:
+        dense: Whether the model is dense.
         rank: Largest number of Krylov vectors.
         tolerance: Relative residual at which Lanczos stops.
         rule: The trust region's rule.
     """
 
+    dense: bool = False
     rank: int = 20
     tolerance: float = 1e-2
     rule: RadiusRule = field(default_factory=RadiusRule)
 
-    def step(self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int) -> Step:
+    def least(self, width: int) -> int:
+        """Work units of the cheapest iteration."""
+        return DenseModel.cost(width) if self.dense else 4
+
+    def step(
+        self,
+        problem: ReducedProblem,
+        theta: Tensor,
+        radius: float,
+        budget: int,
+        shift: float = 0.0,
+    ) -> Step:
         """Take one step.
 
         Args:
             problem: What to minimise.
             theta: Where to start, (n_theta,).
             radius: Trust-region radius, > 0.
-            budget: Work units left, at least 4: the rank is cut to stay within them.
+            budget: Work units left, at least `least`: the rank is cut to stay within them.
+            shift: First guess of the trust region's multiplier; 0 if there is none.
 
         Raises:
             ValueError: If the features at ``theta`` are not finite.
@@ -123,35 +269,46 @@ class GaussNewton:
         gradient_norm = float(torch.linalg.vector_norm(gradient))
         work, rank, ratio, accepted = 2, 0, math.nan, False
         if gradient_norm > 0:
-            space = lanczos(
-                lambda v: J.gram(v) + problem.alpha1 * v,
-                gradient,
-                min(self.rank, (budget - 2) // 2),
-                self.tolerance,
-            )
-            rank = space.rank
-            work += 2 * rank
+            model = self._model(problem, here, J, gradient, budget, shift)
+            rank = model.rank
+            work = model.work_units
             resolution = 1e-14 * (float(torch.linalg.vector_norm(theta)) or 1.0)
             while True:
-                s = solve_subproblem(space.H, space.g, radius)
-                length = float(torch.linalg.vector_norm(s))
-                predicted = -float(space.g @ s + s @ (space.H @ s) / 2)
-                trial = problem.at(theta + space.Q @ s)
+                proposal = model.propose(radius)
+                work += proposal.work_units
+                trial = problem.at(theta + proposal.s)
                 decrease = here.phi - trial.phi if trial else -math.inf
+                predicted = proposal.predicted
                 ratio = decrease / predicted if predicted > 0 else -math.inf
-                radius = self.rule.next_radius(radius, length, ratio)
+                radius = self.rule.next_radius(radius, proposal.length, ratio)
                 if trial and ratio > self.rule.accept:
                     accepted, here = True, trial
                     break
                 if work >= budget or radius <= resolution:
                     break
                 work += 1
+            shift = model.shift
         return Step(
             point=here,
             gradient_norm=gradient_norm,
             radius=radius,
+            shift=shift,
             ratio=ratio,
             rank=rank,
             work_units=work,
             accepted=accepted,
         )
+
+    def _model(
+        self,
+        problem: ReducedProblem,
+        here: Point,
+        J: ReducedJacobian,
+        gradient: Tensor,
+        budget: int,
+        shift: float,
+    ) -> Model:
+        if self.dense:
+            return DenseModel(problem, here, J, gradient, shift)
+        rank = min(self.rank, (budget - 2) // 2)
+        return KrylovModel(J, gradient, problem.alpha1, rank=rank, tolerance=self.tolerance)

@@ -21,8 +21,7 @@ from .gauss_newton import GaussNewton, ReducedProblem, Step
 from .history import Record
 from .varpro import Features, with_ones
 
-SMALLEST_BUDGET = 4
-"""Work units of the cheapest iteration: two passes and one Krylov vector."""
+WARM_UP = 8
 
 
 class Reason(enum.Enum):
@@ -46,7 +45,9 @@ class Data:
     """Training and validation samples as training sees them, float64.
 
     Inputs are scaled by the caller. Targets are centred by the training mean, and divided by one
-    number, so that the regularisation means the same in every unit.
+    number, so that the regularisation means the same in every unit. Where the outputs' singular
+    values fall below rounding, training sees their leading right singular vectors instead: the
+    problem is the same, and smaller.
 
     Attributes:
         Y_train: Scaled inputs, (n_train, n_in).
@@ -55,6 +56,7 @@ class Data:
         C_validation: Targets in physical units, (n_validation, n_out).
         c_shift: Mean of the training targets, (n_out,).
         c_scale: Root mean square of the centred training targets; 1 if they are all equal.
+        basis: What training sees of the scaled outputs, orthonormal, (n_out, n_seen).
     """
 
     Y_train: Tensor
@@ -63,6 +65,7 @@ class Data:
     C_validation: Tensor
     c_shift: Tensor = field(init=False)
     c_scale: float = field(init=False)
+    basis: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """Find the scaling of the targets."""
@@ -70,15 +73,21 @@ class Data:
         spread = float((self.C_train - shift).square().mean().sqrt())
         object.__setattr__(self, "c_shift", shift)
         object.__setattr__(self, "c_scale", spread if spread > 0 else 1.0)
+        R = torch.linalg.qr((self.C_train - shift) / self.c_scale, mode="r").R
+        _, s, Vh = torch.linalg.svd(R, full_matrices=False)
+        rank = max(1, int((s > 1e-12 * s[0]).sum()))
+        worthwhile = rank < 0.8 * len(shift)
+        eye = torch.eye(len(shift), dtype=shift.dtype, device=shift.device)
+        object.__setattr__(self, "basis", Vh[:rank].T if worthwhile else eye)
 
     @property
     def targets(self) -> Tensor:
-        """The scaled training targets, (n_train, n_out)."""
-        return (self.C_train - self.c_shift) / self.c_scale
+        """The scaled training targets, (n_train, n_seen)."""
+        return ((self.C_train - self.c_shift) / self.c_scale) @ self.basis
 
     def physical(self, W: Tensor) -> Tensor:
         """Turn linear weights for scaled targets into those for c in its own units."""
-        W = self.c_scale * W
+        W = self.c_scale * self.basis @ W
         W[:, -1] += self.c_shift
         return W
 
@@ -117,6 +126,7 @@ class State:
         level: Current level, from 0.
         theta: Parameters of this level's network, (n_theta,).
         radius: Trust-region radius.
+        shift: Its multiplier, as a first guess.
         spent: Work units spent on this level.
         start: Iterations before this level.
         first_gradient: Norm of this level's first gradient; 0 before it is known.
@@ -128,6 +138,7 @@ class State:
     level: int
     theta: Tensor
     radius: float
+    shift: float = 0.0
     spent: int = 0
     start: int = 0
     first_gradient: float = 0.0
@@ -141,7 +152,9 @@ class Multilevel:
     """Levels of training; each refines the network and halves alpha1.
 
     A level starts from the last weights of the one before, prolonged, and with its trust region,
-    unless that has shrunk to nothing. The first radius is the norm of the starting weights.
+    unless that has shrunk to nothing. The first radius is a tenth of the norm of the starting
+    weights: with all of it, a first step that is far too long can pass the test, and end in a poor
+    minimum.
 
     Attributes:
         levels: Number of levels, >= 1.
@@ -151,6 +164,8 @@ class Multilevel:
         tolerance: A level ends when the gradient's norm is below this times its first value.
         patience: A level ends after as many iterations without a better validation error.
         method: The outer method.
+        warm_up: The outer method of the first `WARM_UP` iterations: far from a minimum, steps of a
+            small Krylov space gain as much as those of the dense model, at a tenth of the time.
     """
 
     levels: int
@@ -160,6 +175,7 @@ class Multilevel:
     tolerance: float
     patience: int
     method: GaussNewton
+    warm_up: GaussNewton
 
     def run(
         self,
@@ -183,7 +199,7 @@ class Multilevel:
         """
         if state is None:
             theta = parameters_to_vector(network.parameters()).detach()
-            state = State(level=0, theta=theta, radius=_size(theta))
+            state = State(level=0, theta=theta, radius=_first_radius(theta))
         while True:
             if state.reason is None:
                 state = self._iterate(self.network(network, state.level), data, state, after)
@@ -195,7 +211,7 @@ class Multilevel:
             state = State(
                 level=state.level + 1,
                 theta=theta,
-                radius=_size(theta) if state.reason is Reason.STALLED else state.radius,
+                radius=_first_radius(theta) if state.reason is Reason.STALLED else state.radius,
                 start=len(state.records),
                 best=state.best,
                 records=state.records,
@@ -229,7 +245,8 @@ class Multilevel:
             before = state.records[-1].seconds if state.records else 0.0
             clock = time.perf_counter()
             budget = self.work_units - state.spent
-            step = self.method.step(problem, state.theta, state.radius, budget)
+            method = self.warm_up if len(state.records) < WARM_UP else self.method
+            step = method.step(problem, state.theta, state.radius, budget, state.shift)
             state = self._advance(state, step, data, validation)
             seconds = before + time.perf_counter() - clock
             last = dataclasses.replace(state.records[-1], seconds=seconds)
@@ -264,7 +281,7 @@ class Multilevel:
             reason = Reason.WORK_UNITS if spent >= self.work_units else Reason.STALLED
         elif iteration - max(best.iteration, state.start) >= self.patience:
             reason = Reason.PATIENCE
-        elif self.work_units - spent < SMALLEST_BUDGET:
+        elif self.work_units - spent < self.method.least(step.point.F.shape[1]):
             reason = Reason.WORK_UNITS
         total = state.records[-1].work_units if state.records else 0
         record = Record(
@@ -286,6 +303,7 @@ class Multilevel:
             state,
             theta=theta,
             radius=step.radius,
+            shift=step.shift,
             spent=spent,
             first_gradient=first_gradient,
             reason=reason,
@@ -294,6 +312,6 @@ class Multilevel:
         )
 
 
-def _size(theta: Tensor) -> float:
-    """Give the norm of theta as a first radius; 1 if theta is zero."""
-    return float(torch.linalg.vector_norm(theta)) or 1.0
+def _first_radius(theta: Tensor) -> float:
+    """Give a tenth of the norm of theta; 1 if theta is zero."""
+    return 0.1 * float(torch.linalg.vector_norm(theta)) or 1.0

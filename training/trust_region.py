@@ -84,6 +84,50 @@ def _shift(shifted: Tensor, c: Tensor, radius: float) -> float:
     return mu
 
 
+def solve_by_cholesky(
+    H: Tensor, g: Tensor, radius: float, shift: float
+) -> tuple[Tensor, float, Tensor]:
+    """Minimise g^T s + 1/2 s^T H s over ||s|| <= radius, to a tenth of the radius.
+
+    As `solve_subproblem`, for an H that is positive semidefinite and too large to be decomposed
+    each time: every shift that is tried costs a Cholesky factorisation. A first guess of the shift,
+    the last iteration's, saves most of them; the tolerance is that of More (1978, "The
+    Levenberg-Marquardt algorithm: implementation and theory").
+
+    Args:
+        H: (n, n).
+        g: Gradient, (n,), not zero.
+        radius: > 0.
+        shift: First guess, >= 0.
+
+    Returns:
+        s (n,), its shift, and the Cholesky factor of H + shift I, which may be more than H by
+        rounding where s is inside.
+    """
+    least = 1e-15 * float(H.diagonal().sum())
+    low, high = 0.0, max(float(torch.linalg.vector_norm(g)) / radius, least)
+    shift = min(max(shift, least), high)
+    for _ in range(60):
+        shifted = H.clone()
+        shifted.diagonal().add_(shift)
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if failed:
+            low, shift = shift, min(10 * shift, high)
+            high = max(high, 10 * low)
+            continue
+        s = -torch.cholesky_solve(g[:, None], factor)[:, 0]
+        norm = float(torch.linalg.vector_norm(s))
+        if abs(norm - radius) <= 0.1 * radius or (norm < radius and shift <= least):
+            break
+        low, high = (low, shift) if norm < radius else (shift, high)
+        half = torch.linalg.solve_triangular(factor, s[:, None], upper=False)
+        slope = float(half.square().sum())
+        shift += norm * norm / slope * (norm / radius - 1)
+        if not low < shift < high:
+            shift = math.sqrt(low * high) if low > 0 else least
+    return s, shift, factor
+
+
 @dataclass(frozen=True, kw_only=True)
 class RadiusRule:
     """When a step is accepted, and how the radius follows.
@@ -91,7 +135,7 @@ class RadiusRule:
     Attributes:
         accept: A step is accepted if actual over predicted decrease exceeds this.
         shrink_below: The radius shrinks below this ratio, hence also on rejection.
-        grow_above: The radius grows above this ratio, if the step reached the boundary.
+        grow_above: The radius grows above this ratio, if the step reached the boundary, or nearly.
         shrink: Factor of the step's length that becomes the radius.
         grow: Factor of the radius.
     """
@@ -106,6 +150,6 @@ class RadiusRule:
         """Give the radius for the next step, from this step's length and ratio."""
         if not (ratio >= self.shrink_below and ratio > self.accept):
             return self.shrink * min(length, radius)
-        if ratio > self.grow_above and length >= 0.99 * radius:
+        if ratio > self.grow_above and length >= 0.89 * radius:
             return self.grow * radius
         return radius

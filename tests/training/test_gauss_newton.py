@@ -91,7 +91,7 @@ def test_an_accepted_step_costs_two_passes_and_two_for_each_vector():
 def test_a_step_that_is_tried_again_reuses_the_subspace():
     problem, theta = setting()
     # The full step has a ratio of 0.6, a quarter of it one of 1.2.
-    method = GaussNewton(rank=6, tolerance=0.0, rule=RadiusRule(accept=0.9))
+    method = GaussNewton(rank=6, tolerance=0.0, rule=RadiusRule(accept=0.9, shrink=0.25))
     step = method.step(problem, theta, 1e3, 1000)
     tries = problem.features.forwards
     assert step.accepted and tries == 2

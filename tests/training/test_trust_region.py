@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from surrogates.training.trust_region import RadiusRule, solve_subproblem
+from surrogates.training.trust_region import RadiusRule, solve_by_cholesky, solve_subproblem
 
 
 def vector(*values):
@@ -126,3 +126,31 @@ def test_a_radius_that_is_not_positive_is_refused(radius):
 )
 def test_the_radius_follows_the_ratio(length, ratio, expected):
     assert RadiusRule().next_radius(4.0, length, ratio) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rank=st.integers(1, 12),
+    log_radius=st.floats(-4, 6),
+    log_guess=st.floats(-12, 6),
+)
+def test_the_subproblem_by_cholesky_agrees_with_eigenvalues(seed, rank, log_radius, log_guess):
+    generator = torch.Generator().manual_seed(seed)
+    B = torch.randn((12, rank), generator=generator, dtype=torch.float64)
+    B = B * torch.logspace(0, -5, rank, dtype=torch.float64)
+    H = B @ B.T  # singular, unless the rank is full, with g in its range
+    x = torch.randn(12, generator=generator, dtype=torch.float64)
+    g = H @ x
+    range_of_H = torch.linalg.qr(B).Q
+    free = float((range_of_H.T @ x).norm())  # length of the least minimiser
+    radius = 10.0**log_radius
+    s, shift, factor = solve_by_cholesky(H, g, radius, 10.0**log_guess)
+    norm = float(s.norm())
+    assert norm <= 1.1 * radius * (1 + 1e-9)
+    # What s minimises is the model in the ball of its own size.
+    best = model(H, g, solve_subproblem(H, g, max(norm, 1e-300)))
+    assert model(H, g, s) <= best + 1e-6 * abs(best)
+    assert norm >= 0.9 * min(free, radius) * (1 - 1e-3)
+    shifted = H + shift * torch.eye(12, dtype=torch.float64)
+    assert torch.allclose(factor @ factor.T, shifted, rtol=0, atol=1e-12 * float(shifted.trace()))
