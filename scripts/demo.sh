@@ -22,8 +22,8 @@ say "1. Data: 800 solves for training, validation and test, on 2 processes"
 timeout 600 mpirun -n 2 surrogates generate cdr --samples 800 --split 400/200/200 --out cdr.h5
 surrogates verify cdr.h5
 
-say "2. Training: GNvpro, 8 features, 3000 work units"
-surrogates train cdr.h5 --out cdr.pt --set levels=1 --set work_units=3000
+say "2. Training: GNvpro, 8 features, every setting the default"
+surrogates train cdr.h5 --out cdr.pt
 
 say "3. Test: parameters of the test split, and others of a new seed"
 surrogates evaluate cdr.pt cdr.h5

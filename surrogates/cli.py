@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("train", _train, "fit a surrogate to a dataset")
     sub.add_argument("file", metavar="F.h5")
     sub.add_argument("--out", default=None, metavar="F.pt", help="default: the dataset's name, .pt")
-    sub.add_argument("--optimizer", choices=("gnvpro",), default="gnvpro")
+    sub.add_argument("--optimizer", metavar="NAME", help="gnvpro (default), gn, lbfgs, adam or sgd")
     sub.add_argument("--seed", type=int, default=None, metavar="S", help="of the first weights")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     settings(sub)
@@ -171,8 +171,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = plot("history", _plot_history, "loss and error against work units")
+    sub = plot("history", _plot_history, "loss and error against work units, or time")
     sub.add_argument("histories", nargs="+", metavar="F.history.jsonl")
+    sub.add_argument("--against", choices=("work", "time"), default="work", help="default work")
     for name, run, text in (
         ("parity", _plot_parity, "predicted against true observables"),
         ("observations", _plot_observations, "predicted and true observables of a few samples"),
@@ -428,7 +429,9 @@ def _train(options: argparse.Namespace) -> int:
     config.check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
     if out.exists() and not zipfile.is_zipfile(out):
         raise InputError(f"{out} is not a surrogate; it is left as it is, give another --out")
-    overrides = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"])]
+    named = {"optimizer": options.optimizer, "seed": options.seed}
+    given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    overrides = [*options.set, *given]
     settings = config.read(fit.TrainConfig, options.config, overrides)
     dataset = Dataset.read(options.file)
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
@@ -465,7 +468,7 @@ def _train(options: argparse.Namespace) -> int:
     mean = C.mean(axis=0)
     errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
     training = {
-        "optimizer": options.optimizer,
+        "optimizer": settings.optimizer,
         "settings": settings,
         "reason": result.reason.name.lower(),
         "work_units": result.history[-1].work_units,
@@ -553,7 +556,7 @@ def _plot_history(options: argparse.Namespace) -> int:
     if len(set(labels)) < len(labels):
         labels = options.histories
     records = dict(zip(labels, map(history.read, options.histories), strict=True))
-    plotting.history(records, options.out)
+    plotting.history(records, options.out, against=options.against)
     return _drawn(options)
 
 

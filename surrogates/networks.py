@@ -7,23 +7,32 @@ any module with them works in place of the ones here. Multilevel training also c
 and only where there is more than one level; ``sensitivities``, with ``coordinates`` and
 ``parameters_at``, is how a module tells training more of its structure than torch can find out.
 
+The networks here are a first layer, u = sigma(K_in y + b_in), and stages sigma(A u + b) after it:
+those of Runge-Kutta steps (`AntisymmetricODE`), or layers with a skip connection (`ResNet`) or
+without (`MLP`). `ACTIVATIONS` names the sigma that each of them takes.
+
 No method calls torch.jit, and each of the two can be compiled by ``torch.jit.script`` and
 transformed by ``torch.func``.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-# The classical Runge-Kutta method of order 4: nodes within a cell, steps, weights of 1/6.
-_NODES = (0, 1, 1, 2)
-_STEPS = (0.0, 0.5, 0.5, 1.0)
-_WEIGHTS = (1.0, 2.0, 2.0, 1.0)
+ACTIVATIONS = ("tanh", "softplus", "sigmoid", "relu")
+"""Names of the activation functions. relu has the derivative 0 at 0."""
+
+# The stages of a step: node within the step, length l, weight w.
+_RUNGE_KUTTA = ((0, 0.0, 1.0), (1, 0.5, 2.0), (1, 0.5, 2.0), (2, 1.0, 1.0))
+_EULER = ((0, 0.0, 1.0),)
+
+_Net = TypeVar("_Net", bound="_Network")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +68,206 @@ class FeatureExtractor(Protocol):
         """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
 
 
-class AntisymmetricODE(nn.Module):
+def _sigma(activation: str, x: Tensor) -> Tensor:
+    if activation == "tanh":
+        return torch.tanh(x)
+    if activation == "sigmoid":
+        return torch.sigmoid(x)
+    if activation == "softplus":
+        # torch is linear above the threshold; with its default, 20, by a jump of 2e-9.
+        return torch.nn.functional.softplus(x, 1.0, 40.0)
+    return torch.relu(x)
+
+
+def _slope(activation: str, k: Tensor) -> Tensor:
+    """Differentiate sigma where its value is k: none of them needs to know more."""
+    if activation == "tanh":
+        return 1 - k * k
+    if activation == "sigmoid":
+        return k * (1 - k)
+    if activation == "softplus":
+        return -torch.expm1(-k)
+    return (k > 0).to(k.dtype)
+
+
+class _Network(nn.Module):
+    """What the networks share: the first layer, and the adjoint equations of the stages.
+
+    A step h from u takes the stages k_i = sigma(A v_i + b), v_i = u + l_i h k_{i-1}, and gives
+    carry u + h sum_i w_i k_i / sum_i w_i. A subclass adds the parameters K and b, by nodes, and
+    may say how A follows from K.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        depth: int,
+        activation: str,
+        scale: float,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> None:
+        """Check what the networks share, and draw the first weights."""
+        super().__init__()
+        if min(n_in, width, depth) < 1:
+            raise ValueError(f"expected sizes of at least 1, got {(n_in, width, depth)}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"expected an activation of {ACTIVATIONS}, got {activation!r}")
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"expected 0 <= scale, finite; got {scale}")
+        self.n_in = n_in
+        self.width = width
+        self.activation = activation
+        self.step = 1.0
+        self.carry = 1.0
+        K_in = torch.randn((width, n_in), generator=generator, dtype=dtype)
+        self.K_in = nn.Parameter(scale * math.sqrt(2 / n_in) * K_in)
+        self.b_in = nn.Parameter(torch.zeros(width, dtype=dtype))
+
+    def _set_nodes(self, K: Tensor) -> None:
+        """Take the starting weights at the nodes, (n_nodes, width, width); biases start at zero."""
+        self.K = nn.Parameter(K)
+        self.b = nn.Parameter(K.new_zeros(K.shape[:2]))
+
+    def sensitivities(self, Y: Tensor) -> Sensitivities:
+        """Differentiate the features with respect to the parameters, in their `coordinates`.
+
+        The adjoint equations go backwards through the stages, for all features at once.
+        """
+        A_t = self._transposed_operators()
+        stages = self._stages()
+        last = stages[-1][0]
+        share = sum(weight for _, _, weight in stages)
+        h, carry = self.step, self.carry
+        n_samples, width, n_nodes = len(Y), self.width, len(self.b)
+        steps = range(0, n_nodes - last, max(1, last))  # by their first nodes
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        first_slope = _slope(self.activation, u)
+        taken, slopes = [], []
+        for first in steps:
+            k = torch.zeros_like(u)
+            total = torch.zeros_like(u)
+            for node, length, weight in stages:
+                v = u + length * h * k
+                k = self._layer(v, A_t[first + node], self.b[first + node])
+                total = total + weight * k
+                taken.append(v)
+                slopes.append(_slope(self.activation, k).unsqueeze(1))
+            u = carry * u + h / share * total
+        dA = Y.new_zeros((n_samples, width, n_nodes, width, width))
+        db = Y.new_zeros((n_samples, width, n_nodes, width))
+        # costate[n, j, :] is the derivative of feature j with respect to u.
+        costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n_samples, -1, -1)
+        for first in reversed(steps):
+            back, total = torch.zeros_like(costate), torch.zeros_like(costate)
+            for node, length, weight in reversed(stages):
+                at = first + node
+                z = (weight * h / share * costate + back) * slopes.pop()
+                dA[:, :, at].addcmul_(z.unsqueeze(3), taken.pop()[:, None, None])
+                db[:, :, at] += z
+                through = z @ A_t[at].t()
+                total = total + through
+                back = length * h * through
+            costate = carry * costate + total
+        return Sensitivities(
+            F=u,
+            S=costate * first_slope.unsqueeze(1),
+            A=torch.cat([Y, Y.new_ones((n_samples, 1))], dim=1),
+            D=torch.cat([self._by_entries(dA), db], dim=3).flatten(2),
+        )
+
+    def coordinates(self, theta: Tensor) -> Tensor:
+        """Turn the parameters as one vector into what `sensitivities` is for.
+
+        First [K_in, b_in] by rows; then for each node the entries of K that count, and b. Norms
+        are the same.
+        """
+        K_in, b_in, K, b = self._divided(theta)
+        first = torch.cat([K_in, b_in[:, None]], dim=1).reshape(-1)
+        return torch.cat([first, torch.cat([self._entries(K), b], dim=1).reshape(-1)])
+
+    def parameters_at(self, z: Tensor) -> Tensor:
+        """Invert `coordinates`."""
+        n_first = self.width * (self.n_in + 1)
+        first = z[:n_first].view(self.width, self.n_in + 1)
+        others = z[n_first:].view(len(self.b), -1)
+        entries, b = others[:, : -self.width], others[:, -self.width :]
+        parts = (first[:, :-1], first[:, -1], self._weights(entries), b)
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    def _stages(self) -> tuple[tuple[int, float, float], ...]:
+        return _EULER
+
+    def _transposed_operators(self) -> Tensor:
+        """Give A^T at the nodes."""
+        return self.K.transpose(1, 2)
+
+    def _entries(self, K: Tensor) -> Tensor:
+        """Give the entries of K that count, (n_nodes, n_entries), scaled to keep its norm."""
+        return K.flatten(1)
+
+    def _weights(self, entries: Tensor) -> Tensor:
+        """Invert `_entries`."""
+        return entries.reshape(self.K.shape)
+
+    def _by_entries(self, dA: Tensor) -> Tensor:
+        """Turn derivatives with respect to A into those with respect to the entries."""
+        return dA.flatten(3)
+
+    def _divided(self, theta: Tensor) -> list[Tensor]:
+        shapes = [parameter.shape for parameter in self.parameters()]
+        parts = torch.split_with_sizes(theta, [shape.numel() for shape in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def _halved(self: _Net, n_nodes: int) -> _Net:
+        """Give a network of half the step, K and b linear between their nodes, then constant."""
+        fine = copy.deepcopy(self)
+        fine.step = self.step / 2
+        for name in ("K", "b"):
+            old = getattr(self, name).detach()
+            new = old.new_empty((n_nodes, *old.shape[1:]))
+            new[0::2] = old
+            new[1::2] = ((torch.cat([old[1:], old[-1:]]) + old) / 2)[: n_nodes // 2]
+            setattr(fine, name, nn.Parameter(new))
+        return fine
+
+    def _layer(self, u: Tensor, A_t: Tensor, b: Tensor) -> Tensor:
+        return _sigma(self.activation, torch.addmm(b, u, A_t))
+
+    def _first(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the first layer's values, and the tangents that the stages take along.
+
+        d[i, j, :] is the derivative of u_i with respect to y_j, where there are fewer inputs than
+        features, else with respect to entry j of K_in y + b_in.
+        """
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        slope = _slope(self.activation, u)
+        if self.n_in < self.width:
+            return u, slope.unsqueeze(1) * self.K_in.t()
+        return u, torch.diag_embed(slope)
+
+    def _stage(self, u: Tensor, d: Tensor, A_t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        k = self._layer(u, A_t, b)
+        return k, _slope(self.activation, k).unsqueeze(1) * torch.matmul(d, A_t)
+
+    def _jacobian(self, d: Tensor) -> Tensor:
+        """Turn the last tangents into derivatives with respect to y, (N, width, n_in)."""
+        if self.n_in >= self.width:
+            d = torch.matmul(self.K_in.t(), d)
+        return d.transpose(1, 2)
+
+
+class AntisymmetricODE(_Network):
     r"""A neural ODE with antisymmetric weights (Newman et al. 2021, "Train Like a (Var)Pro").
 
-        u(0) = tanh(K_in y + b_in),    u' = tanh((K(t) - K(t)^T - gamma I) u + b(t)),    F = u(T)
+        u(0) = sigma(K_in y + b_in),    u' = sigma((K(t) - K(t)^T - gamma I) u + b(t)),    F = u(T)
 
-    The antisymmetric part has imaginary eigenvalues and gamma moves them slightly to the left, so
-    that the flow neither explodes nor forgets (Haber and Ruthotto 2017, "Stable architectures for
-    deep neural networks"). Classical Runge-Kutta of order 4 with ``n_cells`` cells of equal
-    length; K and b are linear between their nodes, the ends and midpoints of the cells.
+    The source's sigma is tanh. The antisymmetric part has imaginary eigenvalues and gamma moves
+    them slightly to the left, so that the flow neither explodes nor forgets (Haber and Ruthotto
+    2017, "Stable architectures for deep neural networks"). Classical Runge-Kutta of order 4 with
+    ``n_cells`` cells of equal length; K and b are linear between their nodes, the ends and
+    midpoints of the cells.
 
     Attributes:
         K_in: First weights, (width, n_in).
@@ -79,6 +279,7 @@ class AntisymmetricODE(nn.Module):
         n_cells: Number of Runge-Kutta cells.
         final_time: T, dimensionless.
         gamma: Damping, >= 0.
+        activation: Name of sigma.
     """
 
     def __init__(
@@ -89,6 +290,7 @@ class AntisymmetricODE(nn.Module):
         final_time: float = 1.0,
         gamma: float = 1e-4,
         *,
+        activation: str = "tanh",
         scale: float = 1.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
@@ -105,6 +307,7 @@ class AntisymmetricODE(nn.Module):
             n_cells: Number of Runge-Kutta cells, >= 1.
             final_time: T, > 0.
             gamma: Damping, >= 0.
+            activation: One of `ACTIVATIONS`.
             scale: Factor of the first weights, >= 0. With a small one the features start nearly
                 linear in y.
             generator: Source of the random numbers; torch's own if None.
@@ -113,27 +316,18 @@ class AntisymmetricODE(nn.Module):
         Raises:
             ValueError: If an argument is out of range.
         """
-        super().__init__()
-        if min(n_in, width, n_cells) < 1:
-            raise ValueError(f"expected sizes of at least 1, got {(n_in, width, n_cells)}")
-        if not (0 < final_time < math.inf and 0 <= gamma < math.inf and 0 <= scale < math.inf):
+        super().__init__(n_in, width, n_cells, activation, scale, generator, dtype)
+        if not (0 < final_time < math.inf and 0 <= gamma < math.inf):
             raise ValueError(
-                "expected 0 < final_time, 0 <= gamma and 0 <= scale, all finite; "
-                f"got {(final_time, gamma, scale)}"
+                f"expected 0 < final_time and 0 <= gamma, both finite; got {(final_time, gamma)}"
             )
-        self.n_in = n_in
-        self.width = width
         self.n_cells = n_cells
         self.final_time = float(final_time)
         self.gamma = float(gamma)
-        n_nodes = 2 * n_cells + 1
-        K_in = torch.randn((width, n_in), generator=generator, dtype=dtype)
+        self.step = self.final_time / n_cells
         K = torch.randn((1, width, width), generator=generator, dtype=dtype)
-        self.K_in = nn.Parameter(scale * math.sqrt(2 / n_in) * K_in)
-        self.b_in = nn.Parameter(torch.zeros(width, dtype=dtype))
         K = (K - K.transpose(1, 2)) / (2 * math.sqrt(width))
-        self.K = nn.Parameter(K.repeat(n_nodes, 1, 1))
-        self.b = nn.Parameter(torch.zeros((n_nodes, width), dtype=dtype))
+        self._set_nodes(K.repeat(2 * n_cells + 1, 1, 1))
 
     def refined(self) -> AntisymmetricODE:
         """Give a network with twice the cells and the same K(t) and b(t).
@@ -141,35 +335,21 @@ class AntisymmetricODE(nn.Module):
         The weights at the new nodes are interpolated linearly, which is exact: only the error of
         the time stepping changes.
         """
-        fine = AntisymmetricODE(
-            self.n_in,
-            self.width,
-            2 * self.n_cells,
-            self.final_time,
-            self.gamma,
-            scale=0.0,
-            generator=torch.Generator(),
-            dtype=self.K.dtype,
-        ).to(self.K.device)
-        with torch.no_grad():
-            fine.K_in.copy_(self.K_in)
-            fine.b_in.copy_(self.b_in)
-            for new, old in ((fine.K, self.K), (fine.b, self.b)):
-                new[0::2] = old
-                new[1::2] = (old[1:] + old[:-1]) / 2
+        fine = self._halved(4 * self.n_cells + 1)
+        fine.n_cells = 2 * self.n_cells
         return fine
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in) to features (N, width), dtype of the weights."""
         A_t = self._transposed_operators()
-        h = self.final_time / self.n_cells
-        u = torch.tanh(torch.addmm(self.b_in, Y, self.K_in.t()))
+        h = self.step
+        u = self._layer(Y, self.K_in.t(), self.b_in)
         for cell in range(self.n_cells):
             first, middle, last = 2 * cell, 2 * cell + 1, 2 * cell + 2
-            k1 = torch.tanh(torch.addmm(self.b[first], u, A_t[first]))
-            k2 = torch.tanh(torch.addmm(self.b[middle], u + h / 2 * k1, A_t[middle]))
-            k3 = torch.tanh(torch.addmm(self.b[middle], u + h / 2 * k2, A_t[middle]))
-            k4 = torch.tanh(torch.addmm(self.b[last], u + h * k3, A_t[last]))
+            k1 = self._layer(u, A_t[first], self.b[first])
+            k2 = self._layer(u + h / 2 * k1, A_t[middle], self.b[middle])
+            k3 = self._layer(u + h / 2 * k2, A_t[middle], self.b[middle])
+            k4 = self._layer(u + h * k3, A_t[last], self.b[last])
             u = u + h / 6 * (k1 + 2 * (k2 + k3) + k4)
         return u
 
@@ -183,12 +363,8 @@ class AntisymmetricODE(nn.Module):
             Features (N, width) and Jacobians (N, width, n_in), dtype of the weights.
         """
         A_t = self._transposed_operators()
-        h = self.final_time / self.n_cells
-        u = torch.tanh(torch.addmm(self.b_in, Y, self.K_in.t()))
-        slope = 1 - u * u
-        few_inputs = self.n_in < self.width
-        # d[i, j, :] is the derivative of u_i with respect to y_j, or entry j of K_in y + b_in.
-        d = slope.unsqueeze(1) * self.K_in.t() if few_inputs else torch.diag_embed(slope)
+        h = self.step
+        u, d = self._first(Y)
         for cell in range(self.n_cells):
             first, middle, last = 2 * cell, 2 * cell + 1, 2 * cell + 2
             k1, d1 = self._stage(u, d, A_t[first], self.b[first])
@@ -197,93 +373,178 @@ class AntisymmetricODE(nn.Module):
             k4, d4 = self._stage(u + h * k3, d + h * d3, A_t[last], self.b[last])
             u = u + h / 6 * (k1 + 2 * (k2 + k3) + k4)
             d = d + h / 6 * (d1 + 2 * (d2 + d3) + d4)
-        if not few_inputs:
-            d = torch.matmul(self.K_in.t(), d)
-        return u, d.transpose(1, 2)
+        return u, self._jacobian(d)
 
-    def sensitivities(self, Y: Tensor) -> Sensitivities:
-        """Differentiate the features with respect to the parameters, in their `coordinates`.
-
-        The adjoint equations go backwards through the time stepping, for all features at once.
-        """
-        A_t = self._transposed_operators()
-        h = self.final_time / self.n_cells
-        n_samples, width = len(Y), self.width
-        u = torch.tanh(torch.addmm(self.b_in, Y, self.K_in.t()))
-        first_slope = 1 - u * u
-        taken, slopes = [], []
-        for cell in range(self.n_cells):
-            k = torch.zeros_like(u)
-            total = torch.zeros_like(u)
-            for stage, node in enumerate(_NODES):
-                v = u + _STEPS[stage] * h * k
-                k = torch.tanh(torch.addmm(self.b[2 * cell + node], v, A_t[2 * cell + node]))
-                total = total + _WEIGHTS[stage] * k
-                taken.append(v)
-                slopes.append((1 - k * k).unsqueeze(1))
-            u = u + h / 6 * total
-        n_nodes = 2 * self.n_cells + 1
-        dK = Y.new_zeros((n_samples, width, n_nodes, width, width))  # of K - K^T
-        db = Y.new_zeros((n_samples, width, n_nodes, width))
-        # costate[n, j, :] is the derivative of feature j with respect to u.
-        costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n_samples, -1, -1)
-        for cell in range(self.n_cells - 1, -1, -1):
-            back, total = torch.zeros_like(costate), torch.zeros_like(costate)
-            for stage in (3, 2, 1, 0):
-                node, at = 2 * cell + _NODES[stage], 4 * cell + stage
-                z = (_WEIGHTS[stage] * h / 6 * costate + back) * slopes[at]
-                dK[:, :, node].addcmul_(z.unsqueeze(3), taken[at][:, None, None])
-                db[:, :, node] += z
-                through = z @ A_t[node].t()
-                total = total + through
-                back = _STEPS[stage] * h * through
-            costate = costate + total
-        row, column = torch.tril_indices(width, width, -1, device=Y.device)
-        lower = Y.new_zeros((width, width, len(row)))
-        lower[row, column, range(len(row))] = math.sqrt(2)  # K - K^T has twice the change of K
-        lower[column, row, range(len(row))] = -math.sqrt(2)
-        D = torch.cat([dK.flatten(3) @ lower.flatten(0, 1), db], dim=3)
-        return Sensitivities(
-            F=u,
-            S=costate * first_slope.unsqueeze(1),
-            A=torch.cat([Y, Y.new_ones((n_samples, 1))], dim=1),
-            D=D.flatten(2),
-        )
-
-    def coordinates(self, theta: Tensor) -> Tensor:
-        """Turn the parameters as one vector, K antisymmetric, into what `sensitivities` is for.
-
-        First [K_in, b_in] by rows; then for each node the entries below the diagonal of K, times
-        sqrt(2) as each is there twice, and b. Norms are the same.
-        """
-        K_in, b_in, K, b = self._divided(theta)
-        row, column = torch.tril_indices(self.width, self.width, -1, device=theta.device)
-        first = torch.cat([K_in, b_in[:, None]], dim=1).reshape(-1)
-        lower = (K[:, row, column] - K[:, column, row]) / math.sqrt(2)
-        return torch.cat([first, torch.cat([lower, b], dim=1).reshape(-1)])
-
-    def parameters_at(self, z: Tensor) -> Tensor:
-        """Invert `coordinates`."""
-        row, column = torch.tril_indices(self.width, self.width, -1, device=z.device)
-        n_first = self.width * (self.n_in + 1)
-        first = z[:n_first].view(self.width, self.n_in + 1)
-        others = z[n_first:].view(len(self.b), -1)
-        lower, b = others[:, : len(row)], others[:, len(row) :]
-        K = z.new_zeros(self.K.shape)
-        K[:, row, column] = lower / math.sqrt(2)
-        K[:, column, row] = -lower / math.sqrt(2)
-        parts = (first[:, :-1], first[:, -1], K, b)
-        return torch.cat([part.reshape(-1) for part in parts])
-
-    def _divided(self, theta: Tensor) -> list[Tensor]:
-        shapes = [parameter.shape for parameter in self.parameters()]
-        parts = torch.split_with_sizes(theta, [shape.numel() for shape in shapes])
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-    def _stage(self, u: Tensor, d: Tensor, A_t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        k = torch.tanh(torch.addmm(b, u, A_t))
-        return k, (1 - k * k).unsqueeze(1) * torch.matmul(d, A_t)
+    def _stages(self) -> tuple[tuple[int, float, float], ...]:
+        return _RUNGE_KUTTA
 
     def _transposed_operators(self) -> Tensor:
         eye = torch.eye(self.width, dtype=self.K.dtype, device=self.K.device)
         return self.K.transpose(1, 2) - self.K - self.gamma * eye
+
+    def _entries(self, K: Tensor) -> Tensor:
+        """Give the antisymmetric part's entries below the diagonal, each for two."""
+        row, column = torch.tril_indices(self.width, self.width, -1, device=K.device)
+        return (K[:, row, column] - K[:, column, row]) / math.sqrt(2)
+
+    def _weights(self, entries: Tensor) -> Tensor:
+        row, column = torch.tril_indices(self.width, self.width, -1, device=entries.device)
+        K = entries.new_zeros(self.K.shape)
+        K[:, row, column] = entries / math.sqrt(2)
+        K[:, column, row] = -entries / math.sqrt(2)
+        return K
+
+    def _by_entries(self, dA: Tensor) -> Tensor:
+        row, column = torch.tril_indices(self.width, self.width, -1, device=dA.device)
+        lower = dA.new_zeros((self.width, self.width, len(row)))
+        lower[row, column, range(len(row))] = math.sqrt(2)  # K - K^T has twice the change of K
+        lower[column, row, range(len(row))] = -math.sqrt(2)
+        return dA.flatten(3) @ lower.flatten(0, 1)
+
+
+class _Layers(_Network):
+    """Layers u_{j+1} = carry u_j + step sigma(K_j u_j + b_j)."""
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width), dtype of the weights."""
+        A_t = self._transposed_operators()
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        for j in range(len(self.b)):
+            u = self.carry * u + self.step * self._layer(u, A_t[j], self.b[j])
+        return u
+
+    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs (N, n_in) to features and their derivatives with respect to the inputs.
+
+        Returns:
+            Features (N, width) and Jacobians (N, width, n_in), dtype of the weights.
+        """
+        A_t = self._transposed_operators()
+        u, d = self._first(Y)
+        for j in range(len(self.b)):
+            k, dk = self._stage(u, d, A_t[j], self.b[j])
+            u = self.carry * u + self.step * k
+            d = self.carry * d + self.step * dk
+        return u, self._jacobian(d)
+
+
+class ResNet(_Layers):
+    r"""A residual network (He et al. 2016, "Deep residual learning for image recognition").
+
+        u_0 = sigma(K_in y + b_in),    u_{j+1} = u_j + h sigma(K_j u_j + b_j),    F = u_n
+
+    With h = T / n these are forward Euler steps of u' = sigma(K(t) u + b(t)). The weights of layer
+    j are those at the time j h, the start of its step; K and b are linear between these nodes, and
+    constant in the last step.
+
+    Attributes:
+        K_in: First weights, (width, n_in).
+        b_in: First biases, (width,).
+        K: Weights of the layers, (n_layers, width, width).
+        b: Biases of the layers, (n_layers, width).
+        n_in: Number of inputs.
+        width: Number of features.
+        n_layers: Number of layers after the first.
+        final_time: T, dimensionless.
+        activation: Name of sigma.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        n_layers: int = 1,
+        final_time: float = 1.0,
+        *,
+        activation: str = "tanh",
+        scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        """Draw the weights; the biases start at zero.
+
+        K_in has standard deviation ``scale sqrt(2 / n_in)``. K starts at one value for all times,
+        with standard deviation ``sqrt(1 / width)``.
+
+        Args:
+            n_in: Number of inputs, >= 1.
+            width: Number of features, >= 1.
+            n_layers: Number of layers after the first, >= 1.
+            final_time: T, > 0.
+            activation: One of `ACTIVATIONS`.
+            scale: Factor of the first weights, >= 0.
+            generator: Source of the random numbers; torch's own if None.
+            dtype: Of the weights.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        super().__init__(n_in, width, n_layers, activation, scale, generator, dtype)
+        if not 0 < final_time < math.inf:
+            raise ValueError(f"expected 0 < final_time, finite; got {final_time}")
+        self.n_layers = n_layers
+        self.final_time = float(final_time)
+        self.step = self.final_time / n_layers
+        K = torch.randn((1, width, width), generator=generator, dtype=dtype)
+        self._set_nodes((K / math.sqrt(width)).repeat(n_layers, 1, 1))
+
+    def refined(self) -> ResNet:
+        """Give a network with twice the layers and the same K(t) and b(t).
+
+        A new layer between two old ones has the mean of their weights, one after the last the
+        last's: only the error of the time stepping changes.
+        """
+        fine = self._halved(2 * self.n_layers)
+        fine.n_layers = 2 * self.n_layers
+        return fine
+
+
+class MLP(_Layers):
+    r"""A multilayer perceptron: u_0 = sigma(K_in y + b_in), u_{j+1} = sigma(K_j u_j + b_j).
+
+    Layers without a skip connection have no time, and no refinement that keeps the function.
+
+    Attributes:
+        K_in: First weights, (width, n_in).
+        b_in: First biases, (width,).
+        K: Weights of the layers, (n_layers, width, width).
+        b: Biases of the layers, (n_layers, width).
+        n_in: Number of inputs.
+        width: Number of features.
+        n_layers: Number of layers after the first.
+        activation: Name of sigma.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        n_layers: int = 1,
+        *,
+        activation: str = "tanh",
+        scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        """Draw the weights; the biases start at zero.
+
+        K_in has standard deviation ``scale sqrt(2 / n_in)``, and each K one of ``sqrt(2 / width)``
+        (He et al. 2015, "Delving deep into rectifiers").
+
+        Args:
+            n_in: Number of inputs, >= 1.
+            width: Number of features, >= 1.
+            n_layers: Number of layers after the first, >= 1.
+            activation: One of `ACTIVATIONS`.
+            scale: Factor of the first weights, >= 0.
+            generator: Source of the random numbers; torch's own if None.
+            dtype: Of the weights.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        super().__init__(n_in, width, n_layers, activation, scale, generator, dtype)
+        self.n_layers = n_layers
+        self.carry = 0.0
+        K = torch.randn((n_layers, width, width), generator=generator, dtype=dtype)
+        self._set_nodes(math.sqrt(2 / width) * K)

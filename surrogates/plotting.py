@@ -59,18 +59,24 @@ _STYLE: dict[str, Any] = {
 
 
 def history(
-    records_by_label: Mapping[str, Sequence[Any]], path: str | os.PathLike[str], *, title: str = ""
+    records_by_label: Mapping[str, Sequence[Any]],
+    path: str | os.PathLike[str],
+    *,
+    against: Literal["work", "time"] = "work",
+    title: str = "",
 ) -> None:
-    """Draw loss and relative error of training runs against work units.
+    """Draw loss and relative error of training runs against work units, or wall time.
 
     Solid lines are training samples, dashed ones validation samples; a dot on a line is the start
     of a level.
 
     Args:
         records_by_label: For each run its records in order, objects or mappings with ``level``,
-            ``work_units``, ``train_loss``, ``validation_loss``, ``train_error`` and
-            ``validation_error``.
+            ``work_units`` or ``seconds``, ``train_loss``, ``validation_loss``, ``train_error``
+            and ``validation_error``.
         path: The figure.
+        against: What the horizontal axis is: work units, or seconds on a logarithmic axis, since
+            one method's iteration may take a thousand times as long as another's.
         title: Above it.
 
     Raises:
@@ -79,6 +85,10 @@ def history(
     runs = {label: records for label, records in records_by_label.items() if len(records)}
     check(bool(runs), "the history is empty")
     multilevel = any(_column(records, "level").max() > 0 for records in runs.values())
+    column, xlabel = {
+        "work": ("work_units", "work units (one forward and backward pass: 2)"),
+        "time": ("seconds", "seconds"),
+    }[against]
     with _figure(path, (8.4, 3.7), title) as figure:
         for axes, quantity, label in zip(
             figure.subplots(1, 2),
@@ -87,12 +97,12 @@ def history(
             strict=True,
         ):
             for (name, records), color in zip(runs.items(), _cycle(), strict=False):
-                work = _column(records, "work_units")
+                x = _column(records, column)
                 level = _column(records, "level")
                 starts = [i for i in range(len(level)) if i == 0 or level[i] != level[i - 1]]
                 for part, dashes in (("train", "-"), ("validation", (0, (3, 1.5)))):
                     axes.plot(
-                        work,
+                        x,
                         _column(records, f"{part}_{quantity}"),
                         linestyle=dashes,
                         color=color,
@@ -102,9 +112,11 @@ def history(
                         markevery=starts if multilevel else [],
                         label=name if part == "train" else None,
                     )
-            axes.set(xlabel="work units (one forward and backward pass: 2)", ylabel=label)
+            axes.set(xlabel=xlabel, ylabel=label)
             axes.set_yscale("log")
             axes.margins(x=0.02)
+            if against == "time":
+                axes.set_xscale("log")
             if quantity == "error":
                 _show_per_cent(axes.yaxis)
         several = len(runs) > 1

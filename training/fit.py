@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import os
@@ -10,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parameters_to_vector
 
 from surrogates import config as configuration
@@ -21,14 +24,18 @@ from surrogates.config import check, check_seed, unknown
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable, check_zip, reading
-from surrogates.networks import AntisymmetricODE
+from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
-from .dense import flops
+from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
+from .dense import Structure, flops
 from .gauss_newton import GaussNewton
 from .history import Record
-from .multilevel import Best, Data, Multilevel, Reason, State
+from .multilevel import Best, Data, Method, Multilevel, Reason, State
+from .varpro import Features
 
-_CHECKPOINT_VERSION = 2
+OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
+
+_CHECKPOINT_VERSION = 3
 
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
 _CHECKPOINT_SECONDS = 1.0
@@ -43,12 +50,18 @@ class TrainConfig:
     200 inputs, with and without noise.
 
     Attributes:
-        method: ``dense``, ``krylov``, or ``auto``: dense unless an iteration's cost forbids it.
+        optimizer: ``gnvpro``, or another to compare it with (see `baselines`): ``gn``, ``lbfgs``,
+            ``adam`` or ``sgd``.
+        learning_rate: Step size of ``adam`` and ``sgd``; 0 for the default, 0.01.
+        method: Of ``gnvpro``: ``dense``, ``krylov``, or ``auto``, dense unless an iteration's cost
+            forbids it.
+        network: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`.
+        activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.
         width: Number of features.
-        cells: Runge-Kutta cells of the first level; each level doubles them.
-        levels: Number of levels.
-        final_time: Final time of the neural ODE.
-        gamma: Its damping.
+        cells: Runge-Kutta cells, or layers, of the first level; each level doubles them.
+        levels: Number of levels; 1 for ``mlp``, which cannot be refined.
+        final_time: Final time of ``ode`` and ``resnet``.
+        gamma: Damping of ``ode``.
         work_units: Work units of each level; an iteration costs ``width`` + 5 with the dense
             method, 2 + 2 ``krylov_rank`` with the other.
         alpha1: Weight of ||theta||^2 / 2 on the first level; each level halves it.
@@ -66,7 +79,11 @@ class TrainConfig:
         InputError: If a value is out of range.
     """
 
+    optimizer: str = "gnvpro"
+    learning_rate: float = 0.0
     method: str = "auto"
+    network: str = "ode"
+    activation: str = "tanh"
     width: int = 8
     cells: int = 2
     levels: int = 1
@@ -85,18 +102,30 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every range."""
-        methods = ("auto", "dense", "krylov")
-        check(self.method in methods, unknown(f"method {self.method!r}", self.method, methods))
+        for name, known in {
+            "optimizer": OPTIMIZERS,
+            "method": ("auto", "dense", "krylov"),
+            "network": ("ode", "resnet", "mlp"),
+            "activation": ACTIVATIONS,
+        }.items():
+            value = getattr(self, name)
+            check(value in known, unknown(f"{name} {value!r}", value, known))
         for name in ("width", "cells", "levels", "krylov_rank", "patience", "threads"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1; got {value}")
         check(self.threads <= 1024, f"threads must be at most 1024; got {self.threads}")
         check(
+            self.network != "mlp" or self.levels == 1,
+            f"levels must be 1 for the network mlp, which cannot be refined; got {self.levels}",
+        )
+        check(
             self.levels <= 12 and self.cells * 2 ** (self.levels - 1) <= 4096,
             "cells and levels must leave the last level at most 4096 cells; "
             f"got {self.cells} cells and {self.levels} levels",
         )
-        least = 4 if self.method == "krylov" else GaussNewton(dense=True).least(self.width)
+        least = 2 if self.optimizer in STOCHASTIC else 4
+        if self.optimizer == "gnvpro" and self.method != "krylov":
+            least = GaussNewton(dense=True).least(self.width)
         check(
             self.work_units >= least,
             f"work_units must be at least {least}, for an iteration; got {self.work_units}",
@@ -104,7 +133,7 @@ class TrainConfig:
         for name in ("final_time", "scale"):
             value = getattr(self, name)
             check(0 < value <= 1e12, f"{name} must be positive and at most 1e12; got {value}")
-        for name in ("gamma", "alpha1", "alpha2"):
+        for name in ("learning_rate", "gamma", "alpha1", "alpha2"):
             value = getattr(self, name)
             check(0 <= value <= 1e12, f"{name} must be 0 to 1e12; got {value}")
         for name in ("krylov_tolerance", "tolerance"):
@@ -118,7 +147,8 @@ class FitResult:
     """A trained surrogate: c = [features((y - y_shift) / y_scale), 1] W^T, in physical units.
 
     Attributes:
-        features: The network with the best weights on the validation samples.
+        features: The network with the best weights on the validation samples; a module of the
+            caller's is of its own class, and has only that class's methods.
         W: Its linear weights, (n_out, width + 1) float64, units of c.
         y_shift: Mean of the training inputs, (n_in,) float64, units of y.
         y_scale: What divides the centred inputs, (n_in,) float64, units of y.
@@ -126,7 +156,7 @@ class FitResult:
         reason: Why training stopped.
     """
 
-    features: AntisymmetricODE
+    features: FeatureExtractor
     W: Tensor
     y_shift: Tensor
     y_scale: Tensor
@@ -136,7 +166,7 @@ class FitResult:
     def predict(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in), float64 in physical units, to observables (N, n_out)."""
         with torch.no_grad():
-            F: Tensor = self.features((Y - self.y_shift) / self.y_scale)
+            F = self.features.forward((Y - self.y_shift) / self.y_scale)
             return F @ self.W[:, :-1].T + self.W[:, -1]
 
 
@@ -144,6 +174,7 @@ def fit(
     dataset: Dataset,
     config: TrainConfig,
     *,
+    network: nn.Module | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_iteration: Callable[[Record], None] | None = None,
@@ -158,17 +189,36 @@ def fit(
     For one seed, on one device with one version of torch, the result is the same bit for bit,
     whether or not training was interrupted.
 
+    A network of the caller's may be any module, here of convolutions along y. For a surrogate file
+    it needs the methods of `FeatureExtractor` as well.
+
+    >>> n_in, width = dataset.Y.shape[1], 8
+    >>> layers = torch.nn.Sequential(
+    ...     torch.nn.Unflatten(1, (1, n_in)),
+    ...     torch.nn.Conv1d(1, 3, kernel_size=3, padding=1),
+    ...     torch.nn.Tanh(),
+    ...     torch.nn.Flatten(),
+    ...     torch.nn.Linear(3 * n_in, width),
+    ...     torch.nn.Tanh(),
+    ... ).double()
+    >>> result = fit(dataset, TrainConfig(width=width), network=layers)
+
     Args:
         dataset: Needs training and validation samples.
         config: Settings.
+        network: A float64 module that maps scaled inputs (N, n_in) to features (N, width), each
+            sample by itself, in place of the one that ``config`` describes, of whose settings only
+            ``width`` and ``levels`` count then. It is copied; all its parameters are trained, from
+            the values that they have. More than one level needs a method ``refined``.
         checkpoint: A file that is written every second, and when training ends or is interrupted.
-        resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``.
+        resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
+            of ``network``, of which only the number of parameters is checked.
         on_iteration: Called after each iteration.
 
     Raises:
         InputError: If the dataset has no training or validation samples, or values that are not
-            finite or too large to be squared; if the checkpoint cannot be written, or read, or is
-            of another run.
+            finite or too large to be squared; if ``network`` is not as above; if the checkpoint
+            cannot be written, or read, or is of another run.
     """
     Y, C = (torch.from_numpy(array) for array in dataset.part("train"))
     Y_validation, C_validation = (torch.from_numpy(array) for array in dataset.part("validation"))
@@ -194,16 +244,11 @@ def fit(
     )
     for name, scale in {"inputs": y_scale, "observables": torch.tensor(data.c_scale)}.items():
         check(bool(torch.isfinite(scale).all()), f"the training {name} are too large to be squared")
-    network = AntisymmetricODE(
-        Y.shape[1],
-        config.width,
-        config.cells,
-        config.final_time,
-        config.gamma,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-    krylov = GaussNewton(rank=config.krylov_rank, tolerance=config.krylov_tolerance)
-    dense = _dense(config, network, data)
+    if network is None:
+        network = _described(config, Y.shape[1])
+    else:
+        network = _checked(network, config, Y.shape[1])
+    outer, warm_up = _methods(config, network, data)
     method = Multilevel(
         levels=config.levels,
         work_units=config.work_units,
@@ -211,11 +256,19 @@ def fit(
         alpha2=config.alpha2,
         tolerance=config.tolerance,
         patience=config.patience,
-        method=GaussNewton(dense=True) if dense else krylov,
-        warm_up=GaussNewton(rank=10) if dense else krylov,
+        method=outer,
+        warm_up=warm_up,
     )
     store = None if checkpoint is None else _Checkpoint(Path(checkpoint), dataset, config)
     start = store.read() if store is not None and resume else None
+    if start is not None:
+        level = method.network(network, start.level)
+        n_theta = sum(parameter.numel() for parameter in level.parameters())
+        check(
+            len(start.theta) == n_theta,
+            f"{checkpoint} is of another network: it has {len(start.theta)} parameters there and "
+            f"{n_theta} here",
+        )
 
     def after(state: State) -> None:
         if store is not None:
@@ -234,7 +287,7 @@ def fit(
         raise RuntimeError("training ended without an iteration")
     features = method.network(network, best.level, best.theta)
     return FitResult(
-        features=cast(AntisymmetricODE, features.requires_grad_(False)),
+        features=cast(FeatureExtractor, features.requires_grad_(False)),
         W=best.W,
         y_shift=y_shift,
         y_scale=y_scale,
@@ -243,14 +296,90 @@ def fit(
     )
 
 
-def _dense(config: TrainConfig, network: AntisymmetricODE, data: Data) -> bool:
+def _described(config: TrainConfig, n_in: int) -> nn.Module:
+    """Build the network of a configuration."""
+    sizes = (n_in, config.width, config.cells)
+    generator = torch.Generator().manual_seed(config.seed)
+    activation = config.activation
+    if config.network == "mlp":
+        return MLP(*sizes, activation=activation, generator=generator)
+    if config.network == "resnet":
+        return ResNet(*sizes, config.final_time, activation=activation, generator=generator)
+    return AntisymmetricODE(
+        *sizes, config.final_time, config.gamma, activation=activation, generator=generator
+    )
+
+
+def _checked(network: nn.Module, config: TrainConfig, n_in: int) -> nn.Module:
+    """Copy a network of the caller's, after a trial."""
+    network = copy.deepcopy(network)
+    dtypes = {parameter.dtype for parameter in network.parameters()}
+    check(
+        dtypes == {torch.float64},
+        "the network must have parameters, all float64 (network.double()); "
+        f"it has {', '.join(sorted(str(dtype) for dtype in dtypes)) or 'none'}",
+    )
+    for module in network.modules():
+        check(
+            not (module.training and isinstance(module, _BatchNorm | _DropoutNd)),
+            f"the network has a {type(module).__name__} in training mode, where the features of a "
+            "sample depend on the other samples or on chance; call network.eval() first",
+        )
+    check(
+        config.levels == 1 or hasattr(network, "refined"),
+        f"levels must be 1 for a network without a method refined; got {config.levels}",
+    )
+    rows = torch.linspace(-config.scale, config.scale, 2 * n_in, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            F = network(rows.view(2, n_in))
+            alone = network(rows.view(2, n_in)[:1])
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError(f"the network must take inputs (N, {n_in}): {error}") from error
+    expected = (2, config.width)
+    check(
+        isinstance(F, Tensor) and F.shape == expected and F.dtype == torch.float64,
+        f"the network must map inputs (2, {n_in}) to float64 features {expected}, with the width "
+        f"of the configuration; got {(*F.shape,) if isinstance(F, Tensor) else type(F).__name__}",
+    )
+    check(bool(torch.isfinite(F).all()), "the network's features are not finite")
+    check(
+        torch.allclose(F[:1], alone, rtol=1e-8, atol=1e-12),
+        "the network's features of a sample depend on the other samples or on chance",
+    )
+    return network
+
+
+def _methods(config: TrainConfig, network: nn.Module, data: Data) -> tuple[Method, Method]:
+    """Give the outer method, and that of the first iterations."""
+    limits: dict[str, Any] = {"rank": config.krylov_rank, "tolerance": config.krylov_tolerance}
+    method: Method
+    if config.optimizer == "gnvpro":
+        if _dense(config, network, data):
+            return GaussNewton(dense=True), GaussNewton(rank=10)
+        method = GaussNewton(**limits)
+    elif config.optimizer == "gn":
+        method = JointGaussNewton(**limits)
+    elif config.optimizer == "lbfgs":
+        method = LBFGS()
+    else:
+        default = STOCHASTIC[config.optimizer]
+        rate = config.learning_rate or default.learning_rate
+        method = dataclasses.replace(default, learning_rate=rate, seed=config.seed)
+    return method, method
+
+
+def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
     """Choose the method."""
     if config.method != "auto":
         return config.method == "dense"
     theta = parameters_to_vector(network.parameters()).detach()
     n_samples, n_in = data.Y_train.shape
     n_out = data.basis.shape[1]
-    size = len(network.coordinates(theta)) * 2 ** (config.levels - 1)
+    structure = Structure(Features(network, data.Y_train))
+    size = len(structure.coordinates(theta)) * 2 ** (config.levels - 1)
+    if not hasattr(network, "sensitivities"):
+        n_in = 0  # the weights of its first layer are not told apart
     return flops(size, n_in, n_samples, config.width, n_out) <= _DENSE_FLOPS
 
 

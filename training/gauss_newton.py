@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,22 +17,36 @@ from .krylov import lanczos
 from .trust_region import RadiusRule, solve_by_cholesky, solve_subproblem
 from .varpro import Features, InnerSolution, ReducedJacobian, with_ones
 
+Memory = Mapping[str, Tensor]
+"""What a method keeps from step to step, as a checkpoint holds it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A theta and what is known there.
+    """Weights and what is known there.
 
     Attributes:
         theta: Parameters, (n_theta,).
         F: Features, (n_samples, width).
-        inner: The inner problem's solution.
-        phi: Phi_red.
+        W: Linear weights, (n_out, width + 1).
+        phi: Phi.
     """
 
     theta: Tensor
     F: Tensor
-    inner: InnerSolution
+    W: Tensor
     phi: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedPoint(Point):
+    """A theta with its own W, and so Phi_red.
+
+    Attributes:
+        inner: The inner problem's solution.
+    """
+
+    inner: InnerSolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +70,7 @@ class ReducedProblem:
         """What the dense model differentiates the features with."""
         return Structure(self.features)
 
-    def at(self, theta: Tensor, F: Tensor | None = None) -> Point | None:
+    def at(self, theta: Tensor, F: Tensor | None = None) -> ReducedPoint | None:
         """Solve the inner problem at theta, whose features F may be known already.
 
         Returns:
@@ -66,7 +81,20 @@ class ReducedProblem:
             return None
         inner = InnerSolution.of(with_ones(F), self.C, self.alpha2)
         phi = inner.phi + self.alpha1 / 2 * float(theta.square().sum())
-        return Point(theta=theta, F=F, inner=inner, phi=phi)
+        return ReducedPoint(theta=theta, F=F, W=inner.W, phi=phi, inner=inner)
+
+    def linearised(self, theta: Tensor) -> tuple[ReducedPoint, ReducedJacobian, Tensor]:
+        """Give the point, the residual's Jacobian and the gradient at theta.
+
+        Raises:
+            ValueError: If the features there are not finite.
+        """
+        dF = self.features.jacobian(theta)
+        here = self.at(theta, dF.F)
+        if here is None:
+            raise ValueError("expected finite features at the starting point")
+        J = ReducedJacobian(dF, here.inner)
+        return here, J, J.gradient + self.alpha1 * theta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +105,11 @@ class Proposal:
         s: The step in theta, (n_theta,).
         length: Length of the minimiser of the model that it comes from.
         predicted: Decrease that the model predicts for that.
-        work_units: What it cost, without the model's own cost and the trial.
     """
 
     s: Tensor
     length: float
     predicted: float
-    work_units: int
 
 
 class Model(ABC):
@@ -92,11 +118,13 @@ class Model(ABC):
     Attributes:
         rank: Dimension of the space that steps are sought in.
         work_units: Cost of the model, the point's forward pass and the gradient included.
+        proposal: Cost of a proposal, without the trial.
         shift: The last trust region's Lagrange multiplier, a first guess for the next.
     """
 
     rank: int
     work_units: int
+    proposal: int = 0
     shift: float = 0.0
 
     @abstractmethod
@@ -107,9 +135,9 @@ class Model(ABC):
 class KrylovModel(Model):
     """The Gauss-Newton matrix on a Krylov space, as in the source: 2 work units a vector."""
 
-    def __init__(self, J: ReducedJacobian, gradient: Tensor, alpha1: float, **limits: Any) -> None:
-        """Build the space; limits are those of `krylov.lanczos`."""
-        self._space = lanczos(lambda v: J.gram(v) + alpha1 * v, gradient, **limits)
+    def __init__(self, apply: Callable[[Tensor], Tensor], gradient: Tensor, **limits: Any) -> None:
+        """Build the space of what multiplies by the matrix; limits are those of `lanczos`."""
+        self._space = lanczos(apply, gradient, **limits)
         self.rank = self._space.rank
         self.work_units = 2 + 2 * self.rank
 
@@ -121,7 +149,6 @@ class KrylovModel(Model):
             s=space.Q @ s,
             length=float(torch.linalg.vector_norm(s)),
             predicted=-float(space.g @ s + s @ (space.H @ s) / 2),
-            work_units=0,
         )
 
 
@@ -138,7 +165,7 @@ class DenseModel(Model):
     def __init__(
         self,
         problem: ReducedProblem,
-        here: Point,
+        here: ReducedPoint,
         J: ReducedJacobian,
         gradient: Tensor,
         shift: float,
@@ -150,7 +177,8 @@ class DenseModel(Model):
         self._H.diagonal().add_(problem.alpha1)
         self.rank = len(self._g)
         self.shift = shift
-        self.work_units = self.cost(here.F.shape[1]) - _CORRECTION
+        self.proposal = _CORRECTION
+        self.work_units = self.cost(here.F.shape[1]) - self.proposal
 
     @staticmethod
     def cost(width: int) -> int:
@@ -173,7 +201,6 @@ class DenseModel(Model):
             s=s,
             length=float(torch.linalg.vector_norm(z)),
             predicted=predicted,
-            work_units=_CORRECTION,
         )
 
     def _curvature(self, s: Tensor) -> Tensor | None:
@@ -197,22 +224,80 @@ class Step:
         point: Where it arrived; where it started if no step was accepted.
         gradient_norm: Norm of the gradient before the step.
         radius: Trust-region radius for the next iteration.
-        shift: First guess of the next one's multiplier.
         ratio: Actual over predicted decrease of the last step tried; NaN if none was.
         rank: Dimension of the model.
         work_units: Cost of the iteration.
         accepted: Whether a step was accepted. If not, the gradient was zero, the work units ran
             out, or steps down to rounding were rejected.
+        memory: What the method needs to go on.
     """
 
     point: Point
     gradient_norm: float
     radius: float
-    shift: float
     ratio: float
     rank: int
     work_units: int
     accepted: bool
+    memory: Memory = field(default_factory=dict)
+
+
+def step_within(
+    at: Callable[[Tensor], Point | None],
+    x: Tensor,
+    here: Point,
+    gradient: Tensor,
+    model_of: Callable[[], Model],
+    *,
+    radius: float,
+    budget: int,
+    rule: RadiusRule,
+) -> Step:
+    """Take one step within a trust region, tried again with smaller ones until one is accepted.
+
+    Args:
+        at: Gives the point at variables; None if the features there are not finite.
+        x: The variables to start from.
+        here: Their point.
+        gradient: The objective's there.
+        model_of: Makes the model, unless the gradient is zero.
+        radius: Trust-region radius, > 0.
+        budget: Work units left.
+        rule: The trust region's rule.
+    """
+    gradient_norm = float(torch.linalg.vector_norm(gradient))
+    work, rank, ratio, accepted = 2, 0, math.nan, False
+    memory: Memory = {}
+    if gradient_norm > 0:
+        model = model_of()
+        rank = model.rank
+        work = model.work_units
+        resolution = 1e-14 * (float(torch.linalg.vector_norm(x)) or 1.0)
+        while True:
+            proposal = model.propose(radius)
+            work += model.proposal
+            trial = at(x + proposal.s)
+            decrease = here.phi - trial.phi if trial else -math.inf
+            predicted = proposal.predicted
+            ratio = decrease / predicted if predicted > 0 else -math.inf
+            radius = rule.next_radius(radius, proposal.length, ratio)
+            if trial and ratio > rule.accept:
+                accepted, here = True, trial
+                break
+            if work + 1 + model.proposal > budget or radius <= resolution:
+                break
+            work += 1
+        memory = {"shift": torch.tensor(model.shift, dtype=torch.float64)}
+    return Step(
+        point=here,
+        gradient_norm=gradient_norm,
+        radius=radius,
+        ratio=ratio,
+        rank=rank,
+        work_units=work,
+        accepted=accepted,
+        memory=memory,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +331,7 @@ class GaussNewton:
         theta: Tensor,
         radius: float,
         budget: int,
-        shift: float = 0.0,
+        memory: Memory | None = None,
     ) -> Step:
         """Take one step.
 
@@ -255,60 +340,30 @@ class GaussNewton:
             theta: Where to start, (n_theta,).
             radius: Trust-region radius, > 0.
             budget: Work units left, at least `least`: the rank is cut to stay within them.
-            shift: First guess of the trust region's multiplier; 0 if there is none.
+            memory: The last step's; its ``shift`` is a first guess of the trust region's
+                multiplier.
 
         Raises:
             ValueError: If the features at ``theta`` are not finite.
         """
-        dF = problem.features.jacobian(theta)
-        here = problem.at(theta, dF.F)
-        if here is None:
-            raise ValueError("expected finite features at the starting point")
-        J = ReducedJacobian(dF, here.inner)
-        gradient = J.gradient + problem.alpha1 * theta
-        gradient_norm = float(torch.linalg.vector_norm(gradient))
-        work, rank, ratio, accepted = 2, 0, math.nan, False
-        if gradient_norm > 0:
-            model = self._model(problem, here, J, gradient, budget, shift)
-            rank = model.rank
-            work = model.work_units
-            resolution = 1e-14 * (float(torch.linalg.vector_norm(theta)) or 1.0)
-            while True:
-                proposal = model.propose(radius)
-                work += proposal.work_units
-                trial = problem.at(theta + proposal.s)
-                decrease = here.phi - trial.phi if trial else -math.inf
-                predicted = proposal.predicted
-                ratio = decrease / predicted if predicted > 0 else -math.inf
-                radius = self.rule.next_radius(radius, proposal.length, ratio)
-                if trial and ratio > self.rule.accept:
-                    accepted, here = True, trial
-                    break
-                if work >= budget or radius <= resolution:
-                    break
-                work += 1
-            shift = model.shift
-        return Step(
-            point=here,
-            gradient_norm=gradient_norm,
-            radius=radius,
-            shift=shift,
-            ratio=ratio,
-            rank=rank,
-            work_units=work,
-            accepted=accepted,
+        here, J, gradient = problem.linearised(theta)
+
+        def model() -> Model:
+            if self.dense:
+                shift = float(memory["shift"]) if memory else 0.0
+                return DenseModel(problem, here, J, gradient, shift)
+            rank = min(self.rank, (budget - 2) // 2)
+            return KrylovModel(
+                lambda v: J.gram(v) + problem.alpha1 * v,
+                gradient,
+                rank=rank,
+                tolerance=self.tolerance,
+            )
+
+        return step_within(
+            problem.at, theta, here, gradient, model, radius=radius, budget=budget, rule=self.rule
         )
 
-    def _model(
-        self,
-        problem: ReducedProblem,
-        here: Point,
-        J: ReducedJacobian,
-        gradient: Tensor,
-        budget: int,
-        shift: float,
-    ) -> Model:
-        if self.dense:
-            return DenseModel(problem, here, J, gradient, shift)
-        rank = min(self.rank, (budget - 2) // 2)
-        return KrylovModel(J, gradient, problem.alpha1, rank=rank, tolerance=self.tolerance)
+    def carried(self, memory: Memory) -> Memory:
+        """Give what of the memory the next level starts with: nothing."""
+        return {}

@@ -24,15 +24,15 @@ class Record:
         iteration: Iteration over all levels, from 1.
         work_units: Work units spent so far, over all levels; validation is not counted.
         seconds: Wall time of training so far, without that of checkpoints.
-        phi: The objective Phi_red, regularisation included.
+        phi: The objective, regularisation included.
         train_loss: Loss on the training samples.
         validation_loss: Loss on the validation samples.
         train_error: Relative error on the training samples.
         validation_error: Relative error on the validation samples.
-        gradient_norm: Norm of the gradient before the step.
-        radius: Trust-region radius after the step.
-        ratio: Actual over predicted decrease; NaN where no step was tried.
-        rank: Number of Krylov vectors.
+        gradient_norm: Norm of the gradient before the step, or of its mean over an epoch.
+        radius: Trust-region radius after the step, or a line search's step length; NaN for epochs.
+        ratio: Actual over predicted decrease; NaN where no step was tried, and for epochs.
+        rank: Number of Krylov vectors, or of L-BFGS pairs.
     """
 
     level: int

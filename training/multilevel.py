@@ -17,7 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.surrogate import relative_errors
 
-from .gauss_newton import GaussNewton, ReducedProblem, Step
+from .gauss_newton import Memory, ReducedProblem, Step
 from .history import Record
 from .varpro import Features, with_ones
 
@@ -38,6 +38,29 @@ class Refinable(Protocol):
 
     def refined(self) -> nn.Module:
         """Give a deeper network that computes nearly the same features."""
+
+
+class Method(Protocol):
+    """An outer method: `GaussNewton`, or one of `baselines`."""
+
+    def least(self, width: int) -> int:
+        """Give the work units of the cheapest iteration."""
+
+    def step(
+        self,
+        problem: ReducedProblem,
+        theta: Tensor,
+        radius: float,
+        budget: int,
+        memory: Memory,
+    ) -> Step:
+        """Do one iteration from theta; the radius and the memory are the last step's.
+
+        The memory is empty at first, and must not be changed: it may yet be written.
+        """
+
+    def carried(self, memory: Memory) -> Memory:
+        """Give what of the memory the next level starts with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +149,7 @@ class State:
         level: Current level, from 0.
         theta: Parameters of this level's network, (n_theta,).
         radius: Trust-region radius.
-        shift: Its multiplier, as a first guess.
+        memory: What the method keeps.
         spent: Work units spent on this level.
         start: Iterations before this level.
         first_gradient: Norm of this level's first gradient; 0 before it is known.
@@ -138,7 +161,7 @@ class State:
     level: int
     theta: Tensor
     radius: float
-    shift: float = 0.0
+    memory: Memory = field(default_factory=dict)
     spent: int = 0
     start: int = 0
     first_gradient: float = 0.0
@@ -174,8 +197,8 @@ class Multilevel:
     alpha2: float
     tolerance: float
     patience: int
-    method: GaussNewton
-    warm_up: GaussNewton
+    method: Method
+    warm_up: Method
 
     def run(
         self,
@@ -212,6 +235,7 @@ class Multilevel:
                 level=state.level + 1,
                 theta=theta,
                 radius=_first_radius(theta) if state.reason is Reason.STALLED else state.radius,
+                memory=self.method.carried(state.memory),
                 start=len(state.records),
                 best=state.best,
                 records=state.records,
@@ -246,7 +270,7 @@ class Multilevel:
             clock = time.perf_counter()
             budget = self.work_units - state.spent
             method = self.warm_up if len(state.records) < WARM_UP else self.method
-            step = method.step(problem, state.theta, state.radius, budget, state.shift)
+            step = method.step(problem, state.theta, state.radius, budget, state.memory)
             state = self._advance(state, step, data, validation)
             seconds = before + time.perf_counter() - clock
             last = dataclasses.replace(state.records[-1], seconds=seconds)
@@ -264,7 +288,7 @@ class Multilevel:
     ) -> State:
         """Enter a step into the state."""
         theta = step.point.theta
-        W = data.physical(step.point.inner.W)
+        W = data.physical(step.point.W)
         train = data.measure(step.point.F, data.C_train, W)
         held_out = data.measure(validation(theta), data.C_validation, W)
         error = held_out[1] if math.isfinite(held_out[1]) else held_out[0]
@@ -274,14 +298,15 @@ class Multilevel:
             best = Best(level=state.level, theta=theta, W=W, error=error, iteration=iteration)
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units
+        over = self.work_units - spent < self.method.least(step.point.F.shape[1])
         reason = None
         if step.gradient_norm <= self.tolerance * first_gradient:
             reason = Reason.TOLERANCE
         elif not step.accepted:
-            reason = Reason.WORK_UNITS if spent >= self.work_units else Reason.STALLED
+            reason = Reason.WORK_UNITS if over else Reason.STALLED
         elif iteration - max(best.iteration, state.start) >= self.patience:
             reason = Reason.PATIENCE
-        elif self.work_units - spent < self.method.least(step.point.F.shape[1]):
+        elif over:
             reason = Reason.WORK_UNITS
         total = state.records[-1].work_units if state.records else 0
         record = Record(
@@ -303,7 +328,7 @@ class Multilevel:
             state,
             theta=theta,
             radius=step.radius,
-            shift=step.shift,
+            memory=step.memory,
             spent=spent,
             first_gradient=first_gradient,
             reason=reason,

@@ -90,10 +90,14 @@ class InnerSolution:
         V = Vh.T
         U_all = torch.cat([U * (s * inverse), V * (math.sqrt(alpha2) * inverse)])
         # W - W_ref solves the same problem for the targets C - Z W_ref^T and the reference zero.
-        D = (C - Z @ W_ref.T) / math.sqrt(n)
-        step = V @ ((s * inverse**2)[:, None] * (U.T @ D))
-        residual = torch.cat([Z @ step / math.sqrt(n) - D, math.sqrt(alpha2) * step])
-        return cls(W=W_ref + step.T, residual=residual, U=U_all, inverse=inverse, V=V)
+        defect = U.T @ C - (U.T @ Z) @ W_ref.T
+        step = V @ ((s * inverse**2)[:, None] * defect) / math.sqrt(n)
+        W = W_ref + step.T
+        residual = C.new_empty((n + m, C.shape[1]))  # the only array of this size
+        torch.mm(Z, W.T, out=residual[:n])
+        residual[:n].sub_(C).mul_(1 / math.sqrt(n))
+        residual[n:] = math.sqrt(alpha2) * step
+        return cls(W=W, residual=residual, U=U_all, inverse=inverse, V=V)
 
     @property
     def phi(self) -> float:

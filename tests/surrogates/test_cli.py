@@ -50,6 +50,15 @@ def test_training_leaves_a_surrogate_and_its_history_and_nothing_else(folder):
     assert not (folder / "map.checkpoint").exists()
 
 
+def test_another_optimizer_leaves_the_same_files_and_its_name(folder, tmp_path, capsys):
+    for words in (("--optimizer", "adam"), ("--set", "optimizer=adam")):
+        assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK, *words) == 0
+        assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.history.jsonl"}
+        capsys.readouterr()
+        assert run("info", tmp_path / "a.pt") == 0
+        assert "training:         adam, " in capsys.readouterr().out
+
+
 def test_evaluate_prints_the_error_that_a_user_would_compute(folder, capsys):
     capsys.readouterr()
     assert run("evaluate", folder / "map.pt", folder / "map.h5", "--json") == 0
@@ -161,7 +170,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
     cases = {
         ("generate", "cdrr"): "invalid choice: 'cdrr'",
         ("train",): "F.h5",
-        ("train", data, "--optimizer", "sgdd"): "invalid choice: 'sgdd'",
+        ("train", data, "--optimizer", "sgdd"): "unknown optimizer 'sgdd'",
         ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'width'",
         (*train, "--set", "width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",
@@ -239,7 +248,7 @@ def test_runs_of_one_name_are_all_drawn(folder, tmp_path, monkeypatch):
     from surrogates import plotting
 
     drawn = []
-    monkeypatch.setattr(plotting, "history", lambda records, path: drawn.append(list(records)))
+    monkeypatch.setattr(plotting, "history", lambda records, *_, **__: drawn.append(list(records)))
     (tmp_path / "map.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
     (tmp_path / "lr0.1.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
     paths = [str(tmp_path / f"{name}.history.jsonl") for name in ("map", "lr0.1")]

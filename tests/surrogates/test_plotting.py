@@ -189,6 +189,15 @@ def test_history_shows_the_records_against_work_units_and_marks_levels(tmp_path,
     assert legend == ["gnvpro", "adam", "training", "validation", "start of a level"]
 
 
+def test_history_against_time_has_a_logarithmic_axis_of_seconds(tmp_path, drawn):
+    run = [record | {"seconds": 1e-3 * record["work_units"]} for record in records(n=20)]
+    plotting.history({"a": run}, tmp_path / "h.png", against="time")
+    for axes in drawn[0].axes:
+        assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "seconds")
+        assert axes.lines[0].get_xdata().tolist() == [record["seconds"] for record in run]
+        assert axes.lines[0].get_markevery() == [0, 10]
+
+
 def test_history_takes_objects_and_runs_without_validation(tmp_path, drawn):
     nothing = {"validation_loss": np.nan, "validation_error": np.nan}
     plain = records(levels=1, **nothing)

@@ -1,6 +1,9 @@
 """Training as a whole: what it finds, that it can be repeated and resumed, and what it refuses."""
 
+import copy
 import dataclasses
+import doctest
+import functools
 import math
 import subprocess
 import sys
@@ -15,9 +18,10 @@ import torch
 from surrogates import config
 from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.errors import InputError
-from surrogates.networks import AntisymmetricODE
+from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.surrogate import relative_errors
 from surrogates.training import history
+from surrogates.training.baselines import STOCHASTIC, Stochastic
 from surrogates.training.fit import TrainConfig, _Checkpoint, fit
 from surrogates.training.gauss_newton import GaussNewton
 from surrogates.training.multilevel import Data, Multilevel, Reason, State
@@ -26,6 +30,10 @@ from surrogates.training.varpro import with_ones
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
 SMALL = TrainConfig(method="krylov", width=3, cells=1, levels=2, work_units=120, krylov_rank=8)
 DENSE = TrainConfig(width=3, cells=1, levels=2, work_units=120)
+OTHERS = {
+    name: dataclasses.replace(SMALL, optimizer=name, work_units=60)
+    for name in ("gn", "lbfgs", "adam", "sgd")
+}
 # Well conditioned, so that rounding stays small.
 TAME = dataclasses.replace(SMALL, scale=1.0, alpha1=1e-4, alpha2=1e-4)
 
@@ -314,6 +322,58 @@ def test_a_level_after_a_stalled_one_starts_with_a_radius_of_its_own():
         assert first.level == 1 and least < first.radius < most
 
 
+@pytest.mark.parametrize("settings", OTHERS.values(), ids=OTHERS)
+def test_other_optimizers_train_the_same_network_for_as_much_work(settings):
+    data = smooth()
+    settings = dataclasses.replace(settings, cells=4, final_time=1.0)
+    result = fit(data, settings)
+    records = result.history
+    assert {record.level for record in records} == {0, 1} and result.reason is Reason.WORK_UNITS
+    assert 0 <= 2 * settings.work_units - records[-1].work_units < 2 * 4
+    if settings.optimizer in ("adam", "sgd"):
+        assert [record.work_units for record in records] == [2 * i for i in range(1, 61)]
+    for level in (0, 1):
+        phis = [record.phi for record in records if record.level == level]
+        assert phis[-1] < phis[0]
+    errors = [record.validation_error for record in records]
+    Y, C = part(data, "validation")
+    assert float(relative_errors(result.predict(Y), C).mean()) == pytest.approx(min(errors))
+
+
+def test_a_level_starts_with_the_w_and_the_epoch_of_the_one_before(monkeypatch):
+    memories, step = [], Stochastic.step
+
+    def watched(self, *given):
+        memories.append(given[-1])
+        return step(self, *given)
+
+    monkeypatch.setattr(Stochastic, "step", watched)
+    records = fit(smooth(), OTHERS["adam"]).history
+    assert [record.level for record in records] == [0] * 30 + [1] * 30
+    assert memories[0] == {} and set(memories[30]) == {"W", "epoch"}
+    assert int(memories[30]["epoch"]) == 30 and int(memories[59]["epoch"]) == 59
+    assert float((memories[30]["W"] - memories[29]["W"]).norm()) > 0
+    assert len(memories[31]) > 2
+
+
+def test_a_learning_rate_is_the_one_given_or_the_optimizer_s():
+    data = smooth()
+    for name, method in STOCHASTIC.items():
+        rate = method.learning_rate
+        default = fit(data, OTHERS[name])
+        given = [fit(data, dataclasses.replace(OTHERS[name], learning_rate=r)) for r in (rate, 0.1)]
+        assert same(default, given[0])
+        assert not torch.equal(weights(default), weights(given[1]))
+
+
+def test_a_run_that_diverges_ends_with_its_best_weights():
+    data = smooth()
+    settings = dataclasses.replace(OTHERS["sgd"], learning_rate=100.0, levels=1)
+    result = fit(data, dataclasses.replace(settings, work_units=10_000, patience=10_000))
+    assert result.reason is Reason.STALLED
+    assert torch.isfinite(weights(result)).all()
+
+
 def test_reasons():
     data = smooth()
     assert fit(data, SMALL).reason is Reason.WORK_UNITS
@@ -371,7 +431,9 @@ def stop_at(iteration):
     return on_iteration
 
 
-@pytest.mark.parametrize("settings", [SMALL, DENSE], ids=["krylov", "dense"])
+@pytest.mark.parametrize(
+    "settings", [SMALL, DENSE, *OTHERS.values()], ids=["krylov", "dense", *OTHERS]
+)
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, settings):
     data, checkpoint = smooth(), tmp_path / "run.ckpt"
     whole = fit(data, settings)
@@ -479,6 +541,10 @@ def test_numbers_too_large_to_be_squared_are_refused(name, what):
         "alpha1=1e13",
         "alpha2=nan",
         'method="newton"',
+        "optimizer=newton",
+        "learning_rate=-1",
+        "learning_rate=1e13",
+        "learning_rate=nan",
         "krylov_rank=0",
         "krylov_tolerance=1.0",
         "final_time=0",
@@ -545,3 +611,124 @@ def test_published_setting_beats_the_published_code(seed):
     assert test_error(data, result) < 0.007
     assert result.history[-1].work_units <= 600
     assert test_error(data, fit(data, TrainConfig(seed=seed))) < 0.0018
+
+
+# Networks
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("network", ["ode", "resnet", "mlp"])
+def test_every_network_and_activation_is_trained(network, activation, method):
+    settings = TrainConfig(
+        method=method, network=network, activation=activation, width=6, cells=2, work_units=300
+    )
+    result = fit(smooth(), settings)
+    expected = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}[network]
+    assert type(result.features) is expected and result.features.activation == activation
+    phis = [record.phi for record in result.history]
+    assert phis[-1] < 0.2 * phis[0]
+
+
+def test_a_resnet_is_refined_and_resumed(tmp_path):
+    data, checkpoint = smooth(), tmp_path / "run.ckpt"
+    settings = dataclasses.replace(SMALL, network="resnet", cells=4, work_units=300)
+    whole = fit(data, settings)
+    assert {record.level for record in whole.history} == {0, 1}
+    last = [record for record in whole.history if record.level == 0][-1]
+    first = next(record for record in whole.history if record.level == 1)
+    assert max(first.phi, last.phi) < 0.2 * whole.history[0].phi
+    with pytest.raises(Stopped):
+        fit(data, settings, checkpoint=checkpoint, on_iteration=stop_at(first.iteration))
+    assert same(whole, fit(data, settings, checkpoint=checkpoint, resume=True))
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+def test_the_example_of_a_network_of_the_callers(method):
+    data = smooth(n_in=7)
+    names = {
+        "dataset": data,
+        "fit": fit,
+        "torch": torch,
+        "TrainConfig": functools.partial(TrainConfig, method=method, work_units=400),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for example in doctest.DocTestParser().get_examples(fit.__doc__):
+            exec(example.source, names)
+            if "Sequential" in example.source:
+                start = copy.deepcopy(names["layers"].state_dict())
+    result, layers = names["result"], names["layers"]
+    assert all(torch.equal(value, start[key]) for key, value in layers.state_dict().items())
+    assert type(result.features) is torch.nn.Sequential
+    assert not torch.equal(result.features[1].weight, layers[1].weight)
+    phis = [record.phi for record in result.history]
+    assert phis[-1] < 0.2 * phis[0]
+    assert test_error(data, result) < 0.1
+
+
+def linear(n_in=3, width=3, *more):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(n_in, width), *more).double()
+
+
+def test_a_network_of_the_callers_equals_the_same_one_described():
+    data = smooth()
+    network = AntisymmetricODE(
+        3, 3, 1, TAME.final_time, TAME.gamma, generator=torch.Generator().manual_seed(0)
+    )
+    other = dataclasses.replace(TAME, network="resnet", activation="relu", cells=7)
+    assert same(fit(data, TAME), fit(data, other, network=network))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    settings, checkpoint = dataclasses.replace(SMALL, levels=1), tmp_path / "run.ckpt"
+    fit(smooth(), settings, network=linear(), checkpoint=checkpoint)
+    with pytest.raises(InputError, match="another network: it has 12 parameters there and"):
+        fit(smooth(), settings, checkpoint=checkpoint, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "message"),
+    [
+        (linear(4), {}, r"must take inputs \(N, 3\)"),
+        (linear(3, 5), {}, r"float64 features \(2, 3\), .*; got \(2, 5\)"),
+        (linear(3, 3, torch.nn.Flatten(0)), {}, r"got \(6,\)"),
+        (torch.nn.Linear(3, 3), {}, r"float64 \(network.double\(\)\); it has torch.float32"),
+        (torch.nn.Tanh(), {}, "it has none"),
+        (linear(3, 3, torch.nn.BatchNorm1d(3)), {}, "BatchNorm1d in training mode"),
+        (linear(3, 3, torch.nn.Dropout(0.5)), {}, "Dropout in training mode"),
+        (linear(3, 3, torch.nn.Softmax(dim=0)), {}, "depend on the other samples"),
+        (linear(), {"levels": 2}, "without a method refined; got 2"),
+    ],
+)
+def test_networks_that_do_not_fit(network, settings, message):
+    with pytest.raises(InputError, match=message):
+        fit(smooth(), TrainConfig(width=3, **settings), network=network)
+
+
+def test_batch_normalisation_in_evaluation_mode_is_only_a_scaling():
+    network = linear(3, 3, torch.nn.BatchNorm1d(3), torch.nn.Tanh()).eval()
+    for method in ("dense", "krylov"):
+        settings = TrainConfig(method=method, width=3, work_units=400)
+        phis = [record.phi for record in fit(smooth(), settings, network=network).history]
+        assert phis[-1] < 0.5 * phis[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network=resent", "unknown network 'resent'; did you mean 'resnet'?"),
+        ("activation=gelu", "unknown activation 'gelu'; "),
+    ],
+)
+def test_unknown_networks_and_activations(override, message):
+    with pytest.raises(InputError) as error:
+        config.read(TrainConfig, overrides=[override])
+    assert str(error.value).startswith(message)
+
+
+def test_an_mlp_has_one_level():
+    with pytest.raises(InputError, match="levels must be 1 for the network mlp.*; got 2"):
+        TrainConfig(network="mlp", levels=2)

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The source's comparison of optimizers, on data of this project's PDEs: figures and a table.
+#
+#   scripts/reproduce_paper.sh [FOLDER]                         # default: paper
+#   DCR_SAMPLES=10000 scripts/reproduce_paper.sh [FOLDER]       # the source's number; default 800
+#
+# Sets up what is missing. Data and surrogates that are there are used again; remove the folder, or
+# a surrogate's files, to do them anew. PROCESSES (default 2) solve the PDEs.
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+folder="${1:-$root/paper}"
+samples="${DCR_SAMPLES:-800}"
+python="$("$root/scripts/setup.sh" | tail -n 1)"
+export PATH="${python%/*}:$PATH" OMP_NUM_THREADS=1
+# Open MPI refuses root, as in a container, and more processes than cores, unless told otherwise.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+mkdir -p "$folder"
+cd "$folder"
+
+say() { printf '\n== %s\n' "$*"; }
+
+generate() { mpirun -n "${PROCESSES:-2}" surrogates generate "$@"; }
+
+# The source's setting; all its optimizers have as many work units, and none stops early.
+source=(--set levels=3 --set work_units=200 --set final_time=1 --set alpha1=1e-10
+    --set patience=1000)
+
+train() { # PROBLEM NAME WORDS...
+    local problem=$1 name=$2
+    shift 2
+    [ -e "$problem/$name.pt" ] && return
+    [ -e "$problem/$name.checkpoint" ] && set -- --resume "$@"
+    surrogates train "$problem.h5" --out "$problem/$name.pt" "$@"
+}
+
+compare() { # PROBLEM WIDTH
+    local problem=$1 width=$2 names=(gnvpro-krylov gnvpro-dense gn lbfgs adam sgd) name histories
+    mkdir -p "$problem"
+    say "$problem: training, $width features"
+    train "$problem" gnvpro-krylov --set width="$width" --set method=krylov "${source[@]}"
+    train "$problem" gnvpro-dense --set width="$width"
+    for name in "${names[@]:2}"; do
+        train "$problem" "$name" --set width="$width" --set optimizer="$name" "${source[@]}"
+    done
+    histories=("${names[@]/#/$problem/}")
+    histories=("${histories[@]/%/.history.jsonl}")
+    surrogates plot history "${histories[@]}" --out "$problem.work.png"
+    surrogates plot history "${histories[@]}" --against time --out "$problem.time.png"
+}
+
+say "Data: convection-diffusion-reaction, 800 solves; DC resistivity, $samples"
+generate cdr --samples 800 --split 400/200/200 --out cdr.h5
+generate dcr --samples "$samples" --split 0.8/0.1/0.1 --out dcr.h5
+
+compare cdr 8
+compare dcr 16
+
+say "Errors on the test samples"
+python "$root/scripts/compare.py" cdr dcr
+printf '%s\n' '' "$PWD"/{cdr,dcr}.{work,time}.png

@@ -1,0 +1,367 @@
+r"""Other outer methods, to compare GNvpro with: same network, data, history and work units.
+
+    gn      Gauss-Newton without variable projection, on theta and W together
+    lbfgs   L-BFGS with variable projection, on Phi_red(theta)
+    adam    Adam on theta and W together, by mini-batches
+    sgd     stochastic gradients with momentum, likewise
+
+Each is a `multilevel.Method`. Methods that hold a W of their own carry it on from level to level.
+They start from a regularised least-squares solution at the first theta, and not from W(theta): the
+features start nearly linear, hence nearly dependent where there are few inputs, and a large W is
+one that steps in theta and W together do not get away from. How strong each method wants it was
+measured on convection-diffusion-reaction and DC resistivity.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from .gauss_newton import KrylovModel, Memory, Point, ReducedProblem, Step, step_within
+from .trust_region import RadiusRule
+from .varpro import FeatureJacobian, solve_w, with_ones
+
+
+def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:
+    """Evaluate Phi(W, theta), alpha1's term included."""
+    F = problem.features(theta) if F is None else F
+    loss = (with_ones(F) @ W.T - problem.C).square().sum() / (2 * len(F))
+    weights = problem.alpha1 * theta.square().sum() + problem.alpha2 * W.square().sum()
+    return Point(theta=theta, F=F, W=W, phi=float(loss + weights / 2))
+
+
+def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float) -> Tensor:
+    """Give the W that a method holds, or the one that it starts from."""
+    if "W" in memory:
+        return memory["W"]
+    F = problem.features(theta)
+    if not torch.isfinite(F).all():
+        raise ValueError("expected finite features at the starting point")
+    return solve_w(with_ones(F), problem.C, ridge)
+
+
+class JointJacobian:
+    """The Jacobian J of the residual of Phi in x = [theta, W by rows], by products only.
+
+    The residual is [(Z W^T - C) / sqrt(N), sqrt(alpha1) theta, sqrt(alpha2) W], so that Phi is
+    half its squared norm.
+    """
+
+    def __init__(self, problem: ReducedProblem, dF: FeatureJacobian, W: Tensor) -> None:
+        """Combine the derivative of the features with W."""
+        self._problem, self._dF, self._W = problem, dF, W
+        self._Z = with_ones(dF.F)
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """Multiply the residual by J^T: the gradient of Phi, (n_theta + n_out (width + 1),)."""
+        return self._back(self._Z @ self._W.T - self._problem.C, theta, self._W)
+
+    def gram(self, v: Tensor) -> Tensor:
+        """Multiply J^T J by a vector (n_theta + n_out (width + 1),)."""
+        theta, W = _split(v, self._W)
+        change = with_ones(self._dF.jvp(theta))
+        change[:, -1] = 0
+        return self._back(change @ self._W.T + self._Z @ W.T, theta, W)
+
+    def _back(self, D: Tensor, theta: Tensor, W: Tensor) -> Tensor:
+        D = D / len(self._Z)
+        first = self._dF.vjp(D @ self._W[:, :-1]) + self._problem.alpha1 * theta
+        return torch.cat([first, (D.T @ self._Z + self._problem.alpha2 * W).reshape(-1)])
+
+
+def _split(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide x into theta and a W of the same shape as another, in memory of their own."""
+    n = len(x) - like.numel()
+    return x[:n].clone(), x[n:].clone().view(like.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointGaussNewton:
+    """Gauss-Newton without variable projection, in the same trust region on a Krylov space.
+
+    Work units are those of GNvpro: 2 + 2 rank for an iteration, 1 for a step tried again.
+
+    Attributes:
+        rank: Largest number of Krylov vectors.
+        tolerance: Relative residual at which Lanczos stops.
+        rule: The trust region's rule.
+        ridge: Tikhonov weight of the first W.
+    """
+
+    rank: int = 20
+    tolerance: float = 1e-2
+    rule: RadiusRule = field(default_factory=RadiusRule)
+    ridge: float = 1e-4
+
+    def least(self, width: int) -> int:
+        """Give the work units of the cheapest iteration."""
+        return 4
+
+    def step(
+        self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
+    ) -> Step:
+        """Take one step in theta and W."""
+        W = _own_W(problem, theta, memory, self.ridge)
+        dF = problem.features.jacobian(theta)
+        J = JointJacobian(problem, dF, W)
+        gradient = J.gradient(theta)
+
+        def at(x: Tensor) -> Point | None:
+            point = _point(problem, *_split(x, W))
+            return point if math.isfinite(point.phi) else None
+
+        def model() -> KrylovModel:
+            rank = min(self.rank, (budget - 2) // 2)
+            return KrylovModel(J.gram, gradient, rank=rank, tolerance=self.tolerance)
+
+        step = step_within(
+            at,
+            torch.cat([theta, W.reshape(-1)]),
+            _point(problem, theta, W, dF.F),
+            gradient,
+            model,
+            radius=radius,
+            budget=budget,
+            rule=self.rule,
+        )
+        return replace(step, memory={"W": step.point.W})
+
+    def carried(self, memory: Memory) -> Memory:
+        """Give what of the memory the next level starts with: W."""
+        return {"W": memory["W"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LBFGS:
+    """L-BFGS with variable projection (Nocedal and Wright 2006, "Numerical Optimization", 7.2).
+
+    The line search brackets a step that decreases Phi_red enough and has a slope that has risen
+    enough (Lewis and Overton 2013, "Nonsmooth optimization via quasi-Newton methods"), which keeps
+    the matrix positive definite. The first step of a level has the length of the radius; the radius
+    is then the length of the last step. Work units are 2 for each value with its gradient.
+
+    Attributes:
+        size: Number of pairs that are remembered.
+        decrease: Part of the decrease along the tangent that a step must reach.
+        slope: Part of the slope that may be left.
+        trials: Largest number of steps tried.
+    """
+
+    size: int = 10
+    decrease: float = 1e-4
+    slope: float = 0.9
+    trials: int = 20
+
+    def least(self, width: int) -> int:
+        """Give the work units of an iteration that is a level's first: its start, and a step."""
+        return 4
+
+    def step(
+        self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
+    ) -> Step:
+        """Take one step in theta."""
+        here: Point
+        if memory:
+            found = problem.at(theta)
+            if found is None:
+                raise ValueError("expected finite features at the starting point")
+            here, gradient, work = found, memory["gradient"], 0
+            direction = -_inverse_times(memory["s"], memory["y"], gradient)
+        else:
+            here, _, gradient = problem.linearised(theta)
+            work = 2
+            memory = {"s": theta.new_zeros((0, len(theta))), "y": theta.new_zeros((0, len(theta)))}
+            norm = float(torch.linalg.vector_norm(gradient))
+            direction = -radius / norm * gradient if norm > 0 else gradient
+        slope = float(gradient @ direction)
+        new, low, high, t = None, 0.0, math.inf, 1.0
+        ratio = math.nan
+        for _ in range(self.trials if slope < 0 else 0):
+            if work + 2 > budget:
+                break
+            work += 2
+            trial = _evaluate(problem, theta + t * direction)
+            decrease = here.phi - trial[0].phi if trial else -math.inf
+            if trial is None or not decrease > -self.decrease * t * slope:
+                high = t
+                # The minimum of the parabola through what is known, kept inside the bracket.
+                least = -slope * t * t / (2 * (slope * -t - decrease)) if trial else low
+                t = min(max(least, low + 0.1 * (high - low)), low + 0.5 * (high - low))
+                continue
+            new, ratio = trial, -decrease / (t * slope)
+            if float(trial[1] @ direction) >= self.slope * slope:
+                break
+            low = t
+            t = 2 * t if math.isinf(high) else (low + high) / 2
+        s, y = memory["s"], memory["y"]
+        if new is not None:
+            here = new[0]
+            s, y = _remember(s, y, here.theta - theta, new[1] - gradient, self.size)
+            radius = float(torch.linalg.vector_norm(here.theta - theta))
+        return Step(
+            point=here,
+            gradient_norm=float(torch.linalg.vector_norm(gradient)),
+            radius=radius,
+            ratio=ratio,
+            rank=len(s),
+            work_units=work,
+            accepted=new is not None,
+            memory={"s": s, "y": y, "gradient": new[1] if new else gradient},
+        )
+
+    def carried(self, memory: Memory) -> Memory:
+        """Give what of the memory the next level starts with: nothing."""
+        return {}
+
+
+def _evaluate(problem: ReducedProblem, theta: Tensor) -> tuple[Point, Tensor] | None:
+    """Give the point and the gradient at theta; None if the features there are not finite."""
+    try:
+        here, _, gradient = problem.linearised(theta)
+    except ValueError:
+        return None
+    return here, gradient
+
+
+def _inverse_times(s: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
+    """Multiply the inverse Hessian of the pairs s, y, oldest first, by the gradient."""
+    q = gradient.clone()
+    weights = []
+    for a, b in zip(s.flip(0), y.flip(0), strict=True):
+        weight = (a @ q) / (a @ b)
+        weights.append(weight)
+        q -= weight * b
+    if len(s):
+        q *= (s[-1] @ y[-1]) / (y[-1] @ y[-1])
+    for a, b, weight in zip(s, y, reversed(weights), strict=True):
+        q += (weight - (b @ q) / (a @ b)) * a
+    return q
+
+
+def _remember(
+    s: Tensor, y: Tensor, step: Tensor, change: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """Append a pair, and drop the oldest beyond the size, unless its curvature is not positive."""
+    if not float(step @ change) > 1e-14 * float(step.norm() * change.norm()):
+        return s, y
+    old = slice(max(0, len(s) + 1 - size), None)
+    return torch.cat([s[old], step[None]]), torch.cat([y[old], change[None]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stochastic:
+    """Mini-batch gradients of Phi in theta and W; an iteration is an epoch, of 2 work units.
+
+    The gradient's norm is that of the mean over the epoch. The order of the samples depends on the
+    seed and the epoch's number alone.
+
+    Attributes:
+        optimizer: ``adam`` or ``sgd``.
+        learning_rate: Step size.
+        ridge: Tikhonov weight of the first W.
+        seed: Of the order of the samples.
+        momentum: Of ``sgd``.
+        batch: Samples in a mini-batch.
+    """
+
+    optimizer: str
+    learning_rate: float
+    ridge: float
+    seed: int = 0
+    momentum: float = 0.9
+    batch: int = 32
+
+    def least(self, width: int) -> int:
+        """Give the work units of an epoch."""
+        return 2
+
+    def step(
+        self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
+    ) -> Step:
+        """Do one epoch. It is refused, and training ends, if it has led to infinity."""
+        module = copy.deepcopy(problem.features.module).requires_grad_(True)
+        vector_to_parameters(theta.clone(), module.parameters())
+        start = _own_W(problem, theta, memory, self.ridge)
+        W = nn.Parameter(start.clone())
+        parameters = [*module.parameters(), W]
+        optimizer = self._optimizer(parameters)
+        _restore(optimizer, parameters, memory)
+        epoch = int(memory["epoch"]) if memory else 0
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(problem.C))
+        batches = [order[i : i + self.batch] for i in range(0, len(order), self.batch)]
+        total = [torch.zeros_like(parameter) for parameter in parameters]
+        for rows in batches:
+            optimizer.zero_grad()
+            residual = with_ones(module(problem.features.Y[rows])) @ W.T - problem.C[rows]
+            loss = residual.square().sum() / (2 * len(rows)) + problem.alpha2 / 2 * W.square().sum()
+            for parameter in parameters[:-1]:
+                loss = loss + problem.alpha1 / 2 * parameter.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            for sum_, parameter in zip(total, parameters, strict=True):
+                if parameter.grad is not None:
+                    sum_ += parameter.grad
+            optimizer.step()
+        point = _point(problem, parameters_to_vector(parameters[:-1]).detach(), W.detach())
+        accepted = math.isfinite(point.phi)
+        if accepted:
+            memory = _kept(optimizer, parameters, epoch + 1)
+        else:
+            point = _point(problem, theta, start)
+        return Step(
+            point=point,
+            gradient_norm=float(torch.cat([g.reshape(-1) for g in total]).norm()) / len(batches),
+            radius=math.nan,
+            ratio=math.nan,
+            rank=0,
+            work_units=2,
+            accepted=accepted,
+            memory=memory,
+        )
+
+    def carried(self, memory: Memory) -> Memory:
+        """Give what of the memory the next level starts with: W, and the number of epochs."""
+        return {name: memory[name] for name in ("W", "epoch") if name in memory}
+
+    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        make: dict[str, Callable[[], torch.optim.Optimizer]] = {
+            "adam": lambda: torch.optim.Adam(parameters, lr=self.learning_rate),
+            "sgd": lambda: torch.optim.SGD(
+                parameters, lr=self.learning_rate, momentum=self.momentum
+            ),
+        }
+        return make[self.optimizer]()
+
+
+STOCHASTIC = {
+    "adam": Stochastic(optimizer="adam", learning_rate=1e-2, ridge=0.1),
+    "sgd": Stochastic(optimizer="sgd", learning_rate=1e-2, ridge=1.0),
+}
+"""With the defaults of each."""
+
+
+def _kept(
+    optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], epoch: int
+) -> dict[str, Tensor]:
+    """Collect the memory after an epoch: W, the epochs done, and the optimizer's tensors."""
+    memory = {"W": parameters[-1].detach(), "epoch": torch.tensor(epoch)}
+    for i, parameter in enumerate(parameters):
+        for name, value in optimizer.state[parameter].items():
+            memory[f"{name}.{i}"] = value
+    return memory
+
+
+def _restore(
+    optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], memory: Memory
+) -> None:
+    """Put the optimizer's tensors back, as copies since they are changed in place."""
+    for key, value in memory.items():
+        name, dot, i = key.partition(".")
+        if dot:
+            optimizer.state[parameters[int(i)]][name] = value.clone()
