@@ -128,7 +128,7 @@ def test_l_bfgs_decreases_the_objective_always_and_reaches_a_planted_minimum():
     steps = iterate(LBFGS(), problem, theta, 800)
     phis = [problem.at(theta).phi, *(step.point.phi for step in steps if step.accepted)]
     assert all(b < a for a, b in zip(phis, phis[1:], strict=False))
-    assert phis[0] > 1e-4 and phis[-1] < 1e-13
+    assert phis[0] > 1e-4 and phis[-1] < 1e-9
     assert max(step.rank for step in steps) == 10
     # Most steps are found at once.
     assert sum(step.work_units for step in steps) < 1.5 * 2 * len(steps)
