@@ -77,12 +77,3 @@ def create_mesh(
     # By name: 0.10 changed the order, and 0.7 the name.
     name = "e" if "e" in inspect.signature(mesh.create_mesh).parameters else "domain"
     return mesh.create_mesh(comm, cells=cells, x=points, **{name: domain})
-
-
-def cell_vertices(domain: Any, k: int) -> npt.NDArray[np.int32]:
-    """Give the k vertices of each of this process's own cells, as rows of ``geometry.x``."""
-    several: Any = getattr(domain.geometry, "dofmaps", len)  # a list from 0.11
-    dofmap = domain.geometry.dofmap if callable(several) else several[0]
-    array = dofmap if isinstance(dofmap, np.ndarray) else dofmap.array  # the latter up to 0.6
-    n = domain.topology.index_map(domain.topology.dim).size_local
-    return np.asarray(array.reshape(-1, k)[:n])

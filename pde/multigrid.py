@@ -72,7 +72,7 @@ class Multigrid(Level):
         super().__init__(cells, config, comm)
         if reach is None:
             reach = (config.body.reach(config.sampling.volume[1])[0], *config.core[2:])
-        corners = self._corners()
+        corners = self.V.tabulate_dof_coordinates()[self._vertices()]
         self.cells = Region(config, self.kind, corners).within(*reach).astype(np.int32)
         self.region = Region(config, self.kind, corners[self.cells])
         self._A0 = stiffness(self.V, config.conductivity.background)

@@ -40,7 +40,7 @@ from petsc4py import PETSc
 
 from . import meshes
 from .body import INDICES
-from .fenicsx import cell_vertices, form, function_space
+from .fenicsx import form, function_space
 from .linear import destroy
 from .points import digest, evaluation
 from .problem import Field
@@ -166,8 +166,7 @@ class Level(ABC):
 
     def field(self, y: Array) -> Field:
         """Give the last sample's model and solution; on one process."""
-        cells = range(self.V.mesh.topology.index_map(3).size_local)
-        vertices = np.array([self.V.dofmap.cell_dofs(c) for c in cells])
+        vertices = self._vertices()
         m0 = self.config.conductivity.background
         points = self.V.tabulate_dof_coordinates()
         K = Region(self.config, self.kind, points[vertices]).change(y)
@@ -189,11 +188,11 @@ class Level(ABC):
             },
         )
 
-    def _corners(self) -> Array:
-        """Give the corners of this process's own cells, (n, 8 or 4, 3)."""
-        domain = self.V.mesh
-        k = len(meshes.VTK[self.kind])
-        return np.asarray(domain.geometry.x[cell_vertices(domain, k)])
+    def _vertices(self) -> npt.NDArray[np.int32]:
+        """Give the nodes of each of this process's own cells, (n, 8 or 4)."""
+        cells = range(self.V.mesh.topology.index_map(3).size_local)
+        rows = [self.V.dofmap.cell_dofs(cell) for cell in cells]
+        return np.array(rows, dtype=np.int32).reshape(len(rows), len(meshes.VTK[self.kind]))
 
     def _without_body(self, solve: Callable[[Any], Any], nodes: npt.NDArray[np.intp]) -> Array:
         """Find u0 and c0.

@@ -12,10 +12,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 folder="${1:-$root/paper}"
 samples="${DCR_SAMPLES:-800}"
 python="$("$root/scripts/setup.sh" | tail -n 1)"
-export PATH="${python%/*}:$PATH" OMP_NUM_THREADS=1
-# Open MPI refuses root, as in a container, and more processes than cores, unless told otherwise.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+export PATH="${python%/*}:$PATH"
+. "$root/scripts/mpi.sh"
 mkdir -p "$folder"
 cd "$folder"
 

@@ -7,11 +7,12 @@ set -euo pipefail
 
 problem="$1" samples="${SAMPLES:-$2}" split="${SPLIT:-$3}"
 shift 3
+scripts="$(dirname "${BASH_SOURCE[0]}")"
 if ! command -v surrogates >/dev/null; then
-    python="$("$(dirname "${BASH_SOURCE[0]}")/setup.sh" | tail -n 1)"
+    python="$("$scripts/setup.sh" | tail -n 1)"
     export PATH="${python%/*}:$PATH"
 fi
-export OMP_NUM_THREADS=1
+. "$scripts/mpi.sh"
 
 shard=1/1
 out=$problem.h5
@@ -22,9 +23,6 @@ fi
 if [ -n "${SLURM_JOB_ID:-}" ]; then
     launch=(srun)
 else
-    # Open MPI refuses root, as in a container, and more processes than cores, unless told otherwise.
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
     launch=(mpirun -n 2)
 fi
 exec "${launch[@]}" surrogates generate "$problem" --samples "$samples" --split "$split" \

@@ -298,15 +298,14 @@ class Stochastic:
         batches = [order[i : i + self.batch] for i in range(0, len(order), self.batch)]
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for rows in batches:
-            optimizer.zero_grad()
             residual = with_ones(module(problem.features.Y[rows])) @ W.T - problem.C[rows]
             loss = residual.square().sum() / (2 * len(rows)) + problem.alpha2 / 2 * W.square().sum()
             for parameter in parameters[:-1]:
                 loss = loss + problem.alpha1 / 2 * parameter.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            for sum_, parameter in zip(total, parameters, strict=True):
-                if parameter.grad is not None:
-                    sum_ += parameter.grad
+            gradients = torch.autograd.grad(loss, parameters)
+            for sum_, parameter, gradient in zip(total, parameters, gradients, strict=True):
+                parameter.grad = gradient
+                sum_ += gradient
             optimizer.step()
         point = _point(problem, parameters_to_vector(parameters[:-1]).detach(), W.detach())
         accepted = math.isfinite(point.phi)

@@ -32,7 +32,7 @@ class Record:
         gradient_norm: Norm of the gradient before the step, or of its mean over an epoch.
         radius: Trust-region radius after the step, or a line search's step length; NaN for epochs.
         ratio: Actual over predicted decrease; NaN where no step was tried, and for epochs.
-        rank: Number of Krylov vectors, or of L-BFGS pairs.
+        rank: Number of Krylov vectors, of the dense model's unknowns, or of L-BFGS pairs.
     """
 
     level: int

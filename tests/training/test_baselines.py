@@ -5,17 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from draws import normal
 
 from surrogates.networks import AntisymmetricODE
 from surrogates.training.baselines import LBFGS, JointGaussNewton, Stochastic, _inverse_times
 from surrogates.training.gauss_newton import ReducedProblem
 from surrogates.training.trust_region import RadiusRule
 from surrogates.training.varpro import Features, with_ones
-
-
-def normal(*shape, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def setting(alpha1=1e-3, alpha2=1e-4):

@@ -4,19 +4,15 @@ import math
 
 import pytest
 import torch
+from draws import normal
 from torch import nn
 from torch.func import functional_call, jacrev
 
 from surrogates.networks import AntisymmetricODE
 from surrogates.training import dense
-from surrogates.training.dense import Structure, gauss_newton_matrix
+from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.gauss_newton import DenseModel, GaussNewton, ReducedProblem
 from surrogates.training.varpro import Features, ReducedJacobian, with_ones
-
-
-def normal(*shape, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 class Convolution(nn.Module):
@@ -105,31 +101,6 @@ def test_fewer_samples_than_features():
     v = normal(len(H), seed=5)
     exact = structure.coordinates(J.T @ (J @ structure.parameters_at(v)))
     assert torch.linalg.norm(H @ v - exact) < 1e-10 * torch.linalg.norm(exact)
-
-
-def test_coordinates_keep_norms_and_come_back():
-    made, structure, theta = problem("ode")
-    z = structure.coordinates(theta)
-    again = structure.parameters_at(z)
-    assert torch.allclose(structure.coordinates(again), z, rtol=0, atol=1e-15)
-    assert float(torch.linalg.vector_norm(again)) == pytest.approx(float(z.norm()), rel=1e-14)
-    # The gradient has no part that the coordinates leave out.
-    J = ReducedJacobian(made.features.jacobian(theta), made.at(theta).inner)
-    assert torch.allclose(structure.parameters_at(structure.coordinates(J.gradient)), J.gradient)
-
-
-def test_sensitivities_are_the_derivatives_of_the_features():
-    module = networks()["ode"]
-    features = Features(module, normal(9, 6, seed=1))
-    structure = Structure(features)
-    theta = structure.parameters_at(structure.coordinates(0.5 * normal(features.n_theta, seed=3)))
-    ((rows, one),) = structure.chunks(theta, 4)
-    assert rows == slice(0, 9)
-    J = features.jacobian(theta)
-    z = normal(len(structure.coordinates(theta)), seed=4)
-    columns = torch.cat([(one.S[..., None] * one.A[:, None, None]).flatten(2), one.D], dim=2)
-    assert torch.allclose(one.F, J.F, rtol=0, atol=1e-14)
-    assert torch.allclose(columns @ z, J.jvp(structure.parameters_at(z)), rtol=0, atol=1e-13)
 
 
 def test_the_correction_takes_the_second_derivative_along_the_step():

@@ -4,16 +4,12 @@ import math
 
 import pytest
 import torch
+from draws import normal
 
 from surrogates.networks import AntisymmetricODE
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.trust_region import RadiusRule
 from surrogates.training.varpro import Features, ReducedJacobian
-
-
-def normal(*shape, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 class Counted(Features):

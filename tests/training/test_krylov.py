@@ -4,13 +4,9 @@ import math
 
 import pytest
 import torch
+from draws import normal
 
 from surrogates.training.krylov import lanczos
-
-
-def normal(*shape, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def operator(values, seed=0):

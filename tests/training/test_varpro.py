@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from draws import normal
 from hypothesis import given, settings
 
 from surrogates.networks import AntisymmetricODE
@@ -18,11 +19,6 @@ from surrogates.training.varpro import (
 )
 
 N, N_IN, WIDTH, N_OUT = 13, 3, 4, 5
-
-
-def normal(*shape, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def stacked(Z, C, alpha2, W_ref):
