@@ -174,8 +174,12 @@ class Dataset:
         """Write the dataset as one file, whole or not at all."""
         _write(path, self.info, len(self.Y), [self])
 
-    def part(self, name: str) -> tuple[Array, Array]:
-        """Give Y and C of the done samples of a part: train, validation or test.
+    def part(self, name: str, share: slice = slice(None)) -> tuple[Array, Array]:
+        """Copy Y and C of the done samples of a part: train, validation or test.
+
+        Args:
+            name: The part.
+            share: Which of them.
 
         Raises:
             InputError: If there is no such part, or none of its samples is done.
@@ -189,7 +193,8 @@ class Dataset:
                 f"the dataset has no {name} samples; its split is {self.info.split}"
                 + (f", and {failed} of {len(self.Y)} samples failed" if failed else "")
             )
-        return self.Y[rows], self.C[rows]
+        chosen = np.flatnonzero(rows)[share]
+        return self.Y[chosen], self.C[chosen]
 
     @cached_property
     def digest(self) -> str:

@@ -24,27 +24,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from .features import FeatureJacobian
 from .gauss_newton import KrylovModel, Memory, Point, ReducedProblem, Step, step_within
 from .trust_region import RadiusRule
-from .varpro import FeatureJacobian, solve_w, with_ones
+from .varpro import Tall, solve_w, with_ones
 
 
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:
     """Evaluate Phi(W, theta), alpha1's term included."""
-    F = problem.features(theta) if F is None else F
-    loss = (with_ones(F) @ W.T - problem.C).square().sum() / (2 * len(F))
+    Z = with_ones(problem.features(theta) if F is None else F)
+    loss = _tall(problem, ((Z, W.T),), problem.C).squared_norm()
     weights = problem.alpha1 * theta.square().sum() + problem.alpha2 * W.square().sum()
-    return Point(theta=theta, F=F, W=W, phi=float(loss + weights / 2))
+    return Point(theta=theta, F=Z[:, :-1], W=W, phi=(loss + float(weights)) / 2)
+
+
+def _tall(
+    problem: ReducedProblem, parts: tuple[tuple[Tensor, Tensor], ...], C: Tensor | None = None
+) -> Tall:
+    """Give (sum of the products - C) / sqrt(N)."""
+    over, none = problem.features.over, problem.C[:0]
+    n_samples = over.count(len(problem.C))
+    scaled = tuple((left, right / math.sqrt(n_samples)) for left, right in parts)
+    return Tall(parts=scaled, last=none, n_samples=n_samples, over=over, C=C)
 
 
 def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float) -> Tensor:
     """Give the W that a method holds, or the one that it starts from."""
     if "W" in memory:
         return memory["W"]
-    F = problem.features(theta)
-    if not torch.isfinite(F).all():
+    F, over = problem.features(theta), problem.features.over
+    if over.count(int(torch.isfinite(F).logical_not().sum())) > 0:
         raise ValueError("expected finite features at the starting point")
-    return solve_w(with_ones(F), problem.C, ridge)
+    return solve_w(with_ones(F), problem.C, ridge, over=over)
 
 
 class JointJacobian:
@@ -61,19 +72,20 @@ class JointJacobian:
 
     def gradient(self, theta: Tensor) -> Tensor:
         """Multiply the residual by J^T: the gradient of Phi, (n_theta + n_out (width + 1),)."""
-        return self._back(self._Z @ self._W.T - self._problem.C, theta, self._W)
+        residual = _tall(self._problem, ((self._Z, self._W.T),), self._problem.C)
+        return self._back(residual, theta, self._W)
 
     def gram(self, v: Tensor) -> Tensor:
         """Multiply J^T J by a vector (n_theta + n_out (width + 1),)."""
         theta, W = _split(v, self._W)
-        change = with_ones(self._dF.jvp(theta))
-        change[:, -1] = 0
-        return self._back(change @ self._W.T + self._Z @ W.T, theta, W)
+        parts = ((self._dF.jvp(theta), self._W[:, :-1].T), (self._Z, W.T))
+        return self._back(_tall(self._problem, parts), theta, W)
 
-    def _back(self, D: Tensor, theta: Tensor, W: Tensor) -> Tensor:
-        D = D / len(self._Z)
-        first = self._dF.vjp(D @ self._W[:, :-1]) + self._problem.alpha1 * theta
-        return torch.cat([first, (D.T @ self._Z + self._problem.alpha2 * W).reshape(-1)])
+    def _back(self, M: Tall, theta: Tensor, W: Tensor) -> Tensor:
+        root = math.sqrt(M.n_samples)
+        by_theta = self._dF.vjp(M @ (self._W[:, :-1] / root)) + self._problem.alpha1 * theta
+        by_W = M.transposed_times(self._Z) / root + self._problem.alpha2 * W
+        return torch.cat([by_theta, by_W.reshape(-1)])
 
 
 def _split(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -286,8 +298,9 @@ class Stochastic:
         self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
     ) -> Step:
         """Do one epoch. It is refused, and training ends, if it has led to infinity."""
-        module = copy.deepcopy(problem.features.module).requires_grad_(True)
-        vector_to_parameters(theta.clone(), module.parameters())
+        features = problem.features
+        module = copy.deepcopy(features.module).requires_grad_(True)
+        vector_to_parameters(theta.to(features.Y, copy=True), module.parameters())
         start = _own_W(problem, theta, memory, self.ridge)
         W = nn.Parameter(start.clone())
         parameters = [*module.parameters(), W]
@@ -295,10 +308,11 @@ class Stochastic:
         _restore(optimizer, parameters, memory)
         epoch = int(memory["epoch"]) if memory else 0
         order = np.random.default_rng([self.seed, epoch]).permutation(len(problem.C))
-        batches = [order[i : i + self.batch] for i in range(0, len(order), self.batch)]
+        rows_in_order = torch.from_numpy(order).to(features.Y.device)
+        batches = [rows_in_order[i : i + self.batch] for i in range(0, len(order), self.batch)]
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for rows in batches:
-            residual = with_ones(module(problem.features.Y[rows])) @ W.T - problem.C[rows]
+            residual = with_ones(module(features.Y[rows]).double()) @ W.T - problem.C[rows]
             loss = residual.square().sum() / (2 * len(rows)) + problem.alpha2 / 2 * W.square().sum()
             for parameter in parameters[:-1]:
                 loss = loss + problem.alpha1 / 2 * parameter.square().sum()
@@ -307,7 +321,8 @@ class Stochastic:
                 parameter.grad = gradient
                 sum_ += gradient
             optimizer.step()
-        point = _point(problem, parameters_to_vector(parameters[:-1]).detach(), W.detach())
+        theta_after = parameters_to_vector(parameters[:-1]).detach().double()
+        point = _point(problem, theta_after, W.detach())
         accepted = math.isfinite(point.phi)
         if accepted:
             memory = _kept(optimizer, parameters, epoch + 1)

@@ -29,7 +29,8 @@ from torch.nn.utils import vector_to_parameters
 
 from surrogates.networks import Sensitivities
 
-from .varpro import Features, InnerSolution
+from .features import Features
+from .varpro import InnerSolution
 
 BYTES = 2**25
 """What the arrays of one chunk of samples may take, about."""
@@ -46,7 +47,7 @@ class Structure:
     def __init__(self, features: Features) -> None:
         """Look for the module's own methods."""
         self._Y = features.Y
-        self._module: Any = copy.deepcopy(features.module).requires_grad_(False)
+        self._module: Any = copy.deepcopy(features.module)
         self._own = hasattr(self._module, "sensitivities")
 
     def coordinates(self, theta: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class Structure:
 
     def chunks(self, theta: Tensor, width: int) -> Iterator[tuple[slice, Sensitivities]]:
         """Differentiate at theta, some samples at a time."""
-        vector_to_parameters(theta, self._module.parameters())
+        vector_to_parameters(theta.to(self._Y), self._module.parameters())
         n = max(1, BYTES // (4 * 8 * width * len(theta)))
         with torch.no_grad():
             for start in range(0, len(self._Y), n):
@@ -87,14 +88,14 @@ class Structure:
 def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolution) -> Tensor:
     """Compute J^T J at theta in the structure's coordinates, (p, p)."""
     t, width = len(inner.W), inner.W.shape[1] - 1
-    root = math.sqrt(len(inner.residual) - width - 1)
+    root = math.sqrt(inner.residual.n_samples)
     L = torch.linalg.qr(inner.W[:, :width], mode="r").R / root
-    lift = inner.inverse[:, None] * inner.V.T[:, :width]  # that of ones does not change
-    M = torch.linalg.qr(lift, mode="r").R / root
+    M = torch.linalg.qr(inner.lift, mode="r").R / root
     total: list[Tensor] = []
     for rows, one in structure.chunks(theta, width):
-        U, R, A = inner.U[rows], inner.residual[rows], one.A
-        S, D = L @ one.S, L @ one.D
+        A = one.A
+        U, R = inner.U[rows].to(A), inner.residual.rows(rows).to(A)
+        S, D = L.to(A) @ one.S, L.to(A) @ one.D
         (n, r, a), b, q, m = S.shape, A.shape[1], D.shape[2], U.shape[1]
         i, j = torch.tril_indices(a, a, device=A.device)
         SS = (S.transpose(1, 2) @ S)[:, i, j]
@@ -105,11 +106,13 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
             (U[:, :, None, None] * S[:, None]).reshape(n, m * r * a).T @ A,
             U.T @ D.reshape(n, r * q),
         ]
-        S, D = M @ one.S, M @ one.D
+        S, D = M.to(A) @ one.S, M.to(A) @ one.D
         SA = (S[..., None] * A[:, None, None]).reshape(n, width * a * b)
         sums += [R.T @ SA, R.T @ D.reshape(n, width * q)]
-        total = [x.add_(y) for x, y in zip(total, sums, strict=True)] if total else sums
-    first, mixed, others, B_first, B_others, X_first, X_others = total
+        total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]
+        for x, y in zip(total, sums, strict=True):
+            x.add_(y)
+    first, mixed, others, B_first, B_others, X_first, X_others = inner.residual.over.total(*total)
 
     H = others.new_empty((a * b + q, a * b + q))
     blocks = first.new_empty((a, b, a, b))

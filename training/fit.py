@@ -27,11 +27,13 @@ from surrogates.files import atomic, check_writable, check_zip, reading
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
 from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
+from .data import Data
 from .dense import Structure, flops
+from .features import Features
 from .gauss_newton import GaussNewton
 from .history import Record
-from .multilevel import Best, Data, Method, Multilevel, Reason, State
-from .varpro import Features
+from .multilevel import Best, Method, Multilevel, Reason, State
+from .processes import Alone
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 
@@ -74,6 +76,9 @@ class TrainConfig:
         seed: Of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
             of samples, and is slower by far for hundreds, or where other programs run as well.
+        precision: ``double``, or ``single`` for the features and their derivatives; the linear
+            weights and the steps are solved for in double precision all the same.
+        device: ``cpu``, or ``cuda`` for a GPU.
 
     Raises:
         InputError: If a value is out of range.
@@ -99,6 +104,8 @@ class TrainConfig:
     tolerance: float = 1e-8
     seed: int = 0
     threads: int = 1
+    precision: str = "double"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -107,6 +114,8 @@ class TrainConfig:
             "method": ("auto", "dense", "krylov"),
             "network": ("ode", "resnet", "mlp"),
             "activation": ACTIVATIONS,
+            "precision": ("double", "single"),
+            "device": ("cpu", "cuda"),
         }.items():
             value = getattr(self, name)
             check(value in known, unknown(f"{name} {value!r}", value, known))
@@ -178,6 +187,8 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_iteration: Callable[[Record], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    over: Alone | None = None,
 ) -> FitResult:
     """Train a surrogate on a dataset's training samples, and keep the best on validation.
 
@@ -214,40 +225,36 @@ def fit(
         resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
             of ``network``, of which only the number of parameters is checked.
         on_iteration: Called after each iteration.
+        stop: Asked after each iteration whether to end there.
+        over: The processes that the samples are divided over; None for this one alone. Each must
+            be given the same dataset, configuration and network.
 
     Raises:
         InputError: If the dataset has no training or validation samples, or values that are not
             finite or too large to be squared; if ``network`` is not as above; if the checkpoint
             cannot be written, or read, or is of another run.
     """
-    Y, C = (torch.from_numpy(array) for array in dataset.part("train"))
-    Y_validation, C_validation = (torch.from_numpy(array) for array in dataset.part("validation"))
-    for name, values in {
-        "training inputs": Y,
-        "training observables": C,
-        "validation inputs": Y_validation,
-        "validation observables": C_validation,
-    }.items():
-        bad = len(values) - int(torch.isfinite(values).all(dim=1).sum())
-        check(bad == 0, f"the {name} have values that are not finite, in {bad} samples")
-    check(not resume or checkpoint is not None, "to resume, name the checkpoint to resume from")
-
-    y_shift = Y.mean(dim=0)
-    spread = (Y - y_shift).square().mean(dim=0).sqrt()
-    varies = spread > 1e-12 * Y.abs().amax(dim=0)
-    y_scale = torch.where(varies, spread, 1.0) / config.scale
-    data = Data(
-        Y_train=(Y - y_shift) / y_scale,
-        C_train=C,
-        Y_validation=(Y_validation - y_shift) / y_scale,
-        C_validation=C_validation,
+    over = Alone(config.device) if over is None else over
+    check(
+        config.device == "cpu" or torch.cuda.is_available(),
+        "there is no CUDA device here; use device=cpu",
     )
-    for name, scale in {"inputs": y_scale, "observables": torch.tensor(data.c_scale)}.items():
-        check(bool(torch.isfinite(scale).all()), f"the training {name} are too large to be squared")
+    check(not resume or checkpoint is not None, "to resume, name the checkpoint to resume from")
+    check(
+        over.size == 1 or config.optimizer not in STOCHASTIC,
+        f"the optimizer {config.optimizer} works in one process; got {over.size}",
+    )
+    n_in = dataset.Y.shape[1]
+    data = Data.of(
+        *(_share(dataset, name, over) for name in ("train", "validation")),
+        scale=config.scale,
+        dtype=torch.float64 if config.precision == "double" else torch.float32,
+        over=over,
+    )
     if network is None:
-        network = _described(config, Y.shape[1])
+        network = _described(config, n_in)
     else:
-        network = _checked(network, config, Y.shape[1])
+        network = _checked(network, config, n_in)
     outer, warm_up = _methods(config, network, data)
     method = Multilevel(
         levels=config.levels,
@@ -259,9 +266,12 @@ def fit(
         method=outer,
         warm_up=warm_up,
     )
-    store = None if checkpoint is None else _Checkpoint(Path(checkpoint), dataset, config)
-    start = store.read() if store is not None and resume else None
+    store: _Checkpoint | None = None
+    if checkpoint is not None and over.rank == 0:
+        store = _Checkpoint(Path(checkpoint), dataset, config)
+    start = over.on_root(lambda: store.opened(resume) if store is not None else None)
     if start is not None:
+        start = start.to(over.device)
         level = method.network(network, start.level)
         n_theta = sum(parameter.numel() for parameter in level.parameters())
         check(
@@ -278,21 +288,21 @@ def fit(
 
     try:
         with _threads(config.threads):
-            end = method.run(network, data, state=start, after=after)
+            end = method.run(network, data, state=start, after=after, stop=stop)
     finally:
         if store is not None:
             store.flush()
-    best, reason = end.best, end.reason
-    if best is None or reason is None:
+    best = end.best
+    if best is None:
         raise RuntimeError("training ended without an iteration")
     features = method.network(network, best.level, best.theta)
     return FitResult(
         features=cast(FeatureExtractor, features.requires_grad_(False)),
-        W=best.W,
-        y_shift=y_shift,
-        y_scale=y_scale,
+        W=best.W.cpu(),
+        y_shift=data.y_shift.cpu(),
+        y_scale=data.y_scale.cpu(),
         history=end.records,
-        reason=reason,
+        reason=end.reason or Reason.INTERRUPTED,
     )
 
 
@@ -374,13 +384,20 @@ def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
     if config.method != "auto":
         return config.method == "dense"
     theta = parameters_to_vector(network.parameters()).detach()
-    n_samples, n_in = data.Y_train.shape
-    n_out = data.basis.shape[1]
-    structure = Structure(Features(network, data.Y_train))
+    n_samples, n_in = data.train.Y.shape
+    n_out = data.train.C.shape[1]
+    structure = Structure(Features(network, data.train.Y[:0].cpu()))
     size = len(structure.coordinates(theta)) * 2 ** (config.levels - 1)
     if not hasattr(network, "sensitivities"):
         n_in = 0  # the weights of its first layer are not told apart
     return flops(size, n_in, n_samples, config.width, n_out) <= _DENSE_FLOPS
+
+
+def _share(dataset: Dataset, name: str, over: Alone) -> tuple[Tensor, Tensor]:
+    """Copy this process's samples of a part: every so many, so that any order is shared alike."""
+    Y, C = dataset.part(name, slice(over.rank, None, over.size))
+    check(len(Y) > 0, f"{over.size} processes need at least as many {name} samples")
+    return torch.from_numpy(Y), torch.from_numpy(C)
 
 
 @contextmanager
@@ -401,7 +418,6 @@ class _Checkpoint:
     """
 
     def __init__(self, path: Path, dataset: Dataset, config: TrainConfig) -> None:
-        check_writable(path)
         self._path = path
         self._digest = dataset.digest
         self._config = configuration.to_toml(config)
@@ -436,6 +452,11 @@ class _Checkpoint:
         with atomic(self._path) as beside:
             beside.write_bytes(buffer.getvalue())
 
+    def opened(self, resume: bool) -> State | None:
+        """Check that it can be written, and read the state to resume from."""
+        check_writable(self._path)
+        return self.read() if resume else None
+
     def read(self) -> State:
         """Read the state of the same run.
 
@@ -446,7 +467,7 @@ class _Checkpoint:
             raise InputError(f"there is no checkpoint {self._path} to resume from")
         with reading(self._path, "checkpoint"):
             check_zip(self._path)
-            content = torch.load(self._path, weights_only=True)
+            content = torch.load(self._path, map_location="cpu", weights_only=True)
             if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
                 raise InputError(f"{self._path} is not a checkpoint of this version of the package")
         if content["digest"] != self._digest:

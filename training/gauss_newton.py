@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from .dense import Structure, gauss_newton_matrix
+from .features import Features
 from .krylov import lanczos
 from .trust_region import RadiusRule, solve_by_cholesky, solve_subproblem
-from .varpro import Features, InnerSolution, ReducedJacobian, with_ones
+from .varpro import InnerSolution, ReducedJacobian, with_ones
 
 Memory = Mapping[str, Tensor]
 """What a method keeps from step to step, as a checkpoint holds it."""
@@ -55,7 +56,7 @@ class ReducedProblem:
 
     Attributes:
         features: The features as a function of theta.
-        C: Targets, (n_samples, n_out) float64.
+        C: Targets, (n_samples, n_out) float64, finite.
         alpha1: Weight of ||theta||^2, >= 0.
         alpha2: Weight of ||W||^2, >= 0.
     """
@@ -76,12 +77,13 @@ class ReducedProblem:
         Returns:
             The point, or None if the features there are not finite.
         """
-        F = self.features(theta) if F is None else F
-        if not torch.isfinite(F).all():
+        Z = with_ones(self.features(theta) if F is None else F)
+        over = self.features.over
+        if over.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
-        inner = InnerSolution.of(with_ones(F), self.C, self.alpha2)
+        inner = InnerSolution.of(Z, self.C, self.alpha2, over=over)
         phi = inner.phi + self.alpha1 / 2 * float(theta.square().sum())
-        return ReducedPoint(theta=theta, F=F, W=inner.W, phi=phi, inner=inner)
+        return ReducedPoint(theta=theta, F=Z[:, :-1], W=inner.W, phi=phi, inner=inner)
 
     def linearised(self, theta: Tensor) -> tuple[ReducedPoint, ReducedJacobian, Tensor]:
         """Give the point, the residual's Jacobian and the gradient at theta.
@@ -208,8 +210,8 @@ class DenseModel(Model):
         there = self._problem.at(self._here.theta + _DIFFERENCE * s)
         if there is None:
             return None
-        change = (there.inner.residual - self._here.inner.residual).reshape(-1) / _DIFFERENCE
-        return self._J.T @ ((change - self._J @ s) * (2 / _DIFFERENCE))
+        change = there.inner.residual - self._here.inner.residual
+        return self._J.T @ (change - self._J @ (_DIFFERENCE * s)) * (2 / _DIFFERENCE**2)
 
 
 _CORRECTION = 3

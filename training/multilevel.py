@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from surrogates.surrogate import relative_errors
-
+from .data import Data
+from .features import Features
 from .gauss_newton import Memory, ReducedProblem, Step
 from .history import Record
-from .varpro import Features, with_ones
 
 WARM_UP = 8
 
@@ -31,6 +30,7 @@ class Reason(enum.Enum):
     TOLERANCE = "the gradient has reached the tolerance"
     PATIENCE = "the validation error has stopped falling"
     STALLED = "no step decreases the objective by more than rounding"
+    INTERRUPTED = "it was interrupted"
 
 
 class Refinable(Protocol):
@@ -61,64 +61,6 @@ class Method(Protocol):
 
     def carried(self, memory: Memory) -> Memory:
         """Give what of the memory the next level starts with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Training and validation samples as training sees them, float64.
-
-    Inputs are scaled by the caller. Targets are centred by the training mean, and divided by one
-    number, so that the regularisation means the same in every unit. Where the outputs' singular
-    values fall below rounding, training sees their leading right singular vectors instead: the
-    problem is the same, and smaller.
-
-    Attributes:
-        Y_train: Scaled inputs, (n_train, n_in).
-        C_train: Targets in physical units, (n_train, n_out).
-        Y_validation: Scaled inputs, (n_validation, n_in).
-        C_validation: Targets in physical units, (n_validation, n_out).
-        c_shift: Mean of the training targets, (n_out,).
-        c_scale: Root mean square of the centred training targets; 1 if they are all equal.
-        basis: What training sees of the scaled outputs, orthonormal, (n_out, n_seen).
-    """
-
-    Y_train: Tensor
-    C_train: Tensor
-    Y_validation: Tensor
-    C_validation: Tensor
-    c_shift: Tensor = field(init=False)
-    c_scale: float = field(init=False)
-    basis: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find the scaling of the targets."""
-        shift = self.C_train.mean(dim=0)
-        spread = float((self.C_train - shift).square().mean().sqrt())
-        object.__setattr__(self, "c_shift", shift)
-        object.__setattr__(self, "c_scale", spread if spread > 0 else 1.0)
-        R = torch.linalg.qr((self.C_train - shift) / self.c_scale, mode="r").R
-        _, s, Vh = torch.linalg.svd(R, full_matrices=False)
-        rank = max(1, int((s > 1e-12 * s[0]).sum()))
-        worthwhile = rank < 0.8 * len(shift)
-        eye = torch.eye(len(shift), dtype=shift.dtype, device=shift.device)
-        object.__setattr__(self, "basis", Vh[:rank].T if worthwhile else eye)
-
-    @property
-    def targets(self) -> Tensor:
-        """The scaled training targets, (n_train, n_seen)."""
-        return ((self.C_train - self.c_shift) / self.c_scale) @ self.basis
-
-    def physical(self, W: Tensor) -> Tensor:
-        """Turn linear weights for scaled targets into those for c in its own units."""
-        W = self.c_scale * self.basis @ W
-        W[:, -1] += self.c_shift
-        return W
-
-    def measure(self, F: Tensor, C: Tensor, W: Tensor) -> tuple[float, float]:
-        """Give loss (scaled) and mean relative error of physical weights on features F."""
-        prediction = with_ones(F) @ W.T
-        loss = 0.5 * float((prediction - C).square().sum()) / len(C) / self.c_scale**2
-        return loss, float(relative_errors(prediction, C).mean())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +111,11 @@ class State:
     best: Best | None = None
     records: tuple[Record, ...] = ()
 
+    def to(self, device: torch.device) -> State:
+        """Move what the next iteration starts from to a device."""
+        memory = {name: value.to(device) for name, value in self.memory.items()}
+        return dataclasses.replace(self, theta=self.theta.to(device), memory=memory)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Multilevel:
@@ -207,6 +154,7 @@ class Multilevel:
         *,
         state: State | None = None,
         after: Callable[[State], None] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> State:
         """Train.
 
@@ -216,21 +164,23 @@ class Multilevel:
             data: Samples.
             state: Where to go on; None to start.
             after: Called after each iteration.
+            stop: Asked after each iteration whether to end.
 
         Returns:
-            The last state.
+            The last state; its reason is None if it was told to stop, on any process.
         """
         if state is None:
-            theta = parameters_to_vector(network.parameters()).detach()
+            theta = parameters_to_vector(network.parameters()).detach().to(data.c_shift)
             state = State(level=0, theta=theta, radius=_first_radius(theta))
         while True:
             if state.reason is None:
-                state = self._iterate(self.network(network, state.level), data, state, after)
-            if state.level + 1 == self.levels:
+                level = self.network(network, state.level)
+                state = self._iterate(level, data, state, after, stop)
+            if state.reason is None or state.level + 1 == self.levels:
                 return state
             coarse = self.network(network, state.level, state.theta)
             fine = cast(Refinable, coarse).refined()
-            theta = parameters_to_vector(fine.parameters()).detach()
+            theta = parameters_to_vector(fine.parameters()).detach().to(data.c_shift)
             state = State(
                 level=state.level + 1,
                 theta=theta,
@@ -247,7 +197,7 @@ class Multilevel:
             network = cast(Refinable, network).refined()
         if theta is not None:
             network = copy.deepcopy(network)
-            vector_to_parameters(theta, network.parameters())
+            vector_to_parameters(theta.cpu(), network.parameters())
         return network
 
     def _iterate(
@@ -256,15 +206,17 @@ class Multilevel:
         data: Data,
         state: State,
         after: Callable[[State], None] | None,
+        stop: Callable[[], bool] | None,
     ) -> State:
         """Work on one level until it ends."""
+        over = data.train.over
         problem = ReducedProblem(
-            features=Features(network, data.Y_train),
-            C=data.targets,
+            features=Features(network, data.train.Y, over=over),
+            C=data.train.C,
             alpha1=self.alpha1 / 2**state.level,
             alpha2=self.alpha2,
         )
-        validation = Features(network, data.Y_validation)
+        validation = Features(network, data.validation.Y, over=over)
         while state.reason is None:
             before = state.records[-1].seconds if state.records else 0.0
             clock = time.perf_counter()
@@ -277,6 +229,8 @@ class Multilevel:
             state = dataclasses.replace(state, records=(*state.records[:-1], last))
             if after is not None:
                 after(state)
+            if over.count(int(stop is not None and stop())) > 0:
+                break
         return state
 
     def _advance(
@@ -288,13 +242,13 @@ class Multilevel:
     ) -> State:
         """Enter a step into the state."""
         theta = step.point.theta
-        W = data.physical(step.point.W)
-        train = data.measure(step.point.F, data.C_train, W)
-        held_out = data.measure(validation(theta), data.C_validation, W)
+        train = data.train.measure(step.point.F, step.point.W)
+        held_out = data.validation.measure(validation(theta), step.point.W)
         error = held_out[1] if math.isfinite(held_out[1]) else held_out[0]
         iteration = len(state.records) + 1
         best = state.best
         if best is None or error < best.error:
+            W = data.physical(step.point.W)
             best = Best(level=state.level, theta=theta, W=W, error=error, iteration=iteration)
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units

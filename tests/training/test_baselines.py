@@ -9,9 +9,10 @@ from draws import normal
 
 from surrogates.networks import AntisymmetricODE
 from surrogates.training.baselines import LBFGS, JointGaussNewton, Stochastic, _inverse_times
+from surrogates.training.features import Features
 from surrogates.training.gauss_newton import ReducedProblem
 from surrogates.training.trust_region import RadiusRule
-from surrogates.training.varpro import Features, with_ones
+from surrogates.training.varpro import with_ones
 
 
 def setting(alpha1=1e-3, alpha2=1e-4):
@@ -245,7 +246,7 @@ def test_the_first_w_is_the_regularised_solution(name, monkeypatch):
     weights = []
     monkeypatch.setattr(
         "surrogates.training.baselines.solve_w",
-        lambda Z, C, ridge: weights.append((Z, C, ridge)) or torch.zeros(5, 5, dtype=Z.dtype),
+        lambda Z, C, ridge, over: weights.append((Z, C, ridge)) or torch.zeros(5, 5, dtype=Z.dtype),
     )
     first = METHODS[name].step(problem, theta, 0.1, 100, {})
     METHODS[name].step(problem, first.point.theta, 0.1, 100, first.memory)

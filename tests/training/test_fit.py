@@ -22,9 +22,10 @@ from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.surrogate import relative_errors
 from surrogates.training import history
 from surrogates.training.baselines import STOCHASTIC, Stochastic
+from surrogates.training.data import Data
 from surrogates.training.fit import TrainConfig, _Checkpoint, fit
 from surrogates.training.gauss_newton import GaussNewton
-from surrogates.training.multilevel import Data, Multilevel, Reason, State
+from surrogates.training.multilevel import Multilevel, Reason, State
 from surrogates.training.varpro import with_ones
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
@@ -240,12 +241,11 @@ def test_the_method_is_chosen_by_cost(monkeypatch):
 def test_outputs_that_depend_on_each_other_are_trained_on_as_fewer():
     data = smooth()
     mixed = dataclasses.replace(data, C=data.C @ np.random.default_rng(3).normal(size=(5, 40)))
-    (Y, C), (Y_validation, C_validation) = part(mixed, "train"), part(mixed, "validation")
-    samples = Data(Y_train=Y, C_train=C, Y_validation=Y_validation, C_validation=C_validation)
-    assert samples.targets.shape[1] == torch.linalg.matrix_rank(C - C.mean(dim=0)) == 2
-    assert torch.allclose(
-        samples.targets @ samples.basis.T * samples.c_scale + samples.c_shift, C, rtol=1e-10
-    )
+    samples = Data.of(part(mixed, "train"), part(mixed, "validation"))
+    _, C = part(mixed, "train")
+    seen = samples.train.C
+    assert seen.shape[1] == torch.linalg.matrix_rank(C - C.mean(dim=0)) == 2
+    assert torch.allclose(seen @ samples.basis.T * samples.c_scale + samples.c_shift, C, rtol=1e-10)
     result = fit(mixed, DENSE)
     assert result.W.shape == (40, 4)
     assert test_error(mixed, result) < 0.02
@@ -300,10 +300,7 @@ def test_the_best_of_an_earlier_level_is_kept_with_its_own_weights():
 
 def test_a_level_after_a_stalled_one_starts_with_a_radius_of_its_own():
     data = smooth()
-    (Y, C), (Y_validation, C_validation) = part(data, "train"), part(data, "validation")
-    samples = Data(
-        Y_train=Y / 30, C_train=C, Y_validation=Y_validation / 30, C_validation=C_validation
-    )
+    samples = Data.of(part(data, "train"), part(data, "validation"))
     network = AntisymmetricODE(3, 3, 1, generator=torch.Generator().manual_seed(0))
     theta = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
     method = Multilevel(

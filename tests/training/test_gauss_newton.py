@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from draws import normal
+from draws import flat, normal
 
 from surrogates.networks import AntisymmetricODE
+from surrogates.training.features import Features
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.trust_region import RadiusRule
-from surrogates.training.varpro import Features, ReducedJacobian
+from surrogates.training.varpro import ReducedJacobian
 
 
 class Counted(Features):
@@ -64,7 +65,7 @@ def test_the_step_is_that_of_the_dense_gauss_newton_matrix():
     problem, theta = setting()
     J = ReducedJacobian(problem.features.jacobian(theta), problem.at(theta).inner)
     eye = torch.eye(len(theta), dtype=torch.float64)
-    dense = torch.stack([J @ v for v in eye], dim=1)
+    dense = torch.stack([flat(J @ v) for v in eye], dim=1)
     gradient = J.gradient + problem.alpha1 * theta
     newton = -torch.linalg.solve(dense.T @ dense + problem.alpha1 * eye, gradient)
     method = GaussNewton(rank=len(theta), tolerance=0.0, rule=RadiusRule(accept=-math.inf))

@@ -6,17 +6,12 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from draws import normal
+from draws import flat, normal, tall
 from hypothesis import given, settings
 
 from surrogates.networks import AntisymmetricODE
-from surrogates.training.varpro import (
-    Features,
-    InnerSolution,
-    ReducedJacobian,
-    solve_w,
-    with_ones,
-)
+from surrogates.training.features import Features
+from surrogates.training.varpro import InnerSolution, ReducedJacobian, solve_w, with_ones
 
 N, N_IN, WIDTH, N_OUT = 13, 3, 4, 5
 
@@ -92,7 +87,9 @@ def test_w_is_stationary(problem):
     size = float(torch.linalg.matrix_norm(A)) * (1 + float(torch.linalg.matrix_norm(B)))
     assert float(gradient.abs().max()) <= 1e-12 * size * (1 + float(inner.W.abs().max()))
     # What is told beside W is that of W.
-    assert float((A @ inner.W.T - B - inner.residual).abs().max()) <= 1e-11 * size
+    assert (
+        float(((A @ inner.W.T - B).reshape(-1) - flat(inner.residual)).abs().max()) <= 1e-11 * size
+    )
     assert inner.phi == pytest.approx(phi(inner.W, Z, C, alpha2, W_ref), rel=1e-8, abs=1e-20)
 
 
@@ -192,9 +189,9 @@ def test_reduced_jacobian_is_that_of_torch_func(n, alpha2):
     J, inner = operator(features, C, theta, alpha2)
     residual = reduced_residual(features, C, alpha2)
     reference = torch.func.jacrev(residual)(theta)
-    dense = torch.stack([J @ v for v in torch.eye(len(theta), dtype=torch.float64)], dim=1)
+    dense = torch.stack([flat(J @ v) for v in torch.eye(len(theta), dtype=torch.float64)], dim=1)
     assert J.shape == reference.shape and J.T.shape == J.shape[::-1] and J.T.T is J
-    assert float((inner.residual.reshape(-1) - residual(theta)).abs().max()) < 1e-11
+    assert float((flat(inner.residual) - residual(theta)).abs().max()) < 1e-11
     assert float((dense - reference).abs().max()) < 1e-9 * float(reference.abs().max())
     # The implicit term is there: without it the error would be of order one.
     frozen = torch.func.jacrev(
@@ -217,8 +214,8 @@ def test_transpose_is_the_adjoint(alpha2, chunk):
     J, _ = operator(features, C, theta, alpha2)
     for seed in range(5):
         v, w = normal(J.shape[1], seed=seed), normal(J.shape[0], seed=100 + seed)
-        Jv = J @ v
-        gap = abs(float(Jv @ w - v @ (J.T @ w)))
+        Jv = flat(J @ v)
+        gap = abs(float(Jv @ w - v @ (J.T @ tall(w, WIDTH + 1, N_OUT))))
         assert gap <= 1e-12 * float(torch.linalg.vector_norm(Jv) * torch.linalg.vector_norm(w))
 
 
@@ -239,15 +236,16 @@ def test_gradient_is_that_of_phi(alpha2):
     expected = torch.func.grad(lambda theta: 0.5 * residual(theta).square().sum())(theta)
     size = float(expected.abs().max())
     assert float((J.gradient - expected).abs().max()) <= 1e-10 * size
-    assert float((J.T @ inner.residual.reshape(-1) - expected).abs().max()) <= 1e-9 * size
+    assert float((J.T @ inner.residual - expected).abs().max()) <= 1e-9 * size
 
 
 def test_chunks_change_nothing_but_rounding():
     whole, C, theta = setting()
     parts, _, _ = setting(chunk=4)
     (J, _), (K, _) = (operator(features, C, theta, 1e-10) for features in (whole, parts))
-    v, r = normal(J.shape[1], seed=0), normal(J.shape[0], seed=1)
-    for a, b in ((J @ v, K @ v), (J.T @ r, K.T @ r), (J.gram(v), K.gram(v))):
+    v, r = normal(J.shape[1], seed=0), tall(normal(J.shape[0], seed=1), WIDTH + 1, N_OUT)
+    products = ((flat(J @ v), flat(K @ v)), (J.T @ r, K.T @ r), (J.gram(v), K.gram(v)))
+    for a, b in products:
         assert float((a - b).abs().max()) <= 1e-11 * float(a.abs().max())
     assert torch.allclose(whole(theta), parts(theta), rtol=1e-14, atol=1e-15)
 
@@ -257,10 +255,10 @@ def test_taylor(alpha2):
     features, C, theta = setting(n_cells=2)
     J, inner = operator(features, C, theta, alpha2)
     v = normal(J.shape[1], seed=0)
-    slope = J @ v
+    slope = flat(J @ v)
 
     def residual(h):
-        return InnerSolution.of(with_ones(features(theta + h * v)), C, alpha2).residual.reshape(-1)
+        return flat(InnerSolution.of(with_ones(features(theta + h * v)), C, alpha2).residual)
 
     errors = [
         float(torch.linalg.vector_norm(residual(h) - residual(0.0) - h * slope))
@@ -275,8 +273,27 @@ def test_vectors_of_another_size_are_refused():
     J, _ = operator(features, C, theta, 1e-2)
     with pytest.raises(ValueError, match="expected a vector"):
         J @ theta[1:]
-    with pytest.raises(ValueError, match="expected a vector"):
-        J.T @ theta
+    with pytest.raises(ValueError, match=r"expected \(5, 5\) lower rows, got \(4, 5\)"):
+        J.T @ tall(normal(J.shape[0], seed=0), WIDTH, N_OUT)
     inner = InnerSolution.of(normal(N, 3, seed=0), C, 1e-2)
     with pytest.raises(ValueError, match="expected W"):
         ReducedJacobian(features.jacobian(theta), inner)
+
+
+def test_differences_of_tall_matrices_are_those_of_their_entries():
+    features, C, theta = setting()
+    J, inner = operator(features, C, theta, 1e-2)
+    other = InnerSolution.of(with_ones(features(theta + 0.1)), C, 1e-2)
+    derivative = J @ normal(J.shape[1], seed=0)
+    for a, b in (
+        (inner.residual, other.residual),
+        (inner.residual, derivative),
+        (other.residual - inner.residual, derivative),
+    ):
+        difference = a - b
+        assert torch.allclose(flat(difference), flat(a) - flat(b), rtol=1e-12, atol=1e-13)
+        X, P = normal(N_OUT, 3, seed=1), normal(N, 2, seed=2)
+        formed = difference.rows(slice(None))
+        assert torch.allclose(difference @ X, formed @ X, rtol=1e-12, atol=1e-13)
+        assert torch.allclose(difference.transposed_times(P), formed.T @ P, rtol=1e-12, atol=1e-13)
+        assert difference.squared_norm() == pytest.approx(float(flat(difference).square().sum()))
