@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import zipfile
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except InputError as error:
-        _complain(str(error))
+        if _first():
+            _complain(str(error))
         return 2
     except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,11 +72,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end the process with status 2."""
-        # MPI is not started for this; Open MPI, or MPICH and its relatives, give the rank.
-        ranks = (os.environ.get(name, "0") for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK"))
-        if all(rank == "0" for rank in ranks):
+        if _first():
             _complain(f"{message}; see '{self.prog} --help'")
         raise SystemExit(2)
+
+
+def _first() -> bool:
+    """Tell whether this is the process that speaks, before MPI or torch are started."""
+    # Open MPI, or MPICH and its relatives, or torchrun (with the size) give the rank.
+    names = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", *(["RANK"] if "WORLD_SIZE" in os.environ else [])]
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", default=None, metavar="F.pt", help="default: the dataset's name, .pt")
     sub.add_argument("--optimizer", metavar="NAME", help="gnvpro (default), gn, lbfgs, adam or sgd")
     sub.add_argument("--seed", type=int, default=None, metavar="S", help="of the first weights")
+    sub.add_argument("--device", metavar="NAME", help="cpu (default) or cuda")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     settings(sub)
 
@@ -420,73 +428,120 @@ def _merge(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from . import export
     from .surrogate import Surrogate
-    from .training import fit, history
+    from .training import fit, history, processes
+    from .training.multilevel import Reason
 
     if options.out is None and not Path(options.file).name:
         raise InputError(f"there is no file {options.file!r}")
     out = Path(options.file).with_suffix(".pt") if options.out is None else Path(options.out)
+    checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
+    named = {"optimizer": options.optimizer, "seed": options.seed, "device": options.device}
+    given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    settings = config.read(fit.TrainConfig, options.config, [*options.set, *given])
+    with processes.of_environment(settings.device) as over:
+        over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
+        dataset = over.on_each(lambda: Dataset.read(options.file))
+        progress = _Progress("work units") if over.rank == 0 else None
+
+        def on_iteration(record: Any) -> None:
+            if progress is not None:
+                note = (
+                    f", level {record.level + 1}, iteration {record.iteration}, loss "
+                    f"{record.train_loss:.2e}, validation error {record.validation_error:.2%}"
+                )
+                progress.update(record.work_units, settings.levels * settings.work_units, note)
+
+        start = time.perf_counter()
+        try:
+            with _Interruption() as interruption:
+                result = fit.fit(
+                    dataset,
+                    settings,
+                    checkpoint=checkpoint,
+                    resume=options.resume,
+                    on_iteration=on_iteration,
+                    stop=lambda: interruption.asked,
+                    over=over,
+                )
+        except ConnectionError as error:
+            raise ConnectionError(f"{error}; go on with --resume, from {checkpoint}") from error
+        finally:
+            if progress is not None:
+                progress.close()
+        seconds = time.perf_counter() - start
+    interrupted = result.reason is Reason.INTERRUPTED
+    if over.rank == 0:
+        Y, C = dataset.part("train")
+        surrogate = Surrogate(
+            result.features, result.W, result.y_shift, result.y_scale, Y.min(axis=0), Y.max(axis=0)
+        )
+        done = dataset.split[dataset.status == Status.DONE]
+        held_out = [name for name in PARTS[1:] if (done == Split[name.upper()]).any()]
+        mean = C.mean(axis=0)
+        errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
+        training = {
+            "optimizer": settings.optimizer,
+            "settings": settings,
+            "reason": result.reason.name.lower(),
+            "work_units": result.history[-1].work_units,
+            "samples": len(Y),
+            "c_mean": mean,
+        }
+        about = export.metadata(dataset, training=training, errors=errors)
+        export.save(surrogate, about, out)
+        history.write(records, result.history)
+        if not interrupted:
+            checkpoint.unlink(missing_ok=True)
+        print(
+            f"{out}: {len(Y)} training samples, {result.history[-1].work_units} work units in "
+            f"{seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
+        )
+        for name, found in errors.items():
+            print(f"relative error, {name + ':':12}{found.relative}")
+        print(f"history: {records}")
+        if interrupted:
+            _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
+    return 130 if interrupted else 0
+
+
+def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) -> None:
+    """Refuse paths that would cost something, and remove what a killed run has left."""
     _check_out(out)
     config.check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
     if out.exists() and not zipfile.is_zipfile(out):
         raise InputError(f"{out} is not a surrogate; it is left as it is, give another --out")
-    named = {"optimizer": options.optimizer, "seed": options.seed}
-    given = [f"{name}={value}" for name, value in named.items() if value is not None]
-    overrides = [*options.set, *given]
-    settings = config.read(fit.TrainConfig, options.config, overrides)
-    dataset = Dataset.read(options.file)
-    checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
-    if checkpoint.exists() and not options.resume:
+    if checkpoint.exists() and not resume:
         raise InputError(
             f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
         )
     for path in (out.resolve(), checkpoint.resolve(), records.resolve()):
         remove_leftovers(path.parent, re.escape(path.name))
-    progress = _Progress("work units")
 
-    def on_iteration(record: Any) -> None:
-        note = f", level {record.level + 1}, validation error {record.validation_error:.2%}"
-        progress.update(record.work_units, settings.levels * settings.work_units, note)
 
-    start = time.perf_counter()
-    try:
-        result = fit.fit(
-            dataset,
-            settings,
-            checkpoint=checkpoint,
-            resume=options.resume,
-            on_iteration=on_iteration,
-        )
-    finally:
-        progress.close()
-    seconds = time.perf_counter() - start
-    Y, C = dataset.part("train")
-    surrogate = Surrogate(
-        result.features, result.W, result.y_shift, result.y_scale, Y.min(axis=0), Y.max(axis=0)
-    )
-    done = dataset.split[dataset.status == Status.DONE]
-    held_out = [name for name in PARTS[1:] if (done == Split[name.upper()]).any()]
-    mean = C.mean(axis=0)
-    errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
-    training = {
-        "optimizer": settings.optimizer,
-        "settings": settings,
-        "reason": result.reason.name.lower(),
-        "work_units": result.history[-1].work_units,
-        "samples": len(Y),
-        "c_mean": mean,
-    }
-    about = export.metadata(dataset, training=training, errors=errors)
-    export.save(surrogate, about, out)
-    history.write(records, result.history)
-    checkpoint.unlink(missing_ok=True)
-    print(
-        f"{out}: {len(Y)} training samples, {result.history[-1].work_units} work units in "
-        f"{seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
-    )
-    for name, error in errors.items():
-        print(f"relative error, {name + ':':12}{error.relative}")
-    print(f"history: {records}")
-    return 0
+class _Interruption:
+    """While it is entered, Ctrl-C or SIGTERM only asks to stop; the second one stops at once.
+
+    Attributes:
+        asked: Whether to stop.
+    """
+
+    asked: bool = False
+
+    def __enter__(self) -> _Interruption:
+        """Take the signals."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        self._before = {kind: signal.signal(kind, self._ask) for kind in kinds}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give them back."""
+        for kind, handler in self._before.items():
+            signal.signal(kind, handler)
+
+    def _ask(self, kind: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 def _errors(predict: Any, dataset: Dataset, part: str, mean: Any) -> Any:

@@ -184,6 +184,14 @@ class Dataset:
         Raises:
             InputError: If there is no such part, or none of its samples is done.
         """
+        chosen = self._rows(name)[share]
+        return self.Y[chosen], self.C[chosen]
+
+    def size(self, name: str) -> int:
+        """Count the done samples of a part; errors are those of `part`."""
+        return len(self._rows(name))
+
+    def _rows(self, name: str) -> npt.NDArray[np.int64]:
         if name not in PARTS:
             raise InputError(config.unknown(f"part {name!r}", name, PARTS))
         rows = (self.split == Split[name.upper()]) & (self.status == Status.DONE)
@@ -193,8 +201,7 @@ class Dataset:
                 f"the dataset has no {name} samples; its split is {self.info.split}"
                 + (f", and {failed} of {len(self.Y)} samples failed" if failed else "")
             )
-        chosen = np.flatnonzero(rows)[share]
-        return self.Y[chosen], self.C[chosen]
+        return np.flatnonzero(rows)
 
     @cached_property
     def digest(self) -> str:

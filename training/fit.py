@@ -245,8 +245,14 @@ def fit(
         f"the optimizer {config.optimizer} works in one process; got {over.size}",
     )
     n_in = dataset.Y.shape[1]
+    for name in ("train", "validation"):
+        n = dataset.size(name)
+        check(
+            n >= over.size, f"{over.size} processes need at least as many {name} samples; got {n}"
+        )
     data = Data.of(
-        *(_share(dataset, name, over) for name in ("train", "validation")),
+        _share(dataset, "train", over),
+        _share(dataset, "validation", over),
         scale=config.scale,
         dtype=torch.float64 if config.precision == "double" else torch.float32,
         over=over,
@@ -396,7 +402,6 @@ def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
 def _share(dataset: Dataset, name: str, over: Alone) -> tuple[Tensor, Tensor]:
     """Copy this process's samples of a part: every so many, so that any order is shared alike."""
     Y, C = dataset.part(name, slice(over.rank, None, over.size))
-    check(len(Y) > 0, f"{over.size} processes need at least as many {name} samples")
     return torch.from_numpy(Y), torch.from_numpy(C)
 
 

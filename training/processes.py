@@ -54,8 +54,16 @@ class Alone:
         """Do something on process 0, and give all its result, or its `InputError`."""
         return action()
 
-    def close(self) -> None:
-        """End."""
+    def on_each(self, action: Callable[[], T]) -> T:
+        """Do something on each process; an `InputError` of one is one of all."""
+        return action()
+
+    def __enter__(self) -> Alone:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Part from the others."""
 
 
 ALONE = Alone()
@@ -108,8 +116,22 @@ class Torchrun(Alone):
             raise InputError(found[1])
         return cast(T, found[0])
 
-    def close(self) -> None:
-        """End."""
+    def on_each(self, action: Callable[[], T]) -> T:
+        """Do something on each process; an `InputError` of one is one of all."""
+        result, error = None, None
+        try:
+            result = action()
+        except InputError as caught:
+            error = str(caught)
+        errors: list[str | None] = [None] * self.size
+        self._guarded(lambda: dist.all_gather_object(errors, error))
+        for found in errors:
+            if found is not None:
+                raise InputError(found)
+        return cast(T, result)
+
+    def __exit__(self, *error: object) -> None:
+        """Part from the others."""
         dist.destroy_process_group()
 
     def _counted(self, sent: Tensor) -> None:

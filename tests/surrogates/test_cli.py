@@ -1,7 +1,9 @@
 """The commands as users run them: the whole path, and one clear line for each mistake."""
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,34 +136,59 @@ def test_the_solution_is_drawn(tmp_path):
     assert (tmp_path / "u.png").stat().st_size > 10_000
 
 
-def test_an_interrupted_training_goes_on_to_the_same_surrogate(folder, monkeypatch, capsys):
+def signalled(monkeypatch, kind: int, times: int) -> None:
+    """Let the second iteration of a training send signals to this process."""
     from surrogates.training import fit
 
     whole = fit.fit
 
     def interrupted(*args, on_iteration, **kwargs):
-        def stop(record):
+        def send(record):
             on_iteration(record)
-            if record.iteration == 2:
-                raise KeyboardInterrupt
+            for _ in range(times * (record.iteration == 2)):
+                os.kill(os.getpid(), kind)
 
-        return whole(*args, on_iteration=stop, **kwargs)
+        return whole(*args, on_iteration=send, **kwargs)
 
-    words = ("train", folder / "map.h5", "--out", folder / "again.pt", *QUICK)
     monkeypatch.setattr(fit, "fit", interrupted)
-    assert run(*words) == 130
-    assert not (folder / "again.pt").exists()
-    monkeypatch.setattr(fit, "fit", whole)
-    before = (folder / "again.checkpoint").read_bytes()
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_saves_its_best_and_goes_on_to_the_same_surrogate(
+    folder, tmp_path, kind, monkeypatch, capsys
+):
+    words = ("train", folder / "map.h5", "--out", tmp_path / "again.pt", *QUICK)
+    before = signal.getsignal(kind)
+    with monkeypatch.context() as patch:
+        signalled(patch, kind, 1)
+        assert run(*words) == 130
+    assert signal.getsignal(kind) is before
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == (
+        f"error: interrupted; {tmp_path / 'again.pt'} has the best weights so far, --resume goes on"
+    )
+    assert "(interrupted)" in told.out
+    assert len((tmp_path / "again.history.jsonl").read_text().splitlines()) == 2
+    assert run("evaluate", tmp_path / "again.pt", folder / "map.h5") == 0
+    before = (tmp_path / "again.checkpoint").read_bytes()
     assert "go on with --resume, or remove it" in refused(capsys, *words)
-    assert (folder / "again.checkpoint").read_bytes() == before
+    assert (tmp_path / "again.checkpoint").read_bytes() == before
     assert run(*words, "--resume") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.history.jsonl", "again.pt"]
     Y = Dataset.read(folder / "map.h5").part("test")[0]
-    np.save(folder / "y.npy", Y)
-    for name in ("map", "again"):
-        out = folder / f"{name}.npy"
-        assert run("predict", folder / f"{name}.pt", "--in", folder / "y.npy", "--out", out) == 0
-    assert np.array_equal(np.load(folder / "map.npy"), np.load(folder / "again.npy"))
+    np.save(tmp_path / "y.npy", Y)
+    found = []
+    for path in (folder / "map.pt", tmp_path / "again.pt"):
+        out = tmp_path / "c.npy"
+        assert run("predict", path, "--in", tmp_path / "y.npy", "--out", out) == 0
+        found.append(np.load(out))
+    assert np.array_equal(*found)
+
+
+def test_a_second_interruption_ends_at_once(folder, tmp_path, monkeypatch, capsys):
+    signalled(monkeypatch, signal.SIGINT, 2)
+    assert run("train", folder / "map.h5", "--out", tmp_path / "again.pt", *QUICK) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["again.checkpoint"]
 
 
 def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):

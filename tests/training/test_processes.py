@@ -1,0 +1,121 @@
+"""Samples divided over the processes of torchrun: the same result, one message, nothing lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shares
+import torch
+import torch.distributed
+from test_fit import dataset, smooth
+
+from surrogates import config
+from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.processes import Alone
+
+pytestmark = pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
+    reason="this torch has no gloo",
+)
+
+RUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def torchrun(*words, **more):
+    return subprocess.run([*RUN, *words], capture_output=True, text=True, timeout=120, **more)
+
+
+def test_two_processes_find_what_one_finds(tmp_path):
+    data = smooth(n=203, n_in=5, n_out=7)  # an odd number of training samples
+    data.write(tmp_path / "data.h5")
+    run = torchrun(shares.__file__, tmp_path / "data.h5", tmp_path / "found.pt")
+    assert run.returncode == 0, run.stderr
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    for name, settings in shares.SETTINGS.items():
+        one, two = shares.trained(data, settings, Alone()), found["found"][name]
+        assert len(one["phi"]) == len(two["phi"]) == shares.ITERATIONS
+        assert float(one["phi"][-1]) < 0.5 * float(one["phi"][0])
+        for key, value in one.items():
+            gap = float((value - two[key]).norm() / value.norm())
+            assert gap < 1e-8, (name, key, gap)
+    # Both have the same theta to the bit, and sent little: no message is as long as the samples.
+    assert torch.equal(found["thetas"][0], found["thetas"][1])
+    assert 0 < found["traffic"] / (len(shares.SETTINGS) * shares.ITERATIONS) < 8 * data.C.size * 10
+
+
+class Halves(Alone):
+    """Says that it is one of two processes, and is alone."""
+
+    size = 2
+
+
+def test_what_two_processes_cannot_do_is_refused():
+    with pytest.raises(Exception, match="the optimizer adam works in one process; got 2"):
+        fit(smooth(), TrainConfig(optimizer="adam"), over=Halves())
+    few = smooth(n=12)
+    few.split[:] = 1
+    few.split[3] = 0
+    few.split[-1] = 2
+    with pytest.raises(Exception, match="2 processes need at least as many train samples; got 1"):
+        fit(few, TrainConfig(width=2), over=Halves())
+
+
+def test_a_mistake_is_one_line_of_one_process(tmp_path):
+    smooth().write(tmp_path / "data.h5")
+    train = ("-m", "surrogates", "train", str(tmp_path / "data.h5"))
+    for words, message in (
+        (("--out", "none/x.pt"), "error: cannot write none/x.pt: there is no folder"),
+        (("--bad",), "error: unrecognized arguments: --bad"),
+    ):
+        run = torchrun(*train, *words, cwd=tmp_path)
+        lines = [line for line in run.stderr.splitlines() if line.startswith("error:")]
+        assert run.returncode != 0 and len(lines) == 1 and lines[0].startswith(message)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.h5"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_lost_process_ends_the_run_with_a_checkpoint(tmp_path, rank):
+    data = smooth()
+    noise = np.random.default_rng(1).normal(size=data.C.shape)
+    data = dataset(data.Y, data.C + 100 * noise)
+    data.write(tmp_path / "data.h5")
+    words = ["method=krylov", "width=6", "patience=100000", "work_units=1000000", "tolerance=0"]
+    settings = [word for override in words for word in ("--set", override)]
+    train = ["-m", "surrogates", "train", "data.h5", *settings]
+    checkpoint = tmp_path / "data.checkpoint"
+    with subprocess.Popen(
+        [*RUN, *train], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(worker(process.pid, rank), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    lines = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert f"process {1 - rank} of 2 has lost another" in lines[0]
+    assert "go on with --resume, from data.checkpoint" in lines[0]
+    before = len(torch.load(checkpoint, weights_only=True)["records"])
+    found = fit(
+        data,
+        config.read(TrainConfig, overrides=words),
+        checkpoint=checkpoint,
+        resume=True,
+        stop=lambda: True,
+    )
+    assert len(found.history) == before + 1 > 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.checkpoint", "data.h5"]
+
+
+def worker(parent, rank):
+    """Find the process of a rank among the children of torchrun."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise AssertionError(f"torchrun has no child of rank {rank}")
