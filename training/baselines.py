@@ -68,23 +68,23 @@ class JointJacobian:
     def __init__(self, problem: ReducedProblem, dF: FeatureJacobian, W: Tensor) -> None:
         """Combine the derivative of the features with W."""
         self._problem, self._dF, self._W = problem, dF, W
-        self._Z = with_ones(dF.F)
+        self.Z = with_ones(dF.F)
 
     def gradient(self, theta: Tensor) -> Tensor:
         """Multiply the residual by J^T: the gradient of Phi, (n_theta + n_out (width + 1),)."""
-        residual = _tall(self._problem, ((self._Z, self._W.T),), self._problem.C)
+        residual = _tall(self._problem, ((self.Z, self._W.T),), self._problem.C)
         return self._back(residual, theta, self._W)
 
     def gram(self, v: Tensor) -> Tensor:
         """Multiply J^T J by a vector (n_theta + n_out (width + 1),)."""
         theta, W = _split(v, self._W)
-        parts = ((self._dF.jvp(theta), self._W[:, :-1].T), (self._Z, W.T))
+        parts = ((self._dF.jvp(theta), self._W[:, :-1].T), (self.Z, W.T))
         return self._back(_tall(self._problem, parts), theta, W)
 
     def _back(self, M: Tall, theta: Tensor, W: Tensor) -> Tensor:
         root = math.sqrt(M.n_samples)
         by_theta = self._dF.vjp(M @ (self._W[:, :-1] / root)) + self._problem.alpha1 * theta
-        by_W = M.transposed_times(self._Z) / root + self._problem.alpha2 * W
+        by_W = M.transposed_times(self.Z) / root + self._problem.alpha2 * W
         return torch.cat([by_theta, by_W.reshape(-1)])
 
 
@@ -136,7 +136,7 @@ class JointGaussNewton:
         step = step_within(
             at,
             torch.cat([theta, W.reshape(-1)]),
-            _point(problem, theta, W, dF.F),
+            _point(problem, theta, W, J.Z[:, :-1]),
             gradient,
             model,
             radius=radius,

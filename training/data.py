@@ -106,20 +106,21 @@ class Data:
         """
         for name, arrays in {"training": train, "validation": validation}.items():
             for kind, values in zip(("inputs", "observables"), arrays, strict=True):
-                finite = int(torch.isfinite(values).all(dim=1).sum())
-                bad = over.count(len(values) - finite)
+                whole = (
+                    int(torch.isfinite(X).all(dim=1).sum()) for X in torch.split(values, CHUNK)
+                )
+                bad = over.count(len(values) - sum(whole))
                 check(bad == 0, f"the {name} {kind} are not finite, in {bad} samples")
         Y, C = train[0].to(device), train[1].to(device)
         n = over.count(len(Y))
 
         def mean(of: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
-            sums = sum(of(X[i : i + CHUNK]).sum(dim=0) for i in range(0, len(X), CHUNK))
-            assert isinstance(sums, Tensor)
-            return over.total(sums)[0] / n
+            sums = torch.stack([of(chunk).sum(dim=0) for chunk in torch.split(X, CHUNK)])
+            return over.total(sums.sum(dim=0))[0] / n
 
         y_shift, c_shift = mean(lambda X: X, Y), mean(lambda X: X, C)
         spread = mean(lambda X: (X - y_shift).square(), Y).sqrt()
-        largest = over.stacked(Y.abs().amax(dim=0)[None]).amax(dim=0)
+        largest = over.stacked(torch.stack(torch.aminmax(Y, dim=0)).abs()).amax(dim=0)
         y_scale = torch.where(spread > 1e-12 * largest, spread, 1.0) / scale
         c_scale = float(mean(lambda X: (X - c_shift).square(), C).mean().sqrt()) or 1.0
         for name, size in {"inputs": y_scale, "observables": torch.tensor(c_scale)}.items():
@@ -132,15 +133,18 @@ class Data:
             C = C.sub_(c_shift).div_(c_scale)
             missed = torch.zeros_like(size)
             if basis is not None:
-                seen = C @ basis
-                missed = (C - seen @ basis.T).square().sum(dim=1)
+                seen = C.new_empty((len(C), basis.shape[1]))
+                pieces = (torch.split(X, CHUNK) for X in (C, seen, missed))
+                for chunk, part_seen, part_missed in zip(*pieces, strict=True):
+                    torch.mm(chunk, basis, out=part_seen)
+                    part_missed.copy_((chunk - part_seen @ basis.T).square().sum(dim=1))
                 C = seen
             Y = Y.sub_(y_shift).div_(y_scale).to(dtype)
             return Part(Y=Y, C=C, size=size, missed=missed, over=over)
 
         R = C.new_zeros((0, len(c_shift)))
-        for start in range(0, len(C), CHUNK):
-            scaled = (C[start : start + CHUNK] - c_shift) / c_scale
+        for chunk in torch.split(C, CHUNK):
+            scaled = (chunk - c_shift) / c_scale
             R = torch.linalg.qr(torch.cat([R, scaled]), mode="r").R
         R = torch.cat([R, R.new_zeros((len(c_shift) - len(R), len(c_shift)))])
         _, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)

@@ -38,6 +38,8 @@ class Features:
         self._names = [name for name, _ in module.named_parameters()]
         self._shapes = [parameter.shape for parameter in module.parameters()]
         self.n_theta = sum(shape.numel() for shape in self._shapes)
+        with torch.no_grad():
+            self.width = self.module(Y[:1]).shape[1]
 
     def __call__(self, theta: Tensor) -> Tensor:
         """Compute the features, (n_samples, width), without a graph."""
@@ -46,7 +48,7 @@ class Features:
             return torch.cat([self._features(leaves, rows).double() for rows in self._chunks()])
 
     def jacobian(self, theta: Tensor) -> FeatureJacobian:
-        """Give the Jacobian at theta (n_theta,), and the features with it."""
+        """Give the Jacobian at theta (n_theta,), and access to the features there."""
         return FeatureJacobian(self, theta)
 
     def _chunks(self) -> Iterator[slice]:
@@ -73,13 +75,18 @@ class FeatureJacobian:
     """
 
     def __init__(self, features: Features, theta: Tensor) -> None:
-        """Record the graph, if one chunk holds all samples, and keep the features."""
+        """Record the graph, if one chunk holds all samples."""
         self._features = features
         self._theta = theta
         single = len(features.Y) <= features.chunk
         self._held = _Graph(features, theta, slice(None)) if single else None
-        self.F = self._held.F.detach().double() if self._held else features(theta)
         self.n_theta = features.n_theta
+        self.shape = (len(features.Y), features.width)  # that of the features
+
+    @property
+    def F(self) -> Tensor:
+        """The features, (n_samples, width); not kept where there are many chunks."""
+        return self._held.F.detach().double() if self._held else self._features(self._theta)
 
     def jvp(self, v: Tensor) -> Tensor:
         """Multiply by a vector: (n_theta,) to (n_samples, width)."""

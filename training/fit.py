@@ -40,6 +40,7 @@ OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 _CHECKPOINT_VERSION = 3
 
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
+_KRYLOV_FLOPS = 100  # of a vector, sample and parameter: the dense method's in the same time
 _CHECKPOINT_SECONDS = 1.0
 
 
@@ -396,7 +397,9 @@ def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
     size = len(structure.coordinates(theta)) * 2 ** (config.levels - 1)
     if not hasattr(network, "sensitivities"):
         n_in = 0  # the weights of its first layer are not told apart
-    return flops(size, n_in, n_samples, config.width, n_out) <= _DENSE_FLOPS
+    krylov: float = _KRYLOV_FLOPS * config.krylov_rank * size * n_samples
+    cost = flops(size, n_in, n_samples, config.width, n_out)
+    return cost <= max(_DENSE_FLOPS, 3.0 * krylov)  # a dense iteration gains far more
 
 
 def _share(dataset: Dataset, name: str, over: Alone) -> tuple[Tensor, Tensor]:

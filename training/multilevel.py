@@ -222,8 +222,13 @@ class Multilevel:
             clock = time.perf_counter()
             budget = self.work_units - state.spent
             method = self.warm_up if len(state.records) < WARM_UP else self.method
-            step = method.step(problem, state.theta, state.radius, budget, state.memory)
-            state = self._advance(state, step, data, validation)
+            # The step holds arrays of N rows: it must not outlive its use.
+            state = self._advance(
+                state,
+                method.step(problem, state.theta, state.radius, budget, state.memory),
+                data,
+                validation,
+            )
             seconds = before + time.perf_counter() - clock
             last = dataclasses.replace(state.records[-1], seconds=seconds)
             state = dataclasses.replace(state, records=(*state.records[:-1], last))

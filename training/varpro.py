@@ -165,23 +165,14 @@ class InnerSolution:
         *,
         over: Alone = ALONE,
     ) -> InnerSolution:
-        """Solve the inner problem; arguments are those of `solve_w`, and are not checked.
-
-        Processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel et al.
-        2012, "Communication-optimal parallel and sequential QR and LU factorizations"), of which
-        the SVD is taken at once.
-        """
+        """Solve the inner problem; arguments are those of `solve_w`, and are not checked."""
         n, m = over.count(len(Z)), Z.shape[1]
         root = math.sqrt(n)
-        Q, R = torch.linalg.qr(Z / root)
-        R = torch.cat([R, R.new_zeros((m - len(R), m))])  # where there are fewer samples
-        U, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
+        U, s, V = _tall_svd(Z, 1 / root, over)
         values = torch.sqrt(s * s + alpha2)
         tiny = max(n, m) * torch.finfo(s.dtype).eps * values[0]
         inverse = torch.where(values > tiny, 1 / values, 0)
-        mine = U[m * over.rank : m * over.rank + Q.shape[1]]
-        U = Q @ (mine * (s * inverse))
-        V = Vh.T
+        U *= s * inverse
         # With A = U' diag(values) V^T: W - W_ref is V diag(1 / values) U^T (C / root - Z W_ref^T /
         # root), and U^T Z / root is diag(s^2 / values) V^T.
         defect = over.total(U.T @ C)[0] / root
@@ -211,6 +202,29 @@ class InnerSolution:
     def phi(self) -> float:
         """The value of Phi: half the squared norm of the residual."""
         return 0.5 * self.residual.squared_norm()
+
+
+def _tall_svd(Z: Tensor, factor: float, over: Alone) -> tuple[Tensor, Tensor, Tensor]:
+    """Give U, s and V of factor * Z, (n, m), U for this process's rows.
+
+    Chunks and processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel
+    et al. 2012, "Communication-optimal parallel and sequential QR and LU factorizations"). With
+    fewer samples than columns, vanishing values make up m, with columns of zeros in U.
+    """
+    n, m = Z.shape
+    pieces = -(-n // CHUNK)
+    U = torch.zeros_like(Z)
+    factors = []
+    for z, u in zip(Z.tensor_split(pieces), U.tensor_split(pieces), strict=True):
+        q, r = torch.linalg.qr(factor * z)
+        u[:, : q.shape[1]] = q
+        factors.append(torch.cat([r, r.new_zeros((m - len(r), m))]))
+    Q, R = torch.linalg.qr(torch.cat(factors))
+    left, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
+    blocks = Q @ left[m * over.rank : m * (over.rank + 1)]
+    for u, block in zip(U.tensor_split(pieces), blocks.split(m), strict=True):
+        u.copy_(u @ block)
+    return U, s, Vh.T
 
 
 def _check(Z: Tensor, C: Tensor, alpha2: float, W_ref: Tensor | None) -> None:
@@ -249,7 +263,7 @@ class ReducedJacobian:
 
     def __init__(self, dF: FeatureJacobian, inner: InnerSolution) -> None:
         """Combine the derivative of the features with the inner problem's solution."""
-        n, width = dF.F.shape
+        n, width = dF.shape
         if inner.W.shape[1] != width + 1 or len(inner.U) != n:
             raise ValueError(
                 f"expected W (n_out, {width + 1}) for features {(n, width)}, "

@@ -225,12 +225,14 @@ def test_inputs_that_do_not_vary_and_constant_outputs():
 def test_the_method_is_chosen_by_cost(monkeypatch):
     used = []
     monkeypatch.setattr(GaussNewton, "step", lambda self, *rest: used.append(self) or 1 / 0)
-    for method, limit, dense in (
-        ("auto", 1e12, True),
-        ("auto", 1e3, False),
-        ("dense", 1e3, True),
-        ("krylov", 1e12, False),
+    for method, limit, krylov, dense in (
+        ("auto", 1e12, 0.0, True),
+        ("auto", 1e3, 0.0, False),
+        ("auto", 1e3, 100.0, True),  # one from a Krylov space would cost as much
+        ("dense", 1e3, 0.0, True),
+        ("krylov", 1e12, 100.0, False),
     ):
+        monkeypatch.setattr("surrogates.training.fit._KRYLOV_FLOPS", krylov)
         monkeypatch.setattr("surrogates.training.fit._DENSE_FLOPS", limit)
         monkeypatch.setattr("surrogates.training.multilevel.WARM_UP", 0)
         with pytest.raises(ZeroDivisionError):
@@ -249,6 +251,51 @@ def test_outputs_that_depend_on_each_other_are_trained_on_as_fewer():
     result = fit(mixed, DENSE)
     assert result.W.shape == (40, 4)
     assert test_error(mixed, result) < 0.02
+
+
+def test_errors_are_those_of_outputs_that_training_does_not_see():
+    # Fewer samples than outputs: validation samples leave the span of the training samples.
+    data = smooth(n=40, n_out=90)
+    noise = np.random.default_rng(3).normal(size=data.C.shape)
+    data = dataclasses.replace(data, C=data.C + 300 * noise)
+    assert Data.of(part(data, "train"), part(data, "validation")).train.C.shape[1] < 24
+    result = fit(data, DENSE)
+    Y, C = part(data, "validation")
+    error = float(relative_errors(result.predict(Y), C).mean())
+    assert error > 0.05
+    assert min(r.validation_error for r in result.history) == pytest.approx(error, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "settings", [SMALL, DENSE, *OTHERS.values()], ids=["krylov", "dense", *OTHERS]
+)
+def test_single_precision_trains_nearly_as_well(settings):
+    data = smooth()
+    single = fit(data, dataclasses.replace(settings, precision="single"))
+    double = fit(data, settings)
+    assert not torch.equal(weights(single), weights(double))
+    assert {p.dtype for p in single.features.parameters()} == {torch.float64}
+    assert test_error(data, single) < 2 * test_error(data, double) + 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(
+    "settings", [SMALL, DENSE, *OTHERS.values()], ids=["krylov", "dense", *OTHERS]
+)
+def test_a_gpu_finds_what_a_cpu_finds(settings, tmp_path):
+    data, few = smooth(), dataclasses.replace(settings, levels=1, work_units=60)
+    on_gpu = dataclasses.replace(few, device="cuda")
+    checkpoint = tmp_path / "run.ckpt"
+    results = [fit(data, few), fit(data, on_gpu, checkpoint=checkpoint)]
+    assert float((weights(results[0]) - weights(results[1])).norm()) < 1e-6
+    assert same(results[1], fit(data, on_gpu, checkpoint=checkpoint, resume=True))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="there is no CUDA device here; use device=cpu"):
+        fit(smooth(), dataclasses.replace(SMALL, device="cuda"))
 
 
 def test_every_setting_reaches_its_level(monkeypatch):
@@ -554,6 +601,8 @@ def test_numbers_too_large_to_be_squared_are_refused(name, what):
         "seed=-1",
         "threads=0",
         "threads=2000",
+        "precision=half",
+        "device=tpu",
     ],
 )
 def test_settings_out_of_range(override):

@@ -10,6 +10,7 @@ from draws import flat, normal, tall
 from hypothesis import given, settings
 
 from surrogates.networks import AntisymmetricODE
+from surrogates.training.dense import Structure, gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.varpro import InnerSolution, ReducedJacobian, solve_w, with_ones
 
@@ -278,6 +279,36 @@ def test_vectors_of_another_size_are_refused():
     inner = InnerSolution.of(normal(N, 3, seed=0), C, 1e-2)
     with pytest.raises(ValueError, match="expected W"):
         ReducedJacobian(features.jacobian(theta), inner)
+
+
+@pytest.mark.parametrize("chunk", [8192, 4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_all_is_computed_where_the_samples_are(chunk, dtype):
+    # Tensors on the device "meta" have no values, and torch refuses to mix devices.
+    module = AntisymmetricODE(N_IN, WIDTH, 2)
+    features = Features(module, torch.empty((N, N_IN), device="meta", dtype=dtype), chunk)
+    theta = torch.empty(features.n_theta, device="meta", dtype=torch.float64)
+    C = torch.empty((N, N_OUT), device="meta", dtype=torch.float64)
+    J, inner = operator(features, C, theta, 1e-2)
+    H = gauss_newton_matrix(Structure(features), theta, inner)
+    for found in (inner.W, J.gradient, J.gram(theta), J.T @ (J @ theta), H):
+        assert found.device.type == "meta" and found.dtype == torch.float64
+
+
+def test_single_precision_is_that_of_the_features_alone():
+    features, C, theta = setting()
+    single = Features(features.module, features.Y.float())
+    (J, _), (K, inner) = (operator(f, C, theta, 1e-2) for f in (features, single))
+    assert inner.W.dtype == torch.float64
+    v = normal(J.shape[1], seed=0)
+    H = gauss_newton_matrix(Structure(features), theta, operator(features, C, theta, 1e-2)[1])
+    G = gauss_newton_matrix(Structure(single), theta, inner)
+    for exact, found in ((J.gradient, K.gradient), (J.gram(v), K.gram(v)), (H, G)):
+        gap = float((exact - found).norm() / exact.norm())
+        assert 1e-9 < gap < 1e-5
+    # Given single features, W is solved for to all digits.
+    A, B = stacked(with_ones(single(theta)), C, 1e-2, C.new_zeros((N_OUT, WIDTH + 1)))
+    assert float((A.T @ (A @ inner.W.T - B)).abs().max()) < 1e-13
 
 
 def test_differences_of_tall_matrices_are_those_of_their_entries():
