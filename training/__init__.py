@@ -1,6 +1,19 @@
 """Training: a dataset becomes a surrogate by variable projection. Imports no PDE library.
 
-`fit.fit` is the entry. Below it: `multilevel` runs `gauss_newton` on networks of growing depth;
-that minimises the reduced problem of `varpro` with models from `dense` and `krylov` in a
-`trust_region`. `baselines` has other methods, to compare it with.
+`fit.fit` is the entry. Where what the paper describes is found (Newman, Ruthotto, Hart and van
+Bloemen Waanders 2021, "Train Like a (Var)Pro: Efficient Training of Neural Networks with Variable
+Projection"; its samples are columns, ours are rows):
+
+    Phi(W, theta), the inner problem, W(theta)      varpro: solve_w, InnerSolution
+    the reduced problem Phi_red, its gradient       gauss_newton: ReducedProblem
+    the Jacobian of the reduced residual            varpro: ReducedJacobian (J @ v, J.T @ M, J.gram)
+    products with the features' Jacobian            features: FeatureJacobian
+    the Gauss-Newton matrix, exact                  dense: gauss_newton_matrix
+    the Gauss-Newton matrix on a Krylov space       krylov: lanczos
+    the trust-region subproblem, the radius         trust_region
+    an iteration of GNvpro, its work units          gauss_newton: GaussNewton
+    levels: refinement, alpha1                      multilevel: Multilevel
+    scaling of inputs and targets, errors           data: Data
+    the methods that it is compared with            baselines
+    samples over several processes                  processes
 """

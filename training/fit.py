@@ -37,7 +37,7 @@ from .processes import Alone
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 
-_CHECKPOINT_VERSION = 3
+_CHECKPOINT_VERSION = 4
 
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
 _KRYLOV_FLOPS = 100  # of a vector, sample and parameter: the dense method's in the same time
@@ -224,7 +224,7 @@ def fit(
             the values that they have. More than one level needs a method ``refined``.
         checkpoint: A file that is written every second, and when training ends or is interrupted.
         resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
-            of ``network``, of which only the number of parameters is checked.
+            of ``network``, of which the class and the parameters' names and shapes are checked.
         on_iteration: Called after each iteration.
         stop: Asked after each iteration whether to end there.
         over: The processes that the samples are divided over; None for this one alone. Each must
@@ -275,17 +275,10 @@ def fit(
     )
     store: _Checkpoint | None = None
     if checkpoint is not None and over.rank == 0:
-        store = _Checkpoint(Path(checkpoint), dataset, config)
+        store = _Checkpoint(Path(checkpoint), dataset, config, network)
     start = over.on_root(lambda: store.opened(resume) if store is not None else None)
     if start is not None:
         start = start.to(over.device)
-        level = method.network(network, start.level)
-        n_theta = sum(parameter.numel() for parameter in level.parameters())
-        check(
-            len(start.theta) == n_theta,
-            f"{checkpoint} is of another network: it has {len(start.theta)} parameters there and "
-            f"{n_theta} here",
-        )
 
     def after(state: State) -> None:
         if store is not None:
@@ -425,10 +418,14 @@ class _Checkpoint:
     It holds the whole history, so that to write it each iteration would cost more than training.
     """
 
-    def __init__(self, path: Path, dataset: Dataset, config: TrainConfig) -> None:
+    def __init__(
+        self, path: Path, dataset: Dataset, config: TrainConfig, network: nn.Module
+    ) -> None:
         self._path = path
         self._digest = dataset.digest
         self._config = configuration.to_toml(config)
+        sizes = (f"{name} {tuple(p.shape)}" for name, p in network.named_parameters())
+        self._network = f"{type(network).__name__} with {', '.join(sizes)}"
         self._state: State | None = None
         self._due = time.monotonic() + _CHECKPOINT_SECONDS
 
@@ -450,6 +447,7 @@ class _Checkpoint:
             "version": _CHECKPOINT_VERSION,
             "digest": self._digest,
             "config": self._config,
+            "network": self._network,
             **{f.name: getattr(state, f.name) for f in dataclasses.fields(state)},
             "reason": state.reason.name if state.reason else None,
             "best": dataclasses.asdict(state.best) if state.best else None,
@@ -485,6 +483,11 @@ class _Checkpoint:
             )
         if differences := configuration.differences(content["config"], self._config):
             raise InputError(f"{self._path} is of another configuration: {differences[0]}")
+        if content["network"] != self._network:
+            raise InputError(
+                f"{self._path} is of another network: {content['network']} there, "
+                f"{self._network} here"
+            )
         values = {f.name: content[f.name] for f in dataclasses.fields(State)}
         values["reason"] = Reason[values["reason"]] if values["reason"] else None
         values["best"] = Best(**values["best"]) if values["best"] else None
