@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except InputError as error:
-        if _first():
-            _complain(str(error))
+        _complain_once(str(error))
         return 2
     except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,20 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, once under mpirun."""
+    """A parser whose complaints are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end the process with status 2."""
-        if _first():
-            _complain(f"{message}; see '{self.prog} --help'")
+        _complain_once(f"{message}; see '{self.prog} --help'")
         raise SystemExit(2)
 
 
-def _first() -> bool:
-    """Tell whether this is the process that speaks, before MPI or torch are started."""
-    # Open MPI, or MPICH and its relatives, or torchrun (with the size) give the rank.
-    names = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", *(["RANK"] if "WORLD_SIZE" in os.environ else [])]
-    return all(os.environ.get(name, "0") == "0" for name in names)
+def _complain_once(text: str) -> None:
+    """Print an error that may be one of every process, under mpirun or torchrun, once.
+
+    The first process prints it and ends, on which the launcher ends the others. If it does not,
+    the mistake is of this process alone.
+    """
+    # MPI is not started for this; Open MPI, or MPICH and its relatives, give the rank.
+    names = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        names.append("RANK")
+    if any(os.environ.get(name, "0") != "0" for name in names):
+        time.sleep(10)
+    _complain(text)
 
 
 def _parser() -> argparse.ArgumentParser:
