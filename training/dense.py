@@ -1,14 +1,16 @@
-r"""The exact Gauss-Newton matrix of the reduced problem, from the orthogonal split.
+r"""The Gauss-Newton matrix of the reduced problem, in Kaufman's form, from small Gram matrices.
 
 With dF the derivative of the features, divided by sqrt(N), and the inner problem's A = U S V^T,
 the two parts of the reduced residual's derivative (see `varpro`),
 
     (I - U U^T) dF W^T   and   -U S^-1 V^T dF^T R,
 
-are orthogonal, so that J^T J is the sum of their Gram matrices. Each is made small first. With
-W = Q L (QR), the first is that of dF L^T, width columns for n_out, less the low-rank Gram matrix of
-U^T dF L^T: no projection is formed. With S^-1 V^T = P M (QR), the second is that of M dF^T R, width
-rows for width + 1.
+are orthogonal, so that J^T J is the sum of their Gram matrices. The second's is of the order of the
+squared residual, less than what Gauss-Newton leaves out of the Hessian anyway, and is left out as
+well (Kaufman 1975, "A variable projection method for solving separable nonlinear least squares
+problems"): as many steps lead as far, and it would cost more than the first's. With W = Q L (QR),
+that is the Gram matrix of dF L^T, width columns for n_out, less the low-rank one of U^T dF L^T: no
+projection is formed.
 
 dF comes as `Sensitivities`: for the first layer, with most of the parameters where there are many
 inputs, as derivatives S with respect to what it gives, and A, what it takes. Gram matrices of the
@@ -85,15 +87,13 @@ class Structure:
 
 
 def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolution) -> Tensor:
-    """Compute J^T J at theta in the structure's coordinates, (p, p)."""
-    t, width = len(inner.W), inner.W.shape[1] - 1
-    root = math.sqrt(len(inner.residual) - width - 1)
+    """Compute J^T J at theta in the structure's coordinates, (p, p), without J's second part."""
+    width = inner.W.shape[1] - 1
+    root = math.sqrt(len(inner.U) - width - 1)
     L = torch.linalg.qr(inner.W[:, :width], mode="r").R / root
-    lift = inner.inverse[:, None] * inner.V.T[:, :width]  # that of ones does not change
-    M = torch.linalg.qr(lift, mode="r").R / root
     total: list[Tensor] = []
     for rows, one in structure.chunks(theta, width):
-        U, R, A = inner.U[rows], inner.residual[rows], one.A
+        U, A = inner.U[rows], one.A
         S, D = L @ one.S, L @ one.D
         (n, r, a), b, q, m = S.shape, A.shape[1], D.shape[2], U.shape[1]
         i, j = torch.tril_indices(a, a, device=A.device)
@@ -105,11 +105,8 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
             (U[:, :, None, None] * S[:, None]).reshape(n, m * r * a).T @ A,
             U.T @ D.reshape(n, r * q),
         ]
-        S, D = M @ one.S, M @ one.D
-        SA = (S[..., None] * A[:, None, None]).reshape(n, width * a * b)
-        sums += [R.T @ SA, R.T @ D.reshape(n, width * q)]
         total = [x.add_(y) for x, y in zip(total, sums, strict=True)] if total else sums
-    first, mixed, others, B_first, B_others, X_first, X_others = total
+    first, mixed, others, B_first, B_others = total
 
     H = others.new_empty((a * b + q, a * b + q))
     blocks = first.new_empty((a, b, a, b))
@@ -120,7 +117,6 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
     H[a * b :, : a * b] = H[: a * b, a * b :].T
     H[a * b :, a * b :] = others
     H -= _gram(torch.cat([B_first.view(m * r, a * b), B_others.view(m * r, q)], dim=1))
-    H += _gram(torch.cat([X_first.view(t * width, a * b), X_others.view(t * width, q)], dim=1))
     return H
 
 
@@ -138,7 +134,7 @@ def flops(theta: int, n_in: int, n_samples: int, width: int, n_out: int) -> floa
     others = theta - first
     r = min(width, n_out)
     sums = n_samples * (first**2 + 2 * first * others + r * others**2)
-    return sums + 2 * n_samples * width * n_out * theta + n_out * width * theta**2 + theta**3
+    return sums + width * r * theta**2 + theta**3
 
 
 def _gram(M: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ class KrylovModel(Model):
 
 
 class DenseModel(Model):
-    """The exact Gauss-Newton matrix, and a second-order correction of its steps.
+    """The Gauss-Newton matrix of `dense`, and a second-order correction of its steps.
 
     The correction is that of Transtrum and Sethna (2012, "Improvements to the Levenberg-Marquardt
     algorithm for nonlinear least-squares minimization"): with R'' the second derivative of the

@@ -47,8 +47,8 @@ def problem(name, n_out=7, alpha2=1e-3, n=30):
     return made, structure, theta
 
 
-def reduced_residual(made, theta):
-    """R(theta), by the normal equations: torch.func differentiates it."""
+def augmented(made, theta):
+    """A(theta) and B, as torch.func can differentiate them."""
     features, start, parameters = made.features, 0, {}
     for name, parameter in features.module.named_parameters():
         parameters[name] = theta[start : start + parameter.numel()].view(parameter.shape)
@@ -58,7 +58,21 @@ def reduced_residual(made, theta):
     eye = torch.eye(m, dtype=Z.dtype)
     A = torch.cat([Z / math.sqrt(n), math.sqrt(made.alpha2) * eye])
     B = torch.cat([made.C / math.sqrt(n), made.C.new_zeros((m, made.C.shape[1]))])
+    return A, B
+
+
+def reduced_residual(made, theta):
+    """R(theta), by the normal equations."""
+    A, B = augmented(made, theta)
     return (A @ torch.linalg.solve(A.T @ A, A.T @ B) - B).reshape(-1)
+
+
+def kaufman_residual(made, theta, at):
+    """(I - U U^T) A(theta) W^T with W and U of another theta."""
+    A, B = augmented(made, at)
+    Q, W_t = torch.linalg.qr(A).Q, torch.linalg.solve(A.T @ A, A.T @ B)
+    G = augmented(made, theta)[0] @ W_t
+    return (G - Q @ (Q.T @ G)).reshape(-1)
 
 
 @pytest.mark.parametrize("n_out", [7, 2])  # with 2, W has not the full rank
@@ -71,15 +85,16 @@ def test_the_matrix_is_that_of_torch_func(name, n_out):
     basis = torch.stack(
         [structure.parameters_at(e) for e in torch.eye(len(H), dtype=H.dtype)], dim=1
     )
-    expected = basis.T @ (J.T @ J) @ basis
+    J_first = jacrev(lambda other: kaufman_residual(made, other, theta))(theta) @ basis
+    expected = J_first.T @ J_first
     assert torch.linalg.norm(H - expected) < 1e-10 * torch.linalg.norm(expected)
     # What the coordinates leave out has no effect.
     assert torch.linalg.norm(J - J @ basis @ basis.T) < 1e-12 * torch.linalg.norm(J)
-    # The Krylov path multiplies by the same matrix.
+    # The Krylov path multiplies by the whole matrix.
     operator = ReducedJacobian(made.features.jacobian(theta), inner)
     v = structure.parameters_at(normal(len(H), seed=5))
     product = structure.coordinates(operator.gram(v))
-    exact = expected @ structure.coordinates(v)
+    exact = basis.T @ (J.T @ (J @ v))
     assert torch.linalg.norm(product - exact) < 1e-10 * torch.linalg.norm(exact)
 
 
@@ -94,9 +109,22 @@ def test_chunks_change_nothing(name, monkeypatch):
     assert torch.linalg.norm(whole - parts) < 1e-13 * torch.linalg.norm(whole)
 
 
+@pytest.mark.parametrize("name", ["ode", "convolution"])
+def test_with_no_residual_nothing_is_left_out(name):
+    made, structure, theta = problem(name)
+    C = with_ones(made.features(theta)) @ normal(5, 7, seed=4)
+    exact = ReducedProblem(features=made.features, C=C, alpha1=0.0, alpha2=0.0)
+    H = gauss_newton_matrix(structure, theta, exact.at(theta).inner)
+    J = jacrev(lambda theta: reduced_residual(exact, theta))(theta)
+    v = structure.parameters_at(normal(len(H), seed=5))
+    product = structure.coordinates(J.T @ (J @ v))
+    difference = torch.linalg.norm(H @ structure.coordinates(v) - product)
+    assert difference < 1e-10 * torch.linalg.norm(product)
+
+
 def test_fewer_samples_than_features():
     made, structure, theta = problem("ode", alpha2=1e-2, n=3)
-    J = jacrev(lambda theta: reduced_residual(made, theta))(theta)
+    J = jacrev(lambda other: kaufman_residual(made, other, theta))(theta)
     H = gauss_newton_matrix(structure, theta, made.at(theta).inner)
     v = normal(len(H), seed=5)
     exact = structure.coordinates(J.T @ (J @ structure.parameters_at(v)))
