@@ -35,7 +35,7 @@ from .varpro import Features
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 
-_CHECKPOINT_VERSION = 3
+_CHECKPOINT_VERSION = 4
 
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
 _CHECKPOINT_SECONDS = 1.0
