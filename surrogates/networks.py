@@ -155,8 +155,11 @@ class _Network(nn.Module):
                 taken.append(v)
                 slopes.append(_slope(self.activation, k).unsqueeze(1))
             u = carry * u + h / share * total
-        dA = Y.new_zeros((n_samples, width, n_nodes, width, width))
-        db = Y.new_zeros((n_samples, width, n_nodes, width))
+        towards = self._directions()
+        n_entries = len(towards)
+        towards = towards.permute(2, 1, 0).flatten(1)
+        dK = Y.new_zeros((n_nodes, n_samples, width, n_entries))
+        db = Y.new_zeros((n_nodes, n_samples, width, width))
         # costate[n, j, :] is the derivative of feature j with respect to u.
         costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n_samples, -1, -1)
         for first in reversed(steps):
@@ -164,8 +167,9 @@ class _Network(nn.Module):
             for node, length, weight in reversed(stages):
                 at = first + node
                 z = (weight * h / share * costate + back) * slopes.pop()
-                dA[:, :, at].addcmul_(z.unsqueeze(3), taken.pop()[:, None, None])
-                db[:, :, at] += z
+                by_entries = (taken.pop() @ towards).view(n_samples, width, n_entries)
+                dK[at].baddbmm_(z, by_entries)
+                db[at] += z
                 through = z @ A_t[at].t()
                 total = total + through
                 back = length * h * through
@@ -174,7 +178,7 @@ class _Network(nn.Module):
             F=u,
             S=costate * first_slope.unsqueeze(1),
             A=torch.cat([Y, Y.new_ones((n_samples, 1))], dim=1),
-            D=torch.cat([self._by_entries(dA), db], dim=3).flatten(2),
+            D=torch.cat([dK, db], dim=3).permute(1, 2, 0, 3).flatten(2),
         )
 
     def coordinates(self, theta: Tensor) -> Tensor:
@@ -211,9 +215,10 @@ class _Network(nn.Module):
         """Invert `_entries`."""
         return entries.reshape(self.K.shape)
 
-    def _by_entries(self, dA: Tensor) -> Tensor:
-        """Turn derivatives with respect to A into those with respect to the entries."""
-        return dA.flatten(3)
+    def _directions(self) -> Tensor:
+        """Give the derivatives of A with respect to a node's entries, (n_entries, width, width)."""
+        eye = torch.eye(self.width**2, dtype=self.K.dtype, device=self.K.device)
+        return eye.view(-1, self.width, self.width)
 
     def _divided(self, theta: Tensor) -> list[Tensor]:
         shapes = [parameter.shape for parameter in self.parameters()]
@@ -394,12 +399,12 @@ class AntisymmetricODE(_Network):
         K[:, column, row] = -entries / math.sqrt(2)
         return K
 
-    def _by_entries(self, dA: Tensor) -> Tensor:
-        row, column = torch.tril_indices(self.width, self.width, -1, device=dA.device)
-        lower = dA.new_zeros((self.width, self.width, len(row)))
-        lower[row, column, range(len(row))] = math.sqrt(2)  # K - K^T has twice the change of K
-        lower[column, row, range(len(row))] = -math.sqrt(2)
-        return dA.flatten(3) @ lower.flatten(0, 1)
+    def _directions(self) -> Tensor:
+        row, column = torch.tril_indices(self.width, self.width, -1, device=self.K.device)
+        change = self.K.new_zeros((len(row), self.width, self.width))
+        change[range(len(row)), row, column] = math.sqrt(2)  # K - K^T has twice the change of K
+        change[range(len(row)), column, row] = -math.sqrt(2)
+        return change
 
 
 class _Layers(_Network):

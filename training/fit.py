@@ -72,7 +72,8 @@ class TrainConfig:
         krylov_rank: Largest number of Krylov vectors of an iteration.
         krylov_tolerance: Relative residual at which Lanczos stops.
         scale: Standard deviation of the scaled inputs; see `fit`.
-        patience: A level ends after as many iterations without a better validation error.
+        patience: A level ends after as many iterations in which the best validation error has not
+            fallen by 2 %; 0 for the default, 10 with the dense method, else 50.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
         seed: Of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
@@ -95,13 +96,13 @@ class TrainConfig:
     levels: int = 1
     final_time: float = 2.0
     gamma: float = 1e-4
-    work_units: int = 900
+    work_units: int = 1200
     alpha1: float = 1e-6
     alpha2: float = 1e-10
     krylov_rank: int = 20
     krylov_tolerance: float = 1e-2
     scale: float = 0.1
-    patience: int = 50
+    patience: int = 0
     tolerance: float = 1e-8
     seed: int = 0
     threads: int = 1
@@ -120,9 +121,10 @@ class TrainConfig:
         }.items():
             value = getattr(self, name)
             check(value in known, unknown(f"{name} {value!r}", value, known))
-        for name in ("width", "cells", "levels", "krylov_rank", "patience", "threads"):
+        for name in ("width", "cells", "levels", "krylov_rank", "threads"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1; got {value}")
+        check(self.patience >= 0, f"patience must be at least 0; got {self.patience}")
         check(self.threads <= 1024, f"threads must be at most 1024; got {self.threads}")
         check(
             self.network != "mlp" or self.levels == 1,
@@ -263,13 +265,14 @@ def fit(
     else:
         network = _checked(network, config, n_in)
     outer, warm_up = _methods(config, network, data)
+    dense = isinstance(outer, GaussNewton) and outer.dense
     method = Multilevel(
         levels=config.levels,
         work_units=config.work_units,
         alpha1=config.alpha1,
         alpha2=config.alpha2,
         tolerance=config.tolerance,
-        patience=config.patience,
+        patience=config.patience or (10 if dense else 50),
         method=outer,
         warm_up=warm_up,
     )

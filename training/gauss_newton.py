@@ -15,7 +15,7 @@ from torch import Tensor
 from .dense import Structure, gauss_newton_matrix
 from .features import Features
 from .krylov import lanczos
-from .trust_region import RadiusRule, solve_by_cholesky, solve_subproblem
+from .trust_region import Multiplier, RadiusRule, solve_by_cholesky, solve_subproblem
 from .varpro import InnerSolution, ReducedJacobian, with_ones
 
 Memory = Mapping[str, Tensor]
@@ -121,13 +121,13 @@ class Model(ABC):
         rank: Dimension of the space that steps are sought in.
         work_units: Cost of the model, the point's forward pass and the gradient included.
         proposal: Cost of a proposal, without the trial.
-        shift: The last trust region's Lagrange multiplier, a first guess for the next.
+        multiplier: The last trust region's Lagrange multiplier, a first guess for the next.
     """
 
     rank: int
     work_units: int
     proposal: int = 0
-    shift: float = 0.0
+    multiplier: Multiplier = Multiplier()
 
     @abstractmethod
     def propose(self, radius: float) -> Proposal:
@@ -155,7 +155,7 @@ class KrylovModel(Model):
 
 
 class DenseModel(Model):
-    """The exact Gauss-Newton matrix, and a second-order correction of its steps.
+    """The Gauss-Newton matrix of `dense`, and a second-order correction of its steps.
 
     The correction is that of Transtrum and Sethna (2012, "Improvements to the Levenberg-Marquardt
     algorithm for nonlinear least-squares minimization"): with R'' the second derivative of the
@@ -170,7 +170,7 @@ class DenseModel(Model):
         here: ReducedPoint,
         J: ReducedJacobian,
         gradient: Tensor,
-        shift: float,
+        multiplier: Multiplier,
     ) -> None:
         """Compute the matrix."""
         self._problem, self._here, self._J = problem, here, J
@@ -178,7 +178,7 @@ class DenseModel(Model):
         self._H = gauss_newton_matrix(problem.structure, here.theta, here.inner)
         self._H.diagonal().add_(problem.alpha1)
         self.rank = len(self._g)
-        self.shift = shift
+        self.multiplier = multiplier
         self.proposal = _CORRECTION
         self.work_units = self.cost(here.F.shape[1]) - self.proposal
 
@@ -190,7 +190,7 @@ class DenseModel(Model):
     def propose(self, radius: float) -> Proposal:
         """Minimise the model within a radius, and correct."""
         H, g = self._H, self._g
-        z, self.shift, factor = solve_by_cholesky(H, g, radius, self.shift)
+        z, self.multiplier, factor = solve_by_cholesky(H, g, radius, self.multiplier)
         predicted = -float(g @ z + z @ (H @ z) / 2)
         structure = self._problem.structure
         s = structure.parameters_at(z)
@@ -289,7 +289,7 @@ def step_within(
             if work + 1 + model.proposal > budget or radius <= resolution:
                 break
             work += 1
-        memory = {"shift": torch.tensor(model.shift, dtype=torch.float64)}
+        memory = {"multiplier": torch.tensor(model.multiplier, dtype=torch.float64)}
     return Step(
         point=here,
         gradient_norm=gradient_norm,
@@ -342,8 +342,7 @@ class GaussNewton:
             theta: Where to start, (n_theta,).
             radius: Trust-region radius, > 0.
             budget: Work units left, at least `least`: the rank is cut to stay within them.
-            memory: The last step's; its ``shift`` is a first guess of the trust region's
-                multiplier.
+            memory: The last step's; its ``multiplier`` is a first guess of the trust region's.
 
         Raises:
             ValueError: If the features at ``theta`` are not finite.
@@ -352,8 +351,8 @@ class GaussNewton:
 
         def model() -> Model:
             if self.dense:
-                shift = float(memory["shift"]) if memory else 0.0
-                return DenseModel(problem, here, J, gradient, shift)
+                last = memory["multiplier"].tolist() if memory else ()
+                return DenseModel(problem, here, J, gradient, Multiplier(*last))
             rank = min(self.rank, (budget - 2) // 2)
             return KrylovModel(
                 lambda v: J.gram(v) + problem.alpha1 * v,

@@ -22,6 +22,8 @@ from .history import Record
 
 WARM_UP = 8
 
+_PROGRESS = 0.02
+
 
 class Reason(enum.Enum):
     """Why training stopped, on its last level."""
@@ -95,6 +97,8 @@ class State:
         spent: Work units spent on this level.
         start: Iterations before this level.
         first_gradient: Norm of this level's first gradient; 0 before it is known.
+        mark: Validation error that the next progress is counted from.
+        progress: Iteration that reached it.
         reason: Why this level ended, None while it goes on.
         best: Best weights so far, None before the first iteration.
         records: The history.
@@ -107,6 +111,8 @@ class State:
     spent: int = 0
     start: int = 0
     first_gradient: float = 0.0
+    mark: float = math.inf
+    progress: int = 0
     reason: Reason | None = None
     best: Best | None = None
     records: tuple[Record, ...] = ()
@@ -132,7 +138,8 @@ class Multilevel:
         alpha1: Weight of ||theta||^2 on the first level.
         alpha2: Weight of ||W||^2.
         tolerance: A level ends when the gradient's norm is below this times its first value.
-        patience: A level ends after as many iterations without a better validation error.
+        patience: A level ends after as many iterations in which the best validation error has not
+            fallen by 2 %.
         method: The outer method.
         warm_up: The outer method of the first `WARM_UP` iterations: far from a minimum, steps of a
             small Krylov space gain as much as those of the dense model, at a tenth of the time.
@@ -187,6 +194,8 @@ class Multilevel:
                 radius=_first_radius(theta) if state.reason is Reason.STALLED else state.radius,
                 memory=self.method.carried(state.memory),
                 start=len(state.records),
+                mark=state.mark,
+                progress=state.progress,
                 best=state.best,
                 records=state.records,
             )
@@ -255,6 +264,9 @@ class Multilevel:
         if best is None or error < best.error:
             W = data.physical(step.point.W)
             best = Best(level=state.level, theta=theta, W=W, error=error, iteration=iteration)
+        mark, progress = state.mark, state.progress
+        if error < (1 - _PROGRESS) * mark:
+            mark, progress = error, iteration
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units
         over = self.work_units - spent < self.method.least(step.point.F.shape[1])
@@ -263,7 +275,7 @@ class Multilevel:
             reason = Reason.TOLERANCE
         elif not step.accepted:
             reason = Reason.WORK_UNITS if over else Reason.STALLED
-        elif iteration - max(best.iteration, state.start) >= self.patience:
+        elif iteration - max(progress, state.start) >= self.patience:
             reason = Reason.PATIENCE
         elif over:
             reason = Reason.WORK_UNITS
@@ -290,6 +302,8 @@ class Multilevel:
             memory=step.memory,
             spent=spent,
             first_gradient=first_gradient,
+            mark=mark,
+            progress=progress,
             reason=reason,
             best=best,
             records=(*state.records, record),

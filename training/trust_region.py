@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,29 +85,49 @@ def _shift(shifted: Tensor, c: Tensor, radius: float) -> float:
     return mu
 
 
+class Multiplier(NamedTuple):
+    """A trust region's Lagrange multiplier, and how the step's length depends on it.
+
+    Attributes:
+        shift: The multiplier, of H + shift I.
+        length: Length of its step.
+        exponent: Nearby, the length is as shift ** -exponent; from 0.1 to 1.
+    """
+
+    shift: float = 0.0
+    length: float = 1.0
+    exponent: float = 1.0
+
+    def at(self, radius: float) -> float:
+        """Guess the shift of a step of another length."""
+        return float(self.shift * min(self.length / radius, 1e30) ** (1 / self.exponent))
+
+
 def solve_by_cholesky(
-    H: Tensor, g: Tensor, radius: float, shift: float
-) -> tuple[Tensor, float, Tensor]:
-    """Minimise g^T s + 1/2 s^T H s over ||s|| <= radius, to a tenth of the radius.
+    H: Tensor, g: Tensor, radius: float, guess: Multiplier
+) -> tuple[Tensor, Multiplier, Tensor]:
+    """Minimise g^T s + 1/2 s^T H s over ||s|| <= radius, to a fifth of the radius.
 
     As `solve_subproblem`, for an H that is positive semidefinite and too large to be decomposed
-    each time: every shift that is tried costs a Cholesky factorisation. A first guess of the shift,
-    the last iteration's, saves most of them; the tolerance is that of More (1978, "The
-    Levenberg-Marquardt algorithm: implementation and theory").
+    each time: every shift that is tried costs a Cholesky factorisation. The eigenvalues of a
+    Gauss-Newton matrix are spread over many powers of ten, so that the length falls slowly as a
+    power of the shift: its logarithm is followed linearly, where More (1978, "The
+    Levenberg-Marquardt algorithm: implementation and theory") follows its inverse. The last step's
+    multiplier, and a tolerance about as wide as More's, leave one or two factorisations.
 
     Args:
         H: (n, n).
         g: Gradient, (n,), not zero.
         radius: > 0.
-        shift: First guess, >= 0.
+        guess: The last multiplier, for this H or one near it.
 
     Returns:
-        s (n,), its shift, and the Cholesky factor of H + shift I, which may be more than H by
-        rounding where s is inside.
+        s (n,), of at most 1.1 radius, its multiplier, and the Cholesky factor of H + shift I,
+        which may be more than H by rounding where s is inside.
     """
     least = 1e-15 * float(H.diagonal().sum())
     low, high = 0.0, max(float(torch.linalg.vector_norm(g)) / radius, least)
-    shift = min(max(shift, least), high)
+    shift = min(max(guess.at(radius), least), high)
     for _ in range(60):
         shifted = H.clone()
         shifted.diagonal().add_(shift)
@@ -117,15 +138,16 @@ def solve_by_cholesky(
             continue
         s = -torch.cholesky_solve(g[:, None], factor)[:, 0]
         norm = float(torch.linalg.vector_norm(s))
-        if abs(norm - radius) <= 0.1 * radius or (norm < radius and shift <= least):
+        half = torch.linalg.solve_triangular(factor, s[:, None], upper=False)
+        exponent = shift * float(half.square().sum()) / norm**2
+        found = Multiplier(shift, norm, min(max(exponent, 0.1), 1.0))
+        if 0.8 * radius <= norm <= 1.1 * radius or (norm < radius and shift <= least):
             break
         low, high = (low, shift) if norm < radius else (shift, high)
-        half = torch.linalg.solve_triangular(factor, s[:, None], upper=False)
-        slope = float(half.square().sum())
-        shift += norm * norm / slope * (norm / radius - 1)
+        shift = max(found.at(radius), least)
         if not low < shift < high:
             shift = math.sqrt(low * high) if low > 0 else least
-    return s, shift, factor
+    return s, found, factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +172,6 @@ class RadiusRule:
         """Give the radius for the next step, from this step's length and ratio."""
         if not (ratio >= self.shrink_below and ratio > self.accept):
             return self.shrink * min(length, radius)
-        if ratio > self.grow_above and length >= 0.89 * radius:
+        if ratio > self.grow_above and length >= 0.79 * radius:
             return self.grow * radius
         return radius

@@ -13,6 +13,7 @@ from surrogates.training import dense
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import DenseModel, GaussNewton, ReducedProblem
+from surrogates.training.trust_region import Multiplier
 from surrogates.training.varpro import ReducedJacobian, with_ones
 
 
@@ -108,7 +109,7 @@ def test_the_correction_takes_the_second_derivative_along_the_step():
     made, _, theta = problem("ode")
     here = made.at(theta)
     J = ReducedJacobian(made.features.jacobian(theta), here.inner)
-    model = DenseModel(made, here, J, J.gradient, 0.0)
+    model = DenseModel(made, here, J, J.gradient, Multiplier())
     v = 1e-3 * normal(len(theta), seed=6)
 
     def derivative(theta):

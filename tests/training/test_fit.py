@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import doctest
 import functools
+import itertools
 import math
 import subprocess
 import sys
@@ -424,10 +425,26 @@ def test_reasons():
     loose = dataclasses.replace(SMALL, tolerance=0.5, work_units=10_000)
     assert fit(data, loose).reason is Reason.TOLERANCE
     long = dataclasses.replace(SMALL, levels=1, work_units=100_000, tolerance=0.0)
-    stopped = fit(data, dataclasses.replace(long, patience=2))
-    assert stopped.reason is Reason.PATIENCE
-    errors = [record.validation_error for record in stopped.history]
-    assert min(errors) == errors[-3] and min(errors[-2:]) > errors[-3]
+    # The last 2 iterations, or by default 10 dense ones, have not lowered the error by 2 %.
+    for settings, patience in (
+        (dataclasses.replace(long, patience=2), 2),
+        (dataclasses.replace(long, method="dense"), 10),
+    ):
+        stopped = fit(data, settings)
+        assert stopped.reason is Reason.PATIENCE
+        errors = [record.validation_error for record in stopped.history]
+        mark = errors[-patience - 1]
+        assert mark == min(errors[:-patience]) and min(errors[-patience:]) > 0.98 * mark
+
+
+def test_progress_of_less_than_the_threshold_an_iteration_adds_up():
+    settings = dataclasses.replace(OTHERS["adam"], levels=1, patience=5, work_units=24)
+    slow = fit(smooth(), dataclasses.replace(settings, learning_rate=0.01))
+    errors = [record.validation_error for record in slow.history]
+    assert min(new / old for old, new in itertools.pairwise(errors)) > 0.98
+    assert slow.reason is Reason.WORK_UNITS
+    slower = fit(smooth(), dataclasses.replace(settings, learning_rate=0.001))
+    assert slower.reason is Reason.PATIENCE and len(slower.history) == 6
 
 
 def test_failed_samples_are_left_out():
@@ -596,7 +613,7 @@ def test_numbers_too_large_to_be_squared_are_refused(name, what):
         "cells=5000",
         "scale=0",
         "scale=inf",
-        "patience=0",
+        "patience=-1",
         "tolerance=-1",
         "seed=-1",
         "threads=0",

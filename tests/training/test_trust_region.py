@@ -7,7 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from surrogates.training.trust_region import RadiusRule, solve_by_cholesky, solve_subproblem
+from surrogates.training.trust_region import (
+    Multiplier,
+    RadiusRule,
+    solve_by_cholesky,
+    solve_subproblem,
+)
 
 
 def vector(*values):
@@ -134,8 +139,12 @@ def test_the_radius_follows_the_ratio(length, ratio, expected):
     rank=st.integers(1, 12),
     log_radius=st.floats(-4, 6),
     log_guess=st.floats(-12, 6),
+    log_length=st.floats(-4, 6),
+    exponent=st.floats(0.1, 1),
 )
-def test_the_subproblem_by_cholesky_agrees_with_eigenvalues(seed, rank, log_radius, log_guess):
+def test_the_subproblem_by_cholesky_agrees_with_eigenvalues(
+    seed, rank, log_radius, log_guess, log_length, exponent
+):
     generator = torch.Generator().manual_seed(seed)
     B = torch.randn((12, rank), generator=generator, dtype=torch.float64)
     B = B * torch.logspace(0, -5, rank, dtype=torch.float64)
@@ -145,12 +154,37 @@ def test_the_subproblem_by_cholesky_agrees_with_eigenvalues(seed, rank, log_radi
     range_of_H = torch.linalg.qr(B).Q
     free = float((range_of_H.T @ x).norm())  # length of the least minimiser
     radius = 10.0**log_radius
-    s, shift, factor = solve_by_cholesky(H, g, radius, 10.0**log_guess)
+    guess = Multiplier(10.0**log_guess, 10.0**log_length, exponent)
+    s, found, factor = solve_by_cholesky(H, g, radius, guess)
     norm = float(s.norm())
     assert norm <= 1.1 * radius * (1 + 1e-9)
     # What s minimises is the model in the ball of its own size.
     best = model(H, g, solve_subproblem(H, g, max(norm, 1e-300)))
     assert model(H, g, s) <= best + 1e-6 * abs(best)
-    assert norm >= 0.9 * min(free, radius) * (1 - 1e-3)
-    shifted = H + shift * torch.eye(12, dtype=torch.float64)
+    assert norm >= 0.8 * min(free, radius) * (1 - 1e-3)
+    assert norm == found.length
+    shifted = H + found.shift * torch.eye(12, dtype=torch.float64)
     assert torch.allclose(factor @ factor.T, shifted, rtol=0, atol=1e-12 * float(shifted.trace()))
+
+
+def test_the_last_multiplier_is_a_good_guess_at_another_radius(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    Q, _ = torch.linalg.qr(torch.randn((40, 40), generator=generator, dtype=torch.float64))
+    H = (Q * torch.logspace(2, -10, 40, dtype=torch.float64)) @ Q.T
+    g = H @ torch.randn(40, generator=generator, dtype=torch.float64)
+    _, last, _ = solve_by_cholesky(H, g, 1.0, Multiplier())
+    count = 0
+    factorise = torch.linalg.cholesky_ex
+
+    def counting(A):
+        nonlocal count
+        count += 1
+        return factorise(A)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", counting)
+    for radius in (0.5, 0.25, 0.125):
+        _, last, _ = solve_by_cholesky(H, g, radius, last)
+    assert count <= 6
+    count = 0
+    solve_by_cholesky(H, g, 0.125, last)
+    assert count == 1
