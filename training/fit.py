@@ -73,7 +73,7 @@ class TrainConfig:
         krylov_tolerance: Relative residual at which Lanczos stops.
         scale: Standard deviation of the scaled inputs; see `fit`.
         patience: A level ends after as many iterations in which the best validation error has not
-            fallen by 2 %; 0 for the default, 10 with the dense method, else 50.
+            fallen by 2 %; 0 for the default, 10 with the dense method, else 200.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
         seed: Of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
@@ -272,7 +272,7 @@ def fit(
         alpha1=config.alpha1,
         alpha2=config.alpha2,
         tolerance=config.tolerance,
-        patience=config.patience or (10 if dense else 50),
+        patience=config.patience or (10 if dense else 200),
         method=outer,
         warm_up=warm_up,
     )
