@@ -32,7 +32,7 @@ from surrogates.networks import Sensitivities
 from .features import Features
 from .varpro import InnerSolution
 
-BYTES = 2**25
+BYTES = 2**27
 """What the arrays of one chunk of samples may take, about."""
 
 

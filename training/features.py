@@ -109,7 +109,10 @@ class FeatureJacobian:
 
 
 class _Graph:
-    """The recorded forward pass of one chunk, and its backward pass once `jvp` asks for it."""
+    """The recorded forward pass of one chunk, and its backward pass once `jvp` asks for it.
+
+    What is differentiated is always one number: given cotangents, torch would import sympy first.
+    """
 
     def __init__(self, features: Features, theta: Tensor, rows: slice) -> None:
         self.leaves = [leaf.requires_grad_() for leaf in features._leaves(theta.clone())]
@@ -120,27 +123,24 @@ class _Graph:
         """A cotangent, and the gradients as functions of it."""
         cotangent = torch.zeros_like(self.F, requires_grad=True)
         gradients = torch.autograd.grad(
-            self.F, self.leaves, cotangent, create_graph=True, materialize_grads=True
+            (self.F * cotangent).sum(), self.leaves, create_graph=True, materialize_grads=True
         )
         return cotangent, gradients
 
     def jvp(self, pieces: list[Tensor]) -> Tensor:
         cotangent, gradients = self._backward
-        used = [
-            (gradient, piece)
+        products = [
+            (gradient * piece).sum()
             for gradient, piece in zip(gradients, pieces, strict=True)
             if gradient.requires_grad
         ]
         (product,) = torch.autograd.grad(
-            [gradient for gradient, _ in used],
-            [cotangent],
-            [piece for _, piece in used],
-            retain_graph=True,
+            torch.stack(products).sum(), [cotangent], retain_graph=True
         )
         return product
 
     def vjp(self, T: Tensor) -> Tensor:
         gradients = torch.autograd.grad(
-            self.F, self.leaves, T, retain_graph=True, materialize_grads=True
+            (self.F * T).sum(), self.leaves, retain_graph=True, materialize_grads=True
         )
         return torch.cat([gradient.reshape(-1) for gradient in gradients])
