@@ -49,6 +49,10 @@ class Structure:
         self._Y = features.Y
         self._module: Any = copy.deepcopy(features.module)
         self._own = hasattr(self._module, "sensitivities")
+        # glibc's malloc asks the system anew for blocks as large as those of a chunk, and a fifth
+        # of the time goes to page faults, until a block of nearly 32 MiB has been freed: then it
+        # keeps twice as much (mallopt(3), M_MMAP_THRESHOLD).
+        torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
     def coordinates(self, theta: Tensor) -> Tensor:
         """Turn parameters, or their gradient, into coordinates."""

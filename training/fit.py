@@ -369,7 +369,7 @@ def _methods(config: TrainConfig, network: nn.Module, data: Data) -> tuple[Metho
     method: Method
     if config.optimizer == "gnvpro":
         if _dense(config, network, data):
-            return GaussNewton(dense=True), GaussNewton(rank=10)
+            return GaussNewton(dense=True), LBFGS()
         method = GaussNewton(**limits)
     elif config.optimizer == "gn":
         method = JointGaussNewton(**limits)

@@ -351,8 +351,9 @@ class GaussNewton:
 
         def model() -> Model:
             if self.dense:
-                last = memory["multiplier"].tolist() if memory else ()
-                return DenseModel(problem, here, J, gradient, Multiplier(*last))
+                last = (memory or {}).get("multiplier")
+                guess = Multiplier() if last is None else Multiplier(*last.tolist())
+                return DenseModel(problem, here, J, gradient, guess)
             rank = min(self.rank, (budget - 2) // 2)
             return KrylovModel(
                 lambda v: J.gram(v) + problem.alpha1 * v,

@@ -20,7 +20,7 @@ from .features import Features
 from .gauss_newton import Memory, ReducedProblem, Step
 from .history import Record
 
-WARM_UP = 8
+WARM_UP = 30
 
 _PROGRESS = 0.02
 
@@ -98,7 +98,7 @@ class State:
         start: Iterations before this level.
         first_gradient: Norm of this level's first gradient; 0 before it is known.
         mark: Validation error that the next progress is counted from.
-        progress: Iteration that reached it.
+        progress: Iteration that reached it, or the last of the warm-up.
         reason: Why this level ended, None while it goes on.
         best: Best weights so far, None before the first iteration.
         records: The history.
@@ -141,8 +141,9 @@ class Multilevel:
         patience: A level ends after as many iterations in which the best validation error has not
             fallen by 2 %.
         method: The outer method.
-        warm_up: The outer method of the first `WARM_UP` iterations: far from a minimum, steps of a
-            small Krylov space gain as much as those of the dense model, at a tenth of the time.
+        warm_up: The outer method of the first `WARM_UP` iterations, or until it fails: far from a
+            minimum a few passes of L-BFGS gain as much as an iteration with the dense matrix does,
+            in a small part of the time.
     """
 
     levels: int
@@ -230,13 +231,14 @@ class Multilevel:
             before = state.records[-1].seconds if state.records else 0.0
             clock = time.perf_counter()
             budget = self.work_units - state.spent
-            method = self.warm_up if len(state.records) < WARM_UP else self.method
+            method = self._next_method(state.records)
             # The step holds arrays of N rows: it must not outlive its use.
             state = self._advance(
                 state,
                 method.step(problem, state.theta, state.radius, budget, state.memory),
                 data,
                 validation,
+                warming_up=method is not self.method,
             )
             seconds = before + time.perf_counter() - clock
             last = dataclasses.replace(state.records[-1], seconds=seconds)
@@ -247,12 +249,20 @@ class Multilevel:
                 break
         return state
 
+    def _next_method(self, records: tuple[Record, ...]) -> Method:
+        """Give the outer method of the next iteration: a warm-up ends early where it has failed."""
+        if len(records) >= WARM_UP or any(math.isnan(record.ratio) for record in records):
+            return self.method
+        return self.warm_up
+
     def _advance(
         self,
         state: State,
         step: Step,
         data: Data,
         validation: Features,
+        *,
+        warming_up: bool,
     ) -> State:
         """Enter a step into the state."""
         theta = step.point.theta
@@ -267,13 +277,15 @@ class Multilevel:
         mark, progress = state.mark, state.progress
         if error < (1 - _PROGRESS) * mark:
             mark, progress = error, iteration
+        if warming_up:
+            progress = iteration
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units
         over = self.work_units - spent < self.method.least(step.point.F.shape[1])
         reason = None
         if step.gradient_norm <= self.tolerance * first_gradient:
             reason = Reason.TOLERANCE
-        elif not step.accepted:
+        elif not (step.accepted or warming_up):
             reason = Reason.WORK_UNITS if over else Reason.STALLED
         elif iteration - max(progress, state.start) >= self.patience:
             reason = Reason.PATIENCE

@@ -22,11 +22,11 @@ from surrogates.errors import InputError
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.surrogate import relative_errors
 from surrogates.training import history
-from surrogates.training.baselines import STOCHASTIC, Stochastic
+from surrogates.training.baselines import LBFGS, STOCHASTIC, Stochastic
 from surrogates.training.data import Data
 from surrogates.training.fit import TrainConfig, _Checkpoint, fit
 from surrogates.training.gauss_newton import GaussNewton
-from surrogates.training.multilevel import Multilevel, Reason, State
+from surrogates.training.multilevel import WARM_UP, Multilevel, Reason, State
 from surrogates.training.varpro import with_ones
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
@@ -239,6 +239,48 @@ def test_the_method_is_chosen_by_cost(monkeypatch):
         with pytest.raises(ZeroDivisionError):
             fit(smooth(), dataclasses.replace(DENSE, method=method))
         assert used[-1].dense is dense
+
+
+def watched_methods(monkeypatch):
+    """Note the method of each step."""
+    methods = []
+    for kind in (LBFGS, GaussNewton):
+        step = kind.step
+
+        def watched(self, *given, step=step):
+            methods.append(self)
+            return step(self, *given)
+
+        monkeypatch.setattr(kind, "step", watched)
+    return methods
+
+
+def test_dense_steps_follow_a_warm_up_by_l_bfgs_that_no_patience_ends(monkeypatch):
+    methods = watched_methods(monkeypatch)
+    settings = dataclasses.replace(DENSE, levels=1, patience=1, work_units=300)
+    records = fit(smooth(), settings).history
+    kinds = [type(method) for method in methods]
+    assert kinds[:WARM_UP] == [LBFGS] * WARM_UP and set(kinds[WARM_UP:]) == {GaussNewton}
+    assert len(kinds) > WARM_UP and all(method.dense for method in methods[WARM_UP:])
+    steps = [b.validation_error / a.validation_error for a, b in pairs(records[:WARM_UP])]
+    assert max(steps) > 0.98  # patience of 1 would have ended it
+    methods.clear()
+    fit(smooth(), SMALL)
+    assert {type(method) for method in methods} == {GaussNewton}
+
+
+def pairs(values):
+    return zip(values, values[1:], strict=False)
+
+
+def test_a_warm_up_that_fails_gives_way(monkeypatch):
+    methods = watched_methods(monkeypatch)
+    monkeypatch.setattr("surrogates.training.fit.LBFGS", lambda: LBFGS(decrease=1e6))
+    result = fit(smooth(), dataclasses.replace(DENSE, levels=1, work_units=300))
+    assert [type(method) for method in methods[:3]] == [LBFGS, GaussNewton, GaussNewton]
+    assert math.isnan(result.history[0].ratio) and result.reason is not Reason.STALLED
+    phis = [record.phi for record in result.history]
+    assert phis[-1] < 0.2 * phis[0]
 
 
 def test_outputs_that_depend_on_each_other_are_trained_on_as_fewer():
