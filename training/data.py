@@ -88,17 +88,15 @@ class Data:
         *,
         scale: float = 1.0,
         dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
         over: Alone = ALONE,
     ) -> Data:
-        """Scale samples, in place where they are on the device already.
+        """Scale samples, in place where they are on the processes' device already.
 
         Args:
             train: Inputs (n_train, n_in) and targets (n_train, n_out) of this process, float64.
             validation: Likewise.
             scale: Standard deviation of the scaled inputs.
             dtype: Of the scaled inputs, and so of the features.
-            device: Where they go.
             over: The processes.
 
         Raises:
@@ -111,7 +109,7 @@ class Data:
                 )
                 bad = over.count(len(values) - sum(whole))
                 check(bad == 0, f"the {name} {kind} are not finite, in {bad} samples")
-        Y, C = train[0].to(device), train[1].to(device)
+        Y, C = train[0].to(over.device), train[1].to(over.device)
         n = over.count(len(Y))
 
         def mean(of: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
@@ -152,7 +150,7 @@ class Data:
         basis = Vh[:rank].T if rank < 0.8 * len(c_shift) else None
         return cls(
             train=part((Y, C), basis),
-            validation=part((validation[0].to(device), validation[1].to(device)), basis),
+            validation=part((validation[0].to(over.device), validation[1].to(over.device)), basis),
             y_shift=y_shift,
             y_scale=y_scale,
             c_shift=c_shift,

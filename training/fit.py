@@ -295,7 +295,9 @@ def fit(
     finally:
         if store is not None:
             store.flush()
-    best = end.best
+    best, reason = end.best, end.reason
+    if reason is None or end.level + 1 < config.levels:
+        reason = Reason.INTERRUPTED
     if best is None:
         raise RuntimeError("training ended without an iteration")
     features = method.network(network, best.level, best.theta)
@@ -305,7 +307,7 @@ def fit(
         y_shift=data.y_shift.cpu(),
         y_scale=data.y_scale.cpu(),
         history=end.records,
-        reason=end.reason or Reason.INTERRUPTED,
+        reason=reason,
     )
 
 
@@ -389,7 +391,7 @@ def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
     theta = parameters_to_vector(network.parameters()).detach()
     n_samples, n_in = data.train.Y.shape
     n_out = data.train.C.shape[1]
-    structure = Structure(Features(network, data.train.Y[:0].cpu()))
+    structure = Structure(Features(network, data.train.Y[:1].cpu()))
     size = len(structure.coordinates(theta)) * 2 ** (config.levels - 1)
     if not hasattr(network, "sensitivities"):
         n_in = 0  # the weights of its first layer are not told apart

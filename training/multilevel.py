@@ -175,16 +175,18 @@ class Multilevel:
             stop: Asked after each iteration whether to end.
 
         Returns:
-            The last state; its reason is None if it was told to stop, on any process.
+            The last state; if it was told to stop, on any process, that of a level that has not
+            ended, or of one before the last.
         """
         if state is None:
             theta = parameters_to_vector(network.parameters()).detach().to(data.c_shift)
             state = State(level=0, theta=theta, radius=_first_radius(theta))
+        stopped = False
         while True:
             if state.reason is None:
                 level = self.network(network, state.level)
-                state = self._iterate(level, data, state, after, stop)
-            if state.reason is None or state.level + 1 == self.levels:
+                state, stopped = self._iterate(level, data, state, after, stop)
+            if stopped or state.level + 1 == self.levels:
                 return state
             coarse = self.network(network, state.level, state.theta)
             fine = cast(Refinable, coarse).refined()
@@ -217,8 +219,8 @@ class Multilevel:
         state: State,
         after: Callable[[State], None] | None,
         stop: Callable[[], bool] | None,
-    ) -> State:
-        """Work on one level until it ends."""
+    ) -> tuple[State, bool]:
+        """Work on one level until it ends, or is told to; tell which."""
         over = data.train.over
         problem = ReducedProblem(
             features=Features(network, data.train.Y, over=over),
@@ -246,8 +248,8 @@ class Multilevel:
             if after is not None:
                 after(state)
             if over.count(int(stop is not None and stop())) > 0:
-                break
-        return state
+                return state, True
+        return state, False
 
     def _next_method(self, records: tuple[Record, ...]) -> Method:
         """Give the outer method of the next iteration: a warm-up ends early where it has failed."""

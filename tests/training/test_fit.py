@@ -554,6 +554,21 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, se
     assert [path.name for path in tmp_path.iterdir()] == ["run.ckpt"]
 
 
+def test_training_stops_where_it_is_asked_to_even_at_the_end_of_a_level(tmp_path):
+    data, checkpoint = smooth(), tmp_path / "run.ckpt"
+    whole = fit(data, SMALL)
+    last_of_level = sum(record.level == 0 for record in whole.history)
+    for iteration in (1, last_of_level, len(whole.history)):
+        asked = iter(range(1, 1000))
+        stopped = fit(
+            data, SMALL, checkpoint=checkpoint, stop=lambda n=iteration, i=asked: next(i) == n
+        )
+        assert len(stopped.history) == iteration
+        finished = iteration == len(whole.history)
+        assert stopped.reason is (whole.reason if finished else Reason.INTERRUPTED)
+        assert same(whole, fit(data, SMALL, checkpoint=checkpoint, resume=True))
+
+
 def test_a_checkpoint_is_written_once_a_second_and_costs_training_no_time(tmp_path, monkeypatch):
     written = []
 
