@@ -451,9 +451,10 @@ def _train(options: argparse.Namespace) -> int:
 
         def on_iteration(record: Any) -> None:
             if progress is not None:
+                error = f"{100 * record.validation_error:.3g} %"
                 note = (
-                    f", level {record.level + 1}, iteration {record.iteration}, loss "
-                    f"{record.train_loss:.2e}, validation error {record.validation_error:.2%}"
+                    f", level {record.level + 1}, iteration {record.iteration}, "
+                    f"loss {record.train_loss:.2e}, validation error {error}"
                 )
                 progress.update(record.work_units, settings.levels * settings.work_units, note)
 

@@ -39,7 +39,7 @@ class Alone:
         self.device = torch.device(device)
 
     def total(self, *parts: Tensor) -> tuple[Tensor, ...]:
-        """Add up tensors of one shape on all processes: float64, each its own sum."""
+        """Add up each tensor, float64, over the processes, on all of which it has one shape."""
         return parts
 
     def stacked(self, rows: Tensor) -> Tensor:
