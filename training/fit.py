@@ -236,8 +236,8 @@ def fit(
 
     Raises:
         InputError: If the dataset has no training or validation samples, or values that are not
-            finite or too large to be squared; if ``network`` is not as above; if the checkpoint
-            cannot be written, or read, or is of another run.
+            finite or too large to be squared; if ``network`` is not as above, or overflows; if the
+            checkpoint cannot be written, or read, or is of another run.
     """
     over = Alone(config.device) if over is None else over
     check(

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from surrogates.config import check
+
 from .data import Data
 from .features import Features
 from .gauss_newton import Memory, ReducedProblem, Step
@@ -23,6 +25,7 @@ from .history import Record
 WARM_UP = 30
 
 _PROGRESS = 0.02
+_HUGE = 1e100  # the fourth power of larger features overflows
 
 
 class Reason(enum.Enum):
@@ -177,6 +180,9 @@ class Multilevel:
         Returns:
             The last state; if it was told to stop, on any process, that of a level that has not
             ended, or of one before the last.
+
+        Raises:
+            InputError: If the features at a level's first weights are not finite.
         """
         if state is None:
             theta = parameters_to_vector(network.parameters()).detach().to(data.c_shift)
@@ -229,6 +235,8 @@ class Multilevel:
             alpha2=self.alpha2,
         )
         validation = Features(network, data.validation.Y, over=over)
+        if state.spent == 0:
+            _check_first(problem, state)
         while state.reason is None:
             before = state.records[-1].seconds if state.records else 0.0
             clock = time.perf_counter()
@@ -322,6 +330,15 @@ class Multilevel:
             best=best,
             records=(*state.records, record),
         )
+
+
+def _check_first(problem: ReducedProblem, state: State) -> None:
+    too_large = (problem.features(state.theta).abs() < _HUGE).logical_not().sum()
+    check(
+        problem.features.over.count(int(too_large)) == 0,
+        f"the network's features overflow at the first weights of level {state.level + 1}; "
+        "take a smaller final_time or scale",
+    )
 
 
 def _first_radius(theta: Tensor) -> float:

@@ -640,6 +640,21 @@ def test_history_file_round_trip(tmp_path):
 # Refused
 
 
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+@pytest.mark.parametrize("optimizer", ["gnvpro", "gn", "lbfgs", "adam"])
+def test_a_network_that_overflows_at_the_start_is_refused(optimizer, method):
+    settings = TrainConfig(
+        optimizer=optimizer,
+        method=method,
+        network="resnet",
+        activation="relu",
+        cells=110,
+        final_time=1e5,
+    )
+    with pytest.raises(InputError, match="overflow at the first weights of level 1; take a small"):
+        fit(smooth(), settings)
+
+
 @pytest.mark.parametrize(("name", "what"), [("Y", "inputs"), ("C", "observables")])
 def test_numbers_too_large_to_be_squared_are_refused(name, what):
     data = smooth()
