@@ -98,25 +98,23 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
     total: list[Tensor] = []
     for rows, one in structure.chunks(theta, width):
         A = one.A
-        U, R = inner.U[rows].to(A), inner.residual.rows(rows).to(A)
+        P = torch.cat([inner.residual.rows(rows), inner.U[rows]], dim=1).to(A)
         S, D = L.to(A) @ one.S, L.to(A) @ one.D
-        (n, r, a), b, q, m = S.shape, A.shape[1], D.shape[2], U.shape[1]
+        (n, r, a), b, q = S.shape, A.shape[1], D.shape[2]
         i, j = torch.tril_indices(a, a, device=A.device)
         SS = (S.transpose(1, 2) @ S)[:, i, j]
+        SA = one.S[..., None] * A[:, None, None]
         sums = [
             A.T @ (A[:, :, None] * SS[:, None]).reshape(n, b * len(i)),
             A.T @ (S.transpose(1, 2) @ D).reshape(n, a * q),
             _gram(D.reshape(n * r, q)),
-            (U[:, :, None, None] * S[:, None]).reshape(n, m * r * a).T @ A,
-            U.T @ D.reshape(n, r * q),
+            P.T @ SA.reshape(n, width * a * b),
+            P.T @ one.D.reshape(n, width * q),
         ]
-        S, D = M.to(A) @ one.S, M.to(A) @ one.D
-        SA = (S[..., None] * A[:, None, None]).reshape(n, width * a * b)
-        sums += [R.T @ SA, R.T @ D.reshape(n, width * q)]
         total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]
         for x, y in zip(total, sums, strict=True):
             x.add_(y)
-    first, mixed, others, B_first, B_others, X_first, X_others = inner.residual.over.total(*total)
+    first, mixed, others, P_first, P_others = inner.residual.over.total(*total)
 
     H = others.new_empty((a * b + q, a * b + q))
     blocks = first.new_empty((a, b, a, b))
@@ -126,8 +124,12 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
     H[: a * b, a * b :] = mixed.view(b, a, q).transpose(0, 1).reshape(a * b, q)
     H[a * b :, : a * b] = H[: a * b, a * b :].T
     H[a * b :, a * b :] = others
-    H -= _gram(torch.cat([B_first.view(m * r, a * b), B_others.view(m * r, q)], dim=1))
-    H += _gram(torch.cat([X_first.view(t * width, a * b), X_others.view(t * width, q)], dim=1))
+    rows_of_P = t + width + 1
+    products = torch.cat(
+        [P_first.view(rows_of_P, width, a * b), P_others.view(rows_of_P, width, q)], dim=2
+    )
+    H += _gram((M @ products[:t]).flatten(0, 1))
+    H -= _gram((L @ products[t:]).flatten(0, 1))
     return H
 
 

@@ -188,9 +188,12 @@ class DenseModel(Model):
         return 2 + width + _CORRECTION
 
     def propose(self, radius: float) -> Proposal:
-        """Minimise the model within a radius, and correct."""
+        """Minimise the model within a radius, and correct; if H overflows, propose to stay."""
         H, g = self._H, self._g
-        z, self.multiplier, factor = solve_by_cholesky(H, g, radius, self.multiplier)
+        found = solve_by_cholesky(H, g, radius, self.multiplier)
+        if found is None:
+            return Proposal(s=torch.zeros_like(self._here.theta), length=0.0, predicted=0.0)
+        z, self.multiplier, factor = found
         predicted = -float(g @ z + z @ (H @ z) / 2)
         structure = self._problem.structure
         s = structure.parameters_at(z)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from surrogates.training import trust_region
 from surrogates.training.trust_region import (
     Multiplier,
     RadiusRule,
@@ -174,17 +175,24 @@ def test_the_last_multiplier_is_a_good_guess_at_another_radius(monkeypatch):
     g = H @ torch.randn(40, generator=generator, dtype=torch.float64)
     _, last, _ = solve_by_cholesky(H, g, 1.0, Multiplier())
     count = 0
-    factorise = torch.linalg.cholesky_ex
+    factorise = trust_region._cholesky
 
     def counting(A):
         nonlocal count
         count += 1
         return factorise(A)
 
-    monkeypatch.setattr(torch.linalg, "cholesky_ex", counting)
+    monkeypatch.setattr(trust_region, "_cholesky", counting)
     for radius in (0.5, 0.25, 0.125):
         _, last, _ = solve_by_cholesky(H, g, radius, last)
     assert count <= 6
     count = 0
     solve_by_cholesky(H, g, 0.125, last)
     assert count == 1
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_matrix_that_overflows_gives_no_step(value):
+    H = torch.eye(3, dtype=torch.float64)
+    H[1, 1] = value
+    assert solve_by_cholesky(H, torch.ones(3, dtype=torch.float64), 1.0, Multiplier()) is None
