@@ -251,7 +251,7 @@ def _generate(options: argparse.Namespace) -> int:
         if progress is not None:
             progress.close()
     if root:
-        rate = f", {summary.solved / summary.seconds:.0f} a second" if summary.solved else ""
+        rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
         print(
             f"{out}: {summary.samples} samples, {summary.solved} solved now on {comm.size} "
             f"process{'es' if comm.size > 1 else ''} in {summary.seconds:.1f} s{rate}"
