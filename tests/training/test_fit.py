@@ -542,7 +542,8 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, se
     whole = fit(data, settings)
     n = len(whole.history)
     assert n >= 6
-    for iteration in range(1, n + 1):
+    ends = [a.iteration for a, b in itertools.pairwise(whole.history) if a.level != b.level]
+    for iteration in sorted({1, *ends, *(end + 1 for end in ends), *range(2, n, 7), n}):
         with pytest.raises(Stopped):
             fit(data, settings, checkpoint=checkpoint, on_iteration=stop_at(iteration))
         seen = []
