@@ -52,10 +52,8 @@ def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float)
     """Give the W that a method holds, or the one that it starts from."""
     if "W" in memory:
         return memory["W"]
-    F, over = problem.features(theta), problem.features.over
-    if over.count(int(torch.isfinite(F).logical_not().sum())) > 0:
-        raise ValueError("expected finite features at the starting point")
-    return solve_w(with_ones(F), problem.C, ridge, over=over)
+    Z = with_ones(problem.features(theta))
+    return solve_w(Z, problem.C, ridge, over=problem.features.over)
 
 
 class JointJacobian:

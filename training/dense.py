@@ -124,9 +124,8 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
     H[: a * b, a * b :] = mixed.view(b, a, q).transpose(0, 1).reshape(a * b, q)
     H[a * b :, : a * b] = H[: a * b, a * b :].T
     H[a * b :, a * b :] = others
-    rows_of_P = t + width + 1
     products = torch.cat(
-        [P_first.view(rows_of_P, width, a * b), P_others.view(rows_of_P, width, q)], dim=2
+        [P_first.view(len(P_first), width, a * b), P_others.view(len(P_others), width, q)], dim=2
     )
     H += _gram((M @ products[:t]).flatten(0, 1))
     H -= _gram((L @ products[t:]).flatten(0, 1))

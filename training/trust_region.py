@@ -126,9 +126,9 @@ def solve_by_cholesky(
         s (n,), of at most 1.1 radius, its multiplier, and the Cholesky factor of H + shift I,
         which may be more than H by rounding where s is inside. None if H is not finite.
     """
-    best = None
     if not bool(torch.isfinite(H).all()):
-        return best
+        return None
+    best = None
     least = 1e-15 * float(H.diagonal().sum())
     low, high = 0.0, max(float(torch.linalg.vector_norm(g)) / radius, least)
     shift = min(max(guess.at(radius), least), high)

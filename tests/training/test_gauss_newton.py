@@ -7,6 +7,7 @@ import torch
 from draws import flat, normal
 
 from surrogates.networks import AntisymmetricODE
+from surrogates.training import gauss_newton
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.trust_region import RadiusRule
@@ -137,6 +138,15 @@ def test_a_trial_that_is_not_finite_is_a_rejected_step():
     assert step.point.phi <= problem.at(theta).phi
     with pytest.raises(ValueError, match="finite features"):
         GaussNewton().step(problem, theta + 10, 1e6, 1000)
+
+
+def test_a_dense_matrix_that_overflows_is_no_step(monkeypatch):
+    problem, theta = setting()
+    exact = gauss_newton.gauss_newton_matrix
+    monkeypatch.setattr(gauss_newton, "gauss_newton_matrix", lambda *a: exact(*a) * math.inf)
+    step = GaussNewton(dense=True).step(problem, theta, 1.0, 1000)
+    assert not step.accepted
+    assert torch.equal(step.point.theta, theta)
 
 
 def test_no_gradient_is_no_step():
