@@ -1,7 +1,26 @@
 """PDE surrogates by variable projection: what users of a surrogate import.
 
+    surrogate = surrogates.load("cdr.pt")
+    c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
+
 The parts that make one are `surrogates.pde` (FEniCSx problems to dataset) and
-`surrogates.training` (dataset to surrogate); importing this package imports neither.
+`surrogates.training` (dataset to surrogate); importing this package imports neither, nor torch.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from .export import LoadedSurrogate
+
 __version__ = "0.1.0"
+
+
+def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> LoadedSurrogate:
+    """Read a surrogate file: `surrogates.export.load`, which is imported at the first call."""
+    from . import export
+
+    return export.load(path, refuse_outside=refuse_outside)

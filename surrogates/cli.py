@@ -433,8 +433,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from . import export
-    from .surrogate import Surrogate
-    from .training import fit, history, processes
+    from .training import deploy, fit, history, processes
     from .training.multilevel import Reason
 
     if options.out is None and not Path(options.file).name:
@@ -478,20 +477,17 @@ def _train(options: argparse.Namespace) -> int:
         seconds = time.perf_counter() - start
     interrupted = result.reason is Reason.INTERRUPTED
     if over.rank == 0:
-        Y, C = dataset.part("train")
-        surrogate = Surrogate(
-            result.features, result.W, result.y_shift, result.y_scale, Y.min(axis=0), Y.max(axis=0)
-        )
+        surrogate = deploy.deployed(result, dataset, alpha2=settings.alpha2)
         done = dataset.split[dataset.status == Status.DONE]
         held_out = [name for name in PARTS[1:] if (done == Split[name.upper()]).any()]
-        mean = C.mean(axis=0)
+        mean = dataset.part("train")[1].mean(axis=0)
         errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
         training = {
             "optimizer": settings.optimizer,
             "settings": settings,
             "reason": result.reason.name.lower(),
             "work_units": result.history[-1].work_units,
-            "samples": len(Y),
+            "samples": dataset.size("train"),
             "c_mean": mean,
         }
         about = export.metadata(dataset, training=training, errors=errors)
@@ -500,11 +496,12 @@ def _train(options: argparse.Namespace) -> int:
         if not interrupted:
             checkpoint.unlink(missing_ok=True)
         print(
-            f"{out}: {len(Y)} training samples, {result.history[-1].work_units} work units in "
-            f"{seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
+            f"{out}: {dataset.size('train')} training samples, {result.history[-1].work_units} "
+            f"work units in {seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
         )
         for name, found in errors.items():
             print(f"relative error, {name + ':':12}{found.relative}")
+            print(f"error bars, {name + ':':16}{_coverage(found.coverage)}")
         print(f"history: {records}")
         if interrupted:
             _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
@@ -551,13 +548,24 @@ class _Interruption:
         self.asked = True
 
 
-def _errors(predict: Any, dataset: Dataset, part: str, mean: Any) -> Any:
+def _errors(module: Any, dataset: Dataset, part: str, mean: Any) -> Any:
     import torch
 
     from .surrogate import evaluate
 
     Y, C = map(torch.from_numpy, dataset.part(part))
-    return evaluate(predict, Y, C, mean=torch.as_tensor(mean, dtype=torch.float64))
+    std = getattr(module, "predict_std", None)  # a file of schema version 1 has none
+    mean = torch.as_tensor(mean, dtype=torch.float64)
+    return evaluate(module, Y, C, mean=mean, predict_std=std)
+
+
+def _coverage(shares: Sequence[float]) -> str:
+    from .surrogate import LEVELS
+
+    if not shares:
+        return "none; the file is of an older version"
+    pairs = zip(LEVELS, shares, strict=True)
+    return ", ".join(f"{share:.1%} of errors in {level:.0%} intervals" for level, share in pairs)
 
 
 def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
@@ -588,6 +596,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         f"per output:     root mean square {outputs.min():.3%} to {outputs.max():.3%}, "
         f"the largest for {dataset.info.c_names[worst]}"
     )
+    print(f"error bars:     {_coverage(errors.coverage)}")
     return 0
 
 

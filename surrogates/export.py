@@ -36,29 +36,37 @@ from .provenance import provenance
 from .surrogate import Evaluation, Surrogate
 
 FORMAT = "varpro-surrogates"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no error bars
 _METADATA = "metadata.json"
 _DESCRIBED = (
     *("problem", "y_names", "y_units", "y_lower", "y_upper"),
     *("c_names", "c_units", "coordinates"),
 )
 _TABLES = (".csv", ".npy", ".h5")
+_BATCH = 8192  # samples at once, which bounds the memory beside the result
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedSurrogate:
-    """A surrogate file in memory.
+    """A surrogate file in memory, called with arrays.
+
+    Each method takes one sample, (n_in,), or a batch, (n, n_in) with n >= 1, of real numbers in the
+    units of the metadata, and gives float64 with or without the leading n alike. All of them raise
+    an `InputError` for a wrong size, for what is not a finite number, and, with
+    ``refuse_outside``, for y outside the training domain.
 
     Attributes:
-        module: Its TorchScript module: ``forward``, ``jacobian``, ``jvp``, ``vjp``, ``in_domain``
-            (see `surrogates.surrogate.Surrogate`).
+        module: Its TorchScript module, for tensors in and out, with gradients; the methods are
+            those of `surrogates.surrogate.Surrogate`.
         metadata: What it is, see `metadata`.
         path: Where it came from, for messages.
+        refuse_outside: Whether to refuse y outside the training domain. `in_domain` only tells.
     """
 
     module: torch.jit.ScriptModule
     metadata: Mapping[str, Any]
     path: str
+    refuse_outside: bool = False
 
     @property
     def n_in(self) -> int:
@@ -70,40 +78,81 @@ class LoadedSurrogate:
         """Number of observables."""
         return len(self.metadata["c_names"])
 
-    def predict(self, Y: Array, *, batch: int = 8192) -> Array:
-        """Predict the observables.
+    def predict(self, y: npt.ArrayLike) -> Array:
+        """Predict the observables, (n_out,) or (n, n_out), units of the metadata."""
+        return self._call("forward", self._parameters(y))
 
-        Args:
-            Y: Parameters, (n, n_in), in the units of the metadata.
-            batch: Samples predicted at once, which bounds the memory.
+    def predict_std(self, y: npt.ArrayLike) -> Array:
+        """Give the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
-        Returns:
-            C, (n, n_out) float64.
-
-        Raises:
-            InputError: If Y has another size.
+        `surrogates.surrogate.ErrorBars` says what it covers.
         """
-        tensor = self._tensor(Y)
-        with torch.no_grad():
-            parts = [self.module(tensor[i : i + batch]) for i in range(0, len(Y), batch)]
-        return np.concatenate(parts) if parts else np.empty((0, self.n_out))
+        check(
+            self.metadata["schema_version"] > 1,
+            f"{self.path} was written by an older version, without error bars; train it again",
+        )
+        return self._call("predict_std", self._parameters(y))
 
-    def in_domain(self, Y: Array) -> npt.NDArray[np.bool_]:
-        """Tell whether parameters, (n, n_in), lie in the training box, (n,) bool.
+    def jacobian(self, y: npt.ArrayLike) -> Array:
+        """Differentiate the prediction: dc/dy, (n_out, n_in) or (n, n_out, n_in)."""
+        return self._call("jacobian", self._parameters(y))
 
-        Raises:
-            InputError: If Y has another size.
-        """
-        inside: npt.NDArray[np.bool_] = self.module.in_domain(self._tensor(Y)).numpy()
-        return inside
+    def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
+        """Apply the Jacobian to directions v, of y's shape: (n_out,) or (n, n_out)."""
+        Y = self._parameters(y)
+        return self._call("jvp", Y, self._array("v", v, self.n_in, Y))
 
-    def _tensor(self, Y: Array) -> torch.Tensor:
-        if Y.ndim != 2 or Y.shape[1] != self.n_in:
-            raise InputError(
-                f"{self.path} takes {self.n_in} parameters: expected (n, {self.n_in}); "
-                f"got {Y.shape}"
-            )
-        return torch.tensor(Y, dtype=torch.float64)
+    def vjp(self, y: npt.ArrayLike, w: npt.ArrayLike) -> Array:
+        """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
+        Y = self._parameters(y)
+        return self._call("vjp", Y, self._array("w", w, self.n_out, Y))
+
+    def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Tell whether y lies in the training domain: bool, () or (n,)."""
+        return self._call("in_domain", self._array("y", y, self.n_in))
+
+    def _parameters(self, y: npt.ArrayLike) -> torch.Tensor:
+        Y = self._array("y", y, self.n_in)
+        if self.refuse_outside:
+            outside = np.flatnonzero(~self._call("in_domain", Y))
+            if len(outside):
+                raise InputError(
+                    f"y is outside the training domain of {self.path} in {len(outside)} of "
+                    f"{Y.numel() // self.n_in} samples, first in sample {outside[0]} (from 0)"
+                )
+        return Y
+
+    def _array(
+        self, name: str, values: npt.ArrayLike, size: int, like: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Check values at this edge, so that messages speak of arrays."""
+        array = np.asarray(values)
+        shape = array.shape
+        check(
+            array.dtype.kind in "fiub",
+            f"{self.path} takes real numbers: expected {name} of dtype float64; got {array.dtype}",
+        )
+        check(
+            array.ndim in (1, 2) and shape[-1] == size and shape[0] > 0,
+            f"{self.path} takes {self.n_in} parameters and gives {self.n_out} observables: "
+            f"expected {name} of shape ({size},) or (n, {size}), n at least 1; got {shape}",
+        )
+        if like is not None and shape[:-1] != like.shape[:-1]:
+            raise InputError(f"expected {name} for each y, {tuple(like.shape)}; got {shape}")
+        check(
+            bool(np.isfinite(array).all()),
+            f"expected finite numbers in {name}; got NaN or infinity",
+        )
+        return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
+
+    def _call(self, method: str, *arguments: torch.Tensor) -> npt.NDArray[Any]:
+        call = getattr(self.module, method)
+        with torch.inference_mode():
+            if arguments[0].dim() == 1:
+                result: npt.NDArray[Any] = call(*arguments).numpy()
+                return result
+            pieces = zip(*(torch.split(argument, _BATCH) for argument in arguments), strict=True)
+            return np.concatenate([call(*piece) for piece in pieces])
 
     def check_matches(self, info: Info) -> None:
         """Refuse a dataset whose sizes are not the surrogate's.
@@ -165,11 +214,16 @@ def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathL
         beside.write_bytes(buffer.getvalue())
 
 
-def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
+def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> LoadedSurrogate:
     """Read a surrogate file, to the CPU.
 
+    Args:
+        path: The file.
+        refuse_outside: Refuse y outside the training domain, which is evaluated otherwise.
+
     Raises:
-        InputError: If it is missing, truncated, damaged, or of another program.
+        InputError: If it is missing, truncated, damaged, of another program, or of a newer version
+            of this one.
     """
     extra: dict[str, Any] = {_METADATA: ""}
     read: Callable[..., torch.jit.ScriptModule] = torch.jit.load
@@ -178,16 +232,21 @@ def load(path: str | os.PathLike[str]) -> LoadedSurrogate:
         module = read(os.fspath(path), map_location="cpu", _extra_files=extra)
     try:
         described = json.loads(extra[_METADATA])
-        known = described["format"] == FORMAT and {"training", *_DESCRIBED} <= described.keys()
+        version = described["schema_version"] if described["format"] == FORMAT else 0
     except (ValueError, KeyError, TypeError):
-        known = False
-    check(known, f"{path} is a TorchScript file but not a surrogate of this package")
+        version = 0
     check(
-        described["schema_version"] <= SCHEMA_VERSION,
-        f"{path} has schema version {described['schema_version']}, this package reads up to "
-        f"{SCHEMA_VERSION}; update varpro-surrogates",
+        isinstance(version, int) and version > 0,
+        f"{path} is a TorchScript file but not a surrogate of this package",
     )
-    return LoadedSurrogate(module=module, metadata=described, path=os.fspath(path))
+    check(
+        version <= SCHEMA_VERSION,
+        f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; update "
+        "varpro-surrogates",
+    )
+    return LoadedSurrogate(
+        module=module, metadata=described, path=os.fspath(path), refuse_outside=refuse_outside
+    )
 
 
 def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:

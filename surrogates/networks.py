@@ -2,17 +2,17 @@
 
 A feature extractor is a `torch.nn.Module` with integer attributes ``n_in`` and ``width`` and two
 methods: ``forward`` maps inputs (N, n_in) to features (N, width), and ``forward_and_jacobian``
-gives these and their derivatives (N, width, n_in). Training and export use nothing else, so that
-any module with them works in place of the ones here. Multilevel training also calls ``refined``,
-and only where there is more than one level; ``sensitivities``, with ``coordinates`` and
-``parameters_at``, is how a module tells training more of its structure than torch can find out.
+gives these and their derivatives (N, width, n_in). Training uses the first alone and export both,
+so that any module with them works in place of the ones here, which have, instead of the second, a
+`fused` form for export. Multilevel training also calls ``refined``, and only where there is more
+than one level; ``sensitivities``, with ``coordinates`` and ``parameters_at``, is how a module tells
+training more of its structure than torch can find out.
 
 The networks here are a first layer, u = sigma(K_in y + b_in), and stages sigma(A u + b) after it:
 those of Runge-Kutta steps (`AntisymmetricODE`), or layers with a skip connection (`ResNet`) or
 without (`MLP`). `ACTIVATIONS` names the sigma that each of them takes.
 
-No method calls torch.jit, and each of the two can be compiled by ``torch.jit.script`` and
-transformed by ``torch.func``.
+``forward`` can be transformed by ``torch.func``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from .fused import Fused, Stages
 
 ACTIVATIONS = ("tanh", "softplus", "sigmoid", "relu")
 """Names of the activation functions. relu has the derivative 0 at 0."""
@@ -56,7 +58,7 @@ class Sensitivities:
 
 
 class FeatureExtractor(Protocol):
-    """What training and export ask of a module (see the module's text)."""
+    """What training and export ask of a module of the caller's (see the module's text)."""
 
     n_in: int
     width: int
@@ -200,7 +202,22 @@ class _Network(nn.Module):
         parts = (first[:, :-1], first[:, -1], self._weights(entries), b)
         return torch.cat([part.reshape(-1) for part in parts])
 
-    def _stages(self) -> tuple[tuple[int, float, float], ...]:
+    def fused(self, y_shift: Tensor, y_scale: Tensor) -> Fused:
+        """Give the form for export, which takes unscaled y; see `Fused` for the arguments."""
+        return Fused(
+            K_in=self.K_in.detach(),
+            b_in=self.b_in.detach(),
+            A=self._transposed_operators().detach().transpose(1, 2),
+            b=self.b.detach(),
+            stages=self._stages(),
+            step=self.step,
+            carry=self.carry,
+            activation=self.activation,
+            y_shift=y_shift,
+            y_scale=y_scale,
+        )
+
+    def _stages(self) -> Stages:
         return _EULER
 
     def _transposed_operators(self) -> Tensor:
@@ -239,28 +256,6 @@ class _Network(nn.Module):
 
     def _layer(self, u: Tensor, A_t: Tensor, b: Tensor) -> Tensor:
         return _sigma(self.activation, torch.addmm(b, u, A_t))
-
-    def _first(self, Y: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the first layer's values, and the tangents that the stages take along.
-
-        d[i, j, :] is the derivative of u_i with respect to y_j, where there are fewer inputs than
-        features, else with respect to entry j of K_in y + b_in.
-        """
-        u = self._layer(Y, self.K_in.t(), self.b_in)
-        slope = _slope(self.activation, u)
-        if self.n_in < self.width:
-            return u, slope.unsqueeze(1) * self.K_in.t()
-        return u, torch.diag_embed(slope)
-
-    def _stage(self, u: Tensor, d: Tensor, A_t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        k = self._layer(u, A_t, b)
-        return k, _slope(self.activation, k).unsqueeze(1) * torch.matmul(d, A_t)
-
-    def _jacobian(self, d: Tensor) -> Tensor:
-        """Turn the last tangents into derivatives with respect to y, (N, width, n_in)."""
-        if self.n_in >= self.width:
-            d = torch.matmul(self.K_in.t(), d)
-        return d.transpose(1, 2)
 
 
 class AntisymmetricODE(_Network):
@@ -358,29 +353,7 @@ class AntisymmetricODE(_Network):
             u = u + h / 6 * (k1 + 2 * (k2 + k3) + k4)
         return u
 
-    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
-        """Map inputs (N, n_in) to features and their derivatives with respect to the inputs.
-
-        The tangent goes through the time stepping beside the features: from y where there are
-        fewer inputs than features, else from K_in y + b_in.
-
-        Returns:
-            Features (N, width) and Jacobians (N, width, n_in), dtype of the weights.
-        """
-        A_t = self._transposed_operators()
-        h = self.step
-        u, d = self._first(Y)
-        for cell in range(self.n_cells):
-            first, middle, last = 2 * cell, 2 * cell + 1, 2 * cell + 2
-            k1, d1 = self._stage(u, d, A_t[first], self.b[first])
-            k2, d2 = self._stage(u + h / 2 * k1, d + h / 2 * d1, A_t[middle], self.b[middle])
-            k3, d3 = self._stage(u + h / 2 * k2, d + h / 2 * d2, A_t[middle], self.b[middle])
-            k4, d4 = self._stage(u + h * k3, d + h * d3, A_t[last], self.b[last])
-            u = u + h / 6 * (k1 + 2 * (k2 + k3) + k4)
-            d = d + h / 6 * (d1 + 2 * (d2 + d3) + d4)
-        return u, self._jacobian(d)
-
-    def _stages(self) -> tuple[tuple[int, float, float], ...]:
+    def _stages(self) -> Stages:
         return _RUNGE_KUTTA
 
     def _transposed_operators(self) -> Tensor:
@@ -417,20 +390,6 @@ class _Layers(_Network):
         for j in range(len(self.b)):
             u = self.carry * u + self.step * self._layer(u, A_t[j], self.b[j])
         return u
-
-    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
-        """Map inputs (N, n_in) to features and their derivatives with respect to the inputs.
-
-        Returns:
-            Features (N, width) and Jacobians (N, width, n_in), dtype of the weights.
-        """
-        A_t = self._transposed_operators()
-        u, d = self._first(Y)
-        for j in range(len(self.b)):
-            k, dk = self._stage(u, d, A_t[j], self.b[j])
-            u = self.carry * u + self.step * k
-            d = self.carry * d + self.step * dk
-        return u, self._jacobian(d)
 
 
 class ResNet(_Layers):

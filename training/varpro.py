@@ -168,7 +168,7 @@ class InnerSolution:
         """Solve the inner problem; arguments are those of `solve_w`, and are not checked."""
         n, m = over.count(len(Z)), Z.shape[1]
         root = math.sqrt(n)
-        U, s, V = _tall_svd(Z, 1 / root, over)
+        U, s, V = tall_svd(Z, 1 / root, over)
         values = torch.sqrt(s * s + alpha2)
         tiny = max(n, m) * torch.finfo(s.dtype).eps * values[0]
         inverse = torch.where(values > tiny, 1 / values, 0)
@@ -204,7 +204,7 @@ class InnerSolution:
         return 0.5 * self.residual.squared_norm()
 
 
-def _tall_svd(Z: Tensor, factor: float, over: Alone) -> tuple[Tensor, Tensor, Tensor]:
+def tall_svd(Z: Tensor, factor: float, over: Alone = ALONE) -> tuple[Tensor, Tensor, Tensor]:
     """Give U, s and V of factor * Z, (n, m), U for this process's rows.
 
     Chunks and processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel

@@ -1,28 +1,46 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.networks import AntisymmetricODE
-from surrogates.surrogate import Surrogate
+from surrogates.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
 
 
 @pytest.fixture
-def surrogate() -> Surrogate:
+def parts() -> dict[str, Any]:
+    """What the surrogate is made of; its domain is a box."""
     generator = torch.Generator().manual_seed(0)
-    features = AntisymmetricODE(N_IN, 5, 2, generator=generator)
-    return Surrogate(
-        features,
-        W=torch.randn(N_OUT, 6, generator=generator, dtype=torch.float64),
-        y_shift=torch.tensor([1.0, 10.0, -3.0, 0.0]),
-        y_scale=torch.tensor([0.5, 20.0, 1.0, 3.0]),
-        lower=torch.tensor([0.0, -10.0, -4.0, -3.0]),
-        upper=torch.tensor([2.0, 30.0, -2.0, 3.0]),
-    )
+    lower, upper = np.array([0.0, -10.0, -4.0, -3.0]), np.array([2.0, 30.0, -2.0, 3.0])
+    return {
+        "features": AntisymmetricODE(N_IN, 5, 2, generator=generator),
+        "W": torch.randn(N_OUT, 6, generator=generator, dtype=torch.float64),
+        "y_shift": torch.tensor([1.0, 10.0, -3.0, 0.0]),
+        "y_scale": torch.tensor([0.5, 20.0, 1.0, 3.0]),
+        "domain": Domain(
+            lower=lower,
+            upper=upper,
+            unit=(upper - lower) / 4,
+            normals=np.empty((0, N_IN)),
+            centre=(lower + upper) / 2,
+        ),
+        "error_bars": ErrorBars(
+            leverage=torch.randn(6, 6, generator=generator, dtype=torch.float64) / 3,
+            floor=0.25,
+            sigma=torch.linspace(0.01, 0.06, N_OUT),
+        ),
+    }
+
+
+@pytest.fixture
+def surrogate(parts: dict[str, Any]) -> Surrogate:
+    return Surrogate(**parts)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import surrogates
 from surrogates import export
 from surrogates.errors import InputError
 from surrogates.surrogate import evaluate
@@ -41,7 +42,8 @@ import torch
 @pytest.fixture
 def saved(surrogate, dataset, tmp_path):
     Y, C = map(torch.from_numpy, dataset.part("test"))
-    errors = {"test": evaluate(surrogate, Y, C + 0.01, mean=C.mean(dim=0))}
+    std = surrogate.predict_std
+    errors = {"test": evaluate(surrogate, Y, C + 0.01, mean=C.mean(dim=0), predict_std=std)}
     training = {"width": 5, "alpha": (1e-10, np.float64(2)), "gap": float("nan"), "mean": C[0]}
     path = tmp_path / "toy.pt"
     export.save(surrogate, export.metadata(dataset, training=training, errors=errors), path)
@@ -64,9 +66,10 @@ extra = {"metadata.json": ""}
 module = torch.jit.load(sys.argv[1], _extra_files=extra)
 Y = torch.load(sys.argv[2])
 w = torch.ones(len(Y), 6)
-frozen = torch.jit.freeze(module.eval(), preserved_attrs=["jacobian"])
+frozen = torch.jit.freeze(module.eval(), preserved_attrs=["jacobian", "predict_std"])
 results = [module(Y), module(Y[0]), module.jacobian(Y), module.jvp(Y, Y), module.vjp(Y, w)]
-results += [module.in_domain(Y), module(Y.float()), frozen(Y), frozen.jacobian(Y[0])]
+results += [module.in_domain(Y), module(Y.float()), module.predict_std(Y)]
+results += [frozen(Y), frozen.jacobian(Y[0]), frozen.predict_std(Y)]
 torch.save(results, sys.argv[3])
 module(Y).numpy()
 import json
@@ -77,21 +80,83 @@ print(json.loads(extra["metadata.json"])["problem"])
     w = torch.ones(len(Y), 6)
     expected = [surrogate(Y), surrogate(Y[0]), surrogate.jacobian(Y), surrogate.jvp(Y, Y)]
     expected += [surrogate.vjp(Y, w), surrogate.in_domain(Y), surrogate(Y.float())]
+    expected += [surrogate.predict_std(Y)]
     results = torch.load(tmp_path / "results.pt")
-    expected += [surrogate(Y), surrogate.jacobian(Y[0])]  # frozen
+    expected += [surrogate(Y), surrogate.jacobian(Y[0]), surrogate.predict_std(Y)]  # frozen
     for found, value in zip(results, expected, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-13, atol=1e-13)
 
 
 def test_round_trip(surrogate, dataset, saved, Y):
-    loaded = export.load(saved)
-    assert np.array_equal(loaded.predict(Y.numpy()), surrogate(Y).numpy())
-    in_batches = loaded.predict(Y.numpy(), batch=3)
-    np.testing.assert_allclose(in_batches, surrogate(Y).numpy(), rtol=1e-13)
-    assert loaded.predict(Y.numpy()[:0]).shape == (0, 6)
-    assert loaded.in_domain(Y.numpy()).all() and not loaded.in_domain(Y.numpy() + 100).any()
+    loaded = surrogates.load(saved)
     assert (loaded.n_in, loaded.n_out) == (4, 6)
     loaded.check_matches(dataset.info)
+    w = torch.linspace(-1, 1, 6, dtype=torch.float64).repeat(len(Y), 1)
+    for rows in (slice(None), slice(0, 1), 0):
+        y = Y[rows].numpy()
+        pairs = {
+            "predict": (loaded.predict(y), surrogate(Y)),
+            "predict_std": (loaded.predict_std(y), surrogate.predict_std(Y)),
+            "jacobian": (loaded.jacobian(y.tolist()), surrogate.jacobian(Y)),
+            "jvp": (loaded.jvp(y, y), surrogate.jvp(Y, Y)),
+            "vjp": (loaded.vjp(y, w[rows].numpy()), surrogate.vjp(Y, w)),
+        }
+        for name, (found, right) in pairs.items():
+            assert isinstance(found, np.ndarray) and found.dtype == np.float64
+            right = right[rows].numpy()
+            assert found.shape == right.shape, name
+            np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-13, err_msg=name)
+    assert loaded.in_domain(Y.numpy()).all() and loaded.in_domain(Y[0].numpy()).shape == ()
+    assert not loaded.in_domain(Y.numpy() + 100).any()
+
+
+def test_a_large_batch_is_done_in_pieces(saved, Y, monkeypatch):
+    loaded = surrogates.load(saved)
+    whole = loaded.jvp(Y.numpy(), Y.numpy())
+    monkeypatch.setattr(export, "_BATCH", 3)
+    np.testing.assert_allclose(loaded.jvp(Y.numpy(), Y.numpy()), whole, rtol=1e-13)
+
+
+def test_gradients_of_torch_go_through_the_file(saved, Y):
+    """As a MAP estimate or HMC need: of a scalar of c, also where its terms are nonlinear."""
+    module = surrogates.load(saved).module
+    scalar = lambda y: module(y).sin().sum()  # noqa: E731
+    for y in (Y[0], Y):
+        for _ in range(3):  # torch compiles anew after the first calls
+            y = y.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(scalar(y), y)
+            with torch.no_grad():
+                expected = module.vjp(y, module(y).cos())
+            torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
+        assert torch.autograd.gradcheck(scalar, y)
+
+
+def test_outside_the_domain_is_evaluated_unless_the_user_refuses(saved, Y):
+    y = Y.numpy().copy()
+    y[3, 1] = 1e3
+    free, strict = surrogates.load(saved), surrogates.load(saved, refuse_outside=True)
+    assert np.isfinite(free.predict(y)).all()
+    assert (
+        free.in_domain(y).tolist()
+        == strict.in_domain(y).tolist()
+        == [True] * 3 + [False] + [True] * 3
+    )
+    np.testing.assert_array_equal(strict.predict(y[:3]), free.predict(y[:3]))
+    message = r"outside the training domain of .*toy.pt in 1 of 7 samples, first in sample 3"
+    for method in ("predict", "predict_std", "jacobian"):
+        with pytest.raises(InputError, match=message):
+            getattr(strict, method)(y)
+    with pytest.raises(InputError, match="in 1 of 1 samples, first in sample 0"):
+        strict.vjp(y[3], np.ones(6))
+
+
+def test_a_file_without_error_bars_is_of_an_older_version(surrogate, saved, Y, tmp_path):
+    older = {**export.load(saved).metadata, "schema_version": 1}
+    export.save(surrogate, older, tmp_path / "older.pt")
+    loaded = surrogates.load(tmp_path / "older.pt")
+    assert loaded.predict(Y.numpy()).shape == (7, 6)
+    with pytest.raises(InputError, match="by an older version, without error bars; train it again"):
+        loaded.predict_std(Y.numpy())
 
 
 def test_metadata_say_what_the_surrogate_is(dataset, saved):
@@ -106,6 +171,7 @@ def test_metadata_say_what_the_surrogate_is(dataset, saved):
         assert found["dataset"][name] == getattr(info, name)
     assert found["training"]["alpha"] == [1e-10, 2.0] and found["training"]["gap"] is None
     test = found["errors"]["test"]
+    assert len(test["coverage"]) == 3
     assert set(test) >= {"samples", "relative", "centred", "output_rms", "output_relative"}
     assert set(test["relative"]) == {"mean", "std", "min", "max"}
     assert len(test["output_rms"]) == 6 and test["output_rms"][0] == pytest.approx(0.01)
@@ -161,16 +227,46 @@ def test_foreign_truncated_and_missing_files_are_one_line(surrogate, saved, tmp_
 def test_a_newer_schema_is_refused(surrogate, saved, tmp_path):
     newer = {**export.load(saved).metadata, "schema_version": 99}
     export.save(surrogate, newer, tmp_path / "newer.pt")
-    with pytest.raises(InputError, match="schema version 99, this package reads up to 1; update"):
+    with pytest.raises(InputError, match="schema version 99, this package reads up to 2; update"):
         export.load(tmp_path / "newer.pt")
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (
+            np.ones((2, 3)),
+            r"takes 4 parameters .* expected y of shape \(4,\) or \(n, 4\), n at .*3\)",
+        ),
+        (np.ones(5), r"expected y of shape .*; got \(5,\)"),
+        (1.0, r"expected y of shape .*; got \(\)"),
+        (np.ones((0, 4)), r"n at least 1; got \(0, 4\)"),
+        ([1, 2, np.nan, 4], "expected finite numbers in y; got NaN or infinity"),
+        ([1, 2, np.inf, 4], "expected finite numbers in y; got NaN or infinity"),
+        (["1", "2", "3", "4"], "takes real numbers: expected y of dtype float64; got <U1"),
+        (np.ones(4, dtype=complex), "takes real numbers: expected y of dtype float64; got complex"),
+    ],
+)
+def test_bad_parameters_are_one_clear_line(saved, y, message):
+    loaded = surrogates.load(saved)
+    for method in ("predict", "predict_std", "jacobian", "in_domain"):
+        with pytest.raises(InputError, match=message) as caught:
+            getattr(loaded, method)(y)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_directions_that_do_not_fit_are_one_clear_line(saved, Y):
+    loaded, y = surrogates.load(saved), Y.numpy()
+    with pytest.raises(InputError, match=r"expected w of shape \(6,\) or \(n, 6\).*got \(7, 4\)"):
+        loaded.vjp(y, y)
+    with pytest.raises(InputError, match=r"expected v for each y, \(7, 4\); got \(4,\)"):
+        loaded.jvp(y, y[0])
+    with pytest.raises(InputError, match="expected finite numbers in v"):
+        loaded.jvp(y, np.nan * y)
 
 
 def test_sizes_that_disagree_are_one_clear_line(saved, dataset):
     loaded = export.load(saved)
-    with pytest.raises(InputError, match=r"takes 4 parameters: expected \(n, 4\); got \(2, 3\)"):
-        loaded.predict(np.ones((2, 3)))
-    with pytest.raises(InputError, match=r"expected \(n, 4\); got \(4,\)"):
-        loaded.in_domain(np.ones(4))
     other = dataclasses.replace(dataset.info, problem="dcr", y_names=("a", "b", "c"))
     message = r"4 parameters and gives 6 observables; the dataset \(dcr\) has 3 and 6"
     with pytest.raises(InputError, match=message):

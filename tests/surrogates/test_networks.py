@@ -38,17 +38,6 @@ def inputs(net, n=7):
     return torch.randn((n, net.n_in), generator=generator(2), dtype=torch.float64)
 
 
-class Both(torch.nn.Module):
-    """What an exported surrogate does with a network."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, Y):
-        return self.net.forward(Y), self.net.forward_and_jacobian(Y)
-
-
 def exact(net, y, nodes):
     """The ODE's solution by an independent high-order solver, weights linear between nodes."""
     values = {name: p.detach().numpy() for name, p in net.named_parameters()}
@@ -155,19 +144,6 @@ def test_refinement_keeps_the_layers_of_a_resnet_and_adds_means_between_them():
 
 @every_activation
 @every_network
-@pytest.mark.parametrize(("n_in", "width"), [(5, 4), (3, 6), (4, 4), (1, 1)])
-def test_jacobian_against_automatic_differentiation(n_in, width, kind, activation):
-    net = network(n_in, width, kind=kind, activation=activation)
-    Y = inputs(net)
-    F, dF = net.forward_and_jacobian(Y)
-    expected = torch.func.vmap(torch.func.jacrev(lambda y: net(y[None])[0]))(Y)
-    assert dF.shape == (len(Y), width, n_in)
-    torch.testing.assert_close(dF, expected, rtol=1e-12, atol=1e-13)
-    torch.testing.assert_close(F, net(Y), rtol=0, atol=1e-15)
-
-
-@every_activation
-@every_network
 @pytest.mark.parametrize(("n_in", "width", "depth"), [(5, 4, 2), (2, 3, 3), (1, 1, 1)])
 def test_sensitivities_against_automatic_differentiation(n_in, width, depth, kind, activation):
     net = network(n_in, width, depth, kind=kind, activation=activation)
@@ -188,32 +164,6 @@ def test_sensitivities_against_automatic_differentiation(n_in, width, depth, kin
     torch.testing.assert_close(one.F, net(Y).detach(), rtol=0, atol=1e-14)
     torch.testing.assert_close(net.coordinates(net.parameters_at(z)), z, rtol=0, atol=1e-15)
     assert float(net.parameters_at(z).norm()) == pytest.approx(float(z.norm()), rel=1e-14)
-
-
-@every_activation
-@every_network
-def test_slopes_where_activations_are_flat_or_steep_or_have_a_kink(kind, activation):
-    net = network(1, 1, 1, kind=kind, activation=activation)
-    for parameter in net.parameters():
-        parameter.data.fill_(float(parameter is net.K_in))
-    Y = torch.tensor([[-700.0], [-36.0], [-1e-9], [0.0], [1e-9], [19.9], [20.1], [39.9], [700.0]])
-    Y = Y.double()
-    _, dF = net.forward_and_jacobian(Y)
-    expected = torch.func.vmap(torch.func.jacrev(lambda y: net(y[None])[0]))(Y)
-    torch.testing.assert_close(dF, expected, rtol=1e-14, atol=1e-15)
-
-
-@every_activation
-@every_network
-@pytest.mark.parametrize(("n_in", "width"), [(5, 4), (3, 6)])
-def test_scripted_equals_eager(n_in, width, kind, activation):
-    both = Both(network(n_in, width, kind=kind, activation=activation))
-    Y = inputs(both.net)
-    F, (G, dG) = both(Y)
-    for scripted in (torch.jit.script(both), torch.jit.freeze(torch.jit.script(both.eval()))):
-        F_scripted, (G_scripted, dG_scripted) = scripted(Y)
-        for a, b in ((F, F_scripted), (G, G_scripted), (dG, dG_scripted)):
-            torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,26 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from surrogates.networks import AntisymmetricODE
-from surrogates.surrogate import ErrorSummary, Surrogate, evaluate, relative_errors
+from surrogates.surrogate import (
+    LEVELS,
+    Domain,
+    ErrorBars,
+    ErrorSummary,
+    Surrogate,
+    evaluate,
+    relative_errors,
+)
 
 N_IN, N_OUT = 4, 6
-METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain")
+METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")
 
 
 def call(module, method, y, cotangent):
@@ -19,22 +29,46 @@ def call(module, method, y, cotangent):
     return getattr(module, method)(y, *extra)
 
 
-def parts(**changes):
-    good = {
-        "features": AntisymmetricODE(2, 3, generator=torch.Generator().manual_seed(0)),
-        "W": torch.ones(5, 4),
-        "y_shift": torch.zeros(2),
-        "y_scale": torch.ones(2),
-        "lower": torch.zeros(2),
-        "upper": torch.ones(2),
-    }
-    return {**good, **changes}
+class Convolution(torch.nn.Module):
+    """A feature extractor of a user's, with the methods of `FeatureExtractor`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_in, self.width = N_IN, 5
+        generator = torch.Generator().manual_seed(4)
+        self.weight = torch.nn.Parameter(torch.randn(5, 1, N_IN, generator=generator))
+
+    def forward(self, Y: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(torch.conv1d(Y.unsqueeze(1), self.weight)[:, :, 0])
+
+    def forward_and_jacobian(self, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        F = self.forward(Y)
+        return F, (1 - F * F).unsqueeze(2) * self.weight[:, 0]
 
 
-def test_is_the_documented_formula(surrogate, Y):
-    F = surrogate.features((Y - surrogate.y_shift) / surrogate.y_scale)
-    expected = torch.cat([F, torch.ones(len(Y), 1)], dim=1) @ surrogate.W.T
-    torch.testing.assert_close(surrogate(Y), expected, rtol=1e-14, atol=1e-14)
+@pytest.fixture(params=["fused", "unfused"])
+def surrogate(request, parts):
+    changes = {} if request.param == "fused" else {"features": Convolution()}
+    return Surrogate(**{**parts, **changes})
+
+
+def flat_domain(sums_to_one: bool) -> Domain:
+    """That of ten thousand draws from the simplex in N_IN dimensions, or from a box."""
+    Y = np.random.default_rng(0).random((10_000, N_IN))
+    return Domain.of(Y / Y.sum(axis=1, keepdims=True) if sums_to_one else Y)
+
+
+def test_is_the_documented_formula(parts, Y):
+    p = parts
+    F = p["features"]((Y - p["y_shift"]) / p["y_scale"]).detach()
+    expected = torch.cat([F, torch.ones(len(Y), 1)], dim=1) @ p["W"].T
+    surrogate = Surrogate(**p)
+    torch.testing.assert_close(surrogate(Y), expected, rtol=1e-13, atol=1e-13)
+    bars = p["error_bars"]
+    z = torch.cat([F, torch.ones(len(Y), 1)], dim=1)
+    variance = bars.floor + (z @ bars.leverage.T).square().sum(dim=1)
+    expected = variance.sqrt()[:, None] * bars.sigma
+    torch.testing.assert_close(surrogate.predict_std(Y), expected, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("n", [1, 7])
@@ -47,6 +81,7 @@ def test_one_sample_and_a_batch_agree_in_shape_and_value(surrogate, Y, n):
         "jvp": (N_OUT,),
         "vjp": (N_IN,),
         "in_domain": (),
+        "predict_std": (N_OUT,),
     }
     for method, shape in shapes.items():
         batch = call(surrogate, method, Y, w)
@@ -54,12 +89,6 @@ def test_one_sample_and_a_batch_agree_in_shape_and_value(surrogate, Y, n):
         assert batch.shape == (n, *shape) and single.shape == shape
         assert batch.dtype == (torch.bool if method == "in_domain" else torch.float64)
         torch.testing.assert_close(batch[0], single, rtol=1e-13, atol=1e-13)
-
-
-def test_an_empty_batch_gives_an_empty_result(surrogate):
-    nothing = torch.empty(0, N_IN)
-    assert surrogate(nothing).shape == (0, N_OUT)
-    assert surrogate.jacobian(nothing).shape == (0, N_OUT, N_IN)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64, torch.int32])
@@ -76,7 +105,7 @@ def test_jacobian_is_that_of_automatic_differentiation(surrogate, Y):
 
 def test_jvp_is_of_second_order_in_a_taylor_test(surrogate, Y):
     v = torch.randn(Y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    v *= surrogate.y_scale
+    v *= surrogate.unit
     c, tangent = surrogate(Y), surrogate.jvp(Y, v)
     steps = [2.0**-k for k in range(3, 14)]
     remainders = [float((surrogate(Y + h * v) - c - h * tangent).norm()) for h in steps]
@@ -109,6 +138,41 @@ def test_domain_is_the_closed_training_box(surrogate):
         assert surrogate.in_domain(outside).tolist() == [False, False, False, True]
 
 
+def test_domain_is_the_flat_that_the_samples_fill_where_they_fill_less_than_the_box(parts):
+    on_simplex, in_box = (
+        Surrogate(**{**parts, "domain": flat_domain(flat)}) for flat in (True, False)
+    )
+    assert on_simplex.normals.shape == (1, N_IN) and in_box.normals.shape == (0, N_IN)
+    y = torch.tensor([0.2, 0.3, 0.1, 0.4])
+    off = y + torch.tensor([0.01, 0.0, 0.0, 0.0])
+    assert on_simplex.in_domain(y) and not on_simplex.in_domain(off)  # y is in single precision
+    assert in_box.in_domain(y) and in_box.in_domain(off)
+    distance = on_simplex.squared_distance(torch.stack([y, off]).double()).sqrt()
+    assert distance[0] < 1e-4 < 0.01 < distance[1]
+
+
+def test_few_samples_make_no_flat_and_a_constant_input_has_a_unit():
+    Y = np.random.default_rng(0).random((3, 5))
+    Y[:, 1] = 20.0
+    Y[:, 3] = 0.0
+    domain = Domain.of(Y)
+    assert domain.normals.shape == (0, 5)
+    assert domain.unit[1] == 20 and domain.unit[3] == 1
+    flat = Domain.of(np.repeat(Y, 4, axis=0)).normals
+    assert flat.shape == (3, 5)
+    assert np.allclose(flat @ ((Y - Y.mean(axis=0)) / domain.unit).T, 0, atol=1e-9)
+
+
+def test_error_bars_grow_out_of_the_domain_and_are_unknown_without_any(surrogate, parts, Y):
+    inside = surrogate.predict_std(Y)
+    for i in range(N_IN):
+        away = Y.clone()
+        away[:, i] = surrogate.upper[i] + 50 * surrogate.unit[i]
+        assert (surrogate.predict_std(away) > 10 * inside.max(dim=0).values).all()
+    unknown = Surrogate(**{**parts, "error_bars": None})
+    assert unknown.predict_std(Y).isnan().all() and unknown.predict_std(Y).shape == (7, N_OUT)
+
+
 def test_a_frozen_input_has_a_gradient_and_the_constants_have_none(surrogate, Y):
     assert not surrogate(Y).requires_grad
     y = Y[0].clone().requires_grad_()
@@ -116,11 +180,10 @@ def test_a_frozen_input_has_a_gradient_and_the_constants_have_none(surrogate, Y)
     torch.testing.assert_close(gradient, surrogate.vjp(y.detach(), torch.ones(N_OUT)))
 
 
-def test_the_parts_are_copied(Y):
+def test_the_parts_are_copied(parts, Y):
     features = AntisymmetricODE(N_IN, 5, generator=torch.Generator().manual_seed(0))
     W = np.ones((2, 6))
-    box = np.ones(N_IN)
-    made = Surrogate(features, W, 0 * box, box, -box, box)
+    made = Surrogate(features, W, np.zeros(N_IN), np.ones(N_IN), parts["domain"])
     before = made(Y)
     with torch.no_grad():
         features.K_in.zero_()
@@ -132,18 +195,26 @@ def test_the_parts_are_copied(Y):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"W": torch.ones(5, 3)}, "expected W of shape (n_out, 4); got (5, 3)"),
-        ({"W": torch.ones(4)}, "expected W of shape"),
-        ({"W": torch.full((5, 4), math.nan)}, "expected finite values in W"),
-        ({"y_shift": torch.ones(3)}, "expected y_shift of shape (2,); got (3,)"),
-        ({"lower": torch.ones(1)}, "expected lower of shape (2,); got (1,)"),
-        ({"y_scale": torch.tensor([1.0, 0.0])}, "expected y_scale > 0; the least is 0"),
+        ({"W": torch.ones(6, 3)}, "expected W of shape (n_out, 6); got (6, 3)"),
+        ({"W": torch.ones(4)}, "expected W of shape (n_out, 6); got (4,)"),
+        ({"W": torch.full((6, 6), math.nan)}, "expected finite values in W"),
+        ({"y_shift": torch.ones(3)}, "expected y_shift of shape (4,); got (3,)"),
+        ({"y_scale": torch.tensor([1.0, 0.0, 1.0, 1.0])}, "expected y_scale > 0; the least is 0"),
+        ({"lower": np.ones(1)}, "expected lower of shape (4,); got (1,)"),
+        ({"unit": np.zeros(4)}, "expected unit > 0; the least is 0"),
+        ({"normals": np.ones((1, 3))}, "expected normals of shape (1, 4); got (1, 3)"),
+        (
+            {"error_bars": ErrorBars(leverage=np.ones((6, 6)), floor=1.0, sigma=np.ones(5))},
+            "expected sigma of shape (6,); got (5,)",
+        ),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(change, message):
-    Surrogate(**parts())
+def test_parts_that_do_not_fit_are_refused(parts, change, message):
+    (name, value) = next(iter(change.items()))
+    if hasattr(parts["domain"], name):
+        change = {"domain": replace(parts["domain"], **{name: value})}
     with pytest.raises(ValueError, match=re.escape(message)):
-        Surrogate(**parts(**change))
+        Surrogate(**{**parts, **change})
 
 
 @pytest.mark.parametrize(
@@ -158,16 +229,28 @@ def test_parts_that_do_not_fit_are_refused(change, message):
         ("jvp", [(7, 4), (4,)], "expected v for each y, of shape [7, 4]; got [4]"),
         ("vjp", [(4,), (4,)], "expected w of shape (6,) or (n, 6); got [4]"),
         ("vjp", [(2, 4), (3, 6)], "expected w for each y, of shape [2, 4]; got [3, 6]"),
+        ("predict_std", [(0, 4)], "expected y of at least one sample; got [0, 4]"),
+        ("jacobian", [(0, 4)], "expected y of at least one sample; got [0, 4]"),
     ],
 )
 def test_sizes_that_do_not_fit_are_one_clear_line(surrogate, method, shapes, message):
-    arguments = [torch.ones(shape) for shape in shapes]
+    refused(surrogate, method, [torch.ones(shape) for shape in shapes], message)
+
+
+def test_other_devices_and_complex_numbers_are_one_clear_line(surrogate):
+    there, y = torch.ones(N_IN, device="meta"), torch.ones(N_IN)
+    refused(surrogate, "forward", [there], "expected y on cpu; got meta")
+    refused(surrogate, "jvp", [y, there], "expected v on cpu; got meta")
+    refused(surrogate, "forward", [y.to(torch.complex128)], "expected real numbers in y")
+
+
+def refused(surrogate, method, arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         getattr(surrogate, method)(*arguments)
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(torch.jit.Error) as scripted:
         getattr(torch.jit.script(surrogate), method)(*arguments)
-    assert str(scripted.value).strip().splitlines()[-1].endswith(message)
+    assert message in str(scripted.value).strip().splitlines()[-1]
 
 
 def test_scripted_equals_eager(surrogate, Y):
@@ -204,7 +287,7 @@ def test_relative_errors_are_row_by_row():
 def test_evaluation_in_batches_is_that_of_numpy(surrogate, Y):
     C = surrogate(Y) * torch.linspace(0.9, 1.2, N_OUT)
     mean = C.mean(dim=0) + 0.1
-    found = evaluate(surrogate, Y, C, mean=mean, batch=3)
+    found = evaluate(surrogate, Y, C, mean=mean, predict_std=surrogate.predict_std, batch=3)
     p, c, m = surrogate(Y).numpy(), C.numpy(), mean.numpy()
     errors = np.linalg.norm(p - c, axis=1) / np.linalg.norm(c, axis=1)
     centred = np.linalg.norm(p - c, axis=1) / np.linalg.norm(c - m, axis=1)
@@ -217,6 +300,11 @@ def test_evaluation_in_batches_is_that_of_numpy(surrogate, Y):
     relative = rms / np.sqrt((c**2).mean(axis=0))
     np.testing.assert_allclose(found.output_relative, relative, rtol=1e-12)
     assert found.samples == len(Y)
+    sizes = np.abs(p - c) / surrogate.predict_std(Y).numpy()
+    covered = [(sizes <= norm.ppf(0.5 + level / 2)).mean() for level in LEVELS]
+    np.testing.assert_allclose(found.coverage, covered, rtol=1e-12)
+    assert 0 < found.coverage[0] < found.coverage[-1] < 1
+    assert evaluate(surrogate, Y, C, mean=mean).coverage == ()
 
 
 def test_evaluation_refuses_what_does_not_fit(surrogate, Y):

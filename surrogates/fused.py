@@ -1,0 +1,327 @@
+r"""Networks in the form in which a surrogate file runs them: few operations, and no training code.
+
+The networks of `networks` are a first layer u = sigma(K_in y + b_in) and steps after it. A step
+takes the stages
+
+    k_1 = sigma(A_1 u + b_1),    k_i = sigma(A_i (u + l_i k_{i-1}) + b_i),    i = 2, ..., s
+
+and gives carry u + sum_i w_i k_i. Everything that does not depend on y is computed once, here: the
+scaling of y is in K_in and b_in, the A_i u + b_i of a step are one product, and so is the sum. What
+remains costs the number of operations, for one sample, and tanh, for many. torch's logistic
+function takes 0.4 of the time of its tanh, and tanh(x) = 2 / (1 + exp(-2 x)) - 1 is affine in it:
+the weights absorb that, and the features come out affine in those of the network (`Fused.folded`).
+
+One sample is a vector, and n samples are the columns of a matrix: the stages of a step are blocks
+of rows then, each in one piece of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+Stages = Sequence[tuple[int, float, float]]
+"""Of a step: node i (0 is the step's first), length l, weight w."""
+
+# sigma(x) = alpha phi(gain x) + beta: name of phi, gain, alpha, beta.
+_PHI = {
+    "tanh": ("sigmoid", 2.0, 2.0, -1.0),
+    "sigmoid": ("sigmoid", 1.0, 1.0, 0.0),
+    "softplus": ("softplus", 1.0, 1.0, 0.0),
+    "relu": ("relu", 1.0, 1.0, 0.0),
+}
+
+
+_WHOLE = 256  # values of all stages up to which one sample's derivative is one triangular system
+
+
+def _affine(b: Tensor, A: Tensor, x: Tensor) -> Tensor:
+    """Give b + A x for a vector or columns x; b is a vector, or has x's columns."""
+    if x.dim() == 1:
+        return torch.addmv(b, A, x)
+    return torch.addmm(b if b.dim() == 2 else b.unsqueeze(1), A, x)
+
+
+def _phi(name: str, x: Tensor) -> Tensor:
+    if name == "sigmoid":
+        return torch.sigmoid(x)
+    if name == "softplus":
+        # torch is linear above the threshold; with its default, 20, by a jump of 2e-9.
+        return torch.nn.functional.softplus(x, 1.0, 40.0)
+    return torch.relu(x)
+
+
+def _slope(name: str, k: Tensor) -> Tensor:
+    """Differentiate phi where its value is k."""
+    if name == "sigmoid":
+        return torch.addcmul(k, k, k, value=-1.0)
+    if name == "softplus":
+        return -torch.expm1(-k)
+    return (k > 0).to(k.dtype)
+
+
+def _times(slope: Tensor, d: Tensor) -> Tensor:
+    """Multiply derivatives in m directions, (w, m n) with the samples fastest, by (w, n)."""
+    w, n = slope.shape
+    return (slope.unsqueeze(1) * d.view(w, -1, n)).flatten(1)
+
+
+class _Coupling(nn.Module):
+    """What a stage takes from the one before it."""
+
+    if TYPE_CHECKING:
+        M: Tensor
+
+    def __init__(self, M: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("M", M.contiguous())
+
+
+class _Step(nn.Module):
+    """u to carry u + w k, with k_1 = phi(P_1 u + p_1) and k_i = phi(P_i u + p_i + M_i k_{i-1})."""
+
+    __constants__ = ("width", "carry", "phi")
+
+    if TYPE_CHECKING:
+        P: Tensor
+        p: Tensor
+        w: Tensor
+        couplings: Sequence[_Coupling]
+        backwards: Sequence[_Coupling]
+
+    def __init__(
+        self, P: Tensor, p: Tensor, M: Sequence[Tensor], w: Tensor, carry: float, phi: str
+    ) -> None:
+        super().__init__()
+        self.width, self.carry, self.phi = P.shape[1], carry, phi
+        for name, value in {"P": P, "p": p, "w": w}.items():
+            self.register_buffer(name, value.contiguous())
+        couplings = [_Coupling(block) for block in M]
+        self.couplings = nn.ModuleList(couplings)  # type: ignore[assignment]
+        self.backwards = nn.ModuleList(reversed(couplings))  # type: ignore[assignment]
+
+    def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the next u, and the stages' k in rows."""
+        z = torch.split(_affine(self.p, self.P, u), self.width)
+        k = _phi(self.phi, z[0])
+        stages = [k]
+        for i, coupling in enumerate(self.couplings):
+            k = _phi(self.phi, _affine(z[i + 1], coupling.M, k))
+            stages.append(k)
+        if len(stages) > 1:
+            k = torch.cat(stages)
+        if k.dim() == 1:
+            return torch.addmv(u, self.w, k, beta=self.carry), k
+        return torch.addmm(u, self.w, k, beta=self.carry), k
+
+    def tangent(self, d: Tensor, k: Tensor) -> Tensor:
+        """Push derivatives of u, (w, m n), to the next u."""
+        slope = torch.split(_slope(self.phi, k), self.width)
+        z = torch.split(torch.mm(self.P, d), self.width)
+        dk = _times(slope[0], z[0])
+        stages = [dk]
+        for i, coupling in enumerate(self.couplings):
+            dk = _times(slope[i + 1], torch.addmm(z[i + 1], coupling.M, dk))
+            stages.append(dk)
+        return torch.addmm(d, self.w, torch.cat(stages), beta=self.carry)
+
+    def cotangent(self, g: Tensor, k: Tensor) -> Tensor:
+        """Pull derivatives with respect to the next u, (w, m n), back to u."""
+        slope = torch.split(_slope(self.phi, k), self.width)
+        z = torch.split(torch.mm(self.w.t(), g), self.width)
+        gk = _times(slope[-1], z[-1])
+        stages = [gk]
+        for i, coupling in enumerate(self.backwards):
+            gk = _times(slope[-2 - i], torch.addmm(z[-2 - i], coupling.M.t(), gk))
+            stages.append(gk)
+        stages.reverse()
+        return torch.addmm(g, self.P.t(), torch.cat(stages), beta=self.carry)
+
+
+class Fused(nn.Module):
+    """The features of a network and their derivatives, up to the affine map of `folded`.
+
+    Attributes:
+        K_in: First weights, for unscaled y, (width, n_in).
+        b_in: First biases, (width,).
+        steps: The steps; of each, for s stages of the network's width w: P, (s w, w), p, (s w,),
+            couplings[i].M, (w, w), and w, (w, s w), with ``carry`` and the name ``phi``.
+        width: Number of features.
+    """
+
+    __constants__ = ("width", "phi", "whole", "carried")
+
+    if TYPE_CHECKING:
+        K_in: Tensor
+        b_in: Tensor
+        L: Tensor
+        P: Tensor
+        w: Tensor
+        eye: Tensor
+        steps: Sequence[_Step]
+        backwards: Sequence[_Step]
+
+    def __init__(
+        self,
+        *,
+        K_in: Tensor,
+        b_in: Tensor,
+        A: Tensor,
+        b: Tensor,
+        stages: Stages,
+        step: float,
+        carry: float,
+        activation: str,
+        y_shift: Tensor,
+        y_scale: Tensor,
+    ) -> None:
+        """Absorb what does not depend on y.
+
+        Args:
+            K_in: First weights, for scaled y, (width, n_in).
+            b_in: First biases, (width,).
+            A: Operators at the nodes, (n_nodes, width, width).
+            b: Biases at the nodes, (n_nodes, width).
+            stages: Of each step; its last node is the next step's first. Lengths are in units of
+                ``step``, and weights are relative: ``step`` is their sum.
+            step: Length of a step.
+            carry: Factor of u in a step.
+            activation: Name of sigma.
+            y_shift: Subtracted from y, (n_in,).
+            y_scale: Divides y after that, (n_in,).
+        """
+        super().__init__()
+        phi, gain, alpha, beta = _PHI[activation]
+        self.width, self.phi = len(b_in), phi
+        K = K_in / y_scale
+        self.register_buffer("K_in", (gain * K).contiguous())
+        self.register_buffer("b_in", gain * (b_in - K @ y_shift))
+        # The network's u is alpha u + offset in terms of the u here.
+        offset = torch.full_like(b_in, beta)
+        share = step / sum(weight for _, _, weight in stages)
+        eye = torch.eye(self.width, dtype=A.dtype, device=A.device)
+        w = torch.cat([share * weight * eye for _, _, weight in stages], dim=1)
+        last = stages[-1][0]
+        steps = []
+        for first in range(0, len(A) - last, max(1, last)):
+            operators = [A[first + node] for node, _, _ in stages]
+            M = [length * step * A_i for A_i, (_, length, _) in zip(operators, stages, strict=True)]
+            p = [
+                b[first + node] + A_i @ offset + beta * M_i.sum(dim=1)
+                for A_i, M_i, (node, _, _) in zip(operators, M, stages, strict=True)
+            ]
+            P = gain * alpha * torch.cat(operators)
+            couplings = [gain * alpha * M_i for M_i in M[1:]]
+            steps.append(_Step(P, gain * torch.cat(p), couplings, w, carry, phi))
+            offset = carry * offset + beta * w.sum(dim=1)
+        self.steps = nn.ModuleList(steps)  # type: ignore[assignment]
+        self.backwards = nn.ModuleList(reversed(steps))  # type: ignore[assignment]
+        self._alpha, self._offset = alpha, offset
+        self._set_whole(steps)
+
+    def _set_whole(self, steps: Sequence[_Step]) -> None:
+        """Make one system of all steps: P, w and -L for the first u, and carry I."""
+        sizes = [len(step.p) for step in steps]
+        self.whole = sum(sizes) <= _WHOLE
+        n = sum(sizes) if self.whole else 0
+        w = self.K_in.new_zeros((self.width, n))
+        L, P = w.new_zeros((n, n)), w.new_zeros((n, self.width))
+        eye = torch.eye(self.width, dtype=w.dtype, device=w.device)
+        carry = 1.0
+        if self.whole:
+            for step, rows in zip(steps, torch.split(torch.arange(n), sizes), strict=True):
+                L[rows] = -step.P @ w
+                P[rows] = carry * step.P
+                blocks = torch.split(rows, self.width)
+                for before, after, coupling in zip(
+                    blocks, blocks[1:], step.couplings, strict=False
+                ):
+                    L[after[:, None], before] -= coupling.M
+                w *= step.carry
+                w[:, rows] = step.w
+                carry *= step.carry
+        self.carried = carry
+        for name, value in {"L": L, "P": P, "w": w, "eye": eye}.items():
+            self.register_buffer(name, value)
+
+    def folded(self, W: Tensor) -> Tensor:
+        """Turn weights of [F, 1], (n, width + 1), into those of the features here."""
+        bias = W[:, -1] + W[:, :-1] @ self._offset
+        return torch.cat([self._alpha * W[:, :-1], bias[:, None]], dim=1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
+        u = self._first(y)
+        for step in self.steps:
+            u, _ = step(u)
+        return u
+
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
+        if y.dim() == 1:
+            return torch.mv(self._response(y), torch.mv(self.K_in, v))
+        return self._push(y, torch.mm(self.K_in, v.t()))
+
+    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
+        """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
+        if y.dim() == 1:
+            return torch.mv(self.K_in.t(), torch.mv(self._response(y).t(), g))
+        return torch.mm(self._pull(y, g).t(), self.K_in)
+
+    def jacobian(self, y: Tensor) -> Tensor:
+        """Give the features' derivative, (width, n_in) or (n, width, n_in)."""
+        if y.dim() == 1:
+            return torch.mm(self._response(y), self.K_in)
+        w, n_in = self.K_in.shape
+        n = y.size(0)
+        if n_in < w:
+            d = self._push(y, self.K_in.unsqueeze(2).expand(w, n_in, n).flatten(1))
+            return d.view(w, n_in, n).permute(2, 0, 1)
+        g = self._pull(y, self.eye.unsqueeze(2).expand(w, w, n).flatten(1))
+        return torch.matmul(g.view(w, w, n).permute(2, 1, 0), self.K_in)
+
+    def _first(self, y: Tensor) -> Tensor:
+        return _phi(self.phi, _affine(self.b_in, self.K_in, y if y.dim() == 1 else y.t()))
+
+    def _response(self, y: Tensor) -> Tensor:
+        """Differentiate the features of one sample by K_in y + b_in, (width, width).
+
+        All stages are one triangular system, k = phi(P u + p + L k) for the first u.
+        """
+        if self.whole:
+            first = u = self._first(y)
+            ks: list[Tensor] = []
+            for step in self.steps:
+                u, k = step(u)
+                ks.append(k)
+            slope = _slope(self.phi, torch.cat(ks))
+            B = torch.linalg.solve_triangular(
+                slope.unsqueeze(1) * self.L, self.w, upper=False, left=False, unitriangular=True
+            )
+            dF = torch.addmm(self.eye, B * slope, self.P, beta=self.carried)
+            return dF * _slope(self.phi, first)
+        return self._pull(y.unsqueeze(0), self.eye).t()
+
+    def _push(self, y: Tensor, d: Tensor) -> Tensor:
+        """Push derivatives of K_in y + b_in, (w, m n), to the features."""
+        u = self._first(y)
+        d = _times(_slope(self.phi, u), d)
+        for step in self.steps:
+            after, k = step(u)
+            d = step.tangent(d, k)
+            u = after
+        return d
+
+    def _pull(self, y: Tensor, g: Tensor) -> Tensor:
+        """Pull derivatives with respect to the features, (w, m n), to K_in y + b_in."""
+        u = first = self._first(y)
+        ks: list[Tensor] = []
+        for step in self.steps:
+            u, k = step(u)
+            ks.append(k)
+        for i, step in enumerate(self.backwards):
+            g = step.cotangent(g, ks[-1 - i])
+        return _times(_slope(self.phi, first), g)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from surrogates import fused
+from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+
+CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
+every_network = pytest.mark.parametrize("kind", CLASSES)
+every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
+every_size = pytest.mark.parametrize(
+    ("n_in", "width", "depth"), [(5, 4, 2), (3, 6, 1), (4, 4, 3), (1, 1, 1)]
+)
+
+
+class Features(nn.Module):
+    """The network's own features by its fused form: what a surrogate does with it."""
+
+    def __init__(self, form: fused.Fused) -> None:
+        super().__init__()
+        eye = torch.eye(form.width, form.width + 1, dtype=torch.float64)
+        W = form.folded(eye)
+        self.form = form
+        self.register_buffer("factor", W[:, :-1].diagonal().clone())
+        self.register_buffer("offset", W[:, -1].clone())
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.form.forward(y).t() * self.factor + self.offset
+
+    @torch.jit.export
+    def jacobian(self, y: Tensor) -> Tensor:
+        return self.form.jacobian(y) * self.factor.unsqueeze(1)
+
+    @torch.jit.export
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        return self.form.jvp(y, v).t() * self.factor
+
+    @torch.jit.export
+    def vjp(self, y: Tensor, w: Tensor) -> Tensor:
+        return self.form.vjp(y, (w * self.factor).t())
+
+
+def draw(*shape, seed=1):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def both(n_in, width, depth, kind, activation):
+    """A network with rough weights as a function of unscaled y, and its fused form."""
+    net = CLASSES[kind](n_in, width, depth, activation=activation)
+    for seed, parameter in enumerate(net.parameters()):
+        parameter.data = 0.7 * draw(*parameter.shape, seed=seed)
+    shift, scale = draw(n_in, seed=8), 0.3 + draw(n_in, seed=9).abs()
+    return lambda y: net((y - shift) / scale), Features(net.fused(shift, scale))
+
+
+def check_all_methods(net, form, Y):
+    expected = net(Y).detach()
+    n, width = expected.shape
+    J = torch.func.vmap(torch.func.jacrev(lambda y: net(y[None])[0]))(Y).detach()
+    v, w = draw(*Y.shape, seed=2), draw(n, width, seed=3)
+    for rows in (slice(None), slice(0, 1), 0):
+        pairs = {
+            "forward": (form(Y[rows]), expected[rows]),
+            "jacobian": (form.jacobian(Y[rows]), J[rows]),
+            "jvp": (form.jvp(Y[rows], v[rows]), torch.einsum("nfi,ni->nf", J, v)[rows]),
+            "vjp": (form.vjp(Y[rows], w[rows]), torch.einsum("nfi,nf->ni", J, w)[rows]),
+        }
+        for name, (found, right) in pairs.items():
+            torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12, msg=f"{name} {rows}")
+
+
+@every_activation
+@every_network
+@every_size
+def test_is_the_network_and_its_derivative(n_in, width, depth, kind, activation):
+    net, form = both(n_in, width, depth, kind, activation)
+    check_all_methods(net, form, draw(7, n_in))
+
+
+@every_network
+def test_scripted_and_frozen_are_the_network_and_its_derivative(kind):
+    net, form = both(5, 4, 3, kind, "tanh")
+    scripted = torch.jit.script(form.eval())
+    frozen = torch.jit.freeze(scripted, preserved_attrs=["jacobian", "jvp", "vjp"])
+    for module in (scripted, frozen):
+        for _ in range(3):  # torch compiles anew after the first calls
+            check_all_methods(net, module, draw(7, 5))
+
+
+@every_network
+def test_one_sample_of_a_network_too_large_for_one_system(kind, monkeypatch):
+    net, whole = both(5, 4, 3, kind, "softplus")
+    monkeypatch.setattr(fused, "_WHOLE", 11)
+    net, parts = both(5, 4, 3, kind, "softplus")
+    assert whole.form.whole and not parts.form.whole and parts.form.L.numel() == 0
+    check_all_methods(net, parts, draw(7, 5))
+    check_all_methods(net, torch.jit.script(parts), draw(7, 5))
+
+
+@every_activation
+@every_network
+def test_slopes_where_activations_are_flat_or_steep_or_have_a_kink(kind, activation):
+    net = CLASSES[kind](1, 1, 1, activation=activation)
+    for parameter in net.parameters():
+        parameter.data.fill_(float(parameter is net.K_in))
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    form = Features(net.fused(zero, one))
+    Y = torch.tensor([[-700.0], [-36.0], [-1e-9], [0.0], [1e-9], [19.9], [20.1], [39.9], [700.0]])
+    check_all_methods(net, form, Y.double())
