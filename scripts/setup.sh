@@ -95,7 +95,7 @@ except ImportError:
 project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
 if question == "wanted":
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["dev"] + extras["meshes"] + extras["plots"]
+    lines = project["dependencies"] + extras["dev"] + extras["meshes"] + extras["plots"] + extras["serve"]
     for line in [*lines, "setuptools>=70.1"]:
         need = Requirement(line)
         have = version(need.name)

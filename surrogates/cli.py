@@ -163,6 +163,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("surrogate", metavar="F.pt")
     sub.add_argument("--in", dest="input", required=True, metavar="y.csv|.npy|.h5")
     sub.add_argument("--out", required=True, metavar="c.csv|.npy|.h5")
+    _add_refuse_outside(sub)
+
+    sub = command("serve", _serve, "answer UM-Bridge clients over HTTP")
+    sub.add_argument("surrogates", nargs="+", metavar="F.pt")
+    sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine alone")
+    sub.add_argument("--port", type=int, default=4242, help="default 4242; 0 for any that is free")
+    _add_refuse_outside(sub)
 
     def sample(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("problem", choices=PROBLEMS)
@@ -207,6 +214,12 @@ def _add_split(sub: argparse.ArgumentParser) -> None:
         default="0.8/0.1/0.1",
         metavar="A/B/C",
         help="counts or fractions of train, validation and test; default 0.8/0.1/0.1",
+    )
+
+
+def _add_refuse_outside(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--refuse-outside", action="store_true", help="refuse y outside the training domain"
     )
 
 
@@ -601,18 +614,37 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    import torch
-
     from . import export
 
     _check_out(options.out, options.input, options.surrogate)
-    surrogate = export.load(options.surrogate)
+    surrogate = export.load(options.surrogate, refuse_outside=options.refuse_outside)
     Y = export.read_table(options.input, surrogate.metadata["y_names"])
     export.write_table(options.out, surrogate.predict(Y), surrogate.metadata["c_names"])
-    outside = int((~surrogate.module.in_domain(torch.from_numpy(Y))).sum())
+    outside = int((~surrogate.in_domain(Y)).sum())
     print(f"{options.out}: {len(Y)} predictions of {surrogate.n_out} observables")
     if outside:
-        print(f"{outside} of them outside the box of the training parameters (in_domain)")
+        print(f"{outside} of them outside the training domain (in_domain)")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from . import serving
+    except ImportError as error:
+        raise InputError(
+            f"serving needs aiohttp: pip install 'varpro-surrogates[serve]' ({error})"
+        ) from error
+
+    def tell(url: str, names: Sequence[str]) -> None:
+        print(f"serving {', '.join(names)} at {url} (Ctrl-C ends)", flush=True)
+
+    serving.serve(
+        options.surrogates,
+        host=options.host,
+        port=options.port,
+        refuse_outside=options.refuse_outside,
+        on_listening=tell,
+    )
     return 0
 
 

@@ -1,0 +1,507 @@
+"""The UM-Bridge server, in a process of its own, before real clients."""
+
+import contextlib
+import copy
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from surrogates import cli, export
+from surrogates.errors import InputError
+
+umbridge = pytest.importorskip("umbridge", reason="umbridge is not installed")
+from surrogates import serving  # noqa: E402  (needs aiohttp, which comes with umbridge)
+
+SERVE = """
+import json, sys
+from surrogates import serving
+options, *paths = sys.argv[1:]
+tell = lambda url, names: print(f"serving {', '.join(names)} at {url}", flush=True)
+serving.serve(paths, **json.loads(options), on_listening=tell)
+"""
+Y0 = [1.0, 2.0, -3.0, 0.5]
+OUTSIDE = [1.0, 2.0, -3.0, 50.0]
+SENS = [1.0, -2.0, 0.5, 3.0, 0.0, 1.0]
+AT = {"name": "toy", "input": [Y0], "outWrt": 0, "inWrt": 0}
+GOOD: dict[str, dict[str, Any]] = {
+    "ModelInfo": {"name": "toy"},
+    "InputSizes": {"name": "toy"},
+    "OutputSizes": {"name": "toy"},
+    "Evaluate": {"name": "toy", "input": [Y0]},
+    "Gradient": {**AT, "sens": SENS},
+    "ApplyJacobian": {**AT, "vec": Y0},
+}
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    line: str  # what it prints once it listens
+    errors: str = ""  # what it has printed to stderr, once it has ended
+
+    @property
+    def url(self) -> str:
+        return re.findall(r"http://\S+", self.line)[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":")[-1])
+
+    def post(self, endpoint: str, body: Any, method: str = "POST") -> tuple[int, dict[str, Any]]:
+        """Send a body, bytes or what JSON knows; give the status and the reply."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            content = body if isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, f"/{endpoint}", content)
+            response = connection.getresponse()
+            assert response.headers.get_content_type() == "application/json"
+            return response.status, json.load(response)
+
+    def end(self, kind: int = signal.SIGTERM) -> int:
+        self.process.send_signal(kind)
+        self.errors = self.process.communicate(timeout=60)[1]
+        return self.process.returncode
+
+
+@contextlib.contextmanager
+def started(*command: object):
+    words = [sys.executable, *map(str, command)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, **pipes) as process:
+        try:
+            server = Server(process, process.stdout.readline())
+            assert server.line, process.communicate(timeout=60)[1]
+            yield server
+        finally:
+            process.kill()
+
+
+def serve(*paths: Path, script: str = SERVE, **options: Any):
+    return started("-c", script, json.dumps({"port": 0, **options}), *paths)
+
+
+@pytest.fixture
+def toy(surrogate, dataset, tmp_path) -> Path:
+    path = tmp_path / "toy.pt"
+    export.save(surrogate, export.metadata(dataset, training={}, errors={}), path)
+    return path
+
+
+@pytest.fixture
+def doubled(surrogate):
+    other = copy.deepcopy(surrogate)
+    other.W *= 2
+    return other
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """What keeps the server of these tests running between them."""
+    with contextlib.ExitStack() as stack:
+        kept: dict[str, Server] = {}
+        yield stack, kept
+        for server in kept.values():
+            assert server.end() == 0
+            assert server.errors == ""  # none of the requests has left a traceback
+
+
+@pytest.fixture
+def server(servers, toy, doubled, dataset, tmp_path) -> Server:
+    """A server of two surrogates, toy and doubled."""
+    stack, kept = servers
+    if not kept:
+        path = tmp_path / "doubled.pt"
+        export.save(doubled, export.metadata(dataset, training={}, errors={}), path)
+        kept["server"] = stack.enter_context(serve(toy, path))
+    return kept["server"]
+
+
+def test_the_umbridge_client_gets_what_the_surrogates_give(server, surrogate, doubled, Y):
+    assert server.line.startswith("serving toy, doubled at http://127.0.0.1:")
+    names = ["toy", "toy.trust", "doubled", "doubled.trust"]
+    assert umbridge.supported_models(server.url) == names
+    w, v = torch.tensor(SENS, dtype=torch.float64), torch.tensor(Y0, dtype=torch.float64)
+    for name, expected in (("toy", surrogate), ("doubled", doubled)):
+        model = umbridge.HTTPModel(server.url, name)
+        assert model.get_input_sizes() == [4] and model.get_output_sizes() == [6]
+        assert model.supports_evaluate() and model.supports_gradient()
+        assert model.supports_apply_jacobian() and not model.supports_apply_hessian()
+        for y in Y:
+            at = [y.tolist()]
+            close(model(at), [expected(y)])
+            close(model.gradient(0, 0, at, SENS), expected.vjp(y, w))
+            close(model.apply_jacobian(0, 0, at, Y0), expected.jvp(y, v))
+    assert not torch.allclose(surrogate(Y), doubled(Y))
+
+
+def close(found: Any, expected: Any) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_derivatives_are_those_of_the_values_that_are_served(server):
+    model = umbridge.HTTPModel(server.url, "toy")
+    step = 1e-5
+    sides = [
+        model([(np.array(Y0) + sign * step * row).tolist()])[0]
+        for row in np.eye(4)
+        for sign in (1, -1)
+    ]
+    J = (np.array(sides[::2]) - np.array(sides[1::2])).T / (2 * step)
+    gradient, jvp = model.gradient(0, 0, [Y0], SENS), model.apply_jacobian(0, 0, [Y0], Y0)
+    np.testing.assert_allclose(gradient, SENS @ J, rtol=1e-7)
+    np.testing.assert_allclose(jvp, J @ Y0, rtol=1e-7)
+
+
+def test_numbers_pass_to_the_bit(server, toy, Y):
+    loaded = export.load(toy)
+    for y in Y.numpy():
+        status, reply = server.post("Evaluate", {"name": "toy", "input": [y.tolist()]})
+        assert (status, reply) == (200, {"output": [loaded.predict(y).tolist()]})
+
+
+def test_trust_is_the_standard_deviation_and_the_training_domain(server, toy):
+    model, loaded = umbridge.HTTPModel(server.url, "toy.trust"), export.load(toy)
+    assert model.get_input_sizes() == [4] and model.get_output_sizes() == [6, 1]
+    for y, inside in ((Y0, 1.0), (OUTSIDE, 0.0)):
+        assert model([y]) == [loaded.predict_std(np.array(y)).tolist(), [inside]]
+    assert model.supports_evaluate() and not model.supports_gradient()
+    status, reply = server.post("Gradient", {**GOOD["Gradient"], "name": "toy.trust"})
+    message = "toy.trust does not support Gradient; it supports Evaluate"
+    assert (status, reply) == (400, error("UnsupportedFeature", message))
+
+
+def error(kind: str, message: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": message}}
+
+
+def test_without_shared_memory_the_client_goes_on_over_http(server, surrogate, capsys):
+    model = umbridge.HTTPModel(server.url, "toy", use_shmem=True)
+    assert "Using HTTP instead" in capsys.readouterr().out
+    assert not model.supports_shmem()
+    close(model([Y0]), [surrogate(torch.tensor(Y0))])
+    for operation in ("Test", "Evaluate", "Gradient", "ApplyJacobian", "ApplyHessian"):
+        status, reply = server.post(f"{operation}ShMem", {"name": "toy", "tid": "1"})
+        assert (status, reply["error"]["type"]) == (400, "UnsupportedFeature")
+
+
+def test_outside_the_domain_is_answered_unless_refused(server, surrogate):
+    model = umbridge.HTTPModel(server.url, "toy")
+    trust = umbridge.HTTPModel(server.url, "toy.trust")
+    c = surrogate(torch.tensor(OUTSIDE))
+    for config in ({}, {"refuse_outside": False}):
+        close(model([OUTSIDE], config), [c])
+    refuse = {"refuse_outside": True}
+    close(model([Y0], refuse), [surrogate(torch.tensor(Y0))])
+    for call in (
+        lambda: model([OUTSIDE], refuse),
+        lambda: model.gradient(0, 0, [OUTSIDE], SENS, refuse),
+        lambda: model.apply_jacobian(0, 0, [OUTSIDE], Y0, refuse),
+        lambda: trust([OUTSIDE], refuse),
+    ):
+        with pytest.raises(Exception, match="InvalidInput: .*outside"):
+            call()
+    close(model([OUTSIDE]), [c])
+
+
+def test_a_server_may_refuse_all_that_is_outside_the_domain(toy, surrogate):
+    with serve(toy, refuse_outside=True) as server:
+        model = umbridge.HTTPModel(server.url, "toy")
+        for config in ({}, {"refuse_outside": False}):
+            with pytest.raises(Exception, match="InvalidInput: .*outside"):
+                model([OUTSIDE], config)
+            close(model([Y0], config), [surrogate(torch.tensor(Y0))])
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "change", "message"),
+    [
+        ("Evaluate", {"name": ...}, "the request has no field 'name'"),
+        ("Evaluate", {"name": ["toy"]}, "name must be a string; got an array"),
+        ("Evaluate", {"input": ...}, "the request has no field 'input'"),
+        ("Evaluate", {"input": 1}, "input must be an array of arrays; got 1"),
+        ("Evaluate", {"input": []}, "input must hold 1 array; got 0"),
+        ("Evaluate", {"input": [Y0, Y0]}, "input must hold 1 array; got 2"),
+        ("Evaluate", {"input": Y0[:1]}, "input[0] must be an array of numbers; got 1.0"),
+        ("Evaluate", {"input": [Y0[:3]]}, "input[0] must have 4 numbers; got 3"),
+        ("Evaluate", {"input": [[*Y0, 0]]}, "input[0] must have 4 numbers; got 5"),
+        ("Evaluate", {"input": [[1, 2, "3", 4]]}, 'input[0][2] must be a finite number; got "3"'),
+        ("Evaluate", {"input": [[1, None, 3, 4]]}, "input[0][1] must be a finite number; got null"),
+        ("Evaluate", {"input": [[True, 2, 3, 4]]}, "input[0][0] must be a finite number; got true"),
+        (
+            "Evaluate",
+            {"input": [[[1], 2, 3, 4]]},
+            "input[0][0] must be a finite number; got an arr",
+        ),
+        ("Evaluate", {"input": [[1, 2, 3, {}]]}, "input[0][3] must be a finite number; got an obj"),
+        ("Evaluate", {"input": [[1, 2, NAN, 4]]}, "input[0][2] must be a finite number; got NaN"),
+        ("Evaluate", {"input": [[1, -INFINITY, 3, 4]]}, "must be a finite number; got -Infinity"),
+        ("Evaluate", {"input": [[10**400, 2, 3, 4]]}, "must be a finite number; got 10000"),
+        ("Evaluate", {"config": []}, "config must be an object; got an array"),
+        ("Evaluate", {"config": {"refuse": True}}, "key 'refuse'; did you mean 'refuse_outside'?"),
+        ("Evaluate", {"config": {"level": 1}}, "key 'level'; known are refuse_outside"),
+        ("Evaluate", {"config": {"refuse_outside": 1}}, "must be true or false; got 1"),
+        ("InputSizes", {"config": {"level": 1}}, "key 'level'; known are refuse_outside"),
+        ("OutputSizes", {"config": {"level": 1}}, "key 'level'; known are refuse_outside"),
+        ("Gradient", {"outWrt": ...}, "the request has no field 'outWrt'"),
+        (
+            "Gradient",
+            {"outWrt": 1},
+            "outWrt must be 0, as there is one input and one output; got 1",
+        ),
+        (
+            "Gradient",
+            {"inWrt": -1},
+            "inWrt must be 0, as there is one input and one output; got -1",
+        ),
+        (
+            "Gradient",
+            {"inWrt": False},
+            "inWrt must be 0, as there is one input and one output; got f",
+        ),
+        ("Gradient", {"sens": ...}, "the request has no field 'sens'"),
+        ("Gradient", {"sens": SENS[:4]}, "sens must have 6 numbers; got 4"),
+        ("Gradient", {"sens": [*SENS[:5], NAN]}, "sens[5] must be a finite number; got NaN"),
+        ("Gradient", {"input": [Y0[:3]]}, "input[0] must have 4 numbers; got 3"),
+        ("ApplyJacobian", {"inWrt": 1}, "inWrt must be 0"),
+        ("ApplyJacobian", {"outWrt": "0"}, "outWrt must be 0"),
+        ("ApplyJacobian", {"vec": SENS}, "vec must have 4 numbers; got 6"),
+        ("ApplyJacobian", {"vec": [1, 2, 3, None]}, "vec[3] must be a finite number; got null"),
+    ],
+)
+def test_a_wrong_request_is_answered_in_one_line_and_the_server_goes_on(
+    server, endpoint, change, message
+):
+    asked = {**GOOD[endpoint], **change}
+    asked = {key: value for key, value in asked.items() if value is not ...}
+    status, reply = server.post(endpoint, asked)
+    assert (status, set(reply), reply["error"]["type"]) == (400, {"error"}, "InvalidInput")
+    assert message in reply["error"]["message"] and "\n" not in reply["error"]["message"]
+    assert server.post(endpoint, GOOD[endpoint])[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the request's body is not JSON: "),
+        (b'{"name": "toy", "input": [[1, 2', "the request's body is not JSON: "),
+        (b"\xff\xfe\xfd", "the request's body is not JSON: "),
+        (b"[" * 100_000, "the request's body is not JSON: "),
+        (b"null", "the request must be a JSON object; got null"),
+        (b"[]", "the request must be a JSON object; got an array"),
+    ],
+)
+@pytest.mark.parametrize("endpoint", GOOD)
+def test_what_is_no_request_is_answered_too(server, endpoint, content, message):
+    status, reply = server.post(endpoint, content)
+    assert (status, reply["error"]["type"]) == (400, "InvalidInput")
+    assert reply["error"]["message"].startswith(message)
+    assert server.post(endpoint, GOOD[endpoint])[0] == 200
+
+
+def test_other_errors_have_the_types_of_the_protocol(server):
+    for endpoint, body in GOOD.items():
+        status, reply = server.post(endpoint, {**body, "name": "tay"})
+        message = "unknown model 'tay'; did you mean 'toy'?"
+        assert (status, reply) == (400, error("ModelNotFound", message))
+    status, reply = server.post("ApplyHessian", GOOD["ApplyJacobian"])
+    message = "toy does not support ApplyHessian; it supports Evaluate, Gradient, ApplyJacobian"
+    assert (status, reply) == (400, error("UnsupportedFeature", message))
+    huge = {**GOOD["Gradient"], "sens": [1.7e308] * 6}
+    status, reply = server.post("Gradient", huge)
+    assert (status, reply) == (
+        400,
+        error("InvalidOutput", "the result at this input is not finite"),
+    )
+    status, reply = server.post("evaluate", GOOD["Evaluate"])
+    assert (status, reply) == (404, error("InvalidInput", "POST /evaluate: 404: Not Found"))
+    status, reply = server.post("Evaluate", b"", method="GET")
+    assert (status, reply["error"]["type"]) == (405, "InvalidInput")
+    status, reply = server.post("Evaluate", b" " * (serving.MAX_BODY + 1))
+    assert status == 413 and f"size {serving.MAX_BODY} exceeded" in reply["error"]["message"]
+    assert server.post("Evaluate", GOOD["Evaluate"])[0] == 200
+
+
+def test_the_client_raises_what_the_server_says(server):
+    model = umbridge.HTTPModel(server.url, "toy")
+    with pytest.raises(Exception, match=r"InvalidInput: input\[0\] must have 4 numbers; got 3"):
+        model([Y0[:3]])
+    with pytest.raises(Exception, match="InvalidInput: outWrt must be 0"):
+        model.gradient(1, 0, [Y0], SENS)
+    with pytest.raises(Exception, match=r"InvalidInput: vec must have 4 numbers; got 6"):
+        model.apply_jacobian(0, 0, [Y0], SENS)
+
+
+def test_what_is_no_http_and_who_hangs_up_leave_the_server_answering(server):
+    head = b"POST /Evaluate HTTP/1.1\r\nHost: here\r\n"
+    for content, status in (
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"400"),  # the start of TLS
+        (head + b"Content-Length: many\r\n\r\n", b"400"),
+        (head + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", b"400"),
+        (head + b"Content-Length: 50\r\n\r\nhello", None),
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(content)
+            if status is not None:
+                assert connection.recv(12)[9:] == status
+        assert server.post("Evaluate", GOOD["Evaluate"])[0] == 200
+
+
+def test_a_fault_of_the_server_is_logged_and_the_server_goes_on(toy):
+    fault = """
+from surrogates.export import LoadedSurrogate
+predict = LoadedSurrogate.predict
+LoadedSurrogate.predict = lambda self, y: predict(self, y) if y[0] != 13 else 1 / 0
+"""
+    with serve(toy, script=fault + SERVE) as server:
+        status, reply = server.post("Evaluate", {"name": "toy", "input": [[13, 2, 3, 4]]})
+        message = "an error of the server; its log has the reason"
+        assert (status, reply) == (500, error("InvalidOutput", message))
+        assert server.post("Evaluate", GOOD["Evaluate"])[0] == 200
+        assert server.end() == 0
+        assert "cannot answer POST /Evaluate" in server.errors
+        assert "ZeroDivisionError" in server.errors
+
+
+def accepts(host: str, port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection((host, port), timeout=60).close()
+        return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine on Linux alone")
+def test_other_addresses_are_not_listened_at_unless_asked_for(server, toy):
+    assert accepts("127.0.0.1", server.port) and not accepts("127.0.0.2", server.port)
+    with serve(toy, host="0.0.0.0") as everywhere:
+        assert accepts("127.0.0.1", everywhere.port) and accepts("127.0.0.2", everywhere.port)
+
+
+def test_what_cannot_be_served_is_one_clear_line(toy, tmp_path):
+    def refused(*paths: Path, **options: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            serving.serve(paths, **options, on_listening=pytest.fail)
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        message = f"cannot listen at 127.0.0.1:{port}: the port is in use; give another, or 0 for"
+        assert message in refused(toy, port=port)
+    assert "the port must be 0 to 65535; got 65536" in refused(toy, port=65536)
+    assert "cannot listen at no.such.invalid:0: " in refused(toy, host="no.such.invalid", port=0)
+    assert "cannot listen at .a:0: " in refused(toy, host=".a", port=0)
+    assert "cannot listen at 192.0.2.1:0: " in refused(toy, host="192.0.2.1", port=0)
+    assert "there is no file" in refused(tmp_path / "missing.pt", port=0)
+    (tmp_path / "other").mkdir()
+    for name, wrong in (("toy.pt", "toy"), ("toy.trust.pt", "toy.trust")):
+        other = shutil.copy(toy, tmp_path / "other" / name)
+        assert f"two models would have the name '{wrong}'" in refused(toy, other, port=0)
+
+
+def test_a_request_that_has_come_is_answered_before_the_end(toy):
+    with serve(toy) as server:
+        busy, idle = (http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(2))
+        for connection in (busy, idle):
+            connection.request("GET", "/Info")
+            assert connection.getresponse().read()
+        server.process.send_signal(signal.SIGSTOP)
+        busy.request("POST", "/Evaluate", json.dumps(GOOD["Evaluate"]))
+        server.process.terminate()
+        server.process.send_signal(signal.SIGCONT)
+        assert len(json.load(busy.getresponse())["output"][0]) == 6
+        assert server.process.wait(timeout=60) == 0
+        assert idle.sock.recv(1) == b""  # hung up
+        for connection in (busy, idle):
+            connection.close()
+        socket.create_server(("127.0.0.1", server.port)).close()  # the port is free
+
+
+CLIENT = """
+import http.client, json, sys
+port, path = sys.argv[1:]
+with open(path) as file:
+    cases = json.load(file)
+connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+connection.connect()
+connection.auto_open = 0  # the one connection must last
+print("ready", flush=True)
+sys.stdin.readline()
+right = 0
+for y, c in cases:
+    connection.request("POST", "/Evaluate", json.dumps({"name": "toy", "input": [y]}))
+    right += json.load(connection.getresponse()) == {"output": [c]}
+print(right)
+"""
+
+
+def test_of_ten_thousand_requests_from_four_clients_none_is_lost_or_wrong(
+    server, toy, surrogate, tmp_path
+):
+    clients, each = 4, 2500
+    loaded = export.load(toy)
+    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
+    Y = np.random.default_rng(0).uniform(lower, upper, (clients * each, 4))
+    cases = [(y.tolist(), loaded.predict(y).tolist()) for y in Y]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for i in range(clients):
+            path = tmp_path / f"{i}.json"
+            path.write_text(json.dumps(cases[i::clients]))
+            words = [sys.executable, "-c", CLIENT, str(server.port), str(path)]
+            processes.append(stack.enter_context(subprocess.Popen(words, **pipes)))
+            stack.callback(processes[-1].kill)
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * clients
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        printed = [process.communicate(timeout=200)[0] for process in processes]
+    assert printed == [f"{each}\n"] * clients
+
+
+def test_the_command_serves_until_ctrl_c(toy, surrogate):
+    with started("-m", "surrogates", "serve", toy, "--port", 0, "--refuse-outside") as server:
+        message = r"serving toy at http://127\.0\.0\.1:\d+ \(Ctrl-C ends\)\n"
+        assert re.fullmatch(message, server.line)
+        model = umbridge.HTTPModel(server.url, "toy")
+        close(model([Y0]), [surrogate(torch.tensor(Y0))])
+        with pytest.raises(Exception, match="InvalidInput: .*outside"):
+            model([OUTSIDE])
+        assert server.end(signal.SIGINT) == 0
+        assert server.errors == ""
+
+
+def test_a_port_in_use_is_one_line_and_status_2(toy, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["serve", str(toy), "--port", str(port)]) == 2
+    assert re.fullmatch(f"error: .*127.0.0.1:{port}.* in use.*\n", capsys.readouterr().err)
+
+
+def test_without_aiohttp_the_command_says_what_to_install(toy):
+    script = """
+import sys
+sys.modules["aiohttp"] = None
+from surrogates import cli
+raise SystemExit(cli.main(["serve", sys.argv[1]]))
+"""
+    words = [sys.executable, "-c", script, toy]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 2
+    assert re.fullmatch(r"error: .*aiohttp.*\[serve\].*\n", run.stderr)
