@@ -1,0 +1,116 @@
+"""Time a surrogate file's calls on one thread, beside numpy and torch.func.jacrev in the same run.
+
+    python scripts/benchmark_surrogate.py cdr.pt
+
+All calls take turns, so that a change of the machine's pace meets them alike. The floor of a call
+is what its arithmetic takes: multiplications and additions, and bytes of weights and samples.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+import surrogates
+from surrogates.errors import InputError
+
+BATCH = 4096
+ROUNDS = 40
+
+
+def main() -> int:
+    """Print the table."""
+    torch.set_num_threads(1)
+    try:
+        if len(sys.argv) != 2:
+            raise InputError("give a surrogate file")
+        surrogate = surrogates.load(sys.argv[1])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    about, module = surrogate.metadata, surrogate.module
+    lower, upper = (np.array(about[key]) for key in ("y_lower", "y_upper"))
+    Y = torch.from_numpy(np.random.default_rng(0).uniform(lower, upper, (BATCH, len(lower))))
+    y, w = Y[0].clone(), torch.ones(surrogate.n_out, dtype=torch.float64)
+    in_numpy, weights = numpy_forward(module)
+    np.testing.assert_allclose(in_numpy(y.numpy()), module(y).numpy(), rtol=1e-9)
+    jacrev = torch.func.jacrev(eager(module))
+    calls: dict[str, tuple[Callable[[], object], int, int]] = {
+        "numpy, one sample": (lambda: in_numpy(y.numpy()), 100, 1),
+        "forward": (lambda: module(y), 100, 1),
+        "forward, batch": (lambda: module(Y), 2, BATCH),
+        "jacobian": (lambda: module.jacobian(y), 50, 1),
+        "torch.func.jacrev": (lambda: jacrev(y), 3, 1),
+        "vjp": (lambda: module.vjp(y, w), 50, 1),
+        "predict_std": (lambda: module.predict_std(y), 50, 1),
+        "surrogates.load: predict": (lambda: surrogate.predict(y.numpy()), 50, 1),
+    }
+    seconds = {name: np.empty(ROUNDS) for name in calls}
+    for i in range(-3, ROUNDS):
+        for name, (call, n, samples) in calls.items():
+            with torch.inference_mode(mode=call is not calls["torch.func.jacrev"][0]):
+                start = time.perf_counter()
+                for _ in range(n):
+                    call()
+                seconds[name][max(i, 0)] = (time.perf_counter() - start) / (n * samples)
+    reference = np.median(seconds["numpy, one sample"])
+    print(f"{'microseconds a sample':28}{'median':>9}{'least':>9}{'of numpy':>10}")
+    for name, values in seconds.items():
+        median, least = 1e6 * np.median(values), 1e6 * values.min()
+        print(f"{name:28}{median:9.2f}{least:9.2f}{1e-6 * median / reference:10.2f}")
+    flops = 2 * (weights - len(w))
+    size = 8 * (len(lower) + len(w))
+    print(f"a forward is {flops} flops, {8 * weights} bytes of weights and {size} of y and c")
+    ratio = np.median(seconds["torch.func.jacrev"]) / np.median(seconds["jacobian"])
+    print(f"jacobian is {ratio:.0f} times as fast as torch.func.jacrev")
+    return 0
+
+
+def numpy_forward(module: torch.jit.ScriptModule) -> tuple[Callable[..., object], int]:
+    """Write the fused forward in numpy; also count its weights."""
+    net = module.features
+    steps = [
+        (s.P.numpy(), s.p.numpy(), [c.M.numpy() for c in s.couplings.children()], s.w.numpy())
+        for s in net.steps.children()
+    ]
+    K_in, b_in, W, c = (x.numpy() for x in (net.K_in, net.b_in, module.W, module.c))
+    width, carry = len(b_in), next(net.steps.children()).carry
+    if net.phi != "sigmoid":
+        raise InputError("the surrogate's activation must be tanh or sigmoid")
+
+    def forward(y: np.ndarray) -> object:
+        u = 1 / (1 + np.exp(-(K_in @ y + b_in)))
+        for P, p, M, w in steps:
+            z = P @ u + p
+            k = [1 / (1 + np.exp(-z[:width]))]
+            for i, coupling in enumerate(M, 1):
+                at = z[i * width : (i + 1) * width] + coupling @ k[-1]
+                k.append(1 / (1 + np.exp(-at)))
+            u = carry * u + w @ np.concatenate(k)
+        return W @ u + c
+
+    arrays = [K_in, b_in, W, c, *(x for P, p, M, w in steps for x in (P, p, *M, w))]
+    return forward, sum(array.size for array in arrays)
+
+
+def eager(module: torch.jit.ScriptModule) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Write the same in torch, for torch.func, which does not take scripted modules."""
+    net = module.features
+
+    def forward(y: torch.Tensor) -> torch.Tensor:
+        u = torch.sigmoid(net.K_in @ y + net.b_in)
+        for s in net.steps.children():
+            z = (s.P @ u + s.p).split(net.width)
+            k = [torch.sigmoid(z[0])]
+            for coupling, at in zip(s.couplings.children(), z[1:], strict=True):
+                k.append(torch.sigmoid(at + coupling.M @ k[-1]))
+            u = s.carry * u + s.w @ torch.cat(k)
+        return module.W @ u + module.c
+
+    return forward
+
+
+if __name__ == "__main__":
+    sys.exit(main())
