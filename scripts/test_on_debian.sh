@@ -10,7 +10,7 @@ set -euo pipefail
 
 packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-torch
     python3-numpy python3-scipy python3-tqdm python3-tomli-w python3-matplotlib python3-meshio
-    python3-pytest python3-pytest-timeout python3-pytest-xdist python3-hypothesis
+    python3-pytest python3-pytest-timeout python3-hypothesis
     python3-setuptools python3-venv openmpi-bin gcc g++ libc6-dev pkg-config libopenblas0-pthread)
 minutes=25 # for all that runs inside
 
@@ -112,7 +112,7 @@ exec unshare --mount --pid --fork --kill-child bash -c '
     cd /checkout
     python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
     # Not by exec: this shell is process 1 here, which timeout must not be, and collects the orphans.
-    timeout --foreground --kill-after=10 "$LIMIT" python -m pytest --numprocesses=2 "$@" || {
+    timeout --foreground --kill-after=10 "$LIMIT" python -m pytest "$@" || {
         status=$?
         if [ "$status" = 124 ]; then echo "test_on_debian: stopped after $LIMIT" >&2; fi
         exit "$status"
