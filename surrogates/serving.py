@@ -85,8 +85,8 @@ def serve(
 ) -> None:
     """Answer requests until SIGINT (Ctrl-C) or SIGTERM; those that have come by then as well.
 
-    Requests are answered one after the other, on one thread: a surrogate's call takes tens of
-    microseconds, less than the rest of its request.
+    Requests are answered one after the other, on one thread: a surrogate's call is a small part of
+    its request (measured: 0.1 of 0.6 ms).
 
     Args:
         paths: Surrogate files; a model's name is its file's name without the ending.
@@ -108,16 +108,7 @@ def serve(
 
         app = _application(models)
         app.on_startup.append(tell)
-        # aiohttp would log a traceback for what is not HTTP; faults of handlers are logged here.
-        quiet = logging.Logger("aiohttp", logging.CRITICAL)
-        web.run_app(
-            app,
-            sock=listening,
-            print=None,
-            access_log=None,
-            logger=quiet,
-            shutdown_timeout=_GRACE,
-        )
+        web.run_app(app, sock=listening, print=None, access_log=None, shutdown_timeout=_GRACE)
 
 
 def _load(paths: Sequence[str | os.PathLike[str]], refuse_outside: bool) -> dict[str, _Model]:
@@ -172,7 +163,12 @@ def _application(models: Mapping[str, _Model]) -> web.Application:
     def operation(name: str) -> web.RouteDef:
         return post(f"/{name}", lambda model, body: {"output": _operate(name, model, body)})
 
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors_are_replies])
+    app = web.Application(
+        client_max_size=MAX_BODY,
+        middlewares=[_errors_are_replies],
+        # aiohttp logs a traceback of what is not HTTP; faults of handlers are logged here.
+        handler_args={"logger": logging.Logger("aiohttp", logging.CRITICAL)},
+    )
     app.add_routes(
         [
             web.get("/Info", info),
