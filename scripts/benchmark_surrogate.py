@@ -15,21 +15,27 @@ import torch
 
 import surrogates
 from surrogates.errors import InputError
+from surrogates.export import LoadedSurrogate
 
 BATCH = 4096
 ROUNDS = 40
 
 
 def main() -> int:
-    """Print the table."""
-    torch.set_num_threads(1)
+    """Time one surrogate, or complain in one line."""
     try:
         if len(sys.argv) != 2:
             raise InputError("give a surrogate file")
-        surrogate = surrogates.load(sys.argv[1])
+        benchmark(surrogates.load(sys.argv[1]))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def benchmark(surrogate: LoadedSurrogate) -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
     about, module = surrogate.metadata, surrogate.module
     lower, upper = (np.array(about[key]) for key in ("y_lower", "y_upper"))
     Y = torch.from_numpy(np.random.default_rng(0).uniform(lower, upper, (BATCH, len(lower))))
@@ -50,7 +56,7 @@ def main() -> int:
     seconds = {name: np.empty(ROUNDS) for name in calls}
     for i in range(-3, ROUNDS):
         for name, (call, n, samples) in calls.items():
-            with torch.inference_mode(mode=call is not calls["torch.func.jacrev"][0]):
+            with torch.inference_mode(mode=name != "torch.func.jacrev"):
                 start = time.perf_counter()
                 for _ in range(n):
                     call()
@@ -65,20 +71,19 @@ def main() -> int:
     print(f"a forward is {flops} flops, {8 * weights} bytes of weights and {size} of y and c")
     ratio = np.median(seconds["torch.func.jacrev"]) / np.median(seconds["jacobian"])
     print(f"jacobian is {ratio:.0f} times as fast as torch.func.jacrev")
-    return 0
 
 
 def numpy_forward(module: torch.jit.ScriptModule) -> tuple[Callable[..., object], int]:
     """Write the fused forward in numpy; also count its weights."""
     net = module.features
+    if getattr(net, "phi", None) != "sigmoid":
+        raise InputError("expected a fused network with tanh or sigmoid, as train writes it")
     steps = [
         (s.P.numpy(), s.p.numpy(), [c.M.numpy() for c in s.couplings.children()], s.w.numpy())
         for s in net.steps.children()
     ]
     K_in, b_in, W, c = (x.numpy() for x in (net.K_in, net.b_in, module.W, module.c))
     width, carry = len(b_in), next(net.steps.children()).carry
-    if net.phi != "sigmoid":
-        raise InputError("the surrogate's activation must be tanh or sigmoid")
 
     def forward(y: np.ndarray) -> object:
         u = 1 / (1 + np.exp(-(K_in @ y + b_in)))

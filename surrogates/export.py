@@ -244,6 +244,8 @@ def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> Loade
         f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; update "
         "varpro-surrogates",
     )
+    missing = {"training", *_DESCRIBED} - described.keys()
+    check(not missing, f"{path} is damaged: its metadata lack {', '.join(sorted(missing))}")
     return LoadedSurrogate(
         module=module, metadata=described, path=os.fspath(path), refuse_outside=refuse_outside
     )

@@ -45,7 +45,8 @@ def _affine(b: Tensor, A: Tensor, x: Tensor) -> Tensor:
     return torch.addmm(b if b.dim() == 2 else b.unsqueeze(1), A, x)
 
 
-def _phi(name: str, x: Tensor) -> Tensor:
+def phi(name: str, x: Tensor) -> Tensor:
+    """Evaluate phi, one of sigmoid, softplus and relu."""
     if name == "sigmoid":
         return torch.sigmoid(x)
     if name == "softplus":
@@ -54,7 +55,7 @@ def _phi(name: str, x: Tensor) -> Tensor:
     return torch.relu(x)
 
 
-def _slope(name: str, k: Tensor) -> Tensor:
+def slope_at(name: str, k: Tensor) -> Tensor:
     """Differentiate phi where its value is k."""
     if name == "sigmoid":
         return torch.addcmul(k, k, k, value=-1.0)
@@ -89,7 +90,7 @@ class _Step(nn.Module):
         P: Tensor
         p: Tensor
         w: Tensor
-        couplings: Sequence[_Coupling]
+        couplings: Sequence[_Coupling]  # ModuleLists, whose entries mypy would not know
         backwards: Sequence[_Coupling]
 
     def __init__(
@@ -100,16 +101,17 @@ class _Step(nn.Module):
         for name, value in {"P": P, "p": p, "w": w}.items():
             self.register_buffer(name, value.contiguous())
         couplings = [_Coupling(block) for block in M]
+        # TorchScript takes wrong entries of a ModuleList that is sliced backwards.
         self.couplings = nn.ModuleList(couplings)  # type: ignore[assignment]
         self.backwards = nn.ModuleList(reversed(couplings))  # type: ignore[assignment]
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Give the next u, and the stages' k in rows."""
         z = torch.split(_affine(self.p, self.P, u), self.width)
-        k = _phi(self.phi, z[0])
+        k = phi(self.phi, z[0])
         stages = [k]
         for i, coupling in enumerate(self.couplings):
-            k = _phi(self.phi, _affine(z[i + 1], coupling.M, k))
+            k = phi(self.phi, _affine(z[i + 1], coupling.M, k))
             stages.append(k)
         if len(stages) > 1:
             k = torch.cat(stages)
@@ -119,7 +121,7 @@ class _Step(nn.Module):
 
     def tangent(self, d: Tensor, k: Tensor) -> Tensor:
         """Push derivatives of u, (w, m n), to the next u."""
-        slope = torch.split(_slope(self.phi, k), self.width)
+        slope = torch.split(slope_at(self.phi, k), self.width)
         z = torch.split(torch.mm(self.P, d), self.width)
         dk = _times(slope[0], z[0])
         stages = [dk]
@@ -130,7 +132,7 @@ class _Step(nn.Module):
 
     def cotangent(self, g: Tensor, k: Tensor) -> Tensor:
         """Pull derivatives with respect to the next u, (w, m n), back to u."""
-        slope = torch.split(_slope(self.phi, k), self.width)
+        slope = torch.split(slope_at(self.phi, k), self.width)
         z = torch.split(torch.mm(self.w.t(), g), self.width)
         gk = _times(slope[-1], z[-1])
         stages = [gk]
@@ -161,7 +163,7 @@ class Fused(nn.Module):
         P: Tensor
         w: Tensor
         eye: Tensor
-        steps: Sequence[_Step]
+        steps: Sequence[_Step]  # ModuleLists, whose entries mypy would not know
         backwards: Sequence[_Step]
 
     def __init__(
@@ -199,11 +201,11 @@ class Fused(nn.Module):
         K = K_in / y_scale
         self.register_buffer("K_in", (gain * K).contiguous())
         self.register_buffer("b_in", gain * (b_in - K @ y_shift))
+        self.register_buffer("eye", torch.eye(self.width, dtype=A.dtype, device=A.device))
         # The network's u is alpha u + offset in terms of the u here.
         offset = torch.full_like(b_in, beta)
         share = step / sum(weight for _, _, weight in stages)
-        eye = torch.eye(self.width, dtype=A.dtype, device=A.device)
-        w = torch.cat([share * weight * eye for _, _, weight in stages], dim=1)
+        w = torch.cat([share * weight * self.eye for _, _, weight in stages], dim=1)
         last = stages[-1][0]
         steps = []
         for first in range(0, len(A) - last, max(1, last)):
@@ -229,22 +231,19 @@ class Fused(nn.Module):
         n = sum(sizes) if self.whole else 0
         w = self.K_in.new_zeros((self.width, n))
         L, P = w.new_zeros((n, n)), w.new_zeros((n, self.width))
-        eye = torch.eye(self.width, dtype=w.dtype, device=w.device)
         carry = 1.0
         if self.whole:
             for step, rows in zip(steps, torch.split(torch.arange(n), sizes), strict=True):
                 L[rows] = -step.P @ w
                 P[rows] = carry * step.P
                 blocks = torch.split(rows, self.width)
-                for before, after, coupling in zip(
-                    blocks, blocks[1:], step.couplings, strict=False
-                ):
-                    L[after[:, None], before] -= coupling.M
+                for i, coupling in enumerate(step.couplings):
+                    L[blocks[i + 1][:, None], blocks[i]] -= coupling.M
                 w *= step.carry
                 w[:, rows] = step.w
                 carry *= step.carry
         self.carried = carry
-        for name, value in {"L": L, "P": P, "w": w, "eye": eye}.items():
+        for name, value in {"L": L, "P": P, "w": w}.items():
             self.register_buffer(name, value)
 
     def folded(self, W: Tensor) -> Tensor:
@@ -284,7 +283,7 @@ class Fused(nn.Module):
         return torch.matmul(g.view(w, w, n).permute(2, 1, 0), self.K_in)
 
     def _first(self, y: Tensor) -> Tensor:
-        return _phi(self.phi, _affine(self.b_in, self.K_in, y if y.dim() == 1 else y.t()))
+        return phi(self.phi, _affine(self.b_in, self.K_in, y if y.dim() == 1 else y.t()))
 
     def _response(self, y: Tensor) -> Tensor:
         """Differentiate the features of one sample by K_in y + b_in, (width, width).
@@ -297,18 +296,18 @@ class Fused(nn.Module):
             for step in self.steps:
                 u, k = step(u)
                 ks.append(k)
-            slope = _slope(self.phi, torch.cat(ks))
+            slope = slope_at(self.phi, torch.cat(ks))
             B = torch.linalg.solve_triangular(
                 slope.unsqueeze(1) * self.L, self.w, upper=False, left=False, unitriangular=True
             )
             dF = torch.addmm(self.eye, B * slope, self.P, beta=self.carried)
-            return dF * _slope(self.phi, first)
+            return dF * slope_at(self.phi, first)
         return self._pull(y.unsqueeze(0), self.eye).t()
 
     def _push(self, y: Tensor, d: Tensor) -> Tensor:
         """Push derivatives of K_in y + b_in, (w, m n), to the features."""
         u = self._first(y)
-        d = _times(_slope(self.phi, u), d)
+        d = _times(slope_at(self.phi, u), d)
         for step in self.steps:
             after, k = step(u)
             d = step.tangent(d, k)
@@ -324,4 +323,4 @@ class Fused(nn.Module):
             ks.append(k)
         for i, step in enumerate(self.backwards):
             g = step.cotangent(g, ks[-1 - i])
-        return _times(_slope(self.phi, first), g)
+        return _times(slope_at(self.phi, first), g)

@@ -25,7 +25,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .fused import Fused, Stages
+from .fused import Fused, Stages, phi, slope_at
 
 ACTIVATIONS = ("tanh", "softplus", "sigmoid", "relu")
 """Names of the activation functions. relu has the derivative 0 at 0."""
@@ -71,25 +71,12 @@ class FeatureExtractor(Protocol):
 
 
 def _sigma(activation: str, x: Tensor) -> Tensor:
-    if activation == "tanh":
-        return torch.tanh(x)
-    if activation == "sigmoid":
-        return torch.sigmoid(x)
-    if activation == "softplus":
-        # torch is linear above the threshold; with its default, 20, by a jump of 2e-9.
-        return torch.nn.functional.softplus(x, 1.0, 40.0)
-    return torch.relu(x)
+    return torch.tanh(x) if activation == "tanh" else phi(activation, x)
 
 
 def _slope(activation: str, k: Tensor) -> Tensor:
     """Differentiate sigma where its value is k: none of them needs to know more."""
-    if activation == "tanh":
-        return 1 - k * k
-    if activation == "sigmoid":
-        return k * (1 - k)
-    if activation == "softplus":
-        return -torch.expm1(-k)
-    return (k > 0).to(k.dtype)
+    return 1 - k * k if activation == "tanh" else slope_at(activation, k)
 
 
 class _Network(nn.Module):

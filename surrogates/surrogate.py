@@ -19,7 +19,8 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from statistics import NormalDist
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ Values = Tensor | npt.NDArray[np.float64]
 
 LEVELS = (0.5, 0.9, 0.95)
 """Of intervals, prediction plus and minus a quantile of the normal distribution times the std."""
-_QUANTILES = torch.special.ndtri(0.5 + torch.tensor(LEVELS, dtype=torch.float64) / 2)
+_QUANTILES = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,8 @@ class Domain:
         size = np.abs(Y).max(axis=0)
         varies = upper - lower > 1e-12 * size
         unit = np.where(varies, (upper - lower) / math.sqrt(12), np.where(size > 0, size, 1.0))
-        _, s, V = np.linalg.svd((Y - centre) / unit, full_matrices=True)
+        # Of the triangular factor, as the left vectors of many samples would fill the memory.
+        _, s, V = np.linalg.svd(np.linalg.qr((Y - centre) / unit, mode="r"), full_matrices=True)
         rank = int((s > 1e-9 * s[0]).sum()) if s[0] > 0 else 0
         flat = V[rank:] if rank < len(Y) - 1 else V[:0]
         return cls(lower=lower, upper=upper, unit=unit, normals=flat, centre=centre)
@@ -82,7 +84,7 @@ class ErrorBars:
     where ||leverage z||^2 is z^T G z (see the module's text) in units of its mean over the training
     samples, and d(y) the distance of y from the training `Domain` in its units: a direction that
     the features do not see has no leverage, and a step of one standard deviation out of the box is
-    then taken to add an error of the size of those inside. `surrogates.training.error_bars` finds
+    then taken to add an error of the size of those inside. `surrogates.training.deploy` finds
     ``floor`` and ``sigma`` from validation samples.
 
     They cover the error against the solver that made the data, at parameters drawn as the training
@@ -222,7 +224,8 @@ class Surrogate(torch.nn.Module):
             if name in ("y_scale", "unit") and not (constants[name] > 0).all():
                 raise ValueError(f"expected {name} > 0; the least is {constants[name].min():g}")
         shift, scale = constants.pop("y_shift"), constants.pop("y_scale")
-        features = copy.deepcopy(features).to(W)  # type: ignore[attr-defined]
+        features = copy.deepcopy(features)
+        cast(torch.nn.Module, features).to(W)
         fused = getattr(features, "fused", None)
         self.features = fused(shift, scale) if fused else _Unfused(features, shift, scale)
         W, leverage = (self.features.folded(constants[name]) for name in ("W", "leverage"))
@@ -464,9 +467,8 @@ def evaluate(
     with torch.no_grad():
         prediction = torch.cat([predict(piece) for piece in pieces])
         if predict_std is not None:
-            std = torch.cat([predict_std(piece) for piece in pieces])
-            within = (prediction - C).abs()[None] <= _QUANTILES[:, None, None] * std
-            coverage = tuple(within.to(C).mean(dim=(1, 2)).tolist())
+            sizes = (prediction - C).abs() / torch.cat([predict_std(piece) for piece in pieces])
+            coverage = tuple(float((sizes <= q).double().mean()) for q in _QUANTILES)
     errors = relative_errors(prediction, C)
     rms = (prediction - C).square().mean(dim=0).sqrt()
     return Evaluation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,13 +44,15 @@ def deployed(result: FitResult, dataset: Dataset, *, alpha2: float) -> Surrogate
     parts = (result.features, result.W, result.y_shift, result.y_scale, Domain.of(Y.numpy()))
     bare = Surrogate(*parts)
     Y, C = map(torch.from_numpy, dataset.part("validation"))
-    q = (_Z(result, Y) @ leverage.T).square().sum(dim=1)
-    g = 1 + _SHARES[:, None] * (q - 1) + bare.squared_distance(Y)
     variances = torch.zeros((len(_SHARES), C.shape[1]), dtype=torch.float64)
-    for rows in torch.split(torch.arange(len(Y)), CHUNK):
-        variances += (1 / g[:, rows]) @ (bare(Y[rows]) - C[rows]).square() / len(Y)
+    misfit = torch.zeros(len(_SHARES), dtype=torch.float64)
+    for y, c in zip(torch.split(Y, CHUNK), torch.split(C, CHUNK), strict=True):
+        q = (_Z(result, y) @ leverage.T).square().sum(dim=1)
+        g = 1 + _SHARES[:, None] * (q - 1) + bare.squared_distance(y)
+        variances += (1 / g) @ (bare(y) - c).square() / len(Y)
+        misfit += g.log().sum(dim=1) / len(Y)
     wrong = (variances > 0).all(dim=0)  # an output without any error says nothing of the share
-    misfit = g.log().mean(dim=1) + variances[:, wrong].log().sum(dim=1) / max(1, int(wrong.sum()))
+    misfit += variances[:, wrong].log().sum(dim=1) / max(1, int(wrong.sum()))
     best = int(misfit.argmin())
     share = float(_SHARES[best])
     bars = ErrorBars(leverage=share**0.5 * leverage, floor=1 - share, sigma=variances[best].sqrt())
@@ -58,7 +61,8 @@ def deployed(result: FitResult, dataset: Dataset, *, alpha2: float) -> Surrogate
 
 def _Z(result: FitResult, Y: Tensor) -> Tensor:
     """Give the features of unscaled parameters, in double precision, and the column of ones."""
-    features = copy.deepcopy(result.features).double()  # type: ignore[attr-defined]
+    features = copy.deepcopy(result.features)
+    cast(torch.nn.Module, features).double()
     with torch.no_grad():
         pieces = torch.split(Y, CHUNK)
         F = [features.forward((piece - result.y_shift) / result.y_scale) for piece in pieces]

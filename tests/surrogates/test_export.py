@@ -120,7 +120,10 @@ def test_a_large_batch_is_done_in_pieces(saved, Y, monkeypatch):
 def test_gradients_of_torch_go_through_the_file(saved, Y):
     """As a MAP estimate or HMC need: of a scalar of c, also where its terms are nonlinear."""
     module = surrogates.load(saved).module
-    scalar = lambda y: module(y).sin().sum()  # noqa: E731
+
+    def scalar(y):
+        return module(y).sin().sum()
+
     for y in (Y[0], Y):
         for _ in range(3):  # torch compiles anew after the first calls
             y = y.clone().requires_grad_()
@@ -222,6 +225,14 @@ def test_foreign_truncated_and_missing_files_are_one_line(surrogate, saved, tmp_
         export.load(tmp_path / "other")
     with pytest.raises(InputError, match="there is no file .*missing"):
         export.load(tmp_path / "missing")
+
+
+def test_metadata_with_parts_missing_are_refused(surrogate, saved, tmp_path):
+    parts = dict(export.load(saved).metadata)
+    del parts["c_names"], parts["training"]
+    export.save(surrogate, parts, tmp_path / "partial.pt")
+    with pytest.raises(InputError, match="is damaged: its metadata lack c_names, training"):
+        export.load(tmp_path / "partial.pt")
 
 
 def test_a_newer_schema_is_refused(surrogate, saved, tmp_path):

@@ -21,8 +21,8 @@ import torch
 from surrogates import cli, export
 from surrogates.errors import InputError
 
-umbridge = pytest.importorskip("umbridge", reason="umbridge is not installed")
-from surrogates import serving  # noqa: E402  (needs aiohttp, which comes with umbridge)
+umbridge = pytest.importorskip("umbridge")
+serving = pytest.importorskip("surrogates.serving", reason="aiohttp is not installed")
 
 SERVE = """
 import json, sys

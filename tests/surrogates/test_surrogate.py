@@ -163,6 +163,12 @@ def test_few_samples_make_no_flat_and_a_constant_input_has_a_unit():
     assert np.allclose(flat @ ((Y - Y.mean(axis=0)) / domain.unit).T, 0, atol=1e-9)
 
 
+def test_many_samples_take_no_more_memory_than_they_are():
+    Y = np.random.default_rng(0).random((200_000, 3))  # left singular vectors would be 298 GiB
+    domain = Domain.of(Y)
+    assert domain.normals.shape == (0, 3) and np.allclose(domain.centre, 0.5, atol=0.01)
+
+
 def test_error_bars_grow_out_of_the_domain_and_are_unknown_without_any(surrogate, parts, Y):
     inside = surrogate.predict_std(Y)
     for i in range(N_IN):

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from draws import dataset
 
-from surrogates.dataset import Dataset, Info, Status, assign_split
+from surrogates.dataset import Dataset
 from surrogates.surrogate import evaluate
 from surrogates.training.deploy import deployed
 from surrogates.training.fit import TrainConfig, fit
@@ -21,47 +22,18 @@ def make_dataset(noise: float, n: int = 700, simplex: bool = False) -> Dataset:
     if simplex:
         Y = np.abs(Y) / np.abs(Y).sum(axis=1, keepdims=True)
     C = np.exp(0.7 * Y @ rng.normal(size=(3, 5))) + noise * rng.normal(size=(n, 5))
-    names = {"y": tuple("abc"), "c": tuple("uvwxz")}
-    info = Info(
-        problem="exponentials",
-        config="",
-        design="box",
-        seed=0,
-        split="200/200/300",
-        total=n,
-        y_names=names["y"],
-        y_units=("1",) * 3,
-        y_lower=Y.min(axis=0),
-        y_upper=Y.max(axis=0),
-        c_names=names["c"],
-        c_units=("1",) * 5,
-        coordinates={},
-        mesh="",
-        versions={},
-        command="",
-        created="",
-        revision="",
-    )
-    return Dataset(
-        info=info,
-        Y=Y,
-        C=C,
-        status=np.full(n, Status.DONE, np.uint8),
-        split=assign_split(info.split, n, 0),
-        failure=[""] * n,
-        solver=None,
-    )
+    return dataset(Y, C, split="200/200/300")
 
 
-def train(dataset: Dataset):
-    return deployed(fit(dataset, CONFIG), dataset, alpha2=CONFIG.alpha2)
+def train(data: Dataset):
+    return deployed(fit(data, CONFIG), data, alpha2=CONFIG.alpha2)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_intervals_cover_what_they_say(noise):
-    dataset = make_dataset(noise)
-    surrogate = train(dataset)
-    Y, C = map(torch.from_numpy, dataset.part("test"))
+    data = make_dataset(noise)
+    surrogate = train(data)
+    Y, C = map(torch.from_numpy, data.part("test"))
     mean = torch.zeros(C.shape[1], dtype=torch.float64)
     found = evaluate(surrogate, Y, C, mean=mean, predict_std=surrogate.predict_std)
     # 300 samples of 5 outputs, whose errors are correlated: the deviation of a share is below 3 %.
@@ -79,9 +51,9 @@ def test_intervals_cover_what_they_say(noise):
 
 
 def test_bars_grow_outside_the_domain_as_the_errors_do():
-    dataset = make_dataset(0.0)
-    surrogate = train(dataset)
-    Y = torch.from_numpy(dataset.part("test")[0])
+    data = make_dataset(0.0)
+    surrogate = train(data)
+    Y = torch.from_numpy(data.part("test")[0])
     assert (
         surrogate.predict_std(3 * Y)[~surrogate.in_domain(3 * Y)].median(dim=0).values
         > 3 * surrogate.predict_std(Y).median(dim=0).values
@@ -96,20 +68,20 @@ def test_weights_on_the_simplex_make_a_flat():
 
 
 def test_an_output_that_never_varies_has_no_error_and_the_others_keep_their_bars():
-    dataset = make_dataset(0.0)
-    C = dataset.C.copy()
+    data = make_dataset(0.0)
+    C = data.C.copy()
     C[:, 2] = 0.0
-    surrogate = train(dataclasses.replace(dataset, C=C))
+    surrogate = train(dataclasses.replace(data, C=C))
     std = surrogate.predict_std(torch.zeros(3))
     assert std[2] < 1e-12 and (std[[0, 1, 3, 4]] > 1e-9).all()
 
 
 def test_single_precision_is_deployed_in_double():
-    dataset = make_dataset(0.0)
+    data = make_dataset(0.0)
     config = dataclasses.replace(CONFIG, precision="single")
-    result = fit(dataset, config)
-    surrogate = deployed(result, dataset, alpha2=config.alpha2)
-    Y = torch.from_numpy(dataset.part("test")[0])
+    result = fit(data, config)
+    surrogate = deployed(result, data, alpha2=config.alpha2)
+    Y = torch.from_numpy(data.part("test")[0])
     assert surrogate(Y).dtype == torch.float64
     features = result.features.double()
     F = features((Y - result.y_shift) / result.y_scale).detach()

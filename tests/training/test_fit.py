@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from draws import dataset
 
 from surrogates import config
-from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.dataset import Status
 from surrogates.errors import InputError
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.surrogate import relative_errors
@@ -38,31 +39,6 @@ OTHERS = {
 }
 # Well conditioned, so that rounding stays small.
 TAME = dataclasses.replace(SMALL, scale=1.0, alpha1=1e-4, alpha2=1e-4)
-
-
-def dataset(Y, C, split="0.6/0.2/0.2", seed=0):
-    n, n_in = Y.shape
-    n_out = C.shape[1]
-    info = Info(
-        problem="test",
-        split=split,
-        total=n,
-        y_names=tuple(f"y{i}" for i in range(n_in)),
-        y_units=("1",) * n_in,
-        y_lower=Y.min(axis=0),
-        y_upper=Y.max(axis=0),
-        c_names=tuple(f"c{i}" for i in range(n_out)),
-        c_units=("V",) * n_out,
-    )
-    return Dataset(
-        info=info,
-        Y=Y,
-        C=C,
-        status=np.full(n, Status.DONE, dtype=np.uint8),
-        split=assign_split(split, n, seed),
-        failure=[""] * n,
-        solver=np.zeros(n, SOLVER),
-    )
 
 
 def smooth(n=100, n_in=3, n_out=5, seed=0):
