@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from . import fused
 from .config import check
 from .dataset import Array, Dataset, Info
 from .errors import InputError
@@ -44,6 +45,10 @@ _DESCRIBED = (
 )
 _TABLES = (".csv", ".npy", ".h5")
 _BATCH = 8192  # samples at once, which bounds the memory beside the result
+
+
+METHODS = ("forward", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
+"""Of a surrogate file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,14 @@ class LoadedSurrogate:
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell whether y lies in the training domain: bool, () or (n,)."""
         return self._call("in_domain", self._array("y", y, self.n_in))
+
+    def eager(self) -> Surrogate:
+        """Make an ordinary module of the scripted one, for torch.func and torch.export.
+
+        Raises:
+            InputError: If its features are a module of the user's own, or of schema version 1.
+        """
+        return cast(Surrogate, _eager(self.module, self.path))
 
     def _parameters(self, y: npt.ArrayLike) -> torch.Tensor:
         Y = self._array("y", y, self.n_in)
@@ -251,6 +264,39 @@ def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> Loade
     )
 
 
+def save_program(
+    surrogate: LoadedSurrogate, path: str | os.PathLike[str], *, method: str = "forward"
+) -> None:
+    """Write one method as a program of torch.export, a .pt2 file, whole or not at all.
+
+    ``torch.export.load(path).module()`` gives a module that takes batches, (n, n_in) with n >= 1 in
+    double precision, and that gradients go through; ``metadata.json`` is inside as in a surrogate
+    file.
+
+    Args:
+        surrogate: Of which.
+        path: Where.
+        method: One of `METHODS`.
+
+    Raises:
+        InputError: If it cannot be made eager (see `LoadedSurrogate.eager`), or not be written.
+    """
+    Y = torch.stack([surrogate.module.lower, surrogate.module.upper])
+    more = {"jvp": surrogate.n_in, "vjp": surrogate.n_out}  # never Y again: it would be one input
+    arguments = (Y, Y.new_zeros(2, more[method])) if method in more else (Y,)
+    n = torch.export.Dim("n", min=1)
+    program = torch.export.export(
+        _Method(surrogate.eager(), method),
+        arguments,
+        dynamic_shapes=(tuple({0: n} for _ in arguments),),
+    )
+    buffer = io.BytesIO()
+    extra = {_METADATA: json.dumps(surrogate.metadata, indent=1)}
+    torch.export.save(program, buffer, extra_files=extra)
+    with atomic(path) as beside:
+        beside.write_bytes(buffer.getvalue())
+
+
 def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
     """Read rows of parameters from a .csv (names in the first line or not), .npy or .h5 (/Y) file.
 
@@ -326,6 +372,38 @@ def _read_Y(path: Path) -> Any:
     with h5py.File(path, "r") as file:
         check(isinstance(file.get("Y"), h5py.Dataset), f"{path} has no array /Y")
         return file["Y"][()]
+
+
+class _Method(torch.nn.Module):
+    """A module that does what one method of a surrogate does."""
+
+    def __init__(self, surrogate: Surrogate, method: str) -> None:
+        super().__init__()
+        self.surrogate, self.method = surrogate, method
+
+    def forward(self, *arguments: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = getattr(self.surrogate, self.method)(*arguments)
+        return result
+
+
+def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
+    kinds = {**vars(fused), "ModuleList": torch.nn.ModuleList, "Surrogate": Surrogate}
+    name = str(scripted.original_name)
+    if name not in kinds:
+        raise InputError(
+            f"{path} has a network of the user's own, or is of an older version ({name}): only "
+            "torch.jit can run it"
+        )
+    kind = kinds[name]
+    module: torch.nn.Module = kind.__new__(kind)
+    torch.nn.Module.__init__(module)
+    for name in getattr(kind, "__constants__", ()):
+        setattr(module, name, getattr(scripted, name))
+    for name, buffer in scripted.named_buffers(recurse=False):
+        module.register_buffer(name, buffer)
+    for name, child in scripted.named_children():
+        module.add_module(name, _eager(child, path))
+    return module.eval()
 
 
 def plain(value: Any) -> Any:

@@ -13,6 +13,28 @@ from surrogates.surrogate import Domain, ErrorBars, Surrogate
 N_IN, N_OUT = 4, 6
 
 
+class Convolution(torch.nn.Module):
+    """A feature extractor of a user's, with the methods of `FeatureExtractor`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_in, self.width = N_IN, 5
+        generator = torch.Generator().manual_seed(4)
+        self.weight = torch.nn.Parameter(torch.randn(5, 1, N_IN, generator=generator))
+
+    def forward(self, Y: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(torch.conv1d(Y.unsqueeze(1), self.weight)[:, :, 0])
+
+    def forward_and_jacobian(self, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        F = self.forward(Y)
+        return F, (1 - F * F).unsqueeze(2) * self.weight[:, 0]
+
+
+@pytest.fixture
+def convolution() -> Convolution:
+    return Convolution()
+
+
 @pytest.fixture
 def parts() -> dict[str, Any]:
     """What the surrogate is made of; its domain is a box."""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import surrogates
 from surrogates import export
 from surrogates.errors import InputError
-from surrogates.surrogate import evaluate
+from surrogates.surrogate import Surrogate, evaluate
 
 WITHOUT_THIS_PACKAGE = """
 import sys
@@ -132,6 +132,59 @@ def test_gradients_of_torch_go_through_the_file(saved, Y):
                 expected = module.vjp(y, module(y).cos())
             torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
         assert torch.autograd.gradcheck(scalar, y)
+
+
+def test_an_eager_copy_is_for_torch_func(surrogate, saved, Y):
+    eager = surrogates.load(saved).eager()
+    for method in ("forward", "jacobian", "predict_std", "in_domain"):
+        assert torch.equal(getattr(eager, method)(Y), getattr(surrogate, method)(Y))
+    jacobian = torch.func.jacrev(eager)(Y[0])
+    torch.testing.assert_close(jacobian, surrogate.jacobian(Y[0]), rtol=1e-12, atol=1e-12)
+
+
+def test_a_program_of_torch_export_needs_only_torch_and_has_gradients(saved, Y, tmp_path):
+    export.save_program(surrogates.load(saved), tmp_path / "toy.pt2")
+    torch.save(Y, tmp_path / "Y.pt")
+    script = """
+extra = {"metadata.json": ""}
+module = torch.export.load(sys.argv[1], extra_files=extra).module()
+Y = torch.load(sys.argv[2]).requires_grad_()
+c = module(Y)
+(gradient,) = torch.autograd.grad(c.sin().sum(), Y)
+jacobian = torch.func.jacrev(lambda y: module(y[None])[0])(Y[0].detach())
+torch.save([c.detach(), gradient, jacobian], sys.argv[3])
+import json
+print(json.loads(extra["metadata.json"])["problem"])
+"""
+    words = (tmp_path / "toy.pt2", tmp_path / "Y.pt", tmp_path / "results.pt")
+    assert alone(script, *words, cwd=tmp_path).strip() == "toy"
+    module = surrogates.load(saved).module
+    c = module(Y)
+    expected = [c, module.vjp(Y, c.cos()), module.jacobian(Y[0])]
+    for found, value in zip(torch.load(tmp_path / "results.pt"), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["jacobian", "jvp", "vjp", "predict_std", "in_domain"])
+def test_every_method_can_be_a_program(saved, Y, tmp_path, method):
+    loaded = surrogates.load(saved)
+    export.save_program(loaded, tmp_path / "toy.pt2", method=method)
+    program = torch.export.load(tmp_path / "toy.pt2").module()
+    w = torch.linspace(-1, 1, 6, dtype=torch.float64).repeat(len(Y), 1)
+    arguments = {"jvp": (Y, Y + 1), "vjp": (Y, w)}.get(method, (Y,))
+    for n in (1, 3, len(Y)):
+        rows = [argument[:n] for argument in arguments]
+        found, value = program(*rows), getattr(loaded.module, method)(*rows)
+        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-12)
+
+
+def test_a_network_of_the_users_own_stays_in_its_file(parts, convolution, saved, tmp_path):
+    described = export.load(saved).metadata
+    export.save(Surrogate(**{**parts, "features": convolution}), described, tmp_path / "own.pt")
+    own = surrogates.load(tmp_path / "own.pt")
+    with pytest.raises(InputError, match="own.pt has a network of the user's own, or is of"):
+        export.save_program(own, tmp_path / "own.pt2")
+    assert not (tmp_path / "own.pt2").exists()
 
 
 def test_outside_the_domain_is_evaluated_unless_the_user_refuses(saved, Y):

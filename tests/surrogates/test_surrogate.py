@@ -29,26 +29,9 @@ def call(module, method, y, cotangent):
     return getattr(module, method)(y, *extra)
 
 
-class Convolution(torch.nn.Module):
-    """A feature extractor of a user's, with the methods of `FeatureExtractor`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_in, self.width = N_IN, 5
-        generator = torch.Generator().manual_seed(4)
-        self.weight = torch.nn.Parameter(torch.randn(5, 1, N_IN, generator=generator))
-
-    def forward(self, Y: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(torch.conv1d(Y.unsqueeze(1), self.weight)[:, :, 0])
-
-    def forward_and_jacobian(self, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        F = self.forward(Y)
-        return F, (1 - F * F).unsqueeze(2) * self.weight[:, 0]
-
-
 @pytest.fixture(params=["fused", "unfused"])
-def surrogate(request, parts):
-    changes = {} if request.param == "fused" else {"features": Convolution()}
+def surrogate(request, parts, convolution):
+    changes = {} if request.param == "fused" else {"features": convolution}
     return Surrogate(**{**parts, **changes})
 
 
