@@ -129,11 +129,21 @@ class LoadedSurrogate:
         if self.refuse_outside:
             outside = np.flatnonzero(~self._call("in_domain", Y))
             if len(outside):
+                rows = Y.view(-1, self.n_in)
                 raise InputError(
                     f"y is outside the training domain of {self.path} in {len(outside)} of "
-                    f"{Y.numel() // self.n_in} samples, first in sample {outside[0]} (from 0)"
+                    f"{len(rows)} samples, first in sample {outside[0]} (from 0): "
+                    + self._why_outside(rows[outside[0]])
                 )
         return Y
+
+    def _why_outside(self, y: torch.Tensor) -> str:
+        lower, upper = self.module.lower, self.module.upper
+        j = int((torch.maximum(lower - y, y - upper) / (upper - lower)).nan_to_num(0.0).argmax())
+        if lower[j] <= y[j] <= upper[j]:
+            return "it does not satisfy the linear relations of the training parameters"
+        bounds = f"{lower[j]:.6g} to {upper[j]:.6g}"
+        return f"{self.metadata['y_names'][j]} is {y[j]:.6g}, in training it was {bounds}"
 
     def _array(
         self, name: str, values: npt.ArrayLike, size: int, like: torch.Tensor | None = None

@@ -198,12 +198,25 @@ def test_outside_the_domain_is_evaluated_unless_the_user_refuses(saved, Y):
         == [True] * 3 + [False] + [True] * 3
     )
     np.testing.assert_array_equal(strict.predict(y[:3]), free.predict(y[:3]))
-    message = r"outside the training domain of .*toy.pt in 1 of 7 samples, first in sample 3"
+    message = (
+        r"outside the training domain of .*toy.pt in 1 of 7 samples, first in sample 3 "
+        r"\(from 0\): b is 1000, in training it was -10 to 30"
+    )
     for method in ("predict", "predict_std", "jacobian"):
         with pytest.raises(InputError, match=message):
             getattr(strict, method)(y)
     with pytest.raises(InputError, match="in 1 of 1 samples, first in sample 0"):
         strict.vjp(y[3], np.ones(6))
+
+
+def test_off_the_flat_of_the_training_parameters_is_outside_too(parts, saved, Y, tmp_path):
+    normals = np.full((1, 4), 0.5)
+    parts["domain"] = dataclasses.replace(parts["domain"], normals=normals)
+    export.save(Surrogate(**parts), export.load(saved).metadata, tmp_path / "flat.pt")
+    strict = surrogates.load(tmp_path / "flat.pt", refuse_outside=True)
+    with pytest.raises(InputError, match=r"0 \(from 0\): it does not satisfy the linear relations"):
+        strict.predict(Y[0].numpy())
+    assert strict.predict(parts["domain"].centre).shape == (6,)
 
 
 def test_a_file_without_error_bars_is_of_an_older_version(surrogate, saved, Y, tmp_path):
