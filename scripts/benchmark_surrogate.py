@@ -42,7 +42,7 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
     y, w = Y[0].clone(), torch.ones(surrogate.n_out, dtype=torch.float64)
     in_numpy, weights = numpy_forward(module)
     np.testing.assert_allclose(in_numpy(y.numpy()), module(y).numpy(), rtol=1e-9)
-    jacrev = torch.func.jacrev(eager(module))
+    jacrev = torch.func.jacrev(surrogate.eager())
     calls: dict[str, tuple[Callable[[], object], int, int]] = {
         "numpy, one sample": (lambda: in_numpy(y.numpy()), 100, 1),
         "forward": (lambda: module(y), 100, 1),
@@ -99,23 +99,6 @@ def numpy_forward(module: torch.jit.ScriptModule) -> tuple[Callable[..., object]
 
     arrays = [K_in, b_in, W, c, *(x for P, p, M, w in steps for x in (P, p, *M, w))]
     return forward, sum(array.size for array in arrays)
-
-
-def eager(module: torch.jit.ScriptModule) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Write the same in torch, for torch.func, which does not take scripted modules."""
-    net = module.features
-
-    def forward(y: torch.Tensor) -> torch.Tensor:
-        u = torch.sigmoid(net.K_in @ y + net.b_in)
-        for s in net.steps.children():
-            z = (s.P @ u + s.p).split(net.width)
-            k = [torch.sigmoid(z[0])]
-            for coupling, at in zip(s.couplings.children(), z[1:], strict=True):
-                k.append(torch.sigmoid(at + coupling.M @ k[-1]))
-            u = s.carry * u + s.w @ torch.cat(k)
-        return module.W @ u + module.c
-
-    return forward
 
 
 if __name__ == "__main__":

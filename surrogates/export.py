@@ -413,6 +413,8 @@ def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
         module.register_buffer(name, buffer)
     for name, child in scripted.named_children():
         module.add_module(name, _eager(child, path))
+    if isinstance(module, fused.Fused):
+        module.assemble()  # whatever the version that wrote the file made of its steps
     return module.eval()
 
 

@@ -39,10 +39,11 @@ _WHOLE = 256  # values of all stages up to which one sample's derivative is one 
 
 
 def _affine(b: Tensor, A: Tensor, x: Tensor) -> Tensor:
-    """Give b + A x for a vector or columns x; b is a vector, or has x's columns."""
+    """Give b + A x for a vector or columns x."""
     if x.dim() == 1:
         return torch.addmv(b, A, x)
-    return torch.addmm(b if b.dim() == 2 else b.unsqueeze(1), A, x)
+    # TorchScript makes two passes of addmm, but not of addmm_.
+    return torch.mm(A, x).add_(b.unsqueeze(1))
 
 
 def phi(name: str, x: Tensor) -> Tensor:
@@ -53,6 +54,15 @@ def phi(name: str, x: Tensor) -> Tensor:
         # torch is linear above the threshold; with its default, 20, by a jump of 2e-9.
         return torch.nn.functional.softplus(x, 1.0, 40.0)
     return torch.relu(x)
+
+
+def _phi_(name: str, x: Tensor) -> Tensor:
+    """Evaluate phi in x's own memory where that is possible."""
+    if name == "sigmoid":
+        return x.sigmoid_()
+    if name == "relu":
+        return x.relu_()
+    return phi(name, x)
 
 
 def slope_at(name: str, k: Tensor) -> Tensor:
@@ -68,6 +78,15 @@ def _times(slope: Tensor, d: Tensor) -> Tensor:
     """Multiply derivatives in m directions, (w, m n) with the samples fastest, by (w, n)."""
     w, n = slope.shape
     return (slope.unsqueeze(1) * d.view(w, -1, n)).flatten(1)
+
+
+def _plus_(z: Tensor, A: Tensor, x: Tensor) -> Tensor:
+    """Add A x to z, for a vector or columns x, in z's own memory."""
+    if x.dim() == 2:
+        return z.addmm_(A, x)
+    if torch.jit.is_scripting():
+        return z.addmv_(A, x)
+    return torch.addmv(z, A, x)  # torch.func.vmap has no rule for addmv_
 
 
 class _Coupling(nn.Module):
@@ -107,40 +126,41 @@ class _Step(nn.Module):
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Give the next u, and the stages' k in rows."""
-        z = torch.split(_affine(self.p, self.P, u), self.width)
-        k = phi(self.phi, z[0])
+        # Blocks that may be changed in place, as z itself is not used again.
+        z = torch.unsafe_split(_affine(self.p, self.P, u), self.width)
+        k = _phi_(self.phi, z[0])
         stages = [k]
         for i, coupling in enumerate(self.couplings):
-            k = phi(self.phi, _affine(z[i + 1], coupling.M, k))
+            k = _phi_(self.phi, _plus_(z[i + 1], coupling.M, k))
             stages.append(k)
         if len(stages) > 1:
             k = torch.cat(stages)
         if k.dim() == 1:
             return torch.addmv(u, self.w, k, beta=self.carry), k
-        return torch.addmm(u, self.w, k, beta=self.carry), k
+        return torch.mm(self.w, k).add_(u, alpha=self.carry), k
 
     def tangent(self, d: Tensor, k: Tensor) -> Tensor:
         """Push derivatives of u, (w, m n), to the next u."""
         slope = torch.split(slope_at(self.phi, k), self.width)
-        z = torch.split(torch.mm(self.P, d), self.width)
+        z = torch.unsafe_split(torch.mm(self.P, d), self.width)
         dk = _times(slope[0], z[0])
         stages = [dk]
         for i, coupling in enumerate(self.couplings):
-            dk = _times(slope[i + 1], torch.addmm(z[i + 1], coupling.M, dk))
+            dk = _times(slope[i + 1], _plus_(z[i + 1], coupling.M, dk))
             stages.append(dk)
-        return torch.addmm(d, self.w, torch.cat(stages), beta=self.carry)
+        return torch.mm(self.w, torch.cat(stages)).add_(d, alpha=self.carry)
 
     def cotangent(self, g: Tensor, k: Tensor) -> Tensor:
         """Pull derivatives with respect to the next u, (w, m n), back to u."""
         slope = torch.split(slope_at(self.phi, k), self.width)
-        z = torch.split(torch.mm(self.w.t(), g), self.width)
+        z = torch.unsafe_split(torch.mm(self.w.t(), g), self.width)
         gk = _times(slope[-1], z[-1])
         stages = [gk]
         for i, coupling in enumerate(self.backwards):
-            gk = _times(slope[-2 - i], torch.addmm(z[-2 - i], coupling.M.t(), gk))
+            gk = _times(slope[-2 - i], _plus_(z[-2 - i], coupling.M.t(), gk))
             stages.append(gk)
         stages.reverse()
-        return torch.addmm(g, self.P.t(), torch.cat(stages), beta=self.carry)
+        return torch.mm(self.P.t(), torch.cat(stages)).add_(g, alpha=self.carry)
 
 
 class Fused(nn.Module):
@@ -154,13 +174,12 @@ class Fused(nn.Module):
         width: Number of features.
     """
 
-    __constants__ = ("width", "phi", "whole", "carried")
+    __constants__ = ("width", "phi", "whole")
 
     if TYPE_CHECKING:
         K_in: Tensor
         b_in: Tensor
         L: Tensor
-        P: Tensor
         w: Tensor
         eye: Tensor
         steps: Sequence[_Step]  # ModuleLists, whose entries mypy would not know
@@ -222,29 +241,30 @@ class Fused(nn.Module):
         self.steps = nn.ModuleList(steps)  # type: ignore[assignment]
         self.backwards = nn.ModuleList(reversed(steps))  # type: ignore[assignment]
         self._alpha, self._offset = alpha, offset
-        self._set_whole(steps)
+        self.assemble()
 
-    def _set_whole(self, steps: Sequence[_Step]) -> None:
-        """Make one system of all steps: P, w and -L for the first u, and carry I."""
-        sizes = [len(step.p) for step in steps]
+    def assemble(self) -> None:
+        """Make one triangular system of all steps, for the derivatives of one sample.
+
+        Its unknowns x are the first u and all k: changes of them satisfy dx = S (K_in dy - L dx)
+        with the slopes S, and that of the features is w dx.
+        """
+        sizes = [self.width, *(len(step.p) for step in self.steps)]
         self.whole = sum(sizes) <= _WHOLE
         n = sum(sizes) if self.whole else 0
-        w = self.K_in.new_zeros((self.width, n))
-        L, P = w.new_zeros((n, n)), w.new_zeros((n, self.width))
-        carry = 1.0
+        L, w = self.K_in.new_zeros((n, n)), self.K_in.new_zeros((self.width, n))
         if self.whole:
-            for step, rows in zip(steps, torch.split(torch.arange(n), sizes), strict=True):
+            first, *rest = torch.split(torch.arange(n), sizes)
+            w[:, first] = self.eye
+            for step, rows in zip(self.steps, rest, strict=True):
                 L[rows] = -step.P @ w
-                P[rows] = carry * step.P
                 blocks = torch.split(rows, self.width)
                 for i, coupling in enumerate(step.couplings):
                     L[blocks[i + 1][:, None], blocks[i]] -= coupling.M
                 w *= step.carry
                 w[:, rows] = step.w
-                carry *= step.carry
-        self.carried = carry
-        for name, value in {"L": L, "P": P, "w": w}.items():
-            self.register_buffer(name, value)
+        self.register_buffer("L", L)
+        self.register_buffer("w", w)
 
     def folded(self, W: Tensor) -> Tensor:
         """Turn weights of [F, 1], (n, width + 1), into those of the features here."""
@@ -283,26 +303,22 @@ class Fused(nn.Module):
         return torch.matmul(g.view(w, w, n).permute(2, 1, 0), self.K_in)
 
     def _first(self, y: Tensor) -> Tensor:
-        return phi(self.phi, _affine(self.b_in, self.K_in, y if y.dim() == 1 else y.t()))
+        return _phi_(self.phi, _affine(self.b_in, self.K_in, y if y.dim() == 1 else y.t()))
 
     def _response(self, y: Tensor) -> Tensor:
-        """Differentiate the features of one sample by K_in y + b_in, (width, width).
-
-        All stages are one triangular system, k = phi(P u + p + L k) for the first u.
-        """
-        if self.whole:
-            first = u = self._first(y)
-            ks: list[Tensor] = []
-            for step in self.steps:
-                u, k = step(u)
-                ks.append(k)
-            slope = slope_at(self.phi, torch.cat(ks))
-            B = torch.linalg.solve_triangular(
-                slope.unsqueeze(1) * self.L, self.w, upper=False, left=False, unitriangular=True
-            )
-            dF = torch.addmm(self.eye, B * slope, self.P, beta=self.carried)
-            return dF * slope_at(self.phi, first)
-        return self._pull(y.unsqueeze(0), self.eye).t()
+        """Differentiate the features of one sample by K_in y + b_in, (width, width)."""
+        if not self.whole:
+            return self._pull(y.unsqueeze(0), self.eye).t()
+        u = self._first(y)
+        x = [u]
+        for step in self.steps:
+            u, k = step(u)
+            x.append(k)
+        slope = slope_at(self.phi, torch.cat(x))
+        B: Tensor = torch.linalg.solve_triangular(
+            slope.unsqueeze(1) * self.L, self.w, upper=False, left=False, unitriangular=True
+        )
+        return B[:, : self.width] * slope[: self.width]
 
     def _push(self, y: Tensor, d: Tensor) -> Tensor:
         """Push derivatives of K_in y + b_in, (w, m n), to the features."""

@@ -251,7 +251,7 @@ class Surrogate(torch.nn.Module):
         F = self.features.forward(y)
         if y.dim() == 1:
             return torch.addmv(self.c, self.W, F)
-        return torch.addmm(self.c, F.t(), self.W.t())
+        return torch.nn.functional.linear(F.t(), self.W, self.c)
 
     @torch.jit.export
     def jacobian(self, y: Tensor) -> Tensor:
@@ -263,7 +263,8 @@ class Surrogate(torch.nn.Module):
         Returns:
             dc/dy, (n_out, n_in) or (n, n_out, n_in), units of c over units of y.
         """
-        return torch.matmul(self.W, self.features.jacobian(self._given(y)))
+        dF = self.features.jacobian(self._given(y))
+        return torch.mm(self.W, dF) if dF.dim() == 2 else torch.matmul(self.W, dF)
 
     @torch.jit.export
     def jvp(self, y: Tensor, v: Tensor) -> Tensor:
