@@ -1,14 +1,20 @@
-"""Time a surrogate file's calls on one thread, beside numpy and torch.func.jacrev in the same run.
+"""Time a surrogate file's calls on one thread, beside numpy, onnxruntime and torch.func.jacrev.
 
+    python -m pip install onnxruntime onnxscript    # or without
     python scripts/benchmark_surrogate.py cdr.pt
 
 All calls take turns, so that a change of the machine's pace meets them alike. The floor of a call
 is what its arithmetic takes: multiplications and additions, and bytes of weights and samples.
 """
 
+import logging
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,6 +59,10 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
         "predict_std": (lambda: module.predict_std(y), 50, 1),
         "surrogates.load: predict": (lambda: surrogate.predict(y.numpy()), 50, 1),
     }
+    in_onnx = onnx_forward(surrogate, Y)
+    if in_onnx is not None:
+        calls["onnxruntime, one sample"] = (lambda: in_onnx(Y[:1].numpy()), 100, 1)
+        calls["onnxruntime, batch"] = (lambda: in_onnx(Y.numpy()), 10, BATCH)
     seconds = {name: np.empty(ROUNDS) for name in calls}
     for i in range(-3, ROUNDS):
         for name, (call, n, samples) in calls.items():
@@ -99,6 +109,30 @@ def numpy_forward(module: torch.jit.ScriptModule) -> tuple[Callable[..., object]
 
     arrays = [K_in, b_in, W, c, *(x for P, p, M, w in steps for x in (P, p, *M, w))]
     return forward, sum(array.size for array in arrays)
+
+
+def onnx_forward(
+    surrogate: LoadedSurrogate, Y: torch.Tensor
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Give the forward as onnxruntime runs it, or None where it is not installed."""
+    if not (find_spec("onnxruntime") and find_spec("onnxscript")):
+        return None
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        path = Path(folder, "surrogate.onnx")
+        shapes = ({0: torch.export.Dim("n", min=1)},)
+        torch.onnx.export(
+            surrogate.eager(), (Y,), path, dynamo=True, dynamic_shapes=shapes, verbose=False
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options)
+    name = session.get_inputs()[0].name
+    np.testing.assert_allclose(session.run(None, {name: Y.numpy()})[0], surrogate.predict(Y))
+    return lambda y: session.run(None, {name: y})[0]
 
 
 if __name__ == "__main__":
