@@ -95,8 +95,8 @@ except ImportError:
 project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
 if question == "wanted":
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["dev"] + extras["meshes"] + extras["plots"] + extras["serve"]
-    for line in [*lines, "setuptools>=70.1"]:
+    wanted = [line for extra in ("dev", "examples", "meshes", "plots", "serve") for line in extras[extra]]
+    for line in [*project["dependencies"], *wanted, "setuptools>=70.1"]:
         need = Requirement(line)
         have = version(need.name)
         if need.marker is None or need.marker.evaluate():
@@ -189,7 +189,7 @@ build_with_conda() {
 }
 
 debian_packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-venv
-    openmpi-bin gcc libc6-dev pkg-config
+    openmpi-bin gcc g++ libc6-dev pkg-config
     libopenblas0-pthread) # in place of the reference BLAS, which is several times slower
 
 missing_packages() {

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".png", ".pdf", ".svg")
 _DPI = 150
-_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _RED, _GREY = (
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"),
     "#666666",
 )
-_CYCLE = (_BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _SKY)
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 _SYMBOLS = "o^sDv*"
-_MAP = "cividis"
+COLORMAP = "cividis"
 _SIGNED_MAP = "RdBu_r"
 # Direction, x1 (n1,), x2 (n2,), and the observables' indices (n2, n1).
 _Grid = tuple[float, Array, Array, npt.NDArray[np.intp]]
@@ -89,7 +89,7 @@ def history(
         "work": ("work_units", "work units (one forward and backward pass: 2)"),
         "time": ("seconds", "seconds"),
     }[against]
-    with _figure(path, (8.4, 3.7), title) as figure:
+    with saved_figure(path, (8.4, 3.7), title) as figure:
         for axes, quantity, label in zip(
             figure.subplots(1, 2),
             ("loss", "error"),
@@ -120,13 +120,13 @@ def history(
             if quantity == "error":
                 _show_per_cent(axes.yaxis)
         several = len(runs) > 1
-        styles = [_key(_GREY if several else _BLUE, dashes) for dashes in ("-", "--")]
+        styles = [legend_key(GREY if several else BLUE, dashes) for dashes in ("-", "--")]
         labels = ["training", "validation"]
         if several:
             handles, names = axes.get_legend_handles_labels()
             styles, labels = handles + styles, names + labels
         if multilevel:
-            styles.append(_key(_GREY, "", marker="o", markersize=4))
+            styles.append(legend_key(GREY, "", marker="o", markersize=4))
             labels.append("start of a level")
         figure.legend(styles, labels, loc="outside lower center", ncols=6)
 
@@ -154,12 +154,12 @@ def parity(
     """
     _check_same(prediction, C)
     errors = _relative_errors(prediction, C)
-    with _figure(path, (8.4, 3.9), title) as figure:
+    with saved_figure(path, (8.4, 3.9), title) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
         low, high = min(C.min(), prediction.min()), max(C.max(), prediction.max())
         margin = 0.03 * ((high - low) or 1.0)
         ends = (low - margin, high + margin)
-        left.plot(ends, ends, color=_RED, linewidth=0.8, label="prediction = truth", zorder=3)
+        left.plot(ends, ends, color=RED, linewidth=0.8, label="prediction = truth", zorder=3)
         bins = left.hexbin(
             C.ravel(),
             prediction.ravel(),
@@ -167,7 +167,7 @@ def parity(
             extent=(*ends, *ends),
             bins="log",
             mincnt=1,
-            cmap=_MAP,
+            cmap=COLORMAP,
             linewidths=0.2,
         )
         left.set(
@@ -239,7 +239,7 @@ def observations(
     groups, x, xlabel = _series(info)
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
-    with _figure(path, (4.2 * columns, 2.6 * lines + 0.6), title) as figure:
+    with saved_figure(path, (4.2 * columns, 2.6 * lines + 0.6), title) as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, row in zip(panels.flat, rows, strict=False):
             for (label, group), color in zip(groups.items(), _cycle(), strict=False):
@@ -255,7 +255,7 @@ def observations(
         for axes in panels[:, 0]:
             axes.set_ylabel(_with_unit("observable", unit))
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        handles = [_key(_GREY, "", marker="o", mfc="none"), _key(_GREY, "-"), *handles]
+        handles = [legend_key(GREY, "", marker="o", mfc="none"), legend_key(GREY, "-"), *handles]
         labels = ["true", "predicted", *labels]
         if len(groups) == 1:
             handles, labels = handles[:2], labels[:2]
@@ -303,14 +303,14 @@ def field(
     low, high = float(panels_of_values.min()), float(panels_of_values.max())
     high = high if high > low else low + 1
     size = (2.6 * columns + 1.3, 2.7 * lines + 0.5 + (0.3 if markers else 0))
-    with _figure(path, size, title, layout="compressed") as figure:
+    with saved_figure(path, size, title, layout="compressed") as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         levels = _round_levels(low, high)
         for i, axes in enumerate(panels.flat):
             if i >= n_panels:
                 axes.set_visible(False)
                 continue
-            drawn = axes.tricontourf(*points.T, panels_of_values[i], levels=levels, cmap=_MAP)
+            drawn = axes.tricontourf(*points.T, panels_of_values[i], levels=levels, cmap=COLORMAP)
             for places, symbol in zip((markers or {}).values(), _SYMBOLS, strict=False):
                 axes.plot(*places.T, symbol, mfc="white", mec="black", clip_on=False)
             axes.set(aspect="equal", title=titles[i] if titles else "")
@@ -323,7 +323,7 @@ def field(
         figure.colorbar(drawn, ax=panels, label=label, ticks=_round_levels(low, high, 6))
         if markers:
             handles = [
-                _key("black", "", marker=symbol, mfc="white")
+                legend_key("black", "", marker=symbol, mfc="white")
                 for _, symbol in zip(markers, _SYMBOLS, strict=False)
             ]
             figure.legend(handles, list(markers), loc="outside lower center", ncols=4)
@@ -386,7 +386,7 @@ def resistivity(
     shape = _check_grid("maps", x1=places1, x2=places2)
     _check_values("values", values, (2, *shape))
     _check_values("an anomaly", anomaly, (2, *shape))
-    with _figure(path, (11, 6), title) as figure:
+    with saved_figure(path, (11, 6), title) as figure:
         from matplotlib.colors import LogNorm
 
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
@@ -402,7 +402,7 @@ def resistivity(
         )
         middle, right = top.add_subplot(middle), top.add_subplot(right)
         low, high = float(conductivity.min()), float(conductivity.max())
-        colors = (_MAP, LogNorm(low, high if high > low else 10 * low))
+        colors = (COLORMAP, LogNorm(low, high if high > low else 10 * low))
         _map(middle, x1, x3, conductivity, colors, "conductivity", "[S/m]")
         _draw_potential(right, x1, x3, potential)
         for axes in (middle, right):
@@ -418,7 +418,7 @@ def resistivity(
 
 
 @contextmanager
-def _figure(
+def saved_figure(
     path: str | os.PathLike[str],
     size: tuple[float, float],
     title: str,
@@ -458,7 +458,7 @@ def _observation_maps(
     factor, unit = (1e3, "mV") if unit == "V" else (1, unit)
     label = _with_unit("", unit).strip()
     lines = len(grids) * len(titles)
-    with _figure(path, (9.4, 2.7 * lines + 0.3 * len(titles) + 0.3), title) as figure:
+    with saved_figure(path, (9.4, 2.7 * lines + 0.3 * len(titles) + 0.3), title) as figure:
         parts = figure.subfigures(len(titles), 1, squeeze=False)[:, 0]
         for part, (row, text) in zip(parts, titles.items(), strict=True):
             part.suptitle(text, fontsize=9)
@@ -511,7 +511,7 @@ def _draw_potential(axes: Axes, x: Array, y: Array, potential: Array) -> None:
     limit = float(np.abs(np.nanpercentile(potential, (1, 99))).max()) or 1.0
     levels = _round_levels(-limit, limit, 20)
     drawn = axes.contourf(x, y, potential, levels=levels, cmap=_SIGNED_MAP, extend="both")
-    axes.contour(drawn, levels=levels, colors=_GREY, linewidths=0.4, linestyles="solid")
+    axes.contour(drawn, levels=levels, colors=GREY, linewidths=0.4, linestyles="solid")
     ticks = _round_levels(-limit, limit, 4)
     _finish_map(axes, drawn, "potential", "[V]", ticks[np.abs(ticks) <= levels[-1]])
 
@@ -525,10 +525,10 @@ def _draw_body(
     electrodes: Array,
 ) -> None:
     """Draw the body under the stations and electrodes of the box."""
-    axes.plot_trisurf(*vertices.T, triangles=triangles, color=_ORANGE, linewidth=0, zorder=1)
+    axes.plot_trisurf(*vertices.T, triangles=triangles, color=ORANGE, linewidth=0, zorder=1)
     for places, name, color, size in (
-        (stations, "stations", _BLUE, 1.5),
-        (electrodes, "electrodes", _RED, 5),
+        (stations, "stations", BLUE, 1.5),
+        (electrodes, "electrodes", RED, 5),
     ):
         inside = ((limits[:2, 0] <= places[:, :2]) & (places[:, :2] <= limits[:2, 1])).all(axis=1)
         if inside.any():
@@ -542,15 +542,15 @@ def _draw_body(
     axes.locator_params(nbins=4)
     axes.locator_params(axis="z", nbins=3)
     handles, labels = axes.get_legend_handles_labels()
-    handles, labels = [_key(_ORANGE, "", marker="s"), *handles], ["body", *labels]
+    handles, labels = [legend_key(ORANGE, "", marker="s"), *handles], ["body", *labels]
     axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
 def _draw_errors(axes: Axes, errors: Array, n_outputs: int) -> None:
     low, high = max(errors.min(), 1e-16), max(errors.max(), 2e-16)
     edges = np.geomspace(low, high * (1 + 1e-9), min(31, max(6, len(errors) // 6)))
-    axes.hist(errors, edges.tolist(), color=_SKY, edgecolor="white", linewidth=0.5)
-    axes.axvline(errors.mean(), color=_BLUE, label=f"mean {errors.mean():.2%}".replace("%", " %"))
+    axes.hist(errors, edges.tolist(), color=SKY, edgecolor="white", linewidth=0.5)
+    axes.axvline(errors.mean(), color=BLUE, label=f"mean {errors.mean():.2%}".replace("%", " %"))
     axes.set_xscale("log")
     _show_per_cent(axes.xaxis)
     axes.set(
@@ -606,7 +606,7 @@ def _colors(*values: Array, signed: bool = False) -> tuple[str, Normalize]:
     if signed or low < 0 < high:
         limit = max(-low, high) or 1.0
         return _SIGNED_MAP, Normalize(-limit, limit)
-    return _MAP, Normalize(low, high if high > low else low + 1)
+    return COLORMAP, Normalize(low, high if high > low else low + 1)
 
 
 def _relative_errors(prediction: Array, C: Array, mean: Array | None = None) -> Array:
@@ -654,14 +654,14 @@ def _column(records: Sequence[Any], name: str) -> Array:
 
 
 def _cycle() -> tuple[str, ...]:
-    return _CYCLE * 20
+    return CYCLE * 20
 
 
 def _with_unit(text: str, unit: str) -> str:
     return text if unit in ("", "1") else f"{text} [{unit}]"
 
 
-def _key(color: str, linestyle: str, **style: Any) -> Line2D:
+def legend_key(color: str, linestyle: str, **style: Any) -> Line2D:
     """Make a line for a legend."""
     from matplotlib.lines import Line2D
 

@@ -1,0 +1,749 @@
+"""Forward uncertainty quantification of the CDR problem with a surrogate file, against the PDE.
+
+    python scripts/examples/forward_uq.py cdr.pt [--samples N] [--solves N] [--seed S] [--out F.png]
+
+The weights y of the reaction's 55 bumps are random, with the distribution that the surrogate was
+trained on: y = x / sum x, the x_k independent and uniform in [0, 1]. A million surrogate calls give
+means, standard deviations, quantiles and densities of the observables c. As many again give Sobol
+indices of the x_k, as the y_k are not independent, by SALib (Saltelli et al., "Variance based
+sensitivity analysis of model output", 2010). A thousand solves of the PDE, rebuilt from the
+configuration in the surrogate file, with a seed that its training did not use, tell how far to
+trust them:
+
+- sampling: is the surrogate's statistic that of the solves, within the error of a thousand samples?
+  The observables are correlated: the largest of their differences in standard errors is compared
+  with its distribution under chance alone, by a multiplier bootstrap (Chernozhukov, Chetverikov and
+  Kato, "Gaussian approximations and multiplier bootstrap for maxima of sums of high-dimensional
+  random vectors", 2013);
+- bias: PDE and surrogate at the same thousand parameters differ by the surrogate's error alone,
+  which is resolved far better;
+- indices: a regression gives first-order indices of both from the same thousand parameters.
+
+Each statistic of a sample comes with its influence values, the change that each sample makes to it
+(Hampel, "The influence curve and its role in robust estimation", 1974). They give its standard
+error, and that of the difference of two statistics of the same samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from tqdm import tqdm
+
+import surrogates
+from surrogates import config, plotting
+from surrogates.config import check
+from surrogates.dataset import Dataset
+from surrogates.errors import InputError
+from surrogates.export import LoadedSurrogate
+from surrogates.surrogate import LEVELS
+
+Array = npt.NDArray[np.float64]
+
+QUANTILES = (0.05, 0.5, 0.95)
+CHANCE = 0.01  # what is less probable than this is not put down to chance
+DEGREE = 2  # of the regression's polynomials in each x_k
+SCRAMBLINGS = 16  # of the Sobol sequence
+_BINS = 1024
+_HALF_RANGE = 8.0  # of the histograms, in standard deviations
+_PIECE = 16384  # samples at once, which bounds the memory
+_DOTS: dict[str, Any] = {"fmt": "o", "markersize": 2.5, "linewidth": 0.8}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the study and draw its figure, or complain in one line."""
+    parser = _Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("surrogate", metavar="F.pt")
+    parser.add_argument(
+        "--samples", type=int, default=10**6, metavar="N", help="surrogate calls; default 10^6"
+    )
+    parser.add_argument(
+        "--solves", type=int, default=1000, metavar="N", help="PDE solves; default 1000"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="S", help="of all samples; default: the training data's plus 1"
+    )
+    parser.add_argument(
+        "--out", default="uncertainty.png", metavar="F.png", help="default uncertainty.png"
+    )
+    try:
+        options = parser.parse_args(arguments)
+        surrogate = surrogates.load(options.surrogate)
+        # Entered before the work, so that a figure that cannot be written is refused before it.
+        with plotting.saved_figure(options.out, (11, 9.4), "") as figure:
+            draw(figure, study(surrogate, options.samples, options.solves, options.seed))
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"\nfigure: {options.out}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
+# Statistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A statistic of n independent samples.
+
+    Attributes:
+        value: The statistic, of any shape.
+        influence: n times the change that each sample makes to it, (n, *shape); their mean is 0.
+    """
+
+    value: Array
+    influence: Array
+
+    @property
+    def error(self) -> Array:
+        """Its standard error, of its shape."""
+        n = len(self.influence)
+        return np.asarray(np.sqrt((self.influence**2).sum(axis=0) / (n * (n - 1))))
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """Subtract a statistic of the same samples."""
+        return Estimate(value=self.value - other.value, influence=self.influence - other.influence)
+
+    def sum(self) -> Estimate:
+        """Sum over the first axis of its value."""
+        return Estimate(value=self.value.sum(axis=0), influence=self.influence.sum(axis=1))
+
+    def column(self, j: int) -> Estimate:
+        """Take one column of its value, the last axis."""
+        return Estimate(value=self.value[..., j], influence=self.influence[..., j])
+
+
+def mean(C: Array) -> Estimate:
+    """Estimate the mean of each column of C, (n, n_c)."""
+    value = C.mean(axis=0)
+    return Estimate(value=value, influence=C - value)
+
+
+def std(C: Array) -> Estimate:
+    """Estimate the standard deviation of each column of C, (n, n_c), none of them constant."""
+    value, square = C.std(axis=0, ddof=1), (C - C.mean(axis=0)) ** 2
+    return Estimate(value=value, influence=(square - square.mean(axis=0)) / (2 * value))
+
+
+def first_order(X: Array, C: Array, degree: int = DEGREE) -> Estimate:
+    r"""Estimate first-order Sobol indices from any independent samples, by regression.
+
+    With orthonormal Legendre polynomials P_d on [0, 1], the least-squares fit
+    c = a_0 + sum_kd a_kd P_d(x_k) + rest gives
+
+        S_k = sum_d a_kd^2 / V,   V = sum_kd a_kd^2 + var rest
+
+    This V is known far better than the variance of the samples, as it takes the variances and
+    correlations of the x_k for what they are and not for what they are in the samples. The bias of
+    a_kd^2, the variance of a_kd, is subtracted; what the polynomials miss of E[c | x_k] counts as
+    rest. The influence values are those of leaving a sample out.
+
+    Args:
+        X: Independent variables, uniform in [0, 1], (n, n_x) with n > 1 + degree n_x.
+        C: Observables, (n, n_c), none of them constant.
+        degree: Of the polynomials, >= 1.
+
+    Returns:
+        S, (n_x, n_c).
+    """
+    n, n_x = X.shape
+    polynomials = [
+        np.sqrt(2 * d + 1) * np.polynomial.legendre.Legendre.basis(d, domain=[0, 1])(X)
+        for d in range(1, degree + 1)
+    ]
+    Q, R = np.linalg.qr(np.column_stack([np.ones(n), *polynomials]))
+    a = np.linalg.solve(R, Q.T @ C)
+    rest, leverage = C - Q @ (Q.T @ C), (Q**2).sum(axis=1, keepdims=True)
+    inverse = n * np.linalg.solve(R, Q.T).T  # influence of a residual on a, (n, 1 + degree n_x)
+    left_out = rest / (1 - leverage)
+    explained, change = np.zeros((n_x, C.shape[1])), np.zeros((n, n_x, C.shape[1]))
+    for d in range(degree):
+        columns = slice(1 + d * n_x, 1 + (d + 1) * n_x)
+        of_a = inverse[:, columns, None] * left_out[:, None]
+        explained += a[columns] ** 2 - (of_a**2).sum(axis=0) / (n * (n - 1))
+        change += 2 * a[columns] * of_a
+    unexplained = rest**2 / (1 - leverage)
+    V = explained.sum(axis=0) + unexplained.mean(axis=0)
+    change_of_V = change.sum(axis=1) + unexplained - unexplained.mean(axis=0)
+    S = explained / V
+    return Estimate(value=S, influence=(change - S * change_of_V[:, None]) / V)
+
+
+def probability(z: Array, estimate: Estimate, draws: int = 5000) -> float:
+    """Give the probability that chance alone makes a largest |z| as large as found.
+
+    Args:
+        z: Differences of an estimate's entries from what they shall be, in their standard errors.
+        estimate: The estimate; its influence values say how these errors go together.
+        draws: Of the multiplier bootstrap, whose seed is fixed.
+    """
+    n, error = len(estimate.influence), estimate.error.ravel()
+    varies = error > 0
+    scaled = estimate.influence.reshape(n, -1)[:, varies] / (n * error[varies])
+    multipliers = np.random.default_rng(0).standard_normal((draws, n))
+    chance = np.abs(multipliers @ scaled).max(axis=1)
+    return float((1 + (chance >= np.abs(z).max()).sum()) / (1 + draws))
+
+
+class Distribution:
+    """Moments and histograms of observables, of samples that are added in pieces.
+
+    Attributes:
+        n: Samples so far.
+        edges: Of the bins, (n_bins + 1, n_c).
+        counts: Samples in each bin, (n_bins, n_c); the outer bins have what is beyond as well.
+    """
+
+    def __init__(self, like: Array) -> None:
+        """Lay the bins around the mean of a smaller sample, (n, n_c), none of it constant."""
+        self.n = 0
+        self._centre, self._scale = like.mean(axis=0), like.std(axis=0)
+        grid = np.linspace(-_HALF_RANGE, _HALF_RANGE, _BINS + 1)
+        self.edges = self._centre + grid[:, None] * self._scale
+        self.counts = np.zeros((_BINS, like.shape[1]), dtype=np.int64)
+        self._powers = np.zeros((4, like.shape[1]))
+
+    def add(self, C: Array) -> None:
+        """Add samples, (n, n_c)."""
+        Z = (C - self._centre) / self._scale
+        squares = Z * Z
+        pairs = ((Z, np.ones_like(Z)), (Z, Z), (squares, Z), (squares, squares))
+        self._powers += [np.einsum("ij,ij->j", a, b) for a, b in pairs]
+        self.n += len(C)
+        n_c = C.shape[1]
+        bins = ((Z + _HALF_RANGE) * (_BINS / (2 * _HALF_RANGE))).clip(0, _BINS - 1).astype(np.intp)
+        flat = (bins * n_c + np.arange(n_c)).ravel()
+        self.counts += np.bincount(flat, minlength=_BINS * n_c).reshape(_BINS, n_c)
+
+    def mean(self) -> tuple[Array, Array]:
+        """Give the means and their standard errors, (n_c,) each."""
+        m1, m2 = self._powers[:2] / self.n
+        return self._centre + self._scale * m1, self._scale * np.sqrt((m2 - m1**2) / self.n)
+
+    def std(self) -> tuple[Array, Array]:
+        """Give the standard deviations and their standard errors, (n_c,) each."""
+        m1, m2, m3, m4 = self._powers / self.n
+        variance = m2 - m1**2
+        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+        error = np.sqrt((fourth - variance**2) / (4 * variance * self.n))
+        return self._scale * np.sqrt(variance), self._scale * error
+
+    def quantiles(self, shares: Sequence[float]) -> Array:
+        """Give quantiles, interpolated within the bins, (n_shares, n_c)."""
+        below = np.vstack([np.zeros(self.counts.shape[1]), self.counts.cumsum(axis=0)]) / self.n
+        columns = zip(below.T, self.edges.T, strict=True)
+        return np.array([np.interp(shares, b, e) for b, e in columns]).T
+
+
+def sobol_indices(
+    function: Callable[[Array], Array], n_x: int, n_base: int, seed: int
+) -> tuple[Estimate, Estimate]:
+    """Estimate Sobol indices of a function of independent variables, uniform in [0, 1].
+
+    Points are Saltelli's: A and B from a scrambled Sobol sequence, and for each k a copy of A with
+    the column k of B. SALib's own sampler makes the same, number by number, which takes longer than
+    a surrogate does to go through them. Its bootstrap takes them for independent, which overstates
+    their errors by a factor of three to four here; these errors are from independent scramblings.
+
+    Args:
+        function: (n, n_x) to (n, n_c), none of its columns constant.
+        n_x: Number of variables.
+        n_base: Rows of A, a power of two; the function is called with
+            `SCRAMBLINGS` n_base (n_x + 2) rows.
+        seed: Of the scramblings.
+
+    Returns:
+        First-order and total indices, (n_x, n_c) each, with the scramblings as samples.
+    """
+    from SALib.analyze import sobol
+
+    # An array of names, as pandas 3 takes no list; least and unused resamples of its bootstrap.
+    problem = {"num_vars": n_x, "names": np.array([f"x{k}" for k in range(n_x)])}
+    how = {"calc_second_order": False, "num_resamples": 2, "seed": 1}
+    first, total = [], []
+    for i in tqdm(range(SCRAMBLINGS), unit=" scramblings", disable=None, leave=False):
+        sequence = stats.qmc.Sobol(2 * n_x, seed=np.random.default_rng([seed, 2, i]))
+        A, B = np.split(sequence.random(n_base), 2, axis=1)
+        rows = [A, *(np.where(np.arange(n_x) == k, B, A) for k in range(n_x)), B]
+        C = np.stack([function(X) for X in rows], axis=1).reshape(n_base * (n_x + 2), -1)
+        found = [sobol.analyze(problem, c, **how) for c in C.T]
+        first.append([one["S1"] for one in found])
+        total.append([one["ST"] for one in found])
+    return mean(np.array(first).swapaxes(1, 2)), mean(np.array(total).swapaxes(1, 2))
+
+
+# The study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A moment of each observable, (n_c,).
+
+    Attributes:
+        many: From ``n_many`` samples of the surrogate.
+        many_error: Its standard error.
+        pde: From samples of the PDE.
+        twin: From the surrogate at the parameters of these.
+    """
+
+    n_many: int
+    many: Array
+    many_error: Array
+    pde: Estimate
+    twin: Estimate
+
+    @property
+    def z(self) -> Array:
+        """Surrogate less PDE, in the standard errors that this has if both are of one distribution.
+
+        The surrogate's many samples know them. Those from the PDE's few are large where the moment
+        is, and z would not be normal.
+        """
+        error = self.many_error * np.sqrt(1 + self.n_many / len(self.pde.influence))
+        return np.asarray((self.many - self.pde.value) / error)
+
+    @property
+    def bias(self) -> Estimate:
+        """Surrogate less PDE at the same parameters."""
+        return self.twin - self.pde
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What was found; the observables are those of all sensors at each time, sensor fastest.
+
+    Attributes:
+        problem: The PDE's configuration.
+        names: Of the observables.
+        solved: The PDE's observables, (n, n_c).
+        many: The surrogate's.
+        moments: Their means and standard deviations.
+        chosen: Observables that have Sobol indices, at one sensor and up to three times.
+        first: First-order indices of the surrogate by SALib, (n_y, n_chosen).
+        total: Total indices of the surrogate by SALib, (n_y, n_chosen).
+        pde: First-order indices of the PDE by regression, (n_y, n_chosen).
+        twin: Those of the surrogate by regression, from the same parameters.
+    """
+
+    problem: Any
+    names: Sequence[str]
+    solved: Array
+    many: Distribution
+    moments: dict[str, Moment]
+    chosen: Sequence[int]
+    first: Estimate
+    total: Estimate
+    pde: Estimate
+    twin: Estimate
+
+
+def study(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int | None) -> Study:
+    """Compare a surrogate with the PDE, and print what is found.
+
+    Args:
+        surrogate: Of the CDR problem.
+        n_samples: Surrogate calls for the moments, and at most as many for the indices.
+        n_solves: PDE solves.
+        seed: Of both; the training data's plus one if None.
+
+    Raises:
+        InputError: If the surrogate is of another problem, a number is out of range, SALib or
+            DOLFINx is missing, or a solve fails.
+    """
+    about = surrogate.metadata
+    check(
+        about["problem"] == "cdr",
+        f"{surrogate.path} is a surrogate of {about['problem']!r}; this study is of 'cdr'",
+    )
+    surrogate.predict_std(about["y_lower"])  # an older file has no error bars
+    n_y, trained = surrogate.n_in, about["dataset"]["seed"]
+    seed = trained + 1 if seed is None else seed
+    config.check_seed(seed)
+    check(seed != trained, f"the training data have the seed {seed}; give another --seed")
+    least = 2 * (1 + DEGREE * n_y)
+    check(least <= n_solves <= 10**6, f"--solves must be {least} to 10^6; got {n_solves}")
+    least = 16 * SCRAMBLINGS * (n_y + 2)
+    check(least <= n_samples <= 10**9, f"--samples must be {least} to 10^9; got {n_samples}")
+
+    problem, X, C, slow = solve(about["dataset"]["config"], n_solves, seed)
+    Y = parameters(problem.sampling, X)
+    twin = surrogate.predict(Y)
+    inside = float(surrogate.in_domain(Y).mean())
+    print(
+        f"{surrogate.path}: cdr, {n_y} parameters, {surrogate.n_out} observables, trained on data "
+        f"of seed {trained}\nPDE: {n_solves} solves of seed {seed}, {1e3 * slow:.3g} ms each; "
+        f"{100 * inside:.0f} % of their parameters are in the training domain",
+        flush=True,
+    )
+
+    def predict(X: Array) -> Array:
+        return surrogate.predict(parameters(problem.sampling, X))
+
+    many, seconds = _sample(predict, C, n_y, n_samples, seed)
+    print(
+        f"surrogate: {n_samples} calls in {seconds:.3g} s; as many solves take "
+        f"{slow * n_samples / 3600:.3g} h, {slow * n_samples / seconds:.0f} times as long",
+        flush=True,
+    )
+    moments = {
+        name: Moment(n_many=many.n, many=value, many_error=error, pde=of(C), twin=of(twin))
+        for name, of, (value, error) in (("mean", mean, many.mean()), ("std", std, many.std()))
+    }
+    places = np.array(problem.observations.sensors)
+    central = int(((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin())
+    shown = range(central, surrogate.n_out, len(places))
+    chosen = [shown[i] for i in sorted({0, len(shown) // 2, len(shown) - 1})]
+    names = about["c_names"]
+    _print_moments(moments, np.sqrt(((twin - C) ** 2).mean(axis=0)), names, shown)
+    _print_comparison(moments, C, many, names)
+    _print_coverage(np.abs(twin - C) / surrogate.predict_std(Y))
+
+    n_base = 2 ** int(np.log2(n_samples / (SCRAMBLINGS * (n_y + 2))))
+    first, total = sobol_indices(lambda X: predict(X)[:, chosen], n_y, n_base, seed)
+    found = Study(
+        problem=problem,
+        names=names,
+        solved=C,
+        many=many,
+        moments=moments,
+        chosen=chosen,
+        first=first,
+        total=total,
+        pde=first_order(X, C[:, chosen]),
+        twin=first_order(X, twin[:, chosen]),
+    )
+    print(
+        f"\nSobol indices of the x_k: by SALib, {SCRAMBLINGS} x {n_base} x {n_y + 2} calls; by "
+        f"regression, the parameters of the {n_solves} solves"
+    )
+    _print_indices(found, about["y_names"])
+    return found
+
+
+def parameters(sampling: Any, X: Array) -> Array:
+    """Make the parameters y of independent variables x, uniform in [0, 1]; both (n, n_y)."""
+    if sampling.design == "simplex":
+        return np.asarray(X / X.sum(axis=1, keepdims=True))
+    return np.asarray(sampling.lower + (sampling.upper - sampling.lower) * X)
+
+
+def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
+    """Solve the PDE of a configuration for n independent samples of its distribution.
+
+    Args:
+        toml: The configuration.
+        n: Number of samples.
+        seed: Of the samples.
+
+    Returns:
+        The configuration, the independent variables X (n, n_y) of the parameters, the observables
+        C (n, n_c), and the seconds of a solve.
+
+    Raises:
+        InputError: If SALib or DOLFINx is missing, a solve fails, or an observable does not vary.
+    """
+    try:
+        import SALib  # noqa: F401  # before the solves, although it is used after them
+        from mpi4py import MPI
+
+        from surrogates.pde.cdr import CDRConfig
+        from surrogates.pde.generate import generate
+        from surrogates.pde.sampling import draw
+    except ImportError as error:
+        raise InputError(
+            "this study needs DOLFINx (scripts/setup.sh) and SALib (pip install "
+            f"'varpro-surrogates[examples]'): {error}"
+        ) from error
+    problem = config.from_toml(CDRConfig, toml)
+    if problem.sampling.design != "simplex":
+        # All designs in the box have one distribution; the errors are those of independent draws.
+        box = dataclasses.replace(problem.sampling, design="box")
+        problem = dataclasses.replace(problem, sampling=box)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tqdm(total=n, unit=" solves", disable=None, leave=False) as bar,
+    ):
+        out = Path(folder, "cdr.h5")
+        summary = generate(
+            "cdr",
+            problem,
+            MPI.COMM_SELF,
+            out=out,
+            samples=n,
+            seed=seed,
+            split="0/0/1",
+            on_batch=lambda progress: bar.update(progress.done - bar.n),
+        )
+        check(not summary.failed, f"{summary.failed} of {n} solves failed: {summary.reason}")
+        dataset = Dataset.read(out)
+    Y, C = dataset.part("test")
+    check(bool((C.std(axis=0) > 0).all()), "an observable has one value in all solves")
+    unit = np.zeros(Y.shape[1]), np.ones(Y.shape[1])
+    X = draw("box", *unit, total=n, seed=seed, start=0, stop=n)  # what Y was made of
+    assert np.allclose(parameters(problem.sampling, X), Y, rtol=1e-14)
+    return problem, X, C, float(dataset.solver["seconds"].mean())
+
+
+def _sample(
+    predict: Callable[[Array], Array], like: Array, n_y: int, n: int, seed: int
+) -> tuple[Distribution, float]:
+    """Call a surrogate at n independent draws; give its observables and the calls' seconds."""
+    many, seconds = Distribution(like), 0.0
+    rng = np.random.default_rng([seed, 1])
+    with tqdm(total=n, unit=" calls", disable=None, leave=False) as bar:
+        while many.n < n:
+            X = rng.random((min(_PIECE, n - many.n), n_y))
+            start = time.perf_counter()
+            C = predict(X)
+            seconds += time.perf_counter() - start
+            many.add(C)
+            bar.update(len(C))
+    return many, seconds
+
+
+def _print_moments(
+    moments: dict[str, Moment], rms: Array, names: Sequence[str], shown: Sequence[int]
+) -> None:
+    print("\nwith standard errors; error: root mean square of the surrogate's, in std of c")
+    head = [f"{name}: {who}" for name in moments for who in ("surrogate", "PDE")]
+    print(f"{'':12}" + "".join(f"{text:>22}" for text in head) + f"{'error':>9}")
+    for i in shown:
+        cells = [
+            f"{value[i]:12.4f} ± {error[i]:<7.4f}"
+            for m in moments.values()
+            for value, error in ((m.many, m.many_error), (m.pde.value, m.pde.error))
+        ]
+        share = 100 * rms[i] / moments["std"].pde.value[i]
+        print(f"{names[i]:12}{''.join(cells)}{share:7.1f} %")
+
+
+def _print_comparison(
+    moments: dict[str, Moment], C: Array, many: Distribution, names: Sequence[str]
+) -> None:
+    n, n_c = C.shape
+    differences = {name: (m.z, m.pde) for name, m in moments.items()}
+    p = np.repeat(np.array(QUANTILES)[:, None], n_c, axis=1)
+    below = mean((C[:, None] <= many.quantiles(QUANTILES)).astype(np.float64))
+    z = (p - below.value) / np.sqrt(p * (1 - p) * (1 / n + 1 / many.n))
+    differences["share of solves below the surrogate's 5, 50, 95 % quantiles"] = (z, below)
+    print(f"\nsurrogate less PDE, the largest of {n_c} observables, in standard errors")
+    for name, (z, estimate) in differences.items():
+        chance = probability(z, estimate)
+        verdict = "within chance" if chance >= CHANCE else "more than chance"
+        print(f"  {name:62}{np.abs(z).max():6.2f}   {_p(chance):10}{verdict}")
+    print(f"bias from the same {n} parameters, the largest, in standard errors of the PDE's {n}")
+    for name, m in moments.items():
+        ratio, resolved = m.bias.value / m.pde.error, m.bias.error / m.pde.error
+        i = int(np.abs(ratio).argmax())
+        print(
+            f"  {name + ', ' + names[i]:20}{ratio[i]:6.2f} ± {resolved[i]:.2f}   "
+            f"{_p(probability(m.bias.value / m.bias.error, m.bias)):10}"
+            f"as large as the sampling error of {_about(n / ratio[i] ** 2)} solves"
+        )
+    m = moments["mean"]
+    worth = n * (m.pde.error**2 / (m.bias.error**2 + m.many_error**2))
+    low, high = int(worth.argmin()), int(worth.argmax())
+    print(
+        f"means less their bias are as exact as those of {_about(worth[low])} ({names[low]}) to "
+        f"{_about(worth[high])} ({names[high]}) solves alone"
+    )
+
+
+def _print_coverage(sizes: Array) -> None:
+    """Print which share of errors, given in their error bars, lies in the bars' intervals."""
+    limits = stats.norm.ppf((1 + np.array(LEVELS)) / 2)
+    inside = mean((sizes[..., None] <= limits).mean(axis=1))
+    pairs = zip(inside.value, inside.error, strict=True)
+    cells = ", ".join(f"{100 * share:.1f} ± {100 * error:.1f}" for share, error in pairs)
+    levels = ", ".join(f"{100 * level:g}" for level in LEVELS)
+    print(f"error bars: {cells} % of the surrogate's errors are in their {levels} % intervals")
+
+
+def _print_indices(found: Study, y_names: Sequence[str]) -> None:
+    """Print a column for each of the chosen observables."""
+    rows: dict[str, list[str]] = {"": [found.names[i] for i in found.chosen]}
+
+    def add(name: str, text: str) -> None:
+        rows.setdefault(name, []).append(text)
+
+    kinds = {
+        "S1, SALib, surrogate": found.first,
+        "S1, regression, surrogate": found.twin,
+        "S1, regression, PDE": found.pde,
+        "ST, SALib, surrogate": found.total,
+    }
+    for j in range(len(found.chosen)):
+        columns = {name: estimate.column(j) for name, estimate in kinds.items()}
+        salib, twin, pde, _ = columns.values()
+        k = int(pde.value.argmax())
+        for name, estimate in columns.items():
+            add(f"sum of {name}", _pm(estimate.sum().value, estimate.sum().error))
+        add("the largest S1 of the PDE", y_names[k].replace("y", "x"))
+        for name, estimate in columns.items():
+            add(f"its {name}", _pm(estimate.value[k], estimate.error[k]))
+        z = (salib.value - twin.value) / np.hypot(salib.error, twin.error)
+        add("SALib less regression, rms z", f"{np.sqrt((z**2).mean()):.2f}")
+        bias = twin - pde
+        chance = probability(bias.value / bias.error, bias)
+        k = int(np.abs(bias.value).argmax())
+        add("surrogate less PDE, the largest", _pm(bias.value[k], bias.error[k]))
+        add("  all of them by chance", _p(chance))
+        add("  verdict", "within chance" if chance >= CHANCE else "bias")
+    for name, cells in rows.items():
+        print(f"{name:34}" + "".join(f"{cell:>20}" for cell in cells))
+
+
+def _pm(value: Any, error: Any) -> str:
+    return f"{float(value):.4f} ± {float(error):.4f}"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
+
+
+def _about(number: float) -> str:
+    return f"{int(float(f'{number:.2g}')):,}".replace(",", " ")
+
+
+# The figure
+
+
+def draw(figure: Any, found: Study) -> None:
+    """Draw densities, moments over time and Sobol indices into an empty matplotlib figure."""
+    panels = figure.subplots(3, 3)
+    _draw_densities(panels[0], found)
+    _draw_moments(panels[1], found)
+    _draw_maps(panels[2, :2], found)
+    _draw_first_order(panels[2, 2], found)
+
+
+def _draw_densities(panels: Any, found: Study) -> None:
+    n, merged = len(found.solved), 8
+    for axes, i in zip(panels, found.chosen, strict=False):
+        edges, counts = found.many.edges[::merged, i], found.many.counts[:, i]
+        density = counts.reshape(-1, merged).sum(axis=1) / (found.many.n * np.diff(edges))
+        label = f"{_about(found.many.n)} surrogate calls"
+        axes.stairs(density, edges, fill=True, color=plotting.SKY, label=label)
+        wide = edges[::2]
+        heights = np.histogram(found.solved[:, i], wide)[0]
+        seen, unit = heights > 0, 1 / (n * np.diff(wide))
+        axes.errorbar(
+            ((wide[:-1] + wide[1:]) / 2)[seen],
+            (unit * heights)[seen],
+            (unit * np.sqrt(heights * (1 - heights / n)))[seen],
+            color="black",
+            label=f"{_about(n)} PDE solves",
+            **_DOTS,
+        )
+        inside = np.flatnonzero(density > 1e-3 * density.max())
+        axes.set(xlim=(edges[inside[0]], edges[inside[-1] + 1]), xlabel=f"c = {found.names[i]}")
+        axes.set_ylim(0, 1.4 * axes.get_ylim()[1])
+    for axes in panels[len(found.chosen) :]:
+        axes.set_visible(False)
+    panels[0].set_ylabel("density")
+    panels[0].legend(loc="upper right", title="bars: one standard error")
+
+
+def _draw_moments(panels: Any, found: Study) -> None:
+    times = np.array(found.problem.observations.times)
+    places = found.problem.observations.sensors
+    step = float(np.diff(times, prepend=0).min())
+    together, *apart = panels
+    for axes, (name, m), dashes in zip(apart, found.moments.items(), ("-", "--"), strict=True):
+        for j, place in enumerate(places):
+            own, color = slice(j, None, len(places)), plotting.CYCLE[j % len(plotting.CYCLE)]
+            label = f"({place[0]:g}, {place[1]:g})" if name == "mean" else None
+            together.plot(times, m.many[own], dashes, color=color, linewidth=1, label=label)
+            unit = 100 / m.many[own]
+            axes.errorbar(
+                times + 0.1 * step * (j - (len(places) - 1) / 2),
+                unit * (m.many - m.pde.value)[own],
+                unit * m.pde.error[own],
+                color=color,
+                **_DOTS,
+            )
+            axes.plot(times, unit * m.bias.value[own], color=color, linewidth=1)
+        axes.axhline(0, color=plotting.GREY, linewidth=0.6)
+        axes.set(xlabel="time", ylabel=f"{name}: surrogate - PDE [%]")
+        limit = np.abs(axes.get_ylim()).max()
+        axes.set_ylim(-limit, 1.8 * limit)
+    handles = [
+        plotting.legend_key(plotting.GREY, "", marker="o", markersize=2.5),
+        plotting.legend_key(plotting.GREY, "-", linewidth=1),
+    ]
+    apart[0].legend(handles, ["all samples", "same parameters: bias"], loc="upper right")
+    together.set_yscale("log")
+    together.set(xlabel="time", ylabel="mean (solid), std (dashed)")
+    together.legend(loc="lower right", title="sensor", ncols=2, fontsize=8)
+
+
+def _draw_maps(panels: Any, found: Study) -> None:
+    """Draw the total indices of the first and the last of the chosen observables."""
+    m1, m2 = found.problem.bumps.lattice
+    ends = (0, len(found.chosen) - 1)
+    top = float(found.total.value[:, ends].max())
+    for axes, j in zip(panels, ends, strict=True):
+        drawn = axes.pcolormesh(
+            np.linspace(0, 1, m1 + 1),
+            np.linspace(0, 1, m2 + 1),
+            found.total.value[:, j].reshape(m2, m1),
+            cmap=plotting.COLORMAP,
+            vmin=0,
+            vmax=top,
+            rasterized=True,
+        )
+        for name, places, symbol, size in (
+            ("sensors", found.problem.observations.sensors, "o", 3),
+            ("sources f", found.problem.sources.centres, "*", 8),
+        ):
+            x, y = np.reshape(places, (-1, 2)).T
+            axes.plot(x, y, symbol, markersize=size, mfc="white", mec="black", mew=0.6, label=name)
+        axes.grid(False)
+        title = f"total index of each weight: {found.names[found.chosen[j]]}"
+        axes.set(aspect="equal", title=title, xlabel="$x_1$", ylabel="$x_2$")
+        beside = axes.inset_axes((1.04, 0, 0.05, 1))
+        axes.figure.colorbar(drawn, cax=beside)
+        beside.grid(False)
+    panels[0].legend(loc="lower left", labelcolor="white")
+
+
+def _draw_first_order(axes: Any, found: Study) -> None:
+    for j, i in enumerate(found.chosen):
+        axes.errorbar(
+            found.pde.value[:, j],
+            found.first.value[:, j],
+            xerr=found.pde.error[:, j],
+            yerr=found.first.error[:, j],
+            color=plotting.CYCLE[j],
+            label=found.names[i],
+            **_DOTS,
+        )
+    ends = (0, 1.05 * float(found.pde.value.max()))
+    axes.plot(ends, ends, color=plotting.GREY, linewidth=0.8, zorder=0)
+    axes.set(
+        aspect="equal",
+        title="first-order index of each weight",
+        xlabel="PDE, regression",
+        ylabel="surrogate, SALib",
+    )
+    axes.legend(loc="upper left")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
