@@ -165,6 +165,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True, metavar="c.csv|.npy|.h5")
     _add_refuse_outside(sub)
 
+    sub = command("export", _export, "write a surrogate as C99, for numpy alone or torch.export")
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("--format", choices=("c", "npz", "pt2"), required=True)
+    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2")
+    sub.add_argument(
+        "--method", default="forward", metavar="NAME", help="that a pt2 has; default forward"
+    )
+
     sub = command("serve", _serve, "answer UM-Bridge clients over HTTP")
     sub.add_argument("surrogates", nargs="+", metavar="F.pt")
     sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine alone")
@@ -624,6 +632,28 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"{options.out}: {len(Y)} predictions of {surrogate.n_out} observables")
     if outside:
         print(f"{outside} of them outside the training domain (in_domain)")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from . import c_source, export, reference
+
+    _check_out(options.out, options.surrogate)
+    ending = f".{options.format}"
+    if Path(options.out).suffix != ending:
+        raise InputError(f"expected --out to end in {ending}; got {options.out}")
+    if options.method not in export.METHODS:
+        raise InputError(config.unknown("method", options.method, export.METHODS))
+    if options.method != "forward" and options.format != "pt2":
+        raise InputError("--method is for --format pt2: the others have all methods")
+    surrogate = export.load(options.surrogate)
+    if options.format == "c":
+        c_source.write(surrogate, options.out)
+    elif options.format == "npz":
+        reference.save(surrogate, options.out)
+    else:
+        export.save_program(surrogate, options.out, method=options.method)
+    print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} observables")
     return 0
 
 

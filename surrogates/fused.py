@@ -84,7 +84,7 @@ def _plus_(z: Tensor, A: Tensor, x: Tensor) -> Tensor:
     """Add A x to z, for a vector or columns x, in z's own memory."""
     if x.dim() == 2:
         return z.addmm_(A, x)
-    if torch.jit.is_scripting():
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
         return z.addmv_(A, x)
     return torch.addmv(z, A, x)  # torch.func.vmap has no rule for addmv_
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from surrogates import cli
+import surrogates
+from surrogates import cli, reference
 from surrogates.dataset import Dataset
 
 QUICK = ("--set", "levels=1", "--set", "work_units=130", "--set", "width=4")
@@ -85,6 +87,19 @@ def test_predictions_are_the_same_from_every_kind_of_table(folder):
         words = ("--in", folder / f"in.{kind}", "--out", folder / f"out_{kind}.npy")
         assert run("predict", folder / "map.pt", *words) == 0
     assert np.array_equal(np.load(folder / "out_npy.npy"), np.load(folder / "out_csv.npy"))
+
+
+def test_every_exported_form_predicts_the_same(folder, tmp_path):
+    surrogate = surrogates.load(folder / "map.pt")
+    Y = Dataset.read(folder / "map.h5").part("test")[0]
+    for kind in ("c", "npz", "pt2"):
+        out = tmp_path / f"map.{kind}"
+        assert run("export", folder / "map.pt", "--format", kind, "--out", out) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"map.c", "map.h", "map.npz", "map.pt2"}
+    assert "void map_forward(" in (tmp_path / "map.h").read_text()
+    program = torch.export.load(tmp_path / "map.pt2").module()
+    for c in (reference.load(tmp_path / "map.npz").predict(Y), program(torch.from_numpy(Y))):
+        np.testing.assert_allclose(c, surrogate.predict(Y), rtol=1e-12)
 
 
 def test_a_sample_of_zeros_has_no_relative_error_and_every_command_says_so(
@@ -213,6 +228,16 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
             "needs 202 samples; there are 120"
         ),
         ("predict", surrogate, "--in", folder / "map.npz", "--out", out): "know .csv, .npy, .h5",
+        ("export", surrogate, "--format", "c", "--out", tmp_path / "a.cc"): "end in .c; got",
+        ("export", surrogate, "--format", "onnx", "--out", out): "invalid choice: 'onnx'",
+        ("export", surrogate, "--format", "c", "--out", tmp_path / "1.c"): "expected NAME.c",
+        ("export", surrogate, "--format", "pt2", "--out", tmp_path / "a.pt2", "--method", "vj"): (
+            "unknown method; did you mean 'vjp'?"
+        ),
+        ("export", surrogate, "--format", "npz", "--out", tmp_path / "a.npz", "--method", "vjp"): (
+            "--method is for --format pt2"
+        ),
+        ("export", data, "--format", "c", "--out", tmp_path / "a.c"): "not a whole surrogate file",
         ("plot", "history", data, "--out", tmp_path / "a.png"): "cannot read the history",
         ("plot", "parity", surrogate, data, "--out", tmp_path / "a.bmp"): "endings",
         ("merge", data, data, "--out", tmp_path / "a.h5"): "are there twice",
@@ -320,9 +345,12 @@ def test_no_command_writes_over_a_dataset(folder, capsys):
         ("predict", "map.pt", "--in", "map.h5", "--out", "new.csv"),
         ("predict", "map.pt", "--in", "map.h5", "--out", "new.npy"),
         ("predict", "map.pt", "--in", "map.h5", "--out", "new.h5"),
+        ("export", "map.pt", "--format", "c", "--out", "new.c"),
+        ("export", "map.pt", "--format", "npz", "--out", "new.npz"),
+        ("export", "map.pt", "--format", "pt2", "--out", "new.pt2"),
         ("plot", "parity", "map.pt", "map.h5", "--out", "new.png"),
     ],
-    ids=lambda words: f"{words[0]} {words[-1] if words[0] == 'predict' else ''}",
+    ids=lambda words: f"{words[0]} {words[-1] if words[0] in ('predict', 'export') else ''}",
 )
 def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(folder, words):
     limit = 3000  # bytes in a file: the system refuses more, as a full disk does

@@ -1,0 +1,452 @@
+"""Surrogates as C source: built with the system's compiler, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_reference import (
+    METHODS,
+    NETWORKS,
+    Sine,
+    arguments,
+    both,
+    check_close,
+    expected,
+    made,
+    points,
+    saved,
+)
+
+from surrogates import c_source, reference
+from surrogates.errors import InputError
+from surrogates.networks import AntisymmetricODE
+from surrogates.surrogate import Domain, ErrorBars, Surrogate
+
+METROPOLIS = Path(__file__).parents[2] / "scripts" / "examples" / "metropolis.c"
+STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
+C99 = ("-std=c99", *STRICT)
+
+ROW = re.compile(r"^([cy]\[\d+\]) (.*)$", re.MULTILINE)
+PRIOR = re.compile(r"in the prior each y has mean \S+ and std (\S+)$", re.MULTILINE)
+
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+needs_cxx = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+
+
+def build(command: str, *words: object, cwd: Path) -> None:
+    run = subprocess.run(
+        [command, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=200
+    )
+    assert run.returncode == 0, run.stderr
+
+
+class Library:
+    """The C functions of one surrogate as methods that take rows or a row of y."""
+
+    def __init__(self, library: ctypes.CDLL, name: str, n_in: int, n_out: int) -> None:
+        self.library, self.name = library, name
+        self.shapes = {
+            "predict": (n_out,),
+            "jacobian": (n_out, n_in),
+            "jvp": (n_out,),
+            "vjp": (n_in,),
+            "predict_std": (n_out,),
+        }
+
+    def __call__(self, method: str, *given: np.ndarray) -> np.ndarray:
+        function = self.function(method)
+        rows = [self.row(method, function, *row) for row in zip(*given, strict=True)]
+        return np.array(rows)
+
+    def function(self, method: str) -> ctypes._CFuncPtr:
+        return getattr(self.library, f"{self.name}_{'forward' if method == 'predict' else method}")
+
+    def row(self, method: str, function: ctypes._CFuncPtr, *given: np.ndarray) -> np.ndarray:
+        pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in given]
+        if method == "in_domain":
+            return np.bool_(function(*pointers))
+        out = np.full(np.prod(self.shapes[method]) + 1, 123.0)  # the last is beyond the end
+        function(*pointers, out.ctypes.data_as(ctypes.c_void_p))
+        assert out[-1] == 123.0, method
+        return out[:-1].reshape(self.shapes[method])
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """All of `NETWORKS` in one library."""
+    folder = tmp_path_factory.mktemp("libraries")
+    for i, network in enumerate(NETWORKS):
+        c_source.write(both(*network)[1], folder / f"net{i}.c")
+    sources = [f"net{i}.c" for i in range(len(NETWORKS))]
+    build("cc", *C99, "-shared", "-fPIC", "-O2", *sources, "-o", "all.so", "-lm", cwd=folder)
+    library = ctypes.CDLL(str(folder / "all.so"))
+    return {
+        network: Library(library, f"net{i}", network[2], network[4])
+        for i, network in enumerate(NETWORKS)
+    }
+
+
+@needs_cc
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_is_the_surrogate_in_and_out_of_the_domain(network, libraries):
+    surrogate, _ = both(*network)
+    Y = points(surrogate)
+    for method in METHODS:
+        given = (Y, *arguments(surrogate, method, len(Y)))
+        found = libraries[network](method, *given)
+        check_close(found, expected(surrogate, method, *given), method)
+
+
+@needs_cc
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_nan_gives_nan_and_huge_numbers_what_torch_gives(network, libraries):
+    surrogate, _ = both(*network)
+    call = libraries[network]
+    Y = points(surrogate)[:4]
+    Y[0, -1], Y[1], Y[2], Y[3, 0] = np.nan, 1e200, -1e200, np.inf
+    for method in METHODS:
+        given = (Y, *arguments(surrogate, method, 4))
+        found = call(method, *given)
+        check_close(found[1:3], expected(surrogate, method, *given)[1:3], method)
+        assert method == "in_domain" or np.isnan(found[0]).all()
+    assert not call("in_domain", Y).any()
+    if network[1] in ("tanh", "sigmoid"):
+        assert np.isfinite(call("predict", Y[1:])).all()
+
+
+@needs_cc
+def test_threads_give_the_same_bits(libraries):
+    network = NETWORKS[0]
+    surrogate, _ = both(*network)
+    Y = np.tile(points(surrogate), (5, 1))
+
+    def work(_):
+        return [
+            libraries[network](method, Y, *arguments(surrogate, method, len(Y)))
+            for method in METHODS
+        ]
+
+    alone = work(0)
+    with ThreadPoolExecutor(8) as pool:
+        for results in pool.map(work, range(16)):
+            for found, right in zip(results, alone, strict=True):
+                assert found.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("command", ["cc -O3 -march=native", "clang -O1"])
+def test_compilers_have_nothing_to_say(command, tmp_path):
+    compiler, *flags = command.split()
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    for network in NETWORKS[8:10]:
+        c_source.write(both(*network)[1], tmp_path / f"{network[1]}.c")
+    build(compiler, *C99, *flags, "-c", "tanh.c", "softplus.c", cwd=tmp_path)
+
+
+CPP = """
+#include "net.h"
+#include "net.h"
+#include <cstdio>
+
+int main()
+{
+    const double y[NET_N_IN] = {@};
+    double c[NET_N_OUT];
+    net_forward(y, c);
+    for (double value : c) std::printf("%.17g\\n", value);
+}
+"""
+
+
+@needs_cc
+@needs_cxx
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_from_cpp(language, tmp_path):
+    surrogate, loaded = both(*NETWORKS[0])
+    c_source.write(loaded, tmp_path / "net.c")
+    y = points(surrogate)[:1]
+    (tmp_path / "main.cpp").write_text(CPP.replace("@", ", ".join(map(repr, y[0].tolist()))))
+    compiler, *flags = ("cc", *C99) if language == "c" else ("g++", "-xc++", "-std=c++11", *STRICT)
+    build(compiler, *flags, "-c", "net.c", cwd=tmp_path)
+    build("g++", *STRICT, "main.cpp", "net.o", "-o", "main", cwd=tmp_path)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    found = np.array([run.stdout.split()], dtype=float)
+    check_close(found, expected(surrogate, "predict", y), "c")
+
+
+@needs_cc
+def test_names_of_any_text_are_safe_and_come_back(tmp_path):
+    texts = [
+        "*/ int main;",
+        "/*",
+        "/*/",
+        "a\\",
+        "two\nlines",
+        "??/",
+        "\u202eevil",
+        "\ud800",
+        '"',
+        "γ",
+    ]
+    texts += ["\0", "\u2028", "%s $name ${x}", "\U000e0001", "é/* */"]
+    surrogate = made("mlp", "tanh", len(texts), 3, 2, 1)
+    names = {"y_names": texts, "y_units": texts, "c_names": texts[:2], "c_units": texts[2:4]}
+    about = {"problem": "*/ #error", "command": "/* \\\n */", "created": "??/\n"}
+    loaded = saved(surrogate, tmp_path / "s.pt", **names, **about)
+    c_source.write(loaded, tmp_path / "net.c")
+    build("cc", *C99, "-c", "net.c", cwd=tmp_path)
+    header = (tmp_path / "net.h").read_text(encoding="utf-8")
+    rows = re.findall(r'^ \* +\d+  (".*")  \[(.*)\](?:  |$)', header, re.MULTILINE)
+    found = [(json.loads(name), json.loads(f'"{unit}"')) for name, unit in rows]
+    assert found == [*zip(texts, texts, strict=True), *zip(texts[:2], texts[2:4], strict=True)]
+
+
+def test_every_number_is_exact(tmp_path):
+    _, loaded = both(*NETWORKS[0])
+    c_source.write(loaded, tmp_path / "net.c")
+    source = (tmp_path / "net.c").read_text()
+    right = reference.constants(loaded)
+    for name in ("sigma", "lower", "upper", "unit", "lengths", "weights"):
+        numbers = re.search(rf"double {name}\[\d+\] = {{(.*?)}};", source, re.DOTALL)[1]
+        found = np.array([float(number) for number in numbers.split(",")])
+        assert found.tobytes() == getattr(right, name).tobytes(), name
+
+
+def test_the_same_surrogate_is_the_same_text(tmp_path):
+    _, loaded = both(*NETWORKS[0])
+    texts = []
+    for _ in range(2):
+        c_source.write(loaded, tmp_path / "net.c")
+        texts.append([(tmp_path / name).read_bytes() for name in ("net.c", "net.h")])
+    assert texts[0] == texts[1]
+
+
+def test_the_jacobian_takes_the_fewest_through_the_network(tmp_path):
+    by = {
+        "tangent(slope_of, d);\n        for": NETWORKS[1],
+        "g[f] = entry(W, WIDTH, j, f)": NETWORKS[2],
+        "G_t[": NETWORKS[0],
+    }
+    for text, network in by.items():
+        c_source.write(both(*network)[1], tmp_path / "net.c")
+        assert text in (tmp_path / "net.c").read_text()
+
+
+@needs_cc
+def test_without_error_bars_the_deviation_is_nan(surrogate, Y, tmp_path):
+    older = saved(surrogate, tmp_path / "s.pt", schema_version=1)
+    c_source.write(older, tmp_path / "net.c")
+    build("cc", *C99, "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
+    call = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", 4, 6)
+    assert np.isnan(call("predict_std", Y.numpy())).all()
+    check_close(call("predict", Y.numpy()), expected(surrogate, "predict", Y.numpy()), "c")
+    assert "NaN, as it is not known" in (tmp_path / "net.h").read_text()
+
+
+def test_other_features_are_refused(parts, tmp_path):
+    changes = {"features": Sine(), "W": torch.ones(6, 5), "error_bars": None}
+    loaded = saved(Surrogate(**{**parts, **changes}), tmp_path / "user.pt")
+    with pytest.raises(InputError, match="user.pt cannot be exported"):
+        c_source.write(loaded, tmp_path / "user.c")
+    assert os.listdir(tmp_path) == ["user.pt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("net.cpp", "expected NAME.c, where NAME is a letter"),
+        ("net.C", "expected NAME.c"),
+        ("net", "expected NAME.c"),
+        (".c", "expected NAME.c"),
+        ("2d.c", "expected NAME.c"),
+        ("_net.c", "expected NAME.c"),
+        ("a-b.c", "expected NAME.c"),
+        ("a.b.c", "expected NAME.c"),
+        ("netü.c", "expected NAME.c"),
+        ("math.c", "math.h would hide the header of C"),
+        ("missing/net.c", "there is no folder"),
+        ("source.c", "source.c' is a folder"),
+        ("header.c", "header.h' is a folder"),
+    ],
+)
+def test_bad_paths_leave_nothing(name, message, tmp_path):
+    (tmp_path / "source.c").mkdir()
+    (tmp_path / "header.h").mkdir()
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        c_source.write(both(*NETWORKS[0])[1], tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == ["header.h", "source.c"]
+
+
+def test_a_full_disk_changes_neither_file(tmp_path):
+    _, loaded = both(*NETWORKS[0])
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.mkdir()
+    old.mkdir()
+    (old / "net.c").write_text("old source")
+    (old / "net.h").write_text("old header")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for folder in (new, old):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the header fits, the source not
+        try:
+            with pytest.raises(OSError, match="cannot write .*File too large"):
+                c_source.write(loaded, folder / "net.c")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(new) == []
+    texts = {path.name: path.read_text() for path in old.iterdir()}
+    assert texts == {"net.c": "old source", "net.h": "old header"}
+
+
+@pytest.fixture(scope="module")
+def metropolis(tmp_path_factory):
+    """The chain for a surrogate "cdr" of three weights, built, and that surrogate in numpy."""
+    folder = tmp_path_factory.mktemp("metropolis")
+    generator = torch.Generator().manual_seed(5)
+    Y = np.random.default_rng(4).random((200, 3))
+    Y /= Y.sum(axis=1, keepdims=True)
+    W = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    surrogate = Surrogate(
+        AntisymmetricODE(3, 4, 1, scale=0.4, generator=generator),
+        W,
+        Y.mean(axis=0),
+        Y.std(axis=0),
+        Domain.of(Y),
+        ErrorBars(  # which vary by a factor of three, and count beside the noise
+            leverage=torch.randn(5, 5, generator=generator, dtype=torch.float64),
+            floor=0.1,
+            sigma=torch.full((5,), 0.1),
+        ),
+    )
+    loaded = saved(surrogate, folder / "cdr.pt")
+    c_source.write(loaded, folder / "cdr.c")
+    build("cc", *C99, "-O2", "-I.", METROPOLIS, "cdr.c", "-lm", "-o", "chain", cwd=folder)
+    return folder / "chain", reference.constants(loaded)
+
+
+def chain(program: Path, *words: object) -> tuple[int, str]:
+    run = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=100)
+    assert run.returncode < 2 and not run.stderr, run.stderr
+    return run.returncode, run.stdout
+
+
+def posterior(found: reference.Reference, d: np.ndarray, noise: float) -> tuple[np.ndarray, ...]:
+    """Mean and standard deviation of c and y, by quadrature over the simplex.
+
+    The density of y = x / sum(x), x uniform in the cube, is that of all s with s y in the cube,
+    integrated over s: s^2 ds up to 1 / max(y).
+    """
+    n = 400
+    a, b = np.meshgrid(*[(np.arange(n) + 0.5) / n] * 2)
+    Y = np.stack([a, (1 - a) * b, (1 - a) * (1 - b)], axis=2).reshape(-1, 3)
+    C, std = found.predict(Y), found.predict_std(Y)
+    variance = noise**2 + std**2
+    logarithm = -0.5 * ((d - C) ** 2 / variance + np.log(variance)).sum(axis=1)
+    p = np.exp(logarithm - logarithm.max()) * Y.max(axis=1) ** -3.0 * (1 - Y[:, 0])
+    quantities = np.concatenate([C, Y], axis=1)
+    mean = p @ quantities / p.sum()
+    return mean, np.sqrt(p @ (quantities - mean) ** 2 / p.sum())
+
+
+@needs_cc
+@pytest.mark.parametrize("share", [0.05, 0.3, 1e3])
+def test_the_chain_has_the_posterior_of_a_quadrature(metropolis, share):
+    program, found = metropolis
+    status, text = chain(program, 7, share, 100000)
+    assert status == 0, text
+    rows = {name: [float(x) for x in rest.split()] for name, rest in ROW.findall(text)}
+    order = [f"c[{j}]" for j in range(5)] + [f"y[{i}]" for i in range(3)]
+    d = np.array([rows[name][1] for name in order[:5]])
+    noise = float(re.match(r"noise (\S+),", text)[1])
+    means, stds = posterior(found, d, noise)
+    for name, mean, std in zip(order, means, stds, strict=True):
+        its_mean, its_std, ess, r_hat = rows[name][-4:]
+        assert ess > 1000 and r_hat < 1.01, name
+        assert abs(its_mean - mean) < 4 * std / ess**0.5, name
+        assert abs(its_std / std - 1) < 4 * ess**-0.5, name
+    if share == 1e3:  # nothing but the prior
+        assert stds[-3:] == pytest.approx(float(PRIOR.search(text)[1]), rel=0.02)
+
+
+@needs_cc
+def test_true_values_are_as_far_from_the_means_as_the_deviations_say(metropolis):
+    """Truth and data are draws of the model that the chain takes them for."""
+    z = []
+    for seed in range(32):
+        status, text = chain(metropolis[0], seed, 0.3, 10000)
+        assert status == 0, text
+        rows = [
+            [float(x) for x in rest.split()] for name, rest in ROW.findall(text) if name[0] == "c"
+        ]
+        z.append([(truth - mean) / std for truth, _, mean, std, *_ in rows])
+    assert np.mean(np.square(z)) == pytest.approx(1, abs=0.5)
+    assert np.mean(z) == pytest.approx(0, abs=0.4)
+
+
+DRIVER = """
+#define main chain_main
+#include "metropolis.c"
+#undef main
+
+int main(void)
+{
+    static double x[DRAWS];
+    Random random = {{1, 2, 3, 4}};
+    for (int i = 0; i < 4; ++i)
+        printf("%llu\\n", (unsigned long long)next(&random));
+    double sum = 0.0, squares = 0.0;
+    for (int i = 0; i < 100000; ++i) {
+        const double a = normal(&random);
+        sum += a, squares += a * a;
+    }
+    printf("%g %g\\n", sum / 100000, squares / 100000);
+    for (int kind = 0; kind < 3; ++kind) { /* independent, autoregressive, and chains apart */
+        const double r = kind == 0 ? 0.0 : 0.8;
+        for (int i = 0; i < DRAWS; ++i)
+            x[i] = i % KEPT ? r * x[i - 1] + sqrt(1.0 - r * r) * normal(&random) : normal(&random);
+        for (int i = 0; i < DRAWS; ++i)
+            x[i] += kind == 2 ? i / KEPT : 0;
+        const Summary s = summarise(x);
+        printf("%g %g %g %g\\n", s.mean, s.std, s.r_hat, s.ess);
+    }
+    return 0;
+}
+"""
+
+
+@needs_cc
+def test_generator_and_checks_of_the_chain(metropolis, tmp_path):
+    folder = metropolis[0].parent
+    (tmp_path / "driver.c").write_text(DRIVER)
+    paths = [f"-I{path}" for path in (folder, METROPOLIS.parent)]
+    build("cc", *C99, "-O2", *paths, "driver.c", folder / "cdr.c", "-lm", "-o", "d", cwd=tmp_path)
+    run = subprocess.run([tmp_path / "d"], capture_output=True, text=True, timeout=60, check=True)
+    lines = run.stdout.splitlines()
+    # The published generator's first numbers from the state 1, 2, 3, 4.
+    assert lines[:4] == ["11520", "0", "1509978240", "1215971899390074240"]
+    mean, square = map(float, lines[4].split())
+    assert abs(mean) < 4 * 0.0032 and abs(square - 1) < 4 * 0.0045
+    independent, correlated, apart = ([float(x) for x in line.split()] for line in lines[5:])
+    for (mean, std, r_hat, ess), right in ((independent, 8000), (correlated, 8000 * 0.2 / 1.8)):
+        assert ess == pytest.approx(right, rel=0.15)
+        assert abs(mean) < 4 * right**-0.5 and abs(std - 1) < 3 * right**-0.5 and r_hat < 1.02
+    assert apart[2] > 1.2 and apart[3] < 40  # means of 0, 1, 2 and 3
+
+
+@needs_cc
+@pytest.mark.parametrize("words", [["x"], ["1", "0"], ["1", "0.1", "3999"], ["1"] * 4], ids=str)
+def test_bad_arguments_of_the_chain_are_one_line(metropolis, words):
+    run = subprocess.run([metropolis[0], *words], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and not run.stdout
+    assert run.stderr == "error: expected [SEED [NOISE > 0 [STEPS >= 4000]]]\n"

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import surrogates
+from surrogates import export, reference
+from surrogates.errors import InputError
+from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.surrogate import Domain, ErrorBars, Surrogate
+
+CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
+METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
+# Kind, activation, inputs, features, outputs, depth: each kind with each activation; the fewest are
+# features, inputs, outputs in turn.
+NETWORKS = [
+    ("ode", "tanh", 9, 5, 7, 2),
+    ("ode", "softplus", 8, 11, 17, 3),
+    ("ode", "sigmoid", 12, 9, 4, 1),
+    ("ode", "relu", 10, 8, 16, 2),
+    ("resnet", "tanh", 3, 6, 9, 1),
+    ("resnet", "softplus", 20, 16, 8, 2),
+    ("resnet", "sigmoid", 17, 4, 25, 3),
+    ("resnet", "relu", 4, 9, 5, 2),
+    ("mlp", "tanh", 6, 12, 4, 1),
+    ("mlp", "softplus", 5, 2, 3, 4),
+    ("mlp", "sigmoid", 1, 1, 1, 1),
+    ("mlp", "relu", 9, 7, 6, 2),
+]
+
+
+def made(kind, activation, n_in, width, n_out, depth, *, bars=True) -> Surrogate:
+    """A surrogate with rough weights, whose domain is a box, or a flat for an even n_in."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    net = CLASSES[kind](n_in, width, depth, activation=activation)
+    for parameter in net.parameters():
+        parameter.data = 0.7 * draw(*parameter.shape)
+    Y = 2 + 3 * np.random.default_rng(1).random((500, n_in))
+    if n_in % 2 == 0:
+        Y /= Y.sum(axis=1, keepdims=True)
+    error_bars = ErrorBars(
+        leverage=draw(width + 1, width + 1) / 3, floor=0.25, sigma=0.01 + draw(n_out).abs()
+    )
+    return Surrogate(
+        net,
+        draw(n_out, width + 1),
+        Y.mean(axis=0),
+        Y.std(axis=0),
+        Domain.of(Y),
+        error_bars if bars else None,
+    )
+
+
+def saved(surrogate: Surrogate, path: Path, **metadata) -> export.LoadedSurrogate:
+    """Write a surrogate file, and read it."""
+    n_out, n_in = len(surrogate.c), len(surrogate.lower)
+    about = {
+        "format": export.FORMAT,
+        "schema_version": export.SCHEMA_VERSION,
+        "problem": "toy",
+        "y_names": [f"y{i}" for i in range(n_in)],
+        "y_units": ["m"] * n_in,
+        "y_lower": surrogate.lower.tolist(),
+        "y_upper": surrogate.upper.tolist(),
+        "c_names": [f"c{j}" for j in range(n_out)],
+        "c_units": ["V"] * n_out,
+        "coordinates": {},
+        "training": {},
+    }
+    export.save(surrogate, {**about, **metadata}, path)
+    return surrogates.load(path)
+
+
+@functools.cache
+def both(*network) -> tuple[Surrogate, export.LoadedSurrogate]:
+    """A surrogate of `NETWORKS`, and what comes of it in a file."""
+    surrogate = made(*network)
+    with tempfile.TemporaryDirectory() as folder:
+        return surrogate, saved(surrogate, Path(folder, "s.pt"))
+
+
+def points(surrogate: Surrogate) -> np.ndarray:
+    """Points in the domain, around it and far outside, (21, n_in)."""
+    rng = np.random.default_rng(2)
+    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
+    Y = rng.uniform(lower, upper, (7, len(lower)))
+    if len(surrogate.normals):
+        Y /= Y.sum(axis=1, keepdims=True)
+    near = Y + 1e-2 * rng.standard_normal(Y.shape) * (upper - lower)
+    return np.concatenate([Y, near, Y + 5 * rng.standard_normal(Y.shape) * (upper - lower)])
+
+
+def arguments(surrogate: Surrogate, method: str, n: int) -> list[np.ndarray]:
+    """What a method takes besides n rows of y."""
+    sizes = {"jvp": [len(surrogate.lower)], "vjp": [len(surrogate.c)]}.get(method, [])
+    return [np.random.default_rng(3).standard_normal((n, size)) for size in sizes]
+
+
+def expected(surrogate: Surrogate, method: str, *given: np.ndarray) -> np.ndarray:
+    """What torch gives."""
+    name = "forward" if method == "predict" else method
+    return np.asarray(getattr(surrogate, name)(*map(torch.from_numpy, given)))
+
+
+def check_close(found, right, what: str) -> None:
+    """Compare to 1e-12 of the largest value."""
+    assert found.dtype == right.dtype and found.shape == right.shape, what
+    if found.dtype == bool:
+        assert found.tolist() == right.tolist(), what
+    else:
+        atol = 1e-12 * np.abs(right).max(initial=0, where=np.isfinite(right))
+        np.testing.assert_allclose(found, right, rtol=1e-12, atol=atol, err_msg=what)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_is_the_surrogate_also_after_a_round_trip(network, tmp_path):
+    surrogate, loaded = both(*network)
+    reference.save(loaded, tmp_path / "s.npz")
+    Y = points(surrogate)
+    inside = surrogate.in_domain(torch.from_numpy(Y))
+    assert inside.any() and not inside.all()
+    for found in (reference.constants(loaded), reference.load(tmp_path / "s.npz")):
+        assert found.metadata == loaded.metadata
+        for method in METHODS:
+            more = arguments(surrogate, method, len(Y))
+            for rows in (slice(None), slice(0, 1), 0):
+                given = [x[rows] for x in (Y, *more)]
+                result = np.asarray(getattr(found, method)(*given))
+                check_close(result, expected(surrogate, method, *given), f"{method} {rows}")
+
+
+def test_is_the_surrogate_file(surrogate, Y, tmp_path):
+    loaded = saved(surrogate, tmp_path / "s.pt")
+    found = reference.constants(loaded)
+    for method in METHODS:
+        given = (Y.numpy(), *arguments(surrogate, method, len(Y)))
+        check_close(getattr(found, method)(*given), getattr(loaded, method)(*given), method)
+
+
+ALONE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        allowed = {"numpy", "surrogates", *sys.stdlib_module_names}
+        if name.split(".")[0] not in allowed:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, sys.argv[1])
+try:
+    import torch
+    raise SystemExit("torch is there after all")
+except ModuleNotFoundError:
+    pass
+import numpy as np
+from surrogates import reference
+r = reference.load(sys.argv[2])
+y = np.load(sys.argv[3])
+np.savez(sys.argv[4], predict=r.predict(y), jacobian=r.jacobian(y), predict_std=r.predict_std(y))
+"""
+
+
+def test_needs_only_numpy(surrogate, Y, tmp_path):
+    loaded = saved(surrogate, tmp_path / "s.pt")
+    reference.save(loaded, tmp_path / "s.npz")
+    np.save(tmp_path / "y.npy", Y.numpy())
+    words = [Path(surrogates.__file__).parents[1], *(tmp_path / n for n in ("s.npz", "y.npy", "r"))]
+    command = [sys.executable, "-I", "-W", "error", "-c", ALONE, *map(str, words)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    with np.load(tmp_path / "r.npz") as results:
+        for name in results.files:
+            check_close(results[name], getattr(loaded, name)(Y.numpy()), name)
+
+
+def test_the_documented_formula_needs_no_module_of_ours(surrogate, Y, tmp_path):
+    """The module's text, read as a user of the arrays alone reads it."""
+    loaded = saved(surrogate, tmp_path / "s.pt")
+    reference.save(loaded, tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as a:
+        assert (str(a["format"]), int(a["schema_version"])) == ("varpro-surrogates-npz", 1)
+        assert json.loads(str(a["metadata"])) == loaded.metadata and str(a["phi"]) == "sigmoid"
+        y = Y[0].numpy()
+
+        def phi(x):
+            return 1 / (1 + np.exp(-x))
+
+        u = phi(a["K_in"] @ y + a["b_in"])
+        n_steps, n_stages = a["A"].shape[:2]
+        for j in range(n_steps):
+            k = [phi(a["A"][j, 0] @ u + a["b"][j, 0])]
+            for i in range(1, n_stages):
+                k.append(phi(a["A"][j, i] @ (u + a["lengths"][i] * k[i - 1]) + a["b"][j, i]))
+            u = a["carry"] * u + a["weights"] @ k
+        check_close(a["W"] @ u + a["c_0"], loaded.predict(y), "c")
+        beyond = np.maximum(0, np.maximum(a["lower"] - y, y - a["upper"])) / a["unit"]
+        off = a["normals"] @ ((y - a["centre"]) / a["unit"])
+        squares = [(x**2).sum() for x in (a["leverage"] @ u + a["constant"], beyond, off)]
+        check_close(a["sigma"] * np.sqrt(a["floor"] + sum(squares)), loaded.predict_std(y), "std")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_and_huge_numbers_go_through_without_a_warning(activation, tmp_path):
+    surrogate, loaded = both(*next(network for network in NETWORKS if network[1] == activation))
+    found = reference.constants(loaded)
+    Y = points(surrogate)[:4]
+    Y[0, 2], Y[1], Y[2] = np.nan, 1e200, -1e200
+    for method in METHODS:
+        given = (Y, *arguments(surrogate, method, 4))
+        result = getattr(found, method)(*given)
+        check_close(result[1:], expected(surrogate, method, *given)[1:], method)
+        assert method == "in_domain" or np.isnan(result[0]).all()
+    assert found.in_domain(Y).tolist() == [False, False, False, True]
+    assert np.isinf(found.predict_std(Y)[1:3]).all()
+    found.predict(np.full(len(Y[0]), np.inf))
+
+
+@pytest.mark.parametrize("change", [{"schema_version": 1}, {}])
+def test_without_error_bars_the_deviation_is_nan(change, tmp_path):
+    surrogate = made("mlp", "tanh", 3, 4, 2, 1, bars=bool(change))
+    loaded = saved(surrogate, tmp_path / "s.pt", **change)
+    reference.save(loaded, tmp_path / "s.npz")
+    y = surrogate.lower.numpy()
+    assert np.isnan(reference.load(tmp_path / "s.npz").predict_std(y)).all()
+    check_close(reference.load(tmp_path / "s.npz").predict(y), loaded.predict(y), "predict")
+
+
+class Sine(torch.nn.Module):
+    """A feature extractor of a user's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_in = self.width = 4
+        self.scale = torch.nn.Parameter(torch.ones(4))
+
+    def forward(self, Y: torch.Tensor) -> torch.Tensor:
+        return torch.sin(Y * self.scale)
+
+    def forward_and_jacobian(self, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.forward(Y), torch.diag_embed(self.scale * torch.cos(Y * self.scale))
+
+
+def test_other_features_are_refused(parts, tmp_path):
+    changes = {"features": Sine(), "W": torch.ones(6, 5), "error_bars": None}
+    loaded = saved(Surrogate(**{**parts, **changes}), tmp_path / "user.pt")
+    with pytest.raises(InputError, match=r"user.pt cannot be exported: .* features are another m"):
+        reference.save(loaded, tmp_path / "user.npz")
+    assert os.listdir(tmp_path) == ["user.pt"]
+
+
+def test_bad_paths_leave_nothing(surrogate, tmp_path):
+    loaded = saved(surrogate, tmp_path / "s.pt")
+    (tmp_path / "folder.npz").mkdir()
+    for name, message in {
+        "s.npy": "expected the name of an .npz file",
+        "missing/s.npz": "there is no folder",
+        "folder.npz": "is a folder",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            reference.save(loaded, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["folder.npz", "s.pt"]
+
+
+def test_the_same_surrogate_is_the_same_file(surrogate, tmp_path):
+    loaded = saved(surrogate, tmp_path / "s.pt")
+    for name in ("a.npz", "b.npz"):
+        reference.save(loaded, tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_foreign_damaged_and_newer_files_are_one_line(surrogate, tmp_path):
+    reference.save(saved(surrogate, tmp_path / "s.pt"), tmp_path / "s.npz")
+    whole = (tmp_path / "s.npz").read_bytes()
+    with np.load(tmp_path / "s.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    weight = surrogate.W.numpy().tobytes()[:8]
+    assert whole.count(weight) == 1
+    contents = {
+        "truncated": (whole[: len(whole) // 2], "is not a whole .npz file"),
+        "end-missing": (whole[:-10], "is not a whole .npz file"),
+        "empty": (b"", "is not a whole .npz file"),
+        "text": (b"y0,y1\n1,2\n", "is not a whole .npz file"),
+        "flipped": (whole.replace(weight, np.float64(3.14).tobytes()), "not a whole .npz file"),
+    }
+    for name, (content, message) in contents.items():
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, message)
+    np.save(tmp_path / "array.npy", np.ones(3))
+    refused(tmp_path / "array.npy", "is not a whole .npz file")
+    np.savez(tmp_path / "pickle.npz", format=np.array({"a": 1}, dtype=object))
+    refused(tmp_path / "pickle.npz", "is not a whole .npz file")
+    refused(tmp_path / "s.pt", "is not a whole|is an .npz file but not a surrogate")
+    refused(tmp_path / "missing.npz", "there is no file .*missing.npz")
+    refused(tmp_path, "there is no file")
+    changes = {
+        "foreign": ({"format": "other"}, "is an .npz file but not a surrogate of this package"),
+        "newer": ({"schema_version": 2}, "schema version 2, this package reads up to 1; update"),
+        "shape": ({"W": arrays["W"][:, 1:]}, r"is damaged: W is float64 of shape \(6, 4\)"),
+        "type": ({"b_in": arrays["b_in"].astype("f4")}, "is damaged: b_in is float32 of shape"),
+        "absent": ({"sigma": None}, "is damaged: sigma is"),
+    }
+    for name, (change, message) in changes.items():
+        kept = {key: value for key, value in {**arrays, **change}.items() if value is not None}
+        np.savez(tmp_path / f"{name}.npz", **kept)
+        refused(tmp_path / f"{name}.npz", message)
+
+
+def refused(path, message):
+    with pytest.raises(InputError, match=message) as caught:
+        reference.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("y", [np.ones(3), np.ones((2, 5)), 1.0, np.ones((0, 4)), ["a"] * 4, 1j])
+def test_parameters_that_do_not_fit_are_one_line(surrogate, tmp_path, y):
+    found = reference.constants(saved(surrogate, tmp_path / "s.pt"))
+    for method in ("predict", "jacobian", "predict_std", "in_domain"):
+        with pytest.raises(
+            InputError, match=r"expected real numbers y of shape \(4,\) or \(n, 4\)"
+        ):
+            getattr(found, method)(y)
+    with pytest.raises(InputError, match=r"expected real numbers v of .* got float64 of shape \(4"):
+        found.jvp(np.ones((2, 4)), np.ones(4))
+    with pytest.raises(InputError, match=r"expected real numbers w of shape \(6,\) or"):
+        found.vjp(np.ones(4), np.ones(4))
