@@ -126,18 +126,25 @@ class _Step(nn.Module):
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Give the next u, and the stages' k in rows."""
-        # Blocks that may be changed in place, as z itself is not used again.
-        z = torch.unsafe_split(_affine(self.p, self.P, u), self.width)
-        k = _phi_(self.phi, z[0])
+        z = _affine(self.p, self.P, u)
+        # Where no gradient needs what was there before, all k are made where they end up. Else the
+        # blocks may be changed as well, but not be read through z.
+        scripted = torch.jit.is_scripting()  # type: ignore[attr-defined]
+        in_place = scripted and self.phi != "softplus" and not z.requires_grad
+        if in_place:
+            blocks = torch.split(z, self.width)
+        else:
+            blocks = torch.unsafe_split(z, self.width)
+        k = _phi_(self.phi, blocks[0])
         stages = [k]
         for i, coupling in enumerate(self.couplings):
-            k = _phi_(self.phi, _plus_(z[i + 1], coupling.M, k))
+            k = _phi_(self.phi, _plus_(blocks[i + 1], coupling.M, k))
             stages.append(k)
-        if len(stages) > 1:
-            k = torch.cat(stages)
-        if k.dim() == 1:
-            return torch.addmv(u, self.w, k, beta=self.carry), k
-        return torch.mm(self.w, k).add_(u, alpha=self.carry), k
+        if not in_place:
+            z = torch.cat(stages)
+        if z.dim() == 1:
+            return torch.addmv(u, self.w, z, beta=self.carry), z
+        return torch.mm(self.w, z).add_(u, alpha=self.carry), z
 
     def tangent(self, d: Tensor, k: Tensor) -> Tensor:
         """Push derivatives of u, (w, m n), to the next u."""
