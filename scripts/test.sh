@@ -11,4 +11,4 @@ export PATH="${python%/*}:$PATH" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 python -m ruff format --check .
 python -m ruff check .
 python -m mypy
-timeout --kill-after=10 2400 python -m pytest --durations=10 "$@"
+timeout --kill-after=10 2400 scripts/run_tests.sh "$@"

@@ -6,12 +6,16 @@
 # trixie (Debian 13) has DOLFINx 0.9, sid 0.11. The release's root file system (3 GB) is built once,
 # in ~/.cache/varpro-surrogates, and built again when its list of packages changes or after a month
 # for sid. All mounts are in a private namespace, so none can outlive this script.
+#
+# With all tests, or those of tests/surrogates/test_compatibility.py by name, surrogate files are
+# exchanged between the release's torch and that of the environment here, where there is one.
 set -euo pipefail
 
 packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-torch
     python3-numpy python3-scipy python3-tqdm python3-tomli-w python3-matplotlib python3-meshio
-    python3-pytest python3-pytest-timeout python3-hypothesis python3-setuptools python3-venv
-    openmpi-bin gcc g++ libc6-dev pkg-config libopenblas0-pthread)
+    python3-pytest python3-pytest-timeout python3-pytest-xdist python3-hypothesis
+    python3-setuptools python3-venv openmpi-bin gcc g++ libc6-dev pkg-config libopenblas0-pthread
+    libtorch-dev cmake make)
 minutes=25 # for all that runs inside
 
 say() { echo "test_on_debian: $*" >&2; }
@@ -93,27 +97,52 @@ find "$debian/checkout" -mindepth 1 -maxdepth 1 ! -name .hypothesis -exec rm -rf
     tar -C "$root" --create --null --no-recursion --files-from=- |
     tar -C "$debian/checkout" --extract --no-same-owner
 
+# inside PYTEST ARGUMENT...: ends this shell with the status of the tests on Debian.
+inside() {
+    unset VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME XDG_CACHE_HOME TMPDIR
+    export PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    export HOME=/root LANG=C.UTF-8 OMP_NUM_THREADS=1 LIMIT="${minutes}m" SURROGATE_EXCHANGE=/exchange
+    # Open MPI refuses root, and warns of network interfaces that cannot reach each other in a
+    # sandbox.
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl=^tcp
+    # shellcheck disable=SC2016 # the inner shells expand it
+    exec unshare --mount --pid --fork --kill-child bash -c '
+        set -e
+        mount -t proc proc "$1/proc"
+        mount -t sysfs -o ro sysfs "$1/sys"
+        mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+        mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
+        exec chroot "$1" bash -c "$2" inside "${@:3}"' \
+        mounts "$debian" '
+        set -e
+        cd /checkout
+        python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+        # Not by exec: this shell is process 1 here, which timeout must not be, and collects the
+        # orphans.
+        timeout --foreground --kill-after=10 "$LIMIT" scripts/run_tests.sh "$@" || {
+            status=$?
+            if [ "$status" = 124 ]; then echo "test_on_debian: stopped after $LIMIT" >&2; fi
+            exit "$status"
+        }' "$@"
+}
+
+compatibility=tests/surrogates/test_compatibility.py
+rm -rf "$debian/exchange"
+mkdir "$debian/exchange"
+for python in python "$root/.venv/bin/python" ""; do
+    if "$python" -c 'import pytest_timeout, surrogates.export' 2>/dev/null; then break; fi
+done
+case "$*" in
+"" | *"$compatibility"*)
+    if [ -n "$python" ]; then
+        say "exchanging surrogate files with $(command -v "$python")"
+        (inside -q "$compatibility")
+        (cd "$root" && SURROGATE_EXCHANGE="$debian/exchange" PYTHONDONTWRITEBYTECODE=1 \
+            "$python" -m pytest -q -p no:cacheprovider "$compatibility")
+    else
+        say "there is no environment here to exchange surrogate files with (see scripts/setup.sh)"
+    fi
+    ;;
+esac
 say "running the tests on Debian $suite (at most $minutes minutes)"
-unset VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME XDG_CACHE_HOME TMPDIR
-export PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root LANG=C.UTF-8 OMP_NUM_THREADS=1 LIMIT="${minutes}m"
-# Open MPI refuses root, and warns of network interfaces that cannot reach each other in a sandbox.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl=^tcp
-# shellcheck disable=SC2016 # the inner shells expand it
-exec unshare --mount --pid --fork --kill-child bash -c '
-    set -e
-    mount -t proc proc "$1/proc"
-    mount -t sysfs -o ro sysfs "$1/sys"
-    mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
-    mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
-    exec chroot "$1" bash -c "$2" inside "${@:3}"' \
-    mounts "$debian" '
-    set -e
-    cd /checkout
-    python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-    # Not by exec: this shell is process 1 here, which timeout must not be, and collects the orphans.
-    timeout --foreground --kill-after=10 "$LIMIT" python -m pytest "$@" || {
-        status=$?
-        if [ "$status" = 124 ]; then echo "test_on_debian: stopped after $LIMIT" >&2; fi
-        exit "$status"
-    }' "$@"
+inside "$@"

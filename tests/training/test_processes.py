@@ -30,6 +30,7 @@ def torchrun_starts():
     return True
 
 
+pytestmark = pytest.mark.mpi
 needs_torchrun = pytest.mark.skipif(not torchrun_starts(), reason="torchrun does not start here")
 
 RUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
