@@ -3,9 +3,10 @@
     python scripts/benchmark_c.py cdr.pt
 
 The source is that of `surrogates export --format c`, built by cc, for any machine and for this one.
-All calls take turns, so that a change of the machine's pace meets them alike, and go round many y.
-The floor of a forward is the time of its arithmetic alone, measured in the same run: as many
-exponentials, and as many multiplications and additions, in eight sums at a time.
+All calls take turns, so that a change of the machine's pace meets them alike, and go round many y;
+the times are the thread's own, without those of other programs. The floor of a forward is the time
+of its arithmetic alone, measured in the same run: as many exponentials, and as many multiplications
+and additions, in eight sums at a time.
 """
 
 import ctypes

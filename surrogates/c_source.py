@@ -143,6 +143,10 @@ _SOURCE = Template("""\
 #include <math.h>
 #include <stddef.h>
 
+#if ${NAME}_N_IN != $n_in || ${NAME}_N_OUT != $n_out
+#error "$name.h belongs to another surrogate"
+#endif
+
 enum { N_IN = ${NAME}_N_IN, N_OUT = ${NAME}_N_OUT };
 enum { WIDTH = $width, PADDED = $padded, STEPS = $n_steps, STAGES = $n_stages, NORMALS = $n_flat };
 enum { VALUES = (1 + STEPS * STAGES) * WIDTH };
@@ -159,6 +163,13 @@ static const double carry = $carry, variance_floor = $variance_floor;
 
 $tables
 $phi
+/* In a loop: keeps GCC's -O3 from vectors along it, which here take up to three times as long. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define IN_ORDER __asm__ volatile("")
+#else
+#define IN_ORDER ((void)0)
+#endif
+
 /*
  * out = M x + bias, or M x where bias is NULL. M is in panels of eight rows, each column by column.
  * Zeros fill up the last panel, and the bias.
@@ -181,6 +192,7 @@ static void affine(
             s5 += M[5] * xj;
             s6 += M[6] * xj;
             s7 += M[7] * xj;
+            IN_ORDER;
         }
         if (rows - i >= 8) {
             out[i] = s0;
@@ -199,10 +211,10 @@ static void affine(
     }
 }
 
-/* An entry of a matrix in panels. */
-static double entry(const double *M, int columns, int row, int column)
+/* Where an entry of a matrix in panels is. */
+static int place(int columns, int row, int column)
 {
-    return M[(row / 8 * columns + column) * 8 + row % 8];
+    return (row / 8 * columns + column) * 8 + row % 8;
 }
 
 /* Gives u, and all values of phi on the way: those of the first layer, then of each stage. */
@@ -359,7 +371,7 @@ _JACOBIAN = {
     for (int i = 0; i < N_IN; ++i) {
         double d[WIDTH], s[8];
         for (int f = 0; f < WIDTH; ++f)
-            d[f] = entry(K_in, N_IN, f, i);
+            d[f] = K_in[place(N_IN, f, i)];
         tangent(slope_of, d);
         for (int j = 0; j < N_OUT; j += 8) {
             const int rows = N_OUT - j < 8 ? N_OUT - j : 8;
@@ -373,7 +385,7 @@ _JACOBIAN = {
     for (int j = 0; j < N_OUT; ++j) {
         double g[WIDTH];
         for (int f = 0; f < WIDTH; ++f)
-            g[f] = entry(W, WIDTH, j, f);
+            g[f] = W[place(WIDTH, j, f)];
         cotangent(slope_of, g);
         affine(N_IN, WIDTH, K_in_t, NULL, g, J + j * N_IN);
     }
@@ -385,12 +397,12 @@ _JACOBIAN = {
         g[f] = 1.0;
         cotangent(slope_of, g);
         for (int i = 0; i < WIDTH; ++i)
-            G_t[(i / 8 * WIDTH + f) * 8 + i % 8] = g[i];
+            G_t[place(WIDTH, i, f)] = g[i];
     }
     for (int j = 0; j < N_OUT; ++j) {
         double w[WIDTH], g[WIDTH];
         for (int f = 0; f < WIDTH; ++f)
-            w[f] = entry(W, WIDTH, j, f);
+            w[f] = W[place(WIDTH, j, f)];
         affine(WIDTH, WIDTH, G_t, NULL, w, g);
         affine(N_IN, WIDTH, K_in_t, NULL, g, J + j * N_IN);
     }

@@ -10,11 +10,12 @@ import secrets
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import h5py
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    import h5py
 
 
 @contextlib.contextmanager
@@ -95,6 +96,8 @@ def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     As `atomic`, with its errors. HDF5 ends the process when it cannot write what it has cached, so
     that it is told of no failed write; the failure is raised here, once HDF5 has closed the file.
     """
+    import h5py  # the rest works where it is not installed
+
     with atomic(path) as beside, _Uncomplaining(beside, "w+") as raw:
         with h5py.File(raw, "w", libver=("v108", "v110")) as file:
             yield file

@@ -71,7 +71,7 @@ def slope_at(name: str, k: Tensor) -> Tensor:
         return torch.addcmul(k, k, k, value=-1.0)
     if name == "softplus":
         return -torch.expm1(-k)
-    return (k > 0).to(k.dtype)
+    return torch.where(k > 0, torch.ones_like(k), k)  # NaN for NaN
 
 
 def _times(slope: Tensor, d: Tensor) -> Tensor:

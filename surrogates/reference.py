@@ -55,6 +55,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
+from .files import atomic, reading
 
 if TYPE_CHECKING:
     import torch
@@ -147,27 +148,26 @@ class Reference:
     @_quiet
     def predict(self, y: npt.ArrayLike) -> Array:
         """Predict the observables, (n_out,) or (n, n_out)."""
-        u, _ = self._features(self._rows(y, "y"), self.K_in[:, :0])
+        u, _ = self._features(self._rows(y, "y"))
         return _like(y, u @ self.W.T + self.c_0)
 
     @_quiet
     def jacobian(self, y: npt.ArrayLike) -> Array:
         """Differentiate the prediction: dc/dy, (n_out, n_in) or (n, n_out, n_in)."""
-        _, du = self._features(self._rows(y, "y"), self.K_in)
-        return _like(y, self.W @ du)
+        return _like(y, self.W @ self._tangents(self._rows(y, "y"), self.K_in))
 
     @_quiet
     def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """Apply the Jacobian to directions v, of y's shape: (n_out,) or (n, n_out)."""
         Y, V = self._rows(y, "y"), self._rows(v, "v", like=y)
-        _, du = self._features(Y, (V @ self.K_in.T)[:, :, None])
+        du = self._tangents(Y, (V @ self.K_in.T)[:, :, None])
         return _like(y, du[:, :, 0] @ self.W.T)
 
     @_quiet
     def vjp(self, y: npt.ArrayLike, w: npt.ArrayLike) -> Array:
         """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
         g = self._rows(w, "w", like=y, size=len(self.c_0)) @ self.W
-        _, du = self._features(self._rows(y, "y"), self.K_in)
+        du = self._tangents(self._rows(y, "y"), self.K_in)
         return _like(y, (g[:, None] @ du)[:, 0])
 
     @_quiet
@@ -177,7 +177,7 @@ class Reference:
         `surrogates.surrogate.ErrorBars` says what it covers.
         """
         Y = self._rows(y, "y")
-        u, _ = self._features(Y, self.K_in[:, :0])
+        u, _ = self._features(Y)
         z = u @ self.leverage.T + self.constant
         beyond = np.maximum(0.0, np.maximum(self.lower - Y, Y - self.upper)) / self.unit
         squares = [(x * x).sum(axis=1) for x in (z, beyond, self._off_flat(Y))]
@@ -191,23 +191,35 @@ class Reference:
         inside = ((self.lower - slack <= Y) & (Y <= self.upper + slack)).all(axis=1)
         return _like(y, inside & (np.abs(self._off_flat(Y)) <= 1e-4).all(axis=1))
 
-    def _features(self, Y: Array, D: Array) -> tuple[Array, Array]:
-        """Give u, (n, width), and its derivatives in m directions, (n, width, m).
-
-        D are those of K_in y, (width, m) or (n, width, m); m may be 0.
-        """
-        phi, slope = _PHI[self.phi]
+    def _features(self, Y: Array) -> tuple[Array, list[Array]]:
+        """Give u, (n, width), and all values of phi on the way to it, each (n, width)."""
+        phi, _ = _PHI[self.phi]
         u = phi(Y @ self.K_in.T + self.b_in)
-        du = slope(u)[:, :, None] * D
+        values = [u]
         for A, b in zip(self.A, self.b, strict=True):
-            k, dk = np.zeros_like(u), np.zeros_like(du)
-            after, dafter = self.carry * u, self.carry * du
+            k, after = np.zeros_like(u), self.carry * u
             for A_i, b_i, l_i, w_i in zip(A, b, self.lengths, self.weights, strict=True):
                 k = phi((u + l_i * k) @ A_i.T + b_i)
-                dk = slope(k)[:, :, None] * (A_i @ (du + l_i * dk))
-                after, dafter = after + w_i * k, dafter + w_i * dk
-            u, du = after, dafter
-        return u, du
+                after = after + w_i * k
+                values.append(k)
+            u = after
+        return u, values
+
+    def _tangents(self, Y: Array, D: Array) -> Array:
+        """Differentiate u in m directions, (n, width, m), whose derivatives of K_in y are D.
+
+        D is (width, m), or (n, width, m).
+        """
+        _, slope = _PHI[self.phi]
+        slopes = iter([slope(value)[:, :, None] for value in self._features(Y)[1]])
+        d = next(slopes) * D
+        for A in self.A:
+            dk, after = np.zeros_like(d), self.carry * d
+            for A_i, l_i, w_i in zip(A, self.lengths, self.weights, strict=True):
+                dk = next(slopes) * (A_i @ (d + l_i * dk))
+                after = after + w_i * dk
+            d = after
+        return d
 
     def _off_flat(self, Y: Array) -> Array:
         return np.asarray(((Y - self.centre) / self.unit) @ self.normals.T)
@@ -284,8 +296,6 @@ def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: If its features have no such form, or the path is no .npz or cannot be written.
     """
-    from .files import atomic  # it needs h5py
-
     if Path(path).suffix != ".npz":
         raise InputError(f"cannot write {path}: expected the name of an .npz file")
     reference = constants(surrogate)
@@ -304,14 +314,9 @@ def load(path: str | os.PathLike[str]) -> Reference:
         InputError: If it is missing, truncated, damaged, of another program, or of a newer version
             of this one.
     """
-    if not Path(path).is_file():
-        raise InputError(f"there is no file {str(path) or repr('')}")
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+    with reading(path, ".npz file"), open(path, "rb") as stream:
+        with np.load(stream, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except Exception as error:  # what numpy and zipfile raise has no common type
-        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
-        raise InputError(f"{path} is not a whole .npz file: {reason}") from error
     if str(found.get("format")) != FORMAT:
         raise InputError(f"{path} is an .npz file but not a surrogate of this package")
     if (version := int(found["schema_version"])) > SCHEMA_VERSION:

@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,10 +70,10 @@ class Library:
         rows = [self.row(method, function, *row) for row in zip(*given, strict=True)]
         return np.array(rows)
 
-    def function(self, method: str) -> ctypes._CFuncPtr:
+    def function(self, method: str) -> Callable[..., int]:
         return getattr(self.library, f"{self.name}_{'forward' if method == 'predict' else method}")
 
-    def row(self, method: str, function: ctypes._CFuncPtr, *given: np.ndarray) -> np.ndarray:
+    def row(self, method: str, function: Callable[..., int], *given: np.ndarray) -> np.ndarray:
         pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in given]
         if method == "in_domain":
             return np.bool_(function(*pointers))
@@ -232,10 +233,20 @@ def test_the_same_surrogate_is_the_same_text(tmp_path):
     assert texts[0] == texts[1]
 
 
+@needs_cc
+def test_a_header_of_another_surrogate_is_an_error(tmp_path):
+    c_source.write(both(*NETWORKS[0])[1], tmp_path / "net.c")
+    source = (tmp_path / "net.c").read_bytes()
+    c_source.write(both(*NETWORKS[1])[1], tmp_path / "net.c")
+    (tmp_path / "net.c").write_bytes(source)
+    run = subprocess.run(["cc", "-c", "net.c"], cwd=tmp_path, capture_output=True, timeout=60)
+    assert run.returncode and b"net.h belongs to another surrogate" in run.stderr
+
+
 def test_the_jacobian_takes_the_fewest_through_the_network(tmp_path):
     by = {
-        "tangent(slope_of, d);\n        for": NETWORKS[1],
-        "g[f] = entry(W, WIDTH, j, f)": NETWORKS[2],
+        "d[f] = K_in[place(N_IN, f, i)]": NETWORKS[1],
+        "g[f] = W[place(WIDTH, j, f)]": NETWORKS[2],
         "G_t[": NETWORKS[0],
     }
     for text, network in by.items():

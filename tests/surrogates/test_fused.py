@@ -109,3 +109,21 @@ def test_slopes_where_activations_are_flat_or_steep_or_have_a_kink(kind, activat
     form = Features(net.fused(zero, one))
     Y = torch.tensor([[-700.0], [-36.0], [-1e-9], [0.0], [1e-9], [19.9], [20.1], [39.9], [700.0]])
     check_all_methods(net, form, Y.double())
+
+
+@every_network
+@every_activation
+def test_nan_gives_nan_in_every_derivative(kind, activation):
+    _, form = both(3, 4, 2, kind, activation)
+    Y = draw(5, 3)
+    Y[2, 1] = torch.nan
+    for scripted in (form, torch.jit.script(form)):
+        for values in (
+            scripted(Y),
+            scripted.jacobian(Y),
+            scripted.jvp(Y, Y),
+            scripted.vjp(Y, draw(5, 4)),
+        ):
+            rows = values.isnan().flatten(1)
+            assert rows[2].all() and not rows[[0, 1, 3, 4]].any()
+        assert scripted.jacobian(Y[2]).isnan().all()
