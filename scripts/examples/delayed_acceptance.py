@@ -1,0 +1,343 @@
+r"""Sample the posterior of the PDE itself, with a surrogate to choose where the PDE is solved.
+
+    python scripts/examples/delayed_acceptance.py dcr.pt [--noise 0.1] [--solves 800] [--seed 1]
+
+A posterior sampled with a surrogate is biased by what the surrogate does wrong. With few training
+samples or little noise that shows: here the noise is a tenth of `buried_body`'s, better than a
+survey's, and the surrogate may well be one of 200 solves. Two-stage Metropolis (Christen and Fox,
+"Markov chain Monte Carlo using an approximation", 2005) removes the bias. From y,
+
+1. a subchain of k Metropolis steps of the surrogate's posterior p_s leads to y' (Liu, "Monte Carlo
+   strategies in scientific computing", 2001, surrogate transition; Lykkegaard, Dodwell, Fox,
+   Mingas and Scheichl, "Multilevel delayed acceptance MCMC", 2023);
+2. y' is accepted with the probability min(1, p(y') p_s(y) / (p(y) p_s(y'))), with one solve of the
+   PDE, and y is kept otherwise.
+
+The subchain is reversible with respect to p_s, so that the chain is with respect to p: it samples
+the PDE's posterior, whatever the surrogate. With one that were exact, every y' would be accepted.
+With k some autocorrelation times of the first stage, y' hardly depends on y, and each solve gives
+nearly an independent sample.
+
+**Anchor.** Where p_s is narrow and beside p, a chain is stuck for long once it is in the tail where
+p / p_s is large, and no number of samples tells so. What the surrogate does wrong changes little
+over a posterior, though, so that one solve more, at the surrogate's best fit y_0, removes most of
+it: p_s is that of c_s(y) + c(y_0) - c_s(y_0) (a simple form of the error model of Cui, Fox and
+O'Sullivan, "Bayesian calibration of a large-scale geothermal reservoir model by a new adaptive
+delayed acceptance Metropolis Hastings algorithm", 2011).
+
+**What is compared.** The surrogate's posterior alone and that of the anchored surrogate, by long
+chains; delayed acceptance, several chains side by side; and importance reweighting, where the
+proposals y' of all the subchains, which are samples of p_s, are weighted by p / p_s, from the same
+solves. Each mean comes with its Monte Carlo error. All densities are of the same noise, without the
+error bars that `inversion` adds: only c differs. p is that of the PDE on the training data's mesh;
+the data are of a finer one, and what that mesh does wrong remains (the program prints what it
+shifts).
+
+**Solves saved.** Plain Metropolis with the PDE would need a solve for each of its steps. The number
+of its steps for an independent sample, the autocorrelation time, is measured on the anchored
+surrogate's posterior, which has nearly the same shape, with the same proposals: a normal of
+2.38^2 / 3 times the posterior's covariance by the surrogate's Jacobian (Roberts and Rosenthal,
+"Optimal scaling for various Metropolis-Hastings algorithms", 2001). Such proposals favour plain
+Metropolis: without a surrogate the covariance costs solves too.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from buried_body import (
+    NAMES,
+    PDE,
+    Array,
+    BuriedBody,
+    Density,
+    Mixture,
+    autocorrelation,
+    program,
+    say,
+)
+
+from surrogates.config import check
+from surrogates.plotting import BLUE, GREEN, GREY, RED
+
+CHAINS, BURN = 8, 5  # of delayed acceptance, and its first steps that are left out
+WALKERS, LONG = 64, 1600  # of the surrogate alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chains:
+    """What delayed acceptance gave.
+
+    Attributes:
+        samples: (steps, chains, d).
+        accepted: Share of the second stage's proposals that were accepted.
+        proposals: y' of every step and chain, (steps, chains, d).
+        log_weights: log p - log p_s there, up to a constant, (steps, chains).
+    """
+
+    samples: Array
+    accepted: float
+    proposals: Array
+    log_weights: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A posterior's mean, by samples.
+
+    Attributes:
+        mean: (d,).
+        error: Its Monte Carlo error, one standard deviation, (d,).
+        effective: How many independent samples are worth as much.
+    """
+
+    mean: Array
+    error: Array
+    effective: float
+
+    @classmethod
+    def of_chains(cls, chains: Array) -> Estimate:
+        """Average chains, (steps, n, d)."""
+        effective = chains[..., 0].size / autocorrelation(chains)
+        error = chains.std(axis=(0, 1)) / math.sqrt(effective)
+        return cls(mean=chains.mean(axis=(0, 1)), error=error, effective=effective)
+
+    @classmethod
+    def of_weighted(cls, samples: Array, log_weights: Array) -> Estimate:
+        """Average independent samples, (n, d), by weights, (n,), known up to a factor."""
+        w = np.exp(log_weights - log_weights.max())
+        w /= w.sum()
+        mean = w @ samples
+        error = np.sqrt(w**2 @ (samples - mean) ** 2)
+        return cls(mean=mean, error=error, effective=float(1 / (w**2).sum()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sample the posteriors, compare and draw; give the exit status."""
+    options = {
+        "noise": (0.1, "factor of the noise's standard deviations"),
+        "solves": (800, "of the PDE, by delayed acceptance"),
+        "subchain": (100, "steps of the first stage for one of the second"),
+        "seed": (1, "of the truth, the noise and the chains"),
+        "out": ("delayed_acceptance.png", "figure"),
+    }
+    return program(__doc__.splitlines()[0], options, study, (11, 3.2), arguments)
+
+
+def study(options: Namespace, figure: Any) -> None:
+    """Print the tables and draw the figure."""
+    steps, least = options.solves // CHAINS, 2 * BURN * CHAINS
+    check(options.solves >= least, f"--solves must be at least {least}; got {options.solves}")
+    check(options.subchain >= 1, f"--subchain must be at least 1; got {options.subchain}")
+    body = BuriedBody(options.surrogate, options.noise)
+    rng = np.random.default_rng(options.seed)
+    truth = body.draw(1, rng)[0]
+
+    say("solving for the data")
+    pde, predict = body.pde, body.surrogate.predict
+    exact, trained = PDE(body.finer)(truth), pde(truth)
+    d = exact + body.noise * rng.standard_normal(len(exact))
+    for name, delta in (
+        ("surrogate against its PDE", predict(truth) - trained),
+        ("its PDE against a finer mesh", trained - exact),
+    ):
+        shift = ", ".join(f"{x:+.2f}" for x in body.shift(truth, delta))
+        print(f"{name}: shifts depth, volume, rotation by about {shift} posterior sd")
+
+    def posterior(c: Callable[[Array], Array]) -> Density:
+        return body.on_box(lambda Y: -0.5 * (((c(Y) - d) / body.noise) ** 2).sum(axis=1))
+
+    say("the surrogate's posterior, alone and anchored")
+    before = pde.solves
+    jacobian = body.surrogate.jacobian
+    fit = body.fit(lambda y: (predict(y), jacobian(y)), d, body.starts(d, rng))
+    best, mixture = fit.minima[0], Mixture(body, fit)
+    factor = np.linalg.cholesky(2.38**2 / 3 * body.covariance(best))
+    offset = pde(best) - predict(best)
+    first = posterior(lambda Y: predict(Y) + offset)
+    second = posterior(lambda Y: np.array([pde(y) for y in Y]))
+    start = time.perf_counter()
+    alone, anchored = (
+        metropolis(p, mixture.choose(p, WALKERS, rng), factor, LONG, rng)[0][LONG // 8 :]
+        for p in (posterior(predict), first)
+    )
+    seconds = time.perf_counter() - start
+    print(f"surrogate alone and anchored: {2 * LONG * WALKERS} calls in {seconds:.1f} s")
+
+    def on_step(done: int) -> None:
+        if done % 10 == 0:
+            left = (time.perf_counter() - start) / done * (steps - done)
+            say(f"{done * CHAINS} of {steps * CHAINS} solves, about {left:.0f} s left")
+
+    start = time.perf_counter()
+    chains = delayed_acceptance(
+        first,
+        second,
+        anchored[-1, :CHAINS],
+        factor,
+        subchain=options.subchain,
+        steps=steps,
+        rng=rng,
+        on_step=on_step,
+    )
+    seconds, solves = time.perf_counter() - start, pde.solves - before
+    check(chains.accepted > 0, "the second stage accepted nothing: the surrogate is too far off")
+    kept = chains.samples[BURN:]
+    proposals, log_weights = chains.proposals.reshape(-1, 3), chains.log_weights.ravel()
+    estimates = {
+        "surrogate alone": Estimate.of_chains(alone),
+        "anchored": Estimate.of_chains(anchored),
+        "delayed acceptance": Estimate.of_chains(kept),
+        "importance": Estimate.of_weighted(proposals, log_weights),
+    }
+    tau, effective = autocorrelation(anchored), estimates["delayed acceptance"].effective
+    print(
+        f"delayed acceptance: {solves} solves, {steps * CHAINS * options.subchain} calls of the "
+        f"surrogate, {seconds:.1f} s\n"
+        f"  the second stage accepts {chains.accepted:.3f}; {effective:.0f} effective samples, one "
+        f"in {solves / effective:.2f} solves\n"
+        f"  plain Metropolis: one in {tau:.1f} solves, {tau * effective / solves:.1f} times as many"
+    )
+    print_means(estimates, kept.reshape(-1, 3).std(axis=0), truth)
+    draw(
+        figure,
+        truth,
+        {
+            "surrogate alone": (alone.reshape(-1, 3), None),
+            "delayed acceptance": (kept.reshape(-1, 3), None),
+            "importance reweighting": (proposals, np.exp(log_weights - log_weights.max())),
+        },
+        {"plain\nMetropolis": tau, "delayed\nacceptance": solves / effective},
+    )
+
+
+def metropolis(
+    density: Density, x: Array, factor: Array, steps: int, rng: np.random.Generator
+) -> tuple[Array, Array, float]:
+    """Run Metropolis chains side by side.
+
+    Args:
+        density: What they sample.
+        x: Where they start, (n, d).
+        factor: Proposals are x plus this matrix, (d, d), times standard normal numbers.
+        steps: How many.
+        rng: Random generator.
+
+    Returns:
+        The chains, (steps, n, d), the last log density, (n,), and the share of accepted proposals.
+    """
+    log_p, chain, accepted = density(x), np.empty((steps, *x.shape)), 0
+    for i in range(steps):
+        proposal = x + rng.standard_normal(x.shape) @ factor.T
+        log_q = density(proposal)
+        better = np.log(rng.random(len(x))) < log_q - log_p
+        x, log_p = np.where(better[:, None], proposal, x), np.where(better, log_q, log_p)
+        chain[i] = x
+        accepted += int(better.sum())
+    return chain, log_p, accepted / (steps * len(x))
+
+
+def delayed_acceptance(
+    first: Density,
+    second: Density,
+    x: Array,
+    factor: Array,
+    *,
+    subchain: int,
+    steps: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> Chains:
+    """Run two-stage Metropolis chains side by side.
+
+    Args:
+        first: The density of the first stage, p_s.
+        second: The density that is sampled, p.
+        x: Where the chains start, (n, d).
+        factor: Of the first stage's proposals, as for `metropolis`.
+        subchain: Steps of the first stage for one of the second.
+        steps: Steps of the second stage.
+        rng: Random generator.
+        on_step: Called with the number of steps done.
+    """
+    log_s, log_p = first(x), second(x)
+    samples, proposals = np.empty((2, steps, *x.shape))
+    log_weights, accepted = np.empty((steps, len(x))), 0
+    for i in range(steps):
+        chain, log_s_new, _ = metropolis(first, x, factor, subchain, rng)
+        proposals[i], log_p_new = chain[-1], second(chain[-1])
+        log_weights[i] = log_p_new - log_s_new
+        better = np.log(rng.random(len(x))) < log_weights[i] - (log_p - log_s)
+        x = np.where(better[:, None], proposals[i], x)
+        log_s, log_p = np.where(better, log_s_new, log_s), np.where(better, log_p_new, log_p)
+        samples[i] = x
+        accepted += int(better.sum())
+        if on_step is not None:
+            on_step(i + 1)
+    return Chains(
+        samples=samples,
+        accepted=accepted / (steps * len(x)),
+        proposals=proposals,
+        log_weights=log_weights,
+    )
+
+
+def print_means(estimates: dict[str, Estimate], sd: Array, truth: Array) -> None:
+    """Print the means, and how far each is from that of delayed acceptance."""
+
+    def row(name: str, cells: list[str], last: str = "") -> None:
+        print(f"{name:26}" + "".join(f"{cell:>22}" for cell in cells) + last)
+
+    row("\nmean +- Monte Carlo error", list(NAMES), "    ESS")
+    for name, one in estimates.items():
+        pairs = zip(one.mean, one.error, strict=True)
+        row(name, [f"{m:.5g} +- {e:.2g}" for m, e in pairs], f"{one.effective:7.0f}")
+    row("posterior sd", [f"{x:.4g}" for x in sd])
+    row("truth", [f"{x:.5g}" for x in truth])
+    row("\noff by, in posterior sd", [""])
+    exact = estimates["delayed acceptance"]
+    for name, one in estimates.items():
+        if one is not exact:
+            pairs = zip(
+                (one.mean - exact.mean) / sd, np.hypot(one.error, exact.error) / sd, strict=True
+            )
+            row(name, [f"{x:+.2f} +- {e:.2f}" for x, e in pairs])
+
+
+def draw(
+    figure: Any,
+    truth: Array,
+    posteriors: dict[str, tuple[Array, Array | None]],
+    costs: dict[str, float],
+) -> None:
+    """Draw the marginals, of samples (n, 3) with weights (n,), and what a sample costs."""
+    styles = (
+        {"color": GREY, "alpha": 0.4},
+        {"color": BLUE, "histtype": "step", "linewidth": 1.6},
+        {"color": GREEN, "histtype": "step", "linewidth": 1, "linestyle": "--"},
+    )
+    ends = np.array([np.quantile(one, (0.002, 0.998), axis=0) for one, _ in posteriors.values()])
+    panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.7))
+    for k, axes in enumerate(panels[:3]):
+        bins = np.linspace(ends[:, 0, k].min(), ends[:, 1, k].max(), 25)
+        for (label, (samples, weights)), style in zip(posteriors.items(), styles, strict=True):
+            axes.hist(samples[:, k], bins, density=True, weights=weights, label=label, **style)
+        axes.axvline(truth[k], color=RED, linewidth=1.2, label="truth")
+        axes.set(xlabel=NAMES[k], yticks=[])
+        axes.locator_params(axis="x", nbins=5)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    bars = panels[3].bar(list(costs), list(costs.values()), color=(GREY, BLUE), width=0.6)
+    panels[3].bar_label(bars, fmt="%.1f")
+    panels[3].set_title("PDE solves for an\nindependent sample")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
