@@ -1,6 +1,6 @@
 r"""Find a buried body from its potential differences, for many truths, and count how often rightly.
 
-    python scripts/examples/inversion.py dcr.pt [--truths 20] [--steps 1500] [--seed 1]
+    python scripts/examples/inversion.py dcr.pt [--truths 20] [--steps 2000] [--seed 1]
 
 For each of many bodies drawn from the prior, data are made by the PDE on a finer mesh, with noise
 (`buried_body` has both, and the prior). Then, with the surrogate alone:
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Invert, count and draw; give the exit status."""
     options = {
         "truths": (20, "bodies"),
-        "steps": (1500, "of the ensemble, for each of them"),
+        "steps": (2000, "of the ensemble, for each of them"),
         "seed": (1, "of truths, noise and ensembles"),
         "out": ("inversion.png", "figure"),
     }
