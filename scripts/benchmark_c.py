@@ -81,7 +81,7 @@ def main() -> int:
 def benchmark(surrogate: LoadedSurrogate) -> None:
     """Print the table."""
     r = reference.constants(surrogate)
-    in_numpy, _ = numpy_forward(surrogate.module)
+    in_numpy = numpy_forward(surrogate.module)
     rng = np.random.default_rng(0)
     Y = r.centre + r.unit * rng.uniform(-1, 1, (SAMPLES, surrogate.n_in))
     v, w = rng.standard_normal(surrogate.n_in), rng.standard_normal(surrogate.n_out)

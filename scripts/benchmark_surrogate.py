@@ -4,7 +4,9 @@
     python scripts/benchmark_surrogate.py cdr.pt
 
 All calls take turns, so that a change of the machine's pace meets them alike. The floor of a call
-is what its arithmetic takes: multiplications and additions, and bytes of weights and samples.
+is its multiplications and additions at the rate of a product of large matrices in the same run; the
+bytes that it reads and writes are beside it. torch.func.jacrev runs on the surrogate's own module,
+and on a network of the same sizes as it is trained, before it is fused.
 """
 
 import logging
@@ -22,6 +24,7 @@ import torch
 import surrogates
 from surrogates.errors import InputError
 from surrogates.export import LoadedSurrogate
+from surrogates.networks import AntisymmetricODE
 
 BATCH = 4096
 ROUNDS = 40
@@ -46,18 +49,21 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
     draws = np.random.default_rng(0).uniform(-1, 1, (BATCH, surrogate.n_in))
     Y = module.centre + module.unit * torch.from_numpy(draws)
     y, w = Y[0].clone(), torch.ones(surrogate.n_out, dtype=torch.float64)
-    in_numpy, weights = numpy_forward(module)
+    in_numpy = numpy_forward(module)
     np.testing.assert_allclose(in_numpy(y.numpy()), module(y).numpy(), rtol=1e-9)
-    jacrev = torch.func.jacrev(surrogate.eager())
+    fused, trained = map(torch.func.jacrev, (surrogate.eager(), as_trained(surrogate)))
+    A = torch.ones(400, 400, dtype=torch.float64)
     calls: dict[str, tuple[Callable[[], object], int, int]] = {
         "numpy, one sample": (lambda: in_numpy(y.numpy()), 100, 1),
         "forward": (lambda: module(y), 100, 1),
         "forward, batch": (lambda: module(Y), 10, BATCH),
         "jacobian": (lambda: module.jacobian(y), 50, 1),
-        "torch.func.jacrev": (lambda: jacrev(y), 3, 1),
+        "jacrev": (lambda: fused(y), 3, 1),
+        "jacrev, as trained": (lambda: trained(y), 3, 1),
         "vjp": (lambda: module.vjp(y, w), 50, 1),
         "predict_std": (lambda: module.predict_std(y), 50, 1),
         "surrogates.load: predict": (lambda: surrogate.predict(y.numpy()), 50, 1),
+        "product of matrices": (lambda: torch.mm(A, A), 1, 1),
     }
     in_onnx = onnx_forward(surrogate, Y)
     if in_onnx is not None:
@@ -66,26 +72,66 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
     seconds = {name: np.empty(ROUNDS) for name in calls}
     for i in range(-3, ROUNDS):
         for name, (call, n, samples) in calls.items():
-            with torch.inference_mode(mode=name != "torch.func.jacrev"):
+            with torch.inference_mode(mode=not name.startswith("jacrev")):
                 call()
                 start = time.perf_counter()
                 for _ in range(n):
                     call()
                 seconds[name][max(i, 0)] = (time.perf_counter() - start) / (n * samples)
-    reference = np.median(seconds["numpy, one sample"])
-    print(f"{'microseconds a sample':28}{'median':>9}{'least':>9}{'of numpy':>10}")
-    for name, values in seconds.items():
-        median, least = 1e6 * np.median(values), 1e6 * values.min()
-        print(f"{name:28}{median:9.2f}{least:9.2f}{1e-6 * median / reference:10.2f}")
-    flops = 2 * (weights - len(w))
-    size = 8 * (surrogate.n_in + surrogate.n_out)
-    print(f"a forward is {flops} flops, {8 * weights} bytes of weights and {size} of y and c")
-    ratio = np.median(seconds["torch.func.jacrev"]) / np.median(seconds["jacobian"])
-    print(f"jacobian is {ratio:.0f} times as fast as torch.func.jacrev")
+    medians = {name: np.median(values) for name, values in seconds.items()}
+    rate = 2 * len(A) ** 3 / medians.pop("product of matrices")
+    costs = floors(module)
+    print(f"{'microseconds a sample':26}{'median':>9}{'least':>9}{'of numpy':>9}{'floor':>8}  of")
+    for name, median in medians.items():
+        share = median / medians["numpy, one sample"]
+        line = f"{name:26}{1e6 * median:9.2f}{1e6 * seconds[name].min():9.2f}{share:9.2f}"
+        if name in costs:
+            flops, size = costs[name]
+            line += f"{1e6 * flops / rate:8.2f}  {flops} flops, {size} bytes"
+        print(line)
+    for name in ("jacrev", "jacrev, as trained"):
+        print(f"jacobian is {medians[name] / medians['jacobian']:.0f} times as fast as {name}")
 
 
-def numpy_forward(module: torch.jit.ScriptModule) -> tuple[Callable[..., object], int]:
-    """Write the fused forward in numpy; also count its weights."""
+def floors(module: torch.jit.ScriptModule) -> dict[str, tuple[int, int]]:
+    """Count the flops of a call for one sample, and the bytes that it reads and writes."""
+    net, (n_out, width) = module.features, module.W.shape
+    n_in = net.K_in.shape[1]
+    steps = [
+        [s.P, s.w, *(coupling.M for coupling in s.couplings.children())]
+        for s in net.steps.children()
+    ]
+    sweep = 2 * sum(matrix.numel() for step in steps for matrix in step)
+    first, last = 2 * width * n_in, 2 * n_out * width
+    weights = 4 * (first + sweep + last)  # bytes
+    pair = 8 * (n_in + n_out)
+    return {
+        "forward": (first + sweep + last, weights + pair),
+        "forward, batch": (first + sweep + last, pair),
+        "jacobian": (
+            first + (1 + width) * sweep + width * (first + last * n_in // width),
+            weights + 8 * n_in * (1 + n_out),
+        ),
+        "vjp": (2 * (first + sweep) + last, weights + 2 * pair),
+        "predict_std": (first + sweep + 2 * width * (width + 1), weights + pair),
+    }
+
+
+def as_trained(surrogate: LoadedSurrogate) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Make the surrogate's function of an antisymmetric network before it is fused."""
+    module = surrogate.module
+    sizes = (surrogate.n_in, module.W.shape[1], len(list(module.features.steps.children())))
+    net = AntisymmetricODE(*sizes).requires_grad_(False)
+
+    def forward(y: torch.Tensor) -> torch.Tensor:
+        F = net(((y - module.centre) / module.unit)[None])
+        return torch.nn.functional.linear(F, module.W, module.c)[0]
+
+    return forward
+
+
+def numpy_forward(module: torch.jit.ScriptModule) -> Callable[..., object]:
+    """Write the fused forward in numpy."""
     net = module.features
     if getattr(net, "phi", None) != "sigmoid":
         raise InputError("expected a fused network with tanh or sigmoid, as train writes it")
@@ -107,8 +153,7 @@ def numpy_forward(module: torch.jit.ScriptModule) -> tuple[Callable[..., object]
             u = carry * u + w @ np.concatenate(k)
         return W @ u + c
 
-    arrays = [K_in, b_in, W, c, *(x for P, p, M, w in steps for x in (P, p, *M, w))]
-    return forward, sum(array.size for array in arrays)
+    return forward
 
 
 def onnx_forward(
