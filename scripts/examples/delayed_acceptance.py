@@ -16,7 +16,8 @@ survey's, and the surrogate may well be one of 200 solves. Two-stage Metropolis 
 The subchain is reversible with respect to p_s, so that the chain is with respect to p: it samples
 the PDE's posterior, whatever the surrogate. With one that were exact, every y' would be accepted.
 With k some autocorrelation times of the first stage, y' hardly depends on y, and each solve gives
-nearly an independent sample.
+nearly an independent sample. (The steps are small: where the noise is large enough for two minima,
+as often in `inversion`, a chain stays in one, and the chains start in about the right proportion.)
 
 **Anchor.** Where p_s is narrow and beside p, a chain is stuck for long once it is in the tail where
 p / p_s is large, and no number of samples tells so. What the surrogate does wrong changes little
@@ -198,12 +199,15 @@ def study(options: Namespace, figure: Any) -> None:
         "importance": Estimate.of_weighted(proposals, log_weights),
     }
     tau, effective = autocorrelation(anchored), estimates["delayed acceptance"].effective
+    cost, gain = solves / effective, tau * effective / solves
+    # Sokal's error of an autocorrelation time, whose sum over lags ends at five times itself.
+    relative = math.sqrt(20 / effective + 2 / kept[..., 0].size)
     print(
         f"delayed acceptance: {solves} solves, {steps * CHAINS * options.subchain} calls of the "
         f"surrogate, {seconds:.1f} s\n"
         f"  the second stage accepts {chains.accepted:.3f}; {effective:.0f} effective samples, one "
-        f"in {solves / effective:.2f} solves\n"
-        f"  plain Metropolis: one in {tau:.1f} solves, {tau * effective / solves:.1f} times as many"
+        f"in {cost:.2f} +- {relative * cost:.2f} solves\n"
+        f"  plain Metropolis: one in {tau:.1f}, {gain:.1f} +- {relative * gain:.1f} times as many"
     )
     print_means(estimates, kept.reshape(-1, 3).std(axis=0), truth)
     draw(
@@ -214,7 +218,7 @@ def study(options: Namespace, figure: Any) -> None:
             "delayed acceptance": (kept.reshape(-1, 3), None),
             "importance reweighting": (proposals, np.exp(log_weights - log_weights.max())),
         },
-        {"plain\nMetropolis": tau, "delayed\nacceptance": solves / effective},
+        {"plain\nMetropolis": tau, "delayed\nacceptance": cost},
     )
 
 
