@@ -18,9 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from benchmark_surrogate import numpy_forward
+from benchmark_surrogate import main, numpy_forward
 
-import surrogates
 from surrogates import c_source, reference
 from surrogates.errors import InputError
 from surrogates.export import LoadedSurrogate
@@ -64,18 +63,6 @@ LOOP(exponentials, for (int k = 0; k < SAMPLES; ++k) out[k] = exp(-Y[k]))
 LOOP(multiply_adds, out[0] = sum_of_products(v))
 """
 ).replace("SAMPLES", str(SAMPLES))
-
-
-def main() -> int:
-    """Time one surrogate, or complain in one line."""
-    try:
-        if len(sys.argv) != 2:
-            raise InputError("give a surrogate file")
-        benchmark(surrogates.load(sys.argv[1]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def benchmark(surrogate: LoadedSurrogate) -> None:
@@ -149,4 +136,4 @@ def bound(loop: Callable[..., object], *arrays: np.ndarray) -> Callable[[], obje
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(benchmark))

@@ -30,8 +30,8 @@ BATCH = 4096
 ROUNDS = 40
 
 
-def main() -> int:
-    """Time one surrogate, or complain in one line."""
+def main(benchmark: Callable[[LoadedSurrogate], None]) -> int:
+    """Time the surrogate that the command names, or complain in one line."""
     try:
         if len(sys.argv) != 2:
             raise InputError("give a surrogate file")
@@ -181,4 +181,4 @@ def onnx_forward(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(benchmark))

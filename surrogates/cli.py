@@ -639,9 +639,6 @@ def _export(options: argparse.Namespace) -> int:
     from . import c_source, export, reference
 
     _check_out(options.out, options.surrogate)
-    ending = f".{options.format}"
-    if Path(options.out).suffix != ending:
-        raise InputError(f"expected --out to end in {ending}; got {options.out}")
     if options.method not in export.METHODS:
         raise InputError(config.unknown("method", options.method, export.METHODS))
     if options.method != "forward" and options.format != "pt2":

@@ -289,8 +289,10 @@ def save_program(
         method: One of `METHODS`.
 
     Raises:
-        InputError: If it cannot be made eager (see `LoadedSurrogate.eager`), or not be written.
+        InputError: If it cannot be made eager (see `LoadedSurrogate.eager`), or the path is no .pt2
+            or cannot be written.
     """
+    check(Path(path).suffix == ".pt2", f"cannot write {path}: expected the name of a .pt2 file")
     Y = torch.stack([surrogate.module.lower, surrogate.module.upper])
     more = {"jvp": surrogate.n_in, "vjp": surrogate.n_out}  # never Y again: it would be one input
     arguments = (Y, Y.new_zeros(2, more[method])) if method in more else (Y,)

@@ -80,11 +80,15 @@ def _times(slope: Tensor, d: Tensor) -> Tensor:
     return (slope.unsqueeze(1) * d.view(w, -1, n)).flatten(1)
 
 
+def _scripted() -> bool:
+    return torch.jit.is_scripting()  # type: ignore[attr-defined]
+
+
 def _plus_(z: Tensor, A: Tensor, x: Tensor) -> Tensor:
     """Add A x to z, for a vector or columns x, in z's own memory."""
     if x.dim() == 2:
         return z.addmm_(A, x)
-    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+    if _scripted():
         return z.addmv_(A, x)
     return torch.addmv(z, A, x)  # torch.func.vmap has no rule for addmv_
 
@@ -129,8 +133,7 @@ class _Step(nn.Module):
         z = _affine(self.p, self.P, u)
         # Where no gradient needs what was there before, all k are made where they end up. Else the
         # blocks may be changed as well, but not be read through z.
-        scripted = torch.jit.is_scripting()  # type: ignore[attr-defined]
-        in_place = scripted and self.phi != "softplus" and not z.requires_grad
+        in_place = _scripted() and self.phi != "softplus" and not z.requires_grad
         if in_place:
             blocks = torch.split(z, self.width)
         else:

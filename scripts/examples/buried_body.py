@@ -34,39 +34,30 @@ parameter does.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from program import missing
 from scipy.optimize import least_squares
 from scipy.special import logsumexp
 
 import surrogates
-from surrogates import plotting
-from surrogates.config import check, check_seed, from_toml
-from surrogates.errors import InputError
+from surrogates.config import check, from_toml
 from surrogates.export import LoadedSurrogate
 
 try:
-    import emcee  # noqa: F401, for both examples
     from mpi4py import MPI
 
     from surrogates.pde.dcr import DCR
     from surrogates.pde.survey import DCRConfig
 except ImportError as error:
-    print(
-        "error: this example needs DOLFINx, petsc4py, mpi4py (scripts/setup.sh), and emcee (pip "
-        f"install 'varpro-surrogates[examples]'): {error}",
-        file=sys.stderr,
-    )
-    sys.exit(2)
+    missing(error)
 
 Array = npt.NDArray[np.float64]
 Density = Callable[[Array], Array]  # log density, up to a constant, of (n, k): (n,)
@@ -325,50 +316,3 @@ def autocorrelation(chains: Array) -> float:
     enough = np.arange(steps)[:, None] >= 5 * tau
     last = np.where(enough.any(axis=0), enough.argmax(axis=0), steps - 1)
     return float(np.take_along_axis(tau, last[None], axis=0).max())
-
-
-def program(
-    description: str,
-    options: Mapping[str, tuple[int | float | str, str]],
-    study: Callable[[argparse.Namespace, Any], None],
-    size: tuple[float, float],
-    arguments: Sequence[str] | None,
-) -> int:
-    """Run a program that takes a surrogate and draws a figure.
-
-    Args:
-        description: Of the program, one line.
-        options: By name, the default, whose type is that of the option, and what it is.
-        study: Does it, with the options and the figure.
-        size: Of the figure, in inches.
-        arguments: The words after the program's name; those of the process if None.
-
-    Returns:
-        The exit status: 2, with one line, for a user's mistake, else 0.
-    """
-    parser = _Parser(description=description)
-    parser.add_argument("surrogate", metavar="F.pt", help="of DC resistivity")
-    for name, (default, text) in options.items():
-        parser.add_argument(
-            f"--{name}", type=type(default), default=default, help=f"{text}; default {default}"
-        )
-    try:
-        given = parser.parse_args(arguments)
-        check_seed(given.seed)
-        with plotting.saved_figure(given.out, size, "") as figure:  # refused before the work
-            study(given, figure)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"\nfigure: {given.out}")
-    return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --help")
-
-
-def say(text: str) -> None:
-    """Tell how far the program is."""
-    print(text, file=sys.stderr, flush=True)

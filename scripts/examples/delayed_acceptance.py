@@ -61,9 +61,8 @@ from buried_body import (
     Density,
     Mixture,
     autocorrelation,
-    program,
-    say,
 )
+from program import program, say
 
 from surrogates.config import check
 from surrogates.plotting import BLUE, GREEN, GREY, RED

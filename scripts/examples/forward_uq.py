@@ -1,6 +1,6 @@
 """Forward uncertainty quantification of the CDR problem with a surrogate file, against the PDE.
 
-    python scripts/examples/forward_uq.py cdr.pt [--samples N] [--solves N] [--seed S] [--out F.png]
+    python scripts/examples/forward_uq.py cdr.pt [--samples N] [--solves N] [--seed 1]
 
 The weights y of the reaction's 55 bumps are random, with the distribution that the surrogate was
 trained on: y = x / sum x, the x_k independent and uniform in [0, 1]. A million surrogate calls give
@@ -18,26 +18,22 @@ trust them:
 - bias: PDE and surrogate at the same thousand parameters differ by the surrogate's error alone,
   which is resolved far better;
 - indices: a regression gives first-order indices of both from the same thousand parameters.
-
-Each statistic of a sample comes with its influence values, the change that each sample makes to it
-(Hampel, "The influence curve and its role in robust estimation", 1974). They give its standard
-error, and that of the difference of two statistics of the same samples.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from program import missing, program
 from scipy import stats
 from tqdm import tqdm
 
@@ -45,250 +41,51 @@ import surrogates
 from surrogates import config, plotting
 from surrogates.config import check
 from surrogates.dataset import Dataset
-from surrogates.errors import InputError
 from surrogates.export import LoadedSurrogate
 from surrogates.surrogate import LEVELS
 
-Array = npt.NDArray[np.float64]
+try:
+    from estimates import (
+        DEGREE,
+        Array,
+        Distribution,
+        Estimate,
+        first_order,
+        mean,
+        probability,
+        sobol_indices,
+        std,
+    )
+    from mpi4py import MPI
+
+    from surrogates.pde.cdr import CDRConfig
+    from surrogates.pde.generate import generate
+    from surrogates.pde.sampling import draw as draw_samples
+except ImportError as error:
+    missing(error)
 
 QUANTILES = (0.05, 0.5, 0.95)
 CHANCE = 0.01  # what is less probable than this is not put down to chance
-DEGREE = 2  # of the regression's polynomials in each x_k
 SCRAMBLINGS = 16  # of the Sobol sequence
-_BINS = 1024
-_HALF_RANGE = 8.0  # of the histograms, in standard deviations
 _PIECE = 16384  # samples at once, which bounds the memory
 _DOTS: dict[str, Any] = {"fmt": "o", "markersize": 2.5, "linewidth": 0.8}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the study and draw its figure, or complain in one line."""
-    parser = _Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("surrogate", metavar="F.pt")
-    parser.add_argument(
-        "--samples", type=int, default=10**6, metavar="N", help="surrogate calls; default 10^6"
-    )
-    parser.add_argument(
-        "--solves", type=int, default=1000, metavar="N", help="PDE solves; default 1000"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="S", help="of all samples; default: the training data's plus 1"
-    )
-    parser.add_argument(
-        "--out", default="uncertainty.png", metavar="F.png", help="default uncertainty.png"
-    )
-    try:
-        options = parser.parse_args(arguments)
-        surrogate = surrogates.load(options.surrogate)
-        # Entered before the work, so that a figure that cannot be written is refused before it.
-        with plotting.saved_figure(options.out, (11, 9.4), "") as figure:
-            draw(figure, study(surrogate, options.samples, options.solves, options.seed))
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"\nfigure: {options.out}")
-    return 0
+    """Compare, print and draw; give the exit status."""
+    options = {
+        "samples": (10**6, "surrogate calls"),
+        "solves": (1000, "PDE solves"),
+        "seed": (1, "of all samples; not that of the training data"),
+        "out": ("uncertainty.png", "figure"),
+    }
+    return program(__doc__.splitlines()[0], options, study, (11, 9.4), arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --help")
-
-
-# Statistics
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A statistic of n independent samples.
-
-    Attributes:
-        value: The statistic, of any shape.
-        influence: n times the change that each sample makes to it, (n, *shape); their mean is 0.
-    """
-
-    value: Array
-    influence: Array
-
-    @property
-    def error(self) -> Array:
-        """Its standard error, of its shape."""
-        n = len(self.influence)
-        return np.asarray(np.sqrt((self.influence**2).sum(axis=0) / (n * (n - 1))))
-
-    def __sub__(self, other: Estimate) -> Estimate:
-        """Subtract a statistic of the same samples."""
-        return Estimate(value=self.value - other.value, influence=self.influence - other.influence)
-
-    def sum(self) -> Estimate:
-        """Sum over the first axis of its value."""
-        return Estimate(value=self.value.sum(axis=0), influence=self.influence.sum(axis=1))
-
-    def column(self, j: int) -> Estimate:
-        """Take one column of its value, the last axis."""
-        return Estimate(value=self.value[..., j], influence=self.influence[..., j])
-
-
-def mean(C: Array) -> Estimate:
-    """Estimate the mean of each column of C, (n, n_c)."""
-    value = C.mean(axis=0)
-    return Estimate(value=value, influence=C - value)
-
-
-def std(C: Array) -> Estimate:
-    """Estimate the standard deviation of each column of C, (n, n_c), none of them constant."""
-    value, square = C.std(axis=0, ddof=1), (C - C.mean(axis=0)) ** 2
-    return Estimate(value=value, influence=(square - square.mean(axis=0)) / (2 * value))
-
-
-def first_order(X: Array, C: Array, degree: int = DEGREE) -> Estimate:
-    r"""Estimate first-order Sobol indices from any independent samples, by regression.
-
-    With orthonormal Legendre polynomials P_d on [0, 1], the least-squares fit
-    c = a_0 + sum_kd a_kd P_d(x_k) + rest gives
-
-        S_k = sum_d a_kd^2 / V,   V = sum_kd a_kd^2 + var rest
-
-    This V is known far better than the variance of the samples, as it takes the variances and
-    correlations of the x_k for what they are and not for what they are in the samples. The bias of
-    a_kd^2, the variance of a_kd, is subtracted; what the polynomials miss of E[c | x_k] counts as
-    rest. The influence values are those of leaving a sample out.
-
-    Args:
-        X: Independent variables, uniform in [0, 1], (n, n_x) with n > 1 + degree n_x.
-        C: Observables, (n, n_c), none of them constant.
-        degree: Of the polynomials, >= 1.
-
-    Returns:
-        S, (n_x, n_c).
-    """
-    n, n_x = X.shape
-    polynomials = [
-        np.sqrt(2 * d + 1) * np.polynomial.legendre.Legendre.basis(d, domain=[0, 1])(X)
-        for d in range(1, degree + 1)
-    ]
-    Q, R = np.linalg.qr(np.column_stack([np.ones(n), *polynomials]))
-    a = np.linalg.solve(R, Q.T @ C)
-    rest, leverage = C - Q @ (Q.T @ C), (Q**2).sum(axis=1, keepdims=True)
-    inverse = n * np.linalg.solve(R, Q.T).T  # influence of a residual on a, (n, 1 + degree n_x)
-    left_out = rest / (1 - leverage)
-    explained, change = np.zeros((n_x, C.shape[1])), np.zeros((n, n_x, C.shape[1]))
-    for d in range(degree):
-        columns = slice(1 + d * n_x, 1 + (d + 1) * n_x)
-        of_a = inverse[:, columns, None] * left_out[:, None]
-        explained += a[columns] ** 2 - (of_a**2).sum(axis=0) / (n * (n - 1))
-        change += 2 * a[columns] * of_a
-    unexplained = rest**2 / (1 - leverage)
-    V = explained.sum(axis=0) + unexplained.mean(axis=0)
-    change_of_V = change.sum(axis=1) + unexplained - unexplained.mean(axis=0)
-    S = explained / V
-    return Estimate(value=S, influence=(change - S * change_of_V[:, None]) / V)
-
-
-def probability(z: Array, estimate: Estimate, draws: int = 5000) -> float:
-    """Give the probability that chance alone makes a largest |z| as large as found.
-
-    Args:
-        z: Differences of an estimate's entries from what they shall be, in their standard errors.
-        estimate: The estimate; its influence values say how these errors go together.
-        draws: Of the multiplier bootstrap, whose seed is fixed.
-    """
-    n, error = len(estimate.influence), estimate.error.ravel()
-    varies = error > 0
-    scaled = estimate.influence.reshape(n, -1)[:, varies] / (n * error[varies])
-    multipliers = np.random.default_rng(0).standard_normal((draws, n))
-    chance = np.abs(multipliers @ scaled).max(axis=1)
-    return float((1 + (chance >= np.abs(z).max()).sum()) / (1 + draws))
-
-
-class Distribution:
-    """Moments and histograms of observables, of samples that are added in pieces.
-
-    Attributes:
-        n: Samples so far.
-        edges: Of the bins, (n_bins + 1, n_c).
-        counts: Samples in each bin, (n_bins, n_c); the outer bins have what is beyond as well.
-    """
-
-    def __init__(self, like: Array) -> None:
-        """Lay the bins around the mean of a smaller sample, (n, n_c), none of it constant."""
-        self.n = 0
-        self._centre, self._scale = like.mean(axis=0), like.std(axis=0)
-        grid = np.linspace(-_HALF_RANGE, _HALF_RANGE, _BINS + 1)
-        self.edges = self._centre + grid[:, None] * self._scale
-        self.counts = np.zeros((_BINS, like.shape[1]), dtype=np.int64)
-        self._powers = np.zeros((4, like.shape[1]))
-
-    def add(self, C: Array) -> None:
-        """Add samples, (n, n_c)."""
-        Z = (C - self._centre) / self._scale
-        squares = Z * Z
-        pairs = ((Z, np.ones_like(Z)), (Z, Z), (squares, Z), (squares, squares))
-        self._powers += [np.einsum("ij,ij->j", a, b) for a, b in pairs]
-        self.n += len(C)
-        n_c = C.shape[1]
-        bins = ((Z + _HALF_RANGE) * (_BINS / (2 * _HALF_RANGE))).clip(0, _BINS - 1).astype(np.intp)
-        flat = (bins * n_c + np.arange(n_c)).ravel()
-        self.counts += np.bincount(flat, minlength=_BINS * n_c).reshape(_BINS, n_c)
-
-    def mean(self) -> tuple[Array, Array]:
-        """Give the means and their standard errors, (n_c,) each."""
-        m1, m2 = self._powers[:2] / self.n
-        return self._centre + self._scale * m1, self._scale * np.sqrt((m2 - m1**2) / self.n)
-
-    def std(self) -> tuple[Array, Array]:
-        """Give the standard deviations and their standard errors, (n_c,) each."""
-        m1, m2, m3, m4 = self._powers / self.n
-        variance = m2 - m1**2
-        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-        error = np.sqrt((fourth - variance**2) / (4 * variance * self.n))
-        return self._scale * np.sqrt(variance), self._scale * error
-
-    def quantiles(self, shares: Sequence[float]) -> Array:
-        """Give quantiles, interpolated within the bins, (n_shares, n_c)."""
-        below = np.vstack([np.zeros(self.counts.shape[1]), self.counts.cumsum(axis=0)]) / self.n
-        columns = zip(below.T, self.edges.T, strict=True)
-        return np.array([np.interp(shares, b, e) for b, e in columns]).T
-
-
-def sobol_indices(
-    function: Callable[[Array], Array], n_x: int, n_base: int, seed: int
-) -> tuple[Estimate, Estimate]:
-    """Estimate Sobol indices of a function of independent variables, uniform in [0, 1].
-
-    Points are Saltelli's: A and B from a scrambled Sobol sequence, and for each k a copy of A with
-    the column k of B. SALib's own sampler makes the same, number by number, which takes longer than
-    a surrogate does to go through them. Its bootstrap takes them for independent, which overstates
-    their errors by a factor of three to four here; these errors are from independent scramblings.
-
-    Args:
-        function: (n, n_x) to (n, n_c), none of its columns constant.
-        n_x: Number of variables.
-        n_base: Rows of A, a power of two; the function is called with
-            `SCRAMBLINGS` n_base (n_x + 2) rows.
-        seed: Of the scramblings.
-
-    Returns:
-        First-order and total indices, (n_x, n_c) each, with the scramblings as samples.
-    """
-    from SALib.analyze import sobol
-
-    # An array of names, as pandas 3 takes no list; least and unused resamples of its bootstrap.
-    problem = {"num_vars": n_x, "names": np.array([f"x{k}" for k in range(n_x)])}
-    how = {"calc_second_order": False, "num_resamples": 2, "seed": 1}
-    first, total = [], []
-    for i in tqdm(range(SCRAMBLINGS), unit=" scramblings", disable=None, leave=False):
-        sequence = stats.qmc.Sobol(2 * n_x, seed=np.random.default_rng([seed, 2, i]))
-        A, B = np.split(sequence.random(n_base), 2, axis=1)
-        rows = [A, *(np.where(np.arange(n_x) == k, B, A) for k in range(n_x)), B]
-        C = np.stack([function(X) for X in rows], axis=1).reshape(n_base * (n_x + 2), -1)
-        found = [sobol.analyze(problem, c, **how) for c in C.T]
-        first.append([one["S1"] for one in found])
-        total.append([one["ST"] for one in found])
-    return mean(np.array(first).swapaxes(1, 2)), mean(np.array(total).swapaxes(1, 2))
-
-
-# The study
+def study(options: Namespace, figure: Any) -> None:
+    """Print the tables and draw the figure."""
+    surrogate = surrogates.load(options.surrogate)
+    draw(figure, compare(surrogate, options.samples, options.solves, options.seed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,18 +150,18 @@ class Study:
     twin: Estimate
 
 
-def study(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int | None) -> Study:
+def compare(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int) -> Study:
     """Compare a surrogate with the PDE, and print what is found.
 
     Args:
         surrogate: Of the CDR problem.
         n_samples: Surrogate calls for the moments, and at most as many for the indices.
         n_solves: PDE solves.
-        seed: Of both; the training data's plus one if None.
+        seed: Of both, another than the training data's.
 
     Raises:
-        InputError: If the surrogate is of another problem, a number is out of range, SALib or
-            DOLFINx is missing, or a solve fails.
+        InputError: If the surrogate is of another problem, a number is out of range, or a solve
+            fails.
     """
     about = surrogate.metadata
     check(
@@ -373,8 +170,6 @@ def study(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int |
     )
     surrogate.predict_std(about["y_lower"])  # an older file has no error bars
     n_y, trained = surrogate.n_in, about["dataset"]["seed"]
-    seed = trained + 1 if seed is None else seed
-    config.check_seed(seed)
     check(seed != trained, f"the training data have the seed {seed}; give another --seed")
     least = 2 * (1 + DEGREE * n_y)
     check(least <= n_solves <= 10**6, f"--solves must be {least} to 10^6; got {n_solves}")
@@ -415,7 +210,7 @@ def study(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int |
     _print_coverage(np.abs(twin - C) / surrogate.predict_std(Y))
 
     n_base = 2 ** int(np.log2(n_samples / (SCRAMBLINGS * (n_y + 2))))
-    first, total = sobol_indices(lambda X: predict(X)[:, chosen], n_y, n_base, seed)
+    first, total = sobol_indices(lambda X: predict(X)[:, chosen], n_y, n_base, SCRAMBLINGS, seed)
     found = Study(
         problem=problem,
         names=names,
@@ -456,20 +251,8 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
         C (n, n_c), and the seconds of a solve.
 
     Raises:
-        InputError: If SALib or DOLFINx is missing, a solve fails, or an observable does not vary.
+        InputError: If a solve fails, or an observable does not vary.
     """
-    try:
-        import SALib  # noqa: F401  # before the solves, although it is used after them
-        from mpi4py import MPI
-
-        from surrogates.pde.cdr import CDRConfig
-        from surrogates.pde.generate import generate
-        from surrogates.pde.sampling import draw
-    except ImportError as error:
-        raise InputError(
-            "this study needs DOLFINx (scripts/setup.sh) and SALib (pip install "
-            f"'varpro-surrogates[examples]'): {error}"
-        ) from error
     problem = config.from_toml(CDRConfig, toml)
     if problem.sampling.design != "simplex":
         # All designs in the box have one distribution; the errors are those of independent draws.
@@ -495,7 +278,7 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
     Y, C = dataset.part("test")
     check(bool((C.std(axis=0) > 0).all()), "an observable has one value in all solves")
     unit = np.zeros(Y.shape[1]), np.ones(Y.shape[1])
-    X = draw("box", *unit, total=n, seed=seed, start=0, stop=n)  # what Y was made of
+    X = draw_samples("box", *unit, total=n, seed=seed, start=0, stop=n)  # what Y was made of
     assert np.allclose(parameters(problem.sampling, X), Y, rtol=1e-14)
     return problem, X, C, float(dataset.solver["seconds"].mean())
 

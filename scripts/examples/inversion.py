@@ -60,14 +60,17 @@ from buried_body import (
     BuriedBody,
     Mixture,
     autocorrelation,
-    emcee,
-    program,
-    say,
 )
+from program import missing, program, say
 from scipy.stats import binom
 
 from surrogates.config import check
 from surrogates.plotting import BLUE, GREEN, GREY, RED
+
+try:
+    import emcee
+except ImportError as error:
+    missing(error)
 
 WALKERS, RING, LEVEL = 32, 0.1, 0.9
 

@@ -228,7 +228,9 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
             "needs 202 samples; there are 120"
         ),
         ("predict", surrogate, "--in", folder / "map.npz", "--out", out): "know .csv, .npy, .h5",
-        ("export", surrogate, "--format", "c", "--out", tmp_path / "a.cc"): "end in .c; got",
+        ("export", surrogate, "--format", "c", "--out", tmp_path / "a.cc"): "expected NAME.c",
+        ("export", surrogate, "--format", "npz", "--out", out): "the name of an .npz file",
+        ("export", surrogate, "--format", "pt2", "--out", out): "the name of a .pt2 file",
         ("export", surrogate, "--format", "onnx", "--out", out): "invalid choice: 'onnx'",
         ("export", surrogate, "--format", "c", "--out", tmp_path / "1.c"): "expected NAME.c",
         ("export", surrogate, "--format", "pt2", "--out", tmp_path / "a.pt2", "--method", "vj"): (

@@ -54,9 +54,8 @@ def rng():
 
 
 def fitted(body, d, rng):
-    starts = body.starts(d, rng)
-    evaluate = lambda y: (body.surrogate.predict(y), body.surrogate.jacobian(y))  # noqa: E731
-    return body.fit(evaluate, d, starts)
+    predict, jacobian = body.surrogate.predict, body.surrogate.jacobian
+    return body.fit(lambda y: (predict(y), jacobian(y)), d, body.starts(d, rng))
 
 
 # Counting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -14,25 +14,19 @@ from surrogates import cli, config, export
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
 
-pytest.importorskip("SALib", reason="the examples extra is not installed")
+pytest.importorskip("dolfinx", reason="the example solves a PDE, which needs DOLFINx")
+pytest.importorskip("SALib", reason="the example needs SALib")
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "examples" / "forward_uq.py"
+sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
+import estimates
+import forward_uq as uq
+
 SMALL = (
     *("mesh.cells=[4,4]", "mesh.degree=2", "time.steps=30", "reaction.rate=3"),
     *("observations.times=[0.5,1.0,1.5]", "observations.sensors=[[0.56,0.48],[0.64,0.52]]"),
 )
 QUICK = ("width=4", "work_units=150")
 SAMPLES, SOLVES = 20_000, 300
-
-
-@pytest.fixture(scope="module")
-def uq():
-    spec = importlib.util.spec_from_file_location("forward_uq", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["forward_uq"] = module  # where its dataclasses look their types up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["forward_uq"]
 
 
 def ishigami(X):
@@ -61,31 +55,31 @@ def rms(z):
     return np.sqrt((np.asarray(z) ** 2).mean(axis=0))
 
 
-def test_stated_errors_are_those_of_repeated_samples(uq):
+def test_stated_errors_are_those_of_repeated_samples():
     rng = np.random.default_rng(0)
     z = {"mean": [], "std": [], "paired": []}
     for _ in range(400):
         C = rng.gamma(4, size=(300, 3))
         other = C + 0.1 * rng.normal(0.2, 1, C.shape)
         for name, estimate, truth in (
-            ("mean", uq.mean(C), 4),
-            ("std", uq.std(C), 2),
-            ("paired", uq.mean(other) - uq.mean(C), 0.02),
+            ("mean", estimates.mean(C), 4),
+            ("std", estimates.std(C), 2),
+            ("paired", estimates.mean(other) - estimates.mean(C), 0.02),
         ):
             z[name].append((estimate.value - truth) / estimate.error)
     for name, values in z.items():
         # 400 draws know a standard deviation to 3.5 %.
         assert np.all(np.abs(rms(values) - 1) < 0.12), name
-    assert np.allclose((uq.mean(other) - uq.mean(C)).error, 0.1 / 300**0.5, rtol=0.2)
+    assert np.allclose((estimates.mean(other) - estimates.mean(C)).error, 0.1 / 300**0.5, rtol=0.2)
 
 
-def test_a_regression_gives_first_order_indices_and_their_errors(uq):
+def test_a_regression_gives_first_order_indices_and_their_errors():
     rng = np.random.default_rng(1)
     z, sums, errors, of_no_effect = [], [], [], []
     for _ in range(300):
         X = rng.random((400, 6))
         C, truth = interacting(X)
-        estimate = uq.first_order(X, C)
+        estimate = estimates.first_order(X, C)
         z.append(((estimate.value - truth) / estimate.error)[:4])
         total = estimate.sum()
         sums.append((total.value - truth.sum()) / total.error)
@@ -98,17 +92,17 @@ def test_a_regression_gives_first_order_indices_and_their_errors(uq):
     assert abs(np.mean(of_no_effect)) < 4 * np.std(of_no_effect) / 300**0.5
 
 
-def test_a_regression_of_higher_degree_follows_curved_effects(uq):
+def test_a_regression_of_higher_degree_follows_curved_effects():
     X = np.random.default_rng(2).random((20_000, 3))
-    estimate = uq.first_order(X, ishigami(X), degree=10)
+    estimate = estimates.first_order(X, ishigami(X), degree=10)
     assert np.all(np.abs(estimate.value - FIRST) < 4 * estimate.error + 1e-4)
     assert estimate.error.max() < 0.01
 
 
-def test_salib_gives_the_indices_and_scramblings_their_errors(uq):
+def test_salib_gives_the_indices_and_scramblings_their_errors():
     z = {"first": [], "total": []}
     for seed in range(8):
-        first, total = uq.sobol_indices(ishigami, 3, 256, seed)
+        first, total = estimates.sobol_indices(ishigami, 3, 256, 16, seed)
         z["first"].append((first.value - FIRST) / first.error)
         z["total"].append((total.value - TOTAL) / total.error)
         assert max(first.error.max(), total.error.max()) < 0.03
@@ -117,52 +111,57 @@ def test_salib_gives_the_indices_and_scramblings_their_errors(uq):
         assert 0.7 < rms(np.ravel(values)) < 1.6, name
 
 
-def test_the_points_are_those_of_salibs_sampler(uq, monkeypatch):
+def test_the_points_are_those_of_salibs_sampler():
     from SALib.sample import sobol
 
-    monkeypatch.setattr(uq, "SCRAMBLINGS", 1)
     calls = []
-    uq.sobol_indices(lambda X: calls.append(X) or ishigami(X), 3, 16, seed=5)
+    estimates.sobol_indices(lambda X: calls.append(X) or ishigami(X), 3, 16, 1, seed=5)
     rows = np.stack(calls, axis=1).reshape(-1, 3)
     problem = {"num_vars": 3, "names": ["a", "b", "c"], "bounds": [[0, 1]] * 3}
     seed = np.random.default_rng([5, 2, 0])
     assert np.array_equal(rows, sobol.sample(problem, 16, calc_second_order=False, seed=seed))
 
 
-def test_one_difference_has_the_probability_of_the_normal_distribution(uq):
+def test_one_difference_has_the_probability_of_the_normal_distribution():
     C = np.random.default_rng(3).normal(size=(500, 1))
     for z, p in ((0.5, 0.617), (1.96, 0.05), (2.576, 0.01)):
-        assert uq.probability(np.array([z, 0.1]), uq.mean(C)) == pytest.approx(p, abs=0.012)
+        assert estimates.probability(np.array([z, 0.1]), estimates.mean(C)) == pytest.approx(
+            p, abs=0.012
+        )
 
 
-def test_correlation_is_seen_in_the_probability_of_the_largest_difference(uq):
+def test_correlation_is_seen_in_the_probability_of_the_largest_difference():
     rng = np.random.default_rng(4)
     one = rng.normal(size=(500, 1))
     same, apart = np.repeat(one, 50, axis=1), rng.normal(size=(500, 50))
     z = np.array([2.5])
-    assert uq.probability(z, uq.mean(same)) == pytest.approx(0.0124, abs=0.006)
-    assert uq.probability(z, uq.mean(apart)) == pytest.approx(1 - 0.98758**50, abs=0.04)
+    assert estimates.probability(z, estimates.mean(same)) == pytest.approx(0.0124, abs=0.006)
+    assert estimates.probability(z, estimates.mean(apart)) == pytest.approx(
+        1 - 0.98758**50, abs=0.04
+    )
 
 
-def test_chance_alone_seldom_looks_like_more(uq):
+def test_chance_alone_seldom_looks_like_more():
     rng = np.random.default_rng(5)
     mixing = rng.normal(size=(4, 30))
     p = []
     for _ in range(300):
-        estimate = uq.mean(np.exp(0.3 * rng.normal(size=(300, 4))) @ mixing)
+        estimate = estimates.mean(np.exp(0.3 * rng.normal(size=(300, 4))) @ mixing)
         truth = np.exp(0.045) * mixing.sum(axis=0)
-        p.append(uq.probability((estimate.value - truth) / estimate.error, estimate, draws=400))
+        p.append(
+            estimates.probability((estimate.value - truth) / estimate.error, estimate, draws=400)
+        )
     assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
     assert np.mean(p) == pytest.approx(0.5, abs=0.06)
 
 
-def test_samples_added_in_pieces_have_the_moments_of_all(uq):
+def test_samples_added_in_pieces_have_the_moments_of_all():
     rng = np.random.default_rng(6)
     C = np.stack([1e6 + rng.gamma(4, size=10_000), rng.normal(size=10_000)], axis=1)
-    many = uq.Distribution(C[:100])
+    many = estimates.Distribution(C[:100])
     for piece in np.array_split(C, 7):
         many.add(piece)
-    for (value, error), of in ((many.mean(), uq.mean), (many.std(), uq.std)):
+    for (value, error), of in ((many.mean(), estimates.mean), (many.std(), estimates.std)):
         estimate = of(C)
         assert np.allclose(value - C.mean(axis=0), estimate.value - C.mean(axis=0), atol=1e-3)
         assert np.allclose(value, estimate.value, rtol=1e-3)
@@ -201,7 +200,7 @@ def loaded(folder):
 
 
 @pytest.mark.fenicsx
-def test_the_whole_study(uq, folder, loaded, capsys, monkeypatch):
+def test_the_whole_study(folder, loaded, capsys, monkeypatch):
     kept = []
     draw = uq.draw
     monkeypatch.setattr(uq, "SCRAMBLINGS", 4)
@@ -233,12 +232,12 @@ def test_the_whole_study(uq, folder, loaded, capsys, monkeypatch):
 
     # A surrogate that is wrong by half a standard deviation is found out.
     shift = 0.5 * found.solved.std(axis=0)
-    wrong = uq.Distribution(found.solved)
+    wrong = estimates.Distribution(found.solved)
     wrong.add(c + shift)
-    twin = uq.mean(loaded.predict(dataset.Y) + shift)
+    twin = estimates.mean(loaded.predict(dataset.Y) + shift)
     value, error = wrong.mean()
     moment = uq.Moment(
-        n_many=wrong.n, many=value, many_error=error, pde=uq.mean(found.solved), twin=twin
+        n_many=wrong.n, many=value, many_error=error, pde=estimates.mean(found.solved), twin=twin
     )
     uq._print_comparison({"mean": moment}, found.solved, wrong, found.names)
     text = capsys.readouterr().out
@@ -251,7 +250,7 @@ def row(text, name):
 
 
 @pytest.mark.fenicsx
-def test_solves_are_of_the_configuration_and_independent(uq):
+def test_solves_are_of_the_configuration_and_independent():
     from mpi4py import MPI
 
     from surrogates.pde.cdr import CDR, CDRConfig
@@ -275,7 +274,7 @@ def test_solves_are_of_the_configuration_and_independent(uq):
         ("sources.strength=0.0", "an observable has one value in all solves"),
     ],
 )
-def test_solves_that_are_no_use_end_the_study(uq, setting, message):
+def test_solves_that_are_no_use_end_the_study(setting, message):
     from surrogates.pde.cdr import CDRConfig
 
     text = config.to_toml(config.read(CDRConfig, None, [*SMALL, setting]))
@@ -298,7 +297,7 @@ def file(surrogate, dataset, tmp_path):
     return write
 
 
-def test_bad_input_is_one_line(uq, file, tmp_path, capsys):
+def test_bad_input_is_one_line(file, tmp_path, capsys):
     toy, cdr, out = file("toy"), file("cdr"), ["--out", str(tmp_path / "uq.png")]
     for words, message in (
         ([toy, *out], "is a surrogate of 'toy'; this study is of 'cdr'"),
@@ -319,8 +318,11 @@ def test_bad_input_is_one_line(uq, file, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cdr.pt", "toy.pt"]
 
 
-def test_what_is_missing_is_named(uq, file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "SALib", None)
-    assert uq.main([file("cdr"), "--out", str(tmp_path / "uq.png")]) == 2
+def test_what_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "SALib.analyze", None)
+    for name in ("estimates", "forward_uq"):
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module("forward_uq")
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "pip install 'varpro-surrogates[examples]'" in error

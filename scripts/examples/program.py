@@ -1,0 +1,69 @@
+"""What the examples are as programs: their options, one-line errors, and the figure they draw."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from surrogates import plotting
+from surrogates.config import check_seed
+from surrogates.errors import InputError
+
+
+def program(
+    description: str,
+    options: Mapping[str, tuple[int | float | str, str]],
+    study: Callable[[argparse.Namespace, Any], None],
+    size: tuple[float, float],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Run a program that takes a surrogate and draws a figure.
+
+    Args:
+        description: Of the program, one line.
+        options: By name, the default, whose type is that of the option, and what it is.
+        study: Does it, with the options and the figure.
+        size: Of the figure, in inches.
+        arguments: The words after the program's name; those of the process if None.
+
+    Returns:
+        The exit status: 2, with one line, for a user's mistake, else 0.
+    """
+    parser = _Parser(description=description)
+    parser.add_argument("surrogate", metavar="F.pt")
+    for name, (default, text) in options.items():
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, help=f"{text}; default {default}"
+        )
+    try:
+        given = parser.parse_args(arguments)
+        check_seed(given.seed)
+        with plotting.saved_figure(given.out, size, "") as figure:  # refused before the work
+            study(given, figure)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"\nfigure: {given.out}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
+def say(text: str) -> None:
+    """Tell how far the program is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def missing(error: ImportError) -> NoReturn:
+    """End a program that cannot import what it needs."""
+    print(
+        "error: this example needs DOLFINx, petsc4py, mpi4py (scripts/setup.sh), SALib and emcee "
+        f"(pip install 'varpro-surrogates[examples]'): {error}",
+        file=sys.stderr,
+    )
+    raise SystemExit(2)
