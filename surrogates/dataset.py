@@ -6,24 +6,26 @@ A dataset is one HDF5 file. Samples are rows:
     /C        (n, n_c)  float64   observables; attributes names, units, coordinate_<name> (n_c,)
     /status   (n,)      uint8     `Status`: 0 missing, 1 done, 2 failed
     /failure  (n,)      text      why a sample failed, empty otherwise
-    /solver   (n,)      compound  iterations, residual, seconds
+    /solver   (n,)      compound  iterations, residual (NaN: the problem gives none), seconds
     /split    (n,)      uint8     `Split`: 0 train, 1 validation, 2 test, 255 unused
+    /made_by  (n,)      uint16    index into `Info.makers`; absent where the first made all
     /dC_dY    (n, n_c, n_y) float64, optional: tangents
 
 Attributes of the file: ``schema_version``, and the fields of `Info`. Every array carries
-Fletcher-32 checksums, and texts have a fixed length, which puts them among what HDF5 checks of
-itself: damage is an error when it is read, never a wrong number or word.
+Fletcher-32 checksums and is read a chunk at a time: damage is an error when it is read, never a
+wrong number or word, and costs the samples of its chunk alone.
 
-A file holds the samples ``first`` to ``first + n`` of a set of ``total``. The batches that a run
-has finished, the shards of an array job and the whole dataset are therefore one format, and
-`merge` makes the latter of the former.
+A file holds the samples ``first`` to ``first + n`` of a set of ``total``. The shards of an array
+job and the whole dataset are therefore one format, and `merge` makes the latter of the former.
+Files larger than memory are written from pieces (`write`) and read in windows (`opened`).
 """
 
 from __future__ import annotations
 
-import enum
-import hashlib
-import json
+import contextlib
+import dataclasses
+import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,93 +38,23 @@ import numpy as np
 import numpy.typing as npt
 
 from . import config
+from .description import PARTS as PARTS
+from .description import Array as Array
+from .description import Info as Info
+from .description import Split as Split
+from .description import Status as Status
+from .description import read_attributes, write_attributes
 from .errors import InputError
 from .files import atomic_hdf5, reading
+from .inspection import DIGESTED, Summary, Tally, digest, problems, runs, say
 
 SCHEMA_VERSION = 2
 SOLVER = np.dtype([("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")])
 FAILURE_BYTES = 200
-_CHUNK_BYTES = 1 << 20
-
-Array = npt.NDArray[np.float64]
-
-
-class Status(enum.IntEnum):
-    """What became of a sample."""
-
-    MISSING = 0
-    DONE = 1
-    FAILED = 2
-
-
-class Split(enum.IntEnum):
-    """Which part of the dataset a sample belongs to."""
-
-    TRAIN = 0
-    VALIDATION = 1
-    TEST = 2
-    UNUSED = 255
-
-
-PARTS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Info:
-    """What a dataset is: everything in the file but the numbers.
-
-    Attributes:
-        problem: Name of the PDE problem, or of the imported file.
-        config: The problem's whole configuration, TOML text.
-        design: Name of the sampling design.
-        seed: Seed of the sampling design and of the split.
-        split: The split as asked for, such as ``400/200/200``.
-        total: Samples in the whole set.
-        first: Index in the whole set of this file's first sample.
-        tangents: Whether it has dC_dY.
-        y_names: Names of the parameters, n_y of them.
-        y_units: Their units, ``1`` where they have none.
-        y_lower: Lower bounds, same units.
-        y_upper: Upper bounds, same units.
-        c_names: Names of the observables, n_c of them.
-        c_units: Their units.
-        coordinates: For each coordinate its values, n_c of them (``time``, ``x1``, ...).
-        mesh: Size and hash of the mesh, one line.
-        versions: Versions of the libraries that made the file.
-        command: The command line that made it.
-        created: When, ISO 8601 in UTC.
-        revision: git revision of the code, empty if unknown.
-    """
-
-    problem: str
-    config: str = ""
-    design: str = ""
-    seed: int = 0
-    split: str = ""
-    total: int
-    first: int = 0
-    tangents: bool = False
-    y_names: tuple[str, ...]
-    y_units: tuple[str, ...]
-    y_lower: Array
-    y_upper: Array
-    c_names: tuple[str, ...]
-    c_units: tuple[str, ...]
-    coordinates: Mapping[str, Array] = field(default_factory=dict)
-    mesh: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    command: str = ""
-    created: str = ""
-    revision: str = ""
-
-    def differences(self, other: Info) -> list[str]:
-        """Say in what another dataset's samples are not of the same set, empty if they are."""
-        found = [
-            f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
-            for name in ("problem", "design", "seed", "split", "total", "tangents")
-            if getattr(self, name) != getattr(other, name)
-        ]
-        return found + config.differences(self.config, other.config)
+WINDOW_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 18
+_CHUNK_ROWS = 1024  # what damage to one chunk of an array with short rows may cost
+_COMPRESSED = ("status", "failure", "split", "made_by")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +70,7 @@ class Dataset:
         failure: Reasons of failure, n texts.
         solver: Iterations, residual and seconds, (n,) of dtype `SOLVER`.
         dC_dY: Tangents, (n, n_c, n_y) float64, or None.
+        made_by: Indices into ``info.makers``, (n,) uint16; zeros where none are given.
     """
 
     info: Info
@@ -148,6 +81,12 @@ class Dataset:
     failure: Sequence[str]
     solver: npt.NDArray[np.void]
     dC_dY: Array | None = None
+    made_by: npt.NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
+
+    def __post_init__(self) -> None:
+        """Name the first maker where none is named."""
+        if not len(self.made_by):
+            object.__setattr__(self, "made_by", np.zeros(len(self.Y), np.uint16))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Dataset:
@@ -156,23 +95,22 @@ class Dataset:
         Raises:
             InputError: If it is missing, truncated, damaged, foreign, or of a newer schema.
         """
-        with _open(path) as file:
-            dataset = cls(
-                info=_read_info(file),
-                Y=file["Y"][:],
-                C=file["C"][:],
-                status=file["status"][:],
-                split=file["split"][:],
-                failure=[text.decode() for text in file["failure"][:]],
-                solver=file["solver"][:],
-                dC_dY=file["dC_dY"][:] if "dC_dY" in file else None,
-            )
-            dataset._check_layout(path)
-            return dataset
+        with opened(path) as stored:
+            return stored.rows()
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the dataset as one file, whole or not at all."""
-        _write(path, self.info, len(self.Y), [self])
+        write(path, self.info, len(self.Y), [self])
+
+    def rows(self, chosen: slice) -> Dataset:
+        """Take consecutive samples, as a dataset of their own."""
+        arrays: dict[str, Any] = {
+            name: values[chosen]
+            for name, values in vars(self).items()
+            if name not in ("info", "digest") and values is not None
+        }
+        first = self.info.first + chosen.indices(len(self.Y))[0]
+        return Dataset(info=dataclasses.replace(self.info, first=first), **arrays)
 
     def part(self, name: str, share: slice = slice(None)) -> tuple[Array, Array]:
         """Copy Y and C of the done samples of a part: train, validation or test.
@@ -206,87 +144,224 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of Y, C, status and split: two datasets with one digest hold the same numbers."""
-        sha = hashlib.sha256()
-        for array in (self.Y, self.C, self.status, self.split):
-            sha.update(str(array.shape).encode())
-            sha.update(np.ascontiguousarray(array).data)
-        return sha.hexdigest()
+        arrays = (self.Y, self.C, self.status, self.split)
+        return digest((array.shape, [array]) for array in arrays)
 
     def problems(self, max_residual: float = 1e-5) -> list[str]:
-        """List what is wrong with the samples, empty if nothing is.
+        """List what is wrong with the samples, as `Stored.problems`."""
+        return problems(self.info, len(self.Y), [self], max_residual)
+
+
+class Stored:
+    """An open dataset file, whose rows are read when they are asked for; `opened` gives it.
+
+    What is damaged raises `InputError` when it is read, and not before.
+
+    Attributes:
+        path: The file.
+        info: What the dataset is.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], file: h5py.File) -> None:
+        """Read the description and look whether the arrays fit it; ValueError if they do not."""
+        self.path = path
+        self.info = read_attributes(file)
+        n = len(file["Y"])
+        layout = _layout(self.info, n)
+        if "made_by" not in file:
+            del layout["made_by"]
+        self._arrays = {name: file[name] for name in layout}
+        if misfit := _misfit(self._arrays, layout):
+            raise ValueError(misfit)
+        if not 0 < n <= self.info.total - self.info.first:
+            raise ValueError(f"it has {n} samples from {self.info.first} on, of {self.info.total}")
+
+    def __len__(self) -> int:
+        """Count the samples in the file."""
+        return len(self._arrays["Y"])
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Dataset:
+        """Read the samples of some rows, as a dataset of their own.
+
+        Raises:
+            InputError: If any of it is damaged.
+        """
+        return Dataset(
+            info=dataclasses.replace(self.info, first=self.info.first + start),
+            **{name: self._read(name, start, stop) for name in self._arrays},
+        )
+
+    def windows(self, size: int = WINDOW_BYTES) -> Iterator[Dataset]:
+        """Read all samples in turn, some ``size`` bytes at a time, in whole chunks of /C."""
+        for rows in self._spans("C", size // self._row_bytes(*self._arrays)):
+            yield self.rows(rows.start, rows.stop)
+
+    @cached_property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """All of /status, (n,) uint8."""
+        return np.asarray(self._read("status"))
+
+    @cached_property
+    def split(self) -> npt.NDArray[np.uint8]:
+        """All of /split, (n,) uint8."""
+        return np.asarray(self._read("split"))
+
+    def damage(self) -> list[tuple[str, range]]:
+        """List the arrays of which something cannot be read, each with a run of such rows."""
+        return [(name, rows) for name, bad in self._damaged.items() for rows in runs(bad)]
+
+    def readable_rows(self) -> npt.NDArray[np.bool_]:
+        """Tell of each sample whether all of it can be read, (n,)."""
+        return np.asarray(~np.any(list(self._damaged.values()), axis=0))
+
+    def problems(self, max_residual: float = 1e-5) -> list[str]:
+        """List what is wrong with the samples, empty if nothing is, in one pass over the file.
+
+        Samples are named by their indices in the whole set.
 
         Args:
-            max_residual: Largest relative residual that a done sample may have.
+            max_residual: Largest relative residual that a done sample may have. One of NaN is no
+                fault: the problem gives none.
         """
-        done = self.status == Status.DONE
-        if len(self.Y) < self.info.total:
-            missing = (
-                f"{len(self.Y)} of {self.info.total} samples: a shard; merge it with the others"
-            )
-            found = [missing]
-        else:
-            found = []
-        for status in (Status.MISSING, Status.FAILED):
-            rows = np.flatnonzero(self.status == status)
-            if len(rows):
-                why = f" ({self.failure[rows[0]]})" if self.failure[rows[0]] else ""
-                found.append(f"{len(rows)} samples {status.name.lower()}, first {rows[0]}{why}")
-        checks = [
-            ("a value of Y that is not finite", ~np.isfinite(self.Y).all(axis=1)),
-            ("a value of C that is not finite", done & ~np.isfinite(self.C).all(axis=1)),
-            ("a value of dC_dY that is not finite", done & ~self._finite_tangents()),
-            ("parameters out of bounds", ~self._in_bounds()),
-            (
-                f"a residual above {max_residual:g}",
-                done & ~(self.solver["residual"] <= max_residual),
-            ),
-            ("an unknown status", ~np.isin(self.status, list(Status))),
-            ("an unknown split", ~np.isin(self.split, list(Split))),
+        damaged = self._undamaged()
+        found = problems(self.info, len(self), self._sound(damaged), max_residual)
+        lines = [
+            say(runs(bad, self.info.first), f"damaged: the checksum of /{name} is wrong")
+            for name, bad in damaged.items()
+            if bad.any()
         ]
-        for what, bad in checks:
-            if bad.any():
-                found.append(f"{bad.sum()} samples with {what}, first {np.flatnonzero(bad)[0]}")
-        return found
+        return lines + found
 
-    def _check_layout(self, path: str | os.PathLike[str]) -> None:
-        """Refuse arrays that do not fit together."""
-        n, n_y, n_c = len(self.Y), len(self.info.y_names), len(self.info.c_names)
-        expected: dict[str, tuple[Any, tuple[int, ...]]] = {
-            "Y": (np.float64, (n, n_y)),
-            "C": (np.float64, (n, n_c)),
-            "status": (np.uint8, (n,)),
-            "split": (np.uint8, (n,)),
-            "solver": (SOLVER, (n,)),
-            "dC_dY": (np.float64, (n, n_c, n_y)),
+    @cached_property
+    def digest(self) -> str:
+        """As `Dataset.digest`, reading a window at a time."""
+        return digest((self._arrays[name].shape, self._pieces(name)) for name in DIGESTED)
+
+    def summary(self) -> Summary:
+        """Sum up the samples, in one pass over the file."""
+        y, c = Tally(np.ones(len(self), dtype=bool)), Tally(self.status == Status.DONE)
+        pieces: dict[str, Iterable[npt.NDArray[Any]]] = {
+            "Y": y.over(self._pieces("Y")),
+            "C": c.over(self._pieces("C")),
+            "status": [self.status],
+            "split": [self.split],
         }
-        for name, (dtype, shape) in expected.items():
-            array = getattr(self, name)
-            if array is not None and (array.dtype != dtype or array.shape != shape):
-                raise InputError(
-                    f"{path} is not a whole dataset file: /{name} is {array.dtype} {array.shape}; "
-                    f"expected {np.dtype(dtype)} {shape}"
-                )
-        if not 0 < n == len(self.failure):
-            raise InputError(
-                f"{path} is not a whole dataset file: {n} samples and {len(self.failure)} reasons "
-                "of failure"
-            )
+        numbers = digest((self._arrays[name].shape, pieces[name]) for name in DIGESTED)
+        makers = self._read("made_by") if "made_by" in self._arrays else np.zeros(len(self), int)
+        return Summary(
+            status={value: int((self.status == value).sum()) for value in Status},
+            split={name: int((self.split == Split[name.upper()]).sum()) for name in PARTS},
+            made_by=tuple(np.bincount(makers, minlength=len(self.info.makers)).tolist()),
+            y_range=y.range,
+            c_range=c.range,
+            spread=c.spread,
+            digest=numbers,
+        )
 
-    def _finite_tangents(self) -> npt.NDArray[np.bool_]:
-        if self.dC_dY is None:
-            return np.ones(len(self.Y), dtype=bool)
-        return np.asarray(np.isfinite(self.dC_dY).all(axis=(1, 2)))
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> Any:
+        with reading(self.path, "dataset file"):
+            values = self._arrays[name][start:stop]
+            return [text.decode() for text in values.tolist()] if name == "failure" else values
 
-    def _in_bounds(self) -> npt.NDArray[np.bool_]:
-        slack = 1e-12 * np.maximum(np.abs(self.info.y_lower), np.abs(self.info.y_upper))
-        above = self.info.y_lower - slack <= self.Y
-        return np.asarray((above & (self.info.y_upper + slack >= self.Y)).all(axis=1))
+    def _pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        for rows in self._spans(name, WINDOW_BYTES // self._row_bytes(name)):
+            yield self._read(name, rows.start, rows.stop)
+
+    def _row_bytes(self, *names: str) -> int:
+        arrays = [self._arrays[name] for name in names]
+        sizes: list[int] = [a.dtype.itemsize * math.prod(a.shape[1:]) for a in arrays]
+        return max(1, sum(sizes))
+
+    def _spans(self, name: str, rows: int, within: range | None = None) -> list[range]:
+        """Divide rows, or all rows, into spans of some ``rows``: whole chunks of an array."""
+        within = range(len(self)) if within is None else within
+        chunk = (self._arrays[name].chunks or (len(self),))[0]
+        step = chunk * max(1, rows // chunk)
+        inner = range((within.start // step + 1) * step, within.stop, step)
+        return [range(*pair) for pair in itertools.pairwise([within.start, *inner, within.stop])]
+
+    def _undamaged(self) -> dict[str, npt.NDArray[np.bool_]]:
+        return {name: np.zeros(len(self), dtype=bool) for name in self._arrays}
+
+    @cached_property
+    def _damaged(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """For each array, the rows that cannot be read."""
+        damaged = self._undamaged()
+        self._mark(damaged, range(len(self)))
+        return damaged
+
+    def _mark(self, damaged: dict[str, npt.NDArray[np.bool_]], within: range) -> None:
+        """Mark the rows that cannot be read, chunk by chunk where more cannot at once."""
+
+        def fails(name: str, rows: range) -> bool:
+            try:
+                self._read(name, rows.start, rows.stop)
+            except InputError:
+                return True
+            return False
+
+        for name, bad in damaged.items():
+            for span in self._spans(name, WINDOW_BYTES // self._row_bytes(name), within):
+                if fails(name, span):
+                    for chunk in self._spans(name, 1, span):
+                        bad[chunk.start : chunk.stop] = fails(name, chunk)
+
+    def _sound(self, damaged: dict[str, npt.NDArray[np.bool_]]) -> Iterator[Dataset]:
+        """Read all samples in windows but the damaged ones, and mark these."""
+        for span in self._spans("C", WINDOW_BYTES // self._row_bytes(*self._arrays)):
+            try:
+                sound = self.rows(span.start, span.stop)
+            except InputError:
+                self._mark(damaged, span)
+                bad = np.any([rows[span.start : span.stop] for rows in damaged.values()], axis=0)
+                yield from (self.rows(run.start, run.stop) for run in runs(~bad, span.start))
+            else:
+                yield sound
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Stored]:
+    """Open a dataset file, to read its rows when they are needed.
+
+    Raises:
+        InputError: If it is missing, truncated, foreign, or of a newer schema.
+    """
+    with _open(path) as file:
+        with reading(path, "dataset file"):
+            stored = Stored(path, file)
+        yield stored
 
 
 def read_info(path: str | os.PathLike[str]) -> tuple[Info, int]:
-    """Read what a dataset file is, and how many samples it holds, without its arrays."""
-    with _open(path) as file:
-        return _read_info(file), len(file["Y"])
+    """Read what a dataset file is, and how many samples it holds, without its arrays.
+
+    Raises:
+        InputError: If it is missing, truncated, foreign, or of a newer schema.
+    """
+    with _open(path) as file, reading(path, "dataset file"):
+        return read_attributes(file), len(file["Y"])
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open a file for reading if it is of this schema."""
+    with contextlib.ExitStack() as stack:
+        with reading(path, "dataset file"):
+            file = stack.enter_context(h5py.File(path, "r"))
+            if "schema_version" not in file.attrs:
+                raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
+            version = int(file.attrs["schema_version"])
+        if version < SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, of a trial before the first release; this "
+                f"package reads {SCHEMA_VERSION}: make it again"
+            )
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, this package reads "
+                f"{SCHEMA_VERSION}; update varpro-surrogates"
+            )
+        yield file
 
 
 def is_dataset(path: str | os.PathLike[str]) -> bool:
@@ -298,15 +373,53 @@ def is_dataset(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Dataset]) -> None:
+    """Write a dataset file of samples that come in pieces, whole or not at all.
+
+    One piece at a time is in memory. Where a file of 0 samples is written, it has the description
+    alone, for `read_info`.
+
+    Args:
+        path: The file.
+        info: What it is.
+        n: Its samples.
+        pieces: The samples, in order; what the pieces' own ``info`` says does not count.
+
+    Raises:
+        InputError: If a piece has other arrays than ``info`` says, or ``path`` cannot be written.
+        ValueError: If the pieces have more or fewer samples than n.
+        OSError: If the disk is full or fails.
+    """
+    with atomic_hdf5(path) as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        # These stay open: HDF5 then completes a chunk in memory that several pieces fill.
+        arrays = {name: _create(file, name, *kind) for name, kind in _layout(info, n).items()}
+        write_attributes(file, info)
+        start = 0
+        for piece in pieces:
+            given, stop = _arrays(piece), start + len(piece.Y)
+            if misfit := _misfit(given, _layout(info, len(piece.Y))):
+                raise InputError(
+                    f"samples {start} to {stop - 1} do not fit the description: {misfit}"
+                )
+            if stop > n:
+                raise ValueError(f"there are more than the {n} samples said")
+            for name, array in arrays.items():
+                array[start:stop] = given[name]
+            start = stop
+        if start < n:
+            raise ValueError(f"there are {start} samples, not the {n} said")
+
+
 def merge(
     paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, whole: bool = True
 ) -> Info:
     """Make one dataset of files that together hold each of its samples once.
 
-    One file at a time is in memory. Nothing is written unless all fit together.
+    One window of one file is in memory. Nothing is written unless all fit together.
 
     Args:
-        paths: Batches or shards, in any order.
+        paths: Shards, in any order.
         out: The dataset file to write.
         whole: Whether the files must make up the whole set; else any run of samples will do.
 
@@ -317,23 +430,40 @@ def merge(
         InputError: If the files are of different sets, overlap, leave a sample out, or hold
             different arrays (tangents in some of them only).
     """
-    pieces = sorted(((*read_info(path), path) for path in paths), key=lambda piece: piece[0].first)
-    if not pieces:
+    files = sorted(((*read_info(path), path) for path in paths), key=lambda file: file[0].first)
+    if not files:
         raise InputError("nothing to merge; name at least one dataset file")
-    head = pieces[0][0]
-    reached = 0 if whole else head.first
-    for info, n, path in pieces:
+    head = files[0][0]
+    reached = start = 0 if whole else head.first
+    absent: list[range] = []
+    makers = []
+    for info, n, path in files:
         if differences := head.differences(info):
-            raise InputError(f"{path} is of another set than {pieces[0][2]}: {differences[0]}")
-        if info.first != reached:
-            fault = "are missing" if info.first > reached else "are there twice"
-            low, high = sorted((reached, info.first))
-            raise InputError(f"samples {low} to {high - 1} {fault}; {path} starts at {info.first}")
-        reached += n
-    if whole and reached != head.total:
-        raise InputError(f"samples {reached} to {head.total - 1} are missing")
-    n = reached - head.first
-    _write(out, head, n, (Dataset.read(path) for _, _, path in pieces))
+            raise InputError(f"{path} is of another set than {files[0][2]}: {differences[0]}")
+        if info.first < reached:
+            twice = say([range(info.first, min(reached, info.first + n))], "there twice")
+            raise InputError(f"{twice}; {path} starts at {info.first}")
+        absent += [range(reached, info.first)]
+        reached = info.first + n
+        indices = []
+        for maker in info.makers:
+            head, index = head.with_maker(maker)
+            indices.append(index)
+        makers.append(np.array(indices, np.uint16))
+    if whole:
+        absent += [range(reached, head.total)]
+    if any(absent):
+        raise InputError(say([rows for rows in absent if rows], "missing"))
+
+    def windows() -> Iterator[Dataset]:
+        for (_, _, path), indices in zip(files, makers, strict=True):
+            with opened(path) as stored:
+                for window in stored.windows():
+                    with reading(path, "dataset file"):
+                        made_by = indices[window.made_by]
+                    yield dataclasses.replace(window, made_by=made_by)
+
+    write(out, head, reached - start, windows())
     return head
 
 
@@ -377,40 +507,39 @@ def assign_split(split: str, n: int, seed: int) -> npt.NDArray[np.uint8]:
     return assigned
 
 
-def _write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Dataset]) -> None:
-    with atomic_hdf5(path) as file:
-        _write_info(file, info)
-        start = 0
-        layout: dict[str, tuple[int, ...]] = {}
-        for piece in pieces:
-            rows = slice(start, start + len(piece.Y))
-            arrays = _arrays(piece)
-            sizes = {name: array.shape[1:] for name, array in arrays.items()}
-            if start == 0:
-                layout = sizes
-                for name, array in arrays.items():
-                    _create(file, name, n, array)
-            for name in sorted({*layout, *sizes}):
-                here, before = (what.get(name, "absent") for what in (sizes, layout))
-                if here != before:
-                    raise InputError(
-                        f"samples {start} to {rows.stop - 1} do not fit those before them: "
-                        f"{name} of one sample is {here} here and {before} there"
-                    )
-            for name, array in arrays.items():
-                file[name][rows] = array
-            start = rows.stop
-        for name, attributes in (("Y", "y"), ("C", "c")):
-            _write_text(file[name], "names", getattr(info, f"{attributes}_names"))
-            _write_text(file[name], "units", getattr(info, f"{attributes}_units"))
-        file["Y"].attrs["lower"] = info.y_lower
-        file["Y"].attrs["upper"] = info.y_upper
-        for name, values in info.coordinates.items():
-            file["C"].attrs[f"coordinate_{name}"] = values
+_Kind = tuple[tuple[int, ...], Any]  # shape and dtype
+
+
+def _layout(info: Info, n: int) -> dict[str, _Kind]:
+    """Give the kind of each array of a file of n samples."""
+    n_y, n_c = len(info.y_names), len(info.c_names)
+    layout: dict[str, _Kind] = {
+        "Y": ((n, n_y), np.dtype(np.float64)),
+        "C": ((n, n_c), np.dtype(np.float64)),
+        "status": ((n,), np.dtype(np.uint8)),
+        "split": ((n,), np.dtype(np.uint8)),
+        "failure": ((n,), h5py.string_dtype("utf-8", FAILURE_BYTES)),
+        "solver": ((n,), SOLVER),
+        "made_by": ((n,), np.dtype(np.uint16)),
+    }
+    if info.tangents:
+        layout["dC_dY"] = ((n, n_c, n_y), np.dtype(np.float64))
+    return layout
+
+
+def _misfit(arrays: Mapping[str, Any], layout: Mapping[str, _Kind]) -> str:
+    """Say which array is not as it should be, empty if none is."""
+    there: dict[str, _Kind] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+    for name in {**layout, **there}:
+        found, expected = there.get(name), layout.get(name)
+        if found != expected:
+            texts = [f"{kind[1]} {kind[0]}" if kind else "absent" for kind in (found, expected)]
+            return f"/{name} is {texts[0]}; expected {texts[1]}"
+    return ""
 
 
 def _arrays(piece: Dataset) -> dict[str, npt.NDArray[Any]]:
-    cut = [text.encode()[:FAILURE_BYTES].decode(errors="ignore") for text in piece.failure]
+    cut = [text and text.encode()[:FAILURE_BYTES].decode(errors="ignore") for text in piece.failure]
     failure = np.array([text.encode() for text in cut], f"S{FAILURE_BYTES}")
     arrays: dict[str, npt.NDArray[Any]] = {
         "Y": piece.Y,
@@ -419,87 +548,18 @@ def _arrays(piece: Dataset) -> dict[str, npt.NDArray[Any]]:
         "split": piece.split,
         "failure": failure.astype(h5py.string_dtype("utf-8", FAILURE_BYTES)),
         "solver": piece.solver,
+        "made_by": piece.made_by,
     }
     if piece.dC_dY is not None:
         arrays["dC_dY"] = piece.dC_dY
     return arrays
 
 
-def _create(file: h5py.File, name: str, n: int, like: npt.NDArray[Any]) -> None:
-    row_bytes = max(1, like.dtype.itemsize * int(np.prod(like.shape[1:])))
-    rows = min(n, max(1, _CHUNK_BYTES // row_bytes))
-    file.create_dataset(
-        name, (n, *like.shape[1:]), like.dtype, chunks=(rows, *like.shape[1:]), fletcher32=True
-    )
-
-
-_TEXTS = ("problem", "config", "design", "split", "mesh", "command", "created", "revision")
-_NUMBERS = ("seed", "total", "first")
-
-
-def _write_info(file: h5py.File, info: Info) -> None:
-    file.attrs["schema_version"] = SCHEMA_VERSION
-    for name in _NUMBERS:
-        file.attrs[name] = getattr(info, name)
-    for name in _TEXTS:
-        _write_text(file, name, getattr(info, name))
-    _write_text(file, "versions", json.dumps(dict(info.versions), sort_keys=True))
-
-
-def _write_text(where: Any, name: str, text: str | Sequence[str]) -> None:
-    """Write an attribute of fixed length: HDF5 keeps those of variable length without checksum."""
-    encoded = np.char.encode(np.array(text, dtype=str), "utf-8")
-    where.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, encoded.itemsize)))
-
-
-def _read_info(file: h5py.File) -> Info:
-    Y, C = file["Y"].attrs, file["C"].attrs
-    prefix = "coordinate_"
-    plain: dict[str, Any] = {name: file.attrs[name].decode() for name in _TEXTS}
-    plain.update({name: int(file.attrs[name]) for name in _NUMBERS})
-    for letter, attributes in (("y", Y), ("c", C)):
-        for name in ("names", "units"):
-            plain[f"{letter}_{name}"] = tuple(text.decode() for text in attributes[name])
-    info = Info(
-        **plain,
-        tangents="dC_dY" in file,
-        versions=json.loads(file.attrs["versions"].decode()),
-        y_lower=Y["lower"],
-        y_upper=Y["upper"],
-        coordinates={k.removeprefix(prefix): C[k] for k in sorted(C) if k.startswith(prefix)},
-    )
-    config.differences(info.config, "")  # raises if it is not TOML
-    n_y, n_c = len(info.y_names), len(info.c_names)
-    lengths = {
-        "y units": (len(info.y_units), n_y),
-        "lower bounds": (len(info.y_lower), n_y),
-        "upper bounds": (len(info.y_upper), n_y),
-        "c units": (len(info.c_units), n_c),
-        **{f"values of {name}": (len(x), n_c) for name, x in info.coordinates.items()},
-    }
-    for what, (n, n_names) in lengths.items():
-        if n != n_names:
-            raise ValueError(f"there are {n} {what} for {n_names} names")
-    if not 0 <= info.first < info.total:
-        raise ValueError(f"its first sample is {info.first} of {info.total}")
-    return info
-
-
-@contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open a dataset file for reading; what is wrong with it becomes one clear line."""
-    with reading(path, "dataset file"), h5py.File(path, "r") as file:
-        if "schema_version" not in file.attrs:
-            raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
-        version = int(file.attrs["schema_version"])
-        if version < SCHEMA_VERSION:
-            raise InputError(
-                f"{path} has schema version {version}, of a trial before the first release; this "
-                f"package reads {SCHEMA_VERSION}: make it again"
-            )
-        if version > SCHEMA_VERSION:
-            raise InputError(
-                f"{path} has schema version {version}, this package reads "
-                f"{SCHEMA_VERSION}; update varpro-surrogates"
-            )
-        yield file
+def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    if not shape[0]:
+        return file.create_dataset(name, shape, dtype)
+    row_bytes = max(1, dtype.itemsize * math.prod(shape[1:]))
+    rows = min(shape[0], _CHUNK_ROWS, max(1, _CHUNK_BYTES // row_bytes))
+    packed = {"compression": "gzip", "shuffle": True} if name in _COMPRESSED else {}
+    chunks = (rows, *shape[1:])
+    return file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **packed)

@@ -78,7 +78,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         beside.touch(exist_ok=False)  # unlike tempfile's, readable to whom the umask allows
         yield beside
-        _sync(beside)
+        sync(beside)
         os.replace(beside, target)
     except OSError as error:
         beside.unlink(missing_ok=True)
@@ -86,20 +86,22 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 @contextlib.contextmanager
 def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Give an HDF5 file, open for writing, that replaces ``path`` when the block succeeds.
 
-    As `atomic`, with its errors. HDF5 ends the process when it cannot write what it has cached, so
-    that it is told of no failed write; the failure is raised here, once HDF5 has closed the file.
+    As `atomic`, with its errors. The format is that of HDF5 1.10, whose indices carry checksums: a
+    flipped bit in those of older ones gives wrong numbers. HDF5 ends the process when it cannot
+    write what it has cached, so that it is told of no failed write; the failure is raised here,
+    once HDF5 has closed the file.
     """
     import h5py  # the rest works where it is not installed
 
     with atomic(path) as beside, _Uncomplaining(beside, "w+") as raw:
-        with h5py.File(raw, "w", libver=("v108", "v110")) as file:
+        with h5py.File(raw, "w", libver=("v110", "v110")) as file:
             yield file
         if raw.error is not None:
             raise raw.error
@@ -161,7 +163,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise InputError(f"cannot write {target}: the file is read-only")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tracemalloc
+from fractions import Fraction
 
 import h5py
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surrogates import dataset as dataset_module
 from surrogates.dataset import (
     PARTS,
     SCHEMA_VERSION,
@@ -20,15 +23,17 @@ from surrogates.dataset import (
     assign_split,
     is_dataset,
     merge,
+    opened,
     read_info,
+    write,
 )
 from surrogates.errors import InputError
 
-ARRAYS = ("Y", "C", "status", "split", "solver")
+ARRAYS = ("Y", "C", "status", "split", "solver", "made_by")
 
 
 def made(n, n_y=2, n_c=3, seed=0, tangents=False):
-    """Random samples of which every fifth failed; each knows its number by its iterations."""
+    """Random samples of two makers, every fifth failed; iterations are the sample's number."""
     rng = np.random.default_rng([seed, n])
     status = np.where(np.arange(n) % 5 == 4, Status.FAILED, Status.DONE).astype(np.uint8)
     C = rng.standard_normal((n, n_c))
@@ -49,6 +54,7 @@ def made(n, n_y=2, n_c=3, seed=0, tangents=False):
         y_upper=np.ones(n_y),
         c_names=tuple(f"c{i}" for i in range(n_c)),
         c_units=("V",) * n_c,
+        later_makers=(maker("2"),),
     )
     return Dataset(
         info=info,
@@ -59,7 +65,17 @@ def made(n, n_y=2, n_c=3, seed=0, tangents=False):
         failure=["" if s == Status.DONE else f"sample {i}: ü" for i, s in enumerate(status)],
         solver=solver,
         dC_dY=rng.standard_normal((n, n_c, n_y)) if tangents else None,
+        made_by=(np.arange(n) % 3 == 0).astype(np.uint16),
     )
+
+
+def maker(version, command="surrogates generate toy"):
+    return {
+        "versions": {"numpy": version},
+        "command": command,
+        "created": f"2026-01-0{version}T00:00:00+00:00",
+        "revision": f"r{version}",
+    }
 
 
 def cut(whole, start, stop):
@@ -167,9 +183,10 @@ def test_files_that_do_not_make_up_the_set_are_refused_by_sample_number(tmp_path
     out = tmp_path / "all.h5"
     for asked, message in (
         ([(0, 4), (6, 10)], "samples 4 to 5 are missing"),
+        ([(4, 6)], "samples 0 to 3 and 6 to 9 are missing"),
         ([(4, 6), (6, 10)], "samples 0 to 3 are missing"),
         ([(0, 4), (4, 8)], "samples 8 to 9 are missing"),
-        ([(0, 4), (3, 6), (6, 10)], "samples 3 to 3 are there twice"),
+        ([(0, 4), (3, 6), (6, 10)], "sample 3 is there twice; .*3-6.h5 starts at 3"),
         ([(0, 4), (0, 4)], "samples 0 to 3 are there twice"),
         ([], "nothing to merge"),
     ):
@@ -213,7 +230,7 @@ def test_shards_with_and_without_tangents_are_refused(tmp_path, tangents):
 def test_shards_with_different_arrays_are_refused(tmp_path):
     cut(made(10), 0, 5).write(tmp_path / "0.h5")
     cut(made(10, n_c=4), 5, 10).write(tmp_path / "1.h5")
-    message = r"samples 5 to 9 do not fit those before them: C of one sample is \(4,\) here and"
+    message = r"samples 5 to 9 do not fit .*: /C is float64 \(5, 4\); expected float64 \(5, 3\)"
     with pytest.raises(InputError, match=message):
         merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
     assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
@@ -279,7 +296,10 @@ def _replace(file, name, values):
     [
         (lambda f: _replace(f, "split", np.zeros(5, np.uint8)), r"/split is uint8 \(5,\)"),
         (lambda f: _replace(f, "status", np.ones(20)), "/status is float64 .*expected uint8"),
-        (lambda f: _replace(f, "failure", np.array([b"x"])), "20 samples and 1 reasons"),
+        (
+            lambda f: _replace(f, "failure", np.array([b"x"])),
+            r"/failure is \|S1 \(1,\); expected \|S200",
+        ),
         (lambda f: f["Y"].attrs.__delitem__("names"), "names"),
         (lambda f: f["Y"].attrs.create("lower", np.zeros(3)), "3 lower bounds for 4 names"),
         (lambda f: f["C"].attrs.create("coordinate_time", [1.0]), "1 values of time for 6 names"),
@@ -332,7 +352,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
     made(5).write(path)
     before = path.read_bytes()
     broken = dataclasses.replace(made(5), C=np.ones((4, 3)))
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match=r"/C is float64 \(4, 3\); expected float64 \(5, 3\)"):
         broken.write(path)
     assert path.read_bytes() == before
     for folder in (tmp_path / "absent" / "a.h5", tmp_path):
@@ -402,11 +422,14 @@ def test_a_part_holds_its_done_samples_and_an_empty_one_is_refused(dataset):
         none.part("test")
 
 
+def sound(n):
+    """Samples of which nothing is wrong."""
+    status = np.full(n, Status.DONE, np.uint8)
+    return dataclasses.replace(made(n), status=status, C=np.ones((n, 3)), failure=[""] * n)
+
+
 def test_problems_are_named_with_their_first_sample():
-    good = made(10)
-    good = dataclasses.replace(
-        good, status=np.ones(10, np.uint8), C=np.ones((10, 3)), failure=[""] * 10
-    )
+    good = sound(10)
     assert good.problems() == []
 
     def faults(**changes):
@@ -418,17 +441,364 @@ def test_problems_are_named_with_their_first_sample():
         return array
 
     solver = good.solver.copy()
-    solver["residual"][6] = np.nan
+    solver["residual"][6:8] = 2e-5, np.nan  # the second gives none: no fault
     failed = {"status": edited("status", 3, 2), "failure": [*[""] * 3, "diverged", *[""] * 6]}
     for changes, expected in (
-        ({"C": edited("C", 7, np.inf)}, "1 samples with a value of C that is not finite, first 7"),
-        ({"Y": edited("Y", 2, 1.5)}, "1 samples with parameters out of bounds, first 2"),
-        ({"solver": solver}, "1 samples with a residual above 1e-05, first 6"),
-        ({"status": edited("status", 4, 9)}, "1 samples with an unknown status, first 4"),
-        ({"split": edited("split", 5, 7)}, "1 samples with an unknown split, first 5"),
-        ({"status": edited("status", 8, 0)}, "1 samples missing, first 8"),
-        ({**failed, "C": edited("C", 3, np.nan)}, "1 samples failed, first 3 (diverged)"),
+        ({"C": edited("C", 7, np.inf)}, "1 sample with a value of C that is not finite, first 7"),
+        ({"Y": edited("Y", [2, 5], 1.5)}, "2 samples with parameters out of bounds, first 2"),
+        ({"solver": solver}, "1 sample with a residual above 1e-05, first 6"),
+        ({"status": edited("status", 4, 9)}, "1 sample with an unknown status, first 4"),
+        ({"split": edited("split", 5, 7)}, "1 sample with an unknown split, first 5"),
+        ({"made_by": edited("made_by", 6, 2)}, "1 sample with an unknown maker, first 6"),
+        ({"status": edited("status", 8, 0)}, "sample 8 is missing"),
+        ({"status": edited("status", [0, 5, 6, 7, 9], 0)}, "samples 0, 5 to 7 and 9 are missing"),
+        ({**failed, "C": edited("C", 3, np.nan)}, "1 sample failed, first 3 (diverged)"),
     ):
         assert faults(**changes) == [expected]
+    assert dataclasses.replace(good, solver=solver).problems(3e-5) == []
     assert len(faults(Y=edited("Y", 2, np.nan))) == 2
     assert cut(good, 2, 5).problems() == ["3 of 10 samples: a shard; merge it with the others"]
+
+
+# Files larger than a window, a chunk at a time
+
+
+N_LARGE = 2500
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A dataset of several chunks in each of its arrays, and its file."""
+    whole = made(N_LARGE, n_c=60, tangents=True)
+    path = tmp_path_factory.mktemp("large") / "a.h5"
+    whole.write(path)
+    return whole, path
+
+
+def chunk(path, name, number):
+    """Rows of a chunk, and its place in the file."""
+    with h5py.File(path) as file:
+        array = file[name]
+        start = number * array.chunks[0]
+        assert start < len(array) and len(array) > array.chunks[0], "there is one chunk alone"
+        place = array.id.get_chunk_info_by_coord((start,) + (0,) * (array.ndim - 1))
+    rows = range(start, min(start + array_rows(path, name), N_LARGE))
+    return rows, range(place.byte_offset, place.byte_offset + place.size)
+
+
+def array_rows(path, name):
+    with h5py.File(path) as file:
+        return int(file[name].chunks[0])
+
+
+def flip(path, out, *places):
+    """Write a copy with one bit changed at each place."""
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place] ^= 1 << (place % 8)
+    out.write_bytes(content)
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(size=st.integers(1, 5_000_000))
+def test_windows_of_any_size_give_the_same_as_the_whole(large, size):
+    whole, path = large
+    with pytest.MonkeyPatch.context() as patch, opened(path) as stored:
+        patch.setattr(dataset_module, "WINDOW_BYTES", size)
+        windows = list(stored.windows(size))
+        assert [window.info.first for window in windows] == list(
+            np.cumsum([0, *(len(window.Y) for window in windows[:-1])])
+        )
+        assert all(window.info.first % array_rows(path, "C") == 0 for window in windows)
+        for name in (*ARRAYS, "dC_dY"):
+            joined = np.concatenate([getattr(window, name) for window in windows])
+            np.testing.assert_array_equal(joined, getattr(whole, name))
+        assert [text for window in windows for text in window.failure] == whole.failure
+        assert stored.digest == whole.digest
+        assert stored.problems() == whole.problems()
+        assert stored.damage() == [] and stored.readable_rows().all()
+        summary = stored.summary()
+    C = whole.C[whole.status == Status.DONE]
+    assert summary.status == {Status.MISSING: 0, Status.DONE: 2000, Status.FAILED: 500}
+    assert summary.split == {"train": 1250, "validation": 625, "test": 625}
+    assert summary.made_by == (N_LARGE - 834, 834)
+    assert summary.y_range == (whole.Y.min(), whole.Y.max())
+    assert summary.c_range == (C.min(), C.max())
+    assert summary.digest == whole.digest
+    np.testing.assert_allclose(summary.spread, C.std(axis=0) / np.sqrt((C**2).mean(0)), 1e-12)
+
+
+def test_windows_are_of_the_size_asked_for(large):
+    whole, path = large
+    with opened(path) as stored:
+        assert len(stored) == N_LARGE
+        assert len(list(stored.windows(10**9))) == 1
+        assert len(list(stored.windows(1))) == -(-N_LARGE // array_rows(path, "C"))
+        np.testing.assert_array_equal(stored.status, whole.status)
+        np.testing.assert_array_equal(stored.split, whole.split)
+        assert_same(stored.rows(700, 703), cut(whole, 700, 703))
+
+
+def test_missing_samples_are_one_run_across_windows(tmp_path):
+    whole = sound(3000)
+    whole.status[900:2100] = Status.MISSING
+    whole.write(tmp_path / "a.h5")
+    with pytest.MonkeyPatch.context() as patch, opened(tmp_path / "a.h5") as stored:
+        patch.setattr(dataset_module, "WINDOW_BYTES", 1)
+        assert len(list(stored.windows(1))) == 3
+        assert stored.problems() == ["samples 900 to 2099 are missing"]
+
+
+def test_a_small_spread_about_a_large_mean_keeps_its_digits(tmp_path):
+    n = 2100
+    rng = np.random.default_rng(0)
+    C = np.stack([1e9 + 1e-3 * rng.standard_normal(n), np.zeros(n)], axis=1)
+    whole = dataclasses.replace(made(n, n_c=2), C=C, status=np.ones(n, np.uint8), failure=[""] * n)
+    whole.write(tmp_path / "a.h5")
+    with opened(tmp_path / "a.h5") as stored:
+        spread = stored.summary().spread
+    exact = [Fraction(value) for value in C[:, 0].tolist()]
+    mean = sum(exact) / n
+    variance = sum((value - mean) ** 2 for value in exact) / n
+    assert spread[0] == pytest.approx(float(variance) ** 0.5 / float(mean), rel=1e-6)
+    assert np.isnan(spread[1])
+
+
+def test_a_range_with_a_value_that_is_no_number_says_so(tmp_path):
+    n = 2100
+    whole = dataclasses.replace(made(n), C=np.ones((n, 3)), status=np.ones(n, np.uint8))
+    for row in (0, n - 1):
+        C = whole.C.copy()
+        C[row] = np.nan
+        dataclasses.replace(whole, C=C).write(tmp_path / "a.h5")
+        with pytest.MonkeyPatch.context() as patch, opened(tmp_path / "a.h5") as stored:
+            patch.setattr(dataset_module, "WINDOW_BYTES", 1)
+            assert np.isnan(stored.summary().c_range).all()
+
+
+def test_a_file_without_a_done_sample_has_a_summary(tmp_path):
+    none = dataclasses.replace(made(4), status=np.full(4, 2, np.uint8), C=np.full((4, 3), np.nan))
+    none.write(tmp_path / "a.h5")
+    with opened(tmp_path / "a.h5") as stored:
+        summary = stored.summary()
+    assert np.isnan(summary.c_range).all() and np.isnan(summary.spread).all()
+    assert summary.digest == none.digest
+
+
+def test_memory_holds_a_window_and_not_the_file(tmp_path):
+    n, path = 10_000, tmp_path / "a.h5"
+    piece = sound(100)
+    piece = dataclasses.replace(piece, C=np.ones((100, 400)))
+    names = tuple(f"c{i}" for i in range(400))
+    info = dataclasses.replace(piece.info, total=n, c_names=names, c_units=names)
+    tracemalloc.start()
+    try:
+        write(path, info, n, (piece for _ in range(n // 100)))
+        with opened(path) as stored:
+            assert stored.problems() == []
+            assert stored.damage() == []
+            assert stored.summary().status[Status.DONE] == n
+        merge([path], tmp_path / "b.h5")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 32e6
+    assert peak < 30e6
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "failure", "dC_dY"])
+def test_damage_costs_the_rows_of_its_chunk_and_is_named(large, tmp_path, name):
+    whole, path = large
+    bad = tmp_path / "bad.h5"
+    rows, places = chunk(path, name, 1)
+    for place in (places[0], places[len(places) // 2], places[-1]):
+        flip(path, bad, place)
+        with pytest.raises(InputError, match="is not a whole dataset file"):
+            Dataset.read(bad)
+        with opened(bad) as stored:  # opens whichever array is damaged
+            assert stored.damage() == [(name, rows)]
+            mask = stored.readable_rows()
+            assert [*np.flatnonzero(~mask)] == [*rows]
+            assert_same(stored.rows(rows.stop, N_LARGE), cut(whole, rows.stop, N_LARGE))
+            first, *rest = stored.problems()
+        assert first == (
+            f"samples {rows.start} to {rows.stop - 1} are damaged: the checksum of /{name} is wrong"
+        )
+        failed = (whole.status == Status.FAILED) & mask
+        assert rest == [f"{failed.sum()} samples failed, first 4 (sample 4: ü)"]
+
+
+def test_damage_of_several_chunks_is_one_line_for_each_array(large, tmp_path):
+    whole, path = large
+    shard = tmp_path / "shard.h5"
+    info = dataclasses.replace(whole.info, first=10_000, total=20_000)
+    dataclasses.replace(whole, info=info).write(shard)
+    (_, a), (_, b), (c, d) = (chunk(shard, "C", number) for number in (0, 1, 3))
+    (s, e) = chunk(shard, "status", 2)
+    flip(shard, tmp_path / "bad.h5", a[9], b[9], d[9], e[0])
+    with opened(tmp_path / "bad.h5") as stored:
+        found = stored.problems()
+        runs = [range(2 * len(c)), c]
+        assert stored.damage() == [*(("C", run) for run in runs), ("status", s)]
+        with pytest.raises(InputError, match="is not a whole dataset file"):
+            stored.summary()
+        with pytest.raises(InputError, match="is not a whole dataset file"):
+            stored.status  # noqa: B018
+    assert found[:2] == [
+        f"samples 10000 to {10_000 + 2 * len(c) - 1} and {10_000 + c.start} to "
+        f"{10_000 + c.stop - 1} are damaged: the checksum of /C is wrong",
+        f"samples {10_000 + s.start} to 12499 are damaged: the checksum of /status is wrong",
+    ]
+    assert found[2] == "2500 of 20000 samples: a shard; merge it with the others"
+    readable = set(range(N_LARGE)) - set(runs[0]) - set(c) - set(s)
+    failed = [10_000 + row for row in sorted(readable) if row % 5 == 4]
+    assert found[3].startswith(f"{len(failed)} samples failed, first {failed[0]} ")
+
+
+def test_no_flipped_bit_gives_another_number_or_word(tmp_path):
+    small, path, bad = made(30, tangents=True), tmp_path / "a.h5", tmp_path / "bad.h5"
+    makers = tuple(maker(str(i), "x" * 300) for i in range(2, 14))
+    config = "text = '" + "y" * 5000 + "'\n"
+    info = dataclasses.replace(small.info, later_makers=makers, config=config)
+    small = dataclasses.replace(small, info=info)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset_module, "_CHUNK_ROWS", 8)
+        small.write(path)
+    refused = 0
+    for place in range(11, path.stat().st_size, 41):
+        flip(path, bad, place)
+        try:
+            found = Dataset.read(bad)
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:  # the bit is of no account
+            assert_same(found, small)
+    assert refused > 300
+
+
+def test_a_cut_file_is_refused_wherever_it_is_cut(large, tmp_path):
+    content = large[1].read_bytes()
+    for size in range(0, len(content), len(content) // 25):
+        (tmp_path / "cut.h5").write_bytes(content[:size])
+        with pytest.raises(InputError, match="is not a whole dataset file"):
+            opened(tmp_path / "cut.h5").__enter__()
+
+
+def test_a_failure_while_a_file_is_open_stays_what_it_is(large):
+    for fault in (OSError("the disk is full"), KeyError("a bug")):
+        with pytest.raises(type(fault)) as caught, opened(large[1]):
+            raise fault
+        assert caught.value is fault
+
+
+def test_short_arrays_are_compressed_and_every_array_is_checked(tmp_path):
+    n = 5000
+    whole = dataclasses.replace(made(n), failure=["the solver diverged after 1000 steps"] * n)
+    whole.write(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        packed = {name for name in file if file[name].compression == "gzip"}
+        assert packed == {"status", "split", "failure", "made_by"}
+        assert all(file[name].fletcher32 for name in file)
+        assert all(file[name].shuffle for name in packed)
+        stored = sum(file[name].id.get_storage_size() for name in packed)
+    assert stored < 10 * n
+    assert_same(Dataset.read(tmp_path / "a.h5"), whole)
+
+
+@settings(derandomize=True, deadline=None, max_examples=10)
+@given(cuts=st.sets(st.integers(1, N_LARGE - 1), max_size=12))
+def test_pieces_of_any_size_make_the_same_file(large, cuts):
+    whole, path = large
+    edges = [0, *sorted(cuts), N_LARGE]
+    pieces = (cut(whole, *pair) for pair in zip(edges, edges[1:], strict=False))
+    write(path.parent / "b.h5", whole.info, N_LARGE, pieces)
+    assert_same(Dataset.read(path.parent / "b.h5"), whole)
+
+
+@pytest.mark.parametrize("n", [4, 6])
+def test_pieces_of_another_number_leave_no_file(tmp_path, n):
+    whole = made(5)
+    with pytest.raises(ValueError, match=f"not the 6 said|more than the {n} samples"):
+        write(tmp_path / "a.h5", whole.info, n, [cut(whole, 0, 3), cut(whole, 3, 5)])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("tangents", [False, True])
+def test_a_description_alone_is_a_file(dataset, tmp_path, tangents):
+    path = tmp_path / "description.h5"
+    info = dataclasses.replace(dataset.info, tangents=tangents, later_makers=(maker("2"),))
+    write(path, info, 0, [])
+    found, n = read_info(path)
+    assert n == 0 and is_dataset(path)
+    assert found.differences(info) == [] and found.makers == info.makers
+    assert_same(dataclasses.replace(dataset, info=found), dataclasses.replace(dataset, info=info))
+    for read in (Dataset.read, lambda path: opened(path).__enter__()):
+        with pytest.raises(InputError, match="is not a whole dataset file: it has 0 samples"):
+            read(path)
+
+
+# Who made what
+
+
+def test_makers_are_known_by_versions_and_revision():
+    info = made(3).info
+    same = {**maker("2"), "command": "another", "created": "later"}
+    assert info.with_maker(same) == (info, 1)
+    first = {**same, "versions": info.versions, "revision": info.revision}
+    assert info.with_maker(first) == (info, 0)
+    for other in ({**same, "revision": "r3"}, {**same, "versions": {"numpy": "3"}}):
+        more, index = info.with_maker(other)
+        assert index == 2 and more.makers == (*info.makers, other)
+        assert more.differences(info) == []
+
+
+def test_shards_of_several_makers_keep_who_made_each_sample(tmp_path):
+    whole = made(9)
+    makers = [maker("1"), maker("2"), maker("3")]
+    shards = {0: (makers[:2], [0, 1, 0, 1]), 4: (makers[1:], [0, 1]), 6: (makers[::-1], [0, 1, 2])}
+    for start, (known, made_by) in shards.items():
+        shard = cut(whole, start, start + len(made_by))
+        info = dataclasses.replace(shard.info, **known[0], later_makers=tuple(known[1:]))
+        dataclasses.replace(shard, info=info, made_by=np.array(made_by, np.uint16)).write(
+            tmp_path / f"{start}.h5"
+        )
+    info = merge([tmp_path / f"{start}.h5" for start in shards], tmp_path / "all.h5")
+    merged = Dataset.read(tmp_path / "all.h5")
+    assert list(merged.info.makers) == list(info.makers) == makers
+    assert merged.made_by.tolist() == [0, 1, 0, 1, 1, 2, 2, 1, 0]
+    assert merged.digest == whole.digest
+    assert merged.problems() == whole.problems()
+
+
+def test_a_maker_that_the_file_does_not_name_is_refused_when_merged(tmp_path):
+    dataclasses.replace(made(3), made_by=np.full(3, 2, np.uint16)).write(tmp_path / "a.h5")
+    with pytest.raises(InputError, match="a.h5 is not a whole dataset file: index 2"):
+        merge([tmp_path / "a.h5"], tmp_path / "b.h5")
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_a_file_from_before_makers_and_sources_is_read(tmp_path):
+    whole = sound(6)
+    info = dataclasses.replace(whole.info, source="12ab", later_makers=())
+    dataclasses.replace(whole, info=info, made_by=np.zeros(6, np.uint16)).write(tmp_path / "a.h5")
+    assert read_info(tmp_path / "a.h5")[0].source == "12ab"
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["made_by"], file.attrs["source"], file.attrs["checksums"]
+        assert "later_makers" not in file.attrs
+    found = Dataset.read(tmp_path / "a.h5")
+    assert found.made_by.tolist() == [0] * 6 and found.made_by.dtype == np.uint16
+    assert found.info.source == "" and len(found.info.makers) == 1
+    assert found.digest == whole.digest
+    with opened(tmp_path / "a.h5") as stored:
+        assert stored.problems() == [] and stored.summary().made_by == (6,)
+    merge([tmp_path / "a.h5"], tmp_path / "b.h5")
+    assert Dataset.read(tmp_path / "b.h5").made_by.tolist() == [0] * 6
+
+
+def test_another_file_of_the_problem_is_another_set():
+    info = made(3).info
+    other = dataclasses.replace(info, source="12ab")
+    assert other.differences(other) == []
+    expected = ["the file of the problem is another one there than here"]
+    assert info.differences(other) == other.differences(info) == expected

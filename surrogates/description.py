@@ -1,0 +1,210 @@
+"""What a dataset is: everything in a dataset file but the numbers, kept as its attributes.
+
+Texts have a fixed length, which puts them among what HDF5 checks of itself. It does not check long
+attributes in the midst of many: their checksums are in one more attribute, ``checksums``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from . import config
+from .provenance import Provenance
+
+Array = npt.NDArray[np.float64]
+
+_TEXTS = ("problem", "config", "design", "split", "mesh", "command", "created", "revision")
+_NUMBERS = ("seed", "total", "first")
+_LONG = 2048  # bytes; HDF5 checks attributes of up to some 4000
+
+
+class Status(enum.IntEnum):
+    """What became of a sample."""
+
+    MISSING = 0
+    DONE = 1
+    FAILED = 2
+
+
+class Split(enum.IntEnum):
+    """Which part of the dataset a sample belongs to."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
+    UNUSED = 255
+
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What a dataset is: everything in the file but the numbers.
+
+    Attributes:
+        problem: Name of the PDE problem, or of the imported file.
+        config: The problem's whole configuration, TOML text.
+        source: SHA-256 of the user's file that defines the problem, empty if it is built in.
+        design: Name of the sampling design.
+        seed: Seed of the sampling design and of the split.
+        split: The split as asked for, such as ``400/200/200``.
+        total: Samples in the whole set.
+        first: Index in the whole set of this file's first sample.
+        tangents: Whether it has dC_dY.
+        y_names: Names of the parameters, n_y of them.
+        y_units: Their units, ``1`` where they have none.
+        y_lower: Lower bounds, same units.
+        y_upper: Upper bounds, same units.
+        c_names: Names of the observables, n_c of them.
+        c_units: Their units.
+        coordinates: For each coordinate its values, n_c of them (``time``, ``x1``, ...).
+        mesh: Size and hash of the mesh, one line.
+        versions: Versions of the libraries that made the file.
+        command: The command line that made it.
+        created: When, ISO 8601 in UTC.
+        revision: git revision of the code, empty if unknown.
+        later_makers: Those who made samples after that first maker, with other versions.
+    """
+
+    problem: str
+    config: str = ""
+    source: str = ""
+    design: str = ""
+    seed: int = 0
+    split: str = ""
+    total: int
+    first: int = 0
+    tangents: bool = False
+    y_names: tuple[str, ...]
+    y_units: tuple[str, ...]
+    y_lower: Array
+    y_upper: Array
+    c_names: tuple[str, ...]
+    c_units: tuple[str, ...]
+    coordinates: Mapping[str, Array] = field(default_factory=dict)
+    mesh: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    created: str = ""
+    revision: str = ""
+    later_makers: tuple[Provenance, ...] = ()
+
+    def differences(self, other: Info) -> list[str]:
+        """Say in what another dataset's samples are not of the same set, empty if they are."""
+        found = [
+            f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
+            for name in ("problem", "design", "seed", "split", "total", "tangents")
+            if getattr(self, name) != getattr(other, name)
+        ]
+        if self.source != other.source:
+            found.append("the file of the problem is another one there than here")
+        return found + config.differences(self.config, other.config)
+
+    @property
+    def makers(self) -> tuple[Provenance, ...]:
+        """All who made samples of the file; `Dataset.made_by` are indices into them."""
+        first: Provenance = {
+            "versions": self.versions,
+            "command": self.command,
+            "created": self.created,
+            "revision": self.revision,
+        }
+        return (first, *self.later_makers)
+
+    def with_maker(self, maker: Provenance) -> tuple[Info, int]:
+        """Give the description with one maker more, unless it is there, and the maker's index.
+
+        Makers of the same versions and revision are one: their samples are alike.
+        """
+        for index, known in enumerate(self.makers):
+            if all(known[key] == maker[key] for key in ("versions", "revision")):
+                return self, index
+        more = dataclasses.replace(self, later_makers=(*self.later_makers, maker))
+        return more, len(self.makers)
+
+
+def write_attributes(file: h5py.File, info: Info) -> None:
+    """Write a description to the attributes of a file that has the arrays /Y and /C."""
+    for name in _NUMBERS:
+        file.attrs[name] = getattr(info, name)
+    for name in (*_TEXTS, "source"):
+        _write_text(file, name, getattr(info, name))
+    _write_text(file, "versions", json.dumps(dict(info.versions), sort_keys=True))
+    if info.later_makers:
+        _write_text(file, "later_makers", json.dumps(info.later_makers, sort_keys=True))
+    for array, letter in (("Y", "y"), ("C", "c")):
+        for name in ("names", "units"):
+            _write_text(file[array], name, getattr(info, f"{letter}_{name}"))
+    file["Y"].attrs["lower"] = info.y_lower
+    file["Y"].attrs["upper"] = info.y_upper
+    for name, values in info.coordinates.items():
+        file["C"].attrs[f"coordinate_{name}"] = values
+    _write_text(file, "checksums", json.dumps(_checksums(file)))
+
+
+def _write_text(where: Any, name: str, text: str | Sequence[str]) -> None:
+    """Write an attribute of fixed length: HDF5 keeps those of variable length without checksum."""
+    encoded = np.char.encode(np.array(text, dtype=str), "utf-8")
+    where.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, encoded.itemsize)))
+
+
+def _checksums(file: h5py.File) -> dict[str, int]:
+    """CRC-32 of each long attribute."""
+    found = {}
+    for where in (file, file["Y"], file["C"]):
+        for name, value in where.attrs.items():
+            content = np.asarray(value).tobytes()
+            if len(content) > _LONG:
+                found[f"{where.name}@{name}"] = zlib.crc32(content)
+    return found
+
+
+def read_attributes(file: h5py.File) -> Info:
+    """Read the description in the attributes of a file; what is absent or misfits raises."""
+    found = _checksums(file)
+    for name, checksum in json.loads(file.attrs.get("checksums", b"{}").decode()).items():
+        if found.get(name) != checksum:
+            raise ValueError(f"the checksum of its attribute {name} is wrong")
+    Y, C = file["Y"].attrs, file["C"].attrs
+    prefix = "coordinate_"
+    plain: dict[str, Any] = {name: file.attrs[name].decode() for name in _TEXTS}
+    plain.update({name: int(file.attrs[name]) for name in _NUMBERS})
+    for letter, attributes in (("y", Y), ("c", C)):
+        for name in ("names", "units"):
+            plain[f"{letter}_{name}"] = tuple(text.decode() for text in attributes[name])
+    info = Info(
+        **plain,
+        source=file.attrs.get("source", b"").decode(),
+        tangents="dC_dY" in file,
+        versions=json.loads(file.attrs["versions"].decode()),
+        later_makers=tuple(json.loads(file.attrs.get("later_makers", b"[]").decode())),
+        y_lower=Y["lower"],
+        y_upper=Y["upper"],
+        coordinates={k.removeprefix(prefix): C[k] for k in sorted(C) if k.startswith(prefix)},
+    )
+    config.differences(info.config, "")  # raises if it is not TOML
+    n_y, n_c = len(info.y_names), len(info.c_names)
+    lengths = {
+        "y units": (len(info.y_units), n_y),
+        "lower bounds": (len(info.y_lower), n_y),
+        "upper bounds": (len(info.y_upper), n_y),
+        "c units": (len(info.c_units), n_c),
+        **{f"values of {name}": (len(x), n_c) for name, x in info.coordinates.items()},
+    }
+    for what, (n, n_names) in lengths.items():
+        if n != n_names:
+            raise ValueError(f"there are {n} {what} for {n_names} names")
+    if not 0 <= info.first < info.total:
+        raise ValueError(f"its first sample is {info.first} of {info.total}")
+    return info

@@ -1,0 +1,169 @@
+"""What the samples of a dataset are like and what is wrong with them, seen window by window."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .description import Array, Info, Split, Status
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What the samples of a file are like.
+
+    Attributes:
+        status: Samples of each `Status`.
+        split: Samples of each part: train, validation, test.
+        made_by: Samples of each of ``info.makers``.
+        y_range: Least and largest value of Y.
+        c_range: The same of C over the done samples; NaN if there are none.
+        spread: Standard deviation of each output over the done samples, relative to its size (the
+            root of its mean square), (n_c,); NaN where it is always zero, or no sample is done.
+        digest: As `Dataset.digest`.
+    """
+
+    status: dict[Status, int]
+    split: dict[str, int]
+    made_by: tuple[int, ...]
+    y_range: tuple[float, float]
+    c_range: tuple[float, float]
+    spread: Array
+    digest: str
+
+
+DIGESTED = ("Y", "C", "status", "split")
+
+
+def digest(arrays: Iterable[tuple[tuple[int, ...], Iterable[npt.NDArray[Any]]]]) -> str:
+    """Hash arrays, each given as its shape and consecutive pieces of it."""
+    sha = hashlib.sha256()
+    for shape, pieces in arrays:
+        sha.update(str(shape).encode())
+        for piece in pieces:
+            sha.update(np.ascontiguousarray(piece).data)
+    return sha.hexdigest()
+
+
+class Tally:
+    """Range and spread of chosen rows, of pieces that come one after the other.
+
+    Sums of squares about the mean are merged as in Chan, Golub, LeVeque 1983, "Algorithms for
+    computing the sample variance": a small spread about a large mean keeps its digits.
+
+    Attributes:
+        range: Least and largest value, NaN if there is none.
+    """
+
+    def __init__(self, chosen: npt.NDArray[np.bool_]) -> None:
+        """Start with nothing seen; ``chosen`` tells of each row to come whether it counts."""
+        self.range = (np.nan, np.nan)
+        self._chosen, self._seen = chosen, 0
+        self._n, self._mean, self._squares = 0, np.zeros(1), np.zeros(1)
+
+    def over(self, pieces: Iterable[Array]) -> Iterator[Array]:
+        """Give the pieces on, once they are counted."""
+        for piece in pieces:
+            chosen = self._chosen[self._seen : self._seen + len(piece)]
+            self._seen += len(piece)
+            if chosen.any():
+                self._add(piece if chosen.all() else piece[chosen])
+            yield piece
+
+    @property
+    def spread(self) -> Array:
+        """Standard deviation of each column relative to the root of its mean square."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            variance = self._squares / self._n
+            return np.asarray(np.sqrt(variance) / np.sqrt(self._mean**2 + variance))
+
+    def _add(self, rows: Array) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            low, high = rows.min(), rows.max()
+            if self._n:  # NaN stays NaN
+                low, high = np.minimum(low, self.range[0]), np.maximum(high, self.range[1])
+            self.range = float(low), float(high)
+            mean = rows.mean(axis=0)
+            deviations = rows - mean
+            squares = np.einsum("ij,ij->j", deviations, deviations)
+            n, step = self._n + len(rows), mean - self._mean
+            self._squares = self._squares + squares + step**2 * (self._n * len(rows) / n)
+            self._mean = self._mean + step * (len(rows) / n)
+            self._n = n
+
+
+def problems(info: Info, n: int, windows: Iterable[Dataset], max_residual: float) -> list[str]:
+    """List what is wrong with n samples that come in windows; see `Stored.problems`."""
+    missing: list[range] = []
+    counts: dict[str, list[Any]] = {}  # for each fault the number of samples, and the first one
+    for window in windows:
+        first = window.info.first
+        missing += runs(window.status == Status.MISSING, first)
+        for fault, bad in _faults(window, max_residual).items():
+            rows = np.flatnonzero(bad)
+            seen = counts.setdefault(fault, [0, ""])
+            if len(rows) and not seen[0]:
+                why = f" ({window.failure[rows[0]]})" if fault == "failed" else ""
+                seen[1] = f"{first + rows[0]}{why}"
+            seen[0] += len(rows)
+    found = []
+    if n < info.total:
+        found.append(f"{n} of {info.total} samples: a shard; merge it with the others")
+    if missing:
+        found.append(say(missing, "missing"))
+    for fault, (number, at) in counts.items():
+        if number:
+            found.append(f"{number} sample{'s' * (number > 1)} {fault}, first {at}")
+    return found
+
+
+def _faults(window: Dataset, max_residual: float) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each fault that a sample may have, those that have it, (n,)."""
+    info, done = window.info, window.status == Status.DONE
+    slack = 1e-12 * np.maximum(np.abs(info.y_lower), np.abs(info.y_upper))
+    inside = (info.y_lower - slack <= window.Y) & (info.y_upper + slack >= window.Y)
+    loose = window.solver["residual"] > max_residual  # NaN is not: the problem gives none
+    tangents = np.zeros((len(done), 1)) if window.dC_dY is None else window.dC_dY
+    finite = {
+        name: np.isfinite(array).reshape(len(done), -1).all(axis=1)
+        for name, array in (("Y", window.Y), ("C", window.C), ("dC_dY", tangents))
+    }
+    return {
+        "failed": window.status == Status.FAILED,
+        "with a value of Y that is not finite": ~finite["Y"],
+        "with a value of C that is not finite": done & ~finite["C"],
+        "with a value of dC_dY that is not finite": done & ~finite["dC_dY"],
+        "with parameters out of bounds": ~inside.all(axis=1),
+        f"with a residual above {max_residual:g}": done & loose,
+        "with an unknown status": ~np.isin(window.status, list(Status)),
+        "with an unknown split": ~np.isin(window.split, list(Split)),
+        "with an unknown maker": window.made_by >= len(info.makers),
+    }
+
+
+def runs(mask: npt.NDArray[np.bool_], first: int = 0) -> list[range]:
+    """Give the runs of true entries, numbered from ``first`` on."""
+    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False)) + first
+    return [range(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
+
+
+def say(runs: Sequence[range], fate: str) -> str:
+    """Say of runs of samples what became of them; runs that touch are one."""
+    joined = [runs[0]]
+    for run in runs[1:]:
+        if run.start == joined[-1].stop:
+            joined[-1] = range(joined[-1].start, run.stop)
+        else:
+            joined.append(run)
+    names = [f"{r.start} to {r.stop - 1}" if len(r) > 1 else f"{r.start}" for r in joined]
+    text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    several = sum(map(len, joined)) > 1
+    return f"sample{'s' * several} {text} {'are' if several else 'is'} {fate}"
