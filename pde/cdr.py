@@ -286,6 +286,9 @@ class CDRConfig:
 class CDR(Problem):
     """The discrete problem on one communicator, ready for any number of samples."""
 
+    name = "cdr"
+    Config = CDRConfig
+
     def __init__(self, config: CDRConfig, comm: MPI.Comm) -> None:
         """Assemble and factor.
 
@@ -293,8 +296,7 @@ class CDR(Problem):
             config: The configuration.
             comm: Communicator over which the mesh is divided.
         """
-        self.config = config
-        self.comm = comm
+        super().__init__(config, comm)
         degree = config.mesh.degree
         domain = mesh.create_unit_square(comm, *config.mesh.cells, mesh.CellType.quadrilateral)
         self.V = function_space(domain, degree)
@@ -315,8 +317,8 @@ class CDR(Problem):
         self._source = sources(self.points, config.sources)
         self._law = LAWS[config.reaction.law]
 
-    @staticmethod
-    def compile(config: CDRConfig) -> None:
+    @classmethod
+    def compile(cls, config: CDRConfig) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
         degree = config.mesh.degree
         # Twice, each time on a new mesh: FFCx 0.5 names a form otherwise where it has just compiled
@@ -325,6 +327,16 @@ class CDR(Problem):
             one = mesh.create_unit_square(MPI.COMM_SELF, 1, 1, mesh.CellType.quadrilateral)
             V = function_space(one, degree)
             _operators(V, degree, config.flow, 1.0, mesh_peclet(config) > 1)
+
+    @classmethod
+    def design(cls, config: CDRConfig) -> str:
+        """Give the sampling design."""
+        return config.sampling.design
+
+    @classmethod
+    def batch(cls, config: CDRConfig) -> int:
+        """Give the number of samples that are solved and saved together."""
+        return config.solver.batch
 
     @cached_property
     def mesh(self) -> str:
@@ -336,7 +348,7 @@ class CDR(Problem):
             f"{' (SUPG)' if self.peclet > 1 else ''}, sha256 {digest(self.comm, self.points)}"
         )
 
-    def solve(self, Y: Array, *, tangents: bool = False) -> Batch:
+    def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
         """Solve for a batch of samples.
 
         Args:
@@ -504,8 +516,8 @@ class CDR(Problem):
         u.x.scatter_forward()
         return u
 
-    @staticmethod
-    def describe(config: CDRConfig) -> dict[str, Any]:
+    @classmethod
+    def describe(cls, config: CDRConfig) -> dict[str, Any]:
         """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
         n_y = config.bumps.lattice[0] * config.bumps.lattice[1]
         sensors, times = config.observations.sensors, config.observations.times

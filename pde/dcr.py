@@ -47,7 +47,9 @@ Array = npt.NDArray[np.float64]
 class DCR(Problem):
     """The discrete problem on one communicator, ready for any number of samples."""
 
+    name = "dcr"
     has_tangents = True
+    Config = DCRConfig
 
     def __init__(self, config: DCRConfig, comm: MPI.Comm) -> None:
         """Make the meshes, assemble the background, and solve for what all samples share.
@@ -59,18 +61,17 @@ class DCR(Problem):
         Raises:
             InputError: If the mesh's file does not fit the problem.
         """
-        self.config = config
-        self.comm = comm
+        super().__init__(config, comm)
         self._levels = [_level(mesh, config, comm) for mesh in _meshes(config)]
         self._weights = (9 / 5, -4 / 5) if len(self._levels) == 2 else (1.0,)
 
-    @staticmethod
-    def check(config: DCRConfig) -> None:
+    @classmethod
+    def check(cls, config: DCRConfig) -> None:
         """Check the mesh's file, if there is one; raises `InputError`."""
         _meshes(config)
 
-    @staticmethod
-    def compile(config: DCRConfig) -> None:
+    @classmethod
+    def compile(cls, config: DCRConfig) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
         mesh = _meshes(config)[0]
         kind = mesh.kind if isinstance(mesh, meshes.Cells) else "hexahedron"
@@ -82,12 +83,22 @@ class DCR(Problem):
             domain = one.create(MPI.COMM_SELF)
             compile_forms(domain)
 
+    @classmethod
+    def design(cls, config: DCRConfig) -> str:
+        """Give the sampling design."""
+        return config.sampling.design
+
+    @classmethod
+    def batch(cls, config: DCRConfig) -> int:
+        """Give the number of samples that are solved and saved together."""
+        return config.solver.batch
+
     @cached_property
     def mesh(self) -> str:
         """Size and hash, one line; collective when first asked for."""
         return "; extrapolated with ".join(level.description() for level in self._levels)
 
-    def solve(self, Y: Array, *, tangents: bool = False) -> Batch:
+    def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
         """Solve for a batch of samples.
 
         Args:
@@ -101,7 +112,7 @@ class DCR(Problem):
             InputError: If a parameter is outside of the bounds, for which the mesh is made.
         """
         config = self.config
-        about = DCR.describe(config)
+        about = self.describe(config)
         check(
             bool(((about["y_lower"] <= Y) & (about["y_upper"] >= Y)).all()),
             f"parameters must be within {about['y_lower'].tolist()} and "
@@ -134,7 +145,7 @@ class DCR(Problem):
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (3,), and draw model, potential and c; on one process."""
         config, level = self.config, self._levels[0]
-        values = self._solve_one(y)
+        values = np.asarray(self.solve(y).c)
         n1, n2 = config.stations.number
         x1, x2 = (
             config.stations.centres.reshape(n2, n1, 3)[part]
@@ -183,14 +194,8 @@ class DCR(Problem):
 
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (3,); on one process."""
-        self._solve_one(y)
+        self.solve(y)
         return self._levels[0].field(y)
-
-    def _solve_one(self, y: Array) -> Array:
-        batch = self.solve(y[None])
-        check(not batch.failure[0], f"the solve failed: {batch.failure[0]}")
-        c: Array = batch.C[0]
-        return c
 
     @property
     def background(self) -> Array:
@@ -199,8 +204,8 @@ class DCR(Problem):
         total = self.config.solver.formulation == "total"
         return level.solve(np.zeros((len(level.region.midpoints), 6))) if total else level.c0
 
-    @staticmethod
-    def describe(config: DCRConfig) -> dict[str, Any]:
+    @classmethod
+    def describe(cls, config: DCRConfig) -> dict[str, Any]:
         """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
         places = config.stations.centres
         bounds = [getattr(config.sampling, name) for name in ("depth", "volume", "rotation")]

@@ -1,19 +1,57 @@
-"""What a PDE problem is to the code that generates datasets and pictures."""
+"""What a PDE problem is to the code that generates datasets and pictures, and where to find one.
+
+A problem of one's own is a class in a file of one's own:
+
+    import numpy as np
+    from surrogates.pde import Problem
+
+    class Oscillator(Problem):
+        y_names, y_units = ("stiffness", "damping"), ("N/m", "kg/s")
+        y_lower, y_upper = (1.0, 0.0), (4.0, 0.5)
+        c_names, c_units = ("x(1 s)", "x(2 s)"), "m"
+
+        def solve(self, y):
+            stiffness, damping = y
+            omega = np.sqrt(stiffness - damping**2 / 4)
+            return [np.exp(-damping * t / 2) * np.cos(omega * t) for t in (1, 2)]
+
+which `load` finds as ``oscillator.py:Oscillator``. This module imports neither MPI nor DOLFINx.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
+import importlib.util
 import os
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from mpi4py import MPI
 
-from .sampling import draw
+from surrogates import config as configuration
+from surrogates.config import check, unknown
+from surrogates.dataset import SOLVER
+from surrogates.errors import InputError
+
+from .sampling import DESIGNS, draw
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 Array = npt.NDArray[np.float64]
+
+BUILT_IN = ("cdr", "dcr")
+"""Names of the problems that come with this package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +69,39 @@ class Batch:
     failure: list[str]
     solver: npt.NDArray[np.void]
     dC_dY: Array | None = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solve gave, where c alone would leave out how good it is.
+
+    Attributes:
+        c: Observables, (n_c,).
+        residual: Largest relative residual of the linear solves, NaN if it is not known.
+        iterations: Their iterations, together.
+    """
+
+    c: npt.ArrayLike
+    residual: float = field(default=np.nan, kw_only=True)
+    iterations: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every problem of one's own lets its users set; derive from it to add to these.
+
+    Attributes:
+        design: Sampling design, one of `DESIGNS`.
+        batch: Samples that are solved together, saved together, and repeated after a kill.
+    """
+
+    design: str = "box"
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.design in DESIGNS, unknown(f"design {self.design!r}", self.design, DESIGNS))
+        check(self.batch >= 1, f"batch must be at least 1; got {self.batch}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,40 +123,140 @@ class Field:
     at_cells: dict[str, Array]
 
 
-class Problem(ABC):
+class Problem:
     """A PDE with its parameters and observables, discretised on one communicator.
 
+    A class of one's own says what y and c are, by the class attributes here, and defines `solve`.
+    What all samples share is made once, in ``__init__``. One with settings nests a dataclass, whose
+    fields are then keys of ``--set`` and of the configuration file:
+
+        @dataclass(frozen=True, kw_only=True)
+        class Config(Settings):
+            cells: int = 32
+
     Attributes:
-        has_tangents: Whether `solve` can give dc/dy.
+        name: ``cdr``, ``dcr``, or the file's name and the class's: ``darcy.py:Darcy``.
+        source: SHA-256 of that file, empty for a built-in problem.
+        has_tangents: Whether `solve_batch` can give dc/dy.
+        Config: Dataclass of the settings.
+        y_names: Names of the parameters.
+        y_lower: Their lower bounds; a number is that of all.
+        y_upper: Their upper bounds, likewise.
+        y_units: Their units; a text is that of all, ``1`` if they have none.
+        c_names: Names of the observables.
+        c_units: Their units, likewise.
+        coordinates: Numbers that say where or when each c is observed, n_c of them by name
+            (``time``, ``x1``, ...).
+        config: The settings of this problem.
+        comm: The processes that share its mesh.
     """
 
-    has_tangents = False
+    name: ClassVar[str]
+    source: ClassVar[str] = ""
+    has_tangents: ClassVar[bool] = False
+    Config: ClassVar[type[Any]] = Settings
+    y_names: ClassVar[Sequence[str]] = ()
+    y_lower: ClassVar[float | Sequence[float] | Array]
+    y_upper: ClassVar[float | Sequence[float] | Array]
+    y_units: ClassVar[str | Sequence[str]] = "1"
+    c_names: ClassVar[Sequence[str]] = ()
+    c_units: ClassVar[str | Sequence[str]] = "1"
+    coordinates: ClassVar[Mapping[str, Sequence[float] | Array]] = {}
 
-    @abstractmethod
+    config: Any
+    comm: MPI.Comm
+
+    def __init_subclass__(cls) -> None:
+        """Name the class, for messages, until `load` does it better."""
+        super().__init_subclass__()
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
+
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
-        """Prepare all that the samples share; collective."""
+        """Prepare all that the samples share; collective.
 
-    @staticmethod
-    def check(config: Any) -> None:
+        Args:
+            config: Settings, a `Config`.
+            comm: The processes that share the mesh.
+        """
+        self.config = config
+        self.comm = comm
+
+    @classmethod
+    def check(cls, config: Any) -> None:
         """Raise `InputError` if a file that the configuration names does not fit it."""
         return  # most name none
 
-    @staticmethod
-    @abstractmethod
-    def compile(config: Any) -> None:
-        """Compile the forms, which every process and later run then finds in the cache."""
+    @classmethod
+    def compile(cls, config: Any) -> None:
+        """Compile what every process then finds in a cache; on one process, before the others.
 
-    @staticmethod
-    @abstractmethod
-    def describe(config: Any) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
+        Here by making the problem, twice, as FFCx 0.5 names forms otherwise the first time. Where
+        that takes long, a class overrides this.
+        """
+        from mpi4py import MPI
+
+        for _ in range(2):
+            cls(config, MPI.COMM_SELF)
+
+    @classmethod
+    def design(cls, config: Any) -> str:
+        """Give the sampling design."""
+        return str(config.design)
+
+    @classmethod
+    def batch(cls, config: Any) -> int:
+        """Give the number of samples that are solved and saved together."""
+        return int(config.batch)
+
+    @classmethod
+    def describe(cls, config: Any) -> dict[str, Any]:
+        """Name parameters and observables: the fields of `surrogates.dataset.Info` about them.
+
+        From the class's attributes; a problem where they depend on the settings overrides this.
+
+        Raises:
+            InputError: If an attribute is missing or does not fit the others.
+        """
+        y_names, c_names = (_names(cls, attribute) for attribute in ("y_names", "c_names"))
+        n_y, n_c = len(y_names), len(c_names)
+        if cls.design(config) == "simplex":
+            lower, upper = np.zeros(n_y), np.ones(n_y)
+        else:
+            lower, upper = (
+                _numbers(cls, side, getattr(cls, side, None), n_y, "y_names")
+                for side in ("y_lower", "y_upper")
+            )
+        wrong = np.flatnonzero(lower >= upper)
+        if len(wrong):
+            k = wrong[0]
+            raise InputError(
+                f"{cls.name}: y_lower must be below y_upper; got {lower[k]:g} and {upper[k]:g} "
+                f"for {y_names[k]}"
+            )
+        check(
+            isinstance(cls.coordinates, Mapping),
+            f"{cls.name}: coordinates must be a dict; got {cls.coordinates!r:.60}",
+        )
+        return {
+            "y_names": y_names,
+            "y_units": _units(cls, "y_units", n_y),
+            "y_lower": lower,
+            "y_upper": upper,
+            "c_names": c_names,
+            "c_units": _units(cls, "c_units", n_c),
+            "coordinates": {
+                key: _numbers(cls, f"coordinates[{key!r}]", values, n_c, "c_names")
+                for key, values in cls.coordinates.items()
+            },
+        }
 
     @classmethod
     def parameters(cls, config: Any, *, total: int, seed: int, start: int, stop: int) -> Array:
         """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`."""
-        about = cls.describe(config)
+        about = _about(cls.describe, config)
         return draw(
-            config.sampling.design,
+            cls.design(config),
             about["y_lower"],
             about["y_upper"],
             total=total,
@@ -95,18 +266,261 @@ class Problem(ABC):
         )
 
     @property
-    @abstractmethod
     def mesh(self) -> str:
-        """Size and hash of the mesh, one line; collective."""
+        """What the dataset says of the mesh, one line; collective when first asked for."""
+        return self._mesh
 
-    @abstractmethod
-    def solve(self, Y: Array, *, tangents: bool = False) -> Batch:
-        """Solve for a batch, Y (n, n_y); collective, and complete on rank 0."""
+    @mesh.setter
+    def mesh(self, text: str) -> None:
+        check(
+            isinstance(text, str),
+            f"{self.name}: self.mesh is the text about the mesh in the dataset; "
+            "call the mesh itself self.domain",
+        )
+        self._mesh = text
 
-    @abstractmethod
+    _mesh = ""
+
+    def solve(self, y: Array) -> Any:
+        """Solve for one sample; collective.
+
+        What it raises is the sample's reason of failure, and the run goes on; but for
+        `MemoryError`, which ends the run.
+
+        Args:
+            y: Parameters, (n_y,) float64.
+
+        Returns:
+            c, (n_c,), or a `Solution` with it; only that on rank 0 of the communicator is used.
+        """
+        batch = self.solve_batch(np.asarray(y)[None])
+        check(not batch.failure[0], f"the solve failed: {batch.failure[0]}")
+        return Solution(
+            batch.C[0],
+            residual=float(batch.solver["residual"][0]),
+            iterations=int(batch.solver["iterations"][0]),
+        )
+
+    def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
+        """Solve for a batch; collective. Here one sample after another, by `solve`.
+
+        Args:
+            Y: Parameters, (n, n_y), the same on every process of the communicator.
+            tangents: Whether to solve for dc/dy as well, where ``has_tangents``.
+
+        Returns:
+            The batch, complete on rank 0 of the communicator; ``failure`` is so on every process.
+
+        Raises:
+            InputError: On every process, if `solve` does not give n_c real numbers.
+        """
+        assert not tangents
+        check(
+            hasattr(self, "comm"), f"{self.name}: __init__ must call super().__init__(config, comm)"
+        )
+        C = np.full((len(Y), len(_about(self.describe, self.config)["c_names"])), np.nan)
+        solver = np.zeros(len(Y), SOLVER)
+        solver["residual"] = np.nan
+        failure = []
+        for i, y in enumerate(Y):
+            start = time.perf_counter()
+            mistake, reason = "", ""
+            try:
+                given = self.solve(y.copy())
+                solution = given if isinstance(given, Solution) else Solution(given)
+                solver["iterations"][i] = solution.iterations
+                solver["residual"][i] = solution.residual
+            except MemoryError:
+                raise
+            except (Exception, SystemExit) as error:
+                reason = _one_line(error)
+            else:
+                if self.comm.rank == 0:
+                    mistake = _mistake(solution.c, C.shape[1])
+                    if not mistake and not np.isfinite(solution.c).all():
+                        reason = "c is not finite"
+            # One process may have failed where others did not.
+            if self.comm.size > 1:
+                reports = self.comm.allgather((reason, mistake))
+                reason, mistake = (max(texts, key=bool) for texts in zip(*reports, strict=True))
+            failure.append(reason)
+            if not reason:
+                check(not mistake, f"{self.name}: {mistake}")
+                if self.comm.rank == 0:
+                    C[i] = solution.c
+            solver["seconds"][i] = time.perf_counter() - start
+        return Batch(C=C, failure=failure, solver=solver)
+
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (n_y,), and draw the solution; on one process."""
+        raise InputError(f"{self.name} draws no picture: it does not define `picture`")
 
-    @abstractmethod
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,); on one process."""
+        raise InputError(f"{self.name} writes no field: it does not define `field`")
+
+
+def load(name: str) -> type[Problem]:
+    """Find a problem.
+
+    Args:
+        name: One of `BUILT_IN`, or ``FILE.py:CLASS``. The file is run as a script would be: its
+            folder is the first where its imports are looked for.
+
+    Raises:
+        InputError: If there is none of that name, the file fails, or the class cannot be used.
+        ImportError: If a built-in problem's libraries are missing.
+    """
+    if name in BUILT_IN:
+        module = importlib.import_module(f"{__package__}.{name}")
+        return cast(type[Problem], getattr(module, name.upper()))
+    file, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
+    known = unknown(f"problem {name!r}", name, BUILT_IN)
+    check(file.endswith(".py"), f"{known} or FILE.py:CLASS")
+    path = Path(file)
+    module, source = _run(path)
+    own: dict[str, Any] = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
+    problems = [key for key, value in own.items() if issubclass(value, Problem)]
+    if wanted not in own:
+        check(bool(problems), f"{path} defines no class that derives from surrogates.pde.Problem")
+        raise InputError(f"{path}: {unknown(f'class {wanted!r}', wanted, problems)}")
+    found, full = own[wanted], f"{path.name}:{wanted}"
+    check(wanted in problems, f"{full} does not derive from surrogates.pde.Problem")
+    check(
+        found.solve is not Problem.solve or found.solve_batch is not Problem.solve_batch,
+        f"{full} has no method solve(self, y)",
+    )
+    check(
+        found.name in (wanted, full) and vars(found).get("source", source) == source,
+        f"{full}: `name` and `source` are what the dataset says of the class; "
+        "call attributes of your own something else",
+    )
+    _check_settings(full, found.Config)
+    found.name, found.source = full, source
+    return cast(type[Problem], found)
+
+
+def _run(path: Path) -> tuple[ModuleType, str]:
+    """Run a file as a module, once for each content; give it and the SHA-256 of the content."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    source, place = hashlib.sha256(content).hexdigest(), path.resolve()
+    # No import can be of this name; it is the same on every process, where settings are sent.
+    name = f"{path.stem}-{hashlib.sha256(f'{place} {source}'.encode()).hexdigest()[:16]}"
+    name = name.replace(".", "-")
+    if name in sys.modules:
+        return sys.modules[name], source
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    if str(place.parent) not in sys.path:
+        sys.path.insert(0, str(place.parent))
+    sys.modules[name] = module
+    try:
+        # Not by the spec's loader: the content that was hashed, and nothing cached.
+        exec(compile(content, place, "exec"), vars(module))
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(place)
+        ]
+        text = _one_line(error)
+        if isinstance(error, SyntaxError) and error.filename == str(place):
+            lines, text = [error.lineno], f"{type(error).__name__}: {error.msg}"
+        where = f", line {lines[-1]}" if lines else ""
+        raise InputError(f"{path}{where}: {text}") from error
+    return module, source
+
+
+def _check_settings(name: str, settings: Any) -> None:
+    """Check that a class of settings can be told by users and kept in files."""
+    check(
+        isinstance(settings, type)
+        and issubclass(settings, Settings)
+        and "__dataclass_fields__" in vars(settings),
+        f"{name}: Config must be a dataclass that derives from surrogates.pde.Settings, "
+        "with @dataclass(frozen=True, kw_only=True) above it",
+    )
+    try:
+        defaults = settings()
+        same = configuration.from_toml(settings, configuration.to_toml(defaults)) == defaults
+        check(same, "a default changes as it is written to a file and read")
+    except Exception as error:  # what a user's annotations and defaults raise has no common type
+        text = str(error) if isinstance(error, InputError) else _one_line(error)
+        raise InputError(
+            f"{name}: the fields of Config must be bool, int, float, str or tuples of these, "
+            f"each with a default: {text}"
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _about(describe: Callable[[Any], dict[str, Any]], config: Any) -> dict[str, Any]:
+    """Describe a problem once, however often a small batch is drawn and solved."""
+    return describe(config)
+
+
+def _names(cls: type[Problem], attribute: str) -> tuple[str, ...]:
+    given = getattr(cls, attribute)
+    names = _texts(given)
+    check(
+        len(names) > 0 and not isinstance(given, str),
+        f"{cls.name}: {attribute} must be a sequence of names; got {given!r:.60}",
+    )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    check(not twice, f"{cls.name}: {attribute} has {twice[:1]} twice")
+    return names
+
+
+def _units(cls: type[Problem], attribute: str, n: int) -> tuple[str, ...]:
+    given = getattr(cls, attribute)
+    units = (given,) * n if isinstance(given, str) else _texts(given)
+    check(
+        len(units) == n,
+        f"{cls.name}: {attribute} must be a text or {n} of them, one for each name; "
+        f"got {given!r:.60}",
+    )
+    return units
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    """Give the texts of a sequence of such, none of anything else."""
+    sequence = isinstance(given, Iterable) and all(isinstance(text, str) for text in given)
+    return tuple(str(text) for text in given) if sequence else ()
+
+
+def _numbers(cls: type[Problem], what: str, given: Any, n: int, names: str) -> Array:
+    """Read n finite numbers from as many, or from one."""
+    try:
+        values = np.broadcast_to(np.asarray(given, dtype=np.float64), n).copy()
+    except (TypeError, ValueError):
+        values = np.full(n, np.nan)
+    check(
+        bool(np.isfinite(values).all()),
+        f"{cls.name}: {what} must be a finite number or {n} of them, as {names}; got {given!r:.60}",
+    )
+    return values
+
+
+def _mistake(c: Any, n_c: int) -> str:
+    """Say in what observables are not what the class announced, empty if they are."""
+    try:
+        values = np.asarray(c)
+    except ValueError as error:  # of rows of different lengths
+        return f"solve must give c as one array: {error}"
+    if values.dtype.kind not in "iuf":
+        return f"solve must give real numbers; got {c!r:.60}"
+    if values.shape != (n_c,):
+        return f"solve must give c of shape {(n_c,)}, as c_names; got {values.shape}"
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
+    """Say what was raised; of several lines the first, and the last, where PETSc's reason is."""
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1], *lines[1:][-1:]])

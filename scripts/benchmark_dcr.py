@@ -87,7 +87,7 @@ def print_sizes() -> None:
         config = dataclasses.replace(DCRConfig(), mesh=mesh)
         problem = DCR(config, MPI.COMM_SELF)
         Y = DCR.parameters(config, total=10, seed=0, start=0, stop=10)
-        problem.solve(Y[:1])
+        problem.solve_batch(Y[:1])
         profile = cProfile.Profile()
         batch = profile.runcall(problem.solve, Y)
         seconds = spent(profile, *PARTS["solve"]) / len(Y)
@@ -101,7 +101,7 @@ def compare(python: str) -> None:
     config = DCRConfig()
     Y = DCR.parameters(config, total=3, seed=0, start=0, stop=3)
     problem = DCR(config, MPI.COMM_SELF)
-    ours = problem.solve(Y)
+    ours = problem.solve_batch(Y)
     plus, minus = config.stations.ends
     background, seconds = problem.background, ours.solver["seconds"][1:].mean()
     task = {

@@ -16,23 +16,23 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates import config
-from surrogates.pde.generate import PROBLEMS
+from surrogates.pde.problem import BUILT_IN, load
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("problem", choices=PROBLEMS)
+    parser.add_argument("problem", choices=BUILT_IN)
     parser.add_argument("--samples", type=int, default=20, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    configuration, problem = PROBLEMS[options.problem]
-    base = config.read(configuration, None, options.set)
+    problem = load(options.problem)
+    base = config.read(problem.Config, None, options.set)
     n = options.samples
     Y = problem.parameters(base, total=n, seed=options.seed, start=0, stop=n)
     reference, others = {"cdr": refine_cdr, "dcr": refine_dcr}[options.problem](base)
-    C = problem(reference, MPI.COMM_SELF).solve(Y).C
+    C = problem(reference, MPI.COMM_SELF).solve_batch(Y).C
     spread = np.linalg.norm(C - C.mean(axis=0), axis=1)
     print(f"error of c over {n} parameters, in per cent")
     print(
@@ -41,7 +41,7 @@ def main() -> None:
     for name, settings in others.items():
         one = problem(settings, MPI.COMM_SELF)
         start = time.perf_counter()
-        c = one.solve(Y).C
+        c = one.solve_batch(Y).C
         seconds = time.perf_counter() - start
         size = 100 * np.linalg.norm(c - C, axis=1)
         errors, centred = size / np.linalg.norm(C, axis=1), size / spread

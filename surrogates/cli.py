@@ -24,12 +24,24 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from . import __version__, config
-from .dataset import PARTS, Dataset, Info, Split, Status, is_dataset, merge, read_info
+from . import __version__, config, lock
+from .dataset import (
+    PARTS,
+    Dataset,
+    Info,
+    Split,
+    Status,
+    Stored,
+    is_dataset,
+    merge,
+    opened,
+    read_info,
+)
 from .errors import InputError
 from .files import check_writable, remove_leftovers
+from .shards import DESCRIPTION, Parts
 
-PROBLEMS = ("cdr", "dcr")
+_PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,13 +123,27 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     sub = command("generate", _generate, "solve a PDE for many parameters, under mpirun or alone")
-    sub.add_argument("problem", choices=PROBLEMS)
+    sub.add_argument("problem", help=_PROBLEM)
     sub.add_argument("--samples", type=int, default=800, metavar="N", help="default 800")
-    sub.add_argument("--out", default=None, metavar="F.h5", help="default PROBLEM.h5")
+    sub.add_argument("--out", default=None, metavar="F.h5", help="default: the problem's name, .h5")
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
     sub.add_argument("--ranks-per-sample", type=int, default=1, metavar="R", help="default 1")
     sub.add_argument("--tangents", action="store_true", help="solve for dc/dy as well (dcr)")
     sub.add_argument("--shard", default="1/1", metavar="I/N", help="do the I-th of N parts")
+    sub.add_argument(
+        "--time-limit",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="of one sample, which fails beyond it; default 3600",
+    )
+    sub.add_argument("--repair", action="store_true", help="solve again for what is damaged")
+    sub.add_argument("--retry-failed", action="store_true", help="solve again for what failed")
+    sub.add_argument(
+        "--allow-version-change",
+        action="store_true",
+        help="go on with other versions of the libraries than before",
+    )
     _add_split(sub)
     settings(sub)
 
@@ -133,12 +159,23 @@ def _parser() -> argparse.ArgumentParser:
         help="where the arrays hold one sample; default: as Y and C agree",
     )
 
-    sub = command("info", _info, "say what a dataset or a surrogate is")
+    sub = command("info", _info, "say what a dataset or a surrogate is, or how far a run is")
     sub.add_argument("file")
 
-    sub = command("verify", _verify, "check a dataset: checksums, completeness, values, residuals")
+    sub = command("verify", _verify, "check a dataset, and solve for a few samples again")
     sub.add_argument("file")
     sub.add_argument("--max-residual", type=float, default=1e-5, metavar="R", help="default 1e-5")
+    sub.add_argument(
+        "--recompute", type=int, default=3, metavar="K", help="solve again for K samples; default 3"
+    )
+    sub.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-6,
+        metavar="R",
+        help="relative difference of their c that is allowed; default 1e-6",
+    )
+    sub.add_argument("--problem", metavar="FILE.py:CLASS", help="where a problem of your own is")
 
     sub = command("merge", _merge, "make one dataset of its shards")
     sub.add_argument("files", nargs="+", metavar="SHARD")
@@ -180,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_refuse_outside(sub)
 
     def sample(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("problem", choices=PROBLEMS)
+        sub.add_argument("problem", help=_PROBLEM)
         sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
         sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
         sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
@@ -238,32 +275,43 @@ def _generate(options: argparse.Namespace) -> int:
     generate, MPI = _pde()
     comm = MPI.COMM_WORLD
     root = comm.rank == 0
-    out = Path(f"{options.problem}.h5" if options.out is None else options.out)
+    try:
+        problem = generate.on_each(comm, lambda: _load(options.problem))
+    except InputError:
+        if root:
+            raise
+        return 2
+    name = problem.name.rpartition(":")[2].lower()
+    out = Path(f"{name}.h5" if options.out is None else options.out)
     progress = _Progress("samples") if root else None
 
-    def on_batch(state: Any) -> None:
+    def on_progress(state: Any) -> None:
         if progress is not None:
             failed = f", {state.failed} failed" if state.failed else ""
             progress.update(state.done, state.total, failed)
 
     try:
-        settings = generate.on_root(
-            comm,
-            lambda: config.read(generate.PROBLEMS[options.problem][0], options.config, options.set),
-        )
-        summary = generate.generate(
-            options.problem,
-            settings,
-            comm,
-            out=out,
-            samples=options.samples,
-            seed=options.seed,
-            split=options.split,
-            ranks_per_sample=options.ranks_per_sample,
-            shard=generate.on_root(comm, lambda: _read_shard(options.shard)),
-            tangents=options.tangents,
-            on_batch=on_batch,
-        )
+        with _Interruption() as interruption:
+            summary = generate.generate(
+                problem,
+                generate.on_root(
+                    comm, lambda: config.read(problem.Config, options.config, options.set)
+                ),
+                comm,
+                out=out,
+                samples=options.samples,
+                seed=options.seed,
+                split=options.split,
+                ranks_per_sample=options.ranks_per_sample,
+                shard=generate.on_root(comm, lambda: _read_shard(options.shard)),
+                tangents=options.tangents,
+                time_limit=options.time_limit,
+                repair=options.repair,
+                retry_failed=options.retry_failed,
+                allow_version_change=options.allow_version_change,
+                stop=lambda: interruption.asked,
+                on_progress=on_progress,
+            )
     except InputError:
         if root:
             raise
@@ -271,16 +319,24 @@ def _generate(options: argparse.Namespace) -> int:
     finally:
         if progress is not None:
             progress.close()
+    if summary.done < summary.total:
+        if root:
+            _complain(
+                f"stopped with {summary.done} of {summary.total} samples, all saved; run the same "
+                "command again to go on"
+            )
+        return 130 if interruption.kind == signal.SIGINT else int(generate.TEMPORARY_FAILURE)
     if root:
         rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
         print(
-            f"{out}: {summary.samples} samples, {summary.solved} solved now on {comm.size} "
+            f"{out}: {summary.total} samples, {summary.solved} solved now on {comm.size} "
             f"process{'es' if comm.size > 1 else ''} in {summary.seconds:.1f} s{rate}"
         )
-        print(f"mesh: {summary.mesh}")
+        if summary.mesh:
+            print(f"mesh: {summary.mesh}")
         if summary.failed:
             _complain(
-                f"{summary.failed} of {summary.samples} samples failed and are marked so in "
+                f"{summary.failed} of {summary.total} samples failed and are marked so in "
                 f"{out}; the first: {summary.reason}"
             )
     return 1 if summary.failed else 0
@@ -303,7 +359,8 @@ def _import(options: argparse.Namespace) -> int:
     )
     _refuse_another(Path(options.out), dataset.info, dataset.digest)
     dataset.write(options.out)
-    print(f"{options.out}: {_size(dataset)}")
+    with opened(options.out) as stored:
+        print(f"{options.out}: {_size(stored)}")
     return 0
 
 
@@ -311,10 +368,10 @@ def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
     """Refuse to write over a file that is not the same dataset; the digest is of its numbers."""
     if not out.exists():
         return
-    there = Dataset.read(out)
-    differences = there.info.differences(info)
-    if not differences and digest is not None and there.digest != digest:
-        differences = ["its numbers are others"]
+    with opened(out) as there:
+        differences = there.info.differences(info)
+        if not differences and digest is not None and there.digest != digest:
+            differences = ["its numbers are others"]
     if differences:
         raise InputError(
             f"{out} is another dataset: {'; '.join(differences)}; it is left as it is, give "
@@ -334,7 +391,11 @@ def _check_out(out: str | Path, *inputs: str) -> None:
 
 def _info(options: argparse.Namespace) -> int:
     if Path(options.file).is_file() and h5py.is_hdf5(options.file):
-        _print_dataset(Dataset.read(options.file))
+        with opened(options.file) as stored:
+            _print_dataset(stored)
+        return 0
+    if folder := _run_folder(options.file):
+        _print_run(folder)
         return 0
     from . import export
 
@@ -371,38 +432,77 @@ def _print_surrogate(surrogate: Any) -> None:
     print('all of it:        torch.jit.load(FILE, _extra_files={"metadata.json": ""})')
 
 
-def _print_dataset(dataset: Dataset) -> None:
-    info = dataset.info
-    done = dataset.status == Status.DONE
-    Y, C = dataset.Y, dataset.C[done]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.sqrt((C**2).mean(axis=0))
-        spread = C.std(axis=0) / size if done.any() else np.zeros(1)
-    parts = ", ".join(f"{(dataset.split == Split[name.upper()]).sum()} {name}" for name in PARTS)
-    status = ", ".join(
-        f"{(dataset.status == value).sum()} {value.name.lower()}"
-        for value in Status
-        if (dataset.status == value).any()
-    )
+def _print_dataset(stored: Stored) -> None:
+    info, found = stored.info, stored.summary()
+    status = ", ".join(f"{n} {value.name.lower()}" for value, n in found.status.items() if n)
     tangents = ", with tangents dc/dy" if info.tangents else ""
+    spread = found.spread[np.isfinite(found.spread)]
     rows = {
         "problem": info.problem,
-        "samples": f"{_size(dataset)}{tangents}; {status}",
-        "split": parts,
+        "samples": f"{_size(stored)}{tangents}; {status}",
+        "split": ", ".join(f"{n} {name}" for name, n in found.split.items()),
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
-        "y": f"{_range(Y)} ({info.y_names[0]} to {info.y_names[-1]})",
-        "c": f"{_range(C)} ({info.c_names[0]} to {info.c_names[-1]})" if done.any() else "",
-        "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the size of an output",
+        "y": f"{_range(found.y_range)} ({info.y_names[0]} to {info.y_names[-1]})",
+        "c": f"{_range(found.c_range)} ({info.c_names[0]} to {info.c_names[-1]})",
+        "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the size of an output"
+        if len(spread)
+        else "",
         "mesh": info.mesh,
-        "created": f"{info.created} by {info.command}",
-        "revision": info.revision,
-        "versions": _versions(info.versions),
-        "digest": dataset.digest,
     }
+    if not found.status[Status.DONE]:
+        del rows["c"]
     _print_rows(rows)
+    for n, maker in zip(found.made_by, info.makers, strict=True):
+        _print_rows(
+            {
+                "created": f"{maker['created']} by {maker['command']}"
+                + (f" ({n} samples)" if info.later_makers else ""),
+                "revision": maker["revision"],
+                "versions": _versions(maker["versions"]),
+            }
+        )
+    _print_rows({"digest": found.digest})
     if info.config:
         print("configuration:")
         print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _print_run(folder: Path) -> None:
+    """Say how far a run is, from what it has left in its folder."""
+    info = read_info(folder / DESCRIPTION)[0]
+    parts, state, running = Parts(folder, info), lock.progress(folder), lock.held(folder)
+    blocks = parts.all_blocks()
+    done, failed = sum(b.count for b in blocks), sum(b.failed for b in blocks)
+    total = state.get("total", info.total)
+    rate = state["solved"] / state["seconds"] if state.get("solved") else 0.0
+    left = f"about {_duration((total - done) / rate)} left" if running and rate else ""
+    _print_rows(
+        {
+            "problem": info.problem,
+            "run": f"{'running' if running else 'not running'}, process {state['pid']} on "
+            f"{state['host']}, {state.get('groups', 1)} groups"
+            if state
+            else "not running",
+            "samples": f"{total}: {done} done, {failed} of them failed, {total - done} missing",
+            "rate": f"{rate:.3g} a second{', ' * bool(left)}{left}" if rate else "",
+            "design": f"{info.design}, seed {info.seed}",
+            "mesh": info.mesh,
+            "command": info.makers[-1]["command"],
+        }
+    )
+    if not running:
+        print("the same command goes on with it")
+
+
+def _duration(seconds: float) -> str:
+    days, rest = divmod(round(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _print_rows(rows: Mapping[str, str]) -> None:
@@ -415,26 +515,84 @@ def _versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _size(dataset: Dataset) -> str:
-    return (
-        f"{len(dataset.Y)} samples, {dataset.Y.shape[1]} parameters, {dataset.C.shape[1]} outputs"
-    )
+def _size(stored: Stored) -> str:
+    info = stored.info
+    return f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} outputs"
 
 
-def _range(values: Any) -> str:
-    return f"{values.min():.4g} to {values.max():.4g}"
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.4g} to {ends[1]:.4g}"
 
 
 def _verify(options: argparse.Namespace) -> int:
-    largest = options.max_residual
+    largest, n = options.max_residual, options.recompute
     config.check(largest >= 0, f"--max-residual must be at least 0; got {largest}")
-    dataset = Dataset.read(options.file)
-    problems = dataset.problems(largest)
-    for problem in problems:
-        print(f"{options.file}: {problem}")
-    if not problems:
-        print(f"{options.file}: {_size(dataset)}: all is well")
+    config.check(n >= 0, f"--recompute must be at least 0; got {n}")
+    config.check(options.tolerance >= 0, f"--tolerance must be at least 0; got {options.tolerance}")
+    if folder := _run_folder(options.file):
+        return _verify_run(folder)
+    with opened(options.file) as stored:
+        problems = stored.problems(largest)
+        if n and stored.info.config and (stored.status == Status.DONE).any():
+            problems += _recompute(options, stored)
+        for problem in problems:
+            print(f"{options.file}: {problem}")
+        if not problems:
+            print(f"{options.file}: {_size(stored)}: all is well")
     return 1 if problems else 0
+
+
+def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
+    """Solve for some samples again; give what differs, and say what was done."""
+    name, info = options.problem or stored.info.problem, stored.info
+    try:
+        problem = _load(name)
+        config.check(problem.name == info.problem, f"its problem is {info.problem}, not {name}")
+        config.check(problem.source == info.source, f"{name} is not the file that made it")
+        from .pde.recompute import recompute
+
+        seed = int(np.random.default_rng().integers(2**31))
+        found = recompute(stored, problem, options.recompute, seed)
+    except InputError as error:
+        hint = "; --problem says where it is" if ":" in name else ""
+        print(f"{options.file}: no sample was solved for again: {error}{hint}")
+        return []
+    largest = max(one.c for one in found)
+    print(
+        f"{options.file}: solved again for samples {', '.join(str(one.sample) for one in found)}: "
+        f"c differs by {largest:.1e} at most"
+    )
+    return [
+        f"sample {one.sample} is another one when it is solved for again: y differs by "
+        f"{one.y:.1e}, c by {one.c:.1e}"
+        for one in found
+        if not (one.c <= options.tolerance and one.y <= 1e-12)
+    ]
+
+
+def _run_folder(path: str) -> Path | None:
+    """Find the folder of a run that is not finished: as it was named, or beside its dataset."""
+    for folder in (Path(path), Path(f"{path}.parts")):
+        if folder.is_dir() and not (folder == Path(f"{path}.parts") and Path(path).exists()):
+            config.check(
+                (folder / DESCRIPTION).exists(),
+                f"{folder} has nothing to show yet, or is not the folder of a run",
+            )
+            return folder
+    return None
+
+
+def _verify_run(folder: Path) -> int:
+    """Check what a run has finished so far."""
+    info = read_info(folder / DESCRIPTION)[0]
+    parts = Parts(folder, info)
+    damage = list(parts.damage())
+    for path, what in damage:
+        print(f"{path}: damaged: {what}; generate --repair solves for them again")
+    blocks = parts.all_blocks()
+    total = lock.progress(folder).get("total", info.total)
+    print(f"{folder}: not finished: {sum(b.count for b in blocks)} of {total} samples")
+    return 1
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -544,17 +702,22 @@ def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) 
 
 
 class _Interruption:
-    """While it is entered, Ctrl-C or SIGTERM only asks to stop; the second one stops at once.
+    """While it is entered, Ctrl-C, SIGTERM or SIGUSR1 asks to stop; a second one stops at once.
+
+    A launcher may pass on a batch system's signal that its processes have got already: within a
+    second, it counts as the same.
 
     Attributes:
         asked: Whether to stop.
+        kind: The signal that asked for it.
     """
 
     asked: bool = False
+    kind: int = 0
 
     def __enter__(self) -> _Interruption:
         """Take the signals."""
-        kinds = (signal.SIGINT, signal.SIGTERM)
+        kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
         self._before = {kind: signal.signal(kind, self._ask) for kind in kinds}
         return self
 
@@ -564,9 +727,10 @@ class _Interruption:
             signal.signal(kind, handler)
 
     def _ask(self, kind: int, frame: object) -> None:
-        if self.asked:
+        if not self.asked:
+            self.asked, self.kind, self._since = True, kind, time.monotonic()
+        elif kind == signal.SIGINT or time.monotonic() - self._since > 1:
             raise KeyboardInterrupt
-        self.asked = True
 
 
 def _errors(module: Any, dataset: Dataset, part: str, mean: Any) -> Any:
@@ -727,8 +891,8 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     """Make the problem on this process, and the parameters that were asked for."""
     generate, MPI = _pde()
     check_writable(options.out)
-    configuration, problem = generate.PROBLEMS[options.problem]
-    settings = config.read(configuration, options.config, options.set)
+    problem = _load(options.problem)
+    settings = config.read(problem.Config, options.config, options.set)
     config.check(options.sample >= 0, f"the sample must be at least 0; got {options.sample}")
     if options.y is None:
         rows = {"total": options.sample + 1, "start": options.sample, "stop": options.sample + 1}
@@ -746,22 +910,36 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     return problem(settings, MPI.COMM_SELF), y
 
 
+def _load(name: str) -> Any:
+    """Find a problem by its name."""
+    from .pde.problem import load
+
+    try:
+        return load(name)
+    except ImportError as error:
+        raise _no_pde(error) from error
+
+
 def _drawn(options: argparse.Namespace) -> int:
     print(options.out)
     return 0
 
 
 def _pde() -> tuple[Any, Any]:
-    """Import what needs DOLFINx."""
+    """Import what needs MPI."""
     try:
         from mpi4py import MPI
 
         from .pde import generate
     except ImportError as error:
-        raise InputError(
-            f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
-        ) from error
+        raise _no_pde(error) from error
     return generate, MPI
+
+
+def _no_pde(error: ImportError) -> InputError:
+    return InputError(
+        f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
+    )
 
 
 class _Progress:

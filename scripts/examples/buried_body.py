@@ -93,7 +93,7 @@ class PDE:
 
     def _solve(self, y: Array, tangents: bool) -> Any:
         start = time.perf_counter()
-        batch = self._problem.solve(y[None], tangents=tangents)
+        batch = self._problem.solve_batch(y[None], tangents=tangents)
         self.solves += 1
         self.seconds += time.perf_counter() - start
         check(not batch.failure[0], f"a solve failed: {batch.failure[0]}")

@@ -60,6 +60,7 @@ try:
 
     from surrogates.pde.cdr import CDRConfig
     from surrogates.pde.generate import generate
+    from surrogates.pde.problem import load
     from surrogates.pde.sampling import draw as draw_samples
 except ImportError as error:
     missing(error)
@@ -264,14 +265,14 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
     ):
         out = Path(folder, "cdr.h5")
         summary = generate(
-            "cdr",
+            load("cdr"),
             problem,
             MPI.COMM_SELF,
             out=out,
             samples=n,
             seed=seed,
             split="0/0/1",
-            on_batch=lambda progress: bar.update(progress.done - bar.n),
+            on_progress=lambda progress: bar.update(progress.done - bar.n),
         )
         check(not summary.failed, f"{summary.failed} of {n} solves failed: {summary.reason}")
         dataset = Dataset.read(out)

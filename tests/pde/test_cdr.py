@@ -122,12 +122,12 @@ def test_high_mesh_peclet_numbers_are_handled_and_without_stabilisation_they_fai
         convection = f"flow.diffusivity={diffusivity}"
         stabilised, fine = make(convection), make(convection, "mesh.cells=[24,24]")
         assert stabilised.peclet > 100
-        reference = fine.solve(Y).C
-        error = np.linalg.norm(stabilised.solve(Y).C - reference) / np.linalg.norm(reference)
+        reference = fine.solve_batch(Y).C
+        error = np.linalg.norm(stabilised.solve_batch(Y).C - reference) / np.linalg.norm(reference)
         assert error < 2e-3
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cdr, "mesh_peclet", lambda config: 0.0)
-        galerkin = make("flow.diffusivity=1e-4").solve(Y)
+        galerkin = make("flow.diffusivity=1e-4").solve_batch(Y)
     assert all("u has the wrong sign" in reason for reason in galerkin.failure)
 
 
@@ -185,7 +185,7 @@ def spectral_observations(c: cdr.CDRConfig, y: np.ndarray, n: int = 34) -> np.nd
 def test_agrees_with_an_independent_spectral_solver():
     problem = make()
     Y = cdr.CDR.parameters(problem.config, total=2, seed=3, start=0, stop=2)
-    C = problem.solve(Y).C
+    C = problem.solve_batch(Y).C
     for y, c in zip(Y, C, strict=True):
         reference = spectral_observations(problem.config, y)
         assert np.linalg.norm(c - reference) < 1e-3 * np.linalg.norm(reference)
@@ -194,7 +194,7 @@ def test_agrees_with_an_independent_spectral_solver():
 def test_discretisation_error_of_the_defaults_is_below_two_per_mille():
     config_, fine = cdr.CDRConfig(), ("mesh.cells=[16,16]", "time.steps=120")
     Y = cdr.CDR.parameters(config_, total=20, seed=1, start=0, stop=20)
-    C, reference = make().solve(Y).C, make(*fine).solve(Y).C
+    C, reference = make().solve_batch(Y).C, make(*fine).solve_batch(Y).C
     errors = np.linalg.norm(C - reference, axis=1) / np.linalg.norm(reference, axis=1)
     assert errors.mean() < 2e-3
 
@@ -202,7 +202,7 @@ def test_discretisation_error_of_the_defaults_is_below_two_per_mille():
 def test_the_default_map_is_as_rich_as_the_published_data():
     problem = make()
     Y = cdr.CDR.parameters(problem.config, total=800, seed=0, start=0, stop=800)
-    C = np.vstack([problem.solve(rows).C for rows in np.split(Y, 20)])
+    C = np.vstack([problem.solve_batch(rows).C for rows in np.split(Y, 20)])
     spread = C.std(axis=0) / C.mean(axis=0)
     assert 0.10 < spread.min() and spread.max() < 0.25
     values = np.linalg.svd(C - C.mean(axis=0), compute_uv=False)
@@ -221,8 +221,8 @@ def test_equal_weights_give_the_uniform_rate():
 
 @pytest.mark.parametrize("law", cdr.LAWS)
 def test_every_law_solves_and_differs(law):
-    C = make(f"reaction.law='{law}'", "reaction.rate=2.0").solve(EQUAL).C
-    linear = make("reaction.law='linear'", "reaction.rate=2.0").solve(EQUAL).C
+    C = make(f"reaction.law='{law}'", "reaction.rate=2.0").solve_batch(EQUAL).C
+    linear = make("reaction.law='linear'", "reaction.rate=2.0").solve_batch(EQUAL).C
     assert np.isfinite(C).all()
     assert law == "linear" or np.abs(C / linear - 1).max() > 0.01
 
@@ -230,15 +230,15 @@ def test_every_law_solves_and_differs(law):
 def test_a_sample_does_not_depend_on_its_batch():
     problem = make()
     Y = cdr.CDR.parameters(problem.config, total=7, seed=0, start=0, stop=7)
-    together = problem.solve(Y).C
-    alone = np.vstack([problem.solve(Y[i : i + 1]).C for i in range(7)])
+    together = problem.solve_batch(Y).C
+    alone = np.vstack([problem.solve_batch(Y[i : i + 1]).C for i in range(7)])
     assert np.allclose(together, alone, rtol=1e-12)
 
 
 def test_gmres_agrees_with_lu():
     Y = cdr.CDR.parameters(cdr.CDRConfig(), total=2, seed=0, start=0, stop=2)
     small = ("mesh.cells=[6,6]", "mesh.degree=2", "time.steps=15")
-    lu, gmres = make(*small).solve(Y), make(*small, "solver.method=gmres").solve(Y)
+    lu, gmres = make(*small).solve_batch(Y), make(*small, "solver.method=gmres").solve_batch(Y)
     assert np.allclose(lu.C, gmres.C, rtol=1e-7)
     assert (gmres.solver["iterations"] > lu.solver["iterations"]).all()
     pictures = [make(*small, *how).snapshots(Y[:1])[1] for how in ((), ("solver.method=gmres",))]
@@ -246,14 +246,16 @@ def test_gmres_agrees_with_lu():
 
 
 def test_an_unconverged_solve_is_a_failure_with_its_reason_and_no_data():
-    batch = make("solver.method=gmres", "solver.max_iterations=1").solve(np.vstack([EQUAL] * 2))
+    batch = make("solver.method=gmres", "solver.max_iterations=1").solve_batch(
+        np.vstack([EQUAL] * 2)
+    )
     assert all("diverged" in reason or "max" in reason for reason in batch.failure), batch.failure
     assert np.isnan(batch.C).all()
 
 
 def test_an_overflow_fails_its_sample_alone():
     Y = np.vstack([EQUAL, 1e4 * EQUAL, EQUAL])
-    batch = make("reaction.law=linear").solve(Y)
+    batch = make("reaction.law=linear").solve_batch(Y)
     assert [bool(reason) for reason in batch.failure] == [False, True, False]
     assert np.isnan(batch.C[1]).all()
     assert np.allclose(batch.C[0], batch.C[2], rtol=1e-12)
@@ -270,7 +272,7 @@ def test_an_overflow_fails_its_sample_alone():
     ],
 )
 def test_a_time_step_too_long_for_the_reaction_is_a_failure(overrides):
-    batch = make(*overrides).solve(np.vstack([EQUAL, 0.001 * EQUAL]))
+    batch = make(*overrides).solve_batch(np.vstack([EQUAL, 0.001 * EQUAL]))
     assert "the time step is too long for the reaction" in batch.failure[0]
     assert np.isnan(batch.C[0]).all()
     assert batch.failure[1] == "" and np.isfinite(batch.C[1]).all()

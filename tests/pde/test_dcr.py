@@ -38,7 +38,7 @@ def make(*overrides: str) -> dcr.DCR:
 
 
 def solve(problem: dcr.DCR, *ys: tuple[float, float, float]) -> np.ndarray:
-    batch = problem.solve(np.array(ys, dtype=float))
+    batch = problem.solve_batch(np.array(ys, dtype=float))
     assert batch.failure == [""] * len(ys)
     return batch.C
 
@@ -272,7 +272,7 @@ def test_condensed_and_multigrid_agree(overrides):
     results, added = [], []
     for method in ("condensed", "multigrid"):
         problem = make(*SMALL, "solver.rtol=1e-10", f'solver.method="{method}"', *overrides)
-        results.append(problem.solve(y, tangents=True))
+        results.append(problem.solve_batch(y, tangents=True))
         added.append(problem._levels[0].added())
     ours, theirs = results
     anomaly = np.linalg.norm(ours.C - problem.background)
@@ -285,7 +285,7 @@ def test_condensed_and_multigrid_agree(overrides):
 def test_condensed_iterations_do_not_grow_with_the_unknowns():
     counts = [
         make(f"mesh.cells=[{4 * n},{4 * n},{5 * n}]", "mesh.extrapolate=false")
-        .solve(np.array([[26.3, 2700.0, 0.37]]))
+        .solve_batch(np.array([[26.3, 2700.0, 0.37]]))
         .solver["iterations"][0]
         for n in (3, 6)
     ]
@@ -394,7 +394,7 @@ def test_secondary_and_total_potential_agree():
 def test_tangents_pass_a_taylor_test_down_to_small_steps(overrides):
     problem = make(*SMALL, *TIGHT, *overrides)
     y = np.array([26.3, 2700.0, 0.37])
-    batch = problem.solve(y[None], tangents=True)
+    batch = problem.solve_batch(y[None], tangents=True)
     c, J = batch.C[0], batch.dC_dY[0]
     assert batch.solver["residual"][0] < 1e-9
     for k, scale in enumerate((1.0, 400.0, 0.15)):  # about a metre of the body's edge
@@ -537,12 +537,12 @@ def test_bad_mesh_files_are_refused_with_what_is_wrong(tmp_path):
 
 def test_parameters_out_of_bounds_are_refused():
     with pytest.raises(InputError, match="parameters must be within"):
-        make(*SMALL).solve(np.array([[10.0, 3000.0, 0.0]]))
+        make(*SMALL).solve_batch(np.array([[10.0, 3000.0, 0.0]]))
 
 
 def test_a_solve_that_does_not_converge_fails_its_sample_alone():
     problem = make(*SMALL, "solver.max_iterations=3", "solver.rtol=1e-9")
-    batch = problem.solve(np.array([[25.0, 3000.0, 0.0]]), tangents=True)
+    batch = problem.solve_batch(np.array([[25.0, 3000.0, 0.0]]), tangents=True)
     assert "linear solve: diverged" in batch.failure[0]
     assert np.isnan(batch.C).all()
     assert np.isnan(batch.dC_dY).all()

@@ -1,7 +1,10 @@
 """Designs: a row depends on (design, total, seed, index) alone; each fills what it should."""
 
+import time
+
 import numpy as np
 import pytest
+from scipy.stats import qmc
 
 from surrogates.errors import InputError
 from surrogates.pde.sampling import DESIGNS, draw
@@ -65,3 +68,43 @@ def test_no_two_samples_share_random_numbers():
 def test_bad_designs_and_seeds_are_refused(design, seed, message):
     with pytest.raises(InputError, match=message):
         rows(design, 0, 1, seed=seed)
+
+
+def whole(design: str, n_y: int, total: int, seed: int) -> np.ndarray:
+    """Draw a design in [0, 1] at once, as its definition says."""
+    if design == "latin-hypercube":
+        return qmc.LatinHypercube(n_y, seed=seed).random(total)
+    if design == "sobol":
+        return qmc.Sobol(n_y, seed=seed).random_base2(max(total - 1, 1).bit_length())[:total]
+    streams = (np.random.Philox(key=seed, counter=[0, 0, 0, i]) for i in range(total))
+    unit = np.array([np.random.Generator(stream).random(n_y) for stream in streams])
+    return unit / unit.sum(axis=1, keepdims=True) if design == "simplex" else unit
+
+
+@pytest.mark.parametrize("n_y", [1, 3, 55])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_parts_in_any_order_are_those_of_the_whole_to_the_bit(design, n_y):
+    random = np.random.default_rng(n_y)
+    for seed, total in ((0, 100), (2**32 + 5, 1), (7, 64)):
+        expected = whole(design, n_y, total, seed)
+        for _ in range(20):
+            start, stop = sorted(random.integers(0, total + 1, 2).tolist())
+            part = draw(
+                design, np.zeros(n_y), np.ones(n_y), total=total, seed=seed, start=start, stop=stop
+            )
+            assert part.shape == (stop - start, n_y)
+            assert np.array_equal(part, expected[start:stop])
+            part[:] = np.nan  # what is kept between calls is not the caller's
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_million_samples_in_small_batches_take_microseconds_each(design):
+    def seconds(start: int) -> float:
+        began = time.perf_counter()
+        for first in range(start, start + 400, 40):
+            draw(design, LOWER, UPPER, total=10**6, seed=1, start=first, stop=first + 40)
+        return time.perf_counter() - began
+
+    draw(design, LOWER, UPPER, total=10**6, seed=1, start=400_000, stop=400_040)
+    # Twenty times what they take; a draw from the beginning for each batch takes longer.
+    assert min(seconds(start) for start in (500_000, 600_000, 990_000)) < 400 * 100e-6

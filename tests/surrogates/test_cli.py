@@ -210,7 +210,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
     data, surrogate, out = folder / "map.h5", folder / "map.pt", tmp_path / "out.pt"
     train = ("train", data, "--out", out)
     cases = {
-        ("generate", "cdrr"): "invalid choice: 'cdrr'",
+        ("generate", "cdrr"): "unknown problem 'cdrr'; did you mean 'cdr'?",
         ("train",): "F.h5",
         ("train", data, "--optimizer", "sgdd"): "unknown optimizer 'sgdd'",
         ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'width'",

@@ -262,7 +262,7 @@ def test_solves_are_of_the_configuration_and_independent():
     bounds = np.full(55, 0.01), np.full(55, 0.03)
     Y = draw("box", *bounds, total=12, seed=4, start=0, stop=12)
     assert np.allclose(uq.parameters(problem.sampling, X), Y, rtol=1e-14)
-    assert np.allclose(C, CDR(asked, MPI.COMM_SELF).solve(Y).C, rtol=1e-10)
+    assert np.allclose(C, CDR(asked, MPI.COMM_SELF).solve_batch(Y).C, rtol=1e-10)
     assert 0 < seconds < 1
 
 

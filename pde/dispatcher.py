@@ -1,0 +1,315 @@
+"""The process that hands out tasks: started by rank 0, in the way of no solve and no solve in its.
+
+A task is a run of consecutive batches that takes about a fifth of a second, or one batch where
+that takes longer, and no more than half of an equal share of what is left. Whoever is ready asks
+for the next one, so that a slow sample holds up nobody. The requests go over sockets and not by
+MPI: no rank has to look up from a solve to answer, and those who wait leave their cores to the
+others. The same process holds the lock of the folder and writes how far the run is.
+
+What rank 0 says to it is one line of JSON each way: the folder, to which the answer is that the
+lock is taken or why not; then the pending batches, to which the answer is where to ask. It ends
+with rank 0, however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import hmac
+import json
+import math
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surrogates.errors import InputError
+from surrogates.lock import BEAT_SECONDS, Lock
+
+_TASK_SECONDS = 0.2
+_WAIT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Task:
+    """Consecutive batches: the number of the first, and how many."""
+
+    first: int
+    count: int
+
+
+class Dispatcher:
+    """Rank 0's side of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, which takes the folder's lock.
+
+        Raises:
+            InputError: If another run has it.
+        """
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "surrogates.pde.dispatcher"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        answer = self._ask({"folder": str(folder.resolve())})
+        if "error" in answer:
+            self.end()
+            raise InputError(answer["error"])
+
+    def open(self, pending: list[tuple[int, int]], **about: Any) -> dict[str, Any]:
+        """Open for requests.
+
+        Args:
+            pending: Runs of batches to do: the first, and the one after the last.
+            about: ``groups`` that will ask; most batches in a task, ``most``; ``total``, ``done``
+                and ``failed`` samples so far; ``hosts``, on how many hosts they are.
+
+        Returns:
+            Where and how to ask: what `Requests` takes.
+        """
+        return self._ask({"pending": pending, **about})
+
+    def end(self) -> None:
+        """End the process, and give the lock back; nothing happens the second time."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has died, or ended before
+            # By a line: processes that a solver has forked keep the pipe open.
+            self._process.stdin.write("\n")
+            self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, ValueError) as error:
+            raise ChildProcessError("the process that hands out the samples has died") from error
+        return answer
+
+
+class Requests:
+    """A group's side: ask for tasks, and say what became of them.
+
+    Attributes:
+        done: Samples done in the whole run, as far as known.
+        failed: Samples failed.
+        stopped: Whether the run ends before all is done.
+    """
+
+    def __init__(self, address: dict[str, Any]) -> None:
+        """Connect; ``address`` is what `Dispatcher.open` gave."""
+        self.done = self.failed = 0
+        self.stopped = False
+        self._socket = _connect(address)
+        self._file = self._socket.makefile("rw", encoding="utf-8", newline="\n")
+        self._file.write(address["token"] + "\n")
+
+    def next(self, stop: Callable[[], bool], **report: Any) -> Task | None:
+        """Report the last task, and get the next one; None at the end of the run.
+
+        Args:
+            stop: Whether to ask for the end of the run, for all.
+            report: Of the last task: ``samples``, ``failed``, ``seconds``.
+
+        Raises:
+            ConnectionError: If a process of the run has died.
+        """
+        while True:
+            try:
+                self._file.write(json.dumps({**report, "stop": stop()}) + "\n")
+                self._file.flush()
+                line = self._file.readline()
+            except OSError:
+                line = ""
+            if not line:
+                raise ConnectionError("a process of the run has died")
+            answer = json.loads(line)
+            self.done, self.failed, self.stopped = (
+                answer[key] for key in ("done", "failed", "stopped")
+            )
+            if answer.get("lost"):
+                raise ConnectionError("a process of the run has died")
+            if not answer.get("wait"):
+                task = answer["task"]
+                return None if task is None else Task(*task)
+            report = {}
+            time.sleep(_WAIT_SECONDS)
+
+    def close(self) -> None:
+        """Take leave."""
+        with contextlib.suppress(OSError):
+            self._file.write(json.dumps({"leave": True}) + "\n")
+            self._file.close()
+        self._socket.close()
+
+
+def _connect(address: dict[str, Any]) -> socket.socket:
+    """Try one address after the other: a host may have some that others cannot reach."""
+    if "path" in address:
+        unix = socket.socket(socket.AF_UNIX)
+        unix.connect(address["path"])
+        return unix
+    reasons = []
+    for host in address["hosts"]:
+        try:
+            made = socket.create_connection((host, address["port"]), timeout=30)
+        except OSError as error:
+            reasons.append(f"{host}: {error}")
+            continue
+        made.settimeout(None)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    raise ConnectionError(f"cannot reach rank 0 at port {address['port']}: {'; '.join(reasons)}")
+
+
+class _Server:
+    """The process itself."""
+
+    def __init__(self, lock: Lock, about: dict[str, Any]) -> None:
+        self._lock = lock
+        self._about = about
+        self._pending = collections.deque(tuple(run) for run in about["pending"])
+        self._left = sum(stop - first for first, stop in self._pending)
+        self._done, self._failed = about["done"], about["failed"]
+        self._solved = 0
+        self._start = time.monotonic()
+        self._seconds: float | None = None  # of one batch, a mean over the latest tasks
+        self._out: dict[int, int] = {}  # tasks in flight, by group: how many batches
+        self._stopped = self._lost = False
+        self._token = secrets.token_hex(16)
+        self._parent = os.getppid()
+
+    async def run(self) -> None:
+        """Serve until rank 0 closes its end, or is no more."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(sys.stdin.fileno(), ended.set)
+        # The path of a socket has at most some hundred bytes.
+        where = None if len(os.fsencode(tempfile.gettempdir())) < 64 else "/tmp"
+        with tempfile.TemporaryDirectory(prefix="surrogates-", dir=where) as folder:
+            if self._about["hosts"] == 1:
+                path = str(Path(folder, "requests"))
+                server = await asyncio.start_unix_server(self._serve, path)
+                address: dict[str, Any] = {"path": path}
+            else:
+                server = await asyncio.start_server(self._serve, family=socket.AF_INET, port=0)
+                address = {"hosts": _hosts(), "port": server.sockets[0].getsockname()[1]}
+            _answer({**address, "token": self._token})
+            while not ended.is_set() and os.getppid() == self._parent:
+                self._lock.beat(self._state())
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(ended.wait(), BEAT_SECONDS)
+            server.close()
+        self._lock.beat(self._state(), ended=True)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "total": self._about["total"],
+            "done": self._done,
+            "failed": self._failed,
+            "solved": self._solved,
+            "seconds": time.monotonic() - self._start,
+            "groups": self._about["groups"],
+        }
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name, left = id(writer), False
+        try:
+            token = (await reader.readline()).decode().strip()
+            if not hmac.compare_digest(token, self._token):
+                return
+            while line := await reader.readline():
+                message = json.loads(line)
+                if left := message.get("leave", False):
+                    break
+                writer.write((json.dumps(self._reply(name, message)) + "\n").encode())
+                await writer.drain()
+            self._lost |= not left
+        except (OSError, ValueError):
+            self._lost = True
+        finally:
+            writer.close()
+
+    def _reply(self, name: int, message: dict[str, Any]) -> dict[str, Any]:
+        if samples := message.get("samples", 0):
+            batches = self._out.pop(name)
+            seconds = message["seconds"] / batches
+            self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
+            self._done += samples
+            self._solved += samples
+            self._failed += message["failed"]
+        self._stopped |= message["stop"] and (self._left > 0 or bool(self._out))
+        answer = {
+            "done": self._done,
+            "failed": self._failed,
+            "stopped": self._stopped,
+            "lost": self._lost,
+        }
+        if self._left and not self._stopped:
+            return {**answer, "task": self._next(name)}
+        if self._out and not self._stopped:
+            return {**answer, "wait": True}  # a core of its own is no use to one that waits
+        return {**answer, "task": None}
+
+    def _next(self, name: int) -> tuple[int, int]:
+        count = 1
+        if self._seconds is not None:
+            share = math.ceil(self._left / (2 * self._about["groups"]))
+            count = int(_TASK_SECONDS / max(self._seconds, 1e-9))
+            count = max(1, min(count, share, self._about["most"]))
+        first, stop = self._pending.popleft()
+        count = min(count, stop - first)
+        if first + count < stop:
+            self._pending.appendleft((first + count, stop))
+        self._left -= count
+        self._out[name] = count
+        return first, count
+
+
+def _hosts() -> list[str]:
+    """List this host's names and addresses, the likeliest first, but for those of itself alone."""
+    name = socket.gethostname()
+    found = [name, socket.getfqdn()]
+    with contextlib.suppress(OSError):
+        found += [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
+    return [host for host in dict.fromkeys(found) if not host.startswith(("127.", "localhost"))]
+
+
+def _answer(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def main() -> int:
+    """Be the process: read from stdin, answer on stdout."""
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(kind, signal.SIG_IGN)  # the ranks get these too, and decide
+    try:
+        lock = Lock(Path(json.loads(sys.stdin.readline())["folder"]))
+    except (InputError, OSError) as error:
+        _answer({"error": str(error)})
+        return 1
+    _answer({})
+    line = sys.stdin.readline()
+    if line.strip():
+        asyncio.run(_Server(lock, json.loads(line)).run())
+    lock.release()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

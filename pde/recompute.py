@@ -1,0 +1,69 @@
+"""Solve for a few samples of a dataset again, and compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from surrogates.config import from_toml
+from surrogates.dataset import Status, Stored
+
+from .problem import Problem
+from .sampling import draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A sample, as it is in the file and as it is now.
+
+    Attributes:
+        sample: Its index in the whole set.
+        y: Largest difference of a parameter, relative to its bounds' distance.
+        c: Relative difference of c, ||c - c'|| / ||c||; infinite if the solve fails now.
+        residual: Relative residual of the solve now, NaN if the problem gives none.
+    """
+
+    sample: int
+    y: float
+    c: float
+    residual: float
+
+
+def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list[Comparison]:
+    """Draw some samples that are done at random, and solve for them, on this process alone.
+
+    Args:
+        stored: The dataset.
+        problem: Its problem; the configuration is the stored one.
+        n: How many samples, at most.
+        seed: Of the choice.
+
+    Raises:
+        InputError: If the problem cannot be set up, or a row cannot be read.
+    """
+    info = stored.info
+    done = np.flatnonzero(stored.status == Status.DONE)
+    rows = np.sort(np.random.default_rng(seed).choice(done, min(n, len(done)), replace=False))
+    if not len(rows):
+        return []
+    solver = problem(from_toml(problem.Config, info.config), MPI.COMM_SELF)
+    found = []
+    for row in rows.tolist():
+        there = stored.rows(row, row + 1)
+        i = info.first + row
+        rows_of = {"total": info.total, "start": i, "stop": i + 1}
+        y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **rows_of)
+        batch = solver.solve_batch(y)
+        size = float(np.linalg.norm(there.C)) or 1.0
+        difference = float(np.linalg.norm(batch.C - there.C)) / size
+        found.append(
+            Comparison(
+                sample=i,
+                y=float(np.max(np.abs(y - there.Y) / (info.y_upper - info.y_lower))),
+                c=difference if np.isfinite(difference) else np.inf,
+                residual=float(batch.solver["residual"][0]),
+            )
+        )
+    return found

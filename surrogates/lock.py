@@ -1,0 +1,142 @@
+"""The lock of a folder that one run at a time may write, and the run's signs of life there.
+
+The lock is the system's own (``flock``), which goes with the process that holds it: one that was
+killed is never in the way. Not every file system passes locks from one host to another, so the
+holder also counts its heartbeats in ``progress.json``; a run on another host waits to see whether
+they go on. No clock of the calendar is asked: it may jump, and those of two hosts differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+BEAT_SECONDS = 2.0
+_PATIENCE = 3.0  # for a holder that is about to end
+
+
+class Lock:
+    """The lock of a folder, held from construction to `release` or the end of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            InputError: If another run has it.
+        """
+        self.folder = folder
+        self._beat = 0
+        self._about = {"host": platform.node(), "boot": _boot(), "pid": os.getpid()}
+        self._file: int | None = None
+        stop = time.monotonic() + _PATIENCE
+        while not self._take():
+            if time.monotonic() > stop:
+                raise InputError(_refusal(folder))
+            time.sleep(0.1)
+        if beating(folder):
+            self.release()
+            raise InputError(_refusal(folder))
+
+    def _take(self) -> bool:
+        path = self.folder / "lock"
+        # A run that ends removes the folder, lock and all: what we hold may be gone already.
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            self.folder.mkdir(exist_ok=True)
+            return False
+        there = path.exists() and os.path.samestat(os.fstat(self._file), path.stat())
+        if there and _flock(self._file, fcntl.LOCK_EX) is not False:
+            return True
+        self.release()
+        return False
+
+    def beat(self, state: Mapping[str, Any], *, ended: bool = False) -> None:
+        """Say how far the run is; nothing happens where that cannot be written."""
+        self._beat += 1
+        record = {**self._about, **state, "beat": self._beat, "ended": ended}
+        beside = self.folder / f"progress-{os.getpid()}.tmp"
+        with contextlib.suppress(OSError):
+            beside.write_text(json.dumps(record))
+            beside.replace(self.folder / "progress.json")
+
+    def release(self) -> None:
+        """Let go."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def progress(folder: Path) -> dict[str, Any]:
+    """Read what the last run in a folder has said of itself, empty if nothing."""
+    try:
+        record = json.loads((folder / "progress.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def held(folder: Path) -> bool:
+    """Tell whether a run is at work in a folder; takes some seconds if it is another host's."""
+    return _looked(folder) is False or beating(folder)
+
+
+def beating(folder: Path) -> bool:
+    """Tell whether a run of another host goes on, or of any host where there are no locks."""
+    before = progress(folder)
+    if not before or before.get("ended"):
+        return False
+    if before.get("boot") == _boot() and _looked(folder) is not None:
+        return False  # a holder on this host would have the lock
+    stop = time.monotonic() + 3 * BEAT_SECONDS
+    while time.monotonic() < stop:
+        time.sleep(BEAT_SECONDS / 10)
+        now = progress(folder)
+        if now and now != before:
+            return not now.get("ended")
+    return False
+
+
+def _looked(folder: Path) -> bool | None:
+    """Whether the lock could be taken now; None where there is none or there are no locks."""
+    try:
+        file = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return _flock(file, fcntl.LOCK_SH)
+    finally:
+        os.close(file)
+
+
+def _flock(file: int, kind: int) -> bool | None:
+    """Take a lock: False if another has it, None if the file system has no locks."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _refusal(folder: Path) -> str:
+    about = progress(folder)
+    who = f" (process {about['pid']} on {about['host']})" if about else ""
+    return f"another run{who} is writing {folder}; wait for its end, or give another --out"
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()

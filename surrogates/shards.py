@@ -1,0 +1,333 @@
+"""Shards: what a run has finished, in the folder ``<out>.parts``, until all is one dataset file.
+
+The folder holds ``description.h5``, a dataset file without samples that says what the set is, and
+shards. A shard is a sequence of blocks, each with consecutive samples, all numbers little-endian:
+
+    crc      uint32   CRC-32 of the header's fields below and of the content
+    size     uint32   bytes of the content
+    start    uint32   first sample
+    count    uint16   samples
+    failed   uint16   how many of them failed
+    maker    uint16   index into the makers of the description
+    check    uint16   low half of the CRC-32 of the fields above
+    content           status (n,) uint8, solver (n,) `SOLVER`, Y (n, n_y), C (n, n_c), dC_dY
+                      (n, n_c, n_y) if there is one, and, if a sample failed, the reasons, UTF-8,
+                      with a zero byte between them
+
+Both checksums start from one of the set's identity, so that a block of another set is none of this.
+Each writer appends to a journal of its own, ``shard-<token>.part``, syncs it every second or so,
+and renames it to ``shard-<token>.shard`` once it is large: from then on it never changes. What a
+killed writer leaves is a journal whose last block may be cut; `Parts.recover` keeps the whole
+blocks. Who comes back needs the headers alone to know what is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import os
+import secrets
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split
+from .files import atomic, sync
+
+DESCRIPTION = "description.h5"
+_BLOCK_BYTES = 16 << 20  # or one batch
+_SHARD_BYTES = 32 << 20
+_SYNC_SECONDS = 1.0
+_HEADER = struct.Struct("<IIIHHHH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Where consecutive samples are.
+
+    Attributes:
+        path: The shard.
+        offset: Of the header in it.
+        size: Bytes of content.
+        start: First sample.
+        count: Samples.
+        failed: How many of them failed.
+        maker: Index into the makers of the set.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    start: int
+    count: int
+    failed: int
+    maker: int
+
+
+class Parts:
+    """The folder of one set's shards.
+
+    Attributes:
+        folder: The folder.
+        info: What the set is.
+        most: Samples that make a block of a good size.
+        largest: Samples that a block can have.
+    """
+
+    def __init__(self, folder: Path, info: Info) -> None:
+        """Take the folder, which need not exist.
+
+        Args:
+            folder: The folder.
+            info: What the set is.
+        """
+        self.folder = folder
+        self.info = info
+        identity = (info.problem, info.config, info.design, info.seed, info.total, info.source)
+        self._seed = zlib.crc32(json.dumps(identity).encode())
+        n_y, n_c = len(info.y_names), len(info.c_names)
+        self._columns: list[tuple[str, Any, tuple[int, ...]]] = [
+            ("status", np.dtype(np.uint8), ()),
+            ("solver", SOLVER, ()),
+            ("Y", np.dtype("<f8"), (n_y,)),
+            ("C", np.dtype("<f8"), (n_c,)),
+        ]
+        if info.tangents:
+            self._columns.append(("dC_dY", np.dtype("<f8"), (n_c, n_y)))
+        sample = sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in self._columns)
+        self.most = max(1, min(2**16 - 1, _BLOCK_BYTES // sample))
+        self.largest = min(2**16 - 1, (2**32 - 1) // (sample + FAILURE_BYTES))
+        self._split = assign_split(info.split, info.total, info.seed)
+
+    def pack(self, data: Dataset) -> bytes:
+        """Make a block of consecutive samples of one maker; the first is ``data.info.first``."""
+        failed = sum(map(bool, data.failure))
+        content = b"".join(
+            np.ascontiguousarray(getattr(data, name), dtype).tobytes()
+            for name, dtype, _ in self._columns
+        )
+        if failed:
+            content += "\0".join(data.failure).encode()
+        count = len(data.failure)
+        fields = struct.pack(
+            "<IIHHH", len(content), data.info.first, count, failed, data.made_by[0]
+        )
+        crc = struct.pack("<I", self._crc(fields, content))
+        return crc + fields + struct.pack("<H", self._crc(crc, fields) & 0xFFFF) + content
+
+    def read(self, block: Block) -> Dataset | None:
+        """Read a block, with ``info.first`` its first sample; None if it is damaged."""
+        with open(block.path, "rb") as file:
+            raw = _read(file, block.offset, _HEADER.size + block.size)
+        content = memoryview(raw)[_HEADER.size :]
+        if len(raw) != _HEADER.size + block.size:
+            return None
+        if self._crc(raw[4:18], content) != struct.unpack_from("<I", raw)[0]:
+            return None
+        n, arrays, reached = block.count, {}, 0
+        for name, dtype, shape in self._columns:
+            size = n * math.prod(shape)
+            arrays[name] = np.frombuffer(content, dtype, size, reached).reshape(n, *shape)
+            reached += size * dtype.itemsize
+        reasons = bytes(content[reached:]).decode()
+        return Dataset(
+            info=dataclasses.replace(self.info, first=block.start),
+            split=self._split[block.start : block.start + n],
+            failure=reasons.split("\0") if block.failed else [""] * n,
+            made_by=np.full(n, block.maker, np.uint16),
+            **arrays,
+        )
+
+    def _crc(self, *parts: Any) -> int:
+        crc = self._seed
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        return crc
+
+    def blocks(self, path: Path) -> Iterator[Block]:
+        """Go through the headers of a shard, up to the first that is none or whose block is cut."""
+        with open(path, "rb", buffering=0) as file:
+            end = os.fstat(file.fileno()).st_size
+            offset = 0
+            while len(raw := _read(file, offset, _HEADER.size)) == _HEADER.size:
+                _, size, start, count, failed, maker, check = _HEADER.unpack(raw)
+                reached = offset + _HEADER.size + size
+                if check != self._crc(raw[:18]) & 0xFFFF or reached > end:
+                    return
+                yield Block(
+                    path=path,
+                    offset=offset,
+                    size=size,
+                    start=start,
+                    count=count,
+                    failed=failed,
+                    maker=maker,
+                )
+                offset = reached
+
+    def files(self) -> list[Path]:
+        """List all files with samples."""
+        return self.shards() + self.journals()
+
+    def all_blocks(self) -> list[Block]:
+        """List the blocks of all of them."""
+        return [block for path in self.files() for block in self.blocks(path)]
+
+    def shards(self) -> list[Path]:
+        """List the finished shards."""
+        return sorted(self.folder.glob("shard-*.shard"))
+
+    def journals(self) -> list[Path]:
+        """List the journals, of writers at work or killed."""
+        return sorted(self.folder.glob("shard-*.part"))
+
+    def recover(self) -> None:
+        """Make shards of the journals that killed writers have left; there must be no others."""
+        for path in self.journals():
+            end = 0
+            for block in self.blocks(path):
+                if self.read(block) is None:
+                    break
+                end = block.offset + _HEADER.size + block.size
+            if end:
+                with open(path, "r+b") as file:
+                    file.truncate(end)
+                    os.fsync(file.fileno())
+                path.rename(path.with_suffix(".shard"))
+            else:
+                path.unlink()
+        sync(self.folder)
+
+    def damage(self) -> Iterator[tuple[Path, str]]:
+        """Read all that is there, and yield which shards are damaged, and what is lost there."""
+        for path in self.shards():
+            lost, end = [], 0
+            for block in self.blocks(path):
+                if self.read(block) is None:
+                    lost.append(f"samples {block.start} to {block.start + block.count - 1}")
+                end = block.offset + _HEADER.size + block.size
+            if end != path.stat().st_size:
+                lost.append(f"what comes after byte {end}")
+            if lost:
+                yield path, " and ".join(lost)
+
+    def drop(self, *, damaged: bool, failed: bool) -> None:
+        """Take blocks that are damaged, or have a failed sample, out of the shards."""
+        for path in self.shards():
+            blocks = list(self.blocks(path))
+            kept = [
+                block
+                for block in blocks
+                if not (failed and block.failed) and not (damaged and self.read(block) is None)
+            ]
+            size = sum(_HEADER.size + block.size for block in kept)
+            if not kept:
+                path.unlink()
+            elif size != path.stat().st_size and (damaged or len(kept) < len(blocks)):
+                with atomic(path) as beside, open(beside, "wb") as new, open(path, "rb") as old:
+                    for block in kept:
+                        old.seek(block.offset)
+                        new.write(old.read(_HEADER.size + block.size))
+
+    def pieces(self) -> Iterator[Dataset]:
+        """Read all shards in the order of their samples; where two have a sample, the first one's.
+
+        Raises:
+            OSError: If a block is damaged.
+        """
+        reached = 0
+        for block in sorted(self.all_blocks(), key=lambda block: block.start):
+            stop = block.start + block.count
+            if stop <= reached:
+                continue
+            data = self.read(block)
+            if data is None:
+                raise OSError(
+                    f"{block.path} is damaged: samples {block.start} to {stop - 1} are lost; the "
+                    "same command with --repair solves for them again"
+                )
+            yield data.rows(slice(max(0, reached - block.start), None))
+            reached = stop
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    """Read some bytes: fewer at the end of the file, none where the disk does not give them."""
+    file.seek(offset)
+    try:
+        return file.read(size)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
+
+
+class Journal:
+    """A writer's own file of blocks, whole at any moment and safe on disk soon after."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Prepare; the file is made with the first block."""
+        self._parts = parts
+        self._file: int | None = None
+        self._path = parts.folder
+        self._size = 0
+        self._due = time.monotonic() + _SYNC_SECONDS
+
+    def append(self, data: Dataset) -> None:
+        """Append consecutive samples of one maker; the first is ``data.info.first``.
+
+        Raises:
+            OSError: If the disk is full or fails; the journal is left as it was before.
+        """
+        block = self._parts.pack(data)
+        try:
+            if self._file is None:
+                self._path = self._parts.folder / f"shard-{secrets.token_hex(8)}.part"
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+                self._file, self._size = os.open(self._path, flags, 0o666), 0
+            rest = memoryview(block)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            self._size += len(block)
+            if (begun := time.monotonic()) > self._due:
+                os.fdatasync(self._file)
+                # A disk that many writers share may be slow: a twentieth of the time is enough.
+                now = time.monotonic()
+                self._due = now + max(_SYNC_SECONDS, 20 * (now - begun))
+        except OSError as error:
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # the next run ignores what is cut
+                    os.ftruncate(self._file, self._size)
+            raise OSError(f"cannot write {self._path}: {error.strerror}") from error
+        if self._size >= _SHARD_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Make a shard of what is there.
+
+        Raises:
+            OSError: If the disk fails; what was synced before is there for the next run.
+        """
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+            if self._size:
+                self._path.rename(self._path.with_suffix(".shard"))
+            else:
+                self._path.unlink()
+            sync(self._parts.folder)
+        except OSError as error:
+            raise OSError(f"cannot write {self._path}: {error.strerror}") from error
