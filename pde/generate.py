@@ -43,7 +43,7 @@ from surrogates.shards import DESCRIPTION, Journal, Parts
 
 from .dispatcher import Dispatcher, Requests, Task
 from .limits import Mark, TimeLimit, TimeLimitError, marks, too_long
-from .problem import Batch, Problem
+from .problem import Batch, Problem, made
 from .sampling import Array, draw
 
 T = TypeVar("T")
@@ -172,8 +172,8 @@ def generate(
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
         check_writable(out)
         finished = _Plan(info=info, maker=0, samples=whole, done=len(whole))
-        begun = out.exists()
-        if begun:
+        there = out.exists()
+        if there:
             _same_set(out, info, whole)
             with opened(out) as stored:
                 if _to_keep(stored, repair, retry_failed).all():
@@ -184,7 +184,7 @@ def generate(
         )
         folder.mkdir(exist_ok=True)
         dispatcher = Dispatcher(folder)
-        if out.exists() and not begun:  # by a run that has just ended
+        if out.exists() and not there:  # by a run that has just ended
             return finished
         info, maker = _continued(folder, out, info, allow_version_change)
         remove_leftovers(out.resolve().parent, re.escape(out.resolve().name))
@@ -193,7 +193,7 @@ def generate(
         if repair or retry_failed:
             parts.drop(damaged=repair, failed=retry_failed)
         found = marks(folder, time_limit, forget=retry_failed)
-        if begun:
+        if there:
             _keep(out, parts, size, repair, retry_failed)
         covered, failed = _covered(parts, whole)
         missing = ~np.logical_and.reduceat(covered, np.arange(0, len(whole), size))
@@ -218,49 +218,37 @@ def generate(
 
     hosts = len(set(comm.allgather(MPI.Get_processor_name())))
     try:
-        made = on_root(comm, plan)
+        begun = on_root(comm, plan)
         seconds, mesh, solved = 0.0, "", 0
-        if made.done < len(made.samples):
+        if begun.done < len(begun.samples):
             with _abort_on_error(comm):
                 start = time.perf_counter()
                 group = comm.Split(comm.rank // ranks_per_sample, comm.rank)
                 if comm.rank == 0 and comm.size > 1:
                     problem.compile(config)  # the others then find it in the cache
                 comm.barrier()
-                work = _Work(problem, config, group, made, time_limit)
-                mesh = on_root(comm, lambda: _settle(folder, out, made, work.mesh))
+                work = _Work(problem, config, group, begun, time_limit)
+                mesh = on_root(comm, lambda: _settle(folder, begun, work.mesh))
                 solved = work.run(folder, comm, stop, on_progress)
                 group.Free()
                 seconds = time.perf_counter() - start
 
         def finish() -> Summary:
-            if made.address is None:
-                with opened(out) as stored:
-                    rows = np.flatnonzero(stored.status == Status.FAILED)
-                    first = int(rows[0]) if len(rows) else 0
-                    reason = stored.rows(first, first + 1).failure[0] if len(rows) else ""
-                    return Summary(
-                        total=len(stored),
-                        done=len(stored),
-                        solved=0,
-                        failed=len(rows),
-                        reason=reason,
-                        seconds=0.0,
-                        mesh=stored.info.mesh,
-                    )
+            if begun.address is None:
+                return _summary(out)
             info = read_info(folder / DESCRIPTION)[0]
-            info = dataclasses.replace(info, first=made.samples.start)
+            info = dataclasses.replace(info, first=begun.samples.start)
             parts = Parts(folder, info)
-            covered, failed = _covered(parts, made.samples)
+            covered, failed = _covered(parts, begun.samples)
             reason = ""
             if covered.all():
                 reason = _first_reason(parts)
-                write(out, info, len(made.samples), parts.pieces())
-                if dispatcher is not None:
-                    dispatcher.end()
+                write(out, info, len(begun.samples), parts.pieces())
+                assert dispatcher is not None
+                dispatcher.end()
                 _remove(folder)
             return Summary(
-                total=len(made.samples),
+                total=len(begun.samples),
                 done=int(covered.sum()),
                 solved=solved,
                 failed=failed,
@@ -273,6 +261,8 @@ def generate(
     finally:
         if dispatcher is not None:
             dispatcher.end()
+            if folder.exists() and not [*folder.glob("shard-*"), *folder.glob("mark-*")]:
+                _remove(folder)
 
 
 class _Work:
@@ -288,7 +278,7 @@ class _Work:
         self._plan = plan
         self._seconds = time_limit
         self._size = problem.batch(config)
-        self._solver = problem(config, group)
+        self._solver = made(problem, config, group)
         self._limit: TimeLimit | None = None
         self.mesh = self._solver.mesh
 
@@ -330,10 +320,10 @@ class _Work:
             _complain(f"{error}, all stop; run the same command again to go on")
             comm.Abort(TEMPORARY_FAILURE)
         finally:
+            self._limit.close()
             journal.close()
         if requests:
             requests.close()
-        self._limit.close()
         return cast(int, comm.allreduce(solved))
 
     def _task(self, task: Task) -> Dataset:
@@ -390,7 +380,7 @@ class _Work:
                         ]
                     )
             except TimeLimitError:
-                self._solver = self._problem(self._config, self._group)
+                self._solver = made(self._problem, self._config, self._group)
                 reason = too_long(self._seconds)
         if n > 1:
             size = self._size if n > self._size else 1
@@ -595,7 +585,7 @@ def _keep(out: Path, parts: Parts, size: int, repair: bool, retry_failed: bool) 
     journal.close()
 
 
-def _settle(folder: Path, out: Path, plan: _Plan, mesh: str) -> str:
+def _settle(folder: Path, plan: _Plan, mesh: str) -> str:
     """Write what the set is, now that the mesh is known, or compare it with what it was."""
     if plan.info.mesh:
         check(
@@ -642,6 +632,22 @@ def _made() -> Provenance:
         below["PETSc"] = sys.modules["petsc4py.PETSc"].Sys.getVersion()
     texts = {name: ".".join(map(str, numbers)) for name, numbers in below.items()}
     return {**made, "versions": {**made["versions"], **texts}}
+
+
+def _summary(out: Path) -> Summary:
+    """Sum up a dataset that was there."""
+    with opened(out) as stored:
+        failed = np.flatnonzero(stored.status == Status.FAILED)
+        first = stored.rows(failed[0], failed[0] + 1).failure if len(failed) else [""]
+        return Summary(
+            total=len(stored),
+            done=len(stored),
+            solved=0,
+            failed=len(failed),
+            reason=first[0],
+            seconds=0.0,
+            mesh=stored.info.mesh,
+        )
 
 
 def _first_reason(parts: Parts) -> str:

@@ -197,7 +197,7 @@ class Problem:
         from mpi4py import MPI
 
         for _ in range(2):
-            cls(config, MPI.COMM_SELF)
+            made(cls, config, MPI.COMM_SELF)
 
     @classmethod
     def design(cls, config: Any) -> str:
@@ -427,15 +427,33 @@ def _run(path: Path) -> tuple[ModuleType, str]:
         exec(compile(content, place, "exec"), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        lines = [
-            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(place)
-        ]
-        text = _one_line(error)
-        if isinstance(error, SyntaxError) and error.filename == str(place):
-            lines, text = [error.lineno], f"{type(error).__name__}: {error.msg}"
-        where = f", line {lines[-1]}" if lines else ""
-        raise InputError(f"{path}{where}: {text}") from error
+        raise InputError(f"{path}{_explained(error, place)}") from error
     return module, source
+
+
+def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
+    """Make a problem; collective.
+
+    Raises:
+        InputError: If a class of a user's raises an error, which is said in one line.
+    """
+    try:
+        return problem(config, comm)
+    except Exception as error:
+        if not problem.source or isinstance(error, InputError | MemoryError):
+            raise
+        place = Path(problem.__init__.__code__.co_filename)
+        raise InputError(f"{problem.name}{_explained(error, place)}") from error
+
+
+def _explained(error: BaseException, place: Path) -> str:
+    """Say where in a file an error comes from, and what it is."""
+    stack = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in stack if frame.filename == str(place)]
+    text = _one_line(error)
+    if isinstance(error, SyntaxError) and error.filename == str(place):
+        lines, text = [error.lineno], f"{type(error).__name__}: {error.msg}"
+    return f"{f', line {lines[-1]}' if lines else ''}: {text}"
 
 
 def _check_settings(name: str, settings: Any) -> None:

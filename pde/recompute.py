@@ -10,7 +10,7 @@ from mpi4py import MPI
 from surrogates.config import from_toml
 from surrogates.dataset import Status, Stored
 
-from .problem import Problem
+from .problem import Problem, made
 from .sampling import draw
 
 
@@ -48,7 +48,7 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
     rows = np.sort(np.random.default_rng(seed).choice(done, min(n, len(done)), replace=False))
     if not len(rows):
         return []
-    solver = problem(from_toml(problem.Config, info.config), MPI.COMM_SELF)
+    solver = made(problem, from_toml(problem.Config, info.config), MPI.COMM_SELF)
     found = []
     for row in rows.tolist():
         there = stored.rows(row, row + 1)

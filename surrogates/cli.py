@@ -479,10 +479,8 @@ def _print_run(folder: Path) -> None:
     _print_rows(
         {
             "problem": info.problem,
-            "run": f"{'running' if running else 'not running'}, process {state['pid']} on "
-            f"{state['host']}, {state.get('groups', 1)} groups"
-            if state
-            else "not running",
+            "run": "running" if running else "not running",
+            "where": f"process {state['pid']} on {state['host']}" if state else "",
             "samples": f"{total}: {done} done, {failed} of them failed, {total - done} missing",
             "rate": f"{rate:.3g} a second{', ' * bool(left)}{left}" if rate else "",
             "design": f"{info.design}, seed {info.seed}",
