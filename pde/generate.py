@@ -172,12 +172,13 @@ def generate(
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
         check_writable(out)
         finished = _Plan(info=info, maker=0, samples=whole, done=len(whole))
-        there = out.exists()
+        there, right = out.exists(), False
         if there:
             _same_set(out, info, whole)
             with opened(out) as stored:
-                if _to_keep(stored, repair, retry_failed).all():
-                    return finished
+                right = bool(_to_keep(stored, repair, retry_failed).all())
+            if right and not folder.exists():
+                return finished
         check(
             folder.is_dir() or not folder.exists(),
             f"{folder} is in the way: it is not a folder of shards",
@@ -185,6 +186,8 @@ def generate(
         folder.mkdir(exist_ok=True)
         dispatcher = Dispatcher(folder)
         if out.exists() and not there:  # by a run that has just ended
+            return finished
+        if right and not _to_be_ended(folder, whole):
             return finished
         info, maker = _continued(folder, out, info, allow_version_change)
         remove_leftovers(out.resolve().parent, re.escape(out.resolve().name))
@@ -317,6 +320,7 @@ class _Work:
                     solved += len(data.Y)
         except ConnectionError as error:
             journal.close()
+            time.sleep(1)  # whoever has failed ends all, and says why
             _complain(f"{error}, all stop; run the same command again to go on")
             comm.Abort(TEMPORARY_FAILURE)
         finally:
@@ -550,6 +554,14 @@ def _continued(folder: Path, out: Path, info: Info, allow_version_change: bool) 
     return added, index
 
 
+def _to_be_ended(folder: Path, samples: range) -> bool:
+    """Tell whether a run was killed between its last sample and its end; remove mere remains."""
+    if not (folder / DESCRIPTION).exists():
+        _remove(folder)
+        return False
+    return bool(_covered(Parts(folder, read_info(folder / DESCRIPTION)[0]), samples)[0].all())
+
+
 def _version_changes(before: Provenance, now: Provenance) -> str:
     old, new = (
         {**maker["versions"], "revision": maker["revision"] or "unknown"} for maker in (before, now)
@@ -659,7 +671,8 @@ def _first_reason(parts: Parts) -> str:
 
 def _remove(folder: Path) -> None:
     """Remove what a run has left in the folder, and the folder, if it holds nothing else."""
-    for pattern in ("shard-*.shard", "mark-*.txt", "progress*", DESCRIPTION, "lock"):
+    # The description first: without it, what is left by a kill is known as such.
+    for pattern in (DESCRIPTION, "shard-*.shard", "mark-*.txt", "progress*", "lock"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
     remove_leftovers(folder, r".*")

@@ -50,12 +50,19 @@ class TimeLimit:
             seconds: Of one sample, > 0.
             folder: Where a process that does not come back leaves its mark.
             interrupt: Whether this process may be interrupted on its own.
+
+        Raises:
+            OSError: If the mark cannot be written.
         """
         self._seconds = seconds
         self._interrupt = interrupt
         self._armed = False
         self._mark = folder / f"mark-{secrets.token_hex(8)}.txt"
-        self._file = os.open(self._mark, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            self._file = os.open(self._mark, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            os.pwrite(self._file, b" " * _WIDTH, 0)  # the room is there from now on
+        except OSError as error:
+            raise OSError(f"cannot write {self._mark}: {error.strerror}") from error
         os.lseek(self._file, _WIDTH, os.SEEK_SET)
         self._enabled = faulthandler.is_enabled()
         faulthandler.enable(self._file)
@@ -105,7 +112,8 @@ class TimeLimit:
         if self._enabled:
             faulthandler.enable()
         os.close(self._file)
-        self._mark.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # one that stays says nothing
+            self._mark.unlink()
 
 
 def marks(folder: Path, seconds: float, *, forget: bool = False) -> list[Mark]:

@@ -34,6 +34,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -110,19 +111,18 @@ class Parts:
 
     def pack(self, data: Dataset) -> bytes:
         """Make a block of consecutive samples of one maker; the first is ``data.info.first``."""
-        failed = sum(map(bool, data.failure))
-        content = b"".join(
-            np.ascontiguousarray(getattr(data, name), dtype).tobytes()
-            for name, dtype, _ in self._columns
-        )
+        count, failed = len(data.failure), sum(map(bool, data.failure))
+        content: list[Any] = [
+            np.ascontiguousarray(getattr(data, name), dtype) for name, dtype, _ in self._columns
+        ]
+        size = sum(array.nbytes for array in content)
         if failed:
-            content += "\0".join(data.failure).encode()
-        count = len(data.failure)
-        fields = struct.pack(
-            "<IIHHH", len(content), data.info.first, count, failed, data.made_by[0]
-        )
-        crc = struct.pack("<I", self._crc(fields, content))
-        return crc + fields + struct.pack("<H", self._crc(crc, fields) & 0xFFFF) + content
+            content.append("\0".join(data.failure).encode())
+            size += len(content[-1])
+        fields = struct.pack("<IIHHH", size, data.info.first, count, failed, data.made_by[0])
+        crc = struct.pack("<I", self._crc(fields, *content))
+        check = struct.pack("<H", self._crc(crc, fields) & 0xFFFF)
+        return b"".join([crc, fields, check, *content])
 
     def read(self, block: Block) -> Dataset | None:
         """Read a block, with ``info.first`` its first sample; None if it is damaged."""
@@ -279,7 +279,10 @@ class Journal:
         self._file: int | None = None
         self._path = parts.folder
         self._size = 0
-        self._due = time.monotonic() + _SYNC_SECONDS
+        self._due = 0.0
+        # A full shard reaches the disk while the next one is begun.
+        self._background = ThreadPoolExecutor(max_workers=1)
+        self._sealing: Future[None] | None = None
 
     def append(self, data: Dataset) -> None:
         """Append consecutive samples of one maker; the first is ``data.info.first``.
@@ -293,6 +296,7 @@ class Journal:
                 self._path = self._parts.folder / f"shard-{secrets.token_hex(8)}.part"
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
                 self._file, self._size = os.open(self._path, flags, 0o666), 0
+                self._due = time.monotonic() + _SYNC_SECONDS
             rest = memoryview(block)
             while rest:
                 rest = rest[os.write(self._file, rest) :]
@@ -308,7 +312,7 @@ class Journal:
                     os.ftruncate(self._file, self._size)
             raise OSError(f"cannot write {self._path}: {error.strerror}") from error
         if self._size >= _SHARD_BYTES:
-            self.close()
+            self._seal()
 
     def close(self) -> None:
         """Make a shard of what is there.
@@ -316,18 +320,38 @@ class Journal:
         Raises:
             OSError: If the disk fails; what was synced before is there for the next run.
         """
-        if self._file is None:
-            return
-        file, self._file = self._file, None
         try:
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
-            if self._size:
-                self._path.rename(self._path.with_suffix(".shard"))
-            else:
-                self._path.unlink()
-            sync(self._parts.folder)
-        except OSError as error:
-            raise OSError(f"cannot write {self._path}: {error.strerror}") from error
+            if self._file is not None:
+                self._seal()
+            self._settle()
+        finally:
+            self._background.shutdown()
+
+    def _seal(self) -> None:
+        file, self._file = self._file, None
+        assert file is not None
+        try:
+            self._settle()
+        finally:
+            self._sealing = self._background.submit(_seal, file, self._path, self._size)
+
+    def _settle(self) -> None:
+        sealing, self._sealing = self._sealing, None
+        if sealing is not None:
+            sealing.result()
+
+
+def _seal(file: int, path: Path, size: int) -> None:
+    """Make a journal a shard, which never changes from then on."""
+    try:
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+        if size:
+            path.rename(path.with_suffix(".shard"))
+        else:
+            path.unlink()
+        sync(path.parent)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error

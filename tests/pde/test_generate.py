@@ -1,10 +1,12 @@
 """Ensembles under MPI: the same dataset for any number of processes, kills, failures, refusals."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import meshio
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from surrogates.dataset import Dataset, Split, Status, read_info
+from surrogates.shards import Parts
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
@@ -33,18 +36,87 @@ def command(ranks: int, *words: str, program: tuple[str, ...] = ("-m", "surrogat
     return run if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks), *run]
 
 
-def run(
-    ranks: int, *words: str, expect: int = 0, more: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(ranks, *words),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env={**environment(), **(more or {})},
-    )
-    assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
+class Run:
+    """A command at work, whose processes can be told apart.
+
+    Attributes:
+        process: The one started: mpirun, or the command itself.
+        stdout: What it has said, once it has ended.
+        stderr: The same.
+    """
+
+    def __init__(
+        self,
+        ranks: int,
+        *words: str,
+        more: dict[str, str] | None = None,
+        program: tuple[str, ...] = ("-m", "surrogates"),
+    ) -> None:
+        self.process = subprocess.Popen(
+            command(ranks, *words, program=program),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**environment(), **(more or {})},
+        )
+        self.stdout = self.stderr = ""
+
+    def processes(self) -> list[int]:
+        """All that it consists of: mpirun, the ranks, the one that hands out the samples."""
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        found = [self.process.pid]
+        for one in found:
+            found += [pid for pid, parent in parents.items() if parent == one]
+        return found
+
+    def ranks(self) -> list[int]:
+        """The ranks' processes, rank 0 first."""
+        found = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if (
+                    words[0] == sys.executable.encode()
+                    and b"surrogates.pde.dispatcher" not in words
+                ):
+                    found.append(pid)
+        return sorted(found)
+
+    def kill(self) -> None:
+        """End all of it at once."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.stdout, self.stderr = self.process.communicate(timeout=SECONDS)
+
+    def end(self, expect: int | None = None) -> str:
+        """Wait for its end, with that exit status if one is given; give what it has complained."""
+        try:
+            self.stdout, self.stderr = self.process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        if expect is not None:
+            assert self.process.returncode == expect, f"{self.stdout}\n{self.stderr}"
+            assert "Traceback" not in self.stderr
+        return self.stderr
+
+
+def until(condition: Callable[[], bool], run: Run | None = None) -> None:
+    """Wait for something that happens as long as the run goes on."""
+    stop = time.monotonic() + SECONDS
+    while not condition():
+        assert run is None or run.process.poll() is None, run.end(None)
+        assert time.monotonic() < stop
+        time.sleep(0.005)
+
+
+def run(ranks: int, *words: str, expect: int = 0, **how) -> Run:
+    done = Run(ranks, *words, **how)
+    done.end(expect)
     return done
 
 
@@ -82,7 +154,9 @@ def test_one_process_makes_a_whole_dataset(serial):
 @pytest.mark.parametrize(("ranks", "per_sample"), [(2, 1), (3, 1), (2, 2), (3, 3)])
 def test_any_number_of_ranks_gives_the_same_dataset(serial, tmp_path, ranks, per_sample):
     generate(tmp_path / "cdr.h5", ranks, "--ranks-per-sample", str(per_sample))
-    same(Dataset.read(serial), Dataset.read(tmp_path / "cdr.h5"))
+    one, many = Dataset.read(serial), Dataset.read(tmp_path / "cdr.h5")
+    same(one, many)
+    assert one.digest == many.digest or per_sample > 1
 
 
 def test_shards_merge_into_the_same_dataset(serial, tmp_path):
@@ -97,36 +171,29 @@ def test_shards_merge_into_the_same_dataset(serial, tmp_path):
     assert not (tmp_path / "no.h5").exists()
 
 
+def saved(out: Path) -> int:
+    """Samples that a run has finished and not yet put into the dataset."""
+    folder = out.with_name(f"{out.name}.parts")
+    parts = Parts(folder, read_info(folder / "description.h5")[0])
+    return sum(block.count for block in parts.all_blocks() if parts.read(block) is not None)
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_killed_run_goes_on_and_loses_at_most_the_batches_in_flight(tmp_path, ranks):
     def words(name):
         out = ("--out", str(tmp_path / name), "--samples", "60")
         return ("generate", "cdr", *out, "--set", "solver.batch=5", "--set", "time.steps=150")
 
-    process = subprocess.Popen(
-        command(ranks, *words("killed.h5")),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        start_new_session=True,
-    )
-    parts = tmp_path / "killed.h5.parts"
-    stop = time.monotonic() + SECONDS
-    while len(list(parts.glob("batch-*.h5"))) < 3:
-        assert time.monotonic() < stop
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    subprocess.run(["pkill", "-9", "-f", str(tmp_path / "killed.h5")], timeout=10)
-    process.wait(timeout=SECONDS)
-    time.sleep(0.2)
-    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("batch-*.h5")}
-    assert 3 <= len(kept) < 12
-    assert not (tmp_path / "killed.h5").exists()
-    done = run(ranks, *words("killed.h5"))
-    assert f"{60 - 5 * len(kept)} solved now" in done.stdout
+    out, parts = tmp_path / "killed.h5", tmp_path / "killed.h5.parts"
+    killed = Run(ranks, *words(out.name))
+    until(lambda: bool(list(parts.glob("shard-*"))) and saved(out) >= 15, killed)
+    killed.kill()
+    kept = saved(out)
+    assert 15 <= kept < 60
+    assert not out.exists()
+    assert f"{60 - kept} solved now" in run(ranks, *words(out.name)).stdout
     run(ranks, *words("whole.h5"))
-    killed, whole = Dataset.read(tmp_path / "killed.h5"), Dataset.read(tmp_path / "whole.h5")
-    assert killed.digest == whole.digest
+    assert Dataset.read(out).digest == Dataset.read(tmp_path / "whole.h5").digest
     assert {path.name for path in tmp_path.iterdir()} == {"killed.h5", "whole.h5"}
 
 
@@ -135,32 +202,26 @@ FULL = """
 import resource
 from mpi4py import MPI
 from surrogates import cli
-resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 raise SystemExit(cli.main())
 """
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_run_ended_by_a_full_disk_goes_on_once_there_is_room(serial, tmp_path, ranks):
+def test_a_run_ended_by_a_full_disk_goes_on_once_there_is_room(tmp_path, ranks):
     out, script = tmp_path / "cdr.h5", tmp_path / "full.py"
     script.write_text(FULL)
-    words = ("generate", "cdr", "--out", str(out), "--samples", "24", *SMALL)
-    done = subprocess.run(
-        command(ranks, *words, program=(str(script),)),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment(),
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert lines and all(f"cannot write {out}.parts/batch-0" in line for line in lines)
-    # What the first process to fail has ended in the midst of a write stays until the next run.
-    assert list((tmp_path / "cdr.h5.parts").glob("batch-*")) == []
-    generate(out, ranks)
-    same(Dataset.read(serial), Dataset.read(out))
-    assert {path.name for path in tmp_path.iterdir()} == {"cdr.h5", "full.py"}
+    words = ("generate", "cdr", "--out", str(out), "--samples", "150", *SMALL)
+    full = run(ranks, *words, program=(str(script),), expect=1)
+    lines = [line for line in full.stderr.splitlines() if line.startswith("error:")]
+    assert lines and all(f"cannot write {out}.parts/shard-" in line for line in lines)
+    assert ranks > 1 or full.stderr.count("\n") == 1
+    kept = saved(out)
+    assert 0 < kept < 150
+    assert f"{150 - kept} solved now" in run(ranks, *words).stdout
+    generate(tmp_path / "whole.h5", samples=150)
+    same(Dataset.read(tmp_path / "whole.h5"), Dataset.read(out))
+    assert {path.name for path in tmp_path.iterdir()} == {"cdr.h5", "full.py", "whole.h5"}
 
 
 def test_a_factorisation_without_memory_is_one_line(tmp_path):
@@ -208,14 +269,39 @@ def test_a_dataset_of_another_run_is_named_and_left_alone(serial, words, message
     assert serial.read_bytes() == before
 
 
-def test_batches_of_another_run_are_named_and_left_alone(tmp_path):
+def stopped(out: Path, *words: str) -> None:
+    """Begin a dataset, and leave it unfinished."""
+    slow = ("--samples", "300", *SMALL, *words)
+    begun = Run(1, "generate", "cdr", "--out", str(out), *slow)
+    until(lambda: bool(list(out.with_name(f"{out.name}.parts").glob("shard-*"))), begun)
+    begun.process.send_signal(signal.SIGUSR1)
+    begun.end(75)
+
+
+def test_shards_of_another_run_are_named_and_left_alone(tmp_path):
+    out, parts = tmp_path / "cdr.h5", tmp_path / "cdr.h5.parts"
+    stopped(out, "--seed", "9")
+    before = {path.name: path.read_bytes() for path in parts.glob("*.[hs]*")}
+    error = generate(out, 1, samples=300, expect=2).stderr
+    assert "seed is 9 there and 0 here" in error
+    assert error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in parts.glob("*.[hs]*")} == before
+    (parts / "description.h5").unlink()
+    error = generate(out, 1, samples=300, expect=2).stderr
+    assert error == f"error: {parts} is in the way: nothing says what its shards are; remove it\n"
+
+
+def test_what_one_shard_has_left_is_not_taken_for_another(tmp_path):
     out = tmp_path / "cdr.h5"
-    parts = tmp_path / "cdr.h5.parts"
-    generate(tmp_path / "other.h5", 1, "--seed", "9", "--shard", "1/5")
-    parts.mkdir()
-    (tmp_path / "other.h5").rename(parts / "batch-000000000.h5")
-    assert "seed is 9 there and 0 here" in generate(out, expect=2).stderr
-    assert read_info(parts / "batch-000000000.h5")[0].seed == 9
+    stopped(out, "--shard", "1/2")
+    kept = saved(out)
+    error = generate(out, 1, "--shard", "2/2", samples=300, expect=2).stderr
+    assert f"{out}.parts has samples of another --shard of the set" in error
+    assert error.count("\n") == 1
+    assert saved(out) == kept
+    done = generate(out, 1, "--shard", "1/2", samples=300)
+    assert f"150 samples, {150 - kept} solved now" in done.stdout
+    assert Dataset.read(out).problems() == ["150 of 300 samples: a shard; merge it with the others"]
 
 
 @pytest.mark.parametrize(
@@ -264,12 +350,12 @@ FAILING = """
 from mpi4py import MPI
 from surrogates.pde import cdr
 from surrogates import cli
-whole = cdr.CDR.solve
-def solve(self, Y, **how):
+whole = cdr.CDR.solve_batch
+def solve_batch(self, Y, **how):
     if MPI.COMM_WORLD.rank == 1:
         raise MemoryError("no memory left")
     return whole(self, Y, **how)
-cdr.CDR.solve = solve
+cdr.CDR.solve_batch = solve_batch
 raise SystemExit(cli.main())
 """
 
@@ -279,14 +365,9 @@ def test_a_rank_that_fails_ends_all(tmp_path, per_sample):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     words = ("generate", "cdr", "--out", str(tmp_path / "cdr.h5"), "--samples", "40", *SMALL)
-    done = subprocess.run(
-        command(2, *words, "--ranks-per-sample", per_sample, program=(str(script),)),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment(),
-    )
-    assert done.returncode not in (0, 2)
+    done = Run(2, *words, "--ranks-per-sample", per_sample, program=(str(script),))
+    done.end()
+    assert done.process.returncode not in (0, 2)
     assert "rank 1 failed, all stop: MemoryError: no memory left" in done.stderr
     assert not (tmp_path / "cdr.h5").exists()
 
@@ -445,34 +526,3 @@ def test_plot_model_draws_a_body(tmp_path):
     ending = run(1, "solve", "dcr", "--out", str(tmp_path / "bad.stl"), *words, expect=2).stderr
     assert "ends in .vtu or .xdmf" in ending
     assert {path.name for path in tmp_path.iterdir()} == {"model.png"}
-
-
-@pytest.mark.parametrize("problem", ["cdr", "dcr"])
-def test_slurm_scripts_run_here_and_as_an_array(tmp_path, problem):
-    script = Path(__file__).parents[2] / "scripts" / f"slurm_{problem}.sh"
-    settings = (*COARSE,) if problem == "dcr" else SMALL[1::2]
-    words = [word for setting in settings for word in ("--set", setting)]
-    there = {key: value for key, value in environment().items() if not key.startswith("SLURM_")}
-    there |= {"SAMPLES": "12", "SPLIT": "8/2/2"}
-    there["PATH"] = f"{Path(sys.executable).parent}:{there['PATH']}"
-
-    def submit(**more: str) -> None:
-        done = subprocess.run(
-            ["bash", str(script), *words],
-            cwd=tmp_path,
-            env={**there, **more},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
-
-    submit()
-    for task in ("0", "1"):
-        array = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
-        submit(SLURM_ARRAY_TASK_ID=task, **array)
-    shards = sorted(map(str, tmp_path.glob(f"{problem}.shard*.h5")))
-    assert len(shards) == 2
-    run(1, "merge", *shards, "--out", str(tmp_path / "merged.h5"))
-    whole = Dataset.read(tmp_path / f"{problem}.h5")
-    assert whole.digest == Dataset.read(tmp_path / "merged.h5").digest

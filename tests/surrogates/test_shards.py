@@ -1,0 +1,389 @@
+"""Shards: whatever is cut, flipped, foreign or full, a block is whole or it is none."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from surrogates import shards
+from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.shards import Journal, Parts
+
+TOTAL = 40
+INFO = Info(
+    problem="toy",
+    config="[mesh]\nn = 3\n",
+    design="box",
+    seed=3,
+    split="0.5/0.25/0.25",
+    total=TOTAL,
+    y_names=("a", "b"),
+    y_units=("1", "1"),
+    y_lower=np.zeros(2),
+    y_upper=np.ones(2),
+    c_names=("u", "v", "w"),
+    c_units=("V", "V", "V"),
+)
+
+
+def samples(start: int, stop: int, *, maker: int = 0, failing: int = 0, info: Info = INFO):
+    """Samples of a set; of all numbers k, the k-th sample's failed if ``failing`` divides it."""
+    numbers = np.arange(start, stop)
+    rng = np.random.default_rng(numbers)
+    n, n_y, n_c = len(numbers), len(info.y_names), len(info.c_names)
+    bad = numbers % failing == 0 if failing else np.zeros(n, dtype=bool)
+    C = rng.standard_normal((n, n_c))
+    C[bad] = np.nan
+    solver = np.zeros(n, SOLVER)
+    solver["iterations"], solver["residual"], solver["seconds"] = numbers, 1e-9, 0.25
+    return Dataset(
+        info=dataclasses.replace(info, first=start),
+        Y=rng.uniform(size=(n, n_y)),
+        C=C,
+        status=np.where(bad, Status.FAILED, Status.DONE).astype(np.uint8),
+        split=assign_split(info.split, info.total, info.seed)[start:stop],
+        failure=[f"diverged: ü {k}" if b else "" for k, b in zip(numbers, bad, strict=True)],
+        solver=solver,
+        dC_dY=rng.standard_normal((n, n_c, n_y)) if info.tangents else None,
+        made_by=np.full(n, maker, np.uint16),
+    )
+
+
+def equal(a: Dataset, b: Dataset) -> bool:
+    """Whether two pieces are alike, bit for bit."""
+    names = ["Y", "C", "status", "split", "solver", "made_by"]
+    names += ["dC_dY"] if a.dC_dY is not None or b.dC_dY is not None else []
+    arrays = [(getattr(a, name), getattr(b, name)) for name in names]
+    return (
+        a.info.first == b.info.first
+        and a.failure == b.failure
+        and all(x.dtype == y.dtype and x.shape == y.shape for x, y in arrays)
+        and all(x.tobytes() == y.tobytes() for x, y in arrays)
+    )
+
+
+@pytest.fixture
+def parts(tmp_path) -> Parts:
+    return Parts(tmp_path, INFO)
+
+
+def written(parts: Parts, name: str, *pieces: Dataset) -> list[bytes]:
+    """Write a file of blocks; give them one by one."""
+    blocks = [parts.pack(piece) for piece in pieces]
+    (parts.folder / name).write_bytes(b"".join(blocks))
+    return blocks
+
+
+def whole(parts: Parts) -> list[Dataset]:
+    """All samples in finished shards whose blocks are whole."""
+    blocks = [block for path in parts.shards() for block in parts.blocks(path)]
+    return [data for block in blocks if (data := parts.read(block)) is not None]
+
+
+@pytest.mark.parametrize("tangents", [False, True])
+@pytest.mark.parametrize("failing", [0, 1, 3])
+def test_what_a_journal_has_is_read_again_bit_for_bit(tmp_path, tangents, failing):
+    info = dataclasses.replace(INFO, tangents=tangents)
+    parts = Parts(tmp_path, info)
+    pieces = [
+        samples(start, stop, maker=start % 3, failing=failing, info=info)
+        for start, stop in [(7, 12), (0, 1), (12, 40)]
+    ]
+    journal = Journal(parts)
+    for piece in pieces:
+        journal.append(piece)
+    assert parts.shards() == [] and len(parts.journals()) == 1
+    journal.close()
+    assert len(parts.shards()) == 1 and parts.journals() == []
+    assert all(map(equal, whole(parts), pieces))
+    blocks = list(parts.blocks(parts.shards()[0]))
+    assert [(b.start, b.count) for b in blocks] == [(7, 5), (0, 1), (12, 28)]
+    assert [b.failed for b in blocks] == [(p.status == Status.FAILED).sum() for p in pieces]
+    assert [b.maker for b in blocks] == [1, 0, 0]
+    assert list(parts.damage()) == []
+
+
+def test_a_journal_starts_a_new_shard_when_one_is_large(parts, monkeypatch):
+    size = len(parts.pack(samples(0, 4)))
+    monkeypatch.setattr(shards, "_SHARD_BYTES", 2 * size)
+    journal = Journal(parts)
+    for start in range(0, 20, 4):
+        journal.append(samples(start, start + 4))
+    assert parts.shards() and len(parts.files()) == 3  # the latest is sealed meanwhile
+    journal.close()
+    journal.close()
+    assert parts.journals() == []
+    assert sorted(path.stat().st_size for path in parts.shards()) == [size, 2 * size, 2 * size]
+    assert sorted(piece.info.first for piece in whole(parts)) == [0, 4, 8, 12, 16]
+
+
+def test_a_journal_without_samples_leaves_no_file(parts):
+    Journal(parts).close()
+    assert list(parts.folder.iterdir()) == []
+
+
+def test_a_journal_cut_at_any_byte_of_its_last_block_keeps_all_before(parts):
+    pieces = [samples(0, 3), samples(3, 5, failing=4), samples(5, 6)]
+    blocks = written(parts, "shard-a.part", *pieces)
+    content = b"".join(blocks)
+    for cut in range(len(blocks[2]) + 1):
+        (parts.folder / "shard-a.part").write_bytes(content[: len(content) - cut])
+        parts.recover()
+        kept = pieces if cut == 0 else pieces[:2]
+        found = whole(parts)
+        assert len(found) == len(kept) and all(map(equal, found, kept))
+        (shard,) = parts.shards()
+        assert parts.journals() == [] and list(parts.damage()) == []
+        shard.unlink()
+
+
+def test_a_journal_cut_within_its_first_block_is_removed(parts):
+    (block,) = written(parts, "shard-a.part", samples(0, 2))
+    for size in (0, 1, 21, 22, len(block) - 1):
+        (parts.folder / "shard-a.part").write_bytes(block[:size])
+        parts.recover()
+        assert list(parts.folder.iterdir()) == []
+
+
+def test_any_flipped_bit_of_a_shard_is_noticed(parts):
+    pieces = [samples(0, 1), samples(1, 3, failing=2)]
+    content = b"".join(written(parts, "shard-a.shard", *pieces))
+    path = parts.folder / "shard-a.shard"
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        found = whole(parts)
+        assert len(found) < 2, bit
+        assert all(any(equal(data, piece) for piece in pieces) for data in found), bit
+        ((named, lost),) = parts.damage()
+        assert named == path, bit
+        assert "samples" in lost or "after byte" in lost
+
+
+def test_a_flipped_bit_costs_its_block_alone_where_the_header_is_whole(parts):
+    blocks = written(parts, "shard-a.shard", samples(0, 5), samples(5, 9), samples(9, 12))
+    path = parts.folder / "shard-a.shard"
+    content = bytearray(path.read_bytes())
+    content[len(blocks[0]) + 22] ^= 1
+    path.write_bytes(content)
+    assert list(parts.damage()) == [(path, "samples 5 to 8")]
+    assert [piece.info.first for piece in whole(parts)] == [0, 9]
+    with pytest.raises(OSError, match=r"samples 5 to 8 are lost; .* --repair"):
+        list(parts.pieces())
+    parts.drop(damaged=True, failed=False)
+    assert list(parts.damage()) == []
+    assert [piece.info.first for piece in whole(parts)] == [0, 9]
+    assert path.read_bytes() == blocks[0] + blocks[2]
+
+
+def test_any_flipped_bit_of_a_journal_costs_what_comes_from_there_on(parts):
+    pieces = [samples(0, 1), samples(1, 2), samples(2, 3)]
+    blocks = written(parts, "shard-a.part", *pieces)
+    content, first = b"".join(blocks), len(blocks[0])
+    for bit in range(8 * first, 8 * (first + len(blocks[1])), 5):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (parts.folder / "shard-a.part").write_bytes(flipped)
+        parts.recover()
+        found = whole(parts)
+        assert len(found) == 1 and equal(found[0], pieces[0])
+        parts.shards()[0].unlink()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 4},
+        {"problem": "tox"},
+        {"config": "[mesh]\nn = 4\n"},
+        {"design": "simplex"},
+        {"total": TOTAL + 1},
+        {"source": "1"},
+    ],
+)
+def test_a_block_of_another_set_is_none_of_this_one(parts, other):
+    foreign = Parts(parts.folder, dataclasses.replace(INFO, **other))
+    content = b"".join(written(foreign, "shard-a.shard", samples(0, 2), samples(2, 4)))
+    assert len(whole(foreign)) == 2
+    assert whole(parts) == []
+    assert list(parts.damage()) == [(parts.folder / "shard-a.shard", "what comes after byte 0")]
+    # Not even in the midst of one of this set, at a place where a header is looked for.
+    own = parts.pack(samples(4, 6))
+    (parts.folder / "shard-a.shard").write_bytes(own + content)
+    assert [piece.info.first for piece in whole(parts)] == [4]
+
+
+def test_drop_takes_failed_samples_out_and_leaves_the_rest_as_it_is(parts):
+    blocks = written(parts, "shard-a.shard", samples(1, 3), samples(3, 6, failing=4))
+    written(parts, "shard-b.shard", samples(8, 9, failing=8))
+    untouched = written(parts, "shard-c.shard", samples(9, 12))
+    before = (parts.folder / "shard-c.shard").stat()
+    parts.drop(damaged=False, failed=True)
+    assert [path.name for path in parts.shards()] == ["shard-a.shard", "shard-c.shard"]
+    assert (parts.folder / "shard-a.shard").read_bytes() == blocks[0]
+    assert (parts.folder / "shard-c.shard").read_bytes() == b"".join(untouched)
+    after = (parts.folder / "shard-c.shard").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_pieces_come_in_order_and_each_sample_once(parts):
+    written(parts, "shard-a.shard", samples(12, 20), samples(4, 10))
+    written(parts, "shard-b.shard", samples(0, 6), samples(10, 13), samples(14, 17))
+    pieces = list(parts.pieces())
+    rows = np.concatenate([piece.solver["iterations"] for piece in pieces])
+    assert rows.tolist() == list(range(20))
+    expected = samples(0, 6).C.tolist() + samples(4, 10).C[2:].tolist()
+    assert np.concatenate([piece.C for piece in pieces])[:10].tolist() == expected
+    for piece in pieces:
+        assert {len(piece.Y), len(piece.C), len(piece.status), len(piece.split)} == {
+            len(piece.failure)
+        }
+
+
+def test_pieces_read_a_damaged_block_only_if_no_other_has_its_samples(parts):
+    written(parts, "shard-a.shard", samples(0, 5))
+    written(parts, "shard-b.shard", samples(1, 3))
+    path = parts.folder / "shard-b.shard"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert sum(len(piece.Y) for piece in parts.pieces()) == 5
+
+
+def test_a_block_whose_file_was_cut_is_damaged(parts):
+    written(parts, "shard-a.shard", samples(0, 2))
+    path = parts.folder / "shard-a.shard"
+    (block,) = parts.blocks(path)
+    for size in (0, 3, 22, path.stat().st_size - 1):
+        os.truncate(path, size)
+        assert parts.read(block) is None
+        written(parts, "shard-a.shard", samples(0, 2))
+
+
+class Full:
+    """A disk with room for some bytes more: `os.write` as it is when it fills up."""
+
+    def __init__(self, room: int, number: int = errno.ENOSPC) -> None:
+        self.room, self.number = room, number
+        self._write = os.write
+
+    def write(self, file: int, content) -> int:
+        size = min(len(content), self.room)
+        if not size:
+            raise OSError(self.number, os.strerror(self.number))
+        self.room -= size
+        return self._write(file, content[:size])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fills_up_at_any_byte_leaves_a_whole_journal(parts, monkeypatch, number):
+    pieces = [samples(0, 2), samples(2, 3)]
+    size = [len(parts.pack(piece)) for piece in pieces]
+    for room in range(size[0], sum(size), 7):
+        journal = Journal(parts)
+        disk = Full(room, number)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", disk.write)
+            journal.append(pieces[0])
+            with pytest.raises(OSError, match=f"^cannot write .*part: {os.strerror(number)}$"):
+                journal.append(pieces[1])
+        (path,) = parts.journals()
+        assert path.stat().st_size == size[0]
+        journal.append(pieces[1])  # once there is room
+        journal.close()
+        assert all(map(equal, whole(parts), pieces))
+        parts.shards()[0].unlink()
+
+
+def test_a_disk_full_from_the_first_byte_on_leaves_no_shard(parts, monkeypatch):
+    journal = Journal(parts)
+    monkeypatch.setattr(os, "write", Full(0).write)
+    with pytest.raises(OSError, match="cannot write"):
+        journal.append(samples(0, 2))
+    journal.close()
+    assert list(parts.folder.iterdir()) == []
+
+
+def test_a_disk_that_fails_at_the_end_is_an_error_that_names_the_file(parts, monkeypatch):
+    journal = Journal(parts)
+    journal.append(samples(0, 2))
+
+    def fail(file: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="^cannot write .*part: Read-only file system$"):
+            journal.close()
+    parts.recover()
+    assert [piece.info.first for piece in whole(parts)] == [0]
+
+
+def test_what_is_appended_is_synced_and_before_the_rename(parts, monkeypatch):
+    calls = []
+    sync, rename = os.fsync, type(parts.folder).rename
+
+    def fsync(file: int) -> None:
+        calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")))
+        sync(file)
+
+    def renamed(path, target):
+        calls.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(type(parts.folder), "rename", renamed)
+    journal = Journal(parts)
+    journal.append(samples(0, 2))
+    (path,) = parts.journals()
+    journal.close()
+    assert calls == [path.name, "rename", parts.folder.name]
+
+
+def test_the_journal_is_synced_once_a_second(parts, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    now = [100.0]
+    monkeypatch.setattr(shards.time, "monotonic", lambda: now[0])
+    journal = Journal(parts)
+    for second in (0.0, 0.5, 0.9, 1.1, 1.5, 2.0, 2.2):
+        now[0] = 100.0 + second
+        journal.append(samples(0, 1))
+    journal.close()
+    assert len(synced) == 2
+
+
+def test_a_disk_that_cannot_be_read_is_damage(parts, monkeypatch):
+    written(parts, "shard-a.shard", samples(0, 2), samples(2, 4), samples(4, 6))
+    path = parts.folder / "shard-a.shard"
+    second = list(parts.blocks(path))[1]
+    read = shards._read
+
+    def failing(bad: range):
+        def fail(file, offset, size):
+            if offset < bad.stop and bad.start < offset + size:
+                file = Unreadable()
+            return read(file, offset, size)
+
+        return fail
+
+    content = range(second.offset + 30, second.offset + 40)
+    for bad, lost in (
+        (content, "samples 2 to 3"),
+        (range(second.offset, second.offset + 1), f"what comes after byte {second.offset}"),
+    ):
+        monkeypatch.setattr(shards, "_read", failing(bad))
+        assert list(parts.damage()) == [(path, lost)]
+
+
+class Unreadable:
+    def seek(self, offset: int) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
