@@ -20,18 +20,19 @@ import hmac
 import json
 import math
 import os
+import resource
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import surrogates
 from surrogates.errors import InputError
 from surrogates.lock import BEAT_SECONDS, Lock
 
@@ -56,8 +57,12 @@ class Dispatcher:
         Raises:
             InputError: If another run has it.
         """
+        # The package is where it is here, and no file of the user's is taken for a module.
+        here = str(Path(surrogates.__file__).resolve().parents[1])
+        path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "surrogates.pde.dispatcher"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -160,10 +165,6 @@ class Requests:
 
 def _connect(address: dict[str, Any]) -> socket.socket:
     """Try one address after the other: a host may have some that others cannot reach."""
-    if "path" in address:
-        unix = socket.socket(socket.AF_UNIX)
-        unix.connect(address["path"])
-        return unix
     reasons = []
     for host in address["hosts"]:
         try:
@@ -187,7 +188,7 @@ class _Server:
         self._left = sum(stop - first for first, stop in self._pending)
         self._done, self._failed = about["done"], about["failed"]
         self._solved = 0
-        self._start = time.monotonic()
+        self._start: float | None = None  # of the first task
         self._seconds: float | None = None  # of one batch, a mean over the latest tasks
         self._out: dict[int, int] = {}  # tasks in flight, by group: how many batches
         self._stopped = self._lost = False
@@ -199,22 +200,18 @@ class _Server:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_reader(sys.stdin.fileno(), ended.set)
-        # The path of a socket has at most some hundred bytes.
-        where = None if len(os.fsencode(tempfile.gettempdir())) < 64 else "/tmp"
-        with tempfile.TemporaryDirectory(prefix="surrogates-", dir=where) as folder:
-            if self._about["hosts"] == 1:
-                path = str(Path(folder, "requests"))
-                server = await asyncio.start_unix_server(self._serve, path)
-                address: dict[str, Any] = {"path": path}
-            else:
-                server = await asyncio.start_server(self._serve, family=socket.AF_INET, port=0)
-                address = {"hosts": _hosts(), "port": server.sockets[0].getsockname()[1]}
-            _answer({**address, "token": self._token})
-            while not ended.is_set() and os.getppid() == self._parent:
-                self._lock.beat(self._state())
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(ended.wait(), BEAT_SECONDS)
-            server.close()
+        alone = self._about["hosts"] == 1
+        server = await asyncio.start_server(
+            self._serve, "127.0.0.1" if alone else None, 0, family=socket.AF_INET, backlog=4096
+        )
+        port = server.sockets[0].getsockname()[1]
+        hosts = ["127.0.0.1"] if alone else _hosts()
+        _answer({"hosts": hosts, "port": port, "token": self._token})
+        while not ended.is_set() and os.getppid() == self._parent:
+            self._lock.beat(self._state())
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(ended.wait(), BEAT_SECONDS)
+        server.close()
         self._lock.beat(self._state(), ended=True)
 
     def _state(self) -> dict[str, Any]:
@@ -223,7 +220,7 @@ class _Server:
             "done": self._done,
             "failed": self._failed,
             "solved": self._solved,
-            "seconds": time.monotonic() - self._start,
+            "seconds": time.monotonic() - self._start if self._start is not None else 0.0,
             "groups": self._about["groups"],
         }
 
@@ -267,6 +264,8 @@ class _Server:
         return {**answer, "task": None}
 
     def _next(self, name: int) -> tuple[int, int]:
+        if self._start is None:
+            self._start = time.monotonic()
         count = 1
         if self._seconds is not None:
             share = math.ceil(self._left / (2 * self._about["groups"]))
@@ -282,12 +281,16 @@ class _Server:
 
 
 def _hosts() -> list[str]:
-    """List this host's names and addresses, the likeliest first, but for those of itself alone."""
+    """List this host's names and addresses, the likeliest first; last, those of itself alone."""
     name = socket.gethostname()
     found = [name, socket.getfqdn()]
     with contextlib.suppress(OSError):
         found += [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
-    return [host for host in dict.fromkeys(found) if not host.startswith(("127.", "localhost"))]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as routed:
+        routed.connect(("192.0.2.1", 9))  # sends nothing, but finds the address that is used
+        found.append(routed.getsockname()[0])
+    found.append("127.0.0.1")
+    return sorted(dict.fromkeys(found), key=lambda host: host.startswith(("127.", "localhost")))
 
 
 def _answer(message: dict[str, Any]) -> None:
@@ -304,6 +307,8 @@ def main() -> int:
         _answer({"error": str(error)})
         return 1
     _answer({})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # one for each group
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     line = sys.stdin.readline()
     if line.strip():
         asyncio.run(_Server(lock, json.loads(line)).run())

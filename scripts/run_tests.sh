@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs pytest in the environment that is active: two files of tests at a time, then those alone that
-# start processes of their own under a time limit.
+# Runs pytest in the environment that is active, two files of tests at a time: first those that keep
+# their core busy, then those that start processes of their own, under a time limit, and wait.
 #
 #   scripts/run_tests.sh [PYTEST ARGUMENT...]
 set -euo pipefail
@@ -13,4 +13,4 @@ part() {
 }
 
 part -m 'not mpi' --numprocesses=2 --dist=loadfile "$@"
-part -m mpi "$@"
+part -m mpi --numprocesses=2 --dist=loadfile "$@"

@@ -63,7 +63,7 @@ def test_the_tasks_of_any_number_of_groups_are_all_batches_once(
 ):
     pending = [(0, 1), (3, 200), (200, 203), (500, 900)]
     address = dispatcher.open(pending, **about(pending, groups, hosts=hosts))
-    assert ("path" in address) == (hosts == 1)
+    assert (address["hosts"] == ["127.0.0.1"]) == (hosts == 1)
     taken: list[list[Task]] = [[] for _ in range(groups)]
     barrier = threading.Barrier(groups)
 
@@ -290,19 +290,6 @@ def test_signals_that_the_ranks_get_as_well_do_not_end_it(dispatcher, tmp_path):
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(progress(tmp_path)["pid"], kind)
     assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
-
-
-def test_a_temporary_folder_with_a_long_name_is_no_obstacle(tmp_path, monkeypatch):
-    folder = tmp_path / ("x" * 120)
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    dispatcher = Dispatcher(tmp_path)
-    try:
-        pending = [(0, 3)]
-        requests = Requests(dispatcher.open(pending, **about(pending)))
-        assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
-    finally:
-        dispatcher.end()
 
 
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):

@@ -407,11 +407,9 @@ def test_mpirun_that_is_ended_ends_the_ranks_which_save_what_they_have(site, who
     run = site.start(2, PACE="0.1")
     until(lambda: site.saved() > 0, run)
     run.process.send_signal(kind)
-    error = run.end()
+    run.end()
     assert run.process.returncode not in (0, 2)  # its own, whatever the ranks' are
-    assert "all saved" in error
-    (done,) = re.findall(r"stopped with (\d+) of 40", error)
-    assert f"{N - int(done)} solved now" in site.run(2).stdout
+    assert f"{N - saved(site.out)} solved now" in site.run(2).stdout
     same(site.dataset(), whole)
 
 
@@ -430,15 +428,21 @@ def test_a_second_ctrl_c_ends_a_run_at_once(site):
 # Disks
 
 
+def or_skip(*words: str) -> None:
+    """Do what not every machine or user may, or skip the test."""
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"there is no {words[0]} here")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    if done.returncode:
+        pytest.skip(f"{words[0]} is not for us here: {done.stderr.strip()}")
+
+
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
     """A disk of 200 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    or_skip("mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder))
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True, timeout=20)
 
@@ -494,15 +498,12 @@ def test_a_disk_that_is_read_only_is_one_line(site, disk, whole):
 def test_a_folder_that_cannot_be_changed_any_more_is_one_line(site, whole, ranks):
     run = site.start(ranks, PACE="0.1")
     until(lambda: site.saved() > 0, run)
+    or_skip("chattr", "+i", str(site.parts))
     try:
-        freeze = ["chattr", "+i", str(site.parts)]
-        done = subprocess.run(freeze, capture_output=True, text=True, timeout=20)
-        if done.returncode:
-            pytest.skip(f"no folder can be made immutable here: {done.stderr.strip()}")
         error = run.end(1)
         assert not site.out.exists()
     finally:
-        subprocess.run(["chattr", "-i", str(site.parts)], check=False, timeout=20)
+        subprocess.run(["chattr", "-i", str(site.parts)], check=True, timeout=20)
     lines = [line for line in error.splitlines() if line.startswith("error:")]
     assert lines and all(f"cannot write {site.parts}" in line for line in lines)
     assert all("Operation not permitted" in line for line in lines)
