@@ -15,10 +15,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,6 @@ from mpi4py import MPI
 
 from surrogates.config import check, to_toml
 from surrogates.dataset import (
-    SOLVER,
-    Dataset,
     Info,
     Status,
     Stored,
@@ -38,29 +36,17 @@ from surrogates.dataset import (
 )
 from surrogates.errors import InputError
 from surrogates.files import check_writable, remove_leftovers
+from surrogates.inspection import runs
 from surrogates.provenance import Provenance, provenance
 from surrogates.shards import DESCRIPTION, Journal, Parts
 
-from .dispatcher import Dispatcher, Requests, Task
-from .limits import Mark, TimeLimit, TimeLimitError, marks, too_long
-from .problem import Batch, Problem, made
-from .sampling import Array, draw
-
-T = TypeVar("T")
-
-TEMPORARY_FAILURE = 75
-"""Exit status of a run that ended before all was done, and that the same command continues."""
+from .collective import abort_on_error, on_root
+from .dispatcher import Dispatcher
+from .limits import marks
+from .problem import Problem
+from .work import Plan, Progress, Work
 
 _LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py", "numpy", "scipy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is: samples finished, those of them that failed, and all."""
-
-    done: int
-    failed: int
-    total: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,27 +70,6 @@ class Summary:
     reason: str
     seconds: float
     mesh: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """What every process needs to know.
-
-    Attributes:
-        info: What the set is, with this run among its makers.
-        maker: Index of this run's versions among them.
-        samples: Those of the file.
-        done: How many of them are there already.
-        address: Where to ask for tasks; None if there is nothing to do.
-        marks: What earlier runs did not come back from.
-    """
-
-    info: Info
-    maker: int
-    samples: range
-    done: int = 0
-    address: dict[str, Any] | None = None
-    marks: list[Mark] = field(default_factory=list)
 
 
 def generate(
@@ -161,7 +126,7 @@ def generate(
     folder = out.with_name(out.name + ".parts")
     dispatcher: Dispatcher | None = None
 
-    def plan() -> _Plan:
+    def plan() -> Plan:
         nonlocal dispatcher
         check(
             1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0,
@@ -171,7 +136,7 @@ def generate(
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
         check_writable(out)
-        finished = _Plan(info=info, maker=0, samples=whole, done=len(whole))
+        finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
         there, right = out.exists(), False
         if there:
             _same_set(out, info, whole)
@@ -202,7 +167,7 @@ def generate(
         missing = ~np.logical_and.reduceat(covered, np.arange(0, len(whole), size))
         offset, done = whole.start // size, int(covered.sum())
         address = dispatcher.open(
-            [(run.start + offset, run.stop + offset) for run in _runs(missing)],
+            [(run.start + offset, run.stop + offset) for run in runs(missing)],
             groups=comm.size // ranks_per_sample,
             most=max(1, parts.most // size),
             total=len(whole),
@@ -224,13 +189,13 @@ def generate(
         begun = on_root(comm, plan)
         seconds, mesh, solved = 0.0, "", 0
         if begun.done < len(begun.samples):
-            with _abort_on_error(comm):
+            with abort_on_error(comm):
                 start = time.perf_counter()
                 group = comm.Split(comm.rank // ranks_per_sample, comm.rank)
                 if comm.rank == 0 and comm.size > 1:
                     problem.compile(config)  # the others then find it in the cache
                 comm.barrier()
-                work = _Work(problem, config, group, begun, time_limit)
+                work = Work(problem, config, group, begun, time_limit)
                 mesh = on_root(comm, lambda: _settle(folder, begun, work.mesh))
                 solved = work.run(folder, comm, stop, on_progress)
                 group.Free()
@@ -266,201 +231,6 @@ def generate(
             dispatcher.end()
             if folder.exists() and not [*folder.glob("shard-*"), *folder.glob("mark-*")]:
                 _remove(folder)
-
-
-class _Work:
-    """A group's share of the solves."""
-
-    def __init__(
-        self, problem: type[Problem], config: Any, group: MPI.Comm, plan: _Plan, time_limit: float
-    ) -> None:
-        """Prepare what all samples share."""
-        self._problem = problem
-        self._config = config
-        self._group = group
-        self._plan = plan
-        self._seconds = time_limit
-        self._size = problem.batch(config)
-        self._solver = made(problem, config, group)
-        self._limit: TimeLimit | None = None
-        self.mesh = self._solver.mesh
-
-    def run(
-        self,
-        folder: Path,
-        comm: MPI.Comm,
-        stop: Callable[[], bool],
-        on_progress: Callable[[Progress], None] | None,
-    ) -> int:
-        """Work until nothing is left, or the run is to stop; give the samples solved by all."""
-        group, plan = self._group, self._plan
-        root = group.rank == 0
-        assert plan.address is not None
-        solved = 0
-        report: dict[str, Any] = {}
-        self._limit = TimeLimit(self._seconds, folder, interrupt=group.size == 1)
-        requests = Requests(plan.address) if root else None
-        journal = Journal(Parts(folder, plan.info))
-        try:
-            while True:
-                task = requests.next(stop, **report) if requests else None
-                if requests and comm.rank == 0 and on_progress is not None:
-                    total = len(plan.samples)
-                    on_progress(Progress(done=requests.done, failed=requests.failed, total=total))
-                task = group.bcast(task) if group.size > 1 else task
-                if task is None:
-                    break
-                start = time.perf_counter()
-                data = self._task(task)
-                if root:
-                    journal.append(data)
-                    failed = int((data.status == Status.FAILED).sum())
-                    seconds = time.perf_counter() - start
-                    report = {"samples": len(data.Y), "failed": failed, "seconds": seconds}
-                    solved += len(data.Y)
-        except ConnectionError as error:
-            journal.close()
-            time.sleep(1)  # whoever has failed ends all, and says why
-            _complain(f"{error}, all stop; run the same command again to go on")
-            comm.Abort(TEMPORARY_FAILURE)
-        finally:
-            self._limit.close()
-            journal.close()
-        if requests:
-            requests.close()
-        return cast(int, comm.allreduce(solved))
-
-    def _task(self, task: Task) -> Dataset:
-        """Solve for the batches of a task."""
-        plan, info = self._plan, self._plan.info
-        first = task.first * self._size
-        rows = range(first, min(first + task.count * self._size, plan.samples.stop))
-        bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
-        Y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
-        batch = self._within_limit(Y, rows.start)
-        failure = batch.failure
-        if self._group.rank == 0:
-            finite = np.isfinite(batch.C).all(axis=1)
-            if batch.dC_dY is not None:
-                finite &= np.isfinite(batch.dC_dY).all(axis=(1, 2))
-            failure = [
-                text or ("" if good else "c is not finite")
-                for text, good in zip(failure, finite, strict=True)
-            ]
-        bad = np.array([bool(text) for text in failure])
-        batch.C[bad] = np.nan
-        return Dataset(
-            info=dataclasses.replace(info, first=rows.start),
-            Y=Y,
-            C=batch.C,
-            status=np.where(bad, Status.FAILED, Status.DONE).astype(np.uint8),
-            split=np.zeros(len(Y), np.uint8),
-            failure=failure,
-            solver=batch.solver,
-            dC_dY=batch.dC_dY,
-            made_by=np.full(len(Y), plan.maker, np.uint16),
-        )
-
-    def _within_limit(self, Y: Array, start: int) -> Batch:
-        """Solve for samples from ``start`` on: batches, one batch, or a sample of one.
-
-        What is over the limit, or ended an earlier run, is divided until the sample is found.
-        """
-        assert self._limit is not None
-        n, stop = len(Y), start + len(Y)
-        reasons = [m.reason for m in self._plan.marks if m.start < stop and start < m.stop]
-        alone = (m.reason for m in self._plan.marks if (m.start, m.stop) == (start, start + 1))
-        reason = next(alone, "") if n == 1 else ""
-        if not reason and (n == 1 or not reasons):
-            try:
-                # A task of many short batches may take what one of them may: it is divided else.
-                limit = self._seconds * n if n <= self._size else max(self._seconds * self._size, 1)
-                with self._limit(start, stop, limit):
-                    tangents = self._plan.info.tangents
-                    return _joined(
-                        [
-                            self._solver.solve_batch(Y[i : i + self._size], tangents=tangents)
-                            for i in range(0, n, self._size)
-                        ]
-                    )
-            except TimeLimitError:
-                self._solver = made(self._problem, self._config, self._group)
-                reason = too_long(self._seconds)
-        if n > 1:
-            size = self._size if n > self._size else 1
-            return _joined(
-                [self._within_limit(Y[i : i + size], start + i) for i in range(0, n, size)]
-            )
-        n_c, n_y = len(self._plan.info.c_names), len(self._plan.info.y_names)
-        return Batch(
-            C=np.full((1, n_c), np.nan),
-            failure=[reason],
-            solver=np.zeros(1, SOLVER),
-            dC_dY=np.full((1, n_c, n_y), np.nan) if self._plan.info.tangents else None,
-        )
-
-
-def _joined(batches: list[Batch]) -> Batch:
-    tangents = [batch.dC_dY for batch in batches if batch.dC_dY is not None]
-    return Batch(
-        C=np.concatenate([batch.C for batch in batches]),
-        failure=[text for batch in batches for text in batch.failure],
-        solver=np.concatenate([batch.solver for batch in batches]),
-        dC_dY=np.concatenate(tangents) if tangents else None,
-    )
-
-
-def on_root(comm: MPI.Comm, action: Callable[[], T]) -> T:
-    """Do something on rank 0 and give every process its result, or raise its `InputError`."""
-    result: Any = None
-    error: str | None = None
-    with _abort_on_error(comm):
-        if comm.rank == 0:
-            try:
-                result = action()
-            except InputError as caught:
-                error = str(caught)
-        result, error = comm.bcast((result, error))
-    if error is not None:
-        raise InputError(error)
-    return cast(T, result)
-
-
-def on_each(comm: MPI.Comm, action: Callable[[], T]) -> T:
-    """Do something on every process, or raise the `InputError` that one of them has met, on all."""
-    error: str | None = None
-    with _abort_on_error(comm):
-        try:
-            result = action()
-        except InputError as caught:
-            error = str(caught)
-        errors = [text for text in comm.allgather(error) if text is not None]
-    if errors:
-        raise InputError(errors[0])
-    return result
-
-
-@contextlib.contextmanager
-def _abort_on_error(comm: MPI.Comm) -> Iterator[None]:
-    """End all processes when one fails where others wait for it: else they would wait forever."""
-    try:
-        yield
-    except BaseException as error:
-        if comm.size > 1:
-            text = (str(error).splitlines() or [""])[0]
-            if isinstance(error, InputError):
-                _complain(text)
-                comm.Abort(2)
-            _complain(
-                f"rank {comm.rank} failed, all stop: {type(error).__name__}: {text}; run the same "
-                "command again to go on"
-            )
-            comm.Abort(1)
-        raise
-
-
-def _complain(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr, flush=True)
 
 
 def _described(
@@ -588,16 +358,16 @@ def _keep(out: Path, parts: Parts, size: int, repair: bool, retry_failed: bool) 
         keep = _to_keep(stored, repair, retry_failed)
         keep = np.repeat(np.logical_and.reduceat(keep, np.arange(0, n, size)), size)[:n]
         keep &= ~_covered(parts, range(first, first + n))[0]
-        for run in _runs(keep):
+        for run in runs(keep):
             for start in range(run.start, run.stop, parts.most):
                 data = stored.rows(start, min(start + parts.most, run.stop))
                 for maker in np.unique(data.made_by):
-                    for same in _runs(data.made_by == maker):
-                        journal.append(data.rows(same))
+                    for same in runs(data.made_by == maker):
+                        journal.append(data.rows(slice(same.start, same.stop)))
     journal.close()
 
 
-def _settle(folder: Path, plan: _Plan, mesh: str) -> str:
+def _settle(folder: Path, plan: Plan, mesh: str) -> str:
     """Write what the set is, now that the mesh is known, or compare it with what it was."""
     if plan.info.mesh:
         check(
@@ -627,12 +397,6 @@ def _covered(parts: Parts, samples: range) -> tuple[npt.NDArray[np.bool_], int]:
         covered[begin : begin + block.count] = True
         failed += block.failed
     return covered, failed
-
-
-def _runs(mask: npt.NDArray[np.bool_]) -> list[slice]:
-    """Find the runs of what is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def _made() -> Provenance:

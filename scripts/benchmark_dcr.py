@@ -26,12 +26,12 @@ from surrogates.pde.generate import generate
 from surrogates.pde.survey import DCRConfig, Mesh
 
 PARTS = {  # function and caller, as the profiler knows them
-    "conductivity": ("change", "solve"),
+    "conductivity": ("change", "solve_batch"),
     "assembly": ("_assemble", "solve"),
     "solve": ("_respond", "solve"),
-    "output": ("write", "_solve"),
-    "all": ("solve", "_solve"),
-    "set-up, once": ("__init__", "_solve"),
+    "output": ("append", "run"),
+    "all": ("_task", "run"),
+    "set-up, once": ("__init__", "made"),
 }
 
 
@@ -56,7 +56,7 @@ def print_parts(samples: int) -> None:
         out = Path(folder) / "dcr.h5"
         profile = cProfile.Profile()
         profile.runcall(
-            generate, "dcr", DCRConfig(), MPI.COMM_SELF, out=out, samples=samples, split="1/0/0"
+            generate, DCR, DCRConfig(), MPI.COMM_SELF, out=out, samples=samples, split="1/0/0"
         )
     seconds = {part: spent(profile, *calls) for part, calls in PARTS.items()}
     once = seconds.pop("set-up, once")
@@ -89,7 +89,7 @@ def print_sizes() -> None:
         Y = DCR.parameters(config, total=10, seed=0, start=0, stop=10)
         problem.solve_batch(Y[:1])
         profile = cProfile.Profile()
-        batch = profile.runcall(problem.solve, Y)
+        batch = profile.runcall(problem.solve_batch, Y)
         seconds = spent(profile, *PARTS["solve"]) / len(Y)
         unknowns = int(problem.mesh.split(" unknowns")[0].split()[-1])
         iterations = batch.solver["iterations"].mean()

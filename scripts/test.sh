@@ -11,4 +11,4 @@ export PATH="${python%/*}:$PATH" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 python -m ruff format --check .
 python -m ruff check .
 python -m mypy
-timeout --kill-after=10 2400 scripts/run_tests.sh "$@"
+timeout --kill-after=10 4500 scripts/run_tests.sh "$@"

@@ -272,11 +272,13 @@ def _add_refuse_outside(sub: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    generate, MPI = _pde()
+    MPI = _mpi()
+    from .pde import collective, generate, work
+
     comm = MPI.COMM_WORLD
     root = comm.rank == 0
     try:
-        problem = generate.on_each(comm, lambda: _load(options.problem))
+        problem = collective.on_each(comm, lambda: _load(options.problem))
     except InputError:
         if root:
             raise
@@ -294,7 +296,7 @@ def _generate(options: argparse.Namespace) -> int:
         with _Interruption() as interruption:
             summary = generate.generate(
                 problem,
-                generate.on_root(
+                collective.on_root(
                     comm, lambda: config.read(problem.Config, options.config, options.set)
                 ),
                 comm,
@@ -303,7 +305,7 @@ def _generate(options: argparse.Namespace) -> int:
                 seed=options.seed,
                 split=options.split,
                 ranks_per_sample=options.ranks_per_sample,
-                shard=generate.on_root(comm, lambda: _read_shard(options.shard)),
+                shard=collective.on_root(comm, lambda: _read_shard(options.shard)),
                 tangents=options.tangents,
                 time_limit=options.time_limit,
                 repair=options.repair,
@@ -325,7 +327,7 @@ def _generate(options: argparse.Namespace) -> int:
                 f"stopped with {summary.done} of {summary.total} samples, all saved; run the same "
                 "command again to go on"
             )
-        return 130 if interruption.kind == signal.SIGINT else int(generate.TEMPORARY_FAILURE)
+        return 130 if interruption.kind == signal.SIGINT else work.TEMPORARY_FAILURE
     if root:
         rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
         print(
@@ -887,7 +889,7 @@ def _solve(options: argparse.Namespace) -> int:
 
 def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     """Make the problem on this process, and the parameters that were asked for."""
-    generate, MPI = _pde()
+    MPI = _mpi()
     check_writable(options.out)
     problem = _load(options.problem)
     settings = config.read(problem.Config, options.config, options.set)
@@ -923,15 +925,13 @@ def _drawn(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pde() -> tuple[Any, Any]:
-    """Import what needs MPI."""
+def _mpi() -> Any:
+    """Import MPI, which all that solves needs."""
     try:
         from mpi4py import MPI
-
-        from .pde import generate
     except ImportError as error:
         raise _no_pde(error) from error
-    return generate, MPI
+    return MPI
 
 
 def _no_pde(error: ImportError) -> InputError:

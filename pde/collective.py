@@ -1,0 +1,68 @@
+"""Failure decided together: an error of one process, where others wait for it, is one of all."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
+
+from mpi4py import MPI
+
+from surrogates.errors import InputError
+
+T = TypeVar("T")
+
+
+def on_root(comm: MPI.Comm, action: Callable[[], T]) -> T:
+    """Do something on rank 0 and give every process its result, or raise its `InputError`."""
+    result: Any = None
+    error: str | None = None
+    with abort_on_error(comm):
+        if comm.rank == 0:
+            try:
+                result = action()
+            except InputError as caught:
+                error = str(caught)
+        result, error = comm.bcast((result, error))
+    if error is not None:
+        raise InputError(error)
+    return cast(T, result)
+
+
+def on_each(comm: MPI.Comm, action: Callable[[], T]) -> T:
+    """Do something on every process, or raise the `InputError` that one of them has met, on all."""
+    error: str | None = None
+    with abort_on_error(comm):
+        try:
+            result = action()
+        except InputError as caught:
+            error = str(caught)
+        errors = [text for text in comm.allgather(error) if text is not None]
+    if errors:
+        raise InputError(errors[0])
+    return result
+
+
+@contextlib.contextmanager
+def abort_on_error(comm: MPI.Comm) -> Iterator[None]:
+    """End all processes when one fails where others wait for it: else they would wait forever."""
+    try:
+        yield
+    except BaseException as error:
+        if comm.size > 1:
+            text = (str(error).splitlines() or [""])[0]
+            if isinstance(error, InputError):
+                complain(text)
+                comm.Abort(2)
+            complain(
+                f"rank {comm.rank} failed, all stop: {type(error).__name__}: {text}; run the same "
+                "command again to go on"
+            )
+            comm.Abort(1)
+        raise
+
+
+def complain(text: str) -> None:
+    """Print an error as one line, of this process."""
+    print(f"error: {text}", file=sys.stderr, flush=True)

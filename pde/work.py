@@ -1,0 +1,197 @@
+"""A group's share of an ensemble: take tasks, solve within the time limit, keep the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from mpi4py import MPI
+
+from surrogates.dataset import SOLVER, Dataset, Info, Status
+from surrogates.shards import Journal, Parts
+
+from .collective import complain
+from .dispatcher import Requests, Task
+from .limits import Mark, TimeLimit, TimeLimitError, too_long
+from .problem import Batch, Problem, made
+from .sampling import Array, draw
+
+TEMPORARY_FAILURE = 75
+"""Exit status of a run that ended before all was done, and that the same command continues."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: samples finished, those of them that failed, and all."""
+
+    done: int
+    failed: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What every process needs to know.
+
+    Attributes:
+        info: What the set is, with this run among its makers.
+        maker: Index of this run's versions among them.
+        samples: Those of the file.
+        done: How many of them are there already.
+        address: Where to ask for tasks; None if there is nothing to do.
+        marks: What earlier runs did not come back from.
+    """
+
+    info: Info
+    maker: int
+    samples: range
+    done: int = 0
+    address: dict[str, Any] | None = None
+    marks: list[Mark] = field(default_factory=list)
+
+
+class Work:
+    """A group's share of the solves."""
+
+    def __init__(
+        self, problem: type[Problem], config: Any, group: MPI.Comm, plan: Plan, time_limit: float
+    ) -> None:
+        """Prepare what all samples share."""
+        self._problem = problem
+        self._config = config
+        self._group = group
+        self._plan = plan
+        self._seconds = time_limit
+        self._size = problem.batch(config)
+        self._solver = made(problem, config, group)
+        self._limit: TimeLimit | None = None
+        self.mesh = self._solver.mesh
+
+    def run(
+        self,
+        folder: Path,
+        comm: MPI.Comm,
+        stop: Callable[[], bool],
+        on_progress: Callable[[Progress], None] | None,
+    ) -> int:
+        """Work until nothing is left, or the run is to stop; give the samples solved by all."""
+        group, plan = self._group, self._plan
+        root = group.rank == 0
+        assert plan.address is not None
+        solved = 0
+        report: dict[str, Any] = {}
+        self._limit = TimeLimit(self._seconds, folder, interrupt=group.size == 1)
+        requests = Requests(plan.address) if root else None
+        journal = Journal(Parts(folder, plan.info))
+        try:
+            while True:
+                task = requests.next(stop, **report) if requests else None
+                if requests and comm.rank == 0 and on_progress is not None:
+                    total = len(plan.samples)
+                    on_progress(Progress(done=requests.done, failed=requests.failed, total=total))
+                task = group.bcast(task) if group.size > 1 else task
+                if task is None:
+                    break
+                start = time.perf_counter()
+                data = self._task(task)
+                if root:
+                    journal.append(data)
+                    failed = int((data.status == Status.FAILED).sum())
+                    seconds = time.perf_counter() - start
+                    report = {"samples": len(data.Y), "failed": failed, "seconds": seconds}
+                    solved += len(data.Y)
+        except ConnectionError as error:
+            journal.close()
+            time.sleep(1)  # whoever has failed ends all, and says why
+            complain(f"{error}, all stop; run the same command again to go on")
+            comm.Abort(TEMPORARY_FAILURE)
+        finally:
+            self._limit.close()
+            journal.close()
+        if requests:
+            requests.close()
+        return cast(int, comm.allreduce(solved))
+
+    def _task(self, task: Task) -> Dataset:
+        """Solve for the batches of a task."""
+        plan, info = self._plan, self._plan.info
+        first = task.first * self._size
+        rows = range(first, min(first + task.count * self._size, plan.samples.stop))
+        bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
+        Y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
+        batch = self._within_limit(Y, rows.start)
+        failure = batch.failure
+        if self._group.rank == 0:
+            finite = np.isfinite(batch.C).all(axis=1)
+            if batch.dC_dY is not None:
+                finite &= np.isfinite(batch.dC_dY).all(axis=(1, 2))
+            failure = [
+                text or ("" if good else "c is not finite")
+                for text, good in zip(failure, finite, strict=True)
+            ]
+        bad = np.array([bool(text) for text in failure])
+        batch.C[bad] = np.nan
+        return Dataset(
+            info=dataclasses.replace(info, first=rows.start),
+            Y=Y,
+            C=batch.C,
+            status=np.where(bad, Status.FAILED, Status.DONE).astype(np.uint8),
+            split=np.zeros(len(Y), np.uint8),
+            failure=failure,
+            solver=batch.solver,
+            dC_dY=batch.dC_dY,
+            made_by=np.full(len(Y), plan.maker, np.uint16),
+        )
+
+    def _within_limit(self, Y: Array, start: int) -> Batch:
+        """Solve for samples from ``start`` on: batches, one batch, or a sample of one.
+
+        What is over the limit, or ended an earlier run, is divided until the sample is found.
+        """
+        assert self._limit is not None
+        n, stop = len(Y), start + len(Y)
+        reasons = [m.reason for m in self._plan.marks if m.start < stop and start < m.stop]
+        alone = (m.reason for m in self._plan.marks if (m.start, m.stop) == (start, start + 1))
+        reason = next(alone, "") if n == 1 else ""
+        if not reason and (n == 1 or not reasons):
+            try:
+                # A task of many short batches may take what one of them may: it is divided else.
+                limit = self._seconds * n if n <= self._size else max(self._seconds * self._size, 1)
+                with self._limit(start, stop, limit):
+                    tangents = self._plan.info.tangents
+                    return _joined(
+                        [
+                            self._solver.solve_batch(Y[i : i + self._size], tangents=tangents)
+                            for i in range(0, n, self._size)
+                        ]
+                    )
+            except TimeLimitError:
+                self._solver = made(self._problem, self._config, self._group)
+                reason = too_long(self._seconds)
+        if n > 1:
+            size = self._size if n > self._size else 1
+            return _joined(
+                [self._within_limit(Y[i : i + size], start + i) for i in range(0, n, size)]
+            )
+        n_c, n_y = len(self._plan.info.c_names), len(self._plan.info.y_names)
+        return Batch(
+            C=np.full((1, n_c), np.nan),
+            failure=[reason],
+            solver=np.zeros(1, SOLVER),
+            dC_dY=np.full((1, n_c, n_y), np.nan) if self._plan.info.tangents else None,
+        )
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    tangents = [batch.dC_dY for batch in batches if batch.dC_dY is not None]
+    return Batch(
+        C=np.concatenate([batch.C for batch in batches]),
+        failure=[text for batch in batches for text in batch.failure],
+        solver=np.concatenate([batch.solver for batch in batches]),
+        dC_dY=np.concatenate(tangents) if tangents else None,
+    )
