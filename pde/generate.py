@@ -107,7 +107,8 @@ def generate(
         ranks_per_sample: Processes that share a mesh; must divide the size of ``comm``.
         shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
         tangents: Whether to solve for dc/dy as well, for a problem that can.
-        time_limit: Seconds that a sample may take; a batch may take them for each of its samples.
+        time_limit: Seconds that a sample may take. A batch that takes longer is solved again one
+            sample at a time; where processes share a mesh it may take that for each sample.
         repair: Whether to solve again for samples that are damaged on disk, and for them alone.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to go on with other versions of the libraries than before.

@@ -160,8 +160,10 @@ class Work:
         reason = next(alone, "") if n == 1 else ""
         if not reason and (n == 1 or not reasons):
             try:
-                # A task of many short batches may take what one of them may: it is divided else.
-                limit = self._seconds * n if n <= self._size else max(self._seconds * self._size, 1)
+                # What is over the limit is divided. Processes that share a mesh cannot go on after
+                # that: their batch may take as long as its samples.
+                together = 1 if self._group.size == 1 else min(n, self._size)
+                limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
                 with self._limit(start, stop, limit):
                     tangents = self._plan.info.tangents
                     return _joined(
