@@ -754,3 +754,46 @@ def test_a_sample_that_does_not_end_holds_up_nobody(site, whole):
     run.kill()
     assert "1 solved now" in site.run(2).stdout
     same(site.dataset(), whole)
+
+
+# Trust
+
+
+def test_verify_solves_again_and_finds_a_number_that_no_solve_has_given(site):
+    site.run()
+    words = ("verify", str(site.out), "--problem", *site.problem)
+    assert "c differs by 0.0e+00 at most" in site.command(*words)
+    dataset = Dataset.read(site.out)
+    dataset.C[17, 3] += 1e-3  # with checksums that are right
+    dataset.write(site.out)
+    said = site.command(*words, "--recompute", str(N), expect=1)
+    (fault,) = [line for line in said.splitlines() if "is another one" in line]
+    assert "sample 17 is another one when it is solved for again" in fault
+    assert site.command(*words, "--recompute", str(N), "--tolerance", "1e-2").endswith("is well\n")
+    dataset.C[17, 3] -= 1e-3
+    dataset.Y[5, 1] = dataset.Y[4, 1]
+    dataset.write(site.out)
+    assert "sample 5 is another one" in site.command(*words, "--recompute", str(N), expect=1)
+
+
+def test_verify_does_not_solve_by_another_file_than_the_dataset_s(site):
+    site.run()
+    problem = Path(site.problem[0].removesuffix(":Toy"))
+    problem.write_text(problem.read_text() + "# another one\n")
+    said = site.command("verify", str(site.out), "--problem", *site.problem)
+    assert "no sample was solved for again: " in said
+    assert "is not the file that made it" in said
+    assert "all is well" in said
+
+
+def test_info_says_how_far_a_run_is(site):
+    site.stopped()
+    said = site.command("info", str(site.out))
+    done, missing = map(int, re.findall(r"(\d+) done, 0 of them failed, (\d+) missing", said)[0])
+    assert 0 < done < N
+    assert done + missing == N
+    assert re.search(r"rate: +[\d.]+ a second\n", said)  # of a run that has ended: no time left
+    run = site.start(2, PACE="0.3")
+    until(lambda: progress(site.parts).get("done", 0) > done, run)
+    said = site.command("info", str(site.parts))
+    assert re.search(r"rate: +[\d.]+ a second, about \d+ s left\n", said)
