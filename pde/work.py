@@ -155,10 +155,10 @@ class Work:
         """
         assert self._limit is not None
         n, stop = len(Y), start + len(Y)
-        reasons = [m.reason for m in self._plan.marks if m.start < stop and start < m.stop]
-        alone = (m.reason for m in self._plan.marks if (m.start, m.stop) == (start, start + 1))
-        reason = next(alone, "") if n == 1 else ""
-        if not reason and (n == 1 or not reasons):
+        suspects = [mark for mark in self._plan.marks if mark.start < stop and start < mark.stop]
+        found = (mark.reason for mark in suspects if mark.stop - mark.start == 1)
+        reason = next(found, "") if n == 1 else ""
+        if not reason and (n == 1 or not suspects):
             try:
                 # What is over the limit is divided. Processes that share a mesh cannot go on after
                 # that: their batch may take as long as its samples.
