@@ -57,6 +57,7 @@ class Dispatcher:
         Raises:
             InputError: If another run has it.
         """
+        _take_no_sigpipe()
         # The package is where it is here, and no file of the user's is taken for a module.
         here = str(Path(surrogates.__file__).resolve().parents[1])
         path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -120,6 +121,7 @@ class Requests:
         """Connect; ``address`` is what `Dispatcher.open` gave."""
         self.done = self.failed = 0
         self.stopped = False
+        _take_no_sigpipe()
         self._socket = _connect(address)
         self._file = self._socket.makefile("rw", encoding="utf-8", newline="\n")
         self._file.write(address["token"] + "\n")
@@ -155,10 +157,11 @@ class Requests:
             report = {}
             time.sleep(_WAIT_SECONDS)
 
-    def close(self) -> None:
-        """Take leave."""
+    def close(self, *, leave: bool = True) -> None:
+        """End it, and take leave; without that, the others are told that a process is lost."""
         with contextlib.suppress(OSError):
-            self._file.write(json.dumps({"leave": True}) + "\n")
+            if leave:
+                self._file.write(json.dumps({"leave": True}) + "\n")
             self._file.close()
         self._socket.close()
 
@@ -176,6 +179,11 @@ def _connect(address: dict[str, Any]) -> socket.socket:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
     raise ConnectionError(f"cannot reach rank 0 at port {address['port']}: {'; '.join(reasons)}")
+
+
+def _take_no_sigpipe() -> None:
+    """Let a write to a process that has died be an error: PETSc ends this one at the signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
 
 
 class _Server:

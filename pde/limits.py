@@ -14,6 +14,7 @@ import faulthandler
 import os
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,8 +110,8 @@ class TimeLimit:
         signal.signal(signal.SIGUSR2, self._before)
         faulthandler.unregister(signal.SIGALRM)
         faulthandler.disable()
-        if self._enabled:
-            faulthandler.enable()
+        if self._enabled and sys.__stderr__ is not None:
+            faulthandler.enable(sys.__stderr__)
         os.close(self._file)
         with contextlib.suppress(OSError):  # one that stays says nothing
             self._mark.unlink()

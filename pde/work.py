@@ -83,7 +83,7 @@ class Work:
         group, plan = self._group, self._plan
         root = group.rank == 0
         assert plan.address is not None
-        solved = 0
+        solved, ended = 0, False
         report: dict[str, Any] = {}
         self._limit = TimeLimit(self._seconds, folder, interrupt=group.size == 1)
         requests = Requests(plan.address) if root else None
@@ -96,6 +96,7 @@ class Work:
                     on_progress(Progress(done=requests.done, failed=requests.failed, total=total))
                 task = group.bcast(task) if group.size > 1 else task
                 if task is None:
+                    ended = True
                     break
                 start = time.perf_counter()
                 data = self._task(task)
@@ -112,9 +113,11 @@ class Work:
             comm.Abort(TEMPORARY_FAILURE)
         finally:
             self._limit.close()
-            journal.close()
-        if requests:
-            requests.close()
+            try:
+                journal.close()
+            finally:
+                if requests:
+                    requests.close(leave=ended)
         return cast(int, comm.allreduce(solved))
 
     def _task(self, task: Task) -> Dataset:

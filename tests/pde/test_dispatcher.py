@@ -202,12 +202,10 @@ def test_the_death_of_the_dispatcher_is_an_error_of_all(dispatcher, tmp_path):
 def test_a_stranger_is_given_nothing_and_ends_nothing(dispatcher):
     pending = [(0, 3)]
     address = dispatcher.open(pending, **about(pending))
-    with closing(socket.socket(socket.AF_UNIX)) as stranger:
-        stranger.connect(address["path"])
+    with closing(socket.create_connection(("127.0.0.1", address["port"]))) as stranger:
         stranger.sendall(b"no token\n" + json.dumps({"stop": True}).encode() + b"\n")
         stranger.settimeout(SECONDS)
         assert stranger.recv(100) == b""
-    assert Path(address["path"]).parent.stat().st_mode & 0o077 == 0
     requests = Requests(address)
     assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
     assert not requests.stopped
@@ -232,14 +230,14 @@ import os, signal, sys, time
 from pathlib import Path
 from surrogates.pde.dispatcher import Dispatcher
 dispatcher = Dispatcher(Path(sys.argv[1]))
-address = dispatcher.open(
+dispatcher.open(
     [(0, 9)], groups=1, most=9, total=9, done=0, failed=0, hosts=1
 )
 forked = os.fork()
 if not forked:
     os.close(1)
     time.sleep(600)
-print(address["path"], forked, flush=True)
+print(forked, flush=True)
 if sys.argv[2] == "end":
     dispatcher.end()
     print("ended", flush=True)
@@ -258,7 +256,7 @@ def rank(folder: Path, what: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 def test_the_process_and_its_lock_end_with_rank_0_whatever_that_has_forked(tmp_path, kind):
     with rank(tmp_path, "hang") as process:
-        path, forked = process.stdout.readline().split()
+        forked = process.stdout.readline()
         try:
             until(lambda: bool(progress(tmp_path)))
             pid = progress(tmp_path)["pid"]
@@ -267,7 +265,6 @@ def test_the_process_and_its_lock_end_with_rank_0_whatever_that_has_forked(tmp_p
             assert process.wait(SECONDS) == -kind
             until(lambda: not held(tmp_path))
             until(lambda: not Path(f"/proc/{pid}").exists())
-            assert not Path(path).parent.exists()
             assert progress(tmp_path)["ended"]
         finally:
             process.kill()
@@ -295,3 +292,30 @@ def test_signals_that_the_ranks_get_as_well_do_not_end_it(dispatcher, tmp_path):
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
     with pytest.raises(InputError, match="^.*No such file or directory: .*/no/folder'$"):
         Dispatcher(tmp_path / "no" / "folder")
+
+
+def test_a_write_to_a_dispatcher_that_died_is_an_error_though_petsc_would_end_the_process(tmp_path):
+    program = """
+import os, signal, sys
+from pathlib import Path
+from petsc4py import PETSc
+from surrogates.lock import progress
+from surrogates.pde.dispatcher import Dispatcher, Requests
+dispatcher = Dispatcher(Path(sys.argv[1]))
+requests = Requests(
+    dispatcher.open([(0, 9)], groups=1, most=1, total=9, done=0, failed=0, hosts=1)
+)
+requests.next(lambda: False)
+while not progress(Path(sys.argv[1])):
+    pass
+os.kill(progress(Path(sys.argv[1]))["pid"], signal.SIGKILL)
+for _ in range(3):
+    try:
+        requests.next(lambda: False)
+    except ConnectionError:
+        print("an error")
+dispatcher.end()
+"""
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (0, "an error\n" * 3), done.stderr
