@@ -26,6 +26,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -183,7 +184,8 @@ def _connect(address: dict[str, Any]) -> socket.socket:
 
 def _take_no_sigpipe() -> None:
     """Let a write to a process that has died be an error: PETSc ends this one at the signal."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 class _Server:
