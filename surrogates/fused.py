@@ -81,6 +81,7 @@ def _times(slope: Tensor, d: Tensor) -> Tensor:
 
 
 def _scripted() -> bool:
+    # torch.jit has it, but its types do not say so.
     return torch.jit.is_scripting()  # type: ignore[attr-defined]
 
 

@@ -36,10 +36,12 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from .dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split
 from .files import atomic, sync
@@ -58,7 +60,7 @@ class Block:
     Attributes:
         path: The shard.
         offset: Of the header in it.
-        size: Bytes of content.
+        size: Bytes of the content.
         start: First sample.
         count: Samples.
         failed: How many of them failed.
@@ -107,7 +109,11 @@ class Parts:
         sample = sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in self._columns)
         self.most = max(1, min(2**16 - 1, _BLOCK_BYTES // sample))
         self.largest = min(2**16 - 1, (2**32 - 1) // (sample + FAILURE_BYTES))
-        self._split = assign_split(info.split, info.total, info.seed)
+
+    @cached_property
+    def _split(self) -> npt.NDArray[np.uint8]:
+        """The split of the whole set, which those who read need."""
+        return assign_split(self.info.split, self.info.total, self.info.seed)
 
     def pack(self, data: Dataset) -> bytes:
         """Make a block of consecutive samples of one maker; the first is ``data.info.first``."""

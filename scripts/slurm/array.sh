@@ -31,7 +31,7 @@ name() { echo "${whole%.h5}.shard$1.h5"; }
 shard() {
     local i="$1" n="$2"
     shift 2
-    run "$(name "$i")" "$@" --shard "$i/$n" --out "$(name "$i")"
+    run "$@" --shard "$i/$n" --out "$(name "$i")"
 }
 
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts of this folder: `run OUT WORD...` is `surrogates generate WORD...`, run as
-# often as is worth it. OUT is the file that the words name. See README.md here.
+# Sourced by the scripts of this folder: `run WORD...` is `surrogates generate WORD...`, run as often as
+# is worth it. See README.md here.
 set -euo pipefail
 
 fruitless_limit=3 # deaths in a row, without a sample more on the disk, that end the job
@@ -87,8 +87,8 @@ requeue() {
 
 # Returns the code of `surrogates generate` that the job ends with.
 run() {
-    local out="$1" start best now fruitless=0
-    shift
+    local out start best now fruitless=0
+    out="$(out_of "$@")" || exit 2
     start="$(saved "$out")" best="$start"
     while :; do
         attempt "$@"

@@ -21,5 +21,4 @@ here="$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/slurm/common.sh
 . "$here/common.sh"
 
-out="$(out_of "$@")"
-run "$out" "$@"
+run "$@"

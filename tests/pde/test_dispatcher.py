@@ -105,7 +105,7 @@ def test_tasks_grow_to_a_fifth_of_a_second_and_shrink_towards_the_end(dispatcher
         left -= count
 
 
-def test_slow_batches_come_one_by_one_and_fast_ones_in_no_more_than_a_block_holds(dispatcher):
+def test_slow_batches_come_one_by_one(dispatcher):
     pending = [(0, 1000)]
     address = dispatcher.open(pending, **about(pending, most=60))
     slow = Requests(address)
@@ -113,7 +113,6 @@ def test_slow_batches_come_one_by_one_and_fast_ones_in_no_more_than_a_block_hold
     for _ in range(5):
         assert task is not None and task.count == 1
         task = slow.next(never, samples=1, failed=0, seconds=3.0)
-    slow.next(never, samples=1, failed=0, seconds=0.0)
     slow.close()
 
 
