@@ -95,7 +95,7 @@ except ImportError:
 project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
 if question == "wanted":
     extras = project["optional-dependencies"]
-    wanted = [line for extra in ("dev", "examples", "meshes", "plots", "serve") for line in extras[extra]]
+    wanted = [line for extra in ("dev", "examples", "hyperspectral", "meshes", "plots", "serve") for line in extras[extra]]
     for line in [*project["dependencies"], *wanted, "setuptools>=70.1"]:
         need = Requirement(line)
         have = version(need.name)

@@ -3,7 +3,8 @@
 A dataset is one HDF5 file. Samples are rows:
 
     /Y        (n, n_y)  float64   parameters; attributes names, units, lower, upper
-    /C        (n, n_c)  float64   observables; attributes names, units, coordinate_<name> (n_c,)
+    /C        (n, n_c)  float64   observables, or class probabilities; attributes names, units,
+                                  coordinate_<name> (n_c,)
     /status   (n,)      uint8     `Status`: 0 missing, 1 done, 2 failed
     /failure  (n,)      text      why a sample failed, empty otherwise
     /solver   (n,)      compound  iterations, residual (NaN: the problem gives none), seconds
@@ -39,6 +40,7 @@ import numpy.typing as npt
 
 from . import config
 from .description import PARTS as PARTS
+from .description import TASKS as TASKS
 from .description import Array as Array
 from .description import Info as Info
 from .description import Split as Split
@@ -46,7 +48,7 @@ from .description import Status as Status
 from .description import read_attributes, write_attributes
 from .errors import InputError
 from .files import atomic_hdf5, reading
-from .inspection import DIGESTED, Summary, Tally, digest, problems, runs, say
+from .inspection import DIGESTED, Census, Summary, Tally, digest, problems, runs, say
 
 SCHEMA_VERSION = 2
 SOLVER = np.dtype([("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")])
@@ -239,13 +241,18 @@ class Stored:
 
     def summary(self) -> Summary:
         """Sum up the samples, in one pass over the file."""
-        y, c = Tally(np.ones(len(self), dtype=bool)), Tally(self.status == Status.DONE)
+        done = self.status == Status.DONE
+        y, c = Tally(np.ones(len(self), dtype=bool)), Tally(done)
         pieces: dict[str, Iterable[npt.NDArray[Any]]] = {
             "Y": y.over(self._pieces("Y")),
             "C": c.over(self._pieces("C")),
             "status": [self.status],
             "split": [self.split],
         }
+        census = None
+        if self.info.task == "classification":
+            census = Census(len(self.info.c_names), np.where(done, self.split, Split.UNUSED))
+            pieces["C"] = census.over(pieces["C"])
         numbers = digest((self._arrays[name].shape, pieces[name]) for name in DIGESTED)
         makers = self._read("made_by") if "made_by" in self._arrays else np.zeros(len(self), int)
         return Summary(
@@ -255,6 +262,7 @@ class Stored:
             y_range=y.range,
             c_range=c.range,
             spread=c.spread,
+            classes=census.counts if census else None,
             digest=numbers,
         )
 
@@ -467,44 +475,119 @@ def merge(
     return head
 
 
-def assign_split(split: str, n: int, seed: int) -> npt.NDArray[np.uint8]:
+def assign_split(
+    split: str, n: int, seed: int, classes: Mapping[str, npt.NDArray[np.int64]] | None = None
+) -> npt.NDArray[np.uint8]:
     """Assign samples to train, validation and test at random.
+
+    A balanced split keeps frequent classes from outweighing rare ones in training: of a class of m
+    samples min(POOL, m - HELD) are drawn, of which the share TEST is test, rounded but never all,
+    and the others are training; what is not drawn, HELD or more of each class, is validation.
 
     Args:
         split: Three counts (``400/200/200``) or fractions (``0.8/0.1/0.1``). Counts may leave
-            samples over: these are unused.
+            samples over: these are unused. Of a classification also ``balanced:POOL/HELD/TEST``,
+            or ``balanced`` for ``balanced:250/10/0.2``.
         n: Number of samples.
-        seed: Seed of the permutation.
+        seed: Seed of the permutations.
+        classes: Rows of the samples of each class, of `rows_of_classes`; None of a regression.
 
     Returns:
         `Split` values, (n,) uint8.
 
     Raises:
-        InputError: If the text is not three such numbers, or asks for more than n samples, or the
-            seed is out of range.
+        InputError: If the text is none of these, asks for more than n samples, or for more than a
+            class has, or the seed is out of range.
     """
     config.check_seed(seed)
-    try:
-        numbers = [float(text) for text in split.split("/")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 3 or not all(0 <= number < np.inf for number in numbers):
-        raise InputError(f"cannot read the split {split!r}; write 400/200/200 or 0.8/0.1/0.1")
-    if abs(sum(numbers) - 1) < 1e-9:
-        ends = [0, round(numbers[0] * n), round((numbers[0] + numbers[1]) * n), n]
+    rng = np.random.default_rng([seed, 0x5B117])
+    kind, _, numbers = split.partition(":")
+    if kind == "balanced":
+        if classes is None:
+            raise InputError(f"the split {split!r} is for a classification; write 0.8/0.1/0.1")
+        return _balanced(split, _three(numbers or "250/10/0.2"), n, rng, classes)
+    parts = _three(split)
+    if not parts:
+        more = "" if classes is None else ", or balanced"
+        raise InputError(f"cannot read the split {split!r}; write 400/200/200 or 0.8/0.1/0.1{more}")
+    if abs(sum(parts) - 1) < 1e-9:
+        ends = [0, round(parts[0] * n), round((parts[0] + parts[1]) * n), n]
         counts = [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
-    elif all(number == int(number) for number in numbers):
-        counts = [int(number) for number in numbers]
+    elif all(number == int(number) for number in parts):
+        counts = [int(number) for number in parts]
     else:
         raise InputError(f"the split {split!r} is neither counts nor fractions that add up to 1")
     if sum(counts) > n:
         raise InputError(f"the split {split} needs {sum(counts)} samples; there are {n}")
     assigned = np.full(n, Split.UNUSED, dtype=np.uint8)
-    order = np.random.default_rng([seed, 0x5B117]).permutation(n)
+    order = rng.permutation(n)
     for part, stop in zip(PARTS, np.cumsum(counts), strict=True):
         start = stop - counts[PARTS.index(part)]
         assigned[order[start:stop]] = Split[part.upper()]
     return assigned
+
+
+def _three(text: str) -> list[float]:
+    """Read three numbers >= 0, or give none."""
+    try:
+        numbers = [float(number) for number in text.split("/")]
+    except ValueError:
+        return []
+    fit = len(numbers) == 3 and all(0 <= number < np.inf for number in numbers)
+    return numbers if fit else []
+
+
+def _balanced(
+    split: str,
+    numbers: Sequence[float],
+    n: int,
+    rng: np.random.Generator,
+    classes: Mapping[str, npt.NDArray[np.int64]],
+) -> npt.NDArray[np.uint8]:
+    """Assign n samples, class by class, by POOL, HELD and TEST; see `assign_split`."""
+    most, held, share = numbers or (0, 0, 0)
+    if not (most >= 1 and most % 1 == held % 1 == 0 and share < 1):
+        raise InputError(
+            f"cannot read the split {split!r}; write balanced:250/10/0.2: at most 250 samples of a "
+            "class for training and test, at least 10 for validation, a share of 0.2 for test"
+        )
+    assigned = np.full(n, Split.VALIDATION, dtype=np.uint8)
+    for name, rows in classes.items():
+        pool = int(min(most, len(rows) - held))
+        if pool < 1:
+            raise InputError(
+                f"the split {split} needs {held + 1:.0f} samples of each class; {name!r} has "
+                f"{len(rows)}"
+            )
+        drawn = rng.permutation(rows)[:pool]
+        assigned[drawn] = Split.TRAIN
+        assigned[drawn[: min(round(share * pool), pool - 1)]] = Split.TEST
+    return assigned
+
+
+def rows_of_classes(c_names: Sequence[str], C: Array) -> dict[str, npt.NDArray[np.int64]]:
+    """Give the rows of C, of class probabilities, of which each class is the most probable."""
+    labels = C.argmax(axis=1)
+    return {name: np.flatnonzero(labels == k) for k, name in enumerate(c_names)}
+
+
+def check_classes(c_names: Sequence[str], C: Array) -> None:
+    """Refuse training samples from which no classifier can be learnt.
+
+    Args:
+        c_names: Names of the classes.
+        C: Class probabilities of the training samples, (n, n_c).
+
+    Raises:
+        InputError: If there are not two classes, or one has no training samples.
+    """
+    config.check(len(c_names) > 1, "there is a single class, and nothing to tell apart")
+    absent = [name for name, weight in zip(c_names, C.sum(axis=0), strict=True) if weight == 0]
+    if absent:
+        raise InputError(
+            f"there are no training samples of {', '.join(map(repr, absent))}; give another split, "
+            "another seed, or leave the class out"
+        )
 
 
 _Kind = tuple[tuple[int, ...], Any]  # shape and dtype

@@ -46,6 +46,7 @@ class Split(enum.IntEnum):
 
 
 PARTS = ("train", "validation", "test")
+TASKS = ("regression", "classification")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class Info:
 
     Attributes:
         problem: Name of the PDE problem, or of the imported file.
+        task: ``regression``, or ``classification``: the rows of C are then class probabilities,
+            one-hot as a rule, and ``c_names`` the names of the classes.
         config: The problem's whole configuration, TOML text.
         source: SHA-256 of the user's file that defines the problem, empty if it is built in.
         design: Name of the sampling design.
@@ -78,6 +81,7 @@ class Info:
     """
 
     problem: str
+    task: str = "regression"
     config: str = ""
     source: str = ""
     design: str = ""
@@ -104,9 +108,11 @@ class Info:
         """Say in what another dataset's samples are not of the same set, empty if they are."""
         found = [
             f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
-            for name in ("problem", "design", "seed", "split", "total", "tangents")
+            for name in ("problem", "task", "design", "seed", "split", "total", "tangents")
             if getattr(self, name) != getattr(other, name)
         ]
+        if self.task == other.task == "classification" and self.c_names != other.c_names:
+            found.append("the classes have other names there than here")
         if self.source != other.source:
             found.append("the file of the problem is another one there than here")
         return found + config.differences(self.config, other.config)
@@ -138,7 +144,7 @@ def write_attributes(file: h5py.File, info: Info) -> None:
     """Write a description to the attributes of a file that has the arrays /Y and /C."""
     for name in _NUMBERS:
         file.attrs[name] = getattr(info, name)
-    for name in (*_TEXTS, "source"):
+    for name in (*_TEXTS, "source", "task"):
         _write_text(file, name, getattr(info, name))
     _write_text(file, "versions", json.dumps(dict(info.versions), sort_keys=True))
     if info.later_makers:
@@ -186,6 +192,7 @@ def read_attributes(file: h5py.File) -> Info:
     info = Info(
         **plain,
         source=file.attrs.get("source", b"").decode(),
+        task=file.attrs.get("task", b"regression").decode(),
         tangents="dC_dY" in file,
         versions=json.loads(file.attrs["versions"].decode()),
         later_makers=tuple(json.loads(file.attrs.get("later_makers", b"[]").decode())),
@@ -194,6 +201,8 @@ def read_attributes(file: h5py.File) -> Info:
         coordinates={k.removeprefix(prefix): C[k] for k in sorted(C) if k.startswith(prefix)},
     )
     config.differences(info.config, "")  # raises if it is not TOML
+    if info.task not in TASKS:
+        raise ValueError(config.unknown(f"task {info.task!r}", info.task, TASKS))
     n_y, n_c = len(info.y_names), len(info.c_names)
     lengths = {
         "y units": (len(info.y_units), n_y),

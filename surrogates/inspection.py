@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .description import Array, Info, Split, Status
+from .description import PARTS, Array, Info, Split, Status
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -28,6 +28,7 @@ class Summary:
         c_range: The same of C over the done samples; NaN if there are none.
         spread: Standard deviation of each output over the done samples, relative to its size (the
             root of its mean square), (n_c,); NaN where it is always zero, or no sample is done.
+        classes: Done samples of each class and part, (n_c, 3); None unless it is a classification.
         digest: As `Dataset.digest`.
     """
 
@@ -37,6 +38,7 @@ class Summary:
     y_range: tuple[float, float]
     c_range: tuple[float, float]
     spread: Array
+    classes: npt.NDArray[np.int64] | None
     digest: str
 
 
@@ -100,6 +102,39 @@ class Tally:
             self._n = n
 
 
+class Census:
+    """Count the samples of each class in each part, of pieces that come one after the other.
+
+    A sample is of its most probable class.
+
+    Attributes:
+        counts: Samples, (n_c, 3).
+    """
+
+    def __init__(self, n_c: int, part: npt.NDArray[np.uint8]) -> None:
+        """Start with nothing seen; ``part`` has the `Split` of each row to come, to be counted."""
+        self.counts = np.zeros((n_c, len(PARTS)), np.int64)
+        self._part, self._seen = part, 0
+
+    def over(self, pieces: Iterable[Array]) -> Iterator[Array]:
+        """Give the pieces on, once they are counted."""
+        for piece in pieces:
+            part = self._part[self._seen : self._seen + len(piece)]
+            self._seen += len(piece)
+            chosen = part < len(PARTS)
+            np.add.at(self.counts, (piece[chosen].argmax(axis=1), part[chosen]), 1)
+            yield piece
+
+
+def are_probabilities(C: Array) -> npt.NDArray[np.bool_]:
+    """Tell of each row whether it is of class probabilities, (n,): none negative, their sum 1.
+
+    The sum may be off by 1e-6, as single precision leaves it.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray((C >= 0).all(axis=1) & (np.abs(C.sum(axis=1) - 1) <= 1e-6))
+
+
 def problems(info: Info, n: int, windows: Iterable[Dataset], max_residual: float) -> list[str]:
     """List what is wrong with n samples that come in windows; see `Stored.problems`."""
     missing: list[range] = []
@@ -136,7 +171,7 @@ def _faults(window: Dataset, max_residual: float) -> dict[str, npt.NDArray[np.bo
         name: np.isfinite(array).reshape(len(done), -1).all(axis=1)
         for name, array in (("Y", window.Y), ("C", window.C), ("dC_dY", tangents))
     }
-    return {
+    faults = {
         "failed": window.status == Status.FAILED,
         "with a value of Y that is not finite": ~finite["Y"],
         "with a value of C that is not finite": done & ~finite["C"],
@@ -147,6 +182,10 @@ def _faults(window: Dataset, max_residual: float) -> dict[str, npt.NDArray[np.bo
         "with an unknown split": ~np.isin(window.split, list(Split)),
         "with an unknown maker": window.made_by >= len(info.makers),
     }
+    if info.task == "classification":
+        unlikely = done & finite["C"] & ~are_probabilities(window.C)
+        faults["with a C that is no class probabilities"] = unlikely
+    return faults
 
 
 def runs(mask: npt.NDArray[np.bool_], first: int = 0) -> list[range]:

@@ -21,10 +21,12 @@ from surrogates.dataset import (
     Split,
     Status,
     assign_split,
+    check_classes,
     is_dataset,
     merge,
     opened,
     read_info,
+    rows_of_classes,
     write,
 )
 from surrogates.errors import InputError
@@ -76,6 +78,17 @@ def maker(version, command="surrogates generate toy"):
         "created": f"2026-01-0{version}T00:00:00+00:00",
         "revision": f"r{version}",
     }
+
+
+def made_classes(n, seed=0):
+    """As `made`, but a classification with rows of probabilities, one-hot but for the first."""
+    whole = made(n, seed=seed)
+    C = np.eye(3)[np.random.default_rng(seed).integers(3, size=n)]
+    C[0] = [0.2, 0.3, 0.5]
+    C[whole.status == Status.FAILED] = np.nan
+    names = {"c_names": ("corn", "oats", "hay"), "c_units": ("1",) * 3}
+    info = dataclasses.replace(whole.info, task="classification", **names)
+    return dataclasses.replace(whole, info=info, C=C)
 
 
 def cut(whole, start, stop):
@@ -217,6 +230,67 @@ def test_shards_of_another_set_are_refused(tmp_path, change, message):
     assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
 
 
+def test_a_classification_comes_back_in_shards_too(tmp_path):
+    whole = made_classes(20)
+    for start, stop in ((0, 8), (8, 20)):
+        cut(whole, start, stop).write(tmp_path / f"{start}.h5")
+    merge([tmp_path / "8.h5", tmp_path / "0.h5"], tmp_path / "all.h5")
+    assert_same(Dataset.read(tmp_path / "all.h5"), whole)
+    with opened(tmp_path / "all.h5") as stored:
+        summary = stored.summary()
+    done = whole.status == Status.DONE
+    for part in PARTS:
+        rows = done & (whole.split == Split[part.upper()])
+        counts = np.bincount(whole.C[rows].argmax(axis=1), minlength=3)
+        np.testing.assert_array_equal(summary.classes[:, PARTS.index(part)], counts)
+    assert summary.classes.sum() == 16
+
+
+def test_classes_are_counted_window_by_window(tmp_path, monkeypatch):
+    made_classes(5000).write(tmp_path / "a.h5")
+    with opened(tmp_path / "a.h5") as stored:
+        at_once = stored.summary().classes
+        monkeypatch.setattr(dataset_module, "WINDOW_BYTES", 1)
+        assert len(list(stored._pieces("C"))) > 3
+        np.testing.assert_array_equal(stored.summary().classes, at_once)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "regression"}, "task is classification there and regression here"),
+        ({"c_names": ("oats", "corn", "hay")}, "the classes have other names there than here"),
+    ],
+)
+def test_shards_of_another_task_or_other_classes_are_refused(tmp_path, change, message):
+    first, second = cut(made_classes(10), 0, 5), cut(made_classes(10), 5, 10)
+    second = dataclasses.replace(second, info=dataclasses.replace(second.info, **change))
+    first.write(tmp_path / "0.h5")
+    second.write(tmp_path / "1.h5")
+    with pytest.raises(InputError, match=message):
+        merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+
+
+def test_a_file_that_says_no_task_is_a_regression(tmp_path):
+    made(4).write(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file.attrs["task"]
+    assert_same(Dataset.read(tmp_path / "a.h5"), made(4))
+
+
+def test_rows_that_are_no_class_probabilities_are_found():
+    whole = made_classes(10)
+    assert not [line for line in whole.problems() if "probabilities" in line]
+    for row, bad in ((2, [0.5, 0.6, 0]), (3, [1.5, -0.5, 0]), (4, [0, 0, 0]), (6, [1, 1e-5, 0])):
+        whole.C[row] = bad  # the fourth is of a sample that failed
+    whole.C[7] += 1e-7
+    whole.C[8] = [np.inf, -np.inf, 0]
+    found = [line for line in whole.problems() if "probabilities" in line]
+    assert found == ["3 samples with a C that is no class probabilities, first 2"]
+    info = dataclasses.replace(whole.info, task="regression")
+    assert "probabilities" not in str(dataclasses.replace(whole, info=info).problems())
+
+
 @pytest.mark.parametrize("tangents", [(True, False), (False, True)])
 def test_shards_with_and_without_tangents_are_refused(tmp_path, tangents):
     for i, has_tangents in enumerate(tangents):
@@ -304,6 +378,7 @@ def _replace(file, name, values):
         (lambda f: f["Y"].attrs.create("lower", np.zeros(3)), "3 lower bounds for 4 names"),
         (lambda f: f["C"].attrs.create("coordinate_time", [1.0]), "1 values of time for 6 names"),
         (lambda f: f.attrs.create("total", 0), "first sample is 0 of 0"),
+        (lambda f: f.attrs.create("task", np.bytes_("regresion")), "did you mean 'regression'"),
         (lambda f: f.attrs.create("schema_version", -3), "schema version -3"),
         (lambda f: f.attrs.create("config", np.bytes_("= 3")), "not a whole dataset file"),
     ],
@@ -405,6 +480,69 @@ def test_a_split_by_fractions_uses_every_sample_at_random():
 def test_a_split_that_cannot_be_made_is_refused(split, message):
     with pytest.raises(InputError, match=message):
         assign_split(split, 10, 0)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    most=st.integers(1, 40),
+    held=st.integers(0, 12),
+    share=st.sampled_from([0.0, 0.2, 0.5, 0.99]),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_a_balanced_split_takes_as_many_of_each_class_as_it_says(sizes, most, held, share, seed):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    classes = rows_of_classes("abcde"[: len(sizes)], np.eye(len(sizes))[labels])
+    text, n = f"balanced:{most}/{held}/{share}", len(labels)
+    if min(sizes) <= held:
+        with pytest.raises(
+            InputError, match=f"needs {held + 1} samples of each class; '[a-e]' has"
+        ):
+            assign_split(text, n, seed, classes)
+        return
+    split = assign_split(text, n, seed, classes)
+    assert split.dtype == np.uint8 and split.shape == (n,)
+    for k, m in enumerate(sizes):
+        train, validation, test = np.bincount(split[labels == k], minlength=3)
+        pool = min(most, m - held)
+        assert train + test == pool and validation == m - pool >= held
+        assert train >= 1 and (
+            abs(test - share * pool) <= 0.5 or (train == 1 and test < share * pool)
+        )
+    np.testing.assert_array_equal(split, assign_split(text, n, seed, classes))
+
+
+def test_a_balanced_split_is_random_and_by_default_as_in_the_paper():
+    labels = np.repeat([0, 1, 2], [1000, 20, 300])
+    classes = rows_of_classes("abc", np.eye(3)[labels])
+    split = assign_split("balanced", 1320, 0, classes)
+    counts = [np.bincount(split[labels == k], minlength=3).tolist() for k in range(3)]
+    assert counts == [[200, 750, 50], [8, 10, 2], [200, 50, 50]]
+    np.testing.assert_array_equal(split, assign_split("balanced:250/10/0.2", 1320, 0, classes))
+    assert 70 < int((split[:500] == Split.TRAIN).sum()) < 130
+    assert not np.array_equal(split, assign_split("balanced", 1320, 1, classes))
+
+
+@pytest.mark.parametrize(
+    "numbers", ["250", "250/10", "0/10/0.2", "2.5/10/0.2", "250/1.5/0.2", "250/10/1", "a/b/c"]
+)
+def test_a_balanced_split_that_cannot_be_made_is_refused(numbers):
+    classes = rows_of_classes("ab", np.eye(2)[np.arange(100) % 2])
+    message = f"cannot read the split 'balanced:{numbers}'; write balanced:250/10/0.2"
+    with pytest.raises(InputError, match=message):
+        assign_split(f"balanced:{numbers}", 100, 0, classes)
+    with pytest.raises(InputError, match="is for a classification; write 0.8/0.1/0.1"):
+        assign_split(f"balanced:{numbers}", 100, 0)
+
+
+def test_training_samples_that_no_classifier_can_learn_from_are_refused():
+    check_classes("ab", np.array([[0.9, 0.1], [1, 0]]))
+    for C, message in (
+        ([[1.0], [1.0]], "there is a single class, and nothing to tell apart"),
+        ([[1.0, 0.0, 0.0]], "there are no training samples of 'b', 'c'; give another split"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_classes("abc"[: len(C[0])], np.array(C))
 
 
 def test_a_part_holds_its_done_samples_and_an_empty_one_is_refused(dataset):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from surrogates.dataset import Dataset, Status
+from surrogates.dataset import PARTS, Dataset, Status
 from surrogates.errors import InputError
 from surrogates.importing import import_file
 
@@ -184,12 +184,152 @@ def test_arguments_out_of_range_are_one_clear_line(tmp_path, arrays):
         ("a.npz", {"split": "much"}, "cannot read the split 'much'; write 400/200/200"),
         ("a.npz", {"seed": -1}, "the seed must be at least 0 and below 2^63; got -1"),
         ("a.npz", {"samples": "colums"}, "unknown orientation 'colums'; did you mean 'columns'?"),
+        ("a.npz", {"task": "classificaton"}, "unknown task 'classificaton'; did you mean"),
         ("missing.mat", {}, "there is no file"),
         ("missing.csv", {}, "there is no file"),
         ("a.xlsx", {}, "a.xlsx: the known endings are .mat, .npz, .csv"),
     ]:
         with pytest.raises(InputError, match=re.escape(message)):
             import_file(tmp_path / name, **options)
+
+
+LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0, 0])
+
+
+def one_hot(labels):
+    return np.eye(labels.max() + 1)[labels]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("samples", ["rows", "columns"])
+@pytest.mark.parametrize("shape", [(10,), (10, 1), (1, 10), "one-hot"])
+def test_labels_and_one_hot_rows_are_the_same_classes(tmp_path, arrays, name, samples, shape):
+    Y = np.ascontiguousarray(arrays[0][:, :2])
+    C = one_hot(LABELS) if shape == "one-hot" else LABELS.astype(np.uint8).reshape(shape)
+    if samples == "columns" and shape == "one-hot":
+        C = C.T
+    WRITERS[name](tmp_path / name, Y if samples == "rows" else Y.T, C)
+    for asked in ("auto", samples):
+        dataset = import_file(tmp_path / name, task="classification", samples=asked)
+        assert np.array_equal(dataset.Y, Y) and np.array_equal(dataset.C, one_hot(LABELS))
+        assert dataset.Y.flags.c_contiguous and dataset.C.dtype == np.float64
+        info = dataset.info
+        assert info.task == "classification" and info.c_names == ("class 0", "class 1", "class 2")
+        assert info.c_units == ("1",) * 3 and not info.coordinates
+        assert dataset.problems() == []
+
+
+def test_probabilities_come_as_they_are(tmp_path, arrays):
+    C = np.array([[0.25, 0.75], [1, 0], [0, 1], [0.5, 0.5], [1 / 3, 2 / 3]])
+    np.savez(tmp_path / "a.npz", Y=arrays[0][:5], C=C.astype(np.float32))
+    dataset = import_file(tmp_path / "a.npz", task="classification", split="5/0/0")
+    np.testing.assert_array_equal(dataset.C, C.astype(np.float32))
+    assert dataset.problems() == []
+
+
+def test_csv_of_labels_or_one_hot_columns_which_name_the_classes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("y0,c\n" + "".join(f"{i / 7},{label}\n" for i, label in enumerate(LABELS)))
+    dataset = import_file(path, task="classification")
+    assert np.array_equal(dataset.C, one_hot(LABELS))
+    assert dataset.info.c_names == ("class 0", "class 1", "class 2")
+    lines = (f"{i / 7},{a:g},{b:g},{c:g}\n" for i, (a, b, c) in enumerate(one_hot(LABELS)))
+    path.write_text("y0,c_oats,c_corn,c_hay\n" + "".join(lines))
+    dataset = import_file(path, task="classification")
+    assert np.array_equal(dataset.C, one_hot(LABELS))
+    assert dataset.info.c_names == ("c_oats", "c_corn", "c_hay")
+
+
+def with_label(label, at=4):
+    labels = LABELS.astype(float)
+    labels[at] = label
+    return labels
+
+
+def with_row(*row):
+    C = one_hot(LABELS)
+    C[6] = row
+    return C
+
+
+@pytest.mark.parametrize(
+    ("C", "message"),
+    [
+        (
+            with_label(1.5),
+            "a.npz: C of sample 5 is 1.5; labels are integers from 0 (samples counted",
+        ),
+        (with_label(-1), "C of sample 5 is -1; labels are integers from 0"),
+        (with_label(np.nan), "C is nan at row 5, column 1"),
+        (LABELS.astype(str), "not real numbers"),
+        (
+            LABELS + 1,
+            "from 1 to 3, but no sample of class 0; labels are integers from 0: subtract 1",
+        ),
+        (LABELS + 2, "from 2 to 4, but no sample of class 0; labels are integers from 0"),
+        (2 * LABELS, "labels from 0 to 4, but no sample of class 1"),
+        (with_label(1e12), "labels from 0 to 1e+12, but no sample of class 3"),
+        (0 * LABELS, "there is a single class, and nothing to tell apart"),
+        (with_row(0.5, 0.6, 0), "a.npz: C of sample 7 is no class probabilities"),
+        (with_row(1.5, -0.5, 0), "C of sample 7 is no class probabilities: none is negative"),
+        (with_row(0, 0, 0), "their sum is 1 (samples counted from 1; 1 such ones)"),
+        (with_row(1, 0, np.inf), "C is inf at row 7, column 3"),
+        (np.eye(4)[LABELS], "there are no training samples of 'class 3'"),
+    ],
+)
+def test_targets_that_are_no_classes_are_one_clear_line(tmp_path, arrays, C, message):
+    np.savez(tmp_path / "a.npz", Y=arrays[0][:, :2], C=C)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        import_file(tmp_path / "a.npz", task="classification", split="1/0/0")
+    assert len(str(caught.value).splitlines()) == 1
+    assert ("subtract 1" in str(caught.value)) == ("subtract 1" in message)
+
+
+def test_classes_in_a_csv_that_are_none_are_one_clear_line(tmp_path):
+    for text, message in (
+        ("y0,c\n1,1\n2,corn\n3,0\n", "row 3, column 2: 'corn' is not a finite number"),
+        ("y0,c\n1,1\n2,0.5\n3,0\n", "a.csv: C of sample 2 is 0.5; labels are integers from 0"),
+        ("y0,c,c\n1,1,0\n2,0,1\n", "a.csv: two classes have one name"),
+    ):
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(InputError, match=re.escape(message)):
+            import_file(tmp_path / "a.csv", task="classification")
+
+
+def test_a_class_without_training_samples_is_refused_unless_nothing_is_for_training(
+    tmp_path, arrays
+):
+    np.savez(tmp_path / "a.npz", Y=arrays[0], C=np.arange(10) // 9)
+    options = {"task": "classification", "split": "5/4/1"}
+    seeds = [seed for seed in range(20) if not has_training_samples(tmp_path, options, seed)]
+    assert 0 < len(seeds) < 20
+    dataset = import_file(tmp_path / "a.npz", task="classification", split="0/0/1", seed=seeds[0])
+    assert dataset.size("test") == 10
+
+
+def has_training_samples(folder, options, seed):
+    """Whether class 1 has any, as the import says by its refusal."""
+    try:
+        dataset = import_file(folder / "a.npz", seed=seed, **options)
+    except InputError as error:
+        assert str(error).startswith("there are no training samples of 'class 1'; give another")
+        return False
+    assert dataset.part("train")[1][:, 1].sum() == 1
+    return True
+
+
+def test_a_balanced_split_of_an_import(tmp_path):
+    labels = np.repeat([0, 1], [30, 15])
+    np.savez(tmp_path / "a.npz", Y=np.arange(45.0), C=labels)
+    dataset = import_file(tmp_path / "a.npz", task="classification", split="balanced:8/10/0.25")
+    counts = [dataset.part(part)[1].sum(axis=0).tolist() for part in PARTS]
+    assert counts == [[6, 4], [22, 10], [2, 1]] and dataset.info.split == "balanced:8/10/0.25"
+    with pytest.raises(InputError, match="the split 'balanced' is for a classification"):
+        import_file(tmp_path / "a.npz", samples="rows", split="balanced")
+    np.savez(tmp_path / "a.npz", Y=np.arange(40.0), C=labels[:40])
+    message = "the split balanced needs 11 samples of each class; 'class 1' has 10"
+    with pytest.raises(InputError, match=message):
+        import_file(tmp_path / "a.npz", task="classification", split="balanced")
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published data are not beside the checkout")
