@@ -5,8 +5,9 @@ methods: ``forward`` maps inputs (N, n_in) to features (N, width), and ``forward
 gives these and their derivatives (N, width, n_in). Training uses the first alone and export both,
 so that any module with them works in place of the ones here, which have, instead of the second, a
 `fused` form for export. Multilevel training also calls ``refined``, and only where there is more
-than one level; ``sensitivities``, with ``coordinates`` and ``parameters_at``, is how a module tells
-training more of its structure than torch can find out.
+than one level; where weights are to be smooth in time, training asks for ``roughness``;
+``sensitivities``, with ``coordinates`` and ``parameters_at``, is how a module tells training more
+of its structure than torch can find out.
 
 The networks here are a first layer, u = sigma(K_in y + b_in), and stages sigma(A u + b) after it:
 those of Runge-Kutta steps (`AntisymmetricODE`), or layers with a skip connection (`ResNet`) or
@@ -189,6 +190,13 @@ class _Network(nn.Module):
         parts = (first[:, :-1], first[:, -1], self._weights(entries), b)
         return torch.cat([part.reshape(-1) for part in parts])
 
+    def mixed(self: _Net, mixing: Tensor) -> _Net:
+        """Give the network that takes x where this one takes mixing @ x, (n_in, n_x)."""
+        other = copy.deepcopy(self)
+        other.n_in = mixing.shape[1]
+        other.K_in = nn.Parameter(self.K_in.detach() @ mixing.to(self.K_in))
+        return other
+
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Fused:
         """Give the form for export, which takes unscaled y; see `Fused` for the arguments."""
         return Fused(
@@ -240,6 +248,12 @@ class _Network(nn.Module):
             new[1::2] = ((torch.cat([old[1:], old[-1:]]) + old) / 2)[: n_nodes // 2]
             setattr(fine, name, nn.Parameter(new))
         return fine
+
+    def _roughness(self, spacing: float) -> Tensor:
+        """Give T, (n_nodes, n_nodes): x^T T x is that of x'(t)^2, for x linear between nodes."""
+        n = len(self.b)
+        D = torch.eye(n, dtype=self.b.dtype).diff(dim=0)
+        return D.T @ D / spacing
 
     def _layer(self, u: Tensor, A_t: Tensor, b: Tensor) -> Tensor:
         return _sigma(self.activation, torch.addmm(b, u, A_t))
@@ -325,6 +339,10 @@ class AntisymmetricODE(_Network):
         fine = self._halved(4 * self.n_cells + 1)
         fine.n_cells = 2 * self.n_cells
         return fine
+
+    def roughness(self) -> Tensor:
+        """Give the matrix of the integral of x'(t)^2 over [0, T], for x linear between nodes."""
+        return self._roughness(self.step / 2)
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in) to features (N, width), dtype of the weights."""
@@ -448,6 +466,10 @@ class ResNet(_Layers):
         fine = self._halved(2 * self.n_layers)
         fine.n_layers = 2 * self.n_layers
         return fine
+
+    def roughness(self) -> Tensor:
+        """Give the matrix of the integral of x'(t)^2 between the nodes, x linear between them."""
+        return self._roughness(self.step)
 
 
 class MLP(_Layers):

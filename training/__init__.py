@@ -5,7 +5,10 @@ Bloemen Waanders 2021, "Train Like a (Var)Pro: Efficient Training of Neural Netw
 Projection"; its samples are columns, ours are rows):
 
     Phi(W, theta), the inner problem, W(theta)      varpro: solve_w, InnerSolution
+    losses: least squares, cross-entropy, others    losses: Loss
+    W(theta) for these, by Newton-Krylov            newton: minimise, NewtonSolution
     the reduced problem Phi_red, its gradient       gauss_newton: ReducedProblem
+    Tikhonov's penalty, weights smooth in time      penalty: Penalty
     the Jacobian of the reduced residual            varpro: ReducedJacobian (J @ v, J.T @ M, J.gram)
     products with the features' Jacobian            features: FeatureJacobian
     the Gauss-Newton matrix, exact                  dense: gauss_newton_matrix
@@ -13,7 +16,7 @@ Projection"; its samples are columns, ours are rows):
     the trust-region subproblem, the radius         trust_region
     an iteration of GNvpro, its work units          gauss_newton: GaussNewton
     levels: refinement, alpha1                      multilevel: Multilevel
-    scaling of inputs and targets, errors           data: Data
+    scaling of inputs and targets, errors           data: Data, Mix
     the methods that it is compared with            baselines
     samples over several processes                  processes
 """

@@ -18,6 +18,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,42 +26,47 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .features import FeatureJacobian
-from .gauss_newton import KrylovModel, Memory, Point, ReducedProblem, Step, step_within
+from .gauss_newton import (
+    KrylovModel,
+    Memory,
+    Point,
+    ReducedPoint,
+    ReducedProblem,
+    Step,
+    step_within,
+)
+from .losses import outputs_of
 from .trust_region import RadiusRule
-from .varpro import Tall, solve_w, with_ones
+from .varpro import Inner, Tall, with_ones
 
 
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:
-    """Evaluate Phi(W, theta), alpha1's term included."""
-    Z = with_ones(problem.features(theta) if F is None else F)
-    loss = _tall(problem, ((Z, W.T),), problem.C).squared_norm()
-    weights = problem.alpha1 * theta.square().sum() + problem.alpha2 * W.square().sum()
-    return Point(theta=theta, F=Z[:, :-1], W=W, phi=(loss + float(weights)) / 2)
-
-
-def _tall(
-    problem: ReducedProblem, parts: tuple[tuple[Tensor, Tensor], ...], C: Tensor | None = None
-) -> Tall:
-    """Give (sum of the products - C) / sqrt(N)."""
-    over, none = problem.features.over, problem.C[:0]
-    n_samples = over.count(len(problem.C))
-    scaled = tuple((left, right / math.sqrt(n_samples)) for left, right in parts)
-    return Tall(parts=scaled, last=none, n_samples=n_samples, over=over, C=C)
+    """Evaluate Phi(W, theta)."""
+    F = problem.features(theta) if F is None else F
+    over = problem.features.over
+    total = F.new_zeros(())
+    for rows, outputs in outputs_of(F, W):
+        total += problem.loss.values(outputs, problem.C[rows]).sum()
+    weights = problem.penalty.value(theta) + problem.alpha2 / 2 * float(W.square().sum())
+    phi = float(over.total(total)[0]) / over.count(len(F)) + weights
+    return Point(theta=theta, F=F, W=W, phi=phi)
 
 
 def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float) -> Tensor:
     """Give the W that a method holds, or the one that it starts from."""
     if "W" in memory:
         return memory["W"]
-    Z = with_ones(problem.features(theta))
-    return solve_w(Z, problem.C, ridge, over=problem.features.over)
+    found = replace(problem, alpha2=ridge).at(theta)
+    if found is None:
+        raise ValueError("expected finite features at the starting point")
+    return found.W
 
 
 class JointJacobian:
     """The Jacobian J of the residual of Phi in x = [theta, W by rows], by products only.
 
     The residual is [(Z W^T - C) / sqrt(N), sqrt(alpha1) theta, sqrt(alpha2) W], so that Phi is
-    half its squared norm.
+    half its squared norm, or, for any other loss or penalty, one of the same Gauss-Newton matrix.
     """
 
     def __init__(self, problem: ReducedProblem, dF: FeatureJacobian, W: Tensor) -> None:
@@ -69,19 +75,29 @@ class JointJacobian:
         self.Z = with_ones(dF.F)
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """Multiply the residual by J^T: the gradient of Phi, (n_theta + n_out (width + 1),)."""
-        residual = _tall(self._problem, ((self.Z, self._W.T),), self._problem.C)
-        return self._back(residual, theta, self._W)
+        """Give the gradient of Phi, (n_theta + n_out (width + 1),)."""
+        problem = self._problem
+        slope = problem.loss.slope(self.Z, self._W, problem.C, problem.features.over)
+        return self._back(slope, theta, self._W)
 
     def gram(self, v: Tensor) -> Tensor:
         """Multiply J^T J by a vector (n_theta + n_out (width + 1),)."""
+        problem = self._problem
         theta, W = _split(v, self._W)
-        parts = ((self._dF.jvp(theta), self._W[:, :-1].T), (self.Z, W.T))
-        return self._back(_tall(self._problem, parts), theta, W)
+        over, root = problem.features.over, math.sqrt(self._n_samples)
+        parts = ((self._dF.jvp(theta), self._W[:, :-1].T / root), (self.Z, W.T / root))
+        none = self._W.new_zeros((0, len(W)))
+        change = Tall(parts=parts, last=none, n_samples=self._n_samples, over=over)
+        return self._back(problem.loss.weighed(self.Z, self._W, problem.C, change), theta, W)
+
+    @cached_property
+    def _n_samples(self) -> int:
+        return self._problem.features.over.count(len(self.Z))
 
     def _back(self, M: Tall, theta: Tensor, W: Tensor) -> Tensor:
         root = math.sqrt(M.n_samples)
-        by_theta = self._dF.vjp(M @ (self._W[:, :-1] / root)) + self._problem.alpha1 * theta
+        by_theta = self._dF.vjp(M @ (self._W[:, :-1] / root))
+        by_theta += self._problem.penalty.gradient(theta)
         by_W = M.transposed_times(self.Z) / root + self._problem.alpha2 * W
         return torch.cat([by_theta, by_W.reshape(-1)])
 
@@ -177,15 +193,14 @@ class LBFGS:
         self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
     ) -> Step:
         """Take one step in theta."""
-        here: Point
-        if memory:
-            found = problem.at(theta)
+        if "gradient" in memory:
+            found = problem.at(theta, start=memory.get("W"))
             if found is None:
                 raise ValueError("expected finite features at the starting point")
             here, gradient, work = found, memory["gradient"], 0
             direction = -_inverse_times(memory["s"], memory["y"], gradient)
         else:
-            here, _, gradient = problem.linearised(theta)
+            here, _, gradient = problem.linearised(theta, memory.get("W"))
             work = 2
             memory = {"s": theta.new_zeros((0, len(theta))), "y": theta.new_zeros((0, len(theta)))}
             norm = float(torch.linalg.vector_norm(gradient))
@@ -197,7 +212,7 @@ class LBFGS:
             if work + 2 > budget:
                 break
             work += 2
-            trial = _evaluate(problem, theta + t * direction)
+            trial = _evaluate(problem, theta + t * direction, here.inner)
             decrease = here.phi - trial[0].phi if trial else -math.inf
             if trial is None or not decrease > -self.decrease * t * slope:
                 high = t
@@ -223,18 +238,20 @@ class LBFGS:
             rank=len(s),
             work_units=work,
             accepted=new is not None,
-            memory={"s": s, "y": y, "gradient": new[1] if new else gradient},
+            memory=problem.kept({"s": s, "y": y, "gradient": new[1] if new else gradient}, here),
         )
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with: nothing."""
-        return {}
+        """Give what of the memory the next level starts with: W, if it is kept."""
+        return {name: memory[name] for name in ("W",) if name in memory}
 
 
-def _evaluate(problem: ReducedProblem, theta: Tensor) -> tuple[Point, Tensor] | None:
-    """Give the point and the gradient at theta; None if the features there are not finite."""
+def _evaluate(
+    problem: ReducedProblem, theta: Tensor, start: Inner
+) -> tuple[ReducedPoint, Tensor] | None:
+    """Give the point and the gradient at theta; None if there is none."""
     try:
-        here, _, gradient = problem.linearised(theta)
+        here, _, gradient = problem.linearised(theta, start)
     except ValueError:
         return None
     return here, gradient
@@ -310,10 +327,10 @@ class Stochastic:
         batches = [rows_in_order[i : i + self.batch] for i in range(0, len(order), self.batch)]
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for rows in batches:
-            residual = with_ones(module(features.Y[rows]).double()) @ W.T - problem.C[rows]
-            loss = residual.square().sum() / (2 * len(rows)) + problem.alpha2 / 2 * W.square().sum()
-            for parameter in parameters[:-1]:
-                loss = loss + problem.alpha1 / 2 * parameter.square().sum()
+            outputs = with_ones(module(features.Y[rows]).double()) @ W.T
+            loss = problem.loss.values(outputs, problem.C[rows]).mean()
+            loss = loss + problem.alpha2 / 2 * W.square().sum()
+            loss = loss + problem.penalty.of(parameters_to_vector(parameters[:-1]).double())
             gradients = torch.autograd.grad(loss, parameters)
             for sum_, parameter, gradient in zip(total, parameters, gradients, strict=True):
                 parameter.grad = gradient

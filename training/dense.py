@@ -8,7 +8,7 @@ the two parts of the reduced residual's derivative (see `varpro`),
 are orthogonal, so that J^T J is the sum of their Gram matrices. Each is made small first. With
 W = Q L (QR), the first is that of dF L^T, width columns for n_out, less the low-rank Gram matrix of
 U^T dF L^T: no projection is formed. With S^-1 V^T = P M (QR), the second is that of M dF^T R, width
-rows for width + 1.
+rows for width + 1. For any other loss the matrix is a sum of the same form (see `newton`).
 
 dF comes as `Sensitivities`: for the first layer, with most of the parameters where there are many
 inputs, as derivatives S with respect to what it gives, and A, what it takes. Gram matrices of the
@@ -18,7 +18,6 @@ products S A are made of those of S, sample by sample, and of A.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +29,7 @@ from torch.nn.utils import vector_to_parameters
 from surrogates.networks import Sensitivities
 
 from .features import Features
-from .varpro import InnerSolution
+from .varpro import Inner
 
 BYTES = 2**27
 """What the arrays of one chunk of samples may take, about."""
@@ -89,32 +88,32 @@ class Structure:
         )
 
 
-def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolution) -> Tensor:
+def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Tensor:
     """Compute J^T J at theta in the structure's coordinates, (p, p)."""
-    t, width = len(inner.W), inner.W.shape[1] - 1
-    root = math.sqrt(inner.residual.n_samples)
-    L = torch.linalg.qr(inner.W[:, :width], mode="r").R / root
-    M = torch.linalg.qr(inner.lift, mode="r").R / root
+    width = inner.shape[1]
     total: list[Tensor] = []
     for rows, one in structure.chunks(theta, width):
         A = one.A
-        P = torch.cat([inner.residual.rows(rows), inner.U[rows]], dim=1).to(A)
+        L, pairs = inner.outer_terms(rows)
         S, D = L.to(A) @ one.S, L.to(A) @ one.D
         (n, r, a), b, q = S.shape, A.shape[1], D.shape[2]
         i, j = torch.tril_indices(a, a, device=A.device)
         SS = (S.transpose(1, 2) @ S)[:, i, j]
-        SA = one.S[..., None] * A[:, None, None]
         sums = [
             A.T @ (A[:, :, None] * SS[:, None]).reshape(n, b * len(i)),
             A.T @ (S.transpose(1, 2) @ D).reshape(n, a * q),
             _gram(D.reshape(n * r, q)),
-            P.T @ SA.reshape(n, width * a * b),
-            P.T @ one.D.reshape(n, width * q),
         ]
+        for p, N in pairs:
+            S, D = (X if N is None else N.to(A) @ X for X in (one.S, one.D))
+            k, m = p.shape[1], S.shape[1]
+            SA = S[..., None] * A[:, None, None]
+            for X, size in ((SA, a * b), (D, q)):
+                sums.append((p.to(A).T @ X.reshape(n, m * size)).view(k, m, size))
         total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]
         for x, y in zip(total, sums, strict=True):
             x.add_(y)
-    first, mixed, others, P_first, P_others = inner.residual.over.total(*total)
+    first, mixed, others, *products = inner.over.total(*total)
 
     H = others.new_empty((a * b + q, a * b + q))
     blocks = first.new_empty((a, b, a, b))
@@ -124,11 +123,9 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: InnerSolutio
     H[: a * b, a * b :] = mixed.view(b, a, q).transpose(0, 1).reshape(a * b, q)
     H[a * b :, : a * b] = H[: a * b, a * b :].T
     H[a * b :, a * b :] = others
-    products = torch.cat(
-        [P_first.view(len(P_first), width, a * b), P_others.view(len(P_others), width, q)], dim=2
-    )
-    H += _gram((M @ products[:t]).flatten(0, 1))
-    H -= _gram((L @ products[t:]).flatten(0, 1))
+    plus, minus = inner.corrections(torch.cat(products[:2], dim=2), torch.cat(products[2:], dim=2))
+    H += _gram(plus)
+    H -= _gram(minus)
     return H
 
 

@@ -21,17 +21,18 @@ from torch.nn.utils import parameters_to_vector
 
 from surrogates import config as configuration
 from surrogates.config import check, check_seed, unknown
-from surrogates.dataset import Dataset
+from surrogates.dataset import Dataset, check_classes
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable, check_zip, reading
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
 from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
-from .data import Data
+from .data import Data, Mix
 from .dense import Structure, flops
 from .features import Features
 from .gauss_newton import GaussNewton
 from .history import Record
+from .losses import CrossEntropy, LeastSquares, Loss
 from .multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
 
@@ -39,6 +40,7 @@ OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 
 _CHECKPOINT_VERSION = 4
 
+_INNER = 10_000  # a Hessian of 0.8 GB
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
 _KRYLOV_FLOPS = 100  # of a vector, sample and parameter: the dense method's in the same time
 _CHECKPOINT_SECONDS = 1.0
@@ -71,9 +73,16 @@ class TrainConfig:
             method, 2 + 2 ``krylov_rank`` with the other.
         alpha1: Weight of ||theta||^2 / 2 on the first level; each level halves it.
         alpha2: Weight of ||W||^2 / 2, for targets scaled to a mean square of one.
+        penalty: What ``alpha1`` weighs: ``tikhonov``, or ``smooth``, where it is ||theta||^2 of the
+            first layer alone, and for the other weights of ``ode`` and ``resnet`` their change in
+            time (see `penalty.Penalty`).
         krylov_rank: Largest number of Krylov vectors of an iteration.
         krylov_tolerance: Relative residual at which Lanczos stops.
         scale: Standard deviation of the scaled inputs; see `fit`.
+        whitening: Power of the principal components' variances that is taken out of the inputs, 0
+            to 1 (see `data.Mix`; for the networks that ``network`` names).
+        smoothing: Weight of the differences of neighbouring inputs' first weights, likewise.
+        noise: Power of the inputs' noise that they are divided by, likewise, 0 to 1.
         patience: A level ends after as many iterations in which the best validation error has not
             fallen by 2 %; 0 for the default, 10 with the dense method, else 200.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
@@ -101,9 +110,13 @@ class TrainConfig:
     work_units: int = 1200
     alpha1: float = 1e-6
     alpha2: float = 1e-10
+    penalty: str = "tikhonov"
     krylov_rank: int = 20
     krylov_tolerance: float = 1e-2
     scale: float = 0.1
+    whitening: float = 0.0
+    smoothing: float = 0.0
+    noise: float = 0.0
     patience: int = 0
     tolerance: float = 1e-8
     seed: int = 0
@@ -118,6 +131,7 @@ class TrainConfig:
             "method": ("auto", "dense", "krylov"),
             "network": ("ode", "resnet", "mlp"),
             "activation": ACTIVATIONS,
+            "penalty": ("tikhonov", "smooth"),
             "precision": ("double", "single"),
             "device": ("cpu", "cuda"),
         }.items():
@@ -131,6 +145,10 @@ class TrainConfig:
         check(
             self.network != "mlp" or self.levels == 1,
             f"levels must be 1 for the network mlp, which cannot be refined; got {self.levels}",
+        )
+        check(
+            self.network != "mlp" or self.penalty == "tikhonov",
+            "penalty must be tikhonov for the network mlp, whose weights depend on no time",
         )
         check(
             self.levels <= 12 and self.cells * 2 ** (self.levels - 1) <= 4096,
@@ -147,7 +165,10 @@ class TrainConfig:
         for name in ("final_time", "scale"):
             value = getattr(self, name)
             check(0 < value <= 1e12, f"{name} must be positive and at most 1e12; got {value}")
-        for name in ("learning_rate", "gamma", "alpha1", "alpha2"):
+        for name in ("whitening", "noise"):
+            value = getattr(self, name)
+            check(0 <= value <= 1, f"{name} must be 0 to 1; got {value}")
+        for name in ("learning_rate", "gamma", "alpha1", "alpha2", "smoothing"):
             value = getattr(self, name)
             check(0 <= value <= 1e12, f"{name} must be 0 to 1e12; got {value}")
         for name in ("krylov_tolerance", "tolerance"):
@@ -159,6 +180,8 @@ class TrainConfig:
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
     """A trained surrogate: c = [features((y - y_shift) / y_scale), 1] W^T, in physical units.
+
+    For classes these are the outputs whose softmax is trained (see `losses.CrossEntropy`).
 
     Attributes:
         features: The network with the best weights on the validation samples; a module of the
@@ -178,7 +201,7 @@ class FitResult:
     reason: Reason
 
     def predict(self, Y: Tensor) -> Tensor:
-        """Map inputs (N, n_in), float64 in physical units, to observables (N, n_out)."""
+        """Map inputs (N, n_in), float64 in physical units, to outputs (N, n_out)."""
         with torch.no_grad():
             F = self.features.forward((Y - self.y_shift) / self.y_scale)
             return F @ self.W[:, :-1].T + self.W[:, -1]
@@ -189,6 +212,7 @@ def fit(
     config: TrainConfig,
     *,
     network: nn.Module | None = None,
+    loss: Loss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_iteration: Callable[[Record], None] | None = None,
@@ -226,6 +250,8 @@ def fit(
             sample by itself, in place of the one that ``config`` describes, of whose settings only
             ``width`` and ``levels`` count then. It is copied; all its parameters are trained, from
             the values that they have. More than one level needs a method ``refined``.
+        loss: What to minimise the mean of (see `losses`), with the targets as they are; None for
+            that of the dataset's task, least squares of scaled targets or cross-entropy.
         checkpoint: A file that is written every second, and when training ends or is interrupted.
         resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
             of ``network``, of which the class and the parameters' names and shapes are checked.
@@ -255,17 +281,27 @@ def fit(
         check(
             n >= over.size, f"{over.size} processes need at least as many {name} samples; got {n}"
         )
+    if loss is None:
+        loss = _loss(dataset)
     data = Data.of(
         _share(dataset, "train", over),
         _share(dataset, "validation", over),
         scale=config.scale,
+        mix=_mix(config),
         dtype=torch.float64 if config.precision == "double" else torch.float32,
+        loss=loss,
         over=over,
     )
     if network is None:
-        network = _described(config, n_in)
+        network = _described(config, n_in if data.mixing is None else len(data.mixing))
     else:
         network = _checked(network, config, n_in)
+    unknowns = data.train.C.shape[1] * (config.width + 1)
+    check(
+        not loss.iterative or unknowns <= _INNER,
+        f"W has {unknowns} entries, more than the {_INNER} of which a Hessian is formed; "
+        "take a smaller width",
+    )
     outer, warm_up = _methods(config, network, data)
     dense = isinstance(outer, GaussNewton) and outer.dense
     method = Multilevel(
@@ -277,6 +313,7 @@ def fit(
         patience=config.patience or (10 if dense else 200),
         method=outer,
         warm_up=warm_up,
+        smooth=config.penalty == "smooth",
     )
     store: _Checkpoint | None = None
     if checkpoint is not None and over.rank == 0:
@@ -303,6 +340,8 @@ def fit(
     if best is None:
         raise RuntimeError("training ended without an iteration")
     features = method.network(network, best.level, best.theta)
+    if data.mixing is not None:
+        features = cast(Any, features).mixed(data.mixing.cpu())
     return FitResult(
         features=cast(FeatureExtractor, features.requires_grad_(False)),
         W=best.W.cpu(),
@@ -311,6 +350,20 @@ def fit(
         history=end.records,
         reason=reason,
     )
+
+
+def _loss(dataset: Dataset) -> Loss:
+    """Give the loss of the dataset's task."""
+    if dataset.info.task == "classification":
+        check_classes(dataset.info.c_names, dataset.part("train")[1])
+        return CrossEntropy()
+    return LeastSquares()
+
+
+def _mix(config: TrainConfig) -> Mix | None:
+    """Say how a configuration mixes the inputs."""
+    mix = Mix(whitening=config.whitening, smoothing=config.smoothing, noise=config.noise)
+    return None if mix == Mix() else mix
 
 
 def _described(config: TrainConfig, n_in: int) -> nn.Module:
@@ -329,6 +382,11 @@ def _described(config: TrainConfig, n_in: int) -> nn.Module:
 
 def _checked(network: nn.Module, config: TrainConfig, n_in: int) -> nn.Module:
     """Copy a network of the caller's, after a trial."""
+    check(
+        _mix(config) is None and config.penalty == "tikhonov",
+        "whitening, smoothing, noise and penalty=smooth are for the networks that a configuration "
+        "names, not for one of your own",
+    )
     network = copy.deepcopy(network)
     dtypes = {parameter.dtype for parameter in network.parameters()}
     check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,11 @@ from torch import Tensor
 from .dense import Structure, gauss_newton_matrix
 from .features import Features
 from .krylov import lanczos
+from .losses import LeastSquares, Loss
+from .newton import Start
+from .penalty import Penalty
 from .trust_region import Multiplier, RadiusRule, solve_by_cholesky, solve_subproblem
-from .varpro import InnerSolution, ReducedJacobian, with_ones
+from .varpro import Inner, ReducedJacobian, with_ones
 
 Memory = Mapping[str, Tensor]
 """What a method keeps from step to step, as a checkpoint holds it."""
@@ -47,56 +50,80 @@ class ReducedPoint(Point):
         inner: The inner problem's solution.
     """
 
-    inner: InnerSolution
+    inner: Inner
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedProblem:
-    """Phi_red(theta) = min_W Phi(W, theta) + alpha1/2 ||theta||^2 (see `varpro`).
+    """Phi_red(theta) = min_W Phi(W, theta) + alpha1/2 theta^T P theta (see `losses`, `penalty`).
 
     Attributes:
         features: The features as a function of theta.
         C: Targets, (n_samples, n_out) float64, finite.
-        alpha1: Weight of ||theta||^2, >= 0.
+        alpha1: Weight of the penalty on theta, >= 0.
         alpha2: Weight of ||W||^2, >= 0.
+        loss: The loss.
+        smooth: Whether the penalty is that of smooth weights.
     """
 
     features: Features
     C: Tensor
     alpha1: float
     alpha2: float
+    loss: Loss = field(default_factory=LeastSquares)
+    smooth: bool = False
 
     @cached_property
     def structure(self) -> Structure:
         """What the dense model differentiates the features with."""
         return Structure(self.features)
 
-    def at(self, theta: Tensor, F: Tensor | None = None) -> ReducedPoint | None:
-        """Solve the inner problem at theta, whose features F may be known already.
+    @cached_property
+    def penalty(self) -> Penalty:
+        """The penalty on theta."""
+        return Penalty(self.features.module, self.alpha1, smooth=self.smooth)
+
+    def at(
+        self, theta: Tensor, F: Tensor | None = None, start: Start = None
+    ) -> ReducedPoint | None:
+        """Solve the inner problem at theta.
+
+        Args:
+            theta: Parameters, (n_theta,).
+            F: The features there, if they are known.
+            start: A solution nearby, or its W, that the search for this one starts from.
 
         Returns:
-            The point, or None if the features there are not finite.
+            The point, or None if the features there are not finite, or the solution is not found.
         """
         Z = with_ones(self.features(theta) if F is None else F)
         over = self.features.over
         if over.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
-        inner = InnerSolution.of(Z, self.C, self.alpha2, over=over)
-        phi = inner.phi + self.alpha1 / 2 * float(theta.square().sum())
+        inner = self.loss.inner(Z, self.C, self.alpha2, start, over)
+        if not inner.converged:
+            return None
+        phi = inner.phi + self.penalty.value(theta)
         return ReducedPoint(theta=theta, F=Z[:, :-1], W=inner.W, phi=phi, inner=inner)
 
-    def linearised(self, theta: Tensor) -> tuple[ReducedPoint, ReducedJacobian, Tensor]:
+    def linearised(
+        self, theta: Tensor, start: Start = None
+    ) -> tuple[ReducedPoint, ReducedJacobian, Tensor]:
         """Give the point, the residual's Jacobian and the gradient at theta.
 
         Raises:
-            ValueError: If the features there are not finite.
+            ValueError: If the features there are not finite, or the inner problem is not solved.
         """
         dF = self.features.jacobian(theta)
-        here = self.at(theta, dF.F)
+        here = self.at(theta, dF.F, start)
         if here is None:
-            raise ValueError("expected finite features at the starting point")
+            raise ValueError("expected finite features, and a W, at the starting point")
         J = ReducedJacobian(dF, here.inner)
-        return here, J, J.gradient + self.alpha1 * theta
+        return here, J, J.gradient + self.penalty.gradient(theta)
+
+    def kept(self, memory: Memory, point: Point) -> Memory:
+        """Add to a method's memory the W that the next inner solution starts from, if any does."""
+        return {**memory, "W": point.W} if self.loss.iterative else memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +203,7 @@ class DenseModel(Model):
         self._problem, self._here, self._J = problem, here, J
         self._g = problem.structure.coordinates(gradient)
         self._H = gauss_newton_matrix(problem.structure, here.theta, here.inner)
-        self._H.diagonal().add_(problem.alpha1)
+        problem.penalty.add_to(self._H)
         self.rank = len(self._g)
         self.multiplier = multiplier
         self.proposal = _CORRECTION
@@ -210,10 +237,11 @@ class DenseModel(Model):
 
     def _curvature(self, s: Tensor) -> Tensor | None:
         """Give J^T R'' along s, (n_theta,); None where the features overflow."""
-        there = self._problem.at(self._here.theta + _DIFFERENCE * s)
+        here = self._here
+        there = self._problem.at(here.theta + _DIFFERENCE * s, start=here.inner)
         if there is None:
             return None
-        change = there.inner.residual - self._here.inner.residual
+        change = here.inner.change(there.inner)
         return self._J.T @ (change - self._J @ (_DIFFERENCE * s)) * (2 / _DIFFERENCE**2)
 
 
@@ -345,30 +373,36 @@ class GaussNewton:
             theta: Where to start, (n_theta,).
             radius: Trust-region radius, > 0.
             budget: Work units left, at least `least`: the rank is cut to stay within them.
-            memory: The last step's; its ``multiplier`` is a first guess of the trust region's.
+            memory: The last step's; its ``multiplier`` is a first guess of the trust region's, and
+                its ``W`` of the inner solution.
 
         Raises:
             ValueError: If the features at ``theta`` are not finite.
         """
-        here, J, gradient = problem.linearised(theta)
+        memory = memory or {}
+        here, J, gradient = problem.linearised(theta, memory.get("W"))
 
         def model() -> Model:
             if self.dense:
-                last = (memory or {}).get("multiplier")
+                last = memory.get("multiplier")
                 guess = Multiplier() if last is None else Multiplier(*last.tolist())
                 return DenseModel(problem, here, J, gradient, guess)
             rank = min(self.rank, (budget - 2) // 2)
             return KrylovModel(
-                lambda v: J.gram(v) + problem.alpha1 * v,
+                lambda v: J.gram(v) + problem.penalty.gradient(v),
                 gradient,
                 rank=rank,
                 tolerance=self.tolerance,
             )
 
-        return step_within(
-            problem.at, theta, here, gradient, model, radius=radius, budget=budget, rule=self.rule
+        def at(x: Tensor) -> Point | None:
+            return problem.at(x, start=here.inner)
+
+        step = step_within(
+            at, theta, here, gradient, model, radius=radius, budget=budget, rule=self.rule
         )
+        return replace(step, memory=problem.kept(step.memory, step.point))
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with: nothing."""
-        return {}
+        """Give what of the memory the next level starts with: W, if it is kept."""
+        return {name: memory[name] for name in ("W",) if name in memory}

@@ -16,8 +16,9 @@ from surrogates.files import atomic
 class Record:
     """One iteration, after its step.
 
-    Losses are 1/(2N) ||Z W^T - C||_F^2 in the scaled observables that training sees; errors are
-    mean relative errors ||prediction - c|| / ||c|| in physical units.
+    For least squares, losses are 1/(2N) ||Z W^T - C||_F^2 in the scaled observables that training
+    sees, and errors mean relative errors ||prediction - c|| / ||c|| in physical units. For classes,
+    losses are mean cross-entropies in nats, and errors the share of samples in a wrong class.
 
     Attributes:
         level: Level of the multilevel scheme, from 0.
@@ -27,8 +28,8 @@ class Record:
         phi: The objective, regularisation included.
         train_loss: Loss on the training samples.
         validation_loss: Loss on the validation samples.
-        train_error: Relative error on the training samples.
-        validation_error: Relative error on the validation samples.
+        train_error: Error on the training samples.
+        validation_error: Error on the validation samples.
         gradient_norm: Norm of the gradient before the step, or of its mean over an epoch.
         radius: Trust-region radius after the step, or a line search's step length; NaN for epochs.
         ratio: Actual over predicted decrease; NaN where no step was tried, and for epochs.

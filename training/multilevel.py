@@ -76,8 +76,8 @@ class Best:
         level: Level of the network they belong to.
         theta: Parameters of that network, (n_theta,).
         W: Linear weights in physical units, (n_out, width + 1).
-        error: Mean relative error on the validation samples; where a sample with c = 0 makes that
-            infinite, their loss.
+        error: Error on the validation samples (see `history.Record`); where a sample with c = 0
+            makes that infinite, their loss.
         iteration: Iteration that found them.
     """
 
@@ -138,12 +138,13 @@ class Multilevel:
     Attributes:
         levels: Number of levels, >= 1.
         work_units: Work units of each level.
-        alpha1: Weight of ||theta||^2 on the first level.
+        alpha1: Weight of the penalty on theta on the first level.
         alpha2: Weight of ||W||^2.
         tolerance: A level ends when the gradient's norm is below this times its first value.
         patience: A level ends after as many iterations in which the best validation error has not
             fallen by 2 %.
         method: The outer method.
+        smooth: Whether that penalty is of smooth weights (see `penalty`).
         warm_up: The outer method of the first `WARM_UP` iterations, or until it fails: far from a
             minimum a few passes of L-BFGS gain as much as an iteration with the dense matrix does,
             in a small part of the time.
@@ -157,6 +158,7 @@ class Multilevel:
     patience: int
     method: Method
     warm_up: Method
+    smooth: bool = False
 
     def run(
         self,
@@ -233,6 +235,8 @@ class Multilevel:
             C=data.train.C,
             alpha1=self.alpha1 / 2**state.level,
             alpha2=self.alpha2,
+            loss=data.train.loss,
+            smooth=self.smooth,
         )
         validation = Features(network, data.validation.Y, over=over)
         if state.spent == 0:

@@ -135,7 +135,7 @@ def solve_by_cholesky(
     for _ in range(60):
         shifted = H.clone()
         shifted.diagonal().add_(shift)
-        factor = _cholesky(shifted)
+        factor = cholesky(shifted)
         if factor is None:
             low, shift = shift, min(10 * shift, high)
             high = max(high, 10 * low)
@@ -155,7 +155,7 @@ def solve_by_cholesky(
     return best
 
 
-def _cholesky(M: Tensor) -> Tensor | None:
+def cholesky(M: Tensor) -> Tensor | None:
     """Give the lower Cholesky factor, perhaps in M's place; None if M is not positive definite.
 
     Scipy's LAPACK takes half the time of torch's on some processors.

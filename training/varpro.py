@@ -25,6 +25,7 @@ over samples pass through `processes`.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -134,9 +135,86 @@ def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     return total
 
 
+class Inner(ABC):
+    """The minimiser W of Phi at fixed features, and how the reduced residual follows the features.
+
+    The residual is one whose squared norm is twice Phi, or, for a loss that is no square, one whose
+    derivative has the products of the Gauss-Newton matrix: a change dO of the outputs counts by the
+    loss's second derivative D, as dO^T D dO / N. The features' own derivative comes to it in
+    `ReducedJacobian`, and in `dense`.
+
+    Attributes:
+        W: Linear weights, (n_out, m) with m = n_feat + 1.
+        over: The processes that the samples are divided over.
+        converged: Whether W is the minimiser.
+    """
+
+    W: Tensor
+    over: Alone
+    converged: bool = True
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows of this process, and features."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of entries of the residual."""
+
+    @property
+    @abstractmethod
+    def phi(self) -> float:
+        """The value of Phi."""
+
+    @property
+    @abstractmethod
+    def gradient(self) -> Tensor:
+        """The derivative of min_W Phi with respect to the features, (n_samples, n_feat)."""
+
+    @abstractmethod
+    def push(self, dF: Tensor) -> Tall:
+        """Differentiate the residual along a change of the features, (n_samples, n_feat)."""
+
+    @abstractmethod
+    def pull(self, M: Tall) -> Tensor:
+        """Apply the transpose of `push`, (n_samples, n_feat)."""
+
+    @abstractmethod
+    def gram(self, dF: Tensor) -> Tensor:
+        """Apply both, at less cost."""
+
+    @abstractmethod
+    def change(self, other: Inner) -> Tall:
+        """Give the difference of the residual at other features from this one."""
+
+    @abstractmethod
+    def outer_terms(self, rows: slice) -> tuple[Tensor, tuple[Pair, Pair]]:
+        """Say how the Gauss-Newton matrix follows from dF, for some samples of this process.
+
+        It is the sum over samples of (L dF)^T (L dF), plus and minus the Gram matrices of what
+        `corrections` makes of the sums over all samples of p_i (N_i dF_i), two of them.
+
+        Returns:
+            L, (n_feat or fewer, n_feat) for all samples or (n, k, n_feat) for each; and the pairs
+            p (n, k) and N (n, l, n_feat), None for a unit matrix.
+        """
+
+    @abstractmethod
+    def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the matrices whose Gram matrices are added and taken away, from the two sums.
+
+        The sums are (k, l, n_theta), and the matrices (any, n_theta).
+        """
+
+
+Pair = tuple[Tensor, "Tensor | None"]
+
+
 @dataclass(frozen=True, kw_only=True)
-class InnerSolution:
-    """The inner problem's solution and what its derivative needs (see the module's text).
+class InnerSolution(Inner):
+    """The solution for least squares, and what its derivative needs (see the module's text).
 
     Attributes:
         W: Linear weights, (n_out, m) with m = n_feat + 1.
@@ -146,6 +224,7 @@ class InnerSolution:
         U_last: Their lower rows, (m, m).
         inverse: 1 / s of A, (m,); zero where s vanishes.
         V: Right singular vectors, (m, m).
+        over: The processes.
     """
 
     W: Tensor
@@ -154,6 +233,7 @@ class InnerSolution:
     U_last: Tensor
     inverse: Tensor
     V: Tensor
+    over: Alone = field(default=ALONE)
 
     @classmethod
     def of(
@@ -188,20 +268,95 @@ class InnerSolution:
             C=C,
         )
         U_last = V * (math.sqrt(alpha2) * inverse)
-        return cls(W=W, residual=residual, U=U, U_last=U_last, inverse=inverse, V=V)
+        return cls(W=W, residual=residual, U=U, U_last=U_last, inverse=inverse, V=V, over=over)
 
     @property
-    def lift(self) -> Tensor:
-        """The part of S^-1 V^T that meets the feature columns, (m, n_feat).
+    def shape(self) -> tuple[int, int]:
+        """Rows of this process, and features."""
+        return len(self.U), self.W.shape[1] - 1
 
-        That of ones does not change.
-        """
-        return self.inverse[:, None] * self.V.T[:, :-1]
+    @property
+    def size(self) -> int:
+        """Number of entries of the residual: (n_samples + m) n_out."""
+        return (self.residual.n_samples + self.W.shape[1]) * len(self.W)
 
     @cached_property
     def phi(self) -> float:
         """The value of Phi: half the squared norm of the residual."""
         return 0.5 * self.residual.squared_norm()
+
+    @property
+    def gradient(self) -> Tensor:
+        """The derivative of min_W Phi with respect to the features."""
+        return self._pulled(self.residual @ self._W)
+
+    def push(self, dF: Tensor) -> Tall:
+        """Differentiate the residual along a change of the features."""
+        D, UtD, RtD = self._products(dF)
+        H = UtD @ self._W.T + self._lift @ RtD.T
+        parts = ((D, self._W.T), (self.U, -H))
+        return replace(self.residual, parts=parts, last=-self.U_last @ H, C=None)
+
+    def pull(self, M: Tall) -> Tensor:
+        """Apply the transpose of `push`."""
+        if M.last.shape != self.residual.last.shape:
+            raise ValueError(
+                f"expected {tuple(self.residual.last.shape)} lower rows, got {tuple(M.last.shape)}"
+            )
+        E = M.transposed_times(self.U).T + self.U_last.T @ M.last
+        T = M @ self._W - self.U @ (E @ self._W) - self.residual @ (E.T @ self._lift)
+        return self._pulled(T)
+
+    def gram(self, dF: Tensor) -> Tensor:
+        """Apply both: the two parts of the derivative are orthogonal, and so each has its own.
+
+        The outputs enter through W^T W alone, and through R R^T.
+        """
+        lift = self._lift
+        D, UtD, RtD = self._products(dF)
+        T = (D - self.U @ UtD) @ self._WtW + self.residual @ (RtD @ (lift.T @ lift))
+        return self._pulled(T)
+
+    def change(self, other: Inner) -> Tall:
+        """Give the difference of the residual at other features from this one."""
+        assert isinstance(other, InnerSolution)
+        return other.residual - self.residual
+
+    def outer_terms(self, rows: slice) -> tuple[Tensor, tuple[Pair, Pair]]:
+        """Say how the Gauss-Newton matrix follows from dF: W = Q L makes n_feat of n_out rows."""
+        return self._factors[0], ((self.residual.rows(rows), None), (self.U[rows], None))
+
+    def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
+        """Give S^-1 V^T dF^T R = P M dF^T R, without P, and U^T dF L^T."""
+        L, M = self._factors
+        return (M @ plus).flatten(0, 1), (L @ minus).flatten(0, 1)
+
+    @cached_property
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        root = math.sqrt(self.residual.n_samples)
+        return tuple(torch.linalg.qr(X, mode="r").R / root for X in (self._W, self._lift))
+
+    @property
+    def _W(self) -> Tensor:
+        return self.W[:, :-1]
+
+    @cached_property
+    def _WtW(self) -> Tensor:
+        return self._W.T @ self._W
+
+    @property
+    def _lift(self) -> Tensor:
+        """The part of S^-1 V^T that meets the feature columns: that of ones does not change."""
+        return self.inverse[:, None] * self.V.T[:, :-1]
+
+    def _products(self, dF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give D = dF / sqrt(N), U^T D and R^T D."""
+        D = self._pulled(dF)
+        (UtD,) = self.over.total(self.U.T @ D)
+        return D, UtD, self.residual.transposed_times(D)
+
+    def _pulled(self, T: Tensor) -> Tensor:
+        return T / math.sqrt(self.residual.n_samples)
 
 
 def tall_svd(Z: Tensor, factor: float, over: Alone = ALONE) -> tuple[Tensor, Tensor, Tensor]:
@@ -255,28 +410,19 @@ def with_ones(F: Tensor) -> Tensor:
 
 
 class ReducedJacobian:
-    """dR/dtheta of the reduced residual, an operator of shape ((n_samples + m) n_out, n_theta).
+    """dR/dtheta of the reduced residual, an operator of shape (entries of R, n_theta).
 
     ``J @ v`` takes a vector and gives a `Tall` matrix, ``J.T @ M`` takes such a matrix and gives a
-    vector. See the module's text for the formula.
+    vector. It is the derivative of the features, and then that of the inner problem's solution.
     """
 
-    def __init__(self, dF: FeatureJacobian, inner: InnerSolution) -> None:
+    def __init__(self, dF: FeatureJacobian, inner: Inner) -> None:
         """Combine the derivative of the features with the inner problem's solution."""
-        n, width = dF.shape
-        if inner.W.shape[1] != width + 1 or len(inner.U) != n:
-            raise ValueError(
-                f"expected W (n_out, {width + 1}) for features {(n, width)}, "
-                f"got {tuple(inner.W.shape)}"
-            )
+        if inner.shape != dF.shape:
+            raise ValueError(f"expected W for features {dF.shape}, got it for {inner.shape}")
         self._dF = dF
         self._inner = inner
-        self._R = inner.residual
-        self._root = math.sqrt(self._R.n_samples)
-        self._over = self._R.over
-        self._W = inner.W[:, :width]
-        self._WtW = self._W.T @ self._W
-        self.shape = ((self._R.n_samples + width + 1) * len(self._W), dF.n_theta)
+        self.shape = (inner.size, dF.n_theta)
 
     @property
     def T(self) -> Transposed:
@@ -285,47 +431,25 @@ class ReducedJacobian:
 
     @property
     def gradient(self) -> Tensor:
-        """J^T R, the gradient of Phi_red, (n_theta,)."""
-        return self._dF.vjp(self._R @ (self._W / self._root))
+        """The gradient of Phi_red, J^T R for least squares, (n_theta,)."""
+        return self._dF.vjp(self._inner.gradient)
 
     def __matmul__(self, v: Tensor) -> Tall:
         """Multiply by a vector (n_theta,)."""
-        U, U_last = self._inner.U, self._inner.U_last
-        D, UtD, RtD = self._products(v)
-        H = UtD @ self._W.T + self._inner.lift @ RtD.T
-        parts = ((D, self._W.T), (U, -H))
-        return replace(self._R, parts=parts, last=-U_last @ H, C=None)
+        return self._inner.push(self._dF.jvp(self._checked(v)))
 
     def rmatvec(self, M: Tall) -> Tensor:
         """Multiply the transpose by a matrix."""
-        inner = self._inner
-        if M.last.shape != self._R.last.shape:
-            raise ValueError(
-                f"expected {tuple(self._R.last.shape)} lower rows, got {tuple(M.last.shape)}"
-            )
-        E = M.transposed_times(inner.U).T + inner.U_last.T @ M.last
-        T = M @ self._W - inner.U @ (E @ self._W) - self._R @ (E.T @ inner.lift)
-        return self._dF.vjp(T / self._root)
+        return self._dF.vjp(self._inner.pull(M))
 
     def gram(self, v: Tensor) -> Tensor:
-        """Multiply J^T J by a vector (n_theta,).
+        """Multiply J^T J by a vector (n_theta,), at less cost than ``J.T @ (J @ v)``."""
+        return self._dF.vjp(self._inner.gram(self._dF.jvp(self._checked(v))))
 
-        The two parts of J v are orthogonal, so that J^T J is the sum of their Gram matrices, and
-        the product costs less than ``J.T @ (J @ v)``: the outputs enter through W^T W alone, and
-        through R R^T.
-        """
-        lift = self._inner.lift
-        D, UtD, RtD = self._products(v)
-        T = (D - self._inner.U @ UtD) @ self._WtW + self._R @ (RtD @ (lift.T @ lift))
-        return self._dF.vjp(T / self._root)
-
-    def _products(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give D = dF v / sqrt(N), U^T D and R^T D."""
+    def _checked(self, v: Tensor) -> Tensor:
         if v.shape != (self.shape[1],):
             raise ValueError(f"expected a vector ({self.shape[1]},), got {tuple(v.shape)}")
-        D = self._dF.jvp(v) / self._root
-        (UtD,) = self._over.total(self._inner.U.T @ D)
-        return D, UtD, self._R.transposed_times(D)
+        return v
 
 
 class Transposed:

@@ -175,14 +175,14 @@ def test_the_last_multiplier_is_a_good_guess_at_another_radius(monkeypatch):
     g = H @ torch.randn(40, generator=generator, dtype=torch.float64)
     _, last, _ = solve_by_cholesky(H, g, 1.0, Multiplier())
     count = 0
-    factorise = trust_region._cholesky
+    factorise = trust_region.cholesky
 
     def counting(A):
         nonlocal count
         count += 1
         return factorise(A)
 
-    monkeypatch.setattr(trust_region, "_cholesky", counting)
+    monkeypatch.setattr(trust_region, "cholesky", counting)
     for radius in (0.5, 0.25, 0.125):
         _, last, _ = solve_by_cholesky(H, g, radius, last)
     assert count <= 6

@@ -1,0 +1,193 @@
+r"""Losses: what training minimises the mean of, as objects that all methods share.
+
+    Phi(W, theta) = 1/N sum_i ell(o_i, c_i) + alpha1/2 theta^T P theta + alpha2/2 ||W - W_ref||_F^2
+
+with outputs o_i = W [F(y_i; theta), 1]. A loss is smooth and convex in o. One of your own says
+what it is for each sample, and hands it to `fit.fit`; its derivatives are torch's unless it gives
+them:
+
+>>> class Poisson(Loss):
+...     def values(self, outputs, C):
+...         return (outputs.exp() - C * outputs).sum(dim=1)
+
+Least squares has a closed solution for W, by an SVD (`varpro`); of any other loss, W is found by
+Newton's method (`newton`).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.func import grad, hessian, vmap
+
+from .features import CHUNK
+from .newton import Start, minimise
+from .processes import ALONE, Alone
+from .varpro import Inner, InnerSolution, Tall
+
+
+class Loss(ABC):
+    """A loss ell(o, c), smooth and convex in o; outputs and targets are rows, (n, n_out) float64.
+
+    Attributes:
+        scales_targets: Whether training may centre, scale and rotate the targets, as a loss that is
+            a norm of o - c allows.
+        iterative: Whether W is found by iterations, which start from the last W.
+    """
+
+    scales_targets: bool = False
+    iterative: bool = True
+
+    @abstractmethod
+    def values(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give ell of each sample, (n,), by operations that torch differentiates."""
+
+    def slopes(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give its derivatives with respect to o, (n, n_out)."""
+        slopes: Tensor = vmap(grad(self._one))(outputs, C)
+        return slopes
+
+    def curvatures(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give its second derivatives with respect to o, (n, n_out, n_out)."""
+        curvatures: Tensor = vmap(hessian(self._one))(outputs, C)
+        return curvatures
+
+    def curvature(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
+        """Give what multiplies the second derivatives by a change of the outputs, (n, n_out)."""
+        matrices = self.curvatures(outputs, C)
+        return lambda change: (matrices @ change[:, :, None])[:, :, 0]
+
+    def roots(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give matrices M with M^T M the second derivatives, (n, k, n_out)."""
+        values, vectors = torch.linalg.eigh(self.curvatures(outputs, C))
+        roots: Tensor = values.clamp(min=0).sqrt()[:, :, None] * vectors.transpose(1, 2)
+        return roots
+
+    def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give the error that validation looks at, (n,): the relative one, ||o - c|| / ||c||."""
+        difference: Tensor = torch.linalg.vector_norm(outputs - C, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(C, dim=1)
+        return difference / norm
+
+    def slope(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
+        """Give the first derivatives at outputs Z W^T, over sqrt(N)."""
+        return self._tall(self.slopes(Z @ W.T, C), over)
+
+    def weighed(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
+        """Multiply a change of the outputs by the second derivatives at Z W^T."""
+        curved = self.curvature(Z @ W.T, C)(change.rows(slice(None)))
+        return self._tall(curved * math.sqrt(change.n_samples), change.over)
+
+    def inner(
+        self, Z: Tensor, C: Tensor, alpha2: float, start: Start = None, over: Alone = ALONE
+    ) -> Inner:
+        """Minimise Phi over W at fixed features.
+
+        Args:
+            Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
+            C: Targets, (n_samples, n_out).
+            alpha2: Weight of ||W||^2 / 2, >= 0.
+            start: Where iterations begin: the solution nearby, or its W, (n_out, n_feat + 1).
+            over: The processes that the samples are divided over.
+
+        Raises:
+            InputError: If there is no minimum, which takes alpha2 = 0.
+        """
+        return minimise(self, Z, C, alpha2, start, over=over)
+
+    def _tall(self, rows: Tensor, over: Alone) -> Tall:
+        n_samples = over.count(len(rows))
+        eye = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        parts = ((rows, eye / math.sqrt(n_samples)),)
+        return Tall(parts=parts, last=rows[:0], n_samples=n_samples, over=over)
+
+    def _one(self, o: Tensor, c: Tensor) -> Tensor:
+        return self.values(o[None], c[None])[0]
+
+
+class LeastSquares(Loss):
+    """Half the squared norm of o - c."""
+
+    scales_targets = True
+    iterative = False
+
+    def values(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give ell of each sample."""
+        return (outputs - C).square().sum(dim=1) / 2
+
+    def slopes(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give o - c."""
+        return outputs - C
+
+    def curvatures(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give unit matrices."""
+        return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(
+            len(outputs), -1, -1
+        )
+
+    def slope(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
+        """Give Z W^T - C, over sqrt(N), in factors."""
+        n_samples = over.count(len(Z))
+        parts = ((Z, W.T / math.sqrt(n_samples)),)
+        return Tall(parts=parts, last=C[:0], n_samples=n_samples, over=over, C=C)
+
+    def weighed(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
+        """Give the change as it is."""
+        return change
+
+    def inner(
+        self, Z: Tensor, C: Tensor, alpha2: float, start: Start = None, over: Alone = ALONE
+    ) -> Inner:
+        """Solve for W by an SVD."""
+        return InnerSolution.of(Z, C, alpha2, over=over)
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of class probabilities c, which sum to one, and softmax(o), in nats.
+
+    The error is the share of samples whose most probable class is another.
+    """
+
+    def values(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give ell of each sample."""
+        return torch.logsumexp(outputs, dim=1) - (C * outputs).sum(dim=1)
+
+    def slopes(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give p - c, with p = softmax(o)."""
+        return torch.softmax(outputs, dim=1) - C
+
+    def curvatures(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give diag(p) - p p^T."""
+        p = torch.softmax(outputs, dim=1)
+        return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+
+    def curvature(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
+        """Give what multiplies diag(p) - p p^T by a change of the outputs."""
+        p = torch.softmax(outputs, dim=1)
+
+        def product(change: Tensor) -> Tensor:
+            part = p * change
+            return part - p * part.sum(dim=1, keepdim=True)
+
+        return product
+
+    def roots(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give diag(sqrt(p)) - sqrt(p) p^T."""
+        p = torch.softmax(outputs, dim=1)
+        root = p.sqrt()
+        return torch.diag_embed(root) - root[:, :, None] * p[:, None, :]
+
+    def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
+        """Give 1 for a sample of which another class has the largest output, else 0."""
+        return (outputs.argmax(dim=1) != C.argmax(dim=1)).double()
+
+
+def outputs_of(F: Tensor, W: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Give the outputs [F, 1] W^T of some samples at a time."""
+    for start in range(0, len(F), CHUNK):
+        rows = slice(start, start + CHUNK)
+        yield rows, torch.addmm(W[:, -1], F[rows], W[:, :-1].T)

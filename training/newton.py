@@ -1,0 +1,365 @@
+r"""The inner problem of any loss, by Newton's method, and what the outer problem takes of it.
+
+At fixed features, Z = [F, 1], with D_i and G_i the second and first derivatives of the loss at the
+outputs o_i = W z_i, Phi as a function of W has the gradient G^T Z / N + alpha2 W and the Hessian
+
+    H = 1/N sum_i D_i (x) z_i z_i^T + alpha2 I,
+
+n_out m squared, m = n_feat + 1. It is formed, from the distinct entries of D_i and of z_i z_i^T
+alone, and factored: W has some hundreds of entries, up to a few thousand. Newton's steps are those
+of the outer method's trust region, which the factorisation serves exactly.
+
+By the implicit function theorem, a change dF of the features moves W(theta) by
+
+    dW = -H^-1 (B + E),    B = 1/N sum_i (D_i W dF_i) z_i^T,    E = 1/N sum_i G_i dF_i^T,
+
+and with it the outputs, by dO = dF W^T + Z dW^T. The Gauss-Newton model of Phi_red with the loss's
+Hessian (Newman et al. 2021, "Train Like a (Var)Pro") is then, B and E as columns,
+
+    1/N sum_i dO_i^T D_i dO_i + alpha2 ||dW||^2
+        = 1/N sum_i (W dF_i)^T D_i (W dF_i) - B^T H^-1 B + E^T H^-1 E:
+
+the split of least squares, where D_i = I and H^-1 is that of an SVD.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from surrogates.errors import InputError
+
+from .processes import ALONE, Alone
+from .trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky
+from .varpro import Inner, Pair, Tall
+
+if TYPE_CHECKING:
+    from .losses import Loss
+
+TOLERANCE = 1e-10
+"""Of the gradient's norm, relative to that at W = 0."""
+ITERATIONS = 100
+_CG_ITERATIONS = 15  # about the cost of a factorisation
+_UNBOUNDED = 0.1  # outputs that still move by as much have no limit
+_CHUNK = 4096  # samples whose products z z^T are held
+
+
+Start = Inner | Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewtonSolution(Inner):
+    """The minimiser W of Phi at fixed features, for any loss (see the module's text).
+
+    Attributes:
+        loss: The loss.
+        Z: Features with a last column of ones, this process's rows, (n_samples, m).
+        C: Targets, (n_samples, n_out).
+        alpha2: Weight of ||W||^2 / 2.
+        W: Linear weights, (n_out, m).
+        value: Phi.
+        gradient_norm: Norm of the gradient with respect to W, relative to that at W = 0.
+        iterations: Newton steps taken.
+        converged: Whether the gradient has come down to `TOLERANCE`, or to rounding.
+        n_samples: N, of all processes.
+        over: The processes.
+    """
+
+    loss: Loss
+    Z: Tensor
+    C: Tensor
+    alpha2: float
+    W: Tensor
+    value: float
+    gradient_norm: float
+    iterations: int
+    converged: bool
+    n_samples: int
+    over: Alone
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of this process, and features."""
+        return len(self.Z), self.Z.shape[1] - 1
+
+    @property
+    def size(self) -> int:
+        """Number of entries of the residual."""
+        return (self.n_samples + self.Z.shape[1]) * len(self.W)
+
+    @property
+    def phi(self) -> float:
+        """The value of Phi."""
+        return self.value
+
+    @property
+    def gradient(self) -> Tensor:
+        """The derivative of min_W Phi with respect to the features: W does not count."""
+        return self._G @ self._W
+
+    def push(self, dF: Tensor) -> Tall:
+        """Differentiate the residual along a change of the features."""
+        by_curvature, by_slope = self._moved(dF)
+        dW = -(by_curvature + by_slope)
+        return self._residual(dF @ self._W.T + self.Z @ dW.T, dW)
+
+    def pull(self, M: Tall) -> Tensor:
+        """Apply the transpose of `push`."""
+        Q = (M.rows(slice(None))[:, None] @ self._roots)[:, 0] / math.sqrt(self.n_samples)
+        K = self.over.total(Q.T @ self.Z)[0] + math.sqrt(self.alpha2) * M.last.T
+        V = self._solved(K)
+        return (Q - self._curved(self.Z @ V.T)) @ self._W - self._G @ V[:, :-1]
+
+    def gram(self, dF: Tensor) -> Tensor:
+        """Apply both: D as it is takes the place of its roots, and dW is eliminated."""
+        by_curvature, by_slope = self._moved(dF)
+        dO = dF @ self._W.T - self.Z @ by_curvature.T
+        return self._curved(dO) @ self._W + self._G @ by_slope[:, :-1]
+
+    def change(self, other: Inner) -> Tall:
+        """Give the difference of outputs and weights at other features, as a residual."""
+        assert isinstance(other, NewtonSolution)
+        return self._residual(other._outputs - self._outputs, other.W - self.W)
+
+    def outer_terms(self, rows: slice) -> tuple[Tensor, tuple[Pair, Pair]]:
+        """Say how the Gauss-Newton matrix follows from dF: B and E, and the roots of D."""
+        outputs, C = self._outputs[rows], self.C[rows]
+        L = self._roots[rows] @ self._W / math.sqrt(self.n_samples)
+        curved = self.loss.curvatures(outputs, C) @ self._W / self.n_samples
+        return L, ((self._G[rows], None), (self.Z[rows], curved))
+
+    def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
+        """Give L^-1 E and L^-1 B, where H = L L^T."""
+        E = torch.cat([plus, plus.new_zeros((len(plus), 1, plus.shape[2]))], dim=1)
+        columns = [X.reshape(-1, X.shape[2]) for X in (E, minus.transpose(0, 1))]
+        E, B = (torch.linalg.solve_triangular(self.factor, X, upper=False) for X in columns)
+        return E, B
+
+    @property
+    def _W(self) -> Tensor:
+        return self.W[:, :-1]
+
+    @cached_property
+    def _outputs(self) -> Tensor:
+        return self.Z @ self.W.T
+
+    @cached_property
+    def _G(self) -> Tensor:
+        return self.loss.slopes(self._outputs, self.C) / self.n_samples
+
+    @cached_property
+    def _roots(self) -> Tensor:
+        return self.loss.roots(self._outputs, self.C)
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """The Cholesky factor of H, with the least shift that makes it positive definite."""
+        H = hessian(self.loss, self.Z, self._outputs, self.C, self.alpha2, self.over)
+        shift = 1e-15 * float(H.diagonal().sum())
+        while (
+            factor := cholesky(H + shift * torch.eye(len(H), dtype=H.dtype, device=H.device))
+        ) is None:
+            shift *= 10
+        return factor
+
+    def _solved(self, K: Tensor) -> Tensor:
+        return torch.cholesky_solve(K.reshape(-1, 1), self.factor).view(K.shape)
+
+    def _moved(self, dF: Tensor) -> tuple[Tensor, Tensor]:
+        """Give H^-1 B and H^-1 E of a change of the features, both (n_out, m)."""
+        B = self._curved(dF @ self._W.T).T @ self.Z
+        E = torch.nn.functional.pad(self._G.T @ dF, (0, 1))
+        B, E = self.over.total(B, E)
+        return self._solved(B), self._solved(E)
+
+    def _curved(self, dO: Tensor) -> Tensor:
+        """Multiply by D / N, sample by sample."""
+        return self._D(dO) / self.n_samples
+
+    @cached_property
+    def _D(self) -> Callable[[Tensor], Tensor]:
+        return self.loss.curvature(self._outputs, self.C)
+
+    def _residual(self, dO: Tensor, dW: Tensor) -> Tall:
+        rows = (self._roots @ dO[:, :, None])[:, :, 0] / math.sqrt(self.n_samples)
+        eye = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        last = math.sqrt(self.alpha2) * dW.T
+        return Tall(parts=((rows, eye),), last=last, n_samples=self.n_samples, over=self.over)
+
+
+def minimise(
+    loss: Loss,
+    Z: Tensor,
+    C: Tensor,
+    alpha2: float,
+    start: Start = None,
+    *,
+    over: Alone = ALONE,
+) -> NewtonSolution:
+    """Minimise Phi over W at fixed features, by Newton's method.
+
+    Near a solution its factor preconditions conjugate gradients, so that no Hessian is formed.
+    Else, and where these take long or lead uphill, steps are exact, in a trust region.
+
+    Args:
+        loss: The loss.
+        Z: Features with a last column of ones, (n_samples, m), float64.
+        C: Targets, (n_samples, n_out).
+        alpha2: Weight of ||W||^2 / 2, >= 0.
+        start: Where to start: a solution at features nearby, or a W, (n_out, m). Zero if None, or
+            if Phi is less there.
+        over: The processes that the samples are divided over.
+
+    Raises:
+        InputError: If the outputs grow without limit, so that there is no minimum: alpha2 = 0, and
+            data that the features separate.
+    """
+    n_samples = over.count(len(Z))
+
+    def at(W: Tensor) -> _Iterate:
+        outputs = Z @ W.T
+        value = loss.values(outputs, C).sum() / n_samples
+        gradient = loss.slopes(outputs, C).T @ Z / n_samples
+        value, gradient = over.total(value, gradient)
+        gradient += alpha2 * W
+        phi = float(value) + alpha2 / 2 * float(W.square().sum())
+        return _Iterate(W, outputs, phi, gradient, float(gradient.norm()))
+
+    def exact(here: _Iterate, radius: float) -> tuple[Tensor, Tensor] | None:
+        """Give a step within the radius, and the factor that it comes from."""
+        H = hessian(loss, Z, here.outputs, C, alpha2, over)
+        found = solve_by_cholesky(H, here.gradient.reshape(-1), radius, Multiplier())
+        return (found[0].view(here.W.shape), found[2]) if found else None
+
+    here = at(Z.new_zeros((C.shape[1], Z.shape[1])))
+    limit = TOLERANCE * here.norm
+    factor = None
+    if isinstance(start, NewtonSolution):
+        factor = start.factor
+    if start is not None:
+        there = at(start if isinstance(start, Tensor) else start.W)
+        here = there if there.phi < here.phi else here
+    radius = 1e3 * (1.0 + float(here.W.norm()))
+    rule = RadiusRule()
+    iterations, last, stalled = 0, here.outputs[:0], False
+    while here.norm > limit and iterations < ITERATIONS:
+        iterations += 1
+        curvature = loss.curvature(here.outputs, C)
+
+        def product(V: Tensor, curvature: Callable[[Tensor], Tensor] = curvature) -> Tensor:
+            (total,) = over.total(curvature(Z @ V.T).T @ Z / n_samples)
+            return total + alpha2 * V
+
+        step = None
+        if factor is not None:
+            step = conjugate_gradients(product, here.gradient, factor, 0.5 * limit)
+        by_iteration = step is not None
+        if step is None:
+            found = exact(here, radius)
+            if found is None:
+                break
+            step, factor = found
+        predicted = -float((here.gradient * step).sum() + (step * product(step)).sum() / 2)
+        trial = at(here.W + step)
+        # Near the minimum the decrease is lost in the rounding of Phi; the gradient still tells.
+        resolved = predicted > 1e-10 * abs(here.phi)
+        ratio = (here.phi - trial.phi) / predicted if resolved else float(trial.norm < here.norm)
+        accepted = ratio > rule.accept
+        if by_iteration:
+            factor = factor if accepted else None
+        else:
+            stalled = not (accepted or resolved) and float(step.norm()) < radius / 2
+            radius = rule.next_radius(radius, float(step.norm()), ratio)
+        if accepted:
+            last = trial.outputs - here.outputs
+            here = trial
+        elif not (resolved or by_iteration):
+            break
+    if alpha2 == 0 and over.count(int((last.abs() > _UNBOUNDED).sum())) > 0:
+        raise InputError(
+            "with alpha2 = 0 the loss has no minimum: the features separate the training samples, "
+            "and the weights W grow without limit; take alpha2 > 0"
+        )
+    return NewtonSolution(
+        loss=loss,
+        Z=Z,
+        C=C,
+        alpha2=alpha2,
+        W=here.W,
+        value=here.phi,
+        gradient_norm=here.norm * TOLERANCE / limit if limit else 0.0,
+        iterations=iterations,
+        converged=here.norm <= limit or stalled,
+        n_samples=n_samples,
+        over=over,
+    )
+
+
+class _Iterate(NamedTuple):
+    W: Tensor
+    outputs: Tensor
+    phi: float
+    gradient: Tensor
+    norm: float
+
+
+def conjugate_gradients(
+    product: Callable[[Tensor], Tensor], g: Tensor, factor: Tensor, limit: float
+) -> Tensor | None:
+    """Solve H s = -g by conjugate gradients, preconditioned by the Cholesky factor of another H.
+
+    Args:
+        product: Multiplies an array of the shape of g by H.
+        g: Right-hand side.
+        factor: Lower, (g.numel(), g.numel()).
+        limit: Norm of the residual to stop at; a Newton step needs none below a hundredth of g's.
+
+    Returns:
+        s, or None if that takes more than some iterations, or H is not positive.
+    """
+    limit = max(limit, 1e-2 * float(g.norm()))
+    s, r = torch.zeros_like(g), -g
+    direction, weight = r, 0.0
+    for _ in range(_CG_ITERATIONS):
+        z = torch.cholesky_solve(r.reshape(-1, 1), factor).view(g.shape)
+        before, weight = weight, float((r * z).sum())
+        direction = z if before == 0 else z + weight / before * direction
+        curved = product(direction)
+        slope = float((direction * curved).sum())
+        if not slope > 0:
+            return None
+        s = s + weight / slope * direction
+        r = r - weight / slope * curved
+        if float(r.norm()) <= limit:
+            return s
+    return None
+
+
+def hessian(
+    loss: Loss, Z: Tensor, outputs: Tensor, C: Tensor, alpha2: float, over: Alone = ALONE
+) -> Tensor:
+    """Compute the Hessian of Phi in W, by rows, (n_out m, n_out m).
+
+    It has two pairs of symmetric indices: one product of matrices gives the distinct entries.
+    """
+    n_out, m = C.shape[1], Z.shape[1]
+    i, j = torch.tril_indices(n_out, n_out, device=Z.device)
+    a, b = torch.tril_indices(m, m, device=Z.device)
+    total = Z.new_zeros((len(i), len(a)))
+    for z, o, c in zip(*(torch.split(X, _CHUNK) for X in (Z, outputs, C)), strict=True):
+        squares = torch.cat([z[:, k : k + 1] * z[:, : k + 1] for k in range(m)], dim=1)
+        total.addmm_(loss.curvatures(o, c)[:, i, j].T, squares)
+    total = over.total(total)[0] / over.count(len(Z))
+    blocks = Z.new_empty((len(i), m, m))
+    blocks[:, a, b] = blocks[:, b, a] = total
+    H = Z.new_empty((n_out, m, n_out, m))
+    H[i, :, j] = H[j, :, i] = blocks
+    H = H.view(n_out * m, n_out * m)
+    H.diagonal().add_(alpha2)
+    return H

@@ -1,0 +1,79 @@
+"""The penalty on the parameters: Tikhonov's, or that of weights which are smooth in time."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+_TIMED = ("K", "b")
+
+
+class Timed(Protocol):
+    """A module with parameters K and b that depend on time, by nodes."""
+
+    def roughness(self) -> Tensor:
+        """Give T, (n_nodes, n_nodes): x^T T x is the integral of x'(t)^2 for x at the nodes."""
+
+
+class Penalty:
+    r"""alpha1/2 theta^T P theta, P symmetric and positive semidefinite.
+
+    P is the unit matrix, or, as in the source (Newman et al. 2021, "Train Like a (Var)Pro"), that
+    for the first layer alone, and for the weights of the neural ODE
+
+        theta^T P theta = int_0^T ||K'(t)||^2 + ||b'(t)||^2 dt,
+
+    K and b linear between their nodes: it keeps its value when the network is refined.
+    """
+
+    def __init__(self, module: nn.Module, alpha1: float, *, smooth: bool) -> None:
+        """Look where the parameters are that depend on time.
+
+        Args:
+            module: The features' module; for smooth weights one that has a method ``roughness``.
+            alpha1: The weight, >= 0.
+            smooth: Whether P is that of smooth weights.
+        """
+        self._alpha1 = alpha1
+        self._T = cast(Timed, module).roughness() if smooth else None
+        parameters = dict(module.named_parameters())
+        self._sizes = [parameter.numel() for parameter in parameters.values()]
+        self._timed = [name in _TIMED for name in parameters]
+
+    def of(self, theta: Tensor) -> Tensor:
+        """Give the penalty of theta (n_theta,), as a number that torch differentiates."""
+        return theta @ self.gradient(theta) / 2
+
+    def value(self, theta: Tensor) -> float:
+        """Give the penalty of theta."""
+        return float(self.of(theta))
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """Give its gradient, alpha1 P theta, (n_theta,)."""
+        scaled = self._alpha1 * theta
+        if self._T is None:
+            return scaled
+        T = self._T.to(theta)
+        pieces = torch.split_with_sizes(scaled, self._sizes)
+        return torch.cat(
+            [
+                (T @ piece.view(len(T), -1)).view(-1) if timed else piece
+                for piece, timed in zip(pieces, self._timed, strict=True)
+            ]
+        )
+
+    def add_to(self, H: Tensor) -> None:
+        """Add its Hessian to a matrix, (p, p), in the coordinates of the networks here.
+
+        These have the parameters that depend on time last, by nodes, and keep norms.
+        """
+        sizes = zip(self._sizes, self._timed, strict=True)
+        untimed = sum(size for size, timed in sizes if not timed)
+        n_first = len(H) if self._T is None else untimed
+        H.diagonal()[:n_first].add_(self._alpha1)
+        if self._T is not None:
+            n_nodes = len(self._T)
+            entries = torch.arange(n_first, len(H), device=H.device).view(n_nodes, -1)
+            H[entries[:, None], entries] += self._alpha1 * self._T.to(H)[:, :, None]
