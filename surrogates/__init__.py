@@ -3,6 +3,8 @@
     surrogate = surrogates.load("cdr.pt")
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
 
+The file of a classifier gives classes, ``predict(y)``, and their ``probabilities(y)``.
+
 The parts that make one are `surrogates.pde` (FEniCSx problems to dataset) and
 `surrogates.training` (dataset to surrogate); importing this package imports neither, nor torch.
 """

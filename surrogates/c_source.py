@@ -1,8 +1,9 @@
 r"""A surrogate as C99 source: NAME.c and NAME.h, which need nothing but libm.
 
-The functions are those of `surrogates.surrogate.Surrogate` for one sample; the header that `write`
-makes says what each of them takes and gives. All data are constant and all else is on the stack, so
-that any number of threads may call them. The formulas are those of `surrogates.reference`.
+The functions are those of `surrogates.surrogate.Surrogate`, or of a `Classifier`, for one sample;
+the header that `write` makes says what each of them takes and gives. All data are constant and all
+else is on the stack, so that any number of threads may call them. The formulas are those of
+`surrogates.reference`.
 
 Every product of a matrix with a vector is one loop, ``affine``, over panels of the matrix: eight
 rows, column by column, so that the sums stay in registers, and a compiler makes vector operations
@@ -27,7 +28,7 @@ import numpy as np
 from . import __version__
 from .errors import InputError
 from .files import atomic
-from .reference import Array, Reference, constants
+from .reference import Array, ClassifierReference, Reference, constants
 
 if TYPE_CHECKING:
     from .export import LoadedSurrogate
@@ -81,7 +82,7 @@ static double slope(double k) { return k > 0.0 ? 1.0 : k; }
 
 _HEADER = Template("""\
 /*
- * $name: a surrogate of a PDE's solution as C99 source, which needs only libm (link with -lm).
+ * $name: $what as C99 source, which needs only libm (link with -lm).
  *
 $about *
  * All functions take one sample, y, and are in double precision. They keep no state: any number of
@@ -92,7 +93,7 @@ $about *
  * Inputs y: name, [unit], least and largest value in the training data
  *
 $inputs *
- * Outputs c: name, [unit]
+ * Outputs c$logits: name, [unit]
  *
 $outputs */
 #ifndef ${NAME}_SURROGATE_H
@@ -119,13 +120,7 @@ void ${name}_jvp(
 void ${name}_vjp(
     const double y[${NAME}_N_IN], const double w[${NAME}_N_OUT], double g[${NAME}_N_IN]);
 
-/*
- * The standard deviation of the prediction's error against the solver that made the training
- * data$bars. Outside the domain it grows, and is a warning rather than a measure. It says nothing
- * of how the errors of different outputs go together, nor of the solver's own error.
- */
-void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT]);
-
+$trust_header
 /* 1 if y lies in the domain of the training data, $domain; else 0. */
 int ${name}_in_domain(const double y[${NAME}_N_IN]);
 
@@ -159,7 +154,7 @@ enum { VALUES = (1 + STEPS * STAGES) * WIDTH };
  * and makes carry u + sum_i weights_i k_i of u. The prediction is c = W u + c_0. Matrices are in
  * panels, see affine; those with _t are transposed.
  */
-static const double carry = $carry, variance_floor = $variance_floor;
+static const double carry = $carry;
 
 $tables
 $phi
@@ -336,9 +331,31 @@ void ${name}_vjp(
     affine(N_IN, WIDTH, K_in_t, NULL, gu, g);
 }
 
+$trust_source
+int ${name}_in_domain(const double y[${NAME}_N_IN])
+{
+    for (int i = 0; i < N_IN; ++i) {
+        const double slack = 1e-9 * (upper[i] - lower[i]);
+        if (!(lower[i] - slack <= y[i] && y[i] <= upper[i] + slack))
+            return 0;
+    }
+$off_check    return 1;
+}
+""")
+
+# What a surrogate has to say how far to trust it: error bars or, of a classifier, probabilities.
+_BARS_HEADER = Template("""\
+/*
+ * The standard deviation of the prediction's error against the solver that made the training
+ * data$bars. Outside the domain it grows, and is a warning rather than a measure. It says nothing
+ * of how the errors of different outputs go together, nor of the solver's own error.
+ */
+void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT]);
+""")
+_BARS_SOURCE = Template("""\
 void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT])
 {
-    double u[WIDTH], values[VALUES], z[WIDTH + 1], variance = variance_floor;
+    double u[WIDTH], values[VALUES], z[WIDTH + 1], variance = $variance_floor;
     features(y, u, values);
     affine(WIDTH + 1, WIDTH, leverage, constant, u, z);
     for (int f = 0; f < WIDTH + 1; ++f)
@@ -353,15 +370,42 @@ $off_variance    const double root = sqrt(variance);
     for (int j = 0; j < N_OUT; ++j)
         std[j] = root * sigma[j];
 }
+""")
+_CLASSES_HEADER = Template("""\
+/* The probability of each class: exp(c_k) over the sum of all of them. */
+void ${name}_probabilities(const double y[${NAME}_N_IN], double p[${NAME}_N_OUT]);
 
-int ${name}_in_domain(const double y[${NAME}_N_IN])
+/* The most probable class, from 0; -1 for a NaN in y. */
+int ${name}_predict(const double y[${NAME}_N_IN]);
+""")
+_CLASSES_SOURCE = Template("""\
+void ${name}_probabilities(const double y[${NAME}_N_IN], double p[${NAME}_N_OUT])
 {
-    for (int i = 0; i < N_IN; ++i) {
-        const double slack = 1e-9 * (upper[i] - lower[i]);
-        if (!(lower[i] - slack <= y[i] && y[i] <= upper[i] + slack))
-            return 0;
+    ${name}_forward(y, p);
+    double largest = p[0], sum = 0.0;
+    for (int j = 1; j < N_OUT; ++j)
+        if (p[j] > largest)
+            largest = p[j];
+    for (int j = 0; j < N_OUT; ++j) {
+        p[j] = exp(p[j] - largest);
+        sum += p[j];
     }
-$off_check    return 1;
+    for (int j = 0; j < N_OUT; ++j)
+        p[j] /= sum;
+}
+
+int ${name}_predict(const double y[${NAME}_N_IN])
+{
+    double c[N_OUT];
+    ${name}_forward(y, c);
+    int best = 0;
+    for (int j = 0; j < N_OUT; ++j) {
+        if (isnan(c[j]))
+            return -1;
+        if (c[j] > c[best])
+            best = j;
+    }
+    return best;
 }
 """)
 
@@ -472,6 +516,9 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
     through = min(sizes, key=lambda key: sizes[key])
     doubles = (1 + n_steps * n_stages) * width + 8 * width + n_in + n_flat
     doubles += padded * width if through == "features" else 0
+    classifies = isinstance(r, ClassifierReference)
+    doubles += n_out if classifies else 0
+    bars = {"leverage": _panels(r.leverage), "constant": _padded(r.constant), "sigma": r.sigma}
     tables = {
         **{"K_in": _panels(r.K_in), "b_in": _padded(r.b_in)},
         **{"A": np.concatenate([_panels(A) for A in stages])},
@@ -480,8 +527,9 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
         **{"W": _panels(r.W), "c_0": _padded(r.c_0)},
         **{"K_in_t": _panels(r.K_in.T), "W_t": _panels(r.W.T)},
         **{"A_t": np.concatenate([_panels(A.T) for A in stages])},
-        **{"leverage": _panels(r.leverage), "constant": _padded(r.constant), "sigma": r.sigma},
-        **{"lower": r.lower, "upper": r.upper, "unit": r.unit},
+        **({} if classifies else bars),
+        **{"lower": r.lower, "upper": r.upper},
+        **({"unit": r.unit} if n_flat or not classifies else {}),
         **({"centre": r.centre, "normals": _panels(r.normals)} if n_flat else {}),
     }
     inputs = zip(
@@ -492,6 +540,8 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
         "name": name,
         "NAME": name.upper(),
         "version": __version__,
+        "what": "a classifier" if classifies else "a surrogate of a PDE's solution",
+        "logits": ", the calibrated logits of classes" if classifies else "",
         "about": _comment(_about(about)),
         "inputs": _comment(
             f"{i:5}  {_quoted(what)}  [{_quoted(unit)[1:-1]}]  {least!r} to {largest!r}"
@@ -520,7 +570,12 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
         "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
         "domain": "the box above" + (" and the flat that they lie in" if n_flat else ""),
     }
-    return _SOURCE.substitute(words), _HEADER.substitute(words)
+    trust = (_CLASSES_SOURCE, _CLASSES_HEADER) if classifies else (_BARS_SOURCE, _BARS_HEADER)
+    source, header = (template.substitute(words) for template in trust)
+    return (
+        _SOURCE.substitute(words, trust_source=source),
+        _HEADER.substitute(words, trust_header=header),
+    )
 
 
 def _about(metadata: Mapping[str, Any]) -> Iterator[str]:
@@ -531,12 +586,15 @@ def _about(metadata: Mapping[str, Any]) -> Iterator[str]:
     if "dataset" in metadata:
         yield f"digest of the dataset: {_quoted(metadata['dataset']['digest'])}"
     for part, errors in metadata.get("errors", {}).items():
-        relative = errors["relative"]
-        if relative["mean"] is not None:
+        on = f"on {errors['samples']} samples ({_quoted(part)})"
+        if "accuracy" in errors:
             yield (
-                f"relative error on {errors['samples']} samples ({_quoted(part)}): "
-                f"mean {relative['mean']:.3%}, max {relative['max']:.3%}"
+                f"accuracy {on}: {errors['accuracy']:.1%}, "
+                f"expected calibration error {errors['calibration_error']:.1%}"
             )
+        elif errors["relative"]["mean"] is not None:
+            relative = errors["relative"]
+            yield f"relative error {on}: mean {relative['mean']:.3%}, max {relative['max']:.3%}"
 
 
 def _comment(lines: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from . import __version__, config, lock
 from .dataset import (
     PARTS,
+    TASKS,
     Dataset,
     Info,
     Split,
@@ -147,9 +148,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_split(sub)
     settings(sub)
 
-    sub = command("import", _import, "make a dataset of a .mat, .npz or .csv file")
-    sub.add_argument("file")
+    sub = command(
+        "import", _import, "make a dataset of a .mat, .npz or .csv file, or a hyperspectral scene"
+    )
+    sub.add_argument("file", help="or indian_pines, the scene that the package tensorly has")
     sub.add_argument("--out", required=True, metavar="F.h5")
+    sub.add_argument(
+        "--task",
+        choices=TASKS,
+        default=None,
+        help="default regression; of a classification C holds labels from 0, or one-hot rows",
+    )
+    sub.add_argument(
+        "--ground-truth",
+        metavar="GT.mat",
+        help="the file is a scene, rows x columns x bands, and this the class of each pixel",
+    )
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
     _add_split(sub)
     sub.add_argument(
@@ -243,6 +257,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (
         ("parity", _plot_parity, "predicted against true observables"),
         ("observations", _plot_observations, "predicted and true observables of a few samples"),
+        ("confusion", _plot_confusion, "true against predicted classes"),
+        ("reliability", _plot_reliability, "accuracy against the probability of a class"),
     ):
         sub = plot(name, run, text)
         sub.add_argument("surrogate", metavar="F.pt")
@@ -258,7 +274,8 @@ def _add_split(sub: argparse.ArgumentParser) -> None:
         "--split",
         default="0.8/0.1/0.1",
         metavar="A/B/C",
-        help="counts or fractions of train, validation and test; default 0.8/0.1/0.1",
+        help="counts or fractions of train, validation and test, or balanced (import of a "
+        "classification); default 0.8/0.1/0.1",
     )
 
 
@@ -353,12 +370,29 @@ def _read_shard(text: str) -> tuple[int, int]:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from . import hyperspectral
     from .importing import import_file
 
     check_writable(options.out)
-    dataset = import_file(
-        options.file, split=options.split, seed=options.seed, samples=options.samples
-    )
+    pines, truth = options.file == hyperspectral.INDIAN_PINES, options.ground_truth
+    if pines or truth is not None:
+        config.check(options.task != "regression", "a scene is of --task classification")
+        config.check(not pines or truth is None, "indian_pines comes with its ground truth")
+        config.check(
+            options.samples == "auto", "--samples is not for a scene: these are its pixels"
+        )
+        scene = (
+            hyperspectral.indian_pines() if pines else hyperspectral.read_scene(options.file, truth)
+        )
+        dataset = scene.dataset(split=options.split, seed=options.seed)
+    else:
+        dataset = import_file(
+            options.file,
+            task=options.task or "regression",
+            split=options.split,
+            seed=options.seed,
+            samples=options.samples,
+        )
     _refuse_another(Path(options.out), dataset.info, dataset.digest)
     dataset.write(options.out)
     with opened(options.out) as stored:
@@ -410,17 +444,32 @@ def _print_surrogate(surrogate: Any) -> None:
     training, dataset = about["training"], about["dataset"]
     y, c = about["y_names"], about["c_names"]
     settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items())
-    errors = {
-        f"{part} error": "undefined, as a sample has c = 0"
-        if None in found["relative"].values()
-        else ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
-        for part, found in about["errors"].items()
-    }
+    held_out = about["errors"]
+    if about.get("task") == "classification":
+        shares = {
+            name: ", ".join(
+                f"{_per_cent(found[name])} ({part})" for part, found in held_out.items()
+            )
+            for name in ("accuracy", "calibration_error")
+        }
+        errors = {
+            "accuracy": shares["accuracy"],
+            "calibration": f"temperature {surrogate.temperature:.4g}, "
+            f"expected calibration error {shares['calibration_error']}",
+        }
+    else:
+        errors = {
+            f"{part} error": "undefined, as a sample has c = 0"
+            if None in found["relative"].values()
+            else ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
+            for part, found in held_out.items()
+        }
     _print_rows(
         {
             "problem": about["problem"],
+            "task": about.get("task", ""),
             "takes": f"{surrogate.n_in} parameters, {y[0]} to {y[-1]}",
-            "gives": f"{surrogate.n_out} outputs, {c[0]} to {c[-1]}",
+            "gives": f"{surrogate.n_out} {surrogate.OUTPUTS}, {c[0]} to {c[-1]}",
             **errors,
             "training": f"{training['optimizer']}, {training['samples']} samples, "
             f"{training['work_units']} work units",
@@ -442,6 +491,7 @@ def _print_dataset(stored: Stored) -> None:
     rows = {
         "problem": info.problem,
         "samples": f"{_size(stored)}{tangents}; {status}",
+        "task": info.task,
         "split": ", ".join(f"{n} {name}" for name, n in found.split.items()),
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
         "y": f"{_range(found.y_range)} ({info.y_names[0]} to {info.y_names[-1]})",
@@ -451,9 +501,13 @@ def _print_dataset(stored: Stored) -> None:
         else "",
         "mesh": info.mesh,
     }
-    if not found.status[Status.DONE]:
+    if found.classes is not None:
+        del rows["c"], rows["spread of c"]
+    elif not found.status[Status.DONE]:
         del rows["c"]
     _print_rows(rows)
+    if found.classes is not None:
+        _print_classes(info.c_names, found.classes)
     for n, maker in zip(found.made_by, info.makers, strict=True):
         _print_rows(
             {
@@ -467,6 +521,14 @@ def _print_dataset(stored: Stored) -> None:
     if info.config:
         print("configuration:")
         print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _print_classes(names: Sequence[str], counts: Any) -> None:
+    """Print the samples of each class and part; counts are (n_classes, 3)."""
+    width = max(16, *map(len, names)) + 2
+    print(f"{'classes:':{width}}{''.join(f'{part:>12}' for part in PARTS)}")
+    for name, row in zip(names, counts.tolist(), strict=True):
+        print(f"{'  ' + name:{width}}{''.join(f'{n:12}' for n in row)}")
 
 
 def _print_run(folder: Path) -> None:
@@ -517,7 +579,8 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 def _size(stored: Stored) -> str:
     info = stored.info
-    return f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} outputs"
+    kind = "classes" if info.task == "classification" else "outputs"
+    return f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} {kind}"
 
 
 def _range(ends: tuple[float, float]) -> str:
@@ -611,7 +674,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from . import export
+    from . import classifier, export
     from .training import deploy, fit, history, processes
     from .training.multilevel import Reason
 
@@ -669,6 +732,8 @@ def _train(options: argparse.Namespace) -> int:
             "samples": dataset.size("train"),
             "c_mean": mean,
         }
+        if isinstance(surrogate, classifier.Classifier):
+            training["temperature"] = float(surrogate.temperature)
         about = export.metadata(dataset, training=training, errors=errors)
         export.save(surrogate, about, out)
         history.write(records, result.history)
@@ -679,8 +744,13 @@ def _train(options: argparse.Namespace) -> int:
             f"work units in {seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
         )
         for name, found in errors.items():
-            print(f"relative error, {name + ':':12}{found.relative}")
-            print(f"error bars, {name + ':':16}{_coverage(found.coverage)}")
+            if isinstance(found, classifier.Assessment):
+                print(f"accuracy, {name + ':':18}{_accuracy(found)}")
+            else:
+                print(f"relative error, {name + ':':12}{found.relative}")
+                print(f"error bars, {name + ':':16}{_coverage(found.coverage)}")
+        if "temperature" in training:
+            print(f"temperature:{'':16}{training['temperature']:.4g}")
         print(f"history: {records}")
         if interrupted:
             _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
@@ -736,9 +806,12 @@ class _Interruption:
 def _errors(module: Any, dataset: Dataset, part: str, mean: Any) -> Any:
     import torch
 
+    from .classifier import assess
     from .surrogate import evaluate
 
     Y, C = map(torch.from_numpy, dataset.part(part))
+    if dataset.info.task == "classification":
+        return assess(module, Y, C)
     std = getattr(module, "predict_std", None)  # a file of schema version 1 has none
     mean = torch.as_tensor(mean, dtype=torch.float64)
     return evaluate(module, Y, C, mean=mean, predict_std=std)
@@ -751,6 +824,17 @@ def _coverage(shares: Sequence[float]) -> str:
         return "none; the file is of an older version"
     pairs = zip(LEVELS, shares, strict=True)
     return ", ".join(f"{share:.1%} of errors in {level:.0%} intervals" for level, share in pairs)
+
+
+def _accuracy(found: Any) -> str:
+    return (
+        f"{_per_cent(found.accuracy)}, cross-entropy {found.cross_entropy:.3g}, "
+        f"expected calibration error {_per_cent(found.calibration_error)}"
+    )
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
@@ -771,10 +855,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
         return 0
+    print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
+    if dataset.info.task == "classification":
+        _print_assessment(errors, surrogate)
+        return 0
     outputs = np.array(errors.output_relative)
     outputs[~np.isfinite(outputs)] = 0  # an output that is always 0
     worst = int(np.argmax(outputs))
-    print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
     print(f"relative error: {errors.relative}")
     print(f"of centred c:   {errors.centred}")
     print(
@@ -785,15 +872,51 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _print_assessment(found: Any, surrogate: Any) -> None:
+    names, numbers = surrogate.class_names, [sum(row) for row in found.confusion]
+    there = [k for k, number in enumerate(numbers) if number]
+    worst = sorted(there, key=lambda k: float(found.class_accuracy[k]))[:3]
+    mistakes = np.array(found.confusion) * (1 - np.eye(len(names), dtype=int))
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    _print_rows(
+        {
+            "accuracy": _per_cent(found.accuracy),
+            "worst classes": ", ".join(
+                f"{names[k]} {_per_cent(found.class_accuracy[k])} of {numbers[k]}" for k in worst
+            ),
+            "most mistaken": f"{names[true]} for {names[predicted]}, {mistakes.max()} times"
+            if mistakes.any()
+            else "",
+            "cross-entropy": f"{found.cross_entropy:.4g} (natural logarithm)",
+            "Brier score": f"{found.brier:.4g}",
+            "calibration": f"expected calibration error {_per_cent(found.calibration_error)}, "
+            f"temperature {surrogate.temperature:.4g}",
+        }
+    )
+    print("largest probability     mean  accuracy  samples")
+    for bin in found.reliability:
+        if bin.samples:
+            interval = f"{100 * bin.lower:.0f} to {100 * bin.upper:.0f} %"
+            mean, share = _per_cent(bin.confidence), _per_cent(bin.accuracy)
+            print(f"{interval:>19}{mean:>9}{share:>10}{bin.samples:9}")
+
+
 def _predict(options: argparse.Namespace) -> int:
     from . import export
 
     _check_out(options.out, options.input, options.surrogate)
     surrogate = export.load(options.surrogate, refuse_outside=options.refuse_outside)
     Y = export.read_table(options.input, surrogate.metadata["y_names"])
-    export.write_table(options.out, surrogate.predict(Y), surrogate.metadata["c_names"])
+    names = surrogate.metadata["c_names"]
+    if isinstance(surrogate, export.LoadedClassifier):
+        classes = [names[k] for k in surrogate.predict(Y)]
+        export.write_table(options.out, surrogate.probabilities(Y), names, classes)
+        what = f"the probabilities of {surrogate.n_out} classes"
+    else:
+        export.write_table(options.out, surrogate.predict(Y), names)
+        what = f"{surrogate.n_out} observables"
     outside = int((~surrogate.in_domain(Y)).sum())
-    print(f"{options.out}: {len(Y)} predictions of {surrogate.n_out} observables")
+    print(f"{options.out}: {len(Y)} predictions of {what}")
     if outside:
         print(f"{outside} of them outside the training domain (in_domain)")
     return 0
@@ -803,8 +926,6 @@ def _export(options: argparse.Namespace) -> int:
     from . import c_source, export, reference
 
     _check_out(options.out, options.surrogate)
-    if options.method not in export.METHODS:
-        raise InputError(config.unknown("method", options.method, export.METHODS))
     if options.method != "forward" and options.format != "pt2":
         raise InputError("--method is for --format pt2: the others have all methods")
     surrogate = export.load(options.surrogate)
@@ -814,7 +935,7 @@ def _export(options: argparse.Namespace) -> int:
         reference.save(surrogate, options.out)
     else:
         export.save_program(surrogate, options.out, method=options.method)
-    print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} observables")
+    print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 
 
@@ -854,10 +975,20 @@ def _plot_history(options: argparse.Namespace) -> int:
     return _drawn(options)
 
 
+def _load_for_plot(options: argparse.Namespace, task: str) -> tuple[Any, Dataset]:
+    """Load both where the surrogate's task is the plot's."""
+    surrogate, dataset = _load_both(options)
+    if dataset.info.task != task:
+        is_for = dataset.info.task
+        plots = "parity or observations" if is_for == "regression" else "confusion or reliability"
+        raise InputError(f"{options.surrogate} is for {is_for}: draw it by plot {plots}")
+    return surrogate, dataset
+
+
 def _plot_parity(options: argparse.Namespace) -> int:
     from . import plotting
 
-    surrogate, dataset = _load_both(options)
+    surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
     plotting.parity(surrogate.predict(Y), C, options.out)
     return _drawn(options)
@@ -866,10 +997,27 @@ def _plot_parity(options: argparse.Namespace) -> int:
 def _plot_observations(options: argparse.Namespace) -> int:
     from . import plotting
 
-    surrogate, dataset = _load_both(options)
+    surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
     mean = np.array(surrogate.metadata["training"]["c_mean"])
     plotting.observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
+    return _drawn(options)
+
+
+def _plot_confusion(options: argparse.Namespace) -> int:
+    from . import plotting
+
+    surrogate, dataset = _load_for_plot(options, "classification")
+    found = _errors(surrogate.module, dataset, options.split, None)
+    plotting.confusion(found.confusion, surrogate.class_names, options.out)
+    return _drawn(options)
+
+
+def _plot_reliability(options: argparse.Namespace) -> int:
+    from . import plotting
+
+    surrogate, dataset = _load_for_plot(options, "classification")
+    plotting.reliability(_errors(surrogate.module, dataset, options.split, None), options.out)
     return _drawn(options)
 
 

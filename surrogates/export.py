@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import h5py
 import numpy as np
@@ -28,7 +28,8 @@ import numpy.typing as npt
 import torch
 
 from . import fused
-from .config import check
+from .classifier import Assessment, Classifier
+from .config import check, unknown
 from .dataset import Array, Dataset, Info
 from .errors import InputError
 from .files import atomic, atomic_hdf5, check_zip, reading
@@ -37,7 +38,8 @@ from .provenance import provenance
 from .surrogate import Evaluation, Surrogate
 
 FORMAT = "varpro-surrogates"
-SCHEMA_VERSION = 2  # 1 had no error bars
+SCHEMA_VERSION = 3  # 1 had no error bars, 2 no classifiers
+_VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
 _METADATA = "metadata.json"
 _DESCRIBED = (
     *("problem", "y_names", "y_units", "y_lower", "y_upper"),
@@ -45,10 +47,6 @@ _DESCRIBED = (
 )
 _TABLES = (".csv", ".npy", ".h5")
 _BATCH = 8192  # samples at once, which bounds the memory beside the result
-
-
-METHODS = ("forward", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
-"""Of a surrogate file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +59,24 @@ class LoadedSurrogate:
     ``refuse_outside``, for y outside the training domain.
 
     Attributes:
+        METHODS: Of its module.
+        OUTPUTS: What it gives, in a word.
         module: Its TorchScript module, for tensors in and out, with gradients; the methods are
             those of `surrogates.surrogate.Surrogate`.
         metadata: What it is, see `metadata`.
         path: Where it came from, for messages.
         refuse_outside: Whether to refuse y outside the training domain. `in_domain` only tells.
     """
+
+    METHODS: ClassVar[tuple[str, ...]] = (
+        "forward",
+        "jacobian",
+        "jvp",
+        "vjp",
+        "predict_std",
+        "in_domain",
+    )
+    OUTPUTS: ClassVar = "observables"
 
     module: torch.jit.ScriptModule
     metadata: Mapping[str, Any]
@@ -83,9 +93,13 @@ class LoadedSurrogate:
         """Number of observables."""
         return len(self.metadata["c_names"])
 
+    def __call__(self, y: npt.ArrayLike) -> Array:
+        """Give what its module's ``forward`` does, (n_out,) or (n, n_out)."""
+        return self._call("forward", self._parameters(y))
+
     def predict(self, y: npt.ArrayLike) -> Array:
         """Predict the observables, (n_out,) or (n, n_out), units of the metadata."""
-        return self._call("forward", self._parameters(y))
+        return self(y)
 
     def predict_std(self, y: npt.ArrayLike) -> Array:
         """Give the standard deviation of the prediction's error, (n_out,) or (n, n_out).
@@ -157,7 +171,7 @@ class LoadedSurrogate:
         )
         check(
             array.ndim in (1, 2) and shape[-1] == size and shape[0] > 0,
-            f"{self.path} takes {self.n_in} parameters and gives {self.n_out} observables: "
+            f"{self.path} takes {self.n_in} parameters and gives {self.n_out} {self.OUTPUTS}: "
             f"expected {name} of shape ({size},) or (n, {size}), n at least 1; got {shape}",
         )
         if like is not None and shape[:-1] != like.shape[:-1]:
@@ -178,21 +192,72 @@ class LoadedSurrogate:
             return np.concatenate([call(*piece) for piece in pieces])
 
     def check_matches(self, info: Info) -> None:
-        """Refuse a dataset whose sizes are not the surrogate's.
+        """Refuse a dataset whose task or sizes are not the surrogate's.
 
         Raises:
-            InputError: If the numbers of parameters or observables differ.
+            InputError: If the tasks, or the numbers of parameters or observables differ.
         """
+        task = _task(self.metadata)
+        check(
+            info.task == task,
+            f"{self.path} is for {task}; the dataset ({info.problem}) is for {info.task}",
+        )
         there = (len(info.y_names), len(info.c_names))
         if there != (self.n_in, self.n_out):
             raise InputError(
-                f"{self.path} takes {self.n_in} parameters and gives {self.n_out} observables; "
+                f"{self.path} takes {self.n_in} parameters and gives {self.n_out} {self.OUTPUTS}; "
                 f"the dataset ({info.problem}) has {there[0]} and {there[1]}"
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadedClassifier(LoadedSurrogate):
+    """The file of a classifier in memory: a `LoadedSurrogate` whose observables are logits.
+
+    Called, it gives the logits, and the Jacobian is theirs. They are calibrated: their softmax are
+    the probabilities. `surrogates.classifier.Classifier` has its module's methods.
+    """
+
+    METHODS: ClassVar[tuple[str, ...]] = (
+        "forward",
+        "probabilities",
+        "predict",
+        "jacobian",
+        "jvp",
+        "vjp",
+        "in_domain",
+    )
+    OUTPUTS: ClassVar = "classes"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of logits and probabilities."""
+        return tuple(self.metadata["c_names"])
+
+    @property
+    def temperature(self) -> float:
+        """What has divided the logits, so that they are calibrated."""
+        return float(self.module.temperature)
+
+    def logits(self, y: npt.ArrayLike) -> Array:
+        """Give the calibrated logits, (n_out,) or (n, n_out)."""
+        return self(y)
+
+    def probabilities(self, y: npt.ArrayLike) -> Array:
+        """Give the probability of each class, (n_out,) or (n, n_out)."""
+        return self._call("probabilities", self._parameters(y))
+
+    def predict(self, y: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Give the most probable class: its index in ``class_names``, int64 () or (n,)."""
+        return self._call("predict", self._parameters(y))
+
+    def predict_std(self, y: npt.ArrayLike) -> Array:
+        """Refuse: a classifier has no error bars."""
+        raise InputError(f"{self.path} is a classifier: it has probabilities, and no error bars")
+
+
 def metadata(
-    dataset: Dataset, *, training: Mapping[str, Any], errors: Mapping[str, Evaluation]
+    dataset: Dataset, *, training: Mapping[str, Any], errors: Mapping[str, Evaluation | Assessment]
 ) -> dict[str, Any]:
     """Describe a surrogate for those who have only its file.
 
@@ -202,14 +267,16 @@ def metadata(
         errors: Errors on held-out parts of the dataset, by the part's name.
 
     Returns:
-        Values that JSON knows; a number that is not finite becomes None. ``problem``, names, units,
-        bounds and coordinates as in `Info`; ``dataset`` with its digest and provenance;
-        ``training``; ``errors``; ``versions``, ``command``, ``created``, ``revision``.
+        Values that JSON knows; a number that is not finite becomes None. ``task``, ``problem``,
+        names, units, bounds and coordinates as in `Info`; ``dataset`` with its digest and
+        provenance; ``training``; ``errors``; ``versions``, ``command``, ``created``, ``revision``.
     """
     info = plain(dataset.info)
+    task = info.pop("task")
     return {
         "format": FORMAT,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _VERSIONS[task],
+        "task": task,
         **{key: info.pop(key) for key in _DESCRIBED},
         "dataset": {"digest": dataset.digest, **info},
         "training": plain(training),
@@ -269,7 +336,8 @@ def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> Loade
     )
     missing = {"training", *_DESCRIBED} - described.keys()
     check(not missing, f"{path} is damaged: its metadata lack {', '.join(sorted(missing))}")
-    return LoadedSurrogate(
+    kind = LoadedClassifier if _task(described) == "classification" else LoadedSurrogate
+    return kind(
         module=module, metadata=described, path=os.fspath(path), refuse_outside=refuse_outside
     )
 
@@ -286,12 +354,14 @@ def save_program(
     Args:
         surrogate: Of which.
         path: Where.
-        method: One of `METHODS`.
+        method: One of its ``METHODS``.
 
     Raises:
-        InputError: If it cannot be made eager (see `LoadedSurrogate.eager`), or the path is no .pt2
-            or cannot be written.
+        InputError: If there is no such method, it cannot be made eager (see
+            `LoadedSurrogate.eager`), or the path is no .pt2 or cannot be written.
     """
+    known = surrogate.METHODS
+    check(method in known, unknown("method", method, known))
     check(Path(path).suffix == ".pt2", f"cannot write {path}: expected the name of a .pt2 file")
     Y = torch.stack([surrogate.module.lower, surrogate.module.upper])
     more = {"jvp": surrogate.n_in, "vjp": surrogate.n_out}  # never Y again: it would be one input
@@ -342,13 +412,20 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
     return table[:, [there.index(name) for name in names]]
 
 
-def write_table(path: str | os.PathLike[str], array: Array, names: Sequence[str]) -> None:
+def write_table(
+    path: str | os.PathLike[str],
+    array: Array,
+    names: Sequence[str],
+    classes: Sequence[str] = (),
+) -> None:
     """Write rows of numbers, exactly, as .csv with a line of names, .npy, or .h5 (/C).
 
     Args:
         path: The file; written whole or not at all.
         array: (n_rows, n_columns) float64.
         names: Of the columns.
+        classes: Of the rows: the first column, ``class``, of a .csv file. The others hold numbers
+            only.
 
     Raises:
         InputError: If the ending is unknown or the path cannot be written.
@@ -364,7 +441,11 @@ def write_table(path: str | os.PathLike[str], array: Array, names: Sequence[str]
             np.save(beside, array)
         else:
             with open(beside, "w", newline="", encoding="utf-8") as text:
-                csv.writer(text, lineterminator="\n").writerows([names, *array.tolist()])
+                rows: list[Sequence[Any]] = [names, *array.tolist()]
+                if classes:
+                    first = ("class", *classes)
+                    rows = [(name, *row) for name, row in zip(first, rows, strict=True)]
+                csv.writer(text, lineterminator="\n").writerows(rows)
 
 
 def _table_ending(path: Path) -> str:
@@ -399,7 +480,10 @@ class _Method(torch.nn.Module):
 
 
 def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
-    kinds = {**vars(fused), "ModuleList": torch.nn.ModuleList, "Surrogate": Surrogate}
+    kinds = {
+        **vars(fused),
+        **{"ModuleList": torch.nn.ModuleList, "Surrogate": Surrogate, "Classifier": Classifier},
+    }
     name = str(scripted.original_name)
     if name not in kinds:
         raise InputError(
@@ -418,6 +502,10 @@ def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
     if isinstance(module, fused.Fused):
         module.assemble()  # whatever the version that wrote the file made of its steps
     return module.eval()
+
+
+def _task(metadata: Mapping[str, Any]) -> str:
+    return str(metadata.get("task", "regression"))  # files of older versions do not say
 
 
 def plain(value: Any) -> Any:

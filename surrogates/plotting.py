@@ -1,4 +1,4 @@
-"""Figures: training history, parity, observations, PDE solutions.
+"""Figures: training history, parity, observations, confusion and reliability, PDE solutions.
 
 Each function writes one file, whole or not at all; the ending (.png, .pdf, .svg) is the format.
 Colours are those of Okabe and Ito (2008), cividis, and red and blue for values of both signs, which
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    from .classifier import Assessment
+
 _ENDINGS = (".png", ".pdf", ".svg")
 _DPI = 150
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
@@ -43,6 +45,12 @@ COLORMAP = "cividis"
 _SIGNED_MAP = "RdBu_r"
 # Direction, x1 (n1,), x2 (n2,), and the observables' indices (n2, n1).
 _Grid = tuple[float, Array, Array, npt.NDArray[np.intp]]
+_HISTORY_LABELS = {
+    "": ("loss", "error (mean relative, or misclassified)"),
+    "regression": ("loss (of scaled observables)", "mean relative error"),
+    "classification": ("mean cross-entropy", "misclassified"),
+}
+_NUMBERED = 30  # classes up to which a confusion matrix has its numbers written in
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -63,9 +71,10 @@ def history(
     path: str | os.PathLike[str],
     *,
     against: Literal["work", "time"] = "work",
+    task: Literal["", "regression", "classification"] = "",
     title: str = "",
 ) -> None:
-    """Draw loss and relative error of training runs against work units, or wall time.
+    """Draw loss and error of training runs against work units, or wall time.
 
     Solid lines are training samples, dashed ones validation samples; a dot on a line is the start
     of a level.
@@ -77,6 +86,7 @@ def history(
         path: The figure.
         against: What the horizontal axis is: work units, or seconds on a logarithmic axis, since
             one method's iteration may take a thousand times as long as another's.
+        task: Of the runs, for the labels of loss and error; histories do not tell it.
         title: Above it.
 
     Raises:
@@ -93,7 +103,7 @@ def history(
         for axes, quantity, label in zip(
             figure.subplots(1, 2),
             ("loss", "error"),
-            ("loss (of scaled observables)", "mean relative error"),
+            _HISTORY_LABELS[task],
             strict=True,
         ):
             for (name, records), color in zip(runs.items(), _cycle(), strict=False):
@@ -113,11 +123,13 @@ def history(
                         label=name if part == "train" else None,
                     )
             axes.set(xlabel=xlabel, ylabel=label)
-            axes.set_yscale("log")
+            logarithmic = any(np.max(line.get_ydata()) > 0 for line in axes.lines)
+            if logarithmic:  # or no sample is misclassified, ever
+                axes.set_yscale("log")
             axes.margins(x=0.02)
             if against == "time":
                 axes.set_xscale("log")
-            if quantity == "error":
+            if quantity == "error" and logarithmic:
                 _show_per_cent(axes.yaxis)
         several = len(runs) > 1
         styles = [legend_key(GREY if several else BLUE, dashes) for dashes in ("-", "--")]
@@ -260,6 +272,100 @@ def observations(
         if len(groups) == 1:
             handles, labels = handles[:2], labels[:2]
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+
+
+def confusion(
+    counts: npt.ArrayLike,
+    class_names: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "",
+) -> None:
+    """Draw a confusion matrix: of the samples of each true class, the shares of the predicted ones.
+
+    Shares are in per cent; those up to a half are left blank, and all of them beyond 30 classes. A
+    class without samples has an empty row.
+
+    Args:
+        counts: Samples by true class (row) and predicted one (column), (n_classes, n_classes).
+        class_names: Of the classes, (n_classes,).
+        path: The figure.
+        title: Above the figure.
+
+    Raises:
+        InputError: If the sizes disagree, a count is negative or not finite, all are 0, or the
+            figure cannot be written.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    n = len(class_names)
+    _check_values("counts", counts, (n, n))
+    totals = counts.sum(axis=1, keepdims=True)
+    check(bool((counts >= 0).all() and (counts > 0).any()), "expected counts >= 0, not all 0")
+    shares = 100 * counts / np.where(totals > 0, totals, np.nan)
+    numbered = n <= _NUMBERED
+    pairs = zip(class_names, totals[:, 0], strict=True)
+    labels = [f"{name} ({total:g})" for name, total in pairs]
+    cells = max(1.8, (0.34 if numbered else 0.17) * n)  # inches, and 0.08 for a letter
+    width = cells + 0.08 * max(map(len, labels)) + 1.8
+    size = (width, cells + 0.08 * max(map(len, class_names)) + 0.7)
+    with saved_figure(path, size, title, layout="compressed") as figure:
+        from matplotlib.colors import PowerNorm
+
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap=COLORMAP, norm=PowerNorm(0.5, 0, 100))
+        axes.set_xticks(range(n), class_names, rotation=90)
+        axes.set_yticks(range(n), labels)
+        axes.grid(False)
+        axes.tick_params(length=0)
+        axes.set(xlabel="predicted class", ylabel="true class (samples)")
+        bar = figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.04)
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+        for row, column in np.argwhere(shares > 0.5) if numbered else ():
+            share = shares[row, column]
+            color = "black" if share > 30 else "white"
+            axes.text(column, row, f"{share:.0f}", color=color, ha="center", va="center", size=7)
+
+
+def reliability(assessment: Assessment, path: str | os.PathLike[str], *, title: str = "") -> None:
+    """Draw how often the predicted class is right against the probability that it was given.
+
+    Args:
+        assessment: Of `surrogates.classifier.assess`.
+        path: The figure.
+        title: Above the figure.
+
+    Raises:
+        InputError: If the figure cannot be written.
+    """
+    bins = [bin for bin in assessment.reliability if bin.samples]
+    middles, widths, accuracies, confidences, samples = (
+        np.array(values, dtype=np.float64)
+        for values in zip(
+            *(
+                ((b.lower + b.upper) / 2, b.upper - b.lower, b.accuracy, b.confidence, b.samples)
+                for b in bins
+            ),
+            strict=True,
+        )
+    )
+    with saved_figure(path, (4.6, 5.2), title) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.bar(middles, accuracies, widths, color=SKY, edgecolor="white", label="accuracy")
+        above.plot((0, 1), (0, 1), color=GREY, linewidth=0.8, label="calibrated")
+        above.plot(confidences, accuracies, "o", color=BLUE, markersize=4, label="mean of the bin")
+        error = f"{assessment.calibration_error:.1%}".replace("%", " %")
+        above.set(
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+            ylabel="share classified rightly",
+            title=f"expected calibration error {error}",
+        )
+        above.legend(loc="upper left")
+        below.bar(middles, samples, widths, color=GREY, edgecolor="white")
+        below.set(xlabel="largest probability", ylabel=f"samples (of {assessment.samples})")
+        below.locator_params(axis="y", nbins=4, integer=True)
+        for axis in (above.xaxis, above.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
 
 
 def field(

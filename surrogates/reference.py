@@ -18,7 +18,9 @@ where phi, by entries, is named by the file:
     relu        max(0, x)
 
 tanh has become sigmoid, in which it is affine: A, b, w and W absorb that, as K_in and b_in do the
-scaling of y. The standard deviation of the error of c is
+scaling of y. Where the metadata's ``task`` is classification, c are calibrated logits: the
+probability of class k is exp(c_k) / sum_j exp(c_j). Where it is not, the standard deviation of the
+error of c is
 
     std = sigma sqrt(floor + ||leverage u + constant||^2 + ||beyond||^2 + ||off||^2)
     beyond = max(0, lower - y, y - upper) / unit,    off = normals (y - centre) / unit
@@ -37,7 +39,7 @@ where said:
     lower, upper, unit        (n_in,), units of y
     normals, centre           (k, n_in), k = 0 without a flat; (n_in,), units of y
     leverage, constant        (width + 1, width), (width + 1,)
-    floor, sigma              (), NaN in a file without error bars; (n_out,), units of c
+    floor, sigma              (), NaN where there are no error bars; (n_out,), units of c
 """
 
 from __future__ import annotations
@@ -146,10 +148,14 @@ class Reference:
     metadata: Mapping[str, Any]
 
     @_quiet
-    def predict(self, y: npt.ArrayLike) -> Array:
-        """Predict the observables, (n_out,) or (n, n_out)."""
+    def __call__(self, y: npt.ArrayLike) -> Array:
+        """Give c, (n_out,) or (n, n_out)."""
         u, _ = self._features(self._rows(y, "y"))
         return _like(y, u @ self.W.T + self.c_0)
+
+    def predict(self, y: npt.ArrayLike) -> Array:
+        """Predict the observables, (n_out,) or (n, n_out)."""
+        return self(y)
 
     @_quiet
     def jacobian(self, y: npt.ArrayLike) -> Array:
@@ -244,6 +250,31 @@ class Reference:
         return np.atleast_2d(array.astype(np.float64))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassifierReference(Reference):
+    """The constants of a classifier, of which c are the calibrated logits."""
+
+    def logits(self, y: npt.ArrayLike) -> Array:
+        """Give the calibrated logits, (n_out,) or (n, n_out)."""
+        return self(y)
+
+    @_quiet
+    def probabilities(self, y: npt.ArrayLike) -> Array:
+        """Give the probability of each class, (n_out,) or (n, n_out)."""
+        logits = self(y)
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(p / p.sum(axis=-1, keepdims=True))
+
+    def predict(self, y: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Give the index of the most probable class, int64 () or (n,); -1 for NaN."""
+        logits = self(y)
+        return np.where(np.isnan(logits).any(axis=-1), -1, logits.argmax(axis=-1))
+
+    def predict_std(self, y: npt.ArrayLike) -> Array:
+        """Refuse: a classifier has no error bars."""
+        raise InputError("a classifier has probabilities, and no error bars")
+
+
 def constants(surrogate: LoadedSurrogate) -> Reference:
     """Take the constants out of a surrogate file.
 
@@ -270,7 +301,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
     lengths = products / np.where(squares > 0, squares, 1.0)
     has_bars = surrogate.metadata["schema_version"] > 1
     names = ("W", "lower", "upper", "unit", "normals", "centre", "leverage", "constant", "sigma")
-    return Reference(
+    return _kind(surrogate.metadata)(
         phi=net.phi,
         K_in=_array(net.K_in),
         b_in=_array(net.b_in),
@@ -332,11 +363,16 @@ def load(path: str | os.PathLike[str]) -> Reference:
         )
         if not shaped or array.dtype != np.float64:
             raise InputError(f"{path} is damaged: {name} is {array.dtype} of shape {array.shape}")
-    return Reference(
+    metadata = json.loads(str(found["metadata"]))
+    return _kind(metadata)(
         phi=str(found["phi"]),
-        metadata=json.loads(str(found["metadata"])),
+        metadata=metadata,
         **{name: found[name][()] for name in _SHAPES},
     )
+
+
+def _kind(metadata: Mapping[str, Any]) -> type[Reference]:
+    return ClassifierReference if metadata.get("task") == "classification" else Reference
 
 
 def _like(y: npt.ArrayLike, rows: _Rows) -> _Rows:

@@ -8,6 +8,9 @@ packages. Of a surrogate file ``NAME.pt`` they see two models:
     NAME.trust   y -> [standard deviations of the error of c, [1.0 if y is in the training domain,
                  else 0.0]]; supports Evaluate
 
+Of a classifier, c are the calibrated logits, whose derivatives are in closed form as well, and
+``NAME.trust`` gives the probabilities of the classes in place of the standard deviations.
+
 A request's config knows one key: with ``{"refuse_outside": true}``, y outside the training domain
 is refused by both.
 
@@ -292,11 +295,14 @@ def _operate(operation: str, model: _Model, body: _Body) -> _Output:
 
 
 def _evaluate(surrogate: export.LoadedSurrogate, y: Array, _: _Body) -> _Output:
-    return [surrogate.predict(y)]
+    return [surrogate(y)]
 
 
 def _trust(surrogate: export.LoadedSurrogate, y: Array, _: _Body) -> _Output:
-    return [surrogate.predict_std(y), np.array([surrogate.in_domain(y)], np.float64)]
+    inside = np.array([surrogate.in_domain(y)], np.float64)
+    if isinstance(surrogate, export.LoadedClassifier):
+        return [surrogate.probabilities(y), inside]
+    return [surrogate.predict_std(y), inside]
 
 
 def _gradient(surrogate: export.LoadedSurrogate, y: Array, body: _Body) -> _Output:

@@ -1,5 +1,7 @@
 """The commands as users run them: the whole path, and one clear line for each mistake."""
 
+import csv
+import dataclasses
 import json
 import os
 import resource
@@ -8,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -370,6 +373,121 @@ def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(f
     assert done.stderr.startswith("error: cannot write new.")
     assert done.stderr.count("\n") == 1
     assert {path.name for path in folder.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory) -> Path:
+    """A folder with a dataset of three classes, of which ``b, c`` is rare, and a classifier."""
+    folder = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(0)
+    Y = rng.uniform(-1, 1, (300, 2))
+    labels = np.digitize(Y[:, 0] ** 2 + Y[:, 1] + 0.1 * rng.normal(size=300), [0.3, 0.45])
+    np.savez(folder / "map.npz", Y=Y, C=labels)
+    words = ("--task", "classification", "--split", "150/100/50")
+    assert run("import", folder / "map.npz", "--out", folder / "plain.h5", *words) == 0
+    plain = Dataset.read(folder / "plain.h5")
+    info = dataclasses.replace(plain.info, c_names=("a", "b, c", "100 % d"))
+    dataclasses.replace(plain, info=info).write(folder / "map.h5")
+    assert run("train", folder / "map.h5", "--out", folder / "map.pt", *QUICK) == 0
+    return folder
+
+
+def test_a_classifier_is_trained_and_described_by_its_accuracy(classes, tmp_path, capsys):
+    capsys.readouterr()
+    assert run("train", classes / "map.h5", "--out", tmp_path / "again.pt", *QUICK) == 0
+    printed = capsys.readouterr().out
+    loaded = surrogates.load(tmp_path / "again.pt")
+    Y, C = Dataset.read(classes / "map.h5").part("validation")
+    right = (loaded.predict(Y) == C.argmax(axis=1)).mean()
+    assert right > 0.7
+    accuracy = f"{100 * right:.1f} %"
+    assert f"accuracy, validation:       {accuracy}, cross-entropy " in printed
+    assert f"temperature:                {loaded.temperature:.4g}\n" in printed
+    assert "relative error" not in printed and "error bars" not in printed
+    assert run("info", tmp_path / "again.pt") == 0
+    printed = capsys.readouterr().out
+    assert "task:             classification\n" in printed
+    assert "gives:            3 classes, a to 100 % d\n" in printed
+    assert f"accuracy:         {accuracy} (validation), " in printed
+    assert f"calibration:      temperature {loaded.temperature:.4g}, expected " in printed
+
+
+def test_evaluate_prints_what_a_user_would_compute_of_a_classifier(classes, capsys):
+    capsys.readouterr()
+    both = (classes / "map.pt", classes / "map.h5")
+    assert run("evaluate", *both, "--json") == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    loaded = surrogates.load(classes / "map.pt")
+    Y, C = Dataset.read(classes / "map.h5").part("test")
+    p, true = loaded.probabilities(Y), C.argmax(axis=1)
+    right = p.argmax(axis=1) == true
+    assert found["accuracy"] == pytest.approx(right.mean()) and found["samples"] == 50
+    assert found["cross_entropy"] == pytest.approx(-np.log(p[C == 1]).mean())
+    assert [sum(row) for row in found["confusion"]] == C.sum(axis=0).tolist()
+    assert sum(bin["samples"] for bin in found["reliability"]) == 50
+    assert run("evaluate", *both) == 0
+    text = capsys.readouterr().out
+    assert f"accuracy:         {100 * right.mean():.1f} %\n" in text
+    worst = min(range(3), key=lambda k: right[true == k].mean())
+    share = f"{100 * right[true == worst].mean():.1f} % of {(true == worst).sum()}"
+    assert f"worst classes:    {loaded.class_names[worst]} {share}" in text
+    last = p.max(axis=1) > 0.9
+    mean = f"{100 * p.max(axis=1)[last].mean():.1f} %"
+    share = f"{100 * right[last].mean():.1f} %"
+    assert f"       90 to 100 %{mean:>9}{share:>10}{last.sum():9}\n" in text
+
+
+def test_predictions_of_a_classifier_are_probabilities_and_in_a_csv_file_names(classes, tmp_path):
+    Y = Dataset.read(classes / "map.h5").part("test")[0]
+    np.save(tmp_path / "y.npy", Y)
+    for kind in ("csv", "npy", "h5"):
+        words = ("--in", tmp_path / "y.npy", "--out", tmp_path / f"p.{kind}")
+        assert run("predict", classes / "map.pt", *words) == 0
+    loaded = surrogates.load(classes / "map.pt")
+    p = loaded.probabilities(Y)
+    np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), p)
+    with h5py.File(tmp_path / "p.h5") as file:
+        np.testing.assert_array_equal(file["C"], p)
+        assert list(file["C"].attrs["names"]) == list(loaded.class_names)
+    with open(tmp_path / "p.csv", newline="", encoding="utf-8") as text:
+        first, *rows = csv.reader(text)
+    assert first == ["class", *loaded.class_names]
+    assert [row[0] for row in rows] == [loaded.class_names[k] for k in loaded.predict(Y)]
+    np.testing.assert_array_equal(np.array([row[1:] for row in rows], dtype=float), p)
+
+
+def test_a_classifier_is_exported_and_drawn_and_other_plots_name_its_own(
+    classes, folder, tmp_path, capsys
+):
+    for kind in ("c", "npz", "pt2"):
+        words = ("--format", kind, "--out", tmp_path / f"map.{kind}")
+        assert run("export", classes / "map.pt", *words) == 0
+        assert "2 parameters, 3 classes" in capsys.readouterr().out
+    words = ("--format", "pt2", "--method", "probabilities", "--out", tmp_path / "p.pt2")
+    assert run("export", classes / "map.pt", *words) == 0
+    loaded, Y = surrogates.load(classes / "map.pt"), np.array([[0.1, 0.2], [-0.9, 0.4]])
+    program = torch.export.load(tmp_path / "p.pt2").module()
+    plain = reference.load(tmp_path / "map.npz")
+    for p in (program(torch.from_numpy(Y)), plain.probabilities(Y)):
+        np.testing.assert_allclose(p, loaded.probabilities(Y), rtol=1e-10)
+    both = (classes / "map.pt", classes / "map.h5", "--out", tmp_path / "a.png")
+    others = (folder / "map.pt", folder / "map.h5", "--out", tmp_path / "b.png")
+    for plot in ("confusion", "reliability"):
+        (tmp_path / "a.png").unlink(missing_ok=True)
+        assert run("plot", plot, *both) == 0
+        assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+        message = "is for regression: draw it by plot parity or observations"
+        assert message in refused(capsys, "plot", plot, *others)
+    (tmp_path / "a.png").unlink()
+    for plot in ("parity", "observations"):
+        message = "is for classification: draw it by plot confusion or reliability"
+        assert message in refused(capsys, "plot", plot, *both)
+    assert run("plot", "history", classes / "map.history.jsonl", "--out", tmp_path / "h.png") == 0
+    assert not (tmp_path / "a.png").exists() and not (tmp_path / "b.png").exists()
+    words = ("--format", "pt2", "--method", "predict_std", "--out", tmp_path / "std.pt2")
+    assert "unknown method" in refused(capsys, "export", classes / "map.pt", *words)
+    message = "map.pt is for regression; the dataset (map) is for classification"
+    assert message in refused(capsys, "evaluate", folder / "map.pt", classes / "map.h5")
 
 
 def test_the_module_is_the_command():

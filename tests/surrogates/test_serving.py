@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import http.client
 import json
 import re
@@ -19,6 +20,7 @@ import pytest
 import torch
 
 from surrogates import cli, export
+from surrogates.classifier import Classifier
 from surrogates.errors import InputError
 
 umbridge = pytest.importorskip("umbridge")
@@ -186,6 +188,28 @@ def test_trust_is_the_standard_deviation_and_the_training_domain(server, toy):
     status, reply = server.post("Gradient", {**GOOD["Gradient"], "name": "toy.trust"})
     message = "toy.trust does not support Gradient; it supports Evaluate"
     assert (status, reply) == (400, error("UnsupportedFeature", message))
+
+
+def test_of_a_classifier_the_logits_are_served_and_trust_is_its_probabilities(
+    parts, dataset, tmp_path
+):
+    del parts["error_bars"]
+    classifier = Classifier(**parts, temperature=2.0)
+    info = dataclasses.replace(dataset.info, task="classification")
+    about = export.metadata(dataclasses.replace(dataset, info=info), training={}, errors={})
+    export.save(classifier, about, tmp_path / "kinds.pt")
+    with serve(tmp_path / "kinds.pt") as server:
+        model, trust = (umbridge.HTTPModel(server.url, name) for name in ("kinds", "kinds.trust"))
+        assert model.get_output_sizes() == [6] and trust.get_output_sizes() == [6, 1]
+        for y, inside in ((Y0, 1.0), (OUTSIDE, 0.0)):
+            at = torch.tensor(y, dtype=torch.float64)
+            close(model([y]), [classifier(at)])
+            w = torch.tensor(SENS, dtype=torch.float64)
+            close(model.gradient(0, 0, [y], SENS), classifier.vjp(at, w))
+            p, domain = trust([y])
+            close([p], [classifier.probabilities(at)])
+            assert domain == [inside]
+        assert server.end() == 0
 
 
 def error(kind: str, message: str) -> dict[str, Any]:
@@ -370,8 +394,8 @@ def test_what_is_no_http_and_who_hangs_up_leave_the_server_answering(server):
 def test_a_fault_of_the_server_is_logged_and_the_server_goes_on(toy):
     fault = """
 from surrogates.export import LoadedSurrogate
-predict = LoadedSurrogate.predict
-LoadedSurrogate.predict = lambda self, y: predict(self, y) if y[0] != 13 else 1 / 0
+call = LoadedSurrogate.__call__
+LoadedSurrogate.__call__ = lambda self, y: call(self, y) if y[0] != 13 else 1 / 0
 """
     with serve(toy, script=fault + SERVE) as server:
         status, reply = server.post("Evaluate", {"name": "toy", "input": [[13, 2, 3, 4]]})

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from draws import dataset
+from draws import dataset, normal
+from scipy.optimize import minimize_scalar
 
+from surrogates.classifier import Classifier, assess
 from surrogates.dataset import Dataset
 from surrogates.surrogate import evaluate
-from surrogates.training.deploy import deployed
+from surrogates.training.deploy import TEMPERATURES, deployed, temperature
 from surrogates.training.fit import TrainConfig, fit
 
 CONFIG = TrainConfig(width=4, work_units=150)
@@ -87,3 +89,91 @@ def test_single_precision_is_deployed_in_double():
     F = features((Y - result.y_shift) / result.y_scale).detach()
     expected = F @ result.W[:, :-1].T + result.W[:, -1]
     torch.testing.assert_close(surrogate(Y), expected, rtol=1e-10, atol=1e-10)
+
+
+def cross_entropy(logits, C):
+    return float(-(C * torch.log_softmax(logits, dim=1)).sum(dim=1).mean())
+
+
+def drawn_labels(logits, seed=1):
+    """Draw classes with the probabilities softmax(logits), as one-hot rows."""
+    generator = torch.Generator().manual_seed(seed)
+    k = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
+    return torch.nn.functional.one_hot(k, logits.shape[1]).double()
+
+
+@pytest.mark.parametrize("size", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("rows", ["one-hot", "probabilities"])
+def test_the_temperature_minimises_the_cross_entropy(size, rows):
+    true = 2 * normal(500, 6, seed=0)
+    C = drawn_labels(true) if rows == "one-hot" else torch.softmax(true, dim=1)
+    logits = size * (true + normal(500, 6, seed=2))
+    T = temperature(logits, C)
+    best = minimize_scalar(
+        lambda log_T: cross_entropy(logits / np.exp(log_T), C), bounds=(-8, 8), method="bounded"
+    )
+    assert T == pytest.approx(np.exp(best.x), rel=1e-3)
+    # Where the derivative by 1 / T is zero, which the values of a minimum tell to half the digits.
+    inverse = torch.tensor(1 / T, dtype=torch.float64, requires_grad=True)
+    loss = -(C * torch.log_softmax(inverse * logits, dim=1)).sum(dim=1).mean()
+    (slope,) = torch.autograd.grad(loss, inverse)
+    assert abs(float(slope)) < 1e-12 * size
+    assert temperature(logits + 1e3 * normal(500, 1, seed=3), C) == pytest.approx(T, rel=1e-9)
+
+
+def test_probabilities_that_are_calibrated_have_the_temperature_one():
+    logits = 2 * normal(40_000, 5, seed=0)
+    C = drawn_labels(logits)
+    assert temperature(logits, C) == pytest.approx(1, rel=0.02)
+    assert temperature(7 * logits, C) == pytest.approx(7, rel=0.02)
+
+
+@pytest.mark.parametrize("size", [1e-2, 1.0, 30.0])
+@pytest.mark.parametrize("n", [1, 20, 1000])
+def test_where_all_are_classified_rightly_the_mean_probability_follows_the_rule_of_succession(
+    n, size
+):
+    C = torch.eye(4, dtype=torch.float64)[torch.arange(n) % 4]
+    logits = size * (normal(n, 4, seed=0) + 9 * C)
+    T = temperature(logits, C)
+    p = torch.softmax(logits / T, dim=1).max(dim=1).values
+    assert float(p.mean()) == pytest.approx((n + 1) / (n + 2), rel=1e-9)
+
+
+def test_logits_that_say_nothing_become_equal_and_the_temperature_stays_in_its_bounds():
+    C = torch.eye(3, dtype=torch.float64)
+    assert temperature(-C, C) == TEMPERATURES[1]  # worse than equal ones
+    assert temperature(1e-9 * C, C) == TEMPERATURES[0]
+    assert TEMPERATURES[0] <= temperature(0 * C, C) <= TEMPERATURES[1]
+
+
+def make_classes(n: int = 900, noise: float = 0.3) -> Dataset:
+    """Three classes along a parabola of two inputs, whose borders are blurred."""
+    rng = np.random.default_rng(0)
+    Y = rng.uniform(-1, 1, (n, 2))
+    k = np.digitize(Y[:, 0] ** 2 + Y[:, 1] + noise * rng.normal(size=n), [0.0, 0.6])
+    made = dataset(Y, np.eye(3)[k], split="120/380/400")
+    info = dataclasses.replace(made.info, task="classification", c_units=("1",) * 3)
+    return dataclasses.replace(made, info=info)
+
+
+def test_a_classifier_is_calibrated_where_training_is_sure_of_too_much():
+    data = make_classes()
+    config = TrainConfig(width=8, work_units=300, alpha2=1e-6)
+    result = fit(data, config)
+    # As after training until nothing is misclassified: the same classes, and too sure of them.
+    result = dataclasses.replace(result, W=4 * result.W)
+    classifier = deployed(result, data, alpha2=config.alpha2)
+    assert isinstance(classifier, Classifier)
+    Y, C = map(torch.from_numpy, data.part("validation"))
+    T = float(classifier.temperature)
+    torch.testing.assert_close(classifier(Y), result.predict(Y) / T, rtol=1e-9, atol=1e-9)
+    found = cross_entropy(classifier(Y), C)
+    for other in (0.9, 1.1):
+        assert found < cross_entropy(result.predict(Y) / (other * T), C)
+    Y, C = map(torch.from_numpy, data.part("test"))
+    before, after = assess(result.predict, Y, C), assess(classifier, Y, C)
+    assert T > 2 and after.accuracy == before.accuracy > 0.7
+    assert after.calibration_error < 0.6 * before.calibration_error
+    assert after.cross_entropy < before.cross_entropy
+    assert classifier.in_domain(torch.zeros(2)) and not classifier.in_domain(2 * torch.ones(2))

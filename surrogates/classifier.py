@@ -1,0 +1,198 @@
+r"""The classifier that users call, and how good its classes and probabilities are.
+
+    logits(y) = W [F((y - y_shift) / y_scale), 1]^T / T,    probabilities = softmax(logits)
+
+takes parameters, in the dataset's units, to one logit for each class. The temperature T was found
+on validation samples (`surrogates.training.deploy`) and is a part of W in every file, so that the
+softmax of what a file gives is calibrated: of the samples whose largest probability is 0.8, about
+80 % are of that class (Guo et al. 2017, "On calibration of modern neural networks"). `assess`
+measures how far that is so. The most probable class does not depend on T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .networks import FeatureExtractor
+from .surrogate import Domain, Surrogate, Values
+
+BINS = 10
+"""Of the largest probability, of equal width, over which reliability is measured."""
+
+
+class Classifier(Surrogate):
+    """The map from y to the logits of classes, with its Jacobian in closed form and its domain.
+
+    Its arguments and errors are those of `Surrogate`, and so are the methods that both have:
+    ``forward`` gives calibrated logits, and ``jacobian``, ``jvp`` and ``vjp`` are derivatives of
+    these. A classifier has no error bars: its probabilities say how sure it is, and its file has no
+    method ``predict_std``. Outside the domain they may be sure of a wrong class.
+
+    Attributes:
+        temperature: What has divided the logits, and is a part of ``W`` and ``c``; > 0, ().
+    """
+
+    if TYPE_CHECKING:
+        temperature: Tensor
+
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        W: Values,
+        y_shift: Values,
+        y_scale: Values,
+        domain: Domain,
+        temperature: float = 1.0,
+    ) -> None:
+        """Copy the parts, as float64 constants in evaluation mode.
+
+        Args:
+            features: A network of `networks`, or any module with the methods of `FeatureExtractor`.
+            W: Linear layer of [F, 1] to the logits before calibration, (n_classes, n_feat + 1).
+            y_shift: Subtracted from y, (n_in,), units of y.
+            y_scale: Divides y after that, (n_in,), units of y.
+            domain: Where the training parameters lie.
+            temperature: Divides the logits, > 0.
+
+        Raises:
+            ValueError: If shapes disagree, a value is not finite, or a scale or the temperature is
+                not positive.
+        """
+        if not temperature > 0:
+            raise ValueError(f"expected a temperature > 0; got {temperature}")
+        super().__init__(features, torch.as_tensor(W) / temperature, y_shift, y_scale, domain)
+        self.register_buffer("temperature", self.W.new_tensor(temperature))
+
+    @torch.jit.export
+    def probabilities(self, y: Tensor) -> Tensor:
+        """Give the calibrated probability of each class.
+
+        Args:
+            y: Parameters, (n_in,) or (n, n_in), units of the dataset.
+
+        Returns:
+            (n_classes,) or (n, n_classes), in [0, 1], of sum 1.
+        """
+        return torch.softmax(self.forward(y), -1)
+
+    @torch.jit.export
+    def predict(self, y: Tensor) -> Tensor:
+        """Give the most probable class.
+
+        Args:
+            y: Parameters, (n_in,) or (n, n_in), units of the dataset.
+
+        Returns:
+            Its index, from 0, int64 () or (n,); -1 for a parameter that is NaN.
+        """
+        logits = self.forward(y)
+        return torch.where(logits.isnan().any(-1), -1, logits.argmax(-1))
+
+    def predict_std(self, y: Tensor) -> Tensor:
+        """Refuse: a classifier has no error bars. It is not exported, so no file has it."""
+        raise NotImplementedError("a classifier has probabilities in place of error bars")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Samples whose largest probability lies in one interval.
+
+    Attributes:
+        lower: Its end below, which belongs to it only in the first interval.
+        upper: Its end above, which belongs to it.
+        samples: How many samples.
+        confidence: Mean of their largest probabilities; NaN without samples.
+        accuracy: Share of them that is classified rightly; NaN without samples.
+    """
+
+    lower: float
+    upper: float
+    samples: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """How good a classifier is on some samples, of which the true class is the most probable one.
+
+    Attributes:
+        samples: How many samples.
+        accuracy: Share of the samples that is classified rightly.
+        class_accuracy: The same over the samples of each true class (recall), (n_classes,); NaN for
+            a class without samples.
+        confusion: Numbers of samples by true class (row) and predicted one (column), (n_classes,
+            n_classes).
+        cross_entropy: Mean of -sum_k c_k log p_k, in nats.
+        brier: Mean of ||p - c||^2, from 0 to 2.
+        calibration_error: Expected calibration error: mean of |accuracy - confidence| over the
+            bins, weighted by their samples.
+        reliability: The bins, `BINS` of equal width from 0 to 1.
+    """
+
+    samples: int
+    accuracy: float
+    class_accuracy: tuple[float, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    cross_entropy: float
+    brier: float
+    calibration_error: float
+    reliability: tuple[Bin, ...]
+
+
+def assess(
+    logits: Callable[[Tensor], Tensor], Y: Tensor, C: Tensor, *, batch: int = 8192
+) -> Assessment:
+    """Measure how good a classifier is.
+
+    Args:
+        logits: A `Classifier`, or any function (n, n_in) -> (n, n_classes).
+        Y: Parameters, (n, n_in), n >= 1.
+        C: True probabilities of the classes, one-hot as a rule, (n, n_classes).
+        batch: Samples predicted at once, which bounds the memory.
+
+    Raises:
+        ValueError: If there is no sample, the shapes disagree, or a logit is not finite.
+    """
+    if not len(Y) == len(C) > 0:
+        raise ValueError(f"expected as many Y as C, at least 1; got {len(Y)} and {len(C)}")
+    with torch.no_grad():
+        found = torch.cat([logits(piece) for piece in torch.split(Y, batch)])
+    if found.shape != C.shape:
+        raise ValueError(f"expected logits of shape {tuple(C.shape)}; got {tuple(found.shape)}")
+    if not torch.isfinite(found).all():
+        raise ValueError("expected finite logits")
+    n, n_classes = C.shape
+    p, log_p = torch.softmax(found, dim=1), torch.log_softmax(found, dim=1)
+    truth, predicted = C.argmax(dim=1), found.argmax(dim=1)
+    pairs = torch.bincount(n_classes * truth + predicted, minlength=n_classes**2)
+    confusion = pairs.view(n_classes, n_classes)
+    right = (truth == predicted).double()
+    reliability = _reliability(p.max(dim=1).values, right)
+    gaps = [bin.samples * abs(bin.accuracy - bin.confidence) for bin in reliability if bin.samples]
+    return Assessment(
+        samples=n,
+        accuracy=float(right.mean()),
+        class_accuracy=tuple((confusion.diagonal().double() / confusion.sum(dim=1)).tolist()),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        cross_entropy=float(-(C * log_p).sum(dim=1).mean()),
+        brier=float((p - C).square().sum(dim=1).mean()),
+        calibration_error=sum(gaps) / n,
+        reliability=reliability,
+    )
+
+
+def _reliability(confidence: Tensor, right: Tensor) -> tuple[Bin, ...]:
+    index = (torch.ceil(BINS * confidence) - 1).clamp(0, BINS - 1).long()
+    counts = torch.bincount(index, minlength=BINS)
+    means = [torch.bincount(index, x, minlength=BINS) / counts for x in (confidence, right)]
+    rows = zip(counts.tolist(), *(mean.tolist() for mean in means), strict=True)
+    return tuple(
+        Bin(lower=i / BINS, upper=(i + 1) / BINS, samples=n, confidence=mean, accuracy=share)
+        for i, (n, mean, share) in enumerate(rows)
+    )
