@@ -12,7 +12,7 @@
 set -euo pipefail
 
 packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-torch
-    python3-numpy python3-scipy python3-tqdm python3-tomli-w python3-matplotlib python3-meshio
+    python3-numpy python3-scipy python3-sklearn python3-tqdm python3-tomli-w python3-matplotlib python3-meshio
     python3-pytest python3-pytest-timeout python3-pytest-xdist python3-hypothesis
     python3-setuptools python3-venv openmpi-bin gcc g++ libc6-dev pkg-config libopenblas0-pthread
     libtorch-dev cmake make)

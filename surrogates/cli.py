@@ -684,7 +684,8 @@ def _train(options: argparse.Namespace) -> int:
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
     named = {"optimizer": options.optimizer, "seed": options.seed, "device": options.device}
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
-    settings = config.read(fit.TrainConfig, options.config, [*options.set, *given])
+    defaults = fit.DEFAULTS[read_info(options.file)[0].task]
+    settings = config.read(fit.TrainConfig, options.config, [*options.set, *given], defaults)
     with processes.of_environment(settings.device) as over:
         over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
         dataset = over.on_each(lambda: Dataset.read(options.file))

@@ -41,7 +41,10 @@ def check_seed(seed: int) -> None:
 
 
 def read(
-    cls: type[T], path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()
+    cls: type[T],
+    path: str | os.PathLike[str] | None = None,
+    overrides: Iterable[str] = (),
+    defaults: T | None = None,
 ) -> T:
     """Build a configuration from a TOML file and ``key=value`` overrides.
 
@@ -50,6 +53,7 @@ def read(
         path: A TOML file; None for the defaults.
         overrides: ``section.key=value`` texts; the value is written as in TOML, and a text that is
             not valid TOML is taken as a string.
+        defaults: What holds for keys that are not given; those of the dataclass if None.
 
     Raises:
         InputError: If the file cannot be read, a key is unknown (the nearest known key is named),
@@ -66,7 +70,7 @@ def read(
             raise InputError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:
         _override(table, override)
-    return from_table(cls, table)
+    return from_table(cls, table if defaults is None else {**_plain(defaults), **table})
 
 
 def from_toml(cls: type[T], text: str) -> T:

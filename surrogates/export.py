@@ -192,10 +192,11 @@ class LoadedSurrogate:
             return np.concatenate([call(*piece) for piece in pieces])
 
     def check_matches(self, info: Info) -> None:
-        """Refuse a dataset whose task or sizes are not the surrogate's.
+        """Refuse a dataset whose task, sizes or classes are not the surrogate's.
 
         Raises:
-            InputError: If the tasks, or the numbers of parameters or observables differ.
+            InputError: If the tasks, the numbers of parameters or observables, or the names or
+                order of classes differ.
         """
         task = _task(self.metadata)
         check(
@@ -207,6 +208,13 @@ class LoadedSurrogate:
             raise InputError(
                 f"{self.path} takes {self.n_in} parameters and gives {self.n_out} {self.OUTPUTS}; "
                 f"the dataset ({info.problem}) has {there[0]} and {there[1]}"
+            )
+        pairs = zip(self.metadata["c_names"], info.c_names, strict=True)
+        other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+        if task == "classification" and other:
+            raise InputError(
+                f"{self.path} has the class {other[0]!r} where the dataset ({info.problem}) has "
+                f"{other[1]!r}"
             )
 
 

@@ -117,9 +117,9 @@ def history(
                         linestyle=dashes,
                         color=color,
                         alpha=1 if part == "train" else 0.85,
-                        marker="o",
+                        marker="o" if multilevel else "",
                         markersize=4,
-                        markevery=starts if multilevel else [],
+                        markevery=starts,
                         label=name if part == "train" else None,
                     )
             axes.set(xlabel=xlabel, ylabel=label)

@@ -16,6 +16,8 @@ from .processes import ALONE, Alone
 
 Arrays = tuple[Tensor, Tensor]
 
+_LEAST_NOISE = 1e-3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -63,11 +65,12 @@ class Mix:
 
         z = L^(-whitening/2) V^T (I + smoothing D^T D)^(-1/2) S^-noise x
 
-    with S the standard deviations of what an input's linear regression on all others leaves, D the
-    differences of neighbours, and V L V^T the covariance of what V^T acts on; scaled so that the
-    mean variance of z is one. A network sees the same functions of y as before, but the weights
-    that alpha1 and the trust region measure, and that are drawn first, are those of z. With
-    smoothing alone the first layer's weights K of x have the norm
+    with S the standard deviations of what an input's linear regression on all others leaves, at
+    least 0.001 (an input that does not vary is left out), D the differences of neighbours, and
+    V L V^T the covariance of what V^T acts on; scaled so that the mean variance of z is one. A
+    network sees the same functions of y as before, but the weights that alpha1 and the trust region
+    measure, and that are drawn first, are those of z. With smoothing alone the first layer's
+    weights K of x have the norm
 
         ||K||^2 + smoothing ||K D^T||^2.
 
@@ -87,13 +90,20 @@ class Mix:
     noise: float = 0.0
 
     def of(self, covariance: Tensor) -> Tensor:
-        """Give the map, (n_mixed, n_in), from the covariance of x, (n_in, n_in)."""
+        """Give the map, (n_mixed, n_in), from the covariance of x, (n_in, n_in).
+
+        Raises:
+            InputError: If no input varies.
+        """
+        check(bool((covariance.diagonal() > 0.5).any()), "no input varies: nothing can be mixed")
         eye = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
         precision = torch.linalg.inv(covariance + 1e-12 * covariance.trace() * eye)
+        noise = precision.diagonal().rsqrt().clamp(min=_LEAST_NOISE)
+        weights = torch.where(covariance.diagonal() > 0.5, noise ** (-self.noise), 0.0)
         D = eye.diff(dim=0)
         values, vectors = torch.linalg.eigh(D.T @ D)
         smooth = (vectors / (1 + self.smoothing * values).sqrt()) @ vectors.T
-        scaled = smooth * precision.diagonal() ** (self.noise / 2)
+        scaled = smooth * weights
         values, vectors = torch.linalg.eigh(scaled @ covariance @ scaled.T)
         kept = values > 1e-12 * values[-1]
         values, vectors = values[kept], vectors[:, kept]

@@ -21,6 +21,7 @@ from .data import Data
 from .features import Features
 from .gauss_newton import Memory, ReducedProblem, Step
 from .history import Record
+from .newton import ITERATIONS
 
 WARM_UP = 30
 
@@ -285,7 +286,7 @@ class Multilevel:
         error = held_out[1] if math.isfinite(held_out[1]) else held_out[0]
         iteration = len(state.records) + 1
         best = state.best
-        if best is None or error < best.error:
+        if best is None or (error, held_out[0]) < (best.error, _loss_of(best, state.records)):
             W = data.physical(step.point.W)
             best = Best(level=state.level, theta=theta, W=W, error=error, iteration=iteration)
         mark, progress = state.mark, state.progress
@@ -336,12 +337,22 @@ class Multilevel:
         )
 
 
+def _loss_of(best: Best, records: tuple[Record, ...]) -> float:
+    """Give the validation loss of the best weights, which tells apart equal shares of classes."""
+    return records[best.iteration - 1].validation_loss
+
+
 def _check_first(problem: ReducedProblem, state: State) -> None:
     too_large = (problem.features(state.theta).abs() < _HUGE).logical_not().sum()
     check(
         problem.features.over.count(int(too_large)) == 0,
         f"the network's features overflow at the first weights of level {state.level + 1}; "
         "take a smaller final_time or scale",
+    )
+    check(
+        not problem.loss.iterative or problem.at(state.theta) is not None,
+        f"W is not found at the first weights of level {state.level + 1} in {ITERATIONS} Newton "
+        "steps; scale the targets, or take a larger alpha2",
     )
 
 

@@ -12,6 +12,14 @@ from surrogates.config import check_seed
 from surrogates.errors import InputError
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of options that raises an `InputError` where it cannot read them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the options in one line."""
+        raise InputError(f"{message}; see --help")
+
+
 def program(
     description: str,
     options: Mapping[str, tuple[int | float | str, str]],
@@ -31,27 +39,31 @@ def program(
     Returns:
         The exit status: 2, with one line, for a user's mistake, else 0.
     """
-    parser = _Parser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("surrogate", metavar="F.pt")
     for name, (default, text) in options.items():
         parser.add_argument(
             f"--{name}", type=type(default), default=default, help=f"{text}; default {default}"
         )
-    try:
+
+    def run() -> None:
         given = parser.parse_args(arguments)
         check_seed(given.seed)
         with plotting.saved_figure(given.out, size, "") as figure:  # refused before the work
             study(given, figure)
+        print(f"\nfigure: {given.out}")
+
+    return ended(run)
+
+
+def ended(run: Callable[[], None]) -> int:
+    """Run a program, and give its exit status: 2, with one line, for a user's mistake, else 0."""
+    try:
+        run()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(f"\nfigure: {given.out}")
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --help")
 
 
 def say(text: str) -> None:

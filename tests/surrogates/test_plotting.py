@@ -531,6 +531,8 @@ def test_a_history_says_what_its_error_is_where_the_task_is_known(tmp_path, draw
     ):
         plotting.history({"a": zero}, tmp_path / "h.png", task=task)
         assert [axes.get_ylabel() for axes in drawn[-1].axes] == [loss, error]
+    plotting.history({"a": records(train_error=0, validation_error=0)}, tmp_path / "h.png")
+    assert [axes.get_yscale() for axes in drawn[-1].axes] == ["log", "linear"]
 
 
 def test_a_confusion_matrix_shows_the_shares_of_each_true_class(tmp_path, drawn):

@@ -1,16 +1,53 @@
-"""What the tests of training share: random numbers, datasets, matrices in factors written out."""
+"""What the tests of training share: random numbers, losses, datasets, matrices written out."""
+
+import dataclasses
+import math
 
 import numpy as np
 import torch
 
 from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.training.losses import LeastSquares, Loss
 from surrogates.training.varpro import Tall
+
+
+class Poisson(Loss):
+    """Counts with the mean exp(o)."""
+
+    def values(self, outputs, C):
+        return (outputs.exp() - C * outputs).sum(dim=1)
+
+
+class PseudoHuber(Loss):
+    """Nearly the absolute value far away, where the curvature vanishes."""
+
+    def values(self, outputs, C):
+        return ((1 + (outputs - C).square()).sqrt() - 1).sum(dim=1)
+
+
+class GeneralSquares(Loss):
+    """Least squares by the way of all other losses, derivatives included."""
+
+    values = LeastSquares.values
 
 
 def normal(*shape, seed):
     """Draw standard normal numbers, float64."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def classes(n, n_classes, seed):
+    """Draw classes as one-hot rows, each with two samples or more, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    k = torch.randint(n_classes, (n,), generator=generator)
+    k[: min(n, 2 * n_classes)] = torch.arange(min(n, 2 * n_classes)) % n_classes
+    return torch.nn.functional.one_hot(k, n_classes).double()
+
+
+def orders(remainders):
+    """Give the orders at which remainders fall where a step is halved, again and again."""
+    return [math.log2(a / b) for a, b in zip(remainders, remainders[1:], strict=False)]
 
 
 def flat(M):
@@ -50,3 +87,10 @@ def dataset(Y, C, split="0.6/0.2/0.2", seed=0):
         failure=[""] * n,
         solver=np.zeros(n, SOLVER),
     )
+
+
+def labelled(Y, C, split="0.6/0.2/0.2", seed=0):
+    """Make a dataset of inputs and class probabilities."""
+    made = dataset(Y, C, split, seed)
+    info = dataclasses.replace(made.info, task="classification", c_units=("1",) * C.shape[1])
+    return dataclasses.replace(made, info=info)

@@ -3,6 +3,7 @@
 python -m torch.distributed.run --nproc-per-node=2 shares.py DATASET.h5 FOUND.pt
 """
 
+import dataclasses
 import sys
 
 import torch
@@ -11,11 +12,23 @@ from surrogates.dataset import Dataset
 from surrogates.training import processes
 from surrogates.training.fit import TrainConfig, fit
 
+TAME = TrainConfig(width=4, cells=1, work_units=1000, scale=1.0, alpha1=1e-4, alpha2=1e-3)
 SETTINGS = {
-    "dense": TrainConfig(width=4, cells=1, work_units=1000),
-    "krylov": TrainConfig(width=4, cells=1, method="krylov", levels=2, work_units=1000),
-    "gn": TrainConfig(width=4, cells=1, optimizer="gn", work_units=1000),
-    "lbfgs": TrainConfig(width=4, cells=1, optimizer="lbfgs", work_units=1000),
+    "regression": {
+        "dense": TrainConfig(width=4, cells=1, work_units=1000),
+        "krylov": TrainConfig(width=4, cells=1, method="krylov", levels=2, work_units=1000),
+        "gn": TrainConfig(width=4, cells=1, optimizer="gn", work_units=1000),
+        "lbfgs": TrainConfig(width=4, cells=1, optimizer="lbfgs", work_units=1000),
+    },
+    "classification": {
+        "dense": dataclasses.replace(TAME, penalty="smooth"),
+        "krylov": dataclasses.replace(TAME, method="krylov"),
+        "mixed": dataclasses.replace(
+            TAME, method="krylov", whitening=0.25, smoothing=10.0, noise=0.5
+        ),
+        "gn": dataclasses.replace(TAME, optimizer="gn"),
+        "lbfgs": dataclasses.replace(TAME, optimizer="lbfgs"),
+    },
 }
 ITERATIONS = 10
 
@@ -34,7 +47,8 @@ def trained(dataset, settings, over):
 def main():
     dataset = Dataset.read(sys.argv[1])
     with processes.of_environment("cpu") as over:
-        found = {name: trained(dataset, settings, over) for name, settings in SETTINGS.items()}
+        settings = SETTINGS[dataset.info.task]
+        found = {name: trained(dataset, one, over) for name, one in settings.items()}
         rows = torch.cat([value["theta"] for value in found.values()])[None]
         thetas = over.stacked(rows)
         if over.rank == 0:

@@ -6,13 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from draws import normal
+from draws import classes, normal
 
 from surrogates.networks import AntisymmetricODE
-from surrogates.training.baselines import LBFGS, JointGaussNewton, Stochastic, _inverse_times
+from surrogates.training.baselines import (
+    LBFGS,
+    JointGaussNewton,
+    JointJacobian,
+    Stochastic,
+    _inverse_times,
+)
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import ReducedProblem
-from surrogates.training.losses import LeastSquares
+from surrogates.training.losses import CrossEntropy, LeastSquares
 from surrogates.training.processes import ALONE
 from surrogates.training.trust_region import RadiusRule
 from surrogates.training.varpro import with_ones
@@ -25,6 +31,27 @@ def setting(alpha1=1e-3, alpha2=1e-4):
         features=features, C=normal(30, 5, seed=2), alpha1=alpha1, alpha2=alpha2
     )
     return problem, 0.5 * normal(features.n_theta, seed=3)
+
+
+def classifying(alpha1=1e-3, alpha2=1e-3, smooth=False):
+    """Three classes, by cross-entropy."""
+    problem, theta = setting(alpha1, alpha2)
+    loss = CrossEntropy()
+    return replace(problem, C=classes(30, 3, seed=2), loss=loss, smooth=smooth), theta
+
+
+def objective(problem, x, n_out=3, width=4):
+    """Phi in [theta, W] with cross-entropy, for torch to differentiate, and the outputs."""
+    p = problem.features.n_theta
+    theta, W = x[:p], x[p:].view(n_out, width + 1)
+    pieces, start = {}, 0
+    for name, parameter in problem.features.module.named_parameters():
+        pieces[name] = theta[start : start + parameter.numel()].view(parameter.shape)
+        start += parameter.numel()
+    F = torch.func.functional_call(problem.features.module, pieces, (problem.features.Y,))
+    outputs = with_ones(F) @ W.T
+    weights = problem.penalty.of(theta) + problem.alpha2 / 2 * W.square().sum()
+    return torch.nn.functional.cross_entropy(outputs, problem.C) + weights, outputs
 
 
 def planted():
@@ -106,6 +133,32 @@ def test_the_joint_method_keeps_the_books_of_gnvpro():
         assert not step.accepted and torch.equal(step.point.theta, theta)
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_the_joint_step_with_cross_entropy_is_that_of_the_gauss_newton_matrix(smooth):
+    problem, theta = classifying(smooth=smooth)
+    W = normal(3, 5, seed=5)
+    x = torch.cat([theta, W.reshape(-1)])
+    gradient = torch.func.grad(lambda x: objective(problem, x)[0])(x)
+    dO = torch.func.jacrev(lambda x: objective(problem, x)[1])(x).detach()
+    p = torch.softmax(objective(problem, x)[1], dim=1).detach()
+    D = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    H = torch.einsum("nkp,nkl,nlq->pq", dO, D, dO) / 30
+    n = len(theta)
+    H[:n, :n] += torch.func.hessian(problem.penalty.of)(theta)
+    H[n:, n:] += problem.alpha2 * torch.eye(len(x) - n, dtype=x.dtype)
+    J = JointJacobian(problem, problem.features.jacobian(theta), W)
+    torch.testing.assert_close(J.gradient(theta), gradient, rtol=1e-11, atol=1e-13)
+    products = torch.stack([J.gram(e) for e in torch.eye(len(x), dtype=x.dtype)], dim=1)
+    torch.testing.assert_close(products, H, rtol=1e-11, atol=1e-13)
+    assert float(torch.linalg.eigvalsh(products)[0]) > -1e-14
+    method = JointGaussNewton(rank=6, tolerance=0.0)
+    step = method.step(problem, theta, 1e-3, 1000, {"W": W})
+    assert step.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-12)
+    assert step.accepted and step.ratio == pytest.approx(1, abs=0.02)
+    after = objective(problem, torch.cat([step.point.theta, step.point.W.reshape(-1)]))[0]
+    assert step.point.phi == pytest.approx(float(after), rel=1e-12)
+
+
 # L-BFGS with variable projection
 
 
@@ -183,6 +236,21 @@ def test_one_batch_of_all_samples_is_the_optimizer_s_step_on_phi(optimizer):
     assert step.point.phi == pytest.approx(0.5 * float(after.square().sum()), rel=1e-12)
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_one_batch_is_a_step_on_phi_with_cross_entropy(optimizer, smooth):
+    problem, theta = classifying(alpha1=0.1, alpha2=0.2, smooth=smooth)
+    W = normal(3, 5, seed=5)
+    x = torch.cat([theta, W.reshape(-1)])
+    gradient = torch.func.grad(lambda x: objective(problem, x)[0])(x)
+    method = Stochastic(optimizer=optimizer, learning_rate=1e-3, ridge=1.0, batch=30)
+    step = method.step(problem, theta, 0.1, 2, {"W": W, "epoch": torch.tensor(0)})
+    found = torch.cat([step.point.theta, step.point.W.reshape(-1)]) - x
+    expected = -1e-3 * (gradient if optimizer == "sgd" else gradient / (gradient.abs() + 1e-8))
+    assert torch.allclose(found, expected, rtol=1e-8, atol=1e-14)
+    assert step.point.phi == pytest.approx(float(objective(problem, x + found)[0]), rel=1e-12)
+
+
 def test_an_epoch_takes_each_sample_once_in_an_order_of_its_own(monkeypatch):
     problem, theta = setting()
     seen = []
@@ -221,8 +289,9 @@ def test_an_epoch_that_diverges_is_refused():
 
 
 @each_method
-def test_the_objective_falls_and_falls_alike_again(method):
-    problem, theta = setting()
+@pytest.mark.parametrize("made", [setting, classifying])
+def test_the_objective_falls_and_falls_alike_again(method, made):
+    problem, theta = made()
     steps = iterate(method, problem, theta, 40)
     assert steps[-1].point.phi < min(0.97 * problem.at(theta).phi, steps[0].point.phi)
     again = iterate(method, problem, theta, 40)
