@@ -15,6 +15,7 @@ for ever by
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import surrogates
 from surrogates import export
+from surrogates.classifier import Classifier
 from surrogates.errors import InputError
 from surrogates.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.surrogate import Surrogate
@@ -48,14 +50,11 @@ def reference(surrogate: Surrogate, Y: Tensor) -> dict[str, dict[str, list]]:
     generator = torch.Generator().manual_seed(2)
     V, W = (torch.randn(len(Y), n, generator=generator).double() for n in (4, 6))
     outside = torch.cat([Y[:2], Y[:1] + 100])
-    arguments = {
-        "forward": [Y],
-        "jacobian": [Y],
-        "jvp": [Y, V],
-        "vjp": [Y, W],
-        "predict_std": [outside],
-        "in_domain": [outside],
-    }
+    arguments = {"forward": [Y], "jacobian": [Y], "jvp": [Y, V], "vjp": [Y, W]}
+    if isinstance(surrogate, Classifier):
+        arguments.update(probabilities=[Y], predict=[Y], in_domain=[outside])
+    else:
+        arguments.update(predict_std=[outside], in_domain=[outside])
     return {
         name: {"arguments": given, "result": getattr(surrogate, name)(*given)}
         for name, given in arguments.items()
@@ -67,14 +66,14 @@ def check(path: Path) -> None:
     loaded = surrogates.load(path)
     calls = loaded.metadata["reference"]
     assert set(calls) >= {"forward", "jacobian", "jvp", "vjp", "in_domain"}
-    if "predict_std" not in calls:
+    if "predict_std" not in calls and "probabilities" not in calls:
         with pytest.raises(InputError, match="by an older version, without error bars"):
             loaded.predict_std(calls["forward"]["arguments"][0])
     module = torch.jit.load(str(path)).eval()
     frozen = torch.jit.freeze(module, preserved_attrs=[name for name in calls if name != "forward"])
     for name, call in calls.items():
         arguments = [torch.tensor(values, dtype=torch.float64) for values in call["arguments"]]
-        method = getattr(loaded, "predict" if name == "forward" else name)
+        method = loaded if name == "forward" else getattr(loaded, name)
         batch, sample = np.array(call["result"]), np.array(call["result"][0])
         for found, expected in (
             (method(*arguments), batch),
@@ -85,14 +84,20 @@ def check(path: Path) -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "custom"])
+@pytest.mark.parametrize("kind", [*KINDS, "custom", "classifier"])
 def test_a_file_written_here(kind, parts, convolution, dataset, Y, tmp_path):
-    features = KINDS[kind](torch.Generator().manual_seed(1)) if kind in KINDS else convolution
-    surrogate = Surrogate(**{**parts, "features": features})
+    network = KINDS.get("ode" if kind == "classifier" else kind)
+    parts["features"] = network(torch.Generator().manual_seed(1)) if network else convolution
+    if kind == "classifier":
+        dataset = replace(dataset, info=replace(dataset.info, task="classification"))
+        del parts["error_bars"]
+        surrogate = Classifier(**parts, temperature=1.7)
+    else:
+        surrogate = Surrogate(**parts)
     about = export.metadata(dataset, training={}, errors={})
     about["reference"] = reference(surrogate, Y[:3])
     torch_version = ".".join(torch.__version__.split(".")[:2])
-    name = f"schema{export.SCHEMA_VERSION}-torch{torch_version}-{kind}.pt"
+    name = f"schema{about['schema_version']}-torch{torch_version}-{kind}.pt"
     path = Path(EXCHANGE or tmp_path) / name
     export.save(surrogate, about, path)
     check(path)
