@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-10
 """Of the gradient's norm, relative to that at W = 0."""
 ITERATIONS = 100
+_SHIFT = 1e-12
 _CG_ITERATIONS = 15  # about the cost of a factorisation
 _UNBOUNDED = 0.1  # outputs that still move by as much have no limit
 _CHUNK = 4096  # samples whose products z z^T are held
@@ -205,7 +206,8 @@ def minimise(
     """Minimise Phi over W at fixed features, by Newton's method.
 
     Near a solution its factor preconditions conjugate gradients, so that no Hessian is formed.
-    Else, and where these take long or lead uphill, steps are exact, in a trust region.
+    Else, and where these take long or lead uphill, or H may be singular (alpha2 = 0), steps are
+    exact, in a trust region.
 
     Args:
         loss: The loss.
@@ -234,6 +236,8 @@ def minimise(
     def exact(here: _Iterate, radius: float) -> tuple[Tensor, Tensor] | None:
         """Give a step within the radius, and the factor that it comes from."""
         H = hessian(loss, Z, here.outputs, C, alpha2, over)
+        if alpha2 == 0:  # rounding must not move W where H vanishes: all outputs alike, for one
+            H.diagonal().add_(_SHIFT * H.diagonal().mean())
         found = solve_by_cholesky(H, here.gradient.reshape(-1), radius, Multiplier())
         return (found[0].view(here.W.shape), found[2]) if found else None
 
@@ -257,7 +261,7 @@ def minimise(
             return total + alpha2 * V
 
         step = None
-        if factor is not None:
+        if factor is not None and alpha2 > 0:
             step = conjugate_gradients(product, here.gradient, factor, 0.5 * limit)
         by_iteration = step is not None
         if step is None:

@@ -236,6 +236,16 @@ def test_one_class_of_several_that_is_separate_needs_alpha2():
     assert inner.converged
 
 
+def test_rounding_where_the_hessian_vanishes_is_not_taken_for_separate_classes():
+    # All outputs may grow alike: a sum of roundings, over an eigenvalue that is next to nothing.
+    for seed in range(60):
+        F, C = normal(60, 2, seed=seed), classes(60, 2, seed=seed)
+        assert minimise(CrossEntropy(), with_ones(10 ** (seed % 4 - 2) * F), C, 0.0).converged
+        apart = F + 30 * C
+        with pytest.raises(InputError, match="the features separate"):
+            minimise(CrossEntropy(), with_ones(apart), C, 0.0)
+
+
 @pytest.mark.parametrize("kind", ["labels", "soft"])
 def test_alpha2_of_zero_does_where_classes_overlap(kind):
     Z, C = with_ones(normal(300, 3, seed=0)), targets(kind, 300, 4)
