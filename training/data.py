@@ -63,7 +63,7 @@ class Part:
 class Mix:
     r"""A linear map of standardised inputs x to those that the features see.
 
-        z = L^(-whitening/2) V^T (I + smoothing D^T D)^(-1/2) S^-noise x
+        z = V L^(-whitening/2) V^T (I + smoothing D^T D)^(-1/2) S^-noise x
 
     with S the standard deviations of what an input's linear regression on all others leaves, at
     least 0.001 (an input that does not vary is left out), D the differences of neighbours, and
@@ -90,7 +90,7 @@ class Mix:
     noise: float = 0.0
 
     def of(self, covariance: Tensor) -> Tensor:
-        """Give the map, (n_mixed, n_in), from the covariance of x, (n_in, n_in).
+        """Give the map, (n_in, n_in), from the covariance of x, (n_in, n_in).
 
         Raises:
             InputError: If no input varies.
@@ -107,8 +107,9 @@ class Mix:
         values, vectors = torch.linalg.eigh(scaled @ covariance @ scaled.T)
         kept = values > 1e-12 * values[-1]
         values, vectors = values[kept], vectors[:, kept]
-        mixing: Tensor = (values ** (-self.whitening / 2))[:, None] * (vectors.T @ scaled)
-        size: Tensor = (values ** (1 - self.whitening)).mean().sqrt()
+        # V on the left too: its signs, and what it is where values are close, are up to rounding.
+        mixing: Tensor = (vectors * values ** (-self.whitening / 2)) @ (vectors.T @ scaled)
+        size: Tensor = ((values ** (1 - self.whitening)).sum() / len(covariance)).sqrt()
         return mixing / size
 
 
@@ -128,7 +129,7 @@ class Data:
         y_shift: Mean of the training inputs, (n_in,) float64.
         y_scale: What divides the centred inputs, (n_in,) float64.
         c_shift: Mean of the training targets, (n_out,).
-        mixing: What multiplies the inputs after that, (n_mixed, n_in); None for nothing.
+        mixing: What multiplies the inputs after that, (n_in, n_in); None for nothing.
         c_scale: Root mean square of the centred training targets; 1 if they are all equal.
         basis: What training sees of the scaled outputs, orthonormal, (n_out, n_seen); None for all.
     """

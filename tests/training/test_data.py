@@ -54,8 +54,6 @@ def test_mixed_inputs_are_a_linear_map_of_the_scaled_with_the_mean_variance_of_s
         torch.testing.assert_close(part.Y, expected, rtol=1e-10, atol=1e-12)
     variances = covariance(data.train.Y)
     assert float(variances.diagonal().mean()) == pytest.approx(scale**2, rel=1e-10)
-    # Principal components are no more correlated.
-    assert float((variances - torch.diag(variances.diagonal())).abs().max()) < 1e-10 * scale**2
 
 
 def test_whitening_takes_a_power_of_the_variances_out():
@@ -64,7 +62,17 @@ def test_whitening_takes_a_power_of_the_variances_out():
     for power in (0.0, 0.25, 1.0):
         found = covariance(X @ Mix(whitening=power, smoothing=1e-30).of(covariance(X)).T)
         expected = values ** (1 - power)
-        torch.testing.assert_close(found.diagonal(), expected / expected.mean())
+        torch.testing.assert_close(torch.linalg.eigvalsh(found), expected / expected.mean())
+
+
+@each_mix
+def test_rounding_of_the_covariance_changes_no_more_than_rounding(mix):
+    # Signs of principal components, and all of those of one variance, are anyone's.
+    same = torch.eye(N_IN, dtype=torch.float64)
+    for C in (covariance(standardised(curves())), same):
+        for seed in range(5):
+            E = 1e-15 * normal(N_IN, N_IN, seed=seed)
+            torch.testing.assert_close(mix.of(C + E + E.T), mix.of(C), rtol=1e-9, atol=1e-9)
 
 
 def test_smoothing_is_a_penalty_on_differences_of_neighbouring_weights():
@@ -103,7 +111,7 @@ def test_directions_without_samples_are_left_out(mix, case):
         Y[:, 2] = 5.0
     data = mixed(mix, Y)
     rank = 3 if case == "few" else N_IN - 1
-    assert data.mixing.shape == (rank, N_IN)
+    assert int(torch.linalg.matrix_rank(data.mixing, rtol=1e-8)) == rank
     assert bool(torch.isfinite(data.mixing).all())
     if case == "constant":  # what training has not seen has no effect
         assert bool((data.mixing[:, 2] == 0).all())
