@@ -723,18 +723,9 @@ def _train(options: argparse.Namespace) -> int:
         surrogate = deploy.deployed(result, dataset, alpha2=settings.alpha2)
         done = dataset.split[dataset.status == Status.DONE]
         held_out = [name for name in PARTS[1:] if (done == Split[name.upper()]).any()]
-        mean = dataset.part("train")[1].mean(axis=0)
+        training = deploy.about(surrogate, result, dataset, settings)
+        mean = training["c_mean"]
         errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
-        training = {
-            "optimizer": settings.optimizer,
-            "settings": settings,
-            "reason": result.reason.name.lower(),
-            "work_units": result.history[-1].work_units,
-            "samples": dataset.size("train"),
-            "c_mean": mean,
-        }
-        if isinstance(surrogate, classifier.Classifier):
-            training["temperature"] = float(surrogate.temperature)
         about = export.metadata(dataset, training=training, errors=errors)
         export.save(surrogate, about, out)
         history.write(records, result.history)

@@ -33,6 +33,7 @@ from .gauss_newton import (
     ReducedPoint,
     ReducedProblem,
     Step,
+    only,
     step_within,
 )
 from .losses import outputs_of
@@ -161,7 +162,7 @@ class JointGaussNewton:
 
     def carried(self, memory: Memory) -> Memory:
         """Give what of the memory the next level starts with: W."""
-        return {"W": memory["W"]}
+        return only(memory, "W")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +244,7 @@ class LBFGS:
 
     def carried(self, memory: Memory) -> Memory:
         """Give what of the memory the next level starts with: W, if it is kept."""
-        return {name: memory[name] for name in ("W",) if name in memory}
+        return only(memory, "W")
 
 
 def _evaluate(
@@ -356,7 +357,7 @@ class Stochastic:
 
     def carried(self, memory: Memory) -> Memory:
         """Give what of the memory the next level starts with: W, and the number of epochs."""
-        return {name: memory[name] for name in ("W", "epoch") if name in memory}
+        return only(memory, "W", "epoch")
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         make: dict[str, Callable[[], torch.optim.Optimizer]] = {

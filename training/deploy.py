@@ -7,7 +7,7 @@ temperature that calibrates its probabilities.
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from scipy.optimize import brentq
@@ -18,7 +18,7 @@ from surrogates.dataset import Dataset
 from surrogates.surrogate import Domain, ErrorBars, Surrogate
 
 from .features import CHUNK
-from .fit import FitResult
+from .fit import FitResult, TrainConfig
 from .varpro import tall_svd, with_ones
 
 TEMPERATURES = (1e-3, 1e3)
@@ -46,6 +46,23 @@ def deployed(result: FitResult, dataset: Dataset, *, alpha2: float) -> Surrogate
         logits = torch.cat([bare(piece) for piece in torch.split(Y, CHUNK)])
         return Classifier(*parts, temperature(logits, C))
     return Surrogate(*parts, _error_bars(result, dataset, alpha2, Surrogate(*parts)))
+
+
+def about(
+    surrogate: Surrogate, result: FitResult, dataset: Dataset, settings: TrainConfig
+) -> dict[str, Any]:
+    """Say how a surrogate was trained, for the metadata of its file."""
+    said = {
+        "optimizer": settings.optimizer,
+        "settings": settings,
+        "reason": result.reason.name.lower(),
+        "work_units": result.history[-1].work_units,
+        "samples": dataset.size("train"),
+        "c_mean": dataset.part("train")[1].mean(axis=0),
+    }
+    if isinstance(surrogate, Classifier):
+        said["temperature"] = float(surrogate.temperature)
+    return said
 
 
 def _error_bars(result: FitResult, dataset: Dataset, alpha2: float, bare: Surrogate) -> ErrorBars:

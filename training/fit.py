@@ -298,7 +298,7 @@ def fit(
         _share(dataset, "train", over),
         _share(dataset, "validation", over),
         scale=config.scale,
-        mix=_mix(config),
+        mix=mix_of(config),
         dtype=torch.float64 if config.precision == "double" else torch.float32,
         loss=loss,
         over=over,
@@ -371,7 +371,7 @@ def _loss(dataset: Dataset) -> Loss:
     return LeastSquares()
 
 
-def _mix(config: TrainConfig) -> Mix | None:
+def mix_of(config: TrainConfig) -> Mix | None:
     """Say how a configuration mixes the inputs."""
     mix = Mix(whitening=config.whitening, smoothing=config.smoothing, noise=config.noise)
     return None if mix == Mix() else mix
@@ -394,7 +394,7 @@ def _described(config: TrainConfig, n_in: int) -> nn.Module:
 def _checked(network: nn.Module, config: TrainConfig, n_in: int) -> nn.Module:
     """Copy a network of the caller's, after a trial."""
     check(
-        _mix(config) is None and config.penalty == "tikhonov",
+        mix_of(config) is None and config.penalty == "tikhonov",
         "whitening, smoothing, noise and penalty=smooth are for the networks that a configuration "
         "names, not for one of your own",
     )

@@ -25,6 +25,11 @@ Memory = Mapping[str, Tensor]
 """What a method keeps from step to step, as a checkpoint holds it."""
 
 
+def only(memory: Memory, *names: str) -> Memory:
+    """Give what a memory has of some names."""
+    return {name: memory[name] for name in names if name in memory}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """Weights and what is known there.
@@ -405,4 +410,4 @@ class GaussNewton:
 
     def carried(self, memory: Memory) -> Memory:
         """Give what of the memory the next level starts with: W, if it is kept."""
-        return {name: memory[name] for name in ("W",) if name in memory}
+        return only(memory, "W")

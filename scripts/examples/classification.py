@@ -18,7 +18,7 @@ from surrogates.config import check
 from surrogates.dataset import PARTS, Dataset
 from surrogates.files import check_writable
 from surrogates.training import history
-from surrogates.training.deploy import deployed
+from surrogates.training.deploy import about, deployed
 from surrogates.training.fit import FitResult, TrainConfig, fit
 
 OPTIMIZERS = {
@@ -87,19 +87,9 @@ def save(run: Run, dataset: Dataset, path: Path) -> export.LoadedClassifier:
     Raises:
         RuntimeError: If the loaded classifier is not the one that was trained.
     """
-    last = run.result.history[-1]
-    training = {
-        "optimizer": run.settings.optimizer,
-        "settings": run.settings,
-        "reason": run.result.reason.name.lower(),
-        "work_units": last.work_units,
-        "samples": dataset.size("train"),
-        "c_mean": dataset.part("train")[1].mean(axis=0),
-        "temperature": float(run.classifier.temperature),
-    }
+    training = about(run.classifier, run.result, dataset, run.settings)
     held_out = {name: run.found[name] for name in PARTS[1:]}
-    about = export.metadata(dataset, training=training, errors=held_out)
-    export.save(run.classifier, about, path)
+    export.save(run.classifier, export.metadata(dataset, training=training, errors=held_out), path)
     history.write(path.with_suffix(".history.jsonl"), run.result.history)
     loaded = surrogates.load(path)
     assert isinstance(loaded, export.LoadedClassifier)

@@ -50,8 +50,7 @@ from surrogates.dataset import PARTS, Array, Dataset, Split
 from surrogates.errors import InputError
 from surrogates.hyperspectral import INDIAN_PINES, Scene
 from surrogates.plotting import GREY, legend_key
-from surrogates.training.data import Mix
-from surrogates.training.fit import TrainConfig
+from surrogates.training.fit import TrainConfig, mix_of
 
 PINES_SPLIT = "2957/6560/732"  # of other scenes: balanced
 FIGURES = (".png", ".confusion.png", ".convergence.png")
@@ -221,8 +220,8 @@ def references(
     mean, std = parts[0][0].mean(axis=0), parts[0][0].std(axis=0)
     bands = [(Y - mean) / np.where(std > 0, std, 1) for Y, _ in parts]
     inputs = {"": bands}
-    mix = Mix(whitening=settings.whitening, smoothing=settings.smoothing, noise=settings.noise)
-    if mix != Mix():
+    mix = mix_of(settings)
+    if mix is not None:
         mixing = mix.of(torch.from_numpy(bands[0].T @ bands[0] / len(bands[0]))).numpy()
         inputs[", mixed"] = [Y @ mixing.T for Y in bands]
     for what, values in inputs.items():

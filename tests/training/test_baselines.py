@@ -40,8 +40,8 @@ def classifying(alpha1=1e-3, alpha2=1e-3, smooth=False):
     return replace(problem, C=classes(30, 3, seed=2), loss=loss, smooth=smooth), theta
 
 
-def objective(problem, x, n_out=3, width=4):
-    """Phi in [theta, W] with cross-entropy, for torch to differentiate, and the outputs."""
+def evaluated(problem, x, n_out, width):
+    """Divide x into theta and W, and give the outputs there, for torch to differentiate."""
     p = problem.features.n_theta
     theta, W = x[:p], x[p:].view(n_out, width + 1)
     pieces, start = {}, 0
@@ -49,7 +49,12 @@ def objective(problem, x, n_out=3, width=4):
         pieces[name] = theta[start : start + parameter.numel()].view(parameter.shape)
         start += parameter.numel()
     F = torch.func.functional_call(problem.features.module, pieces, (problem.features.Y,))
-    outputs = with_ones(F) @ W.T
+    return theta, W, with_ones(F) @ W.T
+
+
+def objective(problem, x, n_out=3, width=4):
+    """Phi in [theta, W] with cross-entropy, for torch to differentiate, and the outputs."""
+    theta, W, outputs = evaluated(problem, x, n_out, width)
     weights = problem.penalty.of(theta) + problem.alpha2 / 2 * W.square().sum()
     return torch.nn.functional.cross_entropy(outputs, problem.C) + weights, outputs
 
@@ -66,14 +71,8 @@ def planted():
 
 def residual(problem, x, n_out=5, width=4):
     """The residual of Phi in [theta, W], written out for torch to differentiate."""
-    n, p = len(problem.C), problem.features.n_theta
-    theta, W = x[:p], x[p:].view(n_out, width + 1)
-    pieces, start = {}, 0
-    for name, parameter in problem.features.module.named_parameters():
-        pieces[name] = theta[start : start + parameter.numel()].view(parameter.shape)
-        start += parameter.numel()
-    F = torch.func.functional_call(problem.features.module, pieces, (problem.features.Y,))
-    misfit = (with_ones(F) @ W.T - problem.C) / math.sqrt(n)
+    theta, W, outputs = evaluated(problem, x, n_out, width)
+    misfit = (outputs - problem.C) / math.sqrt(len(problem.C))
     parts = (misfit, math.sqrt(problem.alpha1) * theta, math.sqrt(problem.alpha2) * W)
     return torch.cat([part.reshape(-1) for part in parts])
 
