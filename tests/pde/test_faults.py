@@ -518,7 +518,7 @@ def test_a_folder_that_cannot_be_changed_any_more_is_one_line(site, whole, ranks
 
 
 def test_a_second_run_is_refused_and_the_first_one_goes_on(site, whole):
-    first = site.start(2, PACE="0.6")
+    first = site.start(2, PACE="1.5")  # so that it goes on for long after the other two
     until(lambda: site.saved() > 0, first)
     error = site.run(1, expect=2).stderr
     assert re.match(rf"error: another run \(process \d+ on .*\) is writing {site.parts}", error)
@@ -705,7 +705,7 @@ def jumping(tmp_path_factory) -> dict[str, str]:
 
 
 def test_a_clock_that_jumps_and_times_of_files_change_nothing(site, whole, jumping):
-    run = site.start(2, PACE="0.5", **jumping)
+    run = site.start(2, FAULT="sleep", AT=y(N - 1), **jumping)
     until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run)
     assert "another run" in site.run(1, expect=2, **jumping).stderr
     run.kill()
@@ -791,7 +791,7 @@ def test_info_says_how_far_a_run_is(site):
     assert 0 < done < N
     assert done + missing == N
     assert re.search(r"rate: +[\d.]+ a second\n", said)  # of a run that has ended: no time left
-    run = site.start(2, PACE="0.3")
+    run = site.start(2, FAULT="sleep", AT=y(N - 1))  # it has not ended before it is asked about
     until(lambda: progress(site.parts).get("done", 0) > done, run)
     said = site.command("info", str(site.parts))
     assert re.search(r"rate: +[\d.]+ a second, about \d+ s left\n", said)
