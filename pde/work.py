@@ -108,7 +108,7 @@ class Work:
                     solved += len(data.Y)
         except ConnectionError as error:
             journal.close()
-            time.sleep(1)  # whoever has failed ends all, and says why
+            time.sleep(5)  # whoever has failed says why and ends all, late on a busy machine
             complain(f"{error}, all stop; run the same command again to go on")
             comm.Abort(TEMPORARY_FAILURE)
         finally:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then every check: format, lint, types, tests (those under MPI too).
 #
-#   scripts/test.sh [PYTEST ARGUMENT...]
+#   scripts/test.sh [--quick] [PYTEST ARGUMENT...]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

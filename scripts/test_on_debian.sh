@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests on another Debian release, and so on another DOLFINx, with its packages alone:
 #
-#   scripts/test_on_debian.sh [trixie|sid] [PYTEST ARGUMENT...]
+#   scripts/test_on_debian.sh [trixie|sid] [--quick] [PYTEST ARGUMENT...]
 #
 # trixie (Debian 13) has DOLFINx 0.9, sid 0.11. The release's root file system (3 GB) is built once,
 # in ~/.cache/varpro-surrogates, and built again when its list of packages changes or after a month
@@ -133,7 +133,7 @@ for python in python "$root/.venv/bin/python" ""; do
     if "$python" -c 'import pytest_timeout, surrogates.export' 2>/dev/null; then break; fi
 done
 case "$*" in
-"" | *"$compatibility"*)
+"" | --quick | *"$compatibility"*)
     if [ -n "$python" ]; then
         say "exchanging surrogate files with $(command -v "$python")"
         (inside -q "$compatibility")

@@ -199,6 +199,7 @@ def test_discretisation_error_of_the_defaults_is_below_two_per_mille():
     assert errors.mean() < 2e-3
 
 
+@pytest.mark.slow
 def test_the_default_map_is_as_rich_as_the_published_data():
     problem = make()
     Y = cdr.CDR.parameters(problem.config, total=800, seed=0, start=0, stop=800)

@@ -60,7 +60,8 @@ def stretched(fine: float, core: float, end: float, ratio: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("formulation", "cells", "bound"), [("secondary", 2, 0.01), ("total", 4, 0.05)]
+    ("formulation", "cells", "bound"),
+    [pytest.param("secondary", 2, 0.01, marks=pytest.mark.slow), ("total", 4, 0.05)],
 )
 def test_two_layers_agree_with_the_analytic_solution(formulation, cells, bound):
     """Images of a pole in a layer on a half-space; point sources on the mesh are less accurate."""
@@ -241,8 +242,8 @@ def manufactured_errors(factor: int) -> tuple[float, float]:
 
 
 def test_manufactured_solution_has_the_order_of_trilinear_elements():
-    coarse, fine = (np.array(manufactured_errors(factor)) for factor in (2, 4))
-    orders = np.log2(coarse / fine)
+    coarse, fine = (np.array(manufactured_errors(factor)) for factor in (2, 3))
+    orders = np.log(coarse / fine) / np.log(3 / 2)
     assert orders[0] > 1.9
     assert orders[1] > 0.95
 
@@ -372,6 +373,7 @@ def test_source_and_receiver_can_be_exchanged():
     assert body == pytest.approx(r - back._levels[0].c0[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_secondary_and_total_potential_agree():
     y = (25.0, 3000.0, 0.6)
     case = settings(*TIGHT)
@@ -407,6 +409,7 @@ def test_tangents_pass_a_taylor_test_down_to_small_steps(overrides):
         assert np.all(np.abs(orders[4:] - 2) < 0.15), (k, orders)
 
 
+@pytest.mark.slow
 def test_extrapolation_raises_the_accuracy():
     ys = np.array([[22.0, 3500.0, 0.3], [30.0, 2000.0, -1.0], [26.0, 2700.0, 1.2]])
     reference = solve(make("mesh.cells=[27,27,36]", "mesh.above=6", "mesh.layers=12"), *ys)
@@ -419,11 +422,12 @@ def test_extrapolation_raises_the_accuracy():
     assert error(*SMALL) < 0.3 * alone
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_default_mesh_has_an_error_below_one_per_cent():
     script = Path(__file__).parents[2] / "scripts" / "discretisation_error.py"
     run = subprocess.run(
-        [sys.executable, str(script), "dcr", "--samples", "20", "--seed", "5"],
+        [sys.executable, str(script), "dcr", "--samples", "6", "--seed", "5"],
         capture_output=True,
         text=True,
         timeout=400,
@@ -439,12 +443,28 @@ def tetrahedra(cells: meshes.Cells) -> np.ndarray:
     return np.concatenate([cells.vertices[:, list(path)] for path in paths])
 
 
-@pytest.mark.parametrize("ending", ["vtu", "msh", "xdmf"])
-def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path, ending):
+def tetrahedral(path: Path) -> meshes.Cells:
+    """Write a mesh of tetrahedra, graded around the bodies."""
     case = settings()
-    hexahedra = meshes.graded(case.core, case.domain.size, (18, 18, 22), 3, 8).cells()
-    path = tmp_path / f"tetrahedra.{ending}"
-    meshio.write(path, meshio.Mesh(hexahedra.points, [("tetra", tetrahedra(hexahedra))]))
+    mesh = meshes.graded(case.core, case.domain.size, (18, 18, 22), 3, 8).cells()
+    cells = tetrahedra(mesh)
+    meshio.write(path, meshio.Mesh(mesh.points, [("tetra", cells)]))
+    return meshes.Cells("tetrahedron", mesh.points, cells)
+
+
+@pytest.mark.parametrize("ending", ["vtu", "msh", "xdmf"])
+def test_tetrahedra_are_read_from_files_of_any_format(tmp_path, ending):
+    expected = tetrahedral(tmp_path / f"tetrahedra.{ending}")
+    found = meshes.read(tmp_path / f"tetrahedra.{ending}")
+    assert found.kind == expected.kind
+    assert np.array_equal(found.points, expected.points)
+    assert np.array_equal(found.vertices, expected.vertices)
+
+
+@pytest.mark.slow
+def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path):
+    path = tmp_path / "tetrahedra.msh"
+    tetrahedral(path)
     problem = make(f'mesh.file="{path}"')
     assert "tetrahedra" in problem.mesh
     ys = [(22.0, 3500.0, 0.3), (30.0, 2000.0, -1.0)]

@@ -713,7 +713,7 @@ def test_a_clock_that_jumps_and_times_of_files_change_nothing(site, whole, jumpi
     assert 0 <= state["seconds"] < SECONDS
     for k, path in enumerate(sorted(site.parts.iterdir())):
         os.utime(path, (k % 2 * 4e9, k % 2 * 4e9))
-    out = site.run(2, **jumping).stdout
+    out = site.run(2, PACE="0.1", **jumping).stdout
     (seconds,) = re.findall(r"in ([0-9.]+) s", out)
     assert 0 < float(seconds) < SECONDS
     dataset = site.dataset()

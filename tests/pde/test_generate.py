@@ -408,7 +408,13 @@ def test_dcr_makes_a_dataset_with_tangents(resistivity):
 
 @pytest.mark.parametrize(
     ("ranks", "per_sample", "method"),
-    [(2, 1, "auto"), (2, 2, "auto"), (3, 3, "auto"), (2, 2, "multigrid"), (3, 3, "multigrid")],
+    [
+        (2, 1, "auto"),
+        (2, 2, "auto"),
+        (3, 3, "auto"),
+        (2, 2, "multigrid"),
+        pytest.param(3, 3, "multigrid", marks=pytest.mark.slow),
+    ],
 )
 def test_dcr_gives_the_same_c_on_any_number_of_ranks(
     resistivity, tmp_path, ranks, per_sample, method
@@ -509,6 +515,7 @@ def test_solve_writes_a_file_that_opens_again(tmp_path, problem, cells, ending):
         assert 0.5 < m.max() <= 1.0 + 1e-9
 
 
+@pytest.mark.slow
 def test_plot_model_draws_a_body(tmp_path):
     words = [word for setting in COARSE for word in ("--set", setting)]
     out = tmp_path / "model.png"
