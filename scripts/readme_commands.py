@@ -1,12 +1,13 @@
 """Run the README's commands as they are printed, to show that they do.
 
-    python scripts/readme_commands.py FOLDER [--section "Use 1" ...] [--timeout 1200]
+    python scripts/readme_commands.py FOLDER [--section "Use 1" ...] [--without "samples 10000" ...]
 
 Each indented block of a section is one shell script, run in FOLDER, in the README's order: later
 ones use the files of earlier ones. A block that begins with `# NAME.py` becomes that file. One
 whose first command is not installed (sbatch) is skipped. What they print goes to
 FOLDER/commands.log; a line for each block says how long it took. The exit status is 1 when one
-failed. Everything takes half an hour on 2 cores.
+failed. Everything takes an hour on 2 cores, most of it for the blocks with "samples 10000" and with
+"delayed_acceptance".
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--section", nargs="+", default=SECTIONS, help="how its heading begins")
-    parser.add_argument("--timeout", type=float, default=1200.0, help="of a block, in seconds")
+    parser.add_argument("--without", nargs="+", default=(), help="leave out blocks with this text")
+    parser.add_argument("--timeout", type=float, default=3600.0, help="of a block, in seconds")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     scripts = args.folder / "scripts"
@@ -72,7 +74,7 @@ def main() -> int:
     failed = 0
     for heading, block in blocks((ROOT / "README.md").read_text()):
         first = block.partition("\n")[0]
-        if not heading.startswith(tuple(args.section)):
+        if not heading.startswith(tuple(args.section)) or any(t in block for t in args.without):
             continue
         if name := re.fullmatch(r"# (\w+\.py)", first):
             (args.folder / name[1]).write_text(block)
