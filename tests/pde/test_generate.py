@@ -19,7 +19,7 @@ from surrogates.shards import Parts
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
 SMALL = ("--set", "mesh.cells=[4,4]", "--set", "mesh.degree=2", "--set", "solver.batch=5")
-SECONDS = 120
+SECONDS = 240
 
 
 def environment() -> dict[str, str]:
