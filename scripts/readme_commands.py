@@ -71,11 +71,16 @@ def main() -> int:
     scripts = args.folder / "scripts"
     if not scripts.exists():
         scripts.symlink_to(ROOT / "scripts")
+    chosen = [
+        (heading, block)
+        for heading, block in blocks((ROOT / "README.md").read_text())
+        if heading.startswith(tuple(args.section)) and not any(t in block for t in args.without)
+    ]
+    if not chosen:
+        parser.error(f"README.md has no such block in {', '.join(args.section)}")
     failed = 0
-    for heading, block in blocks((ROOT / "README.md").read_text()):
+    for heading, block in chosen:
         first = block.partition("\n")[0]
-        if not heading.startswith(tuple(args.section)) or any(t in block for t in args.without):
-            continue
         if name := re.fullmatch(r"# (\w+\.py)", first):
             (args.folder / name[1]).write_text(block)
             said = "written"
