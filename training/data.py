@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -13,10 +13,34 @@ from surrogates.config import check
 from .features import CHUNK
 from .losses import LeastSquares, Loss, outputs_of
 from .processes import ALONE, Alone
+from .scaling import Scaling, moments
 
 Arrays = tuple[Tensor, Tensor]
 
 _LEAST_NOISE = 1e-3
+_ROUNDING = 1e-12  # an input of less relative spread does not vary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The mean loss and errors of some samples.
+
+    Attributes:
+        loss: Mean loss, in the units that training sees.
+        error: Mean relative error, or share of samples in a wrong class (see `Loss.errors`).
+        outputs: Root mean square error of each output over its spread on the training samples,
+            (n_out,); None where the loss takes the targets as they are.
+    """
+
+    loss: float
+    error: float
+    outputs: Tensor | None = None
+
+    def median_and_worst(self) -> tuple[float, float]:
+        """Return the median and the largest of ``outputs``; NaN where there are none."""
+        if self.outputs is None:
+            return math.nan, math.nan
+        return float(self.outputs.median()), float(self.outputs.max())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,36 +51,39 @@ class Part:
         Y: Scaled inputs, (n_samples, n_in), in the precision of the features.
         C: Targets that training sees, (n_samples, n_seen) float64.
         loss: The loss.
-        size: Norms of the unscaled targets in units of ``c_scale``, (n_samples,); None where the
-            loss takes the targets as they are.
-        missed: Squared norms of what of the scaled targets training does not see, (n_samples,).
+        scaling: How the targets were scaled; None where the loss takes them as they are.
+        whole: All scaled targets, (n_samples, n_out), where ``C`` are not all of them.
         over: The processes.
     """
 
     Y: Tensor
     C: Tensor
     loss: Loss = field(default_factory=LeastSquares)
-    size: Tensor | None = None
-    missed: Tensor | None = None
+    scaling: Scaling | None = None
+    whole: Tensor | None = None
     over: Alone = field(default=ALONE)
 
-    def measure(self, F: Tensor, W: Tensor) -> tuple[float, float]:
-        """Give the mean loss and the mean error of linear weights on features F.
-
-        For least squares these are 1/(2N) ||Z W^T - C||_F^2 of the scaled targets, and the relative
-        error; W is for the targets that are seen.
-        """
-        sums = F.new_zeros(3)
+    def measure(self, F: Tensor, W: Tensor) -> Measured:
+        """Measure linear weights on features F; W is for the targets that are seen."""
+        scaling = self.scaling
+        n_out = 0 if scaling is None else len(scaling.shift)
+        sums = F.new_zeros(3 + n_out)
         for rows, outputs in outputs_of(F, W):
-            values = self.loss.values(outputs, self.C[rows])
-            if self.size is None or self.missed is None:
+            if scaling is None:
+                values = self.loss.values(outputs, self.C[rows])
                 errors = self.loss.errors(outputs, self.C[rows])
             else:
-                values = values + self.missed[rows] / 2
-                errors = (2 * values).sqrt() / self.size[rows]
-            sums += torch.stack([values.sum(), errors.sum(), values.new_tensor(len(values))])
-        loss, error, n = self.over.total(sums)[0].tolist()
-        return loss / n, error / n
+                scaled = self.C[rows] if self.whole is None else self.whole[rows]
+                residual = scaling.seen_to_all(outputs).sub_(scaled)
+                squares = residual.square()
+                values = squares.sum(dim=1) / 2
+                errors = scaling.relative_errors(residual, scaled)
+                sums[3:] += squares.sum(dim=0)
+            sums[:3] += torch.stack([values.sum(), errors.sum(), values.new_tensor(len(values))])
+        sums = self.over.total(sums)[0]
+        loss, error, n = sums[:3].tolist()
+        over_spread = None if scaling is None else (sums[3:] / n).sqrt() * scaling.over_spread
+        return Measured(loss=loss / n, error=error / n, outputs=over_spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,29 +145,22 @@ class Data:
     """Training and validation samples, and the scaling that makes them what training sees.
 
     Inputs are centred, and divided so that each has one standard deviation; one that does not vary
-    is only centred. Targets are centred by the training mean, and divided by one number, so that
-    the regularisation means the same in every unit. Where the outputs' singular values fall below
-    rounding, training sees their leading right singular vectors instead: the problem is the same,
-    and smaller. A loss whose ``scales_targets`` is false gets the targets as they are.
+    is only centred. Targets are scaled as `Scaling` says, unless the loss takes them as they are.
 
     Attributes:
         train: Training samples.
         validation: Validation samples.
         y_shift: Mean of the training inputs, (n_in,) float64.
         y_scale: What divides the centred inputs, (n_in,) float64.
-        c_shift: Mean of the training targets, (n_out,).
-        mixing: What multiplies the inputs after that, (n_in, n_in); None for nothing.
-        c_scale: Root mean square of the centred training targets; 1 if they are all equal.
-        basis: What training sees of the scaled outputs, orthonormal, (n_out, n_seen); None for all.
+        scaling: How the targets were scaled; None where the loss takes them as they are.
+        mixing: What multiplies the inputs after that, (n_seen_in, n_in); None for nothing.
     """
 
     train: Part
     validation: Part
     y_shift: Tensor
     y_scale: Tensor
-    c_shift: Tensor
-    c_scale: float
-    basis: Tensor | None
+    scaling: Scaling | None
     mixing: Tensor | None = None
 
     @classmethod
@@ -151,6 +171,9 @@ class Data:
         *,
         scale: float = 1.0,
         mix: Mix | None = None,
+        ordered: bool = False,
+        groups: Tensor | None = None,
+        weights: Tensor | None = None,
         dtype: torch.dtype = torch.float64,
         loss: Loss | None = None,
         over: Alone = ALONE,
@@ -162,6 +185,11 @@ class Data:
             validation: Likewise.
             scale: Standard deviation of the scaled inputs, on average where they are mixed.
             mix: How the scaled inputs are mixed; not at all if None.
+            ordered: Whether the inputs are put in the order and under the signs of `canonical`, so
+                that what is drawn for them does not depend on those of the file. Not with ``mix``.
+            groups: Outputs of one number share a scale, (n_out,) integers; each has its own if
+                None.
+            weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
             dtype: Of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
             over: The processes.
@@ -172,81 +200,80 @@ class Data:
         loss = loss or LeastSquares()
         for name, arrays in {"training": train, "validation": validation}.items():
             for kind, values in zip(("inputs", "observables"), arrays, strict=True):
-                whole = (
-                    int(torch.isfinite(X).all(dim=1).sum()) for X in torch.split(values, CHUNK)
-                )
-                bad = over.count(len(values) - sum(whole))
-                check(bad == 0, f"the {name} {kind} are not finite, in {bad} samples")
+                _check_finite(values, f"the {name} {kind} are not finite", over)
         Y, C = train[0].to(over.device), train[1].to(over.device)
+        y_shift, spread, size = moments(Y, over)
+        varies = spread > _ROUNDING * size
+        y_scale = torch.where(varies, spread, 1.0) / scale
+        check(
+            bool(torch.isfinite(y_scale).all()), "the training inputs are too large to be squared"
+        )
+        Y = Y.sub_(y_shift).div_(y_scale)
+        scaling, whole = None, None
+        if loss.scales_targets:
+            scaling = Scaling.of(C, groups, weights, over)
+            C, whole = scaling.apply(C)
         n = over.count(len(Y))
-
-        def mean(of: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
-            sums = torch.stack([of(chunk).sum(dim=0) for chunk in torch.split(X, CHUNK)])
-            return over.total(sums.sum(dim=0))[0] / n
-
-        y_shift, c_shift = mean(lambda X: X, Y), torch.zeros_like(C[0])
-        spread = mean(lambda X: (X - y_shift).square(), Y).sqrt()
-        largest = over.stacked(torch.stack(torch.aminmax(Y, dim=0)).abs()).amax(dim=0)
-        y_scale = torch.where(spread > 1e-12 * largest, spread, 1.0) / scale
-        c_scale, basis = 1.0, None
-        if loss.scales_targets:
-            c_shift = mean(lambda X: X, C)
-            c_scale = float(mean(lambda X: (X - c_shift).square(), C).mean().sqrt()) or 1.0
-        for name, size in {"inputs": y_scale, "observables": torch.tensor(c_scale)}.items():
-            finite = bool(torch.isfinite(size).all())
-            check(finite, f"the training {name} are too large to be squared")
-
-        if loss.scales_targets:
-            basis = _basis(C, c_shift, c_scale, over)
-
         mixing = None
         if mix is not None:
-            X = (Y - y_shift) / (y_scale * scale)
-            mixing = mix.of(over.total(X.T @ X)[0] / n)
+            mixing = mix.of(over.total(Y.T @ Y)[0] / (n * scale**2))
+        elif ordered:
+            mixing = canonical(Y / scale, varies, C, over)
 
-        def part(arrays: Arrays) -> Part:
-            Y, C = (values.to(over.device) for values in arrays)
-            Y = Y.sub_(y_shift).div_(y_scale)
-            Y = (Y if mixing is None else Y @ mixing.T).to(dtype)
-            if not loss.scales_targets:
-                return Part(Y=Y, C=C, loss=loss, over=over)
-            size = torch.linalg.vector_norm(C, dim=1) / c_scale
-            C = C.sub_(c_shift).div_(c_scale)
-            missed = torch.zeros_like(size)
-            if basis is not None:
-                seen = C.new_empty((len(C), basis.shape[1]))
-                pieces = (torch.split(X, CHUNK) for X in (C, seen, missed))
-                for chunk, part_seen, part_missed in zip(*pieces, strict=True):
-                    torch.mm(chunk, basis, out=part_seen)
-                    part_missed.copy_((chunk - part_seen @ basis.T).square().sum(dim=1))
-                C = seen
-            return Part(Y=Y, C=C, loss=loss, size=size, missed=missed, over=over)
+        def seen(Y: Tensor) -> Tensor:
+            return (Y if mixing is None else Y @ mixing.T).to(dtype)
 
+        first = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, over=over)
+        Y, C = (values.to(over.device) for values in validation)
+        Y, whole = Y.sub_(y_shift).div_(y_scale), None
+        if scaling is not None:
+            C, whole = scaling.apply(C)
+        held_out = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, over=over)
         return cls(
-            train=part((Y, C)),
-            validation=part(validation),
+            train=first,
+            validation=held_out,
             y_shift=y_shift,
             y_scale=y_scale,
-            c_shift=c_shift,
-            c_scale=c_scale,
-            basis=basis,
+            scaling=scaling,
             mixing=mixing,
         )
 
     def physical(self, W: Tensor) -> Tensor:
         """Turn linear weights for what training sees into those for c in its own units."""
-        W = self.c_scale * (W if self.basis is None else self.basis @ W)
-        W[:, -1] += self.c_shift
-        return W
+        return W.clone() if self.scaling is None else self.scaling.physical(W)
 
 
-def _basis(C: Tensor, c_shift: Tensor, c_scale: float, over: Alone) -> Tensor | None:
-    """Give the leading right singular vectors of the scaled targets, if these are fewer by far."""
-    R = C.new_zeros((0, len(c_shift)))
-    for chunk in torch.split(C, CHUNK):
-        scaled = (chunk - c_shift) / c_scale
-        R = torch.linalg.qr(torch.cat([R, scaled]), mode="r").R
-    R = torch.cat([R, R.new_zeros((len(c_shift) - len(R), len(c_shift)))])
-    _, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
-    rank = max(1, int((s > 1e-12 * s[0]).sum()))
-    return Vh[:rank].T if rank < 0.8 * len(c_shift) else None
+def _check_finite(values: Tensor, what: str, over: Alone) -> None:
+    whole = (int(torch.isfinite(X).all(dim=1).sum()) for X in torch.split(values, CHUNK))
+    bad = over.count(len(values) - sum(whole))
+    check(bad == 0, f"{what}, in {bad} samples")
+
+
+def canonical(X: Tensor, varies: Tensor, C: Tensor, over: Alone = ALONE) -> Tensor:
+    """Return the order and the signs of inputs that their samples define.
+
+    Inputs are ordered by how much they say of the targets to first and second order, and a sign is
+    that of the input's mean product with ||c||^2 and its own square. Neither depends on the order
+    of inputs, outputs or samples, nor on the inputs' signs and units, so that a training that
+    draws weights for the inputs in this order does not either. An input that does not vary is
+    left out: nothing is known of what it does.
+
+    Args:
+        X: Standardised inputs, (n, n_in).
+        varies: Which of them vary, (n_in,).
+        C: Scaled targets, (n, n_seen).
+        over: The processes.
+
+    Returns:
+        A signed permutation, (n_kept, n_in), n_kept >= 1.
+    """
+    size = C.square().sum(dim=1)
+    first, second, odd, even = over.total(
+        X.T @ C, X.square().T @ C, X.T @ size + X.pow(3).sum(dim=0), X.pow(4).sum(dim=0)
+    )
+    weight = first.square().sum(dim=1) + second.square().sum(dim=1) + even
+    kept = torch.argsort(weight, descending=True)
+    kept = kept[varies[kept]] if bool(varies.any()) else kept[:1]
+    mixing = X.new_zeros((len(kept), X.shape[1]))
+    mixing[range(len(kept)), kept] = torch.where(odd[kept] < 0, -1.0, 1.0).to(X)
+    return mixing

@@ -35,10 +35,11 @@ from .history import Record
 from .losses import CrossEntropy, LeastSquares, Loss
 from .multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
+from .scaling import WAYS, groups_of, weights_of
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 
-_CHECKPOINT_VERSION = 5
+_CHECKPOINT_VERSION = 6
 
 _INNER = 10_000  # a Hessian of 0.8 GB
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
@@ -84,8 +85,12 @@ class TrainConfig:
             to 1 (see `data.Mix`; for the networks that ``network`` names).
         smoothing: Weight of the differences of neighbouring inputs' first weights, likewise.
         noise: Power of the inputs' noise that they are divided by, likewise, 0 to 1.
-        patience: A level ends after as many iterations in which the best validation error has not
-            fallen by 2 %; 0 for the default, 10 with the dense method, else 200.
+        outputs: Which observables share a scale (see `scaling`): ``unit``, those of one known
+            unit; ``column``, none: each is scaled by its own spread; or ``common``, all.
+        weights: What scaled observables are multiplied by, as ``name=2``; 1 for the others.
+        patience: A level ends after as many iterations in which the best validation loss (of
+            classes: error) has not fallen by 2 %; 0 for the default, 10 with the dense method,
+            else 200.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
         seed: Of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
@@ -118,6 +123,8 @@ class TrainConfig:
     whitening: float = 0.0
     smoothing: float = 0.0
     noise: float = 0.0
+    outputs: str = "unit"
+    weights: tuple[str, ...] = ()
     patience: int = 0
     tolerance: float = 1e-8
     seed: int = 0
@@ -133,6 +140,7 @@ class TrainConfig:
             "network": ("ode", "resnet", "mlp"),
             "activation": ACTIVATIONS,
             "penalty": ("tikhonov", "smooth"),
+            "outputs": WAYS,
             "precision": ("double", "single"),
             "device": ("cpu", "cuda"),
         }.items():
@@ -299,6 +307,9 @@ def fit(
         _share(dataset, "validation", over),
         scale=config.scale,
         mix=mix_of(config),
+        ordered=network is None and mix_of(config) is None,
+        groups=groups_of(config.outputs, dataset.info.c_units),
+        weights=weights_of(config.weights, dataset.info.c_names),
         dtype=torch.float64 if config.precision == "double" else torch.float32,
         loss=loss,
         over=over,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from surrogates.files import atomic
 class Record:
     """One iteration, after its step.
 
-    For least squares, losses are 1/(2N) ||Z W^T - C||_F^2 in the scaled observables that training
-    sees, and errors mean relative errors ||prediction - c|| / ||c|| in physical units. For classes,
-    losses are mean cross-entropies in nats, and errors the share of samples in a wrong class.
+    For least squares, losses are 1/(2N) ||Z W^T - C||_F^2 in the scaled observables (see
+    `scaling`), and errors mean relative errors ||prediction - c|| / ||c|| in physical units. For
+    classes, losses are mean cross-entropies in nats, and errors the share of samples in a wrong
+    class.
 
     Attributes:
         level: Level of the multilevel scheme, from 0.
@@ -34,6 +36,9 @@ class Record:
         radius: Trust-region radius after the step, or a line search's step length; NaN for epochs.
         ratio: Actual over predicted decrease; NaN where no step was tried, and for epochs.
         rank: Number of Krylov vectors, of the dense model's unknowns, or of L-BFGS pairs.
+        validation_median: Median over the outputs of the root mean square error on the validation
+            samples, over the output's spread on the training samples; NaN for classes.
+        validation_worst: The largest of these.
     """
 
     level: int
@@ -49,6 +54,8 @@ class Record:
     radius: float
     ratio: float
     rank: int
+    validation_median: float = math.nan
+    validation_worst: float = math.nan
 
 
 def write(path: str | os.PathLike[str], records: Iterable[Record]) -> None:

@@ -37,10 +37,13 @@ class Loss(ABC):
         scales_targets: Whether training may centre, scale and rotate the targets, as a loss that is
             a norm of o - c allows.
         iterative: Whether W is found by iterations, which start from the last W.
+        selects_by_error: Whether the best weights are those of the least mean error on validation,
+            where its mean loss is not what a user wants to be least.
     """
 
     scales_targets: bool = False
     iterative: bool = True
+    selects_by_error: bool = False
 
     @abstractmethod
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ class Loss(ABC):
         return roots
 
     def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give the error that validation looks at, (n,): the relative one, ||o - c|| / ||c||."""
+        """Give the error that the history tells, (n,): the relative one, ||o - c|| / ||c||."""
         difference: Tensor = torch.linalg.vector_norm(outputs - C, dim=1)
         norm: Tensor = torch.linalg.vector_norm(C, dim=1)
         return difference / norm
@@ -149,8 +152,12 @@ class LeastSquares(Loss):
 class CrossEntropy(Loss):
     """Cross-entropy of class probabilities c, which sum to one, and softmax(o), in nats.
 
-    The error is the share of samples whose most probable class is another.
+    The error is the share of samples whose most probable class is another. The best weights are
+    those of the least share: where accuracy still rises the cross-entropy on validation may have
+    begun to, by samples that are wrong with confidence, which the temperature mends afterwards.
     """
+
+    selects_by_error = True
 
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give ell of each sample."""

@@ -34,7 +34,7 @@ class Reason(enum.Enum):
 
     WORK_UNITS = "the work units are spent"
     TOLERANCE = "the gradient has reached the tolerance"
-    PATIENCE = "the validation error has stopped falling"
+    PATIENCE = "the validation loss has not fallen by 2 % in {patience} iterations"
     STALLED = "no step decreases the objective by more than rounding"
     INTERRUPTED = "it was interrupted"
 
@@ -77,15 +77,15 @@ class Best:
         level: Level of the network they belong to.
         theta: Parameters of that network, (n_theta,).
         W: Linear weights in physical units, (n_out, width + 1).
-        error: Error on the validation samples (see `history.Record`); where a sample with c = 0
-            makes that infinite, their loss.
+        score: Loss on the validation samples in the units of training, or their error for a loss
+            that ``selects_by_error``.
         iteration: Iteration that found them.
     """
 
     level: int
     theta: Tensor
     W: Tensor
-    error: float
+    score: float
     iteration: int
 
 
@@ -101,7 +101,7 @@ class State:
         spent: Work units spent on this level.
         start: Iterations before this level.
         first_gradient: Norm of this level's first gradient; 0 before it is known.
-        mark: Validation error that the next progress is counted from.
+        mark: Validation score that the next progress is counted from.
         progress: Iteration that reached it, or the last of the warm-up.
         reason: Why this level ended, None while it goes on.
         best: Best weights so far, None before the first iteration.
@@ -142,8 +142,8 @@ class Multilevel:
         alpha1: Weight of the penalty on theta on the first level.
         alpha2: Weight of ||W||^2.
         tolerance: A level ends when the gradient's norm is below this times its first value.
-        patience: A level ends after as many iterations in which the best validation error has not
-            fallen by 2 %.
+        patience: A level ends after as many iterations in which the best validation score (see
+            `Best`) has not fallen by 2 %.
         method: The outer method.
         smooth: Whether that penalty is of smooth weights (see `penalty`).
         warm_up: The outer method of the first `WARM_UP` iterations, or until it fails: far from a
@@ -188,7 +188,7 @@ class Multilevel:
             InputError: If the features at a level's first weights are not finite.
         """
         if state is None:
-            theta = parameters_to_vector(network.parameters()).detach().to(data.c_shift)
+            theta = parameters_to_vector(network.parameters()).detach().to(data.y_shift)
             state = State(level=0, theta=theta, radius=_first_radius(theta))
         stopped = False
         while True:
@@ -199,7 +199,7 @@ class Multilevel:
                 return state
             coarse = self.network(network, state.level, state.theta)
             fine = cast(Refinable, coarse).refined()
-            theta = parameters_to_vector(fine.parameters()).detach().to(data.c_shift)
+            theta = parameters_to_vector(fine.parameters()).detach().to(data.y_shift)
             state = State(
                 level=state.level + 1,
                 theta=theta,
@@ -283,15 +283,15 @@ class Multilevel:
         theta = step.point.theta
         train = data.train.measure(step.point.F, step.point.W)
         held_out = data.validation.measure(validation(theta), step.point.W)
-        error = held_out[1] if math.isfinite(held_out[1]) else held_out[0]
+        score = held_out.error if data.validation.loss.selects_by_error else held_out.loss
         iteration = len(state.records) + 1
         best = state.best
-        if best is None or (error, held_out[0]) < (best.error, _loss_of(best, state.records)):
+        if best is None or (score, held_out.loss) < (best.score, _loss_of(best, state.records)):
             W = data.physical(step.point.W)
-            best = Best(level=state.level, theta=theta, W=W, error=error, iteration=iteration)
+            best = Best(level=state.level, theta=theta, W=W, score=score, iteration=iteration)
         mark, progress = state.mark, state.progress
-        if error < (1 - _PROGRESS) * mark:
-            mark, progress = error, iteration
+        if score < (1 - _PROGRESS) * mark:
+            mark, progress = score, iteration
         if warming_up:
             progress = iteration
         first_gradient = state.first_gradient or step.gradient_norm
@@ -307,16 +307,19 @@ class Multilevel:
         elif over:
             reason = Reason.WORK_UNITS
         total = state.records[-1].work_units if state.records else 0
+        median, worst = held_out.median_and_worst()
         record = Record(
             level=state.level,
             iteration=iteration,
             work_units=total + step.work_units,
             seconds=0.0,
             phi=step.point.phi,
-            train_loss=train[0],
-            validation_loss=held_out[0],
-            train_error=train[1],
-            validation_error=held_out[1],
+            train_loss=train.loss,
+            validation_loss=held_out.loss,
+            train_error=train.error,
+            validation_error=held_out.error,
+            validation_median=median,
+            validation_worst=worst,
             gradient_norm=step.gradient_norm,
             radius=step.radius,
             ratio=step.ratio,
