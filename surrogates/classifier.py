@@ -30,8 +30,9 @@ class Classifier(Surrogate):
 
     Its arguments and errors are those of `Surrogate`, and so are the methods that both have:
     ``forward`` gives calibrated logits, and ``jacobian``, ``jvp`` and ``vjp`` are derivatives of
-    these. A classifier has no error bars: its probabilities say how sure it is, and its file has no
-    method ``predict_std``. Outside the domain they may be sure of a wrong class.
+    these. A classifier has no error bars: its probabilities say how sure it is, and its file has
+    neither ``predict_std`` nor ``predict_interval``. Outside the domain they may be sure of a wrong
+    class.
 
     Attributes:
         temperature: What has divided the logits, and is a part of ``W`` and ``c``; > 0, ().
@@ -95,6 +96,10 @@ class Classifier(Surrogate):
 
     def predict_std(self, y: Tensor) -> Tensor:
         """Refuse: a classifier has no error bars. It is not exported, so no file has it."""
+        raise NotImplementedError("a classifier has probabilities in place of error bars")
+
+    def predict_interval(self, y: Tensor, level: float) -> Tensor:
+        """Refuse, as `predict_std` does."""
         raise NotImplementedError("a classifier has probabilities in place of error bars")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, ClassVar, cast
 
 import h5py
@@ -27,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import fused
+from . import forms, fused, layers
 from .classifier import Assessment, Classifier
 from .config import check, unknown
 from .dataset import Array, Dataset, Info
@@ -38,8 +40,10 @@ from .provenance import provenance
 from .surrogate import Evaluation, Surrogate
 
 FORMAT = "varpro-surrogates"
-SCHEMA_VERSION = 3  # 1 had no error bars, 2 no classifiers
+SCHEMA_VERSION = 4  # 1 had no error bars, 2 no classifiers, 3 no blocks, members, signs and logs
 _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
+_EXTENDED = 4  # the first that reads the rest
+_OPTIONAL = ("logs", "members", "signs")  # parts of a surrogate that may be None
 _METADATA = "metadata.json"
 _DESCRIBED = (
     *("problem", "y_names", "y_units", "y_lower", "y_upper"),
@@ -93,6 +97,12 @@ class LoadedSurrogate:
         """Number of observables."""
         return len(self.metadata["c_names"])
 
+    @property
+    def n_members(self) -> int:
+        """Number of surrogates of which the prediction is the weighted mean, 1 without any."""
+        members = getattr(self.module, "members", None)
+        return 1 if members is None else len(members.weights)
+
     def __call__(self, y: npt.ArrayLike) -> Array:
         """Give what its module's ``forward`` does, (n_out,) or (n, n_out)."""
         return self._call("forward", self._parameters(y))
@@ -106,11 +116,28 @@ class LoadedSurrogate:
 
         `surrogates.surrogate.ErrorBars` says what it covers.
         """
-        check(
-            self.metadata["schema_version"] > 1,
-            f"{self.path} was written by an older version, without error bars; train it again",
-        )
+        self._check_bars()
         return self._call("predict_std", self._parameters(y))
+
+    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
+        """Return the ends between which each output lies with a probability.
+
+        Args:
+            y: Parameters, (n_in,) or (n, n_in).
+            level: The probability, between 0 and 1, such as 0.95.
+
+        Returns:
+            Lower and upper ends, (2, n_out) or (n, 2, n_out), units of the metadata. For outputs
+            that are predicted by their logarithms the prediction is not in the middle.
+        """
+        self._check_bars()
+        check(0 < level < 1, f"expected a level between 0 and 1; got {level}")
+        Y = self._parameters(y)
+        if hasattr(self.module, "predict_interval"):
+            return self._call("predict_interval", Y, level=float(level))
+        c, std = self._call("forward", Y), self._call("predict_std", Y)  # of an older version
+        half = NormalDist().inv_cdf((1 + level) / 2) * std
+        return np.stack([c - half, c + half], axis=-2)
 
     def jacobian(self, y: npt.ArrayLike) -> Array:
         """Differentiate the prediction: dc/dy, (n_out, n_in) or (n, n_out, n_in)."""
@@ -138,8 +165,24 @@ class LoadedSurrogate:
         """
         return cast(Surrogate, _eager(self.module, self.path))
 
+    def _check_bars(self) -> None:
+        check(
+            self.metadata["schema_version"] > 1,
+            f"{self.path} was written by an older version, without error bars; train it again",
+        )
+
     def _parameters(self, y: npt.ArrayLike) -> torch.Tensor:
         Y = self._array("y", y, self.n_in)
+        logs = getattr(self.module, "logs", None)
+        if logs is not None:
+            rows = Y.view(-1, self.n_in)
+            wrong = torch.nonzero(logs.inputs & (rows <= 0))
+            if len(wrong):
+                i, j = wrong[0].tolist()
+                raise InputError(
+                    f"{self.path} takes the logarithm of {self.metadata['y_names'][j]}: expected "
+                    f"values > 0; got {rows[i, j]:.6g} in sample {i} (from 0)"
+                )
         if self.refuse_outside:
             outside = np.flatnonzero(~self._call("in_domain", Y))
             if len(outside):
@@ -155,7 +198,8 @@ class LoadedSurrogate:
         lower, upper = self.module.lower, self.module.upper
         j = int((torch.maximum(lower - y, y - upper) / (upper - lower)).nan_to_num(0.0).argmax())
         if lower[j] <= y[j] <= upper[j]:
-            return "it does not satisfy the linear relations of the training parameters"
+            of = "the logarithms of " if getattr(self.module, "logs", None) is not None else ""
+            return f"it does not satisfy the linear relations of {of}the training parameters"
         bounds = f"{lower[j]:.6g} to {upper[j]:.6g}"
         return f"{self.metadata['y_names'][j]} is {y[j]:.6g}, in training it was {bounds}"
 
@@ -182,8 +226,8 @@ class LoadedSurrogate:
         )
         return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
 
-    def _call(self, method: str, *arguments: torch.Tensor) -> npt.NDArray[Any]:
-        call = getattr(self.module, method)
+    def _call(self, method: str, *arguments: torch.Tensor, **settings: float) -> npt.NDArray[Any]:
+        call = functools.partial(getattr(self.module, method), **settings)
         with torch.inference_mode():
             if arguments[0].dim() == 1:
                 result: npt.NDArray[Any] = call(*arguments).numpy()
@@ -263,6 +307,10 @@ class LoadedClassifier(LoadedSurrogate):
         """Refuse: a classifier has no error bars."""
         raise InputError(f"{self.path} is a classifier: it has probabilities, and no error bars")
 
+    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
+        """Refuse: a classifier has no error bars."""
+        return self.predict_std(y)
+
 
 def metadata(
     dataset: Dataset, *, training: Mapping[str, Any], errors: Mapping[str, Evaluation | Assessment]
@@ -298,18 +346,31 @@ def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathL
 
     Args:
         surrogate: The module, on any device; in the file it is on the CPU.
-        metadata: Its description, from `metadata`.
+        metadata: Its description, from `metadata`. Its schema version is raised where the surrogate
+            has what older versions of this package cannot read: features other than one network,
+            members, signs or logarithms.
         path: Where.
 
     Raises:
         InputError: If the path cannot be written.
     """
+    if _is_extended(surrogate):
+        metadata = {**metadata, "schema_version": _EXTENDED}
     extra = {_METADATA: json.dumps(plain(metadata), indent=1, allow_nan=False)}
     buffer = io.BytesIO()  # by way of memory, as torch would put the path into the file
     with _no_deprecation():
         torch.jit.save(torch.jit.script(copy.deepcopy(surrogate).cpu()), buffer, _extra_files=extra)
     with atomic(path) as beside:
         beside.write_bytes(buffer.getvalue())
+
+
+def _is_extended(surrogate: Surrogate) -> bool:
+    rows, columns = surrogate.leverage.shape
+    return (
+        not isinstance(surrogate.features, fused.Fused | forms.Unfused)
+        or rows != columns + 1
+        or any(getattr(surrogate, name) is not None for name in _OPTIONAL)
+    )
 
 
 def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> LoadedSurrogate:
@@ -490,6 +551,8 @@ class _Method(torch.nn.Module):
 def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
     kinds = {
         **vars(fused),
+        **vars(forms),
+        **vars(layers),
         **{"ModuleList": torch.nn.ModuleList, "Surrogate": Surrogate, "Classifier": Classifier},
     }
     name = str(scripted.original_name)
@@ -507,6 +570,10 @@ def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
         module.register_buffer(name, buffer)
     for name, child in scripted.named_children():
         module.add_module(name, _eager(child, path))
+    if isinstance(module, Surrogate):
+        for name in _OPTIONAL:
+            if not hasattr(module, name):
+                setattr(module, name, None)
     if isinstance(module, fused.Fused):
         module.assemble()  # whatever the version that wrote the file made of its steps
     return module.eval()

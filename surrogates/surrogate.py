@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, cast
@@ -27,10 +27,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .fused import Fused
+from .config import check
+from .forms import Form, form_of
+from .layers import Ensemble, Logarithms
 from .networks import FeatureExtractor
 
 Values = Tensor | npt.NDArray[np.float64]
+Marks = Tensor | npt.NDArray[np.bool_] | Sequence[bool]
 
 LEVELS = (0.5, 0.9, 0.95)
 """Of intervals, prediction plus and minus a quantile of the normal distribution times the std."""
@@ -81,66 +84,67 @@ class ErrorBars:
 
         std_j(y) = sigma_j sqrt(floor + ||leverage z||^2 + d(y)^2),    z = [F, 1]
 
+    or, with ``signs`` and with a ``spread`` of `Members`,
+
+        std_j(y)^2 = sigma_j^2 max(1e-12, floor + sum_r signs_r (leverage z)_r^2 + d(y)^2)
+                     + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
+
     where ||leverage z||^2 is z^T G z (see the module's text) in units of its mean over the training
     samples, and d(y) the distance of y from the training `Domain` in its units: a direction that
     the features do not see has no leverage, and a step of one standard deviation out of the box is
     then taken to add an error of the size of those inside. `surrogates.training.deploy` finds
-    ``floor`` and ``sigma`` from validation samples.
+    ``floor`` and ``sigma`` from validation samples. Negative signs are for variances that data
+    have reduced: that of a Gaussian process is 1 - ||L^-1 k(y)||^2. Where `Logs` marks an output,
+    all of this is of its logarithm.
 
     They cover the error against the solver that made the data, at parameters drawn as the training
     samples were. They do not cover the solver's own error or the model's, nor correlation: errors
     of outputs at one y are far from independent. Outside the domain they only say so.
 
     Attributes:
-        leverage: (width + 1, width + 1).
+        leverage: (k, n_feat + 1), k >= 1; n_feat + 1 rows as a rule.
         floor: Share of the variance that is the same for all y, >= 0.
         sigma: Of each output, (n_out,), units of c.
+        signs: Of the rows of leverage, (k,), each +1 or -1; where None, all are +1.
+        spread: Factor of the members' variance, >= 0.
     """
 
     leverage: Values
     floor: float
     sigma: Values
+    signs: Values | None = None
+    spread: float = 0.0
 
 
-class _Unfused(torch.nn.Module):
-    """Any feature extractor, behind the methods of `Fused`."""
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """Surrogates of the same outputs whose weighted mean is the prediction.
 
-    if TYPE_CHECKING:
-        features: FeatureExtractor
-        shift: Tensor
-        scale: Tensor
+    Member m predicts c_m = W[:, its columns] F_m + biases[m] from features of its own, and the
+    prediction is c = sum_m weights[m] c_m, output by output.
 
-    def __init__(self, features: FeatureExtractor, shift: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.features = features
-        self.register_buffer("shift", shift)
-        self.register_buffer("scale", scale)
+    Attributes:
+        widths: Number of features of each member, which lie side by side; each >= 1.
+        weights: Of the members, (M, n_out); those of each output sum to 1.
+        biases: Of the members, (M, n_out), units of c.
+    """
 
-    def folded(self, W: Tensor) -> Tensor:
-        return W
+    widths: Sequence[int]
+    weights: Values
+    biases: Values
 
-    def forward(self, y: Tensor) -> Tensor:
-        F = self.features.forward(self._rows(y)).t()
-        return F if y.dim() == 2 else F[:, 0]
 
-    def jacobian(self, y: Tensor) -> Tensor:
-        dF = self.features.forward_and_jacobian(self._rows(y))[1] / self.scale
-        return dF if y.dim() == 2 else dF[0]
+@dataclass(frozen=True, kw_only=True)
+class Logs:
+    """Which inputs and outputs a surrogate sees as natural logarithms.
 
-    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
-        dF = self.jacobian(y)
-        if y.dim() == 1:
-            return torch.mv(dF, v)
-        return torch.matmul(dF, v.unsqueeze(2))[:, :, 0].t()
+    Attributes:
+        inputs: bool (n_in,).
+        outputs: bool (n_out,).
+    """
 
-    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
-        dF = self.jacobian(y)
-        if y.dim() == 1:
-            return torch.mv(dF.t(), g)
-        return torch.matmul(g.t().unsqueeze(1), dF)[:, 0]
-
-    def _rows(self, y: Tensor) -> Tensor:
-        return (y.view(-1, y.size(-1)) - self.shift) / self.scale
+    inputs: Marks
+    outputs: Marks
 
 
 class Surrogate(torch.nn.Module):
@@ -160,7 +164,10 @@ class Surrogate(torch.nn.Module):
     """
 
     if TYPE_CHECKING:  # TorchScript would read these when it runs, and not know the types
-        features: Fused | _Unfused
+        features: Form
+        logs: Logarithms | None
+        members: Ensemble | None
+        signs: Tensor | None
         W: Tensor
         c: Tensor
         lower: Tensor
@@ -181,54 +188,51 @@ class Surrogate(torch.nn.Module):
         y_scale: Values,
         domain: Domain,
         error_bars: ErrorBars | None = None,
+        *,
+        members: Members | None = None,
+        logs: Logs | None = None,
     ) -> None:
         """Copy the parts, as float64 constants in evaluation mode.
 
         Args:
             features: A network of `networks`, or any module with the methods of `FeatureExtractor`.
-            W: Linear layer of [F, 1], (n_out, n_feat + 1), units of c.
+            W: Linear layer of [F, 1], (n_out, n_feat + 1), units of c. With ``members``, their own
+                layers side by side, unweighted; the last column is ignored.
             y_shift: Subtracted from y, (n_in,), units of y.
             y_scale: Divides y after that, (n_in,), units of y.
             domain: Where the training parameters lie.
             error_bars: Of the predictions; where None, `predict_std` gives NaN.
+            members: Of what the prediction is the mean; where None, there is one.
+            logs: Which inputs and outputs are logarithms in all other arguments: those inputs in
+                ``y_shift``, ``y_scale`` and ``domain``, those outputs in ``W``, ``error_bars`` and
+                ``members``.
 
         Raises:
-            ValueError: If shapes disagree, a value is not finite, or a scale is not positive.
+            ValueError: If shapes disagree, a value is not finite, a scale is not positive, or the
+                members' weights do not sum to 1.
         """
         super().__init__()
-        n_in, n_feat = features.n_in, features.width
         W = _constant("W", W)
-        if W.ndim != 2 or W.shape[1] != n_feat + 1:
-            raise ValueError(f"expected W of shape (n_out, {n_feat + 1}); got {tuple(W.shape)}")
-        n_out = len(W)
-        bars = error_bars or ErrorBars(
-            leverage=W.new_zeros(n_feat + 1, n_feat + 1), floor=math.nan, sigma=W.new_zeros(n_out)
-        )
-        vector = (n_in,)
-        parts = {
-            "y_shift": (y_shift, vector),
-            "y_scale": (y_scale, vector),
-            "lower": (domain.lower, vector),
-            "upper": (domain.upper, vector),
-            "unit": (domain.unit, vector),
-            "centre": (domain.centre, vector),
-            "normals": (domain.normals, (len(domain.normals), n_in)),
-            "leverage": (bars.leverage, (n_feat + 1, n_feat + 1)),
-            "sigma": (bars.sigma, (n_out,)),
-        }
-        constants = {"W": W}
-        for name, (value, shape) in parts.items():
-            constants[name] = _constant(name, value).to(W)
-            if (got := tuple(constants[name].shape)) != shape:
-                raise ValueError(f"expected {name} of shape {shape}; got {got}")
-            if name in ("y_scale", "unit") and not (constants[name] > 0).all():
-                raise ValueError(f"expected {name} > 0; the least is {constants[name].min():g}")
+        if W.ndim != 2 or W.shape[1] != features.width + 1:
+            expected = f"(n_out, {features.width + 1})"
+            raise ValueError(f"expected W of shape {expected}; got {tuple(W.shape)}")
+        constants, bars = _constants(features, W, y_shift, y_scale, domain, error_bars)
         shift, scale = constants.pop("y_shift"), constants.pop("y_scale")
         features = copy.deepcopy(features)
         cast(torch.nn.Module, features).to(W)
-        fused = getattr(features, "fused", None)
-        self.features = fused(shift, scale) if fused else _Unfused(features, shift, scale)
-        W, leverage = (self.features.folded(constants[name]) for name in ("W", "leverage"))
+        self.features = form_of(features, shift, scale)
+        self.logs = _logarithms(logs, n_in=features.n_in, n_out=len(W))
+        if self.logs is not None:
+            self.logs.to(W.device)
+            for name in ("lower", "upper"):
+                value = constants[name]
+                constants[name] = torch.where(self.logs.inputs, value.exp(), value)
+        self.members = None
+        if members is not None:
+            W, self.members = _joined(members, W, bars.spread, self.features)
+        signs = constants.pop("signs")
+        self.register_buffer("signs", None if bool((signs > 0).all()) else signs)
+        W, leverage = (self.features.folded(M) for M in (W, constants["leverage"]))
         constants.update(
             {"W": W[:, :-1], "c": W[:, -1], "leverage": leverage[:, :-1]},
             constant=leverage[:, -1],
@@ -247,11 +251,10 @@ class Surrogate(torch.nn.Module):
         Returns:
             c, (n_out,) or (n, n_out), units of the dataset.
         """
-        y = self._given(y)
-        F = self.features.forward(y)
-        if y.dim() == 1:
-            return torch.addmv(self.c, self.W, F)
-        return torch.nn.functional.linear(F.t(), self.W, self.c)
+        c = self._linear(self.features.forward(self._seen(self._given(y))))
+        if self.logs is not None:
+            return self.logs.physical(c)
+        return c
 
     @torch.jit.export
     def jacobian(self, y: Tensor) -> Tensor:
@@ -263,8 +266,12 @@ class Surrogate(torch.nn.Module):
         Returns:
             dc/dy, (n_out, n_in) or (n, n_out, n_in), units of c over units of y.
         """
-        dF = self.features.jacobian(self._given(y))
-        return torch.mm(self.W, dF) if dF.dim() == 2 else torch.matmul(self.W, dF)
+        y = self._given(y)
+        dF = self.features.jacobian(self._seen(y))
+        J = torch.mm(self.W, dF) if dF.dim() == 2 else torch.matmul(self.W, dF)
+        if self.logs is not None:
+            J = J * self.logs.input_factor(y).unsqueeze(-2) * self._factor(y).unsqueeze(-1)
+        return J
 
     @torch.jit.export
     def jvp(self, y: Tensor, v: Tensor) -> Tensor:
@@ -278,8 +285,14 @@ class Surrogate(torch.nn.Module):
             dc/dy v, (n_out,) or (n, n_out), units of c.
         """
         y = self._given(y)
-        dF = self.features.jvp(y, self._checked(v, "v", y.size(-1), y))
-        return torch.mv(self.W, dF) if y.dim() == 1 else torch.mm(dF.t(), self.W.t())
+        v = self._checked(v, "v", y.size(-1), y)
+        if self.logs is not None:
+            v = v * self.logs.input_factor(y)
+        dF = self.features.jvp(self._seen(y), v)
+        dc = torch.mv(self.W, dF) if y.dim() == 1 else torch.mm(dF.t(), self.W.t())
+        if self.logs is not None:
+            dc = dc * self._factor(y)
+        return dc
 
     @torch.jit.export
     def vjp(self, y: Tensor, w: Tensor) -> Tensor:
@@ -294,12 +307,21 @@ class Surrogate(torch.nn.Module):
         """
         y = self._given(y)
         w = self._checked(w, "w", self.W.size(0), y)
+        if self.logs is not None:
+            w = w * self._factor(y)
         g = torch.mv(self.W.t(), w) if y.dim() == 1 else torch.mm(self.W.t(), w.t())
-        return self.features.vjp(y, g)
+        gradient = self.features.vjp(self._seen(y), g)
+        if self.logs is not None:
+            gradient = gradient * self.logs.input_factor(y)
+        return gradient
 
     @torch.jit.export
     def predict_std(self, y: Tensor) -> Tensor:
-        """Give the standard deviation of the prediction's error; see `ErrorBars`.
+        """Return the standard deviation of the prediction's error; see `ErrorBars`.
+
+        That of an output that is an exponential is c times the deviation of its logarithm, which
+        is right to first order, for deviations of few per cent; `predict_interval` has no such
+        limit.
 
         Args:
             y: Parameters, (n_in,) or (n, n_in).
@@ -307,14 +329,39 @@ class Surrogate(torch.nn.Module):
         Returns:
             (n_out,) or (n, n_out), units of c.
         """
-        y = self._given(y)
-        F = self.features.forward(y)
-        if y.dim() == 1:
-            z = torch.addmv(self.constant, self.leverage, F)
-        else:
-            z = torch.addmm(self.constant.unsqueeze(1), self.leverage, F)
-        variance = self.floor + z.square().sum(0) + self.squared_distance(y)
-        return variance.sqrt().unsqueeze(-1) * self.sigma
+        x = self._seen(self._given(y))
+        F = self.features.forward(x)
+        c = self._linear(F)
+        std = self._deviation(x, F, c)
+        if self.logs is not None:
+            std = std * self.logs.output_factor(self.logs.physical(c))
+        return std
+
+    @torch.jit.export
+    def predict_interval(self, y: Tensor, level: float) -> Tensor:
+        """Return the ends between which each output lies with a probability; see `ErrorBars`.
+
+        They are c -/+ q std with the normal quantile q of (1 + level) / 2. Of an output that is an
+        exponential they are those of its logarithm, so that c is not in the middle.
+
+        Args:
+            y: Parameters, (n_in,) or (n, n_in).
+            level: The probability, between 0 and 1.
+
+        Returns:
+            Lower and upper ends, (2, n_out) or (n, 2, n_out), units of c.
+        """
+        if not (0.0 < level and level < 1.0):
+            raise ValueError(f"expected a level between 0 and 1; got {level}")
+        x = self._seen(self._given(y))
+        F = self.features.forward(x)
+        c = self._linear(F)
+        q = math.sqrt(2.0) * torch.erfinv(torch.full_like(self.floor, level))
+        half = q * self._deviation(x, F, c)
+        ends = torch.stack([c - half, c + half], -2)
+        if self.logs is not None:
+            return self.logs.physical(ends)
+        return ends
 
     @torch.jit.export
     def in_domain(self, y: Tensor) -> Tensor:
@@ -329,18 +376,62 @@ class Surrogate(torch.nn.Module):
         Returns:
             bool, () or (n,); False for a parameter that is NaN.
         """
-        y = self._given(y)
-        slack = 1e-9 * (self.upper - self.lower)
-        inside = torch.logical_and(self.lower - slack <= y, y <= self.upper + slack).all(-1)
-        return torch.logical_and(inside, (self._off_flat(y).abs() <= 1e-4).all(-1))
+        x = self._seen(self._given(y))
+        lower, upper = self._seen(self.lower), self._seen(self.upper)
+        slack = 1e-9 * (upper - lower)
+        if self.logs is not None:
+            slack = slack + 1e-12 * self.logs.inputs
+        inside = torch.logical_and(lower - slack <= x, x <= upper + slack).all(-1)
+        return torch.logical_and(inside, (self._off_flat(x).abs() <= 1e-4).all(-1))
 
     def squared_distance(self, y: Tensor) -> Tensor:
         """Measure how far y, float64 (n_in,) or (n, n_in), is from the domain in its units."""
-        beyond = torch.relu(torch.maximum(self.lower - y, y - self.upper)) / self.unit
-        return beyond.square().sum(-1) + self._off_flat(y).square().sum(-1)
+        return self._distance(self._seen(y))
 
-    def _off_flat(self, y: Tensor) -> Tensor:
-        return torch.matmul((y - self.centre) / self.unit, self.normals.t())
+    def _seen(self, y: Tensor) -> Tensor:
+        """Return what the features and the domain take, x: y, or its logarithms."""
+        if self.logs is not None:
+            return self.logs.forward(y)
+        return y
+
+    def _linear(self, F: Tensor) -> Tensor:
+        """Apply the linear layer to features (width,) or (width, n)."""
+        if F.dim() == 1:
+            return torch.addmv(self.c, self.W, F)
+        return torch.nn.functional.linear(F.t(), self.W, self.c)
+
+    def _factor(self, y: Tensor) -> Tensor:
+        """Return the derivative of each output by what the linear layer gives."""
+        assert self.logs is not None
+        if self.logs.exponential:
+            return self.logs.output_factor(self.forward(y))
+        return torch.ones_like(self.c)
+
+    def _deviation(self, x: Tensor, F: Tensor, c: Tensor) -> Tensor:
+        """Return the standard deviation of what the linear layer gives, c."""
+        if x.dim() == 1:
+            z = torch.addmv(self.constant, self.leverage, F)
+        else:
+            z = torch.addmm(self.constant.unsqueeze(1), self.leverage, F)
+        z = z.square()
+        if self.signs is not None:
+            z = z.t() * self.signs if z.dim() == 2 else z * self.signs
+            variance = self.floor + z.sum(-1) + self._distance(x)
+            variance = torch.clamp(variance, min=1e-12)
+        else:
+            variance = self.floor + z.sum(0) + self._distance(x)
+        if self.members is not None:
+            noise = variance.unsqueeze(-1) * self.sigma.square()
+            return (noise + self.members.forward(F, c)).sqrt()
+        return variance.sqrt().unsqueeze(-1) * self.sigma
+
+    def _distance(self, x: Tensor) -> Tensor:
+        lower, upper = self._seen(self.lower), self._seen(self.upper)
+        beyond = torch.relu(torch.maximum(lower - x, x - upper)) / self.unit
+        return beyond.square().sum(-1) + self._off_flat(x).square().sum(-1)
+
+    def _off_flat(self, x: Tensor) -> Tensor:
+        return torch.matmul((x - self.centre) / self.unit, self.normals.t())
 
     def _given(self, y: Tensor) -> Tensor:
         return self._checked(y, "y", self.lower.size(0), y)
@@ -361,6 +452,96 @@ class Surrogate(torch.nn.Module):
         if x.is_complex():
             raise ValueError(f"expected real numbers in {name}; got {x.dtype}")
         return x if x.dtype == self.W.dtype else x.to(self.W)
+
+
+def _constants(
+    features: FeatureExtractor,
+    W: Tensor,
+    y_shift: Values,
+    y_scale: Values,
+    domain: Domain,
+    error_bars: ErrorBars | None,
+) -> tuple[dict[str, Tensor], ErrorBars]:
+    """Check what a surrogate is made of beside W; return it as tensors, and the error bars."""
+    n_in, n_feat, n_out = features.n_in, features.width, len(W)
+    bars = error_bars or ErrorBars(
+        leverage=W.new_zeros(n_feat + 1, n_feat + 1), floor=math.nan, sigma=W.new_zeros(n_out)
+    )
+    vector, rows = (n_in,), len(bars.leverage)
+    check(rows > 0, "expected at least one row of leverage; got none")
+    check(0 <= bars.spread < math.inf, f"expected a finite spread >= 0; got {bars.spread}")
+    signs = W.new_ones(rows) if bars.signs is None else bars.signs
+    parts = {
+        "y_shift": (y_shift, vector),
+        "y_scale": (y_scale, vector),
+        "lower": (domain.lower, vector),
+        "upper": (domain.upper, vector),
+        "unit": (domain.unit, vector),
+        "centre": (domain.centre, vector),
+        "normals": (domain.normals, (len(domain.normals), n_in)),
+        "leverage": (bars.leverage, (rows, n_feat + 1)),
+        "sigma": (bars.sigma, (n_out,)),
+        "signs": (signs, (rows,)),
+    }
+    constants = {}
+    for name, (value, shape) in parts.items():
+        constants[name] = _constant(name, value).to(W)
+        if (got := tuple(constants[name].shape)) != shape:
+            raise ValueError(f"expected {name} of shape {shape}; got {got}")
+        if name in ("y_scale", "unit") and not (constants[name] > 0).all():
+            raise ValueError(f"expected {name} > 0; the least is {constants[name].min():g}")
+    check(bool((constants["signs"].abs() == 1).all()), "expected signs of +1 and -1 alone")
+    return constants, bars
+
+
+def _logarithms(logs: Logs | None, *, n_in: int, n_out: int) -> Logarithms | None:
+    """Check the marks; None where nothing is marked."""
+    if logs is None:
+        return None
+    marks = [torch.as_tensor(marks).detach().cpu() for marks in (logs.inputs, logs.outputs)]
+    for name, given, n in zip(("inputs", "outputs"), marks, (n_in, n_out), strict=True):
+        check(
+            given.dtype == torch.bool and tuple(given.shape) == (n,),
+            f"expected {name} of Logs to be bool of shape ({n},); got {given.dtype} of shape "
+            f"{tuple(given.shape)}",
+        )
+    return Logarithms(*marks) if any(bool(given.any()) for given in marks) else None
+
+
+def _joined(members: Members, W: Tensor, spread: float, form: Form) -> tuple[Tensor, Ensemble]:
+    """Return the linear layer of the weighted mean, and the members one by one."""
+    widths, (n_out, n) = [int(width) for width in members.widths], W.shape
+    check(
+        len(widths) > 0 and min(widths) > 0 and sum(widths) == n - 1,
+        f"expected widths of at least 1 with the sum {n - 1}, the number of features; got {widths}",
+    )
+    shape = (len(widths), n_out)
+    weights, biases = (
+        _constant(name, value).to(W)
+        for name, value in (("weights", members.weights), ("biases", members.biases))
+    )
+    for name, value in {"weights": weights, "biases": biases}.items():
+        got = tuple(value.shape)
+        check(got == shape, f"expected {name} of the members of shape {shape}; got {got}")
+    off = float((weights.sum(dim=0) - 1).abs().max())
+    check(off <= 1e-9, f"expected weights of the members with the sum 1; it is off by {off:g}")
+    least = float(weights.min())
+    check(
+        spread == 0 or least >= 0,
+        f"expected weights of the members >= 0 where there is a spread; the least is {least:g}",
+    )
+    own, mean, biases, start = W.clone(), W.clone(), biases.clone(), 0
+    mean[:, -1] = (weights * biases).sum(dim=0)
+    for m, width in enumerate(widths):
+        columns = slice(start, start + width)
+        mean[:, columns] *= weights[m][:, None]
+        alone = torch.zeros_like(W)
+        alone[:, columns], alone[:, -1] = W[:, columns], biases[m]
+        folded = form.folded(alone)
+        own[:, columns], biases[m] = folded[:, columns], folded[:, -1]
+        start += width
+    ensemble = Ensemble(W=own[:, :-1], biases=biases, weights=weights, spread=spread, widths=widths)
+    return mean, ensemble
 
 
 def _constant(name: str, value: Values) -> Tensor:
@@ -451,7 +632,8 @@ def evaluate(
     """Measure a surrogate's errors.
 
     Args:
-        predict: A `Surrogate`, or any function (n, n_in) -> (n, n_out).
+        predict: A `Surrogate`, or any function (n, n_in) -> (n, n_out). The intervals of outputs
+            that a `Surrogate` predicts by their logarithms are those of `predict_interval`.
         predict_std: Its method of that name, for the coverage; where None, that is empty.
         Y: Parameters, (n, n_in), n >= 1.
         C: True observables, (n, n_out).
@@ -468,7 +650,12 @@ def evaluate(
     with torch.no_grad():
         prediction = torch.cat([predict(piece) for piece in pieces])
         if predict_std is not None:
-            sizes = (prediction - C).abs() / torch.cat([predict_std(piece) for piece in pieces])
+            std = torch.cat([predict_std(piece) for piece in pieces])
+            sizes = (prediction - C).abs() / std
+            logs = getattr(predict, "logs", None)
+            if logs is not None:  # where std / prediction is the deviation of the logarithm
+                of_logs = (prediction.log() - C.log()).abs() * prediction / std
+                sizes = torch.where(logs.outputs, of_logs, sizes)
             coverage = tuple(float((sizes <= q).double().mean()) for q in _QUANTILES)
     errors = relative_errors(prediction, C)
     rms = (prediction - C).square().mean(dim=0).sqrt()

@@ -1,0 +1,307 @@
+r"""Features that are not one network in the form in which a surrogate file runs them.
+
+Each class here has the methods of `surrogates.fused.Fused`: they take unscaled parameters, one
+sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (width, n).
+
+    Radial       F_k = kappa(||a - c_k||),    a = (y - shift) factor
+    Polynomial   F = [x, x_i x_j of the pairs (i, j)],    x = (y - shift) / scale
+    Blocks       the features of several forms, one after the other
+    Unfused      the features of any module, of x
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from .fused import Fused
+
+if TYPE_CHECKING:
+    from .networks import FeatureExtractor
+
+KERNELS = ("gaussian", "matern52")
+"""Names of the radial kernels, kappa."""
+
+
+def kappa(kernel: str, r: Tensor) -> Tensor:
+    """Evaluate a kernel at distances r >= 0."""
+    if kernel == "gaussian":
+        return torch.exp(r * r * -0.5)
+    # exp(-1000) is 0 already; the factor in front of it must not become infinite.
+    s = torch.clamp(r * math.sqrt(5.0), max=1000.0)
+    return (1.0 + s + s * s / 3.0) * torch.exp(-s)
+
+
+def kappa_slope(kernel: str, r: Tensor) -> Tensor:
+    """Return kappa'(r) / r, which is finite at r = 0 too."""
+    if kernel == "gaussian":
+        return -torch.exp(r * r * -0.5)
+    s = torch.clamp(r * math.sqrt(5.0), max=1000.0)
+    return (1.0 + s) * torch.exp(-s) * (-5.0 / 3.0)
+
+
+def distances(centres: Tensor, a: Tensor) -> Tensor:
+    """Return the distances of rows of a, (n, n_in), from centres, (width, n_in): (width, n).
+
+    They are sums of squared differences: the expansion ||a||^2 - 2 a^T c + ||c||^2 would lose the
+    digits that large weights of the features need.
+    """
+    return torch.cdist(centres, a, 2.0, "donot_use_mm_for_euclid_dist")
+
+
+class Radial(nn.Module):
+    """Radial features of unscaled parameters.
+
+    Attributes:
+        shift: Subtracted from y, (n_in,).
+        factor: Multiplies y after that, (n_in,).
+        centres: Where each feature is 1, in the terms of (y - shift) factor, (width, n_in).
+        kernel: One of `KERNELS`.
+        width: Number of features.
+    """
+
+    __constants__ = ("width", "kernel")
+
+    if TYPE_CHECKING:
+        shift: Tensor
+        factor: Tensor
+        centres: Tensor
+
+    def __init__(self, *, centres: Tensor, shift: Tensor, factor: Tensor, kernel: str) -> None:
+        """Copy the parts; see the attributes."""
+        super().__init__()
+        self.width, self.kernel = len(centres), kernel
+        for name, value in {"shift": shift, "factor": factor, "centres": centres}.items():
+            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
+
+    def folded(self, W: Tensor) -> Tensor:
+        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        return W
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
+        return kappa(self.kernel, self._distances((y - self.shift) * self.factor))
+
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
+        a, b = (y - self.shift) * self.factor, v * self.factor
+        slope = kappa_slope(self.kernel, self._distances(a))
+        if y.dim() == 1:
+            return slope * torch.mv(a - self.centres, b)
+        return slope * ((a * b).sum(1) - torch.mm(self.centres, b.t()))
+
+    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
+        """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
+        a = (y - self.shift) * self.factor
+        h = g * kappa_slope(self.kernel, self._distances(a))
+        if y.dim() == 1:
+            return torch.mv((a - self.centres).t(), h) * self.factor
+        return (a * h.sum(0).unsqueeze(1) - torch.mm(h.t(), self.centres)) * self.factor
+
+    def jacobian(self, y: Tensor) -> Tensor:
+        """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
+        a = (y - self.shift) * self.factor
+        slope = kappa_slope(self.kernel, self._distances(a))
+        if y.dim() == 1:
+            return slope.unsqueeze(1) * (a - self.centres) * self.factor
+        return (slope.t().unsqueeze(2) * (a.unsqueeze(1) - self.centres)) * self.factor
+
+    def _distances(self, a: Tensor) -> Tensor:
+        if a.dim() == 1:
+            r: Tensor = torch.linalg.vector_norm(a - self.centres, dim=1)
+            return r
+        return distances(self.centres, a)
+
+
+class Polynomial(nn.Module):
+    """Scaled parameters, and products of two of them, as features of unscaled parameters.
+
+    Attributes:
+        shift: Subtracted from y, (n_in,).
+        scale: Divides y after that, (n_in,).
+        first: Index i of each product x_i x_j, int64 (n_pairs,).
+        second: Its index j, int64 (n_pairs,).
+        units: The derivatives of x, (n_in, n_in).
+        width: Number of features, n_in + n_pairs.
+    """
+
+    __constants__ = ("width",)
+
+    if TYPE_CHECKING:
+        shift: Tensor
+        scale: Tensor
+        first: Tensor
+        second: Tensor
+        units: Tensor
+
+    def __init__(self, *, pairs: Tensor, shift: Tensor, scale: Tensor) -> None:
+        """Copy the parts; pairs is int64 (n_pairs, 2)."""
+        super().__init__()
+        self.width = len(shift) + len(pairs)
+        units = torch.diag(1 / scale)
+        parts = {"shift": shift, "scale": scale, "units": units}
+        for name, value in {**parts, "first": pairs[:, 0], "second": pairs[:, 1]}.items():
+            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
+
+    def folded(self, W: Tensor) -> Tensor:
+        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        return W
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
+        x = self._scaled(y)
+        return torch.cat([x, x[self.first] * x[self.second]])
+
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
+        x, d = self._scaled(y), v / self.scale
+        if y.dim() == 2:
+            d = d.t()
+        products = x[self.first] * d[self.second] + x[self.second] * d[self.first]
+        return torch.cat([d + (x - x).sum(0), products])  # NaN for NaN, though d is constant
+
+    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
+        """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
+        x = self._scaled(y)
+        n_in = x.size(0)
+        linear, products = g[:n_in] + (x - x).sum(0), g[n_in:]
+        first, second = products * x[self.second], products * x[self.first]
+        gx = linear.index_add(0, self.first, first).index_add(0, self.second, second)
+        return (gx if y.dim() == 1 else gx.t()) / self.scale
+
+    def jacobian(self, y: Tensor) -> Tensor:
+        """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
+        x = self._scaled(y)
+        x_t = x if y.dim() == 1 else x.t()
+        by_first = x_t.index_select(-1, self.second).unsqueeze(-1) * self.units[self.first]
+        by_second = x_t.index_select(-1, self.first).unsqueeze(-1) * self.units[self.second]
+        linear = self.units + (x - x).sum(0).unsqueeze(-1).unsqueeze(-1)
+        return torch.cat([linear, by_first + by_second], dim=-2)
+
+    def _scaled(self, y: Tensor) -> Tensor:
+        x = (y - self.shift) / self.scale
+        return x if y.dim() == 1 else x.t()
+
+
+class Unfused(nn.Module):
+    """The features of any feature extractor."""
+
+    __constants__ = ("width",)
+
+    if TYPE_CHECKING:
+        features: FeatureExtractor
+        shift: Tensor
+        scale: Tensor
+
+    def __init__(self, features: FeatureExtractor, shift: Tensor, scale: Tensor) -> None:
+        """Keep the module, which takes (y - shift) / scale."""
+        super().__init__()
+        self.features, self.width = features, features.width
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+
+    def folded(self, W: Tensor) -> Tensor:
+        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        return W
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
+        F = self.features.forward(self._rows(y)).t()
+        return F if y.dim() == 2 else F[:, 0]
+
+    def jacobian(self, y: Tensor) -> Tensor:
+        """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
+        dF = self.features.forward_and_jacobian(self._rows(y))[1] / self.scale
+        return dF if y.dim() == 2 else dF[0]
+
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
+        dF = self.jacobian(y)
+        if y.dim() == 1:
+            return torch.mv(dF, v)
+        return torch.matmul(dF, v.unsqueeze(2))[:, :, 0].t()
+
+    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
+        """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
+        dF = self.jacobian(y)
+        if y.dim() == 1:
+            return torch.mv(dF.t(), g)
+        return torch.matmul(g.t().unsqueeze(1), dF)[:, 0]
+
+    def _rows(self, y: Tensor) -> Tensor:
+        return (y.view(-1, y.size(-1)) - self.shift) / self.scale
+
+
+class Blocks(nn.Module):
+    """The features of several forms, one after the other.
+
+    Attributes:
+        parts: The forms.
+        width: Number of all features.
+    """
+
+    __constants__ = ("width",)
+
+    if TYPE_CHECKING:
+        parts: Sequence[Form]  # a ModuleList, whose entries mypy would not know
+
+    def __init__(self, parts: Sequence[Form]) -> None:
+        """Keep the forms."""
+        super().__init__()
+        widths: list[int] = [part.width for part in parts]
+        self.width: int = sum(widths)
+        self.parts = nn.ModuleList(parts)  # type: ignore[assignment]
+
+    def folded(self, W: Tensor) -> Tensor:
+        """Turn weights of [F, 1], (n, width + 1), into those of the features here.
+
+        Each column stays with its feature: the weights of a feature are scaled, and the last
+        column, the bias, takes the rest.
+        """
+        columns, start, bias = [], 0, W[:, -1]
+        for part in self.parts:
+            own = W[:, start : start + part.width]
+            own = part.folded(torch.cat([own, torch.zeros_like(W[:, :1])], dim=1))
+            columns.append(own[:, :-1])
+            bias = bias + own[:, -1]
+            start += part.width
+        return torch.cat([*columns, bias[:, None]], dim=1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
+        return torch.cat([part.forward(y) for part in self.parts])
+
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
+        return torch.cat([part.jvp(y, v) for part in self.parts])
+
+    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
+        """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
+        total, start = torch.zeros_like(y), 0
+        for part in self.parts:
+            total = total + part.vjp(y, g[start : start + part.width])
+            start += part.width
+        return total
+
+    def jacobian(self, y: Tensor) -> Tensor:
+        """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
+        return torch.cat([part.jacobian(y) for part in self.parts], dim=-2)
+
+
+Form = Fused | Radial | Polynomial | Blocks | Unfused
+"""Of the features of a surrogate."""
+
+
+def form_of(features: FeatureExtractor, y_shift: Tensor, y_scale: Tensor) -> Form:
+    """Return the form of a feature extractor that takes (y - y_shift) / y_scale.
+
+    It is the one that the module's own ``fused`` makes, where it has this method.
+    """
+    fused = getattr(features, "fused", None)
+    if fused is None:
+        return Unfused(features, y_shift, y_scale)
+    return cast(Form, fused(y_shift, y_scale))

@@ -1,0 +1,103 @@
+"""What a surrogate file runs before its features and after them: logarithms, and its members.
+
+`surrogates.surrogate.Surrogate` has these modules only where it needs them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+
+class Logarithms(nn.Module):
+    """The logarithms of marked inputs, and the exponentials of marked outputs.
+
+    Attributes:
+        inputs: Which inputs, bool (n_in,).
+        outputs: Which outputs, bool (n_out,).
+        exponential: Whether there is any such output.
+    """
+
+    __constants__ = ("exponential",)
+
+    if TYPE_CHECKING:
+        inputs: Tensor
+        outputs: Tensor
+
+    def __init__(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Keep the marks."""
+        super().__init__()
+        self.exponential = bool(outputs.any())
+        self.register_buffer("inputs", inputs)
+        self.register_buffer("outputs", outputs)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map y to what the features see; an input without a logarithm becomes NaN."""
+        return torch.where(self.inputs, self._positive(y).log(), y)
+
+    def physical(self, c: Tensor) -> Tensor:
+        """Map what the linear layer gives to c."""
+        # The exponential of no other output is taken, as its gradient might be infinite.
+        exponents = torch.where(self.outputs, c, torch.zeros_like(c))
+        return torch.where(self.outputs, exponents.exp(), c)
+
+    def input_factor(self, y: Tensor) -> Tensor:
+        """Return the derivative of each input's logarithm, or 1."""
+        return self._positive(y).reciprocal()
+
+    def output_factor(self, c: Tensor) -> Tensor:
+        """Return c where it is an exponential, which is its derivative, or 1."""
+        return torch.where(self.outputs, c, torch.ones_like(c))
+
+    def _positive(self, y: Tensor) -> Tensor:
+        known = torch.where(y > 0, y, torch.full_like(y, math.nan))
+        return torch.where(self.inputs, known, torch.ones_like(y))
+
+
+class Ensemble(nn.Module):
+    """The predictions of the members one by one, before any exponential.
+
+    Attributes:
+        W: The members' own linear layers side by side, (n_out, width).
+        biases: Of the members, (M, n_out).
+        weights: Of the members, (M, n_out).
+        spread: Factor of their weighted variance, ().
+        widths: Number of features of each member.
+        spreads: Whether ``spread`` is positive.
+    """
+
+    __constants__ = ("spreads", "widths")
+
+    if TYPE_CHECKING:
+        W: Tensor
+        biases: Tensor
+        weights: Tensor
+        spread: Tensor
+
+    def __init__(
+        self, *, W: Tensor, biases: Tensor, weights: Tensor, spread: float, widths: list[int]
+    ) -> None:
+        """Copy the parts; see the attributes."""
+        super().__init__()
+        self.widths, self.spreads = widths, spread > 0
+        parts = {"W": W, "biases": biases, "weights": weights, "spread": W.new_tensor(spread)}
+        for name, value in parts.items():
+            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
+
+    def forward(self, F: Tensor, c: Tensor) -> Tensor:
+        """Return spread sum_m weights_m (c_m - c)^2 for features F and their prediction c."""
+        total = torch.zeros_like(c)
+        if not self.spreads:
+            return total
+        features = torch.split_with_sizes(F, self.widths)
+        layers = torch.split_with_sizes(self.W, self.widths, 1)
+        for m in range(len(self.widths)):
+            if c.dim() == 1:
+                own = torch.addmv(self.biases[m], layers[m], features[m])
+            else:
+                own = nn.functional.linear(features[m].t(), layers[m], self.biases[m])
+            total = total + self.weights[m] * (own - c).square()
+        return self.spread * total

@@ -1,0 +1,212 @@
+r"""Features that are not one network: radial functions, monomials, and features joined.
+
+They are feature extractors as `surrogates.networks` describes them, of scaled inputs x.
+`RadialBasis` and `Monomials` have no parameters to train. The Matern kernel of smoothness 5/2 is
+twice differentiable, the Gaussian one infinitely often (Rasmussen and Williams 2006, "Gaussian
+Processes for Machine Learning", section 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from .config import check, unknown
+from .forms import KERNELS, Blocks, Polynomial, Radial, distances, form_of, kappa, kappa_slope
+from .networks import FeatureExtractor
+
+
+def _float64(name: str, value: Tensor) -> Tensor:
+    tensor = torch.as_tensor(value).detach().to(torch.float64, copy=True)
+    check(bool(torch.isfinite(tensor).all()), f"expected finite values in {name}")
+    return tensor
+
+
+class RadialBasis(nn.Module):
+    r"""Radial functions about centres: F_k(x) = kappa(||scales (x - centre_k)||).
+
+        gaussian    kappa(r) = exp(-r^2 / 2)
+        matern52    kappa(r) = (1 + s + s^2 / 3) exp(-s),    s = sqrt(5) r
+
+    Distances are sums of squared differences, accurate to rounding for r near 0 too.
+
+    Attributes:
+        centres: Of the functions, (width, n_in).
+        scales: Inverse lengths, (n_in,).
+        kernel: One of `surrogates.forms.KERNELS`.
+        n_in: Number of inputs.
+        width: Number of features.
+    """
+
+    if TYPE_CHECKING:
+        centres: Tensor
+        scales: Tensor
+
+    def __init__(self, centres: Tensor, scales: Tensor, kernel: str) -> None:
+        """Copy the centres and lengths, as float64 buffers.
+
+        Args:
+            centres: Of scaled inputs x, (width, n_in), width and n_in >= 1.
+            scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
+            kernel: One of `surrogates.forms.KERNELS`.
+
+        Raises:
+            InputError: If a shape or the kernel is wrong, a value is not finite, or a scale < 0.
+        """
+        super().__init__()
+        centres, scales = _float64("centres", centres), _float64("scales", scales)
+        check(
+            centres.ndim == 2 and centres.numel() > 0,
+            f"expected centres of shape (width, n_in); got {tuple(centres.shape)}",
+        )
+        self.width, self.n_in = centres.shape
+        check(
+            tuple(scales.shape) == (self.n_in,),
+            f"expected scales of shape ({self.n_in},); got {tuple(scales.shape)}",
+        )
+        check(bool((scales >= 0).all()), f"expected scales >= 0; the least is {scales.min():g}")
+        check(kernel in KERNELS, unknown(f"kernel {kernel!r}", kernel, KERNELS))
+        self.kernel = kernel
+        self.register_buffer("centres", centres)
+        self.register_buffer("scales", scales)
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width)."""
+        return kappa(self.kernel, self._distances(Y))
+
+    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
+        r = self._distances(Y)
+        differences = (Y.unsqueeze(1) - self.centres) * self.scales.square()
+        return kappa(self.kernel, r), kappa_slope(self.kernel, r).unsqueeze(2) * differences
+
+    def fused(self, y_shift: Tensor, y_scale: Tensor) -> Radial:
+        """Return the form for export, which takes unscaled y."""
+        return Radial(
+            centres=self.centres * self.scales,
+            shift=y_shift,
+            factor=self.scales / y_scale,
+            kernel=self.kernel,
+        )
+
+    def _distances(self, Y: Tensor) -> Tensor:
+        return distances(self.centres * self.scales, Y * self.scales).t()
+
+
+class Monomials(nn.Module):
+    """The inputs, and products of two of them: [x_1 .. x_n, x_i x_j for (i, j) in pairs].
+
+    Attributes:
+        pairs: Indices from 0, int64 (n_pairs, 2).
+        n_in: Number of inputs.
+        width: Number of features, n_in + n_pairs.
+    """
+
+    if TYPE_CHECKING:
+        pairs: Tensor
+
+    def __init__(self, n_in: int, pairs: Tensor) -> None:
+        """Copy the pairs.
+
+        Args:
+            n_in: Number of inputs, >= 1.
+            pairs: Integers (n_pairs, 2), each row 0 <= i <= j < n_in; (0, 2) for none.
+
+        Raises:
+            InputError: If n_in < 1, or the shape, the type or an index is wrong.
+        """
+        super().__init__()
+        check(n_in >= 1, f"expected at least 1 input; got {n_in}")
+        pairs = torch.as_tensor(pairs)
+        whole = not (pairs.is_floating_point() or pairs.is_complex() or pairs.dtype == torch.bool)
+        check(
+            whole and pairs.ndim == 2 and pairs.shape[1] == 2,
+            f"expected integers pairs of shape (n_pairs, 2); got {pairs.dtype} of shape "
+            f"{tuple(pairs.shape)}",
+        )
+        i, j = pairs[:, 0], pairs[:, 1]
+        check(
+            bool(((0 <= i) & (i <= j) & (j < n_in)).all()),
+            f"expected pairs (i, j) with 0 <= i <= j < {n_in}",
+        )
+        self.n_in, self.width = n_in, n_in + len(pairs)
+        self.register_buffer("pairs", pairs.detach().to(torch.int64, copy=True))
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width)."""
+        return torch.cat([Y, Y[:, self.pairs[:, 0]] * Y[:, self.pairs[:, 1]]], dim=1)
+
+    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
+        form = self.fused(torch.zeros_like(Y[0]), torch.ones_like(Y[0]))
+        return self.forward(Y), form.jacobian(Y)
+
+    def fused(self, y_shift: Tensor, y_scale: Tensor) -> Polynomial:
+        """Return the form for export, which takes unscaled y."""
+        return Polynomial(pairs=self.pairs, shift=y_shift, scale=y_scale)
+
+
+class Joined(nn.Module):
+    """The features of several parts, one after the other; part p sees (x - shifts[p]) / scales[p].
+
+    Attributes:
+        parts: The feature extractors, an ``nn.ModuleList``.
+        shifts: Of each part, (n_parts, n_in).
+        scales: Of each part, (n_parts, n_in), > 0.
+        n_in: Number of inputs.
+        width: Number of all features.
+    """
+
+    if TYPE_CHECKING:
+        parts: Sequence[FeatureExtractor]  # a ModuleList, whose entries mypy would not know
+        shifts: Tensor
+        scales: Tensor
+
+    def __init__(self, parts: Sequence[FeatureExtractor], shifts: Tensor, scales: Tensor) -> None:
+        """Keep the parts, and copy shifts and scales as float64 buffers.
+
+        Args:
+            parts: Feature extractors of one number of inputs, at least one; not copied.
+            shifts: Subtracted from the inputs x, (n_parts, n_in).
+            scales: Divide the inputs after that, (n_parts, n_in), > 0.
+
+        Raises:
+            InputError: If there is no part, sizes disagree, a value is not finite or a scale <= 0.
+        """
+        super().__init__()
+        sizes = sorted({part.n_in for part in parts})
+        check(len(sizes) == 1, f"expected parts of one number of inputs; got {sizes}")
+        self.n_in, self.width = sizes[0], sum(part.width for part in parts)
+        for name, value in {"shifts": shifts, "scales": scales}.items():
+            tensor = _float64(name, value)
+            shape = (len(parts), self.n_in)
+            check(
+                tuple(tensor.shape) == shape,
+                f"expected {name} of shape {shape}; got {tuple(tensor.shape)}",
+            )
+            self.register_buffer(name, tensor)
+        least = float(self.scales.min())
+        check(least > 0, f"expected scales > 0; the least is {least:g}")
+        self.parts = nn.ModuleList(cast(Sequence[nn.Module], parts))  # type: ignore[assignment]
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width)."""
+        pieces = zip(self.parts, self.shifts, self.scales, strict=True)
+        return torch.cat([part.forward((Y - shift) / scale) for part, shift, scale in pieces], 1)
+
+    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
+        form = self.fused(torch.zeros_like(Y[0]), torch.ones_like(Y[0]))
+        eye = torch.eye(self.width, self.width + 1, dtype=Y.dtype, device=Y.device)
+        return self.forward(Y), torch.matmul(form.folded(eye)[:, :-1], form.jacobian(Y))
+
+    def fused(self, y_shift: Tensor, y_scale: Tensor) -> Blocks:
+        """Return the form for export, which takes unscaled y: each part with its own scaling.
+
+        A part without a method ``fused`` runs as the module that it is.
+        """
+        pieces = zip(self.parts, self.shifts, self.scales, strict=True)
+        return Blocks([form_of(part, y_shift + y_scale * a, y_scale * b) for part, a, b in pieces])
