@@ -24,6 +24,7 @@ from surrogates.config import check, check_seed, unknown
 from surrogates.dataset import Dataset, check_classes
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable, check_zip, reading
+from surrogates.forms import KERNELS
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
 from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
@@ -64,7 +65,10 @@ class TrainConfig:
         learning_rate: Step size of ``adam`` and ``sgd``; 0 for the default, 0.01.
         method: Of ``gnvpro``: ``dense``, ``krylov``, or ``auto``, dense unless an iteration's cost
             forbids it.
-        network: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`.
+        network: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`; or ``rbf``,
+            radial basis functions (see `kernel`), which `selection` fits and `fit` does not.
+        kernel: Of ``rbf``: ``gaussian``, ``matern52``, or ``auto``, by held-out errors.
+        trend: Degree of its polynomial trend, 0 to 2; -1 by held-out errors.
         activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.
         width: Number of features.
         cells: Runge-Kutta cells, or layers, of the first level; each level doubles them.
@@ -107,6 +111,8 @@ class TrainConfig:
     learning_rate: float = 0.0
     method: str = "auto"
     network: str = "ode"
+    kernel: str = "auto"
+    trend: int = -1
     activation: str = "tanh"
     width: int = 8
     cells: int = 2
@@ -137,7 +143,8 @@ class TrainConfig:
         for name, known in {
             "optimizer": OPTIMIZERS,
             "method": ("auto", "dense", "krylov"),
-            "network": ("ode", "resnet", "mlp"),
+            "network": ("ode", "resnet", "mlp", "rbf"),
+            "kernel": ("auto", *KERNELS),
             "activation": ACTIVATIONS,
             "penalty": ("tikhonov", "smooth"),
             "outputs": WAYS,
@@ -149,6 +156,7 @@ class TrainConfig:
         for name in ("width", "cells", "levels", "krylov_rank", "threads"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1; got {value}")
+        check(-1 <= self.trend <= 2, f"trend must be 0, 1, 2, or -1 for any; got {self.trend}")
         check(self.patience >= 0, f"patience must be at least 0; got {self.patience}")
         check(self.threads <= 1024, f"threads must be at most 1024; got {self.threads}")
         check(
@@ -288,6 +296,10 @@ def fit(
     check(
         config.device == "cpu" or torch.cuda.is_available(),
         "there is no CUDA device here; use device=cpu",
+    )
+    check(
+        network is not None or config.network != "rbf",
+        "the network rbf has no weights to train: `selection.choose` fits it",
     )
     check(not resume or checkpoint is not None, "to resume, name the checkpoint to resume from")
     check(

@@ -9,8 +9,9 @@ weights are those of kriging (Rasmussen and Williams 2006, "Gaussian processes f
 learning", section 2.7), a linear inner problem again. The scales, one for each input, and the
 nugget maximise the restricted likelihood of all outputs, each with a variance of its own:
 
-    -2 log L = sum_j (n - q) log v_j + n_out (log |K| + log |H^T K^-1 H|),  v_j = c_j^T P c_j / (n - q)
-    P = K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1,                K = kappa + nugget I
+    -2 log L = sum_j (n - q) log v_j + n_out (log |K| + log |H^T K^-1 H|)
+    v_j = c_j^T P c_j / (n - q),    P = K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1
+    K = kappa + nugget I
 
 (Harville 1977, "Maximum likelihood approaches to variance component estimation"). The residual of a
 sample that is left out, with the scales as they are, is (P c)_i / P_ii, and of a block of samples
@@ -32,7 +33,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-KERNELS = ("gaussian", "matern52")
+from surrogates.forms import kappa
+
 CENTRES = 1000
 """Largest number of centres."""
 
@@ -48,7 +50,7 @@ class Form:
     """Which kernel and which trend.
 
     Attributes:
-        kernel: One of `KERNELS`.
+        kernel: One of `surrogates.forms.KERNELS`.
         degree: Of the trend: 0, a constant; 1, linear; or 2, quadratic.
     """
 
@@ -124,14 +126,6 @@ def distances(A: Tensor, B: Tensor, scales: Tensor) -> Tensor:
     """Return scaled distances, (n_a, n_b), from differences: close points keep their digits."""
     mode = "donot_use_mm_for_euclid_dist" if A.shape[1] <= _EACH else "use_mm_for_euclid_dist"
     return torch.cdist(A * scales, B * scales, compute_mode=mode)
-
-
-def kappa(kernel: str, r: Tensor) -> Tensor:
-    """Evaluate a kernel at scaled distances."""
-    if kernel == "gaussian":
-        return torch.exp(-r * r / 2)
-    s = math.sqrt(5) * r
-    return (1 + s + s * s / 3) * torch.exp(-s)
 
 
 def search(X: Tensor, C: Tensor, form: Form, start: Fit | None = None, steps: int = 150) -> Fit:
@@ -312,7 +306,9 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
     root = math.sqrt(fit.nugget)
     by_kernel = root * torch.linalg.solve_triangular(G, inverse, upper=False)
     by_trend = root * torch.linalg.inv(R).T
-    positive = torch.block_diag(by_kernel, by_trend)
+    positive = by_kernel.new_zeros((len(by_kernel) + len(R), len(by_kernel) + len(R)))
+    positive[: len(by_kernel), : len(by_kernel)] = by_kernel
+    positive[len(by_kernel) :, len(by_kernel) :] = by_trend
     return Kriging(
         fit=fit,
         centres=centres,

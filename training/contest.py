@@ -1,0 +1,216 @@
+"""The networks of a selection: several settings on folds, by successive halving.
+
+Every setting is first trained for a third of the work on one fold, or two where there are few
+samples; the best of them then on all folds. How many settings there are is decided by what their
+trainings are estimated to cost, from the sizes alone: no clock is asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surrogates.dataset import Dataset, Split
+
+from .dense import flops
+from .fit import FitResult, TrainConfig, fit
+from .folds import Fold
+from .pool import Task
+
+_LEAST = 20  # samples from which networks are tried
+_NEAR = 1.5  # times the best network's error, within which another is trained on all folds
+_HOPELESS = 2.0  # times the error of what is no network, beyond which none is
+_RATE = 2.5e10  # operations a second of one core, about
+_OVERHEAD = 0.012  # seconds of an iteration, about
+_FEWEST = 300  # work units that a training is cut to before it is left out
+
+NETWORKS: tuple[dict[str, Any], ...] = (
+    {"network": "mlp", "width": 16, "alpha1": 1e-4},
+    {"network": "ode", "width": 8, "alpha1": 1e-6},
+    {"network": "mlp", "width": 16, "alpha1": 1e-2},
+    {"network": "mlp", "width": 8, "alpha1": 1e-3},
+    {"network": "ode", "width": 12, "alpha1": 1e-5},
+    {"network": "resnet", "width": 16, "alpha1": 1e-4},
+    {"network": "mlp", "width": 32, "alpha1": 1e-3},
+    {"network": "ode", "width": 16, "alpha1": 1e-4},
+    {"network": "mlp", "width": 16, "alpha1": 1e-6},
+    {"network": "mlp", "width": 24, "alpha1": 1e-2},
+)
+"""Settings in the order in which they are tried."""
+
+
+class Effort(Protocol):
+    """What a selection may cost."""
+
+    @property
+    def seconds(self) -> float:
+        """Of one core, about, for up to 1000 samples."""
+
+    @property
+    def candidates(self) -> int:
+        """Largest number of settings that are tried."""
+
+    @property
+    def finalists(self) -> int:
+        """Largest number of them that are trained on all folds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """Settings that were trained on all folds.
+
+    Attributes:
+        name: What they are.
+        results: Of each fold.
+        residuals: Of each fold's held-out samples, scaled, (n_held, n_out).
+    """
+
+    name: str
+    results: tuple[FitResult, ...]
+    residuals: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """A contest of settings on a dataset.
+
+    Attributes:
+        dataset: All samples.
+        folds: Divisions of some of them.
+        scale: What divides residuals, (n_out,), units of c.
+        n_seen: Number of targets that training sees.
+        run: Runs tasks and gives their numbers and results.
+        on_progress: Called with the trainings done, their number, and a note.
+    """
+
+    dataset: Dataset
+    folds: tuple[Fold, ...]
+    scale: Tensor
+    n_seen: int
+    run: Callable[[Sequence[Task]], Iterator[tuple[int, Any]]]
+    on_progress: Callable[[int, int, str], None]
+
+    def winners(
+        self, base: TrainConfig, given: frozenset[str], effort: Effort, other: float
+    ) -> list[Winner]:
+        """Hold the contest.
+
+        Args:
+            base: What holds for all settings.
+            given: Names of settings that are fixed.
+            effort: What it may cost.
+            other: Least mean square of what is no network: far worse networks win nothing.
+        """
+        settings = self.affordable(base, given, effort)
+        if not settings:
+            return []
+        n = len(self.folds[0].train) + len(self.folds[0].held)
+        trial = range(min(len(self.folds), 2 if n < 400 else 1))
+        short = [
+            dataclasses.replace(one, work_units=max(one.work_units // 3, one.width + 5))
+            for one in settings
+        ]
+        first = self._train(short, trial, "first round") if len(settings) > 1 else []
+        scores = [self._score(results, trial) for results in first] or [0.0]
+        order = sorted(range(len(settings)), key=scores.__getitem__)[: effort.finalists]
+        leader = scores[order[0]]
+        if leader > _HOPELESS**2 * other:
+            return []
+        finalists = [settings[i] for i in order if scores[i] <= _NEAR**2 * leader]
+        everything = range(len(self.folds))
+        return [
+            Winner(
+                name=f"{one.network} {one.width}, alpha1 {one.alpha1:.0e}",
+                results=tuple(results),
+                residuals=tuple(self._residual(results[k], k) for k in everything),
+            )
+            for one, results in zip(
+                finalists, self._train(finalists, everything, "all folds"), strict=True
+            )
+        ]
+
+    def affordable(
+        self, base: TrainConfig, given: frozenset[str], effort: Effort
+    ) -> list[TrainConfig]:
+        """Return the settings that can be tried; none where even one costs too much."""
+        n = len(self.folds[0].train) + len(self.folds[0].held)
+        if n < _LEAST:
+            return []
+        budget = effort.seconds * max(1.0, n / 1000)
+        settings: list[TrainConfig] = []
+        for choice in NETWORKS:
+            free = {key: value for key, value in choice.items() if key not in given}
+            one = dataclasses.replace(base, **free)
+            if one not in settings and len(settings) < effort.candidates:
+                settings.append(one)
+        kept: list[TrainConfig] = []
+        for one in settings:
+            costs = [self.seconds(each) for each in (*kept, one)]
+            finals = sorted(costs)[-min(effort.finalists, len(costs)) :]
+            if sum(costs) / 3 + len(self.folds) * sum(finals) <= budget:
+                kept.append(one)
+        if kept:
+            return kept
+        cheapest = min(settings, key=self.seconds)
+        share = budget / (len(self.folds) * self.seconds(cheapest))
+        units = int(cheapest.work_units * share)
+        if units < _FEWEST:
+            return []
+        return [dataclasses.replace(cheapest, work_units=units)]
+
+    def seconds(self, settings: TrainConfig) -> float:
+        """Estimate what a training on one fold costs, on one core."""
+        n, n_in = len(self.folds[0].train), self.dataset.Y.shape[1]
+        width, cells = settings.width, settings.cells
+        first = width * (n_in + 1)
+        nodes = 2 * cells + 1 if settings.network == "ode" else cells
+        entries = width * (width - 1) // 2 if settings.network == "ode" else width**2
+        theta = first + nodes * (entries + width)
+        operations = flops(theta, n_in, n, width, self.n_seen)
+        iterations = settings.work_units / (width + 5)
+        return iterations * (operations / _RATE + _OVERHEAD)
+
+    def _train(
+        self, settings: Sequence[TrainConfig], folds: Sequence[int], rung: str
+    ) -> list[list[FitResult]]:
+        pairs = [(i, k) for i in range(len(settings)) for k in folds]
+        tasks = [
+            Task(
+                function=trained,
+                arguments={
+                    "dataset": self.dataset,
+                    "settings": settings[i],
+                    "fold": self.folds[k],
+                },
+            )
+            for i, k in pairs
+        ]
+        found: dict[tuple[int, int], FitResult] = {}
+        for number, result in self.run(tasks):
+            found[pairs[number]] = result
+            self.on_progress(len(found), len(tasks), f", networks, {rung}")
+        return [[found[i, k] for k in folds] for i in range(len(settings))]
+
+    def _score(self, results: Sequence[FitResult], folds: Sequence[int]) -> float:
+        pieces = [self._residual(result, k) for result, k in zip(results, folds, strict=True)]
+        score = float(torch.cat(pieces).square().mean())
+        return score if math.isfinite(score) else math.inf
+
+    def _residual(self, result: FitResult, k: int) -> Tensor:
+        held = self.folds[k].held
+        Y, C = (torch.from_numpy(values[held]) for values in (self.dataset.Y, self.dataset.C))
+        return (result.predict(Y) - C) / self.scale
+
+
+def trained(dataset: Dataset, settings: TrainConfig, fold: Fold) -> FitResult:
+    """Train a network on a fold: a task."""
+    split = np.full(len(dataset.Y), Split.UNUSED, np.uint8)
+    split[fold.train], split[fold.held] = Split.TRAIN, Split.VALIDATION
+    return fit(dataclasses.replace(dataset, split=split), settings)

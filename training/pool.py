@@ -1,0 +1,168 @@
+"""Tasks on several cores: processes of this program's own that run functions by name.
+
+Each process is a fresh interpreter that imports this package and nothing of the caller's program,
+so that a script needs no guard around its main part, and threads of the caller do no harm. A task
+does not depend on the process that runs it, nor on the order of the tasks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from surrogates.errors import InputError
+
+_SERVE = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
+_POLL = 0.5  # seconds
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A call of a function of this package.
+
+    Attributes:
+        function: Defined at the top of a module of this package.
+        arguments: Keyword arguments that pickle takes.
+    """
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+
+class Interrupted(Exception):
+    """The tasks were told to stop."""
+
+
+def run(
+    tasks: Sequence[Task], processes: int, stop: Callable[[], bool] | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Run tasks and give each one's number and result as it ends.
+
+    Args:
+        tasks: What to run.
+        processes: How many at a time; one runs them in this process, one after the other.
+        stop: Asked between tasks, and twice a second, whether to end.
+
+    Raises:
+        Interrupted: If ``stop`` said so; tasks that run are ended.
+        InputError: As a task raised it.
+        RuntimeError: If a process ended without a result.
+    """
+    processes = min(processes, len(tasks))
+    if processes <= 1:
+        for i, task in enumerate(tasks):
+            if stop is not None and stop():
+                raise Interrupted
+            yield i, task.function(**task.arguments)
+        return
+    workers = _Workers()
+    with ThreadPoolExecutor(processes) as threads:
+        try:
+            left: dict[Future[Any], int] = {
+                threads.submit(workers.call, task): i for i, task in enumerate(tasks)
+            }
+            while left:
+                done, _ = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
+                if stop is not None and stop():
+                    raise Interrupted
+                for future in sorted(done, key=left.__getitem__):
+                    yield left.pop(future), future.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            workers.end()
+
+
+class _Workers:
+    """One process for each thread that calls it."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._all: list[subprocess.Popen[bytes]] = []
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def call(self, task: Task) -> Any:
+        """Run a task in this thread's process."""
+        process = getattr(self._own, "process", None) or self._start()
+        try:
+            assert process.stdin is not None and process.stdout is not None  # both are pipes
+            pickle.dump((task.function.__module__, task.function.__name__), process.stdin)
+            pickle.dump(task.arguments, process.stdin)
+            process.stdin.flush()
+            failure, result = pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            status = process.wait()
+            raise RuntimeError(
+                f"a process of the training has ended with status {status}, perhaps for lack of "
+                "memory"
+            ) from error
+        if failure is not None:
+            raise failure
+        return result
+
+    def end(self) -> None:
+        """End all processes, whatever they do."""
+        with self._lock:
+            self._ended = True
+            for process in self._all:
+                process.kill()
+        for process in self._all:
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        code = _SERVE.format(path=sys.path, module=__name__)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with self._lock:
+            if self._ended:
+                raise Interrupted
+            process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the parent to tell of
+            )
+            self._all.append(process)
+        self._own.process = process
+        return process
+
+
+def serve() -> None:
+    """Run tasks from standard input until it ends; results go to standard output."""
+    requests: BinaryIO = sys.stdin.buffer
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a task prints is no reply
+    import torch
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            module, name = pickle.load(requests)
+            arguments = pickle.load(requests)
+        except EOFError:
+            return
+        failure, result = None, None
+        try:
+            result = getattr(importlib.import_module(module), name)(**arguments)
+        except (InputError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            failure = error
+        pickle.dump((failure, result), replies)
+        replies.flush()

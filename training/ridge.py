@@ -1,0 +1,76 @@
+r"""Ridge regression on the inputs, or on them and their products: the simplest member.
+
+    min_B ||[X, 1] B^T - C||_F^2 + a ||B||^2 without its constant column
+
+The weight a is that of the least error of samples that are left out, in closed form: with the SVD
+X = U S V^T of centred columns, the fit is H C with H = 1/n + U S^2 (S^2 + a)^-1 U^T, and the
+residual of a sample that is left out is its residual over 1 - H_ii (Allen 1974, "The relationship
+between variable selection and data augmentation and a method for prediction").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .kernel import pairs
+
+_WEIGHTS = torch.logspace(-12, 4, 33, dtype=torch.float64)  # times the largest singular value^2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge:
+    """A ridge regression.
+
+    Attributes:
+        degree: 1, of the inputs; 2, of their products too.
+        weights: Of the monomials, the constant last, (n_seen, size + 1).
+        left_out: Residual of each sample when it is left out, prediction less c, (n, n_seen).
+    """
+
+    degree: int
+    weights: Tensor
+    left_out: Tensor
+
+    def predict(self, X: Tensor) -> Tensor:
+        """Predict at standardised inputs, (n, n_seen)."""
+        return _monomials(X, self.degree) @ self.weights[:, :-1].T + self.weights[:, -1]
+
+
+def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
+    """Fit a ridge regression.
+
+    Args:
+        X: Standardised inputs, (n, n_in).
+        C: Scaled targets, (n, n_seen).
+        degree: 1 or 2.
+    """
+    M = _monomials(X, degree)
+    shift, c_shift = M.mean(dim=0), C.mean(dim=0)
+    spread = (M - shift).square().mean(dim=0).sqrt()
+    spread = torch.where(spread > 1e-12, spread, 1.0)
+    U, s, Vh = torch.linalg.svd((M - shift) / spread, full_matrices=False)
+    UtC = U.T @ (C - c_shift)
+    best = None
+    for weight in _WEIGHTS * s[0].square().clamp(min=1e-300):
+        kept = s.square() / (s.square() + weight)
+        leverage = 1 / len(X) + U.square() @ kept
+        residual = U @ (kept[:, None] * UtC) - (C - c_shift)
+        left_out = residual / (1 - leverage).clamp(min=1e-6)[:, None]
+        score = float(left_out.square().sum())
+        if best is None or score < best[0]:
+            best = score, left_out, Vh.T @ ((s / (s.square() + weight))[:, None] * UtC)
+    assert best is not None
+    B = best[2].T / spread
+    return Ridge(
+        degree=degree,
+        weights=torch.cat([B, (c_shift - B @ shift)[:, None]], dim=1),
+        left_out=best[1],
+    )
+
+
+def _monomials(X: Tensor, degree: int) -> Tensor:
+    i, j = pairs(X.shape[1], degree).T
+    return torch.cat([X, X[:, i] * X[:, j]], dim=1)

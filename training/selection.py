@@ -1,0 +1,539 @@
+r"""The choice of a surrogate: its kind, size and regularisation by held-out errors.
+
+What is tried are the members of one family, features with a linear layer on them:
+
+    ridge       the inputs, and their products (`ridge`)
+    rbf         radial basis functions at the samples, with a polynomial trend (`kernel`)
+    networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1
+
+Each says what it makes of samples that it has not seen. For ridge and rbf these are the residuals
+of left-out samples in closed form, for rbf times the factor by which errors grow where the scales
+are found anew without each fold. Networks are trained on folds, the other samples of a fold stopping
+them: first for a share of the work on one or two folds, then the best of them on all (successive
+halving; Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter
+optimization"). Of more than `FOLDED` samples the dataset's own validation part is the only fold.
+
+Errors are mean squares in the units of training. The prediction is the mean of the members with the
+weights, not negative and of sum one, that make the least of its held-out error (Breiman 1996,
+"Stacked regressions"), if that takes a twentieth off the best member's error; and that one member
+else. A network that was trained on folds is their mean.
+
+Everything that is drawn or decided depends on the samples and the seed alone: on no clock, and not
+on the number of processes. What it costs is estimated from sizes (`contest`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+from surrogates.config import check
+from surrogates.dataset import Dataset, Split, Status
+from surrogates.forms import KERNELS
+from surrogates.networks import FeatureExtractor
+from surrogates.radial import Joined, Monomials, RadialBasis
+
+from . import kernel, pool
+from .contest import Contest
+from .data import Data
+from .fit import FitResult, TrainConfig
+from .folds import Fold, Rows, divided, ordered
+from .history import Record
+from .kernel import Fit, Form, Kriging
+from .ridge import Ridge, ridge
+from .scaling import groups_of, weights_of
+
+EFFORTS = ("fast", "default", "high")
+FOLDED = 2000
+"""Largest number of samples that are divided into folds."""
+
+_FOLDS = 5
+_PAYS = 0.95  # of the best member's error, below which members are averaged
+_LEFT_OUT = 0.03  # weight below which a member is left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What a selection may cost.
+
+    Attributes:
+        seconds: Of one core, about, for networks.
+        candidates: Largest number of networks tried.
+        finalists: Largest number of them trained on all folds.
+    """
+
+    seconds: float
+    candidates: int
+    finalists: int
+
+
+_EFFORTS = {
+    "default": Effort(seconds=60.0, candidates=5, finalists=2),
+    "high": Effort(seconds=600.0, candidates=10, finalists=4),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A member of the surrogate: c = [features((y - y_shift) / y_scale), 1] W^T.
+
+    Attributes:
+        features: Of scaled inputs.
+        y_shift: (n_in,), units of y.
+        y_scale: (n_in,), units of y.
+        W: (n_out, width + 1), units of c.
+        weight: Its share of the prediction.
+    """
+
+    features: FeatureExtractor
+    y_shift: Tensor
+    y_scale: Tensor
+    W: Tensor
+    weight: float = 1.0
+
+    def predict(self, Y: Tensor) -> Tensor:
+        """Predict at inputs (n, n_in), units of y."""
+        with torch.no_grad():
+            F = self.features.forward((Y - self.y_shift) / self.y_scale)
+            return F @ self.W[:, :-1].T + self.W[:, -1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A candidate and its held-out error.
+
+    Attributes:
+        name: What it is.
+        error: Root mean square of the held-out residuals over the outputs' spreads.
+        samples: How many samples that is of.
+        weight: Its share of the prediction.
+    """
+
+    name: str
+    error: float
+    samples: int
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What was chosen.
+
+    Attributes:
+        members: Whose weighted mean predicts.
+        tried: All candidates, in the order of their errors.
+        rows: Samples that were held out, indices into the dataset.
+        residual: Of the prediction there, prediction less c, (n_rows, n_out), units of c.
+        variance: The variance of that, up to a factor of each output, by kriging, (n_rows,); None
+            where no kernel is a member.
+        kriging: The kernel that is a member, None if none is.
+        held_by: Number of the fold that each of these samples was held out by, (n_rows,).
+        history: Of the network with the largest share, or else of the best that was tried.
+        train: Rows of the samples that the members have seen.
+    """
+
+    members: tuple[Member, ...]
+    tried: tuple[Tried, ...]
+    rows: Rows
+    residual: Tensor
+    variance: Tensor | None
+    kriging: Kriging | None
+    held_by: Rows
+    history: tuple[Record, ...]
+    train: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A candidate with its residuals on the held-out samples, scaled, (n_held, n_out)."""
+
+    name: str
+    residual: Tensor
+    members: Callable[[], Sequence[Member]]
+    kriging: Kriging | None = None
+    variance: Tensor | None = None
+    history: tuple[Record, ...] = ()
+
+    @property
+    def score(self) -> float:
+        return float(self.residual.square().mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """The samples of a selection, in canonical order, standardised and scaled.
+
+    Attributes:
+        dataset: All samples.
+        settings: Of the training.
+        rows: Of the dataset, in the order of the arrays here.
+        folds: Divisions, by rows of the dataset.
+        closed: Whether ridge and rbf are judged by left-out residuals, and see all rows.
+        data: Standardised inputs and scaled targets of ``rows``, in ``train``; the held-out samples
+            of the one fold in ``validation`` where not ``closed``.
+    """
+
+    dataset: Dataset
+    settings: TrainConfig
+    rows: Rows
+    folds: tuple[Fold, ...]
+    closed: bool
+    data: Data
+
+    @property
+    def X(self) -> Tensor:
+        return self.data.train.Y
+
+    @property
+    def C(self) -> Tensor:
+        return self.data.train.C
+
+    @property
+    def held(self) -> Rows:
+        return self.rows if self.closed else self.folds[0].held
+
+    def scaled(self, residual: Tensor) -> Tensor:
+        """Turn residuals in units of c into those of training."""
+        assert self.data.scaling is not None
+        return residual / self.data.scaling.scale
+
+    def residual(self, seen: Tensor) -> Tensor:
+        """Turn left-out residuals, or predictions of held-out samples, into scaled residuals."""
+        assert self.data.scaling is not None
+        outputs = self.data.scaling.seen_to_all(seen)
+        if self.closed:
+            return outputs
+        held = self.data.validation
+        return outputs - (held.C if held.whole is None else held.whole)
+
+    def member(self, features: FeatureExtractor, weights: Tensor) -> Member:
+        """Make a member of weights for standardised inputs and scaled targets."""
+        return Member(
+            features=features,
+            y_shift=self.data.y_shift,
+            y_scale=self.data.y_scale,
+            W=self.data.physical(weights),
+        )
+
+
+def choose(
+    dataset: Dataset,
+    settings: TrainConfig,
+    *,
+    given: frozenset[str] = frozenset(),
+    effort: str = "default",
+    processes: int | None = None,
+    stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Selection:
+    """Choose members by held-out errors (see the module's text).
+
+    Args:
+        dataset: A regression. Its training and validation samples are used, and divided anew where
+            there are few.
+        settings: Of the networks; what `given` does not name is chosen.
+        given: Names of settings that are fixed.
+        effort: ``default`` or ``high``.
+        processes: How many; one for each core if None. The result is the same for any number.
+        stop: Asked now and then whether to end.
+        on_progress: Called with the trainings done, their number, and a note.
+
+    Raises:
+        InputError: If there are fewer than three samples, or values are not finite or too large.
+        Interrupted: If ``stop`` said so.
+    """
+    frame = _framed(dataset, settings)
+    asked = Asked(
+        settings=settings,
+        given=given,
+        effort=_EFFORTS[effort],
+        processes=pool.cores() if processes is None else processes,
+        stop=stop,
+        on_progress=on_progress or (lambda done, total, note: None),
+    )
+    candidates: list[_Candidate] = []
+    if "network" not in given:
+        candidates += _ridges(frame)
+    if "network" not in given or settings.network == "rbf":
+        candidates += _kernels(frame, asked)
+    if settings.network != "rbf":
+        best = min((candidate.score for candidate in candidates), default=math.inf)
+        candidates += _networks(frame, asked, best)
+    return _combined(frame, candidates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What `choose` was asked for (see its arguments)."""
+
+    settings: TrainConfig
+    given: frozenset[str]
+    effort: Effort
+    processes: int
+    stop: Callable[[], bool] | None
+    on_progress: Callable[[int, int, str], None]
+
+    def run(self, tasks: Sequence[pool.Task]) -> list[Any]:
+        """Run tasks and return their results in order."""
+        return [result for _, result in sorted(self.each(tasks), key=lambda pair: pair[0])]
+
+    def each(self, tasks: Sequence[pool.Task]) -> Iterator[tuple[int, Any]]:
+        """Run tasks and give their results as they end."""
+        return pool.run(tasks, self.processes, self.stop)
+
+
+def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
+    """Order, divide and scale the samples."""
+    done = dataset.status == Status.DONE
+    used = np.flatnonzero(done & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION)))
+    check(
+        len(used) >= 3,
+        f"training needs at least 3 samples for training and validation; got {len(used)}",
+    )
+    held = np.flatnonzero(done & (dataset.split == Split.VALIDATION))
+    closed = len(used) <= FOLDED or not len(held)
+    rows = used if closed else np.setdiff1d(used, held)
+
+    def scaled(rows: Rows, held: Rows) -> Data:
+        arrays = [tuple(map(torch.from_numpy, (dataset.Y[r], dataset.C[r]))) for r in (rows, held)]
+        return Data.of(
+            (arrays[0][0], arrays[0][1]),
+            (arrays[1][0], arrays[1][1]),
+            groups=groups_of(settings.outputs, dataset.info.c_units),
+            weights=weights_of(settings.weights, dataset.info.c_names),
+        )
+
+    first = scaled(rows, rows[:1])
+    rows = rows[ordered(first.train.Y, first.train.C)]
+    if closed:
+        n_folds = min(_FOLDS, len(rows))
+        folds = divided(rows, n_folds, settings.seed)
+    else:
+        folds = (Fold(train=np.sort(rows), held=held),)
+    data = scaled(rows, rows[:1] if closed else held)
+    return _Frame(
+        dataset=dataset, settings=settings, rows=rows, folds=folds, closed=closed, data=data
+    )
+
+
+def _ridges(frame: _Frame) -> Iterator[_Candidate]:
+    """Give the linear and, of few inputs, the quadratic ridge regression."""
+    n, n_in = frame.X.shape
+    for degree, name in ((1, "linear ridge"), (2, "quadratic ridge")):
+        size = Form(kernel="gaussian", degree=degree).size(n_in)
+        if degree == 2 and size > max(500, n / 2):
+            continue
+        found = ridge(frame.X, frame.C, degree)
+        seen = found.left_out if frame.closed else found.predict(frame.data.validation.Y)
+        features = Monomials(n_in, kernel.pairs(n_in, degree))
+
+        def members(found: Ridge = found, features: Monomials = features) -> Sequence[Member]:
+            return [frame.member(features, found.weights)]
+
+        yield _Candidate(name=name, residual=frame.residual(seen), members=members)
+
+
+def searched(X: Tensor, C: Tensor, form: Form, start: Fit | None, steps: int) -> Fit:
+    """Find the scales of a form: a task."""
+    return kernel.search(X, C, form, start, steps)
+
+
+def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
+    """Return the best kernels, with honest errors."""
+    n, n_in = frame.X.shape
+    kernels = KERNELS if asked.settings.kernel == "auto" else (asked.settings.kernel,)
+    degrees = (0, 1, 2) if asked.settings.trend < 0 else (asked.settings.trend,)
+    forms = [Form(kernel=name, degree=degree) for name in kernels for degree in degrees]
+    forms = [form for form in forms if form.size(n_in) <= n / 2 or form.degree == 0]
+    check(bool(forms), f"{n} samples are too few for a trend of degree {asked.settings.trend}")
+
+    def tasks(forms: Sequence[Form], start: Fit | None) -> list[pool.Task]:
+        shared = {"X": frame.X, "C": frame.C, "start": start, "steps": 150}
+        return [pool.Task(function=searched, arguments={**shared, "form": f}) for f in forms]
+
+    first = asked.run(tasks(forms[:1], None))
+    fits = first + asked.run(tasks(forms[1:], first[0]))
+    solved = [kernel.solve(frame.X, frame.C, found) for found in fits]
+    found = []
+    for kriging in solved:
+        if kriging is not None:
+            seen = kriging.left_out if frame.closed else kriging.predict(frame.data.validation.Y)
+            found.append((float(frame.residual(seen).square().mean()), kriging, seen))
+    found.sort(key=lambda entry: entry[0])
+    return [_kriged(frame, asked, kriging, seen) for _, kriging, seen in found[:2]]
+
+
+def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Candidate:
+    form, n_in = kriging.fit.form, frame.X.shape[1]
+    if frame.closed:
+        seen = seen * _growth(frame, asked, kriging.fit)
+    parts: list[FeatureExtractor] = [RadialBasis(kriging.centres, kriging.fit.scales, form.kernel)]
+    if form.degree:
+        parts.append(Monomials(n_in, kernel.pairs(n_in, form.degree)))
+    zeros, ones = kriging.centres.new_zeros((len(parts), n_in)), 1.0
+
+    def members() -> Sequence[Member]:
+        features = parts[0] if len(parts) == 1 else Joined(parts, zeros, zeros + ones)
+        return [frame.member(features, kriging.weights)]
+
+    trend = ("", ", linear trend", ", quadratic trend")[form.degree]
+    return _Candidate(
+        name=f"rbf {form.kernel}{trend}",
+        residual=frame.residual(seen),
+        members=members,
+        kriging=kriging,
+        variance=kriging.variance if frame.closed else None,
+    )
+
+
+def _growth(frame: _Frame, asked: Asked, found: Fit) -> float:
+    """Return how errors on folds grow where the scales are found without the fold, >= 1."""
+    place = {row: i for i, row in enumerate(frame.rows.tolist())}
+    number = torch.zeros(len(frame.rows), dtype=torch.int64)
+    tasks, divisions = [], []
+    for i, fold in enumerate(frame.folds):
+        train, held = (
+            [place[row] for row in sorted(part.tolist(), key=place.__getitem__)]
+            for part in (fold.train, fold.held)
+        )
+        number[held] = i
+        if found.form.size(frame.X.shape[1]) > len(train) / 2 and found.form.degree:
+            return 1.0
+        divisions.append((train, held))
+        arguments = {"X": frame.X[train], "C": frame.C[train], "form": found.form}
+        arguments |= {"start": found, "steps": 40}
+        tasks.append(pool.Task(function=searched, arguments=arguments))
+    kept = kernel.blocks_left_out(frame.X, frame.C, found, number) if len(number) <= 1000 else None
+    if kept is None:
+        return 1.0
+    anew = torch.empty_like(kept)
+    for (train, held), fit in zip(divisions, asked.run(tasks), strict=True):
+        kriging = kernel.solve(frame.X[train], frame.C[train], fit)
+        if kriging is None:
+            return 1.0
+        anew[held] = kriging.predict(frame.X[held]) - frame.C[held]
+    ratio = float(anew.square().sum() / kept.square().sum().clamp(min=1e-300))
+    return min(max(1.0, math.sqrt(ratio)), 3.0)
+
+
+def _networks(frame: _Frame, asked: Asked, best: float) -> list[_Candidate]:
+    """Return the networks that won the contest, each the mean of those of its folds."""
+    assert frame.data.scaling is not None
+    contest = Contest(
+        dataset=frame.dataset,
+        folds=frame.folds,
+        scale=frame.data.scaling.scale,
+        n_seen=frame.C.shape[1],
+        run=asked.each,
+        on_progress=asked.on_progress,
+    )
+    found = contest.winners(asked.settings, asked.given, asked.effort, best)
+    place = {row: i for i, row in enumerate(frame.held.tolist())}
+    candidates = []
+    for winner in found:
+        residual = torch.empty((len(frame.held), frame.dataset.C.shape[1]), dtype=torch.float64)
+        for fold, part in zip(frame.folds, winner.residuals, strict=True):
+            residual[[place[row] for row in fold.held.tolist()]] = part
+
+        def members(results: Sequence[FitResult] = winner.results) -> Sequence[Member]:
+            return [
+                Member(
+                    features=result.features,
+                    y_shift=result.y_shift,
+                    y_scale=result.y_scale,
+                    W=result.W,
+                    weight=1 / len(results),
+                )
+                for result in results
+            ]
+
+        history = winner.results[0].history
+        candidates.append(
+            _Candidate(name=winner.name, residual=residual, members=members, history=history)
+        )
+    return candidates
+
+
+def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
+    """Weigh the candidates."""
+    candidates = sorted(candidates, key=lambda candidate: candidate.score)
+    check(bool(candidates), "no candidate could be fitted; take other settings")
+    weights = stacked([candidate.residual for candidate in candidates])
+    mean = _weighted([candidate.residual for candidate in candidates], weights)
+    if float(mean.square().mean()) > _PAYS**2 * candidates[0].score:
+        weights = np.eye(len(candidates))[0]
+    tried = tuple(
+        Tried(
+            name=candidate.name,
+            error=math.sqrt(candidate.score),
+            samples=len(frame.held),
+            weight=float(weight),
+        )
+        for candidate, weight in zip(candidates, weights, strict=True)
+    )
+    kept = [(c, w) for c, w in zip(candidates, weights.tolist(), strict=True) if w > 0]
+    members = [
+        dataclasses.replace(member, weight=member.weight * weight)
+        for candidate, weight in kept
+        for member in candidate.members()
+    ]
+    krigings = [candidate for candidate, _ in kept if candidate.kriging is not None]
+    networks = [c for c, _ in sorted(kept, key=lambda pair: -pair[1]) if c.history]
+    networks += [candidate for candidate in candidates if candidate.history]
+    assert frame.data.scaling is not None
+    residual = _weighted([candidate.residual for candidate, _ in kept], [w for _, w in kept])
+    held_by = np.zeros(len(frame.held), np.int64)
+    for number, fold in enumerate(frame.folds):
+        held_by[np.isin(frame.held, fold.held)] = number
+    return Selection(
+        members=tuple(members),
+        tried=tried,
+        rows=frame.held,
+        residual=residual * frame.data.scaling.scale,
+        variance=krigings[0].variance if krigings else None,
+        kriging=krigings[0].kriging if krigings else None,
+        held_by=held_by,
+        history=networks[0].history if networks else (),
+        train=frame.rows,
+    )
+
+
+def stacked(residuals: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    """Return the weights, >= 0 and of sum one, of the mean with the least held-out residual.
+
+    Small weights are dropped: they cost a member and gain nothing.
+
+    Args:
+        residuals: Of the candidates on the same samples, (n, n_out) each.
+    """
+    flat = torch.stack([residual.reshape(-1) for residual in residuals])
+    gram = (flat @ flat.T).numpy()
+    size = math.sqrt(float(np.trace(gram))) or 1.0
+    kept = np.arange(len(residuals))
+    while True:
+        # Least squares with non-negative weights; a heavy row holds their sum.
+        root = np.linalg.cholesky(gram[np.ix_(kept, kept)] / size**2 + 1e-14 * np.eye(len(kept))).T
+        system = np.vstack([root, np.full(len(kept), 1e4)])
+        found = nnls(system, np.append(np.zeros(len(kept)), 1e4))[0]
+        found /= found.sum()
+        if (found >= _LEFT_OUT).all():
+            weights = np.zeros(len(residuals))
+            weights[kept] = found
+            return weights
+        kept = kept[found >= _LEFT_OUT]
+
+
+def _weighted(residuals: Sequence[Tensor], weights: Sequence[float] | npt.NDArray[Any]) -> Tensor:
+    total = torch.zeros_like(residuals[0])
+    for residual, weight in zip(residuals, weights, strict=True):
+        total += float(weight) * residual
+    return total
