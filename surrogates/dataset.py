@@ -124,14 +124,15 @@ class Dataset:
         Raises:
             InputError: If there is no such part, or none of its samples is done.
         """
-        chosen = self._rows(name)[share]
+        chosen = self.rows_of(name)[share]
         return self.Y[chosen], self.C[chosen]
 
     def size(self, name: str) -> int:
         """Count the done samples of a part; errors are those of `part`."""
-        return len(self._rows(name))
+        return len(self.rows_of(name))
 
-    def _rows(self, name: str) -> npt.NDArray[np.int64]:
+    def rows_of(self, name: str) -> npt.NDArray[np.int64]:
+        """Return the indices of the done samples of a part; errors are those of `part`."""
         if name not in PARTS:
             raise InputError(config.unknown(f"part {name!r}", name, PARTS))
         rows = (self.split == Split[name.upper()]) & (self.status == Status.DONE)

@@ -6,46 +6,95 @@ temperature that calibrates its probabilities.
 
 from __future__ import annotations
 
-import copy
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
 from surrogates.classifier import Classifier
 from surrogates.dataset import Dataset
-from surrogates.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.radial import Joined
+from surrogates.surrogate import Domain, Logs, Surrogate
 
+from .bars import error_bars, members_of
 from .features import CHUNK
 from .fit import FitResult, TrainConfig
-from .varpro import tall_svd, with_ones
+from .selection import Member, Selection
 
 TEMPERATURES = (1e-3, 1e3)
 """Bounds of `temperature`."""
 
-_SHARES = torch.linspace(0, 1, 101, dtype=torch.float64)
 
-
-def deployed(result: FitResult, dataset: Dataset, *, alpha2: float) -> Surrogate:
+def deployed(result: FitResult, dataset: Dataset) -> Surrogate:
     """Make the surrogate of a training, a `Classifier` where the dataset's task is classification.
 
     Args:
         result: Of `fit`.
         dataset: What it was trained on; its training and validation samples are used.
-        alpha2: Weight of ||W||^2 / 2 in the training.
 
     Returns:
         With error bars, or calibrated on the validation samples by `temperature`.
     """
-    domain = Domain.of(dataset.part("train")[0])
-    parts = (result.features, result.W, result.y_shift, result.y_scale, domain)
     if dataset.info.task == "classification":
+        domain = Domain.of(dataset.part("train")[0])
+        parts = (result.features, result.W, result.y_shift, result.y_scale, domain)
         bare = Classifier(*parts)
         Y, C = map(torch.from_numpy, dataset.part("validation"))
         logits = torch.cat([bare(piece) for piece in torch.split(Y, CHUNK)])
         return Classifier(*parts, temperature(logits, C))
-    return Surrogate(*parts, _error_bars(result, dataset, alpha2, Surrogate(*parts)))
+    return assembled(alone(result, dataset), dataset)
+
+
+def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) -> Surrogate:
+    """Make the surrogate of a selection, with error bars.
+
+    Args:
+        selection: Of `selection.choose`, or `alone`.
+        dataset: What it was made of.
+        logs: Inputs and outputs of which the dataset holds the logarithms.
+    """
+    seen = torch.from_numpy(dataset.Y[selection.train])
+    domain = Domain.of(dataset.Y[selection.train])
+    members = members_of(selection)
+    first = selection.members[0]
+    if members is None:
+        parts = (first.features, first.W, first.y_shift, first.y_scale, domain)
+    else:
+        joined = Joined(
+            [member.features for member in selection.members],
+            torch.stack([member.y_shift for member in selection.members]),
+            torch.stack([member.y_scale for member in selection.members]),
+        )
+        W = torch.cat([member.W[:, :-1] for member in selection.members], dim=1)
+        W = torch.cat([W, W.new_zeros((len(W), 1))], dim=1)
+        shift = torch.zeros_like(first.y_shift)
+        parts = (joined, W, shift, shift + 1, domain)
+    bare = Surrogate(*parts, members=members)
+    held = torch.from_numpy(dataset.Y[selection.rows])
+    bars = error_bars(selection, bare, held, seen)
+    return Surrogate(*parts, bars, members=members, logs=logs)
+
+
+def alone(result: FitResult, dataset: Dataset) -> Selection:
+    """Make a selection of one training on the dataset's own parts, judged by its validation."""
+    rows = {name: dataset.rows_of(name) for name in ("train", "validation")}
+    member = Member(
+        features=result.features, y_shift=result.y_shift, y_scale=result.y_scale, W=result.W
+    )
+    Y, C = map(torch.from_numpy, dataset.part("validation"))
+    return Selection(
+        members=(member,),
+        tried=(),
+        rows=rows["validation"],
+        residual=member.predict(Y) - C,
+        variance=None,
+        kriging=None,
+        held_by=np.zeros(len(Y), np.int64),
+        history=result.history,
+        train=rows["train"],
+    )
 
 
 def about(
@@ -63,39 +112,6 @@ def about(
     if isinstance(surrogate, Classifier):
         said["temperature"] = float(surrogate.temperature)
     return said
-
-
-def _error_bars(result: FitResult, dataset: Dataset, alpha2: float, bare: Surrogate) -> ErrorBars:
-    """Find the error bars of a surrogate that has none.
-
-    Their shape (see `ErrorBars`) is that of W's posterior and a share of constant variance, and
-    their size is one factor for each output. Both are those of the largest likelihood of the
-    validation samples' errors, taken as independent and normal: for a given share rho,
-
-        g_i = 1 - rho + rho z_i^T G z_i / mean + d_i^2,    sigma_j^2 = mean_i r_ij^2 / g_i
-
-    and rho, one of 101 values, minimises mean_i log g_i + mean_j log sigma_j^2. The solver's data
-    have no noise, and rho is close to 1 there: the errors are small where the features are well
-    covered. Noise in c makes it smaller.
-    """
-    Z = _Z(result, torch.from_numpy(dataset.part("train")[0]))
-    _, s, V = tall_svd(Z, len(Z) ** -0.5)
-    values = torch.clamp(s.square() + alpha2, min=1e-16 * float(s[0]) ** 2)
-    leverage = V.T / values.sqrt()[:, None] / (s.square() / values).sum().sqrt()
-    Y, C = map(torch.from_numpy, dataset.part("validation"))
-    variances = torch.zeros((len(_SHARES), C.shape[1]), dtype=torch.float64)
-    misfit = torch.zeros(len(_SHARES), dtype=torch.float64)
-    for y, c in zip(torch.split(Y, CHUNK), torch.split(C, CHUNK), strict=True):
-        q = (_Z(result, y) @ leverage.T).square().sum(dim=1)
-        g = 1 + _SHARES[:, None] * (q - 1) + bare.squared_distance(y)
-        variances += (1 / g) @ (bare(y) - c).square() / len(Y)
-        misfit += g.log().sum(dim=1) / len(Y)
-    wrong = (variances > 0).all(dim=0)  # an output without any error says nothing of the share
-    misfit += variances[:, wrong].log().sum(dim=1) / max(1, int(wrong.sum()))
-    best = int(misfit.argmin())
-    share = float(_SHARES[best])
-    sigma = variances[best].sqrt()
-    return ErrorBars(leverage=share**0.5 * leverage, floor=1 - share, sigma=sigma)
 
 
 def temperature(logits: Tensor, C: Tensor) -> float:
@@ -131,13 +147,3 @@ def temperature(logits: Tensor, C: Tensor) -> float:
     if excess(high) <= 0:
         return 1 / high
     return 1 / float(brentq(excess, low, high, xtol=1e-15))
-
-
-def _Z(result: FitResult, Y: Tensor) -> Tensor:
-    """Give the features of unscaled parameters, in double precision, and the column of ones."""
-    features = copy.deepcopy(result.features)
-    cast(torch.nn.Module, features).double()
-    with torch.no_grad():
-        pieces = torch.split(Y, CHUNK)
-        F = [features.forward((piece - result.y_shift) / result.y_scale) for piece in pieces]
-    return with_ones(torch.cat(F))

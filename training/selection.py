@@ -8,7 +8,7 @@ What is tried are the members of one family, features with a linear layer on the
 
 Each says what it makes of samples that it has not seen. For ridge and rbf these are the residuals
 of left-out samples in closed form, for rbf times the factor by which errors grow where the scales
-are found anew without each fold. Networks are trained on folds, the other samples of a fold stopping
+are found anew without each fold. Networks are trained on folds, the held-out samples stopping
 them: first for a share of the work on one or two folds, then the best of them on all (successive
 halving; Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter
 optimization"). Of more than `FOLDED` samples the dataset's own validation part is the only fold.
@@ -92,6 +92,8 @@ class Member:
         y_scale: (n_in,), units of y.
         W: (n_out, width + 1), units of c.
         weight: Its share of the prediction.
+        group: Members of one number are the same on different folds.
+        kriging: Whether it is the kernel of `Selection.kriging`.
     """
 
     features: FeatureExtractor
@@ -99,6 +101,8 @@ class Member:
     y_scale: Tensor
     W: Tensor
     weight: float = 1.0
+    group: int = 0
+    kriging: bool = False
 
     def predict(self, Y: Tensor) -> Tensor:
         """Predict at inputs (n, n_in), units of y."""
@@ -481,12 +485,17 @@ def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
         for candidate, weight in zip(candidates, weights, strict=True)
     )
     kept = [(c, w) for c, w in zip(candidates, weights.tolist(), strict=True) if w > 0]
+    krigings = [candidate for candidate, _ in kept if candidate.kriging is not None]
     members = [
-        dataclasses.replace(member, weight=member.weight * weight)
-        for candidate, weight in kept
+        dataclasses.replace(
+            member,
+            weight=member.weight * weight,
+            group=group,
+            kriging=bool(krigings) and candidate is krigings[0],
+        )
+        for group, (candidate, weight) in enumerate(kept)
         for member in candidate.members()
     ]
-    krigings = [candidate for candidate, _ in kept if candidate.kriging is not None]
     networks = [c for c, _ in sorted(kept, key=lambda pair: -pair[1]) if c.history]
     networks += [candidate for candidate in candidates if candidate.history]
     assert frame.data.scaling is not None

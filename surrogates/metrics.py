@@ -1,0 +1,207 @@
+"""How far predictions are from the truth: relative errors, errors by output, and coverage.
+
+Entries of C that are missing (NaN) count nowhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+LEVELS = (0.5, 0.9, 0.95)
+"""Of intervals, prediction plus and minus a quantile of the normal distribution times the std."""
+_QUANTILES = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS)
+
+_NEAR_ZERO = 0.02  # of the spread of c, below which a sample's relative error says little
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorSummary:
+    """Mean, standard deviation and extremes of the samples' relative errors, dimensionless.
+
+    Attributes:
+        near_zero: Samples whose c is so small, beside the spread of c, that their relative errors
+            decide the mean and say little.
+    """
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    near_zero: int = 0
+
+    @classmethod
+    def of(cls, errors: Tensor, near_zero: int = 0) -> ErrorSummary:
+        """Summarise errors, (n,) with n >= 1; the deviation is that of the whole population."""
+        return cls(
+            mean=float(errors.mean()),
+            std=float(errors.std(correction=0)),
+            min=float(errors.min()),
+            max=float(errors.max()),
+            near_zero=near_zero,
+        )
+
+    def __str__(self) -> str:
+        """Give one line, in per cent."""
+        if not math.isfinite(self.mean):
+            return "undefined, as a sample has c = 0"
+        values = f"mean {self.mean:.3%}, std {self.std:.3%}, min {self.min:.3%}, max {self.max:.3%}"
+        note = f" (says little: c is near 0 in {self.near_zero} samples)" if self.near_zero else ""
+        return values.replace("%", " %") + note
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Errors of a surrogate over some samples.
+
+    Attributes:
+        samples: How many samples.
+        relative: Of ||prediction - c|| / ||c||.
+        centred: Of ||prediction - c|| / ||c - mean||, mean that of the training samples.
+        output_rms: Root mean square error of each output, units of c.
+        output_relative: The same over the root mean square of the output, dimensionless.
+        output_spread: The same over the output's spread, its standard deviation on the training
+            samples, dimensionless: 1 is as good as their mean. Of an output that does not vary
+            there, over its size.
+        coverage: Share of all errors within the error bars' intervals, for each of `LEVELS`.
+    """
+
+    samples: int
+    relative: ErrorSummary
+    centred: ErrorSummary
+    output_rms: tuple[float, ...]
+    output_relative: tuple[float, ...]
+    output_spread: tuple[float, ...] = ()
+    coverage: tuple[float, ...] = ()
+
+    def by_spread(self, names: Sequence[str]) -> str:
+        """Return one line of the errors over the outputs' spreads; names are the outputs'."""
+        values = torch.tensor(self.output_spread, dtype=torch.float64).nan_to_num(0.0)
+        worst = int(values.argmax())
+        if len(values) == 1:
+            return f"{_share(float(values[0]))} ({names[0]})"
+        median = float(values.quantile(0.5))
+        return f"median {_share(median)}, worst {_share(float(values[worst]))} ({names[worst]})"
+
+
+def _share(value: float) -> str:
+    return f"{value:.2g}" if value < 1e-3 else f"{value:.4f}"
+
+
+def relative_errors(prediction: Tensor, C: Tensor) -> Tensor:
+    """Relative error of each sample, ||prediction - c||_2 / ||c||_2.
+
+    Args:
+        prediction: Predicted observables, (n, n_out).
+        C: True observables, same shape, dtype and device.
+
+    Returns:
+        (n,), dimensionless; infinite or NaN for a sample with c = 0.
+
+    Raises:
+        ValueError: If the shapes differ or are not (n, n_out).
+    """
+    if prediction.shape != C.shape or C.ndim != 2:
+        got = f"{tuple(prediction.shape)} and {tuple(C.shape)}"
+        raise ValueError(f"expected prediction and C of one shape (n, n_out); got {got}")
+    there = torch.isfinite(C)
+    unit = torch.where(there, C, 0.0).abs().max().clamp(min=1e-300)  # squares must not vanish
+    difference = torch.where(there, (prediction - C) / unit, 0.0)
+    error: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(torch.where(there, C / unit, 0.0), dim=1)
+    return error / norm
+
+
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    Y: Tensor,
+    C: Tensor,
+    *,
+    mean: Tensor,
+    spread: Tensor | None = None,
+    predict_std: Callable[[Tensor], Tensor] | None = None,
+    batch: int = 8192,
+) -> Evaluation:
+    """Measure a surrogate's errors.
+
+    Args:
+        predict: A `Surrogate`, or any function (n, n_in) -> (n, n_out). The intervals of outputs
+            that a `Surrogate` predicts by their logarithms are those of `predict_interval`.
+        predict_std: Its method of that name, for the coverage; where None, that is empty.
+        Y: Parameters, (n, n_in), n >= 1.
+        C: True observables, (n, n_out); NaN where one is missing.
+        mean: Mean of the training observables, (n_out,).
+        spread: Their standard deviation, (n_out,); that of C if None.
+        batch: Samples predicted at once, which bounds the memory.
+
+    Raises:
+        ValueError: If there is no sample, or the shapes disagree.
+    """
+    if not len(Y) == len(C) > 0:
+        raise ValueError(f"expected as many Y as C, at least 1; got {len(Y)} and {len(C)}")
+    pieces = torch.split(Y, batch)
+    coverage: tuple[float, ...] = ()
+    with torch.no_grad():
+        prediction = torch.cat([predict(piece) for piece in pieces])
+        if predict_std is not None:
+            std = torch.cat([predict_std(piece) for piece in pieces])
+            sizes = (prediction - C).abs()
+            logs = getattr(predict, "logs", None)
+            if logs is not None:  # where std / prediction is the deviation of the logarithm
+                of_logs = (prediction.log() - C.log()).abs() * prediction
+                sizes = torch.where(logs.outputs, of_logs, sizes)
+            there = torch.isfinite(C)
+            # A constant is predicted without error, or but for rounding, and has no bar.
+            allowed = 1e-14 * C.abs()
+            coverage = tuple(
+                float((sizes <= q * std + allowed)[there].double().mean()) for q in _QUANTILES
+            )
+    return compared(prediction, C, mean=mean, spread=spread, coverage=coverage)
+
+
+def compared(
+    prediction: Tensor,
+    C: Tensor,
+    *,
+    mean: Tensor,
+    spread: Tensor | None = None,
+    coverage: tuple[float, ...] = (),
+) -> Evaluation:
+    """Measure the errors of predictions; see `evaluate` for the arguments.
+
+    Raises:
+        ValueError: If the shapes disagree.
+    """
+    errors = relative_errors(prediction, C)
+    there = torch.isfinite(C)
+    counts = there.sum(dim=0).clamp(min=1)
+    zero = C.new_zeros(())
+
+    def rms(values: Tensor) -> Tensor:
+        values = torch.where(there, values, zero)
+        unit = values.abs().amax(dim=0)
+        unit = torch.where(unit > 0, unit, 1.0)  # squares must neither vanish nor overflow
+        return ((values / unit).square().sum(dim=0) / counts).sqrt() * unit
+
+    error, size = rms(prediction - C), rms(C)
+    if spread is None:
+        spread = rms(C - torch.where(there, C, zero).sum(dim=0) / counts)
+    unit = torch.where(spread > 1e-13 * size, spread, torch.where(size > 0, size, 1.0))
+    deviation = torch.where(there, (C - mean) / unit, zero)
+    # In units of the outputs' spreads; a sample's c is small if all of it is.
+    norms = torch.where(there, C / unit, zero).norm(dim=1)
+    near = int((norms < _NEAR_ZERO * deviation.square().sum(dim=1).mean().sqrt()).sum())
+    return Evaluation(
+        samples=len(C),
+        relative=ErrorSummary.of(errors, near),
+        centred=ErrorSummary.of(relative_errors(prediction - mean, C - mean)),
+        output_rms=tuple(error.tolist()),
+        output_relative=tuple((error / size).tolist()),
+        output_spread=tuple((error / unit).tolist()),
+        coverage=coverage,
+    )

@@ -1,0 +1,213 @@
+r"""Error bars of a surrogate from residuals of samples that it has not seen.
+
+    std_j(y)^2 = sigma_j^2 g(y) + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
+    g(y) = 1 - rho + rho q(y) + d(y)^2
+
+(see `surrogates.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the variance
+of kriging where a kernel is a member, and that of W's posterior for the features of the networks
+else. The share rho and the sizes sigma_j are found from the residuals by their quantiles: one
+sample that is far off does not decide them, as it would a root mean square.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from surrogates.surrogate import ErrorBars, Members, Surrogate
+
+from .selection import Selection
+from .varpro import tall_svd
+
+_SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
+_LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too few samples'
+_FEWEST = 0.25  # of the variance of residuals that members' spread can explain
+_UNSEEN = 200  # points at which the members' spread is measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A quadratic form in the features and one, (leverage z)^T diag(signs) (leverage z) + constant.
+
+    Attributes:
+        leverage: (k, n_feat + 1).
+        signs: (k,).
+        constant: Added to it.
+    """
+
+    leverage: Tensor
+    signs: Tensor
+    constant: float
+
+    def at(self, Z: Tensor) -> Tensor:
+        """Evaluate it for rows of features and one, (n,)."""
+        return self.constant + (Z @ self.leverage.T).square() @ self.signs
+
+
+def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor) -> ErrorBars:
+    """Find the error bars of a surrogate that has none.
+
+    Args:
+        selection: What was chosen, with residuals of held-out samples.
+        bare: The surrogate, for the scale of y that the selection has seen.
+        Y: The held-out samples' inputs, (n, n_in).
+        trained: Inputs of the samples that it was trained on.
+    """
+    shape, q = _shape(selection, Y, trained)
+    mean = float(q.mean().clamp(min=1e-300))
+    distance = bare.squared_distance(Y)
+    residual, spread_mean = _shrunk(selection, trained)
+    best: tuple[float, float, Tensor] | None = None
+    for share in _SHARES.tolist():
+        g = 1 - share + share * q / mean + distance
+        sigma = sizes(residual / g.clamp(min=1e-12).sqrt()[:, None])
+        told = sigma[sigma > 0]  # an output without any error says nothing of the share
+        misfit = float(g.clamp(min=1e-12).log().mean())
+        misfit += float(told.square().log().mean()) if len(told) else 0.0
+        if best is None or misfit < best[0]:
+            best = misfit, share, sigma
+    assert best is not None
+    _, share, sigma = best
+    spread = 0.0
+    if len(selection.members) > 1:
+        explained = spread_mean.sum() / sigma.square().sum().clamp(min=1e-300)
+        spread = min(1.0, 0.5 / max(float(explained), 1e-300))
+        sigma = (sigma.square() - spread * spread_mean).clamp(min=_FEWEST * sigma.square()).sqrt()
+    return ErrorBars(
+        leverage=math.sqrt(share / mean) * shape.leverage,
+        floor=1 - share + share / mean * shape.constant,
+        sigma=sigma,
+        signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
+        spread=spread,
+    )
+
+
+def sizes(residual: Tensor) -> Tensor:
+    """Return the standard deviations whose normal intervals hold the shares that they name.
+
+    The quantiles of |residual| at 50 and 90 % over those of the normal distribution, their
+    geometric mean. Of n samples the quantile at p is the value number ceil((n + 1) p), which
+    holds the next sample with this probability (Lei et al. 2018, "Distribution-free predictive
+    inference for regression"); the largest where there are too few.
+
+    Args:
+        residual: (n, n_out).
+    """
+    ordered = residual.abs().sort(dim=0).values
+    n = len(ordered)
+    logs = []
+    for level in _LEVELS:
+        number = min(math.ceil((n + 1) * level), n)
+        logs.append((ordered[number - 1] / NormalDist().inv_cdf((1 + level) / 2)).log())
+    return torch.stack(logs).mean(dim=0).exp()
+
+
+def members_of(selection: Selection) -> Members | None:
+    """Return how members make the prediction; None for one."""
+    if len(selection.members) == 1:
+        return None
+    n_out = len(selection.members[0].W)
+    weights = torch.tensor([member.weight for member in selection.members], dtype=torch.float64)
+    return Members(
+        widths=[member.features.width for member in selection.members],
+        weights=(weights / weights.sum())[:, None].expand(-1, n_out).contiguous(),
+        biases=torch.stack([member.W[:, -1] for member in selection.members]),
+    )
+
+
+def features_of(selection: Selection, Y: Tensor) -> Tensor:
+    """Return the features of all members and one, (n, n_feat + 1)."""
+    blocks = []
+    with torch.no_grad():
+        for member in selection.members:
+            blocks.append(member.features.forward((Y - member.y_shift) / member.y_scale))
+    return torch.cat([*blocks, Y.new_ones((len(Y), 1))], dim=1)
+
+
+def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Tensor]:
+    """Return the shape of the variance, and its values at the held-out samples."""
+    if selection.kriging is not None:
+        return _kriging_shape(selection, Y)
+    Z = features_of(selection, trained)
+    shape = _posterior(Z)
+    if len(selection.rows) != len(selection.train):
+        return shape, shape.at(features_of(selection, Y))
+    held = features_of(selection, Y)
+    q = torch.empty(len(Y), dtype=torch.float64)
+    number = torch.from_numpy(selection.held_by)
+    for fold in range(int(number.max()) + 1):
+        q[number == fold] = _posterior(held[number != fold]).at(held[number == fold])
+    return shape, q
+
+
+def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:
+    kriging = selection.kriging
+    assert kriging is not None
+    widths = [member.features.width for member in selection.members]
+    own = next(i for i, member in enumerate(selection.members) if member.kriging)
+    first = sum(widths[:own])
+    n_centres, size = len(kriging.centres), kriging.positive.shape[1]
+    leverage = torch.zeros((len(kriging.negative) + len(kriging.positive), sum(widths) + 1))
+    leverage = leverage.to(torch.float64)
+    leverage[: len(kriging.negative), first : first + n_centres] = kriging.negative
+    # The trend's last monomial is the constant, which is the last column for all members.
+    columns = [*range(first, first + size - 1), sum(widths)]
+    leverage[len(kriging.negative) :, columns] = kriging.positive
+    signs = torch.ones(len(leverage), dtype=torch.float64)
+    signs[: len(kriging.negative)] = -1
+    shape = Shape(leverage=leverage, signs=signs, constant=1 + kriging.fit.nugget)
+    if selection.variance is not None:
+        return shape, selection.variance
+    return shape, shape.at(features_of(selection, Y)).clamp(min=1e-12)
+
+
+def _posterior(Z: Tensor) -> Shape:
+    """Return the shape of W's posterior variance, of mean one over the samples."""
+    _, s, V = tall_svd(Z, len(Z) ** -0.5)
+    values = torch.clamp(s.square(), min=1e-12 * float(s[0]) ** 2)
+    leverage = V.T / values.sqrt()[:, None] / (s.square() / values).sum().sqrt()
+    return Shape(leverage=leverage, signs=torch.ones(len(leverage)).double(), constant=0.0)
+
+
+def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the residuals of the prediction, and the mean square spread of members, (n_out,).
+
+    Where networks are means over folds, a held-out residual is that of one network, and the
+    prediction is the mean of all. The mean takes off what they differ by, 1 - 1/n_folds of their
+    variance, measured at points that none of them has seen.
+    """
+    residual = selection.residual
+    n_out = residual.shape[1]
+    if len(selection.members) == 1:
+        return residual, residual.new_zeros(n_out)
+    points = unseen(trained)
+    predictions = torch.stack([member.predict(points) for member in selection.members])
+    weights = torch.tensor([member.weight for member in selection.members], dtype=torch.float64)
+    mean = torch.tensordot(weights, predictions, dims=1)
+    spread = torch.tensordot(weights, (predictions - mean).square(), dims=1).mean(dim=0)
+    taken = residual.new_zeros(n_out)
+    for group in {member.group for member in selection.members}:
+        own = [i for i, member in enumerate(selection.members) if member.group == group]
+        if len(own) > 1:
+            variance = predictions[own].var(dim=0).mean(dim=0)
+            taken += float(weights[own].sum()) ** 2 * (1 - 1 / len(own)) * variance
+    size = residual.square().median(dim=0).values / NormalDist().inv_cdf(0.75) ** 2
+    ratio = float(taken.sum() / size.sum().clamp(min=1e-300))
+    return residual * math.sqrt(max(1 - ratio, _FEWEST)), spread
+
+
+def unseen(Y: Tensor) -> Tensor:
+    """Return points distributed like samples that are none of them, at most 200.
+
+    The means of neighbours in a row of samples, moved away from the centre so that their covariance
+    is that of the samples, unless that leaves the box. They lie in every flat that the samples do.
+    """
+    centre, lower, upper = Y.mean(dim=0), Y.amin(dim=0), Y.amax(dim=0)
+    step = (Y + Y.roll(1, dims=0))[:_UNSEEN] / 2 - centre
+    room = torch.where(step > 0, (upper - centre) / step, (lower - centre) / step)
+    room = torch.where(step == 0, math.inf, room).amin(dim=1)
+    return centre + step * room.clamp(max=math.sqrt(2))[:, None]

@@ -1,0 +1,383 @@
+"""From a dataset to a surrogate and what is to be said of it: what ``surrogates train`` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surrogates.classifier import Assessment, Classifier, assess
+from surrogates.config import check, unknown
+from surrogates.dataset import PARTS, Dataset, Split, Status
+from surrogates.errors import InputError
+from surrogates.inspection import outliers
+from surrogates.metrics import Evaluation, compared, evaluate
+from surrogates.surrogate import Logs, Surrogate
+
+from .deploy import assembled, deployed
+from .fit import DEFAULTS, FitResult, TrainConfig, fit
+from .history import Record
+from .multilevel import Reason
+from .processes import Alone
+from .ridge import ridge
+from .scaling import moments
+from .selection import EFFORTS, Selection, Tried, choose
+
+POOR = 0.5
+"""Error of an output over its spread from which it is warned of."""
+
+_SHOWN = 5  # names or numbers in a warning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A surrogate and what is known of it.
+
+    Attributes:
+        surrogate: The module.
+        training: How it was trained, for the metadata of its file.
+        errors: On held-out samples, by the part's name.
+        history: One record per iteration of one network; empty if none was trained.
+        reason: Why training stopped, or what was chosen, in words.
+        interrupted: Whether it was told to stop before its end.
+        tried: What a selection tried, the best first; empty where there was none.
+        warnings: What a user should know, a line each.
+        seconds: Wall time.
+    """
+
+    surrogate: Surrogate
+    training: dict[str, Any]
+    errors: dict[str, Evaluation | Assessment]
+    history: tuple[Record, ...]
+    reason: str
+    interrupted: bool
+    tried: tuple[Tried, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def train(
+    dataset: Dataset,
+    settings: TrainConfig | None = None,
+    *,
+    given: frozenset[str] = frozenset(),
+    effort: str = "default",
+    logs: Logs | None = None,
+    processes: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    stop: Callable[[], bool] | None = None,
+    on_iteration: Callable[[Record], None] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+    over: Alone | None = None,
+) -> Trained:
+    """Train a surrogate, with settings chosen from the data.
+
+    Args:
+        dataset: Needs at least 3 samples for training and validation.
+        settings: Of the training; the task's defaults if None.
+        given: Names of settings that are fixed; the others are chosen, unless ``effort`` is fast.
+        effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
+            finds in about a minute for 400 samples on two cores; or ``high``, in ten times that.
+            Classes, optimizers other than GNvpro, and several processes of ``over`` are fast.
+        logs: Inputs and outputs to learn the logarithms of; see `logs_of`.
+        processes: Of a selection; one for each core if None.
+        checkpoint: Of a fast training, see `fit`.
+        resume: Go on from the checkpoint.
+        stop: Asked now and then whether to stop.
+        on_iteration: Called after each iteration of a fast training.
+        on_progress: Called after each training of a selection.
+        over: The processes that the samples are divided over.
+
+    Raises:
+        InputError: If the dataset, the settings or the checkpoint do not do.
+        Interrupted: If ``stop`` ended a selection.
+    """
+    check(effort in EFFORTS, unknown(f"effort {effort!r}", effort, EFFORTS))
+    settings = settings or DEFAULTS[dataset.info.task]
+    start = time.perf_counter()
+    learned = dataset if logs is None else logarithms(dataset, logs)
+    alone = over is None or over.size == 1
+    if effort != "fast" and chooses(dataset, settings) and alone:
+        selection = choose(
+            learned,
+            settings,
+            given=given,
+            effort=effort,
+            processes=processes,
+            stop=stop,
+            on_progress=on_progress,
+        )
+        surrogate = assembled(selection, learned, logs)
+        return _told_selection(
+            surrogate, selection, dataset, learned, settings, time.perf_counter() - start
+        )
+    result = fit(
+        learned,
+        settings,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_iteration=on_iteration,
+        stop=stop,
+        over=over,
+    )
+    surrogate = deployed(result, learned, logs)
+    return _told_fit(surrogate, result, dataset, settings, time.perf_counter() - start)
+
+
+def chooses(dataset: Dataset, settings: TrainConfig) -> bool:
+    """Tell whether there is a choice: of regressions by GNvpro on a CPU there is."""
+    return (
+        dataset.info.task == "regression"
+        and settings.optimizer == "gnvpro"
+        and settings.device == "cpu"
+        and settings.penalty == "tikhonov"
+        and settings.levels == 1
+    )
+
+
+def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> Logs | None:
+    """Mark inputs and outputs by name; ``all`` is all of them. None where nothing is named.
+
+    Raises:
+        InputError: If a name is not known, the task is classification, or a value is not positive
+            (its sample is said).
+    """
+    if not outputs and not inputs:
+        return None
+    info = dataset.info
+    check(info.task == "regression", "logarithms are for regression: classes have none")
+    marks = []
+    sides = (inputs, info.y_names, dataset.Y), (outputs, info.c_names, dataset.C)
+    for names, known, values in sides:
+        for name in names:
+            check(name in (*known, "all"), unknown(f"name {name!r} for a logarithm", name, known))
+        mark = np.array([name in names or "all" in names for name in known])
+        done = dataset.status == Status.DONE
+        bad = np.argwhere((values <= 0) & mark & done[:, None])
+        if len(bad):
+            row, column = bad[0]
+            raise InputError(
+                f"{known[column]} of sample {row} is {values[row, column]:g}: it has no logarithm "
+                f"({len(bad)} such values)"
+            )
+        marks.append(mark)
+    return Logs(inputs=marks[0], outputs=marks[1])
+
+
+def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
+    """Replace marked inputs and outputs by their logarithms."""
+    inputs, outputs = (np.asarray(mark, dtype=bool) for mark in (logs.inputs, logs.outputs))
+    Y, C = dataset.Y.copy(), dataset.C.copy()
+    with np.errstate(invalid="ignore", divide="ignore"):  # of samples that have failed
+        Y[:, inputs] = np.log(Y[:, inputs])
+        C[:, outputs] = np.log(C[:, outputs])
+    units = tuple(
+        "1" if mark else unit for unit, mark in zip(dataset.info.c_units, outputs, strict=True)
+    )
+    return dataclasses.replace(dataset, Y=Y, C=C, info=dataclasses.replace(dataset.info, c_units=units))
+
+
+def without(dataset: Dataset, rows: Sequence[int]) -> Dataset:
+    """Leave samples out of all parts."""
+    split = dataset.split.copy()
+    split[list(rows)] = Split.UNUSED
+    return dataclasses.replace(dataset, split=split)
+
+
+def held_out_errors(
+    module: Any, dataset: Dataset, part: str, mean: Any, spread: Any = None
+) -> Evaluation | Assessment:
+    """Measure a surrogate's errors on a part of a dataset."""
+    Y, C = map(torch.from_numpy, dataset.part(part))
+    if dataset.info.task == "classification":
+        return assess(module, Y, C)
+    mean, spread = (
+        None if x is None else torch.as_tensor(x, dtype=torch.float64) for x in (mean, spread)
+    )
+    std = getattr(module, "predict_std", None)  # a file of schema version 1 has none
+    return evaluate(module, Y, C, mean=mean, spread=spread, predict_std=std)
+
+
+def _parts(dataset: Dataset, *names: str) -> list[str]:
+    done = dataset.split[dataset.status == Status.DONE]
+    return [name for name in names if (done == Split[name.upper()]).any()]
+
+
+def _told_selection(
+    surrogate: Surrogate,
+    selection: Selection,
+    dataset: Dataset,
+    learned: Dataset,
+    settings: TrainConfig,
+    seconds: float,
+) -> Trained:
+    used = dataset.C[selection.train]
+    mean, spread = used.mean(axis=0), moments(torch.from_numpy(used))[1].numpy()
+    truth = torch.from_numpy(dataset.C[selection.rows])
+    prediction = torch.from_numpy(learned.C[selection.rows]) + selection.residual
+    if surrogate.logs is not None:
+        prediction = torch.where(surrogate.logs.outputs, prediction.exp(), prediction)
+    errors: dict[str, Evaluation | Assessment] = {
+        "validation": compared(
+            prediction, truth, mean=torch.from_numpy(mean), spread=torch.from_numpy(spread)
+        )
+    }
+    for name in _parts(dataset, "test"):
+        errors[name] = held_out_errors(surrogate, dataset, name, mean, spread)
+    chosen = [one for one in selection.tried if one.weight > 0]
+    reason = "; ".join(
+        one.name + (f" ({one.weight:.0%})" if len(chosen) > 1 else "") for one in chosen
+    )
+    training = {
+        "optimizer": settings.optimizer,
+        "settings": settings,
+        "reason": "chosen by held-out errors",
+        "work_units": selection.history[-1].work_units if selection.history else 0,
+        "samples": len(selection.train),
+        "members": len(selection.members),
+        "tried": [dataclasses.asdict(one) for one in selection.tried],
+        "c_mean": mean,
+        "c_std": spread,
+    }
+    warnings = [*_data_warnings(dataset), *_error_warnings(errors, dataset)]
+    ridges = [one for one in selection.tried if one.name.endswith("ridge")]
+    if ridges and ridges[0].weight == 0 and ridges[0] is selection.tried[0]:
+        warnings.append(_ridge_warning(ridges[0].name, "held-out samples"))
+    return Trained(
+        surrogate=surrogate,
+        training=training,
+        errors=errors,
+        history=selection.history,
+        reason=reason,
+        interrupted=False,
+        tried=selection.tried,
+        warnings=tuple(warnings),
+        seconds=seconds,
+    )
+
+
+def _told_fit(
+    surrogate: Surrogate,
+    result: FitResult,
+    dataset: Dataset,
+    settings: TrainConfig,
+    seconds: float,
+) -> Trained:
+    used = dataset.part("train")[1]
+    mean, spread = used.mean(axis=0), moments(torch.from_numpy(used))[1].numpy()
+    parts = _parts(dataset, *PARTS[1:])
+    errors = {name: held_out_errors(surrogate, dataset, name, mean, spread) for name in parts}
+    training = {
+        "optimizer": settings.optimizer,
+        "settings": settings,
+        "reason": result.reason.name.lower(),
+        "work_units": result.history[-1].work_units,
+        "samples": len(used),
+        "c_mean": mean,
+        "c_std": spread,
+    }
+    if isinstance(surrogate, Classifier):
+        training["temperature"] = float(surrogate.temperature)
+    warnings = list(_data_warnings(dataset))
+    if dataset.info.task == "regression":
+        warnings += _error_warnings(errors, dataset)
+        warnings += _mirror_warnings(dataset, errors)
+    return Trained(
+        surrogate=surrogate,
+        training=training,
+        errors=errors,
+        history=result.history,
+        reason=result.said,
+        interrupted=result.reason is Reason.INTERRUPTED,
+        tried=(),
+        warnings=tuple(warnings),
+        seconds=seconds,
+    )
+
+
+def _data_warnings(dataset: Dataset) -> list[str]:
+    """Say what of the samples is unusual."""
+    lines = []
+    done = np.flatnonzero(
+        (dataset.status == Status.DONE) & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION))
+    )
+    n, n_in = len(done), dataset.Y.shape[1]
+    if n < 2 * n_in:
+        lines.append(
+            f"{n} samples of {n_in} inputs are fewer than 2 for each: little can be learned "
+            "beyond a trend"
+        )
+    if dataset.info.task == "classification":
+        counts = dataset.C[done].sum(axis=0)
+        few = [name for name, count in zip(dataset.info.c_names, counts, strict=True) if count < 2]
+        if few:
+            lines.append(f"classes with a single sample: {_listed(few)}")
+        return lines
+    found = outliers(dataset.C[done])
+    if found:
+        worst = max(found, key=lambda one: one[2])
+        numbers = [str(done[row]) for row, _, _ in found]
+        lines.append(
+            f"sample{'s' * (len(found) > 1)} {_listed(numbers)} (from 0) lie far from all others, "
+            f"up to {worst[2]:.3g} robust deviations ({dataset.info.c_names[worst[1]]}), and may "
+            "decide the fit: --exclude leaves them out"
+        )
+    return lines
+
+
+def _error_warnings(errors: dict[str, Any], dataset: Dataset) -> list[str]:
+    """Name outputs that are badly fitted, on the last part that there is."""
+    if not errors:
+        return []
+    part, found = list(errors.items())[-1]
+    names = dataset.info.c_names
+    poor = [j for j, value in enumerate(found.output_spread) if not value <= POOR]
+    if not poor:
+        return []
+    poor.sort(key=lambda j: -found.output_spread[j])
+    said = [f"{names[j]} {found.output_spread[j]:.2f}" for j in poor[:_SHOWN]]
+    more = f" and {len(poor) - _SHOWN} more" if len(poor) > _SHOWN else ""
+    return [f"badly fitted, by their error over their spread on {part}: {', '.join(said)}{more}"]
+
+
+def _mirror_warnings(dataset: Dataset, errors: dict[str, Any]) -> list[str]:
+    """Compare with ridge regression on the same rows, on the last part that there is."""
+    if not errors:
+        return []
+    part, found = list(errors.items())[-1]
+    Y, C = map(torch.from_numpy, dataset.part("train"))
+    Y_held, C_held = map(torch.from_numpy, dataset.part(part))
+    shift, spread, _ = moments(Y)
+    spread = torch.where(spread > 0, spread, 1.0)
+    c_shift, c_spread, size = moments(C)
+    unit = torch.where(c_spread > 1e-13 * size, c_spread, torch.where(size > 0, size, 1.0))
+    own = float(torch.tensor(found.output_spread).square().mean())
+    for degree, name in ((1, "linear"), (2, "quadratic")):
+        n_in = Y.shape[1]
+        if degree == 2 and n_in * (n_in + 3) / 2 > min(500, len(Y) / 2):
+            continue
+        mirror = ridge((Y - shift) / spread, (C - c_shift) / unit, degree)
+        residual: Tensor = mirror.predict((Y_held - shift) / spread) - (C_held - c_shift) / unit
+        if float(residual.square().mean()) < own:
+            return [_ridge_warning(f"{name} ridge", f"the {part} samples")]
+    return []
+
+
+def _ridge_warning(name: str, where: str) -> str:
+    return (
+        f"{name} regression on the same rows has less error on {where} than this surrogate: "
+        "take --effort default, or more samples"
+    )
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
