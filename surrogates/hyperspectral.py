@@ -11,6 +11,7 @@ corrected, of the 200 that water vapour does not absorb; tensorly has the latter
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from . import arrays
 from .config import check
 from .dataset import Array, Dataset
 from .errors import InputError
-from .files import reading
-from .importing import READERS, as_dataset
+from .importing import as_dataset
 from .provenance import readable
 
 INDIAN_PINES = "indian_pines"
@@ -157,12 +158,15 @@ def _arrays(path: Path, n_dimensions: int) -> list[npt.NDArray[Any]]:
     The first is MATLAB's. A file of version 7.3 is HDF5, and what did not come from MATLAB may have
     its dimensions the other way round.
     """
-    known = " or ".join(READERS)
-    check(path.suffix.lower() in READERS, f"cannot read {path}: a scene is a file {known}")
-    with reading(path, f"{path.suffix} file"):
-        arrays = READERS[path.suffix.lower()](path)
-        found = {name: np.asarray(a) for name, a in arrays.items() if not name.startswith("__")}
-        reversible = h5py.is_hdf5(path)
+    known = " or ".join(arrays.READERS)
+    check(path.suffix.lower() in arrays.READERS, f"cannot read {path}: a scene is a file {known}")
+    found = {}
+    for name in arrays.names(path):
+        with contextlib.suppress(
+            arrays.NotNumbersError
+        ):  # MATLAB's structures and texts are no scene
+            found[name] = arrays.read(path, name)
+    reversible = h5py.is_hdf5(path)
     fits = [
         array
         for array in found.values()
