@@ -182,25 +182,32 @@ def _read_hdf5(path: Path, name: str) -> Any:
         item = file.get(name)
         if item is None:
             return None
-        attributes = item.attrs
-        kind = _text(attributes.get("MATLAB_class", b""))
-        what = f"{path}: {name}"
-        if kind and kind not in _MATLAB_NUMBERS:
-            raise NotNumbersError(f"{what} is a MATLAB {kind}, not an array of numbers")
-        if "MATLAB_object_decode" in attributes or attributes.get("MATLAB_empty", 0):
-            raise NotNumbersError(f"{what} is an empty matrix or an object of MATLAB, no numbers")
-        if "MATLAB_sparse" in attributes:
-            return _sparse(item, int(attributes["MATLAB_sparse"]))
-        check(isinstance(item, h5py.Dataset), f"{what} is a group of arrays, not an array")
-        for scaling in ("scale_factor", "add_offset"):
-            check(scaling not in attributes, f"{what} is packed ({scaling}); unpack it first")
-        check(item.shape is not None, f"{what} is empty")
+        kind = _text(item.attrs.get("MATLAB_class", b""))
+        if fault := _fault(item, kind):
+            raise NotNumbersError(f"{path}: {name} is {fault}")
+        if "MATLAB_sparse" in item.attrs:
+            return _sparse(item, int(item.attrs["MATLAB_sparse"]))
         array = np.asarray(item[()])
         for blank in ("_FillValue", "missing_value"):  # as netCDF marks what is missing
-            if blank in attributes and array.dtype.kind in "iuf":
-                array = np.where(np.isin(array, attributes[blank]), np.nan, array)
+            if blank in item.attrs and array.dtype.kind in "iuf":
+                array = np.where(np.isin(array, item.attrs[blank]), np.nan, array)
         # MATLAB's columns are HDF5's rows.
         return array.T if kind or path.suffix.lower() == ".mat" else array
+
+
+def _fault(item: Any, kind: str) -> str:
+    """Say what an object of an HDF5 file is if it is no array of numbers; empty if it is one."""
+    attributes = item.attrs
+    if kind and kind not in _MATLAB_NUMBERS:
+        return f"a MATLAB {kind}, not an array of numbers"
+    if "MATLAB_object_decode" in attributes:
+        return "an object of MATLAB, not an array of numbers"
+    if attributes.get("MATLAB_empty", 0) or getattr(item, "shape", ()) is None:
+        return "empty"
+    if "MATLAB_sparse" not in attributes and not isinstance(item, h5py.Dataset):
+        return "a group of arrays, not an array"
+    packed = [name for name in ("scale_factor", "add_offset") if name in attributes]
+    return f"packed ({packed[0]}): unpack it first" if packed else ""
 
 
 def _sparse(group: Any, n_rows: int) -> Any:

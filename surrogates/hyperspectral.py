@@ -11,7 +11,6 @@ corrected, of the 200 that water vapour does not absorb; tensorly has the latter
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,12 +159,12 @@ def _arrays(path: Path, n_dimensions: int) -> list[npt.NDArray[Any]]:
     """
     known = " or ".join(arrays.READERS)
     check(path.suffix.lower() in arrays.READERS, f"cannot read {path}: a scene is a file {known}")
-    found = {}
+    found, others = {}, []
     for name in arrays.names(path):
-        with contextlib.suppress(
-            arrays.NotNumbersError
-        ):  # MATLAB's structures and texts are no scene
+        try:
             found[name] = arrays.read(path, name)
+        except arrays.NotNumbersError:  # MATLAB's structures and texts
+            others.append(f"{name} (no numbers)")
     reversible = h5py.is_hdf5(path)
     fits = [
         array
@@ -173,7 +172,8 @@ def _arrays(path: Path, n_dimensions: int) -> list[npt.NDArray[Any]]:
         if array.dtype.kind in "biuf" and array.ndim == n_dimensions and min(array.shape) > 1
     ]
     if len(fits) != 1:
-        there = ", ".join(f"{name} ({_size(array)})" for name, array in found.items()) or "nothing"
+        sizes = [f"{name} ({_size(array)})" for name, array in found.items()]
+        there = ", ".join(sizes + others) or "nothing"
         number = "several arrays" if fits else "no array"
         raise InputError(f"{path} has {number} of {n_dimensions} dimensions; it has {there}")
     return [fits[0], fits[0].T if reversible else fits[0]]

@@ -59,6 +59,8 @@ class Table:
         """Return the columns that count the rows, from 0 or 1, and have no other name than that."""
         if len(self.values) < 2:
             return []
+        if len(self.values) < 2:
+            return []
         counts = np.arange(len(self.values))[:, None]
         found = (self.values == counts).all(axis=0) | (self.values == counts + 1).all(axis=0)
         names = self.names or ()
