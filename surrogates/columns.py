@@ -86,7 +86,7 @@ def read(path: Path, second: Path | None, asked: Asked, note: Callable[[str], ob
     Raises:
         InputError: If a file cannot be read, or does not have what was asked for.
     """
-    if second is None and (tables.is_table(path) or path.suffix.lower() == ".npy"):
+    if second is None and (tables.is_table(path) or _is_npy(path)):
         return _of_table(path, asked, note)
     return _of_arrays(path, second, asked, note)
 
@@ -149,11 +149,16 @@ def _columns(table: Table, there: list[int], asked: Asked) -> tuple[list[int], l
         y, c = ([i for i, group in zip(there, groups, strict=True) if group == g] for g in "yc")
         if not y or not c or len(y) + len(c) < len(there):
             names = [table.names[i] for i in there] if table.names else []
-            has = f"the columns {listed(names)}" if names else f"{len(there)} columns, no names"
+            if not names:
+                two = "give two files, Y.npy C.npy, or say" if _is_npy(table.path) else "say"
+                raise InputError(
+                    f"{table.path} has {len(there)} columns without names; {two} how many of them "
+                    "are parameters: --inputs 3 are the first three, and the rest are outputs"
+                )
             raise InputError(
-                f"{table.path} has {has}: parameters are those that start with y and outputs with "
-                "c, or those of --inputs A,B and --outputs C,D; --inputs 3 are the first three, "
-                "and the rest are outputs"
+                f"{table.path} has the columns {listed(names)}; name parameters y... and outputs "
+                "c..., or say which they are: --inputs A,B (or --inputs 3, the first three); the "
+                "rest are outputs, or those of --outputs"
             )
     elif y is None:
         y = [i for i in there if i not in (c or ())]
@@ -220,6 +225,9 @@ def _of_arrays(
     arrays.check_numbers(Y, what["Y"])
     arrays.check_numbers(C, what["C"])
     check(min(*Y.shape, *C.shape) > 0, f"{path} holds no samples, parameters or observables")
+    if asked.samples == "auto" and not _agree(Y, C):
+        # MATLAB's vectors are rows or columns; none has more than one way to be one.
+        Y, C = (array.ravel() if 1 in array.shape else array for array in (Y, C))
     labels = asked.classes and (C.ndim == 1 or 1 in C.shape)
     turned = _turned(str(path), Y, C, asked.samples, labels, note)
     Y, C = (_in_rows(array, turned) for array in (Y, C.ravel() if labels else C))
@@ -233,6 +241,10 @@ def _of_arrays(
         c_names=c_names if len(c_names) == C.shape[1] else (),
         rows=rows,
     )
+
+
+def _is_npy(path: Path) -> bool:
+    return path.suffix.lower() == ".npy"
 
 
 def _foreign(path: Path) -> InputError:
@@ -250,7 +262,7 @@ def _alone(path: Path, name: str) -> tuple[npt.NDArray[Any], Sequence[str]]:
             if name == "Y" or k in range(table.values.shape[1]) and tables.is_text(table.odd[i, k]):
                 table.refuse(i, k)
         return table.values, table.names or ()
-    if path.suffix.lower() == ".npy":
+    if _is_npy(path):
         return arrays.read_npy(path), ()
     if path.suffix.lower() not in arrays.READERS:
         raise _foreign(path)
@@ -298,6 +310,10 @@ def _has_cube(path: Path, names: Sequence[str]) -> bool:
     return False
 
 
+def _agree(Y: npt.NDArray[Any], C: npt.NDArray[Any]) -> bool:
+    return Y.ndim == C.ndim and any(n == m for n, m in zip(Y.shape, C.shape, strict=True))
+
+
 def _turned(
     path: str,
     Y: npt.NDArray[Any],
@@ -318,6 +334,10 @@ def _turned(
         check(samples in ways, f"{path}: {said}: not as many samples in {samples}")
         return samples == "columns"
     check(bool(ways), f"{path}: {said}: no dimension that would be the number of samples")
+    if len(ways) == 1 and ways[0] == "columns" and of_Y[1] < min(_FEW, of_Y[0], of_C[0]):
+        raise InputError(
+            f"{path}: {said}: not as many samples in rows; --samples columns if they are {of_Y[1]}"
+        )
     if len(ways) == 1 or (flat_Y and flat_C):
         return ways == ["columns"]
     few, many = sorted(of_Y)
@@ -351,8 +371,10 @@ def _check_finite(Y: Array, rows: Rows, what: str, turned: bool) -> None:
 
 
 def _left_out(rows: Sequence[int]) -> str:
-    """Say how to leave samples out."""
-    return f"; --exclude {','.join(map(str, rows))} leaves out" if len(rows) <= 20 else ""
+    """Say how to leave samples out, unless they are many."""
+    words = ",".join(map(str, rows))
+    its = "it" if len(rows) == 1 else "them"
+    return f"; --exclude {words} leaves {its} out" if len(rows) <= 20 else ""
 
 
 def listed(texts: Sequence[str], most: int = 20) -> str:

@@ -164,7 +164,11 @@ def as_dataset(
     C = np.where(done[:, None], C, np.nan)
     classes = rows_of_classes(c_names, C[done]) if task == "classification" else None
     parts = np.full(n, Split.UNUSED, dtype=np.uint8)
-    parts[done] = assign_split(split, int(done.sum()), seed, classes)
+    try:
+        parts[done] = assign_split(split, int(done.sum()), seed, classes)
+    except InputError as error:
+        failed = n - done.sum()
+        raise InputError(f"{error}{f' ({failed} without c)' * bool(failed)}") from error
     train = parts == Split.TRAIN
     check(
         done.sum() >= LEAST or bool(done.any() and not train.any()),
@@ -195,7 +199,7 @@ def as_dataset(
         C=C,
         status=np.where(done, Status.DONE, Status.FAILED).astype(np.uint8),
         split=parts,
-        failure=["" if ok else "c is not finite in the imported file" for ok in done],
+        failure=["" if ok else "no finite c in the imported file" for ok in done],
         solver=np.zeros(n, SOLVER),
     )
 
@@ -280,8 +284,8 @@ def _remarks(dataset: Dataset, rows: Rows, excluded: bool) -> list[str]:
     if info.missing:
         gaps = np.isnan(C)
         found.append(
-            f"{gaps.sum()} entries of c are missing, in {gaps.any(axis=1).sum()} of {len(C)} "
-            "samples, and masked"
+            f"{gaps.sum()} of {gaps.size} entries of c are missing and masked, in "
+            f"{gaps.any(axis=1).sum()} of {len(C)} samples"
         )
     classes = info.task == "classification"
     both = dataset.Y[done] if classes else np.hstack([dataset.Y[done], C])
@@ -296,7 +300,7 @@ def _remarks(dataset: Dataset, rows: Rows, excluded: bool) -> list[str]:
             f"warning: {'samples' if several else 'sample'} {_some(numbers)} "
             f"{'are' if several else 'is'} far from the others: {'up to ' * several}"
             f"{worst[2]:.2g} robust deviations in {names[worst[1]]}{at}; --exclude "
-            f"{_ranges(numbers)} leaves out"
+            f"{_ranges(numbers)} leaves {'them' if several else 'it'} out"
         )
     if not classes:
         found += _logarithms(info, np.delete(C, [row for row, _, _ in far], axis=0))
