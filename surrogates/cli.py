@@ -723,8 +723,8 @@ def _append(options: argparse.Namespace) -> int:
     if joined.repeated:
         sample, before = joined.repeated[0]
         print(
-            f"{len(joined.repeated)} of them have the y and c of an earlier one, and are kept; the "
-            f"first is {sample}, the same as {before}",
+            f"samples with the y and c of an earlier one, which are kept: {len(joined.repeated)}, "
+            f"the first {sample}, as {before}",
             file=sys.stderr,
         )
     return 0

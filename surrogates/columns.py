@@ -40,7 +40,7 @@ class Samples:
         y_names: Names of the parameters.
         c_names: Names of the observables; none where the file has none.
         rows: The samples' numbers in the file, from 0.
-        labels: Whether C may be labels of any integers, (n,) texts instead of C where it has texts.
+        labels: Whether C may be labels of any integers; the labels, if they are texts.
     """
 
     what: str
@@ -64,9 +64,8 @@ class Asked:
 
     def rows(self, n: int) -> Rows:
         """Return the numbers of the samples that are not left out, of n."""
-        return (
-            np.setdiff1d(np.arange(n), read_rows(self.exclude, n)) if self.exclude else np.arange(n)
-        )
+        rows = np.arange(n)
+        return np.delete(rows, read_rows(self.exclude, n)) if self.exclude else rows
 
     def words(self, option: str) -> list[str] | None:
         """Return the names that an option has, None if it is not given."""
@@ -75,9 +74,13 @@ class Asked:
             return None
         words = [word.strip() for word in next(csv.reader([text], skipinitialspace=True), [])]
         check(all(words) and bool(words), f"--{option} has an empty name: {text!r}")
-        twice = [word for word in words if words.count(word) > 1]
-        check(not twice, f"--{option} names {twice[0] if twice else ''!r} twice")
         return words
+
+
+def _each_once(words: list[str], option: str) -> list[str]:
+    twice = [word for word in words if words.count(word) > 1]
+    check(not twice, f"--{option} names {twice[0] if twice else ''!r} twice")
+    return words
 
 
 def read(path: Path, second: Path | None, asked: Asked, note: Callable[[str], object]) -> Samples:
@@ -106,19 +109,22 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
     table.check_names(but=counting)
     y, c = _columns(table, [i for i in range(table.values.shape[1]) if i not in counting], asked)
     rows = asked.rows(len(table.values))
-    bad = sorted({i for i, k in table.odd if k in set(y)} & set(rows.tolist()))
+    kept, inputs, targets = set(rows.tolist()), set(y), set(c)
+    bad = sorted((i, k) for i, k in table.odd if i in kept and k in inputs)
     if bad:
-        column = min(k for i, k in table.odd if i == bad[0] and k in set(y))
-        table.refuse(bad[0], column, f"is not a finite number{_left_out(bad)}")
+        samples = sorted({i for i, _ in bad})
+        table.refuse(*bad[0], f"is not a finite number{_left_out(samples)}")
+    texts = {
+        (i, k): cell
+        for (i, k), cell in table.odd.items()
+        if i in kept and k in targets and tables.is_text(cell)
+    }
     labels: bool | list[str] = asked.classes and len(c) == 1
-    for k in c:
-        texts = table.texts(k, rows.tolist())
-        numbers = np.isfinite(table.values[rows, k]).any()
-        if texts and labels and not numbers:
-            labels = [texts.get(row, "") for row in rows.tolist()]
-        elif texts:
-            among = " among labels that are numbers" if labels else ""
-            table.refuse(min(texts), k, f"is not a finite number{among}")
+    if labels and texts and not np.isfinite(table.values[rows, c[0]]).any():
+        labels = [texts.get((row, c[0]), "") for row in rows.tolist()]
+    elif texts:
+        among = " among labels that are numbers" if labels else ""
+        table.refuse(*min(texts), f"is not a finite number{among}")
     names = table.names
     return Samples(
         what=str(path),
@@ -191,7 +197,7 @@ def _chosen(table: Table, there: list[int], asked: Asked, option: str) -> list[i
             f"--{option} {','.join(words)}: {table.path} has no names; give a number of columns"
         )
     whole = getattr(asked, option)
-    words = [whole] if whole in table.names else words
+    words = [whole] if whole in table.names else _each_once(words, option)
     for word in words:
         if word not in table.names:
             raise InputError(f"{table.path}: {unknown(f'column {word!r}', word, table.names)}")
@@ -256,11 +262,11 @@ def _alone(path: Path, name: str) -> tuple[npt.NDArray[Any], Sequence[str]]:
     """Read the one array of a file, with the names of its columns if it has them."""
     if tables.is_table(path):
         table = tables.read(path)
+        for place in sorted(table.odd):
+            if tables.is_text(table.odd[place]):
+                table.refuse(*place)
         table = table.without(table.indices())
         table.check_names()
-        for i, k in sorted(table.odd):
-            if name == "Y" or k in range(table.values.shape[1]) and tables.is_text(table.odd[i, k]):
-                table.refuse(i, k)
         return table.values, table.names or ()
     if _is_npy(path):
         return arrays.read_npy(path), ()
@@ -336,7 +342,8 @@ def _turned(
     check(bool(ways), f"{path}: {said}: no dimension that would be the number of samples")
     if len(ways) == 1 and ways[0] == "columns" and of_Y[1] < min(_FEW, of_Y[0], of_C[0]):
         raise InputError(
-            f"{path}: {said}: not as many samples in rows; --samples columns if they are {of_Y[1]}"
+            f"{path}: {said}: not as many samples in rows; --samples columns takes them as "
+            f"{of_Y[1]} samples"
         )
     if len(ways) == 1 or (flat_Y and flat_C):
         return ways == ["columns"]

@@ -59,8 +59,6 @@ class Table:
         """Return the columns that count the rows, from 0 or 1, and have no other name than that."""
         if len(self.values) < 2:
             return []
-        if len(self.values) < 2:
-            return []
         counts = np.arange(len(self.values))[:, None]
         found = (self.values == counts).all(axis=0) | (self.values == counts + 1).all(axis=0)
         names = self.names or ()
@@ -76,11 +74,6 @@ class Table:
             values=self.values[:, kept],
             odd={(i, place[k]): text for (i, k), text in self.odd.items() if k in place},
         )
-
-    def texts(self, column: int, rows: Iterable[int]) -> dict[int, str]:
-        """Return the cells of a column, in some rows, that are neither numbers nor missing."""
-        cells = {row: self.odd.get((row, column), "") for row in rows}
-        return {row: cell for row, cell in cells.items() if is_text(cell)}
 
     def check_names(self, but: Sequence[int] = ()) -> None:
         """Refuse columns, but some, that have no name, or the same one."""

@@ -89,11 +89,18 @@ def test_csv_takes_columns_by_their_names(tmp_path):
 
 
 def test_one_column_may_have_one_dimension(tmp_path):
-    np.savez(tmp_path / "a.npz", Y=np.arange(5), C=np.arange(5.0) ** 2)
-    with pytest.raises(InputError, match="Y is 5 x 1 and C is 5 x 1: samples may lie in rows or"):
-        import_file(tmp_path / "a.npz")
-    dataset = import_file(tmp_path / "a.npz", samples="rows")
-    assert dataset.Y.shape == dataset.C.shape == (5, 1)
+    Y, C = np.arange(5.0), np.arange(5.0) ** 2
+    for pair in ((Y, C), (Y[:, None], C), (Y, C[:, None]), (Y[None], C[None]), (Y[None], C)):
+        np.savez(tmp_path / "a.npz", Y=pair[0], C=pair[1])
+        dataset = import_file(tmp_path / "a.npz")
+        assert dataset.Y.tolist() == Y[:, None].tolist()
+        assert dataset.C.tolist() == C[:, None].tolist()
+    several = np.arange(10.0).reshape(5, 2)
+    for array in (several, several.T):
+        np.savez(tmp_path / "a.npz", Y=Y, C=array)
+        assert np.array_equal(import_file(tmp_path / "a.npz").C, several)
+        scipy.io.savemat(tmp_path / "a.mat", {"Y": array, "C": Y})  # MATLAB's are 1 x 5
+        assert np.array_equal(import_file(tmp_path / "a.mat").Y, several)
 
 
 def test_where_both_dimensions_agree_nothing_is_guessed(tmp_path):
@@ -103,6 +110,23 @@ def test_where_both_dimensions_agree_nothing_is_guessed(tmp_path):
         import_file(tmp_path / "a.npz")
     assert np.array_equal(import_file(tmp_path / "a.npz", samples="rows").Y, Y)
     assert np.array_equal(import_file(tmp_path / "a.npz", samples="columns").C, -Y.T)
+    np.savez(tmp_path / "a.npz", Y=Y[0], C=Y)
+    with pytest.raises(InputError, match=r"Y is 3 and C is 3 x 3: .* rows or in columns; say"):
+        import_file(tmp_path / "a.npz")
+
+
+def test_a_few_columns_are_not_taken_for_samples(tmp_path):
+    Y = np.random.default_rng(0).random((40, 3))
+    np.savez(tmp_path / "a.npz", Y=Y, C=Y)
+    notes: list[str] = []
+    assert len(import_file(tmp_path / "a.npz", note=notes.append).Y) == 40
+    assert notes == [
+        "Y is 40 x 3 and C is 40 x 3: taken as 40 samples in rows (--samples says otherwise)"
+    ]
+    np.savez(tmp_path / "a.npz", Y=Y, C=Y[:30])
+    with pytest.raises(InputError, match="as many samples in rows; --samples columns takes .* 3"):
+        import_file(tmp_path / "a.npz")
+    assert len(import_file(tmp_path / "a.npz", samples="columns").Y) == 3
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -111,26 +135,35 @@ def test_values_that_are_not_finite_are_found_where_they_lie_in_the_file(
     tmp_path, arrays, name, value
 ):
     Y, C = arrays
-    C[6, 2] = value
-    WRITERS[name](tmp_path / name, Y.T, C.T)
-    message = rf"{name}: C is {value} at row 3, column 7 \(counted from 1; 1 such values\)"
-    with pytest.raises(InputError, match=message):
-        import_file(tmp_path / name)
+    Y[6, 2] = value
+    message = rf"{name}: Y is {value} at row {{}}, column {{}} \(counted from 1; 1 such values\)"
+    for turned, place in ((True, (3, 7)), (False, (7, 3))):
+        WRITERS[name](tmp_path / name, *((Y.T, C.T) if turned else (Y, C)))
+        with pytest.raises(InputError, match=message.format(*place) + "; --exclude 6 leaves it"):
+            import_file(tmp_path / name)
+        dataset = import_file(tmp_path / name, exclude="6")
+        assert np.array_equal(dataset.Y, np.delete(Y, 6, axis=0))
+        assert np.array_equal(dataset.C, np.delete(C, 6, axis=0))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("y0,c0\n1,2\n3,nan\n", "row 3, column 2: 'nan' is not a finite number"),
+        ("y0,c0\n1,2\nNA,2\n", "row 3, column 1: 'NA' is not a finite number; --exclude 1 leaves"),
         ("y0,c0\n1,2\ninf,2\n", "row 3, column 1: 'inf' is not a finite number"),
         ("y0,c0\n1,2\n3,?\n", "row 3, column 2: '?' is not a finite number"),
-        ("y0,c0\n1,2\n3,\n", "row 3, column 2: '' is not a finite number"),
+        ("y0,c0\n1,2\n,3\n", "row 3, column 1: '' is not a finite number"),
+        ('y0,c0\n1,2\n3,"1,234"\n', "row 3, column 2: '1,234' is not a finite number"),
         ("y0,c0\n1,2,3\n", "row 2: expected 2 columns; got 3"),
-        ("1,2\n3,4\n", "must start with a line of names: y..., c..."),
+        ("1,2\n3,4\n", "a.csv has 2 columns without names; say how many of them are parameters"),
+        ("y0,c0\n1,2\n3,4\n", "2 of 2 samples can be used: a surrogate needs at least 3"),
+        ("y0,c0\n1,2\n3,\n4,5\n", "2 of 3 samples can be used: a surrogate needs at least 3"),
+        ("y0,c0,c0\n1,2,3\n", "the columns 2 and 3 have one name, 'c0'"),
+        ("y0,,c0\n1,2,3\n", "column 2 has no name"),
         ("y0,c0\n", "holds no numbers"),
-        ("y0,y1\n1,2\n", "has no column whose name starts with c"),
-        ("c0,c1\n1,2\n", "has no column whose name starts with y"),
-        ("y0,c0,z\n1,2,3\n", "a name starts with y or c; got 'z'"),
+        ("y0,y1\n1,2\n", "a.csv has the columns y0, y1; name parameters y... and outputs c..., or"),
+        ("c0,c1\n1,2\n", "a.csv has the columns c0, c1; name"),
+        ("y0,c0,z\n1,2,3\n", "a.csv has the columns y0, c0, z; name parameters y... and"),
     ],
 )
 def test_csv_with_faults_is_one_clear_line(tmp_path, text, message):
@@ -161,10 +194,12 @@ def test_arrays_that_do_not_fit_are_one_clear_line(tmp_path, arrays):
         ({"X": Y}, "a.npz has no array Y; it has X"),
         ({}, "a.npz has no array Y; it has nothing"),
         ({"Y": Y, "C": C[:9]}, "Y is 10 x 3 and C is 9 x 4: no dimension that would be"),
+        ({"Y": Y[:2], "C": C[:2]}, "2 of 2 samples can be used: a surrogate needs at least 3"),
         ({"Y": Y, "C": np.ones((10, 2, 2))}, "a.npz: C must have 2 dimensions; got 3"),
         ({"Y": Y, "C": C * 1j}, "a.npz: C holds complex128, not real numbers"),
         ({"Y": Y, "C": np.full((10, 2), "x")}, "not real numbers"),
-        ({"Y": Y, "C": np.array([{}])}, "a.npz is not a whole .npz file"),
+        ({"Y": Y, "C": np.array([{}])}, "a.npz: C holds objects, not real numbers"),
+        ({"Y": Y, "C": np.full(10, "2020-01-01", "M8[D]")}, "C holds datetime64[D], not real"),
         ({"Y": Y[:0], "C": C[:0]}, "holds no samples"),
     ]:
         np.savez(path, **contents)
@@ -187,7 +222,12 @@ def test_arguments_out_of_range_are_one_clear_line(tmp_path, arrays):
         ("a.npz", {"task": "classificaton"}, "unknown task 'classificaton'; did you mean"),
         ("missing.mat", {}, "there is no file"),
         ("missing.csv", {}, "there is no file"),
-        ("a.xlsx", {}, "a.xlsx: the known endings are .mat, .npz, .csv"),
+        ("a.xlsx", {}, "a.xlsx: the known endings are .mat, .npz, .h5, .hdf5, .npy, .csv, .tsv,"),
+        ("a.npz", {"missing": "drop"}, "unknown meaning of missing 'drop'; known are fail, mask"),
+        ("a.npz", {"exclude": "10"}, "there is no row 10: there are 10, from 0 to 9"),
+        ("a.npz", {"exclude": "0-9"}, "no samples are left"),
+        ("a.npz", {"inputs": "X"}, "unknown array 'X'; known are Y, C, other"),
+        ("a.npz", {"outputs": "other"}, "a.npz: other must have 2 dimensions; got 0"),
     ]:
         with pytest.raises(InputError, match=re.escape(message)):
             import_file(tmp_path / name, **options)
@@ -260,7 +300,6 @@ def with_row(*row):
             "a.npz: C of sample 5 is 1.5; labels are integers from 0 (samples counted",
         ),
         (with_label(-1), "C of sample 5 is -1; labels are integers from 0"),
-        (with_label(np.nan), "C is nan at row 5, column 1"),
         (LABELS.astype(str), "not real numbers"),
         (
             LABELS + 1,
@@ -273,7 +312,6 @@ def with_row(*row):
         (with_row(0.5, 0.6, 0), "a.npz: C of sample 7 is no class probabilities"),
         (with_row(1.5, -0.5, 0), "C of sample 7 is no class probabilities: none is negative"),
         (with_row(0, 0, 0), "their sum is 1 (samples counted from 1; 1 such ones)"),
-        (with_row(1, 0, np.inf), "C is inf at row 7, column 3"),
         (np.eye(4)[LABELS], "there are no training samples of 'class 3'"),
     ],
 )
@@ -287,9 +325,10 @@ def test_targets_that_are_no_classes_are_one_clear_line(tmp_path, arrays, C, mes
 
 def test_classes_in_a_csv_that_are_none_are_one_clear_line(tmp_path):
     for text, message in (
-        ("y0,c\n1,1\n2,corn\n3,0\n", "row 3, column 2: 'corn' is not a finite number"),
+        ("y0,c\n1,1\n2,corn\n3,0\n", "row 3, column 2: 'corn' is not a finite number among"),
         ("y0,c\n1,1\n2,0.5\n3,0\n", "a.csv: C of sample 2 is 0.5; labels are integers from 0"),
-        ("y0,c,c\n1,1,0\n2,0,1\n", "a.csv: two classes have one name"),
+        ("y0,c,c\n1,1,0\n2,0,1\n", "a.csv: the columns 2 and 3 have one name, 'c'"),
+        ("y0,c\n1,\n2,NA\n3,\n", "a.csv: no sample has a class"),
     ):
         (tmp_path / "a.csv").write_text(text)
         with pytest.raises(InputError, match=re.escape(message)):
