@@ -110,20 +110,13 @@ class Info:
         """Say in what another dataset's samples are not of the same set, empty if they are."""
         found = [
             f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
-            for name in (
-                "problem",
-                "task",
-                "design",
-                "seed",
-                "split",
-                "total",
-                "tangents",
-                "missing",
-            )
+            for name in ("problem", "task", "design", "seed", "split", "total", "tangents")
             if getattr(self, name) != getattr(other, name)
         ]
         if self.task == other.task == "classification" and self.c_names != other.c_names:
             found.append("the classes have other names there than here")
+        if self.missing != other.missing:
+            found.append("entries of c are masked in one of them only")
         if self.source != other.source:
             found.append("the file of the problem is another one there than here")
         return found + config.differences(self.config, other.config)

@@ -119,7 +119,7 @@ def import_file(
         seed=seed,
         missing=missing,
     )
-    for line in _remarks(dataset, found.rows, bool(exclude)):
+    for line in _remarks(dataset, found.rows, exclude):
         note(line)
     return dataset
 
@@ -267,7 +267,7 @@ def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array
 # Remarks
 
 
-def _remarks(dataset: Dataset, rows: Rows, excluded: bool) -> list[str]:
+def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
     """Say what a user ought to know of an import, with the samples' numbers in the file."""
     info, found = dataset.info, []
     failed, done = (
@@ -294,17 +294,18 @@ def _remarks(dataset: Dataset, rows: Rows, excluded: bool) -> list[str]:
         names = (*info.y_names, *info.c_names)
         worst = max(far, key=lambda one: one[2])
         numbers = rows[done[[row for row, _, _ in far]]]
+        leave = f"{exclude}{',' * bool(exclude)}{_ranges(numbers)}"
         several = len(far) > 1
         at = f" (sample {rows[done[worst[0]]]})" if several else ""
         found.append(
             f"warning: {'samples' if several else 'sample'} {_some(numbers)} "
             f"{'are' if several else 'is'} far from the others: {'up to ' * several}"
             f"{worst[2]:.2g} robust deviations in {names[worst[1]]}{at}; --exclude "
-            f"{_ranges(numbers)} leaves {'them' if several else 'it'} out"
+            f"{leave} leaves {'them' if several else 'it'} out"
         )
     if not classes:
         found += _logarithms(info, np.delete(C, [row for row, _, _ in far], axis=0))
-    if excluded and found:
+    if exclude and found:
         found.append("samples are counted from 0, before --exclude")
     return found
 

@@ -229,9 +229,11 @@ def outliers(C: Array) -> list[tuple[int, int, float]]:
         more than 4.5 times as far as the 90 % quantile of |c - median| in logarithms, both measured
         from the MAD.
 
-    The second rule scales with the tails: of a normal distribution 4.5 are 57 deviations, of the
-    exponential of a normal one with sigma 2 they are 1e5, and of powers of either as rare. A column
-    in which more than 2 % of the rows (and more than 2 rows) are far has such values by nature.
+    The second rule follows the tails. For a normal distribution it is met at 37 robust deviations,
+    so that the first rule decides; for the exponential of a normal one with sigma 2, or the cube of
+    a normal one, at 1e5. Where values of honest data span many powers of ten, a mistake must be as
+    large to be seen. A column in which more than 2 % of the rows (and more than 2 rows) are far has
+    such values by nature, and says nothing.
 
     Args:
         C: (n, n_c); NaN and infinity do not count.
