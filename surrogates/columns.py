@@ -113,7 +113,7 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
     bad = sorted((i, k) for i, k in table.odd if i in kept and k in inputs)
     if bad:
         samples = sorted({i for i, _ in bad})
-        table.refuse(*bad[0], f"is not a finite number{_left_out(samples)}")
+        table.refuse(*bad[0], f"is not a finite number{_left_out(samples, len(rows))}")
     texts = {
         (i, k): cell
         for (i, k), cell in table.odd.items()
@@ -373,15 +373,15 @@ def _check_finite(Y: Array, rows: Rows, what: str, turned: bool) -> None:
         at = (column, sample) if turned else (sample, column)
         raise InputError(
             f"{what} is {Y[sample, column]} at row {at[0] + 1}, column {at[1] + 1} (counted from "
-            f"1; {len(bad)} such values){_left_out(np.unique(rows[bad[:, 0]]).tolist())}"
+            f"1; {len(bad)} such values){_left_out(np.unique(rows[bad[:, 0]]).tolist(), len(rows))}"
         )
 
 
-def _left_out(rows: Sequence[int]) -> str:
-    """Say how to leave samples out, unless they are many."""
+def _left_out(rows: Sequence[int], n: int) -> str:
+    """Say how to leave some of n samples out, unless they are many."""
     words = ",".join(map(str, rows))
     its = "it" if len(rows) == 1 else "them"
-    return f"; --exclude {words} leaves {its} out" if len(rows) <= 20 else ""
+    return f"; --exclude {words} leaves {its} out" if len(rows) <= min(20, n / 2) else ""
 
 
 def listed(texts: Sequence[str], most: int = 20) -> str:

@@ -1,8 +1,23 @@
 """Datasets from other programs: parameters Y and observables C, in tables and files of arrays.
 
-`surrogates.tables` reads text, `surrogates.arrays` the files of numpy, MATLAB and HDF5. This module
-tells Y from C and samples from columns, and makes a dataset of them. Samples without a finite c are
-kept as failed. The targets C of a classification may be labels too.
+`surrogates.tables` reads text, `surrogates.arrays` the files of numpy, MATLAB and HDF5, and
+`surrogates.columns` tells Y from C:
+
+A table (or one .npy file) has a sample in each line. ``inputs`` and ``outputs`` are names of
+columns, separated by commas, or a number: of columns from the first on, or up to the last. The
+columns that one of them leaves are the other's. Without either, names that start with y are
+parameters, and with c observables. A column that counts the lines, and has no name or is called
+index, id or sample, is left out.
+
+A .mat file (any version from 5 to 7.3), .npz or HDF5 file holds arrays ``Y`` and ``C``, or those
+that ``inputs`` and ``outputs`` name, in HDF5 by their paths. Several names are several arrays of
+one dimension, a column each. Two files of one array each, .npy as a rule, are Y and C.
+
+Of a classification C holds the samples' labels, integers from 0, in one column or row, or class
+probabilities, one-hot as a rule, a class in each column (row, where samples are columns). In a
+table labels may be any integers or texts, which name the classes.
+
+A sample whose c is not finite is kept as failed, with NaN.
 """
 
 from __future__ import annotations
@@ -15,6 +30,7 @@ from types import ModuleType
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from . import columns, tables
@@ -37,6 +53,7 @@ from .inspection import are_probabilities, decades, outliers
 from .provenance import provenance, readable
 
 MISSING = ("fail", "mask")
+_MOST_ENTRIES = 1 << 28  # of class probabilities
 
 _log = logging.getLogger(__name__)
 
@@ -55,24 +72,7 @@ def import_file(
     exclude: str = "",
     note: Callable[[str], object] = _log.info,
 ) -> Dataset:
-    """Make a dataset of another program's parameters Y and observables C.
-
-    A table (`surrogates.tables`, or one .npy file) has a sample in each line. ``inputs`` and
-    ``outputs`` are names of columns, separated by commas, or a number: of columns from the first
-    on, or up to the last. What only one of them names leaves the others to the other. Without
-    either, names that start with y are parameters, and with c observables. A column that counts
-    the lines and has no name but index, id or sample is left out.
-
-    A .mat file (any version from 5 to 7.3), .npz or HDF5 file holds arrays ``Y`` and ``C``, or
-    those that ``inputs`` and ``outputs`` name, by their paths in HDF5. Several names are several
-    arrays of one dimension, a column each. Two files of one array each, .npy as a rule, are Y and
-    C. The bounds of the parameters are their extremes.
-
-    Of a classification C holds the samples' labels, integers from 0, in one column or row, or class
-    probabilities, one-hot as a rule, a class in each column (row, where samples are columns). In a
-    table labels may be any integers or texts, which name the classes.
-
-    A sample of which c is not finite is kept as failed, with NaN.
+    """Make a dataset of a file's parameters Y and observables C, as this module's text says.
 
     Args:
         path: The file.
@@ -81,27 +81,25 @@ def import_file(
         split: As `assign_split` takes it; failed samples are in no part.
         seed: Seed of the split, >= 0.
         samples: Where the arrays hold one sample: ``rows``, ``columns`` (as MATLAB programs often
-            do), or ``auto``: along the one dimension in which Y and C agree. Where they agree in
-            both, ``auto`` refuses to guess. A table always has them in rows.
+            do), or ``auto``: where Y and C agree, which refuses to guess.
         inputs: Names or number of the parameters.
         outputs: Names or number of the observables.
         missing: What a NaN in C means: ``fail``, that the sample failed, or ``mask``, that this
-            entry is missing, unless all of the sample's are.
+            entry alone is missing.
         exclude: Samples to leave out, counted from 0, as `read_rows` takes them.
         note: Is told, in a line each, what is left out, failed, missing, or looks wrong.
 
     Returns:
-        The samples, with residual 0; the file's stem is the problem's name.
+        The samples; the file's stem is the problem's name, bounds are the parameters' extremes.
 
     Raises:
-        InputError: If the file is missing, truncated, of another format, lacks an array or column,
-            holds text, or NaN or infinity in Y (said where), or has fewer samples than the split
-            needs, or 3; if labels or probabilities are none, or a class has no training samples.
+        InputError: If the file lacks what is asked for, Y is not finite, C is text, or there are
+            too few samples.
     """
     path = Path(path)
-    check(samples in ORIENTATIONS, unknown(f"orientation {samples!r}", samples, ORIENTATIONS))
-    check(task in TASKS, unknown(f"task {task!r}", task, TASKS))
-    check(missing in MISSING, unknown(f"meaning of missing {missing!r}", missing, MISSING))
+    _check_known("orientation", samples, ORIENTATIONS)
+    _check_known("task", task, TASKS)
+    _check_known("meaning of missing", missing, MISSING)
     classes = task == "classification"
     check(not (classes and missing == "mask"), "missing entries are masked in a regression only")
     asked = Asked(classes=classes, samples=samples, inputs=inputs, outputs=outputs, exclude=exclude)
@@ -122,6 +120,10 @@ def import_file(
     for line in _remarks(dataset, found.rows, exclude):
         note(line)
     return dataset
+
+
+def _check_known(what: str, name: str, known: Sequence[str]) -> None:
+    check(name in known, unknown(f"{what} {name!r}", name, known))
 
 
 def as_dataset(
@@ -152,31 +154,13 @@ def as_dataset(
         missing: What a NaN in C means, ``fail`` or ``mask``.
 
     Raises:
-        InputError: If the split cannot be made, fewer than 3 samples are done and some are for
-            training, an output has no value, or a class has no training samples.
+        InputError: If the split cannot be made, fewer than 3 samples are done (where some are for
+            training), an output has no value, or a class no training samples.
     """
-    n, finite = len(Y), np.isfinite(C)
-    done = finite.all(axis=1)
-    if missing == "mask":
-        done = finite.any(axis=1) & ~np.isinf(C).any(axis=1)
-        for name, some in zip(c_names, finite[done].any(axis=0), strict=True):
-            check(bool(some), f"{name} has no value in any sample")
+    n, done = len(Y), _done(C, c_names, missing)
     C = np.where(done[:, None], C, np.nan)
-    classes = rows_of_classes(c_names, C[done]) if task == "classification" else None
     parts = np.full(n, Split.UNUSED, dtype=np.uint8)
-    try:
-        parts[done] = assign_split(split, int(done.sum()), seed, classes)
-    except InputError as error:
-        failed = n - done.sum()
-        raise InputError(f"{error}{f' ({failed} without c)' * bool(failed)}") from error
-    train = parts == Split.TRAIN
-    check(
-        done.sum() >= LEAST or bool(done.any() and not train.any()),
-        f"{done.sum()} of {n} samples can be used: a surrogate needs at least {LEAST} with a "
-        "finite c",
-    )
-    if classes is not None and train.any():
-        check_classes(c_names, C[train])
+    parts[done] = _split(C[done], n, c_names if task == "classification" else (), split, seed)
     info = Info(
         problem=problem,
         task=task,
@@ -204,6 +188,37 @@ def as_dataset(
     )
 
 
+def _done(C: Array, c_names: Sequence[str], missing: str) -> npt.NDArray[np.bool_]:
+    """Tell which samples are done, by their c."""
+    finite = np.isfinite(C)
+    if missing == "fail":
+        return np.asarray(finite.all(axis=1))
+    done = finite.any(axis=1) & ~np.isinf(C).any(axis=1)
+    for name, some in zip(c_names, finite[done].any(axis=0), strict=True):
+        check(bool(some), f"{name} has no value in any sample")
+    return np.asarray(done)
+
+
+def _split(
+    C: Array, n: int, class_names: Sequence[str], split: str, seed: int
+) -> npt.NDArray[np.uint8]:
+    """Assign the done samples, of n, to their parts; C are theirs."""
+    classes = rows_of_classes(class_names, C) if class_names else None
+    try:
+        parts = assign_split(split, len(C), seed, classes)
+    except InputError as error:
+        failed = n - len(C)
+        raise InputError(f"{error}{f' ({failed} without c)' * bool(failed)}") from error
+    train = parts == Split.TRAIN
+    check(
+        len(C) >= LEAST or (len(C) > 0 and not train.any()),
+        f"{len(C)} of {n} samples can be used: a surrogate needs at least {LEAST} with a finite c",
+    )
+    if class_names and train.any():
+        check_classes(class_names, C[train])
+    return parts
+
+
 # Classes
 
 
@@ -214,6 +229,7 @@ def _class_probabilities(found: Samples) -> tuple[Array, Sequence[str]]:
         texts = np.array(found.labels)
         names = sorted(set(found.labels) - {""})
         check(bool(names), f"{found.what}: no sample has a class")
+        _check_number(found.what, len(names), len(texts))
         one = np.array([texts == name for name in names], dtype=np.float64).T
         return np.where((texts == "")[:, None], np.nan, one), names
     known = np.isfinite(C).all(axis=1)
@@ -231,6 +247,12 @@ def _class_probabilities(found: Samples) -> tuple[Array, Sequence[str]]:
             f"negative, and their sum is 1 (samples counted from 1; {len(wrong)} such ones)"
         )
     return C, found.c_names
+
+
+def _check_number(what: str, classes: int, n: int) -> None:
+    """Refuse labels that are none, before each becomes a column."""
+    if classes * n > _MOST_ENTRIES:
+        raise InputError(f"{what} has {classes} different labels in {n} samples: no classes")
 
 
 def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array, list[str]]:
@@ -260,6 +282,7 @@ def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array
             f"{what} has labels from {there[0]:g} to {there[-1]:g}, but no sample of class "
             f"{absent[0]}; labels are integers from 0{hint}"
         )
+    _check_number(what, len(there), len(labels))
     one = np.asarray(labels[:, None] == there, dtype=np.float64)
     return one, [f"class {label:.0f}" for label in there]
 
