@@ -148,16 +148,39 @@ def _parser() -> argparse.ArgumentParser:
     _add_split(sub)
     settings(sub)
 
-    sub = command(
-        "import", _import, "make a dataset of a .mat, .npz or .csv file, or a hyperspectral scene"
+    sub = command("import", _import, "make a dataset of tables, arrays, or a hyperspectral scene")
+    sub.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a table (.csv, .tsv, .txt, .dat, also .gz), .npz, .mat or .h5; two files, such as "
+        "Y.npy C.npy; or indian_pines, the scene that the package tensorly has",
     )
-    sub.add_argument("file", help="or indian_pines, the scene that the package tensorly has")
     sub.add_argument("--out", required=True, metavar="F.h5")
     sub.add_argument(
         "--task",
         choices=TASKS,
         default=None,
         help="default regression; of a classification C holds labels from 0, or one-hot rows",
+    )
+    sub.add_argument(
+        "--inputs",
+        metavar="A,B|N",
+        help="columns or arrays that are parameters: names, or the first N; default: y..., or Y",
+    )
+    sub.add_argument(
+        "--outputs",
+        metavar="C,D|N",
+        help="those that are observables: names, or the last N; default: the rest, c..., or C",
+    )
+    sub.add_argument(
+        "--missing",
+        choices=("fail", "mask"),
+        default="fail",
+        help="whether a NaN in c means that the sample failed (default), or that it is masked",
+    )
+    sub.add_argument(
+        "--exclude", default="", metavar="ROWS", help="samples to leave out, such as 3,77,100-120"
     )
     sub.add_argument(
         "--ground-truth",
@@ -193,6 +216,10 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("merge", _merge, "make one dataset of its shards")
     sub.add_argument("files", nargs="+", metavar="SHARD")
+    sub.add_argument("--out", required=True, metavar="F.h5")
+
+    sub = command("append", _append, "join finished datasets of the same parameters and outputs")
+    sub.add_argument("files", nargs="+", metavar="F.h5")
     sub.add_argument("--out", required=True, metavar="F.h5")
 
     sub = command("train", _train, "fit a surrogate to a dataset")
@@ -374,30 +401,44 @@ def _import(options: argparse.Namespace) -> int:
     from .importing import import_file
 
     check_writable(options.out)
-    pines, truth = options.file == hyperspectral.INDIAN_PINES, options.ground_truth
+    files, truth = options.files, options.ground_truth
+    config.check(len(files) < 3, f"import takes one file or two, Y and C; got {len(files)}")
+    pines, notes = files[0] == hyperspectral.INDIAN_PINES, list[str]()
     if pines or truth is not None:
         config.check(options.task != "regression", "a scene is of --task classification")
         config.check(not pines or truth is None, "indian_pines comes with its ground truth")
-        config.check(
-            options.samples == "auto", "--samples is not for a scene: these are its pixels"
-        )
-        scene = (
-            hyperspectral.indian_pines() if pines else hyperspectral.read_scene(options.file, truth)
-        )
+        config.check(len(files) == 1, "a scene is one file, and --ground-truth another")
+        for name, default in _NOT_OF_A_SCENE.items():
+            config.check(
+                getattr(options, name) == default, f"--{name} is not for a scene: it has pixels"
+            )
+        scene = hyperspectral.indian_pines() if pines else hyperspectral.read_scene(files[0], truth)
         dataset = scene.dataset(split=options.split, seed=options.seed)
     else:
         dataset = import_file(
-            options.file,
+            *files,
             task=options.task or "regression",
             split=options.split,
             seed=options.seed,
-            samples=options.samples,
+            **{name: getattr(options, name) for name in _NOT_OF_A_SCENE},
+            note=notes.append,
         )
     _refuse_another(Path(options.out), dataset.info, dataset.digest)
     dataset.write(options.out)
     with opened(options.out) as stored:
         print(f"{options.out}: {_size(stored)}")
+    for note in notes:
+        print(note, file=sys.stderr)
     return 0
+
+
+_NOT_OF_A_SCENE = {
+    "samples": "auto",
+    "inputs": None,
+    "outputs": None,
+    "missing": "fail",
+    "exclude": "",
+}
 
 
 def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
@@ -499,6 +540,7 @@ def _print_dataset(stored: Stored) -> None:
         "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the size of an output"
         if len(spread)
         else "",
+        "missing in c": f"{found.missing} entries, masked" if found.missing else "",
         "mesh": info.mesh,
     }
     if found.classes is not None:
@@ -667,6 +709,24 @@ def _merge(options: argparse.Namespace) -> int:
         raise InputError(f"{options.out} exists; it is left as it is, give another --out")
     merge(options.files, options.out)
     print(f"{options.out}: {info.total} samples from {len(options.files)} files")
+    return 0
+
+
+def _append(options: argparse.Namespace) -> int:
+    from .joining import append
+
+    check_writable(options.out)
+    if Path(options.out).exists():
+        raise InputError(f"{options.out} exists; it is left as it is, give another --out")
+    joined = append(options.files, options.out)
+    print(f"{options.out}: {joined.info.total} samples from {len(options.files)} files")
+    if joined.repeated:
+        sample, before = joined.repeated[0]
+        print(
+            f"samples with the y and c of an earlier one, which are kept: {len(joined.repeated)}, "
+            f"the first {sample}, as {before}",
+            file=sys.stderr,
+        )
     return 0
 
 

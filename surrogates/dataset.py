@@ -66,7 +66,8 @@ class Dataset:
     Attributes:
         info: What the dataset is.
         Y: Parameters, (n, n_y) float64.
-        C: Observables, (n, n_c) float64; NaN where ``status`` is not done.
+        C: Observables, (n, n_c) float64; NaN where ``status`` is not done, and, if ``info.missing``
+            is ``mask``, where an entry is missing.
         status: `Status` values, (n,) uint8.
         split: `Split` values, (n,) uint8.
         failure: Reasons of failure, n texts.
@@ -116,6 +117,8 @@ class Dataset:
 
     def part(self, name: str, share: slice = slice(None)) -> tuple[Array, Array]:
         """Copy Y and C of the done samples of a part: train, validation or test.
+
+        C has NaN where ``info.missing`` is ``mask`` and the entry is missing.
 
         Args:
             name: The part.
@@ -243,7 +246,7 @@ class Stored:
     def summary(self) -> Summary:
         """Sum up the samples, in one pass over the file."""
         done = self.status == Status.DONE
-        y, c = Tally(np.ones(len(self), dtype=bool)), Tally(done)
+        y, c = Tally(np.ones(len(self), dtype=bool)), Tally(done, self.info.missing)
         pieces: dict[str, Iterable[npt.NDArray[Any]]] = {
             "Y": y.over(self._pieces("Y")),
             "C": c.over(self._pieces("C")),
@@ -263,6 +266,7 @@ class Stored:
             y_range=y.range,
             c_range=c.range,
             spread=c.spread,
+            missing=c.missing,
             classes=census.counts if census else None,
             digest=numbers,
         )
@@ -487,7 +491,9 @@ def assign_split(
 
     Args:
         split: Three counts (``400/200/200``) or fractions (``0.8/0.1/0.1``). Counts may leave
-            samples over: these are unused. Of a classification also ``balanced:POOL/HELD/TEST``,
+            samples over: these are unused. Fractions are rounded, but where that of training is not
+            0, it has at least one sample, and it and validation have three together if there are
+            so many. Of a classification also ``balanced:POOL/HELD/TEST``,
             or ``balanced`` for ``balanced:250/10/0.2``.
         n: Number of samples.
         seed: Seed of the permutations.
@@ -514,6 +520,8 @@ def assign_split(
     if abs(sum(parts) - 1) < 1e-9:
         ends = [0, round(parts[0] * n), round((parts[0] + parts[1]) * n), n]
         counts = [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
+        if parts[0]:
+            _move_to_training(counts)
     elif all(number == int(number) for number in parts):
         counts = [int(number) for number in parts]
     else:
@@ -526,6 +534,16 @@ def assign_split(
         start = stop - counts[PARTS.index(part)]
         assigned[order[start:stop]] = Split[part.upper()]
     return assigned
+
+
+def _move_to_training(counts: list[int]) -> None:
+    """Leave training at least one sample, and it and validation three, of a set that is small."""
+    while counts[0] + counts[1] < 3 and counts[2]:
+        counts[2] -= 1
+        counts[0] += 1
+    if not counts[0] and counts[1]:
+        counts[1] -= 1
+        counts[0] += 1
 
 
 def _three(text: str) -> list[float]:
@@ -586,8 +604,9 @@ def check_classes(c_names: Sequence[str], C: Array) -> None:
     absent = [name for name, weight in zip(c_names, C.sum(axis=0), strict=True) if weight == 0]
     if absent:
         raise InputError(
-            f"there are no training samples of {', '.join(map(repr, absent))}; give another split, "
-            "another seed, or leave the class out"
+            f"there are no training samples of {', '.join(map(repr, absent[:5]))}"
+            f"{f' and {len(absent) - 5} more' * (len(absent) > 5)}; give another split, another "
+            "seed, or leave the class out"
         )
 
 

@@ -78,6 +78,7 @@ class Info:
         created: When, ISO 8601 in UTC.
         revision: git revision of the code, empty if unknown.
         later_makers: Those who made samples after that first maker, with other versions.
+        missing: ``mask`` if done samples lack entries of C, which are NaN, else empty.
     """
 
     problem: str
@@ -103,6 +104,7 @@ class Info:
     created: str = ""
     revision: str = ""
     later_makers: tuple[Provenance, ...] = ()
+    missing: str = ""
 
     def differences(self, other: Info) -> list[str]:
         """Say in what another dataset's samples are not of the same set, empty if they are."""
@@ -113,6 +115,8 @@ class Info:
         ]
         if self.task == other.task == "classification" and self.c_names != other.c_names:
             found.append("the classes have other names there than here")
+        if self.missing != other.missing:
+            found.append("entries of c are masked in one of them only")
         if self.source != other.source:
             found.append("the file of the problem is another one there than here")
         return found + config.differences(self.config, other.config)
@@ -144,7 +148,7 @@ def write_attributes(file: h5py.File, info: Info) -> None:
     """Write a description to the attributes of a file that has the arrays /Y and /C."""
     for name in _NUMBERS:
         file.attrs[name] = getattr(info, name)
-    for name in (*_TEXTS, "source", "task"):
+    for name in (*_TEXTS, "source", "task", "missing"):
         _write_text(file, name, getattr(info, name))
     _write_text(file, "versions", json.dumps(dict(info.versions), sort_keys=True))
     if info.later_makers:
@@ -193,6 +197,7 @@ def read_attributes(file: h5py.File) -> Info:
         **plain,
         source=file.attrs.get("source", b"").decode(),
         task=file.attrs.get("task", b"regression").decode(),
+        missing=file.attrs.get("missing", b"").decode(),
         tangents="dC_dY" in file,
         versions=json.loads(file.attrs["versions"].decode()),
         later_makers=tuple(json.loads(file.attrs.get("later_makers", b"[]").decode())),
@@ -203,6 +208,8 @@ def read_attributes(file: h5py.File) -> Info:
     config.differences(info.config, "")  # raises if it is not TOML
     if info.task not in TASKS:
         raise ValueError(config.unknown(f"task {info.task!r}", info.task, TASKS))
+    if info.missing not in ("", "mask"):
+        raise ValueError(f"the meaning of its missing entries, {info.missing!r}, is unknown")
     n_y, n_c = len(info.y_names), len(info.c_names)
     lengths = {
         "y units": (len(info.y_units), n_y),

@@ -30,14 +30,16 @@ import numpy.typing as npt
 import torch
 
 from . import forms, fused, layers
+from .arrays import check_finite
 from .classifier import Assessment, Classifier
 from .config import check, unknown
 from .dataset import Array, Dataset, Info
 from .errors import InputError
 from .files import atomic, atomic_hdf5, check_zip, reading
-from .importing import check_finite, read_csv
 from .provenance import provenance
-from .surrogate import Evaluation, Surrogate
+from .metrics import Evaluation
+from .surrogate import Surrogate
+from .tables import read_csv
 
 FORMAT = "varpro-surrogates"
 SCHEMA_VERSION = 4  # 1 had no error bars, 2 no classifiers, 3 no blocks, members, signs and logs

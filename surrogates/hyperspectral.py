@@ -21,11 +21,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from . import arrays
 from .config import check
 from .dataset import Array, Dataset
 from .errors import InputError
-from .files import reading
-from .importing import READERS, as_dataset
+from .importing import as_dataset
 from .provenance import readable
 
 INDIAN_PINES = "indian_pines"
@@ -157,19 +157,23 @@ def _arrays(path: Path, n_dimensions: int) -> list[npt.NDArray[Any]]:
     The first is MATLAB's. A file of version 7.3 is HDF5, and what did not come from MATLAB may have
     its dimensions the other way round.
     """
-    known = " or ".join(READERS)
-    check(path.suffix.lower() in READERS, f"cannot read {path}: a scene is a file {known}")
-    with reading(path, f"{path.suffix} file"):
-        arrays = READERS[path.suffix.lower()](path)
-        found = {name: np.asarray(a) for name, a in arrays.items() if not name.startswith("__")}
-        reversible = h5py.is_hdf5(path)
+    known = " or ".join(arrays.READERS)
+    check(path.suffix.lower() in arrays.READERS, f"cannot read {path}: a scene is a file {known}")
+    found, others = {}, []
+    for name in arrays.names(path):
+        try:
+            found[name] = arrays.read(path, name)
+        except arrays.NotNumbersError:  # MATLAB's structures and texts
+            others.append(f"{name} (no numbers)")
+    reversible = h5py.is_hdf5(path)
     fits = [
         array
         for array in found.values()
         if array.dtype.kind in "biuf" and array.ndim == n_dimensions and min(array.shape) > 1
     ]
     if len(fits) != 1:
-        there = ", ".join(f"{name} ({_size(array)})" for name, array in found.items()) or "nothing"
+        sizes = [f"{name} ({_size(array)})" for name, array in found.items()]
+        there = ", ".join(sizes + others) or "nothing"
         number = "several arrays" if fits else "no array"
         raise InputError(f"{path} has {number} of {n_dimensions} dimensions; it has {there}")
     return [fits[0], fits[0].T if reversible else fits[0]]

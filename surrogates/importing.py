@@ -1,23 +1,40 @@
-"""Datasets from other programs: arrays Y and C in .mat, .npz and .csv files.
+"""Datasets from other programs: parameters Y and observables C, in tables and files of arrays.
 
-The targets C of a classification may be labels too, integers from 0.
+`surrogates.tables` reads text, `surrogates.arrays` the files of numpy, MATLAB and HDF5, and
+`surrogates.columns` tells Y from C:
+
+A table (or one .npy file) has a sample in each line. ``inputs`` and ``outputs`` are names of
+columns, separated by commas, or a number: of columns from the first on, or up to the last. The
+columns that one of them leaves are the other's. Without either, names that start with y are
+parameters, and with c observables. A column that counts the lines, and has no name or is called
+index, id or sample, is left out.
+
+A .mat file (any version from 5 to 7.3), .npz or HDF5 file holds arrays ``Y`` and ``C``, or those
+that ``inputs`` and ``outputs`` name, in HDF5 by their paths. Several names are several arrays of
+one dimension, a column each. Two files of one array each, .npy as a rule, are Y and C.
+
+Of a classification C holds the samples' labels, integers from 0, in one column or row, or class
+probabilities, one-hot as a rule, a class in each column (row, where samples are columns). In a
+table labels may be any integers or texts, which name the classes.
+
+A sample whose c is not finite is kept as failed, with NaN.
 """
 
 from __future__ import annotations
 
-import csv
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 import scipy
-import scipy.io
 
+from . import columns, tables
+from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples, listed
 from .config import check, unknown
 from .dataset import (
     SOLVER,
@@ -32,108 +49,81 @@ from .dataset import (
     rows_of_classes,
 )
 from .errors import InputError
-from .files import reading
-from .inspection import are_probabilities
+from .inspection import are_probabilities, decades, outliers
 from .provenance import provenance, readable
 
-ORIENTATIONS = ("auto", "rows", "columns")
+MISSING = ("fail", "mask")
+_MOST_ENTRIES = 1 << 28  # of class probabilities
+
+_log = logging.getLogger(__name__)
 
 
 def import_file(
     path: str | os.PathLike[str],
+    second: str | os.PathLike[str] | None = None,
     *,
     task: str = "regression",
     split: str = "0.8/0.1/0.1",
     seed: int = 0,
     samples: str = "auto",
+    inputs: str | None = None,
+    outputs: str | None = None,
+    missing: str = "fail",
+    exclude: str = "",
+    note: Callable[[str], object] = _log.info,
 ) -> Dataset:
-    """Make a dataset of another program's parameters Y and observables C.
-
-    A .mat file (any version from 5 to 7.3) or .npz file holds two arrays named ``Y`` and ``C``. A
-    .csv file has a line of names, then one line per sample; columns whose names start with y are
-    parameters, those with c observables. The bounds of the parameters are their extremes.
-
-    Of a classification C holds the samples' labels, integers from 0, in one column or row, or class
-    probabilities, one-hot as a rule, a class in each column (row, where samples are columns).
+    """Make a dataset of a file's parameters Y and observables C, as this module's text says.
 
     Args:
         path: The file.
+        second: The file of C, if it is another one.
         task: ``regression`` or ``classification``.
-        split: As `assign_split` takes it.
+        split: As `assign_split` takes it; failed samples are in no part.
         seed: Seed of the split, >= 0.
         samples: Where the arrays hold one sample: ``rows``, ``columns`` (as MATLAB programs often
-            do), or ``auto``: along the one dimension in which Y and C agree. Where they agree in
-            both, ``auto`` refuses to guess. A .csv file always has them in rows.
+            do), or ``auto``: where Y and C agree, which refuses to guess.
+        inputs: Names or number of the parameters.
+        outputs: Names or number of the observables.
+        missing: What a NaN in C means: ``fail``, that the sample failed, or ``mask``, that this
+            entry alone is missing.
+        exclude: Samples to leave out, counted from 0, as `read_rows` takes them.
+        note: Is told, in a line each, what is left out, failed, missing, or looks wrong.
 
     Returns:
-        All samples done, with residual 0; the file's stem is the problem's name.
+        The samples; the file's stem is the problem's name, bounds are the parameters' extremes.
 
     Raises:
-        InputError: If the file is missing, truncated, of another format, lacks an array, holds
-            NaN, infinity or text (said where), or has fewer samples than the split needs; if labels
-            or probabilities are none, or a class has no training samples.
+        InputError: If the file lacks what is asked for, Y is not finite, C is text, or there are
+            too few samples.
     """
     path = Path(path)
-    check(samples in ORIENTATIONS, unknown(f"orientation {samples!r}", samples, ORIENTATIONS))
-    check(task in TASKS, unknown(f"task {task!r}", task, TASKS))
-    ending, classes = path.suffix.lower(), task == "classification"
-    c_names: list[str] = []
-    if ending == ".csv":
-        Y, C, y_names, c_names = _read_columns(path)
-    elif ending in READERS:
-        Y, C = _read_arrays(path)
-        Y, C = _orient(path, Y, C, samples, labels=classes and 1 in C.shape)
-        y_names = [f"y{i}" for i in range(Y.shape[1])]
-    else:
-        known = ", ".join((*READERS, ".csv"))
-        raise InputError(f"cannot import {path}: the known endings are {known}")
-    check(min(*Y.shape, *C.shape) > 0, f"{path} holds no samples, parameters or observables")
-    if classes and C.shape[1] == 1:
-        C, c_names = one_hot(C[:, 0], f"{path}: C"), []
-    elif classes and len(wrong := np.flatnonzero(~are_probabilities(C))):
-        raise InputError(
-            f"{path}: C of sample {wrong[0] + 1} is no class probabilities: none is negative, and "
-            f"their sum is 1 (samples counted from 1; {len(wrong)} such ones)"
-        )
-    check(not classes or len(set(c_names)) == len(c_names), f"{path}: two classes have one name")
-    c_names = c_names or [f"{'class ' if classes else 'c'}{k}" for k in range(C.shape[1])]
-    return as_dataset(
-        Y,
+    _check_known("orientation", samples, ORIENTATIONS)
+    _check_known("task", task, TASKS)
+    _check_known("meaning of missing", missing, MISSING)
+    classes = task == "classification"
+    check(not (classes and missing == "mask"), "missing entries are masked in a regression only")
+    asked = Asked(classes=classes, samples=samples, inputs=inputs, outputs=outputs, exclude=exclude)
+    found = columns.read(path, None if second is None else Path(second), asked, note)
+    check(len(found.Y) > 0, f"{found.what}: no samples are left")
+    C, c_names = _class_probabilities(found) if classes else (found.C, found.c_names)
+    dataset = as_dataset(
+        found.Y,
         C,
-        problem=readable(path.stem),
+        problem=readable(path.name[: -len(tables.ending(path))]),
         task=task,
-        y_names=y_names,
-        c_names=c_names,
+        y_names=found.y_names,
+        c_names=c_names or [f"{'class ' if classes else 'c'}{k}" for k in range(C.shape[1])],
         split=split,
         seed=seed,
+        missing=missing,
     )
+    for line in _remarks(dataset, found.rows, exclude):
+        note(line)
+    return dataset
 
 
-def one_hot(labels: Array, what: str) -> Array:
-    """Give class probabilities, (n, n_classes), of which each row has a 1 at the sample's label.
-
-    Args:
-        labels: The class of each sample, finite numbers, (n,).
-        what: What they are, for messages.
-
-    Raises:
-        InputError: If they are not all the integers from 0 to some number, each at least once.
-    """
-    wrong = np.flatnonzero((labels < 0) | (labels % 1 != 0))
-    if len(wrong):
-        raise InputError(
-            f"{what} of sample {wrong[0] + 1} is {labels[wrong[0]]:g}; labels are integers from 0 "
-            f"(samples counted from 1; {len(wrong)} such ones)"
-        )
-    there = np.unique(labels)
-    absent = np.flatnonzero(there != np.arange(len(there)))
-    if len(absent):
-        hint = ": subtract 1 from all of them" if there[0] == 1 else ""
-        raise InputError(
-            f"{what} has labels from {there[0]:g} to {there[-1]:g}, but no sample of class "
-            f"{absent[0]}; labels are integers from 0{hint}"
-        )
-    return np.asarray(labels[:, None] == there, dtype=np.float64)
+def _check_known(what: str, name: str, known: Sequence[str]) -> None:
+    check(name in known, unknown(f"{what} {name!r}", name, known))
 
 
 def as_dataset(
@@ -147,12 +137,13 @@ def as_dataset(
     split: str,
     seed: int,
     libraries: Sequence[ModuleType] = (),
+    missing: str = "fail",
 ) -> Dataset:
-    """Make a dataset of arrays that are known to be sound; see `import_file`.
+    """Make a dataset of arrays that are known to be sound but for C; see `import_file`.
 
     Args:
         Y: Parameters, (n, n_y).
-        C: Observables or class probabilities, (n, n_c).
+        C: Observables or class probabilities, (n, n_c); not finite where a sample failed.
         problem: The dataset's name.
         task: ``regression`` or ``classification``.
         y_names: Names of the parameters.
@@ -160,16 +151,16 @@ def as_dataset(
         split: As `assign_split` takes it.
         seed: Seed of the split.
         libraries: Modules that gave the arrays, beside numpy, scipy and h5py.
+        missing: What a NaN in C means, ``fail`` or ``mask``.
 
     Raises:
-        InputError: If the split cannot be made, or a class has no training samples.
+        InputError: If the split cannot be made, fewer than 3 samples are done (where some are for
+            training), an output has no value, or a class no training samples.
     """
-    n = len(Y)
-    classes = rows_of_classes(c_names, C) if task == "classification" else None
-    parts = assign_split(split, n, seed, classes)
-    train = parts == Split.TRAIN
-    if classes is not None and train.any():
-        check_classes(c_names, C[train])
+    n, done = len(Y), _done(C, c_names, missing)
+    C = np.where(done[:, None], C, np.nan)
+    parts = np.full(n, Split.UNUSED, dtype=np.uint8)
+    parts[done] = _split(C[done], n, c_names if task == "classification" else (), split, seed)
     info = Info(
         problem=problem,
         task=task,
@@ -183,148 +174,185 @@ def as_dataset(
         y_upper=Y.max(axis=0),
         c_names=tuple(c_names),
         c_units=("1",) * len(c_names),
+        missing="mask" if np.isnan(C[done]).any() else "",
         **provenance(np, scipy, h5py, *libraries),
     )
     return Dataset(
         info=info,
         Y=Y,
         C=C,
-        status=np.full(n, Status.DONE, np.uint8),
+        status=np.where(done, Status.DONE, Status.FAILED).astype(np.uint8),
         split=parts,
-        failure=[""] * n,
+        failure=["" if ok else "no finite c in the imported file" for ok in done],
         solver=np.zeros(n, SOLVER),
     )
 
 
-def read_csv(path: str | os.PathLike[str]) -> tuple[list[str] | None, Array]:
-    """Read a table of numbers, separated by commas.
-
-    A first line of which no cell is a number is taken as names.
-
-    Returns:
-        The names, None if there are none, and the numbers, (n_rows, n_columns).
-
-    Raises:
-        InputError: If the file cannot be read, has no numbers, lines of different lengths, or a
-            cell that is not a finite number (line and column are said, counted from 1).
-    """
-    names: list[str] | None = None
-    rows: list[Array] = []
-    with reading(path, ".csv file"), open(path, newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        for cells in filter(None, lines):
-            if names is None and not rows and not any(map(_is_number, cells)):
-                names = [cell.strip() for cell in cells]
-                continue
-            where = f"{path}, row {lines.line_num}"
-            expected = len(names) if names else len(rows[0] if rows else cells)
-            if len(cells) != expected:
-                raise InputError(f"{where}: expected {expected} columns; got {len(cells)}")
-            rows.append(_numbers(cells, where))
-    check(bool(rows), f"{path} holds no numbers")
-    return names, np.array(rows)
+def _done(C: Array, c_names: Sequence[str], missing: str) -> npt.NDArray[np.bool_]:
+    """Tell which samples are done, by their c."""
+    finite = np.isfinite(C)
+    if missing == "fail":
+        return np.asarray(finite.all(axis=1))
+    done = finite.any(axis=1) & ~np.isinf(C).any(axis=1)
+    for name, some in zip(c_names, finite[done].any(axis=0), strict=True):
+        check(bool(some), f"{name} has no value in any sample")
+    return np.asarray(done)
 
 
-def check_finite(array: npt.NDArray[Any], what: str) -> Array:
-    """Give an array of numbers as float64, (n_rows, n_columns); one dimension means one column.
+def _split(
+    C: Array, n: int, class_names: Sequence[str], split: str, seed: int
+) -> npt.NDArray[np.uint8]:
+    """Assign the done samples, of n, to their parts; C are theirs."""
+    classes = rows_of_classes(class_names, C) if class_names else None
+    try:
+        parts = assign_split(split, len(C), seed, classes)
+    except InputError as error:
+        failed = n - len(C)
+        raise InputError(f"{error}{f' ({failed} without c)' * bool(failed)}") from error
+    train = parts == Split.TRAIN
+    check(
+        len(C) >= LEAST or (len(C) > 0 and not train.any()),
+        f"{len(C)} of {n} samples can be used: a surrogate needs at least {LEAST} with a finite c",
+    )
+    if class_names and train.any():
+        check_classes(class_names, C[train])
+    return parts
 
-    Raises:
-        InputError: If it has no such shape, or holds anything else than finite real numbers; the
-            first such place is said, counted from 1.
-    """
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{what} holds {array.dtype.name}, not real numbers")
-    if array.ndim not in (1, 2):
-        raise InputError(f"{what} must have 2 dimensions; got {array.ndim}")
-    columns = array[:, None] if array.ndim == 1 else array
-    values = np.ascontiguousarray(columns, dtype=np.float64)
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
+
+# Classes
+
+
+def _class_probabilities(found: Samples) -> tuple[Array, Sequence[str]]:
+    """Return the class probabilities of samples, NaN where there are none, and the names."""
+    C = found.C
+    if not isinstance(found.labels, bool):
+        texts = np.array(found.labels)
+        names = sorted(set(found.labels) - {""})
+        check(bool(names), f"{found.what}: no sample has a class")
+        _check_number(found.what, len(names), len(texts))
+        one = np.array([texts == name for name in names], dtype=np.float64).T
+        return np.where((texts == "")[:, None], np.nan, one), names
+    known = np.isfinite(C).all(axis=1)
+    check(bool(known.any()), f"{found.what}: no sample has a class")
+    if C.shape[1] == 1:
+        what, rows = f"{found.what}: C" if found.labels else found.what, found.rows[known]
+        one, names = _one_hot(C[known, 0], rows, what, gaps=found.labels)
+        whole = np.full((len(C), len(names)), np.nan)
+        whole[known] = one
+        return whole, names
+    wrong = np.flatnonzero(known & ~are_probabilities(np.where(known[:, None], C, 0)))
+    if len(wrong):
         raise InputError(
-            f"{what} is {values[row, column]} at row {row + 1}, column {column + 1} "
-            f"(counted from 1; {len(bad)} such values)"
+            f"{found.what} of sample {found.rows[wrong[0]] + 1} is no class probabilities: none is "
+            f"negative, and their sum is 1 (samples counted from 1; {len(wrong)} such ones)"
         )
-    return values
+    return C, found.c_names
 
 
-def _numbers(cells: Sequence[str], where: str) -> Array:
-    try:
-        values = np.array(cells, dtype=np.float64)
-    except ValueError:
-        values = np.array([float(cell) if _is_number(cell) else np.nan for cell in cells])
-    if not np.isfinite(values).all():
-        column = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InputError(f"{where}, column {column + 1}: {cells[column]!r} is not a finite number")
-    return values
+def _check_number(what: str, classes: int, n: int) -> None:
+    """Refuse labels that are none, before each becomes a column."""
+    if classes * n > _MOST_ENTRIES:
+        raise InputError(f"{what} has {classes} different labels in {n} samples: no classes")
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array, list[str]]:
+    """Return class probabilities, a 1 at each sample's label, and the classes' names.
+
+    Args:
+        labels: The class of each sample, finite numbers, (n,).
+        rows: The samples' numbers in the file, from 0.
+        what: What the labels are, for messages.
+        gaps: Whether they may be any integers.
+
+    Raises:
+        InputError: If they are no integers, or, without ``gaps``, not all the integers from 0 to
+            some number, each at least once.
+    """
+    wrong = np.flatnonzero((labels % 1 != 0) | ((labels < 0) & (not gaps)))
+    if len(wrong):
+        raise InputError(
+            f"{what} of sample {rows[wrong[0]] + 1} is {labels[wrong[0]]:g}; labels are integers "
+            f"from 0 (samples counted from 1; {len(wrong)} such ones)"
+        )
+    there = np.unique(labels)
+    absent = np.flatnonzero(there != np.arange(len(there)))
+    if len(absent) and not gaps:
+        hint = ": subtract 1 from all of them" if there[0] == 1 else ""
+        raise InputError(
+            f"{what} has labels from {there[0]:g} to {there[-1]:g}, but no sample of class "
+            f"{absent[0]}; labels are integers from 0{hint}"
+        )
+    _check_number(what, len(there), len(labels))
+    one = np.asarray(labels[:, None] == there, dtype=np.float64)
+    return one, [f"class {label:.0f}" for label in there]
 
 
-def _read_columns(path: Path) -> tuple[Array, Array, list[str], list[str]]:
-    names, values = read_csv(path)
-    if names is None:
-        raise InputError(f"{path} must start with a line of names: y..., c...")
-    groups = [name[:1].lower() for name in names]
-    for name, group in zip(names, groups, strict=True):
-        check(group in ("y", "c"), f"{path}: a name starts with y or c; got {name!r}")
-    for group in ("y", "c"):
-        check(group in groups, f"{path} has no column whose name starts with {group}")
-    y, c = ([i for i, group in enumerate(groups) if group == wanted] for wanted in "yc")
-    return values[:, y], values[:, c], [names[i] for i in y], [names[i] for i in c]
+# Remarks
 
 
-def _read_mat(path: Path) -> Mapping[str, Any]:
-    if not h5py.is_hdf5(path):
-        return dict(scipy.io.loadmat(path))
-    with h5py.File(path, "r") as file:  # version 7.3; HDF5 sees MATLAB's columns as rows
-        return {name: file[name][()].T for name in file if isinstance(file[name], h5py.Dataset)}
+def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
+    """Say what a user ought to know of an import, with the samples' numbers in the file."""
+    info, found = dataset.info, []
+    failed, done = (
+        np.flatnonzero(dataset.status == status) for status in (Status.FAILED, Status.DONE)
+    )
+    if len(failed):
+        one = len(failed) == 1
+        lacks = "class" if info.task == "classification" else "finite c"
+        found.append(
+            f"{len(failed)} sample{'' if one else 's'} of {len(rows)} {'has' if one else 'have'} "
+            f"no {lacks} and {'is' if one else 'are'} kept as failed: {_some(rows[failed])}"
+        )
+    C = dataset.C[done]
+    if info.missing:
+        gaps = np.isnan(C)
+        found.append(
+            f"{gaps.sum()} of {gaps.size} entries of c are missing and masked, in "
+            f"{gaps.any(axis=1).sum()} of {len(C)} samples"
+        )
+    classes = info.task == "classification"
+    both = dataset.Y[done] if classes else np.hstack([dataset.Y[done], C])
+    far = outliers(both)
+    if far:
+        names = (*info.y_names, *info.c_names)
+        worst = max(far, key=lambda one: one[2])
+        numbers = rows[done[[row for row, _, _ in far]]]
+        leave = f"{exclude}{',' * bool(exclude)}{_ranges(numbers)}"
+        several = len(far) > 1
+        at = f" (sample {rows[done[worst[0]]]})" if several else ""
+        found.append(
+            f"warning: {'samples' if several else 'sample'} {_some(numbers)} "
+            f"{'are' if several else 'is'} far from the others: {'up to ' * several}"
+            f"{worst[2]:.2g} robust deviations in {names[worst[1]]}{at}; --exclude "
+            f"{leave} leaves {'them' if several else 'it'} out"
+        )
+    if not classes:
+        found += _logarithms(info, np.delete(C, [row for row, _, _ in far], axis=0))
+    if exclude and found:
+        found.append("samples are counted from 0, before --exclude")
+    return found
 
 
-def _read_npz(path: Path) -> Mapping[str, Any]:
-    with open(path, "rb") as file:
-        arrays = np.load(file, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            raise InputError(f"{path} holds one array, not Y and C")
-        return {name: arrays[name] for name in arrays.files}
+def _logarithms(info: Info, C: Array) -> list[str]:
+    """Name the outputs of which a surrogate had better learn the logarithm."""
+    spans = decades(C)
+    wide = np.flatnonzero(spans > 3)
+    if not len(wide):
+        return []
+    names = [info.c_names[k] for k in wide]
+    low, high = f"{spans[wide].min():.2g}", f"{spans[wide].max():.2g}"
+    size = low if low == high else f"{low} to {high}"
+    its = "its logarithm" if len(wide) == 1 else "their logarithms"
+    return [
+        f"{listed(names, 5)} span{'s' * (len(wide) == 1)} {size} decades: train --log "
+        f"{','.join(names[:5])}{',...' * (len(names) > 5)} learns {its}"
+    ]
 
 
-READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {".mat": _read_mat, ".npz": _read_npz}
+def _some(numbers: Rows) -> str:
+    return listed([str(number) for number in numbers.tolist()], 5)
 
 
-def _read_arrays(path: Path) -> tuple[Array, Array]:
-    """Read and check Y and C as they lie in the file."""
-    with reading(path, f"{path.suffix} file"):
-        arrays = READERS[path.suffix.lower()](path)
-    there = ", ".join(key for key in arrays if not key.startswith("__")) or "nothing"
-    if any(np.ndim(array) == 3 for array in arrays.values()):
-        there += " (a hyperspectral scene takes --ground-truth)"
-    for name in ("Y", "C"):
-        check(name in arrays, f"{path} has no array {name}; it has {there}")
-    Y, C = (check_finite(np.asarray(arrays[name]), f"{path}: {name}") for name in ("Y", "C"))
-    return Y, C
-
-
-def _orient(path: Path, Y: Array, C: Array, samples: str, labels: bool) -> tuple[Array, Array]:
-    """Give Y and C with samples in rows; labels are C of one row or column, whichever Y has."""
-    sizes_of_C = (C.size, C.size) if labels else C.shape
-    agree = {way: Y.shape[axis] == sizes_of_C[axis] for axis, way in enumerate(ORIENTATIONS[1:])}
-    sizes = f"Y is {Y.shape[0]} x {Y.shape[1]} and C is {C.shape[0]} x {C.shape[1]}"
-    if samples == "auto":
-        ways = [way for way, fits in agree.items() if fits]
-        if len(ways) > 1:
-            raise InputError(
-                f"{path}: {sizes}: samples may lie in rows or in columns; say which (samples)"
-            )
-        check(bool(ways), f"{path}: {sizes}: no dimension that would be the number of samples")
-        samples = ways[0]
-    check(agree[samples], f"{path}: {sizes}: not as many samples in {samples}")
-    if samples == "columns":
-        Y, C = Y.T.copy(), C.T.copy()
-    return Y, C.reshape(-1, 1) if labels else C
+def _ranges(numbers: Rows) -> str:
+    """Write the first numbers as --exclude takes them."""
+    return ",".join(map(str, numbers[:20].tolist())) + ",..." * (len(numbers) > 20)

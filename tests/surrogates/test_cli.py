@@ -226,7 +226,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("train", data, "--out", tmp_path): "is a folder",
         ("evaluate", data, data): "not a whole surrogate file",
         ("info", folder / "map.npz"): "not a whole surrogate file",
-        ("import", data, "--out", tmp_path / "a.h5"): ".npz",
+        ("import", data, "--out", tmp_path / "a.h5"): "is a dataset already, and needs no import",
         ("import", folder / "map.npz", "--out", tmp_path / "a.h5", "--split", "200/1/1"): (
             "needs 202 samples; there are 120"
         ),
@@ -280,6 +280,60 @@ def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys)
     words = ("import", tmp_path / "map.npz", "--out", folder / "map.h5")
     assert "its numbers are others" in refused(capsys, *words)
     assert (folder / "map.h5").read_bytes() == before
+
+
+def test_an_import_says_what_a_user_ought_to_know(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    table = np.c_[np.arange(60), rng.random((60, 4))]
+    table[:, 4] = 10 ** (5 * table[:, 4])
+    table[[3, 17], 3] = np.nan
+    table[41, 3] = 1e7
+    names = ";depth;volume;load;flow"
+    path, out = tmp_path / "a.txt", tmp_path / "a.h5"
+    np.savetxt(path, table, delimiter=";", header=names, comments="", fmt="%.6g")
+    assert run("import", path, "--inputs", "depth,volume", "--out", out) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}: 60 samples, 2 parameters, 2 outputs\n"
+    lines = said.err.splitlines()
+    assert lines[:2] == [
+        "column 1, without a name, counts the samples and is left out",
+        "2 samples of 60 have no finite c and are kept as failed: 3, 17",
+    ]
+    assert lines[2].startswith("warning: sample 41 is far from the others: ")
+    assert lines[2].endswith(" robust deviations in load; --exclude 41 leaves it out")
+    assert lines[3].startswith("flow spans ") and "train --log flow learns" in lines[3]
+    assert len(lines) == 4
+    words = ("import", path, "--inputs", "2", "--exclude", "41", "--missing", "mask")
+    assert run(*words, "--out", tmp_path / "b.h5") == 0
+    assert "2 of 118 entries of c are missing and masked, in 2 of 59" in capsys.readouterr().err
+    assert run("info", tmp_path / "b.h5") == 0
+    assert "missing in c:     2 entries, masked" in capsys.readouterr().out
+    assert run("verify", tmp_path / "b.h5") == 0
+
+
+def test_two_arrays_are_imported_and_sets_are_joined(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y, C = rng.random((20, 3)), rng.random((20, 2))
+    np.save(tmp_path / "Y.npy", Y)
+    np.save(tmp_path / "C.npy", C)
+    sets = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    pair = (tmp_path / "Y.npy", tmp_path / "C.npy")
+    assert run("import", *pair, "--out", sets[0]) == 0
+    assert run("import", *pair, "--out", sets[1], "--split", "10/5/0", "--exclude", "0-4") == 0
+    out = tmp_path / "c.h5"
+    capsys.readouterr()
+    assert run("append", *sets, "--out", out) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}: 35 samples from 2 files\n"
+    assert said.err == (
+        "samples with the y and c of an earlier one, which are kept: 15, the first 20, as 5\n"
+    )
+    found = Dataset.read(out)
+    assert np.array_equal(found.Y, np.r_[Y, Y[5:]]) and np.array_equal(found.C, np.r_[C, C[5:]])
+    assert "exists; it is left as it is" in refused(capsys, "append", *sets, "--out", sets[0])
+    assert "takes one file or two" in refused(capsys, "import", *pair, pair[0], "--out", out)
+    words = ("import", "indian_pines", "--inputs", "3", "--out", tmp_path / "d.h5")
+    assert "--inputs is not for a scene" in refused(capsys, *words)
 
 
 def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(folder, tmp_path, capsys):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import tracemalloc
 from fractions import Fraction
@@ -30,6 +31,7 @@ from surrogates.dataset import (
     write,
 )
 from surrogates.errors import InputError
+from surrogates.inspection import Tally
 
 ARRAYS = ("Y", "C", "status", "split", "solver", "made_by")
 
@@ -449,6 +451,25 @@ def test_a_split_by_fractions_uses_every_sample_at_random():
     assert not np.array_equal(split, assign_split("0.5/0.25/0.25", 801, 1))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_set_is_split_sensibly(seed):
+    counts = {}
+    for n in range(3, 21):
+        split = assign_split("0.8/0.1/0.1", n, seed)
+        counts[n] = [int((split == part).sum()) for part in range(3)]
+        assert sum(counts[n]) == n and counts[n][0] >= 2
+    assert [counts[n] for n in (3, 4, 5, 6, 8, 10, 20)] == [
+        *([2, 1, 0], [3, 1, 0], [4, 0, 1], [5, 0, 1], [6, 1, 1], [8, 1, 1], [16, 2, 2]),
+    ]
+    for fractions in ("0.1/0.1/0.8", "0.3/0/0.7", "0.01/0.98/0.01", "0.01/0/0.99"):
+        for n in range(1, 21):
+            split = assign_split(fractions, n, seed)
+            train, validation = (int((split == part).sum()) for part in range(2))
+            assert train >= 1 and train + validation >= min(n, 3)
+    for n in range(1, 21):
+        assert not (assign_split("0/0.5/0.5", n, seed) == Split.TRAIN).any()
+
+
 @pytest.mark.parametrize(
     ("split", "message"),
     [
@@ -582,6 +603,57 @@ def test_problems_are_named_with_their_first_sample():
     assert dataclasses.replace(good, solver=solver).problems(3e-5) == []
     assert len(faults(Y=edited("Y", 2, np.nan))) == 2
     assert cut(good, 2, 5).problems() == ["3 of 10 samples: a shard; merge it with the others"]
+
+
+def test_missing_entries_of_done_samples_are_no_fault_where_they_are_masked(tmp_path):
+    good = sound(10)
+    C = good.C.copy()
+    C[2, 1] = C[7, 0] = C[7, 2] = np.nan
+    C[3] = 3
+    fault = "{} with a value of C that is not finite, first {}"
+    assert dataclasses.replace(good, C=C).problems() == [fault.format("2 samples", 2)]
+    masked = dataclasses.replace(good, C=C, info=dataclasses.replace(good.info, missing="mask"))
+    assert masked.problems() == []
+    for row, value in ((5, np.nan), (6, np.inf)):
+        wrong = C.copy()
+        wrong[row, slice(None) if np.isnan(value) else 0] = value
+        found = dataclasses.replace(masked, C=wrong).problems()
+        assert found == [fault.format("1 sample", row)]
+    masked.write(tmp_path / "a.h5")
+    assert_same(Dataset.read(tmp_path / "a.h5"), masked)
+    with opened(tmp_path / "a.h5") as stored:
+        summary = stored.summary()
+        assert stored.problems() == []
+    assert summary.missing == 3 and summary.c_range == (1, 3)
+    size = np.sqrt(np.nanmean(C**2, axis=0))
+    np.testing.assert_allclose(summary.spread, np.nanstd(C, axis=0) / size, rtol=1e-12)
+    expected = ["entries of c are masked in one of them only"]
+    assert masked.info.differences(good.info) == expected
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file.attrs["missing"] = np.bytes_("zero")
+    with pytest.raises(InputError, match="the meaning of its missing entries, 'zero', is unknown"):
+        read_info(tmp_path / "a.h5")
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(cuts=st.lists(st.integers(1, 39), max_size=6), seed=st.integers(0, 99))
+def test_masked_pieces_of_any_size_have_the_range_and_spread_of_the_whole(cuts, seed):
+    rng = np.random.default_rng(seed)
+    rows = 5 + rng.normal(size=(40, 3))
+    rows[rng.random((40, 3)) < rng.choice([0.1, 0.9])] = np.nan
+    rows[:, 2] = np.nan
+    tally = Tally(np.ones(40, dtype=bool), "mask")
+    ends = sorted({0, 40, *cuts})
+    for _ in tally.over(rows[a:b] for a, b in itertools.pairwise(ends)):
+        pass
+    known = rows[~np.isnan(rows)]
+    assert tally.missing == rows.size - known.size
+    assert tally.range == (known.min(), known.max())
+    for k in range(2):
+        column = rows[~np.isnan(rows[:, k]), k]
+        expected = column.std() / np.sqrt((column**2).mean()) if len(column) else np.nan
+        np.testing.assert_allclose(tally.spread[k], expected, rtol=1e-10, atol=1e-12)
+    assert np.isnan(tally.spread[2])
 
 
 # Files larger than a window, a chunk at a time
@@ -908,11 +980,11 @@ def test_a_file_from_before_makers_and_sources_is_read(tmp_path):
     dataclasses.replace(whole, info=info, made_by=np.zeros(6, np.uint16)).write(tmp_path / "a.h5")
     assert read_info(tmp_path / "a.h5")[0].source == "12ab"
     with h5py.File(tmp_path / "a.h5", "r+") as file:
-        del file["made_by"], file.attrs["source"], file.attrs["checksums"]
+        del file["made_by"], file.attrs["source"], file.attrs["checksums"], file.attrs["missing"]
         assert "later_makers" not in file.attrs
     found = Dataset.read(tmp_path / "a.h5")
     assert found.made_by.tolist() == [0] * 6 and found.made_by.dtype == np.uint16
-    assert found.info.source == "" and len(found.info.makers) == 1
+    assert found.info.source == found.info.missing == "" and len(found.info.makers) == 1
     assert found.digest == whole.digest
     with opened(tmp_path / "a.h5") as stored:
         assert stored.problems() == [] and stored.summary().made_by == (6,)

@@ -171,7 +171,7 @@ CUBE, TRUTH = scene()
         (CUBE, np.minimum(TRUTH, 1), "there is a single class, and nothing to tell apart"),
         (CUBE[..., 0], TRUTH, "s.mat has no array of 3 dimensions; it has scene (30 x 20)"),
         (CUBE, CUBE, "g.mat has no array of 2 dimensions; it has truth (30 x 20 x 7)"),
-        (CUBE, TRUTH.astype(str), "g.mat has no array of 2 dimensions; it has truth (30 x 20)"),
+        (CUBE, TRUTH.astype(str), "g.mat has no array of 2 dimensions; it has truth (no numbers)"),
     ],
 )
 def test_a_pair_with_faults_is_one_clear_line(tmp_path, capsys, monkeypatch, cube, truth, message):

@@ -1,0 +1,196 @@
+"""Finished datasets of the same parameters and observables, joined to one: `append`.
+
+`surrogates.dataset.merge` makes one set of its shards; this joins sets that have nothing in common
+but what their columns are, such as an old study, a new one and measurements that were imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from . import config
+from .config import check
+from .dataset import Dataset, Info, Status, opened, read_info, write
+from .errors import InputError
+from .files import reading
+from .provenance import Provenance
+
+_Path = str | os.PathLike[str]
+_Order = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What `append` has written.
+
+    Attributes:
+        info: What the new set is.
+        repeated: Done samples whose y and c are those of an earlier one, each with that one, by
+            their numbers in the new set.
+    """
+
+    info: Info
+    repeated: tuple[tuple[int, int], ...]
+
+
+def append(paths: Sequence[_Path], out: _Path) -> Joined:
+    """Join finished datasets, whatever they were split like, one after the other.
+
+    Samples keep their part, status and maker. Columns come in the order of the first set; those of
+    the others are found by their names. Bounds are the widest. Tangents are kept if all sets have
+    them, a configuration (and the file of the problem) if it is that of all. One window of one file
+    is in memory, and a hash of each sample.
+
+    Args:
+        paths: The datasets.
+        out: The file to write.
+
+    Raises:
+        InputError: If a file is not a finished set, or has other parameters, observables, classes,
+            units or coordinates, another task, or the configuration of another problem.
+    """
+    check(len(paths) > 1, f"nothing to join: name at least two datasets; got {len(paths)}")
+    infos = [read_info(path) for path in paths]
+    orders = []
+    for (info, n), path in zip(infos, paths, strict=True):
+        check(
+            n == info.total,
+            f"{path} has {n} of {info.total} samples: a shard; merge it with the others first",
+        )
+        orders.append(_orders(infos[0][0], info, f"{path} and {paths[0]}"))
+    _check_problems([info for info, _ in infos], paths)
+    makers, indices = _makers([info for info, _ in infos])
+    joined = _joined([info for info, _ in infos], orders, makers)
+    seen: dict[bytes, int] = {}
+    repeated: list[tuple[int, int]] = []
+
+    def windows() -> Iterator[Dataset]:
+        start = 0
+        for path, order, index in zip(paths, orders, indices, strict=True):
+            with opened(path) as stored:
+                for window in stored.windows():
+                    with reading(path, "dataset file"):
+                        made_by = index[window.made_by]
+                    piece = _permuted(window, *order, tangents=joined.tangents)
+                    repeated.extend(_seen_before(piece, start, seen))
+                    start += len(piece.Y)
+                    yield dataclasses.replace(piece, info=joined, made_by=made_by)
+
+    write(out, joined, joined.total, windows())
+    return Joined(joined, tuple(repeated))
+
+
+def _orders(head: Info, info: Info, which: str) -> tuple[_Order, _Order]:
+    """Return where the columns of Y and C of the first set are in another, which must fit it."""
+    check(head.task == info.task, f"{which}: {info.task} and {head.task} cannot be joined")
+    found = []
+    for letter, what in (
+        ("y", "parameters"),
+        ("c", "classes" if info.task == "classification" else "observables"),
+    ):
+        (ours, our_units), (names, units) = (
+            (getattr(one, f"{letter}_names"), getattr(one, f"{letter}_units"))
+            for one in (head, info)
+        )
+        if sorted(ours) != sorted(names):
+            other = sorted(set(ours) ^ set(names)) or [f"{len(names)} and {len(ours)}"]
+            raise InputError(f"{which} have not the same {what}: {', '.join(other[:5])}")
+        if ours != names:
+            twice = [name for name in ours if ours.count(name) > 1]
+            check(not twice, f"{which} have several {what} named {twice[0] if twice else ''!r}")
+        order = np.array([i if ours == names else names.index(ours[i]) for i in range(len(ours))])
+        for name, unit, i in zip(ours, our_units, order.tolist(), strict=True):
+            check(
+                unit == units[i],
+                f"{which} have other units: {name} is in {units[i]!r} and {unit!r}",
+            )
+        found.append(order)
+    for name in head.coordinates.keys() & info.coordinates.keys():
+        here, there = info.coordinates[name][found[1]], head.coordinates[name]
+        check(np.array_equal(here, there), f"{which} have other coordinates {name}")
+    return found[0], found[1]
+
+
+def _check_problems(infos: Sequence[Info], paths: Sequence[_Path]) -> None:
+    """Refuse sets that were solved for with different settings."""
+    solved = [(info, path) for info, path in zip(infos, paths, strict=True) if info.config]
+    for info, path in solved[1:]:
+        head, first = solved[0]
+        found = [
+            f"{name} is {getattr(info, name)!r} and {getattr(head, name)!r}"
+            for name in ("problem", "source")
+            if getattr(info, name) != getattr(head, name)
+        ] + config.differences(info.config, head.config)
+        check(not found, f"{path} and {first} are of different problems: {'; '.join(found[:1])}")
+
+
+def _makers(infos: Sequence[Info]) -> tuple[list[Provenance], list[npt.NDArray[np.uint16]]]:
+    """Return all makers, each once, and for each set where its own are among them."""
+    makers: list[Provenance] = []
+    indices = []
+    for info in infos:
+        makers += [maker for maker in info.makers if maker not in makers]
+        indices.append(np.array([makers.index(maker) for maker in info.makers], np.uint16))
+    return makers, indices
+
+
+def _joined(
+    infos: Sequence[Info], orders: Sequence[tuple[_Order, _Order]], makers: list[Provenance]
+) -> Info:
+    """Say what the new set is."""
+    head = infos[0]
+    solved = [info for info in infos if info.config]
+    common = len({(info.config, info.source, info.problem) for info in infos}) == 1
+    lower = [info.y_lower[y] for info, (y, _) in zip(infos, orders, strict=True)]
+    upper = [info.y_upper[y] for info, (y, _) in zip(infos, orders, strict=True)]
+    coordinates = {
+        name: values[c]
+        for info, (_, c) in zip(infos, orders, strict=True)
+        for name, values in info.coordinates.items()
+    }
+    return dataclasses.replace(
+        head,
+        problem=(solved or infos)[0].problem,
+        config=head.config if common else "",
+        source=head.source if common else "",
+        design="joined",
+        split=head.split if len({info.split for info in infos}) == 1 else "joined",
+        total=sum(info.total for info in infos),
+        first=0,
+        tangents=all(info.tangents for info in infos),
+        y_lower=np.min(lower, axis=0),
+        y_upper=np.max(upper, axis=0),
+        coordinates=coordinates,
+        mesh=head.mesh if len({info.mesh for info in infos}) == 1 else "",
+        missing="mask" if any(info.missing for info in infos) else "",
+        later_makers=tuple(makers[1:]),
+        **makers[0],
+    )
+
+
+def _permuted(window: Dataset, y: _Order, c: _Order, *, tangents: bool) -> Dataset:
+    """Put columns in the order of the first set."""
+    dC_dY = window.dC_dY
+    return dataclasses.replace(
+        window,
+        Y=np.ascontiguousarray(window.Y[:, y]),
+        C=np.ascontiguousarray(window.C[:, c]),
+        dC_dY=dC_dY[:, c][:, :, y] if tangents and dC_dY is not None else None,
+    )
+
+
+def _seen_before(piece: Dataset, start: int, seen: dict[bytes, int]) -> Iterator[tuple[int, int]]:
+    """Give the done samples whose y and c have been seen, and remember the others."""
+    rows = np.hstack([piece.Y, piece.C]) + 0.0  # 0 and -0 are one
+    rows[np.isnan(rows)] = np.nan
+    for i in np.flatnonzero(piece.status == Status.DONE).tolist():
+        key = hashlib.blake2b(rows[i].tobytes(), digest_size=16).digest()
+        if (before := seen.setdefault(key, start + i)) != start + i:
+            yield start + i, before

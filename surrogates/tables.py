@@ -1,0 +1,333 @@
+"""Tables of text: .csv, .tsv, .txt and .dat files, also compressed by gzip.
+
+The separator (comma, semicolon, tab, runs of blanks) is found out from the file: it is the one that
+divides most lines into the same number of cells, most of them numbers. Decimal commas are read
+where the separator is no comma. Lines that start with # or % are comments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .config import check
+from .description import Array
+from .errors import InputError
+from .files import reading
+
+ENDINGS = (".csv", ".tsv", ".txt", ".dat")
+_SEPARATORS = (";", "\t", ",", " ")
+_SAMPLE = 100  # lines that tell the separator
+_NUMBER = re.compile(
+    r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[ed][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE
+)
+_MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null"))
+_INDICES = frozenset(("", "index", "id", "sample", "unnamed: 0"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        path: The file.
+        names: Of the columns; None if there are none.
+        values: The numbers, (n_rows, n_columns); NaN where a cell is none.
+        odd: The text of each cell that is no finite number, by row and column from 0.
+        lines: For each row its line in the file, counted from 1.
+    """
+
+    path: Path
+    names: tuple[str, ...] | None
+    values: Array
+    odd: Mapping[tuple[int, int], str]
+    lines: Sequence[int]
+
+    def indices(self) -> list[int]:
+        """Return the columns that count the rows, from 0 or 1, and have no other name than that."""
+        if len(self.values) < 2:
+            return []
+        counts = np.arange(len(self.values))[:, None]
+        found = (self.values == counts).all(axis=0) | (self.values == counts + 1).all(axis=0)
+        names = self.names or ()
+        return [i for i, name in enumerate(names) if found[i] and name.lower() in _INDICES]
+
+    def without(self, columns: Sequence[int]) -> Table:
+        """Leave columns out."""
+        kept = [i for i in range(self.values.shape[1]) if i not in columns]
+        place = {column: k for k, column in enumerate(kept)}
+        return replace(
+            self,
+            names=None if self.names is None else tuple(self.names[i] for i in kept),
+            values=self.values[:, kept],
+            odd={(i, place[k]): text for (i, k), text in self.odd.items() if k in place},
+        )
+
+    def check_names(self, but: Sequence[int] = ()) -> None:
+        """Refuse columns, but some, that have no name, or the same one."""
+        names = self.names or ()
+        for i, name in enumerate(names):
+            check(bool(name) or i in but, f"{self.path}: column {i + 1} has no name")
+        for name, number in Counter(names).items():
+            at = " and ".join(str(i + 1) for i, other in enumerate(names) if other == name)
+            check(number == 1 or not name, f"{self.path}: the columns {at} have one name, {name!r}")
+
+    def refuse(self, row: int, column: int, why: str = "is not a finite number") -> None:
+        """Raise `InputError`, naming a cell by its place in the file."""
+        cell = _short(repr(self.odd.get((row, column), f"{self.values[row, column]:g}")))
+        raise InputError(f"{self.path}, row {self.lines[row]}, column {column + 1}: {cell} {why}")
+
+
+def is_text(cell: str) -> bool:
+    """Tell whether a cell is neither a number nor a sign that the number is missing."""
+    return cell.lower() not in _MISSING and not _NUMBER.fullmatch(cell)
+
+
+def ending(path: Path) -> str:
+    """Return a file's ending in small letters, two where the last is .gz."""
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix + ".gz" * name.endswith(".gz")
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its ending whether a file is a table."""
+    return ending(path).removesuffix(".gz") in ENDINGS
+
+
+def read(path: str | os.PathLike[str]) -> Table:
+    """Read a table.
+
+    A first line of which no cell is a number has the names; so has a commented line right above the
+    numbers, if it has as many cells as they.
+
+    Raises:
+        InputError: If the file is missing, truncated or not UTF-8, has no numbers, lines of
+            different lengths, or numbers with decimal points and others with commas.
+    """
+    path = Path(path)
+    what = f"{ending(path)} file"
+    with reading(path, what):
+        try:
+            with _text(path) as file:
+                return _Parser(path, file).table()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path} is not a whole {what}: byte {error.start} is no UTF-8 text; save it as "
+                "UTF-8"
+            ) from error
+
+
+def read_csv(path: str | os.PathLike[str]) -> tuple[list[str] | None, Array]:
+    """Read a table of numbers.
+
+    Returns:
+        The names, None if there are none, and the numbers, (n_rows, n_columns).
+
+    Raises:
+        InputError: As `read`, or if a cell is not a finite number (line and column are said,
+            counted from 1).
+    """
+    table = read(path)
+    if table.odd:
+        table.refuse(*min(table.odd))
+    return None if table.names is None else list(table.names), table.values
+
+
+@contextlib.contextmanager
+def _text(path: Path) -> Iterator[IO[str]]:
+    """Open a file as text, compressed or not; UTF-16 is known by its byte order mark."""
+    with open(path, "rb") as raw:
+        packed = raw.peek(2)[:2] == b"\x1f\x8b"
+        binary: Any = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw
+        wide = binary.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff")
+        yield io.TextIOWrapper(binary, encoding="utf-16" if wide else "utf-8-sig", newline="")
+
+
+class _Parser:
+    """Reads one table, line by line."""
+
+    def __init__(self, path: Path, file: Iterable[str]) -> None:
+        self._path, self._file = path, file
+        self._comment = ""  # right above the first other line
+        self._at = 0  # the line that was read last, counted from 1
+        self._first: list[str] = []  # the first row's cells
+        self._rows: list[Array] = []
+        self._lines: list[int] = []
+        self._odd: dict[tuple[int, int], str] = {}
+        self._comma = ""  # the first number with a comma, and where it is
+        self._point = False  # whether any number has a point
+
+    def table(self) -> Table:
+        content = self._content()
+        head = list(itertools.islice(content, _SAMPLE))
+        given = re.fullmatch("sep=(.)", head[0][1].strip()) if head else None  # as Excel writes it
+        head = head[1:] if given else head
+        separator = given[1] if given else _separator([text for _, text in head])
+        names = self._read(self._split(itertools.chain(head, content), separator), separator)
+        check(bool(self._rows), f"{self._path} holds no numbers")
+        check(
+            not (self._comma and self._point),
+            f"{self._comma} has a comma, and other numbers have points; write numbers without "
+            "thousands separators",
+        )
+        return self._complete(names)
+
+    def _content(self) -> Iterator[tuple[int, str]]:
+        """Give the lines that are neither blank nor comments, and their numbers."""
+        above, first = "", True
+        for number, line in enumerate(self._file, start=1):
+            text = line.rstrip("\r\n")
+            if text.lstrip().startswith(("#", "%")):
+                above = text.strip().lstrip("#%").strip()
+            elif text.strip():
+                if first:
+                    self._comment, first = above, False
+                yield number, text
+            else:
+                above = ""
+
+    def _split(self, content: Iterable[tuple[int, str]], separator: str) -> Iterator[list[str]]:
+        """Give the cells of each row that has any."""
+
+        def lines() -> Iterator[str]:
+            for number, text in content:
+                self._at = number
+                yield f"{text} "  # where a quoted name goes over two lines
+
+        for cells in _cells(lines(), separator):
+            if any(cells):
+                yield cells
+
+    def _read(self, rows: Iterator[list[str]], separator: str) -> list[str] | None:
+        """Read all rows; give the names, None if there are none."""
+        first = next(rows, [])
+        names, expected = self._commented(len(first), separator), len(first)
+        if not any(map(_is_number, _pointed(first, separator))):
+            names, first = first, next(rows, [])
+            # One cell more in every line: row numbers without a name, or a separator at the end.
+            expected = len(names) + (len(first) == len(names) + 1)
+        self._first = first
+        for cells in itertools.chain([first] if first else [], rows):
+            if len(cells) != expected:
+                raise self._of_another_length(len(names or first), len(cells), self._at)
+            self._append(cells, separator)
+        return names
+
+    def _commented(self, n: int, separator: str) -> list[str] | None:
+        """Give the names of n columns in the comment above the numbers, None if it has none."""
+        for apart in (",", separator) if separator == " " else (separator,):
+            names = next(_cells([self._comment], apart), [])
+            if len(names) == n and not any(map(_is_number, names)) and all(names):
+                return names
+        return None
+
+    def _append(self, cells: list[str], separator: str) -> None:
+        pointed = _pointed(cells, separator)
+        if not self._comma and pointed is not cells:
+            k = next((k for k, cell in enumerate(pointed) if cell != cells[k]), None)
+            if k is not None:
+                self._comma = f"{self._path}, row {self._at}, column {k + 1}: {cells[k]!r}"
+        if not self._point:
+            self._point = any("." in cell and _is_number(cell) for cell in cells)
+        values = _values(pointed)
+        for k in np.flatnonzero(~np.isfinite(values)).tolist():
+            self._odd[len(self._rows), k] = cells[k]
+        self._rows.append(values)
+        self._lines.append(self._at)
+
+    def _complete(self, names: list[str] | None) -> Table:
+        """Make the table; see to what spreadsheets and programs of statistics add."""
+        values, start = np.array(self._rows), 0
+        n = values.shape[1]
+        if names is None and _are_numbers_of_columns(self._first, values):
+            names, start = self._first, 1
+        table = Table(
+            path=self._path,
+            names=None,
+            values=values[start:],
+            odd={(row - start, k): text for (row, k), text in self._odd.items() if row >= start},
+            lines=self._lines[start:],
+        )
+        empty = all(table.odd.get((row, n - 1)) == "" for row in range(len(table.values)))
+        named = names is not None and len(names) == n and names[-1] != ""
+        if n > 1 and empty and not named:
+            names = None if names is None else names[: n - 1]
+            return replace(table.without([n - 1]), names=None if names is None else tuple(names))
+        if names is not None and len(names) < n:
+            table = replace(table, names=("", *names))
+            if table.indices() != [0]:
+                raise self._of_another_length(n - 1, n, table.lines[0])
+            return table
+        return replace(table, names=None if names is None else tuple(names))
+
+    def _of_another_length(self, expected: int, got: int, line: int) -> InputError:
+        return InputError(f"{self._path}, row {line}: expected {expected} columns; got {got}")
+
+
+def _cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """Divide lines into cells; blanks around a cell do not count."""
+    blank = separator == " "
+    lines = (" ".join(line.split()) for line in lines) if blank else lines
+    for cells in csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t"):
+        yield [cell.strip() for cell in cells]
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Find out the separator of some lines; a comma where there is none."""
+    best, most = ",", 0.0
+    for separator in _SEPARATORS:
+        rows = list(_cells(lines, separator))
+        length, alike = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
+        cells = [cell for row in rows for cell in _pointed(row, separator)]
+        score = alike / max(1, len(rows)) * sum(not is_text(cell) for cell in cells)
+        score = (score + 1e-3) / max(1, len(cells))
+        if length > 1 and score > most:
+            best, most = separator, score
+    return best
+
+
+def _pointed(cells: list[str], separator: str) -> list[str]:
+    """Write numbers with decimal commas with points; a comma that separates is no decimal comma."""
+    if separator == "," or not any("," in cell for cell in cells):
+        return cells
+    points = [cell.replace(",", ".") if cell.count(",") == 1 else cell for cell in cells]
+    return [p if _is_number(p) else cell for p, cell in zip(points, cells, strict=True)]
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def _values(cells: Sequence[str]) -> Array:
+    """Read numbers, NaN where a cell is none."""
+    if not any("_" in cell for cell in cells):  # Python reads 1_000
+        try:
+            return np.array(cells, dtype=np.float64)
+        except ValueError:
+            pass
+    return np.array([float(re.sub("[dD]", "e", c)) if _is_number(c) else np.nan for c in cells])
+
+
+def _are_numbers_of_columns(cells: Sequence[str], values: Array) -> bool:
+    """Tell whether a first row has the names 0, 1, 2, ..., by which pandas names columns."""
+    start = int(cells[0] == "")
+    if list(cells[start:]) != [str(k) for k in range(len(cells) - start)] or len(values) == 1:
+        return False
+    with np.errstate(invalid="ignore"):
+        return bool(start or (len(cells) > 2 and (values[1:] % 1 != 0).any()))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:36]}...{text[-1]}"
