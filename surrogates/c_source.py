@@ -24,16 +24,17 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import __version__
+from .blocks import Network
+from .c_blocks import Features, features, padded, panels, table
 from .errors import InputError
 from .files import atomic
-from .reference import Array, ClassifierReference, Reference, constants
+from .reference import ClassifierReference, Reference, constants
 
 if TYPE_CHECKING:
     from .export import LoadedSurrogate
-
-_PANEL = 8  # rows; the loop of `affine` is written for it
 
 # Headers of C99 that a file of the same name would hide from a program built with -I. (a surrogate
 # "math" would write math.h).
@@ -41,44 +42,6 @@ _STANDARD = frozenset(
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg "
     "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
 )
-
-_PHI = {
-    "sigmoid": """\
-/* Replaces x by phi(x) = 1 / (1 + exp(-x)). Where exp overflows, 1 / infinity is the right 0. */
-static void activate(double *x)
-{
-    for (int f = 0; f < WIDTH; ++f)
-        x[f] = exp(-x[f]);
-    for (int f = 0; f < WIDTH; ++f)
-        x[f] = 1.0 / (1.0 + x[f]);
-}
-
-/* The derivative of phi where its value is k. */
-static double slope(double k) { return k - k * k; }
-""",
-    "softplus": """\
-/* Replaces x by phi(x) = log(1 + exp(x)). */
-static void activate(double *x)
-{
-    for (int f = 0; f < WIDTH; ++f)
-        x[f] = (x[f] > 0.0 ? x[f] : 0.0) + log1p(exp(-fabs(x[f])));
-}
-
-/* The derivative of phi where its value is k. */
-static double slope(double k) { return -expm1(-k); }
-""",
-    "relu": """\
-/* Replaces x by phi(x) = max(0, x), and NaN by NaN. */
-static void activate(double *x)
-{
-    for (int f = 0; f < WIDTH; ++f)
-        x[f] = x[f] < 0.0 ? 0.0 : x[f];
-}
-
-/* The derivative of phi where its value is k; NaN for NaN. */
-static double slope(double k) { return k > 0.0 ? 1.0 : k; }
-""",
-}
 
 _HEADER = Template("""\
 /*
@@ -90,7 +53,7 @@ $about *
  * $kibibytes KiB of stack. A NaN in y gives NaN, and is outside the domain; -ffast-math would tell
  * the compiler that there are none.
  *
- * Inputs y: name, [unit], least and largest value in the training data
+$positive * Inputs y: name, [unit], least and largest value in the training data
  *
 $inputs *
  * Outputs c$logits: name, [unit]
@@ -143,21 +106,13 @@ _SOURCE = Template("""\
 #endif
 
 enum { N_IN = ${NAME}_N_IN, N_OUT = ${NAME}_N_OUT };
-enum { WIDTH = $width, PADDED = $padded, STEPS = $n_steps, STAGES = $n_stages, NORMALS = $n_flat };
-enum { VALUES = (1 + STEPS * STAGES) * WIDTH };
+enum { ROWS = $rows, NORMALS = $n_flat };
 
 /*
- * From u = phi(K_in y + b_in) on, each step takes the stages
- *
- *     k_0 = phi(A_0 u + b_0),    k_i = phi(A_i (u + lengths_i k_(i-1)) + b_i)
- *
- * and makes carry u + sum_i weights_i k_i of u. The prediction is c = W u + c_0. Matrices are in
- * panels, see affine; those with _t are transposed.
+ * The prediction is c = W u + c_0 of the features u. Matrices are in panels, see affine; those with
+ * _t are transposed.
  */
-static const double carry = $carry;
-
 $tables
-$phi
 /* In a loop: keeps GCC's -O3 from vectors along it, which here take up to three times as long. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define IN_ORDER __asm__ volatile("")
@@ -206,137 +161,45 @@ static void affine(
     }
 }
 
-/* Where an entry of a matrix in panels is. */
-static int place(int columns, int row, int column)
-{
-    return (row / 8 * columns + column) * 8 + row % 8;
-}
-
-/* Gives u, and all values of phi on the way: those of the first layer, then of each stage. */
-static void features(const double *y, double *u, double *values)
-{
-    affine(WIDTH, N_IN, K_in, b_in, y, u);
-    activate(u);
-    for (int f = 0; f < WIDTH; ++f)
-        values[f] = u[f];
-    double *k = values + WIDTH;
-    for (int stage = 0; stage < STEPS * STAGES; stage += STAGES) {
-        double after[WIDTH], at[WIDTH];
-        for (int f = 0; f < WIDTH; ++f) {
-            after[f] = carry * u[f];
-            at[f] = u[f];
-        }
-        for (int i = 0; i < STAGES; ++i, k += WIDTH) {
-            affine(WIDTH, WIDTH, A + (stage + i) * PADDED * WIDTH, b + (stage + i) * PADDED, at, k);
-            activate(k);
-            for (int f = 0; f < WIDTH; ++f)
-                after[f] += weights[i] * k[f];
-            if (i + 1 < STAGES)
-                for (int f = 0; f < WIDTH; ++f)
-                    at[f] = u[f] + lengths[i + 1] * k[f];
-        }
-        for (int f = 0; f < WIDTH; ++f)
-            u[f] = after[f];
-    }
-}
-
-/* Gives the derivatives of phi that belong to the values of features. */
-static void slopes(const double *y, double *slope_of)
-{
-    double u[WIDTH];
-    features(y, u, slope_of);
-    for (int v = 0; v < VALUES; ++v)
-        slope_of[v] = slope(slope_of[v]);
-}
-
-/* Takes a derivative d of K_in y to that of the features. */
-static void tangent(const double *slope_of, double *d)
-{
-    for (int f = 0; f < WIDTH; ++f)
-        d[f] *= *slope_of++;
-    for (int stage = 0; stage < STEPS * STAGES; stage += STAGES) {
-        double after[WIDTH], at[WIDTH], dk[WIDTH];
-        for (int f = 0; f < WIDTH; ++f) {
-            after[f] = carry * d[f];
-            at[f] = d[f];
-        }
-        for (int i = 0; i < STAGES; ++i, slope_of += WIDTH) {
-            affine(WIDTH, WIDTH, A + (stage + i) * PADDED * WIDTH, NULL, at, dk);
-            for (int f = 0; f < WIDTH; ++f) {
-                dk[f] *= slope_of[f];
-                after[f] += weights[i] * dk[f];
-            }
-            if (i + 1 < STAGES)
-                for (int f = 0; f < WIDTH; ++f)
-                    at[f] = d[f] + lengths[i + 1] * dk[f];
-        }
-        for (int f = 0; f < WIDTH; ++f)
-            d[f] = after[f];
-    }
-}
-
-/* Takes a gradient g by the features to that by K_in y. */
-static void cotangent(const double *slope_of, double *g)
-{
-    for (int stage = (STEPS - 1) * STAGES; stage >= 0; stage -= STAGES) {
-        double before[WIDTH], at[WIDTH] = {0.0}, gk[WIDTH];
-        for (int f = 0; f < WIDTH; ++f)
-            before[f] = carry * g[f];
-        for (int i = STAGES - 1; i >= 0; --i) {
-            const double length = i + 1 < STAGES ? lengths[i + 1] : 0.0;
-            const double *slope_k = slope_of + (1 + stage + i) * WIDTH;
-            for (int f = 0; f < WIDTH; ++f)
-                gk[f] = slope_k[f] * (weights[i] * g[f] + length * at[f]);
-            affine(WIDTH, WIDTH, A_t + (stage + i) * PADDED * WIDTH, NULL, gk, at);
-            for (int f = 0; f < WIDTH; ++f)
-                before[f] += at[f];
-        }
-        for (int f = 0; f < WIDTH; ++f)
-            g[f] = before[f];
-    }
-    for (int f = 0; f < WIDTH; ++f)
-        g[f] *= slope_of[f];
-}
-$off_flat
+$place$features$off_flat
+$logarithms
 void ${name}_forward(const double y[${NAME}_N_IN], double c[${NAME}_N_OUT])
 {
     double u[WIDTH], values[VALUES];
-    features(y, u, values);
+$see    features($x, u, values);
     affine(N_OUT, WIDTH, W, c_0, u, c);
-}
+$physical}
 
 void ${name}_jacobian(const double y[${NAME}_N_IN], double J[${NAME}_N_OUT * ${NAME}_N_IN])
 {
     double slope_of[VALUES];
-    slopes(y, slope_of);
-$jacobian}
+$see    slopes($x, slope_of);
+$jacobian$chain_jacobian}
 
 void ${name}_jvp(
     const double y[${NAME}_N_IN], const double v[${NAME}_N_IN], double dc[${NAME}_N_OUT])
 {
     double slope_of[VALUES], d[WIDTH];
-    slopes(y, slope_of);
-    affine(WIDTH, N_IN, K_in, NULL, v, d);
-    tangent(slope_of, d);
+$see    slopes($x, slope_of);
+$chain_v    push(slope_of, $v, d);
     affine(N_OUT, WIDTH, W, NULL, d, dc);
-}
+$chain_dc}
 
 void ${name}_vjp(
     const double y[${NAME}_N_IN], const double w[${NAME}_N_OUT], double g[${NAME}_N_IN])
 {
     double slope_of[VALUES], gu[WIDTH];
-    slopes(y, slope_of);
-    affine(WIDTH, N_OUT, W_t, NULL, w, gu);
-    cotangent(slope_of, gu);
-    affine(N_IN, WIDTH, K_in_t, NULL, gu, g);
-}
+$see    slopes($x, slope_of);
+$chain_w    affine(WIDTH, N_OUT, W_t, NULL, $w, gu);
+    pull(slope_of, gu, g);
+$chain_g}
 
 $trust_source
 int ${name}_in_domain(const double y[${NAME}_N_IN])
 {
-    for (int i = 0; i < N_IN; ++i) {
-        const double slack = 1e-9 * (upper[i] - lower[i]);
-        if (!(lower[i] - slack <= y[i] && y[i] <= upper[i] + slack))
+$see    for (int i = 0; i < N_IN; ++i) {
+        const double slack = 1e-9 * (upper[i] - lower[i])$slack;
+        if (!(lower[i] - slack <= $x[i] && $x[i] <= upper[i] + slack))
             return 0;
     }
 $off_check    return 1;
@@ -351,25 +214,50 @@ _BARS_HEADER = Template("""\
  * of how the errors of different outputs go together, nor of the solver's own error.
  */
 void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT]);
+
+/*
+ * The ends of the intervals of q standard deviations to both sides$bars; 1.96 for 95 %.$asymmetric
+ */
+void ${name}_predict_interval(
+    const double y[${NAME}_N_IN], double q, double low[${NAME}_N_OUT], double high[${NAME}_N_OUT]);
 """)
 _BARS_SOURCE = Template("""\
-void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT])
+/* Gives the standard deviations of $of_what from the features u. */
+static void deviations(const double *x, const double *u, ${c_parameter}double *std)
 {
-    double u[WIDTH], values[VALUES], z[WIDTH + 1], variance = $variance_floor;
-    features(y, u, values);
-    affine(WIDTH + 1, WIDTH, leverage, constant, u, z);
-    for (int f = 0; f < WIDTH + 1; ++f)
-        variance += z[f] * z[f];
+    double z[ROWS], variance = $variance_floor;
+    affine(ROWS, WIDTH, leverage, constant, u, z);
+    for (int f = 0; f < ROWS; ++f)
+        variance += ${sign}z[f] * z[f];
     for (int i = 0; i < N_IN; ++i) {
-        const double below = lower[i] - y[i], above = y[i] - upper[i];
+        const double below = lower[i] - x[i], above = x[i] - upper[i];
         const double beyond = (below > above ? below : above) / unit[i];
         if (beyond > 0.0)
             variance += beyond * beyond;
     }
-$off_variance    const double root = sqrt(variance);
-    for (int j = 0; j < N_OUT; ++j)
-        std[j] = root * sigma[j];
-}
+$off_variance    if (variance < 1e-12)
+        variance = 1e-12;
+$share}
+
+void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT])
+{
+    double u[WIDTH], values[VALUES];
+$see    features($x, u, values);
+$needed_c    deviations($x, u, ${c_argument}std);
+$chain_std}
+
+void ${name}_predict_interval(
+    const double y[${NAME}_N_IN], double q, double low[${NAME}_N_OUT], double high[${NAME}_N_OUT])
+{
+    double u[WIDTH], values[VALUES], c[N_OUT], std[N_OUT];
+$see    features($x, u, values);
+    affine(N_OUT, WIDTH, W, c_0, u, c);
+    deviations($x, u, ${c_argument}std);
+    for (int j = 0; j < N_OUT; ++j) {
+        low[j] = c[j] - q * std[j];
+        high[j] = c[j] + q * std[j];
+    }
+$physical_ends}
 """)
 _CLASSES_HEADER = Template("""\
 /* The probability of each class: exp(c_k) over the sum of all of them. */
@@ -409,7 +297,16 @@ int ${name}_predict(const double y[${NAME}_N_IN])
 }
 """)
 
-# The rest of the Jacobian's function, by what is taken through the network.
+_PLACE = """\
+/* Where an entry of a matrix in panels is. */
+static int place(int columns, int row, int column)
+{
+    return (row / 8 * columns + column) * 8 + row % 8;
+}
+
+"""
+
+# The rest of the Jacobian's function, of one network by what is taken through it.
 _JACOBIAN = {
     "inputs": """\
     for (int i = 0; i < N_IN; ++i) {
@@ -453,6 +350,115 @@ _JACOBIAN = {
 """,
 }
 
+# The same of other features.
+_BLOCKS_JACOBIAN = {
+    "inputs": _JACOBIAN["inputs"]
+    .replace("double d[WIDTH], s[8];", "double v[N_IN] = {0.0}, d[WIDTH], s[8];")
+    .replace(
+        "        for (int f = 0; f < WIDTH; ++f)\n            d[f] = K_in[place(N_IN, f, i)];\n", ""
+    )
+    .replace("tangent(slope_of, d);", "v[i] = 1.0;\n        push(slope_of, v, d);"),
+    "outputs": """\
+    for (int j = 0; j < N_OUT; ++j) {
+        double g[WIDTH];
+        for (int f = 0; f < WIDTH; ++f)
+            g[f] = W[place(WIDTH, j, f)];
+        pull(slope_of, g, J + j * N_IN);
+    }
+""",
+}
+
+_SEEN = """
+/* Gives what the features take of y: logarithms of marked inputs, NaN where there is none. */
+static void seen(const double *y, double *x)
+{
+    for (int i = 0; i < N_IN; ++i)
+        x[i] = !log_inputs[i] ? y[i] : y[i] > 0.0 ? log(y[i]) : NAN;
+}
+"""
+_PHYSICAL = """
+/* Replaces what the linear layer gives by c. */
+static void physical(double *c)
+{
+    for (int j = 0; j < N_OUT; ++j)
+        if (log_outputs[j])
+            c[j] = exp(c[j]);
+}
+
+/* Gives the derivatives of c by what the linear layer gives. */
+static void output_factors(const double *x, double *by)
+{
+    double u[WIDTH], values[VALUES];
+    features(x, u, values);
+    affine(N_OUT, WIDTH, W, c_0, u, by);
+    for (int j = 0; j < N_OUT; ++j)
+        by[j] = log_outputs[j] ? exp(by[j]) : 1.0;
+}
+"""
+_FACTORS = """\
+    double by[N_OUT];
+    output_factors($x, by);
+"""
+# What logarithms of inputs add to the functions, by the place.
+_OF_INPUTS = {
+    "logarithms": _SEEN,
+    "see": "    double x[N_IN];\n    seen(y, x);\n",
+    "chain_jacobian": """\
+    for (int j = 0; j < N_OUT; ++j)
+        for (int i = 0; i < N_IN; ++i)
+            if (log_inputs[i])
+                J[j * N_IN + i] /= y[i];
+""",
+    "chain_v": """\
+    double scaled[N_IN];
+    for (int i = 0; i < N_IN; ++i)
+        scaled[i] = log_inputs[i] ? v[i] / y[i] : v[i];
+""",
+    "chain_g": """\
+    for (int i = 0; i < N_IN; ++i)
+        if (log_inputs[i])
+            g[i] /= y[i];
+""",
+}
+_OF_OUTPUTS = {
+    "logarithms": _PHYSICAL,
+    "physical": "    physical(c);\n",
+    "physical_ends": "    physical(low);\n    physical(high);\n",
+    "chain_jacobian": _FACTORS
+    + """\
+    for (int j = 0; j < N_OUT; ++j)
+        for (int i = 0; i < N_IN; ++i)
+            J[j * N_IN + i] *= by[j];
+""",
+    "chain_dc": _FACTORS + "    for (int j = 0; j < N_OUT; ++j)\n        dc[j] *= by[j];\n",
+    "chain_w": _FACTORS + "    for (int j = 0; j < N_OUT; ++j)\n        by[j] *= w[j];\n",
+    "chain_std": """\
+    for (int j = 0; j < N_OUT; ++j)
+        if (log_outputs[j])
+            std[j] *= exp(c[j]);
+""",
+}
+_SHARE = """\
+    const double root = sqrt(variance);
+    for (int j = 0; j < N_OUT; ++j)
+        std[j] = root * sigma[j];
+"""
+_MEMBERS_SHARE = """\
+    const double *layer = member_W;
+    for (int j = 0; j < N_OUT; ++j)
+        std[j] = variance * sigma[j] * sigma[j];
+    for (int m = 0; m < $members; ++m) {
+        double own[N_OUT];
+        affine(N_OUT, member_widths[m], layer, member_biases + m * $padded_out, u, own);
+        layer += $padded_out * member_widths[m];
+        u += member_widths[m];
+        for (int j = 0; j < N_OUT; ++j)
+            std[j] += $spread * member_weights[m * N_OUT + j] * (own[j] - c[j]) * (own[j] - c[j]);
+    }
+    for (int j = 0; j < N_OUT; ++j)
+        std[j] = sqrt(std[j]);
+"""
+
 _OFF_FLAT = """
 /* Gives how far y is off the flat, along its normals. */
 static void off_flat(const double *y, double *off)
@@ -465,13 +471,13 @@ static void off_flat(const double *y, double *off)
 """
 _OFF_VARIANCE = """\
     double off[NORMALS];
-    off_flat(y, off);
+    off_flat(x, off);
     for (int k = 0; k < NORMALS; ++k)
         variance += off[k] * off[k];
 """
 _OFF_CHECK = """\
     double off[NORMALS];
-    off_flat(y, off);
+    off_flat($x, off);
     for (int k = 0; k < NORMALS; ++k)
         if (!(fabs(off[k]) <= 1e-4))
             return 0;
@@ -508,35 +514,18 @@ def write(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
 def _texts(name: str, reference: Reference) -> tuple[str, str]:
     """Give source and header."""
     r, about = reference, reference.metadata
-    n_steps, n_stages, width, _ = r.A.shape
     n_out, n_in, n_flat = len(r.c_0), len(r.lower), len(r.normals)
-    stages, biases = r.A.reshape(-1, width, width), r.b.reshape(-1, width)
-    padded = width + -width % _PANEL
-    sizes = {"inputs": n_in, "outputs": n_out, "features": width}
-    through = min(sizes, key=lambda key: sizes[key])
-    doubles = (1 + n_steps * n_stages) * width + 8 * width + n_in + n_flat
-    doubles += padded * width if through == "features" else 0
+    parts = features(r.blocks)
+    through, jacobian = _jacobian(r)
     classifies = isinstance(r, ClassifierReference)
-    doubles += n_out if classifies else 0
-    bars = {"leverage": _panels(r.leverage), "constant": _padded(r.constant), "sigma": r.sigma}
-    tables = {
-        **{"K_in": _panels(r.K_in), "b_in": _padded(r.b_in)},
-        **{"A": np.concatenate([_panels(A) for A in stages])},
-        **{"b": np.concatenate([_padded(b) for b in biases])},
-        **{"lengths": r.lengths, "weights": r.weights},
-        **{"W": _panels(r.W), "c_0": _padded(r.c_0)},
-        **{"K_in_t": _panels(r.K_in.T), "W_t": _panels(r.W.T)},
-        **{"A_t": np.concatenate([_panels(A.T) for A in stages])},
-        **({} if classifies else bars),
-        **{"lower": r.lower, "upper": r.upper},
-        **({"unit": r.unit} if n_flat or not classifies else {}),
-        **({"centre": r.centre, "normals": _panels(r.normals)} if n_flat else {}),
-    }
     inputs = zip(
         about["y_names"], about["y_units"], r.lower.tolist(), r.upper.tolist(), strict=True
     )
     outputs = zip(about["c_names"], about["c_units"], strict=True)
+    places = _logarithms(r)
     words = {
+        **places,
+        **_shares(r, needs_c=bool(places["chain_std"])),
         "name": name,
         "NAME": name.upper(),
         "version": __version__,
@@ -553,20 +542,16 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
         ),
         "n_in": n_in,
         "n_out": n_out,
-        "width": width,
-        "padded": padded,
-        "n_steps": n_steps,
-        "n_stages": n_stages,
+        "rows": len(r.leverage),
         "n_flat": n_flat,
-        "carry": repr(float(r.carry)),
-        "variance_floor": "NAN" if math.isnan(r.floor) else repr(float(r.floor)),
-        "kibibytes": -(-8 * doubles // 1024),
-        "tables": "\n".join(_table(key, values) for key, values in tables.items()),
-        "phi": _PHI[r.phi],
-        "jacobian": _JACOBIAN[through],
+        "kibibytes": -(-8 * _doubles(r, parts, through) // 1024),
+        "tables": "\n".join(table(key, values) for key, values in _tables(r).items()),
+        "place": _PLACE if "place(" in parts.text + jacobian else "",
+        "features": parts.text,
+        "jacobian": jacobian,
         "off_flat": _OFF_FLAT if n_flat else "",
         "off_variance": _OFF_VARIANCE if n_flat else "",
-        "off_check": _OFF_CHECK if n_flat else "",
+        "off_check": Template(_OFF_CHECK).substitute(places) if n_flat else "",
         "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
         "domain": "the box above" + (" and the flat that they lie in" if n_flat else ""),
     }
@@ -576,6 +561,99 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
         _SOURCE.substitute(words, trust_source=source),
         _HEADER.substitute(words, trust_header=header),
     )
+
+
+def _jacobian(r: Reference) -> tuple[str, str]:
+    """Choose what is taken through the features, the fewest; give its name and the statements."""
+    sizes = {"inputs": len(r.lower), "outputs": len(r.c_0)}
+    texts = _BLOCKS_JACOBIAN
+    if len(r.blocks) == 1 and isinstance(r.blocks[0], Network):
+        sizes["features"], texts = r.blocks[0].width, _JACOBIAN
+    through = min(sizes, key=lambda key: sizes[key])
+    return through, texts[through]
+
+
+def _doubles(r: Reference, parts: Features, through: str) -> int:
+    """Count the doubles that a call has on the stack at most, about."""
+    n_rows, width = r.leverage.shape
+    n_out, n_in = len(r.c_0), len(r.lower)
+    doubles = parts.values + parts.work + 2 * width + n_rows + 4 * n_in + len(r.normals)
+    doubles += (3 if r.ensemble.spread else 2) * n_out
+    return doubles + ((width + 7) * width if through == "features" else 0)
+
+
+def _tables(r: Reference) -> dict[str, npt.NDArray[Any]]:
+    n_flat, classifies = len(r.normals), isinstance(r, ClassifierReference)
+    bars: dict[str, npt.NDArray[Any]] = {
+        "leverage": panels(r.leverage),
+        "constant": padded(r.constant),
+        "sigma": r.sigma,
+    }
+    if (r.signs < 0).any():
+        bars["signs"] = r.signs
+    if r.ensemble.spread:
+        layers = np.split(r.ensemble.W, np.cumsum(r.ensemble.widths)[:-1], axis=1)
+        bars["member_W"] = np.concatenate([panels(layer) for layer in layers])
+        bars["member_biases"] = np.concatenate([padded(bias) for bias in r.ensemble.biases])
+        bars["member_weights"] = r.ensemble.weights.ravel()
+        bars["member_widths"] = r.ensemble.widths
+    return {
+        **{"W": panels(r.W), "c_0": padded(r.c_0), "W_t": panels(r.W.T)},
+        **({} if classifies else bars),
+        **{"lower": r.seen(r.lower), "upper": r.seen(r.upper)},
+        **({"unit": r.unit} if n_flat or not classifies else {}),
+        **({"centre": r.centre, "normals": panels(r.normals)} if n_flat else {}),
+        **({"log_inputs": r.log_inputs.astype(int)} if r.log_inputs.any() else {}),
+        **({"log_outputs": r.log_outputs.astype(int)} if r.log_outputs.any() else {}),
+    }
+
+
+def _logarithms(r: Reference) -> dict[str, str]:
+    """Give the statements that logarithms add to the functions, by their place."""
+    of_inputs, of_outputs = bool(r.log_inputs.any()), bool(r.log_outputs.any())
+    words = {"x": "x" if of_inputs else "y", "v": "scaled" if of_inputs else "v"}
+    words["w"] = "by" if of_outputs else "w"
+    words["slack"] = " + (log_inputs[i] ? 1e-12 : 0.0)" if of_inputs else ""
+    numbers = ", ".join(str(i) for i in np.flatnonzero(r.log_inputs))
+    words["positive"] = (
+        _comment(["These inputs must be positive, else all results are NaN:", f"{numbers}", ""])
+        if of_inputs
+        else ""
+    )
+    words["asymmetric"] = ""
+    if of_outputs:
+        numbers = ", ".join(str(j) for j in np.flatnonzero(r.log_outputs))
+        words["asymmetric"] = (
+            "\n * These outputs are predicted by their logarithms, and so are their ends:\n"
+            f" * {numbers}"
+        )
+    chosen = [_OF_INPUTS] if of_inputs else []
+    chosen += [_OF_OUTPUTS] if of_outputs else []
+    for place in {**_OF_INPUTS, **_OF_OUTPUTS}:
+        text = "".join(texts[place] for texts in chosen if place in texts)
+        words[place] = Template(text).substitute(words)
+    return words
+
+
+def _shares(r: Reference, *, needs_c: bool) -> dict[str, str]:
+    """Give the statements about the error bars, by their place."""
+    spread = float(r.ensemble.spread)
+    words = {
+        "members": str(len(r.ensemble.widths)),
+        "padded_out": str(len(padded(r.c_0))),
+        "spread": repr(spread),
+    }
+    return {
+        "variance_floor": "NAN" if math.isnan(r.floor) else repr(float(r.floor)),
+        "sign": "signs[f] * " if (r.signs < 0).any() else "",
+        "share": Template(_MEMBERS_SHARE).substitute(words) if spread else _SHARE,
+        "c_parameter": "const double *c, " if spread else "",
+        "c_argument": "c, " if spread else "",
+        "needed_c": "    double c[N_OUT];\n    affine(N_OUT, WIDTH, W, c_0, u, c);\n"
+        if spread or needs_c
+        else "",
+        "of_what": "what the linear layer gives, c," if spread or needs_c else "c",
+    }
 
 
 def _about(metadata: Mapping[str, Any]) -> Iterator[str]:
@@ -599,23 +677,6 @@ def _about(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 def _comment(lines: Iterable[str]) -> str:
     return "".join(f" * {line}\n" for line in lines)
-
-
-def _panels(M: Array) -> Array:
-    """Order a matrix as the generated ``affine`` takes it."""
-    blocks = np.pad(M, ((0, -len(M) % _PANEL), (0, 0))).reshape(-1, _PANEL, M.shape[1])
-    return blocks.transpose(0, 2, 1).ravel()
-
-
-def _padded(b: Array) -> Array:
-    return np.pad(b, (0, -len(b) % _PANEL))
-
-
-def _table(name: str, values: Array) -> str:
-    """Declare an array of numbers, each with the digits that give it back."""
-    numbers = [repr(value) for value in values.tolist()]
-    lines = [", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
-    return f"static const double {name}[{len(numbers)}] = {{\n    " + ",\n    ".join(lines) + "};\n"
 
 
 def _quoted(text: str) -> str:

@@ -1,8 +1,9 @@
 r"""A surrogate as plain arrays: an .npz file, and its evaluation in numpy alone.
 
-`save` makes the .npz file of a surrogate file and `load` reads it. This module imports numpy and
-nothing else that is not Python's own. A program without it needs only ``numpy.load`` and what
-follows. Of y, (n_in,), in the units of the metadata, the prediction c, (n_out,), is
+`save` makes the .npz file of a surrogate file and `load` reads it. This module and
+`surrogates.blocks` import numpy and nothing else that is not Python's own. A program without them
+needs only ``numpy.load`` and what follows. Of y, (n_in,), in the units of the metadata, the
+prediction c, (n_out,), is
 
     u = phi(K_in y + b_in)
     for each step j = 0, ..., n_steps - 1:
@@ -22,7 +23,7 @@ scaling of y. Where the metadata's ``task`` is classification, c are calibrated 
 probability of class k is exp(c_k) / sum_j exp(c_j). Where it is not, the standard deviation of the
 error of c is
 
-    std = sigma sqrt(floor + ||leverage u + constant||^2 + ||beyond||^2 + ||off||^2)
+    std = sigma sqrt(max(1e-12, floor + ||leverage u + constant||^2 + ||beyond||^2 + ||off||^2))
     beyond = max(0, lower - y, y - upper) / unit,    off = normals (y - centre) / unit
 
 and y is in the training domain if all of lower - s <= y <= upper + s, s = 1e-9 (upper - lower), and
@@ -40,6 +41,41 @@ where said:
     normals, centre           (k, n_in), k = 0 without a flat; (n_in,), units of y
     leverage, constant        (width + 1, width), (width + 1,)
     floor, sigma              (), NaN where there are no error bars; (n_out,), units of c
+
+Version 2 is written where version 1 does not suffice. Its u are the features of several blocks, one
+after the other, width in all. ``blocks`` names their kinds, and the arrays of block B, from 0, are
+``blockB_NAME``:
+
+    network       phi, K_in, b_in, A, b, lengths, weights, carry: u as above
+    radial        shift, factor, (n_in,); centres, (its width, n_in); kernel, text ():
+                  u_k = kappa(r_k), r_k = ||(y - shift) factor - centres_k||
+                      gaussian    kappa(r) = exp(-r^2 / 2)
+                      matern52    kappa(r) = (1 + s + s^2 / 3) exp(-s), s = sqrt(5) r
+    polynomial    shift, scale, (n_in,); first, second, integers (n_pairs,):
+                  u = [x, x_first x_second], x = (y - shift) / scale
+
+All formulas above are then for y and c with logarithms in them: of the inputs that ``log_inputs``
+marks the natural logarithm takes the place of y, NaN for y <= 0, and of lower and upper; c is the
+exponential of W u + c_0 for the outputs that ``log_outputs`` marks. Lower and upper are stored in
+units of y, and unit, normals, centre and sigma are of the logarithms. For marked inputs, s above is
+larger by 1e-12. The square of the deviation is, in place of that above,
+
+    sigma^2 max(1e-12, floor + signs . (leverage u + constant)^2 + ||beyond||^2 + ||off||^2)
+    + spread sum_m member_weights_m (c_m - W u - c_0)^2
+    c_m = member_W[:, its columns] u[its columns] + member_biases_m
+
+and times c^2 for marked outputs, to first order; the ends of an interval are then exp(log c -/+ q
+std), std that of the logarithm. The columns of the members lie side by side. Further arrays:
+
+    schema_version               2, integer ()
+    blocks                       texts (n_blocks,)
+    leverage, constant, signs    (k, width), (k,), (k,) of +1 and -1; any k
+    member_W                     (n_out, width): the members' own layers, unweighted
+    member_biases                (n_members, n_out)
+    member_weights               (n_members, n_out), of sum 1
+    member_widths                integers (n_members,), of sum width
+    spread                       (), >= 0
+    log_inputs, log_outputs      bool (n_in,), (n_out,)
 """
 
 from __future__ import annotations
@@ -48,14 +84,16 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from .blocks import BLOCKS, PHI, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, reading
 
@@ -65,21 +103,14 @@ if TYPE_CHECKING:
     from .export import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-Array = npt.NDArray[np.float64]
+Marks = npt.NDArray[np.bool_]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _Rows = TypeVar("_Rows", bound=npt.NDArray[Any])
 
-# Of the arrays: n inputs, o outputs, width w, z = w + 1, j steps of i stages, k normals.
+# Of the arrays: n inputs, o outputs, w features, z rows of leverage, k normals.
 _SHAPES = {
-    "K_in": "wn",
-    "b_in": "w",
-    "A": "jiww",
-    "b": "jiw",
-    "lengths": "i",
-    "weights": "i",
-    "carry": "",
     "W": "ow",
     "c_0": "o",
     "lower": "n",
@@ -92,21 +123,27 @@ _SHAPES = {
     "floor": "",
     "sigma": "o",
 }
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def _softplus(x: Array) -> Array:
-    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))
-
-
-# phi, and its derivative where its value is k; both give NaN for NaN.
-_PHI: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "sigmoid": (_sigmoid, lambda k: k - k * k),
-    "softplus": (_softplus, lambda k: -np.expm1(-k)),
-    "relu": (lambda x: np.maximum(x, 0.0), lambda k: np.where(k > 0, 1.0, k)),
+# Of version 2 beside these, with m members.
+_MORE_SHAPES = {
+    "signs": "z",
+    "member_W": "ow",
+    "member_biases": "mo",
+    "member_weights": "mo",
+    "member_widths": "m",
+    "spread": "",
+    "log_inputs": "n",
+    "log_outputs": "o",
+}
+_ENSEMBLE = {  # field of `Ensemble`: name in the file
+    "W": "member_W",
+    "biases": "member_biases",
+    "weights": "member_weights",
+    "widths": "member_widths",
+    "spread": "spread",
+}
+_TYPES: dict[str, type] = {  # of what is not float64
+    **dict.fromkeys(("member_widths", "first", "second"), np.int64),
+    **dict.fromkeys(("log_inputs", "log_outputs"), np.bool_),
 }
 # As a decorator: no warning of y that is huge, infinite or NaN.
 _quiet: Callable[[_Method], _Method] = np.errstate(over="ignore", invalid="ignore")
@@ -122,18 +159,12 @@ class Reference:
     outside the domain.
 
     Attributes:
-        phi: Name of phi.
+        blocks: Of the features.
+        ensemble: The members, one of weight 1 where there is no other.
         metadata: Of the surrogate file; see `surrogates.export.metadata`.
     """
 
-    phi: str
-    K_in: Array
-    b_in: Array
-    A: Array
-    b: Array
-    lengths: Array
-    weights: Array
-    carry: float
+    blocks: tuple[Block, ...]
     W: Array
     c_0: Array
     lower: Array
@@ -145,13 +176,16 @@ class Reference:
     constant: Array
     floor: float
     sigma: Array
+    signs: Array
+    ensemble: Ensemble
+    log_inputs: Marks
+    log_outputs: Marks
     metadata: Mapping[str, Any]
 
     @_quiet
     def __call__(self, y: npt.ArrayLike) -> Array:
-        """Give c, (n_out,) or (n, n_out)."""
-        u, _ = self._features(self._rows(y, "y"))
-        return _like(y, u @ self.W.T + self.c_0)
+        """Return c, (n_out,) or (n, n_out)."""
+        return _like(y, self._physical(self._linear(self.seen(self._rows(y, "y")))[1]))
 
     def predict(self, y: npt.ArrayLike) -> Array:
         """Predict the observables, (n_out,) or (n, n_out)."""
@@ -160,72 +194,94 @@ class Reference:
     @_quiet
     def jacobian(self, y: npt.ArrayLike) -> Array:
         """Differentiate the prediction: dc/dy, (n_out, n_in) or (n, n_out, n_in)."""
-        return _like(y, self.W @ self._tangents(self._rows(y, "y"), self.K_in))
+        return _like(y, self._jacobians(self._rows(y, "y")))
 
     @_quiet
     def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """Apply the Jacobian to directions v, of y's shape: (n_out,) or (n, n_out)."""
         Y, V = self._rows(y, "y"), self._rows(v, "v", like=y)
-        du = self._tangents(Y, (V @ self.K_in.T)[:, :, None])
-        return _like(y, du[:, :, 0] @ self.W.T)
+        X = self.seen(Y)
+        V = V * self._input_factors(Y)
+        du = np.concatenate([block.tangents(X, V[:, :, None]) for block in self.blocks], axis=1)
+        return _like(y, du[:, :, 0] @ self.W.T * self._output_factors(X))
 
     @_quiet
     def vjp(self, y: npt.ArrayLike, w: npt.ArrayLike) -> Array:
         """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
-        g = self._rows(w, "w", like=y, size=len(self.c_0)) @ self.W
-        du = self._tangents(self._rows(y, "y"), self.K_in)
-        return _like(y, (g[:, None] @ du)[:, 0])
+        G = self._rows(w, "w", like=y, size=len(self.c_0))
+        return _like(y, (G[:, None] @ self._jacobians(self._rows(y, "y")))[:, 0])
 
     @_quiet
     def predict_std(self, y: npt.ArrayLike) -> Array:
-        """Give the standard deviation of the prediction's error, (n_out,) or (n, n_out).
+        """Return the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
         `surrogates.surrogate.ErrorBars` says what it covers.
         """
-        Y = self._rows(y, "y")
-        u, _ = self._features(Y)
-        z = u @ self.leverage.T + self.constant
-        beyond = np.maximum(0.0, np.maximum(self.lower - Y, Y - self.upper)) / self.unit
-        squares = [(x * x).sum(axis=1) for x in (z, beyond, self._off_flat(Y))]
-        return _like(y, np.sqrt(self.floor + sum(squares))[:, None] * self.sigma)
+        X = self.seen(self._rows(y, "y"))
+        return _like(y, self._deviations(X) * self._output_factors(X))
+
+    @_quiet
+    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
+        """Return the ends between which each output lies with the probability ``level``.
+
+        Returns:
+            Lower and upper ends, (2, n_out) or (n, 2, n_out).
+        """
+        if not 0 < level < 1:
+            raise InputError(f"expected a level between 0 and 1; got {level}")
+        X = self.seen(self._rows(y, "y"))
+        c, half = self._linear(X)[1], NormalDist().inv_cdf((1 + level) / 2) * self._deviations(X)
+        return _like(y, np.stack([self._physical(c - half), self._physical(c + half)], axis=1))
 
     @_quiet
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell whether y lies in the training domain: bool, () or (n,)."""
-        Y = self._rows(y, "y")
-        slack = 1e-9 * (self.upper - self.lower)
-        inside = ((self.lower - slack <= Y) & (Y <= self.upper + slack)).all(axis=1)
-        return _like(y, inside & (np.abs(self._off_flat(Y)) <= 1e-4).all(axis=1))
+        X = self.seen(self._rows(y, "y"))
+        lower, upper = self.seen(self.lower), self.seen(self.upper)
+        slack = 1e-9 * (upper - lower) + 1e-12 * self.log_inputs
+        inside = ((lower - slack <= X) & (X <= upper + slack)).all(axis=1)
+        return _like(y, inside & (np.abs(self._off_flat(X)) <= 1e-4).all(axis=1))
 
-    def _features(self, Y: Array) -> tuple[Array, list[Array]]:
-        """Give u, (n, width), and all values of phi on the way to it, each (n, width)."""
-        phi, _ = _PHI[self.phi]
-        u = phi(Y @ self.K_in.T + self.b_in)
-        values = [u]
-        for A, b in zip(self.A, self.b, strict=True):
-            k, after = np.zeros_like(u), self.carry * u
-            for A_i, b_i, l_i, w_i in zip(A, b, self.lengths, self.weights, strict=True):
-                k = phi((u + l_i * k) @ A_i.T + b_i)
-                after = after + w_i * k
-                values.append(k)
-            u = after
-        return u, values
+    def seen(self, Y: Array) -> Array:
+        """Return what the features take: y, or its logarithms."""
+        positive = np.where(self.log_inputs, np.where(Y > 0, Y, math.nan), 1.0)
+        return np.where(self.log_inputs, np.log(positive), Y)
 
-    def _tangents(self, Y: Array, D: Array) -> Array:
-        """Differentiate u in m directions, (n, width, m), whose derivatives of K_in y are D.
+    def _physical(self, c: Array) -> Array:
+        return np.where(self.log_outputs, np.exp(np.where(self.log_outputs, c, 0.0)), c)
 
-        D is (width, m), or (n, width, m).
-        """
-        _, slope = _PHI[self.phi]
-        slopes = iter([slope(value)[:, :, None] for value in self._features(Y)[1]])
-        d = next(slopes) * D
-        for A in self.A:
-            dk, after = np.zeros_like(d), self.carry * d
-            for A_i, l_i, w_i in zip(A, self.lengths, self.weights, strict=True):
-                dk = next(slopes) * (A_i @ (d + l_i * dk))
-                after = after + w_i * dk
-            d = after
-        return d
+    def _linear(self, X: Array) -> tuple[Array, Array]:
+        """Return the features, (n, width), and what the linear layer makes of them, (n, n_out)."""
+        u = np.concatenate([block.features(X) for block in self.blocks], axis=1)
+        return u, u @ self.W.T + self.c_0
+
+    def _jacobians(self, Y: Array) -> Array:
+        X, eye = self.seen(Y), np.eye(Y.shape[1])
+        du = np.concatenate([block.tangents(X, eye) for block in self.blocks], axis=1)
+        factors = self._output_factors(X)[:, :, None] * self._input_factors(Y)[:, None]
+        return np.asarray(self.W @ du * factors)
+
+    def _input_factors(self, Y: Array) -> Array:
+        return 1 / np.where(self.log_inputs, np.where(Y > 0, Y, math.nan), 1.0)
+
+    def _output_factors(self, X: Array) -> Array:
+        """Return the derivatives of c by what the linear layer gives."""
+        if not self.log_outputs.any():
+            return np.ones((1, len(self.c_0)))
+        return np.where(self.log_outputs, self._physical(self._linear(X)[1]), 1.0)
+
+    def _deviations(self, X: Array) -> Array:
+        """Return the standard deviation of what the linear layer gives, (n, n_out)."""
+        u, c = self._linear(X)
+        z = u @ self.leverage.T + self.constant
+        lower, upper = self.seen(self.lower), self.seen(self.upper)
+        beyond = np.maximum(0.0, np.maximum(lower - X, X - upper)) / self.unit
+        squares = [(x * x).sum(axis=1) for x in (beyond, self._off_flat(X))]
+        share = np.maximum(1e-12, self.floor + (z * z) @ self.signs + sum(squares))
+        if not self.ensemble.spread:
+            return np.asarray(np.sqrt(share)[:, None] * self.sigma)
+        variance = share[:, None] * self.sigma**2 + self.ensemble.variance(u, c)
+        return np.asarray(np.sqrt(variance))
 
     def _off_flat(self, Y: Array) -> Array:
         return np.asarray(((Y - self.centre) / self.unit) @ self.normals.T)
@@ -285,12 +341,49 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
         InputError: If its features are not a network in the form of `surrogates.fused`.
     """
     module: Any = surrogate.module
-    net = module.features
-    if getattr(net, "phi", None) not in _PHI:
+    has_bars = surrogate.metadata["schema_version"] > 1
+    names = {name: {"c_0": "c"}.get(name, name) for name in _SHAPES}
+    arrays: dict[str, Any] = {name: _array(getattr(module, of)) for name, of in names.items()}
+    signs, members, logs = (getattr(module, name, None) for name in ("signs", "members", "logs"))
+    parts = {**_plain(arrays), "floor": float(module.floor) if has_bars else math.nan}
+    if signs is not None:
+        parts["signs"] = _array(signs)
+    if members is not None:
+        parts["ensemble"] = Ensemble(
+            **{name: _array(getattr(members, name)) for name in ("W", "biases", "weights")},
+            widths=np.array(members.widths, np.int64),
+            spread=float(members.spread),
+        )
+    if logs is not None:
+        parts.update(log_inputs=_array(logs.inputs), log_outputs=_array(logs.outputs))
+    return _kind(surrogate.metadata)(
+        blocks=tuple(_blocks(module.features, surrogate.path)),
+        metadata=surrogate.metadata,
+        **{**arrays, **parts},
+    )
+
+
+def _blocks(form: Any, path: str) -> Iterator[Block]:
+    """Take apart the features of a surrogate, of `surrogates.fused` or `surrogates.forms`."""
+    kind = str(form.original_name)
+    if kind == "Blocks":
+        for part in form.parts.children():
+            yield from _blocks(part, path)
+    elif kind == "Radial":
+        arrays = {name: _array(getattr(form, name)) for name in Radial.SHAPES}
+        yield Radial(kernel=form.kernel, **arrays)
+    elif kind == "Polynomial":
+        yield Polynomial(**{name: _array(getattr(form, name)) for name in Polynomial.SHAPES})
+    elif getattr(form, "phi", None) in PHI:
+        yield _network(form)
+    else:
         raise InputError(
-            f"{surrogate.path} cannot be exported: expected a network of this package; its "
+            f"{path} cannot be exported: expected a network of this package; its "
             "features are another module, or were written by an older version (train it again)"
         )
+
+
+def _network(net: Any) -> Network:
     steps = list(net.steps.children())
     shape = (len(steps), -1, net.width, net.width)
     A = np.reshape([step.P.numpy() for step in steps], shape)
@@ -299,9 +392,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
     later, M = A[:, 1:], np.reshape(couplings, shape)
     squares, products = ((later * x).sum(axis=(0, 2, 3)) for x in (later, M))
     lengths = products / np.where(squares > 0, squares, 1.0)
-    has_bars = surrogate.metadata["schema_version"] > 1
-    names = ("W", "lower", "upper", "unit", "normals", "centre", "leverage", "constant", "sigma")
-    return _kind(surrogate.metadata)(
+    return Network(
         phi=net.phi,
         K_in=_array(net.K_in),
         b_in=_array(net.b_in),
@@ -310,10 +401,6 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
         lengths=np.concatenate([[0.0], lengths]),
         weights=_array(steps[0].w[0, :: net.width]),
         carry=steps[0].carry,
-        c_0=_array(module.c),
-        floor=float(module.floor) if has_bars else math.nan,
-        metadata=surrogate.metadata,
-        **{name: _array(getattr(module, name)) for name in names},
     )
 
 
@@ -330,10 +417,10 @@ def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
     if Path(path).suffix != ".npz":
         raise InputError(f"cannot write {path}: expected the name of an .npz file")
     reference = constants(surrogate)
-    arrays = {name: getattr(reference, name) for name in (*_SHAPES, "phi")}
+    version, arrays = _arrays(reference)
     text = json.dumps(reference.metadata, allow_nan=False)
     buffer = io.BytesIO()  # a full disk would make zipfile complain once more
-    np.savez(buffer, format=FORMAT, schema_version=SCHEMA_VERSION, metadata=text, **arrays)
+    np.savez(buffer, format=FORMAT, schema_version=version, metadata=text, **arrays)
     with atomic(path) as beside:
         beside.write_bytes(buffer.getvalue())
 
@@ -355,20 +442,95 @@ def load(path: str | os.PathLike[str]) -> Reference:
             f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; "
             "update varpro-surrogates"
         )
-    sizes: dict[str, int] = {}
-    for name, letters in _SHAPES.items():
-        array = found.get(name, np.array(""))
-        shaped = len(letters) == array.ndim and all(
-            sizes.setdefault(letter, n) == n for letter, n in zip(letters, array.shape, strict=True)
-        )
-        if not shaped or array.dtype != np.float64:
-            raise InputError(f"{path} is damaged: {name} is {array.dtype} of shape {array.shape}")
+    reader = _Reader(found, path)
+    arrays = reader.read(_SHAPES)
+    parts = _plain(arrays)
+    if version == 1:
+        blocks = [reader.block("network", "")]
+    else:
+        kinds = [str(kind) for kind in np.ravel(found.get("blocks", []))]
+        blocks = [reader.block(kind, f"block{i}_") for i, kind in enumerate(kinds)]
+        parts = reader.read(_MORE_SHAPES)
+        of_ensemble = {name: parts.pop(key) for name, key in _ENSEMBLE.items()}
+        parts["ensemble"] = Ensemble(**of_ensemble)
+    width = arrays["W"].shape[1]
+    if not width == sum(block.width for block in blocks) == parts["ensemble"].widths.sum():
+        raise InputError(f"{path} is damaged: its blocks or members have not {width} features")
     metadata = json.loads(str(found["metadata"]))
-    return _kind(metadata)(
-        phi=str(found["phi"]),
-        metadata=metadata,
-        **{name: found[name][()] for name in _SHAPES},
-    )
+    return _kind(metadata)(blocks=tuple(blocks), metadata=metadata, **arrays, **parts)
+
+
+class _Reader:
+    """The arrays of a file, whose shapes and types are checked as they are read."""
+
+    def __init__(self, found: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
+        self.found, self.path = found, path
+        self.sizes: dict[str, int] = {}
+
+    def read(self, shapes: Mapping[str, str], prefix: str = "") -> dict[str, Any]:
+        """Read arrays; a letter of their shapes is one size, in a block's own for v, j, i and p."""
+        arrays = {}
+        for name, letters in shapes.items():
+            array = self.found.get(prefix + name, np.array(""))
+            keys = [prefix + letter if letter in "vjip" else letter for letter in letters]
+            shaped = len(keys) == array.ndim and all(
+                self.sizes.setdefault(key, n) == n for key, n in zip(keys, array.shape, strict=True)
+            )
+            if not shaped or array.dtype != _TYPES.get(name, np.float64):
+                raise InputError(
+                    f"{self.path} is damaged: {prefix}{name} is {array.dtype} of shape "
+                    f"{array.shape}"
+                )
+            arrays[name] = array[()]
+        return arrays
+
+    def block(self, kind: str, prefix: str) -> Block:
+        """Read a block."""
+        if kind not in BLOCKS:
+            raise InputError(f"{self.path} is damaged: it has a block of the kind {kind[:40]!r}")
+        cls = BLOCKS[kind]
+        parts = self.read(cls.SHAPES, prefix)
+        if cls.TEXT:
+            parts[cls.TEXT] = str(self.found.get(prefix + cls.TEXT, ""))
+        return cls(**parts)
+
+
+def _arrays(reference: Reference) -> tuple[int, dict[str, Any]]:
+    """Return the schema version that a file needs, and its arrays."""
+    r, arrays = reference, {name: getattr(reference, name) for name in _SHAPES}
+    n_rows, width = r.leverage.shape
+    suffices = len(r.blocks) == len(r.ensemble.widths) == 1 and n_rows == width + 1
+    suffices = suffices and bool((r.signs > 0).all()) and r.blocks[0].KIND == "network"
+    if suffices and not (r.log_inputs.any() or r.log_outputs.any()):
+        return 1, {**arrays, **_block_arrays(r.blocks[0], "")}
+    for name in ("signs", "log_inputs", "log_outputs"):
+        arrays[name] = getattr(r, name)
+    arrays.update({key: getattr(r.ensemble, name) for name, key in _ENSEMBLE.items()})
+    for i, block in enumerate(r.blocks):
+        arrays.update(_block_arrays(block, f"block{i}_"))
+    return 2, {**arrays, "blocks": [block.KIND for block in r.blocks]}
+
+
+def _block_arrays(block: Block, prefix: str) -> dict[str, Any]:
+    names = [*block.SHAPES, *([block.TEXT] if block.TEXT else [])]
+    return {prefix + name: getattr(block, name) for name in names}
+
+
+def _plain(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a surrogate without signs, members and logarithms has in their place."""
+    n_out, width = arrays["W"].shape
+    return {
+        "signs": np.ones(len(arrays["leverage"])),
+        "ensemble": Ensemble(
+            W=arrays["W"],
+            biases=arrays["c_0"][None],
+            weights=np.ones((1, n_out)),
+            widths=np.array([width], np.int64),
+            spread=0.0,
+        ),
+        "log_inputs": np.zeros(len(arrays["lower"]), bool),
+        "log_outputs": np.zeros(n_out, bool),
+    }
 
 
 def _kind(metadata: Mapping[str, Any]) -> type[Reference]:
@@ -381,5 +543,5 @@ def _like(y: npt.ArrayLike, rows: _Rows) -> _Rows:
     return rows if np.ndim(y) == 2 else first
 
 
-def _array(tensor: torch.Tensor) -> Array:
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     return np.array(tensor.numpy())

@@ -78,14 +78,11 @@ class Domain:
 class ErrorBars:
     r"""Standard deviations of the prediction's error.
 
-        std_j(y) = sigma_j sqrt(floor + ||leverage z||^2 + d(y)^2),    z = [F, 1]
-
-    or, with ``signs`` and with a ``spread`` of `Members`,
-
         std_j(y)^2 = sigma_j^2 max(1e-12, floor + sum_r signs_r (leverage z)_r^2 + d(y)^2)
-                     + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
+                     + spread sum_m weights_mj (c_mj(y) - c_j(y))^2,    z = [F, 1]
 
-    where ||leverage z||^2 is z^T G z (see the module's text) in units of its mean over the training
+    As a rule all signs are +1 and there is one member: std_j is sigma_j times one factor. There
+    ||leverage z||^2 is z^T G z (see the module's text) in units of its mean over the training
     samples, and d(y) the distance of y from the training `Domain` in its units: a direction that
     the features do not see has no leverage, and a step of one standard deviation out of the box is
     then taken to add an error of the size of those inside. `surrogates.training.deploy` finds
@@ -412,10 +409,10 @@ class Surrogate(torch.nn.Module):
         z = z.square()
         if self.signs is not None:
             z = z.t() * self.signs if z.dim() == 2 else z * self.signs
-            variance = self.floor + z.sum(-1) + self._distance(x)
-            variance = torch.clamp(variance, min=1e-12)
+            total = z.sum(-1)
         else:
-            variance = self.floor + z.sum(0) + self._distance(x)
+            total = z.sum(0)
+        variance = torch.clamp(self.floor + total + self._distance(x), min=1e-12)
         if self.members is not None:
             noise = variance.unsqueeze(-1) * self.sigma.square()
             return (noise + self.members.forward(F, c)).sqrt()

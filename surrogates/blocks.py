@@ -1,0 +1,223 @@
+"""The parts of a surrogate as plain arrays, and their evaluation in numpy alone.
+
+A block makes features of unscaled parameters; `surrogates.reference` has the formulas. Each has
+``width``, its number of features, and two methods:
+
+    features(Y)       (n, n_in) to the features (n, width)
+    tangents(Y, V)    their derivatives in m directions, (n, width, m); V is (n_in, m), the same for
+                      all, or (n, n_in, m)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _softplus(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))
+
+
+# phi, and its derivative where its value is k; both give NaN for NaN.
+PHI: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "sigmoid": (_sigmoid, lambda k: k - k * k),
+    "softplus": (_softplus, lambda k: -np.expm1(-k)),
+    "relu": (lambda x: np.maximum(x, 0.0), lambda k: np.where(k > 0, 1.0, k)),
+}
+
+
+def _far(r: Array) -> Array:
+    """Return s = sqrt(5) r up to where exp(-s) is 0, so that no product is infinite times 0."""
+    return np.minimum(math.sqrt(5) * r, 1000.0)
+
+
+def _matern52(r: Array) -> Array:
+    s = _far(r)
+    return np.asarray((1 + s + s * s / 3) * np.exp(-s))
+
+
+def _matern52_slope(r: Array) -> Array:
+    s = _far(r)
+    return np.asarray(-5 / 3 * (1 + s) * np.exp(-s))
+
+
+# kappa(r), and kappa'(r) / r.
+KAPPA: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "gaussian": (lambda r: np.exp(-0.5 * r * r), lambda r: -np.exp(-0.5 * r * r)),
+    "matern52": (_matern52, _matern52_slope),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """The features of one network; ``phi`` is a name of `PHI`."""
+
+    KIND: ClassVar = "network"
+    TEXT: ClassVar = "phi"
+    # Of the arrays: n inputs, width v, j steps of i stages.
+    SHAPES: ClassVar = {
+        "K_in": "vn",
+        "b_in": "v",
+        "A": "jivv",
+        "b": "jiv",
+        "lengths": "i",
+        "weights": "i",
+        "carry": "",
+    }
+
+    phi: str
+    K_in: Array
+    b_in: Array
+    A: Array
+    b: Array
+    lengths: Array
+    weights: Array
+    carry: float
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.b_in)
+
+    def features(self, Y: Array) -> Array:
+        """Return the features, (n, width)."""
+        return self._evaluate(Y)[0]
+
+    def tangents(self, Y: Array, V: Array) -> Array:
+        """Return the derivatives in directions V, (n, width, m)."""
+        _, slope = PHI[self.phi]
+        slopes = iter([slope(value)[:, :, None] for value in self._evaluate(Y)[1]])
+        d = next(slopes) * (self.K_in @ V)
+        for A in self.A:
+            dk, after = np.zeros_like(d), self.carry * d
+            for A_i, l_i, w_i in zip(A, self.lengths, self.weights, strict=True):
+                dk = next(slopes) * (A_i @ (d + l_i * dk))
+                after = after + w_i * dk
+            d = after
+        return d
+
+    def _evaluate(self, Y: Array) -> tuple[Array, list[Array]]:
+        """Return u, (n, width), and all values of phi on the way to it, each (n, width)."""
+        phi, _ = PHI[self.phi]
+        u = phi(Y @ self.K_in.T + self.b_in)
+        values = [u]
+        for A, b in zip(self.A, self.b, strict=True):
+            k, after = np.zeros_like(u), self.carry * u
+            for A_i, b_i, l_i, w_i in zip(A, b, self.lengths, self.weights, strict=True):
+                k = phi((u + l_i * k) @ A_i.T + b_i)
+                after = after + w_i * k
+                values.append(k)
+            u = after
+        return u, values
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Radial:
+    """Radial functions; ``kernel`` is a name of `KAPPA`."""
+
+    KIND: ClassVar = "radial"
+    TEXT: ClassVar = "kernel"
+    SHAPES: ClassVar = {"shift": "n", "factor": "n", "centres": "vn"}
+
+    kernel: str
+    shift: Array
+    factor: Array
+    centres: Array
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.centres)
+
+    def features(self, Y: Array) -> Array:
+        """Return the features, (n, width)."""
+        return KAPPA[self.kernel][0](self._distances(Y))
+
+    def tangents(self, Y: Array, V: Array) -> Array:
+        """Return the derivatives in directions V, (n, width, m)."""
+        slope = KAPPA[self.kernel][1](self._distances(Y))
+        differences = self._scaled(Y)[:, None] - self.centres
+        return np.asarray(slope[:, :, None] * (differences @ (self.factor[:, None] * V)))
+
+    def _scaled(self, Y: Array) -> Array:
+        return (Y - self.shift) * self.factor
+
+    def _distances(self, Y: Array) -> Array:
+        squares = np.zeros((len(Y), self.width))
+        for a, c in zip(self._scaled(Y).T, self.centres.T, strict=True):
+            squares += (a[:, None] - c) ** 2
+        return np.sqrt(squares)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Polynomial:
+    """Scaled parameters, and products of two of them."""
+
+    KIND: ClassVar = "polynomial"
+    TEXT: ClassVar = None
+    SHAPES: ClassVar = {"shift": "n", "scale": "n", "first": "p", "second": "p"}
+
+    shift: Array
+    scale: Array
+    first: Indices
+    second: Indices
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.shift) + len(self.first)
+
+    def features(self, Y: Array) -> Array:
+        """Return the features, (n, width)."""
+        x = (Y - self.shift) / self.scale
+        return np.concatenate([x, x[:, self.first] * x[:, self.second]], axis=1)
+
+    def tangents(self, Y: Array, V: Array) -> Array:
+        """Return the derivatives in directions V, (n, width, m); NaN for NaN in Y."""
+        x = ((Y - self.shift) / self.scale)[:, :, None]
+        d = V / self.scale[:, None] + (x - x).sum(axis=1, keepdims=True)
+        by_first, by_second = x[:, self.second] * d[:, self.first], x[:, self.first]
+        products = by_first + by_second * d[:, self.second]
+        return np.concatenate([d, products], axis=1)
+
+
+Block = Network | Radial | Polynomial
+BLOCKS: dict[str, type[Block]] = {kind.KIND: kind for kind in (Network, Radial, Polynomial)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ensemble:
+    """The predictions of members one by one, before any exponential."""
+
+    W: Array
+    biases: Array
+    weights: Array
+    widths: Indices
+    spread: float
+
+    def variance(self, F: Array, c: Array) -> Array:
+        """Return spread sum_m weights_m (c_m - c)^2, (n, n_out)."""
+        ends = np.cumsum(self.widths)[:-1]
+        total = np.zeros_like(c)
+        pieces = zip(
+            np.split(F, ends, axis=1),
+            np.split(self.W, ends, axis=1),
+            self.biases,
+            self.weights,
+            strict=True,
+        )
+        for features, W, bias, weight in pieces:
+            total += weight * (features @ W.T + bias - c) ** 2
+        return self.spread * total

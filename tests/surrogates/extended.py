@@ -1,0 +1,121 @@
+"""Surrogates of joined features, members, signs and logarithms, for the tests of every export."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from test_reference import saved
+
+from surrogates.export import LoadedSurrogate
+from surrogates.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.radial import Joined, Monomials, RadialBasis
+from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
+
+METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
+N_IN, N_OUT = 5, 11
+# Parts of the features, whether there are members, signs, log inputs, log outputs.
+SURROGATES = {
+    "everything": ("ode gaussian matern52 quadratic linear mlp", True, True, True, True),
+    "members": ("ode resnet mlp", True, False, False, False),
+    "gaussian": ("gaussian", False, True, False, False),
+    "matern52": ("matern52", False, False, True, False),
+    "quadratic": ("quadratic", False, False, False, True),
+    "linear": ("linear", False, True, True, False),
+    "network": ("ode", False, False, True, True),
+}
+
+
+def draw(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def part(kind: str, n_in: int, seed: int) -> torch.nn.Module:
+    """A part of the features, its weights or centres drawn."""
+    if kind in ("gaussian", "matern52"):
+        scales = 0.2 + 0.5 * draw(n_in, seed=seed + 1).abs()
+        return RadialBasis(draw(9, n_in, seed=seed), scales, kind)
+    if kind in ("linear", "quadratic"):
+        pairs = [[0, 0], [0, n_in - 1], [n_in - 1, n_in - 1]] if kind == "quadratic" else []
+        return Monomials(n_in, torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2))
+    net = {
+        "ode": lambda: AntisymmetricODE(n_in, 4, 2),
+        "resnet": lambda: ResNet(n_in, 9, 2, activation="softplus"),
+        "mlp": lambda: MLP(n_in, 3, 1, activation="relu"),
+    }[kind]()
+    for i, parameter in enumerate(net.parameters()):
+        parameter.data = 0.7 * draw(*parameter.shape, seed=seed + i)
+    return net
+
+
+def joined(kinds: str, n_in: int = N_IN) -> torch.nn.Module:
+    """The features of parts, or the only part."""
+    parts = [part(kind, n_in, seed=10 * i) for i, kind in enumerate(kinds.split())]
+    if len(parts) == 1:
+        return parts[0]
+    n = len(parts)
+    return Joined(parts, 0.3 * draw(n, n_in, seed=5), 0.7 + draw(n, n_in, seed=6).abs())
+
+
+def made(
+    kinds: str,
+    members: bool,
+    signs: bool,
+    log_inputs: bool,
+    log_outputs: bool,
+    n_in: int = N_IN,
+    n_out: int = N_OUT,
+) -> Surrogate:
+    """A surrogate of positive parameters, whose domain is a box, or a flat of their logarithms."""
+    features = joined(kinds, n_in)
+    n_feat = features.width
+    Y = 1.5 + 2 * np.random.default_rng(1).random((400, n_in))
+    if log_inputs and n_in > 2:
+        Y[:, 2] = Y[:, 0] * Y[:, 1]
+    marks = [np.zeros(n, bool) for n in (n_in, n_out)]
+    marks[0][:3], marks[1][::2] = log_inputs, log_outputs
+    X = np.where(marks[0], np.log(Y), Y)
+    leverage = draw(n_feat + 1 + signs, n_feat + 1, seed=7) / n_feat
+    bars = ErrorBars(
+        leverage=leverage,
+        floor=30.0,
+        sigma=0.01 + 0.1 * draw(n_out, seed=8).abs(),
+        signs=(-1.0) ** torch.arange(len(leverage)).double() if signs else None,
+        spread=0.7 if members else 0.0,
+    )
+    widths = [n_feat // 3, n_feat - n_feat // 3]
+    weights = draw(2, n_out, seed=9).abs()
+    return Surrogate(
+        features,
+        draw(n_out, n_feat + 1, seed=3) / 3,
+        X.mean(axis=0),
+        X.std(axis=0),
+        Domain.of(X),
+        bars,
+        members=Members(widths=widths, weights=weights / weights.sum(0), biases=draw(2, n_out))
+        if members
+        else None,
+        logs=Logs(inputs=marks[0], outputs=marks[1]) if log_inputs or log_outputs else None,
+    )
+
+
+@functools.cache
+def both(name: str) -> tuple[Surrogate, LoadedSurrogate]:
+    """One of `SURROGATES`, and what comes of it in a file."""
+    surrogate = made(*SURROGATES[name])
+    with tempfile.TemporaryDirectory() as folder:
+        return surrogate, saved(surrogate, Path(folder, "s.pt"), schema_version=2)
+
+
+def points(surrogate: Surrogate) -> np.ndarray:
+    """Positive points in the domain and around it, (18, n_in)."""
+    rng = np.random.default_rng(2)
+    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
+    Y = rng.uniform(lower, upper, (9, len(lower)))
+    if len(surrogate.normals):
+        Y[:4, 2] = Y[:4, 0] * Y[:4, 1]
+        Y[:4] = np.clip(Y[:4], lower, upper)
+    return np.concatenate([Y, Y * rng.uniform(0.3, 2, Y.shape)])
