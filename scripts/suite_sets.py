@@ -266,9 +266,7 @@ def _robertson(y: Array, times: Array) -> Array:
         first, second = k1 * u[0] - k3 * u[1] * u[2], k2 * u[1] ** 2
         return [-first, first - second, second]
 
-    solution = solve_ivp(
-        rates, (0, times[-1]), [y[3], 0, 0], "LSODA", times, rtol=1e-9, atol=1e-14
-    )
+    solution = solve_ivp(rates, (0, times[-1]), [y[3], 0, 0], "LSODA", times, rtol=1e-9, atol=1e-14)
     check(solution.success, f"Robertson's equations were not solved: {solution.message}")
     return np.asarray(solution.y[:2].ravel())
 
@@ -476,8 +474,8 @@ SETS: Mapping[str, Function | Data] = {
     "friedman1": Function(citation=_FRIEDMAN, evaluate=friedman1, **_unit(10)),
     "friedman1_noise": Function(citation=_FRIEDMAN, evaluate=friedman1, noise=1.0, **_unit(10)),
     "g_function": Function(
-        citation="Sobol (1993); Saltelli and Sobol (1995); a = (0, 1, 4.5, 9, 99, 99, 99, 99), by "
-        "Marrel et al. (2008), one of the choices that VLSE names",
+        citation="Sobol (1993); VLSE; a = (0, 1, 4.5, 9, 99, 99, 99, 99) by Saltelli, Chan and Scott "
+        "(2000), Sensitivity Analysis, not (i - 2) / 2, of which no method here explains half",
         evaluate=g_function(np.array([0, 1, 4.5, 9, 99, 99, 99, 99])),
         **_unit(8),
     ),
