@@ -7,8 +7,9 @@ no method can see them. RESULT.npz holds the predictions, the seconds that tunin
 took, and the standard deviations of the method's intervals if it has any.
 
 Each method gets all training rows; those that need a validation part split them themselves. Inputs
-and outputs are standardised by the training rows. Settings are chosen by five folds, by all outputs together. More than 8 outputs
-are reduced to principal components by the methods that fit one model for each output.
+and outputs are standardised by the training rows. Settings are chosen by five folds (perceptrons:
+three), by all outputs together, each output by its standard deviation. More than 8 outputs are
+reduced to principal components by the methods that fit one model for each output.
 
 Gaussian processes are scikit-learn's, of a constant times an anisotropic kernel plus white noise.
 Only the marginal likelihood is evaluated here, because its gradient costs scikit-learn an array of
@@ -49,6 +50,7 @@ from surrogates.config import check, unknown
 
 Array = npt.NDArray[np.float64]
 FOLDS = 5
+PERCEPTRON_FOLDS = 3  # their searches take longest
 SEPARATE_OUTPUTS = 8  # more than these are reduced to principal components
 VARIANCE = 0.9999  # that the components of Gaussian processes and Kriging keep
 BOOSTED_VARIANCE = 0.999
@@ -274,12 +276,13 @@ class Reduced:
         )
 
 
-def searched(model: BaseEstimator, grid: dict[str, Any] | list[dict[str, Any]]) -> Method:
+def searched(model: BaseEstimator, grid: dict[str, Any], folds: int = FOLDS) -> Method:
     """Return a regressor of all outputs at once whose settings are chosen by folds.
 
     Args:
         model: The regressor; its ``random_state`` becomes the seed if it has one.
         grid: Settings to try.
+        folds: How many.
     """
 
     def method(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
@@ -289,7 +292,7 @@ def searched(model: BaseEstimator, grid: dict[str, Any] | list[dict[str, Any]]) 
             make_pipeline(StandardScaler(), _seeded(model, seed)),
             _prefixed(model, grid),
             scoring="neg_mean_squared_error",
-            cv=KFold(FOLDS, shuffle=True, random_state=seed),
+            cv=KFold(folds, shuffle=True, random_state=seed),
         ).fit(Y, targets[:, 0] if targets.shape[1] == 1 else targets)
         means = chosen.predict(Y_test).reshape(len(Y_test), -1)
         return Fitted(mean=outputs.inverse_transform(means))
@@ -318,9 +321,7 @@ def _seeded(model: BaseEstimator, seed: int) -> BaseEstimator:
     return clone(model).set_params(random_state=seed) if has_seed else clone(model)
 
 
-def _prefixed(model: BaseEstimator, grid: Any) -> Any:
-    if isinstance(grid, list):
-        return [_prefixed(model, part) for part in grid]
+def _prefixed(model: BaseEstimator, grid: dict[str, Any]) -> dict[str, Any]:
     return {f"{type(model).__name__.lower()}__{key}": values for key, values in grid.items()}
 
 
@@ -364,20 +365,21 @@ def boosting(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
 
 
 def quadratic_ridge(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
-    """Predict by ridge regression on monomials of degree 2, or 1 where these are too many.
+    """Predict by ridge regression on monomials of degree 1 or 2.
 
-    The weight is chosen for each output by leave-one-out residuals.
+    Weights, for each output, and the degree are chosen by leave-one-out residuals. Degree 2 is not
+    tried where its monomials are too many.
     """
     n_in = Y.shape[1]
-    degree = 2 if n_in * (n_in + 3) // 2 <= MONOMIALS else 1
     outputs = StandardScaler().fit(C)
-    features = make_pipeline(
-        StandardScaler(), PolynomialFeatures(degree, include_bias=False), StandardScaler()
-    )
-    ridge = RidgeCV(np.logspace(-8, 5, 40), alpha_per_target=True)
-    targets = outputs.transform(C)
-    pipeline = make_pipeline(features, ridge).fit(Y, targets)
-    means = pipeline.predict(Y_test).reshape(len(Y_test), -1)
+    best, means = -np.inf, np.empty(0)
+    for degree in (1, 2) if n_in * (n_in + 3) // 2 <= MONOMIALS else (1,):
+        ridge = RidgeCV(np.logspace(-8, 5, 40), alpha_per_target=True)
+        monomials = PolynomialFeatures(degree, include_bias=False)
+        pipeline = make_pipeline(StandardScaler(), monomials, StandardScaler(), ridge)
+        pipeline.fit(Y, outputs.transform(C))
+        if (score := float(np.mean(ridge.best_score_))) > best:
+            best, means = score, pipeline.predict(Y_test).reshape(len(Y_test), -1)
     return Fitted(mean=outputs.inverse_transform(means))
 
 
@@ -404,7 +406,7 @@ def smt_kriging(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
     return reduced.restore(means, stds)
 
 
-_ALPHAS = [1e-5, 1e-3, 1e-1, 1.0]
+_ALPHAS = [1e-5, 1e-2, 1.0]
 _LBFGS = {"hidden_layer_sizes": [(16,), (50,), (50, 50)], "alpha": _ALPHAS}
 _ADAM = {"hidden_layer_sizes": [(64,), (64, 64)], "learning_rate_init": [1e-3, 5e-3]}
 _ADAM_SETTINGS = {
@@ -421,8 +423,12 @@ REGRESSION: dict[str, Method] = {
     "gp_matern": gaussian_process(smooth=False),
     "kernel_ridge": kernel_ridge,
     "boosting": boosting,
-    "mlp_lbfgs": searched(MLPRegressor(solver="lbfgs", activation="tanh", max_iter=1000), _LBFGS),
-    "mlp_adam": searched(MLPRegressor(**_ADAM_SETTINGS), {**_ADAM, **_ACTIVATIONS}),
+    "mlp_lbfgs": searched(
+        MLPRegressor(solver="lbfgs", activation="tanh", max_iter=1000), _LBFGS, PERCEPTRON_FOLDS
+    ),
+    "mlp_adam": searched(
+        MLPRegressor(**_ADAM_SETTINGS), {**_ADAM, **_ACTIVATIONS}, PERCEPTRON_FOLDS
+    ),
     "quadratic_ridge": quadratic_ridge,
     "smt_kriging": smt_kriging,
 }

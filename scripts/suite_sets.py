@@ -474,9 +474,14 @@ SETS: Mapping[str, Function | Data] = {
     "friedman1": Function(citation=_FRIEDMAN, evaluate=friedman1, **_unit(10)),
     "friedman1_noise": Function(citation=_FRIEDMAN, evaluate=friedman1, noise=1.0, **_unit(10)),
     "g_function": Function(
-        citation="Sobol (1993); VLSE; a = (0, 1, 4.5, 9, 99, 99, 99, 99) by Saltelli, Chan and Scott "
-        "(2000), Sensitivity Analysis, not (i - 2) / 2, of which no method here explains half",
+        citation="Sobol (1993); VLSE; a = (0, 1, 4.5, 9, 99, 99, 99, 99) by Saltelli, Chan and "
+        "Scott (2000), Sensitivity Analysis",
         evaluate=g_function(np.array([0, 1, 4.5, 9, 99, 99, 99, 99])),
+        **_unit(8),
+    ),
+    "g_function_vlse": Function(
+        citation="the same with VLSE's default, a_i = (i - 2) / 2: much harder",
+        evaluate=g_function((np.arange(1, 9) - 2) / 2),
         **_unit(8),
     ),
     "wing_weight": Function(
