@@ -182,11 +182,15 @@ def maximise(
 
 
 def starts(n_in: int, n_scales: int, seed: int) -> list[Array]:
-    """Return first values of theta: nearly no noise, much noise, and two at random."""
-    rng = np.random.default_rng(seed)
-    found = [(1.0, n_in**0.5, 1e-6), (1.0, 2 * n_in**0.5, 0.1), (100.0, 5 * n_in**0.5, 1e-6)]
-    theta = [np.log([c, *[scale] * n_scales, noise]) for c, scale, noise in found]
-    return [*theta, theta[0] + rng.normal(size=n_scales + 2)]
+    """Return first values of theta, short and long scales with little and much noise, one random.
+
+    The likelihood has several maxima: from any one of these alone, Ishigami's function or
+    Friedman's with noise is taken for pure noise at some seed.
+    """
+    wide = n_in**0.5
+    pairs = [(0.5, 1e-3), (1.0, 1e-6), (1.0, 1e-2), (wide, 1e-6), (2 * wide, 1e-1)]
+    theta = [np.log([1.0, *[scale] * n_scales, noise]) for scale, noise in pairs]
+    return [*theta, theta[3] + np.random.default_rng(seed).normal(size=n_scales + 2)]
 
 
 def _regressor(theta: Array, smooth: bool, normalise: bool) -> GaussianProcessRegressor:
