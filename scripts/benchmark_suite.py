@@ -490,7 +490,7 @@ def summary(cells: Sequence[Cell]) -> list[str]:
             f"{len({cell.name for cell in bad})} of {len(sets)} sets at some size",
         ]
     if len(pairs) > len(finite):
-        lines.append(f"no surrogate within the limit: {len(pairs) - len(finite)} rows")
+        lines.append(f"no surrogate, failed or over the limit: {len(pairs) - len(finite)} rows")
     return lines or ["no ratio: that takes the surrogate and another method"]
 
 

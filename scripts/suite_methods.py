@@ -412,13 +412,13 @@ def smt_kriging(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
 
 _ALPHAS = [1e-5, 1e-2, 1.0]
 _LBFGS = {"hidden_layer_sizes": [(16,), (50,), (50, 50)], "alpha": _ALPHAS}
-_ADAM = {"hidden_layer_sizes": [(64,), (64, 64)], "learning_rate_init": [1e-3, 5e-3]}
+_ADAM = {"hidden_layer_sizes": [(64, 64)], "learning_rate_init": [1e-3, 5e-3]}
 _ADAM_SETTINGS = {
     "early_stopping": True,
     "validation_fraction": 0.1,
     "n_iter_no_change": 100,
     "tol": 1e-7,
-    "max_iter": 2000,
+    "max_iter": 1000,
 }
 _ACTIVATIONS = {"activation": ["tanh", "relu"]}
 
