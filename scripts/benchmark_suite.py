@@ -222,6 +222,8 @@ def measure(options: argparse.Namespace, rows: dict[Key, Row]) -> None:
             say(f"{name} {size}: left out, the set has {len(drawn.Y_train)} rows for training")
             return
         for method in missing:
+            if method not in (SURROGATE, *suite_methods.of_task(drawn.task)):
+                continue
             row = train(name, size, seed, method, drawn, options)
             with lock:
                 rows[key(row)] = row

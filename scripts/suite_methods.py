@@ -86,6 +86,11 @@ def available() -> list[str]:
     return [name for name in REGRESSION if name != "smt_kriging" or there]
 
 
+def of_task(task: str) -> dict[str, Method]:
+    """Return the methods of regression or classification by their names."""
+    return REGRESSION if task == "regression" else CLASSIFICATION
+
+
 def run(method: str, task: str, Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
     """Tune and train a method; return its predictions.
 
@@ -100,7 +105,7 @@ def run(method: str, task: str, Y: Array, C: Array, Y_test: Array, seed: int) ->
     Raises:
         InputError: If there is no such method for the task.
     """
-    methods = REGRESSION if task == "regression" else CLASSIFICATION
+    methods = of_task(task)
     check(method in methods, unknown(f"method {method!r} of {task}", method, methods))
     return methods[method](Y, C, Y_test, seed)
 

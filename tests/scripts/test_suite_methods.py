@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,13 @@ def test_kernel_ridge_chooses_settings_that_follow_a_wave():
     Y, Y_test = np.linspace(0, 6, 60)[:, None], np.linspace(0.1, 5.9, 50)[:, None]
     fitted = methods.run("kernel_ridge", "regression", Y, np.sin(Y), Y_test, 0)
     assert np.abs(fitted.mean - np.sin(Y_test)).max() < 1e-3
+
+
+def test_kriging_is_offered_where_smt_is_installed():
+    there = importlib.util.find_spec("smt") is not None
+    assert ("smt_kriging" in methods.available()) == there
+    tasks = (methods.of_task(task) for task in ("regression", "classification"))
+    assert [sum("smt" in name for name in found) for found in tasks] == [1, 0]
 
 
 def test_a_classifier_predicts_labels():
