@@ -26,7 +26,7 @@ from surrogates.config import check
 from surrogates.dataset import Dataset, assign_split
 from surrogates.errors import InputError
 from surrogates.importing import import_file
-from surrogates.surrogate import LEVELS, evaluate
+from surrogates.metrics import LEVELS, evaluate
 from surrogates.training.deploy import deployed
 from surrogates.training.fit import TrainConfig, fit
 
@@ -64,7 +64,7 @@ def measure(dataset: Dataset, seeds: int, settings: TrainConfig) -> None:
         times.append(time.perf_counter() - start)
         reached = (r.seconds for r in result.history if r.validation_error < 0.0104)
         until.append(next(reached, math.inf))
-        surrogate = deployed(result, drawn, alpha2=settings.alpha2)
+        surrogate = deployed(result, drawn)
         Y, C = map(torch.from_numpy, drawn.part("test"))
         test = evaluate(surrogate, Y, C, mean=C.mean(dim=0), predict_std=surrogate.predict_std)
         means.append(100 * test.relative.mean)

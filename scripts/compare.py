@@ -13,7 +13,7 @@ import torch
 from surrogates import export
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
-from surrogates.surrogate import evaluate
+from surrogates.metrics import evaluate
 from surrogates.training import history
 
 

@@ -30,7 +30,6 @@ from .dataset import (
     TASKS,
     Dataset,
     Info,
-    Split,
     Status,
     Stored,
     is_dataset,
@@ -229,6 +228,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=None, metavar="S", help="of the first weights")
     sub.add_argument("--device", metavar="NAME", help="cpu (default) or cuda")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    sub.add_argument(
+        "--effort",
+        choices=("fast", "default", "high"),
+        default="default",
+        help="fast: one training with the settings; default, high: chosen by held-out errors",
+    )
+    sub.add_argument("--exclude", default="", metavar="ROWS", help="leave out samples 3,77,100-120")
+    sub.add_argument(
+        "--log", default="", metavar="C1,C2", help="learn logarithms of outputs, or all"
+    )
+    sub.add_argument("--log-inputs", default="", metavar="Y1,Y2", help="and of inputs, or all")
     settings(sub)
 
     sub = command("evaluate", _evaluate, "measure a surrogate's errors on a part of a dataset")
@@ -734,88 +744,150 @@ def _append(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from . import classifier, export
-    from .training import deploy, fit, history, processes
-    from .training.multilevel import Reason
+    from .training import fit, pool, processes
+    from .training import train as training
 
     if options.out is None and not Path(options.file).name:
         raise InputError(f"there is no file {options.file!r}")
     out = Path(options.file).with_suffix(".pt") if options.out is None else Path(options.out)
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
-    named = {"optimizer": options.optimizer, "seed": options.seed, "device": options.device}
-    given = [f"{name}={value}" for name, value in named.items() if value is not None]
-    defaults = fit.DEFAULTS[read_info(options.file)[0].task]
-    settings = config.read(fit.TrainConfig, options.config, [*options.set, *given], defaults)
+    settings, given = _settings(options, fit.DEFAULTS[read_info(options.file)[0].task])
     with processes.of_environment(settings.device) as over:
         over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
-        dataset = over.on_each(lambda: Dataset.read(options.file))
+        dataset = over.on_each(lambda: _training_set(options))
+        logs = training.logs_of(dataset, _names(options.log), _names(options.log_inputs))
+        if options.resume and _is_trained(out, checkpoint, dataset, settings):
+            print(f"{out}: finished before, with these settings: nothing is left to do")
+            return 0
         progress = _Progress("work units") if over.rank == 0 else None
-
-        def on_iteration(record: Any) -> None:
-            if progress is not None:
-                error = f"{100 * record.validation_error:.3g} %"
-                note = (
-                    f", level {record.level + 1}, iteration {record.iteration}, "
-                    f"loss {record.train_loss:.2e}, validation error {error}"
-                )
-                progress.update(record.work_units, settings.levels * settings.work_units, note)
-
-        start = time.perf_counter()
+        selecting = training.chooses(dataset, settings) and options.effort != "fast"
+        note = _notes(progress, settings)
         try:
             with _Interruption() as interruption:
-                result = fit.fit(
+                found = training.train(
                     dataset,
                     settings,
-                    checkpoint=checkpoint,
-                    resume=options.resume,
-                    on_iteration=on_iteration,
+                    given=given,
+                    effort=options.effort,
+                    logs=logs,
+                    checkpoint=None if selecting and over.size == 1 else checkpoint,
+                    resume=options.resume and not (selecting and over.size == 1),
+                    on_iteration=note,
+                    on_progress=_Progress("trainings").update if over.rank == 0 else None,
                     stop=lambda: interruption.asked,
                     over=over,
                 )
         except ConnectionError as error:
             raise ConnectionError(f"{error}; go on with --resume, from {checkpoint}") from error
+        except pool.Interrupted:
+            raise KeyboardInterrupt from None
         finally:
             if progress is not None:
                 progress.close()
-        seconds = time.perf_counter() - start
-    interrupted = result.reason is Reason.INTERRUPTED
     if over.rank == 0:
-        surrogate = deploy.deployed(result, dataset, alpha2=settings.alpha2)
-        done = dataset.split[dataset.status == Status.DONE]
-        held_out = [name for name in PARTS[1:] if (done == Split[name.upper()]).any()]
-        training = deploy.about(surrogate, result, dataset, settings)
-        mean = training["c_mean"]
-        errors = {name: _errors(surrogate, dataset, name, mean) for name in held_out}
-        about = export.metadata(dataset, training=training, errors=errors)
-        export.save(surrogate, about, out)
-        history.write(records, result.history)
-        if not interrupted:
-            checkpoint.unlink(missing_ok=True)
-        print(
-            f"{out}: {dataset.size('train')} training samples, {result.history[-1].work_units} "
-            f"work units in {seconds:.1f} s ({result.reason.name.lower().replace('_', ' ')})"
-        )
-        for name, found in errors.items():
-            if isinstance(found, classifier.Assessment):
-                print(f"accuracy, {name + ':':18}{_accuracy(found)}")
-            else:
-                print(f"relative error, {name + ':':12}{found.relative}")
-                print(f"error bars, {name + ':':16}{_coverage(found.coverage)}")
-        if "temperature" in training:
-            print(f"temperature:{'':16}{training['temperature']:.4g}")
-        print(f"history: {records}")
-        if interrupted:
+        _write_trained(found, dataset, out, records)
+        if found.interrupted:
             _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
-    return 130 if interrupted else 0
+    return 130 if found.interrupted else 0
+
+
+def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozenset[str]]:
+    """Read the settings of a training, and the names of those that were given."""
+    named = {"optimizer": options.optimizer, "seed": options.seed, "device": options.device}
+    given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    overrides = [*options.set, *given]
+    settings = config.read(type(defaults), options.config, overrides, defaults)
+    names = {text.partition("=")[0].strip() for text in overrides}
+    return settings, frozenset(names | config.keys(options.config))
+
+
+def _training_set(options: argparse.Namespace) -> Dataset:
+    """Read the dataset, without the samples that are left out."""
+    from .inspection import read_rows
+    from .training.train import without
+
+    dataset = Dataset.read(options.file)
+    if not options.exclude:
+        return dataset
+    return without(dataset, read_rows(options.exclude, len(dataset.Y)).tolist())
+
+
+def _names(text: str) -> list[str]:
+    """Read names that are separated by commas outside of brackets."""
+    return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
+
+
+def _notes(progress: Any, settings: Any) -> Callable[[Any], None]:
+    """Return what tells of an iteration."""
+
+    def note(record: Any) -> None:
+        if progress is not None:
+            progress.update(
+                record.work_units,
+                settings.levels * settings.work_units,
+                f", level {record.level + 1}, iteration {record.iteration}, "
+                f"loss {record.train_loss:.2e}, validation loss {record.validation_loss:.2e}",
+            )
+
+    return note
+
+
+def _is_trained(out: Path, checkpoint: Path, dataset: Dataset, settings: Any) -> bool:
+    """Tell whether a file is what this training would write, and there is none to go on with."""
+    from . import export
+
+    if checkpoint.exists() or not out.exists():
+        return False
+    there = export.load(out).metadata
+    return bool(
+        there["dataset"]["digest"] == dataset.digest
+        and there["training"]["settings"] == export.plain(settings)
+    )
+
+
+def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> None:
+    """Write the surrogate and its history, and say how good it is."""
+    from . import classifier, export
+    from .training import history
+
+    about = export.metadata(dataset, training=found.training, errors=found.errors)
+    export.save(found.surrogate, about, out)
+    history.write(records, found.history)
+    units = f", {found.history[-1].work_units} work units" if not found.tried else ""
+    print(
+        f"{out}: {found.training['samples']} training samples{units} in {found.seconds:.1f} s "
+        f"({found.reason})"
+    )
+    if found.tried:
+        tried = ", ".join(f"{one.name} {one.error:.3g}" for one in found.tried)
+        print(f"tried, error over spread:  {tried}")
+    if (members := found.training.get("members", 1)) > 1:
+        print(f"members:{'':19}{members}; a call costs about as much as {members} of one")
+    for name, errors in found.errors.items():
+        if isinstance(errors, classifier.Assessment):
+            print(f"accuracy, {name + ':':17}{_accuracy(errors)}")
+            continue
+        where = "held out:" if found.tried and name == "validation" else f"{name}:"
+        print(f"error over spread, {where:<12}{errors.by_spread(dataset.info.c_names)}")
+        print(f"relative error, {where:<15}{errors.relative}")
+        if errors.coverage:
+            print(f"error bars, {where:<19}{_coverage(errors.coverage)}")
+    if "temperature" in found.training:
+        print(f"temperature:{'':15}{found.training['temperature']:.4g}")
+    print(f"history: {records}")
+    for warning in found.warnings:
+        _warn(warning)
 
 
 def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) -> None:
     """Refuse paths that would cost something, and remove what a killed run has left."""
+    from .training.fit import is_finished
+
     _check_out(out)
     config.check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
     if out.exists() and not zipfile.is_zipfile(out):
         raise InputError(f"{out} is not a surrogate; it is left as it is, give another --out")
-    if checkpoint.exists() and not resume:
+    if checkpoint.exists() and not resume and not is_finished(checkpoint):
         raise InputError(
             f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
         )
@@ -855,22 +927,8 @@ class _Interruption:
             raise KeyboardInterrupt
 
 
-def _errors(module: Any, dataset: Dataset, part: str, mean: Any) -> Any:
-    import torch
-
-    from .classifier import assess
-    from .surrogate import evaluate
-
-    Y, C = map(torch.from_numpy, dataset.part(part))
-    if dataset.info.task == "classification":
-        return assess(module, Y, C)
-    std = getattr(module, "predict_std", None)  # a file of schema version 1 has none
-    mean = torch.as_tensor(mean, dtype=torch.float64)
-    return evaluate(module, Y, C, mean=mean, predict_std=std)
-
-
 def _coverage(shares: Sequence[float]) -> str:
-    from .surrogate import LEVELS
+    from .metrics import LEVELS
 
     if not shares:
         return "none; the file is of an older version"
@@ -902,8 +960,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from . import export
 
     surrogate, dataset = _load_both(options)
-    mean = surrogate.metadata["training"]["c_mean"]
-    errors = _errors(surrogate.module, dataset, options.split, mean)
+    from .training.train import held_out_errors, poor_outputs
+
+    about = surrogate.metadata["training"]
+    errors = held_out_errors(
+        surrogate.module, dataset, options.split, about["c_mean"], about.get("c_std")
+    )
     if options.json:
         print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
         return 0
@@ -911,16 +973,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     if dataset.info.task == "classification":
         _print_assessment(errors, surrogate)
         return 0
-    outputs = np.array(errors.output_relative)
-    outputs[~np.isfinite(outputs)] = 0  # an output that is always 0
-    worst = int(np.argmax(outputs))
-    print(f"relative error: {errors.relative}")
-    print(f"of centred c:   {errors.centred}")
-    print(
-        f"per output:     root mean square {outputs.min():.3%} to {outputs.max():.3%}, "
-        f"the largest for {dataset.info.c_names[worst]}"
-    )
-    print(f"error bars:     {_coverage(errors.coverage)}")
+    print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
+    print(f"relative error:    {errors.relative}")
+    print(f"of centred c:      {errors.centred}")
+    print(f"error bars:        {_coverage(errors.coverage)}")
+    for warning in poor_outputs({options.split: errors}, dataset):
+        _warn(warning)
     return 0
 
 
@@ -1058,18 +1116,20 @@ def _plot_observations(options: argparse.Namespace) -> int:
 
 def _plot_confusion(options: argparse.Namespace) -> int:
     from . import plotting
+    from .training.train import held_out_errors
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    found = _errors(surrogate.module, dataset, options.split, None)
+    found = held_out_errors(surrogate.module, dataset, options.split)
     plotting.confusion(found.confusion, surrogate.class_names, options.out)
     return _drawn(options)
 
 
 def _plot_reliability(options: argparse.Namespace) -> int:
     from . import plotting
+    from .training.train import held_out_errors
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    plotting.reliability(_errors(surrogate.module, dataset, options.split, None), options.out)
+    plotting.reliability(held_out_errors(surrogate.module, dataset, options.split), options.out)
     return _drawn(options)
 
 
@@ -1174,3 +1234,8 @@ class _Progress:
 def _complain(text: str) -> None:
     """Print an error as one line."""
     print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def _warn(text: str) -> None:
+    """Print a warning as one line."""
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr, flush=True)

@@ -59,18 +59,27 @@ def read(
         InputError: If the file cannot be read, a key is unknown (the nearest known key is named),
             a value has the wrong type, is not finite, or is out of range.
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        try:
-            with open(path, "rb") as file:
-                table = tomllib.load(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the configuration {path}: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{path} is not valid TOML: {error}") from error
+    table = _table(path)
     for override in overrides:
         _override(table, override)
     return from_table(cls, table if defaults is None else {**_plain(defaults), **table})
+
+
+def keys(path: str | os.PathLike[str] | None) -> set[str]:
+    """Return the keys at the top of a TOML file, none for None; errors are those of `read`."""
+    return set(_table(path))
+
+
+def _table(path: str | os.PathLike[str] | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the configuration {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
 def from_toml(cls: type[T], text: str) -> T:

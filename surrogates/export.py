@@ -36,8 +36,8 @@ from .config import check, unknown
 from .dataset import Array, Dataset, Info
 from .errors import InputError
 from .files import atomic, atomic_hdf5, check_zip, reading
-from .provenance import provenance
 from .metrics import Evaluation
+from .provenance import provenance
 from .surrogate import Surrogate
 from .tables import read_csv
 

@@ -6,8 +6,6 @@ temperature that calibrates its probabilities.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.optimize import brentq
@@ -20,19 +18,20 @@ from surrogates.surrogate import Domain, Logs, Surrogate
 
 from .bars import error_bars, members_of
 from .features import CHUNK
-from .fit import FitResult, TrainConfig
+from .fit import FitResult
 from .selection import Member, Selection
 
 TEMPERATURES = (1e-3, 1e3)
 """Bounds of `temperature`."""
 
 
-def deployed(result: FitResult, dataset: Dataset) -> Surrogate:
+def deployed(result: FitResult, dataset: Dataset, logs: Logs | None = None) -> Surrogate:
     """Make the surrogate of a training, a `Classifier` where the dataset's task is classification.
 
     Args:
         result: Of `fit`.
         dataset: What it was trained on; its training and validation samples are used.
+        logs: Inputs and outputs of which the dataset holds the logarithms.
 
     Returns:
         With error bars, or calibrated on the validation samples by `temperature`.
@@ -44,7 +43,7 @@ def deployed(result: FitResult, dataset: Dataset) -> Surrogate:
         Y, C = map(torch.from_numpy, dataset.part("validation"))
         logits = torch.cat([bare(piece) for piece in torch.split(Y, CHUNK)])
         return Classifier(*parts, temperature(logits, C))
-    return assembled(alone(result, dataset), dataset)
+    return assembled(alone(result, dataset), dataset, logs)
 
 
 def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) -> Surrogate:
@@ -95,23 +94,6 @@ def alone(result: FitResult, dataset: Dataset) -> Selection:
         history=result.history,
         train=rows["train"],
     )
-
-
-def about(
-    surrogate: Surrogate, result: FitResult, dataset: Dataset, settings: TrainConfig
-) -> dict[str, Any]:
-    """Say how a surrogate was trained, for the metadata of its file."""
-    said = {
-        "optimizer": settings.optimizer,
-        "settings": settings,
-        "reason": result.reason.name.lower(),
-        "work_units": result.history[-1].work_units,
-        "samples": dataset.size("train"),
-        "c_mean": dataset.part("train")[1].mean(axis=0),
-    }
-    if isinstance(surrogate, Classifier):
-        said["temperature"] = float(surrogate.temperature)
-    return said
 
 
 def temperature(logits: Tensor, C: Tensor) -> float:

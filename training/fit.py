@@ -42,6 +42,7 @@ OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 
 _CHECKPOINT_VERSION = 6
 
+_MAY_GROW = ("work_units", "patience", "threads")  # settings that a resumed training may change
 _INNER = 10_000  # a Hessian of 0.8 GB
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
 _KRYLOV_FLOPS = 100  # of a vector, sample and parameter: the dense method's in the same time
@@ -217,6 +218,7 @@ class FitResult:
         y_scale: What divides the centred inputs, (n_in,) float64, units of y.
         history: One record per iteration.
         reason: Why training stopped.
+        patience: Of the training.
     """
 
     features: FeatureExtractor
@@ -225,6 +227,12 @@ class FitResult:
     y_scale: Tensor
     history: tuple[Record, ...]
     reason: Reason
+    patience: int = 0
+
+    @property
+    def said(self) -> str:
+        """The reason in words."""
+        return self.reason.value.format(patience=self.patience)
 
     def predict(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in), float64 in physical units, to outputs (N, n_out)."""
@@ -383,7 +391,28 @@ def fit(
         y_scale=data.y_scale.cpu(),
         history=end.records,
         reason=reason,
+        patience=method.patience,
     )
+
+
+def is_finished(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a checkpoint is of a training that has come to its end.
+
+    Raises:
+        InputError: If it is damaged or no checkpoint.
+    """
+    content = _content(Path(path))
+    levels = configuration.from_toml(TrainConfig, content["config"]).levels
+    return content["reason"] is not None and content["level"] + 1 == levels
+
+
+def _content(path: Path) -> dict[str, Any]:
+    with reading(path, "checkpoint"):
+        check_zip(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
+            raise InputError(f"{path} is not a checkpoint of this version of the package")
+    return content
 
 
 def _loss(dataset: Dataset) -> Loss:
@@ -523,6 +552,7 @@ class _Checkpoint:
         self._path = path
         self._digest = dataset.digest
         self._config = configuration.to_toml(config)
+        self._work_units = config.work_units
         sizes = (f"{name} {tuple(p.shape)}" for name, p in network.named_parameters())
         self._network = f"{type(network).__name__} with {', '.join(sizes)}"
         self._loss = type(loss).__name__
@@ -572,17 +602,15 @@ class _Checkpoint:
         """
         if not self._path.is_file():
             raise InputError(f"there is no checkpoint {self._path} to resume from")
-        with reading(self._path, "checkpoint"):
-            check_zip(self._path)
-            content = torch.load(self._path, map_location="cpu", weights_only=True)
-            if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
-                raise InputError(f"{self._path} is not a checkpoint of this version of the package")
+        content = _content(self._path)
         if content["digest"] != self._digest:
             raise InputError(
                 f"{self._path} is of another dataset: its digest is {content['digest'][:12]} "
                 f"there and {self._digest[:12]} here"
             )
-        if differences := configuration.differences(content["config"], self._config):
+        differences = configuration.differences(content["config"], self._config)
+        differences = [text for text in differences if text.split()[0] not in _MAY_GROW]
+        if differences:
             raise InputError(f"{self._path} is of another configuration: {differences[0]}")
         if content["network"] != self._network:
             raise InputError(
@@ -595,6 +623,8 @@ class _Checkpoint:
             )
         values = {f.name: content[f.name] for f in dataclasses.fields(State)}
         values["reason"] = Reason[values["reason"]] if values["reason"] else None
+        if values["reason"] is Reason.WORK_UNITS and values["spent"] < self._work_units:
+            values["reason"] = None
         values["best"] = Best(**values["best"]) if values["best"] else None
         values["records"] = tuple(Record(**record) for record in values["records"])
         return State(**values)

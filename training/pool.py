@@ -149,7 +149,8 @@ def serve() -> None:
     """Run tasks from standard input until it ends; results go to standard output."""
     requests: BinaryIO = sys.stdin.buffer
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a task prints is no reply
+    # What a task prints is no reply; scipy's L-BFGS-B of 2023 prints where it ends by rounding.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     import torch
 
     torch.set_num_threads(1)

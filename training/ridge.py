@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .kernel import pairs
 
-_WEIGHTS = torch.logspace(-12, 4, 33, dtype=torch.float64)  # times the largest singular value^2
+_WEIGHTS = torch.logspace(4, -12, 33, dtype=torch.float64)  # times the largest singular value^2
+_RESOLVED = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,10 @@ def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
     for weight in _WEIGHTS * s[0].square().clamp(min=1e-300):
         kept = s.square() / (s.square() + weight)
         leverage = 1 / len(X) + U.square() @ kept
+        if float(leverage.max()) > 1 - _RESOLVED and best is not None:
+            continue  # the fit passes through a sample: of its error nothing is left but rounding
         residual = U @ (kept[:, None] * UtC) - (C - c_shift)
-        left_out = residual / (1 - leverage).clamp(min=1e-6)[:, None]
+        left_out = residual / (1 - leverage).clamp(min=_RESOLVED)[:, None]
         score = float(left_out.square().sum())
         if best is None or score < best[0]:
             best = score, left_out, Vh.T @ ((s / (s.square() + weight))[:, None] * UtC)

@@ -473,7 +473,7 @@ def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
     check(bool(candidates), "no candidate could be fitted; take other settings")
     weights = stacked([candidate.residual for candidate in candidates])
     mean = _weighted([candidate.residual for candidate in candidates], weights)
-    if float(mean.square().mean()) > _PAYS**2 * candidates[0].score:
+    if float(mean.square().mean()) >= _PAYS**2 * candidates[0].score:
         weights = np.eye(len(candidates))[0]
     tried = tuple(
         Tried(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,9 @@ def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
     units = tuple(
         "1" if mark else unit for unit, mark in zip(dataset.info.c_units, outputs, strict=True)
     )
-    return dataclasses.replace(dataset, Y=Y, C=C, info=dataclasses.replace(dataset.info, c_units=units))
+    return dataclasses.replace(
+        dataset, Y=Y, C=C, info=dataclasses.replace(dataset.info, c_units=units)
+    )
 
 
 def without(dataset: Dataset, rows: Sequence[int]) -> Dataset:
@@ -193,17 +195,47 @@ def without(dataset: Dataset, rows: Sequence[int]) -> Dataset:
 
 
 def held_out_errors(
-    module: Any, dataset: Dataset, part: str, mean: Any, spread: Any = None
-) -> Evaluation | Assessment:
-    """Measure a surrogate's errors on a part of a dataset."""
+    module: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
+) -> Any:
+    """Measure a surrogate's errors on a part of a dataset.
+
+    Args:
+        module: The surrogate, or classifier.
+        dataset: The dataset.
+        part: Its part.
+        mean: Of the training observables, (n_out,); for a regression.
+        spread: Their standard deviation, (n_out,); see `surrogates.metrics.evaluate`.
+
+    Returns:
+        An `Evaluation`, of a classification an `Assessment`.
+    """
     Y, C = map(torch.from_numpy, dataset.part(part))
     if dataset.info.task == "classification":
         return assess(module, Y, C)
-    mean, spread = (
-        None if x is None else torch.as_tensor(x, dtype=torch.float64) for x in (mean, spread)
-    )
+    mean = torch.as_tensor(mean, dtype=torch.float64)
+    spread = None if spread is None else torch.as_tensor(spread, dtype=torch.float64)
     std = getattr(module, "predict_std", None)  # a file of schema version 1 has none
     return evaluate(module, Y, C, mean=mean, spread=spread, predict_std=std)
+
+
+def about(
+    surrogate: Surrogate, result: FitResult, dataset: Dataset, settings: TrainConfig
+) -> dict[str, Any]:
+    """Say how a surrogate was trained by `fit`, for the metadata of its file."""
+    used = dataset.part("train")[1]
+    mean, spread = used.mean(axis=0), moments(torch.from_numpy(used))[1].numpy()
+    training = {
+        "optimizer": settings.optimizer,
+        "settings": settings,
+        "reason": result.reason.name.lower(),
+        "work_units": result.history[-1].work_units,
+        "samples": len(used),
+        "c_mean": mean,
+        "c_std": spread,
+    }
+    if isinstance(surrogate, Classifier):
+        training["temperature"] = float(surrogate.temperature)
+    return training
 
 
 def _parts(dataset: Dataset, *names: str) -> list[str]:
@@ -247,7 +279,7 @@ def _told_selection(
         "c_mean": mean,
         "c_std": spread,
     }
-    warnings = [*_data_warnings(dataset), *_error_warnings(errors, dataset)]
+    warnings = [*_data_warnings(dataset), *poor_outputs(errors, dataset)]
     ridges = [one for one in selection.tried if one.name.endswith("ridge")]
     if ridges and ridges[0].weight == 0 and ridges[0] is selection.tried[0]:
         warnings.append(_ridge_warning(ridges[0].name, "held-out samples"))
@@ -271,24 +303,13 @@ def _told_fit(
     settings: TrainConfig,
     seconds: float,
 ) -> Trained:
-    used = dataset.part("train")[1]
-    mean, spread = used.mean(axis=0), moments(torch.from_numpy(used))[1].numpy()
+    training = about(surrogate, result, dataset, settings)
+    mean, spread = training["c_mean"], training["c_std"]
     parts = _parts(dataset, *PARTS[1:])
     errors = {name: held_out_errors(surrogate, dataset, name, mean, spread) for name in parts}
-    training = {
-        "optimizer": settings.optimizer,
-        "settings": settings,
-        "reason": result.reason.name.lower(),
-        "work_units": result.history[-1].work_units,
-        "samples": len(used),
-        "c_mean": mean,
-        "c_std": spread,
-    }
-    if isinstance(surrogate, Classifier):
-        training["temperature"] = float(surrogate.temperature)
     warnings = list(_data_warnings(dataset))
     if dataset.info.task == "regression":
-        warnings += _error_warnings(errors, dataset)
+        warnings += poor_outputs(errors, dataset)
         warnings += _mirror_warnings(dataset, errors)
     return Trained(
         surrogate=surrogate,
@@ -333,7 +354,7 @@ def _data_warnings(dataset: Dataset) -> list[str]:
     return lines
 
 
-def _error_warnings(errors: dict[str, Any], dataset: Dataset) -> list[str]:
+def poor_outputs(errors: Mapping[str, Any], dataset: Dataset) -> list[str]:
     """Name outputs that are badly fitted, on the last part that there is."""
     if not errors:
         return []

@@ -18,8 +18,9 @@ from surrogates.config import check
 from surrogates.dataset import PARTS, Dataset
 from surrogates.files import check_writable
 from surrogates.training import history
-from surrogates.training.deploy import about, deployed
+from surrogates.training.deploy import deployed
 from surrogates.training.fit import FitResult, TrainConfig, fit
+from surrogates.training.train import about
 
 OPTIMIZERS = {
     "gnvpro": "GNvpro",
@@ -67,7 +68,7 @@ def train(dataset: Dataset, settings: TrainConfig, network: torch.nn.Module | No
     wall, cpu = time.perf_counter(), time.process_time()
     result = fit(dataset, settings, network=network)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    classifier = deployed(result, dataset, alpha2=settings.alpha2)
+    classifier = deployed(result, dataset)
     assert isinstance(classifier, Classifier)
     found = {name: assess(classifier, *map(torch.from_numpy, dataset.part(name))) for name in PARTS}
     return Run(

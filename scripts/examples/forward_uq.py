@@ -42,7 +42,7 @@ from surrogates import config, plotting
 from surrogates.config import check
 from surrogates.dataset import Dataset
 from surrogates.export import LoadedSurrogate
-from surrogates.surrogate import LEVELS
+from surrogates.metrics import LEVELS
 
 try:
     from estimates import (

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import surrogates
 from surrogates import export
 from surrogates.errors import InputError
-from surrogates.surrogate import Surrogate, evaluate
+from surrogates.metrics import evaluate
+from surrogates.surrogate import Surrogate
 
 WITHOUT_THIS_PACKAGE = """
 import sys

@@ -9,16 +9,9 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from surrogates.metrics import LEVELS, ErrorSummary, evaluate, relative_errors
 from surrogates.networks import AntisymmetricODE
-from surrogates.surrogate import (
-    LEVELS,
-    Domain,
-    ErrorBars,
-    ErrorSummary,
-    Surrogate,
-    evaluate,
-    relative_errors,
-)
+from surrogates.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
 METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")

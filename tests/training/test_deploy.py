@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from surrogates.classifier import Classifier, assess
 from surrogates.dataset import Dataset
-from surrogates.surrogate import evaluate
+from surrogates.metrics import evaluate
 from surrogates.training.deploy import TEMPERATURES, deployed, temperature
 from surrogates.training.fit import TrainConfig, fit
 
@@ -28,7 +28,7 @@ def make_dataset(noise: float, n: int = 700, simplex: bool = False) -> Dataset:
 
 
 def train(data: Dataset):
-    return deployed(fit(data, CONFIG), data, alpha2=CONFIG.alpha2)
+    return deployed(fit(data, CONFIG), data)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
@@ -82,7 +82,7 @@ def test_single_precision_is_deployed_in_double():
     data = make_dataset(0.0)
     config = dataclasses.replace(CONFIG, precision="single")
     result = fit(data, config)
-    surrogate = deployed(result, data, alpha2=config.alpha2)
+    surrogate = deployed(result, data)
     Y = torch.from_numpy(data.part("test")[0])
     assert surrogate(Y).dtype == torch.float64
     features = result.features.double()
@@ -163,7 +163,7 @@ def test_a_classifier_is_calibrated_where_training_is_sure_of_too_much():
     result = fit(data, config)
     # As after training until nothing is misclassified: the same classes, and too sure of them.
     result = dataclasses.replace(result, W=4 * result.W)
-    classifier = deployed(result, data, alpha2=config.alpha2)
+    classifier = deployed(result, data)
     assert isinstance(classifier, Classifier)
     Y, C = map(torch.from_numpy, data.part("validation"))
     T = float(classifier.temperature)

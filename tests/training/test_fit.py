@@ -20,8 +20,8 @@ from draws import dataset
 from surrogates import config
 from surrogates.dataset import Status
 from surrogates.errors import InputError
+from surrogates.metrics import relative_errors
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
-from surrogates.surrogate import relative_errors
 from surrogates.training import history
 from surrogates.training.baselines import LBFGS, STOCHASTIC, Stochastic
 from surrogates.training.data import Data
