@@ -27,8 +27,8 @@ from .pool import Task
 _LEAST = 20  # samples from which networks are tried
 _NEAR = 1.5  # times the best network's error, within which another is trained on all folds
 _HOPELESS = 2.0  # times the error of what is no network, beyond which none is
-_RATE = 2e10  # operations a second of one core, about
-_OVERHEAD = 0.015  # seconds of an iteration, about
+_RATE = 4e10  # operations a second of one core, about
+_OVERHEAD = 0.02  # seconds of an iteration, about
 _FEWEST = 300  # work units that a training is cut to before it is left out
 
 NETWORKS: tuple[dict[str, Any], ...] = (
@@ -111,19 +111,22 @@ class Contest:
         settings = self.affordable(base, given, effort)
         if not settings:
             return []
-        n = len(self.folds[0].train) + len(self.folds[0].held)
-        trial = range(min(len(self.folds), 2 if n < 400 else 1))
+        trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
         short = [
             dataclasses.replace(one, work_units=max(one.work_units // 3, one.width + 5))
             for one in settings
         ]
         first = self._train(short, trial, "first round") if len(settings) > 1 else []
         scores = [self._score(results, trial) for results in first] or [0.0]
-        order = sorted(range(len(settings)), key=scores.__getitem__)[: effort.finalists]
+        budget = self._budget(effort)
+        finalists = effort.finalists
+        while finalists > 1 and self._total(settings, finalists) > budget:
+            finalists -= 1
+        order = sorted(range(len(settings)), key=scores.__getitem__)[:finalists]
         leader = scores[order[0]]
         if leader > _HOPELESS**2 * other:
             return []
-        finalists = [settings[i] for i in order if scores[i] <= _NEAR**2 * leader]
+        final = [settings[i] for i in order if scores[i] <= _NEAR**2 * leader]
         everything = range(len(self.folds))
         return [
             Winner(
@@ -131,19 +134,16 @@ class Contest:
                 results=tuple(results),
                 residuals=tuple(self._residual(results[k], k) for k in everything),
             )
-            for one, results in zip(
-                finalists, self._train(finalists, everything, "all folds"), strict=True
-            )
+            for one, results in zip(final, self._train(final, everything, "all folds"), strict=True)
         ]
 
     def affordable(
         self, base: TrainConfig, given: frozenset[str], effort: Effort
     ) -> list[TrainConfig]:
         """Return the settings that can be tried; none where even one costs too much."""
-        n = len(self.folds[0].train) + len(self.folds[0].held)
-        if n < _LEAST:
+        if self._size < _LEAST:
             return []
-        budget = effort.seconds * max(1.0, n / 1000)
+        budget = self._budget(effort)
         settings: list[TrainConfig] = []
         for choice in NETWORKS:
             free = {key: value for key, value in choice.items() if key not in given}
@@ -152,9 +152,7 @@ class Contest:
                 settings.append(one)
         kept: list[TrainConfig] = []
         for one in settings:
-            costs = [self.seconds(each) for each in (*kept, one)]
-            finals = sorted(costs)[-min(effort.finalists, len(costs)) :]
-            if sum(costs) / 3 + len(self.folds) * sum(finals) <= budget:
+            if self._total([*kept, one], 1) <= budget:
                 kept.append(one)
         if kept:
             return kept
@@ -164,6 +162,18 @@ class Contest:
         if units < _FEWEST:
             return []
         return [dataclasses.replace(cheapest, work_units=units)]
+
+    @property
+    def _size(self) -> int:
+        return len(self.folds[0].train) + len(self.folds[0].held)
+
+    def _budget(self, effort: Effort) -> float:
+        return effort.seconds * max(1.0, self._size / 1000)
+
+    def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
+        """Estimate what a contest costs at most, on one core."""
+        costs = sorted(map(self.seconds, settings))
+        return sum(costs) / 3 + len(self.folds) * sum(costs[-finalists:])
 
     def seconds(self, settings: TrainConfig) -> float:
         """Estimate what a training on one fold costs, on one core."""

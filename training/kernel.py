@@ -38,7 +38,7 @@ from surrogates.forms import kappa
 CENTRES = 1000
 """Largest number of centres."""
 
-_SEARCHED = 500  # samples that the scales are sought on
+_SEARCHED = 300  # samples that the scales are sought on
 _EACH = 200  # inputs up to which each has a scale of its own
 _SCALES = (1e-3, 30.0)
 _NUGGETS = (1e-10, 10.0)
@@ -132,7 +132,7 @@ def search(X: Tensor, C: Tensor, form: Form, start: Fit | None = None, steps: in
     """Find the scales and the nugget of a form.
 
     Args:
-        X: Standardised inputs, (n, n_in); of more than 500 samples some are looked at.
+        X: Standardised inputs, (n, n_in); of more than 300 samples some are looked at.
         C: Scaled targets, (n, n_seen).
         form: The form.
         start: Where to begin as well, beside a rough function; a smooth one if None.

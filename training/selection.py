@@ -77,8 +77,8 @@ class Effort:
 
 
 _EFFORTS = {
-    "default": Effort(seconds=60.0, candidates=5, finalists=2),
-    "high": Effort(seconds=600.0, candidates=10, finalists=4),
+    "default": Effort(seconds=90.0, candidates=6, finalists=2),
+    "high": Effort(seconds=900.0, candidates=10, finalists=4),
 }
 
 
