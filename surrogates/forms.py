@@ -11,14 +11,13 @@ sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (widt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from .fused import Fused
+from .fused import Fused, scripting
 
 if TYPE_CHECKING:
     from .networks import FeatureExtractor
@@ -27,30 +26,48 @@ KERNELS = ("gaussian", "matern52")
 """Names of the radial kernels, kappa."""
 
 
-def kappa(kernel: str, r: Tensor) -> Tensor:
-    """Evaluate a kernel at distances r >= 0."""
+def kappa(kernel: str, square: Tensor) -> Tensor:
+    """Evaluate a kernel where the distance's square is given."""
     if kernel == "gaussian":
-        return torch.exp(r * r * -0.5)
-    # exp(-1000) is 0 already; the factor in front of it must not become infinite.
-    s = torch.clamp(r * math.sqrt(5.0), max=1000.0)
+        return torch.exp(square * -0.5)
+    s = _matern_s(square)
     return (1.0 + s + s * s / 3.0) * torch.exp(-s)
 
 
-def kappa_slope(kernel: str, r: Tensor) -> Tensor:
-    """Return kappa'(r) / r, which is finite at r = 0 too."""
+def kappa_slope(kernel: str, square: Tensor) -> Tensor:
+    """Return kappa'(r) / r for the square of r, which is finite at r = 0 too."""
     if kernel == "gaussian":
-        return -torch.exp(r * r * -0.5)
-    s = torch.clamp(r * math.sqrt(5.0), max=1000.0)
+        return -torch.exp(square * -0.5)
+    s = _matern_s(square)
     return (1.0 + s) * torch.exp(-s) * (-5.0 / 3.0)
 
 
-def distances(centres: Tensor, a: Tensor) -> Tensor:
-    """Return the distances of rows of a, (n, n_in), from centres, (width, n_in): (width, n).
+def _matern_s(square: Tensor) -> Tensor:
+    """Return s = sqrt(5) r up to where exp(-s) is 0, so that no product is infinite times 0."""
+    # With a number that changes nothing, but of which the root has a derivative.
+    return torch.clamp(torch.sqrt(5.0 * square + 1e-300), max=1000.0)
+
+
+def squared_distances(centres: Tensor, a: Tensor) -> Tensor:
+    """Return the squared distances of rows of a, (n, n_in), from centres: (width, n).
 
     They are sums of squared differences: the expansion ||a||^2 - 2 a^T c + ||c||^2 would lose the
     digits that large weights of the features need.
     """
-    return torch.cdist(centres, a, 2.0, "donot_use_mm_for_euclid_dist")
+    # Not by torch.cdist: its derivatives by torch.func are wrong (seen in torch 2.13). A program of
+    # torch.export would hold every piece of a loop, and n is not known then.
+    size = max(1, 131072 // a.size(0)) if scripting() else centres.size(0)
+    rows = a.t().contiguous().unsqueeze(1)
+    pieces: list[Tensor] = []
+    for piece in torch.split(centres, size):  # so that the sums of a piece stay in the cache
+        columns = piece.t().unsqueeze(2)
+        d = rows[0] - columns[0]
+        total = d * d
+        for i in range(1, centres.size(1)):
+            d = rows[i] - columns[i]
+            total = torch.addcmul(total, d, d)
+        pieces.append(total)
+    return torch.cat(pieces)
 
 
 class Radial(nn.Module):
@@ -84,12 +101,12 @@ class Radial(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
-        return kappa(self.kernel, self._distances((y - self.shift) * self.factor))
+        return kappa(self.kernel, self._squares((y - self.shift) * self.factor))
 
     def jvp(self, y: Tensor, v: Tensor) -> Tensor:
         """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
         a, b = (y - self.shift) * self.factor, v * self.factor
-        slope = kappa_slope(self.kernel, self._distances(a))
+        slope = kappa_slope(self.kernel, self._squares(a))
         if y.dim() == 1:
             return slope * torch.mv(a - self.centres, b)
         return slope * ((a * b).sum(1) - torch.mm(self.centres, b.t()))
@@ -97,7 +114,7 @@ class Radial(nn.Module):
     def vjp(self, y: Tensor, g: Tensor) -> Tensor:
         """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
         a = (y - self.shift) * self.factor
-        h = g * kappa_slope(self.kernel, self._distances(a))
+        h = g * kappa_slope(self.kernel, self._squares(a))
         if y.dim() == 1:
             return torch.mv((a - self.centres).t(), h) * self.factor
         return (a * h.sum(0).unsqueeze(1) - torch.mm(h.t(), self.centres)) * self.factor
@@ -105,16 +122,15 @@ class Radial(nn.Module):
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
         a = (y - self.shift) * self.factor
-        slope = kappa_slope(self.kernel, self._distances(a))
+        slope = kappa_slope(self.kernel, self._squares(a))
         if y.dim() == 1:
             return slope.unsqueeze(1) * (a - self.centres) * self.factor
         return (slope.t().unsqueeze(2) * (a.unsqueeze(1) - self.centres)) * self.factor
 
-    def _distances(self, a: Tensor) -> Tensor:
+    def _squares(self, a: Tensor) -> Tensor:
         if a.dim() == 1:
-            r: Tensor = torch.linalg.vector_norm(a - self.centres, dim=1)
-            return r
-        return distances(self.centres, a)
+            return (a - self.centres).square().sum(1)
+        return squared_distances(self.centres, a)
 
 
 class Polynomial(nn.Module):
@@ -161,8 +177,9 @@ class Polynomial(nn.Module):
         x, d = self._scaled(y), v / self.scale
         if y.dim() == 2:
             d = d.t()
+        d = d + (x - x).sum(0)  # NaN for NaN, though the derivative of x is constant
         products = x[self.first] * d[self.second] + x[self.second] * d[self.first]
-        return torch.cat([d + (x - x).sum(0), products])  # NaN for NaN, though d is constant
+        return torch.cat([d, products])
 
     def vjp(self, y: Tensor, g: Tensor) -> Tensor:
         """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
@@ -177,10 +194,12 @@ class Polynomial(nn.Module):
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
         x = self._scaled(y)
         x_t = x if y.dim() == 1 else x.t()
-        by_first = x_t.index_select(-1, self.second).unsqueeze(-1) * self.units[self.first]
-        by_second = x_t.index_select(-1, self.first).unsqueeze(-1) * self.units[self.second]
         linear = self.units + (x - x).sum(0).unsqueeze(-1).unsqueeze(-1)
-        return torch.cat([linear, by_first + by_second], dim=-2)
+        by_first = x_t.index_select(-1, self.second).unsqueeze(-1)
+        by_second = x_t.index_select(-1, self.first).unsqueeze(-1)
+        products = by_first * linear.index_select(-2, self.first)
+        products = products + by_second * linear.index_select(-2, self.second)
+        return torch.cat([linear, products], dim=-2)
 
     def _scaled(self, y: Tensor) -> Tensor:
         x = (y - self.shift) / self.scale

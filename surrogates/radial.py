@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from .config import check, unknown
-from .forms import KERNELS, Blocks, Polynomial, Radial, distances, form_of, kappa, kappa_slope
+from .forms import (
+    KERNELS,
+    Blocks,
+    Polynomial,
+    Radial,
+    form_of,
+    kappa,
+    kappa_slope,
+    squared_distances,
+)
 from .networks import FeatureExtractor
 
 
@@ -75,13 +84,15 @@ class RadialBasis(nn.Module):
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in) to features (N, width)."""
-        return kappa(self.kernel, self._distances(Y))
+        return kappa(self.kernel, self._squares(Y))
 
     def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
-        r = self._distances(Y)
+        squares = self._squares(Y)
         differences = (Y.unsqueeze(1) - self.centres) * self.scales.square()
-        return kappa(self.kernel, r), kappa_slope(self.kernel, r).unsqueeze(2) * differences
+        return kappa(self.kernel, squares), kappa_slope(self.kernel, squares).unsqueeze(
+            2
+        ) * differences
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Radial:
         """Return the form for export, which takes unscaled y."""
@@ -92,8 +103,8 @@ class RadialBasis(nn.Module):
             kernel=self.kernel,
         )
 
-    def _distances(self, Y: Tensor) -> Tensor:
-        return distances(self.centres * self.scales, Y * self.scales).t()
+    def _squares(self, Y: Tensor) -> Tensor:
+        return squared_distances(self.centres * self.scales, Y * self.scales).t()
 
 
 class Monomials(nn.Module):
