@@ -21,9 +21,7 @@ from .forms import (
     Polynomial,
     Radial,
     form_of,
-    kappa,
-    kappa_slope,
-    squared_distances,
+    radial,
 )
 from .networks import FeatureExtractor
 
@@ -84,15 +82,13 @@ class RadialBasis(nn.Module):
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in) to features (N, width)."""
-        return kappa(self.kernel, self._squares(Y))
+        return radial(self.kernel, self.centres * self.scales, Y * self.scales).t()
 
     def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
-        squares = self._squares(Y)
+        slope = radial(self.kernel, self.centres * self.scales, Y * self.scales, True).t()
         differences = (Y.unsqueeze(1) - self.centres) * self.scales.square()
-        return kappa(self.kernel, squares), kappa_slope(self.kernel, squares).unsqueeze(
-            2
-        ) * differences
+        return self.forward(Y), slope.unsqueeze(2) * differences
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Radial:
         """Return the form for export, which takes unscaled y."""
@@ -102,9 +98,6 @@ class RadialBasis(nn.Module):
             factor=self.scales / y_scale,
             kernel=self.kernel,
         )
-
-    def _squares(self, Y: Tensor) -> Tensor:
-        return squared_distances(self.centres * self.scales, Y * self.scales).t()
 
 
 class Monomials(nn.Module):

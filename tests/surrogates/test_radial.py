@@ -88,7 +88,7 @@ def test_distances_are_exact_to_rounding_for_points_of_any_size(pair):
     a, b = pair
     b = np.where(np.arange(4) % 2, a + 1e-9 * b, b)  # some so near that an expansion would fail
     square = sum((Fraction(x) - Fraction(y)) ** 2 for x, y in zip(a, b, strict=True))
-    found = float(squared_distances(torch.from_numpy(a[None]), torch.from_numpy(b[None])))
+    found = float(squared_distances(torch.from_numpy(a[None]), torch.from_numpy(b[:, None])))
     assert found == pytest.approx(float(square), rel=1e-14, abs=1e-300)
 
 
