@@ -532,8 +532,8 @@ def test_damaged_files_of_version_2_are_one_line(tmp_path):
             {"blocks": [*arrays["blocks"][:-1], "wavelet"]},
             "has a block of the kind 'wavelet'",
         ),
-        "fewer": ({"blocks": arrays["blocks"][:-1]}, "its blocks or members have not 35 features"),
-        "widths": ({"member_widths": np.array([1, 1])}, "its blocks or members have not 35 feat"),
+        "fewer": ({"blocks": arrays["blocks"][:-1]}, "its blocks or members have not 38 features"),
+        "widths": ({"member_widths": np.array([1, 1])}, "its blocks or members have not 38 feat"),
         "type": ({"log_inputs": np.zeros(5)}, "is damaged: log_inputs is float64 of shape"),
         "block": ({"block1_centres": np.zeros((9, 4))}, "is damaged: block1_centres is float64"),
     }
