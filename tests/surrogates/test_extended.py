@@ -22,6 +22,7 @@ from test_reference import arguments, check_close, expected, saved
 
 import surrogates
 from surrogates import c_source, export, reference
+from surrogates.classifier import Classifier
 from surrogates.errors import InputError
 from surrogates.networks import AntisymmetricODE
 from surrogates.radial import RadialBasis
@@ -635,6 +636,32 @@ def test_large_weights_that_cancel_lose_no_more_than_rounding(tmp_path):
     }
     for name, values in found.items():
         assert (np.abs(values - right) <= 1e-12 * terms).all(), name
+
+
+@needs_cc
+def test_a_classifier_of_joined_features(tmp_path):
+    features = joined("ode gaussian quadratic", 3)
+    domain = Domain.of(np.random.default_rng(0).random((50, 3)))
+    W = draw(4, features.width + 1)
+    classifier = Classifier(features, W, np.zeros(3), np.ones(3), domain, temperature=1.5)
+    loaded = saved(classifier, tmp_path / "s.pt", schema_version=3, task="classification")
+    assert loaded.metadata["schema_version"] == 4
+    c_source.write(loaded, tmp_path / "net.c")
+    build("cc", *C99, "-O2", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
+    library = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", 3, 4)
+    library.shapes["probabilities"] = (4,)
+    Y = draw(6, 3).numpy()
+    right = classifier.probabilities(torch.from_numpy(Y)).numpy()
+    reference.save(loaded, tmp_path / "s.npz")
+    for found in (loaded, reference.load(tmp_path / "s.npz")):
+        check_close(found.probabilities(Y), right, "probabilities")
+        with pytest.raises(InputError, match="has probabilities, and no error bars"):
+            found.predict_interval(Y, 0.9)
+    check_close(library("probabilities", Y), right, "probabilities")
+    check_close(loaded.eager().probabilities(torch.from_numpy(Y)).numpy(), right, "eager")
+    assert not hasattr(library.library, "net_predict_interval")
+    with pytest.raises(NotImplementedError, match="in place of error bars"):
+        classifier.predict_interval(torch.from_numpy(Y), 0.9)
 
 
 @needs_cc
