@@ -68,6 +68,7 @@ LOOP(multiply_adds, out[0] = sum_of_products(v))
 def benchmark(surrogate: LoadedSurrogate) -> None:
     """Print the table."""
     r = reference.constants(surrogate)
+    net = r.blocks[0]
     in_numpy = numpy_forward(surrogate.module)
     rng = np.random.default_rng(0)
     Y = r.centre + r.unit * rng.uniform(-1, 1, (SAMPLES, surrogate.n_in))
@@ -92,9 +93,9 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
             n = SAMPLES if key[0] == "numpy" else CALLS
             seconds[key][max(i, 0)] = (time.thread_time() - start) / n
     median = {key: 1e6 * float(np.median(values)) for key, values in seconds.items()}
-    exponentials = r.b.size + r.b_in.size
-    entries = r.K_in.size + r.A.size + r.W.size
-    weights = entries + r.b_in.size + r.b.size + r.c_0.size
+    exponentials = net.b.size + net.b_in.size
+    entries = net.K_in.size + net.A.size + r.W.size
+    weights = entries + net.b_in.size + net.b.size + r.c_0.size
     for flags in FLAGS:
         parts = (
             exponentials * median[flags, "exponentials"],

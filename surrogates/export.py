@@ -46,6 +46,15 @@ SCHEMA_VERSION = 4  # 1 had no error bars, 2 no classifiers, 3 no blocks, member
 _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
 _EXTENDED = 4  # the first that reads the rest
 _OPTIONAL = ("logs", "members", "signs")  # parts of a surrogate that may be None
+# Not `forms.Unfused`, whose features are a module of the user's.
+_EAGER: dict[str, type[torch.nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Surrogate, Classifier, fused.Fused, fused._Step, fused._Coupling),
+        *(forms.Radial, forms.Polynomial, forms.Blocks, layers.Logarithms, layers.Ensemble),
+        torch.nn.ModuleList,
+    )
+}
 _METADATA = "metadata.json"
 _DESCRIBED = (
     *("problem", "y_names", "y_units", "y_lower", "y_upper"),
@@ -551,19 +560,13 @@ class _Method(torch.nn.Module):
 
 
 def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
-    kinds = {
-        **vars(fused),
-        **vars(forms),
-        **vars(layers),
-        **{"ModuleList": torch.nn.ModuleList, "Surrogate": Surrogate, "Classifier": Classifier},
-    }
     name = str(scripted.original_name)
-    if name not in kinds:
+    if name not in _EAGER:
         raise InputError(
             f"{path} has a network of the user's own, or is of an older version ({name}): only "
             "torch.jit can run it"
         )
-    kind = kinds[name]
+    kind = _EAGER[name]
     module: torch.nn.Module = kind.__new__(kind)
     torch.nn.Module.__init__(module)
     for name in getattr(kind, "__constants__", ()):

@@ -11,14 +11,13 @@ sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (widt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from .fused import Fused
+from .fused import Fused, scripting
 
 if TYPE_CHECKING:
     from .networks import FeatureExtractor
@@ -27,30 +26,56 @@ KERNELS = ("gaussian", "matern52")
 """Names of the radial kernels, kappa."""
 
 
-def kappa(kernel: str, r: Tensor) -> Tensor:
-    """Evaluate a kernel at distances r >= 0."""
-    if kernel == "gaussian":
-        return torch.exp(r * r * -0.5)
-    # exp(-1000) is 0 already; the factor in front of it must not become infinite.
-    s = torch.clamp(r * math.sqrt(5.0), max=1000.0)
-    return (1.0 + s + s * s / 3.0) * torch.exp(-s)
+def radial(kernel: str, centres: Tensor, a: Tensor, slope: bool = False) -> Tensor:
+    """Evaluate a kernel at the distances of a from centres.
+
+    Args:
+        kernel: One of `KERNELS`.
+        centres: (width, n_in).
+        a: (n_in,) or (n, n_in).
+        slope: Return kappa'(r) / r, which is finite at r = 0 too, in place of kappa(r).
+
+    Returns:
+        (width,) or (width, n).
+    """
+    if a.dim() == 1:
+        return _kappa(kernel, (a - centres).square().sum(1), slope)
+    # TorchScript does a few centres at a time, so that what belongs to them stays in the cache. A
+    # program of torch.export would hold every turn of the loop, and n is not known then.
+    size = max(1, 65536 // a.size(0)) if scripting() else centres.size(0)
+    a_t = a.t().contiguous()
+    pieces = [
+        _kappa(kernel, squared_distances(piece, a_t), slope) for piece in torch.split(centres, size)
+    ]
+    return torch.cat(pieces)
 
 
-def kappa_slope(kernel: str, r: Tensor) -> Tensor:
-    """Return kappa'(r) / r, which is finite at r = 0 too."""
-    if kernel == "gaussian":
-        return -torch.exp(r * r * -0.5)
-    s = torch.clamp(r * math.sqrt(5.0), max=1000.0)
-    return (1.0 + s) * torch.exp(-s) * (-5.0 / 3.0)
-
-
-def distances(centres: Tensor, a: Tensor) -> Tensor:
-    """Return the distances of rows of a, (n, n_in), from centres, (width, n_in): (width, n).
+def squared_distances(centres: Tensor, a_t: Tensor) -> Tensor:
+    """Return the squared distances of columns of a_t, (n_in, n), from centres: (width, n).
 
     They are sums of squared differences: the expansion ||a||^2 - 2 a^T c + ||c||^2 would lose the
-    digits that large weights of the features need.
+    digits that large weights of the features need. torch.cdist would do, but its derivatives by
+    torch.func are wrong (seen in torch 2.13).
     """
-    return torch.cdist(centres, a, 2.0, "donot_use_mm_for_euclid_dist")
+    rows, columns = a_t.unsqueeze(1), centres.t().unsqueeze(2)
+    d = rows[0] - columns[0]
+    total = d * d
+    for i in range(1, centres.size(1)):
+        d = rows[i] - columns[i]
+        total = torch.addcmul(total, d, d)
+    return total
+
+
+def _kappa(kernel: str, square: Tensor, slope: bool) -> Tensor:
+    """Return kappa(r), or kappa'(r) / r, where the square of r is given."""
+    if kernel == "gaussian":
+        value = torch.exp(square * -0.5)
+        return -value if slope else value
+    # The number added changes nothing, but gives the root a derivative at 0. Beyond 1000, exp(-s)
+    # is 0, and the factor in front of it must not be infinite.
+    s = torch.clamp(torch.sqrt(5.0 * square + 1e-300), max=1000.0)
+    factor = (1.0 + s) * (-5.0 / 3.0) if slope else 1.0 + s * (1.0 + s / 3.0)
+    return factor * torch.exp(-s)
 
 
 class Radial(nn.Module):
@@ -84,12 +109,12 @@ class Radial(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
-        return kappa(self.kernel, self._distances((y - self.shift) * self.factor))
+        return radial(self.kernel, self.centres, (y - self.shift) * self.factor)
 
     def jvp(self, y: Tensor, v: Tensor) -> Tensor:
         """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
         a, b = (y - self.shift) * self.factor, v * self.factor
-        slope = kappa_slope(self.kernel, self._distances(a))
+        slope = radial(self.kernel, self.centres, a, True)
         if y.dim() == 1:
             return slope * torch.mv(a - self.centres, b)
         return slope * ((a * b).sum(1) - torch.mm(self.centres, b.t()))
@@ -97,7 +122,7 @@ class Radial(nn.Module):
     def vjp(self, y: Tensor, g: Tensor) -> Tensor:
         """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
         a = (y - self.shift) * self.factor
-        h = g * kappa_slope(self.kernel, self._distances(a))
+        h = g * radial(self.kernel, self.centres, a, True)
         if y.dim() == 1:
             return torch.mv((a - self.centres).t(), h) * self.factor
         return (a * h.sum(0).unsqueeze(1) - torch.mm(h.t(), self.centres)) * self.factor
@@ -105,16 +130,10 @@ class Radial(nn.Module):
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
         a = (y - self.shift) * self.factor
-        slope = kappa_slope(self.kernel, self._distances(a))
+        slope = radial(self.kernel, self.centres, a, True)
         if y.dim() == 1:
             return slope.unsqueeze(1) * (a - self.centres) * self.factor
         return (slope.t().unsqueeze(2) * (a.unsqueeze(1) - self.centres)) * self.factor
-
-    def _distances(self, a: Tensor) -> Tensor:
-        if a.dim() == 1:
-            r: Tensor = torch.linalg.vector_norm(a - self.centres, dim=1)
-            return r
-        return distances(self.centres, a)
 
 
 class Polynomial(nn.Module):
@@ -161,8 +180,9 @@ class Polynomial(nn.Module):
         x, d = self._scaled(y), v / self.scale
         if y.dim() == 2:
             d = d.t()
+        d = d + (x - x).sum(0)  # NaN for NaN, though the derivative of x is constant
         products = x[self.first] * d[self.second] + x[self.second] * d[self.first]
-        return torch.cat([d + (x - x).sum(0), products])  # NaN for NaN, though d is constant
+        return torch.cat([d, products])
 
     def vjp(self, y: Tensor, g: Tensor) -> Tensor:
         """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
@@ -177,10 +197,12 @@ class Polynomial(nn.Module):
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
         x = self._scaled(y)
         x_t = x if y.dim() == 1 else x.t()
-        by_first = x_t.index_select(-1, self.second).unsqueeze(-1) * self.units[self.first]
-        by_second = x_t.index_select(-1, self.first).unsqueeze(-1) * self.units[self.second]
         linear = self.units + (x - x).sum(0).unsqueeze(-1).unsqueeze(-1)
-        return torch.cat([linear, by_first + by_second], dim=-2)
+        by_first = x_t.index_select(-1, self.second).unsqueeze(-1)
+        by_second = x_t.index_select(-1, self.first).unsqueeze(-1)
+        products = by_first * linear.index_select(-2, self.first)
+        products = products + by_second * linear.index_select(-2, self.second)
+        return torch.cat([linear, products], dim=-2)
 
     def _scaled(self, y: Tensor) -> Tensor:
         x = (y - self.shift) / self.scale

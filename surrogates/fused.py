@@ -80,7 +80,8 @@ def _times(slope: Tensor, d: Tensor) -> Tensor:
     return (slope.unsqueeze(1) * d.view(w, -1, n)).flatten(1)
 
 
-def _scripted() -> bool:
+def scripting() -> bool:
+    """Tell whether TorchScript runs this."""
     # torch.jit has it, but its types do not say so.
     return torch.jit.is_scripting()  # type: ignore[attr-defined]
 
@@ -89,7 +90,7 @@ def _plus_(z: Tensor, A: Tensor, x: Tensor) -> Tensor:
     """Add A x to z, for a vector or columns x, in z's own memory."""
     if x.dim() == 2:
         return z.addmm_(A, x)
-    if _scripted():
+    if scripting():
         return z.addmv_(A, x)
     return torch.addmv(z, A, x)  # torch.func.vmap has no rule for addmv_
 
@@ -134,7 +135,7 @@ class _Step(nn.Module):
         z = _affine(self.p, self.P, u)
         # Where no gradient needs what was there before, all k are made where they end up. Else the
         # blocks may be changed as well, but not be read through z.
-        in_place = _scripted() and self.phi != "softplus" and not z.requires_grad
+        in_place = scripting() and self.phi != "softplus" and not z.requires_grad
         if in_place:
             blocks = torch.split(z, self.width)
         else:

@@ -38,6 +38,10 @@ class Logarithms(nn.Module):
         """Map y to what the features see; an input without a logarithm becomes NaN."""
         return torch.where(self.inputs, self._positive(y).log(), y)
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """Invert `forward`."""
+        return torch.where(self.inputs, x.exp(), x)
+
     def physical(self, c: Tensor) -> Tensor:
         """Map what the linear layer gives to c."""
         # The exponential of no other output is taken, as its gradient might be infinite.

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from .config import check, unknown
-from .forms import KERNELS, Blocks, Polynomial, Radial, distances, form_of, kappa, kappa_slope
+from .forms import (
+    KERNELS,
+    Blocks,
+    Polynomial,
+    Radial,
+    form_of,
+    radial,
+)
 from .networks import FeatureExtractor
 
 
@@ -75,13 +82,13 @@ class RadialBasis(nn.Module):
 
     def forward(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in) to features (N, width)."""
-        return kappa(self.kernel, self._distances(Y))
+        return radial(self.kernel, self.centres * self.scales, Y * self.scales).t()
 
     def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
-        r = self._distances(Y)
+        slope = radial(self.kernel, self.centres * self.scales, Y * self.scales, True).t()
         differences = (Y.unsqueeze(1) - self.centres) * self.scales.square()
-        return kappa(self.kernel, r), kappa_slope(self.kernel, r).unsqueeze(2) * differences
+        return self.forward(Y), slope.unsqueeze(2) * differences
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Radial:
         """Return the form for export, which takes unscaled y."""
@@ -91,9 +98,6 @@ class RadialBasis(nn.Module):
             factor=self.scales / y_scale,
             kernel=self.kernel,
         )
-
-    def _distances(self, Y: Tensor) -> Tensor:
-        return distances(self.centres * self.scales, Y * self.scales).t()
 
 
 class Monomials(nn.Module):

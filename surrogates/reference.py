@@ -330,6 +330,10 @@ class ClassifierReference(Reference):
         """Refuse: a classifier has no error bars."""
         raise InputError("a classifier has probabilities, and no error bars")
 
+    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
+        """Refuse: a classifier has no error bars."""
+        return self.predict_std(y)
+
 
 def constants(surrogate: LoadedSurrogate) -> Reference:
     """Take the constants out of a surrogate file.

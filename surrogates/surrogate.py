@@ -4,7 +4,9 @@ r"""The surrogate that users call, and how its error is measured.
 
 takes parameters to observables, both in the dataset's units: scaling, features and the linear
 layer are inside. The module is double precision, holds no training code, and every method of it
-can be scripted: `surrogates.export` writes it as a file that needs only torch.
+can be scripted: `surrogates.export` writes it as a file that needs only torch. The prediction may
+be the weighted mean of `Members`, and with `Logs` the formula holds for logarithms of parameters
+and observables.
 
 Its error bars come from the linear layer. For given features, a least-squares fit of W to N
 samples has the posterior covariance sigma^2 G, with the SVD Z / sqrt(N) = U S V^T of the training
@@ -217,8 +219,7 @@ class Surrogate(torch.nn.Module):
         if self.logs is not None:
             self.logs.to(W.device)
             for name in ("lower", "upper"):
-                value = constants[name]
-                constants[name] = torch.where(self.logs.inputs, value.exp(), value)
+                constants[name] = self.logs.inverse(constants[name])
         self.members = None
         if members is not None:
             W, self.members = _joined(members, W, bars.spread, self.features)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from extended import made, points
 from torch import Tensor
 
 import surrogates
@@ -49,7 +50,7 @@ def reference(surrogate: Surrogate, Y: Tensor) -> dict[str, dict[str, list]]:
     """Call all methods: arguments and result of each."""
     generator = torch.Generator().manual_seed(2)
     V, W = (torch.randn(len(Y), n, generator=generator).double() for n in (4, 6))
-    outside = torch.cat([Y[:2], Y[:1] + 100])
+    outside = torch.cat([Y[:2], Y[:1] + 3 * (surrogate.upper - surrogate.lower)])
     arguments = {"forward": [Y], "jacobian": [Y], "jvp": [Y, V], "vjp": [Y, W]}
     if isinstance(surrogate, Classifier):
         arguments.update(probabilities=[Y], predict=[Y], in_domain=[outside])
@@ -84,17 +85,21 @@ def check(path: Path) -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "custom", "classifier"])
+@pytest.mark.parametrize("kind", [*KINDS, "custom", "classifier", "extended"])
 def test_a_file_written_here(kind, parts, convolution, dataset, Y, tmp_path):
-    network = KINDS.get("ode" if kind == "classifier" else kind)
+    network = KINDS.get("ode" if kind in ("classifier", "extended") else kind)
     parts["features"] = network(torch.Generator().manual_seed(1)) if network else convolution
     if kind == "classifier":
         dataset = replace(dataset, info=replace(dataset.info, task="classification"))
         del parts["error_bars"]
         surrogate = Classifier(**parts, temperature=1.7)
+    elif kind == "extended":
+        surrogate = made("ode gaussian matern52 quadratic", True, True, True, True, 4, 6)
+        Y = torch.from_numpy(points(surrogate))
     else:
         surrogate = Surrogate(**parts)
     about = export.metadata(dataset, training={}, errors={})
+    about["schema_version"] = 4 if kind == "extended" else about["schema_version"]
     about["reference"] = reference(surrogate, Y[:3])
     torch_version = ".".join(torch.__version__.split(".")[:2])
     name = f"schema{about['schema_version']}-torch{torch_version}-{kind}.pt"

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from extended import made, points
 
 from surrogates import cli, export
 from surrogates.classifier import Classifier
@@ -188,6 +189,30 @@ def test_trust_is_the_standard_deviation_and_the_training_domain(server, toy):
     status, reply = server.post("Gradient", {**GOOD["Gradient"], "name": "toy.trust"})
     message = "toy.trust does not support Gradient; it supports Evaluate"
     assert (status, reply) == (400, error("UnsupportedFeature", message))
+
+
+def test_members_and_logarithms_are_served_in_physical_units(dataset, tmp_path):
+    surrogate = made("ode gaussian quadratic", True, True, True, True, n_in=4, n_out=6)
+    export.save(surrogate, export.metadata(dataset, training={}, errors={}), tmp_path / "logs.pt")
+    y = points(surrogate)[0]
+    at, v = torch.from_numpy(y), torch.tensor(Y0, dtype=torch.float64)
+    with serve(tmp_path / "logs.pt") as server:
+        model = umbridge.HTTPModel(server.url, "logs")
+        close(model([y.tolist()]), [surrogate(at)])
+        w = torch.tensor(SENS, dtype=torch.float64)
+        close(model.gradient(0, 0, [y.tolist()], SENS), surrogate.vjp(at, w))
+        close(model.apply_jacobian(0, 0, [y.tolist()], Y0), surrogate.jvp(at, v))
+        std, inside = umbridge.HTTPModel(server.url, "logs.trust")([y.tolist()])
+        close([std], [surrogate.predict_std(at)])
+        assert inside == [1.0]
+        message = (
+            f"{tmp_path / 'logs.pt'} takes the logarithm of b: expected values > 0; got -2 in "
+            "sample 0 (from 0)"
+        )
+        for name in ("logs", "logs.trust"):
+            body = {"name": name, "input": [[1.0, -2.0, 3.0, 4.0]]}
+            assert server.post("Evaluate", body) == (400, error("InvalidInput", message))
+        assert server.end() == 0 and server.errors == ""
 
 
 def test_of_a_classifier_the_logits_are_served_and_trust_is_its_probabilities(
