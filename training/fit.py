@@ -32,6 +32,7 @@ from .dense import Structure, flops
 from .features import Features
 from .gauss_newton import GaussNewton
 from .history import Record
+from .kronecker import Kronecker
 from .losses import CrossEntropy, LeastSquares, Loss
 from .multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
@@ -129,7 +130,7 @@ class TrainConfig:
         """Check every range."""
         for name, known in {
             "optimizer": OPTIMIZERS,
-            "method": ("auto", "dense", "krylov"),
+            "method": ("auto", "dense", "krylov", "kronecker"),
             "network": ("ode", "resnet", "mlp"),
             "activation": ACTIVATIONS,
             "penalty": ("tikhonov", "smooth"),
@@ -441,9 +442,12 @@ def _methods(config: TrainConfig, network: nn.Module, data: Data) -> tuple[Metho
     limits: dict[str, Any] = {"rank": config.krylov_rank, "tolerance": config.krylov_tolerance}
     method: Method
     if config.optimizer == "gnvpro":
-        if _dense(config, network, data):
+        if config.method == "kronecker":
+            method = Kronecker()
+        elif _dense(config, network, data):
             return GaussNewton(dense=True), LBFGS()
-        method = GaussNewton(**limits)
+        else:
+            method = GaussNewton(**limits)
     elif config.optimizer == "gn":
         method = JointGaussNewton(**limits)
     elif config.optimizer == "lbfgs":
@@ -473,7 +477,7 @@ def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
 
 def _share(dataset: Dataset, name: str, over: Alone) -> tuple[Tensor, Tensor]:
     """Copy this process's samples of a part: every so many, so that any order is shared alike."""
-    Y, C = dataset.part(name, slice(over.rank, None, over.size))
+    Y, C = dataset.part(name, over.share())
     return torch.from_numpy(Y), torch.from_numpy(C)
 
 
