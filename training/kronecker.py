@@ -238,13 +238,17 @@ def _moments(
 def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw L_i^T xi_i for evenly spread samples of this process, weighed to stand for all.
 
-    Each sample's signs are its own, on however many processes.
+    Each sample's signs are its own, on however many processes. An L of all samples is triangular,
+    up to the signs of its rows; with a diagonal that is not negative, it does not change where the
+    outputs are rotated.
     """
     over = here.inner.over
     stride = -(-n_samples // SAMPLES)
     mine = torch.arange(n_samples)[over.share()]
     rows = torch.nonzero(mine % stride == 0)[:, 0]
     L = here.inner.outer_terms(rows.to(over.device))[0]
+    if L.ndim == 2:
+        L = torch.where(L.diagonal() < 0, -1.0, 1.0).to(L)[:, None] * L
     L = L.expand(len(rows), *L.shape[-2:])
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(2, (n_samples, L.shape[1]), generator=generator)[mine[rows]]

@@ -150,6 +150,17 @@ def test_rotated_inputs_and_features_have_the_same_step_rotated():
     torch.testing.assert_close(rotated(steps[0]), steps[1], rtol=1e-8, atol=1e-10)
 
 
+def test_rotated_outputs_have_the_same_matrix():
+    problem, here = setting(n_out=3)
+    Q = torch.linalg.qr(normal(3, 3, seed=7))[0]
+    turned = replace(problem, C=problem.C @ Q)
+    v = normal(len(here.theta), seed=5)
+    expected = KroneckerMatrix.of(problem, here).solve(v)
+    for there in (turned, replace(problem, C=-problem.C)):
+        found = KroneckerMatrix.of(there, there.at(here.theta)).solve(v)
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
 def test_a_long_dimension_has_the_trace_alone(monkeypatch):
     problem, here = setting()
     before = KroneckerMatrix.of(problem, here)
@@ -184,7 +195,7 @@ def test_evenly_spread_samples_stand_for_all_and_keep_their_signs(monkeypatch):
     rows, T = kronecker._cotangents(here, 31, 5)
     assert rows.tolist() == list(range(0, 31, 3))
     L = here.inner.outer_terms(slice(None))[0]
-    ratio = T @ torch.linalg.pinv(L)
+    ratio = T @ torch.linalg.pinv(L)  # L has a row for each of the three outputs
     assert torch.allclose(ratio.abs(), torch.full_like(ratio, math.sqrt(31 / 11)))
     found = []
     for rank in (0, 1):
