@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from draws import Poisson, classes, normal
+from draws import Poisson, classes, normal, orders
 
 from surrogates.networks import AntisymmetricODE
 from surrogates.training import kronecker
@@ -246,6 +246,19 @@ def test_the_first_step_is_the_matrix_s_and_no_longer_than_the_radius(problem_of
         moved = Kronecker().step(problem, here.theta, radius, 6, {}).point.theta - here.theta
         assert float(moved @ expected / (moved.norm() * expected.norm())) == pytest.approx(1)
         assert float(moved.norm()) <= min(radius, float(expected.norm())) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("problem_of", [lambda: setting(n_out=3), of_classes])
+def test_the_objective_has_the_predicted_slope_along_the_direction(problem_of):
+    problem, here = problem_of()
+    _, _, gradient = problem.linearised(here.theta)
+    direction = -KroneckerMatrix.of(problem, here).solve(gradient)
+    slope = float(gradient @ direction)
+    assert slope < 0
+    sizes = [2.0**-k for k in range(7, 14)]
+    values = [problem.at(here.theta + t * direction).phi for t in sizes]
+    remainders = [abs(v - here.phi - t * slope) for v, t in zip(values, sizes, strict=True)]
+    assert min(orders(remainders)[-4:]) > 1.8
 
 
 def test_work_units_are_counted_and_kept_to():
