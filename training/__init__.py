@@ -13,6 +13,7 @@ Projection"; its samples are columns, ours are rows):
     products with the features' Jacobian            features: FeatureJacobian
     the Gauss-Newton matrix, exact                  dense: gauss_newton_matrix
     the Gauss-Newton matrix on a Krylov space       krylov: lanczos
+    the matrix in Kronecker products, for L-BFGS    kronecker
     the trust-region subproblem, the radius         trust_region
     an iteration of GNvpro, its work units          gauss_newton: GaussNewton
     levels: refinement, alpha1                      multilevel: Multilevel

@@ -36,8 +36,8 @@ class Features:
         self.chunk = chunk
         self.over = over
         self._names = [name for name, _ in module.named_parameters()]
-        self._shapes = [parameter.shape for parameter in module.parameters()]
-        self.n_theta = sum(shape.numel() for shape in self._shapes)
+        self.shapes = [parameter.shape for parameter in module.parameters()]
+        self.n_theta = sum(shape.numel() for shape in self.shapes)
         with torch.no_grad():
             self.width = self.module(Y[:1]).shape[1]
 
@@ -46,6 +46,10 @@ class Features:
         with torch.no_grad():
             leaves = self._leaves(theta)
             return torch.cat([self._features(leaves, rows).double() for rows in self._chunks()])
+
+    def parameters(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the module's parameters at theta (n_theta,), by name, in the inputs' precision."""
+        return dict(zip(self._names, self._leaves(theta), strict=True))
 
     def jacobian(self, theta: Tensor) -> FeatureJacobian:
         """Give the Jacobian at theta (n_theta,), and access to the features there."""
@@ -57,9 +61,9 @@ class Features:
 
     def _leaves(self, theta: Tensor) -> list[Tensor]:
         pieces = torch.split_with_sizes(
-            theta.detach().to(self.Y), [shape.numel() for shape in self._shapes]
+            theta.detach().to(self.Y), [shape.numel() for shape in self.shapes]
         )
-        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
     def _features(self, leaves: list[Tensor], rows: slice) -> Tensor:
         parameters = dict(zip(self._names, leaves, strict=True))

@@ -33,6 +33,7 @@ from .dense import Structure, flops
 from .features import Features
 from .gauss_newton import GaussNewton
 from .history import Record
+from .kronecker import Kronecker
 from .losses import CrossEntropy, LeastSquares, Loss
 from .multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
@@ -64,8 +65,10 @@ class TrainConfig:
         optimizer: ``gnvpro``, or another to compare it with (see `baselines`): ``gn``, ``lbfgs``,
             ``adam`` or ``sgd``.
         learning_rate: Step size of ``adam`` and ``sgd``; 0 for the default, 0.01.
-        method: Of ``gnvpro``: ``dense``, ``krylov``, or ``auto``, dense unless an iteration's cost
-            forbids it.
+        method: Of ``gnvpro``, how a step is modelled. ``dense`` has the exact Gauss-Newton matrix,
+            ``krylov`` has it on Krylov spaces, as in the paper. ``kronecker`` is L-BFGS that starts
+            from the matrix in Kronecker products (see `kronecker`). ``auto`` is ``dense`` for least
+            squares, unless an iteration costs too much, and else ``kronecker``.
         network: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`; or ``rbf``,
             radial basis functions (see `kernel`), which `selection` fits and `fit` does not.
         kernel: Of ``rbf``: ``gaussian``, ``matern52``, or ``auto``, by held-out errors.
@@ -76,8 +79,9 @@ class TrainConfig:
         levels: Number of levels; 1 for ``mlp``, which cannot be refined.
         final_time: Final time of ``ode`` and ``resnet``.
         gamma: Damping of ``ode``.
-        work_units: Work units of each level; an iteration costs ``width`` + 5 with the dense
-            method, 2 + 2 ``krylov_rank`` with the other.
+        work_units: Work units of each level. An iteration costs ``width`` + 5 with the dense
+            method, 2 + 2 ``krylov_rank`` on Krylov spaces, and 2 with Kronecker products, every
+            tenth time 4.
         alpha1: Weight of ||theta||^2 / 2 on the first level; each level halves it.
         alpha2: Weight of ||W||^2 / 2, for targets scaled to a mean square of one.
         penalty: What ``alpha1`` weighs: ``tikhonov``, or ``smooth``, where it is ||theta||^2 of the
@@ -94,8 +98,8 @@ class TrainConfig:
             unit; ``column``, none: each is scaled by its own spread; or ``common``, all.
         weights: What scaled observables are multiplied by, as ``name=2``; 1 for the others.
         patience: A level ends after as many iterations in which the best validation loss (of
-            classes: error) has not fallen by 2 %; 0 for the default, 10 with the dense method,
-            else 200.
+            classes: error) has not fallen by 2 %; 0 for the default: 10 with the dense method, 50
+            with Kronecker products, else 200.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
         seed: Of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
@@ -143,7 +147,7 @@ class TrainConfig:
         """Check every range."""
         for name, known in {
             "optimizer": OPTIMIZERS,
-            "method": ("auto", "dense", "krylov"),
+            "method": ("auto", "dense", "krylov", "kronecker"),
             "network": ("ode", "resnet", "mlp", "rbf"),
             "kernel": ("auto", *KERNELS),
             "activation": ACTIVATIONS,
@@ -174,7 +178,9 @@ class TrainConfig:
             f"got {self.cells} cells and {self.levels} levels",
         )
         least = 2 if self.optimizer in STOCHASTIC else 4
-        if self.optimizer == "gnvpro" and self.method != "krylov":
+        if self.optimizer == "gnvpro" and self.method == "kronecker":
+            least = Kronecker().least(self.width)
+        elif self.optimizer == "gnvpro" and self.method != "krylov":
             least = GaussNewton(dense=True).least(self.width)
         check(
             self.work_units >= least,
@@ -345,14 +351,13 @@ def fit(
         "take a smaller width",
     )
     outer, warm_up = _methods(config, network, data)
-    dense = isinstance(outer, GaussNewton) and outer.dense
     method = Multilevel(
         levels=config.levels,
         work_units=config.work_units,
         alpha1=config.alpha1,
         alpha2=config.alpha2,
         tolerance=config.tolerance,
-        patience=config.patience or (10 if dense else 200),
+        patience=config.patience or _patience(outer),
         method=outer,
         warm_up=warm_up,
         smooth=config.penalty == "smooth",
@@ -493,9 +498,10 @@ def _methods(config: TrainConfig, network: nn.Module, data: Data) -> tuple[Metho
     limits: dict[str, Any] = {"rank": config.krylov_rank, "tolerance": config.krylov_tolerance}
     method: Method
     if config.optimizer == "gnvpro":
-        if _dense(config, network, data):
+        chosen = _model(config, network, data) if config.method == "auto" else config.method
+        if chosen == "dense":
             return GaussNewton(dense=True), LBFGS()
-        method = GaussNewton(**limits)
+        method = Kronecker() if chosen == "kronecker" else GaussNewton(**limits)
     elif config.optimizer == "gn":
         method = JointGaussNewton(**limits)
     elif config.optimizer == "lbfgs":
@@ -507,10 +513,17 @@ def _methods(config: TrainConfig, network: nn.Module, data: Data) -> tuple[Metho
     return method, method
 
 
-def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
-    """Choose the method."""
-    if config.method != "auto":
-        return config.method == "dense"
+def _patience(method: Method) -> int:
+    """Return the default patience, in iterations."""
+    if isinstance(method, Kronecker):
+        return 50
+    return 10 if isinstance(method, GaussNewton) and method.dense else 200
+
+
+def _model(config: TrainConfig, network: nn.Module, data: Data) -> str:
+    """Choose the model of a step: dense for least squares, unless it costs too much."""
+    if data.train.loss.iterative:
+        return "kronecker"
     theta = parameters_to_vector(network.parameters()).detach()
     n_samples, n_in = data.train.Y.shape
     n_out = data.train.C.shape[1]
@@ -520,12 +533,13 @@ def _dense(config: TrainConfig, network: nn.Module, data: Data) -> bool:
         n_in = 0  # the weights of its first layer are not told apart
     krylov: float = _KRYLOV_FLOPS * config.krylov_rank * size * n_samples
     cost = flops(size, n_in, n_samples, config.width, n_out)
-    return cost <= max(_DENSE_FLOPS, 3.0 * krylov)  # a dense iteration gains far more
+    # A dense iteration gains far more than one of a Krylov space.
+    return "dense" if cost <= max(_DENSE_FLOPS, 3.0 * krylov) else "kronecker"
 
 
 def _share(dataset: Dataset, name: str, over: Alone) -> tuple[Tensor, Tensor]:
     """Copy this process's samples of a part: every so many, so that any order is shared alike."""
-    Y, C = dataset.part(name, slice(over.rank, None, over.size))
+    Y, C = dataset.part(name, over.share())
     return torch.from_numpy(Y), torch.from_numpy(C)
 
 

@@ -47,7 +47,7 @@ class Refinable(Protocol):
 
 
 class Method(Protocol):
-    """An outer method: `GaussNewton`, or one of `baselines`."""
+    """An outer method: `GaussNewton`, `Kronecker`, or one of `baselines`."""
 
     def least(self, width: int) -> int:
         """Give the work units of the cheapest iteration."""

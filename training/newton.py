@@ -37,7 +37,7 @@ from surrogates.errors import InputError
 
 from .processes import ALONE, Alone
 from .trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky
-from .varpro import Inner, Pair, Tall
+from .varpro import Inner, Pair, Rows, Tall
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -128,7 +128,7 @@ class NewtonSolution(Inner):
         assert isinstance(other, NewtonSolution)
         return self._residual(other._outputs - self._outputs, other.W - self.W)
 
-    def outer_terms(self, rows: slice) -> tuple[Tensor, tuple[Pair, Pair]]:
+    def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
         """Say how the Gauss-Newton matrix follows from dF: B and E, and the roots of D."""
         outputs, C = self._outputs[rows], self.C[rows]
         L = self._roots[rows] @ self._W / math.sqrt(self.n_samples)

@@ -64,6 +64,16 @@ class Penalty:
             ]
         )
 
+    @property
+    def mean(self) -> float:
+        """The mean of its Hessian's diagonal."""
+        if self._T is None:
+            return self._alpha1
+        sizes = list(zip(self._sizes, self._timed, strict=True))
+        smooth = float(self._T.diagonal().mean())
+        total = sum(size * (smooth if timed else 1.0) for size, timed in sizes)
+        return self._alpha1 * total / sum(self._sizes)
+
     def add_to(self, H: Tensor) -> None:
         """Add its Hessian to a matrix, (p, p), in the coordinates of the networks here.
 

@@ -50,6 +50,10 @@ class Alone:
         """Add up a number."""
         return n
 
+    def share(self) -> slice:
+        """Return the samples of this process among those of all."""
+        return slice(self.rank, None, self.size)
+
     def on_root(self, action: Callable[[], T]) -> T:
         """Do something on process 0, and give all its result, or its `InputError`."""
         return action()

@@ -35,6 +35,9 @@ from torch import Tensor
 from .features import CHUNK, FeatureJacobian
 from .processes import ALONE, Alone
 
+Rows = slice | Tensor
+"""Some samples of this process, by a slice or by their numbers."""
+
 
 def solve_w(
     Z: Tensor,
@@ -113,7 +116,7 @@ class Tall:
         C = self.C if other.C is None else None
         return replace(self, parts=self.parts + negative, last=self.last - other.last, C=C)
 
-    def rows(self, rows: slice) -> Tensor:
+    def rows(self, rows: Rows) -> Tensor:
         """Form some of this process's upper rows."""
         total = _sum_of_products([(left[rows], right) for left, right in self.parts])
         if self.C is not None:
@@ -190,7 +193,7 @@ class Inner(ABC):
         """Give the difference of the residual at other features from this one."""
 
     @abstractmethod
-    def outer_terms(self, rows: slice) -> tuple[Tensor, tuple[Pair, Pair]]:
+    def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
         """Say how the Gauss-Newton matrix follows from dF, for some samples of this process.
 
         It is the sum over samples of (L dF)^T (L dF), plus and minus the Gram matrices of what
@@ -322,7 +325,7 @@ class InnerSolution(Inner):
         assert isinstance(other, InnerSolution)
         return other.residual - self.residual
 
-    def outer_terms(self, rows: slice) -> tuple[Tensor, tuple[Pair, Pair]]:
+    def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
         """Say how the Gauss-Newton matrix follows from dF: W = Q L makes n_feat of n_out rows."""
         return self._factors[0], ((self.residual.rows(rows), None), (self.U[rows], None))
 

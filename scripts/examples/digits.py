@@ -38,7 +38,7 @@ from surrogates.importing import as_dataset
 from surrogates.training.fit import TrainConfig
 
 SETTINGS = (
-    *("method=krylov", "krylov_rank=8", "width=32", "work_units=400", "precision=single"),
+    *("method=kronecker", "width=32", "work_units=400", "precision=single"),
     *("alpha1=3e-4", "alpha2=1e-3", "scale=0.3"),
 )
 COMPARED = ("gnvpro", "lbfgs", "adam")

@@ -17,12 +17,14 @@ SETTINGS = {
     "regression": {
         "dense": TrainConfig(width=4, cells=1, work_units=1000),
         "krylov": TrainConfig(width=4, cells=1, method="krylov", levels=2, work_units=1000),
+        "kronecker": TrainConfig(width=4, cells=1, method="kronecker", work_units=1000),
         "gn": TrainConfig(width=4, cells=1, optimizer="gn", work_units=1000),
         "lbfgs": TrainConfig(width=4, cells=1, optimizer="lbfgs", work_units=1000),
     },
     "classification": {
         "dense": dataclasses.replace(TAME, penalty="smooth"),
         "krylov": dataclasses.replace(TAME, method="krylov"),
+        "kronecker": dataclasses.replace(TAME, method="kronecker"),
         "mixed": dataclasses.replace(
             TAME, method="krylov", whitening=0.25, smoothing=10.0, noise=0.5
         ),

@@ -14,7 +14,7 @@ from surrogates.training.baselines import (
     JointGaussNewton,
     JointJacobian,
     Stochastic,
-    _inverse_times,
+    inverse_times,
 )
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import ReducedProblem
@@ -195,8 +195,8 @@ def test_the_two_loops_are_the_dense_bfgs_update():
         rho = 1 / (a @ b)
         V = eye - rho * torch.outer(b, a)
         H = V.T @ H @ V + rho * torch.outer(a, a)
-    assert torch.allclose(_inverse_times(s, y, gradient), H @ gradient, rtol=1e-12)
-    assert torch.equal(_inverse_times(s[:0], y[:0], gradient), gradient)
+    assert torch.allclose(inverse_times(s, y, gradient), H @ gradient, rtol=1e-12)
+    assert torch.equal(inverse_times(s[:0], y[:0], gradient), gradient)
 
 
 def test_l_bfgs_stays_within_its_budget_and_says_that_nothing_helps():

@@ -26,6 +26,7 @@ SMALL = TrainConfig(
 SETTINGS = {
     "dense": dataclasses.replace(SMALL, method="dense", work_units=90),
     "krylov": SMALL,
+    "kronecker": dataclasses.replace(SMALL, method="kronecker", levels=2, work_units=40),
     "levels": dataclasses.replace(SMALL, levels=3, work_units=40),
     "smooth": dataclasses.replace(SMALL, levels=2, work_units=40, penalty="smooth"),
     "mixed": dataclasses.replace(SMALL, whitening=0.25, smoothing=10.0, noise=0.5),
@@ -65,7 +66,7 @@ def measured(result, data, name):
     return float(loss), float((outputs.argmax(dim=1) != C.argmax(dim=1)).double().mean())
 
 
-@pytest.mark.parametrize(("method", "work"), [("dense", 400), ("krylov", 1000)])
+@pytest.mark.parametrize(("method", "work"), [("dense", 400), ("krylov", 1000), ("kronecker", 400)])
 def test_classes_of_a_network_are_learned(method, work):
     data = planted()
     settings = TrainConfig(

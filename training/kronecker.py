@@ -1,0 +1,257 @@
+r"""Quasi-Newton steps that start from a Gauss-Newton matrix in Kronecker products.
+
+The exact Gauss-Newton matrix of thousands of parameters costs too much. A Krylov space of it costs
+2 work units a vector, and leaves out the features' second derivative, which counts where residuals
+stay large, as they do for classes. Here the matrix is approximated once in ten iterations, for 2
+work units. L-BFGS takes it as its initial matrix, and learns what it lacks from the gradients. This
+is a structured secant method (Dennis, Gay and Welsch 1981, "An adaptive nonlinear least-squares
+algorithm") with a limited memory: the last secant equation holds whatever the initial matrix is.
+
+The outputs' curvature is W^T D_i W / N = L_i^T L_i, with D_i the second derivative of the loss. For
+random signs xi_i, the gradients t_i of (L_i^T xi_i)^T F(y_i; theta) have the second moment
+
+    sum_i E[t_i t_i^T] = sum_i dF_i^T L_i^T L_i dF_i,
+
+which is the Gauss-Newton matrix at fixed W, for one backward pass (Martens and Grosse 2015,
+"Optimizing neural networks with Kronecker-factored approximate curvature"). Each parameter has a
+block of it. For a parameter of k dimensions, the block is approximated by
+
+    M_1 (x) ... (x) M_k / trace^(k-1),    M_j = sum_i T_ij T_ij^T,
+
+with T_ij the parameter's part of t_i, unfolded along dimension j (Gupta, Koren and Singer 2018,
+"Shampoo: preconditioned stochastic tensor optimization"). The trace is that of the block. A vector
+has its block in full. That of a linear layer is exact where its inputs and the gradients that come
+back to it are independent. Nothing is asked of a network but that torch.func differentiates it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from .baselines import LBFGS, Initial
+from .gauss_newton import Memory, ReducedPoint, ReducedProblem
+
+SAMPLES = 1024
+"""The matrix is made from about as many samples, evenly spread."""
+DAMPING = 0.1
+"""The matrix is shifted by this multiple of its mean eigenvalue."""
+PERIOD = 10
+"""Iterations between two matrices."""
+
+_BYTES = 2**26  # that the gradients of one chunk of samples take, about
+_LARGEST = 2048  # a longer dimension has a multiple of the unit matrix as its factor
+
+
+class Block(NamedTuple):
+    """A parameter's block, by the eigenvectors and eigenvalues of its factors.
+
+    Attributes:
+        shape: Shape of the parameter.
+        bases: Eigenvectors for each dimension, (size, size); None for the unit matrix.
+        values: Eigenvalues for each dimension, (size,).
+    """
+
+    shape: torch.Size
+    bases: tuple[Tensor | None, ...]
+    values: tuple[Tensor, ...]
+
+
+class KroneckerMatrix(Initial):
+    """The Gauss-Newton matrix in Kronecker products, shifted.
+
+    Attributes:
+        blocks: The blocks of the parameters, in the order of theta.
+        shift: What is added to all eigenvalues, > 0.
+    """
+
+    def __init__(self, blocks: Sequence[Block], shift: float) -> None:
+        """Multiply the eigenvalues."""
+        self.blocks, self.shift = tuple(blocks), shift
+        self._sizes = [block.shape.numel() for block in blocks]
+        self._values = []
+        for shape, _, values in blocks:
+            total = torch.full(shape, 1.0, dtype=torch.float64, device=values[0].device)
+            for j, own in enumerate(values):
+                total = total * own.view([-1 if i == j else 1 for i in range(len(shape))])
+            self._values.append(total + shift)
+
+    @classmethod
+    def of(cls, problem: ReducedProblem, here: ReducedPoint, seed: int = 0) -> KroneckerMatrix:
+        """Approximate the Gauss-Newton matrix of Phi_red, with the penalty's mean, at a point.
+
+        Args:
+            problem: The problem.
+            here: The point.
+            seed: Of the random signs.
+        """
+        shapes = problem.features.shapes
+        factors, traces = _moments(problem, here, seed)
+        blocks = [
+            _decomposed(shape, block, trace)
+            for shape, block, trace in zip(shapes, factors, traces, strict=True)
+        ]
+        shift = problem.penalty.mean + DAMPING * float(traces.sum()) / len(here.theta)
+        return cls(blocks, shift or 1.0)
+
+    @classmethod
+    def remembered(cls, problem: ReducedProblem, memory: Memory) -> KroneckerMatrix:
+        """Read what `memory` wrote."""
+        blocks = [
+            Block(
+                shape,
+                tuple(memory.get(f"basis.{i}.{j}") for j in range(len(shape))),
+                tuple(memory[f"values.{i}.{j}"] for j in range(len(shape))),
+            )
+            for i, shape in enumerate(problem.features.shapes)
+        ]
+        return cls(blocks, float(memory["shift"]))
+
+    def memory(self) -> Memory:
+        """Write it as tensors."""
+        kept = {"shift": torch.tensor(self.shift, dtype=torch.float64)}
+        for i, block in enumerate(self.blocks):
+            for j, (basis, values) in enumerate(zip(block.bases, block.values, strict=True)):
+                kept[f"values.{i}.{j}"] = values
+                if basis is not None:
+                    kept[f"basis.{i}.{j}"] = basis
+        return kept
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        """Multiply by a vector (n_theta,)."""
+        return self._scaled(v, self._values)
+
+    def solve(self, v: Tensor) -> Tensor:
+        """Multiply the inverse by a vector (n_theta,)."""
+        return self._scaled(v, [values.reciprocal() for values in self._values])
+
+    def _scaled(self, v: Tensor, scales: Sequence[Tensor]) -> Tensor:
+        pieces = torch.split_with_sizes(v, self._sizes)
+        results = []
+        for piece, block, scale in zip(pieces, self.blocks, scales, strict=True):
+            T = piece.view(block.shape)
+            T = _turned(T, [basis if basis is None else basis.T for basis in block.bases])
+            results.append(_turned(T * scale, block.bases).reshape(-1))
+        return torch.cat(results)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kronecker(LBFGS):
+    """GNvpro by L-BFGS that starts from the Gauss-Newton matrix in Kronecker products.
+
+    A new matrix costs 2 work units, as the gradient does: a forward and a backward pass. The first
+    step is no longer than the radius. All else is `LBFGS`.
+
+    Attributes:
+        period: Iterations between two matrices.
+    """
+
+    period: int = PERIOD
+
+    def least(self, width: int) -> int:
+        """Return the work units of a level's first iteration: its start, the matrix, and a step."""
+        return 6
+
+    def initial(
+        self, problem: ReducedProblem, here: ReducedPoint, memory: Memory, budget: int
+    ) -> tuple[Initial, Memory, int]:
+        """Return the matrix, made anew where it is due and the budget leaves room for a step."""
+        count = int(memory.get("count", torch.tensor(0)))
+        due = count % self.period == 0 and (count == 0 or budget >= 4)
+        if due:
+            matrix = KroneckerMatrix.of(problem, here, seed=count)
+        else:
+            matrix = KroneckerMatrix.remembered(problem, memory)
+        kept = {**matrix.memory(), "count": torch.tensor(count + 1)}
+        return matrix, kept, 2 if due else 0
+
+
+def _decomposed(shape: torch.Size, factors: Sequence[Tensor | None], trace: Tensor) -> Block:
+    """Decompose a block's factors, each over the trace, which is left to the first values."""
+    bases: list[Tensor | None] = []
+    values: list[Tensor] = []
+    scale = trace
+    for size, M in zip(shape, factors, strict=True):
+        if M is None or not float(trace) > 0:
+            bases.append(None)
+            values.append((scale / size).repeat(size))
+        else:
+            own, vectors = torch.linalg.eigh(M / trace)
+            bases.append(vectors)
+            values.append(scale * own.clamp(min=0))
+        scale = torch.ones_like(trace)
+    return Block(shape, tuple(bases), tuple(values))
+
+
+def _turned(T: Tensor, bases: Sequence[Tensor | None]) -> Tensor:
+    """Multiply a tensor by a matrix along each dimension."""
+    for j, basis in enumerate(bases):
+        if basis is not None:
+            T = torch.tensordot(basis, T, dims=([1], [j])).movedim(0, j)
+    return T
+
+
+def _moments(
+    problem: ReducedProblem, here: ReducedPoint, seed: int
+) -> tuple[list[list[Tensor | None]], Tensor]:
+    """Return the factors of each parameter, None for a long dimension, and the blocks' traces."""
+    features, over = problem.features, problem.features.over
+    n_samples = over.count(len(features.Y))
+    rows, cotangents = _cotangents(here, n_samples, seed)
+    sums = [
+        [cotangents.new_zeros((size, size)) for size in shape if size <= _LARGEST]
+        for shape in features.shapes
+    ]
+    traces = cotangents.new_zeros(len(sums))
+
+    def projected(parameters: dict[str, Tensor], y: Tensor, t: Tensor) -> Tensor:
+        F: Tensor = functional_call(features.module, parameters, (y[None],))
+        return F[0] @ t
+
+    gradients = vmap(grad(projected), in_dims=(None, 0, 0))
+    parameters = features.parameters(here.theta)
+    chunk = max(1, _BYTES // (8 * features.n_theta))
+    chunks = (torch.split(X, chunk) for X in (rows, cotangents))
+    for some, t in zip(*chunks, strict=True):
+        found = gradients(parameters, features.Y[some], t.to(features.Y))
+        for i, T in enumerate(T.double() for T in found.values()):
+            traces[i] += T.square().sum()
+            sizes = [j for j, size in enumerate(T.shape[1:]) if size <= _LARGEST]
+            for M, j in zip(sums[i], sizes, strict=True):
+                unfolded = T.movedim(j + 1, 0).reshape(len(M), -1)
+                M.addmm_(unfolded, unfolded.T)
+    *flat, traces = over.total(*(M for block in sums for M in block), traces)
+    in_order = iter(flat)
+    factors = [
+        [next(in_order) if size <= _LARGEST else None for size in shape]
+        for shape in features.shapes
+    ]
+    return factors, traces
+
+
+def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw L_i^T xi_i for evenly spread samples of this process, weighed to stand for all.
+
+    Each sample's signs are its own, on however many processes. An L of all samples is triangular,
+    up to the signs of its rows; with a diagonal that is not negative, it does not change where the
+    outputs are rotated.
+    """
+    over = here.inner.over
+    stride = -(-n_samples // SAMPLES)
+    mine = torch.arange(n_samples)[over.share()]
+    rows = torch.nonzero(mine % stride == 0)[:, 0]
+    L = here.inner.outer_terms(rows.to(over.device))[0]
+    if L.ndim == 2:
+        L = torch.where(L.diagonal() < 0, -1.0, 1.0).to(L)[:, None] * L
+    L = L.expand(len(rows), *L.shape[-2:])
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(2, (n_samples, L.shape[1]), generator=generator)[mine[rows]]
+    weight = math.sqrt(n_samples / -(-n_samples // stride))
+    xi = weight * (2.0 * signs - 1.0).to(L)
+    return rows.to(over.device), (xi[:, None] @ L)[:, 0]
