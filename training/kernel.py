@@ -33,8 +33,6 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from surrogates.forms import kappa
-
 CENTRES = 1000
 """Largest number of centres."""
 
@@ -126,6 +124,14 @@ def distances(A: Tensor, B: Tensor, scales: Tensor) -> Tensor:
     """Return scaled distances, (n_a, n_b), from differences: close points keep their digits."""
     mode = "donot_use_mm_for_euclid_dist" if A.shape[1] <= _EACH else "use_mm_for_euclid_dist"
     return torch.cdist(A * scales, B * scales, compute_mode=mode)
+
+
+def kappa(kernel: str, r: Tensor) -> Tensor:
+    """Evaluate a kernel at scaled distances."""
+    if kernel == "gaussian":
+        return torch.exp(-r * r / 2)
+    s = math.sqrt(5) * r
+    return (1 + s + s * s / 3) * torch.exp(-s)
 
 
 def search(X: Tensor, C: Tensor, form: Form, start: Fit | None = None, steps: int = 150) -> Fit:
