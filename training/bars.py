@@ -95,15 +95,16 @@ def sizes(residual: Tensor) -> Tensor:
     inference for regression"); the largest where there are too few.
 
     Args:
-        residual: (n, n_out).
+        residual: (n, n_out); NaN does not count.
     """
-    ordered = residual.abs().sort(dim=0).values
-    n = len(ordered)
+    ordered = residual.abs().sort(dim=0).values  # NaN comes last
+    n = torch.isfinite(residual).sum(dim=0)
     logs = []
     for level in _LEVELS:
-        number = min(math.ceil((n + 1) * level), n)
-        logs.append((ordered[number - 1] / NormalDist().inv_cdf((1 + level) / 2)).log())
-    return torch.stack(logs).mean(dim=0).exp()
+        number = torch.minimum(((n + 1) * level).ceil().long(), n).clamp(min=1)
+        quantile = ordered.gather(0, number[None] - 1)[0]
+        logs.append((quantile / NormalDist().inv_cdf((1 + level) / 2)).log())
+    return torch.stack(logs).mean(dim=0).exp().nan_to_num(0.0)
 
 
 def members_of(selection: Selection) -> Members | None:
@@ -195,7 +196,7 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
         if len(own) > 1:
             variance = predictions[own].var(dim=0).mean(dim=0)
             taken += float(weights[own].sum()) ** 2 * (1 - 1 / len(own)) * variance
-    size = residual.square().median(dim=0).values / NormalDist().inv_cdf(0.75) ** 2
+    size = residual.square().nanmedian(dim=0).values / NormalDist().inv_cdf(0.75) ** 2
     ratio = float(taken.sum() / size.sum().clamp(min=1e-300))
     return residual * math.sqrt(max(1 - ratio, _FEWEST)), spread
 
@@ -203,11 +204,13 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
 def unseen(Y: Tensor) -> Tensor:
     """Return points distributed like samples that are none of them, at most 200.
 
-    The means of neighbours in a row of samples, moved away from the centre so that their covariance
-    is that of the samples, unless that leaves the box. They lie in every flat that the samples do.
+    Each sample plus half the difference of two others, moved towards the centre so that the
+    covariance is that of the samples, and further where it would leave their box. They lie in every
+    flat that the samples do.
     """
     centre, lower, upper = Y.mean(dim=0), Y.amin(dim=0), Y.amax(dim=0)
-    step = (Y + Y.roll(1, dims=0))[:_UNSEEN] / 2 - centre
+    moved = Y + (Y.roll(1, dims=0) - Y.roll(2, dims=0)) / 2
+    step = math.sqrt(2 / 3) * (moved[:_UNSEEN] - centre)
     room = torch.where(step > 0, (upper - centre) / step, (lower - centre) / step)
     room = torch.where(step == 0, math.inf, room).amin(dim=1)
-    return centre + step * room.clamp(max=math.sqrt(2))[:, None]
+    return centre + step * room.clamp(max=1.0)[:, None]

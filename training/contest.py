@@ -1,6 +1,6 @@
 """The networks of a selection: several settings on folds, by successive halving.
 
-Every setting is first trained for a third of the work on one fold, or two where there are few
+Every setting is first trained for a part of the work on one fold, or two where there are few
 samples; the best of them then on all folds. How many settings there are is decided by what their
 trainings are estimated to cost, from the sizes alone: no clock is asked.
 """
@@ -27,6 +27,7 @@ from .pool import Task
 _LEAST = 20  # samples from which networks are tried
 _NEAR = 1.5  # times the best network's error, within which another is trained on all folds
 _HOPELESS = 2.0  # times the error of what is no network, beyond which none is
+_SHARE = 0.6  # of the work that a training may take, in the first round
 _RATE = 4e10  # operations a second of one core, about
 _OVERHEAD = 0.02  # seconds of an iteration, about
 _FEWEST = 300  # work units that a training is cut to before it is left out
@@ -113,7 +114,7 @@ class Contest:
             return []
         trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
         short = [
-            dataclasses.replace(one, work_units=max(one.work_units // 3, one.width + 5))
+            dataclasses.replace(one, work_units=max(int(_SHARE * one.work_units), one.width + 5))
             for one in settings
         ]
         first = self._train(short, trial, "first round") if len(settings) > 1 else []
@@ -173,7 +174,7 @@ class Contest:
     def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
         """Estimate what a contest costs at most, on one core."""
         costs = sorted(map(self.seconds, settings))
-        return sum(costs) / 3 + len(self.folds) * sum(costs[-finalists:])
+        return _SHARE * sum(costs) + len(self.folds) * sum(costs[-finalists:])
 
     def seconds(self, settings: TrainConfig) -> float:
         """Estimate what a training on one fold costs, on one core."""

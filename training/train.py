@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from surrogates.classifier import Assessment, Classifier, assess
 from surrogates.config import check, unknown
-from surrogates.dataset import PARTS, Dataset, Split, Status
+from surrogates.dataset import PARTS, Array, Dataset, Split, Status
 from surrogates.errors import InputError
 from surrogates.inspection import outliers
 from surrogates.metrics import Evaluation, compared, evaluate
 from surrogates.surrogate import Logs, Surrogate
 
+from .completion import completed
 from .deploy import assembled, deployed
 from .fit import DEFAULTS, FitResult, TrainConfig, fit
 from .history import Record
@@ -103,7 +105,7 @@ def train(
     check(effort in EFFORTS, unknown(f"effort {effort!r}", effort, EFFORTS))
     settings = settings or DEFAULTS[dataset.info.task]
     start = time.perf_counter()
-    learned = dataset if logs is None else logarithms(dataset, logs)
+    learned = completed(dataset if logs is None else logarithms(dataset, logs))
     alone = over is None or over.size == 1
     if effort != "fast" and chooses(dataset, settings) and alone:
         selection = choose(
@@ -114,6 +116,10 @@ def train(
             processes=processes,
             stop=stop,
             on_progress=on_progress,
+        )
+        there = torch.isfinite(torch.from_numpy(dataset.C[selection.rows]))
+        selection = dataclasses.replace(
+            selection, residual=torch.where(there, selection.residual, math.nan)
         )
         surrogate = assembled(selection, learned, logs)
         return _told_selection(
@@ -223,7 +229,7 @@ def about(
 ) -> dict[str, Any]:
     """Say how a surrogate was trained by `fit`, for the metadata of its file."""
     used = dataset.part("train")[1]
-    mean, spread = used.mean(axis=0), moments(torch.from_numpy(used))[1].numpy()
+    mean, spread = _centre(used)
     training = {
         "optimizer": settings.optimizer,
         "settings": settings,
@@ -236,6 +242,14 @@ def about(
     if isinstance(surrogate, Classifier):
         training["temperature"] = float(surrogate.temperature)
     return training
+
+
+def _centre(C: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each output, without missing entries."""
+    columns = [torch.from_numpy(c[np.isfinite(c)])[:, None] for c in C.T]
+    found = [moments(column)[:2] for column in columns]
+    mean, spread = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return mean, spread
 
 
 def _parts(dataset: Dataset, *names: str) -> list[str]:
@@ -251,10 +265,9 @@ def _told_selection(
     settings: TrainConfig,
     seconds: float,
 ) -> Trained:
-    used = dataset.C[selection.train]
-    mean, spread = used.mean(axis=0), moments(torch.from_numpy(used))[1].numpy()
+    mean, spread = _centre(dataset.C[selection.train])
     truth = torch.from_numpy(dataset.C[selection.rows])
-    prediction = torch.from_numpy(learned.C[selection.rows]) + selection.residual
+    prediction = torch.from_numpy(learned.C[selection.rows]) + selection.residual.nan_to_num(0.0)
     if surrogate.logs is not None:
         prediction = torch.where(surrogate.logs.outputs, prediction.exp(), prediction)
     errors: dict[str, Evaluation | Assessment] = {

@@ -1,0 +1,66 @@
+"""Single missing observables: filled in before training, and not counted afterwards.
+
+Where entries of C are missing (NaN), each output is predicted from the samples that have it by
+kernel regression, with scales found on all outputs at once, and the predictions take the missing
+entries' place. They add nothing that the other samples do not say, and let all outputs share
+features and one factorisation. Errors and error bars are of the entries that are there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from surrogates.config import check
+from surrogates.dataset import Dataset, Status
+
+from . import kernel
+from .kernel import Form
+from .scaling import moments
+
+_FORM = Form(kernel="matern52", degree=0)  # rough: it goes far from no sample
+_LEAST = 3
+
+
+def completed(dataset: Dataset) -> Dataset:
+    """Fill in the missing entries of the done samples; the dataset itself where none is missing.
+
+    Raises:
+        InputError: If an output is there in fewer than three samples.
+    """
+    done = dataset.status == Status.DONE
+    C = torch.from_numpy(dataset.C[done].copy())
+    missing = torch.isnan(C)
+    if not bool(missing.any()):
+        return dataset
+    counts = (~missing).sum(dim=0)
+    few = int(counts.argmin())
+    check(
+        int(counts[few]) >= _LEAST,
+        f"the observable {dataset.info.c_names[few]} is there in {int(counts[few])} samples; "
+        f"training needs it in {_LEAST}",
+    )
+    Y = torch.from_numpy(dataset.Y[done])
+    shift, spread, _ = moments(Y)
+    X = (Y - shift) / torch.where(spread > 0, spread, 1.0)
+    fit = kernel.search(X, _by_means(C, missing), _FORM)
+    for j in torch.nonzero(missing.any(dim=0))[:, 0].tolist():
+        there = ~missing[:, j]
+        mean = C[there, j].mean()
+        unit = C[there, j].std().clamp(min=1e-300)
+        found = kernel.solve(X[there], ((C[there, j] - mean) / unit)[:, None], fit)
+        guess = 0.0 if found is None else found.predict(X[~there])[:, 0]
+        C[~there, j] = mean + unit * guess
+    filled = dataset.C.copy()
+    filled[done] = C.numpy()
+    return dataclasses.replace(dataset, C=filled)
+
+
+def _by_means(C: Tensor, missing: Tensor) -> Tensor:
+    """Standardise the outputs, with their means in place of missing entries."""
+    mean = C.nanmean(dim=0)
+    centred = torch.where(missing, 0.0, C - mean)
+    spread = (centred.square().sum(dim=0) / (~missing).sum(dim=0)).sqrt()
+    return centred / torch.where(spread > 0, spread, 1.0)
