@@ -30,6 +30,7 @@ _HOPELESS = 2.0  # times the error of what is no network, beyond which none is
 _SHARE = 0.6  # of the work that a training may take, in the first round
 _RATE = 4e10  # operations a second of one core, about
 _OVERHEAD = 0.02  # seconds of an iteration, about
+_LONGER = 10.0  # times the seconds of 1000 samples that many samples may take
 _FEWEST = 300  # work units that a training is cut to before it is left out
 
 NETWORKS: tuple[dict[str, Any], ...] = (
@@ -52,7 +53,7 @@ class Effort(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Of one core, about, for up to 1000 samples."""
+        """Of one core, about, for up to 1000 samples, and up to ten times that for more."""
 
     @property
     def candidates(self) -> int:
@@ -169,7 +170,7 @@ class Contest:
         return len(self.folds[0].train) + len(self.folds[0].held)
 
     def _budget(self, effort: Effort) -> float:
-        return effort.seconds * max(1.0, self._size / 1000)
+        return effort.seconds * min(max(1.0, self._size / 1000), _LONGER)
 
     def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
         """Estimate what a contest costs at most, on one core."""

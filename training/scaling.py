@@ -32,6 +32,7 @@ WAYS = ("unit", "column", "common")
 
 _UNKNOWN_UNITS = ("", "1", "?", "-", "unknown")
 _ROUNDING = 1e-13  # an output of less relative spread is constant
+_NEGLIGIBLE = 1e-9  # singular values of scaled outputs, relative to the largest
 
 
 def groups_of(way: str, units: Sequence[str]) -> Tensor:
@@ -199,7 +200,7 @@ def _basis(C: Tensor, scaling: Scaling, varies: Tensor, over: Alone) -> Tensor |
     if over.size > 1:  # all processes must give as many rows
         R = torch.cat([R, R.new_zeros((n_out - len(R), n_out))])
     _, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
-    rank = max(1, int((s > 1e-12 * s[0]).sum()))
+    rank = max(1, int((s > _NEGLIGIBLE * s[0]).sum()))
     if rank < 0.8 * int(varies.sum()):
         leading: Tensor = Vh[:rank].T
         return leading

@@ -57,6 +57,7 @@ FOLDED = 2000
 """Largest number of samples that are divided into folds."""
 
 _FOLDS = 5
+_MANY = 20000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
 _LEFT_OUT = 0.03  # weight below which a member is left out
 
@@ -77,8 +78,8 @@ class Effort:
 
 
 _EFFORTS = {
-    "default": Effort(seconds=90.0, candidates=6, finalists=2),
-    "high": Effort(seconds=900.0, candidates=10, finalists=4),
+    "default": Effort(seconds=70.0, candidates=6, finalists=2),
+    "high": Effort(seconds=700.0, candidates=10, finalists=4),
 }
 
 
@@ -304,7 +305,7 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
         f"training needs at least 3 samples for training and validation; got {len(used)}",
     )
     held = np.flatnonzero(done & (dataset.split == Split.VALIDATION))
-    closed = len(used) <= FOLDED or not len(held)
+    closed = len(used) <= FOLDED
     rows = used if closed else np.setdiff1d(used, held)
 
     def scaled(rows: Rows, held: Rows) -> Data:
@@ -319,10 +320,13 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
     first = scaled(rows, rows[:1])
     rows = rows[ordered(first.train.Y, first.train.C)]
     if closed:
-        n_folds = min(_FOLDS, len(rows))
-        folds = divided(rows, n_folds, settings.seed)
-    else:
+        folds = divided(rows, min(_FOLDS, len(rows)), settings.seed)
+    elif len(held):
         folds = (Fold(train=np.sort(rows), held=held),)
+    else:  # no sample is for validation
+        folds = divided(rows, 2 * _FOLDS, settings.seed)[:1]
+        held = folds[0].held
+        rows = rows[~np.isin(rows, held)]
     data = scaled(rows, rows[:1] if closed else held)
     return _Frame(
         dataset=dataset, settings=settings, rows=rows, folds=folds, closed=closed, data=data
@@ -366,7 +370,8 @@ def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
 
     first = asked.run(tasks(forms[:1], None))
     fits = first + asked.run(tasks(forms[1:], first[0]))
-    solved = [kernel.solve(frame.X, frame.C, found) for found in fits]
+    some = slice(None, None, 1 if frame.closed else -(-n // _MANY))
+    solved = [kernel.solve(frame.X[some], frame.C[some], found) for found in fits]
     found = []
     for kriging in solved:
         if kriging is not None:
