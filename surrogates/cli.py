@@ -756,11 +756,19 @@ def _train(options: argparse.Namespace) -> int:
         over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
         dataset = over.on_each(lambda: _training_set(options))
         logs = training.logs_of(dataset, _names(options.log), _names(options.log_inputs))
-        if options.resume and _is_trained(out, checkpoint, dataset, settings):
+        selecting = (
+            options.effort != "fast" and over.size == 1 and training.chooses(dataset, settings)
+        )
+        trained = (out, checkpoint, dataset, settings, logs, selecting)
+        if options.resume and _is_trained(*trained):
             print(f"{out}: finished before, with these settings: nothing is left to do")
             return 0
+        config.check(
+            not (options.resume and selecting),
+            f"no checkpoint is kept of a choice by held-out errors: leave --resume out, or go on "
+            f"with a training of one network, {checkpoint}, by --effort fast",
+        )
         progress = _Progress("work units") if over.rank == 0 else None
-        selecting = training.chooses(dataset, settings) and options.effort != "fast"
         note = _notes(progress, settings)
         try:
             with _Interruption() as interruption:
@@ -770,8 +778,8 @@ def _train(options: argparse.Namespace) -> int:
                     given=given,
                     effort=options.effort,
                     logs=logs,
-                    checkpoint=None if selecting and over.size == 1 else checkpoint,
-                    resume=options.resume and not (selecting and over.size == 1),
+                    checkpoint=None if selecting else checkpoint,
+                    resume=options.resume,
                     on_iteration=note,
                     on_progress=_Progress("trainings").update if over.rank == 0 else None,
                     stop=lambda: interruption.asked,
@@ -780,12 +788,15 @@ def _train(options: argparse.Namespace) -> int:
         except ConnectionError as error:
             raise ConnectionError(f"{error}; go on with --resume, from {checkpoint}") from error
         except pool.Interrupted:
-            raise KeyboardInterrupt from None
+            _complain("interrupted before anything was chosen; nothing is written")
+            return 130
         finally:
             if progress is not None:
                 progress.close()
     if over.rank == 0:
         _write_trained(found, dataset, out, records)
+        if selecting:  # that of a training whose surrogate was there before
+            checkpoint.unlink(missing_ok=True)
         if found.interrupted:
             _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
     return 130 if found.interrupted else 0
@@ -832,16 +843,24 @@ def _notes(progress: Any, settings: Any) -> Callable[[Any], None]:
     return note
 
 
-def _is_trained(out: Path, checkpoint: Path, dataset: Dataset, settings: Any) -> bool:
+def _is_trained(
+    out: Path, checkpoint: Path, dataset: Dataset, settings: Any, logs: Any, selecting: bool
+) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
     from . import export
 
-    if checkpoint.exists() or not out.exists():
+    def marks(logs: Any) -> Any:
+        return logs and [np.asarray(mark).tolist() for mark in (logs.inputs, logs.outputs)]
+
+    if not out.exists() or (checkpoint.exists() and not selecting):
         return False
-    there = export.load(out).metadata
+    there = export.load(out)
+    training = there.metadata["training"]
     return bool(
-        there["dataset"]["digest"] == dataset.digest
-        and there["training"]["settings"] == export.plain(settings)
+        there.metadata["dataset"]["digest"] == dataset.digest
+        and training["settings"] == export.plain(settings)
+        and marks(getattr(there.module, "logs", None)) == marks(logs)
+        and ("tried" in training) is selecting
     )
 
 

@@ -19,7 +19,7 @@ import surrogates
 from surrogates import cli, reference
 from surrogates.dataset import Dataset
 
-QUICK = ("--set", "levels=1", "--set", "work_units=130", "--set", "width=4")
+QUICK = ("--effort", "fast", "--set", "work_units=130", "--set", "width=4")
 
 
 def run(*words: object) -> int:
@@ -27,6 +27,10 @@ def run(*words: object) -> int:
         return cli.main([str(word) for word in words])
     except SystemExit as stop:  # argparse's
         return int(stop.code or 0)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def refused(capsys, *words: object) -> str:
@@ -52,15 +56,17 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_training_leaves_a_surrogate_and_its_history_and_nothing_else(folder):
-    assert {path.name for path in folder.iterdir()} >= {"map.pt", "map.history.jsonl"}
-    assert not (folder / "map.checkpoint").exists()
+def test_training_leaves_a_surrogate_and_its_history_and_a_checkpoint_and_nothing_else(
+    folder, tmp_path
+):
+    assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK) == 0
+    assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
 
 
 def test_another_optimizer_leaves_the_same_files_and_its_name(folder, tmp_path, capsys):
     for words in (("--optimizer", "adam"), ("--set", "optimizer=adam")):
         assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK, *words) == 0
-        assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.history.jsonl"}
+        assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
         capsys.readouterr()
         assert run("info", tmp_path / "a.pt") == 0
         assert "training:         adam, " in capsys.readouterr().out
@@ -156,9 +162,9 @@ def test_the_solution_is_drawn(tmp_path):
 
 def signalled(monkeypatch, kind: int, times: int) -> None:
     """Let the second iteration of a training send signals to this process."""
-    from surrogates.training import fit
+    from surrogates.training import train
 
-    whole = fit.fit
+    whole = train.fit
 
     def interrupted(*args, on_iteration, **kwargs):
         def send(record):
@@ -168,7 +174,7 @@ def signalled(monkeypatch, kind: int, times: int) -> None:
 
         return whole(*args, on_iteration=send, **kwargs)
 
-    monkeypatch.setattr(fit, "fit", interrupted)
+    monkeypatch.setattr(train, "fit", interrupted)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -192,7 +198,7 @@ def test_an_interrupted_training_saves_its_best_and_goes_on_to_the_same_surrogat
     assert "go on with --resume, or remove it" in refused(capsys, *words)
     assert (tmp_path / "again.checkpoint").read_bytes() == before
     assert run(*words, "--resume") == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.history.jsonl", "again.pt"]
+    assert names(tmp_path) == ["again.checkpoint", "again.history.jsonl", "again.pt"]
     Y = Dataset.read(folder / "map.h5").part("test")[0]
     np.save(tmp_path / "y.npy", Y)
     found = []
@@ -220,6 +226,13 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         (*train, "--set", "width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",
         (*train, "--resume"): "no checkpoint",
+        (*train, "--resume", "--effort", "fast"): "no checkpoint",
+        (*train, "--effort", "slow"): "invalid choice: 'slow'",
+        (*train, "--exclude", "120"): "there is no row 120: there are 120",
+        (*train, "--exclude", "x"): "write 3,77,100-120",
+        (*train, "--log", "c9"): "unknown name 'c9' for a logarithm; did you mean 'c",
+        (*train, "--log-inputs", "depth"): "unknown name 'depth' for a logarithm; known are y0",
+        (*train, "--set", "outputs=units"): "did you mean 'unit'?",
         ("train", tmp_path / "none.h5"): "there is no file",
         ("train", surrogate, "--out", out): "not a whole dataset file",
         ("train", data, "--out", tmp_path / "no" / "a.pt"): "there is no folder",
