@@ -768,8 +768,8 @@ def _train(options: argparse.Namespace) -> int:
             f"no checkpoint is kept of a choice by held-out errors: leave --resume out, or go on "
             f"with a training of one network, {checkpoint}, by --effort fast",
         )
-        progress = _Progress("work units") if over.rank == 0 else None
-        note = _notes(progress, settings)
+        unit = "trainings" if selecting else "work units"
+        progress = _Progress(unit) if over.rank == 0 else None
         try:
             with _Interruption() as interruption:
                 found = training.train(
@@ -780,8 +780,8 @@ def _train(options: argparse.Namespace) -> int:
                     logs=logs,
                     checkpoint=None if selecting else checkpoint,
                     resume=options.resume,
-                    on_iteration=note,
-                    on_progress=_Progress("trainings").update if over.rank == 0 else None,
+                    on_iteration=_notes(progress, settings),
+                    on_progress=progress.update if progress is not None else None,
                     stop=lambda: interruption.asked,
                     over=over,
                 )
@@ -1236,6 +1236,7 @@ class _Progress:
             if self._bar is None:
                 unit = f" {self._unit}"
                 self._bar = tqdm(total=total, initial=done, unit=unit, file=sys.stderr)
+            self._bar.total = total
             self._bar.set_postfix_str(note.lstrip(", "), refresh=False)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._last > 3 and done > self._first:
