@@ -514,11 +514,12 @@ def test_training_warns_where_a_ridge_regression_is_better(folder, tmp_path, cap
     rng = np.random.default_rng(0)
     Y = rng.random((60, 3))
     data = imported(tmp_path, Y, Y @ rng.normal(size=(3, 2)))
-    warning = "warning: linear regression on the same rows has less error on the test samples"
+    warning = "warning: linear ridge regression on the same rows has less error on the test samples"
     capsys.readouterr()
     assert run("train", data, *FEW) == 0
-    assert f"{warning} than this surrogate: take --effort default" in (capsys.readouterr().err)
-    assert run("train", folder / "map.h5", "--out", tmp_path / "map.pt", *QUICK) == 0
+    assert f"{warning} than this surrogate: take --effort default" in capsys.readouterr().err
+    words = ("--effort", "fast", "--set", "work_units=800")
+    assert run("train", folder / "map.h5", "--out", tmp_path / "map.pt", *words) == 0
     assert "regression on the same rows" not in capsys.readouterr().err
 
 
@@ -565,7 +566,7 @@ def test_a_relative_error_that_says_little_says_so(folder, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def logarithmic(tmp_path_factory) -> Path:
-    """A dataset whose c0 spans four decades, whose c1 has both signs, and whose y is positive."""
+    """A dataset whose c0 spans two decades and more, whose c1 has both signs, and whose y is positive."""
     rng = np.random.default_rng(0)
     Y = rng.uniform(0.5, 2, (120, 2))
     C = np.c_[np.exp(4 * Y[:, 0] * np.sin(Y[:, 1]) - 3), Y[:, 0] - Y[:, 1]]
@@ -583,7 +584,7 @@ def test_logarithms_give_positive_physical_outputs_and_their_derivatives(
     Y, C = Dataset.read(logarithmic).part("test")
     c = surrogate.predict(Y)
     assert np.abs(c[:, 0] / C[:, 0] - 1).max() < 0.1 and np.abs(c[:, 1] - C[:, 1]).max() < 0.1
-    assert C[:, 0].max() > 100 * C[:, 0].min()
+    assert C[:, 0].max() > 50 * C[:, 0].min()
     far = np.array([[0.01, 9.0], [9.0, 0.01], [30.0, 30.0]])
     assert (surrogate.predict(far)[:, 0] > 0).all() or words
     step = 1e-6
