@@ -879,9 +879,9 @@ def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> No
     )
     if found.tried:
         tried = ", ".join(f"{one.name} {one.error:.3g}" for one in found.tried)
-        print(f"tried, error over spread:  {tried}")
+        print(f"tried, error over spread:{'':6}{tried}")
     if (members := found.training.get("members", 1)) > 1:
-        print(f"members:{'':19}{members}; a call costs about as much as {members} of one")
+        print(f"members:{'':23}{members}; a call costs about as much as {members} of one")
     for name, errors in found.errors.items():
         if isinstance(errors, classifier.Assessment):
             print(f"accuracy, {name + ':':17}{_accuracy(errors)}")
