@@ -512,7 +512,7 @@ def _print_surrogate(surrogate: Any) -> None:
         errors = {
             f"{part} error": "undefined, as a sample has c = 0"
             if None in found["relative"].values()
-            else ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
+            else ", ".join(f"{k} {found['relative'][k]:.3%}" for k in ("mean", "std", "min", "max"))
             for part, found in held_out.items()
         }
     _print_rows(

@@ -142,6 +142,7 @@ def test_info_and_verify_name_what_a_file_is(folder, capsys):
     assert "120 samples, 3 parameters, 5 outputs" in text
     assert "all is well" in text
     assert "gnvpro, 96 samples" in text
+    assert "test error:" in text and "near_zero" not in text
     assert Dataset.read(folder / "map.h5").digest in text
 
 
