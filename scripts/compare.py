@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from surrogates import export
+from surrogates.config import check
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.metrics import evaluate
@@ -40,7 +41,9 @@ def table(folder: Path) -> None:
         surrogate = export.load(path)
         mean = torch.tensor(surrogate.metadata["training"]["c_mean"], dtype=torch.float64)
         errors = evaluate(surrogate.module, Y, C, mean=mean)
-        last = history.read(path.with_suffix(".history.jsonl"))[-1]
+        records = history.read(path.with_suffix(".history.jsonl"))
+        check(bool(records), f"{path} has no history: no network was trained for it")
+        last = records[-1]
         relative = errors.relative
         lines.append(
             (

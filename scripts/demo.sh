@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job from nothing: PDE solves under MPI, a GNvpro surrogate, a TorchScript file, plots.
+# The main job from nothing: PDE solves under MPI, a surrogate, a TorchScript file, plots.
 #
 #   scripts/demo.sh [FOLDER]        # default: demo
 #
@@ -20,7 +20,7 @@ say "1. Data: 800 solves for training, validation and test, on 2 processes"
 timeout 600 mpirun -n 2 surrogates generate cdr --samples 800 --split 400/200/200 --out cdr.h5
 surrogates verify cdr.h5
 
-say "2. Training: GNvpro, 8 features, every setting the default"
+say "2. Training: every setting the default, the surrogate chosen by held-out errors"
 surrogates train cdr.h5 --out cdr.pt
 
 say "3. Test: parameters of the test split, and others of a new seed"
@@ -41,7 +41,7 @@ files in $PWD
   cdr.h5                400 PDE solves for training, 200 for validation, 200 for test
   unseen.h5             100 more, of another seed
   cdr.pt                the surrogate: torch.jit.load("cdr.pt")(y)
-  cdr.history.jsonl     its training, one line for each iteration
+  cdr.history.jsonl     the training of its network, one line for each iteration
   history.png           loss and error against work units
   observations.png      predicted and true sensor series of unseen parameters
   parity.png            every predicted against every true observable

@@ -30,7 +30,7 @@ train() { # PROBLEM NAME WORDS...
     shift 2
     [ -e "$problem/$name.pt" ] && return
     [ -e "$problem/$name.checkpoint" ] && set -- --resume "$@"
-    surrogates train "$problem.h5" --out "$problem/$name.pt" "$@"
+    surrogates train "$problem.h5" --out "$problem/$name.pt" --effort fast "$@"
 }
 
 compare() { # PROBLEM WIDTH

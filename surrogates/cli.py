@@ -512,7 +512,7 @@ def _print_surrogate(surrogate: Any) -> None:
         errors = {
             f"{part} error": "undefined, as a sample has c = 0"
             if None in found["relative"].values()
-            else ", ".join(f"{k} {v:.3%}" for k, v in found["relative"].items())
+            else ", ".join(f"{k} {found['relative'][k]:.3%}" for k in ("mean", "std", "min", "max"))
             for part, found in held_out.items()
         }
     _print_rows(
@@ -756,12 +756,20 @@ def _train(options: argparse.Namespace) -> int:
         over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
         dataset = over.on_each(lambda: _training_set(options))
         logs = training.logs_of(dataset, _names(options.log), _names(options.log_inputs))
-        if options.resume and _is_trained(out, checkpoint, dataset, settings):
+        selecting = (
+            options.effort != "fast" and over.size == 1 and training.chooses(dataset, settings)
+        )
+        trained = (out, checkpoint, dataset, settings, logs, selecting)
+        if options.resume and _is_trained(*trained):
             print(f"{out}: finished before, with these settings: nothing is left to do")
             return 0
-        progress = _Progress("work units") if over.rank == 0 else None
-        selecting = training.chooses(dataset, settings) and options.effort != "fast"
-        note = _notes(progress, settings)
+        config.check(
+            not (options.resume and selecting),
+            f"no checkpoint is kept of a choice by held-out errors: leave --resume out, or go on "
+            f"with a training of one network, {checkpoint}, by --effort fast",
+        )
+        unit = "trainings" if selecting else "work units"
+        progress = _Progress(unit) if over.rank == 0 else None
         try:
             with _Interruption() as interruption:
                 found = training.train(
@@ -770,22 +778,25 @@ def _train(options: argparse.Namespace) -> int:
                     given=given,
                     effort=options.effort,
                     logs=logs,
-                    checkpoint=None if selecting and over.size == 1 else checkpoint,
-                    resume=options.resume and not (selecting and over.size == 1),
-                    on_iteration=note,
-                    on_progress=_Progress("trainings").update if over.rank == 0 else None,
+                    checkpoint=None if selecting else checkpoint,
+                    resume=options.resume,
+                    on_iteration=_notes(progress, settings),
+                    on_progress=progress.update if progress is not None else None,
                     stop=lambda: interruption.asked,
                     over=over,
                 )
         except ConnectionError as error:
             raise ConnectionError(f"{error}; go on with --resume, from {checkpoint}") from error
         except pool.Interrupted:
-            raise KeyboardInterrupt from None
+            _complain("interrupted before anything was chosen; nothing is written")
+            return 130
         finally:
             if progress is not None:
                 progress.close()
     if over.rank == 0:
         _write_trained(found, dataset, out, records)
+        if selecting:  # that of a training whose surrogate was there before
+            checkpoint.unlink(missing_ok=True)
         if found.interrupted:
             _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
     return 130 if found.interrupted else 0
@@ -832,16 +843,24 @@ def _notes(progress: Any, settings: Any) -> Callable[[Any], None]:
     return note
 
 
-def _is_trained(out: Path, checkpoint: Path, dataset: Dataset, settings: Any) -> bool:
+def _is_trained(
+    out: Path, checkpoint: Path, dataset: Dataset, settings: Any, logs: Any, selecting: bool
+) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
     from . import export
 
-    if checkpoint.exists() or not out.exists():
+    def marks(logs: Any) -> Any:
+        return logs and [np.asarray(mark).tolist() for mark in (logs.inputs, logs.outputs)]
+
+    if not out.exists() or (checkpoint.exists() and not selecting):
         return False
-    there = export.load(out).metadata
+    there = export.load(out)
+    training = there.metadata["training"]
     return bool(
-        there["dataset"]["digest"] == dataset.digest
-        and there["training"]["settings"] == export.plain(settings)
+        there.metadata["dataset"]["digest"] == dataset.digest
+        and training["settings"] == export.plain(settings)
+        and marks(getattr(there.module, "logs", None)) == marks(logs)
+        and ("tried" in training) is selecting
     )
 
 
@@ -860,9 +879,9 @@ def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> No
     )
     if found.tried:
         tried = ", ".join(f"{one.name} {one.error:.3g}" for one in found.tried)
-        print(f"tried, error over spread:  {tried}")
+        print(f"tried, error over spread:{'':6}{tried}")
     if (members := found.training.get("members", 1)) > 1:
-        print(f"members:{'':19}{members}; a call costs about as much as {members} of one")
+        print(f"members:{'':23}{members}; a call costs about as much as {members} of one")
     for name, errors in found.errors.items():
         if isinstance(errors, classifier.Assessment):
             print(f"accuracy, {name + ':':17}{_accuracy(errors)}")
@@ -1217,6 +1236,7 @@ class _Progress:
             if self._bar is None:
                 unit = f" {self._unit}"
                 self._bar = tqdm(total=total, initial=done, unit=unit, file=sys.stderr)
+            self._bar.total = total
             self._bar.set_postfix_str(note.lstrip(", "), refresh=False)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._last > 3 and done > self._first:

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,7 +136,7 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
         return _kriging_shape(selection, Y)
     Z = features_of(selection, trained)
     shape = _posterior(Z)
-    if len(selection.rows) != len(selection.train):
+    if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
     held = features_of(selection, Y)
     q = torch.empty(len(Y), dtype=torch.float64)

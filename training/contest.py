@@ -29,8 +29,9 @@ _NEAR = 1.5  # times the best network's error, within which another is trained o
 _HOPELESS = 2.0  # times the error of what is no network, beyond which none is
 _SHARE = 0.6  # of the work that a training may take, in the first round
 _RATE = 4e10  # operations a second of one core, about
+_TRAFFIC = 1e-8  # seconds for an entry of the features' derivative, about
 _OVERHEAD = 0.02  # seconds of an iteration, about
-_LONGER = 10.0  # times the seconds of 1000 samples that many samples may take
+_LONGER = 5.0  # times the seconds of 1000 samples that many samples may take
 _FEWEST = 300  # work units that a training is cut to before it is left out
 
 NETWORKS: tuple[dict[str, Any], ...] = (
@@ -187,7 +188,8 @@ class Contest:
         theta = first + nodes * (entries + width)
         operations = flops(theta, n_in, n, width, self.n_seen) + 2 * theta**3
         iterations = settings.work_units / (width + 5)
-        return iterations * (operations / _RATE + _OVERHEAD)
+        entries_of_dF = n * width * theta
+        return iterations * (operations / _RATE + entries_of_dF * _TRAFFIC + _OVERHEAD)
 
     def _train(
         self, settings: Sequence[TrainConfig], folds: Sequence[int], rung: str

@@ -33,6 +33,7 @@ WAYS = ("unit", "column", "common")
 _UNKNOWN_UNITS = ("", "1", "?", "-", "unknown")
 _ROUNDING = 1e-13  # an output of less relative spread is constant
 _NEGLIGIBLE = 1e-9  # singular values of scaled outputs, relative to the largest
+_ZERO = 1e-15  # of the outputs' means, below which a sample is zero
 
 
 def groups_of(way: str, units: Sequence[str]) -> Tensor:
@@ -179,10 +180,14 @@ class Scaling:
         return W
 
     def relative_errors(self, residual: Tensor, scaled: Tensor) -> Tensor:
-        """Return ||residual|| / ||c|| in units of c, (n,), of scaled residuals and targets."""
+        """Return ||residual|| / ||c|| in units of c, (n,), of scaled residuals and targets.
+
+        Infinite for c = 0, which scaling and back turns into rounding.
+        """
         unit = torch.maximum(self.scale.max(), self.shift.abs().max())
-        scale = self.scale / unit
-        size = torch.linalg.vector_norm(scaled * scale + self.shift / unit, dim=1)
+        scale, shift = self.scale / unit, self.shift / unit
+        size = torch.linalg.vector_norm(scaled * scale + shift, dim=1)
+        size = torch.where(size > _ZERO * torch.linalg.vector_norm(shift), size, 0.0)
         error: Tensor = torch.linalg.vector_norm(residual * scale, dim=1) / size
         return error
 

@@ -57,7 +57,7 @@ FOLDED = 2000
 """Largest number of samples that are divided into folds."""
 
 _FOLDS = 5
-_MANY = 20000  # samples that determine a kernel's weights, at most
+_MANY = 5000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
 _LEFT_OUT = 0.03  # weight below which a member is left out
 

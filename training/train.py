@@ -359,10 +359,12 @@ def _data_warnings(dataset: Dataset) -> list[str]:
     if found:
         worst = max(found, key=lambda one: one[2])
         numbers = [str(done[row]) for row, _, _ in found]
+        several = len(found) > 1
         lines.append(
-            f"sample{'s' * (len(found) > 1)} {_listed(numbers)} (from 0) lie far from all others, "
-            f"up to {worst[2]:.3g} robust deviations ({dataset.info.c_names[worst[1]]}), and may "
-            "decide the fit: --exclude leaves them out"
+            f"sample{'s' * several} {_listed(numbers)} (from 0) {'lie' if several else 'lies'} far "
+            f"from all others, by up to {worst[2]:.3g} robust deviations "
+            f"({dataset.info.c_names[worst[1]]}), and may decide the fit: --exclude leaves "
+            f"{'them' if several else 'it'} out"
         )
     return lines
 

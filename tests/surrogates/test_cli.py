@@ -19,7 +19,7 @@ import surrogates
 from surrogates import cli, reference
 from surrogates.dataset import Dataset
 
-QUICK = ("--set", "levels=1", "--set", "work_units=130", "--set", "width=4")
+QUICK = ("--effort", "fast", "--set", "work_units=130", "--set", "width=4")
 
 
 def run(*words: object) -> int:
@@ -27,6 +27,10 @@ def run(*words: object) -> int:
         return cli.main([str(word) for word in words])
     except SystemExit as stop:  # argparse's
         return int(stop.code or 0)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def refused(capsys, *words: object) -> str:
@@ -52,15 +56,17 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_training_leaves_a_surrogate_and_its_history_and_nothing_else(folder):
-    assert {path.name for path in folder.iterdir()} >= {"map.pt", "map.history.jsonl"}
-    assert not (folder / "map.checkpoint").exists()
+def test_training_leaves_a_surrogate_and_its_history_and_a_checkpoint_and_nothing_else(
+    folder, tmp_path
+):
+    assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK) == 0
+    assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
 
 
 def test_another_optimizer_leaves_the_same_files_and_its_name(folder, tmp_path, capsys):
     for words in (("--optimizer", "adam"), ("--set", "optimizer=adam")):
         assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK, *words) == 0
-        assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.history.jsonl"}
+        assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
         capsys.readouterr()
         assert run("info", tmp_path / "a.pt") == 0
         assert "training:         adam, " in capsys.readouterr().out
@@ -120,7 +126,7 @@ def test_a_sample_of_zeros_has_no_relative_error_and_every_command_says_so(
     assert run("evaluate", *both) == 0
     text = capsys.readouterr().out
     assert text.count("undefined, as a sample has c = 0") >= 4
-    assert "nan" not in text and "c2" not in text.split("the largest for")[1]
+    assert "nan" not in text and text.count("worst ") == 3 and "(c2)" not in text
     assert run("evaluate", *both, "--json") == 0
     printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert printed["relative"]["mean"] is None
@@ -136,6 +142,7 @@ def test_info_and_verify_name_what_a_file_is(folder, capsys):
     assert "120 samples, 3 parameters, 5 outputs" in text
     assert "all is well" in text
     assert "gnvpro, 96 samples" in text
+    assert "test error:" in text and "near_zero" not in text
     assert Dataset.read(folder / "map.h5").digest in text
 
 
@@ -156,9 +163,9 @@ def test_the_solution_is_drawn(tmp_path):
 
 def signalled(monkeypatch, kind: int, times: int) -> None:
     """Let the second iteration of a training send signals to this process."""
-    from surrogates.training import fit
+    from surrogates.training import train
 
-    whole = fit.fit
+    whole = train.fit
 
     def interrupted(*args, on_iteration, **kwargs):
         def send(record):
@@ -168,7 +175,7 @@ def signalled(monkeypatch, kind: int, times: int) -> None:
 
         return whole(*args, on_iteration=send, **kwargs)
 
-    monkeypatch.setattr(fit, "fit", interrupted)
+    monkeypatch.setattr(train, "fit", interrupted)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -185,14 +192,14 @@ def test_an_interrupted_training_saves_its_best_and_goes_on_to_the_same_surrogat
     assert told.err.splitlines()[-1] == (
         f"error: interrupted; {tmp_path / 'again.pt'} has the best weights so far, --resume goes on"
     )
-    assert "(interrupted)" in told.out
+    assert "(it was interrupted)" in told.out
     assert len((tmp_path / "again.history.jsonl").read_text().splitlines()) == 2
     assert run("evaluate", tmp_path / "again.pt", folder / "map.h5") == 0
     before = (tmp_path / "again.checkpoint").read_bytes()
     assert "go on with --resume, or remove it" in refused(capsys, *words)
     assert (tmp_path / "again.checkpoint").read_bytes() == before
     assert run(*words, "--resume") == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.history.jsonl", "again.pt"]
+    assert names(tmp_path) == ["again.checkpoint", "again.history.jsonl", "again.pt"]
     Y = Dataset.read(folder / "map.h5").part("test")[0]
     np.save(tmp_path / "y.npy", Y)
     found = []
@@ -220,6 +227,13 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         (*train, "--set", "width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",
         (*train, "--resume"): "no checkpoint",
+        (*train, "--resume", "--effort", "fast"): "no checkpoint",
+        (*train, "--effort", "slow"): "invalid choice: 'slow'",
+        (*train, "--exclude", "120"): "there is no row 120: there are 120",
+        (*train, "--exclude", "x"): "write 3,77,100-120",
+        (*train, "--log", "c9"): "unknown name 'c9' for a logarithm; did you mean 'c",
+        (*train, "--log-inputs", "depth"): "unknown name 'depth' for a logarithm; known are y0",
+        (*train, "--set", "outputs=units"): "did you mean 'unit'?",
         ("train", tmp_path / "none.h5"): "there is no file",
         ("train", surrogate, "--out", out): "not a whole dataset file",
         ("train", data, "--out", tmp_path / "no" / "a.pt"): "there is no folder",
@@ -429,6 +443,273 @@ def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(f
     assert {path.name for path in folder.iterdir()} == before
 
 
+# What training says
+
+
+FEW = ("--effort", "fast", "--set", "work_units=40", "--set", "width=4")
+
+
+def imported(folder: Path, Y, C, *words: object) -> Path:
+    """Import arrays; give the dataset's path."""
+    np.savez(folder / "made.npz", Y=Y, C=C)
+    assert run("import", folder / "made.npz", "--out", folder / "made.h5", *words) == 0
+    return folder / "made.h5"
+
+
+def over_spread(surrogate, data: Dataset, part: str, seen=("train",)):
+    """Compute what training and evaluate say of each output."""
+    Y, C = data.part(part)
+    spread = np.concatenate([data.part(name)[1] for name in seen]).std(axis=0)
+    return np.sqrt(((surrogate.predict(Y) - C) ** 2).mean(axis=0)) / spread
+
+
+def test_the_error_over_spread_is_the_one_that_a_user_would_compute(folder, tmp_path, capsys):
+    out = tmp_path / "a.pt"
+    capsys.readouterr()
+    assert run("train", folder / "map.h5", "--out", out, *QUICK) == 0
+    printed = capsys.readouterr().out
+    surrogate, data = surrogates.load(out), Dataset.read(folder / "map.h5")
+    for part in ("validation", "test"):
+        errors = over_spread(surrogate, data, part)
+        assert 1e-3 < errors.max() < 0.5
+        said = f"median {np.median(errors):.4f}, worst {errors.max():.4f} (c{errors.argmax()})"
+        assert f"error over spread, {part + ':':<12}{said}\n" in printed
+    assert run("evaluate", out, folder / "map.h5") == 0
+    assert f"error over spread: {said}\n" in capsys.readouterr().out
+    assert run("evaluate", out, folder / "map.h5", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["output_spread"]
+    np.testing.assert_allclose(found, errors, rtol=1e-9)
+
+
+def test_the_history_holds_the_errors_over_spread_on_validation(folder):
+    from surrogates.training import history
+
+    records = history.read(folder / "map.history.jsonl")
+    best = min(records, key=lambda record: record.validation_loss)
+    surrogate, data = surrogates.load(folder / "map.pt"), Dataset.read(folder / "map.h5")
+    errors = over_spread(surrogate, data, "validation")
+    # Of an odd number of outputs, whose median is one of them.
+    assert best.validation_median == pytest.approx(np.median(errors), rel=1e-6)
+    assert best.validation_worst == pytest.approx(errors.max(), rel=1e-6)
+    assert records[0].validation_worst > best.validation_worst
+
+
+def test_training_warns_of_outputs_that_are_badly_fitted_and_of_few_samples(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y = rng.random((60, 35))
+    data = imported(tmp_path, Y, np.c_[Y @ rng.normal(size=35), rng.normal(size=60)])
+    capsys.readouterr()
+    assert run("train", data, *FEW) == 0
+    said = capsys.readouterr().err
+    poor = over_spread(surrogates.load(data.with_suffix(".pt")), Dataset.read(data), "test")
+    assert poor[1] > 0.5
+    start = "warning: badly fitted, by their error over their spread on test: "
+    assert f"{start}c1 {poor[1]:.2f}" in said
+    assert "warning: 54 samples of 35 inputs are fewer than 2 for each" in said
+    assert "lies far from" not in said
+    assert run("evaluate", data.with_suffix(".pt"), data) == 0
+    assert f"{start}c1 {poor[1]:.2f}" in capsys.readouterr().err
+
+
+def test_training_warns_where_a_ridge_regression_is_better(folder, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y = rng.random((60, 3))
+    data = imported(tmp_path, Y, Y @ rng.normal(size=(3, 2)))
+    warning = "warning: linear ridge regression on the same rows has less error on the test samples"
+    capsys.readouterr()
+    assert run("train", data, *FEW) == 0
+    assert f"{warning} than this surrogate: take --effort default" in capsys.readouterr().err
+    words = ("--effort", "fast", "--set", "work_units=800")
+    assert run("train", folder / "map.h5", "--out", tmp_path / "map.pt", *words) == 0
+    assert "regression on the same rows" not in capsys.readouterr().err
+
+
+def test_training_names_an_outlier_and_leaves_out_what_it_is_told_to(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y = rng.random((60, 3))
+    C = np.sin(Y @ rng.normal(size=(3, 2)))
+    data = imported(tmp_path, Y, C)
+    row = int(np.flatnonzero(Dataset.read(data).split == 0)[5])
+    C[row, 1] = 1e6
+    data.unlink()
+    imported(tmp_path, Y, C)
+    capsys.readouterr()
+    assert run("train", data, *FEW) == 0
+    said = capsys.readouterr()
+    assert f"warning: sample {row} (from 0) lies far from all others, by up to " in said.err
+    assert "robust deviations (c1), and may decide the fit: --exclude leaves it out" in said.err
+    assert ".pt: 48 training samples" in said.out
+    assert run("train", data, *FEW, "--exclude", row) == 0
+    said = capsys.readouterr()
+    assert "lies far from" not in said.err and ".pt: 47 training samples" in said.out
+    errors = over_spread(surrogates.load(data.with_suffix(".pt")), Dataset.read(data), "test")
+    assert errors[1] < 1e-4  # over a spread that the outlier makes
+
+
+def test_a_relative_error_that_says_little_says_so(folder, tmp_path, capsys):
+    arrays = np.load(folder / "map.npz")
+    C = arrays["C"] - arrays["C"].mean(axis=0)
+    C[::4] *= 1e-4
+    data = imported(tmp_path, arrays["Y"], C)
+    near = int((Dataset.read(data).part("test")[1] ** 2).sum(axis=1).__lt__(1e-4).sum())
+    assert near > 0
+    capsys.readouterr()
+    assert run("train", data, *FEW) == 0
+    assert run("evaluate", data.with_suffix(".pt"), data) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(f" (says little: c is near 0 in {near} samples)\n") == 2
+    assert run("evaluate", folder / "map.pt", folder / "map.h5") == 0
+    assert "says little" not in capsys.readouterr().out
+
+
+# Logarithms
+
+
+@pytest.fixture(scope="module")
+def logarithmic(tmp_path_factory) -> Path:
+    """A dataset of positive y and c0, which spans two decades, and of c1 that has both signs."""
+    rng = np.random.default_rng(0)
+    Y = rng.uniform(0.5, 2, (120, 2))
+    C = np.c_[np.exp(4 * Y[:, 0] * np.sin(Y[:, 1]) - 3), Y[:, 0] - Y[:, 1]]
+    return imported(tmp_path_factory.mktemp("log"), Y, C)
+
+
+@pytest.mark.parametrize("words", [(), ("--log-inputs", "all")], ids=["outputs", "inputs"])
+def test_logarithms_give_positive_physical_outputs_and_their_derivatives(
+    logarithmic, tmp_path, words
+):
+    out = tmp_path / "log.pt"
+    plan = ("--effort", "fast", "--set", "work_units=600")
+    assert run("train", logarithmic, "--out", out, "--log", "c0", *words, *plan) == 0
+    surrogate = surrogates.load(out)
+    Y, C = Dataset.read(logarithmic).part("test")
+    c = surrogate.predict(Y)
+    assert np.abs(c[:, 0] / C[:, 0] - 1).max() < 0.1 and np.abs(c[:, 1] - C[:, 1]).max() < 0.1
+    assert C[:, 0].max() > 50 * C[:, 0].min()
+    far = np.array([[0.01, 9.0], [9.0, 0.01], [30.0, 30.0]])
+    assert (surrogate.predict(far)[:, 0] > 0).all() or words
+    step = 1e-6
+    for j in range(2):
+        e = step * np.eye(2)[j]
+        difference = (surrogate.predict(Y + e) - surrogate.predict(Y - e)) / (2 * step)
+        np.testing.assert_allclose(surrogate.jacobian(Y)[:, :, j], difference, rtol=1e-6, atol=1e-7)
+    low, high = np.moveaxis(surrogate.predict_interval(Y, 0.9), 1, 0)
+    assert (0 < low[:, 0]).all() and (high - c > c - low)[:, 0].all()
+    np.testing.assert_allclose(low[:, 0] * high[:, 0], c[:, 0] ** 2, rtol=1e-10)
+    np.testing.assert_allclose((high - c)[:, 1], (c - low)[:, 1], rtol=1e-7)
+
+
+def test_a_value_without_a_logarithm_is_named(logarithmic, tmp_path, capsys):
+    data = Dataset.read(logarithmic)
+    row = int(np.flatnonzero(data.C[:, 1] <= 0)[0])
+    number = int((data.C[:, 1] <= 0).sum())
+    words = ("train", logarithmic, "--out", tmp_path / "a.pt")
+    for log in ("c1", "all"):
+        error = refused(capsys, *words, "--log", log)
+        value = data.C[row, 1]
+        message = f"c1 of sample {row} is {value:g}: it has no logarithm ({number} such values)"
+        assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+# Resumed with more work, and chosen by held-out errors
+
+
+def test_a_finished_training_goes_on_with_more_work_and_with_the_same_is_done(
+    folder, tmp_path, capsys
+):
+    data, out = folder / "map.h5", tmp_path / "a.pt"
+    history = tmp_path / "a.history.jsonl"
+    assert run("train", data, "--out", out, *QUICK) == 0
+    first, Y = history.read_text().splitlines(), Dataset.read(data).part("test")[0]
+    before = surrogates.load(out).predict(Y)
+    assert run("train", data, "--out", out, *QUICK, "--resume") == 0
+    assert history.read_text().splitlines() == first
+    assert np.array_equal(surrogates.load(out).predict(Y), before)
+    more = (*QUICK[:2], "--set", "work_units=400", *QUICK[4:])
+    assert run("train", data, "--out", out, *more, "--resume") == 0
+    longer = history.read_text().splitlines()
+    assert len(longer) > len(first) and longer[: len(first)] == first
+    other = (*more, "--set", "alpha1=1e-3", "--resume")
+    assert "alpha1 is 1e-06 there" in refused(capsys, "train", data, "--out", out, *other)
+    # Without --resume a finished training is done anew.
+    assert run("train", data, "--out", out, *QUICK) == 0
+    assert len(history.read_text().splitlines()) == len(first)
+
+
+SMALL_CHOICE = ("--set", "network=mlp", "--set", "width=4", "--set", "work_units=60")
+
+
+def test_the_default_is_chosen_by_held_out_errors(folder, tmp_path, capsys):
+    data, out = folder / "map.h5", tmp_path / "a.pt"
+    assert run("train", data, "--out", out, *SMALL_CHOICE, "--effort", "fast") == 0
+    capsys.readouterr()
+    words = ("train", data, "--out", out, *SMALL_CHOICE)
+    assert "no checkpoint is kept of a choice" in refused(capsys, *words, "--resume")
+    assert run(*words) == 0
+    printed = capsys.readouterr().out
+    assert names(tmp_path) == ["a.history.jsonl", "a.pt"]
+    tried = printed.split("tried, error over spread:      ")[1].splitlines()[0].split(", alpha1 ")
+    assert len(tried) >= 2 and all("mlp 4" in name for name in tried[:-1])  # what was given stays
+    assert "error over spread, held out:   median " in printed and ", test:       " in printed
+    assert "\nmembers:                       " in printed
+    surrogate = surrogates.load(out)
+    assert surrogate.n_members == surrogate.metadata["training"]["members"] >= 5
+    errors = over_spread(surrogate, Dataset.read(data), "test", ("train", "validation"))
+    assert f"(c{errors.argmax()})" in printed and f"worst {errors.max():.4f}" in printed
+    before = out.read_bytes()
+    assert run(*words, "--resume") == 0
+    assert "nothing is left to do" in capsys.readouterr().out and out.read_bytes() == before
+
+
+def test_an_interrupted_choice_writes_nothing_and_says_so(folder, tmp_path, monkeypatch, capsys):
+    from surrogates.training import pool, train
+
+    def interrupted(*_, **__):
+        raise pool.Interrupted
+
+    monkeypatch.setattr(train, "choose", interrupted)
+    capsys.readouterr()
+    assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt") == 130
+    assert capsys.readouterr().err == (
+        "error: interrupted before anything was chosen; nothing is written\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_few_samples_are_fitted_without_a_network(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y = rng.random((16, 2))
+    data = imported(tmp_path, Y, np.sin(Y @ rng.normal(size=(2, 3))))
+    capsys.readouterr()
+    assert run("train", data) == 0
+    printed = capsys.readouterr().out
+    assert "linear ridge" in printed and "mlp" not in printed
+    history = data.with_suffix(".history.jsonl")
+    assert history.read_text() == ""
+    message = "the history is empty"
+    assert message in refused(capsys, "plot", "history", history, "--out", tmp_path / "a.png")
+    assert run("evaluate", data.with_suffix(".pt"), data) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "n_in", "n_out"), [(30, 4, 5000), (60, 300, 3)])
+def test_wide_sets_are_trained_at_the_default_effort(tmp_path, capsys, n, n_in, n_out):
+    rng = np.random.default_rng(0)
+    Y = rng.random((n, n_in))
+    waves = np.sin(Y[:, :4] @ rng.normal(size=(4, 3)))
+    data = imported(tmp_path, Y, waves @ rng.normal(size=(3, n_out)))
+    capsys.readouterr()
+    assert run("train", data) == 0
+    said = capsys.readouterr()
+    assert "tried, error over spread:" in said.out
+    assert ("are fewer than 2 for each" in said.err) is (n_in > n)
+    surrogate = surrogates.load(data.with_suffix(".pt"))
+    errors = over_spread(surrogate, Dataset.read(data), "test", ("train", "validation"))
+    assert np.median(errors) < (1.5 if n_in > n else 0.3)
+    assert surrogate.jacobian(Y[0]).shape == (n_out, n_in)
+
+
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory) -> Path:
     """A folder with a dataset of three classes, of which ``b, c`` is rare, and a classifier."""
@@ -455,8 +736,8 @@ def test_a_classifier_is_trained_and_described_by_its_accuracy(classes, tmp_path
     right = (loaded.predict(Y) == C.argmax(axis=1)).mean()
     assert right > 0.7
     accuracy = f"{100 * right:.1f} %"
-    assert f"accuracy, validation:       {accuracy}, cross-entropy " in printed
-    assert f"temperature:                {loaded.temperature:.4g}\n" in printed
+    assert f"accuracy, validation:      {accuracy}, cross-entropy " in printed
+    assert f"temperature:               {loaded.temperature:.4g}\n" in printed
     assert "relative error" not in printed and "error bars" not in printed
     assert run("info", tmp_path / "again.pt") == 0
     printed = capsys.readouterr().out
@@ -464,6 +745,18 @@ def test_a_classifier_is_trained_and_described_by_its_accuracy(classes, tmp_path
     assert "gives:            3 classes, a to 100 % d\n" in printed
     assert f"accuracy:         {accuracy} (validation), " in printed
     assert f"calibration:      temperature {loaded.temperature:.4g}, expected " in printed
+
+
+def test_a_class_of_a_single_sample_is_warned_of(classes, tmp_path, capsys):
+    data = Dataset.read(classes / "map.h5")
+    C = np.eye(3)[np.where(data.C.argmax(axis=1) == 2, 1, data.C.argmax(axis=1))]
+    C[np.flatnonzero(data.split == 0)[0]] = [0, 0, 1]
+    dataclasses.replace(data, C=C).write(tmp_path / "one.h5")
+    capsys.readouterr()
+    assert run("train", tmp_path / "one.h5", *FEW) == 0
+    assert "warning: classes with a single sample: 100 % d\n" in capsys.readouterr().err
+    assert run("train", classes / "map.h5", "--out", tmp_path / "a.pt", *FEW) == 0
+    assert "single sample" not in capsys.readouterr().err
 
 
 def test_evaluate_prints_what_a_user_would_compute_of_a_classifier(classes, capsys):

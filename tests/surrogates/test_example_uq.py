@@ -185,7 +185,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("uq")
     data = str(folder / "cdr.h5")
     generate(data, "--samples", "300", "--split", "200/100/0")
-    assert cli.main(["train", data, *(f"--set={setting}" for setting in QUICK)]) == 0
+    settings = (f"--set={setting}" for setting in QUICK)
+    assert cli.main(["train", data, "--effort", "fast", *settings]) == 0
     return folder
 
 

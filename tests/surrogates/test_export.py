@@ -243,7 +243,7 @@ def test_metadata_say_what_the_surrogate_is(dataset, saved):
     test = found["errors"]["test"]
     assert len(test["coverage"]) == 3
     assert set(test) >= {"samples", "relative", "centred", "output_rms", "output_relative"}
-    assert set(test["relative"]) == {"mean", "std", "min", "max"}
+    assert set(test["relative"]) == {"mean", "std", "min", "max", "near_zero"}
     assert len(test["output_rms"]) == 6 and test["output_rms"][0] == pytest.approx(0.01)
     assert {"python", "torch", "numpy", "varpro-surrogates"} <= set(found["versions"])
     assert found["created"].endswith("+00:00")

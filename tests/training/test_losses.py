@@ -57,11 +57,12 @@ def test_errors_are_misclassified_samples_or_relative():
     assert CrossEntropy().errors(outputs, C).tolist() == [0.0, 1.0, 0.0]
     expected = [math.dist(o, c) / math.hypot(*c) for o, c in zip(outputs, C, strict=True)]
     assert PseudoHuber().errors(outputs, C).tolist() == pytest.approx(expected)
-    loss, error = Part(Y=C, C=C, loss=CrossEntropy()).measure(
+    found = Part(Y=C, C=C, loss=CrossEntropy()).measure(
         outputs, torch.eye(3, 4, dtype=torch.float64)
     )
-    assert error == pytest.approx(1 / 3)
-    assert loss == pytest.approx(float(cross_entropy(outputs, C)))
+    assert found.error == pytest.approx(1 / 3)
+    assert found.loss == pytest.approx(float(cross_entropy(outputs, C)))
+    assert found.outputs is None and all(map(math.isnan, found.median_and_worst()))
 
 
 def test_the_example_of_the_module_is_a_loss():
