@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -203,11 +204,13 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
 def unseen(Y: Tensor) -> Tensor:
     """Return points distributed like samples that are none of them, at most 200.
 
-    The means of neighbours in a row of samples, moved away from the centre so that their covariance
-    is that of the samples, unless that leaves the box. They lie in every flat that the samples do.
+    The means of pairs that are drawn (a selection's samples are sorted), moved away from the centre
+    so that their covariance is that of the samples, unless that leaves the box. They lie in every
+    flat that the samples do.
     """
     centre, lower, upper = Y.mean(dim=0), Y.amin(dim=0), Y.amax(dim=0)
-    step = (Y + Y.roll(1, dims=0))[:_UNSEEN] / 2 - centre
+    drawn = np.random.default_rng(0).permutation(len(Y))
+    step = (Y[drawn] + Y[np.roll(drawn, 1)])[:_UNSEEN] / 2 - centre
     room = torch.where(step > 0, (upper - centre) / step, (lower - centre) / step)
     room = torch.where(step == 0, math.inf, room).amin(dim=1)
     return centre + step * room.clamp(max=math.sqrt(2))[:, None]
