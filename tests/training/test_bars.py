@@ -1,7 +1,5 @@
 """Error bars: robust sizes, and intervals that hold as many errors as they say."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -14,14 +12,6 @@ from surrogates.training.fit import TrainConfig
 from surrogates.training.selection import choose
 
 NOISE = 0.2
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    """Let contests be of two small networks, for the tests' time."""
-    settings = [("mlp", 1e-3), ("ode", 1e-6)]
-    small = tuple({"network": name, "width": 6, "alpha1": alpha} for name, alpha in settings)
-    monkeypatch.setattr("surrogates.training.contest.NETWORKS", small)
 
 
 def noisy(n, seed=0):
@@ -48,7 +38,7 @@ def test_one_sample_that_is_far_off_does_not_decide(seed):
 
 def test_sizes_are_those_of_the_next_sample():
     # Of n samples, number ceil((n + 1) p) holds the next one with probability p.
-    draws = normal(2000, 9, 1, seed=0)
+    draws = normal(1000, 9, 1, seed=0)
     inside = torch.zeros(2)
     for residual in draws:
         ordered = residual[:8].abs().sort(dim=0).values
@@ -58,8 +48,8 @@ def test_sizes_are_those_of_the_next_sample():
         torch.testing.assert_close(sizes(residual[:8]), expected, rtol=1e-5, atol=0)
         fresh = residual[8].abs()
         inside += torch.stack([fresh <= five, fresh <= last])[:, 0]
-    assert float(inside[0]) / 2000 == pytest.approx(5 / 9, abs=0.04)
-    assert float(inside[1]) / 2000 == pytest.approx(8 / 9, abs=0.04)
+    assert float(inside[0]) / 1000 == pytest.approx(5 / 9, abs=0.05)
+    assert float(inside[1]) / 1000 == pytest.approx(8 / 9, abs=0.05)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -110,14 +100,11 @@ def test_unseen_points_are_spread_like_the_samples(n, in_order):
     assert 0.75 < float(along) < 1.2
 
 
-@pytest.mark.parametrize("kind", ["rbf", "mlp", "all"])
+@pytest.mark.parametrize("kind", ["rbf", "mlp"])
 def test_intervals_hold_as_many_errors_as_they_say(kind):
     data = noisy(80)
-    settings = TrainConfig(work_units=200, outputs="column")
-    given = frozenset()
-    if kind != "all":
-        settings = dataclasses.replace(settings, network=kind, alpha1=1e-3)
-        given = frozenset({"network", "alpha1"})
+    settings = TrainConfig(work_units=150, outputs="column", network=kind, alpha1=1e-3)
+    given = frozenset({"network", "width", "alpha1"})
     selection = choose(data, settings, given=given, processes=1)
     surrogate = assembled(selection, data)
     fresh = noisy(2000, seed=9)
@@ -133,7 +120,7 @@ def test_intervals_hold_as_many_errors_as_they_say(kind):
 def test_the_surrogate_is_the_weighted_mean_of_its_members():
     data = noisy(40)
     settings = TrainConfig(work_units=60, outputs="column", network="mlp", width=4)
-    selection = choose(data, settings, given=frozenset({"network", "width"}), processes=1)
+    selection = choose(data, settings, given=frozenset({"network", "width", "alpha1"}), processes=1)
     members = members_of(selection)
     assert members is not None and len(members.widths) == len(selection.members)
     torch.testing.assert_close(members.weights.sum(dim=0), torch.ones(2).double())

@@ -137,7 +137,8 @@ def test_a_smooth_function_is_given_to_the_kernel():
 
 def test_held_out_residuals_are_of_the_size_of_those_on_new_samples():
     data = smooth(n=60, noise=0.2)
-    selection = quick(data)
+    settings = dataclasses.replace(QUICK, network="rbf")
+    selection = quick(data, settings, given=frozenset({"network"}))
     fresh = smooth(n=500, noise=0.2, seed=7)
     error = (predicted(selection, fresh.Y) - torch.from_numpy(fresh.C)).square().mean().sqrt()
     held = selection.residual.square().mean().sqrt()
@@ -157,8 +158,8 @@ def test_linear_data_are_predicted_to_rounding(n):
 
 
 def test_a_network_that_is_given_is_the_only_kind():
-    settings = dataclasses.replace(QUICK, network="mlp", width=6)
-    selection = quick(smooth(), settings, given=frozenset({"network", "width"}))
+    settings = dataclasses.replace(QUICK, network="mlp", width=6, work_units=60)
+    selection = quick(smooth(n=30), settings, given=frozenset({"network", "width"}))
     assert selection.tried
     assert all(one.name.startswith("mlp 6") for one in selection.tried)
     assert selection.kriging is None
@@ -216,8 +217,9 @@ def test_test_samples_are_not_looked_at():
     split[::5] = 2
     changed = data.C.copy()
     changed[::5] = np.nan
+    settings = dataclasses.replace(QUICK, network="rbf", kernel="gaussian")
     selections = [
-        quick(dataclasses.replace(data, C=C, split=split), given=frozenset(), stop=None)
+        quick(dataclasses.replace(data, C=C, split=split), settings, given=frozenset({"network"}))
         for C in (data.C, changed)
     ]
     first, second = (predicted(selection, data.Y) for selection in selections)
@@ -237,10 +239,13 @@ def test_validation_samples_are_the_fold_of_many_samples(monkeypatch):
     np.testing.assert_allclose(selection.residual, found, rtol=1e-6, atol=1e-8)
 
 
-def test_the_result_does_not_depend_on_the_number_of_processes():
+@pytest.mark.parametrize("network", ["rbf", "mlp"])
+def test_the_result_does_not_depend_on_the_number_of_processes(network):
     data = smooth(n=24, noise=0.5)
-    settings = dataclasses.replace(QUICK, work_units=60)
-    one, two = (choose(data, settings, processes=k) for k in (1, 2))
+    shape = {"network": network, "width": 4, "kernel": "matern52", "trend": 1}
+    settings = dataclasses.replace(QUICK, work_units=60, **shape)
+    given = frozenset({"network", "width", "alpha1"})
+    one, two = (choose(data, settings, given=given, processes=k) for k in (1, 2))
     assert one.tried == two.tried
     assert torch.equal(one.residual, two.residual)
     assert torch.equal(predicted(one, data.Y), predicted(two, data.Y))
