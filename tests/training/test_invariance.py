@@ -1,8 +1,8 @@
 """Units, signs and orders of a file do not change what is learned.
 
-Rounding is not the same in other units, and a training doubles it with every few iterations: after
-a hundred it is all that one sees. The trainings here are of few work units, so that a difference of
-1e-5 of the outputs' spread is no rounding.
+Rounding is not the same in other units. Features start nearly linear and alpha2 is small, so that
+W is determined badly, and its rounding is 1e-7 of the outputs' spread. The trainings here are of 20
+iterations: in long ones rounding grows until another iteration is the best on validation.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from surrogates.training.train import train
 N_IN, N_OUT = 3, 2
 TOLERANCE = 1e-5
 FAST = TrainConfig(width=4, work_units=180)
-DEFAULT = dataclasses.replace(FAST, work_units=90)
+DEFAULT = dataclasses.replace(FAST, work_units=90, kernel="gaussian")
 
 seeds = st.integers(0, 10**6)
 
@@ -147,7 +147,7 @@ kinds = pytest.mark.parametrize("kind", [*changes(0), "samples permuted"])
 
 
 @kinds
-@settings(derandomize=True, deadline=None, max_examples=3)
+@settings(derandomize=True, deadline=None, max_examples=2)
 @given(seed=seeds)
 def test_one_training_learns_the_same(kind, seed):
     assert difference("fast", kind, seed) < TOLERANCE

@@ -151,7 +151,7 @@ def test_linear_data_are_predicted_to_rounding(n):
     Y = 50 + normal(n, 3, seed=0).numpy() * [1e-3, 1, 1e3]
     slopes = normal(3, 2, seed=1).numpy() / np.array([[1e-3], [1], [1e3]])
     data = dataset(Y, Y @ slopes - 7, "0.8/0.2/0")
-    selection = quick(data)
+    selection = quick(data, dataclasses.replace(QUICK, kernel="gaussian"))
     fresh = 50 + normal(30, 3, seed=5).numpy() * [1e-3, 1, 1e3]
     error = predicted(selection, fresh).numpy() - (fresh @ slopes - 7)
     assert np.abs(error / data.C.std(axis=0)).max() < 1e-8
@@ -254,7 +254,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(network):
 def test_progress_is_told_and_stop_is_heard():
     told = []
     settings = dataclasses.replace(QUICK, network="mlp", work_units=60)
-    network = frozenset({"network", "width"})
+    network = frozenset({"network", "width", "alpha1"})
     quick(
         smooth(),
         settings,
