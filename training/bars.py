@@ -205,13 +205,14 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
 def unseen(Y: Tensor) -> Tensor:
     """Return points distributed like samples that are none of them, at most 200.
 
-    Each sample plus half the difference of two others, moved towards the centre so that the
-    covariance is that of the samples, and further where it would leave their box. They lie in every
-    flat that the samples do.
+    Each sample plus half the difference of two others that are drawn (a selection's samples are
+    sorted), moved towards the centre so that the covariance is that of the samples, and further
+    where it would leave their box. They lie in every flat that the samples do.
     """
     centre, lower, upper = Y.mean(dim=0), Y.amin(dim=0), Y.amax(dim=0)
-    moved = Y + (Y.roll(1, dims=0) - Y.roll(2, dims=0)) / 2
-    step = math.sqrt(2 / 3) * (moved[:_UNSEEN] - centre)
+    drawn = np.random.default_rng(0).permutation(len(Y))
+    first, second, third = (Y[np.roll(drawn, shift)] for shift in range(3))
+    step = math.sqrt(2 / 3) * ((first + (second - third) / 2)[:_UNSEEN] - centre)
     room = torch.where(step > 0, (upper - centre) / step, (lower - centre) / step)
     room = torch.where(step == 0, math.inf, room).amin(dim=1)
     return centre + step * room.clamp(max=1.0)[:, None]

@@ -103,7 +103,8 @@ class Kriging:
         negative: Rows M: the variance of a prediction over v_j is
             1 + nugget - ||M k||^2 + ||N [k, h]||^2, with k the kernels' values and h the trend's;
             (n_centres, n_centres).
-        positive: N, (size, n_centres + size).
+        positive: N, (size, n_centres + size); with a subset of regressors it has n_centres rows
+            more.
     """
 
     fit: Fit
@@ -308,12 +309,15 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
     residual = F @ a + H @ b - C
     left = (1 - hat).clamp(min=1e-3)
     inverse = torch.linalg.solve_triangular(L, torch.eye(len(L), dtype=L.dtype), upper=False)
-    # Posterior variance over v_j: 1 - ||f||^2 + nugget (1 + ||G^-1 f||^2 + trend), f = L^-1 k.
+    # Posterior variance over v_j, with f = L^-1 k:
+    # 1 - ||f||^2 + nugget (1 + ||G^-1 (f - F^T Q R^-T h)||^2 + ||R^-T h||^2).
     root = math.sqrt(fit.nugget)
     by_kernel = root * torch.linalg.solve_triangular(G, inverse, upper=False)
     by_trend = root * torch.linalg.inv(R).T
+    shared = -torch.linalg.solve_triangular(G, F.T @ Q @ by_trend, upper=False)
     positive = by_kernel.new_zeros((len(by_kernel) + len(R), len(by_kernel) + len(R)))
     positive[: len(by_kernel), : len(by_kernel)] = by_kernel
+    positive[: len(by_kernel), len(by_kernel) :] = shared
     positive[len(by_kernel) :, len(by_kernel) :] = by_trend
     return Kriging(
         fit=fit,

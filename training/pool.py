@@ -7,6 +7,7 @@ does not depend on the process that runs it, nor on the order of the tasks.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pickle
@@ -125,7 +126,8 @@ class _Workers:
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with contextlib.suppress(BrokenPipeError):  # what was not sent is not needed
+                        stream.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
         code = _SERVE.format(path=sys.path, module=__name__)

@@ -51,7 +51,8 @@ def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
     M = _monomials(X, degree)
     shift, c_shift = M.mean(dim=0), C.mean(dim=0)
     spread = (M - shift).square().mean(dim=0).sqrt()
-    spread = torch.where(spread > 1e-12, spread, 1.0)
+    varies = spread > 1e-12
+    spread = torch.where(varies, spread, 1.0)
     U, s, Vh = torch.linalg.svd((M - shift) / spread, full_matrices=False)
     UtC = U.T @ (C - c_shift)
     best = None
@@ -66,7 +67,7 @@ def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
         if best is None or score < best[0]:
             best = score, left_out, Vh.T @ ((s / (s.square() + weight))[:, None] * UtC)
     assert best is not None
-    B = best[2].T / spread
+    B = torch.where(varies, best[2].T / spread, 0.0)
     return Ridge(
         degree=degree,
         weights=torch.cat([B, (c_shift - B @ shift)[:, None]], dim=1),

@@ -207,7 +207,8 @@ def _basis(C: Tensor, scaling: Scaling, varies: Tensor, over: Alone) -> Tensor |
     _, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
     rank = max(1, int((s > _NEGLIGIBLE * s[0]).sum()))
     if rank < 0.8 * int(varies.sum()):
-        leading: Tensor = Vh[:rank].T
+        # Exactly zero for an output that does not vary: rounding must not move its constant.
+        leading: Tensor = torch.where(varies[:, None], Vh[:rank].T, 0.0)
         return leading
     if bool(varies.all()):
         return None

@@ -60,6 +60,7 @@ _FOLDS = 5
 _MANY = 5000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
 _LEFT_OUT = 0.03  # weight below which a member is left out
+_HOPELESS = 100.0  # times the least error, beyond which a weight is below that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -531,8 +532,9 @@ def stacked(residuals: Sequence[Tensor]) -> npt.NDArray[np.float64]:
     """
     flat = torch.stack([residual.reshape(-1) for residual in residuals])
     gram = (flat @ flat.T).numpy()
-    size = math.sqrt(float(np.trace(gram))) or 1.0
-    kept = np.arange(len(residuals))
+    # A far larger error would be left out below, and hides the others' digits.
+    kept = np.flatnonzero(gram.diagonal() <= _HOPELESS**2 * gram.diagonal().min())
+    size = math.sqrt(float(gram.diagonal()[kept].sum())) or 1.0
     while True:
         # Least squares with non-negative weights; a heavy row holds their sum.
         root = np.linalg.cholesky(gram[np.ix_(kept, kept)] / size**2 + 1e-14 * np.eye(len(kept))).T

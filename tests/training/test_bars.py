@@ -1,0 +1,131 @@
+"""Error bars: robust sizes, and intervals that hold as many errors as they say."""
+
+import numpy as np
+import pytest
+import torch
+from draws import dataset, normal
+
+from surrogates.metrics import LEVELS, evaluate
+from surrogates.training.bars import features_of, members_of, sizes, unseen
+from surrogates.training.deploy import assembled
+from surrogates.training.fit import TrainConfig
+from surrogates.training.selection import choose
+
+NOISE = 0.2
+
+
+def noisy(n, seed=0):
+    """Samples of a smooth function with noise."""
+    Y = normal(n, 2, seed=seed).numpy()
+    C = np.stack([np.sin(Y.sum(axis=1)), Y[:, 0] * Y[:, 1]], axis=1)
+    noise = normal(n, 2, seed=seed + 1).numpy() * [NOISE, 2 * NOISE]
+    return dataset(Y, C + noise, "0.8/0.2/0")
+
+
+def test_sizes_are_the_standard_deviations_of_normal_residuals():
+    deviations = torch.tensor([1e-3, 1.0, 50.0]).double()
+    found = sizes(normal(20000, 3, seed=0) * deviations)
+    np.testing.assert_allclose(found / deviations, 1, rtol=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_sample_that_is_far_off_does_not_decide(seed):
+    residual = normal(300, 4, seed=seed)
+    before = sizes(residual)
+    residual[17] = 1e6
+    np.testing.assert_allclose(sizes(residual) / before, 1, rtol=0.04)
+
+
+def test_sizes_are_those_of_the_next_sample():
+    # Of n samples, number ceil((n + 1) p) holds the next one with probability p.
+    draws = normal(1000, 9, 1, seed=0)
+    inside = torch.zeros(2)
+    for residual in draws:
+        ordered = residual[:8].abs().sort(dim=0).values
+        # The quantiles that `sizes` takes of 8 samples, ceil(4.5) and ceil(8.1) at most 8.
+        five, last = ordered[4], ordered[7]
+        expected = ((five / 0.674490) * (last / 1.644854)).sqrt()
+        torch.testing.assert_close(sizes(residual[:8]), expected, rtol=1e-5, atol=0)
+        fresh = residual[8].abs()
+        inside += torch.stack([fresh <= five, fresh <= last])[:, 0]
+    assert float(inside[0]) / 1000 == pytest.approx(5 / 9, abs=0.05)
+    assert float(inside[1]) / 1000 == pytest.approx(8 / 9, abs=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_residuals_do(n):
+    found = sizes(torch.full((n, 1), -2.0).double())
+    assert float(found) == pytest.approx(2 / np.sqrt(0.674490 * 1.644854), rel=1e-5)
+
+
+def test_an_output_without_error_has_size_zero():
+    residual = normal(10, 2, seed=0)
+    residual[:, 1] = 0
+    found = sizes(residual)
+    assert float(found[0]) > 0 and float(found[1]) == 0
+
+
+def test_unseen_points_lie_in_the_box_and_in_the_flat():
+    Y = normal(80, 2, seed=0) @ normal(2, 5, seed=1) + 3
+    points = unseen(Y)
+    assert points.shape == (80, 5)
+    rounding = 1e-12 * Y.abs().max()
+    assert bool((points >= Y.amin(dim=0) - rounding).all())
+    assert bool((points <= Y.amax(dim=0) + rounding).all())
+    flat = torch.linalg.svd(Y - Y.mean(dim=0))[2][2:]
+    assert float(((points - Y.mean(dim=0)) @ flat.T).abs().max()) < 1e-12 * float(Y.norm())
+    assert float(torch.cdist(points, Y).amin(dim=1).median()) > 1e-3  # none of the samples
+
+
+def test_unseen_points_keep_an_input_that_does_not_vary():
+    Y = normal(30, 3, seed=0)
+    Y[:, 1] = 0.1
+    assert float((unseen(Y)[:, 1] - 0.1).abs().max()) < 1e-15
+
+
+@pytest.mark.parametrize("n", [150, 3000])
+@pytest.mark.parametrize("in_order", [False, True])
+def test_unseen_points_are_spread_like_the_samples(n, in_order):
+    # Selections order their samples along a direction: the first ones are one end.
+    Y = 2 * torch.rand(n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    if in_order:
+        Y = Y[Y.sum(dim=1).argsort()]
+    points = unseen(Y)
+    assert len(points) == min(n, 200)
+    spread = Y.std(dim=0)
+    assert float(((points.mean(dim=0) - Y.mean(dim=0)) / spread).abs().max()) < 0.25
+    assert float((points.std(dim=0) / spread).min()) > 0.75
+    assert float((points.std(dim=0) / spread).max()) < 1.2
+    along = points.sum(dim=1).std() / Y.sum(dim=1).std()
+    assert 0.75 < float(along) < 1.2
+
+
+@pytest.mark.parametrize("kind", ["rbf", "mlp"])
+def test_intervals_hold_as_many_errors_as_they_say(kind):
+    data = noisy(80)
+    settings = TrainConfig(work_units=150, outputs="column", network=kind, alpha1=1e-3)
+    given = frozenset({"network", "width", "alpha1"})
+    selection = choose(data, settings, given=given, processes=1)
+    surrogate = assembled(selection, data)
+    fresh = noisy(2000, seed=9)
+    Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
+    inside = surrogate.in_domain(Y)
+    found = evaluate(
+        surrogate, Y[inside], C[inside], mean=C.mean(dim=0), predict_std=surrogate.predict_std
+    )
+    for share, level, tolerance in zip(found.coverage, LEVELS, (0.12, 0.06, 0.045), strict=True):
+        assert abs(share - level) < tolerance, found.coverage
+
+
+def test_the_surrogate_is_the_weighted_mean_of_its_members():
+    data = noisy(40)
+    settings = TrainConfig(work_units=60, outputs="column", network="mlp", width=4)
+    selection = choose(data, settings, given=frozenset({"network", "width", "alpha1"}), processes=1)
+    members = members_of(selection)
+    assert members is not None and len(members.widths) == len(selection.members)
+    torch.testing.assert_close(members.weights.sum(dim=0), torch.ones(2).double())
+    Y = torch.from_numpy(data.Y)
+    Z = features_of(selection, Y)
+    assert Z.shape == (40, sum(members.widths) + 1)
+    expected = sum(member.weight * member.predict(Y) for member in selection.members)
+    torch.testing.assert_close(assembled(selection, data)(Y), expected)

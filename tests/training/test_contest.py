@@ -1,0 +1,197 @@
+"""The contest of networks: what is tried, what it may cost, and who wins."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from draws import dataset, normal
+
+from surrogates.training.contest import NETWORKS, Contest, trained
+from surrogates.training.fit import TrainConfig
+from surrogates.training.folds import Fold, divided
+from surrogates.training.selection import Effort
+
+BASE = TrainConfig()
+NOTHING = frozenset()
+
+
+def effort(seconds=1e9, candidates=5, finalists=2):
+    return Effort(seconds=seconds, candidates=candidates, finalists=finalists)
+
+
+def never(tasks):
+    raise AssertionError("nothing is to be trained")
+
+
+def contest(n=100, n_in=3, n_out=2, run=never, n_folds=5, told=None):
+    Y = normal(n, n_in, seed=0).numpy()
+    data = dataset(Y, np.sin(Y @ normal(n_in, n_out, seed=1).numpy()), "1/0/0")
+    return Contest(
+        dataset=data,
+        folds=divided(np.arange(n), n_folds, 0),
+        scale=torch.ones(n_out).double(),
+        n_seen=n_out,
+        run=run,
+        on_progress=lambda *arguments: None if told is None else told.append(arguments),
+    )
+
+
+def cost(of, settings, asked):
+    """What a contest costs: a third of each, and the dearest finalists on all folds."""
+    costs = sorted(of.seconds(one) for one in settings)
+    finals = costs[-min(asked.finalists, len(costs)) :]
+    return sum(costs) / 3 + len(of.folds) * sum(finals)
+
+
+def test_settings_are_tried_in_their_order_up_to_the_number_asked():
+    for number in (1, 3, 10):
+        found = contest().affordable(BASE, NOTHING, effort(candidates=number))
+        expected = [dataclasses.replace(BASE, **choice) for choice in NETWORKS[:number]]
+        assert found == expected
+
+
+def test_what_is_given_is_kept_and_nothing_is_tried_twice():
+    base = dataclasses.replace(BASE, network="resnet", width=5, seed=3)
+    found = contest().affordable(base, frozenset({"network", "width"}), effort(candidates=10))
+    assert {(one.network, one.width, one.seed) for one in found} == {("resnet", 5, 3)}
+    alphas = [one.alpha1 for one in found]
+    assert len(set(alphas)) == len(alphas) == len({choice["alpha1"] for choice in NETWORKS})
+    given = frozenset({"network", "width", "alpha1"})
+    assert contest().affordable(base, given, effort()) == [base]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 10.0, 30.0, 60.0])
+def test_what_is_tried_is_estimated_to_cost_no_more_than_asked(seconds):
+    of, asked = contest(), effort(seconds=seconds)
+    found = of.affordable(BASE, NOTHING, asked)
+    if len(found) > 1:
+        assert cost(of, found, asked) <= seconds
+    assert len(of.affordable(BASE, NOTHING, effort(seconds=2 * seconds))) >= len(found)
+
+
+def test_where_not_one_is_affordable_its_work_is_cut_and_then_it_is_left_out():
+    of = contest()
+    least = min(of.seconds(dataclasses.replace(BASE, **choice)) for choice in NETWORKS[:5])
+    (found,) = of.affordable(BASE, NOTHING, effort(seconds=5 * least / 2))
+    assert found.work_units == pytest.approx(BASE.work_units / 2, abs=1)
+    assert of.seconds(found) * 5 <= 5 * least / 2
+    assert of.affordable(BASE, NOTHING, effort(seconds=5 * least / 10)) == []
+
+
+def test_networks_are_not_tried_on_few_samples():
+    assert contest(n=19).affordable(BASE, NOTHING, effort()) == []
+    assert contest(n=20).affordable(BASE, NOTHING, effort()) != []
+    assert contest(n=19).winners(BASE, NOTHING, effort(), 1.0) == []
+
+
+def test_more_samples_may_cost_more():
+    given = frozenset({"network", "width", "alpha1"})
+    work_units = []
+    for of in (contest(n=1000, n_out=1), contest(n=4000, n_out=1)):
+        half = effort(seconds=0.5 * len(of.folds) * of.seconds(BASE))
+        (found,) = of.affordable(BASE, given, half)
+        work_units.append(found.work_units)
+    # What is asked is for 1000 samples; four times that may be spent on 4000.
+    assert work_units == [pytest.approx(BASE.work_units / 2, abs=1), BASE.work_units]
+
+
+def test_costs_grow_with_work_width_and_samples():
+    of = contest()
+    base = of.seconds(BASE)
+    assert of.seconds(dataclasses.replace(BASE, work_units=3600)) == pytest.approx(3 * base)
+    # Twice the width is fewer iterations, each of which costs far more.
+    wide = of.seconds(dataclasses.replace(BASE, width=64))
+    iterations = (BASE.width + 5) / (64 + 5)
+    assert wide > 2 * iterations * base
+    assert contest(n=5000).seconds(BASE) > base
+    assert contest(n_in=50).seconds(BASE) > base
+    assert base > 0
+
+
+class Fake:
+    """Trainings whose errors are told: alpha1 is the error, on every fold."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, tasks):
+        for number, task in reversed(list(enumerate(tasks))):
+            settings, fold = task.arguments["settings"], task.arguments["fold"]
+            assert task.function is trained
+            self.calls.append((settings, fold))
+            yield (
+                number,
+                SimpleNamespace(predict=self.predictor(task.arguments["dataset"], settings)),
+            )
+
+    def predictor(self, data, settings):
+        def predict(Y):
+            rows = [int(np.flatnonzero((data.Y == y).all(axis=1))[0]) for y in Y.numpy()]
+            return torch.from_numpy(data.C[rows]) + settings.alpha1
+
+        return predict
+
+
+def names(winners):
+    return [winner.name for winner in winners]
+
+
+def test_the_best_of_a_short_round_are_trained_on_all_folds():
+    run, told = Fake(), []
+    of = contest(run=run, told=told)
+    found = of.winners(BASE, NOTHING, effort(), 1.0)
+    # 1e-6 of ode 8 is the best by far: no other is near.
+    assert names(found) == ["ode 8, alpha1 1e-06"]
+    short = [(s, f) for s, f in run.calls if s.work_units == BASE.work_units // 3]
+    whole = [(s, f) for s, f in run.calls if s.work_units == BASE.work_units]
+    assert len(short) == 5 * 2  # on two folds, of few samples
+    assert {id(fold) for _, fold in short} == {id(fold) for fold in of.folds[:2]}
+    assert len(whole) == 5
+    assert {id(fold) for _, fold in whole} == {id(fold) for fold in of.folds}
+    for residual, fold in zip(found[0].residuals, of.folds, strict=True):
+        assert residual.shape == (len(fold.held), 2)
+        torch.testing.assert_close(residual, torch.full_like(residual, 1e-6), rtol=1e-6, atol=0)
+    assert [done for done, _, _ in told] == [*range(1, 11), *range(1, 6)]
+
+
+def test_of_many_samples_one_fold_is_enough_for_the_short_round():
+    run = Fake()
+    contest(n=400, run=run).winners(BASE, NOTHING, effort(), 1.0)
+    short = [settings for settings, _ in run.calls if settings.work_units < BASE.work_units]
+    assert len(short) == 5
+
+
+def test_others_that_are_near_are_trained_on_all_folds_too():
+    base = dataclasses.replace(BASE, alpha1=0.01)  # the same error for all
+    run = Fake()
+    found = contest(run=run).winners(base, frozenset({"alpha1"}), effort(finalists=3), 1.0)
+    assert len(found) == 3
+
+
+def test_far_worse_networks_win_nothing():
+    run = Fake()
+    of = contest(run=run)
+    assert of.winners(BASE, NOTHING, effort(), (1e-6 / 2.1) ** 2) == []
+    assert all(settings.work_units < BASE.work_units for settings, _ in run.calls)
+    assert of.winners(BASE, NOTHING, effort(), (1e-6 / 1.9) ** 2) != []
+
+
+def test_errors_are_in_units_of_the_scale():
+    of = dataclasses.replace(contest(run=Fake()), scale=torch.tensor([1.0, 10.0]).double())
+    (found,) = of.winners(BASE, NOTHING, effort(finalists=1), 1.0)
+    expected = torch.tensor([1e-6, 1e-7]).double().expand_as(found.residuals[0])
+    torch.testing.assert_close(found.residuals[0], expected, rtol=1e-5, atol=0)
+
+
+def test_a_task_trains_on_its_fold_alone():
+    settings = TrainConfig(width=4, work_units=60)
+    of = contest(n=40)
+    fold = Fold(train=np.arange(0, 20), held=np.arange(20, 30))
+    expected = trained(of.dataset, settings, fold)
+    changed = of.dataset.C.copy()
+    changed[30:] = np.nan
+    found = trained(dataclasses.replace(of.dataset, C=changed), settings, fold)
+    assert torch.equal(found.W, expected.W)
+    torch.testing.assert_close(found.y_shift, torch.from_numpy(of.dataset.Y[:20]).mean(dim=0))

@@ -1,0 +1,267 @@
+"""The choice by held-out errors: its weights, and what it takes for what data."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from draws import dataset, normal
+
+from surrogates.errors import InputError
+from surrogates.training.fit import TrainConfig
+from surrogates.training.pool import Interrupted
+from surrogates.training.selection import _LEFT_OUT, choose, stacked
+
+QUICK = TrainConfig(work_units=150, outputs="column")
+GRID = 200
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    """Let contests be of two small networks, for the tests' time."""
+    settings = [("mlp", 1e-3), ("ode", 1e-6)]
+    small = tuple({"network": name, "width": 4, "alpha1": alpha} for name, alpha in settings)
+    monkeypatch.setattr("surrogates.training.contest.NETWORKS", small)
+
+
+def smooth(n=40, n_in=2, noise=0.0, seed=0):
+    """Samples of two smooth functions, a fifth of them for validation."""
+    Y = normal(n, n_in, seed=seed).numpy()
+    s = Y.sum(axis=1)
+    C = np.stack([np.sin(s) + Y[:, 0] ** 2 / 4, np.cos(Y[:, 0] - 0.5)], axis=1)
+    return dataset(Y, C + noise * normal(n, 2, seed=seed + 1).numpy(), "0.8/0.2/0")
+
+
+def quick(data, settings=QUICK, **others):
+    return choose(data, settings, **{"processes": 1, **others})
+
+
+def predicted(selection, Y):
+    weights = [member.weight for member in selection.members]
+    assert sum(weights) == pytest.approx(1, abs=1e-12)
+    Y = torch.as_tensor(Y)
+    return sum(w * m.predict(Y) for w, m in zip(weights, selection.members, strict=True))
+
+
+def simplex(k):
+    """Weights >= 0 and of sum one, on a grid."""
+    for rest in itertools.product(range(GRID + 1), repeat=k - 1):
+        if sum(rest) <= GRID:
+            yield np.array([*rest, GRID - sum(rest)]) / GRID
+
+
+def misfit(residuals, weights):
+    mean = sum(float(w) * r for w, r in zip(weights, residuals, strict=True))
+    return float(mean.square().sum())
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [1.0, 1e-9])
+def test_weights_are_the_best_of_a_grid(k, seed, size):
+    shared = normal(20, 2, seed=seed)
+    residuals = [
+        size * (shared + (0.5 + j) * normal(20, 2, seed=10 * seed + j + 1)) for j in range(k)
+    ]
+    found = stacked(residuals)
+    assert found.min() >= 0
+    assert found.sum() == pytest.approx(1, abs=1e-12)
+    assert bool(((found == 0) | (found >= _LEFT_OUT)).all())
+    flat = torch.stack([residual.reshape(-1) for residual in residuals])
+    gram = (flat @ flat.T / size**2).numpy()
+    best = min(
+        (w for w in simplex(k) if ((w == 0) | (w >= _LEFT_OUT)).all()), key=lambda w: w @ gram @ w
+    )
+    assert found @ gram @ found <= best @ gram @ best * (1 + 1e-3)
+
+
+def test_two_that_are_independent_are_weighed_by_their_variances():
+    first = torch.tensor([[1.0], [0.0]]).double()
+    second = torch.tensor([[0.0], [2.0]]).double()
+    np.testing.assert_allclose(stacked([first, second]), [0.8, 0.2], rtol=1e-6)
+
+
+def test_one_candidate_has_all_weight():
+    assert stacked([normal(5, 2, seed=0)]).tolist() == [1.0]
+
+
+def test_a_duplicate_changes_nothing():
+    first, second = normal(20, 2, seed=0), normal(20, 2, seed=1)
+    pair = stacked([first, second])
+    three = stacked([first, second, first.clone()])
+    assert three.min() >= 0 and three.sum() == pytest.approx(1, abs=1e-12)
+    assert three[0] + three[2] == pytest.approx(pair[0], abs=1e-4)
+
+
+def test_many_duplicates_do_not_break():
+    found = stacked([normal(20, 2, seed=0)] * 12)
+    assert found.min() >= 0 and found.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_residuals_of_zero_do_not_break():
+    zero = torch.zeros(6, 1).double()
+    found = stacked([zero, zero])
+    assert found.min() >= 0 and found.sum() == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(stacked([zero, zero + 1]), [1, 0], atol=1e-6)
+
+
+def test_tiny_errors_beside_a_large_one_are_told_apart():
+    # Exact data: one member is wrong by rounding, one by a little, one by all.
+    tiny, small, large = (
+        1e-9 * normal(20, 1, seed=0),
+        5e-8 * normal(20, 1, seed=1),
+        normal(20, 1, seed=2),
+    )
+    assert stacked([tiny, small, large]).tolist() == [1, 0, 0]
+
+
+def test_small_weights_are_dropped():
+    first = torch.tensor([[1.0], [0.0]]).double()
+    second = torch.tensor([[0.0], [7.0]]).double()  # the best weights are 0.98 and 0.02
+    assert stacked([first, second]).tolist() == [1, 0]
+
+
+def test_a_smooth_function_is_given_to_the_kernel():
+    data = smooth()
+    selection = quick(data)
+    best = selection.tried[0]
+    assert best.name.startswith("rbf") and best.weight > 0.5
+    assert [one.error for one in selection.tried] == sorted(one.error for one in selection.tried)
+    assert any(one.name.startswith("mlp") for one in selection.tried) or best.error < 0.01
+    fresh = smooth(seed=7)
+    error = (predicted(selection, fresh.Y) - torch.from_numpy(fresh.C)).square().mean().sqrt()
+    ridge = next(one for one in selection.tried if one.name == "linear ridge")
+    assert float(error) < 0.5 * ridge.error
+
+
+def test_held_out_residuals_are_of_the_size_of_those_on_new_samples():
+    data = smooth(n=60, noise=0.2)
+    settings = dataclasses.replace(QUICK, network="rbf")
+    selection = quick(data, settings, given=frozenset({"network"}))
+    fresh = smooth(n=500, noise=0.2, seed=7)
+    error = (predicted(selection, fresh.Y) - torch.from_numpy(fresh.C)).square().mean().sqrt()
+    held = selection.residual.square().mean().sqrt()
+    assert 0.6 < float(error / held) < 1.6
+    assert sorted(selection.rows) == list(range(60))
+
+
+@pytest.mark.parametrize("n", [12, 40])
+def test_linear_data_are_predicted_to_rounding(n):
+    Y = 50 + normal(n, 3, seed=0).numpy() * [1e-3, 1, 1e3]
+    slopes = normal(3, 2, seed=1).numpy() / np.array([[1e-3], [1], [1e3]])
+    data = dataset(Y, Y @ slopes - 7, "0.8/0.2/0")
+    selection = quick(data, dataclasses.replace(QUICK, kernel="gaussian"))
+    fresh = 50 + normal(30, 3, seed=5).numpy() * [1e-3, 1, 1e3]
+    error = predicted(selection, fresh).numpy() - (fresh @ slopes - 7)
+    assert np.abs(error / data.C.std(axis=0)).max() < 1e-8
+
+
+def test_a_network_that_is_given_is_the_only_kind():
+    settings = dataclasses.replace(QUICK, network="mlp", width=6, work_units=60)
+    selection = quick(smooth(n=30), settings, given=frozenset({"network", "width"}))
+    assert selection.tried
+    assert all(one.name.startswith("mlp 6") for one in selection.tried)
+    assert selection.kriging is None
+    assert selection.variance is None
+    assert len(selection.members) % 5 == 0  # means over the folds
+    assert selection.history
+    shares = [m.weight for m in selection.members if m.group == 0]
+    assert shares == [shares[0]] * 5
+
+
+def test_radial_functions_that_are_given_are_the_only_kind():
+    settings = dataclasses.replace(QUICK, network="rbf")
+    selection = quick(smooth(), settings, given=frozenset({"network"}))
+    assert all(one.name.startswith("rbf") for one in selection.tried)
+    assert selection.history == ()
+
+
+def test_a_kernel_and_a_trend_that_are_set_are_kept():
+    settings = dataclasses.replace(QUICK, network="rbf", kernel="matern52", trend=1)
+    selection = quick(smooth(), settings, given=frozenset({"network"}))
+    assert [one.name for one in selection.tried] == ["rbf matern52, linear trend"]
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 8])
+def test_few_samples_do(n):
+    Y = normal(n, 2, seed=0).numpy()
+    data = dataset(Y, np.sin(Y), f"{n - 1}/1/0")
+    selection = quick(data)
+    assert bool(torch.isfinite(predicted(selection, Y)).all())
+    assert bool(torch.isfinite(selection.residual).all())
+    assert sorted(selection.rows) == list(range(n))
+
+
+def test_fewer_than_three_samples_are_refused():
+    data = dataset(normal(2, 1, seed=0).numpy(), normal(2, 1, seed=1).numpy(), "1/1/0")
+    with pytest.raises(InputError, match="at least 3 samples for training and validation; got 2"):
+        quick(data)
+
+
+def test_a_network_that_is_given_needs_samples():
+    settings = dataclasses.replace(QUICK, network="mlp")
+    with pytest.raises(InputError, match="no candidate"):
+        quick(smooth(n=10), settings, given=frozenset({"network"}))
+
+
+def test_a_trend_of_more_terms_than_samples_is_refused():
+    settings = dataclasses.replace(QUICK, network="rbf", trend=2)
+    with pytest.raises(InputError, match="too few for a trend of degree 2"):
+        quick(smooth(n=12, n_in=4), settings, given=frozenset({"network"}))
+
+
+def test_test_samples_are_not_looked_at():
+    data = smooth(n=50)
+    split = data.split.copy()
+    split[::5] = 2
+    changed = data.C.copy()
+    changed[::5] = np.nan
+    settings = dataclasses.replace(QUICK, network="rbf", kernel="gaussian")
+    selections = [
+        quick(dataclasses.replace(data, C=C, split=split), settings, given=frozenset({"network"}))
+        for C in (data.C, changed)
+    ]
+    first, second = (predicted(selection, data.Y) for selection in selections)
+    assert torch.equal(first, second)
+    assert not set(range(0, 50, 5)) & set(selections[0].train.tolist())
+
+
+def test_validation_samples_are_the_fold_of_many_samples(monkeypatch):
+    monkeypatch.setattr("surrogates.training.selection.FOLDED", 30)
+    data = smooth(n=60)
+    held = data.rows_of("validation")
+    settings = dataclasses.replace(QUICK, network="rbf")
+    selection = quick(data, settings, given=frozenset({"network"}))
+    assert sorted(selection.rows) == sorted(held)
+    assert not set(held.tolist()) & set(selection.train.tolist())
+    found = predicted(selection, data.Y[selection.rows]).numpy() - data.C[selection.rows]
+    np.testing.assert_allclose(selection.residual, found, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("network", ["rbf", "mlp"])
+def test_the_result_does_not_depend_on_the_number_of_processes(network):
+    data = smooth(n=24, noise=0.5)
+    shape = {"network": network, "width": 4, "kernel": "matern52", "trend": 1}
+    settings = dataclasses.replace(QUICK, work_units=60, **shape)
+    given = frozenset({"network", "width", "alpha1"})
+    one, two = (choose(data, settings, given=given, processes=k) for k in (1, 2))
+    assert one.tried == two.tried
+    assert torch.equal(one.residual, two.residual)
+    assert torch.equal(predicted(one, data.Y), predicted(two, data.Y))
+
+
+def test_progress_is_told_and_stop_is_heard():
+    told = []
+    settings = dataclasses.replace(QUICK, network="mlp", work_units=60)
+    network = frozenset({"network", "width", "alpha1"})
+    quick(
+        smooth(),
+        settings,
+        given=network,
+        on_progress=lambda done, total, note: told.append((done, total)),
+    )
+    assert told and all(done <= total for done, total in told)
+    assert told[-1][0] == told[-1][1]
+    with pytest.raises(Interrupted):
+        quick(smooth(), settings, given=network, stop=lambda: True)
