@@ -27,12 +27,14 @@ from .pool import Task
 _LEAST = 20  # samples from which networks are tried
 _NEAR = 1.5  # times the best network's error, within which another is trained on all folds
 _HOPELESS = 2.0  # times the error of what is no network, beyond which none is
-_SHARE = 0.6  # of the work that a training may take, in the first round
 _RATE = 4e10  # operations a second of one core, about
 _TRAFFIC = 1e-8  # seconds for an entry of the features' derivative, about
 _OVERHEAD = 0.02  # seconds of an iteration, about
 _LONGER = 5.0  # times the seconds of 1000 samples that many samples may take
 _FEWEST = 300  # work units that a training is cut to before it is left out
+
+SHARE = 0.6
+"""Of the work of a training, what the first round takes."""
 
 NETWORKS: tuple[dict[str, Any], ...] = (
     {"network": "mlp", "width": 16, "alpha1": 1e-3},
@@ -116,7 +118,7 @@ class Contest:
             return []
         trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
         short = [
-            dataclasses.replace(one, work_units=max(int(_SHARE * one.work_units), one.width + 5))
+            dataclasses.replace(one, work_units=max(int(SHARE * one.work_units), one.width + 5))
             for one in settings
         ]
         first = self._train(short, trial, "first round") if len(settings) > 1 else []
@@ -176,7 +178,7 @@ class Contest:
     def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
         """Estimate what a contest costs at most, on one core."""
         costs = sorted(map(self.seconds, settings))
-        return _SHARE * sum(costs) + len(self.folds) * sum(costs[-finalists:])
+        return SHARE * sum(costs) + len(self.folds) * sum(costs[-finalists:])
 
     def seconds(self, settings: TrainConfig) -> float:
         """Estimate what a training on one fold costs, on one core."""

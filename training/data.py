@@ -28,12 +28,16 @@ class Measured:
     Attributes:
         loss: Mean loss, in the units that training sees.
         error: Mean relative error, or share of samples in a wrong class (see `Loss.errors`).
+        score: What tells the best weights and when to stop: of least squares the mean norm of the
+            scaled residual, of classes the error, of any other loss its mean. A mean square would
+            leave it to the few samples that are farthest off.
         outputs: Root mean square error of each output over its spread on the training samples,
             (n_out,); None where the loss takes the targets as they are.
     """
 
     loss: float
     error: float
+    score: float
     outputs: Tensor | None = None
 
     def median_and_worst(self) -> tuple[float, float]:
@@ -67,23 +71,26 @@ class Part:
         """Measure linear weights on features F; W is for the targets that are seen."""
         scaling = self.scaling
         n_out = 0 if scaling is None else len(scaling.shift)
-        sums = F.new_zeros(3 + n_out)
+        sums = F.new_zeros(4 + n_out)
         for rows, outputs in outputs_of(F, W):
             if scaling is None:
                 values = self.loss.values(outputs, self.C[rows])
                 errors = self.loss.errors(outputs, self.C[rows])
+                scores = errors if self.loss.selects_by_error else values
             else:
                 scaled = self.C[rows] if self.whole is None else self.whole[rows]
                 residual = scaling.seen_to_all(outputs).sub_(scaled)
                 squares = residual.square()
                 values = squares.sum(dim=1) / 2
                 errors = scaling.relative_errors(residual, scaled)
-                sums[3:] += squares.sum(dim=0)
-            sums[:3] += torch.stack([values.sum(), errors.sum(), values.new_tensor(len(values))])
+                scores = squares.sum(dim=1).sqrt()
+                sums[4:] += squares.sum(dim=0)
+            n_rows = values.new_tensor(len(values))
+            sums[:4] += torch.stack([values.sum(), errors.sum(), scores.sum(), n_rows])
         sums = self.over.total(sums)[0]
-        loss, error, n = sums[:3].tolist()
-        over_spread = None if scaling is None else (sums[3:] / n).sqrt() * scaling.over_spread
-        return Measured(loss=loss / n, error=error / n, outputs=over_spread)
+        loss, error, score, n = sums[:4].tolist()
+        over_spread = None if scaling is None else (sums[4:] / n).sqrt() * scaling.over_spread
+        return Measured(loss=loss / n, error=error / n, score=score / n, outputs=over_spread)
 
 
 @dataclass(frozen=True, kw_only=True)

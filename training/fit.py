@@ -97,9 +97,10 @@ class TrainConfig:
         outputs: Which observables share a scale (see `scaling`): ``unit``, those of one known
             unit; ``column``, none: each is scaled by its own spread; or ``common``, all.
         weights: What scaled observables are multiplied by, as ``name=2``; 1 for the others.
-        patience: A level ends after as many iterations in which the best validation loss (of
-            classes: error) has not fallen by 2 %; 0 for the default: 10 with the dense method, 50
-            with Kronecker products, else 200.
+        patience: A level ends after as many iterations in which the best validation score (of
+            regressions the mean norm of the scaled residual, of classes the error) has not fallen
+            by 2 %; 0 for the default: 10 with the dense method, 50 with Kronecker products, else
+            200.
         tolerance: A level ends when the gradient's norm falls below this times its first value.
         seed: Of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
@@ -225,6 +226,7 @@ class FitResult:
         history: One record per iteration.
         reason: Why training stopped.
         patience: Of the training.
+        watched: What told the best weights, in words.
     """
 
     features: FeatureExtractor
@@ -234,11 +236,12 @@ class FitResult:
     history: tuple[Record, ...]
     reason: Reason
     patience: int = 0
+    watched: str = "loss"
 
     @property
     def said(self) -> str:
         """The reason in words."""
-        return self.reason.value.format(patience=self.patience)
+        return self.reason.value.format(patience=self.patience, watched=self.watched)
 
     def predict(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in), float64 in physical units, to outputs (N, n_out)."""
@@ -397,6 +400,7 @@ def fit(
         history=end.records,
         reason=reason,
         patience=method.patience,
+        watched=loss.watched,
     )
 
 
@@ -637,7 +641,8 @@ class _Checkpoint:
             )
         values = {f.name: content[f.name] for f in dataclasses.fields(State)}
         values["reason"] = Reason[values["reason"]] if values["reason"] else None
-        if values["reason"] is Reason.WORK_UNITS and values["spent"] < self._work_units:
+        before = configuration.from_toml(TrainConfig, content["config"]).work_units
+        if values["reason"] is Reason.WORK_UNITS and before < self._work_units:
             values["reason"] = None
         values["best"] = Best(**values["best"]) if values["best"] else None
         values["records"] = tuple(Record(**record) for record in values["records"])

@@ -36,6 +36,7 @@ class Record:
         radius: Trust-region radius after the step, or a line search's step length; NaN for epochs.
         ratio: Actual over predicted decrease; NaN where no step was tried, and for epochs.
         rank: Number of Krylov vectors, of the dense model's unknowns, or of L-BFGS pairs.
+        validation_score: What tells the best weights and when to stop (see `data.Measured`).
         validation_median: Median over the outputs of the root mean square error on the validation
             samples, over the output's spread on the training samples; NaN for classes.
         validation_worst: The largest of these.
@@ -54,6 +55,7 @@ class Record:
     radius: float
     ratio: float
     rank: int
+    validation_score: float = math.nan
     validation_median: float = math.nan
     validation_worst: float = math.nan
 

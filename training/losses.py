@@ -39,11 +39,13 @@ class Loss(ABC):
         iterative: Whether W is found by iterations, which start from the last W.
         selects_by_error: Whether the best weights are those of the least mean error on validation,
             where its mean loss is not what a user wants to be least.
+        watched: What tells the best weights, in words (see `data.Measured`).
     """
 
     scales_targets: bool = False
     iterative: bool = True
     selects_by_error: bool = False
+    watched: str = "loss"
 
     @abstractmethod
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
@@ -117,6 +119,7 @@ class LeastSquares(Loss):
 
     scales_targets = True
     iterative = False
+    watched = "loss, as a mean norm,"
 
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give ell of each sample."""
@@ -158,6 +161,7 @@ class CrossEntropy(Loss):
     """
 
     selects_by_error = True
+    watched = "error"
 
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give ell of each sample."""

@@ -34,7 +34,7 @@ class Reason(enum.Enum):
 
     WORK_UNITS = "the work units are spent"
     TOLERANCE = "the gradient has reached the tolerance"
-    PATIENCE = "the validation loss has not fallen by 2 % in {patience} iterations"
+    PATIENCE = "the validation {watched} has not fallen by 2 % in {patience} iterations"
     STALLED = "no step decreases the objective by more than rounding"
     INTERRUPTED = "it was interrupted"
 
@@ -77,8 +77,7 @@ class Best:
         level: Level of the network they belong to.
         theta: Parameters of that network, (n_theta,).
         W: Linear weights in physical units, (n_out, width + 1).
-        score: Loss on the validation samples in the units of training, or their error for a loss
-            that ``selects_by_error``.
+        score: On the validation samples, see `data.Measured`.
         iteration: Iteration that found them.
     """
 
@@ -283,7 +282,7 @@ class Multilevel:
         theta = step.point.theta
         train = data.train.measure(step.point.F, step.point.W)
         held_out = data.validation.measure(validation(theta), step.point.W)
-        score = held_out.error if data.validation.loss.selects_by_error else held_out.loss
+        score = held_out.score
         iteration = len(state.records) + 1
         best = state.best
         if best is None or (score, held_out.loss) < (best.score, _loss_of(best, state.records)):
@@ -318,6 +317,7 @@ class Multilevel:
             validation_loss=held_out.loss,
             train_error=train.error,
             validation_error=held_out.error,
+            validation_score=score,
             validation_median=median,
             validation_worst=worst,
             gradient_norm=step.gradient_norm,

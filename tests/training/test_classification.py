@@ -70,7 +70,14 @@ def measured(result, data, name):
 def test_classes_of_a_network_are_learned(method, work):
     data = planted()
     settings = TrainConfig(
-        method=method, width=4, cells=1, scale=1.0, alpha1=1e-6, alpha2=1e-6, work_units=work
+        method=method,
+        width=4,
+        cells=1,
+        scale=1.0,
+        alpha1=1e-6,
+        alpha2=1e-6,
+        work_units=work,
+        patience=200,
     )
     result = fit(data, settings)
     assert measured(result, data, "test")[1] <= 0.1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from draws import dataset, normal
 
-from surrogates.training.contest import NETWORKS, Contest, trained
+from surrogates.training.contest import NETWORKS, SHARE, Contest, trained
 from surrogates.training.fit import TrainConfig
 from surrogates.training.folds import Fold, divided
 from surrogates.training.selection import Effort
@@ -38,11 +38,10 @@ def contest(n=100, n_in=3, n_out=2, run=never, n_folds=5, told=None):
     )
 
 
-def cost(of, settings, asked):
-    """What a contest costs: a third of each, and the dearest finalists on all folds."""
+def cost(of, settings):
+    """What a contest costs: the first round of each, and the dearest on all folds."""
     costs = sorted(of.seconds(one) for one in settings)
-    finals = costs[-min(asked.finalists, len(costs)) :]
-    return sum(costs) / 3 + len(of.folds) * sum(finals)
+    return SHARE * sum(costs) + len(of.folds) * costs[-1]
 
 
 def test_settings_are_tried_in_their_order_up_to_the_number_asked():
@@ -67,7 +66,7 @@ def test_what_is_tried_is_estimated_to_cost_no_more_than_asked(seconds):
     of, asked = contest(), effort(seconds=seconds)
     found = of.affordable(BASE, NOTHING, asked)
     if len(found) > 1:
-        assert cost(of, found, asked) <= seconds
+        assert cost(of, found) <= seconds
     assert len(of.affordable(BASE, NOTHING, effort(seconds=2 * seconds))) >= len(found)
 
 
@@ -144,7 +143,7 @@ def test_the_best_of_a_short_round_are_trained_on_all_folds():
     found = of.winners(BASE, NOTHING, effort(), 1.0)
     # 1e-6 of ode 8 is the best by far: no other is near.
     assert names(found) == ["ode 8, alpha1 1e-06"]
-    short = [(s, f) for s, f in run.calls if s.work_units == BASE.work_units // 3]
+    short = [(s, f) for s, f in run.calls if s.work_units == int(SHARE * BASE.work_units)]
     whole = [(s, f) for s, f in run.calls if s.work_units == BASE.work_units]
     assert len(short) == 5 * 2  # on two folds, of few samples
     assert {id(fold) for _, fold in short} == {id(fold) for fold in of.folds[:2]}

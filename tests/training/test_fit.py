@@ -84,7 +84,7 @@ def weights(result):
 
 def best_of(result):
     """Give the record of the least validation loss."""
-    return min(result.history, key=lambda record: record.validation_loss)
+    return min(result.history, key=lambda record: record.validation_score)
 
 
 def same(a, b):
@@ -147,7 +147,7 @@ def test_a_validation_sample_of_zeros_does_not_hide_the_best():
     data = smooth()
     data.C[np.flatnonzero(data.split == 1)[0]] = 0
     result = fit(data, SMALL)
-    losses = [record.validation_loss for record in result.history]
+    scores = [record.validation_score for record in result.history]
     assert all(math.isinf(record.validation_error) for record in result.history)
     Y, C = part(data, "validation")
     deviation = (result.predict(Y) - C).square().sum(dim=1).mean() / 2
@@ -384,7 +384,7 @@ def test_the_best_of_an_earlier_level_is_kept_with_its_own_weights():
     noise = np.random.default_rng(2).normal(size=data.C.shape)
     data = dataclasses.replace(data, C=data.C + data.C.std() * noise)
     result = fit(data, TrainConfig(width=8, cells=1, levels=2, work_units=800, seed=1))
-    best = int(np.argmin([record.validation_loss for record in result.history]))
+    best = int(np.argmin([record.validation_score for record in result.history]))
     assert result.history[best].level == 0 and result.history[-1].level == 1
     assert best + 1 < sum(record.level == 0 for record in result.history)
     Y, C = part(data, "validation")
@@ -472,7 +472,7 @@ def test_reasons():
     loose = dataclasses.replace(SMALL, tolerance=0.5, work_units=10_000)
     assert fit(data, loose).reason is Reason.TOLERANCE
     long = dataclasses.replace(SMALL, levels=1, work_units=100_000, tolerance=0.0)
-    # The last 2 iterations, or by default 10 dense ones, have not lowered the loss by 2 %.
+    # The last 2 iterations, or by default 10 dense ones, have not lowered the score by 2 %.
     for settings, patience in (
         (dataclasses.replace(long, patience=2), 2),
         (dataclasses.replace(long, method="dense"), 10),
@@ -480,17 +480,17 @@ def test_reasons():
     ):
         stopped = fit(data, settings)
         assert stopped.reason is Reason.PATIENCE
-        losses = [record.validation_loss for record in stopped.history]
-        mark = losses[-patience - 1]
-        assert min(losses[:-patience]) > 0.98 * mark and min(losses[-patience:]) > 0.98 * mark
-        assert mark < 0.98 * min(losses[: -patience - 1])
+        scores = [record.validation_score for record in stopped.history]
+        mark = scores[-patience - 1]
+        assert min(scores[:-patience]) > 0.98 * mark and min(scores[-patience:]) > 0.98 * mark
+        assert mark < min(scores[: -patience - 1])  # progress adds up from mark to mark
 
 
 def test_progress_of_less_than_the_threshold_an_iteration_adds_up():
     settings = dataclasses.replace(OTHERS["adam"], levels=1, patience=5, work_units=24)
-    slow = fit(smooth(), dataclasses.replace(settings, learning_rate=0.005))
-    losses = [record.validation_loss for record in slow.history]
-    assert min(new / old for old, new in itertools.pairwise(losses)) > 0.98
+    slow = fit(smooth(), dataclasses.replace(settings, learning_rate=0.01))
+    scores = [record.validation_score for record in slow.history]
+    assert min(new / old for old, new in itertools.pairwise(scores)) > 0.98
     assert slow.reason is Reason.WORK_UNITS
     slower = fit(smooth(), dataclasses.replace(settings, learning_rate=0.001))
     assert slower.reason is Reason.PATIENCE and len(slower.history) == 6
