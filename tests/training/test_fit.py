@@ -150,10 +150,10 @@ def test_a_validation_sample_of_zeros_does_not_hide_the_best():
     scores = [record.validation_score for record in result.history]
     assert all(math.isinf(record.validation_error) for record in result.history)
     Y, C = part(data, "validation")
-    deviation = (result.predict(Y) - C).square().sum(dim=1).mean() / 2
-    spread = float((part(data, "train")[1] - part(data, "train")[1].mean(dim=0)).square().mean())
-    assert float(deviation) / spread == pytest.approx(min(losses), rel=1e-10)
-    assert min(losses) < losses[0]
+    spread = part(data, "train")[1].var(dim=0, correction=0).mean().sqrt()  # of one unit
+    norm = float(((result.predict(Y) - C) / spread).norm(dim=1).mean())
+    assert norm == pytest.approx(min(scores), rel=1e-10)
+    assert min(scores) < scores[0]
 
 
 def test_the_history_keeps_the_books():
