@@ -69,7 +69,7 @@ def run(
         for i, task in enumerate(tasks):
             if stop is not None and stop():
                 raise Interrupted
-            yield i, task.function(**task.arguments)
+            yield i, _on_one_thread(task)
         return
     workers = _Workers()
     with ThreadPoolExecutor(processes) as threads:
@@ -86,6 +86,18 @@ def run(
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             workers.end()
+
+
+def _on_one_thread(task: Task) -> Any:
+    """Run a task as a worker does: sums of several threads are rounded otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return task.function(**task.arguments)
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Workers:
