@@ -49,43 +49,75 @@ class Interrupted(Exception):
     """The tasks were told to stop."""
 
 
+class Pool:
+    """Processes that stay for several rounds of tasks, as starting one costs seconds.
+
+    Args:
+        processes: How many at a time; one runs tasks in this process, one after the other.
+        stop: Asked between tasks, and twice a second, whether to end.
+    """
+
+    def __init__(self, processes: int, stop: Callable[[], bool] | None = None) -> None:
+        """Start nothing yet."""
+        self._processes, self._stop = processes, stop
+        self._threads = ThreadPoolExecutor(max(1, processes))
+        self._workers = _Workers()
+
+    def __enter__(self) -> Pool:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End all processes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._workers.end()
+        self._threads.shutdown()
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        """Run tasks and give each one's number and result as it ends.
+
+        Raises:
+            Interrupted: If ``stop`` said so; tasks that run are ended with the pool.
+            InputError: As a task raised it.
+            RuntimeError: If a process ended without a result.
+        """
+        if min(self._processes, len(tasks)) <= 1:
+            for i, task in enumerate(tasks):
+                self._ask()
+                yield i, _on_one_thread(task)
+            return
+        left: dict[Future[Any], int] = {
+            self._threads.submit(self._workers.call, task): i for i, task in enumerate(tasks)
+        }
+        while left:
+            done, _ = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
+            self._ask()
+            for future in sorted(done, key=left.__getitem__):
+                yield left.pop(future), future.result()
+
+    def _ask(self) -> None:
+        if self._stop is not None and self._stop():
+            raise Interrupted
+
+
 def run(
     tasks: Sequence[Task], processes: int, stop: Callable[[], bool] | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Run tasks and give each one's number and result as it ends.
+    """Run tasks in a `Pool` of their own, of as many processes as there are tasks at most."""
+    with Pool(min(processes, len(tasks)), stop) as own:
+        yield from own.run(tasks)
 
-    Args:
-        tasks: What to run.
-        processes: How many at a time; one runs them in this process, one after the other.
-        stop: Asked between tasks, and twice a second, whether to end.
 
-    Raises:
-        Interrupted: If ``stop`` said so; tasks that run are ended.
-        InputError: As a task raised it.
-        RuntimeError: If a process ended without a result.
-    """
-    processes = min(processes, len(tasks))
-    if processes <= 1:
-        for i, task in enumerate(tasks):
-            if stop is not None and stop():
-                raise Interrupted
-            yield i, task.function(**task.arguments)
-        return
-    workers = _Workers()
-    with ThreadPoolExecutor(processes) as threads:
-        try:
-            left: dict[Future[Any], int] = {
-                threads.submit(workers.call, task): i for i, task in enumerate(tasks)
-            }
-            while left:
-                done, _ = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
-                if stop is not None and stop():
-                    raise Interrupted
-                for future in sorted(done, key=left.__getitem__):
-                    yield left.pop(future), future.result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            workers.end()
+def _on_one_thread(task: Task) -> Any:
+    """Run a task as a worker does: sums of several threads are rounded otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return task.function(**task.arguments)
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Workers:

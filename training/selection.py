@@ -258,43 +258,38 @@ def choose(
         Interrupted: If ``stop`` said so.
     """
     frame = _framed(dataset, settings)
-    asked = Asked(
-        settings=settings,
-        given=given,
-        effort=_EFFORTS[effort],
-        processes=pool.cores() if processes is None else processes,
-        stop=stop,
-        on_progress=on_progress or (lambda done, total, note: None),
-    )
-    candidates: list[_Candidate] = []
-    if "network" not in given:
-        candidates += _ridges(frame)
-    if "network" not in given or settings.network == "rbf":
-        candidates += _kernels(frame, asked)
-    if settings.network != "rbf":
-        best = min((candidate.score for candidate in candidates), default=math.inf)
-        candidates += _networks(frame, asked, best)
-    return _combined(frame, candidates)
+    with pool.Pool(pool.cores() if processes is None else processes, stop) as workers:
+        asked = Asked(
+            settings=settings,
+            given=given,
+            effort=_EFFORTS[effort],
+            each=workers.run,
+            on_progress=on_progress or (lambda done, total, note: None),
+        )
+        candidates: list[_Candidate] = []
+        if "network" not in given:
+            candidates += _ridges(frame)
+        if "network" not in given or settings.network == "rbf":
+            candidates += _kernels(frame, asked)
+        if settings.network != "rbf":
+            best = min((candidate.score for candidate in candidates), default=math.inf)
+            candidates += _networks(frame, asked, best)
+        return _combined(frame, candidates)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What `choose` was asked for (see its arguments)."""
+    """What `choose` was asked for (see its arguments), and what runs tasks."""
 
     settings: TrainConfig
     given: frozenset[str]
     effort: Effort
-    processes: int
-    stop: Callable[[], bool] | None
+    each: Callable[[Sequence[pool.Task]], Iterator[tuple[int, Any]]]
     on_progress: Callable[[int, int, str], None]
 
     def run(self, tasks: Sequence[pool.Task]) -> list[Any]:
         """Run tasks and return their results in order."""
         return [result for _, result in sorted(self.each(tasks), key=lambda pair: pair[0])]
-
-    def each(self, tasks: Sequence[pool.Task]) -> Iterator[tuple[int, Any]]:
-        """Run tasks and give their results as they end."""
-        return pool.run(tasks, self.processes, self.stop)
 
 
 def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tasks
+import torch
 
 from surrogates.errors import InputError
 from surrogates.training import pool
@@ -55,6 +56,17 @@ def test_results_are_the_same_for_any_number_of_processes(monkeypatch):
     assert sorted(run([*squares(5), talking], 2)) == expected
     assert len(started) == 2
     assert all(process.returncode is not None for process in started)
+
+
+def test_a_task_in_this_process_has_one_thread_as_in_a_worker():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        task = Task(function=tasks.number_of_threads, arguments={})
+        assert list(run([task], 1)) == [(0, 1)]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_no_task_is_no_result():
