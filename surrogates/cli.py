@@ -524,6 +524,7 @@ def _print_surrogate(surrogate: Any) -> None:
             **errors,
             "training": f"{training['optimizer']}, {training['samples']} samples, "
             f"{training['work_units']} work units",
+            "chosen": training.get("chosen", ""),
             "settings": settings,
             "dataset": f"{dataset['digest']}, by {dataset['command'] or 'unknown'}",
             "created": f"{about['created']} by {about['command']}",
@@ -759,12 +760,12 @@ def _train(options: argparse.Namespace) -> int:
         selecting = (
             options.effort != "fast" and over.size == 1 and training.chooses(dataset, settings)
         )
-        trained = (out, checkpoint, dataset, settings, logs, selecting)
-        if options.resume and _is_trained(*trained):
+        effort = options.effort if selecting else "fast"
+        if options.resume and _is_trained(out, checkpoint, dataset, settings, logs, effort):
             print(f"{out}: finished before, with these settings: nothing is left to do")
             return 0
         config.check(
-            not (options.resume and selecting),
+            not (options.resume and selecting and (out.exists() or checkpoint.exists())),
             f"no checkpoint is kept of a choice by held-out errors: leave --resume out, or go on "
             f"with a training of one network, {checkpoint}, by --effort fast",
         )
@@ -844,7 +845,7 @@ def _notes(progress: Any, settings: Any) -> Callable[[Any], None]:
 
 
 def _is_trained(
-    out: Path, checkpoint: Path, dataset: Dataset, settings: Any, logs: Any, selecting: bool
+    out: Path, checkpoint: Path, dataset: Dataset, settings: Any, logs: Any, effort: str
 ) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
     from . import export
@@ -852,7 +853,7 @@ def _is_trained(
     def marks(logs: Any) -> Any:
         return logs and [np.asarray(mark).tolist() for mark in (logs.inputs, logs.outputs)]
 
-    if not out.exists() or (checkpoint.exists() and not selecting):
+    if not out.exists() or (checkpoint.exists() and effort == "fast"):
         return False
     there = export.load(out)
     training = there.metadata["training"]
@@ -860,7 +861,7 @@ def _is_trained(
         there.metadata["dataset"]["digest"] == dataset.digest
         and training["settings"] == export.plain(settings)
         and marks(getattr(there.module, "logs", None)) == marks(logs)
-        and ("tried" in training) is selecting
+        and training.get("effort", "fast") == effort
     )
 
 
@@ -998,6 +999,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     print(f"error bars:        {_coverage(errors.coverage)}")
     for warning in poor_outputs({options.split: errors}, dataset):
         _warn(warning)
+    same = surrogate.metadata["dataset"]["digest"] == dataset.digest
+    if same and options.split == "validation" and "tried" in about:
+        _warn("it has been trained on these samples too; train printed errors held out by folds")
     return 0
 
 

@@ -123,7 +123,7 @@ def train(
         )
         surrogate = assembled(selection, learned, logs)
         return _told_selection(
-            surrogate, selection, dataset, learned, settings, time.perf_counter() - start
+            surrogate, selection, dataset, learned, settings, effort, time.perf_counter() - start
         )
     result = fit(
         learned,
@@ -233,6 +233,7 @@ def about(
     training = {
         "optimizer": settings.optimizer,
         "settings": settings,
+        "effort": "fast",
         "reason": result.reason.name.lower(),
         "work_units": result.history[-1].work_units,
         "samples": len(used),
@@ -263,6 +264,7 @@ def _told_selection(
     dataset: Dataset,
     learned: Dataset,
     settings: TrainConfig,
+    effort: str,
     seconds: float,
 ) -> Trained:
     mean, spread = _centre(dataset.C[selection.train])
@@ -284,7 +286,9 @@ def _told_selection(
     training = {
         "optimizer": settings.optimizer,
         "settings": settings,
+        "effort": effort,
         "reason": "chosen by held-out errors",
+        "chosen": reason,
         "work_units": selection.history[-1].work_units if selection.history else 0,
         "samples": len(selection.train),
         "members": len(selection.members),

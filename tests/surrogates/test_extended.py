@@ -24,9 +24,10 @@ import surrogates
 from surrogates import c_source, export, reference
 from surrogates.classifier import Classifier
 from surrogates.errors import InputError
+from surrogates.metrics import evaluate
 from surrogates.networks import AntisymmetricODE
 from surrogates.radial import RadialBasis
-from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate, evaluate
+from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
 
 every_surrogate = pytest.mark.parametrize("name", SURROGATES)
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
