@@ -9,6 +9,8 @@ import pytest
 from surrogates import tables
 from surrogates.errors import InputError
 
+CUT = gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:30]  # its name must not tell the time
+
 
 def read(folder, text, name="a.csv"):
     content = text if isinstance(text, bytes) else text.encode()
