@@ -1,6 +1,7 @@
 """Training: a dataset becomes a surrogate by variable projection. Imports no PDE library.
 
-`fit.fit` is the entry. Where what the paper describes is found (Newman, Ruthotto, Hart and van
+`train.train` is the entry: it chooses a surrogate (`selection`), or trains one network (`fit.fit`).
+Where what the paper describes is found (Newman, Ruthotto, Hart and van
 Bloemen Waanders 2021, "Train Like a (Var)Pro: Efficient Training of Neural Networks with Variable
 Projection"; its samples are columns, ours are rows):
 
@@ -17,7 +18,17 @@ Projection"; its samples are columns, ours are rows):
     the trust-region subproblem, the radius         trust_region
     an iteration of GNvpro, its work units          gauss_newton: GaussNewton
     levels: refinement, alpha1                      multilevel: Multilevel
-    scaling of inputs and targets, errors           data: Data, Mix
+    scaling of inputs, errors; of targets           data: Data, Mix; scaling: Scaling
     the methods that it is compared with            baselines
     samples over several processes                  processes
+
+and where the choice of a surrogate is made:
+
+    what is tried, and how it is weighed            selection
+    networks on folds, within a cost                contest, folds, pool
+    radial basis functions, by likelihood           kernel
+    ridge regressions                               ridge
+    error bars from held-out residuals              bars
+    the surrogate that is written                   deploy
+    missing observables                             completion
 """
