@@ -91,9 +91,10 @@ def sizes(residual: Tensor) -> Tensor:
     """Return the standard deviations whose normal intervals hold the shares that they name.
 
     The quantiles of |residual| at 50 and 90 % over those of the normal distribution, their
-    geometric mean. Of n samples the quantile at p is the value number ceil((n + 1) p), which
-    holds the next sample with this probability (Lei et al. 2018, "Distribution-free predictive
-    inference for regression"); the largest where there are too few.
+    geometric mean, or the larger one where half of the residuals are 0. Of n samples the quantile
+    at p is the value number ceil((n + 1) p), which holds the next sample with this probability
+    (Lei et al. 2018, "Distribution-free predictive inference for regression"); the largest where
+    there are too few.
 
     Args:
         residual: (n, n_out); NaN does not count.
@@ -105,7 +106,9 @@ def sizes(residual: Tensor) -> Tensor:
         number = torch.minimum(((n + 1) * level).ceil().long(), n).clamp(min=1)
         quantile = ordered.gather(0, number[None] - 1)[0]
         logs.append((quantile / NormalDist().inv_cdf((1 + level) / 2)).log())
-    return torch.stack(logs).mean(dim=0).exp().nan_to_num(0.0)
+    both = torch.stack(logs)
+    mean = torch.where(torch.isfinite(both).all(dim=0), both.mean(dim=0), both.amax(dim=0))
+    return mean.exp().nan_to_num(0.0)
 
 
 def members_of(selection: Selection) -> Members | None:

@@ -28,6 +28,15 @@ def test_sizes_are_the_standard_deviations_of_normal_residuals():
     np.testing.assert_allclose(found / deviations, 1, rtol=0.05)
 
 
+def test_an_output_without_error_in_half_of_the_samples_has_the_size_of_the_others():
+    residual = normal(1000, 1, seed=0)
+    residual[:600] = 0
+    assert float(sizes(residual)) == pytest.approx(
+        float(residual.abs().quantile(0.9)) / 1.6449, rel=0.02
+    )
+    assert float(sizes(0 * residual)) == 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_one_sample_that_is_far_off_does_not_decide(seed):
     residual = normal(300, 4, seed=seed)
