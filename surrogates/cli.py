@@ -757,9 +757,7 @@ def _train(options: argparse.Namespace) -> int:
         over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
         dataset = over.on_each(lambda: _training_set(options))
         logs = training.logs_of(dataset, _names(options.log), _names(options.log_inputs))
-        selecting = (
-            options.effort != "fast" and over.size == 1 and training.chooses(dataset, settings)
-        )
+        selecting = over.size == 1 and training.chooses(dataset, settings, options.effort)
         effort = options.effort if selecting else "fast"
         if options.resume and _is_trained(out, checkpoint, dataset, settings, logs, effort):
             print(f"{out}: finished before, with these settings: nothing is left to do")

@@ -107,12 +107,12 @@ def train(
     start = time.perf_counter()
     learned = completed(dataset if logs is None else logarithms(dataset, logs))
     alone = over is None or over.size == 1
-    if effort != "fast" and chooses(dataset, settings) and alone:
+    if chooses(dataset, settings, effort) and alone:
         selection = choose(
             learned,
             settings,
             given=given,
-            effort=effort,
+            effort="default" if effort == "fast" else effort,
             processes=processes,
             stop=stop,
             on_progress=on_progress,
@@ -138,10 +138,14 @@ def train(
     return _told_fit(surrogate, result, dataset, settings, time.perf_counter() - start)
 
 
-def chooses(dataset: Dataset, settings: TrainConfig) -> bool:
-    """Tell whether there is a choice: of regressions by GNvpro on a CPU there is."""
+def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
+    """Tell whether there is a choice: of regressions by GNvpro on a CPU there is.
+
+    Radial basis functions have no other training.
+    """
     return (
-        dataset.info.task == "regression"
+        (effort != "fast" or settings.network == "rbf")
+        and dataset.info.task == "regression"
         and settings.optimizer == "gnvpro"
         and settings.device == "cpu"
         and settings.penalty == "tikhonov"

@@ -692,6 +692,20 @@ def test_few_samples_are_fitted_without_a_network(tmp_path, capsys):
     assert run("evaluate", data.with_suffix(".pt"), data) == 0
 
 
+def test_radial_basis_functions_are_fitted_whatever_the_effort(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y = rng.random((40, 2))
+    data = imported(tmp_path, Y, np.sin(3 * Y @ rng.normal(size=(2, 3))))
+    words = ("--set", "network=rbf", "--set", "kernel=matern52", "--set", "trend=1")
+    assert run("train", data, *words, "--effort", "fast") == 0
+    printed = capsys.readouterr().out
+    assert "(rbf matern52, linear trend)" in printed and "ridge" not in printed
+    surrogate = surrogates.load(data.with_suffix(".pt"))
+    assert surrogate.metadata["training"]["chosen"] == "rbf matern52, linear trend"
+    assert run("info", data.with_suffix(".pt")) == 0
+    assert "chosen:           rbf matern52, linear trend" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "n_in", "n_out"), [(30, 4, 5000), (60, 300, 3)])
 def test_wide_sets_are_trained_at_the_default_effort(tmp_path, capsys, n, n_in, n_out):
