@@ -249,7 +249,7 @@ def choose(
         settings: Of the networks; what `given` does not name is chosen.
         given: Names of settings that are fixed.
         effort: ``default`` or ``high``.
-        processes: How many; one for each core if None. The result is the same for any number.
+        processes: How many; one for each core if None. The result is the same to rounding.
         stop: Asked now and then whether to end.
         on_progress: Called with the trainings done, their number, and a note.
 

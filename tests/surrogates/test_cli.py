@@ -226,7 +226,6 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'width'",
         (*train, "--set", "width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",
-        (*train, "--resume"): "no checkpoint",
         (*train, "--resume", "--effort", "fast"): "no checkpoint",
         (*train, "--effort", "slow"): "invalid choice: 'slow'",
         (*train, "--exclude", "120"): "there is no row 120: there are 120",

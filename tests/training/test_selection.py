@@ -246,9 +246,12 @@ def test_the_result_does_not_depend_on_the_number_of_processes(network):
     settings = dataclasses.replace(QUICK, work_units=60, **shape)
     given = frozenset({"network", "width", "alpha1"})
     one, two = (choose(data, settings, given=given, processes=k) for k in (1, 2))
-    assert one.tried == two.tried
-    assert torch.equal(one.residual, two.residual)
-    assert torch.equal(predicted(one, data.Y), predicted(two, data.Y))
+    # To rounding: sums of arrays that lie elsewhere in memory may be taken in another order.
+    assert [tried.name for tried in one.tried] == [tried.name for tried in two.tried]
+    for a, b in zip(one.tried, two.tried, strict=True):
+        assert (a.error, a.weight) == pytest.approx((b.error, b.weight), rel=1e-5)
+    torch.testing.assert_close(one.residual, two.residual, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(predicted(one, data.Y), predicted(two, data.Y), rtol=1e-5, atol=1e-5)
 
 
 def test_progress_is_told_and_stop_is_heard():
