@@ -136,6 +136,11 @@ class Radial(nn.Module):
         return (slope.t().unsqueeze(2) * (a.unsqueeze(1) - self.centres)) * self.factor
 
 
+def _nan_where_nan(x: Tensor) -> Tensor:
+    """Return NaN for a sample with one, else 0: the derivative of x itself is constant."""
+    return torch.where(torch.isnan(x), x, torch.zeros_like(x)).sum(0)
+
+
 class Polynomial(nn.Module):
     """Scaled parameters, and products of two of them, as features of unscaled parameters.
 
@@ -180,7 +185,7 @@ class Polynomial(nn.Module):
         x, d = self._scaled(y), v / self.scale
         if y.dim() == 2:
             d = d.t()
-        d = d + (x - x).sum(0)  # NaN for NaN, though the derivative of x is constant
+        d = d + _nan_where_nan(x)
         products = x[self.first] * d[self.second] + x[self.second] * d[self.first]
         return torch.cat([d, products])
 
@@ -188,21 +193,18 @@ class Polynomial(nn.Module):
         """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
         x = self._scaled(y)
         n_in = x.size(0)
-        linear, products = g[:n_in] + (x - x).sum(0), g[n_in:]
+        linear, products = g[:n_in] + _nan_where_nan(x), g[n_in:]
         first, second = products * x[self.second], products * x[self.first]
         gx = linear.index_add(0, self.first, first).index_add(0, self.second, second)
         return (gx if y.dim() == 1 else gx.t()) / self.scale
 
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
-        x = self._scaled(y)
-        x_t = x if y.dim() == 1 else x.t()
-        linear = self.units + (x - x).sum(0).unsqueeze(-1).unsqueeze(-1)
-        by_first = x_t.index_select(-1, self.second).unsqueeze(-1)
-        by_second = x_t.index_select(-1, self.first).unsqueeze(-1)
-        products = by_first * linear.index_select(-2, self.first)
-        products = products + by_second * linear.index_select(-2, self.second)
-        return torch.cat([linear, products], dim=-2)
+        # By columns: the fuser of torch 2.6 does not come to an end with products by broadcasting.
+        eye = torch.eye(y.size(-1), dtype=y.dtype, device=y.device)
+        columns = [self.jvp(y, eye[i].expand_as(y)) for i in range(y.size(-1))]
+        J = torch.stack(columns, -1)
+        return J if y.dim() == 1 else J.transpose(0, 1)
 
     def _scaled(self, y: Tensor) -> Tensor:
         x = (y - self.shift) / self.scale
