@@ -122,7 +122,7 @@ static void tangent(const double *slope_of, double *d)
     for (int f = 0; f < WIDTH; ++f)
         d[f] *= *slope_of++;
     for (int stage = 0; stage < STEPS * STAGES; stage += STAGES) {
-        double after[WIDTH], at[WIDTH], dk[WIDTH];
+        double after[WIDTH], at[WIDTH], dk[WIDTH] = {0.0};
         for (int f = 0; f < WIDTH; ++f) {
             after[f] = carry * d[f];
             at[f] = d[f];
