@@ -1,9 +1,10 @@
 """Single missing observables: filled in before training, and not counted afterwards.
 
 Where entries of C are missing (NaN), each output is predicted from the samples that have it by
-kernel regression, with scales found on all outputs at once, and the predictions take the missing
-entries' place. They add nothing that the other samples do not say, and let all outputs share
-features and one factorisation. Errors and error bars are of the entries that are there.
+kernel regression, and the predictions take the missing entries' place. The scales are those of the
+whole samples, where there are enough. What is filled in adds nothing that the other samples do not
+say, and lets all outputs share features and one factorisation. Errors and error bars are of the
+entries that are there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .scaling import moments
 
 _FORM = Form(kernel="matern52", degree=0)  # rough: it goes far from no sample
 _LEAST = 3
+_ENOUGH = 20  # whole samples, from which the scales are found on these alone
 
 
 def completed(dataset: Dataset) -> Dataset:
@@ -45,7 +47,9 @@ def completed(dataset: Dataset) -> Dataset:
     Y = torch.from_numpy(dataset.Y[done])
     shift, spread, _ = moments(Y)
     X = (Y - shift) / torch.where(spread > 0, spread, 1.0)
-    fit = kernel.search(X, _by_means(C, missing), _FORM)
+    whole = ~missing.any(dim=1)
+    chosen = whole if int(whole.sum()) >= _ENOUGH else torch.ones_like(whole)
+    fit = kernel.search(X[chosen], _by_means(C[chosen], missing[chosen]), _FORM)
     for j in torch.nonzero(missing.any(dim=0))[:, 0].tolist():
         there = ~missing[:, j]
         mean = C[there, j].mean()
