@@ -113,7 +113,8 @@ def test_a_journal_starts_a_new_shard_when_one_is_large(parts, monkeypatch):
     journal = Journal(parts)
     for start in range(0, 20, 4):
         journal.append(samples(start, start + 4))
-    assert parts.shards() and len(parts.files()) == 3  # the latest is sealed meanwhile
+    journal._settle()  # a listing may miss a file that is renamed meanwhile
+    assert parts.shards() and len(parts.files()) == 3
     journal.close()
     journal.close()
     assert parts.journals() == []
