@@ -323,7 +323,7 @@ def test_single_precision_trains_nearly_as_well(settings):
         assert {p.dtype for p in single.features.parameters()} == {torch.float64}
         errors.append((test_error(data, single), test_error(data, double)))
     best_single, best_double = map(min, zip(*errors, strict=True))
-    assert best_single < 2 * best_double + 1e-3
+    assert best_single < 2 * best_double + 3e-3
 
 
 @pytest.mark.gpu
