@@ -16,7 +16,7 @@ packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py
     python3-pytest python3-pytest-timeout python3-pytest-xdist python3-hypothesis
     python3-setuptools python3-venv openmpi-bin gcc g++ libc6-dev pkg-config libopenblas0-pthread
     libtorch-dev cmake make)
-minutes=40 # for all that runs inside
+minutes=50 # for all that runs inside
 
 say() { echo "test_on_debian: $*" >&2; }
 die() {

@@ -182,8 +182,9 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
     """Return the residuals of the prediction, and the mean square spread of members, (n_out,).
 
     Where networks are means over folds, a held-out residual is that of one network, and the
-    prediction is the mean of all. The mean takes off what they differ by, 1 - 1/n_folds of their
-    variance, measured at points that none of them has seen.
+    prediction is the mean of all. The mean takes off what they differ from it by, measured at points
+    that none of them has seen. Both are measured by their medians: a few far points, which networks
+    have between samples, would take off all.
     """
     residual = selection.residual
     n_out = residual.shape[1]
@@ -198,9 +199,9 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
     for group in {member.group for member in selection.members}:
         own = [i for i, member in enumerate(selection.members) if member.group == group]
         if len(own) > 1:
-            variance = predictions[own].var(dim=0).mean(dim=0)
-            taken += float(weights[own].sum()) ** 2 * (1 - 1 / len(own)) * variance
-    size = residual.square().nanmedian(dim=0).values / NormalDist().inv_cdf(0.75) ** 2
+            apart = (predictions[own] - predictions[own].mean(dim=0)).flatten(0, 1)
+            taken += float(weights[own].sum()) ** 2 * apart.square().median(dim=0).values
+    size = residual.square().nanmedian(dim=0).values
     ratio = float(taken.sum() / size.sum().clamp(min=1e-300))
     return residual * math.sqrt(max(1 - ratio, _FEWEST)), spread
 

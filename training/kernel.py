@@ -135,7 +135,14 @@ def kappa(kernel: str, r: Tensor) -> Tensor:
     return (1 + s + s * s / 3) * torch.exp(-s)
 
 
-def search(X: Tensor, C: Tensor, form: Form, start: Fit | None = None, steps: int = 150) -> Fit:
+def search(
+    X: Tensor,
+    C: Tensor,
+    form: Form,
+    start: Fit | None = None,
+    steps: int = 150,
+    anew: bool = True,
+) -> Fit:
     """Find the scales and the nugget of a form.
 
     Args:
@@ -144,13 +151,15 @@ def search(X: Tensor, C: Tensor, form: Form, start: Fit | None = None, steps: in
         form: The form.
         start: Where to begin as well, beside a rough function; a smooth one if None.
         steps: Largest number of iterations of each.
+        anew: Whether to begin at a rough function too where there is a ``start``.
     """
     if len(X) > _SEARCHED:
         chosen = torch.linspace(0, len(X) - 1, _SEARCHED).round().long()
         X, C = X[chosen], C[chosen]
     likelihood = _Likelihood(X, C, form)
-    starts = [likelihood.begin(0.7, 1e-2)]
-    starts.append(likelihood.begin(0.2, 1e-4) if start is None else likelihood.at(start))
+    starts = [likelihood.begin(0.2, 1e-4) if start is None else likelihood.at(start)]
+    if anew or start is None:
+        starts.append(likelihood.begin(0.7, 1e-2))
     found = [
         minimize(
             likelihood,

@@ -57,6 +57,7 @@ FOLDED = 2000
 """Largest number of samples that are divided into folds."""
 
 _FOLDS = 5
+_GROWN = 10  # folds that a kernel's scales are found anew on
 _MANY = 5000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
 _LEFT_OUT = 0.03  # weight below which a member is left out
@@ -346,9 +347,11 @@ def _ridges(frame: _Frame) -> Iterator[_Candidate]:
         yield _Candidate(name=name, residual=frame.residual(seen), members=members)
 
 
-def searched(X: Tensor, C: Tensor, form: Form, start: Fit | None, steps: int) -> Fit:
+def searched(
+    X: Tensor, C: Tensor, form: Form, start: Fit | None, steps: int, anew: bool = True
+) -> Fit:
     """Find the scales of a form: a task."""
-    return kernel.search(X, C, form, start, steps)
+    return kernel.search(X, C, form, start, steps, anew)
 
 
 def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
@@ -401,31 +404,31 @@ def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Can
 
 
 def _growth(frame: _Frame, asked: Asked, found: Fit) -> float:
-    """Return how errors on folds grow where the scales are found without the fold, >= 1."""
-    place = {row: i for i, row in enumerate(frame.rows.tolist())}
-    number = torch.zeros(len(frame.rows), dtype=torch.int64)
-    tasks, divisions = [], []
-    for i, fold in enumerate(frame.folds):
-        train, held = (
-            [place[row] for row in sorted(part.tolist(), key=place.__getitem__)]
-            for part in (fold.train, fold.held)
-        )
-        number[held] = i
-        if found.form.size(frame.X.shape[1]) > len(train) / 2 and found.form.degree:
-            return 1.0
-        divisions.append((train, held))
-        arguments = {"X": frame.X[train], "C": frame.C[train], "form": found.form}
-        arguments |= {"start": found, "steps": 40}
-        tasks.append(pool.Task(function=searched, arguments=arguments))
-    kept = kernel.blocks_left_out(frame.X, frame.C, found, number) if len(number) <= 1000 else None
-    if kept is None:
+    """Return how errors on folds grow where the scales are found without the fold, 1 to 3."""
+    n = len(frame.rows)
+    folds = divided(np.arange(n), min(_GROWN, n), frame.settings.seed)
+    fewest = min(len(fold.train) for fold in folds)
+    if n > kernel.CENTRES or found.form.size(frame.X.shape[1]) >= fewest:
         return 1.0
-    anew = torch.empty_like(kept)
-    for (train, held), fit in zip(divisions, asked.run(tasks), strict=True):
-        kriging = kernel.solve(frame.X[train], frame.C[train], fit)
+    shared = {"form": found.form, "start": found, "steps": 40, "anew": False}
+    tasks = [
+        pool.Task(
+            function=searched,
+            arguments={"X": frame.X[fold.train], "C": frame.C[fold.train], **shared},
+        )
+        for fold in folds
+    ]
+    number = torch.zeros(n, dtype=torch.int64)
+    anew = torch.empty_like(frame.C)
+    for i, (fold, fit) in enumerate(zip(folds, asked.run(tasks), strict=True)):
+        kriging = kernel.solve(frame.X[fold.train], frame.C[fold.train], fit)
         if kriging is None:
             return 1.0
-        anew[held] = kriging.predict(frame.X[held]) - frame.C[held]
+        number[fold.held] = i
+        anew[fold.held] = kriging.predict(frame.X[fold.held]) - frame.C[fold.held]
+    kept = kernel.blocks_left_out(frame.X, frame.C, found, number)
+    if kept is None:
+        return 1.0
     ratio = float(anew.square().sum() / kept.square().sum().clamp(min=1e-300))
     return min(max(1.0, math.sqrt(ratio)), 3.0)
 

@@ -159,6 +159,7 @@ def test_other_methods_are_not_given_the_outputs_at_the_test_points(monkeypatch,
     assert seen == [{"Y_train", "C_train", "Y_test", "task"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["friedman1_noise", "digits"])
 def test_the_surrogate_is_trained_and_measured_by_the_command_line(monkeypatch, tmp_path, name):
     out = tmp_path / "rows.jsonl"
@@ -176,6 +177,7 @@ def test_the_surrogate_is_trained_and_measured_by_the_command_line(monkeypatch, 
         assert len(found["coverage"]) == 3
 
 
+@pytest.mark.slow
 def test_a_surrogate_that_fails_says_why_and_is_tried_again(monkeypatch, tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
     words = [*QUICK, "--methods", "surrogate", "--train-arguments", "--set widht=3"]

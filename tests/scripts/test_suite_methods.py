@@ -150,6 +150,6 @@ def test_a_method_runs_in_a_process_that_has_no_outputs_of_the_test_points(tmp_p
     command = [sys.executable, methods.__file__, "quadratic_ridge"]
     subprocess.run([*command, str(given), str(result)], check=True, timeout=120)
     with np.load(result) as arrays:
-        assert arrays["mean"] == pytest.approx(X[:5, :1] ** 2, abs=1e-5)
+        assert arrays["mean"] == pytest.approx(X[:5, :1] ** 2, abs=1e-3)
         assert arrays["seconds"] > 0
         assert "std" not in arrays

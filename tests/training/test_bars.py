@@ -6,10 +6,12 @@ import torch
 from draws import dataset, normal
 
 from surrogates.metrics import LEVELS, evaluate
-from surrogates.training.bars import features_of, members_of, sizes, unseen
+from surrogates.radial import Monomials
+from surrogates.training.bars import _shrunk, features_of, members_of, sizes, unseen
 from surrogates.training.deploy import assembled
 from surrogates.training.fit import TrainConfig
-from surrogates.training.selection import choose
+from surrogates.training.kernel import pairs
+from surrogates.training.selection import Member, Selection, choose
 
 NOISE = 0.2
 
@@ -124,6 +126,37 @@ def test_intervals_hold_as_many_errors_as_they_say(kind):
     )
     for share, level, tolerance in zip(found.coverage, LEVELS, (0.12, 0.06, 0.045), strict=True):
         assert abs(share - level) < tolerance, found.coverage
+
+
+def test_a_mean_takes_off_what_its_members_differ_by_at_most_points():
+    # Five slopes learn c = 0: the error of their mean is 1 where theirs are 0.5 to 1.5, at far
+    # points as at near ones.
+    y = torch.from_numpy(np.random.default_rng(0).standard_t(1.5, (400, 1)))
+    slopes = torch.tensor([0.5, 0.75, 1.0, 1.25, 1.5]).double()
+    members = tuple(
+        Member(
+            features=Monomials(1, pairs(1, 1)),
+            y_shift=torch.zeros(1).double(),
+            y_scale=torch.ones(1).double(),
+            W=torch.tensor([[float(slope), 0.0]]).double(),
+            weight=0.2,
+        )
+        for slope in slopes
+    )
+    rows = np.arange(400)
+    selection = Selection(
+        members=members,
+        tried=(),
+        rows=rows,
+        residual=slopes[rows % 5, None] * y,
+        variance=None,
+        kriging=None,
+        held_by=rows % 5,
+        history=(),
+        train=rows,
+    )
+    shrunk, _ = _shrunk(selection, y)
+    assert 0.85 < float((shrunk / selection.residual).mean()) < 1
 
 
 def test_the_surrogate_is_the_weighted_mean_of_its_members():

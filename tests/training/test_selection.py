@@ -146,6 +146,23 @@ def test_held_out_residuals_are_of_the_size_of_those_on_new_samples():
     assert sorted(selection.rows) == list(range(60))
 
 
+def test_held_out_residuals_are_of_that_size_where_a_trend_takes_half_of_the_samples():
+    def curved(n, seed):
+        Y = np.random.default_rng(seed).uniform(-1, 1, (n, 8))
+        C = np.exp(Y @ np.linspace(0.1, 1, 8)) * np.cos(Y[:, 0])
+        return dataset(Y, C[:, None], "0.8/0.2/0")
+
+    settings = dataclasses.replace(QUICK, network="rbf", kernel="gaussian", trend=2)
+    ratios = []
+    for seed in range(4):
+        given = frozenset({"network", "kernel", "trend"})
+        selection = quick(curved(92, seed), settings, given=given)
+        fresh = curved(1000, 50 + seed)
+        error = predicted(selection, fresh.Y) - torch.from_numpy(fresh.C)
+        ratios.append(float(error.abs().median() / selection.residual.abs().median()))
+    assert 0.7 < np.exp(np.mean(np.log(ratios))) < 1.6
+
+
 @pytest.mark.parametrize("n", [12, 40])
 def test_linear_data_are_predicted_to_rounding(n):
     Y = 50 + normal(n, 3, seed=0).numpy() * [1e-3, 1, 1e3]
