@@ -162,6 +162,51 @@ class Radial:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Anova:
+    """Products over the inputs; ``kernel`` is a name of `KAPPA`."""
+
+    KIND: ClassVar = "anova"
+    TEXT: ClassVar = "kernel"
+    SHAPES: ClassVar = {"shift": "n", "factor": "n", "shares": "n", "centres": "vn"}
+
+    kernel: str
+    shift: Array
+    factor: Array
+    shares: Array
+    centres: Array
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.centres)
+
+    def features(self, Y: Array) -> Array:
+        """Return the features, (n, width)."""
+        product = np.ones((len(Y), self.width))
+        for i in range(len(self.shift)):
+            product *= self._factor(Y, i)[0]
+        return product
+
+    def tangents(self, Y: Array, V: Array) -> Array:
+        """Return the derivatives in directions V, (n, width, m)."""
+        V = self.factor[:, None] * V
+        product = np.ones((len(Y), self.width, 1))
+        total = np.zeros((len(Y), self.width, V.shape[-1]))
+        for i in range(len(self.shift)):
+            factor, slope = (part[:, :, None] for part in self._factor(Y, i))
+            total = total * factor + product * slope * V[..., None, i, :]
+            product = product * factor
+        return total
+
+    def _factor(self, Y: Array, i: int) -> tuple[Array, Array]:
+        """Return factor i of each product and its derivative by (y - shift) factor."""
+        kappa, slope = KAPPA[self.kernel]
+        d = ((Y[:, i] - self.shift[i]) * self.factor[i])[:, None] - self.centres[:, i]
+        r = np.abs(d)
+        return 1 + self.shares[i] * (kappa(r) - 1), self.shares[i] * slope(r) * d
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Polynomial:
     """Scaled parameters, and products of two of them."""
 
@@ -193,8 +238,8 @@ class Polynomial:
         return np.concatenate([d, products], axis=1)
 
 
-Block = Network | Radial | Polynomial
-BLOCKS: dict[str, type[Block]] = {kind.KIND: kind for kind in (Network, Radial, Polynomial)}
+Block = Network | Radial | Anova | Polynomial
+BLOCKS: dict[str, type[Block]] = {kind.KIND: kind for kind in (Network, Radial, Anova, Polynomial)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Array, Block, Network, Radial
+from .blocks import Anova, Array, Block, Network, Radial
 
 _PANEL = 8  # rows; the loop of `affine` is written for it
 
@@ -285,6 +285,69 @@ static void pull(const double *slope_of, double *g, double *gy)
 }
 """
 
+_ANOVA = """\
+/* Features u_k = prod_i (1 + shares_i (kappa(r_ki) - 1)), r_ki = |a_i - centre_ki| for
+   a = (y - shift) factor. */
+enum { WIDTH = $width, PADDED = $padded, VALUES = WIDTH * N_IN };
+
+$tables
+$phi
+/* Gives u; values are a place to work in. */
+static void features(const double *y, double *u, double *values)
+{
+    for (int i = 0; i < N_IN; ++i)
+        values[i] = (y[i] - shift[i]) * factor[i];
+    for (int k = 0; k < WIDTH; ++k) {
+        double product = 1.0;
+        for (int i = 0; i < N_IN; ++i) {
+            const double d = values[i] - centres[place(N_IN, k, i)];
+            product *= 1.0 + shares[i] * (kappa(d * d) - 1.0);
+        }
+        u[k] = product;
+    }
+}
+
+/* Gives the derivatives of the features by y, those of u_k one after the other. */
+static void slopes(const double *y, double *slope_of)
+{
+    for (int k = 0; k < WIDTH; ++k, slope_of += N_IN) {
+        double factors[N_IN], product = 1.0;
+        for (int i = 0; i < N_IN; ++i) {
+            const double d = (y[i] - shift[i]) * factor[i] - centres[place(N_IN, k, i)];
+            factors[i] = 1.0 + shares[i] * (kappa(d * d) - 1.0);
+            slope_of[i] = product * shares[i] * kappa_slope(d * d) * d * factor[i];
+            product *= factors[i];
+        }
+        product = 1.0;
+        for (int i = N_IN - 1; i >= 0; --i) {
+            slope_of[i] *= product;
+            product *= factors[i];
+        }
+    }
+}
+
+/* Takes a direction v to that of the features, d. */
+static void push(const double *slope_of, const double *v, double *d)
+{
+    for (int k = 0; k < WIDTH; ++k) {
+        double sum = 0.0;
+        for (int i = 0; i < N_IN; ++i)
+            sum += slope_of[k * N_IN + i] * v[i];
+        d[k] = sum;
+    }
+}
+
+/* Takes a gradient g by the features to that by y. */
+static void pull(const double *slope_of, double *g, double *gy)
+{
+    for (int i = 0; i < N_IN; ++i)
+        gy[i] = 0.0;
+    for (int k = 0; k < WIDTH; ++k)
+        for (int i = 0; i < N_IN; ++i)
+            gy[i] += g[k] * slope_of[k * N_IN + i];
+}
+"""
+
 _POLYNOMIAL = """\
 /* Features x = (y - shift) / scale, and the products of pairs of them. */
 enum { WIDTH = $width, PAIRS = WIDTH - N_IN, VALUES = N_IN };
@@ -373,7 +436,7 @@ _PULL = """\
 _OWN = re.compile(
     r"/\*.*?\*/|\b(WIDTH|PADDED|STEPS|STAGES|VALUES|PAIRS|carry|K_in|b_in|A|b|lengths|weights|K_in_t|A_t|"
     r"activate|slope|features|slopes|tangent|cotangent|push|pull|kappa|kappa_slope|matern_s|centres|"
-    r"shift|factor|scale|distances|first|second|nothing)\b",
+    r"shift|factor|scale|shares|distances|first|second|nothing)\b",
     re.DOTALL,
 )
 
@@ -438,6 +501,12 @@ def _one(block: Block) -> Features:
         text = Template(_NETWORK).substitute(
             words, carry=repr(float(block.carry)), tables=_tables(_network_tables(block))
         )
+    elif isinstance(block, Anova):
+        values, work = width * n_in, n_in
+        tables = {name: getattr(block, name) for name in ("shift", "factor", "shares")}
+        tables["centres"] = panels(block.centres)
+        words.update(phi=_KAPPA[block.kernel], tables=_tables(tables))
+        text = Template(_ANOVA).substitute(words)
     elif isinstance(block, Radial):
         values, work = width + n_in, padded_width + n_in
         tables = {"shift": block.shift, "factor": block.factor, "centres": panels(block.centres)}

@@ -51,7 +51,8 @@ _EAGER: dict[str, type[torch.nn.Module]] = {
     kind.__name__: kind
     for kind in (
         *(Surrogate, Classifier, fused.Fused, fused._Step, fused._Coupling),
-        *(forms.Radial, forms.Polynomial, forms.Blocks, layers.Logarithms, layers.Ensemble),
+        *(forms.Radial, forms.Anova, forms.Polynomial, forms.Blocks),
+        *(layers.Logarithms, layers.Ensemble),
         torch.nn.ModuleList,
     )
 }

@@ -4,6 +4,7 @@ Each class here has the methods of `surrogates.fused.Fused`: they take unscaled 
 sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (width, n).
 
     Radial       F_k = kappa(||a - c_k||),    a = (y - shift) factor
+    Anova        F_k = prod_i (1 + shares_i (kappa(|a_i - c_ki|) - 1))
     Polynomial   F = [x, x_i x_j of the pairs (i, j)],    x = (y - shift) / scale
     Blocks       the features of several forms, one after the other
     Unfused      the features of any module, of x
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .networks import FeatureExtractor
 
 KERNELS = ("gaussian", "matern52")
-"""Names of the radial kernels, kappa."""
+"""Names of the kernels, kappa."""
 
 
 def radial(kernel: str, centres: Tensor, a: Tensor, slope: bool = False) -> Tensor:
@@ -134,6 +135,93 @@ class Radial(nn.Module):
         if y.dim() == 1:
             return slope.unsqueeze(1) * (a - self.centres) * self.factor
         return (slope.t().unsqueeze(2) * (a.unsqueeze(1) - self.centres)) * self.factor
+
+
+class Anova(nn.Module):
+    """Products over the inputs, of unscaled parameters.
+
+    Attributes:
+        shift: Subtracted from y, (n_in,).
+        factor: Multiplies y after that, (n_in,).
+        centres: Where each feature is 1, in the terms of (y - shift) factor, (width, n_in).
+        shares: What of a factor varies with its input, (n_in,).
+        kernel: One of `KERNELS`.
+        width: Number of features.
+    """
+
+    __constants__ = ("width", "kernel")
+
+    if TYPE_CHECKING:
+        shift: Tensor
+        factor: Tensor
+        centres: Tensor
+        shares: Tensor
+
+    def __init__(
+        self, *, centres: Tensor, shift: Tensor, factor: Tensor, shares: Tensor, kernel: str
+    ) -> None:
+        """Copy the parts; see the attributes."""
+        super().__init__()
+        self.width, self.kernel = len(centres), kernel
+        parts = {"shift": shift, "factor": factor, "centres": centres, "shares": shares}
+        for name, value in parts.items():
+            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
+
+    def folded(self, W: Tensor) -> Tensor:
+        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        return W
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
+        pieces = [self._factors(d).prod(1) for d in self._differences(y)]
+        return self._shaped(torch.cat(pieces), y)
+
+    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
+        """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
+        b = self._columns(v * self.factor)
+        pieces = [(self._slopes(d) * b).sum(1) for d in self._differences(y)]
+        return self._shaped(torch.cat(pieces), y)
+
+    def vjp(self, y: Tensor, g: Tensor) -> Tensor:
+        """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
+        start, total = 0, torch.zeros_like(self._columns(y))
+        for d in self._differences(y):
+            own = g[start : start + d.size(0)].reshape(d.size(0), 1, -1)
+            total = total + (self._slopes(d) * own).sum(0)
+            start += d.size(0)
+        total = total.t() * self.factor
+        return total if y.dim() == 2 else total[0]
+
+    def jacobian(self, y: Tensor) -> Tensor:
+        """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
+        J = torch.cat([self._slopes(d) for d in self._differences(y)]).permute(2, 0, 1)
+        J = J * self.factor
+        return J if y.dim() == 2 else J[0]
+
+    def _columns(self, y: Tensor) -> Tensor:
+        return y.unsqueeze(1) if y.dim() == 1 else y.t()
+
+    def _shaped(self, F: Tensor, y: Tensor) -> Tensor:
+        return F if y.dim() == 2 else F[:, 0]
+
+    def _differences(self, y: Tensor) -> list[Tensor]:
+        """Return a - c_k, (centres of a piece, n_in, n) each; see `radial` for the pieces."""
+        a_t = self._columns((y - self.shift) * self.factor).contiguous()
+        size = max(1, 65536 // (a_t.size(0) * a_t.size(1))) if scripting() else self.width
+        return [a_t - piece.unsqueeze(2) for piece in torch.split(self.centres, size)]
+
+    def _factors(self, d: Tensor) -> Tensor:
+        """Return the factors, of d's shape."""
+        return 1.0 + self.shares.unsqueeze(1) * (_kappa(self.kernel, d * d, False) - 1.0)
+
+    def _slopes(self, d: Tensor) -> Tensor:
+        """Return the derivatives of the products by a, of d's shape."""
+        f = self._factors(d)
+        ones = torch.ones_like(f[:, :1])
+        before = torch.cat([ones, torch.cumprod(f[:, :-1], 1)], 1)
+        after = torch.cat([ones, torch.cumprod(f.flip(1)[:, :-1], 1)], 1).flip(1)
+        own = self.shares.unsqueeze(1) * _kappa(self.kernel, d * d, True) * d
+        return before * after * own
 
 
 def _nan_where_nan(x: Tensor) -> Tensor:
@@ -316,7 +404,7 @@ class Blocks(nn.Module):
         return torch.cat([part.jacobian(y) for part in self.parts], dim=-2)
 
 
-Form = Fused | Radial | Polynomial | Blocks | Unfused
+Form = Fused | Radial | Anova | Polynomial | Blocks | Unfused
 """Of the features of a surrogate."""
 
 

@@ -1,7 +1,7 @@
-r"""Features that are not one network: radial functions, monomials, and features joined.
+r"""Features that are not one network: functions about centres, monomials, and features joined.
 
-They are feature extractors as `surrogates.networks` describes them, of scaled inputs x.
-`RadialBasis` and `Monomials` have no parameters to train. The Matern kernel of smoothness 5/2 is
+They are feature extractors as `surrogates.networks` describes them, of scaled inputs x. Only those
+that are joined may have parameters to train. The Matern kernel of smoothness 5/2 is
 twice differentiable, the Gaussian one infinitely often (Rasmussen and Williams 2006, "Gaussian
 Processes for Machine Learning", section 4.2).
 """
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .config import check, unknown
 from .forms import (
     KERNELS,
+    Anova,
     Blocks,
     Polynomial,
     Radial,
@@ -32,13 +33,8 @@ def _float64(name: str, value: Tensor) -> Tensor:
     return tensor
 
 
-class RadialBasis(nn.Module):
-    r"""Radial functions about centres: F_k(x) = kappa(||scales (x - centre_k)||).
-
-        gaussian    kappa(r) = exp(-r^2 / 2)
-        matern52    kappa(r) = (1 + s + s^2 / 3) exp(-s),    s = sqrt(5) r
-
-    Distances are sums of squared differences, accurate to rounding for r near 0 too.
+class _AboutCentres(nn.Module):
+    """What functions about centres have in common.
 
     Attributes:
         centres: Of the functions, (width, n_in).
@@ -80,6 +76,16 @@ class RadialBasis(nn.Module):
         self.register_buffer("centres", centres)
         self.register_buffer("scales", scales)
 
+
+class RadialBasis(_AboutCentres):
+    r"""Radial functions about centres: F_k(x) = kappa(||scales (x - centre_k)||).
+
+        gaussian    kappa(r) = exp(-r^2 / 2)
+        matern52    kappa(r) = (1 + s + s^2 / 3) exp(-s),    s = sqrt(5) r
+
+    Distances are sums of squared differences, accurate to rounding for r near 0 too.
+    """
+
     def forward(self, Y: Tensor) -> Tensor:
         """Map inputs (N, n_in) to features (N, width)."""
         return radial(self.kernel, self.centres * self.scales, Y * self.scales).t()
@@ -98,6 +104,65 @@ class RadialBasis(nn.Module):
             factor=self.scales / y_scale,
             kernel=self.kernel,
         )
+
+
+class AnovaBasis(_AboutCentres):
+    r"""Products over the inputs: F_k(x) = prod_i (1 + shares_i (kappa(scales_i |x_i - c_ki|) - 1)).
+
+    Multiplied out these are functions of no, one, two and more inputs, in the proportions that the
+    shares in [0, 1] give them: near 0 sums of functions of one input, at 1 products of all, which
+    is the radial function if kappa is Gaussian (Durrande, Ginsbourger, Roustant and Carraro 2013,
+    "ANOVA kernels and RKHS of zero mean functions for model-based sensitivity analysis").
+
+    Attributes:
+        shares: (n_in,).
+    """
+
+    if TYPE_CHECKING:
+        shares: Tensor
+
+    def __init__(self, centres: Tensor, scales: Tensor, shares: Tensor, kernel: str) -> None:
+        """Copy the parts, as float64 buffers.
+
+        Args:
+            centres: Of scaled inputs x, (width, n_in), width and n_in >= 1.
+            scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
+            shares: (n_in,), from 0 to 1.
+            kernel: One of `surrogates.forms.KERNELS`.
+
+        Raises:
+            InputError: If a shape or the kernel is wrong, a value is not finite or out of range.
+        """
+        super().__init__(centres, scales, kernel)
+        shares = _float64("shares", shares)
+        check(
+            tuple(shares.shape) == (self.n_in,),
+            f"expected shares of shape ({self.n_in},); got {tuple(shares.shape)}",
+        )
+        check(bool(((shares >= 0) & (shares <= 1)).all()), "expected shares from 0 to 1")
+        self.register_buffer("shares", shares)
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width)."""
+        return self._form(Y).forward(Y).t()
+
+    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
+        form = self._form(Y)
+        return form.forward(Y).t(), form.jacobian(Y)
+
+    def fused(self, y_shift: Tensor, y_scale: Tensor) -> Anova:
+        """Return the form for export, which takes unscaled y."""
+        return Anova(
+            centres=self.centres * self.scales,
+            shift=y_shift,
+            factor=self.scales / y_scale,
+            shares=self.shares,
+            kernel=self.kernel,
+        )
+
+    def _form(self, Y: Tensor) -> Anova:
+        return self.fused(torch.zeros_like(Y[0]), torch.ones_like(Y[0]))
 
 
 class Monomials(nn.Module):

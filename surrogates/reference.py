@@ -51,6 +51,9 @@ after the other, width in all. ``blocks`` names their kinds, and the arrays of b
                   u_k = kappa(r_k), r_k = ||(y - shift) factor - centres_k||
                       gaussian    kappa(r) = exp(-r^2 / 2)
                       matern52    kappa(r) = (1 + s + s^2 / 3) exp(-s), s = sqrt(5) r
+    anova         shift, factor, shares, (n_in,); centres, (its width, n_in); kernel, text ():
+                  u_k = prod_i (1 + shares_i (kappa(r_ki) - 1)), with r_ki the absolute value of
+                  entry i of (y - shift) factor - centres_k, and kappa as above
     polynomial    shift, scale, (n_in,); first, second, integers (n_pairs,):
                   u = [x, x_first x_second], x = (y - shift) / scale
 
@@ -93,7 +96,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import BLOCKS, PHI, Array, Block, Ensemble, Network, Polynomial, Radial
+from .blocks import BLOCKS, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, reading
 
@@ -373,9 +376,10 @@ def _blocks(form: Any, path: str) -> Iterator[Block]:
     if kind == "Blocks":
         for part in form.parts.children():
             yield from _blocks(part, path)
-    elif kind == "Radial":
-        arrays = {name: _array(getattr(form, name)) for name in Radial.SHAPES}
-        yield Radial(kernel=form.kernel, **arrays)
+    elif kind in ("Radial", "Anova"):
+        block = Radial if kind == "Radial" else Anova
+        arrays = {name: _array(getattr(form, name)) for name in block.SHAPES}
+        yield block(kernel=form.kernel, **arrays)
     elif kind == "Polynomial":
         yield Polynomial(**{name: _array(getattr(form, name)) for name in Polynomial.SHAPES})
     elif getattr(form, "phi", None) in PHI:

@@ -182,9 +182,9 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
     """Return the residuals of the prediction, and the mean square spread of members, (n_out,).
 
     Where networks are means over folds, a held-out residual is that of one network, and the
-    prediction is the mean of all. The mean takes off what they differ from it by, measured at points
-    that none of them has seen. Both are measured by their medians: a few far points, which networks
-    have between samples, would take off all.
+    prediction is the mean of all. The mean takes off what they differ from it by, measured at
+    points that none of them has seen. Both are measured by their medians: a few far points, which
+    networks have between samples, would take off all.
     """
     residual = selection.residual
     n_out = residual.shape[1]

@@ -40,6 +40,9 @@ from .processes import Alone
 from .scaling import WAYS, groups_of, weights_of
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
+ANOVA = "anova_"
+KERNEL_NAMES = (*KERNELS, *(ANOVA + name for name in KERNELS))
+"""Of radial basis functions, and of products over the inputs."""
 
 _CHECKPOINT_VERSION = 6
 
@@ -71,7 +74,9 @@ class TrainConfig:
             squares, unless an iteration costs too much, and else ``kronecker``.
         network: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`; or ``rbf``,
             radial basis functions (see `kernel`), which `selection` fits and `fit` does not.
-        kernel: Of ``rbf``: ``gaussian``, ``matern52``, or ``auto``, by held-out errors.
+        kernel: Of ``rbf``: ``gaussian`` or ``matern52``, of distances; ``anova_gaussian`` or
+            ``anova_matern52``, products over the inputs (`surrogates.radial.AnovaBasis`); or
+            ``auto``, by held-out errors.
         trend: Degree of its polynomial trend, 0 to 2; -1 by held-out errors.
         activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.
         width: Number of features.
@@ -150,7 +155,7 @@ class TrainConfig:
             "optimizer": OPTIMIZERS,
             "method": ("auto", "dense", "krylov", "kronecker"),
             "network": ("ode", "resnet", "mlp", "rbf"),
-            "kernel": ("auto", *KERNELS),
+            "kernel": ("auto", *KERNEL_NAMES),
             "activation": ACTIVATIONS,
             "penalty": ("tikhonov", "smooth"),
             "outputs": WAYS,

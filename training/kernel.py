@@ -4,7 +4,8 @@ With kappa a kernel of the scaled distance and H a polynomial trend, c is modell
 
     c(x) = sum_k a_k kappa(||s * (x - x_k)||) + H(x) b
 
-with the x_k among the samples (`surrogates.radial.RadialBasis`). For given scales s and nugget the
+with the x_k among the samples (`surrogates.radial.RadialBasis`), or with the products over the
+inputs of `surrogates.radial.AnovaBasis` in its place. For given scales s and nugget the
 weights are those of kriging (Rasmussen and Williams 2006, "Gaussian processes for machine
 learning", section 2.7), a linear inner problem again. The scales, one for each input, and the
 nugget maximise the restricted likelihood of all outputs, each with a variance of its own:
@@ -25,6 +26,7 @@ on the features kappa(x, x_k) L^-T.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +35,23 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from surrogates.radial import AnovaBasis, RadialBasis
+
+Derivatives = Callable[[Tensor], npt.NDArray[np.float64]]
 CENTRES = 1000
 """Largest number of centres."""
+FACTORS = 20
+"""Largest number of inputs whose products are tried: a factor costs as much as all distances."""
 
 _SEARCHED = 300  # samples that the scales are sought on
 _EACH = 200  # inputs up to which each has a scale of its own
 _SCALES = (1e-3, 30.0)
 _NUGGETS = (1e-10, 10.0)
-_PRIOR = (math.log(0.2), 3.0)  # of the scales' logarithms: it decides where the samples say nothing
+_SHARES = (0.005, 0.9995)
+# Mean and deviation of the scales' logarithms, and of the shares' logits: they decide where the
+# samples say nothing.
+_PRIOR = (math.log(0.2), 3.0)
+_SHARE_PRIOR = (0.0, 3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +61,12 @@ class Form:
     Attributes:
         kernel: One of `surrogates.forms.KERNELS`.
         degree: Of the trend: 0, a constant; 1, linear; or 2, quadratic.
+        anova: Whether the kernel is a product over the inputs, with shares.
     """
 
     kernel: str
     degree: int
+    anova: bool = False
 
     def size(self, n_in: int) -> int:
         """Return the number of columns of the trend."""
@@ -83,11 +96,28 @@ class Fit:
         form: The form.
         scales: Inverse lengths, of standardised inputs, (n_in,).
         nugget: Variance of noise over that of the kernel.
+        shares: Of a product over the inputs, (n_in,); None else.
     """
 
     form: Form
     scales: Tensor
     nugget: float
+    shares: Tensor | None = None
+
+    def basis(self, centres: Tensor) -> RadialBasis | AnovaBasis:
+        """Return the functions about centres, (n_centres, n_in), as features."""
+        if self.shares is None:
+            return RadialBasis(centres, self.scales, self.form.kernel)
+        return AnovaBasis(centres, self.scales, self.shares, self.form.kernel)
+
+    def kappa(self, A: Tensor, B: Tensor) -> Tensor:
+        """Evaluate the kernel at all pairs of standardised inputs, (n_a, n_b)."""
+        if self.shares is None:
+            return kappa(self.form.kernel, distances(A, B, self.scales))
+        product = A.new_ones((len(A), len(B)))
+        for a, b, scale, share in zip(A.T, B.T, self.scales, self.shares, strict=True):
+            product *= 1 + share * (kappa(self.form.kernel, apart(a, b, scale)) - 1)
+        return product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +147,7 @@ class Kriging:
 
     def predict(self, X: Tensor) -> Tensor:
         """Predict at standardised inputs, (n, n_seen)."""
-        k = kappa(self.fit.form.kernel, distances(X, self.centres, self.fit.scales))
+        k = self.fit.kappa(X, self.centres)
         return torch.cat([k, self.fit.form.trend(X)], dim=1) @ self.weights.T
 
 
@@ -127,12 +157,25 @@ def distances(A: Tensor, B: Tensor, scales: Tensor) -> Tensor:
     return torch.cdist(A * scales, B * scales, compute_mode=mode)
 
 
+def apart(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """Return scaled distances along one input, (n_a, n_b)."""
+    return ((a[:, None] - b) * scale).abs()
+
+
 def kappa(kernel: str, r: Tensor) -> Tensor:
     """Evaluate a kernel at scaled distances."""
     if kernel == "gaussian":
         return torch.exp(-r * r / 2)
     s = math.sqrt(5) * r
     return (1 + s + s * s / 3) * torch.exp(-s)
+
+
+def slope(kernel: str, r: Tensor) -> Tensor:
+    """Evaluate a kernel's derivative over r."""
+    if kernel == "gaussian":
+        return -torch.exp(-r * r / 2)
+    s = math.sqrt(5) * r
+    return (-5 / 3) * (1 + s) * torch.exp(-s)
 
 
 def search(
@@ -172,66 +215,104 @@ def search(
         for x in starts
     ]
     best = min(found, key=lambda result: float(result.fun))
-    scales, nugget = likelihood.read(best.x)
-    return Fit(form=form, scales=scales, nugget=nugget)
+    return likelihood.read(best.x)
 
 
 class _Likelihood:
-    """Minus the logarithm of the restricted likelihood for one output, and its gradient."""
+    """Minus the logarithm of the restricted likelihood for one output, and its gradient.
+
+    It is a function of the logarithms of the scales, the logits of the shares if there are some,
+    and the logarithm of the nugget.
+    """
 
     def __init__(self, X: Tensor, C: Tensor, form: Form) -> None:
         self._X, self._C, self._form = X, C, form
         self._H = form.trend(X)
-        self.each = X.shape[1] <= _EACH
-        n_scales = X.shape[1] if self.each else 1
+        n_in = X.shape[1]
+        self.each = n_in <= _EACH or form.anova
+        self._n_scales = n_in if self.each else 1
         # Inputs that do not vary have no scale: nothing is known of what they do.
         self._varies = (X != 0).any(dim=0)
-        size = [np.log(_SCALES)] * n_scales
-        self.bounds = [*size, tuple(np.log(_NUGGETS))]
+        shares = [tuple(torch.logit(torch.tensor(_SHARES)).tolist())] * (n_in * form.anova)
+        self.bounds = [*[tuple(np.log(_SCALES))] * self._n_scales, *shares, tuple(np.log(_NUGGETS))]
 
     def begin(self, scale: float, nugget: float) -> npt.NDArray[np.float64]:
         shrunk = scale if self.each else scale / math.sqrt(self._X.shape[1])
-        x = np.full(len(self.bounds), math.log(max(shrunk, 2 * _SCALES[0])))
+        x = np.zeros(len(self.bounds))
+        x[: self._n_scales] = math.log(max(shrunk, 2 * _SCALES[0]))
         x[-1] = math.log(nugget)
         return x
 
     def at(self, fit: Fit) -> npt.NDArray[np.float64]:
-        scales = fit.scales.clamp(*_SCALES)[: None if self.each else 1]
-        nugget = min(max(fit.nugget, _NUGGETS[0]), _NUGGETS[1])
-        return np.append(scales.log().numpy(), math.log(nugget))
+        """Return the place of a fit, of this form or a radial one."""
+        x = self.begin(1.0, min(max(fit.nugget, _NUGGETS[0]), _NUGGETS[1]))
+        x[: self._n_scales] = fit.scales.clamp(*_SCALES)[: self._n_scales].log().numpy()
+        if fit.shares is not None:
+            x[self._n_scales : -1] = torch.logit(fit.shares.clamp(*_SHARES)).numpy()
+        return x
 
-    def read(self, x: npt.NDArray[np.float64]) -> tuple[Tensor, float]:
-        scales = torch.from_numpy(np.exp(x[:-1])).expand(self._X.shape[1])
-        return torch.where(self._varies, scales, 0.0), float(np.exp(x[-1]))
+    def read(self, x: npt.NDArray[np.float64]) -> Fit:
+        scales = torch.from_numpy(np.exp(x[: self._n_scales])).expand(self._X.shape[1])
+        shares = torch.from_numpy(x[self._n_scales : -1]).sigmoid() if self._form.anova else None
+        scales = torch.where(self._varies, scales, 0.0)
+        return Fit(form=self._form, scales=scales, nugget=float(np.exp(x[-1])), shares=shares)
 
     def __call__(self, x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        X, C = self._X, self._C
-        scales, nugget = self.read(x)
-        r = distances(X, X, scales)
-        k = kappa(self._form.kernel, r)
-        projected = _projection(k, nugget, self._H)
+        C, fit = self._C, self.read(x)
+        if fit.shares is None:
+            k, derivatives = self._radial(fit)
+        else:
+            k, derivatives = self._products(fit)
+        projected = _projection(k, fit.nugget, self._H)
         if projected is None:
             return 1e10, np.zeros_like(x)
         P, log_determinant = projected
         A = P @ C
-        n = len(X) - self._H.shape[1]
+        n = len(C) - self._H.shape[1]
         v = ((C * A).sum(dim=0) / n).clamp(min=1e-300)
         value = 0.5 * float(n * v.log().mean() + log_determinant)
         M = 0.5 * (P - (A / v) @ A.T / C.shape[1])
-        if self._form.kernel == "gaussian":
-            M_k = M * k
-        else:
-            s = math.sqrt(5) * r
-            M_k = M * ((5 / 3) * (1 + s) * torch.exp(-s))
-        # The derivative of kappa by log s_d is -(its slope over r) s_d^2 (x_d - x'_d)^2.
-        by_scales = 2 * (((M_k @ X) * X).sum(dim=0) - M_k.sum(dim=1) @ X.square()) * scales.square()
-        if not self.each:
-            by_scales = by_scales.sum()[None]
-        gradient = np.append(by_scales.numpy(), nugget * float(M.diagonal().sum()))
-        mean, deviation = _PRIOR
-        far = (x[:-1] - mean) / deviation
-        gradient[:-1] += far / deviation
-        return value + 0.5 * float(far @ far), gradient
+        gradient = np.append(derivatives(M), fit.nugget * float(M.diagonal().sum()))
+        scales, shares = slice(self._n_scales), slice(self._n_scales, -1)
+        for part, (mean, deviation) in ((scales, _PRIOR), (shares, _SHARE_PRIOR)):
+            far = (x[part] - mean) / deviation
+            gradient[part] += far / deviation
+            value += 0.5 * float(far @ far)
+        return value, gradient
+
+    def _radial(self, fit: Fit) -> tuple[Tensor, Derivatives]:
+        X = self._X
+        r = distances(X, X, fit.scales)
+
+        def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
+            # That of kappa by log s_d is its slope over r times s_d^2 (x_d - x'_d)^2.
+            M = M * slope(self._form.kernel, r)
+            by_scales = 2 * (M.sum(dim=1) @ X.square() - ((M @ X) * X).sum(dim=0))
+            by_scales = by_scales * fit.scales.square()
+            return (by_scales if self.each else by_scales.sum()[None]).numpy()
+
+        return kappa(self._form.kernel, r), derivatives
+
+    def _products(self, fit: Fit) -> tuple[Tensor, Derivatives]:
+        shares = fit.shares
+        assert shares is not None
+        r = [apart(x, x, scale) for x, scale in zip(self._X.T, fit.scales, strict=True)]
+        kappas = [kappa(self._form.kernel, one) for one in r]
+        factors = [1 + share * (one - 1) for share, one in zip(shares, kappas, strict=True)]
+        before = [torch.ones_like(r[0])]
+        for factor in factors:
+            before.append(before[-1] * factor)
+
+        def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
+            by_scales, by_shares = torch.zeros(len(r)).double(), torch.zeros(len(r)).double()
+            for i in reversed(range(len(r))):
+                E = M * before[i]
+                by_scales[i] = (E * slope(self._form.kernel, r[i]) * r[i].square()).sum()
+                by_shares[i] = (E * (kappas[i] - 1)).sum()
+                M = M * factors[i]
+            return (shares * torch.stack([by_scales, by_shares * (1 - shares)])).flatten().numpy()
+
+        return before[-1], derivatives
 
 
 def _projection(k: Tensor, nugget: float, H: Tensor) -> tuple[Tensor, float] | None:
@@ -263,7 +344,7 @@ def solve(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
     """
     if len(X) > CENTRES:
         return _solve_many(X, C, fit)
-    k = kappa(fit.form.kernel, distances(X, X, fit.scales))
+    k = fit.kappa(X, X)
     H = fit.form.trend(X)
     projected = _projection(k, fit.nugget, H)
     if projected is None:
@@ -295,12 +376,12 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
     """Solve by a subset of regressors."""
     chosen = torch.linspace(0, len(X) - 1, CENTRES).round().long()
     centres = X[chosen]
-    k = kappa(fit.form.kernel, distances(centres, centres, fit.scales))
+    k = fit.kappa(centres, centres)
     k.diagonal().add_(1e-10)
     L, failed = torch.linalg.cholesky_ex(k)
     if failed:
         return None
-    B = kappa(fit.form.kernel, distances(X, centres, fit.scales))
+    B = fit.kappa(X, centres)
     F = torch.linalg.solve_triangular(L, B.T, upper=False).T
     H = fit.form.trend(X)
     # Ridge on F, none on H: the trend's share of F and C is taken out first.
@@ -348,7 +429,7 @@ def blocks_left_out(X: Tensor, C: Tensor, fit: Fit, folds: Tensor) -> Tensor | N
         fit: Scales and nugget, of all samples.
         folds: Fold of each sample, (n,).
     """
-    k = kappa(fit.form.kernel, distances(X, X, fit.scales))
+    k = fit.kappa(X, X)
     projected = _projection(k, fit.nugget, fit.form.trend(X))
     if projected is None:
         return None

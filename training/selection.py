@@ -38,14 +38,13 @@ from torch import Tensor
 
 from surrogates.config import check
 from surrogates.dataset import Dataset, Split, Status
-from surrogates.forms import KERNELS
 from surrogates.networks import FeatureExtractor
-from surrogates.radial import Joined, Monomials, RadialBasis
+from surrogates.radial import Joined, Monomials
 
 from . import kernel, pool
 from .contest import Contest
 from .data import Data
-from .fit import FitResult, TrainConfig
+from .fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
 from .folds import Fold, Rows, divided, ordered
 from .history import Record
 from .kernel import Fit, Form, Kriging
@@ -58,6 +57,7 @@ FOLDED = 2000
 
 _FOLDS = 5
 _GROWN = 10  # folds that a kernel's scales are found anew on
+_PER_SCALE = 5  # samples, fewer than which are few to find a scale or a share
 _MANY = 5000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
 _LEFT_OUT = 0.03  # weight below which a member is left out
@@ -354,13 +354,30 @@ def searched(
     return kernel.search(X, C, form, start, steps, anew)
 
 
+def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
+    """Return the kernels and trends to try, one that is radial first.
+
+    Products over the inputs have a trend of degree 1 in them.
+    """
+    auto = settings.kernel == "auto"
+    for kind in KERNEL_NAMES if auto else (settings.kernel,):
+        anova = kind.startswith(ANOVA)
+        if anova and auto and not 1 < n_in <= kernel.FACTORS:
+            continue
+        check(
+            not anova or n_in <= kernel.FACTORS,
+            f"kernel {kind!r} takes at most {kernel.FACTORS} inputs; got {n_in}: take 'gaussian' "
+            "or 'matern52'",
+        )
+        degrees = (0,) if anova else (0, 1, 2)
+        for degree in degrees if settings.trend < 0 else (settings.trend,):
+            yield Form(kernel=kind.removeprefix(ANOVA), degree=degree, anova=anova)
+
+
 def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
     """Return the best kernels, with honest errors."""
     n, n_in = frame.X.shape
-    kernels = KERNELS if asked.settings.kernel == "auto" else (asked.settings.kernel,)
-    degrees = (0, 1, 2) if asked.settings.trend < 0 else (asked.settings.trend,)
-    forms = [Form(kernel=name, degree=degree) for name in kernels for degree in degrees]
-    forms = [form for form in forms if form.size(n_in) <= n / 2 or form.degree == 0]
+    forms = [form for form in _forms(n_in, asked.settings) if form.size(n_in) <= max(1, n / 2)]
     check(bool(forms), f"{n} samples are too few for a trend of degree {asked.settings.trend}")
 
     def tasks(forms: Sequence[Form], start: Fit | None) -> list[pool.Task]:
@@ -377,14 +394,17 @@ def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
             seen = kriging.left_out if frame.closed else kriging.predict(frame.data.validation.Y)
             found.append((float(frame.residual(seen).square().mean()), kriging, seen))
     found.sort(key=lambda entry: entry[0])
-    return [_kriged(frame, asked, kriging, seen) for _, kriging, seen in found[:2]]
+    # Two that differ most complement each other most: the best of each kind, where there are two.
+    others = [entry for entry in found if entry[1].fit.form.anova != found[0][1].fit.form.anova]
+    kept = [*found[:1], *(others or found[1:])[:1]]
+    return [_kriged(frame, asked, kriging, seen) for _, kriging, seen in kept]
 
 
 def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Candidate:
     form, n_in = kriging.fit.form, frame.X.shape[1]
     if frame.closed:
         seen = seen * _growth(frame, asked, kriging.fit)
-    parts: list[FeatureExtractor] = [RadialBasis(kriging.centres, kriging.fit.scales, form.kernel)]
+    parts: list[FeatureExtractor] = [kriging.fit.basis(kriging.centres)]
     if form.degree:
         parts.append(Monomials(n_in, kernel.pairs(n_in, form.degree)))
     zeros, ones = kriging.centres.new_zeros((len(parts), n_in)), 1.0
@@ -395,7 +415,7 @@ def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Can
 
     trend = ("", ", linear trend", ", quadratic trend")[form.degree]
     return _Candidate(
-        name=f"rbf {form.kernel}{trend}",
+        name=f"rbf {'anova ' * form.anova}{form.kernel}{trend}",
         residual=frame.residual(seen),
         members=members,
         kriging=kriging,
@@ -410,7 +430,11 @@ def _growth(frame: _Frame, asked: Asked, found: Fit) -> float:
     fewest = min(len(fold.train) for fold in folds)
     if n > kernel.CENTRES or found.form.size(frame.X.shape[1]) >= fewest:
         return 1.0
-    shared = {"form": found.form, "start": found, "steps": 40, "anew": False}
+    # A search that begins where all samples have led may stay there: it does not where samples are
+    # few for what is sought.
+    few = n < _PER_SCALE * len(found.scales) * (2 if found.form.anova else 1)
+    begin = {"start": None, "steps": 100} if few else {"start": found, "steps": 40, "anew": False}
+    shared = {"form": found.form, **begin}
     tasks = [
         pool.Task(
             function=searched,

@@ -12,7 +12,7 @@ from test_reference import saved
 
 from surrogates.export import LoadedSurrogate
 from surrogates.networks import MLP, AntisymmetricODE, ResNet
-from surrogates.radial import Joined, Monomials, RadialBasis
+from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
 
 METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
@@ -23,6 +23,7 @@ SURROGATES = {
     "members": ("ode resnet mlp", True, False, False, False),
     "gaussian": ("gaussian", False, True, False, False),
     "matern52": ("matern52", False, False, True, False),
+    "anova": ("anova_matern52 ode anova_gaussian", True, True, True, False),
     "quadratic": ("quadratic", False, False, False, True),
     "linear": ("linear", False, True, True, False),
     "network": ("ode", False, False, True, True),
@@ -38,6 +39,10 @@ def part(kind: str, n_in: int, seed: int) -> torch.nn.Module:
     if kind in ("gaussian", "matern52"):
         scales = 0.2 + 0.5 * draw(n_in, seed=seed + 1).abs()
         return RadialBasis(draw(9, n_in, seed=seed), scales, kind)
+    if kind in ("anova_gaussian", "anova_matern52"):
+        scales, shares = draw(2, n_in, seed=seed + 1).abs()
+        kernel = kind.removeprefix("anova_")
+        return AnovaBasis(draw(9, n_in, seed=seed), scales, shares / (1 + shares), kernel)
     if kind in ("linear", "quadratic"):
         pairs = [[0, 0], [0, n_in - 1], [n_in - 1, n_in - 1]] if kind == "quadratic" else []
         return Monomials(n_in, torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2))

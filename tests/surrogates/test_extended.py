@@ -517,12 +517,24 @@ def radial_formula(block, x):
     ]
 
 
+def anova_formula(block, x):
+    r = np.abs((x - block["shift"]) * block["factor"] - block["centres"])
+    s = 5**0.5 * r
+    laws = {"gaussian": np.exp(-(r**2) / 2), "matern52": (1 + s + s**2 / 3) * np.exp(-s)}
+    return np.prod(1 + block["shares"] * (laws[str(block["kernel"])] - 1), axis=1)
+
+
 def polynomial_formula(block, x):
     x = (x - block["shift"]) / block["scale"]
     return np.concatenate([x, x[block["first"]] * x[block["second"]]])
 
 
-FORMULAS = {"network": network_formula, "radial": radial_formula, "polynomial": polynomial_formula}
+FORMULAS = {
+    "network": network_formula,
+    "radial": radial_formula,
+    "anova": anova_formula,
+    "polynomial": polynomial_formula,
+}
 
 
 def test_damaged_files_of_version_2_are_one_line(tmp_path):

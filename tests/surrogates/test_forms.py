@@ -8,7 +8,8 @@ from test_fused import Features, check_all_methods
 from surrogates.forms import Blocks, Unfused, form_of
 from surrogates.radial import Joined
 
-KINDS = ("gaussian", "matern52", "linear", "quadratic", "ode gaussian quadratic resnet matern52")
+CENTRED = ("gaussian", "matern52", "anova_gaussian", "anova_matern52")
+KINDS = (*CENTRED, "linear", "quadratic", "ode gaussian quadratic resnet matern52 anova_gaussian")
 every_kind = pytest.mark.parametrize("kinds", KINDS)
 
 
@@ -35,7 +36,7 @@ def test_scripted_and_frozen_are_the_features_and_their_derivative(kinds):
             check_all_methods(features, module, draw(7, 3))
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "matern52"])
+@pytest.mark.parametrize("kind", CENTRED)
 @pytest.mark.parametrize("script", [False, True])
 def test_derivatives_of_torch_of_a_batch_are_right_in_every_order_of_transforms(kind, script):
     """Those of torch.cdist are not."""
@@ -54,13 +55,14 @@ def test_derivatives_of_torch_of_a_batch_are_right_in_every_order_of_transforms(
         torch.testing.assert_close(alone[n, :, n], expected[0, n], rtol=1e-12, atol=1e-13)
 
 
-def test_many_samples_are_done_in_pieces_of_the_centres():
-    features, form = both(joined("gaussian", 3), 3)
+@pytest.mark.parametrize("kind", CENTRED[1:3])
+def test_many_samples_are_done_in_pieces_of_the_centres(kind):
+    features, form = both(joined(kind, 3), 3)
     Y = draw(65536 // 4, 3)
     torch.testing.assert_close(torch.jit.script(form)(Y), features(Y), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "matern52"])
+@pytest.mark.parametrize("kind", CENTRED)
 def test_second_derivatives_are_those_of_the_jacobian(kind):
     _, form = both(joined(kind, 3), 3)
     y = draw(3)
@@ -69,7 +71,7 @@ def test_second_derivatives_are_those_of_the_jacobian(kind):
     assert float(H.abs().max()) > 0.1
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "matern52"])
+@pytest.mark.parametrize("kind", CENTRED)
 def test_at_a_centre_all_derivatives_of_its_feature_are_zero(kind):
     basis = joined(kind, 3)
     features, form = both(basis, 3)

@@ -15,9 +15,15 @@ from hypothesis import strategies as st
 from surrogates.errors import InputError
 from surrogates.forms import KERNELS, squared_distances
 from surrogates.networks import MLP
-from surrogates.radial import Joined, Monomials, RadialBasis
+from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
 
-KINDS = ("gaussian", "matern52", "linear", "quadratic", "ode gaussian matern52 quadratic mlp")
+KINDS = (
+    *KERNELS,
+    "anova_gaussian",
+    "linear",
+    "quadratic",
+    "ode gaussian anova_matern52 quadratic mlp",
+)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
 
 LAWS = {
@@ -40,6 +46,28 @@ def test_radial_features_are_the_documented_kernels(kernel):
     np.testing.assert_allclose(features(Y).numpy(), expected, rtol=1e-13)
     assert torch.equal(features(features.centres).diagonal(), torch.ones(9).double())
     assert not list(features.parameters()) and features.n_in == 3
+
+
+@every_kernel
+def test_anova_features_are_the_documented_products(kernel):
+    features = part(f"anova_{kernel}", 3, seed=1)
+    Y = draw(5, 3)
+    r = (Y[:, None] - features.centres).abs().numpy() * features.scales.numpy()
+    expected = np.prod(1 + features.shares.numpy() * (LAWS[kernel](r) - 1), axis=2)
+    np.testing.assert_allclose(features(Y).numpy(), expected, rtol=1e-13)
+    assert features.width == 9 and features.n_in == 3
+
+
+def test_anova_features_of_shares_one_are_gaussian_and_of_small_ones_sums():
+    centres, scales, Y = draw(4, 3), draw(3, seed=2).abs(), draw(6, 3, seed=3)
+    product = AnovaBasis(centres, scales, torch.ones(3), "gaussian")
+    torch.testing.assert_close(product(Y), RadialBasis(centres, scales, "gaussian")(Y))
+    small = 1e-6 * torch.tensor([1.0, 2.0, 3.0]).double()
+    kappa = torch.exp(-((Y[:, None] - centres) * scales).square() / 2)
+    features = AnovaBasis(centres, scales, small, "gaussian")
+    torch.testing.assert_close(
+        (features(Y) - 1) / 1e-6, (kappa - 1) @ (small / 1e-6), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_monomials_are_the_inputs_and_their_products():
@@ -123,6 +151,14 @@ def test_an_input_of_scale_zero_is_ignored():
         (
             lambda: RadialBasis(torch.ones(3, 2), torch.full((2,), math.nan), "gaussian"),
             "expected finite values in scales",
+        ),
+        (
+            lambda: AnovaBasis(torch.ones(3, 2), torch.ones(2), torch.ones(3), "gaussian"),
+            "expected shares of shape (2,); got (3,)",
+        ),
+        (
+            lambda: AnovaBasis(torch.ones(3, 2), torch.ones(2), 2 * torch.ones(2), "gaussian"),
+            "expected shares from 0 to 1",
         ),
         (
             lambda: RadialBasis(torch.ones(3, 2), torch.ones(2), "matern"),

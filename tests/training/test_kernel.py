@@ -11,9 +11,14 @@ from surrogates.training.kernel import _Likelihood as Likelihood
 
 N, N_IN = 18, 2
 FORMS = [
-    Form(kernel=name, degree=degree) for name in ("gaussian", "matern52") for degree in range(3)
+    Form(kernel=name, degree=degree, anova=anova)
+    for name in ("gaussian", "matern52")
+    for degree in range(3)
+    for anova in (False, True)
 ]
-each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.kernel}{form.degree}")
+each_form = pytest.mark.parametrize(
+    "form", FORMS, ids=lambda form: f"{'anova ' * form.anova}{form.kernel}{form.degree}"
+)
 
 
 def samples(n=N, n_in=N_IN, n_out=2, noise=0.1, seed=0):
@@ -26,16 +31,20 @@ def samples(n=N, n_in=N_IN, n_out=2, noise=0.1, seed=0):
 
 
 def fit_of(form, n_in=N_IN, nugget=1e-2):
-    return Fit(form=form, scales=torch.linspace(0.5, 0.9, n_in).double(), nugget=nugget)
+    scales = torch.linspace(0.5, 0.9, n_in).double()
+    shares = torch.linspace(0.3, 0.8, n_in).double() if form.anova else None
+    return Fit(form=form, scales=scales, nugget=nugget, shares=shares)
 
 
-def kappa(form, A, B, scales):
+def kappa(fit, A, B):
     """The kernel's matrix, by differences, in numpy."""
-    r = np.sqrt((((A[:, None] - B[None]) * scales) ** 2).sum(axis=2))
-    if form.kernel == "gaussian":
-        return np.exp(-(r**2) / 2)
+    r = np.abs((A[:, None] - B[None]) * fit.scales.numpy())
+    if not fit.form.anova:
+        r = np.sqrt((r**2).sum(axis=2, keepdims=True))
     s = np.sqrt(5) * r
-    return (1 + s + s**2 / 3) * np.exp(-s)
+    laws = {"gaussian": np.exp(-(r**2) / 2), "matern52": (1 + s + s**2 / 3) * np.exp(-s)}
+    shares = fit.shares.numpy() if fit.form.anova else 1.0
+    return np.prod(1 + shares * (laws[fit.form.kernel] - 1), axis=2)
 
 
 def trend(form, X):
@@ -50,9 +59,9 @@ class Reference:
     """Universal kriging by its dense equations [K H; H^T 0] [a; b] = [c; 0]."""
 
     def __init__(self, fit, X, C):
-        self.form, self.nugget = fit.form, fit.nugget
-        self.X, self.scales = np.asarray(X), fit.scales.numpy()
-        k = kappa(self.form, self.X, self.X, self.scales)
+        self.fit, self.form, self.nugget = fit, fit.form, fit.nugget
+        self.X = np.asarray(X)
+        k = kappa(fit, self.X, self.X)
         H = trend(self.form, self.X)
         q = H.shape[1]
         K = k + self.nugget * np.eye(len(k))
@@ -62,7 +71,7 @@ class Reference:
 
     def _row(self, at):
         at = np.asarray(at)
-        return np.hstack([kappa(self.form, at, self.X, self.scales), trend(self.form, at)])
+        return np.hstack([kappa(self.fit, at, self.X), trend(self.form, at)])
 
     def predict(self, at):
         return self._row(at) @ self.weights.T
@@ -76,7 +85,7 @@ class Reference:
 def told_variance(found, at):
     """The variance of a prediction from the rows M and N (see `Kriging`)."""
     fit = found.fit
-    k = torch.from_numpy(kappa(fit.form, at.numpy(), found.centres.numpy(), fit.scales.numpy()))
+    k = torch.from_numpy(kappa(fit, at.numpy(), found.centres.numpy()))
     both = torch.cat([k, fit.form.trend(at)], dim=1)
     less = (k @ found.negative.T).square().sum(dim=1)
     return 1 + fit.nugget - less + (both @ found.positive.T).square().sum(dim=1)
@@ -94,8 +103,9 @@ def test_the_trend_is_that_of_the_degree(form):
 def test_the_gradient_of_the_likelihood_is_exact(form, seed):
     X, C = samples(seed=10 * seed)
     likelihood = Likelihood(X, C, form)
-    x = likelihood.begin(0.6, 1e-2) + 0.3 * normal(N_IN + 1, seed=seed).numpy()
-    direction = normal(N_IN + 1, seed=seed + 5).numpy()
+    x = likelihood.begin(0.6, 1e-2)
+    x = x + 0.3 * normal(len(x), seed=seed).numpy()
+    direction = normal(len(x), seed=seed + 5).numpy()
     value, gradient = likelihood(x)
     slope = float(gradient @ direction)
     steps = [2.0**-k for k in range(3, 10)]
@@ -125,7 +135,10 @@ def test_the_likelihood_is_the_restricted_one(form):
     values = []
     for scale, nugget in ((0.5, 1e-2), (0.8, 1e-1)):
         x = likelihood.begin(scale, nugget)
-        K = kappa(form, X.numpy(), X.numpy(), np.full(N_IN, scale)) + nugget * np.eye(N)
+        scales, half = torch.full((2, N_IN), 0.5, dtype=torch.float64)
+        scales = scale + 0 * scales
+        fit = Fit(form=form, scales=scales, nugget=nugget, shares=half if form.anova else None)
+        K = kappa(fit, X.numpy(), X.numpy()) + nugget * np.eye(N)
         H = trend(form, X.numpy())
         inverse = np.linalg.inv(K)
         gram = H.T @ inverse @ H
@@ -193,7 +206,7 @@ class Subset:
 
     def __init__(self, fit, centres, X, C):
         self.fit, self.centres = fit, centres.numpy()
-        k = kappa(fit.form, self.centres, self.centres, fit.scales.numpy())
+        k = kappa(fit, self.centres, self.centres)
         self.inverse = np.linalg.inv(np.linalg.cholesky(k + 1e-10 * np.eye(len(k))))
         Z = self.features(X.numpy())
         self.n_ridge = len(k)
@@ -203,7 +216,7 @@ class Subset:
         self.weights = self.covariance @ Z.T @ C.numpy()
 
     def features(self, X):
-        k = kappa(self.fit.form, X, self.centres, self.fit.scales.numpy())
+        k = kappa(self.fit, X, self.centres)
         return np.hstack([k @ self.inverse.T, trend(self.fit.form, X)])
 
     def predict(self, X):
