@@ -240,6 +240,7 @@ def choose(
     processes: int | None = None,
     stop: Callable[[], bool] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
+    more: Callable[[_Frame, Asked, float], Sequence[_Candidate]] | None = None,
 ) -> Selection:
     """Choose members by held-out errors (see the module's text).
 
@@ -252,6 +253,8 @@ def choose(
         processes: How many; one for each core if None. The result is the same to rounding.
         stop: Asked now and then whether to end.
         on_progress: Called with the trainings done, their number, and a note.
+        more: Returns further candidates, such as `start.candidates`, from the samples as they are
+            divided and scaled, what was asked for, and the least mean square of the others.
 
     Raises:
         InputError: If there are fewer than three samples, or values are not finite or too large.
@@ -274,6 +277,9 @@ def choose(
         if settings.network != "rbf":
             best = min((candidate.score for candidate in candidates), default=math.inf)
             candidates += _networks(frame, asked, best)
+        if more is not None:
+            best = min((candidate.score for candidate in candidates), default=math.inf)
+            candidates += more(frame, asked, best)
         return _combined(frame, candidates)
 
 
@@ -430,7 +436,9 @@ def _growth(frame: _Frame, asked: Asked, found: Fit) -> float:
     return min(max(1.0, math.sqrt(ratio)), 3.0)
 
 
-def _networks(frame: _Frame, asked: Asked, best: float) -> list[_Candidate]:
+def _networks(
+    frame: _Frame, asked: Asked, best: float, starts: Sequence[Member] = ()
+) -> list[_Candidate]:
     """Return the networks that won the contest, each the mean of those of its folds."""
     assert frame.data.scaling is not None
     contest = Contest(
@@ -440,6 +448,7 @@ def _networks(frame: _Frame, asked: Asked, best: float) -> list[_Candidate]:
         n_seen=frame.C.shape[1],
         run=asked.each,
         on_progress=asked.on_progress,
+        starts=tuple(starts),
     )
     found = contest.winners(asked.settings, asked.given, asked.effort, best)
     place = {row: i for i, row in enumerate(frame.held.tolist())}
