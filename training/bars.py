@@ -38,11 +38,13 @@ class Shape:
         leverage: (k, n_feat + 1).
         signs: (k,).
         constant: Added to it.
+        share: What makes it the leverage of a training sample, which a fit has on itself.
     """
 
     leverage: Tensor
     signs: Tensor
     constant: float
+    share: float = 0.0
 
     def at(self, Z: Tensor) -> Tensor:
         """Evaluate it for rows of features and one, (n,)."""
@@ -142,6 +144,9 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
     if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
     held = features_of(selection, Y)
+    if len(np.unique(selection.held_by)) == len(Y):  # in closed form, one by one
+        q = shape.at(held)
+        return shape, q / (1 - q * shape.share).clamp(min=1e-3)
     q = torch.empty(len(Y), dtype=torch.float64)
     number = torch.from_numpy(selection.held_by)
     for fold in range(int(number.max()) + 1):
@@ -174,8 +179,10 @@ def _posterior(Z: Tensor) -> Shape:
     """Return the shape of W's posterior variance, of mean one over the samples."""
     _, s, V = tall_svd(Z, len(Z) ** -0.5)
     values = torch.clamp(s.square(), min=1e-12 * float(s[0]) ** 2)
-    leverage = V.T / values.sqrt()[:, None] / (s.square() / values).sum().sqrt()
-    return Shape(leverage=leverage, signs=torch.ones(len(leverage)).double(), constant=0.0)
+    rank = (s.square() / values).sum()
+    leverage = V.T / values.sqrt()[:, None] / rank.sqrt()
+    signs = torch.ones(len(leverage)).double()
+    return Shape(leverage=leverage, signs=signs, constant=0.0, share=float(rank) / len(Z))
 
 
 def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:

@@ -142,7 +142,8 @@ class Selection:
         variance: The variance of that, up to a factor of each output, by kriging, (n_rows,); None
             where no kernel is a member.
         kriging: The kernel that is a member, None if none is.
-        held_by: Number of the fold that each of these samples was held out by, (n_rows,).
+        held_by: Number of the fold that each of these samples was held out by, (n_rows,); of one
+            sample each where no member is a network.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
     """
@@ -513,6 +514,8 @@ def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
     held_by = np.zeros(len(frame.held), np.int64)
     for number, fold in enumerate(frame.folds):
         held_by[np.isin(frame.held, fold.held)] = number
+    if frame.closed and not any(candidate.history for candidate, _ in kept):
+        held_by = np.arange(len(frame.held))
     return Selection(
         members=tuple(members),
         tried=tried,

@@ -17,7 +17,8 @@ outputs' space, and c_old is not cut down to it.
 **What the old surrogate has seen.** On samples that it was trained on, its errors are training
 errors, and all of these candidates would look too good. A surrogate's file tells these samples by
 checksums. A candidate's residuals there are enlarged to the mean square of those on new samples,
-so that new samples alone decide, and error bars are no smaller than there. With fewer than `NEW`
+and to what that is uncertain by, sqrt(2/n) of it for n new ones: new samples alone decide, and error
+bars are no smaller than there. With fewer than `NEW`
 new ones among the held-out samples that says too little, and there are no candidates from the old
 surrogate; training tells so. A sample of a known y with another c, as nested designs of two
 fidelities have, is new to what is learned here, but c_old is nearer to its own truth there than
@@ -114,7 +115,8 @@ def enlarged(residual: Tensor, known: Tensor, shared: Tensor, error: Tensor) -> 
         more = float(error.square().nanmean().nan_to_num())
         residual[shared] *= math.sqrt(1 + more / size(shared))
     if bool(known.any()):
-        residual[known] *= math.sqrt(max(1.0, size(~known) / size(known)))
+        expected = size(~known) * (1 + math.sqrt(2 / int((~known).sum())))
+        residual[known] *= math.sqrt(max(1.0, expected / size(known)))
     return residual
 
 

@@ -167,6 +167,7 @@ class Start:
         if len(self.members) == 1:
             return first
         W = [member.weight * member.W for member in self.members]
+        bias = torch.stack([M[:, -1] for M in W]).sum(dim=0)
         zeros = torch.zeros_like(first.y_shift)
         return Member(
             features=Joined(
@@ -176,7 +177,7 @@ class Start:
             ),
             y_shift=zeros,
             y_scale=zeros + 1,
-            W=torch.cat([*(M[:, :-1] for M in W), sum(W)[:, -1:]], dim=1),  # type: ignore[index]
+            W=torch.cat([*(M[:, :-1] for M in W), bias[:, None]], dim=1),
         )
 
     def overlap(self, dataset: Dataset) -> tuple[Mask, Mask]:
