@@ -627,7 +627,7 @@ class _Checkpoint:
         config: TrainConfig,
         network: nn.Module,
         loss: Loss,
-        start: Member | None,
+        start: Member | None = None,
     ) -> None:
         self._path = path
         self._digest = dataset.digest
@@ -659,7 +659,7 @@ class _Checkpoint:
             "config": self._config,
             "network": self._network,
             "loss": self._loss,
-            "start": self._start,
+            "from": self._start,
             **{f.name: getattr(state, f.name) for f in dataclasses.fields(state)},
             "reason": state.reason.name if state.reason else None,
             "best": dataclasses.asdict(state.best) if state.best else None,
@@ -702,7 +702,7 @@ class _Checkpoint:
             raise InputError(
                 f"{self._path} is of another loss: {content['loss']} there, {self._loss} here"
             )
-        there, here = (text[:12] or "drawn" for text in (content.get("start", ""), self._start))
+        there, here = (text[:12] or "drawn" for text in (content.get("from", ""), self._start))
         if there != here:
             raise InputError(
                 f"{self._path} started from other weights: {there} there and {here} here"

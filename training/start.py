@@ -14,15 +14,15 @@ the candidates that know nothing of it is the best of each of
 Targets and c_old are those of training's scaling, for all outputs: few samples span a part of the
 outputs' space, and c_old is not cut down to it.
 
-**What the old surrogate has seen.** On samples that it was trained on, its errors are training
-errors, and all of these candidates would look too good. A surrogate's file tells these samples by
+What the old surrogate has seen. On samples that it was trained on, its errors are training errors,
+and all of these candidates would look too good. A surrogate's file tells these samples by
 checksums. A candidate's residuals there are enlarged to the mean square of those on new samples,
-and to what that is uncertain by, sqrt(2/n) of it for n new ones: new samples alone decide, and error
-bars are no smaller than there. With fewer than `NEW`
-new ones among the held-out samples that says too little, and there are no candidates from the old
-surrogate; training tells so. A sample of a known y with another c, as nested designs of two
-fidelities have, is new to what is learned here, but c_old is nearer to its own truth there than
-elsewhere: its residual is enlarged by the old surrogate's own held-out error.
+plus the deviation of that, sqrt(2/n) for n new ones: new samples alone decide, and error bars are
+no smaller than there. With fewer than `NEW` new ones among the held-out samples that says too
+little, and there are no candidates from the old surrogate; training tells so. A sample of a known y
+with another c, as nested designs of two fidelities have, is new to what is learned here, but c_old
+is nearer to its own truth there than elsewhere: its residual is enlarged by the old surrogate's
+own held-out error.
 """
 
 from __future__ import annotations
