@@ -40,12 +40,13 @@ from surrogates.radial import Joined
 
 from . import kernel
 from .data import Part
+from .features import CHUNK
 from .fit import settings_of
 from .folds import Rows
 from .kernel import CENTRES
 from .ridge import shrunk
 from .scaling import Scaling
-from .selection import Asked, Member, _Candidate, _Frame, _kernels, _networks
+from .selection import _MANY, Asked, Member, _Candidate, _Frame, _kernels, _networks
 from .weights import Mask, Start
 
 NEW = 8
@@ -151,10 +152,11 @@ class _Old:
 
         def both(rows: Rows) -> tuple[Tensor, Tensor]:
             Y, C = (torch.from_numpy(X[rows]) for X in (frame.dataset.Y, frame.dataset.C))
-            return scaling.apply(C)[0], scaling.apply(member.predict(Y))[0]
+            pieces = [member.predict(piece) for piece in torch.split(Y, CHUNK)]
+            return scaling.apply(C)[0], scaling.apply(torch.cat(pieces))[0]
 
         T, G = both(frame.rows)
-        T_held, G_held = both(frame.held)
+        T_held, G_held = (T, G) if frame.closed else both(frame.held)
         return cls(
             member=member, frame=frame, scaling=scaling, T=T, G=G, T_held=T_held, G_held=G_held
         )
@@ -182,12 +184,19 @@ class _Old:
 
     def shrunk(self) -> _Candidate:
         """Return the old features with W by ridge regression towards W_old."""
-        F, F_held = (self._features(rows) for rows in (self.frame.rows, self.frame.held))
-        weights, left_out = shrunk(F, self.T - self.G)
-        residual = left_out
+        some = slice(None, None, 1 if self.frame.closed else -(-len(self.T) // _MANY))
+        F = self._features(self.frame.rows[some])
+        weights, residual = shrunk(F, (self.T - self.G)[some])
         if not self.frame.closed:
-            change = F_held @ weights[:, :-1].T + weights[:, -1]
-            residual = self.G_held + change - self.T_held
+            pieces = self.frame.held, self.G_held, self.T_held
+            residual = torch.cat(
+                [
+                    G + self._features(rows.numpy()) @ weights[:, :-1].T + weights[:, -1] - T
+                    for rows, G, T in zip(
+                        *(torch.split(torch.as_tensor(X), CHUNK) for X in pieces), strict=True
+                    )
+                ]
+            )
         W = self.member.W + self.scaling.scale[:, None] * weights
         return _Candidate(
             name="old features",
