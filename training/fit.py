@@ -353,12 +353,7 @@ def fit(
         loss=loss,
         over=over,
     )
-    if start is not None:
-        network = _started(start, config, n_in)
-    elif network is None:
-        network = described(config, n_in if data.mixing is None else len(data.mixing))
-    else:
-        network = _checked(network, config, n_in)
+    network = _first(network, start, config, n_in, data)
     unknowns = data.train.C.shape[1] * (config.width + 1)
     check(
         not loss.iterative or unknowns <= _INNER,
@@ -476,6 +471,17 @@ def described(config: TrainConfig, n_in: int) -> nn.Module:
     return AntisymmetricODE(
         *sizes, config.final_time, config.gamma, activation=activation, generator=generator
     )
+
+
+def _first(
+    network: nn.Module | None, start: Member | None, config: TrainConfig, n_in: int, data: Data
+) -> nn.Module:
+    """Return the network with the first weights."""
+    if start is not None:
+        return _started(start, config, n_in)
+    if network is not None:
+        return _checked(network, config, n_in)
+    return described(config, n_in if data.mixing is None else len(data.mixing))
 
 
 def _started(start: Member, config: TrainConfig, n_in: int) -> nn.Module:

@@ -128,10 +128,7 @@ def train(
             on_progress=on_progress,
             more=None if start is None else functools.partial(candidates, start, dataset),
         )
-        there = torch.isfinite(torch.from_numpy(dataset.C[selection.rows]))
-        selection = dataclasses.replace(
-            selection, residual=torch.where(there, selection.residual, math.nan)
-        )
+        selection = _where_there(selection, dataset)
         surrogate = assembled(selection, learned, logs)
         found = _told_selection(
             surrogate, selection, dataset, learned, settings, effort, time.perf_counter() - clock
@@ -153,6 +150,13 @@ def train(
     surrogate = deployed(result, learned, logs)
     found = _told_fit(surrogate, result, dataset, settings, time.perf_counter() - clock)
     return _kept(found, alone(result, learned), dataset, start)
+
+
+def _where_there(selection: Selection, dataset: Dataset) -> Selection:
+    """Leave the residuals of missing observables out."""
+    there = torch.isfinite(torch.from_numpy(dataset.C[selection.rows]))
+    residual = torch.where(there, selection.residual, math.nan)
+    return dataclasses.replace(selection, residual=residual)
 
 
 def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:

@@ -26,7 +26,8 @@ from surrogates.training.multilevel import Reason
 from surrogates.training.selection import Member, _framed, choose
 from surrogates.training.start import NEW, _Old, enlarged
 from surrogates.training.train import train
-from surrogates.training.varpro import InnerSolution, ReducedJacobian, with_ones
+from surrogates.training.trust_region import RadiusRule
+from surrogates.training.varpro import InnerSolution, with_ones
 from surrogates.training.weights import Start, checksums, packed
 
 QUICK = TrainConfig(work_units=150, outputs="column")
@@ -198,16 +199,13 @@ def test_newtons_w_is_that_of_the_svd():
 
 def test_a_step_is_that_of_the_dense_gauss_newton_matrix_with_references():
     made, theta = problem(LeastSquares(), alpha1=1e-3)
-    here, J, gradient = made.linearised(theta)
+    _, J, gradient = made.linearised(theta)
     eye = torch.eye(len(theta), dtype=torch.float64)
     dense = torch.stack([flat(J @ v) for v in eye], dim=1)
     newton = -torch.linalg.solve(dense.T @ dense + 1e-3 * eye, gradient)
-    method = GaussNewton(rank=len(theta), tolerance=0.0)
-    step = method.step(made, theta, 1e6, 1000)
-    if step.accepted and step.ratio > 0.1:
-        found = step.point.theta - theta
-        assert float((found - newton).norm() / newton.norm()) < 1e-8
-    assert isinstance(J, ReducedJacobian) and here.phi >= step.point.phi
+    method = GaussNewton(rank=len(theta), tolerance=0.0, rule=RadiusRule(accept=-math.inf))
+    found = method.step(made, theta, 1e6, 1000).point.theta - theta
+    assert float((found - newton).norm() / newton.norm()) < 1e-8
 
 
 # One training that starts from weights
@@ -496,7 +494,6 @@ def test_an_old_surrogate_of_noise_does_not_pass_for_good(tmp_path):
     weights = packed([heart], checksums(few, range(100)), zeros + 1.0)
     start = started(dataclasses.replace(found, weights=weights), few, tmp_path)
     tried = {one.name: one.error for one in trained(more, start=start).tried}
-    assert tried["old"] > 0.5 if "old" in tried else True
     best_old = min(value for name, value in tried.items() if name.startswith("old"))
     best = min(value for name, value in tried.items() if not name.startswith("old"))
     assert best_old > 0.7 * best
