@@ -56,7 +56,7 @@ def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None =
 
 
 def _away(problem: ReducedProblem, W: Tensor) -> Tensor:
-    """Give W - W_ref."""
+    """Return W - W_ref."""
     return W if problem.W_ref is None else W - problem.W_ref
 
 

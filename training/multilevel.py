@@ -346,7 +346,7 @@ class Multilevel:
 
 
 def _weights(network: nn.Module, data: Data) -> Tensor:
-    """Give a network's weights as theta, (n_theta,) float64 on the data's device."""
+    """Return a network's weights as theta, (n_theta,) float64 on the data's device."""
     return parameters_to_vector(network.parameters()).detach().to(data.y_shift)
 
 

@@ -6,6 +6,8 @@ What is tried are the members of one family, features with a linear layer on the
     rbf         radial basis functions at the samples, with a polynomial trend (`kernel`)
     networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1
 
+and, where training starts from another surrogate, what `start` makes of that.
+
 Each says what it makes of samples that it has not seen. For ridge and rbf these are the residuals
 of left-out samples in closed form, for rbf times the factor by which errors grow where the scales
 are found anew without each fold. Networks are trained on folds, the held-out samples stopping

@@ -198,6 +198,8 @@ def packed(
         error: See `Start`.
         before: What that training started from, whose samples they have seen too.
     """
+    if not all(_is_known(member.features) for member in members):
+        return b""
     if before is not None:
         seen = np.concatenate([before.seen, seen])
     arrays: dict[str, npt.NDArray[Any]] = {"seen": np.unique(seen, axis=0), "error": error.numpy()}
@@ -220,28 +222,29 @@ def packed(
                 "shifts": kept(features.shifts),
                 "scales": kept(features.scales),
             }
-        settings = settings_of(features)
-        if not settings:
-            raise TypeError
-        network = cast(nn.Module, features)
-        theta = parameters_to_vector(network.parameters()).double()
-        return {"settings": settings, "n_in": network.n_in, "theta": kept(theta)}
+        theta = parameters_to_vector(cast(nn.Module, features).parameters()).double()
+        n_in = cast(FeatureExtractor, features).n_in
+        return {"settings": settings_of(features), "n_in": n_in, "theta": kept(theta)}
 
-    try:
-        entries = [
-            {
-                "features": features_of(member.features),
-                **{name: kept(getattr(member, name)) for name in ("y_shift", "y_scale", "W")},
-                "weight": member.weight,
-                "group": member.group,
-            }
-            for member in members
-        ]
-    except TypeError:
-        return b""
+    entries = [
+        {
+            "features": features_of(member.features),
+            **{name: kept(getattr(member, name)) for name in ("y_shift", "y_scale", "W")},
+            "weight": member.weight,
+            "group": member.group,
+        }
+        for member in members
+    ]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, about=np.array(json.dumps({"members": entries})), **arrays)
     return buffer.getvalue()
+
+
+def _is_known(features: object) -> bool:
+    """Tell whether features can be kept: those of a module of the caller's cannot."""
+    if isinstance(features, Joined):
+        return all(_is_known(part) for part in features.parts)
+    return isinstance(features, RadialBasis | Monomials) or bool(settings_of(features))
 
 
 def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
