@@ -229,6 +229,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", metavar="NAME", help="cpu (default) or cuda")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sub.add_argument(
+        "--from",
+        dest="start",
+        metavar="OLD.pt",
+        help="start from a surrogate of the same inputs and outputs: more data, another fidelity",
+    )
+    sub.add_argument(
         "--effort",
         choices=("fast", "default", "high"),
         default="default",
@@ -759,7 +765,10 @@ def _train(options: argparse.Namespace) -> int:
         logs = training.logs_of(dataset, _names(options.log), _names(options.log_inputs))
         selecting = over.size == 1 and training.chooses(dataset, settings, options.effort)
         effort = options.effort if selecting else "fast"
-        if options.resume and _is_trained(out, checkpoint, dataset, settings, logs, effort):
+        start = over.on_each(lambda: _start(options, dataset, logs))
+        if start is not None and not selecting:
+            _, settings = over.on_each(lambda: start.network(settings, given))
+        if options.resume and _is_trained(out, checkpoint, dataset, settings, logs, effort, start):
             print(f"{out}: finished before, with these settings: nothing is left to do")
             return 0
         config.check(
@@ -777,6 +786,7 @@ def _train(options: argparse.Namespace) -> int:
                     given=given,
                     effort=options.effort,
                     logs=logs,
+                    start=start,
                     checkpoint=None if selecting else checkpoint,
                     resume=options.resume,
                     on_iteration=_notes(progress, settings),
@@ -822,6 +832,17 @@ def _training_set(options: argparse.Namespace) -> Dataset:
     return without(dataset, read_rows(options.exclude, len(dataset.Y)).tolist())
 
 
+def _start(options: argparse.Namespace, dataset: Dataset, logs: Any) -> Any:
+    """Read the surrogate that the training starts from; None where none is named."""
+    from .training.weights import Start
+
+    if options.start is None:
+        return None
+    start = Start.read(options.start)
+    start.check(dataset, logs)
+    return start
+
+
 def _names(text: str) -> list[str]:
     """Read names that are separated by commas outside of brackets."""
     return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
@@ -843,7 +864,13 @@ def _notes(progress: Any, settings: Any) -> Callable[[Any], None]:
 
 
 def _is_trained(
-    out: Path, checkpoint: Path, dataset: Dataset, settings: Any, logs: Any, effort: str
+    out: Path,
+    checkpoint: Path,
+    dataset: Dataset,
+    settings: Any,
+    logs: Any,
+    effort: str,
+    start: Any,
 ) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
     from . import export
@@ -860,6 +887,7 @@ def _is_trained(
         and training["settings"] == export.plain(settings)
         and marks(getattr(there.module, "logs", None)) == marks(logs)
         and training.get("effort", "fast") == effort
+        and training.get("from") == (start and start.digest)
     )
 
 
@@ -869,7 +897,7 @@ def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> No
     from .training import history
 
     about = export.metadata(dataset, training=found.training, errors=found.errors)
-    export.save(found.surrogate, about, out)
+    export.save(found.surrogate, about, out, found.weights)
     history.write(records, found.history)
     units = f", {found.history[-1].work_units} work units" if not found.tried else ""
     print(

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ _EAGER: dict[str, type[torch.nn.Module]] = {
     )
 }
 _METADATA = "metadata.json"
+_WEIGHTS = "weights.npz"
 _DESCRIBED = (
     *("problem", "y_names", "y_units", "y_lower", "y_upper"),
     *("c_names", "c_units", "coordinates"),
@@ -353,7 +355,12 @@ def metadata(
     }
 
 
-def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def save(
+    surrogate: Surrogate,
+    metadata: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    weights: bytes = b"",
+) -> None:
     """Write a surrogate file, whole or not at all.
 
     Args:
@@ -362,13 +369,19 @@ def save(surrogate: Surrogate, metadata: Mapping[str, Any], path: str | os.PathL
             has what older versions of this package cannot read: features other than one network,
             members, signs or logarithms.
         path: Where.
+        weights: What a training can start from (see `surrogates.training.weights`), an extra file
+            that no reader of the surrogate looks at; none if empty.
 
     Raises:
         InputError: If the path cannot be written.
     """
     if _is_extended(surrogate):
         metadata = {**metadata, "schema_version": _EXTENDED}
-    extra = {_METADATA: json.dumps(plain(metadata), indent=1, allow_nan=False)}
+    extra: dict[str, str | bytes] = {
+        _METADATA: json.dumps(plain(metadata), indent=1, allow_nan=False)
+    }
+    if weights:
+        extra[_WEIGHTS] = weights
     buffer = io.BytesIO()  # by way of memory, as torch would put the path into the file
     with _no_deprecation():
         torch.jit.save(torch.jit.script(copy.deepcopy(surrogate).cpu()), buffer, _extra_files=extra)
@@ -421,6 +434,17 @@ def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> Loade
     return kind(
         module=module, metadata=described, path=os.fspath(path), refuse_outside=refuse_outside
     )
+
+
+def read_weights(path: str | os.PathLike[str]) -> bytes:
+    """Read the weights of a surrogate file, as `save` wrote them; empty where it has none.
+
+    Raises:
+        InputError: If the file is missing or damaged.
+    """
+    with reading(path, "surrogate file"), zipfile.ZipFile(path) as archive:
+        found = [name for name in archive.namelist() if name.endswith(f"/extra/{_WEIGHTS}")]
+        return archive.read(found[0]) if found else b""
 
 
 def save_program(

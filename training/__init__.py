@@ -28,6 +28,7 @@ and where the choice of a surrogate is made:
     networks on folds, within a cost                contest, folds, pool
     radial basis functions, by likelihood           kernel
     ridge regressions                               ridge
+    what starts from another surrogate              start; its file: weights
     error bars from held-out residuals              bars
     the surrogate that is written                   deploy
     missing observables                             completion

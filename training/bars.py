@@ -38,11 +38,13 @@ class Shape:
         leverage: (k, n_feat + 1).
         signs: (k,).
         constant: Added to it.
+        share: What makes it the leverage of a training sample, which a fit has on itself.
     """
 
     leverage: Tensor
     signs: Tensor
     constant: float
+    share: float = 0.0
 
     def at(self, Z: Tensor) -> Tensor:
         """Evaluate it for rows of features and one, (n,)."""
@@ -142,6 +144,9 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
     if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
     held = features_of(selection, Y)
+    if len(np.unique(selection.held_by)) == len(Y):  # in closed form, one by one
+        q = shape.at(held)
+        return shape, q / (1 - q * shape.share).clamp(min=1e-3)
     q = torch.empty(len(Y), dtype=torch.float64)
     number = torch.from_numpy(selection.held_by)
     for fold in range(int(number.max()) + 1):
@@ -159,8 +164,10 @@ def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:
     leverage = torch.zeros((len(kriging.negative) + len(kriging.positive), sum(widths) + 1))
     leverage = leverage.to(torch.float64)
     leverage[: len(kriging.negative), first : first + n_centres] = kriging.negative
-    # The trend's last monomial is the constant, which is the last column for all members.
-    columns = [*range(first, first + size - 1), sum(widths)]
+    # The trend is the last of the member's features, but for the constant, the last column for all.
+    end = first + widths[own]
+    trend = range(end - (size - n_centres - 1), end)
+    columns = [*range(first, first + n_centres), *trend, sum(widths)]
     leverage[len(kriging.negative) :, columns] = kriging.positive
     signs = torch.ones(len(leverage), dtype=torch.float64)
     signs[: len(kriging.negative)] = -1
@@ -174,8 +181,10 @@ def _posterior(Z: Tensor) -> Shape:
     """Return the shape of W's posterior variance, of mean one over the samples."""
     _, s, V = tall_svd(Z, len(Z) ** -0.5)
     values = torch.clamp(s.square(), min=1e-12 * float(s[0]) ** 2)
-    leverage = V.T / values.sqrt()[:, None] / (s.square() / values).sum().sqrt()
-    return Shape(leverage=leverage, signs=torch.ones(len(leverage)).double(), constant=0.0)
+    rank = (s.square() / values).sum()
+    leverage = V.T / values.sqrt()[:, None] / rank.sqrt()
+    signs = torch.ones(len(leverage)).double()
+    return Shape(leverage=leverage, signs=signs, constant=0.0, share=float(rank) / len(Z))
 
 
 def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:

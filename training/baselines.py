@@ -49,9 +49,15 @@ def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None =
     total = F.new_zeros(())
     for rows, outputs in outputs_of(F, W):
         total += problem.loss.values(outputs, problem.C[rows]).sum()
-    weights = problem.penalty.value(theta) + problem.alpha2 / 2 * float(W.square().sum())
+    away = _away(problem, W)
+    weights = problem.penalty.value(theta) + problem.alpha2 / 2 * float(away.square().sum())
     phi = float(over.total(total)[0]) / over.count(len(F)) + weights
     return Point(theta=theta, F=F, W=W, phi=phi)
+
+
+def _away(problem: ReducedProblem, W: Tensor) -> Tensor:
+    """Return W - W_ref."""
+    return W if problem.W_ref is None else W - problem.W_ref
 
 
 def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float) -> Tensor:
@@ -67,8 +73,9 @@ def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float)
 class JointJacobian:
     """The Jacobian J of the residual of Phi in x = [theta, W by rows], by products only.
 
-    The residual is [(Z W^T - C) / sqrt(N), sqrt(alpha1) theta, sqrt(alpha2) W], so that Phi is
-    half its squared norm, or, for any other loss or penalty, one of the same Gauss-Newton matrix.
+    The residual is [(Z W^T - C) / sqrt(N), sqrt(alpha1) theta, sqrt(alpha2) W], less theta_ref and
+    W_ref, so that Phi is half its squared norm, or, for any other loss or penalty, one of the same
+    Gauss-Newton matrix.
     """
 
     def __init__(self, problem: ReducedProblem, dF: FeatureJacobian, W: Tensor) -> None:
@@ -80,7 +87,8 @@ class JointJacobian:
         """Give the gradient of Phi, (n_theta + n_out (width + 1),)."""
         problem = self._problem
         slope = problem.loss.slope(self.Z, self._W, problem.C, problem.features.over)
-        return self._back(slope, theta, self._W)
+        penalty = problem.penalty.gradient(theta)
+        return self._back(slope, penalty, _away(problem, self._W))
 
     def gram(self, v: Tensor) -> Tensor:
         """Multiply J^T J by a vector (n_theta + n_out (width + 1),)."""
@@ -90,16 +98,16 @@ class JointJacobian:
         parts = ((self._dF.jvp(theta), self._W[:, :-1].T / root), (self.Z, W.T / root))
         none = self._W.new_zeros((0, len(W)))
         change = Tall(parts=parts, last=none, n_samples=self._n_samples, over=over)
-        return self._back(problem.loss.weighed(self.Z, self._W, problem.C, change), theta, W)
+        curved = problem.loss.weighed(self.Z, self._W, problem.C, change)
+        return self._back(curved, problem.penalty.times(theta), W)
 
     @cached_property
     def _n_samples(self) -> int:
         return self._problem.features.over.count(len(self.Z))
 
-    def _back(self, M: Tall, theta: Tensor, W: Tensor) -> Tensor:
+    def _back(self, M: Tall, penalty: Tensor, W: Tensor) -> Tensor:
         root = math.sqrt(M.n_samples)
-        by_theta = self._dF.vjp(M @ (self._W[:, :-1] / root))
-        by_theta += self._problem.penalty.gradient(theta)
+        by_theta = self._dF.vjp(M @ (self._W[:, :-1] / root)) + penalty
         by_W = M.transposed_times(self.Z) / root + self._problem.alpha2 * W
         return torch.cat([by_theta, by_W.reshape(-1)])
 
@@ -376,7 +384,7 @@ class Stochastic:
         for rows in batches:
             outputs = with_ones(module(features.Y[rows]).double()) @ W.T
             loss = problem.loss.values(outputs, problem.C[rows]).mean()
-            loss = loss + problem.alpha2 / 2 * W.square().sum()
+            loss = loss + problem.alpha2 / 2 * _away(problem, W).square().sum()
             loss = loss + problem.penalty.of(parameters_to_vector(parameters[:-1]).double())
             gradients = torch.autograd.grad(loss, parameters)
             for sum_, parameter, gradient in zip(total, parameters, gradients, strict=True):

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from .dense import flops
 from .fit import FitResult, TrainConfig, fit
 from .folds import Fold
 from .pool import Task
+
+if TYPE_CHECKING:
+    from .selection import Member
 
 _LEAST = 20  # samples from which networks are tried
 _NEAR = 1.5  # times the best network's error, within which another is trained on all folds
@@ -49,6 +52,14 @@ NETWORKS: tuple[dict[str, Any], ...] = (
     {"network": "mlp", "width": 16, "alpha1": 1e-6},
 )
 """Settings in the order in which they are tried."""
+
+STARTED: tuple[dict[str, Any], ...] = (
+    {"alpha1": 1e-4, "alpha2": 1e-6},
+    {"alpha1": 1e-2, "alpha2": 1e-4},
+    {"alpha1": 1e-6, "alpha2": 1e-10},
+    {"alpha1": 1e-1, "alpha2": 1e-2},
+)
+"""Those of networks that start from others' weights."""
 
 
 class Effort(Protocol):
@@ -93,6 +104,8 @@ class Contest:
         n_seen: Number of targets that training sees.
         run: Runs tasks and gives their numbers and results.
         on_progress: Called with the trainings done, their number, and a note.
+        starts: Networks of one kind that the networks of the folds start from, in turn; they are
+            drawn where there are none.
     """
 
     dataset: Dataset
@@ -101,6 +114,7 @@ class Contest:
     n_seen: int
     run: Callable[[Sequence[Task]], Iterator[tuple[int, Any]]]
     on_progress: Callable[[int, int, str], None]
+    starts: tuple[Member, ...] = ()
 
     def winners(
         self, base: TrainConfig, given: frozenset[str], effort: Effort, other: float
@@ -135,7 +149,7 @@ class Contest:
         everything = range(len(self.folds))
         return [
             Winner(
-                name=f"{one.network} {one.width}, alpha1 {one.alpha1:.0e}",
+                name=self._name(one),
                 results=tuple(results),
                 residuals=tuple(self._residual(results[k], k) for k in everything),
             )
@@ -146,11 +160,11 @@ class Contest:
         self, base: TrainConfig, given: frozenset[str], effort: Effort
     ) -> list[TrainConfig]:
         """Return the settings that can be tried; none where even one costs too much."""
-        if self._size < _LEAST:
+        if self._size < _LEAST and not self.starts:
             return []
         budget = self._budget(effort)
         settings: list[TrainConfig] = []
-        for choice in NETWORKS:
+        for choice in STARTED if self.starts else NETWORKS:
             free = {key: value for key, value in choice.items() if key not in given}
             one = dataclasses.replace(base, **free)
             if one not in settings and len(settings) < effort.candidates:
@@ -167,6 +181,10 @@ class Contest:
         if units < _FEWEST:
             return []
         return [dataclasses.replace(cheapest, work_units=units)]
+
+    def _name(self, settings: TrainConfig) -> str:
+        name = f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
+        return f"old {name}, alpha2 {settings.alpha2:.0e}" if self.starts else name
 
     @property
     def _size(self) -> int:
@@ -204,6 +222,7 @@ class Contest:
                     "dataset": self.dataset,
                     "settings": settings[i],
                     "fold": self.folds[k],
+                    "start": self.starts[k % len(self.starts)] if self.starts else None,
                 },
             )
             for i, k in pairs
@@ -225,8 +244,10 @@ class Contest:
         return (result.predict(Y) - C) / self.scale
 
 
-def trained(dataset: Dataset, settings: TrainConfig, fold: Fold) -> FitResult:
+def trained(
+    dataset: Dataset, settings: TrainConfig, fold: Fold, start: Member | None = None
+) -> FitResult:
     """Train a network on a fold: a task."""
     split = np.full(len(dataset.Y), Split.UNUSED, np.uint8)
     split[fold.train], split[fold.held] = Split.TRAIN, Split.VALIDATION
-    return fit(dataclasses.replace(dataset, split=split), settings)
+    return fit(dataclasses.replace(dataset, split=split), settings, start=start)

@@ -179,6 +179,7 @@ class Data:
         scale: float = 1.0,
         mix: Mix | None = None,
         ordered: bool = False,
+        inputs: Arrays | None = None,
         groups: Tensor | None = None,
         weights: Tensor | None = None,
         dtype: torch.dtype = torch.float64,
@@ -194,6 +195,8 @@ class Data:
             mix: How the scaled inputs are mixed; not at all if None.
             ordered: Whether the inputs are put in the order and under the signs of `canonical`, so
                 that what is drawn for them does not depend on those of the file. Not with ``mix``.
+            inputs: ``y_shift`` and ``y_scale`` of a network whose weights are kept, in place of
+                those of the samples and ``scale``. Not with ``mix`` or ``ordered``.
             groups: Outputs of one number share a scale, (n_out,) integers; each has its own if
                 None.
             weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
@@ -212,6 +215,8 @@ class Data:
         y_shift, spread, size = moments(Y, over)
         varies = spread > _ROUNDING * size
         y_scale = torch.where(varies, spread, 1.0) / scale
+        if inputs is not None:
+            y_shift, y_scale = (values.to(y_scale) for values in inputs)
         check(
             bool(torch.isfinite(y_scale).all()), "the training inputs are too large to be squared"
         )
@@ -248,6 +253,10 @@ class Data:
     def physical(self, W: Tensor) -> Tensor:
         """Turn linear weights for what training sees into those for c in its own units."""
         return W.clone() if self.scaling is None else self.scaling.physical(W)
+
+    def seen(self, W: Tensor) -> Tensor:
+        """Turn linear weights for c in its own units into those for what training sees."""
+        return W.to(self.y_scale) if self.scaling is None else self.scaling.seen(W)
 
 
 def _check_finite(values: Tensor, what: str, over: Alone) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import io
 import os
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,9 @@ from .losses import CrossEntropy, LeastSquares, Loss
 from .multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
 from .scaling import WAYS, groups_of, weights_of
+
+if TYPE_CHECKING:
+    from .selection import Member
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 ANOVA = "anova_"
@@ -87,8 +91,9 @@ class TrainConfig:
         work_units: Work units of each level. An iteration costs ``width`` + 5 with the dense
             method, 2 + 2 ``krylov_rank`` on Krylov spaces, and 2 with Kronecker products, every
             tenth time 4.
-        alpha1: Weight of ||theta||^2 / 2 on the first level; each level halves it.
-        alpha2: Weight of ||W||^2 / 2, for targets scaled to a mean square of one.
+        alpha1: Weight of ||theta - theta_ref||^2 / 2 on the first level; each level halves it. The
+            reference is zero, or the weights that a training starts from.
+        alpha2: Weight of ||W - W_ref||^2 / 2, for targets scaled to a mean square of one.
         penalty: What ``alpha1`` weighs: ``tikhonov``, or ``smooth``, where it is ||theta||^2 of the
             first layer alone, and for the other weights of ``ode`` and ``resnet`` their change in
             time (see `penalty.Penalty`).
@@ -260,6 +265,7 @@ def fit(
     config: TrainConfig,
     *,
     network: nn.Module | None = None,
+    start: Member | None = None,
     loss: Loss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -298,12 +304,15 @@ def fit(
             sample by itself, in place of the one that ``config`` describes, of whose settings only
             ``width`` and ``levels`` count then. It is copied; all its parameters are trained, from
             the values that they have. More than one level needs a method ``refined``.
+        start: What a training starts from, in place of a network that is described or the caller's:
+            its weights are the first ones, theta_ref and W_ref, and its inputs are scaled as they
+            were. ``config`` must describe its network.
         loss: What to minimise the mean of (see `losses`), with the targets as they are; None for
             that of the dataset's task, least squares of scaled targets or cross-entropy.
         checkpoint: A file that is written every second, and when training ends or is interrupted.
         resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
             of ``network`` and ``loss``: of these the class, and the parameters' names and shapes,
-            are checked.
+            are checked; of ``start`` all numbers.
         on_iteration: Called after each iteration.
         stop: Asked after each iteration whether to end there.
         over: The processes that the samples are divided over; None for this one alone. Each must
@@ -341,17 +350,15 @@ def fit(
         _share(dataset, "validation", over),
         scale=config.scale,
         mix=mix_of(config),
-        ordered=network is None and mix_of(config) is None,
+        ordered=network is None and start is None and mix_of(config) is None,
+        inputs=None if start is None else (start.y_shift, start.y_scale),
         groups=groups_of(config.outputs, dataset.info.c_units),
         weights=weights_of(config.weights, dataset.info.c_names),
         dtype=torch.float64 if config.precision == "double" else torch.float32,
         loss=loss,
         over=over,
     )
-    if network is None:
-        network = _described(config, n_in if data.mixing is None else len(data.mixing))
-    else:
-        network = _checked(network, config, n_in)
+    network = _first(network, start, config, n_in, data)
     unknowns = data.train.C.shape[1] * (config.width + 1)
     check(
         not loss.iterative or unknowns <= _INNER,
@@ -369,13 +376,14 @@ def fit(
         method=outer,
         warm_up=warm_up,
         smooth=config.penalty == "smooth",
+        W_ref=None if start is None else data.seen(start.W),
     )
     store: _Checkpoint | None = None
     if checkpoint is not None and over.rank == 0:
-        store = _Checkpoint(Path(checkpoint), dataset, config, network, loss)
-    start = over.on_root(lambda: store.opened(resume) if store is not None else None)
-    if start is not None:
-        start = start.to(over.device)
+        store = _Checkpoint(Path(checkpoint), dataset, config, network, loss, start)
+    state = over.on_root(lambda: store.opened(resume) if store is not None else None)
+    if state is not None:
+        state = state.to(over.device)
 
     def after(state: State) -> None:
         if store is not None:
@@ -385,7 +393,7 @@ def fit(
 
     try:
         with _threads(config.threads):
-            end = method.run(network, data, state=start, after=after, stop=stop)
+            end = method.run(network, data, state=state, after=after, stop=stop)
     finally:
         if store is not None:
             store.flush()
@@ -443,7 +451,20 @@ def mix_of(config: TrainConfig) -> Mix | None:
     return None if mix == Mix() else mix
 
 
-def _described(config: TrainConfig, n_in: int) -> nn.Module:
+def settings_of(network: object) -> dict[str, Any]:
+    """Return the settings that describe a network; none where it is of another kind."""
+    if not isinstance(network, AntisymmetricODE | ResNet | MLP):
+        return {}
+    sizes = {"width": network.width, "activation": network.activation}
+    if isinstance(network, MLP):
+        return {"network": "mlp", "cells": network.n_layers, **sizes}
+    sizes["final_time"] = network.final_time
+    if isinstance(network, ResNet):
+        return {"network": "resnet", "cells": network.n_layers, **sizes}
+    return {"network": "ode", "cells": network.n_cells, "gamma": network.gamma, **sizes}
+
+
+def described(config: TrainConfig, n_in: int) -> nn.Module:
     """Build the network of a configuration."""
     sizes = (n_in, config.width, config.cells)
     generator = torch.Generator().manual_seed(config.seed)
@@ -455,6 +476,47 @@ def _described(config: TrainConfig, n_in: int) -> nn.Module:
     return AntisymmetricODE(
         *sizes, config.final_time, config.gamma, activation=activation, generator=generator
     )
+
+
+def _first(
+    network: nn.Module | None, start: Member | None, config: TrainConfig, n_in: int, data: Data
+) -> nn.Module:
+    """Return the network with the first weights."""
+    if start is not None:
+        return _started(start, config, n_in)
+    if network is not None:
+        return _checked(network, config, n_in)
+    return described(config, n_in if data.mixing is None else len(data.mixing))
+
+
+def _started(start: Member, config: TrainConfig, n_in: int) -> nn.Module:
+    """Return the network that a training starts from."""
+    check(
+        mix_of(config) is None,
+        "whitening, smoothing and noise are for a network that starts anew: one that starts from "
+        "weights keeps their inputs",
+    )
+    check(
+        start.features.n_in == n_in,
+        f"the network to start from takes {start.features.n_in} inputs; the dataset has {n_in}",
+    )
+    for name, value in settings_of(start.features).items():
+        asked = getattr(config, name)
+        check(asked == value, f"the network to start from has {name} {value}; got {asked}")
+    return cast(nn.Module, start.features)
+
+
+def _digest(start: Member) -> str:
+    """Return a checksum of the numbers that a training starts from."""
+    theta = parameters_to_vector(cast(nn.Module, start.features).parameters()).detach()
+    numbers = torch.cat([theta, start.W.reshape(-1), start.y_shift, start.y_scale])
+    return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
+
+
+def _sizes(network: nn.Module) -> str:
+    """Name a network's class, and its parameters and their shapes."""
+    sizes = (f"{name} {tuple(p.shape)}" for name, p in network.named_parameters())
+    return f"{type(network).__name__} with {', '.join(sizes)}"
 
 
 def _checked(network: nn.Module, config: TrainConfig, n_in: int) -> nn.Module:
@@ -570,15 +632,21 @@ class _Checkpoint:
     """
 
     def __init__(
-        self, path: Path, dataset: Dataset, config: TrainConfig, network: nn.Module, loss: Loss
+        self,
+        path: Path,
+        dataset: Dataset,
+        config: TrainConfig,
+        network: nn.Module,
+        loss: Loss,
+        start: Member | None = None,
     ) -> None:
         self._path = path
         self._digest = dataset.digest
         self._config = configuration.to_toml(config)
         self._work_units = config.work_units
-        sizes = (f"{name} {tuple(p.shape)}" for name, p in network.named_parameters())
-        self._network = f"{type(network).__name__} with {', '.join(sizes)}"
+        self._network = _sizes(network)
         self._loss = type(loss).__name__
+        self._start = "" if start is None else _digest(start)
         self._state: State | None = None
         self._due = time.monotonic() + _CHECKPOINT_SECONDS
 
@@ -602,6 +670,7 @@ class _Checkpoint:
             "config": self._config,
             "network": self._network,
             "loss": self._loss,
+            "from": self._start,
             **{f.name: getattr(state, f.name) for f in dataclasses.fields(state)},
             "reason": state.reason.name if state.reason else None,
             "best": dataclasses.asdict(state.best) if state.best else None,
@@ -643,6 +712,11 @@ class _Checkpoint:
         if content["loss"] != self._loss:
             raise InputError(
                 f"{self._path} is of another loss: {content['loss']} there, {self._loss} here"
+            )
+        there, here = (text[:12] or "drawn" for text in (content.get("from", ""), self._start))
+        if there != here:
+            raise InputError(
+                f"{self._path} started from other weights: {there} there and {here} here"
             )
         values = {f.name: content[f.name] for f in dataclasses.fields(State)}
         values["reason"] = Reason[values["reason"]] if values["reason"] else None

@@ -60,15 +60,19 @@ class ReducedPoint(Point):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedProblem:
-    """Phi_red(theta) = min_W Phi(W, theta) + alpha1/2 theta^T P theta (see `losses`, `penalty`).
+    """Phi_red(theta) = min_W Phi(W, theta), the penalty on theta included.
+
+    `losses` and `penalty` say what Phi is.
 
     Attributes:
         features: The features as a function of theta.
         C: Targets, (n_samples, n_out) float64, finite.
         alpha1: Weight of the penalty on theta, >= 0.
-        alpha2: Weight of ||W||^2, >= 0.
+        alpha2: Weight of ||W - W_ref||^2, >= 0.
         loss: The loss.
         smooth: Whether the penalty is that of smooth weights.
+        theta_ref: Where the penalty on theta is zero, (n_theta,); zero if None.
+        W_ref: (n_out, width + 1); zero if None.
     """
 
     features: Features
@@ -77,6 +81,8 @@ class ReducedProblem:
     alpha2: float
     loss: Loss = field(default_factory=LeastSquares)
     smooth: bool = False
+    theta_ref: Tensor | None = None
+    W_ref: Tensor | None = None
 
     @cached_property
     def structure(self) -> Structure:
@@ -86,7 +92,9 @@ class ReducedProblem:
     @cached_property
     def penalty(self) -> Penalty:
         """The penalty on theta."""
-        return Penalty(self.features.module, self.alpha1, smooth=self.smooth)
+        return Penalty(
+            self.features.module, self.alpha1, smooth=self.smooth, theta_ref=self.theta_ref
+        )
 
     def at(
         self, theta: Tensor, F: Tensor | None = None, start: Start = None
@@ -105,7 +113,7 @@ class ReducedProblem:
         over = self.features.over
         if over.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
-        inner = self.loss.inner(Z, self.C, self.alpha2, start, over)
+        inner = self.loss.inner(Z, self.C, self.alpha2, start, over, self.W_ref)
         if not inner.converged:
             return None
         phi = inner.phi + self.penalty.value(theta)
@@ -394,7 +402,7 @@ class GaussNewton:
                 return DenseModel(problem, here, J, gradient, guess)
             rank = min(self.rank, (budget - 2) // 2)
             return KrylovModel(
-                lambda v: J.gram(v) + problem.penalty.gradient(v),
+                lambda v: J.gram(v) + problem.penalty.times(v),
                 gradient,
                 rank=rank,
                 tolerance=self.tolerance,

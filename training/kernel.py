@@ -116,7 +116,7 @@ class Fit:
             return kappa(self.form.kernel, distances(A, B, self.scales))
         product = A.new_ones((len(A), len(B)))
         for a, b, scale, share in zip(A.T, B.T, self.scales, self.shares, strict=True):
-            product *= 1 + share * (kappa(self.form.kernel, apart(a, b, scale)) - 1)
+            product *= 1 + share * (kappa(self.form.kernel, (a[:, None] - b) * scale) - 1)
         return product
 
 
@@ -157,25 +157,19 @@ def distances(A: Tensor, B: Tensor, scales: Tensor) -> Tensor:
     return torch.cdist(A * scales, B * scales, compute_mode=mode)
 
 
-def apart(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-    """Return scaled distances along one input, (n_a, n_b)."""
-    return ((a[:, None] - b) * scale).abs()
-
-
 def kappa(kernel: str, r: Tensor) -> Tensor:
     """Evaluate a kernel at scaled distances."""
-    if kernel == "gaussian":
-        return torch.exp(-r * r / 2)
-    s = math.sqrt(5) * r
-    return (1 + s + s * s / 3) * torch.exp(-s)
+    return kappa_and_slope(kernel, r.square())[0]
 
 
-def slope(kernel: str, r: Tensor) -> Tensor:
-    """Evaluate a kernel's derivative over r."""
+def kappa_and_slope(kernel: str, square: Tensor) -> tuple[Tensor, Tensor]:
+    """Evaluate a kernel, and its derivative over r, where the squares of the distances r are."""
     if kernel == "gaussian":
-        return -torch.exp(-r * r / 2)
-    s = math.sqrt(5) * r
-    return (-5 / 3) * (1 + s) * torch.exp(-s)
+        value = torch.exp(-square / 2)
+        return value, -value
+    s = (5 * square).sqrt()
+    decay = torch.exp(-s)
+    return (1 + s + square * (5 / 3)) * decay, (-5 / 3) * (1 + s) * decay
 
 
 def search(
@@ -233,6 +227,9 @@ class _Likelihood:
         self._n_scales = n_in if self.each else 1
         # Inputs that do not vary have no scale: nothing is known of what they do.
         self._varies = (X != 0).any(dim=0)
+        if form.anova:
+            self._pairs = torch.triu_indices(len(X), len(X), 1)
+            self._squares = (X[self._pairs[0]] - X[self._pairs[1]]).square().T.contiguous()
         shares = [tuple(torch.logit(torch.tensor(_SHARES)).tolist())] * (n_in * form.anova)
         self.bounds = [*[tuple(np.log(_SCALES))] * self._n_scales, *shares, tuple(np.log(_NUGGETS))]
 
@@ -282,37 +279,41 @@ class _Likelihood:
 
     def _radial(self, fit: Fit) -> tuple[Tensor, Derivatives]:
         X = self._X
-        r = distances(X, X, fit.scales)
+        k, slopes = kappa_and_slope(self._form.kernel, distances(X, X, fit.scales).square())
 
         def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
             # That of kappa by log s_d is its slope over r times s_d^2 (x_d - x'_d)^2.
-            M = M * slope(self._form.kernel, r)
+            M = M * slopes
             by_scales = 2 * (M.sum(dim=1) @ X.square() - ((M @ X) * X).sum(dim=0))
             by_scales = by_scales * fit.scales.square()
             return (by_scales if self.each else by_scales.sum()[None]).numpy()
 
-        return kappa(self._form.kernel, r), derivatives
+        return k, derivatives
 
     def _products(self, fit: Fit) -> tuple[Tensor, Derivatives]:
-        shares = fit.shares
+        shares, (rows, columns) = fit.shares, self._pairs
         assert shares is not None
-        r = [apart(x, x, scale) for x, scale in zip(self._X.T, fit.scales, strict=True)]
-        kappas = [kappa(self._form.kernel, one) for one in r]
-        factors = [1 + share * (one - 1) for share, one in zip(shares, kappas, strict=True)]
-        before = [torch.ones_like(r[0])]
+        squares = self._squares * fit.scales.square()[:, None]
+        varying, slopes = kappa_and_slope(self._form.kernel, squares)
+        varying -= 1
+        factors = 1 + shares[:, None] * varying
+        before = [torch.ones_like(squares[0])]
         for factor in factors:
             before.append(before[-1] * factor)
+        k = torch.eye(len(self._X), dtype=torch.float64)
+        k[rows, columns] = k[columns, rows] = before[-1]
 
         def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
-            by_scales, by_shares = torch.zeros(len(r)).double(), torch.zeros(len(r)).double()
-            for i in reversed(range(len(r))):
-                E = M * before[i]
-                by_scales[i] = (E * slope(self._form.kernel, r[i]) * r[i].square()).sum()
-                by_shares[i] = (E * (kappas[i] - 1)).sum()
-                M = M * factors[i]
+            after = 2 * M[rows, columns]
+            others = torch.empty_like(squares)  # what is multiplied by the change of a factor
+            for i in reversed(range(len(factors))):
+                torch.mul(after, before[i], out=others[i])
+                after = after * factors[i]
+            by_scales = (others * slopes * squares).sum(dim=1)
+            by_shares = (others * varying).sum(dim=1)
             return (shares * torch.stack([by_scales, by_shares * (1 - shares)])).flatten().numpy()
 
-        return before[-1], derivatives
+        return k, derivatives
 
 
 def _projection(k: Tensor, nugget: float, H: Tensor) -> tuple[Tensor, float] | None:

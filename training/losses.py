@@ -1,10 +1,10 @@
 r"""Losses: what training minimises the mean of, as objects that all methods share.
 
-    Phi(W, theta) = 1/N sum_i ell(o_i, c_i) + alpha1/2 theta^T P theta + alpha2/2 ||W - W_ref||_F^2
+    Phi(W, theta) = 1/N sum_i ell(o_i, c_i) + alpha1/2 d^T P d + alpha2/2 ||W - W_ref||_F^2
 
-with outputs o_i = W [F(y_i; theta), 1]. A loss is smooth and convex in o. One of your own says
-what it is for each sample, and hands it to `fit.fit`; its derivatives are torch's unless it gives
-them:
+with d = theta - theta_ref and outputs o_i = W [F(y_i; theta), 1]. A loss is smooth and convex in o.
+One of your own says what it is for each sample, and hands it to `fit.fit`; its derivatives are
+torch's unless it gives them:
 
 >>> class Poisson(Loss):
 ...     def values(self, outputs, C):
@@ -88,21 +88,28 @@ class Loss(ABC):
         return self._tall(curved * math.sqrt(change.n_samples), change.over)
 
     def inner(
-        self, Z: Tensor, C: Tensor, alpha2: float, start: Start = None, over: Alone = ALONE
+        self,
+        Z: Tensor,
+        C: Tensor,
+        alpha2: float,
+        start: Start = None,
+        over: Alone = ALONE,
+        W_ref: Tensor | None = None,
     ) -> Inner:
         """Minimise Phi over W at fixed features.
 
         Args:
             Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
             C: Targets, (n_samples, n_out).
-            alpha2: Weight of ||W||^2 / 2, >= 0.
+            alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
             start: Where iterations begin: the solution nearby, or its W, (n_out, n_feat + 1).
             over: The processes that the samples are divided over.
+            W_ref: (n_out, n_feat + 1); zero if None.
 
         Raises:
             InputError: If there is no minimum, which takes alpha2 = 0.
         """
-        return minimise(self, Z, C, alpha2, start, over=over)
+        return minimise(self, Z, C, alpha2, start, W_ref, over=over)
 
     def _tall(self, rows: Tensor, over: Alone) -> Tall:
         n_samples = over.count(len(rows))
@@ -146,10 +153,16 @@ class LeastSquares(Loss):
         return change
 
     def inner(
-        self, Z: Tensor, C: Tensor, alpha2: float, start: Start = None, over: Alone = ALONE
+        self,
+        Z: Tensor,
+        C: Tensor,
+        alpha2: float,
+        start: Start = None,
+        over: Alone = ALONE,
+        W_ref: Tensor | None = None,
     ) -> Inner:
         """Solve for W by an SVD."""
-        return InnerSolution.of(Z, C, alpha2, over=over)
+        return InnerSolution.of(Z, C, alpha2, W_ref, over=over)
 
 
 class CrossEntropy(Loss):

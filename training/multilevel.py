@@ -139,12 +139,14 @@ class Multilevel:
         levels: Number of levels, >= 1.
         work_units: Work units of each level.
         alpha1: Weight of the penalty on theta on the first level.
-        alpha2: Weight of ||W||^2.
+        alpha2: Weight of ||W - W_ref||^2.
         tolerance: A level ends when the gradient's norm is below this times its first value.
         patience: A level ends after as many iterations in which the best validation score (see
             `Best`) has not fallen by 2 %.
         method: The outer method.
         smooth: Whether that penalty is of smooth weights (see `penalty`).
+        W_ref: For what training sees, (n_out, width + 1); zero if None. If it is given, the first
+            weights of each level, which are the first ones prolonged, are theta_ref.
         warm_up: The outer method of the first `WARM_UP` iterations, or until it fails: far from a
             minimum a few passes of L-BFGS gain as much as an iteration with the dense matrix does,
             in a small part of the time.
@@ -159,6 +161,7 @@ class Multilevel:
     method: Method
     warm_up: Method
     smooth: bool = False
+    W_ref: Tensor | None = None
 
     def run(
         self,
@@ -187,7 +190,7 @@ class Multilevel:
             InputError: If the features at a level's first weights are not finite.
         """
         if state is None:
-            theta = parameters_to_vector(network.parameters()).detach().to(data.y_shift)
+            theta = _weights(network, data)
             state = State(level=0, theta=theta, radius=_first_radius(theta))
         stopped = False
         while True:
@@ -198,7 +201,7 @@ class Multilevel:
                 return state
             coarse = self.network(network, state.level, state.theta)
             fine = cast(Refinable, coarse).refined()
-            theta = parameters_to_vector(fine.parameters()).detach().to(data.y_shift)
+            theta = _weights(fine, data)
             state = State(
                 level=state.level + 1,
                 theta=theta,
@@ -237,6 +240,8 @@ class Multilevel:
             alpha2=self.alpha2,
             loss=data.train.loss,
             smooth=self.smooth,
+            theta_ref=None if self.W_ref is None else _weights(network, data),
+            W_ref=self.W_ref,
         )
         validation = Features(network, data.validation.Y, over=over)
         if state.spent == 0:
@@ -338,6 +343,11 @@ class Multilevel:
             best=best,
             records=(*state.records, record),
         )
+
+
+def _weights(network: nn.Module, data: Data) -> Tensor:
+    """Return a network's weights as theta, (n_theta,) float64 on the data's device."""
+    return parameters_to_vector(network.parameters()).detach().to(data.y_shift)
 
 
 def _loss_of(best: Best, records: tuple[Record, ...]) -> float:

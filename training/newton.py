@@ -1,7 +1,8 @@
 r"""The inner problem of any loss, by Newton's method, and what the outer problem takes of it.
 
 At fixed features, Z = [F, 1], with D_i and G_i the second and first derivatives of the loss at the
-outputs o_i = W z_i, Phi as a function of W has the gradient G^T Z / N + alpha2 W and the Hessian
+outputs o_i = W z_i, Phi as a function of W has the gradient G^T Z / N + alpha2 (W - W_ref) and the
+Hessian
 
     H = 1/N sum_i D_i (x) z_i z_i^T + alpha2 I,
 
@@ -200,6 +201,7 @@ def minimise(
     C: Tensor,
     alpha2: float,
     start: Start = None,
+    W_ref: Tensor | None = None,
     *,
     over: Alone = ALONE,
 ) -> NewtonSolution:
@@ -213,9 +215,10 @@ def minimise(
         loss: The loss.
         Z: Features with a last column of ones, (n_samples, m), float64.
         C: Targets, (n_samples, n_out).
-        alpha2: Weight of ||W||^2 / 2, >= 0.
-        start: Where to start: a solution at features nearby, or a W, (n_out, m). Zero if None, or
+        alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
+        start: Where to start: a solution at features nearby, or a W, (n_out, m). W_ref if None, or
             if Phi is less there.
+        W_ref: (n_out, m); zero if None.
         over: The processes that the samples are divided over.
 
     Raises:
@@ -229,8 +232,9 @@ def minimise(
         value = loss.values(outputs, C).sum() / n_samples
         gradient = loss.slopes(outputs, C).T @ Z / n_samples
         value, gradient = over.total(value, gradient)
-        gradient += alpha2 * W
-        phi = float(value) + alpha2 / 2 * float(W.square().sum())
+        away = W if W_ref is None else W - W_ref
+        gradient += alpha2 * away
+        phi = float(value) + alpha2 / 2 * float(away.square().sum())
         return _Iterate(W, outputs, phi, gradient, float(gradient.norm()))
 
     def exact(here: _Iterate, radius: float) -> tuple[Tensor, Tensor] | None:
@@ -243,6 +247,8 @@ def minimise(
 
     here = at(Z.new_zeros((C.shape[1], Z.shape[1])))
     limit = TOLERANCE * here.norm
+    if W_ref is not None:
+        here = at(W_ref)
     factor = None
     if isinstance(start, NewtonSolution):
         factor = start.factor

@@ -18,7 +18,7 @@ class Timed(Protocol):
 
 
 class Penalty:
-    r"""alpha1/2 theta^T P theta, P symmetric and positive semidefinite.
+    r"""alpha1/2 d^T P d with d = theta - theta_ref, P symmetric and positive semidefinite.
 
     P is the unit matrix, or, as in the source (Newman et al. 2021, "Train Like a (Var)Pro"), that
     for the first layer alone, and for the weights of the neural ODE
@@ -28,15 +28,24 @@ class Penalty:
     K and b linear between their nodes: it keeps its value when the network is refined.
     """
 
-    def __init__(self, module: nn.Module, alpha1: float, *, smooth: bool) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        alpha1: float,
+        *,
+        smooth: bool,
+        theta_ref: Tensor | None = None,
+    ) -> None:
         """Look where the parameters are that depend on time.
 
         Args:
             module: The features' module; for smooth weights one that has a method ``roughness``.
             alpha1: The weight, >= 0.
             smooth: Whether P is that of smooth weights.
+            theta_ref: (n_theta,); zero if None.
         """
         self._alpha1 = alpha1
+        self._theta_ref = theta_ref
         self._T = cast(Timed, module).roughness() if smooth else None
         parameters = dict(module.named_parameters())
         self._sizes = [parameter.numel() for parameter in parameters.values()]
@@ -44,18 +53,23 @@ class Penalty:
 
     def of(self, theta: Tensor) -> Tensor:
         """Give the penalty of theta (n_theta,), as a number that torch differentiates."""
-        return theta @ self.gradient(theta) / 2
+        d = self._away(theta)
+        return d @ self.times(d) / 2
 
     def value(self, theta: Tensor) -> float:
         """Give the penalty of theta."""
         return float(self.of(theta))
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """Give its gradient, alpha1 P theta, (n_theta,)."""
-        scaled = self._alpha1 * theta
+        """Give its gradient, alpha1 P (theta - theta_ref), (n_theta,)."""
+        return self.times(self._away(theta))
+
+    def times(self, v: Tensor) -> Tensor:
+        """Multiply its Hessian by a vector, alpha1 P v, (n_theta,)."""
+        scaled = self._alpha1 * v
         if self._T is None:
             return scaled
-        T = self._T.to(theta)
+        T = self._T.to(v)
         pieces = torch.split_with_sizes(scaled, self._sizes)
         return torch.cat(
             [
@@ -63,6 +77,9 @@ class Penalty:
                 for piece, timed in zip(pieces, self._timed, strict=True)
             ]
         )
+
+    def _away(self, theta: Tensor) -> Tensor:
+        return theta if self._theta_ref is None else theta - self._theta_ref
 
     @property
     def mean(self) -> float:

@@ -48,7 +48,21 @@ def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
         C: Scaled targets, (n, n_seen).
         degree: 1 or 2.
     """
-    M = _monomials(X, degree)
+    weights, left_out = shrunk(_monomials(X, degree), C)
+    return Ridge(degree=degree, weights=weights, left_out=left_out)
+
+
+def shrunk(M: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit a ridge regression on any features.
+
+    Args:
+        M: Features, (n, width); each is centred, and divided by its deviation.
+        C: Scaled targets, (n, n_seen).
+
+    Returns:
+        Weights, the constant last, (n_seen, width + 1), and the residual of each sample when it is
+        left out, (n, n_seen).
+    """
     shift, c_shift = M.mean(dim=0), C.mean(dim=0)
     spread = (M - shift).square().mean(dim=0).sqrt()
     varies = spread > 1e-12
@@ -58,7 +72,7 @@ def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
     best = None
     for weight in _WEIGHTS * s[0].square().clamp(min=1e-300):
         kept = s.square() / (s.square() + weight)
-        leverage = 1 / len(X) + U.square() @ kept
+        leverage = 1 / len(M) + U.square() @ kept
         if float(leverage.max()) > 1 - _RESOLVED and best is not None:
             continue  # the fit passes through a sample: of its error nothing is left but rounding
         residual = U @ (kept[:, None] * UtC) - (C - c_shift)
@@ -68,11 +82,7 @@ def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
             best = score, left_out, Vh.T @ ((s / (s.square() + weight))[:, None] * UtC)
     assert best is not None
     B = torch.where(varies, best[2].T / spread, 0.0)
-    return Ridge(
-        degree=degree,
-        weights=torch.cat([B, (c_shift - B @ shift)[:, None]], dim=1),
-        left_out=best[1],
-    )
+    return torch.cat([B, (c_shift - B @ shift)[:, None]], dim=1), best[1]
 
 
 def _monomials(X: Tensor, degree: int) -> Tensor:

@@ -179,6 +179,16 @@ class Scaling:
         W[:, -1] += self.shift
         return W
 
+    def seen(self, W: Tensor) -> Tensor:
+        """Turn linear weights for c in its own units into those for what training sees of it.
+
+        What they predict outside of the basis is lost.
+        """
+        W = W.to(self.scale, copy=True)
+        W[:, -1] -= self.shift
+        W /= self.scale[:, None]
+        return W if self.basis is None else self.basis.T @ W
+
     def relative_errors(self, residual: Tensor, scaled: Tensor) -> Tensor:
         """Return ||residual|| / ||c|| in units of c, (n,), of scaled residuals and targets.
 

@@ -3,8 +3,11 @@ r"""The choice of a surrogate: its kind, size and regularisation by held-out err
 What is tried are the members of one family, features with a linear layer on them:
 
     ridge       the inputs, and their products (`ridge`)
-    rbf         radial basis functions at the samples, with a polynomial trend (`kernel`)
+    rbf         radial basis functions at the samples, with a polynomial trend, or products over the
+                inputs (`kernel`); of a few outputs also with scales of its own for each
     networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1
+
+and, where training starts from another surrogate, what `start` makes of that.
 
 Each says what it makes of samples that it has not seen. For ridge and rbf these are the residuals
 of left-out samples in closed form, for rbf times the factor by which errors grow where the scales
@@ -57,6 +60,9 @@ FOLDED = 2000
 
 _FOLDS = 5
 _GROWN = 10  # folds that a kernel's scales are found anew on
+_GROWN_OUTPUTS = 3  # outputs of scales of their own that this is measured on
+_APART, _APART_ANOVA = 12, 4  # outputs, up to which each may have scales of its own
+_APART_FEATURES = 10_000  # that these may come to
 _PER_SCALE = 5  # samples, fewer than which are few to find a scale or a share
 _MANY = 5000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
@@ -143,7 +149,8 @@ class Selection:
         variance: The variance of that, up to a factor of each output, by kriging, (n_rows,); None
             where no kernel is a member.
         kriging: The kernel that is a member, None if none is.
-        held_by: Number of the fold that each of these samples was held out by, (n_rows,).
+        held_by: Number of the fold that each of these samples was held out by, (n_rows,); of one
+            sample each where no member is a network.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
     """
@@ -241,6 +248,7 @@ def choose(
     processes: int | None = None,
     stop: Callable[[], bool] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
+    more: Callable[[_Frame, Asked, float], Sequence[_Candidate]] | None = None,
 ) -> Selection:
     """Choose members by held-out errors (see the module's text).
 
@@ -253,6 +261,8 @@ def choose(
         processes: How many; one for each core if None. The result is the same to rounding.
         stop: Asked now and then whether to end.
         on_progress: Called with the trainings done, their number, and a note.
+        more: Returns further candidates, such as `start.candidates`, from the samples as they are
+            divided and scaled, what was asked for, and the least mean square of the others.
 
     Raises:
         InputError: If there are fewer than three samples, or values are not finite or too large.
@@ -275,6 +285,9 @@ def choose(
         if settings.network != "rbf":
             best = min((candidate.score for candidate in candidates), default=math.inf)
             candidates += _networks(frame, asked, best)
+        if more is not None:
+            best = min((candidate.score for candidate in candidates), default=math.inf)
+            candidates += more(frame, asked, best)
         return _combined(frame, candidates)
 
 
@@ -374,8 +387,8 @@ def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
             yield Form(kernel=kind.removeprefix(ANOVA), degree=degree, anova=anova)
 
 
-def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
-    """Return the best kernels, with honest errors."""
+def _kernels(frame: _Frame, asked: Asked, apart: bool = True) -> list[_Candidate]:
+    """Return the best kernels, with honest errors; ``apart``, with scales by output too."""
     n, n_in = frame.X.shape
     forms = [form for form in _forms(n_in, asked.settings) if form.size(n_in) <= max(1, n / 2)]
     check(bool(forms), f"{n} samples are too few for a trend of degree {asked.settings.trend}")
@@ -397,25 +410,27 @@ def _kernels(frame: _Frame, asked: Asked) -> list[_Candidate]:
     # Two that differ most complement each other most: the best of each kind, where there are two.
     others = [entry for entry in found if entry[1].fit.form.anova != found[0][1].fit.form.anova]
     kept = [*found[:1], *(others or found[1:])[:1]]
-    return [_kriged(frame, asked, kriging, seen) for _, kriging, seen in kept]
+    candidates = [_kriged(frame, asked, kriging, seen) for _, kriging, seen in kept]
+    affordable = [one for _, one, _ in found if apart and _may_differ(frame, one.fit.form)]
+    return candidates + [_apart(frame, asked, shared) for shared in affordable[:1]]
+
+
+def _named(form: Form) -> str:
+    trend = ("", ", linear trend", ", quadratic trend")[form.degree]
+    return f"rbf {'anova ' * form.anova}{form.kernel}{trend}"
 
 
 def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Candidate:
-    form, n_in = kriging.fit.form, frame.X.shape[1]
+    form = kriging.fit.form
     if frame.closed:
-        seen = seen * _growth(frame, asked, kriging.fit)
-    parts: list[FeatureExtractor] = [kriging.fit.basis(kriging.centres)]
-    if form.degree:
-        parts.append(Monomials(n_in, kernel.pairs(n_in, form.degree)))
-    zeros, ones = kriging.centres.new_zeros((len(parts), n_in)), 1.0
+        seen = seen * _growth(frame, asked, [kriging.fit], [frame.C])
 
     def members() -> Sequence[Member]:
-        features = parts[0] if len(parts) == 1 else Joined(parts, zeros, zeros + ones)
+        features = _side_by_side([kriging.fit.basis(kriging.centres)], form)
         return [frame.member(features, kriging.weights)]
 
-    trend = ("", ", linear trend", ", quadratic trend")[form.degree]
     return _Candidate(
-        name=f"rbf {'anova ' * form.anova}{form.kernel}{trend}",
+        name=_named(form),
         residual=frame.residual(seen),
         members=members,
         kriging=kriging,
@@ -423,41 +438,108 @@ def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Can
     )
 
 
-def _growth(frame: _Frame, asked: Asked, found: Fit) -> float:
+def _side_by_side(bases: Sequence[FeatureExtractor], form: Form) -> FeatureExtractor:
+    """Return bases and the trend of a form as features."""
+    n_in = bases[0].n_in
+    parts = [*bases]
+    if form.degree:
+        parts.append(Monomials(n_in, kernel.pairs(n_in, form.degree)))
+    zeros = torch.zeros((len(parts), n_in), dtype=torch.float64)
+    return parts[0] if len(parts) == 1 else Joined(parts, zeros, zeros + 1)
+
+
+def _may_differ(frame: _Frame, form: Form) -> bool:
+    """Tell whether each output may have scales of its own: of a few outputs and samples."""
+    n, n_out = len(frame.X), frame.dataset.C.shape[1]
+    most = _APART_ANOVA if form.anova else _APART
+    return frame.closed and 2 <= n_out <= most and (n_out + 1) * n <= _APART_FEATURES
+
+
+def _apart(frame: _Frame, asked: Asked, shared: Kriging) -> _Candidate:
+    """Return kernels with scales of their own for each output, which begin at those of all.
+
+    The shape of the error bars is that of the kernel of all outputs, whose features are there with
+    weights of zero.
+    """
+    X, form = frame.X, shared.fit.form
+    train = frame.data.train
+    C = train.C if train.whole is None else train.whole
+    columns = [C[:, j : j + 1] for j in range(C.shape[1])]
+    begin = {"X": X, "form": form, "start": shared.fit, "steps": 100, "anew": False}
+    tasks = [pool.Task(function=searched, arguments={"C": c, **begin}) for c in columns]
+    fits, krigings = asked.run(tasks), []
+    for j, c in enumerate(columns):
+        own = kernel.solve(X, c, fits[j]) or kernel.solve(X, c, shared.fit)
+        assert own is not None  # that of all outputs was solved
+        krigings.append(own)
+    some = range(0, len(columns), -(-len(columns) // _GROWN_OUTPUTS))
+    grown = _growth(frame, asked, [fits[j] for j in some], [columns[j] for j in some])
+
+    def members() -> Sequence[Member]:
+        bases = [one.fit.basis(X) for one in (shared, *krigings)]
+        n, size = len(X), form.size(X.shape[1])
+        W = C.new_zeros((len(columns), len(bases) * n + size))
+        for j, own in enumerate(krigings):
+            W[j, (j + 1) * n : (j + 2) * n] = own.weights[0, :n]
+            W[j, -size:] = own.weights[0, n:]
+        assert frame.data.scaling is not None
+        scaling = dataclasses.replace(frame.data.scaling, basis=None)
+        member = frame.member(_side_by_side(bases, form), torch.zeros_like(shared.weights))
+        return [dataclasses.replace(member, W=scaling.physical(W))]
+
+    return _Candidate(
+        name=f"{_named(form)}, scales by output",
+        residual=torch.cat([one.left_out for one in krigings], dim=1) * grown,
+        members=members,
+        kriging=shared,
+        variance=shared.variance,
+    )
+
+
+def _growth(frame: _Frame, asked: Asked, fits: Sequence[Fit], targets: Sequence[Tensor]) -> float:
     """Return how errors on folds grow where the scales are found without the fold, 1 to 3."""
-    n = len(frame.rows)
+    n, form = len(frame.rows), fits[0].form
     folds = divided(np.arange(n), min(_GROWN, n), frame.settings.seed)
     fewest = min(len(fold.train) for fold in folds)
-    if n > kernel.CENTRES or found.form.size(frame.X.shape[1]) >= fewest:
+    if n > kernel.CENTRES or form.size(frame.X.shape[1]) >= fewest:
         return 1.0
     # A search that begins where all samples have led may stay there: it does not where samples are
     # few for what is sought.
-    few = n < _PER_SCALE * len(found.scales) * (2 if found.form.anova else 1)
-    begin = {"start": None, "steps": 100} if few else {"start": found, "steps": 40, "anew": False}
-    shared = {"form": found.form, **begin}
+    few = n < _PER_SCALE * frame.X.shape[1] * (2 if form.anova else 1)
     tasks = [
         pool.Task(
             function=searched,
-            arguments={"X": frame.X[fold.train], "C": frame.C[fold.train], **shared},
+            arguments={
+                **{"X": frame.X[fold.train], "C": C[fold.train], "form": form},
+                **({"start": None, "steps": 100} if few else {"start": fit, "steps": 40}),
+                "anew": few,
+            },
         )
+        for fit, C in zip(fits, targets, strict=True)
         for fold in folds
     ]
     number = torch.zeros(n, dtype=torch.int64)
-    anew = torch.empty_like(frame.C)
-    for i, (fold, fit) in enumerate(zip(folds, asked.run(tasks), strict=True)):
-        kriging = kernel.solve(frame.X[fold.train], frame.C[fold.train], fit)
-        if kriging is None:
-            return 1.0
+    for i, fold in enumerate(folds):
         number[fold.held] = i
-        anew[fold.held] = kriging.predict(frame.X[fold.held]) - frame.C[fold.held]
-    kept = kernel.blocks_left_out(frame.X, frame.C, found, number)
-    if kept is None:
-        return 1.0
-    ratio = float(anew.square().sum() / kept.square().sum().clamp(min=1e-300))
-    return min(max(1.0, math.sqrt(ratio)), 3.0)
+    refitted = iter(asked.run(tasks))
+    before = after = 0.0
+    for fit, C in zip(fits, targets, strict=True):
+        kept = kernel.blocks_left_out(frame.X, C, fit, number)
+        if kept is None:
+            return 1.0
+        before += float(kept.square().sum())
+        for fold in folds:
+            kriging = kernel.solve(frame.X[fold.train], C[fold.train], next(refitted))
+            if kriging is None:
+                return 1.0
+            anew = kriging.predict(frame.X[fold.held]) - C[fold.held]
+            after += float(anew.square().sum())
+    return min(max(1.0, math.sqrt(after / max(before, 1e-300))), 3.0)
 
 
-def _networks(frame: _Frame, asked: Asked, best: float) -> list[_Candidate]:
+def _networks(
+    frame: _Frame, asked: Asked, best: float, starts: Sequence[Member] = ()
+) -> list[_Candidate]:
     """Return the networks that won the contest, each the mean of those of its folds."""
     assert frame.data.scaling is not None
     contest = Contest(
@@ -467,6 +549,7 @@ def _networks(frame: _Frame, asked: Asked, best: float) -> list[_Candidate]:
         n_seen=frame.C.shape[1],
         run=asked.each,
         on_progress=asked.on_progress,
+        starts=tuple(starts),
     )
     found = contest.winners(asked.settings, asked.given, asked.effort, best)
     place = {row: i for i, row in enumerate(frame.held.tolist())}
@@ -531,6 +614,8 @@ def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
     held_by = np.zeros(len(frame.held), np.int64)
     for number, fold in enumerate(frame.folds):
         held_by[np.isin(frame.held, fold.held)] = number
+    if frame.closed and not any(candidate.history for candidate, _ in kept):
+        held_by = np.arange(len(frame.held))
     return Selection(
         members=tuple(members),
         tried=tried,

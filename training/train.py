@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -23,7 +24,7 @@ from surrogates.metrics import Evaluation, compared, evaluate
 from surrogates.surrogate import Logs, Surrogate
 
 from .completion import completed
-from .deploy import assembled, deployed
+from .deploy import alone, assembled, deployed
 from .fit import DEFAULTS, FitResult, TrainConfig, fit
 from .history import Record
 from .multilevel import Reason
@@ -31,6 +32,8 @@ from .processes import Alone
 from .ridge import ridge
 from .scaling import moments
 from .selection import EFFORTS, Selection, Tried, choose
+from .start import candidates, too_few
+from .weights import Start, checksums, packed
 
 POOR = 0.5
 """Error of an output over its spread from which it is warned of."""
@@ -52,6 +55,7 @@ class Trained:
         tried: What a selection tried, the best first; empty where there was none.
         warnings: What a user should know, a line each.
         seconds: Wall time.
+        weights: What its file needs so that another training can start from it.
     """
 
     surrogate: Surrogate
@@ -63,6 +67,7 @@ class Trained:
     tried: tuple[Tried, ...]
     warnings: tuple[str, ...]
     seconds: float
+    weights: bytes = b""
 
 
 def train(
@@ -72,6 +77,7 @@ def train(
     given: frozenset[str] = frozenset(),
     effort: str = "default",
     logs: Logs | None = None,
+    start: Start | None = None,
     processes: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -90,6 +96,9 @@ def train(
             finds in about a minute for 400 samples on two cores; or ``high``, in ten times that.
             Classes, optimizers other than GNvpro, and several processes of ``over`` are fast.
         logs: Inputs and outputs to learn the logarithms of; see `logs_of`.
+        start: A surrogate of the same inputs and outputs to start from. A fast training has its
+            network, and theta_ref and W_ref are its weights; a selection tries what `start` says
+            as well.
         processes: Of a selection; one for each core if None.
         checkpoint: Of a fast training, see `fit`.
         resume: Go on from the checkpoint.
@@ -99,15 +108,16 @@ def train(
         over: The processes that the samples are divided over.
 
     Raises:
-        InputError: If the dataset, the settings or the checkpoint do not do.
+        InputError: If the dataset, the settings, the checkpoint or ``start`` do not do.
         Interrupted: If ``stop`` ended a selection.
     """
     check(effort in EFFORTS, unknown(f"effort {effort!r}", effort, EFFORTS))
     settings = settings or DEFAULTS[dataset.info.task]
-    start = time.perf_counter()
+    clock = time.perf_counter()
+    if start is not None:
+        start.check(dataset, logs)
     learned = completed(dataset if logs is None else logarithms(dataset, logs))
-    alone = over is None or over.size == 1
-    if chooses(dataset, settings, effort) and alone:
+    if chooses(dataset, settings, effort) and (over is None or over.size == 1):
         selection = choose(
             learned,
             settings,
@@ -116,18 +126,21 @@ def train(
             processes=processes,
             stop=stop,
             on_progress=on_progress,
+            more=None if start is None else functools.partial(candidates, start, dataset),
         )
-        there = torch.isfinite(torch.from_numpy(dataset.C[selection.rows]))
-        selection = dataclasses.replace(
-            selection, residual=torch.where(there, selection.residual, math.nan)
-        )
+        selection = _where_there(selection, dataset)
         surrogate = assembled(selection, learned, logs)
-        return _told_selection(
-            surrogate, selection, dataset, learned, settings, effort, time.perf_counter() - start
+        found = _told_selection(
+            surrogate, selection, dataset, learned, settings, effort, time.perf_counter() - clock
         )
+        return _kept(found, selection, dataset, start)
+    network = None
+    if start is not None:
+        network, settings = start.network(settings, given)
     result = fit(
         learned,
         settings,
+        start=network,
         checkpoint=checkpoint,
         resume=resume,
         on_iteration=on_iteration,
@@ -135,7 +148,15 @@ def train(
         over=over,
     )
     surrogate = deployed(result, learned, logs)
-    return _told_fit(surrogate, result, dataset, settings, time.perf_counter() - start)
+    found = _told_fit(surrogate, result, dataset, settings, time.perf_counter() - clock)
+    return _kept(found, alone(result, learned), dataset, start)
+
+
+def _where_there(selection: Selection, dataset: Dataset) -> Selection:
+    """Leave the residuals of missing observables out."""
+    there = torch.isfinite(torch.from_numpy(dataset.C[selection.rows]))
+    residual = torch.where(there, selection.residual, math.nan)
+    return dataclasses.replace(selection, residual=residual)
 
 
 def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
@@ -342,6 +363,32 @@ def _told_fit(
         tried=(),
         warnings=tuple(warnings),
         seconds=seconds,
+    )
+
+
+def _kept(trained: Trained, selection: Selection, dataset: Dataset, start: Start | None) -> Trained:
+    """Add what another training can start from, and say what this one has started from."""
+    error = selection.residual.square().nanmean(dim=0).sqrt()
+    seen = checksums(dataset, selection.train)
+    trained = dataclasses.replace(
+        trained, weights=packed(selection.members, seen, error, before=start)
+    )
+    if start is None:
+        return trained
+    known = start.overlap(dataset)[0][selection.rows]
+    path, n, warnings = start.surrogate.path, int(known.sum()), list(trained.warnings)
+    if not trained.tried and n:
+        warnings.append(
+            f"{path} was trained on {n} of {len(known)} validation samples: errors and error bars "
+            "that they tell are too small"
+        )
+    elif trained.tried and too_few(known):
+        warnings.append(
+            f"{path} was trained on all but {len(known) - n} samples, too few to judge it by: it "
+            "was left out; --effort fast starts from its network"
+        )
+    return dataclasses.replace(
+        trained, training={**trained.training, "from": start.digest}, warnings=tuple(warnings)
     )
 
 

@@ -7,7 +7,8 @@ With features F = F(Y; theta), (N, w), and Z = [F, 1],
 
 and W(theta) minimises Phi for every theta (Golub and Pereyra 1973, "The differentiation of
 pseudo-inverses and nonlinear least squares problems whose variables separate"; Newman et al.
-2021, "Train Like a (Var)Pro"). The part alpha1/2 ||theta||^2 is the outer problem's affair.
+2021, "Train Like a (Var)Pro"). The part of theta, alpha1/2 ||theta - theta_ref||^2, is the outer
+problem's affair.
 
 The reduced residual R(theta) = A W^T - B has the derivative, with A = U S V^T,
 

@@ -7,7 +7,15 @@ from draws import dataset, normal
 
 from surrogates.metrics import LEVELS, evaluate
 from surrogates.radial import Monomials
-from surrogates.training.bars import _shrunk, features_of, members_of, sizes, unseen
+from surrogates.training.bars import (
+    _posterior,
+    _shape,
+    _shrunk,
+    features_of,
+    members_of,
+    sizes,
+    unseen,
+)
 from surrogates.training.deploy import assembled
 from surrogates.training.fit import TrainConfig
 from surrogates.training.kernel import pairs
@@ -45,6 +53,33 @@ def test_one_sample_that_is_far_off_does_not_decide(seed):
     before = sizes(residual)
     residual[17] = 1e6
     np.testing.assert_allclose(sizes(residual) / before, 1, rtol=0.04)
+
+
+def test_the_shape_at_samples_left_out_one_by_one_is_that_of_fits_without_them():
+    Y, rows = normal(60, 2, seed=0), np.arange(60)
+    member = Member(
+        features=Monomials(2, pairs(2, 2)),
+        y_shift=torch.zeros(2).double(),
+        y_scale=torch.ones(2).double(),
+        W=torch.zeros((2, 6)).double(),
+    )
+    alone = Selection(
+        members=(member,),
+        tried=(),
+        rows=rows,
+        residual=normal(60, 2, seed=1),
+        variance=None,
+        kriging=None,
+        held_by=rows,
+        history=(),
+        train=rows,
+    )
+    Z = features_of(alone, Y)
+    _, found = _shape(alone, Y, Y)
+    for i in range(60):
+        others = torch.arange(60) != i
+        expected = float(_posterior(Z[others]).at(Z[i : i + 1]))
+        assert float(found[i]) == pytest.approx(expected * 60 / 59, rel=1e-6)
 
 
 def test_sizes_are_those_of_the_next_sample():

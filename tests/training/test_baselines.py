@@ -317,9 +317,9 @@ def test_the_first_w_is_the_regularised_solution(name):
     solved = []
 
     class Recorded(LeastSquares):
-        def inner(self, Z, C, alpha2, start=None, over=ALONE):
+        def inner(self, Z, C, alpha2, start=None, over=ALONE, W_ref=None):
             solved.append((Z, C, alpha2))
-            return super().inner(Z, C, alpha2, start, over)
+            return super().inner(Z, C, alpha2, start, over, W_ref)
 
     problem = replace(problem, loss=Recorded())
     first = METHODS[name].step(problem, theta, 0.1, 100, {})

@@ -202,3 +202,15 @@ def test_relative_errors_are_those_of_c_in_its_units(way, size):
     residual = (prediction - C) * size / scaling.scale
     found = scaling.relative_errors(residual, scaled)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n_out", [3, 40])
+def test_weights_for_what_is_seen_are_those_for_c_and_back(n_out):
+    C = 1e3 + normal(30, 2, seed=0) @ normal(2, n_out, seed=1) * torch.linspace(1, 50, n_out)
+    scaling = Scaling.of(C)
+    assert scaling.basis is not None and scaling.basis.shape[1] == 2
+    W = normal(2, 5, seed=2)
+    torch.testing.assert_close(scaling.seen(scaling.physical(W)), W, rtol=1e-10, atol=1e-10)
+    kept = scaling.physical(W)
+    scaling.seen(kept)
+    assert torch.equal(kept, scaling.physical(W))  # it is copied

@@ -9,6 +9,7 @@ import torch
 from draws import dataset, normal
 
 from surrogates.errors import InputError
+from surrogates.training.bars import _shape, features_of
 from surrogates.training.fit import TrainConfig
 from surrogates.training.pool import Interrupted
 from surrogates.training.selection import _LEFT_OUT, choose, stacked
@@ -210,6 +211,34 @@ def test_a_sum_of_functions_of_few_inputs_is_learned_as_such():
     names = [one.name for one in selection.tried]
     assert names[0].startswith("rbf anova") and not names[1].startswith("rbf anova")
     assert selection.tried[1].error > 2 * selection.tried[0].error
+
+
+@pytest.mark.parametrize("trend", [-1, 1])
+def test_outputs_of_different_inputs_have_scales_of_their_own(trend):
+    def local(n, seed):
+        Y = normal(n, 6, seed=seed).numpy()
+        pairs = [(0, 1), (2, 3), (4, 5)]
+        waves = [np.sin(1.2 * Y[:, i] + 0.6 * Y[:, j]) for i, j in pairs]
+        return dataset(Y, np.stack(waves, axis=1), "0.8/0.2/0")
+
+    settings = dataclasses.replace(QUICK, network="rbf", kernel="gaussian", trend=trend)
+    given = frozenset({"network", "kernel", "trend"})
+    selection = quick(local(60, 0), settings, given=given)
+    assert selection.tried[0].name.endswith("scales by output")
+    shared = min(one.error for one in selection.tried if "scales by" not in one.name)
+    assert selection.tried[0].error < 0.5 * shared
+    fresh = local(1000, 1)
+    error = predicted(selection, fresh.Y) - torch.from_numpy(fresh.C)
+    assert float(error.square().mean().sqrt()) < 1.5 * selection.tried[0].error
+    # The shape of the error bars is the variance of the kernel of all outputs.
+    shape, _ = _shape(selection, torch.from_numpy(fresh.Y), torch.from_numpy(local(60, 0).Y))
+    (member,), shared = selection.members, selection.kriging
+    X = (torch.from_numpy(fresh.Y) - member.y_shift) / member.y_scale
+    k, h = shared.fit.kappa(X, shared.centres), shared.fit.form.trend(X)
+    variance = 1 + shared.fit.nugget - (k @ shared.negative.T).square().sum(dim=1)
+    variance += (torch.cat([k, h], dim=1) @ shared.positive.T).square().sum(dim=1)
+    found = shape.at(features_of(selection, torch.from_numpy(fresh.Y)))
+    torch.testing.assert_close(found, variance, rtol=1e-6, atol=1e-9)
 
 
 def test_products_of_too_many_inputs_are_one_clear_line():

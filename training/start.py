@@ -1,0 +1,307 @@
+r"""Candidates of a selection that start from another surrogate: more data, or another fidelity.
+
+With c_old(y) the old surrogate, F its features and W_old its linear weights, what is tried beside
+the candidates that know nothing of it is the best of each of
+
+    c_old        as it is;  a + b c_old, for each output;  or F with W, by ridge regression towards
+                 W_old: the objective at theta_old, whose alpha2 is chosen by left-out errors
+    + rbf        b c_old(y) + delta(y), delta by kernel regression, as in co-kriging (Kennedy and
+                 O'Hagan 2000, "Predicting the output from a complex computer code when fast
+                 approximations are available")
+    old network  networks that start at theta_old, with theta_ref = theta_old and W_ref = W_old, and
+                 alpha1 and alpha2 among the settings of a contest of their own
+
+Targets and c_old are those of training's scaling, for all outputs: few samples span a part of the
+outputs' space, and c_old is not cut down to it.
+
+What the old surrogate has seen. On samples that it was trained on, its errors are training errors,
+and all of these candidates would look too good. A surrogate's file tells these samples by
+checksums. A candidate's residuals there are enlarged to the mean square of those on new samples,
+plus the deviation of that, sqrt(2/n) for n new ones: new samples alone decide, and error bars are
+no smaller than there. With fewer than `NEW` new ones among the held-out samples that says too
+little, and there are no candidates from the old surrogate; training tells so. A sample of a known y
+with another c, as nested designs of two fidelities have, is new to what is learned here, but c_old
+is nearer to its own truth there than elsewhere: its residual is enlarged by the old surrogate's
+own held-out error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surrogates.dataset import Dataset
+from surrogates.radial import Joined
+
+from . import kernel
+from .data import Part
+from .features import CHUNK
+from .fit import settings_of
+from .folds import Rows
+from .kernel import CENTRES
+from .ridge import shrunk
+from .scaling import Scaling
+from .selection import _MANY, Asked, Member, _Candidate, _Frame, _kernels, _networks
+from .weights import Mask, Start
+
+NEW = 8
+"""Least number of new samples that the old surrogate is judged by, where there are others."""
+
+_FITTED = 5  # samples from which b is fitted
+_NEGLIGIBLE = 1e-12  # of a sum of squares, one that is rounding
+
+
+def candidates(
+    start: Start, dataset: Dataset, frame: _Frame, asked: Asked, best: float
+) -> list[_Candidate]:
+    """Return the candidates that start from a surrogate.
+
+    Args:
+        start: The surrogate.
+        dataset: The samples as the file has them, for their checksums.
+        frame: The same, divided and scaled.
+        asked: What the selection was asked for.
+        best: Least mean square of the other candidates.
+    """
+    known, shared = (torch.from_numpy(mask[frame.held]) for mask in start.overlap(dataset))
+    if too_few(known.numpy()):
+        return []
+    old = _Old.of(start, frame)
+    found: list[list[_Candidate]] = []
+    if "network" not in asked.given:
+        found.append([old.itself(), old.affine(), old.shrunk()])
+    if "network" not in asked.given or asked.settings.network == "rbf":
+        found.append(old.corrected(asked))
+    starts = start.networks()
+    if asked.settings.network != "rbf" and starts:
+        own = settings_of(starts[0].features)
+        if all(getattr(asked.settings, name) == own[name] for name in asked.given & own.keys()):
+            settings = dataclasses.replace(asked.settings, **own)
+            asked = dataclasses.replace(asked, settings=settings, given=asked.given | own.keys())
+            found += [[one] for one in _networks(frame, asked, best, starts)]
+    error = start.error / old.scaling.scale
+
+    def honest(candidate: _Candidate) -> _Candidate:
+        residual = enlarged(candidate.residual, known, shared, error)
+        return dataclasses.replace(candidate, residual=residual)
+
+    return [min(map(honest, group), key=lambda one: one.score) for group in found if group]
+
+
+def too_few(known: Mask) -> bool:
+    """Tell whether new samples are too few to judge the old surrogate by."""
+    return bool(known.any()) and int((~known).sum()) < NEW
+
+
+def enlarged(residual: Tensor, known: Tensor, shared: Tensor, error: Tensor) -> Tensor:
+    """Return residuals as they would be of samples that the old surrogate has not seen.
+
+    Args:
+        residual: On held-out samples, scaled, (n, n_out).
+        known: Which of these it was trained on, (n,).
+        shared: On which it was trained with another c, (n,).
+        error: Its own held-out error, scaled, (n_out,).
+    """
+    residual = residual.clone()
+
+    def size(rows: Tensor) -> float:
+        return float(residual[rows].square().mean().clamp(min=1e-300))
+
+    if bool(shared.any()):
+        more = float(error.square().nanmean().nan_to_num())
+        residual[shared] *= math.sqrt(1 + more / size(shared))
+    if bool(known.any()):
+        expected = size(~known) * (1 + math.sqrt(2 / int((~known).sum())))
+        residual[known] *= math.sqrt(max(1.0, expected / size(known)))
+    return residual
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Old:
+    """The old surrogate on a frame.
+
+    Attributes:
+        member: The surrogate, as one member.
+        frame: The samples.
+        scaling: Of all outputs, without a basis.
+        T: Scaled targets of the frame's rows, (n, n_out).
+        G: Scaled predictions there.
+        T_held: Likewise for the samples of the one fold, where the frame is not closed.
+        G_held: Likewise.
+    """
+
+    member: Member
+    frame: _Frame
+    scaling: Scaling
+    T: Tensor
+    G: Tensor
+    T_held: Tensor
+    G_held: Tensor
+
+    @classmethod
+    def of(cls, start: Start, frame: _Frame) -> _Old:
+        """Predict the samples."""
+        assert frame.data.scaling is not None
+        scaling = dataclasses.replace(frame.data.scaling, basis=None)
+        member = start.whole()
+
+        def both(rows: Rows) -> tuple[Tensor, Tensor]:
+            Y, C = (torch.from_numpy(X[rows]) for X in (frame.dataset.Y, frame.dataset.C))
+            pieces = [member.predict(piece) for piece in torch.split(Y, CHUNK)]
+            return scaling.apply(C)[0], scaling.apply(torch.cat(pieces))[0]
+
+        T, G = both(frame.rows)
+        T_held, G_held = (T, G) if frame.closed else both(frame.held)
+        return cls(
+            member=member, frame=frame, scaling=scaling, T=T, G=G, T_held=T_held, G_held=G_held
+        )
+
+    def itself(self) -> _Candidate:
+        """Return the old surrogate as it is."""
+        residual = self.G_held - self.T_held
+        return _Candidate(name="old", residual=residual, members=lambda: [self.member])
+
+    def affine(self) -> _Candidate:
+        """Return a + b c_old, by least squares for each output."""
+        g, t = self.G - self.G.mean(dim=0), self.T - self.T.mean(dim=0)
+        size = g.square().sum(dim=0)
+        b = self._quotient((g * t).sum(dim=0), size, size + self.G.square().sum(dim=0))
+        a = self.T.mean(dim=0) - b * self.G.mean(dim=0)
+        residual = a + b * self.G_held - self.T_held
+        if self.frame.closed:
+            leverage = 1 / len(g) + g.square() / size.clamp(min=1e-300)
+            residual = residual / (1 - leverage).clamp(min=1e-5)
+        return _Candidate(
+            name="old, affine",
+            residual=residual,
+            members=lambda: [self._scaled_by(b, a)],
+        )
+
+    def shrunk(self) -> _Candidate:
+        """Return the old features with W by ridge regression towards W_old."""
+        some = slice(None, None, 1 if self.frame.closed else -(-len(self.T) // _MANY))
+        F = self._features(self.frame.rows[some])
+        weights, residual = shrunk(F, (self.T - self.G)[some])
+        if not self.frame.closed:
+            pieces = self.frame.held, self.G_held, self.T_held
+            residual = torch.cat(
+                [
+                    G + self._features(rows.numpy()) @ weights[:, :-1].T + weights[:, -1] - T
+                    for rows, G, T in zip(
+                        *(torch.split(torch.as_tensor(X), CHUNK) for X in pieces), strict=True
+                    )
+                ]
+            )
+        W = self.member.W + self.scaling.scale[:, None] * weights
+        return _Candidate(
+            name="old features",
+            residual=residual,
+            members=lambda: [dataclasses.replace(self.member, W=W)],
+        )
+
+    def corrected(self, asked: Asked) -> list[_Candidate]:
+        """Return b c_old plus kernel regressions of what that leaves."""
+        b = self._slopes()
+        E, E_held = self.T - b * self.G, self.T_held - b * self.G_held
+        size = E.square().sum(dim=0)
+        kept = size > _NEGLIGIBLE * size.max()
+        if not bool(kept.any()):
+            return []
+        basis = torch.eye(len(kept), dtype=E.dtype)[:, kept]
+        shift = torch.zeros_like(self.scaling.shift)
+        scaling = dataclasses.replace(self.scaling, shift=shift, basis=basis)
+        data = self.frame.data
+        train = Part(Y=data.train.Y, C=E @ basis, scaling=scaling, whole=E)
+        held = data.validation  # not used where the frame is closed
+        if not self.frame.closed:
+            held = Part(Y=held.Y, C=E_held @ basis, scaling=scaling, whole=E_held)
+        residuals = dataclasses.replace(data, train=train, validation=held, scaling=scaling)
+        frame = dataclasses.replace(self.frame, data=residuals)
+        return [self._joined(one, frame, b) for one in _kernels(frame, asked, apart=False)]
+
+    def _slopes(self) -> Tensor:
+        """Return b by least squares beside a trend, linear where samples are enough, (n_out,)."""
+        X = self.frame.X
+        n, n_in = X.shape
+        trend = X.new_ones((n, 1))
+        if n >= 2 * (n_in + 2):
+            trend = torch.cat([X, trend], dim=1)
+        Q, _ = torch.linalg.qr(trend)
+        g, t = (V - Q @ (Q.T @ V) for V in (self.G, self.T))
+        return self._quotient((g * t).sum(dim=0), g.square().sum(dim=0), self.G.square().sum(dim=0))
+
+    def _joined(self, candidate: _Candidate, frame: _Frame, b: Tensor) -> _Candidate:
+        """Return b c_old and a kernel regression as one candidate, b fitted beside the kernel.
+
+        For given scales, b is that of generalised least squares, and has left-out residuals in
+        closed form with it: a trend g = c_old of one output takes P g (P g)^T / (g^T P g) off P
+        (see `kernel`). Both come from the left-out residuals of T and G. The factor by which these
+        grow where the scales are found anew is the candidate's.
+        """
+        kriging, residual, X = candidate.kriging, candidate.residual, self.frame.X
+        assert kriging is not None and frame.data.scaling is not None
+        both = None
+        if self.frame.closed and len(X) <= CENTRES:
+            both = kernel.solve(X, torch.cat([self.T, self.G], dim=1), kriging.fit)
+        if both is not None:
+            grown = float(residual.norm() / kriging.left_out.norm().clamp(min=1e-300))
+            diagonal = 1 / both.variance[:, None]
+            PT, PG = (-both.left_out * diagonal).tensor_split(2, dim=1)
+            size = (self.G * PG).sum(dim=0)
+            g = self.G - self.G.mean(dim=0)
+            b = self._quotient(
+                (self.G * PT).sum(dim=0), size, g.square().sum(dim=0) * diagonal.min()
+            )
+            fitted = self._quotient(size, size, g.square().sum(dim=0) * diagonal.min(), 0.0)
+            left = diagonal - fitted * PG.square() / size.clamp(min=1e-300)
+            residual = -grown * (PT - b * PG) / torch.maximum(left, 1e-5 * diagonal)
+            basis = frame.data.scaling.basis
+            assert basis is not None
+            kriging = kernel.solve(X, (self.T - b * self.G) @ basis, kriging.fit) or kriging
+
+        def members() -> Sequence[Member]:
+            (delta,) = candidate.members()
+            old = self._scaled_by(b, torch.zeros_like(b))
+            W = frame.data.physical(kriging.weights)
+            parts, zeros = (delta, old), torch.zeros_like(old.y_shift)
+            return [
+                Member(
+                    features=Joined(
+                        [part.features for part in parts],
+                        torch.stack([part.y_shift for part in parts]),
+                        torch.stack([part.y_scale for part in parts]),
+                    ),
+                    y_shift=zeros,
+                    y_scale=zeros + 1,
+                    W=torch.cat([W[:, :-1], old.W[:, :-1], W[:, -1:] + old.W[:, -1:]], dim=1),
+                )
+            ]
+
+        return dataclasses.replace(
+            candidate,
+            name=f"old + {candidate.name}",
+            residual=residual,
+            members=members,
+            kriging=kriging,
+        )
+
+    def _quotient(self, over: Tensor, size: Tensor, unit: Tensor, other: float = 1.0) -> Tensor:
+        """Divide by a size, (n_out,); a constant where that is rounding, or samples are too few."""
+        determined = (size > _NEGLIGIBLE * unit) & (unit > 1e-300) & (len(self.T) >= _FITTED)
+        return torch.where(determined, over / size.clamp(min=1e-300), other)
+
+    def _scaled_by(self, b: Tensor, a: Tensor) -> Member:
+        """Return a + b c_old, a and b for scaled outputs, as a member."""
+        W = b[:, None] * self.member.W
+        W[:, -1] += self.scaling.shift * (1 - b) + self.scaling.scale * a
+        return dataclasses.replace(self.member, W=W)
+
+    def _features(self, rows: Rows) -> Tensor:
+        Y = torch.from_numpy(self.frame.dataset.Y[rows])
+        with torch.no_grad():
+            return self.member.features.forward((Y - self.member.y_shift) / self.member.y_scale)

@@ -1,0 +1,286 @@
+"""The part of a surrogate file that a training can start from, and its check against a dataset.
+
+A surrogate file runs fused constants, which do not tell the parameters of its networks. Its extra
+file ``weights.npz`` does: of each member the kind and settings of the features, their parameters,
+the scaling of the inputs, W and the member's weight, in double precision as they were trained; the
+error of the prediction on held-out samples; and checksums of the samples that the members were
+trained on. No reader of the surrogate looks at it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from surrogates import export
+from surrogates.config import check
+from surrogates.dataset import Dataset
+from surrogates.export import LoadedSurrogate
+from surrogates.files import reading
+from surrogates.networks import FeatureExtractor
+from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
+from surrogates.surrogate import Logs
+
+from .fit import TrainConfig, described, settings_of
+from .selection import Member
+
+Checksums = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A surrogate that a training starts from.
+
+    Attributes:
+        surrogate: Its file.
+        members: Whose weighted mean it predicts.
+        seen: Checksums of the samples that they were trained on, see `checksums`.
+        error: Root mean square of its error on held-out samples, (n_out,), units of c, or of the
+            logarithms that it learned.
+        digest: Checksum of all of these.
+    """
+
+    surrogate: LoadedSurrogate
+    members: tuple[Member, ...]
+    seen: Checksums
+    error: Tensor
+    digest: str
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Start:
+        """Read a surrogate file.
+
+        Raises:
+            InputError: If it is damaged, or holds no weights.
+        """
+        surrogate = export.load(path)
+        content = export.read_weights(path)
+        check(
+            bool(content),
+            f"{path} has no weights to start from: it was written by an older release, or has a "
+            "network of the user's own; train it again",
+        )
+        with reading(path, "surrogate file"), np.load(io.BytesIO(content)) as arrays:
+            about = json.loads(str(arrays["about"]))
+            members = []
+            for entry in about["members"]:
+                y_shift, y_scale, W = (
+                    torch.from_numpy(arrays[entry[name]]) for name in ("y_shift", "y_scale", "W")
+                )
+                members.append(
+                    Member(
+                        features=_unpacked(entry["features"], arrays),
+                        y_shift=y_shift,
+                        y_scale=y_scale,
+                        W=W,
+                        weight=entry["weight"],
+                        group=entry["group"],
+                    )
+                )
+            return cls(
+                surrogate=surrogate,
+                members=tuple(members),
+                seen=arrays["seen"],
+                error=torch.from_numpy(arrays["error"]),
+                digest=hashlib.sha256(content).hexdigest(),
+            )
+
+    def check(self, dataset: Dataset, logs: Logs | None) -> None:
+        """Refuse a dataset that is not of the surrogate's inputs and outputs.
+
+        Raises:
+            InputError: If tasks, sizes, names or logarithms differ.
+        """
+        path, info = self.surrogate.path, dataset.info
+        self.surrogate.check_matches(info)
+        for key, what in (("y_names", "input"), ("c_names", "output")):
+            pairs = zip(self.surrogate.metadata[key], getattr(info, key), strict=True)
+            for there, here in pairs:
+                check(
+                    there == here, f"{path} has the {what} {there!r} where the dataset has {here!r}"
+                )
+        own = getattr(self.surrogate.module, "logs", None)
+        for side, names, option in (
+            ("inputs", info.y_names, "--log-inputs"),
+            ("outputs", info.c_names, "--log"),
+        ):
+            there, here = (
+                [] if marks is None else [bool(mark) for mark in getattr(marks, side)]
+                for marks in (own, logs)
+            )
+            marked = [name for name, mark in zip(names, there, strict=False) if mark]
+            check(
+                there == here or not any((*there, *here)),
+                f"{path} has learned the logarithms of {', '.join(marked) or 'no'} {side}: "
+                + (f"give {option} {','.join(marked)}" if marked else f"leave {option} out"),
+            )
+
+    def networks(self) -> tuple[Member, ...]:
+        """Return the networks of the group with the largest weight; none where there are none."""
+        groups: dict[int, list[Member]] = {}
+        for member in self.members:
+            if settings_of(member.features):
+                groups.setdefault(member.group, []).append(member)
+        if not groups:
+            return ()
+        return tuple(max(groups.values(), key=lambda group: sum(one.weight for one in group)))
+
+    def network(self, settings: TrainConfig, given: frozenset[str]) -> tuple[Member, TrainConfig]:
+        """Return the network that one training starts from, and settings that describe it.
+
+        Raises:
+            InputError: If there is none, or settings that are given describe another.
+        """
+        networks = self.networks()
+        check(
+            len(networks) > 0,
+            f"{self.surrogate.path} has no network that one training could start from (it is "
+            f"{self.surrogate.metadata['training'].get('chosen', 'of another kind')}): "
+            "leave --effort fast out",
+        )
+        own = settings_of(networks[0].features)
+        for name in sorted(given & own.keys()):
+            asked = getattr(settings, name)
+            check(
+                asked == own[name],
+                f"the network of {self.surrogate.path} has {name} {own[name]}; got {asked}: leave "
+                f"{name} out",
+            )
+        return networks[0], dataclasses.replace(settings, **own)
+
+    def whole(self) -> Member:
+        """Return all members as one."""
+        first = self.members[0]
+        if len(self.members) == 1:
+            return first
+        W = [member.weight * member.W for member in self.members]
+        bias = torch.stack([M[:, -1] for M in W]).sum(dim=0)
+        zeros = torch.zeros_like(first.y_shift)
+        return Member(
+            features=Joined(
+                [member.features for member in self.members],
+                torch.stack([member.y_shift for member in self.members]),
+                torch.stack([member.y_scale for member in self.members]),
+            ),
+            y_shift=zeros,
+            y_scale=zeros + 1,
+            W=torch.cat([*(M[:, :-1] for M in W), bias[:, None]], dim=1),
+        )
+
+    def overlap(self, dataset: Dataset) -> tuple[Mask, Mask]:
+        """Tell which samples the surrogate was trained on, and which with another c, (n,) each."""
+        own = checksums(dataset, range(len(dataset.Y)))
+        known = np.isin(own[:, 1], self.seen[:, 1])
+        return known, np.isin(own[:, 0], self.seen[:, 0]) & ~known
+
+
+def packed(
+    members: Sequence[Member], seen: Checksums, error: Tensor, before: Start | None = None
+) -> bytes:
+    """Return what `Start.read` reads; nothing where the features are of a kind not known here.
+
+    Args:
+        members: Of the surrogate.
+        seen: Checksums of the samples that they were trained on.
+        error: See `Start`.
+        before: What that training started from, whose samples they have seen too.
+    """
+    if not all(_is_known(member.features) for member in members):
+        return b""
+    if before is not None:
+        seen = np.concatenate([before.seen, seen])
+    arrays: dict[str, npt.NDArray[Any]] = {"seen": np.unique(seen, axis=0), "error": error.numpy()}
+
+    def kept(value: Tensor) -> str:
+        name = str(len(arrays))
+        arrays[name] = value.detach().cpu().numpy()
+        return name
+
+    def features_of(features: object) -> dict[str, Any]:
+        if isinstance(features, RadialBasis | AnovaBasis):
+            names = ("centres", "scales", "shares")[: 2 + isinstance(features, AnovaBasis)]
+            own = {name: kept(getattr(features, name)) for name in names}
+            return {"kernel": features.kernel, **own}
+        if isinstance(features, Monomials):
+            return {"n_in": features.n_in, "pairs": kept(features.pairs)}
+        if isinstance(features, Joined):
+            parts = [features_of(part) for part in features.parts]
+            return {
+                "parts": parts,
+                "shifts": kept(features.shifts),
+                "scales": kept(features.scales),
+            }
+        theta = parameters_to_vector(cast(nn.Module, features).parameters()).double()
+        n_in = cast(FeatureExtractor, features).n_in
+        return {"settings": settings_of(features), "n_in": n_in, "theta": kept(theta)}
+
+    entries = [
+        {
+            "features": features_of(member.features),
+            **{name: kept(getattr(member, name)) for name in ("y_shift", "y_scale", "W")},
+            "weight": member.weight,
+            "group": member.group,
+        }
+        for member in members
+    ]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, about=np.array(json.dumps({"members": entries})), **arrays)
+    return buffer.getvalue()
+
+
+def _is_known(features: object) -> bool:
+    """Tell whether features can be kept: those of a module of the caller's cannot."""
+    if isinstance(features, Joined):
+        return all(_is_known(part) for part in features.parts)
+    return isinstance(features, RadialBasis | AnovaBasis | Monomials) or bool(settings_of(features))
+
+
+def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
+    """Make features of what `packed` kept of them."""
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(arrays[entry[name]])
+
+    if "shares" in entry:
+        centres, scales, shares = (tensor(name) for name in ("centres", "scales", "shares"))
+        return AnovaBasis(centres, scales, shares, entry["kernel"])
+    if "kernel" in entry:
+        return RadialBasis(tensor("centres"), tensor("scales"), entry["kernel"])
+    if "pairs" in entry:
+        return Monomials(entry["n_in"], tensor("pairs"))
+    if "parts" in entry:
+        parts = [_unpacked(part, arrays) for part in entry["parts"]]
+        return Joined(parts, tensor("shifts"), tensor("scales"))
+    network = described(
+        TrainConfig(work_units=10**9, **entry["settings"]), entry["n_in"]
+    ).requires_grad_(False)
+    vector_to_parameters(tensor("theta"), network.parameters())
+    return cast(FeatureExtractor, network)
+
+
+def checksums(dataset: Dataset, rows: Sequence[int] | npt.NDArray[np.int64] | range) -> Checksums:
+    """Return 8 bytes of a checksum of y, and of y and c together, for each sample, (n, 2).
+
+    A y that is known with another c is that of another fidelity: its error is not a training error.
+    """
+    found = np.empty((len(rows), 2), np.uint64)
+    for i, row in enumerate(rows):
+        y, c = (
+            np.ascontiguousarray(values[row], "<f8").tobytes() for values in (dataset.Y, dataset.C)
+        )
+        for j, content in enumerate((y, y + c)):
+            found[i, j] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+    return found
