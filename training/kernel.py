@@ -37,7 +37,9 @@ CENTRES = 1000
 """Largest number of centres."""
 
 _SEARCHED = 300  # samples that the scales are sought on
-_EACH = 200  # inputs up to which each has a scale of its own
+EACH = 200
+"""Largest number of inputs of which each has a scale of its own."""
+
 _SCALES = (1e-3, 30.0)
 _NUGGETS = (1e-10, 10.0)
 _PRIOR = (math.log(0.2), 3.0)  # of the scales' logarithms: it decides where the samples say nothing
@@ -123,7 +125,7 @@ class Kriging:
 
 def distances(A: Tensor, B: Tensor, scales: Tensor) -> Tensor:
     """Return scaled distances, (n_a, n_b), from differences: close points keep their digits."""
-    mode = "donot_use_mm_for_euclid_dist" if A.shape[1] <= _EACH else "use_mm_for_euclid_dist"
+    mode = "donot_use_mm_for_euclid_dist" if A.shape[1] <= EACH else "use_mm_for_euclid_dist"
     return torch.cdist(A * scales, B * scales, compute_mode=mode)
 
 
@@ -182,7 +184,7 @@ class _Likelihood:
     def __init__(self, X: Tensor, C: Tensor, form: Form) -> None:
         self._X, self._C, self._form = X, C, form
         self._H = form.trend(X)
-        self.each = X.shape[1] <= _EACH
+        self.each = X.shape[1] <= EACH
         n_scales = X.shape[1] if self.each else 1
         # Inputs that do not vary have no scale: nothing is known of what they do.
         self._varies = (X != 0).any(dim=0)
