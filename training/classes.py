@@ -28,57 +28,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from surrogates.config import check
 from surrogates.dataset import Dataset, Split, Status, check_classes
 from surrogates.forms import KERNELS
-from surrogates.networks import FeatureExtractor
-from surrogates.radial import Monomials, RadialBasis
 
 from . import kernel, logistic, pool
-from .contest import Contest, parameters
+from .contest import Contest
 from .data import Data
 from .deploy import temperature
+from .entropy import Entropy, calibrated, mixed
 from .fit import FitResult, TrainConfig
 from .folds import Fold, Rows, ordered, stratified
 from .history import Record
 from .kernel import CENTRES, Form
-from .losses import CrossEntropy, Loss
+from .losses import CrossEntropy
+from .plain import Plain, path
 from .selection import COSTS, FOLDED, Asked, Member, Tried, searched
 
 _FOLDS = 5
-_ALPHAS = tuple(10 ** (-1 - k / 2) for k in range(14))
+_ALPHAS = tuple(10 ** (-1 - k / 2) for k in range(13))
 _SCALES = (0.25, 0.5, 1.0, 2.0)  # inverse lengths of inputs, times the root of their number
-_LEAST = 1e-10  # of a kernel's largest eigenvalue, below which one is left out
 _PAYS = 0.95  # of the best member's cross-entropy, below which members are averaged
-_LEFT_OUT = 0.03  # share of all weights below which a member is left out
-_RIDGE = 1e-3  # of the weights' squares: held-out logits may separate the classes
-_WORSE = 1.1  # times the least held-out cross-entropy, above which smaller alpha2 are not tried
-_SOLVES = 150  # products with all features for an alpha2, about
-_RATE = 2e10  # operations a second of one core, about
-_SECONDS = {"default": 60.0, "high": 300.0}  # of one core for what is no network, as for networks
+_SOLVES = 100  # products with all features for an alpha2, about
+_RATE = 8e9  # operations a second of one core, about
+_SECONDS = {"default": 60.0, "high": 600.0}  # of one core for what is no network, about
+_TRIAL = 2  # folds on which scales are compared, of `_SOME` samples and more
+_SOME = 200
 _LONGER = 5.0  # times that, which 5000 samples and more may take
-
-NETWORKS: tuple[dict[str, Any], ...] = (
-    {"network": "ode", "width": 8, "alpha1": 1e-3, "alpha2": 1e-3},
-    {"network": "mlp", "width": 16, "alpha1": 1e-3, "alpha2": 1e-3},
-    {"network": "mlp", "width": 16, "alpha1": 1e-2, "alpha2": 1e-3},
-    {"network": "ode", "width": 12, "alpha1": 1e-3, "alpha2": 1e-4},
-    {"network": "mlp", "width": 16, "alpha1": 1e-4, "alpha2": 1e-2},
-    {"network": "mlp", "width": 8, "alpha1": 1e-4, "alpha2": 1e-4},
-    {"network": "resnet", "width": 16, "alpha1": 1e-3, "alpha2": 1e-3},
-    {"network": "mlp", "width": 24, "alpha1": 1e-3, "alpha2": 1e-4},
-    {"network": "ode", "width": 16, "alpha1": 1e-2, "alpha2": 1e-3},
-    {"network": "ode", "width": 8, "alpha1": 1e-5, "alpha2": 1e-4},
-)
-"""Settings in the order in which they are tried: that of `fast`, and others ten times off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,104 +130,6 @@ class _Candidate:
         )
 
 
-def calibrated(logits: Tensor, C: Tensor) -> tuple[float, float]:
-    """Return the best temperature, and the mean cross-entropy at it; infinity if not finite."""
-    if not bool(torch.isfinite(logits).all()):
-        return 1.0, math.inf
-    t = temperature(logits, C)
-    return t, float(CrossEntropy().values(logits / t, C).mean())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plain:
-    """Features without weights to train.
-
-    Attributes:
-        kernel: ``linear``, or one of `surrogates.forms.KERNELS`.
-        scales: Inverse lengths, (n_in,).
-        n_centres: Largest number of centres.
-    """
-
-    kernel: str
-    scales: Tensor
-    n_centres: int = CENTRES
-
-    def basis(self, X: Tensor) -> Basis:
-        """Make the features of standardised samples (n, n_in), and whiten them."""
-        n_in = X.shape[1]
-        if self.kernel == "linear":
-            values, V = torch.linalg.eigh(X.T @ X)
-            kept = _leading(values)
-            none = torch.zeros((0, 2), dtype=torch.int64)
-            return Basis(features=Monomials(n_in, none), whitening=V[:, kept] / math.sqrt(n_in))
-        some = torch.linspace(0, len(X) - 1, min(len(X), self.n_centres)).round().long()
-        centres = X[some]
-        k = kernel.kappa(self.kernel, kernel.distances(centres, centres, self.scales))
-        values, V = torch.linalg.eigh(k)
-        kept = _leading(values)
-        whitening = V[:, kept] / values[kept].sqrt()
-        return Basis(features=RadialBasis(centres, self.scales, self.kernel), whitening=whitening)
-
-
-def _leading(values: Tensor) -> Tensor:
-    """Mark the eigenvalues that are above rounding; the largest always is."""
-    kept = values > _LEAST * values[-1]
-    kept[-1] = True
-    return kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class Basis:
-    """Features and what whitens them.
-
-    Attributes:
-        features: Of standardised inputs.
-        whitening: What multiplies them from the right, (width, r).
-    """
-
-    features: FeatureExtractor
-    whitening: Tensor
-
-    def __call__(self, X: Tensor) -> Tensor:
-        """Return the whitened features with a last column of ones, (n, r + 1)."""
-        with torch.no_grad():
-            F = self.features.forward(X) @ self.whitening
-        return torch.cat([F, F.new_ones((len(F), 1))], dim=1)
-
-    def weights(self, W: Tensor) -> Tensor:
-        """Turn weights of the whitened features into those of the features themselves."""
-        return torch.cat([W[:, :-1] @ self.whitening.T, W[:, -1:]], dim=1)
-
-
-def path(
-    X: Tensor, C: Tensor, X_held: Tensor, C_held: Tensor, plain: Plain, alphas: Sequence[float]
-) -> Tensor:
-    """Return the held-out logits of each alpha2 of a path, (n_alphas, n_held, n_classes): a task.
-
-    It ends where smaller alpha2 make it worse.
-
-    Args:
-        X: Standardised inputs, (n, n_in).
-        C: Classes, (n, n_classes).
-        X_held: Likewise of the held-out samples.
-        C_held: Their classes.
-        plain: The features.
-        alphas: Values, falling.
-    """
-    basis = plain.basis(X)
-    Z, Z_held = basis(X), basis(X_held)
-    W: Tensor | None = None
-    found: list[Tensor] = []
-    entropies: list[float] = []
-    for alpha2 in alphas:
-        W = logistic.minimise(CrossEntropy(), Z, C, alpha2, W)
-        found.append(Z_held @ W.T)
-        entropies.append(calibrated(found[-1], C_held)[1])
-        if min(entropies[-2:]) > _WORSE * min(entropies):
-            break
-    return torch.stack(found)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
     """The samples of a choice.
@@ -270,9 +154,14 @@ class _Frame:
     y_shift: Tensor
     y_scale: Tensor
 
+    @property
+    def trial(self) -> tuple[Fold, ...]:
+        """The folds on which scales are compared."""
+        return self.folds if len(self.final) < _SOME else self.folds[:_TRIAL]
+
     def gathered(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Put the held-out logits of each fold in the order of ``held``."""
-        order = np.argsort(np.concatenate([fold.held for fold in self.folds]))
+        """Put the held-out logits of the first folds in the order of their rows."""
+        order = np.argsort(np.concatenate([fold.held for fold in self.folds[: len(pieces)]]))
         return torch.cat(list(pieces), dim=-2)[..., torch.from_numpy(order), :]
 
     def seen(self, rows: Rows) -> Rows:
@@ -374,7 +263,7 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
 def _tasks(frame: _Frame, plains: Sequence[Plain], alphas: Sequence[float]) -> list[pool.Task]:
     """Make the tasks of one `Plain` for each fold."""
     tasks = []
-    for fold, plain in zip(frame.folds, plains, strict=True):
+    for fold, plain in zip(frame.folds, plains, strict=False):  # the first folds may do
         seen = frame.seen(fold.train)
         arguments = {
             "X": frame.X[seen],
@@ -416,12 +305,12 @@ def _paths(
     for number, result in asked.each(tasks):
         results[number] = result
         asked.on_progress(len(results), len(tasks), f", {note}")
-    C, n_folds = frame.C[frame.held], len(frame.folds)
+    n_folds = len(tried[0][1])
+    C = frame.C[np.sort(np.concatenate([fold.held for fold in frame.folds[:n_folds]]))]
     paths = []
     for i, (plain, _) in enumerate(tried):
         pieces = [results[i * n_folds + k] for k in range(n_folds)]
-        length = min(map(len, pieces))
-        logits = frame.gathered([piece[:length] for piece in pieces])
+        logits = frame.gathered(pieces)
         entropies = [calibrated(one, C)[1] for one in logits]
         best = int(np.argmin(entropies))
         paths.append(
@@ -463,123 +352,81 @@ def _linear(frame: _Frame, asked: Asked) -> Iterator[_Candidate]:
 def _kernels(frame: _Frame, asked: Asked, budget: float) -> Iterator[_Candidate]:
     """Give the best radial functions of one scale, and the best of one for each input."""
     kernels = KERNELS if asked.settings.kernel == "auto" else (asked.settings.kernel,)
-    X, n_folds = frame.X[frame.final], len(frame.folds)
+    X = frame.X[frame.final]
     varies = (X != 0).any(dim=0)
-    n_centres = _affordable(frame, budget / (len(kernels) * (len(_SCALES) + 2)))
+    few = _affordable(frame, budget / 2 / (len(kernels) * len(_SCALES) + 2), len(frame.trial))
+    most = _affordable(frame, budget / 2 / 2, len(frame.folds))
 
-    def common(name: str, scale: float) -> tuple[Plain, list[Plain]]:
+    def common(name: str, scale: float, n_centres: int) -> Plain:
         scales = torch.where(varies, scale / math.sqrt(max(int(varies.sum()), 1)), 0.0).to(X)
-        plain = Plain(kernel=name, scales=scales, n_centres=n_centres)
-        return plain, [plain] * n_folds
+        return Plain(kernel=name, scales=scales, n_centres=n_centres)
 
-    grid = [(name, scale) for scale in _SCALES for name in kernels]
-    paths = _paths(frame, asked, [common(*one) for one in grid], "radial functions")
-    best = min(range(len(grid)), key=lambda i: paths[i].cross_entropy)
-    name, scale = grid[best]
-    near = [(name, scale * factor) for factor in (math.sqrt(0.5), math.sqrt(2))]
-    paths += _paths(frame, asked, [common(*one) for one in near], "radial functions")
-    found = min(paths, key=lambda one: one.cross_entropy)
-    yield _candidate(frame, f"rbf {found.plain.kernel}", found)
+    def compared(grid: Sequence[tuple[str, float]]) -> list[tuple[float, str, float]]:
+        tried = [(common(*one, few), [common(*one, few)] * len(frame.trial)) for one in grid]
+        paths = _paths(frame, asked, tried, "radial functions")
+        return [(path.cross_entropy, *one) for path, one in zip(paths, grid, strict=True)]
+
+    scores = compared([(name, scale) for scale in _SCALES for name in kernels])
+    _, name, scale = min(scores)
+    scores += compared([(name, scale * factor) for factor in (math.sqrt(0.5), math.sqrt(2))])
+    _, name, scale = min(scores)
+    plain = common(name, scale, most)
+    (found,) = _paths(frame, asked, [(plain, [plain] * len(frame.folds))], "radial functions")
+    yield _candidate(frame, f"rbf {name}", found)
     if 2 <= int(varies.sum()) <= kernel.EACH:
-        own = _scaled(frame, asked, kernels, n_centres)
-        found = min(own, key=lambda one: one.cross_entropy)
+        found = _scaled(frame, asked, kernels, few, most)
         yield _candidate(frame, f"rbf {found.plain.kernel} of own scales", found)
 
 
-def _affordable(frame: _Frame, seconds: float) -> int:
-    """Return the number of centres that a path of alpha2 on all folds can have in that time."""
+def _affordable(frame: _Frame, seconds: float, n_folds: int) -> int:
+    """Return the number of centres that a path of alpha2 can have in that time."""
     n = len(frame.final)
     most = min(n, CENTRES)
-    each = n * frame.C.shape[1] * 4 * _SOLVES * len(_ALPHAS) * len(frame.folds) / _RATE
+    each = n * frame.C.shape[1] * 4 * _SOLVES * len(_ALPHAS) * n_folds / _RATE
     return max(min(most, int(seconds / each)), min(most, 100))
 
 
-def _scaled(frame: _Frame, asked: Asked, kernels: Sequence[str], n_centres: int) -> list[_Path]:
-    """Find a scale for each input, anew without each fold."""
+def _scaled(frame: _Frame, asked: Asked, kernels: Sequence[str], few: int, most: int) -> _Path:
+    """Find a scale for each input, anew without each fold, and return the better kernel's path."""
 
-    def task(rows: Rows, name: str, start: kernel.Fit | None) -> pool.Task:
-        arguments = {
-            "X": frame.X[rows],
-            "C": frame.C[rows],
+    def tasks(rows: Sequence[Rows], name: str, start: kernel.Fit | None) -> list[pool.Task]:
+        shared = {
             "form": Form(kernel=name, degree=0),
             "start": start,
             "steps": 100 if start is None else 40,
             "anew": start is None,
         }
-        return pool.Task(function=searched, arguments=arguments)
+        return [
+            pool.Task(function=searched, arguments={"X": frame.X[r], "C": frame.C[r], **shared})
+            for r in rows
+        ]
 
-    whole = asked.run([task(frame.final, name, None) for name in kernels])
-    folds = [frame.seen(fold.train) for fold in frame.folds]
-    if len(folds) == 1:  # the last fit sees the same
-        anew = whole
-    else:
-        pairs = zip(kernels, whole, strict=True)
-        anew = asked.run([task(rows, name, fit) for name, fit in pairs for rows in folds])
+    fits = asked.run([task for name in kernels for task in tasks([frame.final], name, None)])
+    seen = [frame.seen(fold.train) for fold in frame.folds]
 
-    def plain(name: str, fit: kernel.Fit) -> Plain:
-        return Plain(kernel=name, scales=fit.scales, n_centres=n_centres)
+    def plain(fit: kernel.Fit, n_centres: int) -> Plain:
+        return Plain(kernel=fit.form.kernel, scales=fit.scales, n_centres=n_centres)
 
+    def anew(fit: kernel.Fit, rows: Sequence[Rows]) -> list[kernel.Fit]:
+        # Of one fold, the first search has seen no other sample.
+        name = fit.form.kernel
+        return [fit] if len(frame.folds) == 1 else asked.run(tasks(rows, name, fit))
+
+    trial = len(frame.trial)
+    found = [anew(fit, seen[:trial]) for fit in fits]
     tried = [
-        (
-            plain(name, whole[i]),
-            [plain(name, fit) for fit in anew[i * len(folds) : (i + 1) * len(folds)]],
-        )
-        for i, name in enumerate(kernels)
+        (plain(fit, few), [plain(one, few) for one in ones])
+        for fit, ones in zip(fits, found, strict=True)
     ]
-    return _paths(frame, asked, tried, "radial functions of own scales")
-
-
-class HeldOutEntropy(CrossEntropy):
-    """Cross-entropy whose best weights are those of the least held-out loss.
-
-    The share of errors among few held-out samples is the better by luck the more iterations it is
-    the least of; what is chosen by it cannot be compared with what is not.
-    """
-
-    selects_by_error = False
-    watched = "loss"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entropy:
-    """Judge classifiers by the cross-entropy of their held-out logits at the best temperature.
-
-    Attributes:
-        n_classes: Number of classes.
-    """
-
-    n_classes: int
-    near: float = 1.5
-    hopeless: float = 2.0
-    loss: Loss | None = HeldOutEntropy()
-
-    @property
-    def networks(self) -> tuple[dict[str, Any], ...]:
-        """Settings in the order in which they are tried."""
-        return NETWORKS
-
-    def name(self, settings: TrainConfig) -> str:
-        """Return settings in words."""
-        alphas = f"alpha1 {settings.alpha1:.0e}, alpha2 {settings.alpha2:.0e}"
-        return f"{settings.network} {settings.width}, {alphas}"
-
-    def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
-        """Return logits."""
-        return result.predict(torch.from_numpy(dataset.Y[rows]))
-
-    def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
-        """Return their cross-entropy."""
-        return calibrated(held, torch.from_numpy(dataset.C[rows]))[1]
-
-    def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
-        """Estimate what a training of n samples costs, on one core: some 100 iterations."""
-        iterations = min(settings.work_units / 2.2, 100)
-        m = settings.width + 1
-        unknowns = self.n_classes * m
-        hessian = n * unknowns**2 / 2 + unknowns**3 / 3
-        products = 15 * 4 * n * unknowns
-        passes = 40 * n * parameters(settings, n_in)
-        return iterations * ((hessian + products + passes) / _RATE + 0.015)
+    paths = _paths(frame, asked, tried, "radial functions of own scales")
+    best = min(range(len(paths)), key=lambda i: paths[i].cross_entropy)
+    fit, ones = fits[best], found[best]
+    if len(ones) < len(seen):
+        ones = ones + anew(fit, seen[trial:])
+    elif few == most:
+        return paths[best]
+    last = (plain(fit, most), [plain(one, most) for one in ones])
+    return _paths(frame, asked, [last], "radial functions of own scales")[0]
 
 
 def _networks(frame: _Frame, asked: Asked, best: float) -> Iterator[_Candidate]:
@@ -658,43 +505,6 @@ def _combined(frame: _Frame, candidates: Sequence[_Candidate]) -> Choice:
         history=networks[0].history if networks else (),
         train=np.sort(frame.final),
     )
-
-
-def mixed(logits: Sequence[Tensor], C: Tensor) -> npt.NDArray[np.float64]:
-    """Return weights >= 0 of the logits whose mean has the least cross-entropy, of sum one.
-
-    The sum is free while they are sought, and taken out in the end: it is a temperature. Small
-    weights are dropped: they cost a member and gain nothing.
-
-    Args:
-        logits: Of the candidates on the same samples, calibrated, (n, n_classes) each.
-        C: Classes, (n, n_classes).
-    """
-    stack = torch.stack(list(logits))
-    kept = np.arange(len(stack))
-    while True:
-        some = stack[torch.from_numpy(kept)]
-
-        def objective(
-            w: npt.NDArray[np.float64], some: Tensor = some
-        ) -> tuple[float, npt.NDArray[np.float64]]:
-            outputs = torch.einsum("m,mnk->nk", torch.from_numpy(w), some)
-            value = float(CrossEntropy().values(outputs, C).mean()) + _RIDGE / 2 * float(w @ w)
-            slopes = CrossEntropy().slopes(outputs, C) / len(C)
-            gradient = torch.einsum("nk,mnk->m", slopes, some).numpy()
-            return value, gradient + _RIDGE * w
-
-        start = np.full(len(kept), 1 / len(kept))
-        bounds = [(0.0, None)] * len(kept)
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-        if not found.sum() > 0:
-            found = np.eye(len(kept))[0]
-        found = found / found.sum()
-        if (found >= _LEFT_OUT).all():
-            weights = np.zeros(len(stack))
-            weights[kept] = found
-            return weights
-        kept = kept[found >= _LEFT_OUT]
 
 
 def _weighted(logits: Sequence[Tensor], weights: npt.NDArray[np.float64]) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .losses import Loss
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """Of the gradient's norm, relative to that at W = 0."""
 
 _NEWTON = 50
