@@ -998,13 +998,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
     if dataset.info.task == "classification":
         _print_assessment(errors, surrogate)
-        return 0
-    print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
-    print(f"relative error:    {errors.relative}")
-    print(f"of centred c:      {errors.centred}")
-    print(f"error bars:        {_coverage(errors.coverage)}")
-    for warning in poor_outputs({options.split: errors}, dataset):
-        _warn(warning)
+    else:
+        print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
+        print(f"relative error:    {errors.relative}")
+        print(f"of centred c:      {errors.centred}")
+        print(f"error bars:        {_coverage(errors.coverage)}")
+        for warning in poor_outputs({options.split: errors}, dataset):
+            _warn(warning)
     same = surrogate.metadata["dataset"]["digest"] == dataset.digest
     if same and options.split == "validation" and "tried" in about:
         _warn("it has been trained on these samples too; train printed errors held out by folds")

@@ -298,7 +298,8 @@ def _paths(
     frame: _Frame, asked: Asked, tried: Sequence[tuple[Plain, Sequence[Plain]]], note: str
 ) -> list[_Path]:
     """Follow the path of alpha2 for features, given with those of each fold."""
-    fixed = "alpha2" in asked.given
+    # Else a given alpha2 is that of networks.
+    fixed = {"network", "alpha2"} <= asked.given and asked.settings.network == "rbf"
     alphas = (max(asked.settings.alpha2, 1e-12),) if fixed else _ALPHAS
     tasks = [task for _, plains in tried for task in _tasks(frame, plains, alphas)]
     results: dict[int, Tensor] = {}
