@@ -65,7 +65,7 @@ _RATE = 8e9  # operations a second of one core, about
 _SECONDS = {"default": 60.0, "high": 600.0}  # of one core for what is no network, about
 _TRIAL = 2  # folds on which scales are compared, of `_SOME` samples and more
 _SOME = 200
-_LONGER = 5.0  # times that, which 5000 samples and more may take
+_LONGER = 3.0  # times that, which 3000 samples and more may take
 
 
 @dataclass(frozen=True, kw_only=True)

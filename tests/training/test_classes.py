@@ -99,7 +99,7 @@ def test_alpha2_that_is_given_is_that_of_radial_functions_only_with_them():
     assert any("alpha2" in one.name and "2e-02" not in one.name for one in linear)
 
 
-@pytest.mark.parametrize(("n_classes", "most"), [(2, 0.3), (30, 0.8)])
+@pytest.mark.parametrize(("n_classes", "most"), [(2, 0.3), (20, 0.8)])
 def test_two_classes_and_many(n_classes, most):
     data = straight(3 * n_classes + 10, n_classes)
     choice = quick(data, RBF, **ONLY)
