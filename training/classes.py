@@ -16,7 +16,7 @@ kappa(x_k, x_l) = V L V^T makes of them, kappa(x, x_k) V L^-1/2, that norm is ||
 
 Everything is judged on the same folds, which hold their share of each class, by the cross-entropy
 per sample of held-out logits over the temperature that is best for them: that is what
-`deploy.temperature` makes of the logits in the end, and it does not reward small logits. The logits
+`entropy.calibrated` makes of the logits in the end, and it does not reward small logits. The logits
 of the classifier are a weighted mean of the members', which is one linear layer on all their
 features. The weights, not negative, minimise the cross-entropy of the held-out logits. Their sum is
 free: it is one over the temperature. A mean is taken only if it takes a twentieth off the best
@@ -46,7 +46,6 @@ from surrogates.forms import KERNELS
 from . import kernel, logistic, pool
 from .contest import Contest
 from .data import Data
-from .deploy import temperature
 from .entropy import Entropy, calibrated, mixed
 from .fit import FitResult, TrainConfig
 from .folds import Fold, Rows, ordered, stratified
@@ -507,7 +506,7 @@ def _combined(frame: _Frame, candidates: Sequence[_Candidate]) -> Choice:
         tried=tried,
         rows=frame.held,
         logits=logits,
-        temperature=temperature(logits, C),
+        temperature=calibrated(logits, C)[0],
         history=networks[0].history if networks else (),
         train=np.sort(frame.final),
     )

@@ -43,10 +43,16 @@ NETWORKS: tuple[dict[str, Any], ...] = (
 
 
 def calibrated(logits: Tensor, C: Tensor) -> tuple[float, float]:
-    """Return the best temperature, and the mean cross-entropy at it; infinity if not finite."""
+    """Return the best temperature, and the mean cross-entropy at it; infinity if not finite.
+
+    The temperature is best for these samples and one more, whose class may be any (in the spirit of
+    Platt 1999, "Probabilistic outputs for support vector machines"): logits of few samples that are
+    all right are not sure.
+    """
     if not bool(torch.isfinite(logits).all()):
         return 1.0, math.inf
-    t = temperature(logits, C)
+    n, n_classes = C.shape
+    t = temperature(logits, (n * C + 1 / n_classes) / (n + 1))
     return t, float(CrossEntropy().values(logits / t, C).mean())
 
 
