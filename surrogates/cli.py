@@ -905,15 +905,14 @@ def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> No
         f"({found.reason})"
     )
     if found.tried:
-        tried = ", ".join(f"{one.name} {one.error:.3g}" for one in found.tried)
-        print(f"tried, error over spread:{'':6}{tried}")
+        print(_tried(found.tried, dataset.info.task))
     if (members := found.training.get("members", 1)) > 1:
         print(f"members:{'':23}{members}; a call costs about as much as {members} of one")
     for name, errors in found.errors.items():
-        if isinstance(errors, classifier.Assessment):
-            print(f"accuracy, {name + ':':17}{_accuracy(errors)}")
-            continue
         where = "held out:" if found.tried and name == "validation" else f"{name}:"
+        if isinstance(errors, classifier.Assessment):
+            print(f"accuracy, {where:<17}{_accuracy(errors)}")
+            continue
         print(f"error over spread, {where:<12}{errors.by_spread(dataset.info.c_names)}")
         print(f"relative error, {where:<15}{errors.relative}")
         if errors.coverage:
@@ -923,6 +922,15 @@ def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> No
     print(f"history: {records}")
     for warning in found.warnings:
         _warn(warning)
+
+
+def _tried(tried: Any, task: str) -> str:
+    """Return what was tried in a line, the best first."""
+    if task == "classification":
+        errors = (f"{one.name}: {_per_cent(one.error)}, {one.cross_entropy:.3g}" for one in tried)
+        return f"tried, wrong and cross-entropy: {'; '.join(errors)}"
+    said = ", ".join(f"{one.name} {one.error:.3g}" for one in tried)
+    return f"tried, error over spread:{'':6}{said}"
 
 
 def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) -> None:
@@ -1018,13 +1026,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
     if dataset.info.task == "classification":
         _print_assessment(errors, surrogate)
-        return 0
-    print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
-    print(f"relative error:    {errors.relative}")
-    print(f"of centred c:      {errors.centred}")
-    print(f"error bars:        {_coverage(errors.coverage)}")
-    for warning in poor_outputs({options.split: errors}, dataset):
-        _warn(warning)
+    else:
+        print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
+        print(f"relative error:    {errors.relative}")
+        print(f"of centred c:      {errors.centred}")
+        print(f"error bars:        {_coverage(errors.coverage)}")
+        for warning in poor_outputs({options.split: errors}, dataset):
+            _warn(warning)
     same = surrogate.metadata["dataset"]["digest"] == dataset.digest
     if same and options.split == "validation" and "tried" in about:
         _warn("it has been trained on these samples too; train printed errors held out by folds")

@@ -24,11 +24,12 @@ Projection"; its samples are columns, ours are rows):
 
 and where the choice of a surrogate is made:
 
-    what is tried, and how it is weighed            selection
+    what is tried, and how it is weighed            selection, for classes: classes, entropy
     networks on folds, within a cost                contest, folds, pool
     radial basis functions, by likelihood           kernel
     ridge regressions                               ridge
     what starts from another surrogate              start; its file: weights
+    logistic regressions, on radial functions too   plain, logistic
     error bars from held-out residuals              bars
     the surrogate that is written                   deploy
     missing observables                             completion

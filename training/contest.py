@@ -21,15 +21,14 @@ from surrogates.dataset import Dataset, Split
 
 from .dense import flops
 from .fit import FitResult, TrainConfig, fit
-from .folds import Fold
+from .folds import Fold, Rows
+from .losses import Loss
 from .pool import Task
 
 if TYPE_CHECKING:
     from .selection import Member
 
 _LEAST = 20  # samples from which networks are tried
-_NEAR = 1.5  # times the best network's error, within which another is trained on all folds
-_HOPELESS = 2.0  # times the error of what is no network, beyond which none is
 _RATE = 4e10  # operations a second of one core, about
 _TRAFFIC = 1e-8  # seconds for an entry of the features' derivative, about
 _OVERHEAD = 0.02  # seconds of an iteration, about
@@ -78,6 +77,89 @@ class Effort(Protocol):
         """Largest number of them that are trained on all folds."""
 
 
+class Judge(Protocol):
+    """What networks are tried, and how trainings are judged by held-out samples."""
+
+    @property
+    def near(self) -> float:
+        """Times the best network's score, within which another is trained on all folds."""
+
+    @property
+    def hopeless(self) -> float:
+        """Times the score of what is no network, beyond which none is."""
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss that trainings minimise; None for that of the dataset's task."""
+
+    @property
+    def networks(self) -> tuple[dict[str, Any], ...]:
+        """Settings in the order in which they are tried."""
+
+    def name(self, settings: TrainConfig) -> str:
+        """Return settings in words."""
+
+    def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
+        """Return what a training makes of held-out rows, (n_rows, n_out)."""
+
+    def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
+        """Return the mean of what should be small, from `held`."""
+
+    def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
+        """Estimate what a training of n samples costs, on one core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squares:
+    """Judge regressions by the mean square of their scaled residuals.
+
+    Attributes:
+        scale: What divides residuals, (n_out,), units of c.
+        n_seen: Number of targets that training sees.
+    """
+
+    scale: Tensor
+    n_seen: int
+    near: float = 1.5**2
+    hopeless: float = 2.0**2
+    loss: Loss | None = None
+
+    @property
+    def networks(self) -> tuple[dict[str, Any], ...]:
+        """Settings in the order in which they are tried."""
+        return NETWORKS
+
+    def name(self, settings: TrainConfig) -> str:
+        """Say what settings are."""
+        return f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
+
+    def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
+        """Return scaled residuals."""
+        Y, C = (torch.from_numpy(values[rows]) for values in (dataset.Y, dataset.C))
+        return (result.predict(Y) - C) / self.scale
+
+    def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
+        """Return their mean square."""
+        return float(held.square().mean())
+
+    def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
+        """Estimate what a training of n samples costs, on one core."""
+        width = settings.width
+        theta = parameters(settings, n_in)
+        operations = flops(theta, n_in, n, width, self.n_seen) + 2 * theta**3
+        iterations = settings.work_units / (width + 5)
+        entries_of_dF = n * width * theta
+        return iterations * (operations / _RATE + entries_of_dF * _TRAFFIC + _OVERHEAD)
+
+
+def parameters(settings: TrainConfig, n_in: int) -> int:
+    """Return the number of weights of a network."""
+    width, cells = settings.width, settings.cells
+    nodes = 2 * cells + 1 if settings.network == "ode" else cells
+    entries = width * (width - 1) // 2 if settings.network == "ode" else width**2
+    return width * (n_in + 1) + nodes * (entries + width)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Winner:
     """Settings that were trained on all folds.
@@ -85,12 +167,12 @@ class Winner:
     Attributes:
         name: What they are.
         results: Of each fold.
-        residuals: Of each fold's held-out samples, scaled, (n_held, n_out).
+        held: What the judge says of each fold's held-out samples, (n_held, n_out).
     """
 
     name: str
     results: tuple[FitResult, ...]
-    residuals: tuple[Tensor, ...]
+    held: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +182,7 @@ class Contest:
     Attributes:
         dataset: All samples.
         folds: Divisions of some of them.
-        scale: What divides residuals, (n_out,), units of c.
-        n_seen: Number of targets that training sees.
+        judge: Says what is tried and what is good.
         run: Runs tasks and gives their numbers and results.
         on_progress: Called with the trainings done, their number, and a note.
         starts: Networks of one kind that the networks of the folds start from, in turn; they are
@@ -110,8 +191,7 @@ class Contest:
 
     dataset: Dataset
     folds: tuple[Fold, ...]
-    scale: Tensor
-    n_seen: int
+    judge: Judge
     run: Callable[[Sequence[Task]], Iterator[tuple[int, Any]]]
     on_progress: Callable[[int, int, str], None]
     starts: tuple[Member, ...] = ()
@@ -125,7 +205,7 @@ class Contest:
             base: What holds for all settings.
             given: Names of settings that are fixed.
             effort: What it may cost.
-            other: Least mean square of what is no network: far worse networks win nothing.
+            other: Least score of what is no network: far worse networks win nothing.
         """
         settings = self.affordable(base, given, effort)
         if not settings:
@@ -143,15 +223,15 @@ class Contest:
             finalists -= 1
         order = sorted(range(len(settings)), key=scores.__getitem__)[:finalists]
         leader = scores[order[0]]
-        if leader > _HOPELESS**2 * other:
+        if leader > self.judge.hopeless * other:
             return []
-        final = [settings[i] for i in order if scores[i] <= _NEAR**2 * leader]
+        final = [settings[i] for i in order if scores[i] <= self.judge.near * leader]
         everything = range(len(self.folds))
         return [
             Winner(
                 name=self._name(one),
                 results=tuple(results),
-                residuals=tuple(self._residual(results[k], k) for k in everything),
+                held=tuple(self._held(results[k], k) for k in everything),
             )
             for one, results in zip(final, self._train(final, everything, "all folds"), strict=True)
         ]
@@ -164,7 +244,7 @@ class Contest:
             return []
         budget = self._budget(effort)
         settings: list[TrainConfig] = []
-        for choice in STARTED if self.starts else NETWORKS:
+        for choice in STARTED if self.starts else self.judge.networks:
             free = {key: value for key, value in choice.items() if key not in given}
             one = dataclasses.replace(base, **free)
             if one not in settings and len(settings) < effort.candidates:
@@ -183,7 +263,7 @@ class Contest:
         return [dataclasses.replace(cheapest, work_units=units)]
 
     def _name(self, settings: TrainConfig) -> str:
-        name = f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
+        name = self.judge.name(settings)
         return f"old {name}, alpha2 {settings.alpha2:.0e}" if self.starts else name
 
     @property
@@ -200,16 +280,7 @@ class Contest:
 
     def seconds(self, settings: TrainConfig) -> float:
         """Estimate what a training on one fold costs, on one core."""
-        n, n_in = len(self.folds[0].train), self.dataset.Y.shape[1]
-        width, cells = settings.width, settings.cells
-        first = width * (n_in + 1)
-        nodes = 2 * cells + 1 if settings.network == "ode" else cells
-        entries = width * (width - 1) // 2 if settings.network == "ode" else width**2
-        theta = first + nodes * (entries + width)
-        operations = flops(theta, n_in, n, width, self.n_seen) + 2 * theta**3
-        iterations = settings.work_units / (width + 5)
-        entries_of_dF = n * width * theta
-        return iterations * (operations / _RATE + entries_of_dF * _TRAFFIC + _OVERHEAD)
+        return self.judge.seconds(settings, len(self.folds[0].train), self.dataset.Y.shape[1])
 
     def _train(
         self, settings: Sequence[TrainConfig], folds: Sequence[int], rung: str
@@ -223,6 +294,7 @@ class Contest:
                     "settings": settings[i],
                     "fold": self.folds[k],
                     "start": self.starts[k % len(self.starts)] if self.starts else None,
+                    "loss": self.judge.loss,
                 },
             )
             for i, k in pairs
@@ -234,20 +306,23 @@ class Contest:
         return [[found[i, k] for k in folds] for i in range(len(settings))]
 
     def _score(self, results: Sequence[FitResult], folds: Sequence[int]) -> float:
-        pieces = [self._residual(result, k) for result, k in zip(results, folds, strict=True)]
-        score = float(torch.cat(pieces).square().mean())
+        pieces = [self._held(result, k) for result, k in zip(results, folds, strict=True)]
+        rows = np.concatenate([self.folds[k].held for k in folds])
+        score = self.judge.score(self.dataset, torch.cat(pieces), rows)
         return score if math.isfinite(score) else math.inf
 
-    def _residual(self, result: FitResult, k: int) -> Tensor:
-        held = self.folds[k].held
-        Y, C = (torch.from_numpy(values[held]) for values in (self.dataset.Y, self.dataset.C))
-        return (result.predict(Y) - C) / self.scale
+    def _held(self, result: FitResult, k: int) -> Tensor:
+        return self.judge.held(self.dataset, result, self.folds[k].held)
 
 
 def trained(
-    dataset: Dataset, settings: TrainConfig, fold: Fold, start: Member | None = None
+    dataset: Dataset,
+    settings: TrainConfig,
+    fold: Fold,
+    loss: Loss | None = None,
+    start: Member | None = None,
 ) -> FitResult:
     """Train a network on a fold: a task."""
     split = np.full(len(dataset.Y), Split.UNUSED, np.uint8)
     split[fold.train], split[fold.held] = Split.TRAIN, Split.VALIDATION
-    return fit(dataclasses.replace(dataset, split=split), settings, start=start)
+    return fit(dataclasses.replace(dataset, split=split), settings, loss=loss, start=start)

@@ -6,6 +6,9 @@ temperature that calibrates its probabilities.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from scipy.optimize import brentq
@@ -20,6 +23,9 @@ from .bars import error_bars, members_of
 from .features import CHUNK
 from .fit import FitResult
 from .selection import Member, Selection
+
+if TYPE_CHECKING:
+    from .classes import Choice
 
 TEMPERATURES = (1e-3, 1e3)
 """Bounds of `temperature`."""
@@ -61,19 +67,41 @@ def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) 
     if members is None:
         parts = (first.features, first.W, first.y_shift, first.y_scale, domain)
     else:
-        joined = Joined(
-            [member.features for member in selection.members],
-            torch.stack([member.y_shift for member in selection.members]),
-            torch.stack([member.y_scale for member in selection.members]),
-        )
         W = torch.cat([member.W[:, :-1] for member in selection.members], dim=1)
         W = torch.cat([W, W.new_zeros((len(W), 1))], dim=1)
         shift = torch.zeros_like(first.y_shift)
-        parts = (joined, W, shift, shift + 1, domain)
+        parts = (_joined(selection.members), W, shift, shift + 1, domain)
     bare = Surrogate(*parts, members=members)
     held = torch.from_numpy(dataset.Y[selection.rows])
     bars = error_bars(selection, bare, held, seen)
     return Surrogate(*parts, bars, members=members, logs=logs)
+
+
+def assembled_classes(choice: Choice, dataset: Dataset) -> Classifier:
+    """Make the classifier of a choice, which has the weighted mean of its members' logits.
+
+    Args:
+        choice: Of `classes.choose`.
+        dataset: What it was made of.
+    """
+    domain = Domain.of(dataset.Y[choice.train])
+    first = choice.members[0]
+    if len(choice.members) == 1:
+        parts = (first.features, first.W, first.y_shift, first.y_scale, domain)
+        return Classifier(*parts, choice.temperature)
+    blocks = [member.weight * member.W for member in choice.members]
+    bias = torch.stack([W[:, -1:] for W in blocks]).sum(dim=0)
+    W = torch.cat([*(W[:, :-1] for W in blocks), bias], dim=1)
+    shift = torch.zeros_like(first.y_shift)
+    return Classifier(_joined(choice.members), W, shift, shift + 1, domain, choice.temperature)
+
+
+def _joined(members: Sequence[Member]) -> Joined:
+    return Joined(
+        [member.features for member in members],
+        torch.stack([member.y_shift for member in members]),
+        torch.stack([member.y_scale for member in members]),
+    )
 
 
 def alone(result: FitResult, dataset: Dataset) -> Selection:

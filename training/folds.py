@@ -13,6 +13,7 @@ from .data import canonical
 from .scaling import moments
 
 Rows = npt.NDArray[np.int64]
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +64,33 @@ def divided(order: Rows, n_folds: int, seed: int) -> tuple[Fold, ...]:
         Fold(train=np.sort(order[number != fold]), held=np.sort(order[number == fold]))
         for fold in range(n_folds)
     )
+
+
+def stratified(order: Rows, C: Array, n_folds: int, seed: int) -> tuple[Fold, ...]:
+    """Divide samples of classes into folds so that each holds its share of every class.
+
+    Neighbours of one class are in different folds. A sample without which a fold would have no
+    training sample of a class is held out by no fold: there is nothing to learn that class from.
+
+    Args:
+        order: The samples, as `ordered` returns them.
+        C: Probabilities of the classes of all samples, (n, n_classes).
+        n_folds: At least 2.
+        seed: Which of the neighbours is in which fold.
+
+    Returns:
+        At most ``n_folds``; none where no sample can be held out.
+    """
+    labels = C[order].argmax(axis=1)
+    first = {int(label): i for i, label in reversed(list(enumerate(labels)))}
+    by_class = order[np.argsort([first[int(label)] for label in labels], kind="stable")]
+    names = np.random.default_rng(seed).permutation(n_folds)
+    number = names[np.arange(len(order)) % n_folds]
+    folds = []
+    for fold in range(n_folds):
+        held, kept = by_class[number == fold], by_class[number != fold]
+        absent = C[kept].sum(axis=0) <= 0
+        held = held[(C[held][:, absent] <= 0).all(axis=1)]
+        if len(held) and len(held) < len(order):
+            folds.append(Fold(train=np.sort(np.setdiff1d(order, held)), held=np.sort(held)))
+    return tuple(folds)

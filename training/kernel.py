@@ -44,7 +44,9 @@ FACTORS = 20
 """Largest number of inputs whose products are tried: a factor costs as much as all distances."""
 
 _SEARCHED = 300  # samples that the scales are sought on
-_EACH = 200  # inputs up to which each has a scale of its own
+EACH = 200
+"""Largest number of inputs of which each has a scale of its own."""
+
 _SCALES = (1e-3, 30.0)
 _NUGGETS = (1e-10, 10.0)
 _SHARES = (0.005, 0.9995)
@@ -153,7 +155,7 @@ class Kriging:
 
 def distances(A: Tensor, B: Tensor, scales: Tensor) -> Tensor:
     """Return scaled distances, (n_a, n_b), from differences: close points keep their digits."""
-    mode = "donot_use_mm_for_euclid_dist" if A.shape[1] <= _EACH else "use_mm_for_euclid_dist"
+    mode = "donot_use_mm_for_euclid_dist" if A.shape[1] <= EACH else "use_mm_for_euclid_dist"
     return torch.cdist(A * scales, B * scales, compute_mode=mode)
 
 
@@ -223,7 +225,7 @@ class _Likelihood:
         self._X, self._C, self._form = X, C, form
         self._H = form.trend(X)
         n_in = X.shape[1]
-        self.each = n_in <= _EACH or form.anova
+        self.each = n_in <= EACH or form.anova
         self._n_scales = n_in if self.each else 1
         # Inputs that do not vary have no scale: nothing is known of what they do.
         self._varies = (X != 0).any(dim=0)

@@ -45,7 +45,7 @@ from surrogates.networks import FeatureExtractor
 from surrogates.radial import Joined, Monomials
 
 from . import kernel, pool
-from .contest import Contest
+from .contest import Contest, Squares
 from .data import Data
 from .fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
 from .folds import Fold, Rows, divided, ordered
@@ -85,10 +85,11 @@ class Effort:
     finalists: int
 
 
-_EFFORTS = {
+COSTS = {
     "default": Effort(seconds=70.0, candidates=6, finalists=2),
     "high": Effort(seconds=700.0, candidates=10, finalists=4),
 }
+"""What the networks of each effort may cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +274,7 @@ def choose(
         asked = Asked(
             settings=settings,
             given=given,
-            effort=_EFFORTS[effort],
+            effort=COSTS[effort],
             each=workers.run,
             on_progress=on_progress or (lambda done, total, note: None),
         )
@@ -545,8 +546,7 @@ def _networks(
     contest = Contest(
         dataset=frame.dataset,
         folds=frame.folds,
-        scale=frame.data.scaling.scale,
-        n_seen=frame.C.shape[1],
+        judge=Squares(scale=frame.data.scaling.scale, n_seen=frame.C.shape[1]),
         run=asked.each,
         on_progress=asked.on_progress,
         starts=tuple(starts),
@@ -556,7 +556,7 @@ def _networks(
     candidates = []
     for winner in found:
         residual = torch.empty((len(frame.held), frame.dataset.C.shape[1]), dtype=torch.float64)
-        for fold, part in zip(frame.folds, winner.residuals, strict=True):
+        for fold, part in zip(frame.folds, winner.held, strict=True):
             residual[[place[row] for row in fold.held.tolist()]] = part
 
         def members(results: Sequence[FitResult] = winner.results) -> Sequence[Member]:

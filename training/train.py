@@ -23,8 +23,9 @@ from surrogates.inspection import outliers
 from surrogates.metrics import Evaluation, compared, evaluate
 from surrogates.surrogate import Logs, Surrogate
 
+from . import classes
 from .completion import completed
-from .deploy import alone, assembled, deployed
+from .deploy import alone, assembled, assembled_classes, deployed
 from .fit import DEFAULTS, FitResult, TrainConfig, fit
 from .history import Record
 from .multilevel import Reason
@@ -93,12 +94,13 @@ def train(
         settings: Of the training; the task's defaults if None.
         given: Names of settings that are fixed; the others are chosen, unless ``effort`` is fast.
         effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
-            finds in about a minute for 400 samples on two cores; or ``high``, in ten times that.
-            Classes, optimizers other than GNvpro, and several processes of ``over`` are fast.
+            finds in about a minute for 400 samples on two cores, for classes `classes.choose`;
+            or ``high``, in ten times that. Optimizers other than GNvpro, and several processes of
+            ``over``, are fast.
         logs: Inputs and outputs to learn the logarithms of; see `logs_of`.
         start: A surrogate of the same inputs and outputs to start from. A fast training has its
             network, and theta_ref and W_ref are its weights; a selection tries what `start` says
-            as well.
+            as well. That of classes is fast.
         processes: Of a selection; one for each core if None.
         checkpoint: Of a fast training, see `fit`.
         resume: Go on from the checkpoint.
@@ -117,18 +119,21 @@ def train(
     if start is not None:
         start.check(dataset, logs)
     learned = completed(dataset if logs is None else logarithms(dataset, logs))
-    if chooses(dataset, settings, effort) and (over is None or over.size == 1):
-        selection = choose(
-            learned,
-            settings,
-            given=given,
-            effort="default" if effort == "fast" else effort,
-            processes=processes,
-            stop=stop,
-            on_progress=on_progress,
-            more=None if start is None else functools.partial(candidates, start, dataset),
-        )
-        selection = _where_there(selection, dataset)
+    of_classes = dataset.info.task == "classification"
+    alone_here = over is None or over.size == 1
+    if chooses(dataset, settings, effort) and alone_here and not (start and of_classes):
+        asked: dict[str, Any] = {
+            "given": given,
+            "effort": "default" if effort == "fast" else effort,
+            "processes": processes,
+            "stop": stop,
+            "on_progress": on_progress,
+        }
+        if of_classes:
+            choice = classes.choose(learned, settings, **asked)
+            return _told_choice(choice, dataset, settings, effort, clock)
+        more = None if start is None else functools.partial(candidates, start, dataset)
+        selection = _where_there(choose(learned, settings, **asked, more=more), dataset)
         surrogate = assembled(selection, learned, logs)
         found = _told_selection(
             surrogate, selection, dataset, learned, settings, effort, time.perf_counter() - clock
@@ -160,13 +165,12 @@ def _where_there(selection: Selection, dataset: Dataset) -> Selection:
 
 
 def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
-    """Tell whether there is a choice: of regressions by GNvpro on a CPU there is.
+    """Tell whether there is a choice: by GNvpro on a CPU there is.
 
     Radial basis functions have no other training.
     """
     return (
         (effort != "fast" or settings.network == "rbf")
-        and dataset.info.task == "regression"
         and settings.optimizer == "gnvpro"
         and settings.device == "cpu"
         and settings.penalty == "tikhonov"
@@ -304,20 +308,8 @@ def _told_selection(
     }
     for name in _parts(dataset, "test"):
         errors[name] = held_out_errors(surrogate, dataset, name, mean, spread)
-    chosen = [one for one in selection.tried if one.weight > 0]
-    reason = "; ".join(
-        one.name + (f" ({one.weight:.0%})" if len(chosen) > 1 else "") for one in chosen
-    )
     training = {
-        "optimizer": settings.optimizer,
-        "settings": settings,
-        "effort": effort,
-        "reason": "chosen by held-out errors",
-        "chosen": reason,
-        "work_units": selection.history[-1].work_units if selection.history else 0,
-        "samples": len(selection.train),
-        "members": len(selection.members),
-        "tried": [dataclasses.asdict(one) for one in selection.tried],
+        **_about_choice(selection, settings, effort, "held-out errors"),
         "c_mean": mean,
         "c_std": spread,
     }
@@ -330,11 +322,60 @@ def _told_selection(
         training=training,
         errors=errors,
         history=selection.history,
-        reason=reason,
+        reason=training["chosen"],
         interrupted=False,
         tried=selection.tried,
         warnings=tuple(warnings),
         seconds=seconds,
+    )
+
+
+def _about_choice(
+    found: Selection | classes.Choice, settings: TrainConfig, effort: str, by: str
+) -> dict[str, Any]:
+    chosen = [one for one in found.tried if one.weight > 0]
+    return {
+        "optimizer": settings.optimizer,
+        "settings": settings,
+        "effort": effort,
+        "reason": f"chosen by {by}",
+        "chosen": "; ".join(
+            one.name + (f" ({one.weight:.0%})" if len(chosen) > 1 else "") for one in chosen
+        ),
+        "work_units": found.history[-1].work_units if found.history else 0,
+        "samples": len(found.train),
+        "members": len(found.members),
+        "tried": [dataclasses.asdict(one) for one in found.tried],
+    }
+
+
+def _told_choice(
+    choice: classes.Choice, dataset: Dataset, settings: TrainConfig, effort: str, start: float
+) -> Trained:
+    surrogate = assembled_classes(choice, dataset)
+    truth = torch.from_numpy(dataset.C[choice.rows])
+    errors: dict[str, Evaluation | Assessment] = {
+        "validation": assess(lambda logits: logits, choice.logits / choice.temperature, truth)
+    }
+    for name in _parts(dataset, "test"):
+        errors[name] = held_out_errors(surrogate, dataset, name)
+    mean, spread = _centre(dataset.C[choice.train])
+    training = {
+        **_about_choice(choice, settings, effort, "held-out cross-entropies"),
+        "c_mean": mean,
+        "c_std": spread,
+        "temperature": choice.temperature,
+    }
+    return Trained(
+        surrogate=surrogate,
+        training=training,
+        errors=errors,
+        history=choice.history,
+        reason=training["chosen"],
+        interrupted=False,
+        tried=choice.tried,
+        warnings=tuple(_data_warnings(dataset)),
+        seconds=time.perf_counter() - start,
     )
 
 

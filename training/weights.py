@@ -70,8 +70,9 @@ class Start:
         content = export.read_weights(path)
         check(
             bool(content),
-            f"{path} has no weights to start from: it was written by an older release, or has a "
-            "network of the user's own; train it again",
+            f"{path} has no weights to start from: it was written by an older release, has a "
+            "network of the user's own, or is a classifier that was chosen; train it again, a "
+            "classifier with --effort fast",
         )
         with reading(path, "surrogate file"), np.load(io.BytesIO(content)) as arrays:
             about = json.loads(str(arrays["about"]))

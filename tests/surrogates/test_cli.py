@@ -772,6 +772,66 @@ def test_a_class_of_a_single_sample_is_warned_of(classes, tmp_path, capsys):
     assert "single sample" not in capsys.readouterr().err
 
 
+def test_a_classifier_is_chosen_by_held_out_cross_entropies(classes, tmp_path, capsys):
+    data, out = classes / "map.h5", tmp_path / "a.pt"
+    words = ("train", data, "--out", out, *SMALL_CHOICE, "--set", "cells=1")
+    capsys.readouterr()
+    assert run(*words) == 0
+    printed = capsys.readouterr().out
+    tried = printed.split("tried, wrong and cross-entropy: ")[1].splitlines()[0].split("; ")
+    assert tried and all(name.startswith("mlp 4, alpha1 ") for name in tried)  # what was given
+    loaded = surrogates.load(out)
+    about = loaded.metadata["training"]
+    assert about["effort"] == "default" and about["samples"] == 250
+    best = about["tried"][0]
+    assert f"{best['name']}: {100 * best['error']:.1f} %, {best['cross_entropy']:.3g}" in tried
+    assert f"\nmembers:                       {about['members']}; a call costs" in printed
+    assert about["members"] >= 5
+    held = loaded.metadata["errors"]["validation"]
+    assert held["samples"] == 250
+    assert f"accuracy, held out:        {100 * held['accuracy']:.1f} %, cross-entropy " in printed
+    Y, C = Dataset.read(data).part("test")
+    right = (loaded.predict(Y) == C.argmax(axis=1)).mean()
+    assert f"accuracy, test:            {100 * right:.1f} %" in printed and right > 0.7
+    assert run("evaluate", out, data, "--split", "validation") == 0
+    assert "it has been trained on these samples too" in capsys.readouterr().err
+    before = out.read_bytes()
+    assert run(*words, "--resume") == 0
+    assert out.read_bytes() == before
+
+
+def test_a_chosen_classifier_of_several_kinds_is_the_same_in_every_export(
+    classes, tmp_path, monkeypatch
+):
+    from surrogates.training import classes as choice
+
+    def all_of(logits, C):
+        return np.full(len(logits), 1 / len(logits))
+
+    small = ({"network": "mlp", "width": 4},)
+    monkeypatch.setattr("surrogates.training.entropy.NETWORKS", small)
+    monkeypatch.setattr(choice, "_SCALES", (1.0,))
+    monkeypatch.setattr(choice, "mixed", all_of)
+    monkeypatch.setattr(choice, "_PAYS", np.inf)
+    out = tmp_path / "a.pt"
+    assert run("train", classes / "map.h5", "--out", out, "--set", "work_units=60") == 0
+    loaded = surrogates.load(out)
+    chosen = loaded.metadata["training"]["chosen"]
+    assert "linear" in chosen and "rbf" in chosen and "mlp 4" in chosen
+    Y = Dataset.read(classes / "map.h5").part("test")[0]
+    right = loaded.probabilities(Y)
+    np.testing.assert_allclose(right.sum(axis=1), 1, rtol=1e-12)
+    assert run("export", out, "--format", "npz", "--out", tmp_path / "a.npz") == 0
+    plain = reference.load(tmp_path / "a.npz").probabilities(Y)
+    np.testing.assert_allclose(plain, right, rtol=1e-6, atol=1e-9)
+    words = ("--format", "pt2", "--method", "probabilities", "--out", tmp_path / "a.pt2")
+    assert run("export", out, *words) == 0
+    program = torch.export.load(tmp_path / "a.pt2").module()
+    np.testing.assert_allclose(program(torch.from_numpy(Y)), right, rtol=1e-6, atol=1e-9)
+    assert run("export", out, "--format", "c", "--out", tmp_path / "a.c") == 0
+    assert "_probabilities(" in (tmp_path / "a.h").read_text()
+
+
 def test_evaluate_prints_what_a_user_would_compute_of_a_classifier(classes, capsys):
     capsys.readouterr()
     both = (classes / "map.pt", classes / "map.h5")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from draws import dataset, normal
 
-from surrogates.training.contest import NETWORKS, SHARE, Contest, trained
+from surrogates.training.contest import NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.fit import TrainConfig
 from surrogates.training.folds import Fold, divided
 from surrogates.training.selection import Effort
@@ -31,8 +31,7 @@ def contest(n=100, n_in=3, n_out=2, run=never, n_folds=5, told=None):
     return Contest(
         dataset=data,
         folds=divided(np.arange(n), n_folds, 0),
-        scale=torch.ones(n_out).double(),
-        n_seen=n_out,
+        judge=Squares(scale=torch.ones(n_out).double(), n_seen=n_out),
         run=run,
         on_progress=lambda *arguments: None if told is None else told.append(arguments),
     )
@@ -149,7 +148,7 @@ def test_the_best_of_a_short_round_are_trained_on_all_folds():
     assert {id(fold) for _, fold in short} == {id(fold) for fold in of.folds[:2]}
     assert len(whole) == 5
     assert {id(fold) for _, fold in whole} == {id(fold) for fold in of.folds}
-    for residual, fold in zip(found[0].residuals, of.folds, strict=True):
+    for residual, fold in zip(found[0].held, of.folds, strict=True):
         assert residual.shape == (len(fold.held), 2)
         torch.testing.assert_close(residual, torch.full_like(residual, 1e-6), rtol=1e-6, atol=0)
     assert [done for done, _, _ in told] == [*range(1, 11), *range(1, 6)]
@@ -178,10 +177,11 @@ def test_far_worse_networks_win_nothing():
 
 
 def test_errors_are_in_units_of_the_scale():
-    of = dataclasses.replace(contest(run=Fake()), scale=torch.tensor([1.0, 10.0]).double())
+    judge = Squares(scale=torch.tensor([1.0, 10.0]).double(), n_seen=2)
+    of = dataclasses.replace(contest(run=Fake()), judge=judge)
     (found,) = of.winners(BASE, NOTHING, effort(finalists=1), 1.0)
-    expected = torch.tensor([1e-6, 1e-7]).double().expand_as(found.residuals[0])
-    torch.testing.assert_close(found.residuals[0], expected, rtol=1e-5, atol=0)
+    expected = torch.tensor([1e-6, 1e-7]).double().expand_as(found.held[0])
+    torch.testing.assert_close(found.held[0], expected, rtol=1e-5, atol=0)
 
 
 def test_a_task_trains_on_its_fold_alone():

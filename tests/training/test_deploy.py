@@ -5,14 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from draws import dataset, normal
+from draws import classes, dataset, labelled, normal
 from scipy.optimize import minimize_scalar
 
 from surrogates.classifier import Classifier, assess
 from surrogates.dataset import Dataset
 from surrogates.metrics import evaluate
-from surrogates.training.deploy import TEMPERATURES, deployed, temperature
+from surrogates.networks import MLP
+from surrogates.radial import Monomials, RadialBasis
+from surrogates.training.classes import Choice
+from surrogates.training.deploy import TEMPERATURES, assembled_classes, deployed, temperature
 from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.selection import Member
 
 CONFIG = TrainConfig(width=4, work_units=150)
 
@@ -178,3 +182,40 @@ def test_a_classifier_is_calibrated_where_training_is_sure_of_too_much():
     assert after.calibration_error < 0.6 * before.calibration_error
     assert after.cross_entropy < before.cross_entropy
     assert classifier.in_domain(torch.zeros(2)) and not classifier.in_domain(2 * torch.ones(2))
+
+
+def member(features, weight, seed):
+    return Member(
+        features=features,
+        y_shift=normal(2, seed=seed),
+        y_scale=0.5 + normal(2, seed=seed + 1).abs(),
+        W=normal(3, features.width + 1, seed=seed + 2),
+        weight=weight,
+    )
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_a_classifier_of_members_has_their_weighted_logits_over_the_temperature(n_members):
+    parts = [
+        RadialBasis(normal(5, 2, seed=0), torch.ones(2).double(), "gaussian"),
+        Monomials(2, torch.zeros((0, 2), dtype=torch.int64)),
+        MLP(2, 4, 1, generator=torch.Generator().manual_seed(0)),
+    ][:n_members]
+    weights = (1.0,) if n_members == 1 else (0.2, 0.3, 0.5)
+    pairs = zip(parts, weights, strict=True)
+    members = tuple(member(part, w, 10 * i) for i, (part, w) in enumerate(pairs))
+    Y, C = normal(12, 2, seed=5), classes(12, 3, seed=6)
+    choice = Choice(
+        members=members,
+        tried=(),
+        rows=np.arange(12),
+        logits=torch.zeros(12, 3).double(),
+        temperature=1.7,
+        history=(),
+        train=np.arange(8),
+    )
+    classifier = assembled_classes(choice, labelled(Y.numpy(), C.numpy()))
+    expected = sum(w * one.predict(Y) for w, one in zip(weights, members, strict=True)) / 1.7
+    torch.testing.assert_close(classifier(Y), expected, rtol=1e-10, atol=1e-10)
+    assert float(classifier.temperature) == 1.7
+    assert torch.equal(classifier.lower, Y[:8].min(dim=0).values)

@@ -8,7 +8,7 @@ from draws import normal
 from hypothesis import given, settings
 
 from surrogates.training.data import canonical
-from surrogates.training.folds import divided, ordered
+from surrogates.training.folds import divided, ordered, stratified
 from surrogates.training.scaling import moments
 
 derandomised = settings(derandomize=True, deadline=None, max_examples=25)
@@ -132,3 +132,50 @@ def test_samples_of_equal_inputs_are_ordered_by_their_targets():
     C = torch.tensor([[3.0], [1.0], [-2.0], [5.0], [0.0], [4.0]]).double()
     order = ordered(X, C)
     assert C[order.copy(), 0].abs().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def one_hot(labels):
+    return np.eye(max(labels) + 1)[labels]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_each_fold_has_its_share_of_every_class(n_folds, seed):
+    labels = np.repeat([0, 1, 2], [50, 23, 4])
+    order = np.random.default_rng(seed).permutation(77)
+    folds = stratified(order, one_hot(labels), n_folds, seed)
+    assert len(folds) == n_folds
+    assert sorted(np.concatenate([fold.held for fold in folds])) == list(range(77))
+    for fold in folds:
+        assert sorted([*fold.train, *fold.held]) == list(range(77))
+        for k, count in enumerate((50, 23, 4)):
+            assert abs((labels[fold.held] == k).sum() - count / n_folds) < 1
+        assert set(labels[fold.train]) == {0, 1, 2}
+
+
+def test_the_only_sample_of_a_class_is_held_out_by_no_fold():
+    labels = np.array([0, 0, 0, 1, 1, 2, 0, 3])
+    folds = stratified(np.arange(8), one_hot(labels), 5, 0)
+    assert sorted(np.concatenate([fold.held for fold in folds])) == [0, 1, 2, 3, 4, 6]
+    assert all({5, 7} <= set(fold.train) for fold in folds)
+    assert stratified(np.arange(4), np.eye(4), 4, 0) == ()
+
+
+def test_a_class_that_is_only_a_small_probability_is_kept_too():
+    C = np.array([[1.0, 0, 0]] * 4 + [[0, 1, 0]] * 4)
+    C[2], C[6] = [0.8, 0, 0.2], [0, 0.7, 0.3]
+    for seed in range(10):
+        for fold in stratified(np.arange(8), C, 2, seed):
+            assert (C[fold.train].sum(axis=0) > 0).all()
+
+
+def test_folds_of_classes_do_not_depend_on_the_order_of_samples_and_classes():
+    X, _ = samples(40, 3, 2, seed=0)
+    C = one_hot(np.random.default_rng(0).integers(3, size=40))
+    sizes = torch.from_numpy(C)
+    folds = stratified(ordered(X, sizes), C, 5, 0)
+    mixed = np.random.default_rng(1).permutation(40)
+    other = C[mixed][:, [2, 0, 1]]
+    found = stratified(ordered(X[mixed], torch.from_numpy(other)), other, 5, 0)
+    for a, b in zip(folds, found, strict=True):
+        assert sorted(mixed[b.held]) == a.held.tolist()

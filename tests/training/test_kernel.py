@@ -116,7 +116,7 @@ def test_the_gradient_of_the_likelihood_is_exact(form, seed):
 
 @pytest.mark.parametrize("name", ["gaussian", "matern52"])
 def test_the_gradient_is_exact_where_inputs_share_a_scale(name, monkeypatch):
-    monkeypatch.setattr(kernel, "_EACH", 2)
+    monkeypatch.setattr(kernel, "EACH", 2)
     X, C = samples(n_in=3)
     likelihood = Likelihood(X, C, Form(kernel=name, degree=1))
     assert len(likelihood.bounds) == 2

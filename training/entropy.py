@@ -1,0 +1,146 @@
+"""Classifiers judged by the cross-entropy of held-out logits, at the temperature best for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from surrogates.dataset import Dataset
+
+from .contest import parameters
+from .deploy import temperature
+from .fit import FitResult, TrainConfig
+from .folds import Rows
+from .losses import CrossEntropy, Loss
+
+_RIDGE = 1e-3  # of the weights' squares: held-out logits may separate the classes
+_LEFT_OUT = 0.03  # share of all weights below which a member is left out
+_ITERATIONS = 100  # of a training, about; it ends where the loss has not fallen
+_RATE = 2e10  # operations a second of one core, about
+_OVERHEAD = 0.015  # seconds of an iteration, about
+
+NETWORKS: tuple[dict[str, Any], ...] = (
+    {"network": "ode", "width": 8, "alpha1": 1e-3, "alpha2": 1e-3},
+    {"network": "mlp", "width": 16, "alpha1": 1e-3, "alpha2": 1e-3},
+    {"network": "mlp", "width": 16, "alpha1": 1e-2, "alpha2": 1e-3},
+    {"network": "ode", "width": 12, "alpha1": 1e-3, "alpha2": 1e-4},
+    {"network": "mlp", "width": 16, "alpha1": 1e-4, "alpha2": 1e-2},
+    {"network": "mlp", "width": 8, "alpha1": 1e-4, "alpha2": 1e-4},
+    {"network": "resnet", "width": 16, "alpha1": 1e-3, "alpha2": 1e-3},
+    {"network": "mlp", "width": 24, "alpha1": 1e-3, "alpha2": 1e-4},
+    {"network": "ode", "width": 16, "alpha1": 1e-2, "alpha2": 1e-3},
+    {"network": "ode", "width": 8, "alpha1": 1e-5, "alpha2": 1e-4},
+)
+"""Settings in the order in which they are tried: that of `fast`, and others ten times off."""
+
+
+def calibrated(logits: Tensor, C: Tensor) -> tuple[float, float]:
+    """Return the best temperature, and the mean cross-entropy at it; infinity if not finite.
+
+    The temperature is best for these samples and one more, whose class may be any (in the spirit of
+    Platt 1999, "Probabilistic outputs for support vector machines"): logits of few samples that are
+    all right are not sure.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        return 1.0, math.inf
+    n, n_classes = C.shape
+    t = temperature(logits, (n * C + 1 / n_classes) / (n + 1))
+    return t, float(CrossEntropy().values(logits / t, C).mean())
+
+
+class HeldOutEntropy(CrossEntropy):
+    """Cross-entropy whose best weights are those of the least held-out loss.
+
+    The share of errors among few held-out samples is the better by luck the more iterations it is
+    the least of; what is chosen by it cannot be compared with what is not.
+    """
+
+    selects_by_error = False
+    watched = "loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy:
+    """Judge classifiers by the cross-entropy of their held-out logits at the best temperature.
+
+    Attributes:
+        n_classes: Number of classes.
+    """
+
+    n_classes: int
+    near: float = 1.5
+    hopeless: float = 2.0
+    loss: Loss | None = HeldOutEntropy()
+
+    @property
+    def networks(self) -> tuple[dict[str, Any], ...]:
+        """Settings in the order in which they are tried."""
+        return NETWORKS
+
+    def name(self, settings: TrainConfig) -> str:
+        """Return settings in words."""
+        alphas = f"alpha1 {settings.alpha1:.0e}, alpha2 {settings.alpha2:.0e}"
+        return f"{settings.network} {settings.width}, {alphas}"
+
+    def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
+        """Return logits."""
+        return result.predict(torch.from_numpy(dataset.Y[rows]))
+
+    def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
+        """Return their cross-entropy."""
+        return calibrated(held, torch.from_numpy(dataset.C[rows]))[1]
+
+    def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
+        """Estimate what a training of n samples costs, on one core: some 100 iterations."""
+        iterations = min(settings.work_units / 2.2, _ITERATIONS)
+        m = settings.width + 1
+        unknowns = self.n_classes * m
+        hessian = n * unknowns**2 / 2 + unknowns**3 / 3
+        products = 15 * 4 * n * unknowns
+        passes = 40 * n * parameters(settings, n_in)
+        return iterations * ((hessian + products + passes) / _RATE + _OVERHEAD)
+
+
+def mixed(logits: Sequence[Tensor], C: Tensor) -> npt.NDArray[np.float64]:
+    """Return weights >= 0 of the logits whose mean has the least cross-entropy, of sum one.
+
+    The sum is free while they are sought, and taken out in the end: it is a temperature. Small
+    weights are dropped: they cost a member and gain nothing.
+
+    Args:
+        logits: Of the candidates on the same samples, calibrated, (n, n_classes) each.
+        C: Classes, (n, n_classes).
+    """
+    stack = torch.stack(list(logits))
+    kept = np.arange(len(stack))
+    while True:
+        some = stack[torch.from_numpy(kept)]
+
+        def objective(
+            w: npt.NDArray[np.float64], some: Tensor = some
+        ) -> tuple[float, npt.NDArray[np.float64]]:
+            outputs = torch.einsum("m,mnk->nk", torch.from_numpy(w), some)
+            value = float(CrossEntropy().values(outputs, C).mean()) + _RIDGE / 2 * float(w @ w)
+            slopes = CrossEntropy().slopes(outputs, C) / len(C)
+            gradient = torch.einsum("nk,mnk->m", slopes, some).numpy()
+            return value, gradient + _RIDGE * w
+
+        start = np.full(len(kept), 1 / len(kept))
+        bounds = [(0.0, None)] * len(kept)
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+        if not found.sum() > 0:
+            found = np.eye(len(kept))[0]
+        found = found / found.sum()
+        if (found >= _LEFT_OUT).all():
+            weights = np.zeros(len(stack))
+            weights[kept] = found
+            return weights
+        kept = kept[found >= _LEFT_OUT]
