@@ -24,8 +24,8 @@ member's cross-entropy.
 
 A network that was trained on folds is the mean of those of its folds. Its held-out logits flatter
 it, as its iteration is that of the least loss on the same samples, and they wrong it, as the mean
-is better than each. On samples of two and three classes, 100 and 300 of them, the two about cancel;
-judged by samples that chose nothing, the means look worse by a third than they are.
+is better than each. On 100 and 300 samples of three classes the two about cancel; judged by
+samples that chose nothing, the means look worse by a third than they are.
 """
 
 from __future__ import annotations
