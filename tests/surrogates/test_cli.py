@@ -694,7 +694,7 @@ def test_few_samples_are_fitted_without_a_network(tmp_path, capsys):
 def test_radial_basis_functions_are_fitted_whatever_the_effort(tmp_path, capsys):
     rng = np.random.default_rng(0)
     Y = rng.random((40, 2))
-    data = imported(tmp_path, Y, np.sin(3 * Y @ rng.normal(size=(2, 3))))
+    data = imported(tmp_path, Y, np.sin(3 * Y @ rng.normal(size=(2, 1))))
     words = ("--set", "network=rbf", "--set", "kernel=matern52", "--set", "trend=1")
     assert run("train", data, *words, "--effort", "fast") == 0
     printed = capsys.readouterr().out
