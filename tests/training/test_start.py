@@ -260,7 +260,7 @@ def test_classes_start_from_a_classifiers_weights(tmp_path):
     Y = normal(90, 3, seed=0).numpy()
     data = labelled(Y, classes(90, 3, 1).numpy(), "0.6/0.4/0")
     settings = TrainConfig(width=4, work_units=60, alpha1=1e-3, alpha2=1e-3)
-    found = train(data, settings)
+    found = train(data, settings, effort="fast")
     start = started(found, data, tmp_path)
     again = train(data, dataclasses.replace(settings, **INFINITE), start=start)
     y = torch.from_numpy(Y)
