@@ -16,7 +16,7 @@ from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.surrogate import Logs
 from surrogates.training import kernel
 from surrogates.training.baselines import JointJacobian
-from surrogates.training.contest import Contest
+from surrogates.training.contest import Contest, Squares
 from surrogates.training.deploy import alone
 from surrogates.training.features import Features
 from surrogates.training.fit import TrainConfig, fit, settings_of
@@ -609,8 +609,7 @@ def test_networks_of_folds_start_from_the_old_ones_in_turn(fast):
     contest = Contest(
         dataset=data,
         folds=frame.folds,
-        scale=frame.data.scaling.scale,
-        n_seen=2,
+        judge=Squares(scale=frame.data.scaling.scale, n_seen=2),
         run=asked.each,
         on_progress=asked.on_progress,
         starts=pair,
