@@ -79,6 +79,7 @@ def segmented(scene, tmp_path_factory):
     return done.stdout, out
 
 
+@pytest.mark.slow
 def test_a_scene_is_segmented_and_compared_by_the_command(segmented):
     text, out = segmented
     assert re.search(r"26 x 22 pixels, 20 bands; 4\d\d pixels of 3 classes: train 200, va", text)
