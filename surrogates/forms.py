@@ -173,55 +173,80 @@ class Anova(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
-        pieces = [self._factors(d).prod(1) for d in self._differences(y)]
+        a_t, pieces = self._scaled(y), []
+        for centres in self._pieces(a_t):
+            product = self._factor(a_t, centres, 0)[0]
+            for i in range(1, a_t.size(0)):
+                product = product * self._factor(a_t, centres, i)[0]
+            pieces.append(product)
         return self._shaped(torch.cat(pieces), y)
 
     def jvp(self, y: Tensor, v: Tensor) -> Tensor:
         """Apply the features' derivative to directions v, of y's shape: (width,) or (width, n)."""
-        b = self._columns(v * self.factor)
-        pieces = [(self._slopes(d) * b).sum(1) for d in self._differences(y)]
+        a_t, b_t = self._scaled(y), (v * self.factor).view(-1, v.size(-1)).t()
+        pieces = []
+        for centres in self._pieces(a_t):
+            slopes = self._slopes(a_t, centres)
+            total = slopes[0] * b_t[0]
+            for i in range(1, a_t.size(0)):
+                total = torch.addcmul(total, slopes[i], b_t[i].expand_as(total))
+            pieces.append(total)
         return self._shaped(torch.cat(pieces), y)
 
     def vjp(self, y: Tensor, g: Tensor) -> Tensor:
         """Apply its transpose to g, (width,) or (width, n): (n_in,) or (n, n_in)."""
-        start, total = 0, torch.zeros_like(self._columns(y))
-        for d in self._differences(y):
-            own = g[start : start + d.size(0)].reshape(d.size(0), 1, -1)
-            total = total + (self._slopes(d) * own).sum(0)
-            start += d.size(0)
-        total = total.t() * self.factor
-        return total if y.dim() == 2 else total[0]
+        a_t, start = self._scaled(y), 0
+        total = torch.zeros_like(a_t)
+        for centres in self._pieces(a_t):
+            own = g[start : start + centres.size(0)].reshape(centres.size(0), -1)
+            total = total + torch.stack([(s * own).sum(0) for s in self._slopes(a_t, centres)])
+            start += centres.size(0)
+        gy = total.t() * self.factor
+        return gy if y.dim() == 2 else gy[0]
 
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
-        J = torch.cat([self._slopes(d) for d in self._differences(y)]).permute(2, 0, 1)
-        J = J * self.factor
+        a_t = self._scaled(y)
+        pieces = [torch.stack(self._slopes(a_t, c), 2) for c in self._pieces(a_t)]
+        J = torch.cat(pieces).transpose(0, 1) * self.factor
         return J if y.dim() == 2 else J[0]
 
-    def _columns(self, y: Tensor) -> Tensor:
-        return y.unsqueeze(1) if y.dim() == 1 else y.t()
+    def _scaled(self, y: Tensor) -> Tensor:
+        """Return (y - shift) factor, (n_in, n)."""
+        return ((y - self.shift) * self.factor).view(-1, y.size(-1)).t().contiguous()
 
     def _shaped(self, F: Tensor, y: Tensor) -> Tensor:
         return F if y.dim() == 2 else F[:, 0]
 
-    def _differences(self, y: Tensor) -> list[Tensor]:
-        """Return a - c_k, (centres of a piece, n_in, n) each; see `radial` for the pieces."""
-        a_t = self._columns((y - self.shift) * self.factor).contiguous()
-        size = max(1, 65536 // (a_t.size(0) * a_t.size(1))) if scripting() else self.width
-        return [a_t - piece.unsqueeze(2) for piece in torch.split(self.centres, size)]
+    def _pieces(self, a_t: Tensor) -> list[Tensor]:
+        """Return the centres a few at a time; see `radial`."""
+        size = max(1, 65536 // a_t.size(1)) if scripting() else self.width
+        return list(torch.split(self.centres, size))
 
-    def _factors(self, d: Tensor) -> Tensor:
-        """Return the factors, of d's shape."""
-        return 1.0 + self.shares.unsqueeze(1) * (_kappa(self.kernel, d * d, False) - 1.0)
+    def _factor(self, a_t: Tensor, centres: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """Return factor i of the products and its derivative by a, (centres, n) each."""
+        d = a_t[i].unsqueeze(0) - centres[:, i].unsqueeze(1)
+        square = d * d
+        value = 1.0 + self.shares[i] * (_kappa(self.kernel, square, False) - 1.0)
+        return value, self.shares[i] * (_kappa(self.kernel, square, True) * d)
 
-    def _slopes(self, d: Tensor) -> Tensor:
-        """Return the derivatives of the products by a, of d's shape."""
-        f = self._factors(d)
-        ones = torch.ones_like(f[:, :1])
-        before = torch.cat([ones, torch.cumprod(f[:, :-1], 1)], 1)
-        after = torch.cat([ones, torch.cumprod(f.flip(1)[:, :-1], 1)], 1).flip(1)
-        own = self.shares.unsqueeze(1) * _kappa(self.kernel, d * d, True) * d
-        return before * after * own
+    def _slopes(self, a_t: Tensor, centres: Tensor) -> list[Tensor]:
+        """Return the derivatives of the products by each input's a, (centres, n) each."""
+        factors: list[Tensor] = []
+        slopes: list[Tensor] = []
+        for i in range(a_t.size(0)):
+            factor, slope = self._factor(a_t, centres, i)
+            factors.append(factor)
+            slopes.append(slope)
+        before = torch.ones_like(factors[0])
+        after = torch.ones_like(factors[0])
+        n_in = len(factors)
+        for i in range(n_in):
+            slopes[i] = slopes[i] * before
+            before = before * factors[i]
+            slopes[n_in - 1 - i] = slopes[n_in - 1 - i] * after
+            after = after * factors[n_in - 1 - i]
+        return slopes
 
 
 def _nan_where_nan(x: Tensor) -> Tensor:
