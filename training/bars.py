@@ -145,6 +145,8 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
         return shape, shape.at(features_of(selection, Y))
     held = features_of(selection, Y)
     if len(np.unique(selection.held_by)) == len(Y):  # in closed form, one by one
+        if Z.shape[1] >= len(Z):  # every sample decides alone: nothing is known of the shape
+            return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
         q = shape.at(held)
         return shape, q / (1 - q * shape.share).clamp(min=1e-3)
     q = torch.empty(len(Y), dtype=torch.float64)

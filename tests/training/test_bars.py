@@ -1,5 +1,7 @@
 """Error bars: robust sizes, and intervals that hold as many errors as they say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from surrogates.training.bars import (
 from surrogates.training.deploy import assembled
 from surrogates.training.fit import TrainConfig
 from surrogates.training.kernel import pairs
-from surrogates.training.selection import Member, Selection, choose
+from surrogates.training.selection import Member, Selection, _framed, _ridges, choose
 
 NOISE = 0.2
 
@@ -161,6 +163,31 @@ def test_intervals_hold_as_many_errors_as_they_say(kind):
     )
     for share, level, tolerance in zip(found.coverage, LEVELS, (0.12, 0.06, 0.045), strict=True):
         assert abs(share - level) < tolerance, found.coverage
+
+
+def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as_they_say():
+    def linear(n, seed):
+        Y = normal(n, 150, seed=seed).numpy()
+        noise = normal(n, 2, seed=seed + 1).numpy()
+        return dataset(Y, Y[:, :2] + Y[:, 2:4] + 0.3 * noise, "0.8/0.2/0")
+
+    data, fresh = linear(100, 0), linear(500, 9)
+    selection = choose(data, TrainConfig(work_units=50, outputs="column"), processes=1)
+    frame = _framed(data, TrainConfig(outputs="column"))
+    ridge = next(one for one in _ridges(frame) if one.name == "linear ridge")
+    scale = frame.data.scaling.scale
+    only = dataclasses.replace(
+        selection,
+        members=tuple(ridge.members()),
+        residual=ridge.residual * scale,
+        kriging=None,
+        variance=None,
+        held_by=np.arange(100),
+    )
+    surrogate = assembled(only, data)
+    Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
+    found = evaluate(surrogate, Y, C, mean=C.mean(dim=0), predict_std=surrogate.predict_std)
+    assert 0.35 < found.coverage[0] < 0.75 and found.coverage[1] > 0.8, found.coverage
 
 
 def test_a_mean_takes_off_what_its_members_differ_by_at_most_points():
