@@ -114,9 +114,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names, numbers = _list(str), _list(int)
     made.add_argument("--sets", type=names, default=None, metavar="A,B", help="default: all")
-    made.add_argument(
-        "--held-out", action="store_true", help="the sets that no default was tuned on"
-    )
+    made.add_argument("--held-out", action="store_true", help="the other sets, see suite_sets.py")
     made.add_argument("--sizes", type=numbers, default=[100, 400, 1000], metavar="N,N")
     made.add_argument("--seeds", type=numbers, default=[1, 2, 3], metavar="S,S", help="1,2,3")
     made.add_argument("--methods", type=names, default=None, metavar="A,B", help="default: all")
