@@ -137,39 +137,22 @@ class Radial(nn.Module):
         return (slope.t().unsqueeze(2) * (a.unsqueeze(1) - self.centres)) * self.factor
 
 
-class Anova(nn.Module):
+class Anova(Radial):
     """Products over the inputs, of unscaled parameters.
 
     Attributes:
-        shift: Subtracted from y, (n_in,).
-        factor: Multiplies y after that, (n_in,).
-        centres: Where each feature is 1, in the terms of (y - shift) factor, (width, n_in).
-        shares: What of a factor varies with its input, (n_in,).
-        kernel: One of `KERNELS`.
-        width: Number of features.
+        shares: What of a factor varies with its input, (n_in,); the others are those of `Radial`.
     """
 
-    __constants__ = ("width", "kernel")
-
     if TYPE_CHECKING:
-        shift: Tensor
-        factor: Tensor
-        centres: Tensor
         shares: Tensor
 
     def __init__(
         self, *, centres: Tensor, shift: Tensor, factor: Tensor, shares: Tensor, kernel: str
     ) -> None:
         """Copy the parts; see the attributes."""
-        super().__init__()
-        self.width, self.kernel = len(centres), kernel
-        parts = {"shift": shift, "factor": factor, "centres": centres, "shares": shares}
-        for name, value in parts.items():
-            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
-
-    def folded(self, W: Tensor) -> Tensor:
-        """Return weights of [F, 1] unchanged: the features here are the module's own."""
-        return W
+        super().__init__(centres=centres, shift=shift, factor=factor, kernel=kernel)
+        self.register_buffer("shares", shares.clone(memory_format=torch.contiguous_format))
 
     def forward(self, y: Tensor) -> Tensor:
         """Map parameters (n_in,) or (n, n_in) to features (width,) or (width, n)."""
@@ -429,7 +412,7 @@ class Blocks(nn.Module):
         return torch.cat([part.jacobian(y) for part in self.parts], dim=-2)
 
 
-Form = Fused | Radial | Anova | Polynomial | Blocks | Unfused
+Form = Fused | Radial | Polynomial | Blocks | Unfused
 """Of the features of a surrogate."""
 
 

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.dataset import Dataset, Split, Status, check_classes
+from surrogates.dataset import Dataset, check_classes
 from surrogates.forms import KERNELS
 
 from . import kernel, logistic, pool
@@ -48,7 +48,7 @@ from .contest import Contest
 from .data import Data
 from .entropy import Entropy, calibrated, mixed
 from .fit import FitResult, TrainConfig
-from .folds import Fold, Rows, ordered, stratified
+from .folds import Fold, Rows, available, ordered, stratified
 from .history import Record
 from .kernel import CENTRES, Form
 from .losses import CrossEntropy
@@ -223,13 +223,7 @@ def choose(
 
 def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
     """Order, divide and scale the samples."""
-    done = dataset.status == Status.DONE
-    used = np.flatnonzero(done & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION)))
-    check(
-        len(used) >= 3,
-        f"training needs at least 3 samples for training and validation; got {len(used)}",
-    )
-    held = np.flatnonzero(done & (dataset.split == Split.VALIDATION))
+    used, held = available(dataset)
     closed = len(used) <= FOLDED or not len(held)
     rows = used if closed else np.setdiff1d(used, held)
     check_classes(dataset.info.c_names, dataset.C[rows])
@@ -348,14 +342,14 @@ def _candidate(frame: _Frame, name: str, found: _Path) -> _Candidate:
 
 
 def _linear(frame: _Frame, asked: Asked) -> Iterator[_Candidate]:
-    """Give the logistic regression on the inputs."""
+    """Return the logistic regression on the inputs."""
     plain = Plain(kernel="linear", scales=torch.ones_like(frame.y_shift))
     (found,) = _paths(frame, asked, [(plain, [plain] * len(frame.folds))], "linear")
     yield _candidate(frame, "linear", found)
 
 
 def _kernels(frame: _Frame, asked: Asked, budget: float) -> Iterator[_Candidate]:
-    """Give the best radial functions of one scale, and the best of one for each input."""
+    """Return the best radial functions of one scale, and the best of one for each input."""
     kernels = KERNELS if asked.settings.kernel == "auto" else (asked.settings.kernel,)
     X = frame.X[frame.final]
     varies = (X != 0).any(dim=0)
@@ -435,7 +429,7 @@ def _scaled(frame: _Frame, asked: Asked, kernels: Sequence[str], few: int, most:
 
 
 def _networks(frame: _Frame, asked: Asked, best: float) -> Iterator[_Candidate]:
-    """Give the networks that won the contest, each the mean of those of its folds."""
+    """Return the networks that won the contest, each the mean of those of its folds."""
     contest = Contest(
         dataset=frame.dataset,
         folds=frame.folds,

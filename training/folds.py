@@ -9,6 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from surrogates.config import check
+from surrogates.dataset import Dataset, Split, Status
+
 from .data import canonical
 from .scaling import moments
 
@@ -27,6 +30,21 @@ class Fold:
 
     train: Rows
     held: Rows
+
+
+def available(dataset: Dataset) -> tuple[Rows, Rows]:
+    """Return the rows of training and validation samples, and those of validation alone.
+
+    Raises:
+        InputError: If there are fewer than three.
+    """
+    done = dataset.status == Status.DONE
+    used = np.flatnonzero(done & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION)))
+    check(
+        len(used) >= 3,
+        f"training needs at least 3 samples for training and validation; got {len(used)}",
+    )
+    return used, np.flatnonzero(done & (dataset.split == Split.VALIDATION))
 
 
 def ordered(X: Tensor, C: Tensor) -> Rows:

@@ -61,7 +61,7 @@ class Penalty:
         return float(self.of(theta))
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """Give its gradient, alpha1 P (theta - theta_ref), (n_theta,)."""
+        """Return its gradient, alpha1 P (theta - theta_ref), (n_theta,)."""
         return self.times(self._away(theta))
 
     def times(self, v: Tensor) -> Tensor:

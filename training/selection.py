@@ -40,7 +40,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.dataset import Dataset, Split, Status
+from surrogates.dataset import Dataset
 from surrogates.networks import FeatureExtractor
 from surrogates.radial import Joined, Monomials
 
@@ -48,7 +48,7 @@ from . import kernel, pool
 from .contest import Contest, Squares
 from .data import Data
 from .fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
-from .folds import Fold, Rows, divided, ordered
+from .folds import Fold, Rows, available, divided, ordered
 from .history import Record
 from .kernel import Fit, Form, Kriging
 from .ridge import Ridge, ridge
@@ -309,13 +309,7 @@ class Asked:
 
 def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
     """Order, divide and scale the samples."""
-    done = dataset.status == Status.DONE
-    used = np.flatnonzero(done & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION)))
-    check(
-        len(used) >= 3,
-        f"training needs at least 3 samples for training and validation; got {len(used)}",
-    )
-    held = np.flatnonzero(done & (dataset.split == Split.VALIDATION))
+    used, held = available(dataset)
     closed = len(used) <= FOLDED
     rows = used if closed else np.setdiff1d(used, held)
 
