@@ -39,6 +39,8 @@ class Samples:
         C: Observables, class probabilities, or labels in one column, (n, n_c).
         y_names: Names of the parameters.
         c_names: Names of the observables; none where the file has none.
+        y_units: Units of the parameters; none where the file has none.
+        c_units: Units of the observables, likewise.
         rows: The samples' numbers in the file, from 0.
         labels: Whether C may be labels of any integers; the labels, if they are texts.
     """
@@ -48,6 +50,8 @@ class Samples:
     C: Array
     y_names: Sequence[str]
     c_names: Sequence[str] = ()
+    y_units: Sequence[str] = ()
+    c_units: Sequence[str] = ()
     rows: Rows
     labels: bool | Sequence[str] = False
 
@@ -108,6 +112,8 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
         note(f"column {i + 1}, {name}, counts the samples and is left out")
     table.check_names(but=counting)
     y, c = _columns(table, [i for i in range(table.values.shape[1]) if i not in counting], asked)
+    if table.units:
+        note(f"the line below the names has the units: {listed([u or '-' for u in table.units])}")
     rows = asked.rows(len(table.values))
     kept, inputs, targets = set(rows.tolist()), set(y), set(c)
     bad = sorted((i, k) for i, k in table.odd if i in kept and k in inputs)
@@ -124,7 +130,8 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
         labels = [texts.get((row, c[0]), "") for row in rows.tolist()]
     elif texts:
         among = " among labels that are numbers" if labels else ""
-        table.refuse(*min(texts), f"is not a finite number{among}")
+        hint = "; --task classification takes words as classes" * (len(c) == 1 and not labels)
+        table.refuse(*min(texts), f"is not a finite number{among}{hint}")
     names = table.names
     return Samples(
         what=str(path),
@@ -132,6 +139,8 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
         C=table.values[rows][:, c],
         y_names=[f"y{i}" for i in range(len(y))] if names is None else [names[i] for i in y],
         c_names=() if names is None else [names[i] for i in c],
+        y_units=[table.units[i] for i in y] if table.units else (),
+        c_units=[table.units[i] for i in c] if table.units else (),
         rows=rows,
         labels=labels,
     )
@@ -214,7 +223,10 @@ def _of_arrays(
     if second is not None:
         given = asked.inputs or asked.outputs
         check(not given, "of two files, the first is Y and the second C: no --inputs or --outputs")
-        (Y, y_names), (C, c_names) = _alone(path, "Y"), _alone(second, "C")
+        (Y, y_names, y_units), (C, c_names, c_units) = (
+            _alone(path, "Y"),
+            _alone(second, "C", asked.classes),
+        )
         what = {"Y": str(path), "C": str(second)}
     else:
         if path.suffix.lower() not in arrays.READERS:
@@ -227,7 +239,12 @@ def _of_arrays(
             _named(path, asked.words(option), default)
             for option, default in (("inputs", "Y"), ("outputs", "C"))
         )
+        y_units = c_units = ()
         what = {"Y": f"{path}: {asked.inputs or 'Y'}", "C": f"{path}: {asked.outputs or 'C'}"}
+    texts: list[str] = []
+    if asked.classes and C.dtype.kind in "US" and max(C.shape) == C.size:
+        texts = [text.strip() for text in C.ravel().astype(str).tolist()]
+        C = np.zeros(C.size)
     arrays.check_numbers(Y, what["Y"])
     arrays.check_numbers(C, what["C"])
     check(min(*Y.shape, *C.shape) > 0, f"{path} holds no samples, parameters or observables")
@@ -245,7 +262,10 @@ def _of_arrays(
         C=C[rows],
         y_names=y_names if len(y_names) == Y.shape[1] else [f"y{i}" for i in range(Y.shape[1])],
         c_names=c_names if len(c_names) == C.shape[1] else (),
+        y_units=y_units if len(y_units) == Y.shape[1] else (),
+        c_units=c_units if len(c_units) == C.shape[1] else (),
         rows=rows,
+        labels=[texts[row] for row in rows.tolist()] if texts else False,
     )
 
 
@@ -258,24 +278,33 @@ def _foreign(path: Path) -> InputError:
     return InputError(f"cannot import {path}: the known endings are {', '.join(_ENDINGS)}{hint}")
 
 
-def _alone(path: Path, name: str) -> tuple[npt.NDArray[Any], Sequence[str]]:
-    """Read the one array of a file, with the names of its columns if it has them."""
+def _alone(
+    path: Path, name: str, classes: bool = False
+) -> tuple[npt.NDArray[Any], Sequence[str], Sequence[str]]:
+    """Read the one array of a file, with names and units of its columns if it has them.
+
+    With ``classes``, one column of a table may be texts.
+    """
     if tables.is_table(path):
         table = tables.read(path)
-        for place in sorted(table.odd):
-            if tables.is_text(table.odd[place]):
-                table.refuse(*place)
         table = table.without(table.indices())
         table.check_names()
-        return table.values, table.names or ()
+        texts = {place for place, text in table.odd.items() if tables.is_text(text)}
+        if classes and texts and table.values.shape[1] == 1 and len(table.odd) == len(table.values):
+            missing = set(table.odd) - texts
+            odd = {place: "" if place in missing else text for place, text in table.odd.items()}
+            return np.array([odd[i, 0] for i in range(len(odd))]), table.names or (), ()
+        if texts:
+            table.refuse(*min(texts))
+        return table.values, table.names or (), table.units
     if _is_npy(path):
-        return arrays.read_npy(path), ()
+        return arrays.read_npy(path), (), ()
     if path.suffix.lower() not in arrays.READERS:
         raise _foreign(path)
     there = arrays.names(path)
     if name not in there and len(there) != 1:
         raise InputError(f"{path} has no array {name}, nor a single one; it has {listed(there)}")
-    return arrays.read(path, name if name in there else there[0]), ()
+    return arrays.read(path, name if name in there else there[0]), (), ()
 
 
 def _named(

@@ -3,19 +3,19 @@
 `surrogates.tables` reads text, `surrogates.arrays` the files of numpy, MATLAB and HDF5, and
 `surrogates.columns` tells Y from C:
 
-A table (or one .npy file) has a sample in each line. ``inputs`` and ``outputs`` are names of
-columns, separated by commas, or a number: of columns from the first on, or up to the last. The
-columns that one of them leaves are the other's. Without either, names that start with y are
-parameters, and with c observables. A column that counts the lines, and has no name or is called
-index, id or sample, is left out.
+A table (or one .npy file) has a sample in each line; below the names there may be a line of units.
+``inputs`` and ``outputs`` are names of columns, separated by commas, or a number: of columns from
+the first on, or up to the last. The columns that one of them leaves are the other's. Without
+either, names that start with y are parameters, and with c observables. A column that counts the
+lines, and has no name or is called index, id or sample, is left out.
 
 A .mat file (any version from 5 to 7.3), .npz or HDF5 file holds arrays ``Y`` and ``C``, or those
 that ``inputs`` and ``outputs`` name, in HDF5 by their paths. Several names are several arrays of
 one dimension, a column each. Two files of one array each, .npy as a rule, are Y and C.
 
 Of a classification C holds the samples' labels, integers from 0, in one column or row, or class
-probabilities, one-hot as a rule, a class in each column (row, where samples are columns). In a
-table labels may be any integers or texts, which name the classes.
+probabilities, one-hot as a rule, a class in each column (row, where samples are columns). Labels
+may also be texts, which name the classes, and in a table any integers.
 
 A sample whose c is not finite is kept as failed, with NaN.
 """
@@ -113,6 +113,8 @@ def import_file(
         task=task,
         y_names=found.y_names,
         c_names=c_names or [f"{'class ' if classes else 'c'}{k}" for k in range(C.shape[1])],
+        y_units=found.y_units,
+        c_units=() if classes else found.c_units,
         split=split,
         seed=seed,
         missing=missing,
@@ -136,6 +138,8 @@ def as_dataset(
     c_names: Sequence[str],
     split: str,
     seed: int,
+    y_units: Sequence[str] = (),
+    c_units: Sequence[str] = (),
     libraries: Sequence[ModuleType] = (),
     missing: str = "fail",
 ) -> Dataset:
@@ -150,6 +154,8 @@ def as_dataset(
         c_names: Names of the observables or classes.
         split: As `assign_split` takes it.
         seed: Seed of the split.
+        y_units: Units of the parameters; none if they are not known.
+        c_units: Units of the observables, likewise.
         libraries: Modules that gave the arrays, beside numpy, scipy and h5py.
         missing: What a NaN in C means, ``fail`` or ``mask``.
 
@@ -169,11 +175,11 @@ def as_dataset(
         split=split,
         total=n,
         y_names=tuple(y_names),
-        y_units=("1",) * len(y_names),
+        y_units=_units(y_units, len(y_names)),
         y_lower=Y.min(axis=0),
         y_upper=Y.max(axis=0),
         c_names=tuple(c_names),
-        c_units=("1",) * len(c_names),
+        c_units=_units(c_units, len(c_names)),
         missing="mask" if np.isnan(C[done]).any() else "",
         **provenance(np, scipy, h5py, *libraries),
     )
@@ -186,6 +192,11 @@ def as_dataset(
         failure=["" if ok else "no finite c in the imported file" for ok in done],
         solver=np.zeros(n, SOLVER),
     )
+
+
+def _units(units: Sequence[str], n: int) -> tuple[str, ...]:
+    """Return the units of n things, 1 where there is none."""
+    return tuple(unit if unit.strip("-") else "1" for unit in units) or ("1",) * n
 
 
 def _done(C: Array, c_names: Sequence[str], missing: str) -> npt.NDArray[np.bool_]:
@@ -326,26 +337,35 @@ def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
             f"{worst[2]:.2g} robust deviations in {names[worst[1]]}{at}; --exclude "
             f"{leave} leaves {'them' if several else 'it'} out"
         )
+    # Of inputs the extremes do not count: of many drawn evenly one may be near 0.
+    inner = np.quantile(dataset.Y, (0.05, 0.95), axis=0)
+    found += _logarithms(info.y_names, decades(inner), "--log-inputs")
     if not classes:
-        found += _logarithms(info, np.delete(C, [row for row, _, _ in far], axis=0))
+        C = np.delete(C, [row for row, _, _ in far], axis=0)
+        found += _logarithms(info.c_names, decades(C), "--log")
     if exclude and found:
         found.append("samples are counted from 0, before --exclude")
     return found
 
 
-def _logarithms(info: Info, C: Array) -> list[str]:
-    """Name the outputs of which a surrogate had better learn the logarithm."""
-    spans = decades(C)
+def _logarithms(names: Sequence[str], spans: Array, option: str) -> list[str]:
+    """Name the quantities of which a surrogate had better learn the logarithm.
+
+    Args:
+        names: Of all.
+        spans: Powers of ten that each spans.
+        option: That of `surrogates train`.
+    """
     wide = np.flatnonzero(spans > 3)
     if not len(wide):
         return []
-    names = [info.c_names[k] for k in wide]
+    found = [names[k] for k in wide]
     low, high = f"{spans[wide].min():.2g}", f"{spans[wide].max():.2g}"
     size = low if low == high else f"{low} to {high}"
     its = "its logarithm" if len(wide) == 1 else "their logarithms"
     return [
-        f"{listed(names, 5)} span{'s' * (len(wide) == 1)} {size} decades: train --log "
-        f"{','.join(names[:5])}{',...' * (len(names) > 5)} learns {its}"
+        f"{listed(found, 5)} span{'s' * (len(wide) == 1)} {size} decades: train {option} "
+        f"{','.join(found[:5])}{',...' * (len(found) > 5)} learns {its}"
     ]
 
 

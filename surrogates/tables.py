@@ -34,6 +34,7 @@ _NUMBER = re.compile(
     r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[ed][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE
 )
 _MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null"))
+_Row = tuple[int, list[str]]  # the number of its line, counted from 1, and its cells
 _INDICES = frozenset(("", "index", "id", "sample", "unnamed: 0"))
 
 
@@ -44,6 +45,7 @@ class Table:
     Attributes:
         path: The file.
         names: Of the columns; None if there are none.
+        units: Of the columns; none where the file has none.
         values: The numbers, (n_rows, n_columns); NaN where a cell is none.
         odd: The text of each cell that is no finite number, by row and column from 0.
         lines: For each row its line in the file, counted from 1.
@@ -54,6 +56,7 @@ class Table:
     values: Array
     odd: Mapping[tuple[int, int], str]
     lines: Sequence[int]
+    units: tuple[str, ...] = ()
 
     def indices(self) -> list[int]:
         """Return the columns that count the rows, from 0 or 1, and have no other name than that."""
@@ -72,6 +75,7 @@ class Table:
             self,
             names=None if self.names is None else tuple(self.names[i] for i in kept),
             values=self.values[:, kept],
+            units=tuple(self.units[i] for i in kept) if self.units else (),
             odd={(i, place[k]): text for (i, k), text in self.odd.items() if k in place},
         )
 
@@ -110,7 +114,8 @@ def read(path: str | os.PathLike[str]) -> Table:
     """Read a table.
 
     A first line of which no cell is a number has the names; so has a commented line right above the
-    numbers, if it has as many cells as they.
+    numbers, if it has as many cells as they. A line of text between the names and the numbers has
+    the units.
 
     Raises:
         InputError: If the file is missing, truncated or not UTF-8, has no numbers, lines of
@@ -161,8 +166,8 @@ class _Parser:
     def __init__(self, path: Path, file: Iterable[str]) -> None:
         self._path, self._file = path, file
         self._comment = ""  # right above the first other line
-        self._at = 0  # the line that was read last, counted from 1
         self._first: list[str] = []  # the first row's cells
+        self._units: tuple[str, ...] = ()
         self._rows: list[Array] = []
         self._lines: list[int] = []
         self._odd: dict[tuple[int, int], str] = {}
@@ -198,31 +203,41 @@ class _Parser:
             else:
                 above = ""
 
-    def _split(self, content: Iterable[tuple[int, str]], separator: str) -> Iterator[list[str]]:
-        """Give the cells of each row that has any."""
+    def _split(self, content: Iterable[tuple[int, str]], separator: str) -> Iterator[_Row]:
+        """Give the cells of each row that has any, and the number of its last line."""
+        at = 0
 
         def lines() -> Iterator[str]:
+            nonlocal at
             for number, text in content:
-                self._at = number
+                at = number
                 yield f"{text} "  # where a quoted name goes over two lines
 
         for cells in _cells(lines(), separator):
             if any(cells):
-                yield cells
+                yield at, cells
 
-    def _read(self, rows: Iterator[list[str]], separator: str) -> list[str] | None:
+    def _read(self, rows: Iterator[_Row], separator: str) -> list[str] | None:
         """Read all rows; give the names, None if there are none."""
-        first = next(rows, [])
+        head = list(itertools.islice(rows, 3))
+        first = head[0][1] if head else []
         names, expected = self._commented(len(first), separator), len(first)
         if not any(map(_is_number, _pointed(first, separator))):
-            names, first = first, next(rows, [])
+            names, head = first, head[1:]
+        units: list[str] = []
+        if len(head) > 1 and _are_units(*(_pointed(cells, separator) for _, cells in head[:2])):
+            line, units = head.pop(0)
+            if len(units) not in (len(names or units), len(head[0][1])):
+                raise self._of_another_length(len(names or units), len(units), line)
+        self._first = head[0][1] if head else []
+        if names is first:
             # One cell more in every line: row numbers without a name, or a separator at the end.
-            expected = len(names) + (len(first) == len(names) + 1)
-        self._first = first
-        for cells in itertools.chain([first] if first else [], rows):
+            expected = len(names) + (len(self._first) == len(names) + 1)
+        self._units = (*[""] * (expected - len(units)), *units) if units else ()
+        for line, cells in itertools.chain(head, rows):
             if len(cells) != expected:
-                raise self._of_another_length(len(names or first), len(cells), self._at)
-            self._append(cells, separator)
+                raise self._of_another_length(len(names or self._first), len(cells), line)
+            self._append(line, cells, separator)
         return names
 
     def _commented(self, n: int, separator: str) -> list[str] | None:
@@ -233,19 +248,19 @@ class _Parser:
                 return names
         return None
 
-    def _append(self, cells: list[str], separator: str) -> None:
+    def _append(self, line: int, cells: list[str], separator: str) -> None:
         pointed = _pointed(cells, separator)
         if not self._comma and pointed is not cells:
             k = next((k for k, cell in enumerate(pointed) if cell != cells[k]), None)
             if k is not None:
-                self._comma = f"{self._path}, row {self._at}, column {k + 1}: {cells[k]!r}"
+                self._comma = f"{self._path}, row {line}, column {k + 1}: {cells[k]!r}"
         if not self._point:
             self._point = any("." in cell and _is_number(cell) for cell in cells)
         values = _values(pointed)
         for k in np.flatnonzero(~np.isfinite(values)).tolist():
             self._odd[len(self._rows), k] = cells[k]
         self._rows.append(values)
-        self._lines.append(self._at)
+        self._lines.append(line)
 
     def _complete(self, names: list[str] | None) -> Table:
         """Make the table; see to what spreadsheets and programs of statistics add."""
@@ -259,6 +274,7 @@ class _Parser:
             values=values[start:],
             odd={(row - start, k): text for (row, k), text in self._odd.items() if row >= start},
             lines=self._lines[start:],
+            units=self._units,
         )
         empty = all(table.odd.get((row, n - 1)) == "" for row in range(len(table.values)))
         named = names is not None and len(names) == n and names[-1] != ""
@@ -304,6 +320,16 @@ def _pointed(cells: list[str], separator: str) -> list[str]:
         return cells
     points = [cell.replace(",", ".") if cell.count(",") == 1 else cell for cell in cells]
     return [p if _is_number(p) else cell for p, cell in zip(points, cells, strict=True)]
+
+
+def _are_units(cells: Sequence[str], below: Sequence[str]) -> bool:
+    """Tell whether a line is that of the units: text, above a number at least once.
+
+    A sample without any number but with a class is none: its text is above text.
+    """
+    pairs = list(zip(cells, below, strict=False))
+    above = any(is_text(cell) and _is_number(number) for cell, number in pairs)
+    return above and not any(map(_is_number, cells))
 
 
 def _is_number(cell: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import solve_bvp, solve_ivp
 
 from surrogates.errors import InputError
 
@@ -54,6 +54,45 @@ def test_moments_are_the_known_ones():
     assert mean == pytest.approx(1, abs=0.01)
     assert variance == pytest.approx(np.prod(1 + 1 / (3 * (1 + a) ** 2)) - 1, rel=0.02)
     assert moments("zhou")[0] == pytest.approx(1, abs=0.02)  # two densities, halved
+
+
+def test_heat_rod_solves_its_boundary_value_problem():
+    T_0, k, b, q, h, T_out = y = FUNCTIONS["heat_rod"].sample(1, 0)[0]
+
+    def rates(x, u):
+        return np.stack([u[1] / (k * (1 + b * u[0])), np.full_like(x, -q)])
+
+    def ends(left, right):
+        return np.array([left[0] - T_0, right[1] + h * (right[0] - T_out)])
+
+    start = np.stack([np.full(50, T_0), np.zeros(50)])
+    found = solve_bvp(rates, ends, np.linspace(0, 1, 50), start, tol=1e-8)
+    expected = found.sol(np.arange(1, 21) / 20)[0]
+    np.testing.assert_allclose(suite.heat_rod(y[None])[0], expected, rtol=1e-7)
+
+
+def test_burgers_is_the_solution_of_cole_and_hopf():
+    """u = -2 nu (log phi)_x, where phi solves the heat equation."""
+    viscosity, n = 0.2, 1024
+    x = 2 * np.pi * np.arange(n) / n
+    wave = np.arange(n // 2 + 1)
+    start = np.exp((np.cos(x) - 1 - 0.2 * (1 - np.cos(2 * x))) / (2 * viscosity))
+    decay = np.exp(-viscosity * wave**2 * 1.5)
+    phi = np.fft.rfft(start) * decay
+    expected = -2 * viscosity * np.fft.irfft(1j * wave * phi) / np.fft.irfft(phi)
+    found = suite.burgers(np.array([[0, 1, 0.4, 0, viscosity]]))[0]
+    np.testing.assert_allclose(found, expected[:: n // 64], atol=2e-4)
+
+
+def test_lorenz63_is_what_another_solver_finds():
+    y = FUNCTIONS["lorenz63"].sample(1, 0)[0]
+    sigma, rho, beta = y[:3]
+
+    def rates(t, u):
+        return [sigma * (u[1] - u[0]), u[0] * (rho - u[2]) - u[1], u[0] * u[1] - beta * u[2]]
+
+    found = solve_ivp(rates, (0, 1), y[3:], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(suite.lorenz63(y[None])[0], found.y[:, -1], atol=1e-3)
 
 
 def test_wing_weight_of_the_published_baseline():

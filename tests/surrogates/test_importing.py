@@ -553,6 +553,48 @@ def test_labels_in_a_table_name_the_classes(tmp_path):
         import_file(written(path, ["a", "b", "c"], [[1, 2, "oats"]] * 3), inputs="2")
 
 
+def test_logarithms_of_inputs_are_proposed_where_they_are_drawn_so(tmp_path):
+    even = (np.arange(1000) + 0.5) / 1000
+    np.savez(tmp_path / "a.npz", Y=np.c_[even, 10 ** (8 * even)], C=even[:, None])
+    notes: list[str] = []
+    import_file(tmp_path / "a.npz", samples="rows", note=notes.append)
+    assert notes == [
+        "y1 spans 7.2 decades: train --log-inputs y1 learns its logarithm",
+        "c0 spans 3.3 decades: train --log c0 learns its logarithm",
+    ]
+
+
+def test_labels_that_are_texts_in_an_array_or_a_file_of_their_own(tmp_path, arrays):
+    labels = np.array([["oats", "corn", ""][i] for i in LABELS])
+    np.savez(tmp_path / "a.npz", Y=arrays[0], C=labels)
+    np.savez(tmp_path / "row.npz", Y=arrays[0], C=labels[None].astype("S"))
+    np.save(tmp_path / "Y.npy", arrays[0])
+    table = written(tmp_path / "crops.csv", ["crop"], [[label or "NA"] for label in labels])
+    for paths in (["a.npz"], ["row.npz"], ["Y.npy", table]):
+        dataset = import_file(*(tmp_path / path for path in paths), task="classification")
+        assert dataset.info.c_names == ("corn", "oats")
+        assert np.array_equal(dataset.status == Status.DONE, LABELS < 2)
+        done = LABELS < 2
+        assert np.array_equal(dataset.C[done], np.eye(2)[1 - LABELS[done]])
+    with pytest.raises(InputError, match="C holds text, not real numbers"):
+        import_file(tmp_path / "a.npz")
+
+
+def test_units_below_the_names(tmp_path):
+    rows = ["mm,,kN,-", *(f"{i},{i * i},{i % 3},{-i}" for i in range(9))]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,c,d", *rows]))
+    for i, name in enumerate(("Y.csv", "C.csv")):
+        cells = [row.split(",")[2 * i : 2 * i + 2] for row in ["a,b,c,d", *rows]]
+        (tmp_path / name).write_text("\n".join(map(",".join, cells)))
+    notes: list[str] = []
+    one = import_file(tmp_path / "a.csv", inputs="2", note=notes.append)
+    two = import_file(tmp_path / "Y.csv", tmp_path / "C.csv")
+    for dataset in (one, two):
+        assert dataset.info.y_units == ("mm", "1") and dataset.info.c_units == ("kN", "1")
+        assert dataset.Y.shape == (9, 2)
+    assert notes == ["the line below the names has the units: mm, -, kN, -"]
+
+
 def test_samples_without_a_class_are_kept_as_failed(tmp_path, arrays):
     labels = [["oats", "corn", ""][i] for i in LABELS]
     path = written(tmp_path / "a.csv", ["y", "c"], [[i, x] for i, x in enumerate(labels)])
@@ -589,7 +631,6 @@ def with_row(*row):
             "a.npz: C of sample 5 is 1.5; labels are integers from 0 (samples counted",
         ),
         (with_label(-1), "C of sample 5 is -1; labels are integers from 0"),
-        (LABELS.astype(str), "not real numbers"),
         (
             LABELS + 1,
             "from 1 to 3, but no sample of class 0; labels are integers from 0: subtract 1",

@@ -88,6 +88,25 @@ def test_names_as_pandas_and_r_write_them(tmp_path):
     assert read(tmp_path, "0,1,2\n1,2,3\n3,4,5\n").names is None  # a row as all others
 
 
+def test_a_line_of_units_below_the_names(tmp_path):
+    for text, units in (
+        ("a,b,c\nmm,,N\n1,2,3\n4,5,6\n", ("mm", "", "N")),
+        ("a;b;c\nmm;%;kN\n1,5;2;3\n4;5;6\n", ("mm", "%", "kN")),
+        (",a,b\n-,mm,N\n0,1,2\n1,4,5\n", ("-", "mm", "N")),
+        ("a,b\nmm,N\n0,1,2\n1,4,5\n", ("", "mm", "N")),  # row numbers without a name
+        ("a,b,c\nNA,NA,oak\n1,2,elm\n", ()),  # a sample with a class and no numbers
+        ("a,b\nNA,NA\n1,2\n", ()),
+    ):
+        (tmp_path / "a.csv").write_text(text)
+        table = tables.read(tmp_path / "a.csv")
+        assert table.units == units
+        assert list(table.lines)[-1] == len(text.splitlines())
+        assert len(table.values) == len(text.splitlines()) - (2 if units else 1)
+    (tmp_path / "a.csv").write_text("a,b,c\nmm,N\n1,2,3\n")
+    with pytest.raises(InputError, match="row 2: expected 3 columns; got 2"):
+        tables.read(tmp_path / "a.csv")
+
+
 def test_cells_that_are_no_numbers_keep_their_text_and_place(tmp_path):
     table = read(tmp_path, "# c\na,b\n1,\n\nNA,3\nnan,N/A\nnull,4\n5,inf\n1_0,0x1\n**,1 2\n")
     assert np.isnan(table.values).sum() == 9 and np.isinf(table.values).sum() == 1
