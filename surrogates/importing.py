@@ -338,7 +338,8 @@ def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
             f"{leave} leaves {'them' if several else 'it'} out"
         )
     # Of inputs the extremes do not count: of many drawn evenly one may be near 0.
-    inner = np.quantile(dataset.Y, (0.05, 0.95), axis=0)
+    near = np.delete(dataset.Y, done[[row for row, _, _ in far]], axis=0)
+    inner = np.quantile(near, (0.05, 0.95), axis=0)
     found += _logarithms(info.y_names, decades(inner), "--log-inputs")
     if not classes:
         C = np.delete(C, [row for row, _, _ in far], axis=0)

@@ -48,7 +48,7 @@ from .contest import Contest
 from .data import Data
 from .entropy import Entropy, calibrated, mixed
 from .fit import FitResult, TrainConfig
-from .folds import Fold, Rows, available, ordered, stratified
+from .folds import Fold, Rows, available, ordered, repeated, stratified
 from .history import Record
 from .kernel import CENTRES, Form
 from .losses import CrossEntropy
@@ -233,12 +233,13 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
     ]
     data = Data.of(arrays[0], arrays[1], loss=CrossEntropy())
     final = rows[ordered(data.train.Y, data.train.C)]
+    same = repeated(dataset.Y[final])
     if len(used) <= FOLDED:
-        folds = stratified(final, dataset.C, min(_FOLDS, len(final)), settings.seed)
+        folds = stratified(final, dataset.C, min(_FOLDS, len(final)), settings.seed, same)
     elif len(held):
         folds = (Fold(train=np.sort(final), held=held),)
     else:
-        folds = stratified(final, dataset.C, 2 * _FOLDS, settings.seed)[:1]
+        folds = stratified(final, dataset.C, 2 * _FOLDS, settings.seed, same)[:1]
         final = final[np.isin(final, folds[0].train)] if folds else final
     check(
         bool(folds),

@@ -67,24 +67,46 @@ def ordered(X: Tensor, C: Tensor) -> Rows:
     return order
 
 
-def divided(order: Rows, n_folds: int, seed: int) -> tuple[Fold, ...]:
+def repeated(Y: Array) -> Rows | None:
+    """Number samples by their inputs, equal inputs alike, (n,); None where none are equal.
+
+    None too where fewer than three are different: then no sample tells more of another.
+
+    Args:
+        Y: Inputs, (n, n_in).
+    """
+    different, first, number = np.unique(Y, axis=0, return_index=True, return_inverse=True)
+    if len(different) == len(Y) or len(different) < 3:
+        return None
+    order = np.argsort(np.argsort(first))  # by first appearance, as neighbours are
+    same: Rows = order[number.reshape(-1)].astype(np.int64)
+    return same
+
+
+def divided(order: Rows, n_folds: int, seed: int, same: Rows | None = None) -> tuple[Fold, ...]:
     """Divide samples into folds: of every ``n_folds`` neighbours each is in another one.
 
     Args:
         order: The samples, as `ordered` returns them.
-        n_folds: At least 2, and at most as many as there are samples.
+        n_folds: At least 2; fewer where there are not as many samples, or numbers of them.
         seed: Which of the neighbours is in which fold.
+        same: Samples of one number, as `repeated` returns them, are in one fold; in that order.
     """
+    same = np.arange(len(order)) if same is None else same
     generator = np.random.default_rng(seed)
-    blocks = -(-len(order) // n_folds)
-    number = np.concatenate([generator.permutation(n_folds) for _ in range(blocks)])[: len(order)]
+    n = int(same.max()) + 1
+    n_folds = min(n_folds, n)
+    blocks = -(-n // n_folds)
+    number = np.concatenate([generator.permutation(n_folds) for _ in range(blocks)])[same]
     return tuple(
         Fold(train=np.sort(order[number != fold]), held=np.sort(order[number == fold]))
         for fold in range(n_folds)
     )
 
 
-def stratified(order: Rows, C: Array, n_folds: int, seed: int) -> tuple[Fold, ...]:
+def stratified(
+    order: Rows, C: Array, n_folds: int, seed: int, same: Rows | None = None
+) -> tuple[Fold, ...]:
     """Divide samples of classes into folds so that each holds its share of every class.
 
     Neighbours of one class are in different folds. A sample without which a fold would have no
@@ -95,18 +117,23 @@ def stratified(order: Rows, C: Array, n_folds: int, seed: int) -> tuple[Fold, ..
         C: Probabilities of the classes of all samples, (n, n_classes).
         n_folds: At least 2.
         seed: Which of the neighbours is in which fold.
+        same: Samples of one number, as `repeated` returns them, are in one fold; in that order.
 
     Returns:
         At most ``n_folds``; none where no sample can be held out.
     """
-    labels = C[order].argmax(axis=1)
+    same = np.arange(len(order)) if same is None else same
+    _, leader = np.unique(same, return_index=True)  # of each number its first sample
+    labels = C[order[leader]].argmax(axis=1)
     first = {int(label): i for i, label in reversed(list(enumerate(labels)))}
-    by_class = order[np.argsort([first[int(label)] for label in labels], kind="stable")]
+    by_class = np.argsort([first[int(label)] for label in labels], kind="stable")
     names = np.random.default_rng(seed).permutation(n_folds)
-    number = names[np.arange(len(order)) % n_folds]
+    number_of = np.empty(len(leader), np.int64)
+    number_of[by_class] = names[np.arange(len(leader)) % n_folds]
+    number = number_of[same]
     folds = []
     for fold in range(n_folds):
-        held, kept = by_class[number == fold], by_class[number != fold]
+        held, kept = order[number == fold], order[number != fold]
         absent = C[kept].sum(axis=0) <= 0
         held = held[(C[held][:, absent] <= 0).all(axis=1)]
         if len(held) and len(held) < len(order):

@@ -37,6 +37,9 @@ from torch import Tensor
 
 from surrogates.radial import AnovaBasis, RadialBasis
 
+from .folds import Rows
+from .left_out import apart
+
 Derivatives = Callable[[Tensor], npt.NDArray[np.float64]]
 CENTRES = 1000
 """Largest number of centres."""
@@ -130,7 +133,8 @@ class Kriging:
         fit: Scales and nugget.
         centres: (n_centres, n_in), standardised.
         weights: Of the kernels and the trend, the constant last, (n_seen, n_centres + size).
-        left_out: Residual of each sample when it is left out, (n, n_seen): prediction less c.
+        left_out: Residual of each sample when it is left out, with those of its inputs where
+            `solve` was told of them, (n, n_seen): prediction less c.
         variance: The variance of that residual over v_j, (n,).
         negative: Rows M: the variance of a prediction over v_j is
             1 + nugget - ||M k||^2 + ||N [k, h]||^2, with k the kernels' values and h the trend's;
@@ -337,16 +341,17 @@ def _projection(k: Tensor, nugget: float, H: Tensor) -> tuple[Tensor, float] | N
     return inverse - half.T @ half, 2 * float(logs)
 
 
-def solve(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
+def solve(X: Tensor, C: Tensor, fit: Fit, same: Rows | None = None) -> Kriging | None:
     """Find the weights of all samples, at most `CENTRES`; None where they are not determined.
 
     Args:
         X: Standardised inputs, (n, n_in).
         C: Scaled targets, (n, n_seen).
         fit: Scales and nugget.
+        same: Samples of one number are left out together, (n,); each alone if None.
     """
     if len(X) > CENTRES:
-        return _solve_many(X, C, fit)
+        return _solve_many(X, C, fit, same)
     k = fit.kappa(X, X)
     H = fit.form.trend(X)
     projected = _projection(k, fit.nugget, H)
@@ -363,19 +368,21 @@ def solve(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
     inverse = torch.linalg.solve_triangular(L, torch.eye(len(L), dtype=L.dtype), upper=False)
     # h - H^T K^-1 k, in the metric of (H^T K^-1 H)^-1 = R^-1 R^-T.
     towards = torch.cat([-Q.T @ inverse, torch.linalg.inv(R).T], dim=1)
-    diagonal = P.diagonal().clamp(min=1e-300)
+    left, variance, _ = apart(
+        -(P @ C), P.diagonal(), lambda rows: P[rows][:, rows], same, floor=1e-300
+    )
     return Kriging(
         fit=fit,
         centres=X,
         weights=torch.cat([a, b]).T,
-        left_out=-(P @ C) / diagonal[:, None],
-        variance=1 / diagonal,
+        left_out=left,
+        variance=variance,
         negative=inverse,
         positive=towards,
     )
 
 
-def _solve_many(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
+def _solve_many(X: Tensor, C: Tensor, fit: Fit, same: Rows | None) -> Kriging | None:
     """Solve by a subset of regressors."""
     chosen = torch.linspace(0, len(X) - 1, CENTRES).round().long()
     centres = X[chosen]
@@ -399,8 +406,12 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
     b = torch.linalg.solve_triangular(R, Q.T @ (C - F @ a), upper=True)
     half = torch.linalg.solve_triangular(G, rest.T, upper=False)
     hat = half.square().sum(dim=0) + Q.square().sum(dim=1)
-    residual = F @ a + H @ b - C
-    left = (1 - hat).clamp(min=1e-3)
+
+    def without(rows: Tensor) -> Tensor:
+        hat: Tensor = half[:, rows].T @ half[:, rows] + Q[rows] @ Q[rows].T
+        return torch.eye(len(rows)).to(hat) - hat
+
+    left, grown, _ = apart(F @ a + H @ b - C, 1 - hat, without, same, floor=1e-3)
     inverse = torch.linalg.solve_triangular(L, torch.eye(len(L), dtype=L.dtype), upper=False)
     # Posterior variance over v_j, with f = L^-1 k:
     # 1 - ||f||^2 + nugget (1 + ||G^-1 (f - F^T Q R^-T h)||^2 + ||R^-T h||^2).
@@ -416,8 +427,8 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit) -> Kriging | None:
         fit=fit,
         centres=centres,
         weights=torch.cat([torch.linalg.solve_triangular(L.T, a, upper=True), b]).T,
-        left_out=residual / left[:, None],
-        variance=(1 - F.square().sum(dim=1)).clamp(min=0) + fit.nugget / left,
+        left_out=left,
+        variance=(1 - F.square().sum(dim=1)).clamp(min=0) + fit.nugget * grown,
         negative=inverse,
         positive=positive,
     )
@@ -436,9 +447,7 @@ def blocks_left_out(X: Tensor, C: Tensor, fit: Fit, folds: Tensor) -> Tensor | N
     projected = _projection(k, fit.nugget, fit.form.trend(X))
     if projected is None:
         return None
-    P, A = projected[0], projected[0] @ C
-    out = torch.empty_like(C)
-    for fold in range(int(folds.max()) + 1):
-        rows = torch.nonzero(folds == fold)[:, 0]
-        out[rows] = -torch.linalg.solve(P[rows][:, rows], A[rows])
-    return out
+    P = projected[0]
+    return apart(
+        -(P @ C), P.diagonal(), lambda rows: P[rows][:, rows], folds.numpy(), floor=1e-300
+    )[0]

@@ -5,7 +5,7 @@ r"""Ridge regression on the inputs, or on them and their products: the simplest 
 The weight a is that of the least error of samples that are left out, in closed form: with the SVD
 X = U S V^T of centred columns, the fit is H C with H = 1/n + U S^2 (S^2 + a)^-1 U^T, and the
 residual of a sample that is left out is its residual over 1 - H_ii (Allen 1974, "The relationship
-between variable selection and data augmentation and a method for prediction").
+between variable selection and data augmentation and a method for prediction"; `left_out`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .folds import Rows
 from .kernel import pairs
+from .left_out import apart
 
 _WEIGHTS = torch.logspace(4, -12, 33, dtype=torch.float64)  # times the largest singular value^2
 _RESOLVED = 1e-5
@@ -40,24 +42,26 @@ class Ridge:
         return _monomials(X, self.degree) @ self.weights[:, :-1].T + self.weights[:, -1]
 
 
-def ridge(X: Tensor, C: Tensor, degree: int) -> Ridge:
+def ridge(X: Tensor, C: Tensor, degree: int, same: Rows | None = None) -> Ridge:
     """Fit a ridge regression.
 
     Args:
         X: Standardised inputs, (n, n_in).
         C: Scaled targets, (n, n_seen).
         degree: 1 or 2.
+        same: Samples of one number are left out together, (n,); each alone if None.
     """
-    weights, left_out = shrunk(_monomials(X, degree), C)
+    weights, left_out = shrunk(_monomials(X, degree), C, same)
     return Ridge(degree=degree, weights=weights, left_out=left_out)
 
 
-def shrunk(M: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+def shrunk(M: Tensor, C: Tensor, same: Rows | None = None) -> tuple[Tensor, Tensor]:
     """Fit a ridge regression on any features.
 
     Args:
         M: Features, (n, width); each is centred, and divided by its deviation.
         C: Scaled targets, (n, n_seen).
+        same: Samples of one number are left out together, (n,); each alone if None.
 
     Returns:
         Weights, the constant last, (n_seen, width + 1), and the residual of each sample when it is
@@ -72,11 +76,16 @@ def shrunk(M: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     best = None
     for weight in _WEIGHTS * s[0].square().clamp(min=1e-300):
         kept = s.square() / (s.square() + weight)
-        leverage = 1 / len(M) + U.square() @ kept
-        if float(leverage.max()) > 1 - _RESOLVED and best is not None:
-            continue  # the fit passes through a sample: of its error nothing is left but rounding
         residual = U @ (kept[:, None] * UtC) - (C - c_shift)
-        left_out = residual / (1 - leverage).clamp(min=_RESOLVED)[:, None]
+
+        def without(rows: Tensor, kept: Tensor = kept) -> Tensor:
+            hat: Tensor = 1 / len(M) + (U[rows] * kept) @ U[rows].T
+            return torch.eye(len(rows)).to(hat) - hat
+
+        diagonal = 1 - 1 / len(M) - U.square() @ kept
+        left_out, _, least = apart(residual, diagonal, without, same, floor=_RESOLVED)
+        if least < _RESOLVED and best is not None:
+            continue  # the fit passes through a sample: of its error nothing is left but rounding
         score = float(left_out.square().sum())
         if best is None or score < best[0]:
             best = score, left_out, Vh.T @ ((s / (s.square() + weight))[:, None] * UtC)

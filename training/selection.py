@@ -48,7 +48,7 @@ from . import kernel, pool
 from .contest import Contest, Squares
 from .data import Data
 from .fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
-from .folds import Fold, Rows, available, divided, ordered
+from .folds import Fold, Rows, available, divided, ordered, repeated
 from .history import Record
 from .kernel import Fit, Form, Kriging
 from .ridge import Ridge, ridge
@@ -192,6 +192,7 @@ class _Frame:
         settings: Of the training.
         rows: Of the dataset, in the order of the arrays here.
         folds: Divisions, by rows of the dataset.
+        same: Samples of one number are held out together, (n_rows,); each alone if None.
         closed: Whether ridge and rbf are judged by left-out residuals, and see all rows.
         data: Standardised inputs and scaled targets of ``rows``, in ``train``; the held-out samples
             of the one fold in ``validation`` where not ``closed``.
@@ -201,6 +202,7 @@ class _Frame:
     settings: TrainConfig
     rows: Rows
     folds: tuple[Fold, ...]
+    same: Rows | None
     closed: bool
     data: Data
 
@@ -324,17 +326,24 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
 
     first = scaled(rows, rows[:1])
     rows = rows[ordered(first.train.Y, first.train.C)]
+    same = repeated(dataset.Y[rows])
     if closed:
-        folds = divided(rows, min(_FOLDS, len(rows)), settings.seed)
+        folds = divided(rows, _FOLDS, settings.seed, same)
     elif len(held):
         folds = (Fold(train=np.sort(rows), held=held),)
     else:  # no sample is for validation
-        folds = divided(rows, 2 * _FOLDS, settings.seed)[:1]
+        folds = divided(rows, 2 * _FOLDS, settings.seed, same)[:1]
         held = folds[0].held
         rows = rows[~np.isin(rows, held)]
     data = scaled(rows, rows[:1] if closed else held)
     return _Frame(
-        dataset=dataset, settings=settings, rows=rows, folds=folds, closed=closed, data=data
+        dataset=dataset,
+        settings=settings,
+        rows=rows,
+        folds=folds,
+        same=same if closed else None,
+        closed=closed,
+        data=data,
     )
 
 
@@ -345,7 +354,7 @@ def _ridges(frame: _Frame) -> Iterator[_Candidate]:
         size = Form(kernel="gaussian", degree=degree).size(n_in)
         if degree == 2 and size > max(500, n / 2):
             continue
-        found = ridge(frame.X, frame.C, degree)
+        found = ridge(frame.X, frame.C, degree, frame.same)
         seen = found.left_out if frame.closed else found.predict(frame.data.validation.Y)
         features = Monomials(n_in, kernel.pairs(n_in, degree))
 
@@ -395,7 +404,8 @@ def _kernels(frame: _Frame, asked: Asked, apart: bool = True) -> list[_Candidate
     first = asked.run(tasks(forms[:1], None))
     fits = first + asked.run(tasks(forms[1:], first[0]))
     some = slice(None, None, 1 if frame.closed else -(-n // _MANY))
-    solved = [kernel.solve(frame.X[some], frame.C[some], found) for found in fits]
+    X, C, same = frame.X[some], frame.C[some], frame.same
+    solved = [kernel.solve(X, C, found, same) for found in fits]
     found = []
     for kriging in solved:
         if kriging is not None:
@@ -456,7 +466,7 @@ def _apart(frame: _Frame, asked: Asked, shared: Kriging) -> _Candidate:
     The shape of the error bars is that of the kernel of all outputs, whose features are there with
     weights of zero.
     """
-    X, form = frame.X, shared.fit.form
+    X, form, same = frame.X, shared.fit.form, frame.same
     train = frame.data.train
     C = train.C if train.whole is None else train.whole
     columns = [C[:, j : j + 1] for j in range(C.shape[1])]
@@ -464,7 +474,7 @@ def _apart(frame: _Frame, asked: Asked, shared: Kriging) -> _Candidate:
     tasks = [pool.Task(function=searched, arguments={"C": c, **begin}) for c in columns]
     fits, krigings = asked.run(tasks), []
     for j, c in enumerate(columns):
-        own = kernel.solve(X, c, fits[j]) or kernel.solve(X, c, shared.fit)
+        own = kernel.solve(X, c, fits[j], same) or kernel.solve(X, c, shared.fit, same)
         assert own is not None  # that of all outputs was solved
         krigings.append(own)
     some = range(0, len(columns), -(-len(columns) // _GROWN_OUTPUTS))
@@ -494,7 +504,7 @@ def _apart(frame: _Frame, asked: Asked, shared: Kriging) -> _Candidate:
 def _growth(frame: _Frame, asked: Asked, fits: Sequence[Fit], targets: Sequence[Tensor]) -> float:
     """Return how errors on folds grow where the scales are found without the fold, 1 to 3."""
     n, form = len(frame.rows), fits[0].form
-    folds = divided(np.arange(n), min(_GROWN, n), frame.settings.seed)
+    folds = divided(np.arange(n), _GROWN, frame.settings.seed, frame.same)
     fewest = min(len(fold.train) for fold in folds)
     if n > kernel.CENTRES or form.size(frame.X.shape[1]) >= fewest:
         return 1.0

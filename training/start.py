@@ -186,7 +186,7 @@ class _Old:
         """Return the old features with W by ridge regression towards W_old."""
         some = slice(None, None, 1 if self.frame.closed else -(-len(self.T) // _MANY))
         F = self._features(self.frame.rows[some])
-        weights, residual = shrunk(F, (self.T - self.G)[some])
+        weights, residual = shrunk(F, (self.T - self.G)[some], self.frame.same)
         if not self.frame.closed:
             pieces = self.frame.held, self.G_held, self.T_held
             residual = torch.cat(
@@ -246,7 +246,7 @@ class _Old:
         kriging, residual, X = candidate.kriging, candidate.residual, self.frame.X
         assert kriging is not None and frame.data.scaling is not None
         both = None
-        if self.frame.closed and len(X) <= CENTRES:
+        if self.frame.closed and self.frame.same is None and len(X) <= CENTRES:
             both = kernel.solve(X, torch.cat([self.T, self.G], dim=1), kriging.fit)
         if both is not None:
             grown = float(residual.norm() / kriging.left_out.norm().clamp(min=1e-300))

@@ -313,7 +313,7 @@ def _told_selection(
         "c_mean": mean,
         "c_std": spread,
     }
-    warnings = [*_data_warnings(dataset), *poor_outputs(errors, dataset)]
+    warnings = [*_data_warnings(dataset, "test"), *poor_outputs(errors, dataset)]
     ridges = [one for one in selection.tried if one.name.endswith("ridge")]
     if ridges and ridges[0].weight == 0 and ridges[0] is selection.tried[0]:
         warnings.append(_ridge_warning(ridges[0].name, "held-out samples"))
@@ -374,7 +374,7 @@ def _told_choice(
         reason=training["chosen"],
         interrupted=False,
         tried=choice.tried,
-        warnings=tuple(_data_warnings(dataset)),
+        warnings=tuple(_data_warnings(dataset, "test")),
         seconds=time.perf_counter() - start,
     )
 
@@ -390,7 +390,7 @@ def _told_fit(
     mean, spread = training["c_mean"], training["c_std"]
     parts = _parts(dataset, *PARTS[1:])
     errors = {name: held_out_errors(surrogate, dataset, name, mean, spread) for name in parts}
-    warnings = list(_data_warnings(dataset))
+    warnings = _data_warnings(dataset, "validation", "test")
     if dataset.info.task == "regression":
         warnings += poor_outputs(errors, dataset)
         warnings += _mirror_warnings(dataset, errors)
@@ -433,9 +433,9 @@ def _kept(trained: Trained, selection: Selection, dataset: Dataset, start: Start
     )
 
 
-def _data_warnings(dataset: Dataset) -> list[str]:
-    """Say what of the samples is unusual."""
-    lines = []
+def _data_warnings(dataset: Dataset, *judges: str) -> list[str]:
+    """Say what of the samples is unusual; ``judges`` are the parts that errors are told of."""
+    lines = [line for part in judges for line in _seen_inputs(dataset, part)]
     done = np.flatnonzero(
         (dataset.status == Status.DONE) & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION))
     )
@@ -463,6 +463,21 @@ def _data_warnings(dataset: Dataset) -> list[str]:
             f"{'them' if several else 'it'} out"
         )
     return lines
+
+
+def _seen_inputs(dataset: Dataset, part: str) -> list[str]:
+    """Say whether samples of a part have the inputs of samples before it."""
+    done = dataset.status == Status.DONE
+    own = done & (dataset.split == Split[part.upper()])
+    before = done & (dataset.split < Split[part.upper()])
+    seen = {row.tobytes() for row in dataset.Y[before]}
+    n = sum(row.tobytes() in seen for row in dataset.Y[own])
+    if not n:
+        return []
+    return [
+        f"{n} of {own.sum()} {part} samples have the inputs of a sample that is trained on: the "
+        f"{part} error is too small by them"
+    ]
 
 
 def poor_outputs(errors: Mapping[str, Any], dataset: Dataset) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 
 import surrogates
 from surrogates import cli, reference
-from surrogates.dataset import Dataset
+from surrogates.dataset import Dataset, Split
 
 QUICK = ("--effort", "fast", "--set", "work_units=130", "--set", "width=4")
 
@@ -521,6 +521,20 @@ def test_training_warns_where_a_ridge_regression_is_better(folder, tmp_path, cap
     words = ("--effort", "fast", "--set", "work_units=800")
     assert run("train", folder / "map.h5", "--out", tmp_path / "map.pt", *words) == 0
     assert "regression on the same rows" not in capsys.readouterr().err
+
+
+def test_training_warns_of_test_samples_that_it_has_seen(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    Y = np.repeat(rng.random((30, 3)), 2, axis=0)
+    data = imported(tmp_path, Y, np.sin(Y @ rng.normal(size=(3, 2))))
+    split = Dataset.read(data).split
+    n = sum(split[i ^ 1] < Split.TEST for i in np.flatnonzero(split == Split.TEST))
+    assert n > 0
+    capsys.readouterr()
+    assert run("train", data, *FEW) == 0
+    own = (split == Split.TEST).sum()
+    warning = f"warning: {n} of {own} test samples have the inputs of a sample that is trained on"
+    assert warning in capsys.readouterr().err
 
 
 def test_training_names_an_outlier_and_leaves_out_what_it_is_told_to(tmp_path, capsys):

@@ -8,7 +8,7 @@ from draws import normal
 from hypothesis import given, settings
 
 from surrogates.training.data import canonical
-from surrogates.training.folds import divided, ordered, stratified
+from surrogates.training.folds import divided, ordered, repeated, stratified
 from surrogates.training.scaling import moments
 
 derandomised = settings(derandomize=True, deadline=None, max_examples=25)
@@ -43,6 +43,30 @@ def test_each_sample_is_held_out_once_and_folds_are_of_a_size(n, n_folds, seed):
     sizes = [len(fold.held) for fold in folds]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 1
+
+
+def test_samples_of_equal_inputs_have_one_number():
+    Y = np.array([[1.0, 2], [3, 4], [1, 2], [0.0, 5], [-0.0, 5], [1, 2.5]])
+    assert repeated(Y).tolist() == [0, 1, 0, 2, 2, 3]
+    assert repeated(Y[[0, 1, 3, 5]]) is None
+    assert repeated(Y[[0, 1, 2]]) is None  # of two different inputs
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_samples_of_one_number_are_in_one_fold(seed):
+    same = np.array([0, 1, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7])
+    labels = np.array([0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0])
+    order = np.random.default_rng(seed).permutation(12)
+    C = np.empty((12, 2))
+    C[order] = one_hot(labels)
+    for folds in (divided(order, 3, seed, same), stratified(order, C, 3, seed, same)):
+        assert len(folds) == 3
+        assert sorted(np.concatenate([fold.held for fold in folds])) == list(range(12))
+        for fold in folds:
+            assert sorted([*fold.train, *fold.held]) == list(range(12))
+            held = np.isin(order, fold.held)
+            assert not set(same[held]) & set(same[~held])
+    assert len(divided(order, 10, seed, same)) == 8
 
 
 def test_of_neighbours_each_is_in_another_fold():

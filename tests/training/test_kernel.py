@@ -180,6 +180,25 @@ def test_left_out_residuals_are_those_of_samples_left_out(form):
 
 
 @each_form
+@pytest.mark.parametrize("centres", [1000, 12])
+def test_samples_of_one_number_are_left_out_together(form, centres, monkeypatch):
+    monkeypatch.setattr(kernel, "CENTRES", centres)
+    X, C = samples()
+    same = np.array([0, 1, 1, 2, 3, 3, 3, *range(4, N - 3)])
+    X[2], X[5], X[6] = X[1], X[4], X[4]
+    found = solve(X, C, fit_of(form), same)
+    for number in range(4):
+        held = torch.from_numpy(same == number)
+        if centres < N:
+            left = Subset(fit_of(form), found.centres, X[~held], C[~held])
+        else:
+            left = Reference(fit_of(form), X[~held], C[~held])
+        residual = left.predict(X[held]) - C[held].numpy()
+        np.testing.assert_allclose(found.left_out[held], residual, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.variance[held], left.variance(X[held]), rtol=1e-4)
+
+
+@each_form
 def test_blocks_left_out_are_folds_left_out(form):
     X, C = samples()
     folds = torch.arange(N) % 4

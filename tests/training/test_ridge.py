@@ -63,6 +63,20 @@ def test_left_out_residuals_are_those_of_samples_left_out(n, n_in, degree):
         np.testing.assert_allclose(found.left_out[i], left, rtol=1e-6, atol=1e-9)
 
 
+def test_samples_of_one_number_are_left_out_together():
+    X, C = drawn(25, 3)
+    same = np.array([0, 0, 1, 2, 2, 2, *range(3, 22)])
+    X[1], X[4], X[5] = X[0], X[3], X[3]
+    found = ridge(X, C, 2, same)
+    M, C = monomials(X.numpy(), 2), C.numpy()
+    a, misfit = weight_of(found.predict(X).numpy(), M, C)
+    assert misfit < 1e-9
+    for number in range(4):
+        held = same == number
+        left = solved(M[~held], C[~held], M.std(axis=0), a)(M[held]) - C[held]
+        np.testing.assert_allclose(found.left_out[held], left, rtol=1e-6, atol=1e-9)
+
+
 def test_the_weight_has_the_least_left_out_error():
     X, C = drawn(15, 4)
     found = ridge(X, C, 1)

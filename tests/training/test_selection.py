@@ -147,6 +147,18 @@ def test_held_out_residuals_are_of_the_size_of_those_on_new_samples():
     assert sorted(selection.rows) == list(range(60))
 
 
+@pytest.mark.parametrize("network", ["rbf", "mlp"])
+def test_held_out_residuals_are_of_that_size_where_samples_are_repeated(network):
+    once = smooth(n=24)
+    data = dataset(*(np.repeat(values, 3, axis=0) for values in (once.Y, once.C)), "0.8/0.2/0")
+    settings = dataclasses.replace(QUICK, network=network)
+    selection = quick(data, settings, given=frozenset({"network"}))
+    fresh = smooth(n=500, seed=7)
+    error = (predicted(selection, fresh.Y) - torch.from_numpy(fresh.C)).square().mean().sqrt()
+    held = selection.residual.square().mean().sqrt()
+    assert 0.3 < float(error / held) < 3
+
+
 def test_held_out_residuals_are_of_that_size_where_a_trend_takes_half_of_the_samples():
     def curved(n, seed):
         Y = np.random.default_rng(seed).uniform(-1, 1, (n, 8))
