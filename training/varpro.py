@@ -332,7 +332,7 @@ class InnerSolution(Inner):
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
         """Give S^-1 V^T dF^T R = P M dF^T R, without P, and U^T dF L^T."""
-        L, M = self._factors
+        L, M = (first_columns(X, plus.shape[1]) for X in self._factors)
         return (M @ plus).flatten(0, 1), (L @ minus).flatten(0, 1)
 
     @cached_property
@@ -406,6 +406,22 @@ def _check(Z: Tensor, C: Tensor, alpha2: float, W_ref: Tensor | None) -> None:
         raise ValueError(f"expected alpha2 >= 0, got {alpha2}")
     if not all(bool(torch.isfinite(x).all()) for x in given):
         raise ValueError("expected finite values in Z, C and W_ref")
+
+
+def first_columns(L: Tensor, n: int) -> Tensor:
+    """Return a matrix of n columns with the Gram matrix of L's first n, and no needless rows.
+
+    The other columns meet features without a derivative.
+
+    Args:
+        L: (k, n_feat), or (n_samples, k, n_feat), which keeps its rows.
+        n: Number of columns, at most n_feat.
+    """
+    if n == L.shape[-1]:
+        return L
+    if L.ndim == 3 or len(L) <= n:
+        return L[..., :n]
+    return torch.linalg.qr(L[:, :n], mode="r").R
 
 
 def with_ones(F: Tensor) -> Tensor:
