@@ -28,7 +28,7 @@ class WithInputs(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         """Keep the network; it is not copied."""
         super().__init__()
-        self.network: Any = network
+        self.network = cast(Any, network)
         self.n_in: int = self.network.n_in
         self.trained: int = self.network.width
 

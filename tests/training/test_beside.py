@@ -1,4 +1,4 @@
-"""The linear part of a network: what is trained, what is found, and every way that a file is used."""
+"""The linear part of a network: its derivatives, its training, and what starts from it."""
 
 import dataclasses
 import itertools
