@@ -165,10 +165,10 @@ class Squares:
 
     def name(self, settings: TrainConfig) -> str:
         """Return settings in words; alpha2 and the linear part where they are no defaults."""
-        words = f"{settings.network} {settings.width}{' + linear' * settings.linear}"
-        words += f", alpha1 {settings.alpha1:.0e}"
-        usual = settings.alpha2 == TrainConfig().alpha2
-        return words if usual else f"{words}, alpha2 {settings.alpha2:.0e}"
+        words = f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
+        if settings.alpha2 != TrainConfig().alpha2:
+            words += f", alpha2 {settings.alpha2:.0e}"
+        return words + ", linear part" * settings.linear
 
     def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
         """Return scaled residuals."""
@@ -382,7 +382,7 @@ class Contest:
 
     def _name(self, settings: TrainConfig) -> str:
         name = self.judge.name(settings)
-        return f"old {name}, alpha2 {settings.alpha2:.0e}" if self.starts else name
+        return f"old {name}" if self.starts else name
 
     @property
     def _changes(self) -> tuple[dict[str, Any], ...]:

@@ -228,7 +228,7 @@ def test_variants_of_the_best_are_tried_after_the_first_round():
     run, told = Second(ERRORS), []
     of = second(run, told=told)
     found = of.winners(BASE, NOTHING, effort(), 1.0)
-    assert names(found) == ["ode 8 + linear, alpha1 1e-06, alpha2 1e-06"]
+    assert names(found) == ["ode 8, alpha1 1e-06, alpha2 1e-06, linear part"]
     short = [s for s, _ in run.calls if s.work_units == int(SHARE * BASE.work_units)]
     assert [(s.network, s.width) for s in short[10:]] == [("ode", 8)] * 6  # on two folds each
     tried = {(s.alpha2, s.linear) for s in short[10:]}
@@ -238,7 +238,7 @@ def test_variants_of_the_best_are_tried_after_the_first_round():
     for changed in errors:  # the best of them, whichever it is
         (found, *_) = second(Second(changed)).winners(BASE, NOTHING, effort(finalists=1), 1.0)
         alpha2, linear = min(changed, key=changed.get)
-        assert ("+ linear" in found.name, "alpha2" in found.name) == (linear, alpha2)
+        assert ("linear part" in found.name, "alpha2" in found.name) == (linear, alpha2)
 
 
 @pytest.mark.parametrize("name", ["alpha2", "linear"])
@@ -254,7 +254,7 @@ def test_one_setting_has_variants_too():
     run = Second(ERRORS)
     given = frozenset({"network", "width", "alpha1"})
     (found,) = second(run).winners(BASE, given, effort(finalists=1), 1e9)
-    assert "+ linear" in found.name and "alpha2 1e-06" in found.name
+    assert "linear part" in found.name and "alpha2 1e-06" in found.name
     short = [s for s, _ in run.calls if s.work_units < BASE.work_units]
     assert len(short) == 2 * 4
     assert len({(s.alpha2, s.linear) for s in short}) == 4
@@ -292,7 +292,7 @@ def test_hopeless_networks_have_no_second_round():
     ("changes", "name"),
     [
         ({}, "ode 8, alpha1 1e-06"),
-        ({"linear": True}, "ode 8 + linear, alpha1 1e-06"),
+        ({"linear": True}, "ode 8, alpha1 1e-06, linear part"),
         ({"alpha2": 1e-5}, "ode 8, alpha1 1e-06, alpha2 1e-05"),
     ],
 )
@@ -367,9 +367,9 @@ def test_an_alpha2_that_is_given_is_that_of_the_last_w():
     base = TrainConfig(width=4, work_units=60, outputs="column", alpha2=1e-7, linear=True)
     given = {"network", "width", "alpha1", "linear"}
     (found,) = of.winners(base, frozenset(given | {"alpha2"}), effort(), 1e9)
-    assert found.name == "ode 4 + linear, alpha1 1e-06, alpha2 1e-07"
+    assert found.name == "ode 4, alpha1 1e-06, alpha2 1e-07, linear part"
     (other,) = of.winners(base, frozenset(given), effort(finalists=1), 1e9)
-    assert other.name == "ode 4 + linear, alpha1 1e-06, alpha2 1e-02"
+    assert other.name == "ode 4, alpha1 1e-06, alpha2 1e-02, linear part"
     rows = [fold.held for fold in of.folds]
     for winner in (found, other):
         for result, held, some in zip(winner.results, winner.held, rows, strict=True):
