@@ -2,10 +2,10 @@
 
 Every setting is first trained for a part of the work on one fold, or two where there are few
 samples. So are then, for regressions, variants of the best: with a larger alpha2, with a linear
-part (see `beside`), and with both. The best of all are trained on all folds. For regressions W is
-then solved for anew with larger alpha2, and the value of the least held-out error over all folds is
-kept. How many settings there are is decided by what their trainings are estimated to cost, from the
-sizes alone: no clock is asked.
+part (see `beside`), and with both. The best of these takes its place. The best settings are trained
+on all folds. For regressions W is then solved for anew with larger alpha2, and the value of the
+least held-out error over all folds is kept. How many settings there are is decided by what their
+trainings are estimated to cost, from the sizes alone: no clock is asked.
 """
 
 from __future__ import annotations
@@ -216,6 +216,10 @@ class Squares:
         return iterations * (operations / _RATE + entries_of_dF * _TRAFFIC + _OVERHEAD)
 
 
+def _score(entry: tuple[float, TrainConfig]) -> float:
+    return entry[0]
+
+
 def _path(
     dataset: Dataset, result: FitResult, fold: Fold, alphas: Sequence[float]
 ) -> list[FitResult]:
@@ -286,43 +290,49 @@ class Contest:
             effort: What it may cost.
             other: Least score of what is no network: far worse networks win nothing.
         """
+        budget = self._budget(effort)
         settings = self.affordable(base, given, effort)
         if not settings:
             return []
-        tried = settings if len(settings) > 1 else []
-        scores = self._scores(tried, "first round")
-        if scores and min(scores) > self.judge.hopeless * other:
+        ranked = self._ranked(settings if len(settings) > 1 else [], "first round")
+        if ranked and ranked[0][0] > self.judge.hopeless * other:
             return []
-        best = settings[min(range(len(scores)), key=scores.__getitem__, default=0)]
-        more = self._variants(best, settings, given, effort)
-        if more and not tried:
-            more = [best, *more]
-        scores += self._scores(more, "second round")
-        settings = [*tried, *more] or settings
-        scores = scores or [0.0]
+        best = ranked[0][1] if ranked else settings[0]
+        variants = self._variants(best, settings, given, effort)
+        if variants and not ranked:
+            ranked = self._ranked([best, *variants], "first round")[:1]
+        elif variants:
+            # Others than the best of these complement it less than other networks do.
+            family = [*ranked[:1], *self._ranked(variants, "second round")]
+            ranked = sorted([min(family, key=_score), *ranked[1:]], key=_score)
+        ranked = ranked or [(0.0, best)]
+        least = ranked[0][0]
+        if least > self.judge.hopeless * other:
+            return []
         finalists = effort.finalists
-        while finalists > 1 and self._total(settings, finalists) > self._budget(effort):
+        while finalists > 1 and self._total([*settings, *variants], finalists) > budget:
             finalists -= 1
-        order = sorted(range(len(settings)), key=scores.__getitem__)[:finalists]
-        if scores[order[0]] > self.judge.hopeless * other:
-            return []
-        final = [settings[i] for i in order if scores[i] <= self.judge.near * scores[order[0]]]
+        final = [one for score, one in ranked[:finalists] if score <= self.judge.near * least]
         trained_on_all = self._train(final, range(len(self.folds)), "all folds")
         return [
             self._winner(one, results, given)
             for one, results in zip(final, trained_on_all, strict=True)
         ]
 
-    def _scores(self, settings: Sequence[TrainConfig], rung: str) -> list[float]:
-        """Train settings for a share of their work, and return their scores."""
-        if not settings:
-            return []
+    def _ranked(
+        self, settings: Sequence[TrainConfig], rung: str
+    ) -> list[tuple[float, TrainConfig]]:
+        """Train settings for a share of their work; return them with their scores, the best first.
+
+        Of equal scores the first is the better.
+        """
         trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
         short = [
             dataclasses.replace(one, work_units=max(int(SHARE * one.work_units), one.width + 5))
             for one in settings
         ]
-        return [self._score(results, trial) for results in self._train(short, trial, rung)]
+        scores = [self._score(results, trial) for results in self._train(short, trial, rung)]
+        return sorted(zip(scores, settings, strict=True), key=_score)
 
     def _variants(
         self,

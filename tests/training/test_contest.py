@@ -241,6 +241,20 @@ def test_variants_of_the_best_are_tried_after_the_first_round():
         assert ("linear part" in found.name, "alpha2" in found.name) == (linear, alpha2)
 
 
+def test_of_variants_of_the_best_only_one_is_trained_on_all_folds():
+    base = dataclasses.replace(BASE, alpha1=0.01)  # the same error for all, but for variants
+    run = Second({**ERRORS, (True, False): 0.9, (True, True): 0.8, (False, True): 1.0})
+    found = second(run).winners(base, frozenset({"alpha1"}), effort(finalists=3), 1.0)
+    assert names(found) == [
+        "mlp 16, alpha1 1e-02, alpha2 1e-06, linear part",
+        "ode 8, alpha1 1e-02",
+        "ode 12, alpha1 1e-02",
+    ]
+    worse = Second({key: 1.0 + sum(key) for key in ERRORS})
+    found = second(worse).winners(base, frozenset({"alpha1"}), effort(finalists=2), 1.0)
+    assert names(found) == ["mlp 16, alpha1 1e-02", "ode 8, alpha1 1e-02"]
+
+
 @pytest.mark.parametrize("name", ["alpha2", "linear"])
 def test_what_is_given_has_no_variants(name):
     run = Second(ERRORS)
