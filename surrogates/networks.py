@@ -46,7 +46,7 @@ class Sensitivities:
     weights, biases in the last column, is S[n, j, a] A[n, b]. It is not formed.
 
     Attributes:
-        F: Features, (N, width).
+        F: Features, (N, width or more): those beyond the width have no derivative.
         S: Derivatives with respect to what the first layer gives, (N, width, n_a).
         A: What the first layer takes, (N, n_b), with a last column of ones.
         D: Derivatives with respect to all other parameters, (N, width, q).

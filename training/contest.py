@@ -1,7 +1,10 @@
 """The networks of a selection: several settings on folds, by successive halving.
 
 Every setting is first trained for a part of the work on one fold, or two where there are few
-samples; the best of them then on all folds. How many settings there are is decided by what their
+samples. So are then, for regressions, variants of the best: with a larger alpha2, with a linear
+part (see `beside`), and with both. The best of these takes its place. The best settings are trained
+on all folds. For regressions W is then solved for anew with larger alpha2, and the value of the
+least held-out error over all folds is kept. How many settings there are is decided by what their
 trainings are estimated to cost, from the sizes alone: no clock is asked.
 """
 
@@ -24,6 +27,8 @@ from .fit import FitResult, TrainConfig, fit
 from .folds import Fold, Rows
 from .losses import Loss
 from .pool import Task
+from .scaling import moments
+from .varpro import solve_path, with_ones
 
 if TYPE_CHECKING:
     from .selection import Member
@@ -34,6 +39,7 @@ _TRAFFIC = 1e-8  # seconds for an entry of the features' derivative, about
 _OVERHEAD = 0.02  # seconds of an iteration, about
 _LONGER = 5.0  # times the seconds of 1000 samples that many samples may take
 _FEWEST = 300  # work units that a training is cut to before it is left out
+_FIRST = 3  # settings that are tried whether or not variants of one can be tried then
 
 SHARE = 0.6
 """Of the work of a training, what the first round takes."""
@@ -51,6 +57,16 @@ NETWORKS: tuple[dict[str, Any], ...] = (
     {"network": "mlp", "width": 16, "alpha1": 1e-6},
 )
 """Settings in the order in which they are tried."""
+
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {"alpha2": 1e-6},
+    {"alpha2": 1e-6, "linear": True},
+    {"linear": True},
+)
+"""Changes of the best of these, which are tried after them."""
+
+ALPHAS = tuple(10.0**k for k in range(-10, -1))
+"""Values of alpha2 that W is solved for at the end, if they are larger than in training."""
 
 STARTED: tuple[dict[str, Any], ...] = (
     {"alpha1": 1e-4, "alpha2": 1e-6},
@@ -102,8 +118,21 @@ class Judge(Protocol):
     def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
         """Return what a training makes of held-out rows, (n_rows, n_out)."""
 
+    @property
+    def variants(self) -> tuple[dict[str, Any], ...]:
+        """Changes of the best of these, which are tried after them."""
+
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
         """Return the mean of what should be small, from `held`."""
+
+    def solved_anew(
+        self,
+        dataset: Dataset,
+        settings: TrainConfig,
+        results: Sequence[FitResult],
+        folds: Sequence[Fold],
+    ) -> tuple[TrainConfig, Sequence[FitResult]]:
+        """Choose what can be chosen without another training, from trainings on all folds."""
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core."""
@@ -129,9 +158,17 @@ class Squares:
         """Settings in the order in which they are tried."""
         return NETWORKS
 
+    @property
+    def variants(self) -> tuple[dict[str, Any], ...]:
+        """Changes of the best of these, which are tried after them."""
+        return VARIANTS
+
     def name(self, settings: TrainConfig) -> str:
-        """Say what settings are."""
-        return f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
+        """Return settings in words; alpha2 and the linear part where they are no defaults."""
+        words = f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
+        if settings.alpha2 != TrainConfig().alpha2:
+            words += f", alpha2 {settings.alpha2:.0e}"
+        return words + ", linear part" * settings.linear
 
     def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
         """Return scaled residuals."""
@@ -142,14 +179,60 @@ class Squares:
         """Return their mean square."""
         return float(held.square().mean())
 
+    def solved_anew(
+        self,
+        dataset: Dataset,
+        settings: TrainConfig,
+        results: Sequence[FitResult],
+        folds: Sequence[Fold],
+    ) -> tuple[TrainConfig, Sequence[FitResult]]:
+        """Choose alpha2 of the last W, of `ALPHAS`: one value for all folds.
+
+        It is the value of the least mean held-out error over all folds. The networks stay as they
+        are: of each fold, one SVD has W for all values.
+        """
+        larger = [alpha2 for alpha2 in ALPHAS if alpha2 > 1.001 * settings.alpha2]
+        pairs = list(zip(results, folds, strict=True))
+        totals = torch.zeros(1 + len(larger), dtype=torch.float64)
+        for result, fold in pairs:
+            for i, one in enumerate([result, *_path(dataset, result, fold, larger)]):
+                totals[i] += self.held(dataset, one, fold.held).square().sum()
+        best = int(totals.argmin())
+        if best == 0:
+            return settings, results
+        alpha2 = larger[best - 1]
+        solved = [_path(dataset, result, fold, [alpha2])[0] for result, fold in pairs]
+        return dataclasses.replace(settings, alpha2=alpha2), solved
+
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core."""
         width = settings.width
         theta = parameters(settings, n_in)
         operations = flops(theta, n_in, n, width, self.n_seen) + 2 * theta**3
         iterations = settings.work_units / (width + 5)
+        if settings.linear:
+            operations += n_in * width * theta * (2 * n + theta)
         entries_of_dF = n * width * theta
         return iterations * (operations / _RATE + entries_of_dF * _TRAFFIC + _OVERHEAD)
+
+
+def _score(entry: tuple[float, TrainConfig]) -> float:
+    return entry[0]
+
+
+def _path(
+    dataset: Dataset, result: FitResult, fold: Fold, alphas: Sequence[float]
+) -> list[FitResult]:
+    """Solve for W of a training on a fold, at several alpha2; the network stays as it is."""
+    Y, C = (torch.from_numpy(values[fold.train]) for values in (dataset.Y, dataset.C))
+    with torch.no_grad():
+        Z = with_ones(result.features.forward((Y - result.y_shift) / result.y_scale))
+    shift = moments(C)[0]  # scales would not matter: each output has W of its own
+    found = []
+    for W in solve_path(Z, C - shift, alphas):
+        W[:, -1] += shift
+        found.append(dataclasses.replace(result, W=W))
+    return found
 
 
 def parameters(settings: TrainConfig, n_in: int) -> int:
@@ -207,34 +290,78 @@ class Contest:
             effort: What it may cost.
             other: Least score of what is no network: far worse networks win nothing.
         """
+        budget = self._budget(effort)
         settings = self.affordable(base, given, effort)
         if not settings:
             return []
+        ranked = self._ranked(settings if len(settings) > 1 else [], "first round")
+        if ranked and ranked[0][0] > self.judge.hopeless * other:
+            return []
+        best = ranked[0][1] if ranked else settings[0]
+        variants = self._variants(best, settings, given, effort)
+        if variants and not ranked:
+            ranked = self._ranked([best, *variants], "first round")[:1]
+        elif variants:
+            # Others than the best of these complement it less than other networks do.
+            family = [*ranked[:1], *self._ranked(variants, "second round")]
+            ranked = sorted([min(family, key=_score), *ranked[1:]], key=_score)
+        ranked = ranked or [(0.0, best)]
+        least = ranked[0][0]
+        if least > self.judge.hopeless * other:
+            return []
+        finalists = effort.finalists
+        while finalists > 1 and self._total([*settings, *variants], finalists) > budget:
+            finalists -= 1
+        final = [one for score, one in ranked[:finalists] if score <= self.judge.near * least]
+        trained_on_all = self._train(final, range(len(self.folds)), "all folds")
+        return [
+            self._winner(one, results, given)
+            for one, results in zip(final, trained_on_all, strict=True)
+        ]
+
+    def _ranked(
+        self, settings: Sequence[TrainConfig], rung: str
+    ) -> list[tuple[float, TrainConfig]]:
+        """Train settings for a share of their work; return them with their scores, the best first.
+
+        Of equal scores the first is the better.
+        """
         trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
         short = [
             dataclasses.replace(one, work_units=max(int(SHARE * one.work_units), one.width + 5))
             for one in settings
         ]
-        first = self._train(short, trial, "first round") if len(settings) > 1 else []
-        scores = [self._score(results, trial) for results in first] or [0.0]
-        budget = self._budget(effort)
-        finalists = effort.finalists
-        while finalists > 1 and self._total(settings, finalists) > budget:
-            finalists -= 1
-        order = sorted(range(len(settings)), key=scores.__getitem__)[:finalists]
-        leader = scores[order[0]]
-        if leader > self.judge.hopeless * other:
-            return []
-        final = [settings[i] for i in order if scores[i] <= self.judge.near * leader]
-        everything = range(len(self.folds))
-        return [
-            Winner(
-                name=self._name(one),
-                results=tuple(results),
-                held=tuple(self._held(results[k], k) for k in everything),
-            )
-            for one, results in zip(final, self._train(final, everything, "all folds"), strict=True)
-        ]
+        scores = [self._score(results, trial) for results in self._train(short, trial, rung)]
+        return sorted(zip(scores, settings, strict=True), key=_score)
+
+    def _variants(
+        self,
+        best: TrainConfig,
+        settings: Sequence[TrainConfig],
+        given: frozenset[str],
+        effort: Effort,
+    ) -> list[TrainConfig]:
+        """Return the affordable variants of the best settings."""
+        found: list[TrainConfig] = []
+        for change in self._changes:
+            one = dataclasses.replace(best, **change)
+            wide = one.width + self.dataset.Y.shape[1] * one.linear + 1
+            determined = not one.linear or 2 * wide <= len(self.folds[0].train)
+            affordable = self._total([*settings, *found, one], 1) <= self._budget(effort)
+            if not change.keys() & given and one != best and determined and affordable:
+                found.append(one)
+        return found
+
+    def _winner(
+        self, settings: TrainConfig, results: Sequence[FitResult], given: frozenset[str]
+    ) -> Winner:
+        if not self.starts and "alpha2" not in given:
+            settings, results = self.judge.solved_anew(self.dataset, settings, results, self.folds)
+        return Winner(
+            name=self._name(settings),
+            results=tuple(results),
+            held=tuple(self._held(result, k) for k, result in enumerate(results)),
+        )
 
     def affordable(
         self, base: TrainConfig, given: frozenset[str], effort: Effort
@@ -251,7 +378,8 @@ class Contest:
                 settings.append(one)
         kept: list[TrainConfig] = []
         for one in settings:
-            if self._total([*kept, one], 1) <= budget:
+            room = [one] * len(self._changes) if len(kept) >= _FIRST else []
+            if self._total([*kept, one, *room], 1) <= budget:
                 kept.append(one)
         if kept:
             return kept
@@ -264,7 +392,12 @@ class Contest:
 
     def _name(self, settings: TrainConfig) -> str:
         name = self.judge.name(settings)
-        return f"old {name}, alpha2 {settings.alpha2:.0e}" if self.starts else name
+        return f"old {name}" if self.starts else name
+
+    @property
+    def _changes(self) -> tuple[dict[str, Any], ...]:
+        """The judge's variants; none where networks start from others, which have their inputs."""
+        return () if self.starts else self.judge.variants
 
     @property
     def _size(self) -> int:

@@ -29,7 +29,7 @@ from torch.nn.utils import vector_to_parameters
 from surrogates.networks import Sensitivities
 
 from .features import Features
-from .varpro import Inner
+from .varpro import Inner, first_columns
 
 BYTES = 2**27
 """What the arrays of one chunk of samples may take, about."""
@@ -95,6 +95,7 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
     for rows, one in structure.chunks(theta, width):
         A = one.A
         L, pairs = inner.outer_terms(rows)
+        L = first_columns(L, one.D.shape[1])
         S, D = L.to(A) @ one.S, L.to(A) @ one.D
         (n, r, a), b, q = S.shape, A.shape[1], D.shape[2]
         i, j = torch.tril_indices(a, a, device=A.device)
@@ -105,7 +106,7 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
             _gram(D.reshape(n * r, q)),
         ]
         for p, N in pairs:
-            S, D = (X if N is None else N.to(A) @ X for X in (one.S, one.D))
+            S, D = (X if N is None else N[..., : X.shape[1]].to(A) @ X for X in (one.S, one.D))
             k, m = p.shape[1], S.shape[1]
             SA = S[..., None] * A[:, None, None]
             for X, size in ((SA, a * b), (D, q)):

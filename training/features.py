@@ -25,6 +25,10 @@ class Features:
         chunk: Samples per pass. With more samples than this each product with the Jacobian records
             the graphs of its passes anew, since only that of a single chunk is held.
         over: The processes that the samples are divided over.
+
+    Attributes:
+        width: Number of features.
+        trained: Number of those that depend on the parameters, the first ones.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Features:
         self.n_theta = sum(shape.numel() for shape in self.shapes)
         with torch.no_grad():
             self.width = self.module(Y[:1]).shape[1]
+        self.trained: int = getattr(module, "trained", self.width)
 
     def __call__(self, theta: Tensor) -> Tensor:
         """Compute the features, (n_samples, width), without a graph."""

@@ -28,6 +28,7 @@ from surrogates.files import atomic, check_writable, check_zip, reading
 from surrogates.forms import KERNELS
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
+from . import beside
 from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
 from .data import Data, Mix
 from .dense import Structure, flops
@@ -83,7 +84,8 @@ class TrainConfig:
             ``auto``, by held-out errors.
         trend: Degree of its polynomial trend, 0 to 2; -1 by held-out errors.
         activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.
-        width: Number of features.
+        width: Number of the network's features.
+        linear: Whether the inputs are further features, c = [F(y), y, 1] W^T (see `beside`).
         cells: Runge-Kutta cells, or layers, of the first level; each level doubles them.
         levels: Number of levels; 1 for ``mlp``, which cannot be refined.
         final_time: Final time of ``ode`` and ``resnet``.
@@ -131,6 +133,7 @@ class TrainConfig:
     trend: int = -1
     activation: str = "tanh"
     width: int = 8
+    linear: bool = False
     cells: int = 2
     levels: int = 1
     final_time: float = 2.0
@@ -187,6 +190,10 @@ class TrainConfig:
             self.levels <= 12 and self.cells * 2 ** (self.levels - 1) <= 4096,
             "cells and levels must leave the last level at most 4096 cells; "
             f"got {self.cells} cells and {self.levels} levels",
+        )
+        check(
+            self.network != "rbf" or not self.linear,
+            "linear is for networks: for the linear part of rbf, take trend=1",
         )
         least = 2 if self.optimizer in STOCHASTIC else 4
         if self.optimizer == "gnvpro" and self.method == "kronecker":
@@ -359,7 +366,8 @@ def fit(
         over=over,
     )
     network = _first(network, start, config, n_in, data)
-    unknowns = data.train.C.shape[1] * (config.width + 1)
+    n_linear = data.train.Y.shape[1] if config.linear else 0
+    unknowns = data.train.C.shape[1] * (config.width + n_linear + 1)
     check(
         not loss.iterative or unknowns <= _INNER,
         f"W has {unknowns} entries, more than the {_INNER} of which a Hessian is formed; "
@@ -402,12 +410,10 @@ def fit(
         reason = Reason.INTERRUPTED
     if best is None:
         raise RuntimeError("training ended without an iteration")
-    features = method.network(network, best.level, best.theta)
-    if data.mixing is not None:
-        features = cast(Any, features).mixed(data.mixing.cpu())
+    features, W = _whole(method.network(network, best.level, best.theta), best.W.cpu(), data)
     return FitResult(
-        features=cast(FeatureExtractor, features.requires_grad_(False)),
-        W=best.W.cpu(),
+        features=features,
+        W=W,
         y_shift=data.y_shift.cpu(),
         y_scale=data.y_scale.cpu(),
         history=end.records,
@@ -415,6 +421,17 @@ def fit(
         patience=method.patience,
         watched=loss.watched,
     )
+
+
+def _whole(network: nn.Module, W: Tensor, data: Data) -> tuple[FeatureExtractor, Tensor]:
+    """Return features of all inputs, and their linear weights, of a network that training sees."""
+    linear = isinstance(network, beside.WithInputs)
+    inner: Any = network.network if linear else network
+    if data.mixing is not None:
+        inner = inner.mixed(data.mixing.cpu())
+        W = beside.mixed(W, data.mixing.cpu()) if linear else W
+    inner = beside.joined(inner) if linear else inner
+    return cast(FeatureExtractor, inner.requires_grad_(False)), W
 
 
 def is_finished(path: str | os.PathLike[str]) -> bool:
@@ -452,10 +469,11 @@ def mix_of(config: TrainConfig) -> Mix | None:
 
 
 def settings_of(network: object) -> dict[str, Any]:
-    """Return the settings that describe a network; none where it is of another kind."""
+    """Return the settings that describe features; none where they are of no network."""
+    network, linear = beside.parted(network)
     if not isinstance(network, AntisymmetricODE | ResNet | MLP):
         return {}
-    sizes = {"width": network.width, "activation": network.activation}
+    sizes = {"width": network.width, "activation": network.activation, "linear": linear}
     if isinstance(network, MLP):
         return {"network": "mlp", "cells": network.n_layers, **sizes}
     sizes["final_time"] = network.final_time
@@ -465,7 +483,7 @@ def settings_of(network: object) -> dict[str, Any]:
 
 
 def described(config: TrainConfig, n_in: int) -> nn.Module:
-    """Build the network of a configuration."""
+    """Build the network of a configuration, without a linear part."""
     sizes = (n_in, config.width, config.cells)
     generator = torch.Generator().manual_seed(config.seed)
     activation = config.activation
@@ -486,7 +504,8 @@ def _first(
         return _started(start, config, n_in)
     if network is not None:
         return _checked(network, config, n_in)
-    return described(config, n_in if data.mixing is None else len(data.mixing))
+    network = described(config, n_in if data.mixing is None else len(data.mixing))
+    return beside.WithInputs(network) if config.linear else network
 
 
 def _started(start: Member, config: TrainConfig, n_in: int) -> nn.Module:
@@ -503,7 +522,9 @@ def _started(start: Member, config: TrainConfig, n_in: int) -> nn.Module:
     for name, value in settings_of(start.features).items():
         asked = getattr(config, name)
         check(asked == value, f"the network to start from has {name} {value}; got {asked}")
-    return cast(nn.Module, start.features)
+    features, linear = beside.parted(start.features)
+    network = cast(nn.Module, features)
+    return beside.WithInputs(network) if linear else network
 
 
 def _digest(start: Member) -> str:
@@ -522,9 +543,9 @@ def _sizes(network: nn.Module) -> str:
 def _checked(network: nn.Module, config: TrainConfig, n_in: int) -> nn.Module:
     """Copy a network of the caller's, after a trial."""
     check(
-        mix_of(config) is None and config.penalty == "tikhonov",
-        "whitening, smoothing, noise and penalty=smooth are for the networks that a configuration "
-        "names, not for one of your own",
+        mix_of(config) is None and config.penalty == "tikhonov" and not config.linear,
+        "whitening, smoothing, noise, linear and penalty=smooth are for the networks that a "
+        "configuration names, not for one of your own",
     )
     network = copy.deepcopy(network)
     dtypes = {parameter.dtype for parameter in network.parameters()}

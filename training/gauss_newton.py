@@ -220,7 +220,7 @@ class DenseModel(Model):
         self.rank = len(self._g)
         self.multiplier = multiplier
         self.proposal = _CORRECTION
-        self.work_units = self.cost(here.F.shape[1]) - self.proposal
+        self.work_units = self.cost(problem.features.trained) - self.proposal
 
     @staticmethod
     def cost(width: int) -> int:

@@ -258,6 +258,7 @@ class Multilevel:
                 data,
                 validation,
                 warming_up=method is not self.method,
+                least=self.method.least(problem.features.trained),
             )
             seconds = before + time.perf_counter() - clock
             last = dataclasses.replace(state.records[-1], seconds=seconds)
@@ -282,8 +283,9 @@ class Multilevel:
         validation: Features,
         *,
         warming_up: bool,
+        least: int,
     ) -> State:
-        """Enter a step into the state."""
+        """Enter a step into the state; ``least`` are the work units of another."""
         theta = step.point.theta
         train = data.train.measure(step.point.F, step.point.W)
         held_out = data.validation.measure(validation(theta), step.point.W)
@@ -300,7 +302,7 @@ class Multilevel:
             progress = iteration
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units
-        over = self.work_units - spent < self.method.least(step.point.F.shape[1])
+        over = self.work_units - spent < least
         reason = None
         if step.gradient_norm <= self.tolerance * first_gradient:
             reason = Reason.TOLERANCE

@@ -138,7 +138,8 @@ class NewtonSolution(Inner):
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
         """Give L^-1 E and L^-1 B, where H = L L^T."""
-        E = torch.cat([plus, plus.new_zeros((len(plus), 1, plus.shape[2]))], dim=1)
+        none = plus.new_zeros((len(plus), self.Z.shape[1] - plus.shape[1], plus.shape[2]))
+        E = torch.cat([plus, none], dim=1)
         columns = [X.reshape(-1, X.shape[2]) for X in (E, minus.transpose(0, 1))]
         E, B = (torch.linalg.solve_triangular(self.factor, X, upper=False) for X in columns)
         return E, B

@@ -49,7 +49,7 @@ class Penalty:
         self._T = cast(Timed, module).roughness() if smooth else None
         parameters = dict(module.named_parameters())
         self._sizes = [parameter.numel() for parameter in parameters.values()]
-        self._timed = [name in _TIMED for name in parameters]
+        self._timed = [name.rpartition(".")[2] in _TIMED for name in parameters]
 
     def of(self, theta: Tensor) -> Tensor:
         """Give the penalty of theta (n_theta,), as a number that torch differentiates."""

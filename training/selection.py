@@ -5,7 +5,8 @@ What is tried are the members of one family, features with a linear layer on the
     ridge       the inputs, and their products (`ridge`)
     rbf         radial basis functions at the samples, with a polynomial trend, or products over the
                 inputs (`kernel`); of a few outputs also with scales of its own for each
-    networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1
+    networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1; the best also with a
+                larger alpha2 and with a linear part (`contest`)
 
 and, where training starts from another surrogate, what `start` makes of that.
 

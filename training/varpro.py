@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -70,6 +71,29 @@ def solve_w(
     """
     _check(Z, C, alpha2, W_ref)
     return InnerSolution.of(Z, C, alpha2, W_ref, over=over).W
+
+
+def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
+    """Solve for W as `solve_w` does at several alpha2, all of one SVD.
+
+    Args:
+        Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
+        C: Targets, (n_samples, n_out).
+        alphas: Values of alpha2, >= 0.
+
+    Returns:
+        W of each, (n_out, n_feat + 1).
+    """
+    root = math.sqrt(len(Z))
+    U, s, V = tall_svd(Z, 1 / root)
+    UtC = U.T @ C / root
+    tiny = max(Z.shape) * torch.finfo(s.dtype).eps * s[0]
+    found = []
+    for alpha2 in alphas:
+        squares = s * s + alpha2
+        factor = torch.where(squares.sqrt() > tiny, s / squares, 0)
+        found.append((V @ (factor[:, None] * UtC)).T)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -332,7 +356,7 @@ class InnerSolution(Inner):
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
         """Give S^-1 V^T dF^T R = P M dF^T R, without P, and U^T dF L^T."""
-        L, M = self._factors
+        L, M = (first_columns(X, plus.shape[1]) for X in self._factors)
         return (M @ plus).flatten(0, 1), (L @ minus).flatten(0, 1)
 
     @cached_property
@@ -406,6 +430,22 @@ def _check(Z: Tensor, C: Tensor, alpha2: float, W_ref: Tensor | None) -> None:
         raise ValueError(f"expected alpha2 >= 0, got {alpha2}")
     if not all(bool(torch.isfinite(x).all()) for x in given):
         raise ValueError("expected finite values in Z, C and W_ref")
+
+
+def first_columns(L: Tensor, n: int) -> Tensor:
+    """Return a matrix of n columns with the Gram matrix of L's first n, and no needless rows.
+
+    The other columns meet features without a derivative.
+
+    Args:
+        L: (k, n_feat), or (n_samples, k, n_feat), which keeps its rows.
+        n: Number of columns, at most n_feat.
+    """
+    if n == L.shape[-1]:
+        return L
+    first = L[..., :n]
+    R: Tensor = torch.linalg.qr(first, mode="r").R if L.ndim == 2 and len(L) > n else first
+    return R
 
 
 def with_ones(F: Tensor) -> Tensor:

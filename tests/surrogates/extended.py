@@ -26,6 +26,7 @@ SURROGATES = {
     "anova": ("anova_matern52 ode anova_gaussian", True, True, True, False),
     "quadratic": ("quadratic", False, False, False, True),
     "linear": ("linear", False, True, True, False),
+    "beside": ("linear_ode linear_mlp", True, False, True, True),
     "network": ("ode", False, False, True, True),
 }
 
@@ -36,6 +37,9 @@ def draw(*shape: int, seed: int = 1) -> torch.Tensor:
 
 def part(kind: str, n_in: int, seed: int) -> torch.nn.Module:
     """A part of the features, its weights or centres drawn."""
+    if kind.startswith("linear_"):  # a network and its inputs, as a training with linear has them
+        network, inputs = part(kind.removeprefix("linear_"), n_in, seed), part("linear", n_in, seed)
+        return Joined([network, inputs], torch.zeros(2, n_in), torch.ones(2, n_in))
     if kind in ("gaussian", "matern52"):
         scales = 0.2 + 0.5 * draw(n_in, seed=seed + 1).abs()
         return RadialBasis(draw(9, n_in, seed=seed), scales, kind)

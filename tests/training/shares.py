@@ -17,6 +17,7 @@ SETTINGS = {
     "regression": {
         "dense": TrainConfig(width=4, cells=1, work_units=1000),
         "krylov": TrainConfig(width=4, cells=1, method="krylov", levels=2, work_units=1000),
+        "linear": TrainConfig(width=4, cells=1, linear=True, alpha2=1e-4, work_units=1000),
         "kronecker": TrainConfig(width=4, cells=1, method="kronecker", work_units=1000),
         "gn": TrainConfig(width=4, cells=1, optimizer="gn", work_units=1000),
         "lbfgs": TrainConfig(width=4, cells=1, optimizer="lbfgs", work_units=1000),

@@ -8,10 +8,11 @@ import pytest
 import torch
 from draws import dataset, normal
 
-from surrogates.training.contest import NETWORKS, SHARE, Contest, Squares, trained
+from surrogates.training.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.fit import TrainConfig
 from surrogates.training.folds import Fold, divided
 from surrogates.training.selection import Effort
+from surrogates.training.varpro import solve_w, with_ones
 
 BASE = TrainConfig()
 NOTHING = frozenset()
@@ -25,13 +26,23 @@ def never(tasks):
     raise AssertionError("nothing is to be trained")
 
 
-def contest(n=100, n_in=3, n_out=2, run=never, n_folds=5, told=None):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plain(Squares):
+    """Tries no variants, and solves for no W anew."""
+
+    variants: tuple = ()
+
+    def solved_anew(self, dataset, settings, results, folds):
+        return settings, results
+
+
+def contest(n=100, n_in=3, n_out=2, run=never, n_folds=5, told=None, judge=Plain):
     Y = normal(n, n_in, seed=0).numpy()
     data = dataset(Y, np.sin(Y @ normal(n_in, n_out, seed=1).numpy()), "1/0/0")
     return Contest(
         dataset=data,
         folds=divided(np.arange(n), n_folds, 0),
-        judge=Squares(scale=torch.ones(n_out).double(), n_seen=n_out),
+        judge=judge(scale=torch.ones(n_out).double(), n_seen=n_out),
         run=run,
         on_progress=lambda *arguments: None if told is None else told.append(arguments),
     )
@@ -177,11 +188,206 @@ def test_far_worse_networks_win_nothing():
 
 
 def test_errors_are_in_units_of_the_scale():
-    judge = Squares(scale=torch.tensor([1.0, 10.0]).double(), n_seen=2)
+    judge = Plain(scale=torch.tensor([1.0, 10.0]).double(), n_seen=2)
     of = dataclasses.replace(contest(run=Fake()), judge=judge)
     (found,) = of.winners(BASE, NOTHING, effort(finalists=1), 1.0)
     expected = torch.tensor([1e-6, 1e-7]).double().expand_as(found.held[0])
     torch.testing.assert_close(found.held[0], expected, rtol=1e-5, atol=0)
+
+
+class Second(Fake):
+    """Trainings whose error is `errors` of their variant, times alpha1."""
+
+    def __init__(self, errors):
+        super().__init__()
+        self.errors = errors
+
+    def predictor(self, data, settings):
+        factor = self.errors[settings.alpha2 > 1e-10, settings.linear]
+        return super().predictor(
+            data, dataclasses.replace(settings, alpha1=settings.alpha1 * factor)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unsolved(Squares):
+    """Tries variants, and solves for no W anew."""
+
+    def solved_anew(self, dataset, settings, results, folds):
+        return settings, results
+
+
+ERRORS = {(False, False): 1.0, (True, False): 0.8, (True, True): 0.3, (False, True): 0.7}
+
+
+def second(run, **others):
+    return contest(run=run, judge=Unsolved, **others)
+
+
+def test_variants_of_the_best_are_tried_after_the_first_round():
+    run, told = Second(ERRORS), []
+    of = second(run, told=told)
+    found = of.winners(BASE, NOTHING, effort(), 1.0)
+    assert names(found) == ["ode 8, alpha1 1e-06, alpha2 1e-06, linear part"]
+    short = [s for s, _ in run.calls if s.work_units == int(SHARE * BASE.work_units)]
+    assert [(s.network, s.width) for s in short[10:]] == [("ode", 8)] * 6  # on two folds each
+    tried = {(s.alpha2, s.linear) for s in short[10:]}
+    assert tried == {(1e-6, False), (1e-6, True), (1e-10, True)}
+    assert [note for _, _, note in told][10:16] == [", networks, second round"] * 6
+    errors = [{**ERRORS, key: 2.0} for key in ERRORS if key != (False, False)]
+    for changed in errors:  # the best of them, whichever it is
+        (found, *_) = second(Second(changed)).winners(BASE, NOTHING, effort(finalists=1), 1.0)
+        alpha2, linear = min(changed, key=changed.get)
+        assert ("linear part" in found.name, "alpha2" in found.name) == (linear, alpha2)
+
+
+def test_of_variants_of_the_best_only_one_is_trained_on_all_folds():
+    base = dataclasses.replace(BASE, alpha1=0.01)  # the same error for all, but for variants
+    run = Second({**ERRORS, (True, False): 0.9, (True, True): 0.8, (False, True): 1.0})
+    found = second(run).winners(base, frozenset({"alpha1"}), effort(finalists=3), 1.0)
+    assert names(found) == [
+        "mlp 16, alpha1 1e-02, alpha2 1e-06, linear part",
+        "ode 8, alpha1 1e-02",
+        "ode 12, alpha1 1e-02",
+    ]
+    worse = Second({key: 1.0 + sum(key) for key in ERRORS})
+    found = second(worse).winners(base, frozenset({"alpha1"}), effort(finalists=2), 1.0)
+    assert names(found) == ["mlp 16, alpha1 1e-02", "ode 8, alpha1 1e-02"]
+
+
+@pytest.mark.parametrize("name", ["alpha2", "linear"])
+def test_what_is_given_has_no_variants(name):
+    run = Second(ERRORS)
+    second(run).winners(BASE, frozenset({name}), effort(), 1.0)
+    assert {getattr(settings, name) for settings, _ in run.calls} == {getattr(BASE, name)}
+    other = {"alpha2": "linear", "linear": "alpha2"}[name]
+    assert len({getattr(settings, other) for settings, _ in run.calls}) == 2
+
+
+def test_one_setting_has_variants_too():
+    run = Second(ERRORS)
+    given = frozenset({"network", "width", "alpha1"})
+    (found,) = second(run).winners(BASE, given, effort(finalists=1), 1e9)
+    assert "linear part" in found.name and "alpha2 1e-06" in found.name
+    short = [s for s, _ in run.calls if s.work_units < BASE.work_units]
+    assert len(short) == 2 * 4
+    assert len({(s.alpha2, s.linear) for s in short}) == 4
+
+
+def test_a_linear_part_takes_samples():
+    run = Second(ERRORS)
+    second(run, n_in=40).winners(BASE, NOTHING, effort(), 1.0)
+    assert not any(settings.linear for settings, _ in run.calls)
+    assert any(settings.alpha2 > 1e-10 for settings, _ in run.calls)
+
+
+def test_variants_cost_no_more_than_is_asked():
+    of = second(never)
+    (one,) = of.affordable(BASE, frozenset({"network", "width", "alpha1"}), effort())
+    seconds = (SHARE * 2 + len(of.folds)) * of.seconds(dataclasses.replace(one, linear=True))
+    for factor, number in ((0.8, 0), (1.01, 1), (1.01 + 2 * SHARE, 3)):
+        asked = effort(seconds=factor * seconds)
+        assert len(of._variants(one, [one], NOTHING, asked)) == number
+    # Beyond three settings, others are tried only if there is room for the variants.
+    for budget in (10.0, 15.0, 20.0, 30.0):
+        found = of.affordable(BASE, NOTHING, effort(seconds=budget, candidates=10))
+        dearest = max(found, key=of.seconds)
+        if len(found) > 3:
+            assert len(of._variants(dearest, found, NOTHING, effort(seconds=budget))) >= 2
+
+
+def test_hopeless_networks_have_no_second_round():
+    run = Second(ERRORS)
+    assert second(run).winners(BASE, NOTHING, effort(), (1e-6 / 2.1) ** 2) == []
+    assert len(run.calls) == 5 * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "ode 8, alpha1 1e-06"),
+        ({"linear": True}, "ode 8, alpha1 1e-06, linear part"),
+        ({"alpha2": 1e-5}, "ode 8, alpha1 1e-06, alpha2 1e-05"),
+    ],
+)
+def test_alpha2_and_the_linear_part_are_named_where_they_are_no_defaults(changes, name):
+    judge = Squares(scale=torch.ones(1).double(), n_seen=1)
+    assert judge.name(dataclasses.replace(BASE, **changes)) == name
+
+
+def noisy(n=60, noise=1.0):
+    """Two outputs of sizes 1 and 100, the second of noise alone, and a constant one."""
+    Y, e = normal(n, 3, seed=0).numpy(), noise * normal(n, 2, seed=1).numpy()
+    C = np.column_stack([np.sin(Y[:, 0]) + e[:, 0], 100 * e[:, 1], np.full(n, 1 / 3)])
+    return dataset(Y, C, "1/0/0")
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_alpha2_of_the_last_w_has_the_least_held_out_error_over_all_folds(linear):
+    data = noisy()
+    folds = divided(np.arange(60), 3, 0)
+    judge = Squares(scale=torch.tensor([1.0, 100.0, 1.0]).double(), n_seen=2)
+    settings = TrainConfig(width=8, work_units=120, outputs="column", linear=linear)
+    results = [trained(data, settings, fold) for fold in folds]
+
+    def error(results):
+        pieces = [judge.held(data, r, f.held) for r, f in zip(results, folds, strict=True)]
+        return float(torch.cat(pieces).square().mean())
+
+    chosen, solved = judge.solved_anew(data, settings, results, folds)
+    assert settings.alpha2 < chosen.alpha2 <= 1e-2  # of noise, much is left out
+    assert dataclasses.replace(chosen, alpha2=settings.alpha2) == settings
+    errors = {}
+    for alpha2 in ALPHAS:
+        others = []
+        for result, fold in zip(results, folds, strict=True):
+            Y, C = (torch.from_numpy(values[fold.train]) for values in (data.Y, data.C))
+            Z = with_ones(result.features((Y - result.y_shift) / result.y_scale))
+            shift = C.mean(dim=0)
+            W = solve_w(Z.detach(), C - shift, alpha2)
+            W[:, -1] += shift
+            others.append(dataclasses.replace(result, W=W))
+        errors[alpha2] = error(others)
+    assert chosen.alpha2 == min(errors, key=errors.get)
+    assert error(solved) == pytest.approx(min(errors.values()), rel=1e-6)
+    assert error(solved) < error(results)
+    Y = torch.from_numpy(data.Y)
+    for before, after in zip(results, solved, strict=True):
+        assert after.features is before.features
+        assert (after.predict(Y)[:, 2] == 1 / 3).all()  # a constant stays one
+
+
+def test_without_noise_w_stays_as_training_found_it():
+    data = noisy(noise=0.0)
+    data = dataclasses.replace(data, C=data.C[:, :1], info=dataset(data.Y, data.C[:, :1]).info)
+    folds = divided(np.arange(60), 3, 0)
+    judge = Squares(scale=torch.ones(1).double(), n_seen=1)
+    settings = TrainConfig(width=8, work_units=300)
+    results = [trained(data, settings, fold) for fold in folds]
+    chosen, solved = judge.solved_anew(data, settings, results, folds)
+    assert chosen.alpha2 <= 1e-7
+    assert chosen != settings or solved is results
+
+
+def test_an_alpha2_that_is_given_is_that_of_the_last_w():
+    data = noisy()
+    of = Contest(
+        dataset=data,
+        folds=divided(np.arange(60), 3, 0),
+        judge=Squares(scale=torch.tensor([1.0, 100.0, 1.0]).double(), n_seen=2),
+        run=lambda tasks: ((i, trained(**task.arguments)) for i, task in enumerate(tasks)),
+        on_progress=lambda *arguments: None,
+    )
+    base = TrainConfig(width=4, work_units=60, outputs="column", alpha2=1e-7, linear=True)
+    given = {"network", "width", "alpha1", "linear"}
+    (found,) = of.winners(base, frozenset(given | {"alpha2"}), effort(), 1e9)
+    assert found.name == "ode 4, alpha1 1e-06, alpha2 1e-07, linear part"
+    (other,) = of.winners(base, frozenset(given), effort(finalists=1), 1e9)
+    assert other.name == "ode 4, alpha1 1e-06, alpha2 1e-02, linear part"
+    rows = [fold.held for fold in of.folds]
+    for winner in (found, other):
+        for result, held, some in zip(winner.results, winner.held, rows, strict=True):
+            assert torch.equal(held, of.judge.held(data, result, some))
 
 
 def test_a_task_trains_on_its_fold_alone():

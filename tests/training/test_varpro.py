@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from surrogates.networks import AntisymmetricODE
 from surrogates.training.dense import Structure, gauss_newton_matrix
 from surrogates.training.features import Features
-from surrogates.training.varpro import InnerSolution, ReducedJacobian, solve_w, with_ones
+from surrogates.training.varpro import (
+    InnerSolution,
+    ReducedJacobian,
+    solve_path,
+    solve_w,
+    with_ones,
+)
 
 N, N_IN, WIDTH, N_OUT = 13, 3, 4, 5
 
@@ -45,6 +51,17 @@ def test_solve_w_is_least_squares_on_the_stacked_system(n, alpha2, reference):
     # Below n_feat + 1 samples the condition number is that of sqrt(alpha2).
     tolerance = 1e-12 if n > 6 else 1e-12 / math.sqrt(alpha2)
     assert np.abs(W - expected).max() <= tolerance * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_a_path_has_the_solution_for_every_alpha2(n):
+    Z, C = with_ones(normal(n, 5, seed=0)), normal(n, 7, seed=1)
+    Z[:, 1] = Z[:, 0]  # of deficient rank
+    alphas = [0.0, 1e-10, 1e-4, 1.0]
+    found = solve_path(Z, C, alphas)
+    assert len(found) == len(alphas)
+    for W, alpha2 in zip(found, alphas, strict=True):
+        torch.testing.assert_close(W, solve_w(Z, C, alpha2), rtol=1e-10, atol=1e-10)
 
 
 def test_solve_w_keeps_the_accuracy_of_a_small_alpha2():
