@@ -6,12 +6,15 @@ r"""Error bars of a surrogate from residuals of samples that it has not seen.
 (see `surrogates.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the variance
 of kriging where a kernel is a member, and that of W's posterior for the features of the networks
 else. The share rho and the sizes sigma_j are found from the residuals by their quantiles: one
-sample that is far off does not decide them, as it would a root mean square.
+sample that is far off does not decide them, as it would a root mean square. So is the tail of the
+intervals: g does not know all of how the size of errors varies with y, and a mixture of sizes has
+heavier tails than a normal distribution.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,6 +29,9 @@ from .varpro import tall_svd
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
 _LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too few samples'
+_TAIL_LEVELS = (0.5, 0.9, 0.95)  # that decide the one tail of all outputs
+_TAIL_ERROR = 0.8  # standard error of the tail of normal residuals, times the root of their number
+_LARGEST_TAIL = 0.25  # of an error whose fourth moment is finite
 _FEWEST = 0.25  # of the variance of residuals that members' spread can explain
 _UNSEEN = 200  # points at which the members' spread is measured
 
@@ -64,17 +70,18 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
     mean = float(q.mean().clamp(min=1e-300))
     distance = bare.squared_distance(Y)
     residual, spread_mean = _shrunk(selection, trained)
-    best: tuple[float, float, Tensor] | None = None
+    best: tuple[float, float, Tensor, float] | None = None
     for share in _SHARES.tolist():
         g = 1 - share + share * q / mean + distance
-        sigma = sizes(residual / g.clamp(min=1e-12).sqrt()[:, None])
+        alike = residual / g.clamp(min=1e-12).sqrt()[:, None]
+        sigma = sizes(alike)
         told = sigma[sigma > 0]  # an output without any error says nothing of the share
         misfit = float(g.clamp(min=1e-12).log().mean())
         misfit += float(told.square().log().mean()) if len(told) else 0.0
         if best is None or misfit < best[0]:
-            best = misfit, share, sigma
+            best = misfit, share, sigma, tail(alike)
     assert best is not None
-    _, share, sigma = best
+    _, share, sigma, heavier = best
     spread = 0.0
     if len(selection.members) > 1:
         explained = spread_mean.sum() / sigma.square().sum().clamp(min=1e-300)
@@ -86,6 +93,7 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
         sigma=sigma,
         signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
         spread=spread,
+        tail=heavier,
     )
 
 
@@ -101,16 +109,49 @@ def sizes(residual: Tensor) -> Tensor:
     Args:
         residual: (n, n_out); NaN does not count.
     """
+    both = _log_sizes(residual, _LEVELS)
+    mean = torch.where(torch.isfinite(both).all(dim=0), both.mean(dim=0), both.amax(dim=0))
+    return mean.exp().nan_to_num(0.0)
+
+
+def tail(residual: Tensor) -> float:
+    """Return the tail of residuals (see `surrogates.tails`), one for all outputs.
+
+    The logarithm of a quantile over that of the normal distribution, q, is a straight line in
+    q^2 / 2 with the slope tail. It is laid through the quantiles at 50, 90 and 95 % by least
+    squares, the mean over the outputs. The standard error of this slope is 0.8 / sqrt(n) for normal
+    residuals. The errors of all outputs at one y go together, so that n is the number of samples.
+    Few samples do not show a tail: the slope is shrunk towards 0 by its standard error, to 0 where
+    it is no larger than that (James and Stein 1961, "Estimation with quadratic loss").
+
+    Args:
+        residual: Over what is known of its size at each y, (n, n_out); NaN does not count.
+    """
+    logs = _log_sizes(residual, _TAIL_LEVELS)
+    logs = logs[:, torch.isfinite(logs).all(dim=0)]
+    if not logs.shape[1]:
+        return 0.0
+    squares = torch.tensor([_normal(level) ** 2 / 2 for level in _TAIL_LEVELS]).to(logs)
+    squares -= squares.mean()
+    slope = float(squares @ logs.mean(dim=1) / squares.square().sum())
+    error = _TAIL_ERROR / math.sqrt(len(residual))
+    return min(slope - error**2 / slope, _LARGEST_TAIL) if slope > error else 0.0
+
+
+def _log_sizes(residual: Tensor, levels: Sequence[float]) -> Tensor:
+    """Return log(quantile / normal quantile) of |residual|, (n_levels, n_out); see `sizes`."""
     ordered = residual.abs().sort(dim=0).values  # NaN comes last
     n = torch.isfinite(residual).sum(dim=0)
     logs = []
-    for level in _LEVELS:
+    for level in levels:
         number = torch.minimum(((n + 1) * level).ceil().long(), n).clamp(min=1)
-        quantile = ordered.gather(0, number[None] - 1)[0]
-        logs.append((quantile / NormalDist().inv_cdf((1 + level) / 2)).log())
-    both = torch.stack(logs)
-    mean = torch.where(torch.isfinite(both).all(dim=0), both.mean(dim=0), both.amax(dim=0))
-    return mean.exp().nan_to_num(0.0)
+        logs.append((ordered.gather(0, number[None] - 1)[0] / _normal(level)).log())
+    return torch.stack(logs)
+
+
+def _normal(level: float) -> float:
+    """Return how many standard deviations an interval of a normal distribution has to a side."""
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def members_of(selection: Selection) -> Members | None:

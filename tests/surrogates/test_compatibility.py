@@ -94,7 +94,7 @@ def test_a_file_written_here(kind, parts, convolution, dataset, Y, tmp_path):
         del parts["error_bars"]
         surrogate = Classifier(**parts, temperature=1.7)
     elif kind == "extended":
-        surrogate = made("ode gaussian matern52 quadratic", True, True, True, True, 4, 6)
+        surrogate = made("ode gaussian matern52 quadratic", True, True, True, True, n_in=4, n_out=6)
         Y = torch.from_numpy(points(surrogate))
     else:
         surrogate = Surrogate(**parts)
