@@ -29,9 +29,10 @@ from .varpro import tall_svd
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
 _LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too few samples'
-_TAIL_LEVELS = (0.5, 0.9, 0.95)  # that decide the one tail of all outputs
+_TAIL_LEVELS = (0.5, 0.9, 0.95)  # whose quantiles decide the tail
+_FEWEST_FOR_TAIL = 19  # samples, of which the largest holds the next one with 95 %
 _TAIL_ERROR = 0.8  # standard error of the tail of normal residuals, times the root of their number
-_LARGEST_TAIL = 0.25  # of an error whose fourth moment is finite
+_LARGEST_TAIL = 0.45  # below `surrogates.tails.LIMIT`
 _FEWEST = 0.25  # of the variance of residuals that members' spread can explain
 _UNSEEN = 200  # points at which the members' spread is measured
 
@@ -109,7 +110,9 @@ def sizes(residual: Tensor) -> Tensor:
     Args:
         residual: (n, n_out); NaN does not count.
     """
-    both = _log_sizes(residual, _LEVELS)
+    quantiles, _ = _quantiles(residual, _LEVELS)
+    normal = [NormalDist().inv_cdf((1 + level) / 2) for level in _LEVELS]
+    both = (quantiles / residual.new_tensor(normal)[:, None]).log()
     mean = torch.where(torch.isfinite(both).all(dim=0), both.mean(dim=0), both.amax(dim=0))
     return mean.exp().nan_to_num(0.0)
 
@@ -118,40 +121,40 @@ def tail(residual: Tensor) -> float:
     """Return the tail of residuals (see `surrogates.tails`), one for all outputs.
 
     The logarithm of a quantile over that of the normal distribution, q, is a straight line in
-    q^2 / 2 with the slope tail. It is laid through the quantiles at 50, 90 and 95 % by least
-    squares, the mean over the outputs. The standard error of this slope is 0.8 / sqrt(n) for normal
-    residuals. The errors of all outputs at one y go together, so that n is the number of samples.
-    Few samples do not show a tail: the slope is shrunk towards 0 by its standard error, to 0 where
-    it is no larger than that (James and Stein 1961, "Estimation with quadratic loss").
+    q^2 / 2 whose slope is the tail. It is laid through three quantiles by least squares, q at the
+    level that the value holds (see `sizes`), and the mean of the outputs' slopes is taken. Its
+    standard error for normal residuals is 0.8 / sqrt(n), n the number of samples: the errors of all
+    outputs at one y go together. Few samples do not show a tail: the slope is shrunk by the factor
+    1 - error^2 / slope^2, to 0 where it is no larger than its error (James and Stein 1961,
+    "Estimation with quadratic loss"), and is 0 for fewer than 19, which have no quantile at 95 %.
 
     Args:
         residual: Over what is known of its size at each y, (n, n_out); NaN does not count.
     """
-    logs = _log_sizes(residual, _TAIL_LEVELS)
-    logs = logs[:, torch.isfinite(logs).all(dim=0)]
-    if not logs.shape[1]:
+    n = torch.isfinite(residual).sum(dim=0)
+    quantiles, held = _quantiles(residual, _TAIL_LEVELS)
+    told = (n >= _FEWEST_FOR_TAIL) & (quantiles > 0).all(dim=0)
+    if not bool(told.any()):
         return 0.0
-    squares = torch.tensor([_normal(level) ** 2 / 2 for level in _TAIL_LEVELS]).to(logs)
-    squares -= squares.mean()
-    slope = float(squares @ logs.mean(dim=1) / squares.square().sum())
-    error = _TAIL_ERROR / math.sqrt(len(residual))
-    return min(slope - error**2 / slope, _LARGEST_TAIL) if slope > error else 0.0
+    normal = math.sqrt(2) * torch.erfinv(held[:, told])
+    across = normal.square() / 2
+    across = across - across.mean(dim=0)
+    logs = (quantiles[:, told] / normal).log()
+    slope = float(((across * logs).sum(dim=0) / across.square().sum(dim=0)).mean())
+    error = _TAIL_ERROR / math.sqrt(float(n[told].double().mean()))
+    return min(slope * (1 - (error / slope) ** 2), _LARGEST_TAIL) if slope > error else 0.0
 
 
-def _log_sizes(residual: Tensor, levels: Sequence[float]) -> Tensor:
-    """Return log(quantile / normal quantile) of |residual|, (n_levels, n_out); see `sizes`."""
+def _quantiles(residual: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return quantiles of |residual|, and the levels at which they hold the next sample.
+
+    Both are (n_levels, n_out); see `sizes`.
+    """
     ordered = residual.abs().sort(dim=0).values  # NaN comes last
     n = torch.isfinite(residual).sum(dim=0)
-    logs = []
-    for level in levels:
-        number = torch.minimum(((n + 1) * level).ceil().long(), n).clamp(min=1)
-        logs.append((ordered.gather(0, number[None] - 1)[0] / _normal(level)).log())
-    return torch.stack(logs)
-
-
-def _normal(level: float) -> float:
-    """Return how many standard deviations an interval of a normal distribution has to a side."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+    of = residual.new_tensor(levels)[:, None]
+    number = torch.minimum(((n + 1) * of).ceil().long(), n).clamp(min=1)
+    return ordered.gather(0, number - 1), number / (n + 1)
 
 
 def members_of(selection: Selection) -> Members | None:
