@@ -187,17 +187,12 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
     shape = _posterior(Z)
     if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
-    held = features_of(selection, Y)
-    if len(np.unique(selection.held_by)) == len(Y):  # in closed form, one by one
-        if Z.shape[1] >= len(Z):  # every sample decides alone: nothing is known of the shape
-            return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
-        q = shape.at(held)
-        return shape, q / (1 - q * shape.share).clamp(min=1e-3)
-    q = torch.empty(len(Y), dtype=torch.float64)
-    number = torch.from_numpy(selection.held_by)
-    for fold in range(int(number.max()) + 1):
-        q[number == fold] = _posterior(held[number != fold]).at(held[number == fold])
-    return shape, q
+    # Held out of some: of a fit without this sample alone, which is what a new sample is to all. Of
+    # fits without a whole fold the leverage is larger, and new ones would seem better off by that.
+    if Z.shape[1] >= len(Z):  # every sample decides alone: nothing is known of the shape
+        return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
+    q = shape.at(features_of(selection, Y))
+    return shape, q / (1 - q * shape.share).clamp(min=1e-3)
 
 
 def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:

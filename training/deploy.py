@@ -118,7 +118,6 @@ def alone(result: FitResult, dataset: Dataset) -> Selection:
         residual=member.predict(Y) - C,
         variance=None,
         kriging=None,
-        held_by=np.zeros(len(Y), np.int64),
         history=result.history,
         train=rows["train"],
     )

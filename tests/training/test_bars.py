@@ -73,7 +73,6 @@ def test_the_shape_at_samples_left_out_one_by_one_is_that_of_fits_without_them()
         residual=normal(60, 2, seed=1),
         variance=None,
         kriging=None,
-        held_by=rows,
         history=(),
         train=rows,
     )
@@ -171,7 +170,6 @@ def test_intervals_of_errors_with_tails_hold_as_many_as_they_say(kind):
         residual=ridge.residual * frame.data.scaling.scale,
         variance=None,
         kriging=None,
-        held_by=np.arange(600),
         history=(),
         train=frame.rows,
     )
@@ -257,7 +255,6 @@ def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as
         residual=ridge.residual * scale,
         kriging=None,
         variance=None,
-        held_by=np.arange(100),
     )
     surrogate = assembled(only, data)
     Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
@@ -288,7 +285,6 @@ def test_a_mean_takes_off_what_its_members_differ_by_at_most_points():
         residual=slopes[rows % 5, None] * y,
         variance=None,
         kriging=None,
-        held_by=rows % 5,
         history=(),
         train=rows,
     )
