@@ -8,6 +8,7 @@ import torch
 from draws import dataset, normal
 
 from surrogates.metrics import LEVELS, evaluate
+from surrogates.networks import MLP
 from surrogates.radial import Monomials
 from surrogates.training.bars import (
     _posterior,
@@ -82,6 +83,38 @@ def test_the_shape_at_samples_left_out_one_by_one_is_that_of_fits_without_them()
         others = torch.arange(60) != i
         expected = float(_posterior(Z[others]).at(Z[i : i + 1]))
         assert float(found[i]) == pytest.approx(expected * 60 / 59, rel=1e-6)
+
+
+@pytest.mark.parametrize("width", [4, 12])
+def test_the_shape_at_samples_of_networks_on_folds_is_that_at_new_points(width):
+    # Five networks have features of six tenths of the samples: without a fold they are three
+    # quarters of the others, and the leverage is larger than at any new point.
+    Y, rows = normal(100, 4, seed=0), np.arange(100)
+    members = tuple(
+        Member(
+            features=MLP(4, width, 2, generator=torch.Generator().manual_seed(seed)),
+            y_shift=torch.zeros(4).double(),
+            y_scale=torch.ones(4).double(),
+            W=torch.zeros((1, width + 1)).double(),
+            weight=0.2,
+        )
+        for seed in range(5)
+    )
+    networks = Selection(
+        members=members,
+        tried=(),
+        rows=rows,
+        residual=normal(100, 1, seed=1),
+        variance=None,
+        kriging=None,
+        history=(),
+        train=rows,
+    )
+    shape, held = _shape(networks, Y, Y)
+    fresh = shape.at(features_of(networks, normal(4000, 4, seed=2)))
+    for level in (0.25, 0.5, 0.75):
+        ratio = float(held.quantile(level) / fresh.quantile(level)) ** 0.5
+        assert ratio == pytest.approx(1, abs=0.12)
 
 
 def test_sizes_are_those_of_the_next_sample():
