@@ -154,7 +154,7 @@ def _quantiles(residual: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tenso
     n = torch.isfinite(residual).sum(dim=0)
     of = residual.new_tensor(levels)[:, None]
     number = torch.minimum(((n + 1) * of).ceil().long(), n).clamp(min=1)
-    return ordered.gather(0, number - 1), number / (n + 1)
+    return ordered.gather(0, number - 1), number.to(residual) / (n + 1)
 
 
 def members_of(selection: Selection) -> Members | None:
