@@ -217,8 +217,8 @@ _BARS_HEADER = Template("""\
 void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT]);
 
 /*
- * The ends of the intervals of a level$bars. q is the normal quantile
- * of (1 + level) / 2: 0.674 for 50 %, 1.645 for 90 %, 1.960 for 95 %.$tailed$asymmetric
+ * The ends of the intervals of a level$bars. q is the normal quantile of
+ * (1 + level) / 2: 0.674 for 50 %, 1.645 for 90 %, 1.960 for 95 %.$tailed$asymmetric
  */
 void ${name}_predict_interval(
     const double y[${NAME}_N_IN], double q, double low[${NAME}_N_OUT], double high[${NAME}_N_OUT]);
@@ -443,8 +443,9 @@ _OF_OUTPUTS = {
 }
 # Of an interval; see `surrogates.tails`.
 _HALF = f"q * exp(0.5 * tail[j] * (q * q - {MIDDLE!r})) * std[j]"
-_TAILED = """ Far out they
- * are wider than q standard deviations: errors have heavier tails than a normal distribution."""
+_TAILED = """
+ * For high levels they are further off than q standard deviations, for low ones nearer: errors have
+ * heavier tails than a normal distribution."""
 _SHARE = """\
     const double root = sqrt(variance);
     for (int j = 0; j < N_OUT; ++j)

@@ -92,12 +92,13 @@ class ErrorBars:
     have reduced: that of a Gaussian process is 1 - ||L^-1 k(y)||^2. Where `Logs` marks an output,
     all of this is of its logarithm.
 
-    Intervals are those of a normal distribution of this deviation where the tail is 0, and have
-    heavier tails where it is not (see `surrogates.tails`). In any case std is the deviation of the
-    normal distribution whose interval of 79 % is right, and those of 50 and 90 % err by the same
-    factor. Errors of all outputs are large together at some y and small at others, so that a code
-    that takes std for that of a Gaussian has intervals that err no more than these; the root mean
-    square of the error is larger where there is a tail, but decided by few y.
+    Intervals are those of a normal distribution where the tail is 0, and of one with heavier tails
+    where it is not (see `surrogates.tails`). In both cases std is the deviation of the normal
+    distribution whose interval of 79 % is right; its intervals of 50 and 90 % are wrong by the same
+    factor, too wide and too narrow. A code that takes std for the deviation of a Gaussian, as
+    inversions do, has such intervals: at one y the errors of all outputs are large together, or
+    small, and their sum keeps the tails. Where there is a tail the root mean square of the error is
+    larger than std; a few y decide it.
 
     They cover the error against the solver that made the data, at parameters drawn as the training
     samples were. They do not cover the solver's own error or the model's, nor correlation: errors
