@@ -32,6 +32,7 @@ from .c_blocks import Features, features, padded, panels, table
 from .errors import InputError
 from .files import atomic
 from .reference import ClassifierReference, Reference, constants
+from .tails import MIDDLE
 
 if TYPE_CHECKING:
     from .export import LoadedSurrogate
@@ -216,7 +217,8 @@ _BARS_HEADER = Template("""\
 void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT]);
 
 /*
- * The ends of the intervals of q standard deviations to both sides$bars; 1.96 for 95 %.$asymmetric
+ * The ends of the intervals of a level$bars. q is the normal quantile of
+ * (1 + level) / 2: 0.674 for 50 %, 1.645 for 90 %, 1.960 for 95 %.$tailed$asymmetric
  */
 void ${name}_predict_interval(
     const double y[${NAME}_N_IN], double q, double low[${NAME}_N_OUT], double high[${NAME}_N_OUT]);
@@ -254,8 +256,9 @@ $see    features($x, u, values);
     affine(N_OUT, WIDTH, W, c_0, u, c);
     deviations($x, u, ${c_argument}std);
     for (int j = 0; j < N_OUT; ++j) {
-        low[j] = c[j] - q * std[j];
-        high[j] = c[j] + q * std[j];
+        const double half = $half;
+        low[j] = c[j] - half;
+        high[j] = c[j] + half;
     }
 $physical_ends}
 """)
@@ -438,6 +441,11 @@ _OF_OUTPUTS = {
             std[j] *= exp(c[j]);
 """,
 }
+# Of an interval; see `surrogates.tails`.
+_HALF = f"q * exp(0.5 * tail[j] * (q * q - {MIDDLE!r})) * std[j]"
+_TAILED = """
+ * For high levels they are further off than q standard deviations, for low ones nearer: errors have
+ * heavier tails than a normal distribution."""
 _SHARE = """\
     const double root = sqrt(variance);
     for (int j = 0; j < N_OUT; ++j)
@@ -591,6 +599,8 @@ def _tables(r: Reference) -> dict[str, npt.NDArray[Any]]:
     }
     if (r.signs < 0).any():
         bars["signs"] = r.signs
+    if (r.tail > 0).any():
+        bars["tail"] = r.tail
     if r.ensemble.spread:
         layers = np.split(r.ensemble.W, np.cumsum(r.ensemble.widths)[:-1], axis=1)
         bars["member_W"] = np.concatenate([panels(layer) for layer in layers])
@@ -637,7 +647,7 @@ def _logarithms(r: Reference) -> dict[str, str]:
 
 def _shares(r: Reference, *, needs_c: bool) -> dict[str, str]:
     """Give the statements about the error bars, by their place."""
-    spread = float(r.ensemble.spread)
+    spread, tailed = float(r.ensemble.spread), bool((r.tail > 0).any())
     words = {
         "members": str(len(r.ensemble.widths)),
         "padded_out": str(len(padded(r.c_0))),
@@ -653,6 +663,8 @@ def _shares(r: Reference, *, needs_c: bool) -> dict[str, str]:
         if spread or needs_c
         else "",
         "of_what": "what the linear layer gives, c," if spread or needs_c else "c",
+        "half": _HALF if tailed else "q * std[j]",
+        "tailed": _TAILED if tailed else "",
     }
 
 

@@ -43,10 +43,11 @@ from .surrogate import Surrogate
 from .tables import read_csv
 
 FORMAT = "varpro-surrogates"
-SCHEMA_VERSION = 4  # 1 had no error bars, 2 no classifiers, 3 no blocks, members, signs and logs
+# 1 had no error bars, 2 no classifiers, 3 no blocks, members, signs and logs, 4 no tails.
+SCHEMA_VERSION = 5
 _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
-_EXTENDED = 4  # the first that reads the rest
-_OPTIONAL = ("logs", "members", "signs")  # parts of a surrogate that may be None
+_EXTENDED = 4  # the first that reads the rest, but for tails
+_OPTIONAL = ("logs", "members", "signs", "tail")  # parts of a surrogate that may be None
 # Not `forms.Unfused`, whose features are a module of the user's.
 _EAGER: dict[str, type[torch.nn.Module]] = {
     kind.__name__: kind
@@ -367,7 +368,7 @@ def save(
         surrogate: The module, on any device; in the file it is on the CPU.
         metadata: Its description, from `metadata`. Its schema version is raised where the surrogate
             has what older versions of this package cannot read: features other than one network,
-            members, signs or logarithms.
+            members, signs, logarithms or tails.
         path: Where.
         weights: What a training can start from (see `surrogates.training.weights`), an extra file
             that no reader of the surrogate looks at; none if empty.
@@ -376,7 +377,8 @@ def save(
         InputError: If the path cannot be written.
     """
     if _is_extended(surrogate):
-        metadata = {**metadata, "schema_version": _EXTENDED}
+        tailed = surrogate.tail is not None
+        metadata = {**metadata, "schema_version": SCHEMA_VERSION if tailed else _EXTENDED}
     extra: dict[str, str | bytes] = {
         _METADATA: json.dumps(plain(metadata), indent=1, allow_nan=False)
     }

@@ -13,8 +13,10 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from .tails import widened
+
 LEVELS = (0.5, 0.9, 0.95)
-"""Of intervals, prediction plus and minus a quantile of the normal distribution times the std."""
+"""Of intervals, those of `predict_interval`."""
 _QUANTILES = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS)
 
 _NEAR_ZERO = 0.02  # of the spread of c, below which a sample's relative error says little
@@ -130,8 +132,9 @@ def evaluate(
     """Measure a surrogate's errors.
 
     Args:
-        predict: A `Surrogate`, or any function (n, n_in) -> (n, n_out). The intervals of outputs
-            that a `Surrogate` predicts by their logarithms are those of `predict_interval`.
+        predict: A `Surrogate`, or any function (n, n_in) -> (n, n_out). The intervals of a
+            `Surrogate` are those of its `predict_interval`, with tails and logarithms; of a
+            function they are those of a normal distribution.
         predict_std: Its method of that name, for the coverage; where None, that is empty.
         Y: Parameters, (n, n_in), n >= 1.
         C: True observables, (n, n_out); NaN where one is missing.
@@ -158,8 +161,11 @@ def evaluate(
             there = torch.isfinite(C)
             # A constant is predicted without error, or but for rounding, and has no bar.
             allowed = 1e-14 * C.abs()
+            tail = getattr(predict, "tail", None)
+            tails = [0.0] if tail is None else tail.tolist()
+            widths = [C.new_tensor([widened(q, tail) for tail in tails]) for q in _QUANTILES]
             coverage = tuple(
-                float((sizes <= q * std + allowed)[there].double().mean()) for q in _QUANTILES
+                float((sizes <= width * std + allowed)[there].double().mean()) for width in widths
             )
     return compared(prediction, C, mean=mean, spread=spread, coverage=coverage)
 

@@ -79,6 +79,16 @@ std), std that of the logarithm. The columns of the members lie side by side. Fu
     member_widths                integers (n_members,), of sum width
     spread                       (), >= 0
     log_inputs, log_outputs      bool (n_in,), (n_out,)
+
+Version 3 is version 2 with one more array, of errors that have heavier tails than a normal
+distribution. The ends of an interval are then
+
+    c -/+ q exp(tail (q^2 - 1.5802399386074917) / 2) std
+
+with q the normal quantile of (1 + level) / 2, of the logarithm for marked outputs. In the other
+versions tail is 0, and the ends are c -/+ q std. `surrogates.tails` says where the number is from.
+
+    tail                         (n_out,), >= 0
 """
 
 from __future__ import annotations
@@ -99,6 +109,7 @@ import numpy.typing as npt
 from .blocks import BLOCKS, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, reading
+from .tails import widened
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +117,7 @@ if TYPE_CHECKING:
     from .export import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Marks = npt.NDArray[np.bool_]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -137,6 +148,7 @@ _MORE_SHAPES = {
     "log_inputs": "n",
     "log_outputs": "o",
 }
+_TAIL_SHAPES = {"tail": "o"}  # of version 3 beside these
 _ENSEMBLE = {  # field of `Ensemble`: name in the file
     "W": "member_W",
     "biases": "member_biases",
@@ -183,6 +195,7 @@ class Reference:
     ensemble: Ensemble
     log_inputs: Marks
     log_outputs: Marks
+    tail: Array
     metadata: Mapping[str, Any]
 
     @_quiet
@@ -233,7 +246,9 @@ class Reference:
         if not 0 < level < 1:
             raise InputError(f"expected a level between 0 and 1; got {level}")
         X = self.seen(self._rows(y, "y"))
-        c, half = self._linear(X)[1], NormalDist().inv_cdf((1 + level) / 2) * self._deviations(X)
+        q = NormalDist().inv_cdf((1 + level) / 2)
+        widths = np.array([widened(q, tail) for tail in self.tail.tolist()])
+        c, half = self._linear(X)[1], widths * self._deviations(X)
         return _like(y, np.stack([self._physical(c - half), self._physical(c + half)], axis=1))
 
     @_quiet
@@ -351,7 +366,8 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
     has_bars = surrogate.metadata["schema_version"] > 1
     names = {name: {"c_0": "c"}.get(name, name) for name in _SHAPES}
     arrays: dict[str, Any] = {name: _array(getattr(module, of)) for name, of in names.items()}
-    signs, members, logs = (getattr(module, name, None) for name in ("signs", "members", "logs"))
+    optional = ("signs", "members", "logs", "tail")
+    signs, members, logs, tail = (getattr(module, name, None) for name in optional)
     parts = {**_plain(arrays), "floor": float(module.floor) if has_bars else math.nan}
     if signs is not None:
         parts["signs"] = _array(signs)
@@ -361,6 +377,8 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
             widths=np.array(members.widths, np.int64),
             spread=float(members.spread),
         )
+    if tail is not None:
+        parts["tail"] = _array(tail)
     if logs is not None:
         parts.update(log_inputs=_array(logs.inputs), log_outputs=_array(logs.outputs))
     return _kind(surrogate.metadata)(
@@ -458,7 +476,7 @@ def load(path: str | os.PathLike[str]) -> Reference:
     else:
         kinds = [str(kind) for kind in np.ravel(found.get("blocks", []))]
         blocks = [reader.block(kind, f"block{i}_") for i, kind in enumerate(kinds)]
-        parts = reader.read(_MORE_SHAPES)
+        parts.update(reader.read({**_MORE_SHAPES, **(_TAIL_SHAPES if version > 2 else {})}))
         of_ensemble = {name: parts.pop(key) for name, key in _ENSEMBLE.items()}
         parts["ensemble"] = Ensemble(**of_ensemble)
     width = arrays["W"].shape[1]
@@ -508,15 +526,17 @@ def _arrays(reference: Reference) -> tuple[int, dict[str, Any]]:
     r, arrays = reference, {name: getattr(reference, name) for name in _SHAPES}
     n_rows, width = r.leverage.shape
     suffices = len(r.blocks) == len(r.ensemble.widths) == 1 and n_rows == width + 1
+    tailed = bool((r.tail > 0).any())
     suffices = suffices and bool((r.signs > 0).all()) and r.blocks[0].KIND == "network"
-    if suffices and not (r.log_inputs.any() or r.log_outputs.any()):
+    if suffices and not (r.log_inputs.any() or r.log_outputs.any() or tailed):
         return 1, {**arrays, **_block_arrays(r.blocks[0], "")}
     for name in ("signs", "log_inputs", "log_outputs"):
         arrays[name] = getattr(r, name)
     arrays.update({key: getattr(r.ensemble, name) for name, key in _ENSEMBLE.items()})
     for i, block in enumerate(r.blocks):
         arrays.update(_block_arrays(block, f"block{i}_"))
-    return 2, {**arrays, "blocks": [block.KIND for block in r.blocks]}
+    arrays["blocks"] = [block.KIND for block in r.blocks]
+    return (3, {**arrays, "tail": r.tail}) if tailed else (2, arrays)
 
 
 def _block_arrays(block: Block, prefix: str) -> dict[str, Any]:
@@ -525,7 +545,7 @@ def _block_arrays(block: Block, prefix: str) -> dict[str, Any]:
 
 
 def _plain(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a surrogate without signs, members and logarithms has in their place."""
+    """Return what a surrogate without signs, members, logarithms and tails has in their place."""
     n_out, width = arrays["W"].shape
     return {
         "signs": np.ones(len(arrays["leverage"])),
@@ -538,6 +558,7 @@ def _plain(arrays: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "log_inputs": np.zeros(len(arrays["lower"]), bool),
         "log_outputs": np.zeros(n_out, bool),
+        "tail": np.zeros(n_out),
     }
 
 

@@ -32,6 +32,7 @@ from .config import check
 from .forms import Form, form_of
 from .layers import Ensemble, Logarithms
 from .networks import FeatureExtractor
+from .tails import LIMIT, MIDDLE
 
 Values = Tensor | npt.NDArray[np.float64]
 Marks = Tensor | npt.NDArray[np.bool_] | Sequence[bool]
@@ -91,6 +92,14 @@ class ErrorBars:
     have reduced: that of a Gaussian process is 1 - ||L^-1 k(y)||^2. Where `Logs` marks an output,
     all of this is of its logarithm.
 
+    Intervals are those of a normal distribution where the tail is 0, and of one with heavier tails
+    where it is not (see `surrogates.tails`). In both cases std is the deviation of the normal
+    distribution whose interval of 79 % is right; its intervals of 50 and 90 % are wrong by the same
+    factor, too wide and too narrow. A code that takes std for the deviation of a Gaussian, as
+    inversions do, has such intervals: at one y the errors of all outputs are large together, or
+    small, and their sum keeps the tails. Where there is a tail the root mean square of the error is
+    larger than std; a few y decide it.
+
     They cover the error against the solver that made the data, at parameters drawn as the training
     samples were. They do not cover the solver's own error or the model's, nor correlation: errors
     of outputs at one y are far from independent. Outside the domain they only say so.
@@ -101,6 +110,7 @@ class ErrorBars:
         sigma: Of each output, (n_out,), units of c.
         signs: Of the rows of leverage, (k,), each +1 or -1; where None, all are +1.
         spread: Factor of the members' variance, >= 0.
+        tail: Of the intervals of each output, (n_out,), or one for all, >= 0 and below 0.5.
     """
 
     leverage: Values
@@ -108,6 +118,7 @@ class ErrorBars:
     sigma: Values
     signs: Values | None = None
     spread: float = 0.0
+    tail: Values | float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +173,7 @@ class Surrogate(torch.nn.Module):
         logs: Logarithms | None
         members: Ensemble | None
         signs: Tensor | None
+        tail: Tensor | None
         W: Tensor
         c: Tensor
         lower: Tensor
@@ -223,8 +235,9 @@ class Surrogate(torch.nn.Module):
         self.members = None
         if members is not None:
             W, self.members = _joined(members, W, bars.spread, self.features)
-        signs = constants.pop("signs")
+        signs, tail = constants.pop("signs"), constants.pop("tail")
         self.register_buffer("signs", None if bool((signs > 0).all()) else signs)
+        self.register_buffer("tail", tail.clone() if bool((tail > 0).any()) else None)
         W, leverage = (self.features.folded(M) for M in (W, constants["leverage"]))
         constants.update(
             {"W": W[:, :-1], "c": W[:, -1], "leverage": leverage[:, :-1]},
@@ -334,8 +347,9 @@ class Surrogate(torch.nn.Module):
     def predict_interval(self, y: Tensor, level: float) -> Tensor:
         """Return the ends between which each output lies with a probability; see `ErrorBars`.
 
-        They are c -/+ q std with the normal quantile q of (1 + level) / 2. Of an output that is an
-        exponential they are those of its logarithm, so that c is not in the middle.
+        They are c -/+ k(q) std with the normal quantile q of (1 + level) / 2, and k of
+        `surrogates.tails`: k(q) = q without a tail. Of an output that is an exponential they are
+        those of its logarithm, so that c is not in the middle.
 
         Args:
             y: Parameters, (n_in,) or (n, n_in).
@@ -350,6 +364,8 @@ class Surrogate(torch.nn.Module):
         F = self.features.forward(x)
         c = self._linear(F)
         q = math.sqrt(2.0) * torch.erfinv(torch.full_like(self.floor, level))
+        if self.tail is not None:
+            q = _widened(q, self.tail)
         half = q * self._deviation(x, F, c)
         ends = torch.stack([c - half, c + half], -2)
         if self.logs is not None:
@@ -447,6 +463,11 @@ class Surrogate(torch.nn.Module):
         return x if x.dtype == self.W.dtype else x.to(self.W)
 
 
+def _widened(q: Tensor, tail: Tensor, middle: float = MIDDLE) -> Tensor:
+    """Return what `tails.widened` does, as tensors; a default is a constant of the script."""
+    return q * torch.exp(0.5 * tail * (q * q - middle))
+
+
 def _constants(
     features: FeatureExtractor,
     W: Tensor,
@@ -464,6 +485,8 @@ def _constants(
     check(rows > 0, "expected at least one row of leverage; got none")
     check(0 <= bars.spread < math.inf, f"expected a finite spread >= 0; got {bars.spread}")
     signs = W.new_ones(rows) if bars.signs is None else bars.signs
+    tail = torch.as_tensor(bars.tail)
+    tail = tail.expand(n_out) if tail.ndim == 0 else tail
     parts = {
         "y_shift": (y_shift, vector),
         "y_scale": (y_scale, vector),
@@ -475,6 +498,7 @@ def _constants(
         "leverage": (bars.leverage, (rows, n_feat + 1)),
         "sigma": (bars.sigma, (n_out,)),
         "signs": (signs, (rows,)),
+        "tail": (tail, (n_out,)),
     }
     constants = {}
     for name, (value, shape) in parts.items():
@@ -484,6 +508,11 @@ def _constants(
         if name in ("y_scale", "unit") and not (constants[name] > 0).all():
             raise ValueError(f"expected {name} > 0; the least is {constants[name].min():g}")
     check(bool((constants["signs"].abs() == 1).all()), "expected signs of +1 and -1 alone")
+    least, largest = (float(value) for value in constants["tail"].aminmax())
+    check(
+        0 <= least and largest < LIMIT,
+        f"expected a tail >= 0 and below {LIMIT}; got {least:g} to {largest:g}",
+    )
     return constants, bars
 
 

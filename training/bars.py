@@ -6,12 +6,15 @@ r"""Error bars of a surrogate from residuals of samples that it has not seen.
 (see `surrogates.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the variance
 of kriging where a kernel is a member, and that of W's posterior for the features of the networks
 else. The share rho and the sizes sigma_j are found from the residuals by their quantiles: one
-sample that is far off does not decide them, as it would a root mean square.
+sample that is far off does not decide them, as it would a root mean square. So is the tail of the
+intervals: g does not know all of how the size of errors varies with y, and a mixture of sizes has
+heavier tails than a normal distribution.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,6 +29,10 @@ from .varpro import tall_svd
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
 _LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too few samples'
+_TAIL_LEVELS = (0.5, 0.9, 0.95)  # whose quantiles decide the tail
+_FEWEST_FOR_TAIL = 19  # samples, of which the largest holds the next one with 95 %
+_TAIL_ERROR = 0.8  # standard error of the tail of normal residuals, times the root of their number
+_LARGEST_TAIL = 0.45  # below `surrogates.tails.LIMIT`
 _FEWEST = 0.25  # of the variance of residuals that members' spread can explain
 _UNSEEN = 200  # points at which the members' spread is measured
 
@@ -64,17 +71,18 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
     mean = float(q.mean().clamp(min=1e-300))
     distance = bare.squared_distance(Y)
     residual, spread_mean = _shrunk(selection, trained)
-    best: tuple[float, float, Tensor] | None = None
+    best: tuple[float, float, Tensor, float] | None = None
     for share in _SHARES.tolist():
         g = 1 - share + share * q / mean + distance
-        sigma = sizes(residual / g.clamp(min=1e-12).sqrt()[:, None])
+        alike = residual / g.clamp(min=1e-12).sqrt()[:, None]
+        sigma = sizes(alike)
         told = sigma[sigma > 0]  # an output without any error says nothing of the share
         misfit = float(g.clamp(min=1e-12).log().mean())
         misfit += float(told.square().log().mean()) if len(told) else 0.0
         if best is None or misfit < best[0]:
-            best = misfit, share, sigma
+            best = misfit, share, sigma, tail(alike)
     assert best is not None
-    _, share, sigma = best
+    _, share, sigma, heavier = best
     spread = 0.0
     if len(selection.members) > 1:
         explained = spread_mean.sum() / sigma.square().sum().clamp(min=1e-300)
@@ -86,6 +94,7 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
         sigma=sigma,
         signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
         spread=spread,
+        tail=heavier,
     )
 
 
@@ -101,16 +110,51 @@ def sizes(residual: Tensor) -> Tensor:
     Args:
         residual: (n, n_out); NaN does not count.
     """
-    ordered = residual.abs().sort(dim=0).values  # NaN comes last
-    n = torch.isfinite(residual).sum(dim=0)
-    logs = []
-    for level in _LEVELS:
-        number = torch.minimum(((n + 1) * level).ceil().long(), n).clamp(min=1)
-        quantile = ordered.gather(0, number[None] - 1)[0]
-        logs.append((quantile / NormalDist().inv_cdf((1 + level) / 2)).log())
-    both = torch.stack(logs)
+    quantiles, _ = _quantiles(residual, _LEVELS)
+    normal = [NormalDist().inv_cdf((1 + level) / 2) for level in _LEVELS]
+    both = (quantiles / residual.new_tensor(normal)[:, None]).log()
     mean = torch.where(torch.isfinite(both).all(dim=0), both.mean(dim=0), both.amax(dim=0))
     return mean.exp().nan_to_num(0.0)
+
+
+def tail(residual: Tensor) -> float:
+    """Return the tail of residuals (see `surrogates.tails`), one for all outputs.
+
+    The logarithm of a quantile over that of the normal distribution, q, is a straight line in
+    q^2 / 2 whose slope is the tail. It is laid through three quantiles by least squares, q at the
+    level that the value holds (see `sizes`), and the mean of the outputs' slopes is taken. Its
+    standard error for normal residuals is 0.8 / sqrt(n), n the number of samples: the errors of all
+    outputs at one y go together. Few samples do not show a tail: the slope is shrunk by the factor
+    1 - error^2 / slope^2, to 0 where it is no larger than its error (James and Stein 1961,
+    "Estimation with quadratic loss"), and is 0 for fewer than 19, which have no quantile at 95 %.
+
+    Args:
+        residual: Over what is known of its size at each y, (n, n_out); NaN does not count.
+    """
+    n = torch.isfinite(residual).sum(dim=0)
+    quantiles, held = _quantiles(residual, _TAIL_LEVELS)
+    told = (n >= _FEWEST_FOR_TAIL) & (quantiles > 0).all(dim=0)
+    if not bool(told.any()):
+        return 0.0
+    normal = math.sqrt(2) * torch.erfinv(held[:, told])
+    across = normal.square() / 2
+    across = across - across.mean(dim=0)
+    logs = (quantiles[:, told] / normal).log()
+    slope = float(((across * logs).sum(dim=0) / across.square().sum(dim=0)).mean())
+    error = _TAIL_ERROR / math.sqrt(float(n[told].double().mean()))
+    return min(slope * (1 - (error / slope) ** 2), _LARGEST_TAIL) if slope > error else 0.0
+
+
+def _quantiles(residual: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return quantiles of |residual|, and the levels at which they hold the next sample.
+
+    Both are (n_levels, n_out); see `sizes`.
+    """
+    ordered = residual.abs().sort(dim=0).values  # NaN comes last
+    n = torch.isfinite(residual).sum(dim=0)
+    of = residual.new_tensor(levels)[:, None]
+    number = torch.minimum(((n + 1) * of).ceil().long(), n).clamp(min=1)
+    return ordered.gather(0, number - 1), number.to(residual) / (n + 1)
 
 
 def members_of(selection: Selection) -> Members | None:
@@ -143,17 +187,12 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
     shape = _posterior(Z)
     if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
-    held = features_of(selection, Y)
-    if len(np.unique(selection.held_by)) == len(Y):  # in closed form, one by one
-        if Z.shape[1] >= len(Z):  # every sample decides alone: nothing is known of the shape
-            return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
-        q = shape.at(held)
-        return shape, q / (1 - q * shape.share).clamp(min=1e-3)
-    q = torch.empty(len(Y), dtype=torch.float64)
-    number = torch.from_numpy(selection.held_by)
-    for fold in range(int(number.max()) + 1):
-        q[number == fold] = _posterior(held[number != fold]).at(held[number == fold])
-    return shape, q
+    # Held out of some: of a fit without this sample alone, which is what a new sample is to all. Of
+    # fits without a whole fold the leverage is larger, and new ones would seem better off by that.
+    if Z.shape[1] >= len(Z):  # every sample decides alone: nothing is known of the shape
+        return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
+    q = shape.at(features_of(selection, Y))
+    return shape, q / (1 - q * shape.share).clamp(min=1e-3)
 
 
 def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
@@ -118,7 +117,6 @@ def alone(result: FitResult, dataset: Dataset) -> Selection:
         residual=member.predict(Y) - C,
         variance=None,
         kriging=None,
-        held_by=np.zeros(len(Y), np.int64),
         history=result.history,
         train=rows["train"],
     )

@@ -151,8 +151,6 @@ class Selection:
         variance: The variance of that, up to a factor of each output, by kriging, (n_rows,); None
             where no kernel is a member.
         kriging: The kernel that is a member, None if none is.
-        held_by: Number of the fold that each of these samples was held out by, (n_rows,); of one
-            sample each where no member is a network.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
     """
@@ -163,7 +161,6 @@ class Selection:
     residual: Tensor
     variance: Tensor | None
     kriging: Kriging | None
-    held_by: Rows
     history: tuple[Record, ...]
     train: Rows
 
@@ -616,11 +613,6 @@ def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
     networks += [candidate for candidate in candidates if candidate.history]
     assert frame.data.scaling is not None
     residual = _weighted([candidate.residual for candidate, _ in kept], [w for _, w in kept])
-    held_by = np.zeros(len(frame.held), np.int64)
-    for number, fold in enumerate(frame.folds):
-        held_by[np.isin(frame.held, fold.held)] = number
-    if frame.closed and not any(candidate.history for candidate, _ in kept):
-        held_by = np.arange(len(frame.held))
     return Selection(
         members=tuple(members),
         tried=tried,
@@ -628,7 +620,6 @@ def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
         residual=residual * frame.data.scaling.scale,
         variance=krigings[0].variance if krigings else None,
         kriging=krigings[0].kriging if krigings else None,
-        held_by=held_by,
         history=networks[0].history if networks else (),
         train=frame.rows,
     )

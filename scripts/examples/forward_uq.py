@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 from program import missing, program
-from scipy import stats
 from tqdm import tqdm
 
 import surrogates
@@ -208,7 +207,7 @@ def compare(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int
     names = about["c_names"]
     _print_moments(moments, np.sqrt(((twin - C) ** 2).mean(axis=0)), names, shown)
     _print_comparison(moments, C, many, names)
-    _print_coverage(np.abs(twin - C) / surrogate.predict_std(Y))
+    _print_coverage(surrogate, Y, C)
 
     n_base = 2 ** int(np.log2(n_samples / (SCRAMBLINGS * (n_y + 2))))
     first, total = sobol_indices(lambda X: predict(X)[:, chosen], n_y, n_base, SCRAMBLINGS, seed)
@@ -349,10 +348,13 @@ def _print_comparison(
     )
 
 
-def _print_coverage(sizes: Array) -> None:
-    """Print which share of errors, given in their error bars, lies in the bars' intervals."""
-    limits = stats.norm.ppf((1 + np.array(LEVELS)) / 2)
-    inside = mean((sizes[..., None] <= limits).mean(axis=1))
+def _print_coverage(surrogate: LoadedSurrogate, Y: Array, C: Array) -> None:
+    """Print which share of solves (Y, C) lies in the surrogate's intervals."""
+    shares = np.empty((len(Y), len(LEVELS)))
+    for k, level in enumerate(LEVELS):
+        low, high = np.moveaxis(surrogate.predict_interval(Y, level), 1, 0)
+        shares[:, k] = ((low <= C) & (C <= high)).mean(axis=1)
+    inside = mean(shares)
     pairs = zip(inside.value, inside.error, strict=True)
     cells = ", ".join(f"{100 * share:.1f} ± {100 * error:.1f}" for share, error in pairs)
     levels = ", ".join(f"{100 * level:g}" for level in LEVELS)

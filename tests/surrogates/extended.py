@@ -1,4 +1,4 @@
-"""Surrogates of joined features, members, signs and logarithms, for the tests of every export."""
+"""Surrogates of joined features, members, signs, logarithms and tails, for tests of exports."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
 
 METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
 N_IN, N_OUT = 5, 11
-# Parts of the features, whether there are members, signs, log inputs, log outputs.
+# Parts of the features, whether there are members, signs, log inputs, log outputs, tails.
 SURROGATES = {
-    "everything": ("ode gaussian matern52 quadratic linear mlp", True, True, True, True),
+    "everything": ("ode gaussian matern52 quadratic linear mlp", True, True, True, True, True),
     "members": ("ode resnet mlp", True, False, False, False),
     "gaussian": ("gaussian", False, True, False, False),
     "matern52": ("matern52", False, False, True, False),
@@ -28,6 +28,7 @@ SURROGATES = {
     "linear": ("linear", False, True, True, False),
     "beside": ("linear_ode linear_mlp", True, False, True, True),
     "network": ("ode", False, False, True, True),
+    "tailed": ("ode", False, False, False, False, True),
 }
 
 
@@ -75,6 +76,8 @@ def made(
     signs: bool,
     log_inputs: bool,
     log_outputs: bool,
+    tailed: bool = False,
+    *,
     n_in: int = N_IN,
     n_out: int = N_OUT,
 ) -> Surrogate:
@@ -94,6 +97,7 @@ def made(
         sigma=0.01 + 0.1 * draw(n_out, seed=8).abs(),
         signs=(-1.0) ** torch.arange(len(leverage)).double() if signs else None,
         spread=0.7 if members else 0.0,
+        tail=0.04 * torch.arange(n_out).double() if tailed else 0.0,
     )
     widths = [n_feat // 3, n_feat - n_feat // 3]
     weights = draw(2, n_out, seed=9).abs()

@@ -39,6 +39,7 @@ FILES = {
     for path in sorted(folder.glob("*.pt"))
 }
 
+LEVEL = 0.95  # of intervals
 KINDS = {
     "ode": lambda generator: AntisymmetricODE(4, 5, 2, generator=generator),
     "resnet": lambda generator: ResNet(4, 5, 2, activation="softplus", generator=generator),
@@ -56,10 +57,14 @@ def reference(surrogate: Surrogate, Y: Tensor) -> dict[str, dict[str, list]]:
         arguments.update(probabilities=[Y], predict=[Y], in_domain=[outside])
     else:
         arguments.update(predict_std=[outside], in_domain=[outside])
-    return {
+    calls = {
         name: {"arguments": given, "result": getattr(surrogate, name)(*given)}
         for name, given in arguments.items()
     }
+    if getattr(surrogate, "tail", None) is not None:
+        result = surrogate.predict_interval(outside, LEVEL)
+        calls["predict_interval"] = {"arguments": [outside], "result": result}
+    return calls
 
 
 def check(path: Path) -> None:
@@ -74,32 +79,35 @@ def check(path: Path) -> None:
     frozen = torch.jit.freeze(module, preserved_attrs=[name for name in calls if name != "forward"])
     for name, call in calls.items():
         arguments = [torch.tensor(values, dtype=torch.float64) for values in call["arguments"]]
+        level = (LEVEL,) if name == "predict_interval" else ()
         method = loaded if name == "forward" else getattr(loaded, name)
         batch, sample = np.array(call["result"]), np.array(call["result"][0])
         for found, expected in (
-            (method(*arguments), batch),
-            (method(*(argument[0] for argument in arguments)), sample),
-            (getattr(frozen, name)(*arguments).numpy(), batch),
+            (method(*arguments, *level), batch),
+            (method(*(argument[0] for argument in arguments), *level), sample),
+            (getattr(frozen, name)(*arguments, *level).numpy(), batch),
         ):
             assert found.dtype == expected.dtype and found.shape == expected.shape, name
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "custom", "classifier", "extended"])
+@pytest.mark.parametrize("kind", [*KINDS, "custom", "classifier", "extended", "tailed"])
 def test_a_file_written_here(kind, parts, convolution, dataset, Y, tmp_path):
-    network = KINDS.get("ode" if kind in ("classifier", "extended") else kind)
+    network = KINDS.get("ode" if kind in ("classifier", "extended", "tailed") else kind)
     parts["features"] = network(torch.Generator().manual_seed(1)) if network else convolution
     if kind == "classifier":
         dataset = replace(dataset, info=replace(dataset.info, task="classification"))
         del parts["error_bars"]
         surrogate = Classifier(**parts, temperature=1.7)
-    elif kind == "extended":
-        surrogate = made("ode gaussian matern52 quadratic", True, True, True, True, 4, 6)
+    elif kind in ("extended", "tailed"):
+        tailed = kind == "tailed"
+        features = "ode gaussian matern52 quadratic"
+        surrogate = made(features, True, True, True, True, tailed, n_in=4, n_out=6)
         Y = torch.from_numpy(points(surrogate))
     else:
         surrogate = Surrogate(**parts)
     about = export.metadata(dataset, training={}, errors={})
-    about["schema_version"] = 4 if kind == "extended" else about["schema_version"]
+    about["schema_version"] = {"extended": 4, "tailed": 5}.get(kind, about["schema_version"])
     about["reference"] = reference(surrogate, Y[:3])
     torch_version = ".".join(torch.__version__.split(".")[:2])
     name = f"schema{about['schema_version']}-torch{torch_version}-{kind}.pt"

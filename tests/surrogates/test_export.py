@@ -305,7 +305,7 @@ def test_metadata_with_parts_missing_are_refused(surrogate, saved, tmp_path):
 def test_a_newer_schema_is_refused(surrogate, saved, tmp_path):
     newer = {**export.load(saved).metadata, "schema_version": 99}
     export.save(surrogate, newer, tmp_path / "newer.pt")
-    with pytest.raises(InputError, match="schema version 99, this package reads up to 4; update"):
+    with pytest.raises(InputError, match="schema version 99, this package reads up to 5; update"):
         export.load(tmp_path / "newer.pt")
 
 

@@ -81,6 +81,7 @@ def parts_of_everything():
             sigma=torch.tensor([0.1, 0.2]),
             signs=torch.tensor([1.0, -1.0]),
             spread=0.5,
+            tail=torch.tensor([0.0, 0.2]),
         ),
         "members": Members(widths=[4, n - 4], weights=weights, biases=draw(2, n_out, seed=5)),
         "logs": Logs(inputs=[True, False, True], outputs=[False, True]),
@@ -117,9 +118,11 @@ def test_is_the_documented_formula():
     torch.testing.assert_close(surrogate.squared_distance(Y), beyond.square().sum(dim=1))
 
     q = NormalDist().inv_cdf(0.95)
+    middle = (NormalDist().inv_cdf(0.75) ** 2 + q**2) / 2
+    widths = torch.tensor([q, q * math.exp(0.2 * (q**2 - middle) / 2)])
     found = surrogate.predict_interval(Y, 0.9)
     for ends, sign in ((found[:, 0], -1), (found[:, 1], 1)):
-        right = mean + sign * q * std
+        right = mean + sign * widths * std
         torch.testing.assert_close(ends[:, 0], right[:, 0], rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(ends[:, 1], right[:, 1].exp(), rtol=1e-6, atol=1e-9)
 
@@ -233,7 +236,7 @@ def test_coverage_counts_exponentials_by_their_logarithms():
 
 def changed(change):
     parts = parts_of_everything()
-    bars = {"leverage", "signs", "spread", "floor"} & change.keys()
+    bars = {"leverage", "signs", "spread", "floor", "tail"} & change.keys()
     if bars:
         return {**parts, "error_bars": replace(parts["error_bars"], **change)}
     if {"widths", "weights", "biases"} & change.keys():
@@ -250,6 +253,10 @@ def changed(change):
         ({"leverage": np.ones((0, 17)), "signs": None}, "expected at least one row of leverage"),
         ({"spread": -1.0}, "expected a finite spread >= 0; got -1.0"),
         ({"spread": math.nan}, "expected a finite spread >= 0; got nan"),
+        ({"tail": [0.1, -0.1]}, "expected a tail >= 0 and below 0.5; got -0.1 to 0.1"),
+        ({"tail": 0.5}, "expected a tail >= 0 and below 0.5; got 0.5 to 0.5"),
+        ({"tail": [0.1]}, "expected tail of shape (2,); got (1,)"),
+        ({"tail": math.nan}, "expected finite values in tail"),
         ({"widths": [4, 4]}, "expected widths of at least 1 with the sum 16, the number of"),
         ({"widths": [0, 16]}, "expected widths of at least 1 with the sum 16"),
         ({"widths": []}, "expected widths of at least 1 with the sum 16"),
@@ -293,7 +300,7 @@ def test_a_level_that_is_no_probability_is_one_clear_line(level, tmp_path):
 @every_surrogate
 def test_a_file_is_the_surrogate_scripted_frozen_and_eager(name):
     surrogate, loaded = both(name)
-    assert loaded.metadata["schema_version"] == 4
+    assert loaded.metadata["schema_version"] == (5 if surrogate.tail is not None else 4)
     assert loaded.n_members == (2 if SURROGATES[name][1] else 1)
     frozen = torch.jit.freeze(
         loaded.module.eval(), preserved_attrs=[*METHODS[1:], "predict_interval"]
@@ -438,7 +445,7 @@ def test_numpy_is_the_surrogate_also_after_a_round_trip(name, tmp_path):
     surrogate, loaded = both(name)
     reference.save(loaded, tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as arrays:
-        assert int(arrays["schema_version"]) == 2
+        assert int(arrays["schema_version"]) == (3 if surrogate.tail is not None else 2)
     Y = points(surrogate)
     for found in (reference.constants(loaded), reference.load(tmp_path / "s.npz")):
         for method in METHODS:
@@ -456,7 +463,7 @@ def test_numpy_is_the_surrogate_also_after_a_round_trip(name, tmp_path):
             check_close(found.predict_interval(Y[rows], 0.9), right, "interval")
 
 
-def test_the_documented_formula_of_version_2_needs_no_module_of_ours(tmp_path):
+def test_the_documented_formula_of_version_3_needs_no_module_of_ours(tmp_path):
     """The text of `surrogates.reference`, read as a user of the arrays alone reads it."""
     _, loaded = both("everything")
     reference.save(loaded, tmp_path / "s.npz")
@@ -493,6 +500,11 @@ def test_the_documented_formula_of_version_2_needs_no_module_of_ours(tmp_path):
             start += width
         std = np.sqrt(variance) * np.where(a["log_outputs"], c, 1)
         check_close(std, loaded.predict_std(y), "std")
+        q = NormalDist().inv_cdf(0.975)
+        half = q * np.exp(a["tail"] * (q**2 - 1.5802399386074917) / 2) * np.sqrt(variance)
+        ends = np.stack([log_c - half, log_c + half])
+        right = loaded.predict_interval(y, 0.95)
+        check_close(np.where(a["log_outputs"], np.exp(ends), ends), right, "interval")
 
 
 def network_formula(block, x):
@@ -537,7 +549,7 @@ FORMULAS = {
 }
 
 
-def test_damaged_files_of_version_2_are_one_line(tmp_path):
+def test_damaged_files_of_version_3_are_one_line(tmp_path):
     reference.save(both("everything")[1], tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as file:
         arrays = {name: file[name] for name in file.files}
@@ -549,6 +561,7 @@ def test_damaged_files_of_version_2_are_one_line(tmp_path):
         "fewer": ({"blocks": arrays["blocks"][:-1]}, "its blocks or members have not 38 features"),
         "widths": ({"member_widths": np.array([1, 1])}, "its blocks or members have not 38 feat"),
         "type": ({"log_inputs": np.zeros(5)}, "is damaged: log_inputs is float64 of shape"),
+        "tail": ({"tail": np.zeros((N_OUT, 1))}, "is damaged: tail is float64 of shape"),
         "block": ({"block1_centres": np.zeros((9, 4))}, "is damaged: block1_centres is float64"),
     }
     for name, (change, message) in changes.items():

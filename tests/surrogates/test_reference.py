@@ -308,7 +308,7 @@ def test_foreign_damaged_and_newer_files_are_one_line(surrogate, tmp_path):
     refused(tmp_path, "there is no file")
     changes = {
         "foreign": ({"format": "other"}, "is an .npz file but not a surrogate of this package"),
-        "newer": ({"schema_version": 3}, "schema version 3, this package reads up to 2; update"),
+        "newer": ({"schema_version": 4}, "schema version 4, this package reads up to 3; update"),
         "shape": ({"W": arrays["W"][:, 1:]}, r"is damaged: leverage is float64 of shape \(6, 5\)"),
         "type": ({"b_in": arrays["b_in"].astype("f4")}, "is damaged: b_in is float32 of shape"),
         "absent": ({"sigma": None}, "is damaged: sigma is"),

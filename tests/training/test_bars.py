@@ -8,6 +8,7 @@ import torch
 from draws import dataset, normal
 
 from surrogates.metrics import LEVELS, evaluate
+from surrogates.networks import MLP
 from surrogates.radial import Monomials
 from surrogates.training.bars import (
     _posterior,
@@ -16,6 +17,7 @@ from surrogates.training.bars import (
     features_of,
     members_of,
     sizes,
+    tail,
     unseen,
 )
 from surrogates.training.deploy import assembled
@@ -72,7 +74,6 @@ def test_the_shape_at_samples_left_out_one_by_one_is_that_of_fits_without_them()
         residual=normal(60, 2, seed=1),
         variance=None,
         kriging=None,
-        held_by=rows,
         history=(),
         train=rows,
     )
@@ -82,6 +83,38 @@ def test_the_shape_at_samples_left_out_one_by_one_is_that_of_fits_without_them()
         others = torch.arange(60) != i
         expected = float(_posterior(Z[others]).at(Z[i : i + 1]))
         assert float(found[i]) == pytest.approx(expected * 60 / 59, rel=1e-6)
+
+
+@pytest.mark.parametrize("width", [4, 12])
+def test_the_shape_at_samples_of_networks_on_folds_is_that_at_new_points(width):
+    # Five networks have features of six tenths of the samples: without a fold they are three
+    # quarters of the others, and the leverage is larger than at any new point.
+    Y, rows = normal(100, 4, seed=0), np.arange(100)
+    members = tuple(
+        Member(
+            features=MLP(4, width, 2, generator=torch.Generator().manual_seed(seed)),
+            y_shift=torch.zeros(4).double(),
+            y_scale=torch.ones(4).double(),
+            W=torch.zeros((1, width + 1)).double(),
+            weight=0.2,
+        )
+        for seed in range(5)
+    )
+    networks = Selection(
+        members=members,
+        tried=(),
+        rows=rows,
+        residual=normal(100, 1, seed=1),
+        variance=None,
+        kriging=None,
+        history=(),
+        train=rows,
+    )
+    shape, held = _shape(networks, Y, Y)
+    fresh = shape.at(features_of(networks, normal(4000, 4, seed=2)))
+    for level in (0.25, 0.5, 0.75):
+        ratio = float(held.quantile(level) / fresh.quantile(level)) ** 0.5
+        assert ratio == pytest.approx(1, abs=0.12)
 
 
 def test_sizes_are_those_of_the_next_sample():
@@ -111,6 +144,79 @@ def test_an_output_without_error_has_size_zero():
     residual[:, 1] = 0
     found = sizes(residual)
     assert float(found[0]) > 0 and float(found[1]) == 0
+
+
+def heavy(n, n_out, h, seed):
+    """Residuals of Tukey's h distribution."""
+    z = normal(n, n_out, seed=seed)
+    return z * torch.exp(h / 2 * z.square())
+
+
+@pytest.mark.parametrize("h", [0.0, 0.1, 0.2])
+def test_a_tail_is_found_whatever_the_outputs_sizes_are(h):
+    found = tail(heavy(20000, 3, h, seed=0) * torch.tensor([1e-3, 1.0, 50.0]).double())
+    assert found == pytest.approx(h, abs=0.015)
+    assert tail(heavy(20000, 2, 0.6, seed=0)) == 0.45  # the largest
+
+
+def test_few_samples_show_no_tail_and_many_outputs_are_no_more_samples():
+    assert tail(heavy(18, 1, 0.4, seed=0)) == 0
+    few = [tail(normal(20, 1, seed=seed)) for seed in range(100)]
+    assert np.mean(few) < 0.06 and np.mean([one > 0 for one in few]) < 0.3
+    residual = heavy(100, 1, 0.2, seed=3)
+    assert tail(residual) == pytest.approx(tail(residual.expand(-1, 50)), rel=1e-12)
+    found = np.array([tail(heavy(400, 1, 0.15, seed=seed)) for seed in range(60)])
+    assert 0.12 < found.mean() < 0.16
+
+
+def test_a_tail_is_of_samples_that_are_there_and_of_no_single_one():
+    residual = heavy(300, 3, 0.1, seed=1)
+    before = tail(residual)
+    assert 0.03 < before < 0.2
+    far = residual.clone()
+    far[7] = 1e6
+    assert tail(far) == pytest.approx(before, abs=0.03)
+    holes = torch.cat([residual, torch.full((300, 3), np.nan).double()])
+    assert tail(holes) == pytest.approx(before)
+    assert tail(torch.cat([residual, 0 * residual[:, :1]], dim=1)) == pytest.approx(before)
+    assert tail(0 * residual) == 0
+
+
+@pytest.mark.parametrize("kind", ["h", "mixture"])
+def test_intervals_of_errors_with_tails_hold_as_many_as_they_say(kind):
+    # Noise whose size varies with an input that the error bars do not see.
+    def drawn(n, seed):
+        Y = normal(n, 2, seed=seed)
+        noise = heavy(n, 2, 0.2, seed=seed + 1)
+        if kind == "mixture":
+            noise = normal(n, 2, seed=seed + 1) * torch.exp(0.8 * torch.sin(3 * Y[:, :1]))
+        return dataset(Y.numpy(), (Y @ Y.new_tensor([[1, 2], [3, 4]]) + noise).numpy(), "0.8/0.2/0")
+
+    data, fresh = drawn(600, 0), drawn(4000, 5)
+    settings = TrainConfig(outputs="column")
+    frame = _framed(data, settings)
+    ridge = next(one for one in _ridges(frame) if one.name == "linear ridge")
+    selection = Selection(
+        members=tuple(ridge.members()),
+        tried=(),
+        rows=frame.held,
+        residual=ridge.residual * frame.data.scaling.scale,
+        variance=None,
+        kriging=None,
+        history=(),
+        train=frame.rows,
+    )
+    surrogate = assembled(selection, data)
+    assert surrogate.tail is not None and float(surrogate.tail.min()) > 0.05
+    Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
+    Y, C = (values[surrogate.in_domain(Y)] for values in (Y, C))
+    found = evaluate(surrogate, Y, C, mean=C.mean(dim=0), predict_std=surrogate.predict_std)
+    for share, level, tolerance in zip(found.coverage, LEVELS, (0.04, 0.02, 0.015), strict=True):
+        assert abs(share - level) < tolerance, found.coverage
+    normal_one = evaluate(
+        surrogate.forward, Y, C, mean=C.mean(dim=0), predict_std=surrogate.predict_std
+    )
+    assert normal_one.coverage[0] > 0.52 and normal_one.coverage[2] < 0.935, normal_one.coverage
 
 
 def test_unseen_points_lie_in_the_box_and_in_the_flat():
@@ -182,7 +288,6 @@ def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as
         residual=ridge.residual * scale,
         kriging=None,
         variance=None,
-        held_by=np.arange(100),
     )
     surrogate = assembled(only, data)
     Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
@@ -213,7 +318,6 @@ def test_a_mean_takes_off_what_its_members_differ_by_at_most_points():
         residual=slopes[rows % 5, None] * y,
         variance=None,
         kriging=None,
-        held_by=rows % 5,
         history=(),
         train=rows,
     )
