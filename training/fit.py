@@ -721,7 +721,8 @@ class _Checkpoint:
                 f"{self._path} is of another dataset: its digest is {content['digest'][:12]} "
                 f"there and {self._digest[:12]} here"
             )
-        differences = configuration.differences(content["config"], self._config)
+        before = configuration.from_toml(TrainConfig, content["config"])  # with newer settings too
+        differences = configuration.differences(configuration.to_toml(before), self._config)
         differences = [text for text in differences if text.split()[0] not in _MAY_GROW]
         if differences:
             raise InputError(f"{self._path} is of another configuration: {differences[0]}")
@@ -741,8 +742,7 @@ class _Checkpoint:
             )
         values = {f.name: content[f.name] for f in dataclasses.fields(State)}
         values["reason"] = Reason[values["reason"]] if values["reason"] else None
-        before = configuration.from_toml(TrainConfig, content["config"]).work_units
-        if values["reason"] is Reason.WORK_UNITS and before < self._work_units:
+        if values["reason"] is Reason.WORK_UNITS and before.work_units < self._work_units:
             values["reason"] = None
         values["best"] = Best(**values["best"]) if values["best"] else None
         values["records"] = tuple(Record(**record) for record in values["records"])

@@ -221,6 +221,17 @@ def test_training_is_resumed_bit_for_bit(tmp_path):
         fit(data, dataclasses.replace(QUICK, linear=False), checkpoint=path, resume=True)
 
 
+def test_a_checkpoint_of_an_older_release_is_resumed(tmp_path):
+    data, path = bent(), tmp_path / "c.checkpoint"
+    settings = dataclasses.replace(QUICK, linear=False)
+    whole = fit(data, settings, checkpoint=path)
+    content = torch.load(path, weights_only=True)
+    lines = [line for line in content["config"].splitlines() if not line.startswith("linear")]
+    assert len(lines) == len(content["config"].splitlines()) - 1
+    torch.save({**content, "config": "\n".join(lines)}, path)
+    assert torch.equal(fit(data, settings, checkpoint=path, resume=True).W, whole.W)
+
+
 def saved(data, tmp_path, settings=QUICK):
     found = train(data, settings, effort="fast")
     path = tmp_path / "old.pt"
