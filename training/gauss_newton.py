@@ -18,7 +18,13 @@ from .krylov import lanczos
 from .losses import LeastSquares, Loss
 from .newton import Start
 from .penalty import Penalty
-from .trust_region import Multiplier, RadiusRule, solve_by_cholesky, solve_subproblem
+from .trust_region import (
+    Multiplier,
+    RadiusRule,
+    solve_by_cholesky,
+    solve_factored,
+    solve_subproblem,
+)
 from .varpro import Inner, ReducedJacobian, with_ones
 
 Memory = Mapping[str, Tensor]
@@ -73,6 +79,7 @@ class ReducedProblem:
         smooth: Whether the penalty is that of smooth weights.
         theta_ref: Where the penalty on theta is zero, (n_theta,); zero if None.
         W_ref: (n_out, width + 1); zero if None.
+        W_first: Where iterations for W start if no point nearby is known; at W_ref if None.
     """
 
     features: Features
@@ -83,6 +90,7 @@ class ReducedProblem:
     smooth: bool = False
     theta_ref: Tensor | None = None
     W_ref: Tensor | None = None
+    W_first: Tensor | None = None
 
     @cached_property
     def structure(self) -> Structure:
@@ -113,6 +121,7 @@ class ReducedProblem:
         over = self.features.over
         if over.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
+        start = self.W_first if start is None else start
         inner = self.loss.inner(Z, self.C, self.alpha2, start, over, self.W_ref)
         if not inner.converged:
             return None
@@ -239,7 +248,7 @@ class DenseModel(Model):
         s = structure.parameters_at(z)
         curvature = self._curvature(s)
         if curvature is not None:
-            a = -torch.cholesky_solve(structure.coordinates(curvature)[:, None], factor)[:, 0]
+            a = -solve_factored(factor, structure.coordinates(curvature))
             ratio = float(torch.linalg.vector_norm(a) / torch.linalg.vector_norm(z))
             s = s + min(1.0, 0.75 / ratio if ratio > 0 else 1.0) / 2 * structure.parameters_at(a)
         return Proposal(

@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 
 from .baselines import LBFGS, Initial
 from .gauss_newton import Memory, ReducedPoint, ReducedProblem
@@ -210,17 +210,24 @@ def _moments(
     ]
     traces = cotangents.new_zeros(len(sums))
 
-    def projected(parameters: dict[str, Tensor], y: Tensor, t: Tensor) -> Tensor:
+    def feature(parameters: dict[str, Tensor], y: Tensor) -> Tensor:
         F: Tensor = functional_call(features.module, parameters, (y[None],))
-        return F[0] @ t
+        return F[0]
 
-    gradients = vmap(grad(projected), in_dims=(None, 0, 0))
+    each = vmap(feature)
     parameters = features.parameters(here.theta)
     chunk = max(1, _BYTES // (8 * features.n_theta))
     chunks = (torch.split(X, chunk) for X in (rows, cotangents))
     for some, t in zip(*chunks, strict=True):
-        found = gradients(parameters, features.Y[some], t.to(features.Y))
-        for i, T in enumerate(T.double() for T in found.values()):
+        # Each sample has its own copy of the parameters: one backward pass gives all gradients.
+        # torch.func.grad would import torch's compiler, which takes a second or two.
+        own = {
+            name: value.expand(len(some), *value.shape).requires_grad_()
+            for name, value in parameters.items()
+        }
+        projected = (each(own, features.Y[some]) * t.to(features.Y)).sum()
+        found = torch.autograd.grad(projected, list(own.values()), materialize_grads=True)
+        for i, T in enumerate(T.double() for T in found):
             traces[i] += T.square().sum()
             sizes = [j for j, size in enumerate(T.shape[1:]) if size <= _LARGEST]
             for M, j in zip(sums[i], sizes, strict=True):

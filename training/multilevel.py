@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.config import check
+from surrogates.errors import InputError
 
 from .data import Data
 from .features import Features
@@ -245,7 +246,7 @@ class Multilevel:
         )
         validation = Features(network, data.validation.Y, over=over)
         if state.spent == 0:
-            _check_first(problem, state)
+            problem = dataclasses.replace(problem, W_first=_checked_first(problem, state))
         while state.reason is None:
             before = state.records[-1].seconds if state.records else 0.0
             clock = time.perf_counter()
@@ -357,18 +358,23 @@ def _loss_of(best: Best, records: tuple[Record, ...]) -> float:
     return records[best.iteration - 1].validation_loss
 
 
-def _check_first(problem: ReducedProblem, state: State) -> None:
+def _checked_first(problem: ReducedProblem, state: State) -> Tensor | None:
+    """Check that training can start, and return the first W of a loss that iterates for it."""
     too_large = (problem.features(state.theta).abs() < _HUGE).logical_not().sum()
     check(
         problem.features.over.count(int(too_large)) == 0,
         f"the network's features overflow at the first weights of level {state.level + 1}; "
         "take a smaller final_time or scale",
     )
-    check(
-        not problem.loss.iterative or problem.at(state.theta) is not None,
-        f"W is not found at the first weights of level {state.level + 1} in {ITERATIONS} Newton "
-        "steps; scale the targets, or take a larger alpha2",
-    )
+    if not problem.loss.iterative:
+        return None
+    first = problem.at(state.theta)
+    if first is None:
+        raise InputError(
+            f"W is not found at the first weights of level {state.level + 1} in {ITERATIONS} "
+            "Newton steps; scale the targets, or take a larger alpha2"
+        )
+    return first.W
 
 
 def _first_radius(theta: Tensor) -> float:

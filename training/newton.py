@@ -37,7 +37,7 @@ from torch import Tensor
 from surrogates.errors import InputError
 
 from .processes import ALONE, Alone
-from .trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky
+from .trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky, solve_factored
 from .varpro import Inner, Pair, Rows, Tall
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class NewtonSolution(Inner):
         return factor
 
     def _solved(self, K: Tensor) -> Tensor:
-        return torch.cholesky_solve(K.reshape(-1, 1), self.factor).view(K.shape)
+        return solve_factored(self.factor, K)
 
     def _moved(self, dF: Tensor) -> tuple[Tensor, Tensor]:
         """Give H^-1 B and H^-1 E of a change of the features, both (n_out, m)."""
@@ -338,7 +338,7 @@ def conjugate_gradients(
     s, r = torch.zeros_like(g), -g
     direction, weight = r, 0.0
     for _ in range(_CG_ITERATIONS):
-        z = torch.cholesky_solve(r.reshape(-1, 1), factor).view(g.shape)
+        z = solve_factored(factor, r)
         before, weight = weight, float((r * z).sum())
         direction = z if before == 0 else z + weight / before * direction
         curved = product(direction)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf
 from torch import Tensor
 
@@ -140,7 +141,7 @@ def solve_by_cholesky(
             low, shift = shift, min(10 * shift, high)
             high = max(high, 10 * low)
             continue
-        s = -torch.cholesky_solve(g[:, None], factor)[:, 0]
+        s = -solve_factored(factor, g)
         norm = float(torch.linalg.vector_norm(s))
         half = torch.linalg.solve_triangular(factor, s[:, None], upper=False)
         exponent = shift * float(half.square().sum()) / norm**2
@@ -165,6 +166,25 @@ def cholesky(M: Tensor) -> Tensor | None:
         return None if failed else factor
     lower, failed = dpotrf(M.numpy().T, lower=1, overwrite_a=1)
     return None if failed else torch.from_numpy(lower)
+
+
+def solve_factored(factor: Tensor, b: Tensor) -> Tensor:
+    """Solve L L^T x = b for one right-hand side of any shape.
+
+    LAPACK's solver, which torch calls, takes four times as long for a single right-hand side.
+
+    Args:
+        factor: L, as `cholesky` returns it, (n, n) float64.
+        b: n entries.
+
+    Returns:
+        x, in the shape of b.
+    """
+    if factor.device.type != "cpu":
+        return torch.cholesky_solve(b.reshape(-1, 1), factor).view(b.shape)
+    L = factor.numpy()
+    x = dtrsv(L, b.reshape(-1).numpy(), lower=1)
+    return torch.from_numpy(dtrsv(L, x, lower=1, trans=1, overwrite_x=1)).view(b.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ in time, on standardised bands. ``best``, in segment_best.toml, is a shorter ODE
 `surrogates.training.data.Mix` has mixed: these are samples of a curve, and noise differs from one
 to the next. ``surrogates train`` takes either file as its ``--config``.
 
-``--compare`` trains the same network by other methods with the same work units. ``--reference``
+``--compare`` trains the same network by other methods with the same work units, and with their
+default patience. ``--reference``
 adds a support vector machine with a Gaussian kernel (C=100, gamma='scale', the best of a grid from
 10 to 10 000 times 0.0005 to 0.02 on the validation pixels of Indian Pines) and logistic regression,
 both of scikit-learn, both on standardised bands and on the network's mixed inputs. A seed is that
@@ -143,7 +144,8 @@ def study(options: Namespace) -> None:
         optimizers = OPTIMIZERS if options.compare else ("gnvpro",)
         for optimizer in optimizers:
             say(f"seed {seed}: {OPTIMIZERS[optimizer]}")
-            here = dataclasses.replace(settings, seed=seed, optimizer=optimizer)
+            patience = settings.patience if optimizer == "gnvpro" else 0
+            here = dataclasses.replace(settings, seed=seed, optimizer=optimizer, patience=patience)
             rows.append(row_of(train(dataset, here)))
             print(rows[-1], flush=True)
         if models:

@@ -11,6 +11,7 @@ from test_fit import Stopped, part, same, stop_at
 
 from surrogates.errors import InputError
 from surrogates.networks import AntisymmetricODE
+from surrogates.training import losses
 from surrogates.training.fit import OPTIMIZERS, TrainConfig, fit
 
 SMALL = TrainConfig(
@@ -111,6 +112,19 @@ def test_every_method_decreases_phi_and_without_variable_projection_far_less():
         found[name] = phis[-1]
     others = min(found[name] for name in ("gn", "adam", "sgd"))
     assert max(found["gnvpro"], found["lbfgs"]) < 0.2 * others, found
+
+
+def test_the_first_w_is_searched_for_once(monkeypatch):
+    data, searches, minimise = noisy(), [], losses.minimise
+
+    def counted(*arguments, **options):
+        found = minimise(*arguments, **options)
+        searches.append(found.iterations)
+        return found
+
+    monkeypatch.setattr(losses, "minimise", counted)
+    fit(data, SETTINGS["kronecker"])
+    assert searches[0] > 3 and searches[1] == 0
 
 
 @each_setting

@@ -1,6 +1,8 @@
 """The Gauss-Newton matrix in Kronecker products, and L-BFGS that starts from it."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,7 @@ from surrogates.networks import AntisymmetricODE
 from surrogates.training import kronecker
 from surrogates.training.baselines import LBFGS, inverse_times
 from surrogates.training.features import Features
-from surrogates.training.gauss_newton import ReducedProblem
+from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.kronecker import Kronecker, KroneckerMatrix
 from surrogates.training.losses import CrossEntropy, LeastSquares
 from surrogates.training.processes import Alone
@@ -290,6 +292,59 @@ def test_without_a_gradient_there_is_no_step():
     assert torch.equal(step.point.theta, here.theta)
 
 
+def after(method, problem, theta, work):
+    """Phi at the last point of as many work units."""
+    spent, memory, radius, phi = 0, {}, 0.1, math.inf
+    while spent + 6 <= work:
+        step = method.step(problem, theta, radius, work - spent, memory)
+        theta, radius, memory, phi = step.point.theta, step.radius, step.memory, step.point.phi
+        spent += step.work_units
+    return phi
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_classes_need_less_work_than_on_krylov_spaces(seed):
+    Y = normal(400, 8, seed=10 + seed)
+    net, teacher = (
+        AntisymmetricODE(8, 6, 1, generator=torch.Generator().manual_seed(seed + k))
+        for k in (0, 50)
+    )
+    F = Features(teacher, Y)(torch.nn.utils.parameters_to_vector(teacher.parameters()).detach())
+    labels = ((F - F.mean(dim=0)) @ normal(6, 4, seed=seed)).argmax(dim=1)
+    problem = ReducedProblem(
+        features=Features(net, Y),
+        C=torch.nn.functional.one_hot(labels, 4).double(),
+        alpha1=1e-4,
+        alpha2=1e-3,
+        loss=CrossEntropy(),
+    )
+    theta = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
+    found, other = (after(method, problem, theta, 100) for method in (Kronecker(), GaussNewton()))
+    assert found < 0.5 * other
+
+
+_IMPORTS = """
+import sys, torch
+from test_kronecker import of_classes
+from surrogates.training.kronecker import KroneckerMatrix
+
+problem, here = of_classes()
+torch.func.vmap(torch.sin)(here.theta)
+before = set(sys.modules)
+KroneckerMatrix.of(problem, here)
+print([name for name in ("torch._dynamo", "sympy") if name in set(sys.modules) - before])
+"""
+
+
+def test_the_matrix_does_not_import_torch_s_compiler():
+    """It would take longer than a training of few samples."""
+    code = f"import sys; sys.path[:0] = {sys.path!r}\n{_IMPORTS}"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("smooth", [False, True])
 def test_where_inputs_differ_in_size_it_needs_far_less_work_than_l_bfgs(smooth):
     Y = normal(200, 3, seed=1) * torch.tensor([10.0, 1.0, 0.1], dtype=torch.float64)
@@ -305,12 +360,4 @@ def test_where_inputs_differ_in_size_it_needs_far_less_work_than_l_bfgs(smooth):
     )
     theta = torch.nn.utils.parameters_to_vector(bent().parameters()).detach()
 
-    def after(method, work):
-        spent, memory, radius, at, phi = 0, {}, 0.1, theta, math.inf
-        while spent + 6 <= work:
-            step = method.step(problem, at, radius, work - spent, memory)
-            at, radius, memory, phi = step.point.theta, step.radius, step.memory, step.point.phi
-            spent += step.work_units
-        return phi
-
-    assert after(Kronecker(), 60) < after(LBFGS(), 100)
+    assert after(Kronecker(), problem, theta, 60) < after(LBFGS(), problem, theta, 100)

@@ -11,7 +11,9 @@ from surrogates.training import trust_region
 from surrogates.training.trust_region import (
     Multiplier,
     RadiusRule,
+    cholesky,
     solve_by_cholesky,
+    solve_factored,
     solve_subproblem,
 )
 
@@ -196,3 +198,15 @@ def test_a_matrix_that_overflows_gives_no_step(value):
     H = torch.eye(3, dtype=torch.float64)
     H[1, 1] = value
     assert solve_by_cholesky(H, torch.ones(3, dtype=torch.float64), 1.0, Multiplier()) is None
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (12, 1)])
+def test_one_right_hand_side_is_solved_for_in_its_shape(shape):
+    A = torch.randn((12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    H = A @ A.T + torch.eye(12, dtype=torch.float64)
+    b = torch.arange(1.0, 13.0, dtype=torch.float64).view(shape)
+    kept = b.clone()
+    expected = torch.linalg.solve(H, b.reshape(-1)).view(shape)
+    for factor in (cholesky(H.clone()), torch.linalg.cholesky(H)):
+        torch.testing.assert_close(solve_factored(factor, b), expected, rtol=1e-11, atol=1e-12)
+    assert torch.equal(b, kept)
