@@ -85,8 +85,8 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
     _, share, sigma, heavier = best
     spread = 0.0
     if len(selection.members) > 1:
-        explained = spread_mean.sum() / sigma.square().sum().clamp(min=1e-300)
-        spread = min(1.0, 0.5 / max(float(explained), 1e-300))
+        explained = _mean_ratio(spread_mean, sigma.square())
+        spread = min(1.0, 0.5 / max(explained, 1e-300))
         sigma = (sigma.square() - spread * spread_mean).clamp(min=_FEWEST * sigma.square()).sqrt()
     return ErrorBars(
         leverage=math.sqrt(share / mean) * shape.leverage,
@@ -252,8 +252,14 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
             apart = (predictions[own] - predictions[own].mean(dim=0)).flatten(0, 1)
             taken += float(weights[own].sum()) ** 2 * apart.square().median(dim=0).values
     size = residual.square().nanmedian(dim=0).values
-    ratio = float(taken.sum() / size.sum().clamp(min=1e-300))
+    ratio = _mean_ratio(taken, size)
     return residual * math.sqrt(max(1 - ratio, _FEWEST)), spread
+
+
+def _mean_ratio(part: Tensor, whole: Tensor) -> float:
+    """Return the mean of ratios over the outputs that have one: outputs may be of any units."""
+    there = whole > 0
+    return float((part[there] / whole[there]).mean()) if bool(there.any()) else 0.0
 
 
 def unseen(Y: Tensor) -> Tensor:
