@@ -204,7 +204,7 @@ class _Parser:
                 above = ""
 
     def _split(self, content: Iterable[tuple[int, str]], separator: str) -> Iterator[_Row]:
-        """Give the cells of each row that has any, and the number of its last line."""
+        """Yield the number of the last line and the cells of each row that has any."""
         at = 0
 
         def lines() -> Iterator[str]:

@@ -125,14 +125,9 @@ class Judge(Protocol):
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
         """Return the mean of what should be small, from `held`."""
 
-    def solved_anew(
-        self,
-        dataset: Dataset,
-        settings: TrainConfig,
-        results: Sequence[FitResult],
-        folds: Sequence[Fold],
-    ) -> tuple[TrainConfig, Sequence[FitResult]]:
-        """Choose what can be chosen without another training, from trainings on all folds."""
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Values of alpha2 that the last W is solved for by least squares."""
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core."""
@@ -152,6 +147,7 @@ class Squares:
     near: float = 1.5**2
     hopeless: float = 2.0**2
     loss: Loss | None = None
+    alphas: tuple[float, ...] = ALPHAS
 
     @property
     def networks(self) -> tuple[dict[str, Any], ...]:
@@ -178,31 +174,6 @@ class Squares:
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
         """Return their mean square."""
         return float(held.square().mean())
-
-    def solved_anew(
-        self,
-        dataset: Dataset,
-        settings: TrainConfig,
-        results: Sequence[FitResult],
-        folds: Sequence[Fold],
-    ) -> tuple[TrainConfig, Sequence[FitResult]]:
-        """Choose alpha2 of the last W, of `ALPHAS`: one value for all folds.
-
-        It is the value of the least mean held-out error over all folds. The networks stay as they
-        are: of each fold, one SVD has W for all values.
-        """
-        larger = [alpha2 for alpha2 in ALPHAS if alpha2 > 1.001 * settings.alpha2]
-        pairs = list(zip(results, folds, strict=True))
-        totals = torch.zeros(1 + len(larger), dtype=torch.float64)
-        for result, fold in pairs:
-            for i, one in enumerate([result, *_path(dataset, result, fold, larger)]):
-                totals[i] += self.held(dataset, one, fold.held).square().sum()
-        best = int(totals.argmin())
-        if best == 0:
-            return settings, results
-        alpha2 = larger[best - 1]
-        solved = [_path(dataset, result, fold, [alpha2])[0] for result, fold in pairs]
-        return dataclasses.replace(settings, alpha2=alpha2), solved
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core."""
@@ -356,12 +327,31 @@ class Contest:
         self, settings: TrainConfig, results: Sequence[FitResult], given: frozenset[str]
     ) -> Winner:
         if not self.starts and "alpha2" not in given:
-            settings, results = self.judge.solved_anew(self.dataset, settings, results, self.folds)
+            settings, results = self._solved_anew(settings, results)
         return Winner(
             name=self._name(settings),
             results=tuple(results),
             held=tuple(self._held(result, k) for k, result in enumerate(results)),
         )
+
+    def _solved_anew(
+        self, settings: TrainConfig, results: Sequence[FitResult]
+    ) -> tuple[TrainConfig, Sequence[FitResult]]:
+        """Choose alpha2 of the last W, one value for all folds, by the least held-out score.
+
+        The networks stay as they are: of each fold, one SVD has W for all values.
+        """
+        larger = [alpha2 for alpha2 in self.judge.alphas if alpha2 > 1.001 * settings.alpha2]
+        if not larger:
+            return settings, results
+        pairs = zip(results, self.folds, strict=True)
+        paths = [[result, *_path(self.dataset, result, fold, larger)] for result, fold in pairs]
+        choices = list(zip(*paths, strict=True))
+        everything = range(len(self.folds))
+        scores = [self._score(choice, everything) for choice in choices]
+        best = min(range(len(scores)), key=scores.__getitem__)
+        chosen = [settings.alpha2, *larger][best]
+        return dataclasses.replace(settings, alpha2=chosen), choices[best]
 
     def affordable(
         self, base: TrainConfig, given: frozenset[str], effort: Effort

@@ -18,7 +18,7 @@ from surrogates.dataset import Dataset
 from .contest import parameters
 from .deploy import temperature
 from .fit import FitResult, TrainConfig
-from .folds import Fold, Rows
+from .folds import Rows
 from .losses import CrossEntropy, Loss
 
 _RIDGE = 1e-3  # of the weights' squares: held-out logits may separate the classes
@@ -81,6 +81,7 @@ class Entropy:
     loss: Loss | None = HeldOutEntropy()
 
     variants: tuple[dict[str, Any], ...] = ()
+    alphas: tuple[float, ...] = ()  # they are among the settings that are tried
 
     @property
     def networks(self) -> tuple[dict[str, Any], ...]:
@@ -99,16 +100,6 @@ class Entropy:
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
         """Return their cross-entropy."""
         return calibrated(held, torch.from_numpy(dataset.C[rows]))[1]
-
-    def solved_anew(
-        self,
-        dataset: Dataset,
-        settings: TrainConfig,
-        results: Sequence[FitResult],
-        folds: Sequence[Fold],
-    ) -> tuple[TrainConfig, Sequence[FitResult]]:
-        """Return what is given: alpha2 is among the settings that are tried."""
-        return settings, results
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core: some 100 iterations."""

@@ -33,7 +33,9 @@ class Fold:
 
 
 def available(dataset: Dataset) -> tuple[Rows, Rows]:
-    """Return the rows of training and validation samples, and those of validation alone.
+    """Return the rows of training and validation samples, and those that can be held out.
+
+    These are of validation, with inputs that no training sample has.
 
     Raises:
         InputError: If there are fewer than three.
@@ -44,7 +46,10 @@ def available(dataset: Dataset) -> tuple[Rows, Rows]:
         len(used) >= 3,
         f"training needs at least 3 samples for training and validation; got {len(used)}",
     )
-    return used, np.flatnonzero(done & (dataset.split == Split.VALIDATION))
+    train, held = (
+        np.flatnonzero(done & (dataset.split == part)) for part in (Split.TRAIN, Split.VALIDATION)
+    )
+    return used, fresh(dataset.Y, train, held)
 
 
 def ordered(X: Tensor, C: Tensor) -> Rows:
@@ -81,6 +86,18 @@ def repeated(Y: Array) -> Rows | None:
     order = np.argsort(np.argsort(first))  # by first appearance, as neighbours are
     same: Rows = order[number.reshape(-1)].astype(np.int64)
     return same
+
+
+def fresh(Y: Array, seen: Rows, held: Rows) -> Rows:
+    """Return those of the held-out rows whose inputs no other row has, of those that are seen.
+
+    Args:
+        Y: Inputs of all samples, (n, n_in).
+        seen: Rows that are trained on.
+        held: Rows that are not.
+    """
+    inputs = {row.tobytes() for row in Y[seen] + 0.0}  # -0 is 0
+    return held[[row.tobytes() not in inputs for row in Y[held] + 0.0]] if len(held) else held
 
 
 def divided(order: Rows, n_folds: int, seed: int, same: Rows | None = None) -> tuple[Fold, ...]:

@@ -27,6 +27,7 @@ from . import classes
 from .completion import completed
 from .deploy import alone, assembled, assembled_classes, deployed
 from .fit import DEFAULTS, FitResult, TrainConfig, fit
+from .folds import fresh
 from .history import Record
 from .multilevel import Reason
 from .processes import Alone
@@ -468,14 +469,13 @@ def _data_warnings(dataset: Dataset, *judges: str) -> list[str]:
 def _seen_inputs(dataset: Dataset, part: str) -> list[str]:
     """Say whether samples of a part have the inputs of samples before it."""
     done = dataset.status == Status.DONE
-    own = done & (dataset.split == Split[part.upper()])
-    before = done & (dataset.split < Split[part.upper()])
-    seen = {row.tobytes() for row in dataset.Y[before]}
-    n = sum(row.tobytes() in seen for row in dataset.Y[own])
+    own = np.flatnonzero(done & (dataset.split == Split[part.upper()]))
+    before = np.flatnonzero(done & (dataset.split < Split[part.upper()]))
+    n = len(own) - len(fresh(dataset.Y, before, own))
     if not n:
         return []
     return [
-        f"{n} of {own.sum()} {part} samples have the inputs of a sample that is trained on: the "
+        f"{n} of {len(own)} {part} samples have the inputs of a sample that is trained on: the "
         f"{part} error is too small by them"
     ]
 

@@ -1,14 +1,16 @@
 """Folds: each sample is held out once, whatever the order and the signs in the file."""
 
+import dataclasses
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from draws import normal
+from draws import dataset, normal
 from hypothesis import given, settings
 
 from surrogates.training.data import canonical
-from surrogates.training.folds import divided, ordered, repeated, stratified
+from surrogates.training.folds import available, divided, ordered, repeated, stratified
 from surrogates.training.scaling import moments
 
 derandomised = settings(derandomize=True, deadline=None, max_examples=25)
@@ -43,6 +45,14 @@ def test_each_sample_is_held_out_once_and_folds_are_of_a_size(n, n_folds, seed):
     sizes = [len(fold.held) for fold in folds]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 1
+
+
+def test_samples_with_the_inputs_of_a_training_sample_cannot_be_held_out():
+    Y = np.array([[1.0, 2], [3, 0.0], [1, 2], [5, 6], [3, -0.0], [7, 8]])
+    data = dataset(Y, Y, "0.5/0.5/0")
+    data = dataclasses.replace(data, split=np.array([0, 0, 1, 1, 1, 255], np.uint8))
+    used, held = available(data)
+    assert used.tolist() == [0, 1, 2, 3, 4] and held.tolist() == [3]
 
 
 def test_samples_of_equal_inputs_have_one_number():
