@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -35,6 +36,8 @@ ACTIVATIONS = ("tanh", "softplus", "sigmoid", "relu")
 _RUNGE_KUTTA = ((0, 0.0, 1.0), (1, 0.5, 2.0), (1, 0.5, 2.0), (2, 1.0, 1.0))
 _EULER = ((0, 0.0, 1.0),)
 
+Stage = tuple[int, Tensor, Tensor]
+
 _Net = TypeVar("_Net", bound="_Network")
 
 
@@ -42,19 +45,19 @@ _Net = TypeVar("_Net", bound="_Network")
 class Sensitivities:
     """Features and their derivatives with respect to the parameters, sample by sample.
 
-    The derivative of feature j of sample n with respect to entry (a, b) of the first layer's
-    weights, biases in the last column, is S[n, j, a] A[n, b]. It is not formed.
+    The parameters are the weights of some layers, which each sample meets once, and others. The
+    derivative of feature j of sample n with respect to entry (a, b) of a layer's weights, biases in
+    the last column, is S[n, j, a] A[n, b]. It is not formed.
 
     Attributes:
         F: Features, (N, width or more): those beyond the width have no derivative.
-        S: Derivatives with respect to what the first layer gives, (N, width, n_a).
-        A: What the first layer takes, (N, n_b), with a last column of ones.
+        layers: S and A of each layer: derivatives with respect to what it gives, before sigma,
+            (N, width, n_a), and what it takes, (N, n_b), with a last column of ones.
         D: Derivatives with respect to all other parameters, (N, width, q).
     """
 
     F: Tensor
-    S: Tensor
-    A: Tensor
+    layers: tuple[tuple[Tensor, Tensor], ...]
     D: Tensor
 
 
@@ -69,6 +72,11 @@ class FeatureExtractor(Protocol):
 
     def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
+
+
+def with_ones(X: Tensor) -> Tensor:
+    """Append the column of ones that carries the bias: [X, 1]."""
+    return torch.cat([X, X.new_ones((len(X), 1))], dim=1)
 
 
 def _sigma(activation: str, x: Tensor) -> Tensor:
@@ -145,11 +153,7 @@ class _Network(nn.Module):
                 taken.append(v)
                 slopes.append(_slope(self.activation, k).unsqueeze(1))
             u = carry * u + h / share * total
-        towards = self._directions()
-        n_entries = len(towards)
-        towards = towards.permute(2, 1, 0).flatten(1)
-        dK = Y.new_zeros((n_nodes, n_samples, width, n_entries))
-        db = Y.new_zeros((n_nodes, n_samples, width, width))
+        at_stages = []
         # costate[n, j, :] is the derivative of feature j with respect to u.
         costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n_samples, -1, -1)
         for first in reversed(steps):
@@ -157,37 +161,30 @@ class _Network(nn.Module):
             for node, length, weight in reversed(stages):
                 at = first + node
                 z = (weight * h / share * costate + back) * slopes.pop()
-                by_entries = (taken.pop() @ towards).view(n_samples, width, n_entries)
-                dK[at].baddbmm_(z, by_entries)
-                db[at] += z
+                at_stages.append((at, z, taken.pop()))
                 through = z @ A_t[at].t()
                 total = total + through
                 back = length * h * through
             costate = carry * costate + total
+        layers, D = self._at_nodes(at_stages[::-1])
         return Sensitivities(
-            F=u,
-            S=costate * first_slope.unsqueeze(1),
-            A=torch.cat([Y, Y.new_ones((n_samples, 1))], dim=1),
-            D=torch.cat([dK, db], dim=3).permute(1, 2, 0, 3).flatten(2),
+            F=u, layers=((costate * first_slope.unsqueeze(1), with_ones(Y)), *layers), D=D
         )
 
     def coordinates(self, theta: Tensor) -> Tensor:
         """Turn the parameters as one vector into what `sensitivities` is for.
 
-        First [K_in, b_in] by rows; then for each node the entries of K that count, and b. Norms
-        are the same.
+        First [K_in, b_in] by rows, then what counts of [K, b] at each node. Norms are the same.
         """
         K_in, b_in, K, b = self._divided(theta)
-        first = torch.cat([K_in, b_in[:, None]], dim=1).reshape(-1)
-        return torch.cat([first, torch.cat([self._entries(K), b], dim=1).reshape(-1)])
+        first = torch.cat([K_in, b_in[:, None]], dim=1)
+        return torch.cat([first.reshape(-1), self._entries(K, b).reshape(-1)])
 
     def parameters_at(self, z: Tensor) -> Tensor:
         """Invert `coordinates`."""
         n_first = self.width * (self.n_in + 1)
         first = z[:n_first].view(self.width, self.n_in + 1)
-        others = z[n_first:].view(len(self.b), -1)
-        entries, b = others[:, : -self.width], others[:, -self.width :]
-        parts = (first[:, :-1], first[:, -1], self._weights(entries), b)
+        parts = (first[:, :-1], first[:, -1], *self._weights(z[n_first:].view(len(self.b), -1)))
         return torch.cat([part.reshape(-1) for part in parts])
 
     def mixed(self: _Net, mixing: Tensor) -> _Net:
@@ -219,18 +216,24 @@ class _Network(nn.Module):
         """Give A^T at the nodes."""
         return self.K.transpose(1, 2)
 
-    def _entries(self, K: Tensor) -> Tensor:
-        """Give the entries of K that count, (n_nodes, n_entries), scaled to keep its norm."""
-        return K.flatten(1)
+    def _at_nodes(self, stages: Sequence[Stage]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Give the derivatives with respect to `_entries`, as `Sensitivities` has them.
 
-    def _weights(self, entries: Tensor) -> Tensor:
+        Args:
+            stages: Each one's node, the features' derivative with respect to what sigma takes,
+                (N, width, width), and what A takes, (N, width), in order.
+        """
+        none = stages[0][1]
+        return [(z, with_ones(v)) for _, z, v in stages], none.new_empty((*none.shape[:2], 0))
+
+    def _entries(self, K: Tensor, b: Tensor) -> Tensor:
+        """Give what counts of K and b at the nodes, (n_nodes, n_entries), of the same norm."""
+        return torch.cat([K, b[:, :, None]], dim=2).flatten(1)
+
+    def _weights(self, entries: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `_entries`."""
-        return entries.reshape(self.K.shape)
-
-    def _directions(self) -> Tensor:
-        """Give the derivatives of A with respect to a node's entries, (n_entries, width, width)."""
-        eye = torch.eye(self.width**2, dtype=self.K.dtype, device=self.K.device)
-        return eye.view(-1, self.width, self.width)
+        both = entries.view(len(self.b), self.width, -1)
+        return both[:, :, :-1], both[:, :, -1]
 
     def _divided(self, theta: Tensor) -> list[Tensor]:
         shapes = [parameter.shape for parameter in self.parameters()]
@@ -365,19 +368,33 @@ class AntisymmetricODE(_Network):
         eye = torch.eye(self.width, dtype=self.K.dtype, device=self.K.device)
         return self.K.transpose(1, 2) - self.K - self.gamma * eye
 
-    def _entries(self, K: Tensor) -> Tensor:
-        """Give the antisymmetric part's entries below the diagonal, each for two."""
-        row, column = torch.tril_indices(self.width, self.width, -1, device=K.device)
-        return (K[:, row, column] - K[:, column, row]) / math.sqrt(2)
+    def _at_nodes(self, stages: Sequence[Stage]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        n_samples, width, _ = stages[0][1].shape
+        towards = self._directions()
+        n_nodes, n_entries = len(self.b), len(towards)
+        towards = towards.permute(2, 1, 0).flatten(1)
+        dK = towards.new_zeros((n_nodes, n_samples, width, n_entries))
+        db = towards.new_zeros((n_nodes, n_samples, width, width))
+        for at, z, v in stages:
+            dK[at].baddbmm_(z, (v @ towards).view(n_samples, width, n_entries))
+            db[at] += z
+        return [], torch.cat([dK, db], dim=3).permute(1, 2, 0, 3).flatten(2)
 
-    def _weights(self, entries: Tensor) -> Tensor:
+    def _entries(self, K: Tensor, b: Tensor) -> Tensor:
+        """Give the antisymmetric part's entries below the diagonal, each for two, then b."""
+        row, column = torch.tril_indices(self.width, self.width, -1, device=K.device)
+        return torch.cat([(K[:, row, column] - K[:, column, row]) / math.sqrt(2), b], dim=1)
+
+    def _weights(self, entries: Tensor) -> tuple[Tensor, Tensor]:
         row, column = torch.tril_indices(self.width, self.width, -1, device=entries.device)
+        below, b = entries[:, : len(row)] / math.sqrt(2), entries[:, len(row) :]
         K = entries.new_zeros(self.K.shape)
-        K[:, row, column] = entries / math.sqrt(2)
-        K[:, column, row] = -entries / math.sqrt(2)
-        return K
+        K[:, row, column] = below
+        K[:, column, row] = -below
+        return K, b
 
     def _directions(self) -> Tensor:
+        """Give the derivatives of A with respect to a node's entries, (n_entries, width, width)."""
         row, column = torch.tril_indices(self.width, self.width, -1, device=self.K.device)
         change = self.K.new_zeros((len(row), self.width, self.width))
         change[range(len(row)), row, column] = math.sqrt(2)  # K - K^T has twice the change of K

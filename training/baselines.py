@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from surrogates.networks import with_ones
+
 from .features import FeatureJacobian
 from .gauss_newton import (
     KrylovModel,
@@ -39,7 +41,7 @@ from .gauss_newton import (
 )
 from .losses import outputs_of
 from .trust_region import RadiusRule
-from .varpro import Inner, Tall, with_ones
+from .varpro import Inner, Tall
 
 
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from surrogates.dataset import Dataset, Split
+from surrogates.networks import with_ones
 
 from .dense import flops
 from .fit import FitResult, TrainConfig, fit
@@ -28,7 +29,7 @@ from .folds import Fold, Rows
 from .losses import Loss
 from .pool import Task
 from .scaling import moments
-from .varpro import solve_path, with_ones
+from .varpro import solve_path
 
 if TYPE_CHECKING:
     from .selection import Member
@@ -179,7 +180,8 @@ class Squares:
         """Estimate what a training of n samples costs, on one core."""
         width = settings.width
         theta = parameters(settings, n_in)
-        operations = flops(theta, n_in, n, width, self.n_seen) + 2 * theta**3
+        others = theta - width * (n_in + 1) if settings.network == "ode" else 0
+        operations = flops(theta, others, n, width, self.n_seen) + 2 * theta**3
         iterations = settings.work_units / (width + 5)
         if settings.linear:
             operations += n_in * width * theta * (2 * n + theta)

@@ -10,15 +10,16 @@ W = Q L (QR), the first is that of dF L^T, width columns for n_out, less the low
 U^T dF L^T: no projection is formed. With S^-1 V^T = P M (QR), the second is that of M dF^T R, width
 rows for width + 1. For any other loss the matrix is a sum of the same form (see `newton`).
 
-dF comes as `Sensitivities`: for the first layer, with most of the parameters where there are many
-inputs, as derivatives S with respect to what it gives, and A, what it takes. Gram matrices of the
-products S A are made of those of S, sample by sample, and of A.
+dF comes as `Sensitivities`: for layers that a sample meets once as derivatives S with respect to
+what one gives, and A, what it takes. Gram matrices of two layers' products S A are made of those of
+S, sample by sample, and of A: of a perceptron of width 16 with a twelfth of the operations.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -61,6 +62,13 @@ class Structure:
         """Turn coordinates into parameters."""
         return self._module.parameters_at(z) if self._own else z
 
+    def others(self, theta: Tensor) -> int:
+        """Return how many coordinates are of no layer in `Sensitivities`: all, of a user's."""
+        if not self._own:
+            return len(theta)
+        one: Sensitivities = self._module.sensitivities(self._Y[:1])
+        return one.D.shape[2]
+
     def chunks(self, theta: Tensor, width: int) -> Iterator[tuple[slice, Sensitivities]]:
         """Differentiate at theta, some samples at a time."""
         vector_to_parameters(theta.to(self._Y), self._module.parameters())
@@ -81,10 +89,7 @@ class Structure:
         jacobians = vmap(jacrev(features), in_dims=(None, 0))(parameters, Y)
         F = self._module(Y)
         return Sensitivities(
-            F=F,
-            S=F.new_empty((*F.shape, 0)),
-            A=F.new_empty((len(F), 0)),
-            D=torch.cat([block.flatten(2) for block in jacobians.values()], dim=2),
+            F=F, layers=(), D=torch.cat([block.flatten(2) for block in jacobians.values()], dim=2)
         )
 
 
@@ -93,57 +98,97 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
     width = inner.shape[1]
     total: list[Tensor] = []
     for rows, one in structure.chunks(theta, width):
-        A = one.A
         L, pairs = inner.outer_terms(rows)
-        L = first_columns(L, one.D.shape[1])
-        S, D = L.to(A) @ one.S, L.to(A) @ one.D
-        (n, r, a), b, q = S.shape, A.shape[1], D.shape[2]
-        i, j = torch.tril_indices(a, a, device=A.device)
-        SS = (S.transpose(1, 2) @ S)[:, i, j]
-        sums = [
-            A.T @ (A[:, :, None] * SS[:, None]).reshape(n, b * len(i)),
-            A.T @ (S.transpose(1, 2) @ D).reshape(n, a * q),
-            _gram(D.reshape(n * r, q)),
-        ]
-        for p, N in pairs:
-            S, D = (X if N is None else N[..., : X.shape[1]].to(A) @ X for X in (one.S, one.D))
-            k, m = p.shape[1], S.shape[1]
-            SA = S[..., None] * A[:, None, None]
-            for X, size in ((SA, a * b), (D, q)):
-                sums.append((p.to(A).T @ X.reshape(n, m * size)).view(k, m, size))
+        sums = [_squares(one, L), *(_products(one, p, N) for p, N in pairs)]
         total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]
         for x, y in zip(total, sums, strict=True):
             x.add_(y)
-    first, mixed, others, *products = inner.over.total(*total)
-
-    H = others.new_empty((a * b + q, a * b + q))
-    blocks = first.new_empty((a, b, a, b))
-    blocks[i, :, j] = first.view(b, b, len(i)).permute(2, 0, 1)
-    blocks[j, :, i] = blocks[i, :, j].transpose(1, 2)
-    H[: a * b, : a * b] = blocks.view(a * b, a * b)
-    H[: a * b, a * b :] = mixed.view(b, a, q).transpose(0, 1).reshape(a * b, q)
-    H[a * b :, : a * b] = H[: a * b, a * b :].T
-    H[a * b :, a * b :] = others
-    plus, minus = inner.corrections(torch.cat(products[:2], dim=2), torch.cat(products[2:], dim=2))
+    H, *products = inner.over.total(*total)
+    plus, minus = inner.corrections(*products)
     H += _gram(plus)
     H -= _gram(minus)
     return H
 
 
-def flops(theta: int, n_in: int, n_samples: int, width: int, n_out: int) -> float:
+def _squares(one: Sensitivities, L: Tensor) -> Tensor:
+    """Sum (L dF)^T (L dF) over samples, (p, p)."""
+    L = first_columns(L, one.D.shape[1]).to(one.D)
+    layers = [(L @ S, A) for S, A in one.layers]
+    D = L @ one.D
+    n, r, q = D.shape
+    starts = _starts(one)
+    H = D.new_empty((starts[-1] + q, starts[-1] + q))
+    for k, (S, A) in enumerate(layers):
+        rows = slice(starts[k], starts[k + 1])
+        H[rows, rows] = _square(S, A)
+        for i in range(k):
+            columns = slice(starts[i], starts[i + 1])
+            H[rows, columns] = _product(S, A, *layers[i])
+            H[columns, rows] = H[rows, columns].T
+        mixed = A.T @ (S.transpose(1, 2) @ D).flatten(1)
+        H[rows, starts[-1] :] = mixed.view(A.shape[1], S.shape[2], q).transpose(0, 1).flatten(0, 1)
+        H[starts[-1] :, rows] = H[rows, starts[-1] :].T
+    H[starts[-1] :, starts[-1] :] = _gram(D.reshape(n * r, q))
+    return H
+
+
+def _starts(one: Sensitivities) -> list[int]:
+    """Return where the parameters of each layer begin, and those of no layer."""
+    return [0, *accumulate(S.shape[2] * A.shape[1] for S, A in one.layers)]
+
+
+def _square(S: Tensor, A: Tensor) -> Tensor:
+    """Sum (S A)^T (S A) over samples, for pairs (i, j), i >= j, of what the layer gives alone."""
+    n, a, b = len(S), S.shape[2], A.shape[1]
+    i, j = torch.tril_indices(a, a, device=S.device)
+    SS = (S.transpose(1, 2) @ S)[:, i, j]
+    found = A.T @ (A[:, :, None] * SS[:, None]).reshape(n, -1)
+    blocks = S.new_empty((a, b, a, b))
+    blocks[i, :, j] = found.view(b, b, len(i)).permute(2, 0, 1)
+    blocks[j, :, i] = blocks[i, :, j].transpose(1, 2)
+    return blocks.view(a * b, a * b)
+
+
+def _product(S: Tensor, A: Tensor, T: Tensor, B: Tensor) -> Tensor:
+    """Sum (S A)^T (T B) over samples."""
+    n, a, b, c, d = len(S), S.shape[2], A.shape[1], T.shape[2], B.shape[1]
+    ST = (S.transpose(1, 2) @ T).reshape(n, a * c)
+    AB = (A[:, :, None] * B[:, None]).reshape(n, b * d)
+    return (ST.T @ AB).view(a, c, b, d).transpose(1, 2).reshape(a * b, c * d)
+
+
+def _products(one: Sensitivities, p: Tensor, N: Tensor | None) -> Tensor:
+    """Sum p (N dF) over samples, (n_p, n_rows of N, p)."""
+    p = p.to(one.D)
+    n, k = p.shape
+    parts = []
+    for S, A in one.layers:
+        X = _times(N, S)
+        m, a, b = X.shape[1], X.shape[2], A.shape[1]
+        pA = (p[:, :, None] * A[:, None]).reshape(n, k * b)
+        parts.append((X.reshape(n, m * a).T @ pA).view(m, a, k, b).permute(2, 0, 1, 3).flatten(2))
+    X = _times(N, one.D)
+    parts.append((p.T @ X.flatten(1)).view(k, *X.shape[1:]))
+    return torch.cat(parts, dim=2)
+
+
+def _times(N: Tensor | None, X: Tensor) -> Tensor:
+    return X if N is None else N[..., : X.shape[1]].to(X) @ X
+
+
+def flops(theta: int, others: int, n_samples: int, width: int, n_out: int) -> float:
     """Estimate the operations of `gauss_newton_matrix` and three factorisations.
 
     Args:
         theta: Number of parameters.
-        n_in: Number of inputs; their weights are not formed.
+        others: Number of those that are of no layer in `Sensitivities`.
         n_samples: Number of training samples.
         width: Number of features.
         n_out: Number of outputs that training sees.
     """
-    first = min(theta, width * (n_in + 1))
-    others = theta - first
+    layers = theta - others
     r = min(width, n_out)
-    sums = n_samples * (first**2 + 2 * first * others + r * others**2)
+    sums = n_samples * (layers**2 + 2 * layers * others + r * others**2)
     return sums + 2 * n_samples * width * n_out * theta + n_out * width * theta**2 + theta**3
 
 

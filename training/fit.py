@@ -617,14 +617,13 @@ def _model(config: TrainConfig, network: nn.Module, data: Data) -> str:
     if data.train.loss.iterative:
         return "kronecker"
     theta = parameters_to_vector(network.parameters()).detach()
-    n_samples, n_in = data.train.Y.shape
-    n_out = data.train.C.shape[1]
+    n_samples, n_out = data.train.C.shape
     structure = Structure(Features(network, data.train.Y[:1].cpu()))
-    size = len(structure.coordinates(theta)) * 2 ** (config.levels - 1)
-    if not hasattr(network, "sensitivities"):
-        n_in = 0  # the weights of its first layer are not told apart
+    finest = 2 ** (config.levels - 1)
+    size = len(structure.coordinates(theta)) * finest
+    others = structure.others(theta) * finest
     krylov: float = _KRYLOV_FLOPS * config.krylov_rank * size * n_samples
-    cost = flops(size, n_in, n_samples, config.width, n_out)
+    cost = flops(size, others, n_samples, config.width, n_out)
     # A dense iteration gains far more than one of a Krylov space.
     return "dense" if cost <= max(_DENSE_FLOPS, 3.0 * krylov) else "kronecker"
 

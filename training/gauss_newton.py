@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surrogates.networks import with_ones
+
 from .dense import Structure, gauss_newton_matrix
 from .features import Features
 from .krylov import lanczos
@@ -25,7 +27,7 @@ from .trust_region import (
     solve_factored,
     solve_subproblem,
 )
-from .varpro import Inner, ReducedJacobian, with_ones
+from .varpro import Inner, ReducedJacobian
 
 Memory = Mapping[str, Tensor]
 """What a method keeps from step to step, as a checkpoint holds it."""

@@ -11,11 +11,12 @@ What is tried are the members of one family, features with a linear layer on the
 and, where training starts from another surrogate, what `start` makes of that.
 
 Each says what it makes of samples that it has not seen. For ridge and rbf these are the residuals
-of left-out samples in closed form, for rbf times the factor by which errors grow where the scales
-are found anew without each fold. Networks are trained on folds, the held-out samples stopping
-them: first for a share of the work on one or two folds, then the best of them on all (successive
-halving; Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter
-optimization"). Of more than `FOLDED` samples the dataset's own validation part is the only fold.
+of left-out samples in closed form, for rbf, where it comes near the best, times the factor by which
+errors grow where the scales are found anew without each fold. Networks are trained on folds, the
+held-out samples stopping them: first for a share of the work on one or two folds, then the best of
+them on all (successive halving; Jamieson and Talwalkar 2016, "Non-stochastic best arm
+identification and hyperparameter optimization"). Of more than `FOLDED` samples the dataset's own
+validation part is the only fold.
 
 Errors are mean squares in the units of training. The prediction is the mean of the members with the
 weights, not negative and of sum one, that make the least of its held-out error (Breiman 1996,
@@ -68,6 +69,7 @@ _PER_SCALE = 5  # samples, fewer than which are few to find a scale or a share
 _MANY = 5000  # samples that determine a kernel's weights, at most
 _PAYS = 0.95  # of the best member's error, below which members are averaged
 _LEFT_OUT = 0.03  # weight below which a member is left out
+_FAR = 6.0  # times the least error, where a member of independent errors has that weight
 _HOPELESS = 100.0  # times the least error, beyond which a weight is below that
 
 
@@ -167,7 +169,11 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
-    """A candidate with its residuals on the held-out samples, scaled, (n_held, n_out)."""
+    """A candidate with its residuals on the held-out samples, scaled, (n_held, n_out).
+
+    Those of a kernel's scales that all samples have led to are too small; ``growth`` measures by
+    what factor, once it is asked.
+    """
 
     name: str
     residual: Tensor
@@ -175,10 +181,17 @@ class _Candidate:
     kriging: Kriging | None = None
     variance: Tensor | None = None
     history: tuple[Record, ...] = ()
+    growth: Callable[[], float] | None = None
 
     @property
     def score(self) -> float:
         return float(self.residual.square().mean())
+
+    def grown(self) -> _Candidate:
+        """Return the candidate with residuals that need no factor."""
+        if self.growth is None:
+            return self
+        return dataclasses.replace(self, residual=self.growth() * self.residual, growth=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,13 +296,31 @@ def choose(
             candidates += _ridges(frame)
         if "network" not in given or settings.network == "rbf":
             candidates += _kernels(frame, asked)
+        candidates = _grown(candidates)
         if settings.network != "rbf":
             best = min((candidate.score for candidate in candidates), default=math.inf)
             candidates += _networks(frame, asked, best)
         if more is not None:
             best = min((candidate.score for candidate in candidates), default=math.inf)
             candidates += more(frame, asked, best)
-        return _combined(frame, candidates)
+        return _combined(frame, _grown(candidates, _FAR))
+
+
+def _grown(candidates: list[_Candidate], near: float = 1.0) -> list[_Candidate]:
+    """Let candidates within ``near`` times the least error have residuals that need no factor.
+
+    To measure that of another would be work for nothing.
+    """
+    candidates = sorted(candidates, key=lambda candidate: candidate.score)
+    while True:
+        within = [
+            c.growth is not None and c.score <= near**2 * candidates[0].score for c in candidates
+        ]
+        if not any(within):
+            return candidates
+        k = within.index(True)
+        candidates[k] = candidates[k].grown()
+        candidates.sort(key=lambda candidate: candidate.score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,8 +456,9 @@ def _named(form: Form) -> str:
 
 def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Candidate:
     form = kriging.fit.form
-    if frame.closed:
-        seen = seen * _growth(frame, asked, [kriging.fit], [frame.C])
+
+    def growth() -> float:
+        return _growth(frame, asked, [kriging.fit], [frame.C])
 
     def members() -> Sequence[Member]:
         features = _side_by_side([kriging.fit.basis(kriging.centres)], form)
@@ -438,6 +470,7 @@ def _kriged(frame: _Frame, asked: Asked, kriging: Kriging, seen: Tensor) -> _Can
         members=members,
         kriging=kriging,
         variance=kriging.variance if frame.closed else None,
+        growth=growth if frame.closed else None,
     )
 
 
@@ -476,7 +509,9 @@ def _apart(frame: _Frame, asked: Asked, shared: Kriging) -> _Candidate:
         assert own is not None  # that of all outputs was solved
         krigings.append(own)
     some = range(0, len(columns), -(-len(columns) // _GROWN_OUTPUTS))
-    grown = _growth(frame, asked, [fits[j] for j in some], [columns[j] for j in some])
+
+    def growth() -> float:
+        return _growth(frame, asked, [fits[j] for j in some], [columns[j] for j in some])
 
     def members() -> Sequence[Member]:
         bases = [one.fit.basis(X) for one in (shared, *krigings)]
@@ -492,10 +527,11 @@ def _apart(frame: _Frame, asked: Asked, shared: Kriging) -> _Candidate:
 
     return _Candidate(
         name=f"{_named(form)}, scales by output",
-        residual=torch.cat([one.left_out for one in krigings], dim=1) * grown,
+        residual=torch.cat([one.left_out for one in krigings], dim=1),
         members=members,
         kriging=shared,
         variance=shared.variance,
+        growth=growth,
     )
 
 
@@ -581,8 +617,7 @@ def _networks(
 
 
 def _combined(frame: _Frame, candidates: list[_Candidate]) -> Selection:
-    """Weigh the candidates."""
-    candidates = sorted(candidates, key=lambda candidate: candidate.score)
+    """Weigh the candidates, the best first."""
     check(bool(candidates), "no candidate could be fitted; take other settings")
     weights = stacked([candidate.residual for candidate in candidates])
     mean = _weighted([candidate.residual for candidate in candidates], weights)

@@ -222,7 +222,8 @@ class _Old:
             held = Part(Y=held.Y, C=E_held @ basis, scaling=scaling, whole=E_held)
         residuals = dataclasses.replace(data, train=train, validation=held, scaling=scaling)
         frame = dataclasses.replace(self.frame, data=residuals)
-        return [self._joined(one, frame, b) for one in _kernels(frame, asked, apart=False)]
+        found = _kernels(frame, asked, apart=False)
+        return [self._joined(one.grown(), frame, b) for one in found]
 
     def _slopes(self) -> Tensor:
         """Return b by least squares beside a trend, linear where samples are enough, (n_out,)."""

@@ -448,11 +448,6 @@ def first_columns(L: Tensor, n: int) -> Tensor:
     return R
 
 
-def with_ones(F: Tensor) -> Tensor:
-    """Append the column of ones that carries the bias: [F, 1]."""
-    return torch.cat([F, F.new_ones((len(F), 1))], dim=1)
-
-
 class ReducedJacobian:
     """dR/dtheta of the reduced residual, an operator of shape (entries of R, n_theta).
 

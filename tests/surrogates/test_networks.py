@@ -159,7 +159,8 @@ def test_sensitivities_against_automatic_differentiation(n_in, width, depth, kin
     z = net.coordinates(theta)
     with torch.no_grad():
         one = net.sensitivities(Y)
-    columns = torch.cat([(one.S[..., None] * one.A[:, None, None]).flatten(2), one.D], dim=2)
+    layers = [(S[..., None] * A[:, None, None]).flatten(2) for S, A in one.layers]
+    columns = torch.cat([*layers, one.D], dim=2)
     torch.testing.assert_close(columns, torch.func.jacrev(features)(z), rtol=1e-12, atol=1e-13)
     torch.testing.assert_close(one.F, net(Y).detach(), rtol=0, atol=1e-14)
     torch.testing.assert_close(net.coordinates(net.parameters_at(z)), z, rtol=0, atol=1e-15)

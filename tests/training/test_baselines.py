@@ -8,7 +8,7 @@ import pytest
 import torch
 from draws import classes, normal
 
-from surrogates.networks import AntisymmetricODE
+from surrogates.networks import AntisymmetricODE, with_ones
 from surrogates.training.baselines import (
     LBFGS,
     JointGaussNewton,
@@ -21,7 +21,6 @@ from surrogates.training.gauss_newton import ReducedProblem
 from surrogates.training.losses import CrossEntropy, LeastSquares
 from surrogates.training.processes import ALONE
 from surrogates.training.trust_region import RadiusRule
-from surrogates.training.varpro import with_ones
 
 
 def setting(alpha1=1e-3, alpha2=1e-4):

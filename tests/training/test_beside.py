@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector
 
 from surrogates import export
 from surrogates.errors import InputError
-from surrogates.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.radial import Joined, Monomials
 from surrogates.training.beside import WithInputs, joined, mixed, parted
 from surrogates.training.dense import gauss_newton_matrix
@@ -21,7 +21,7 @@ from surrogates.training.fit import TrainConfig, fit, settings_of
 from surrogates.training.gauss_newton import ReducedProblem
 from surrogates.training.losses import CrossEntropy, LeastSquares
 from surrogates.training.train import train
-from surrogates.training.varpro import ReducedJacobian, first_columns, with_ones
+from surrogates.training.varpro import ReducedJacobian, first_columns
 from surrogates.training.weights import Start
 
 QUICK = TrainConfig(width=4, work_units=120, linear=True, outputs="column")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from draws import dataset, normal
 
+from surrogates.networks import with_ones
 from surrogates.training.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.fit import TrainConfig
 from surrogates.training.folds import Fold, divided
 from surrogates.training.selection import Effort
-from surrogates.training.varpro import solve_w, with_ones
+from surrogates.training.varpro import solve_w
 
 BASE = TrainConfig()
 NOTHING = frozenset()

@@ -8,13 +8,13 @@ from draws import flat, normal, tall
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from surrogates.networks import AntisymmetricODE
+from surrogates.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.training import dense
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import DenseModel, GaussNewton, ReducedProblem
 from surrogates.training.trust_region import Multiplier
-from surrogates.training.varpro import ReducedJacobian, with_ones
+from surrogates.training.varpro import ReducedJacobian
 
 
 class Convolution(nn.Module):
@@ -34,6 +34,8 @@ def networks():
     layers = (nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 4), nn.Sigmoid())
     return {
         "ode": AntisymmetricODE(6, 4, 2, 2.0, generator=generator),
+        "mlp": MLP(6, 4, 2, generator=generator),
+        "resnet": ResNet(6, 4, 3, 2.0, generator=generator),
         "sequential": nn.Sequential(*layers).double(),
         "convolution": Convolution(),
     }
@@ -64,7 +66,7 @@ def reduced_residual(made, theta):
 
 
 @pytest.mark.parametrize("n_out", [7, 2])  # with 2, W has not the full rank
-@pytest.mark.parametrize("name", ["ode", "sequential", "convolution"])
+@pytest.mark.parametrize("name", ["ode", "mlp", "resnet", "sequential", "convolution"])
 def test_the_matrix_is_that_of_torch_func(name, n_out):
     made, structure, theta = problem(name, n_out)
     J = jacrev(lambda theta: reduced_residual(made, theta))(theta)
@@ -85,7 +87,7 @@ def test_the_matrix_is_that_of_torch_func(name, n_out):
     assert torch.linalg.norm(product - exact) < 1e-10 * torch.linalg.norm(exact)
 
 
-@pytest.mark.parametrize("name", ["ode", "convolution"])
+@pytest.mark.parametrize("name", ["ode", "mlp", "convolution"])
 def test_chunks_change_nothing(name, monkeypatch):
     made, structure, theta = problem(name)
     inner = made.at(theta).inner

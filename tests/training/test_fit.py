@@ -21,7 +21,7 @@ from surrogates import config
 from surrogates.dataset import Status
 from surrogates.errors import InputError
 from surrogates.metrics import relative_errors
-from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.training import history
 from surrogates.training.baselines import LBFGS, STOCHASTIC, Stochastic
 from surrogates.training.data import Data
@@ -29,7 +29,6 @@ from surrogates.training.fit import OPTIMIZERS, TrainConfig, _Checkpoint, fit
 from surrogates.training.gauss_newton import GaussNewton
 from surrogates.training.kronecker import Kronecker
 from surrogates.training.multilevel import WARM_UP, Multilevel, Reason, State
-from surrogates.training.varpro import with_ones
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
 SMALL = TrainConfig(method="krylov", width=3, cells=1, levels=2, work_units=120, krylov_rank=8)

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from test_dense import networks
 
 from surrogates.errors import InputError
+from surrogates.networks import with_ones
 from surrogates.training import newton
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import ReducedProblem
 from surrogates.training.losses import CrossEntropy, LeastSquares
 from surrogates.training.newton import TOLERANCE, conjugate_gradients, hessian, minimise
-from surrogates.training.varpro import ReducedJacobian, with_ones
+from surrogates.training.varpro import ReducedJacobian
 
 
 def phi(loss, W, Z, C, alpha2):

@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector
 
 from surrogates import export
 from surrogates.errors import InputError
-from surrogates.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.surrogate import Logs
 from surrogates.training import kernel
@@ -27,7 +27,7 @@ from surrogates.training.selection import Member, _framed, choose
 from surrogates.training.start import NEW, _Old, enlarged
 from surrogates.training.train import train
 from surrogates.training.trust_region import RadiusRule
-from surrogates.training.varpro import InnerSolution, with_ones
+from surrogates.training.varpro import InnerSolution
 from surrogates.training.weights import Start, checksums, packed
 
 QUICK = TrainConfig(work_units=150, outputs="column")
