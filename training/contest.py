@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _LEAST = 20  # samples from which networks are tried
 _RATE = 4e10  # operations a second of one core, about
-_TRAFFIC = 1e-8  # seconds for an entry of the features' derivative, about
+_TRAFFIC = 8e-9  # seconds for an entry of the features' derivative, about
+_FORMED = 27e-9  # seconds more where it is formed
 _OVERHEAD = 0.02  # seconds of an iteration, about
 _LONGER = 5.0  # times the seconds of 1000 samples that many samples may take
 _FEWEST = 300  # work units that a training is cut to before it is left out
@@ -185,8 +186,8 @@ class Squares:
         iterations = settings.work_units / (width + 5)
         if settings.linear:
             operations += n_in * width * theta * (2 * n + theta)
-        entries_of_dF = n * width * theta
-        return iterations * (operations / _RATE + entries_of_dF * _TRAFFIC + _OVERHEAD)
+        traffic = n * width * (theta * _TRAFFIC + others * _FORMED)
+        return iterations * (operations / _RATE + traffic + _OVERHEAD)
 
 
 def _score(entry: tuple[float, TrainConfig]) -> float:

@@ -42,13 +42,22 @@ class Structure:
     A module that has `AntisymmetricODE`'s methods ``sensitivities``, ``coordinates`` and
     ``parameters_at`` is asked; of any other, torch.func finds out, and coordinates are the
     parameters. Features of one sample must not depend on the others (no batch normalisation).
+
+    Attributes:
+        others: Number of coordinates that are of no layer in `Sensitivities`.
     """
 
     def __init__(self, features: Features) -> None:
         """Look for the module's own methods."""
         self._Y = features.Y
-        self._module: Any = copy.deepcopy(features.module)
-        self._own = hasattr(self._module, "sensitivities")
+        self._width = features.trained
+        module: Any = copy.deepcopy(features.module)
+        self._module = module
+        self._own = hasattr(module, "sensitivities")
+        self.others = features.n_theta
+        if self._own:
+            with torch.no_grad():
+                self.others = module.sensitivities(torch.zeros_like(self._Y[:1])).D.shape[2]
         # glibc's malloc asks the system anew for blocks as large as those of a chunk, and a fifth
         # of the time goes to page faults, until a block of nearly 32 MiB has been freed: then it
         # keeps twice as much (mallopt(3), M_MMAP_THRESHOLD).
@@ -62,17 +71,11 @@ class Structure:
         """Turn coordinates into parameters."""
         return self._module.parameters_at(z) if self._own else z
 
-    def others(self, theta: Tensor) -> int:
-        """Return how many coordinates are of no layer in `Sensitivities`: all, of a user's."""
-        if not self._own:
-            return len(theta)
-        one: Sensitivities = self._module.sensitivities(self._Y[:1])
-        return one.D.shape[2]
-
-    def chunks(self, theta: Tensor, width: int) -> Iterator[tuple[slice, Sensitivities]]:
+    def chunks(self, theta: Tensor) -> Iterator[tuple[slice, Sensitivities]]:
         """Differentiate at theta, some samples at a time."""
         vector_to_parameters(theta.to(self._Y), self._module.parameters())
-        n = max(1, BYTES // (4 * 8 * width * len(theta)))
+        formed = self._width * (len(theta) + 3 * self.others)
+        n = max(1, BYTES // (8 * formed))
         with torch.no_grad():
             for start in range(0, len(self._Y), n):
                 Y = self._Y[start : start + n]
@@ -95,9 +98,8 @@ class Structure:
 
 def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Tensor:
     """Compute J^T J at theta in the structure's coordinates, (p, p)."""
-    width = inner.shape[1]
     total: list[Tensor] = []
-    for rows, one in structure.chunks(theta, width):
+    for rows, one in structure.chunks(theta):
         L, pairs = inner.outer_terms(rows)
         sums = [_squares(one, L), *(_products(one, p, N) for p, N in pairs)]
         total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]

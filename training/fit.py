@@ -621,7 +621,7 @@ def _model(config: TrainConfig, network: nn.Module, data: Data) -> str:
     structure = Structure(Features(network, data.train.Y[:1].cpu()))
     finest = 2 ** (config.levels - 1)
     size = len(structure.coordinates(theta)) * finest
-    others = structure.others(theta) * finest
+    others = structure.others * finest
     krylov: float = _KRYLOV_FLOPS * config.krylov_rank * size * n_samples
     cost = flops(size, others, n_samples, config.width, n_out)
     # A dense iteration gains far more than one of a Krylov space.

@@ -17,6 +17,9 @@ from surrogates.classifier import BINS, Classifier, assess
 from surrogates.errors import InputError
 
 N_IN, K = 4, 6
+
+pytestmark = pytest.mark.fuser
+
 TEMPERATURE = 2.5
 
 

@@ -14,6 +14,9 @@ from surrogates.networks import AntisymmetricODE
 from surrogates.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
+
+pytestmark = pytest.mark.fuser
+
 METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")
 
 

@@ -92,8 +92,9 @@ def test_chunks_change_nothing(name, monkeypatch):
     made, structure, theta = problem(name)
     inner = made.at(theta).inner
     whole = gauss_newton_matrix(structure, theta, inner)
-    monkeypatch.setattr(dense, "BYTES", 4 * 8 * 4 * len(theta) * 7)  # 7 samples, and 2 at last
-    assert len(list(structure.chunks(theta, 4))) == 5
+    formed = len(theta) + 3 * structure.others  # entries of a sample for each of 4 features
+    monkeypatch.setattr(dense, "BYTES", 8 * 4 * formed * 7)  # 7 samples, and 2 at last
+    assert len(list(structure.chunks(theta))) == 5
     parts = gauss_newton_matrix(structure, theta, inner)
     assert torch.linalg.norm(whole - parts) < 1e-13 * torch.linalg.norm(whole)
 
