@@ -9,6 +9,7 @@ import torch
 from draws import dataset, normal
 
 from surrogates.errors import InputError
+from surrogates.training import selection
 from surrogates.training.bars import _shape, features_of
 from surrogates.training.fit import TrainConfig
 from surrogates.training.pool import Interrupted
@@ -185,6 +186,23 @@ def test_linear_data_are_predicted_to_rounding(n):
     fresh = 50 + normal(30, 3, seed=5).numpy() * [1e-3, 1, 1e3]
     error = predicted(selection, fresh).numpy() - (fresh @ slopes - 7)
     assert np.abs(error / data.C.std(axis=0)).max() < 1e-8
+
+
+def test_a_kernel_s_error_grows_where_it_may_be_a_member_and_elsewhere_costs_nothing(monkeypatch):
+    settings = dataclasses.replace(QUICK, network="rbf", kernel="gaussian", trend=0)
+    given = frozenset({"network", "kernel", "trend"})
+
+    def told(growth):
+        monkeypatch.setattr(selection, "_growth", lambda *arguments: growth)
+        return quick(smooth(), settings, given=given).tried[0].error
+
+    assert told(2.5) == pytest.approx(2.5 * told(1.0), rel=1e-12)
+    monkeypatch.delattr(selection, "_growth")
+    Y = normal(40, 3, seed=0).numpy()
+    data = dataset(Y, Y[:, :1] * Y[:, 1:], "0.8/0.2/0")  # the quadratic ridge is exact
+    found = quick(data, dataclasses.replace(QUICK, kernel="gaussian", trend=0))
+    assert [one.name.split()[0] for one in found.tried[:1]] == ["quadratic"]
+    assert any(one.name.startswith("rbf") and one.error > 0 for one in found.tried)
 
 
 def test_a_network_that_is_given_is_the_only_kind():
