@@ -28,6 +28,7 @@ from surrogates.errors import InputError
 from surrogates.importing import import_file
 from surrogates.metrics import LEVELS, evaluate
 from surrogates.training.fit import TrainConfig
+from surrogates.training.pool import keep_memory
 from surrogates.training.selection import EFFORTS
 from surrogates.training.train import train
 
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--effort", choices=EFFORTS, default="fast")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
+    keep_memory()
     try:
         check(options.seeds >= 1, f"--seeds must be at least 1; got {options.seeds}")
         read = Dataset.read if Path(options.file).suffix == ".h5" else import_file

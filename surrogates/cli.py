@@ -756,6 +756,7 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.out is None and not Path(options.file).name:
         raise InputError(f"there is no file {options.file!r}")
+    pool.keep_memory()
     out = Path(options.file).with_suffix(".pt") if options.out is None else Path(options.out)
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
     settings, given = _settings(options, fit.DEFAULTS[read_info(options.file)[0].task])

@@ -1,6 +1,7 @@
 """Tasks on several processes: their results, their failures, and how they are stopped."""
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -145,3 +146,22 @@ def test_a_script_needs_no_guard_and_its_functions_run_by_name(tmp_path):
 
 def test_the_number_of_cores_is_that_of_this_process():
     assert 1 <= pool.cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+@pytest.mark.parametrize("kept", [False, True])
+def test_memory_that_is_kept_is_not_asked_for_again(kept):
+    program = (
+        "import resource, torch\n"
+        "from surrogates.training.pool import keep_memory\n"
+        f"if {kept}: keep_memory()\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): torch.ones(2 * 10**7)\n"
+        "before = faults()\n"
+        "for _ in range(5): torch.ones(2 * 10**7)\n"
+        "print(faults() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert (int(done.stdout) < 30_000) == kept  # of 100 000 pages
