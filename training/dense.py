@@ -118,7 +118,7 @@ def _squares(one: Sensitivities, L: Tensor) -> Tensor:
     layers = [(L @ S, A) for S, A in one.layers]
     D = L @ one.D
     n, r, q = D.shape
-    starts = _starts(one)
+    starts = [0, *accumulate(S.shape[2] * A.shape[1] for S, A in layers)]
     H = D.new_empty((starts[-1] + q, starts[-1] + q))
     for k, (S, A) in enumerate(layers):
         rows = slice(starts[k], starts[k + 1])
@@ -132,11 +132,6 @@ def _squares(one: Sensitivities, L: Tensor) -> Tensor:
         H[starts[-1] :, rows] = H[rows, starts[-1] :].T
     H[starts[-1] :, starts[-1] :] = _gram(D.reshape(n * r, q))
     return H
-
-
-def _starts(one: Sensitivities) -> list[int]:
-    """Return where the parameters of each layer begin, and those of no layer."""
-    return [0, *accumulate(S.shape[2] * A.shape[1] for S, A in one.layers)]
 
 
 def _square(S: Tensor, A: Tensor) -> Tensor:
