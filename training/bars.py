@@ -70,7 +70,7 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
     shape, q = _shape(selection, Y, trained)
     mean = float(q.mean().clamp(min=1e-300))
     distance = bare.squared_distance(Y)
-    residual, spread_mean = _shrunk(selection, trained)
+    residual, between = _shrunk(selection, trained)
     best: tuple[float, float, Tensor, float] | None = None
     for share in _SHARES.tolist():
         g = 1 - share + share * q / mean + distance
@@ -85,9 +85,10 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
     _, share, sigma, heavier = best
     spread = 0.0
     if len(selection.members) > 1:
-        explained = _mean_ratio(spread_mean, sigma.square())
-        spread = min(1.0, 0.5 / max(explained, 1e-300))
-        sigma = (sigma.square() - spread * spread_mean).clamp(min=_FEWEST * sigma.square()).sqrt()
+        size = sizes(residual).square()
+        spread = min(1.0, 0.5 / max(_mean_ratio(between, size), 1e-300))
+        left = 1 - spread * between / size.clamp(min=1e-300)
+        sigma = sigma * left.clamp(min=_FEWEST).sqrt()
     return ErrorBars(
         leverage=math.sqrt(share / mean) * shape.leverage,
         floor=1 - share + share / mean * shape.constant,
@@ -229,12 +230,12 @@ def _posterior(Z: Tensor) -> Shape:
 
 
 def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the residuals of the prediction, and the mean square spread of members, (n_out,).
+    """Return the residuals of the prediction, and the square spread of its members, (n_out,).
 
     Where networks are means over folds, a held-out residual is that of one network, and the
-    prediction is the mean of all. The mean takes off what they differ from it by, measured at
-    points that none of them has seen. Both are measured by their medians: a few far points, which
-    networks have between samples, would take off all.
+    prediction is the mean of all. The mean takes off what they differ from it by. What members
+    differ by is measured at points that none of them has seen, by medians: a few far points, which
+    networks have between samples, would decide a mean.
     """
     residual = selection.residual
     n_out = residual.shape[1]
@@ -243,17 +244,17 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
     points = unseen(trained)
     predictions = torch.stack([member.predict(points) for member in selection.members])
     weights = torch.tensor([member.weight for member in selection.members], dtype=torch.float64)
-    mean = torch.tensordot(weights, predictions, dims=1)
-    spread = torch.tensordot(weights, (predictions - mean).square(), dims=1).mean(dim=0)
+    apart = (predictions - torch.tensordot(weights, predictions, dims=1)).square()
+    between = torch.tensordot(weights, apart, dims=1).median(dim=0).values
     taken = residual.new_zeros(n_out)
     for group in {member.group for member in selection.members}:
         own = [i for i, member in enumerate(selection.members) if member.group == group]
         if len(own) > 1:
-            apart = (predictions[own] - predictions[own].mean(dim=0)).flatten(0, 1)
-            taken += float(weights[own].sum()) ** 2 * apart.square().median(dim=0).values
+            apart = (predictions[own] - predictions[own].mean(dim=0)).flatten(0, 1).square()
+            taken += float(weights[own].sum()) ** 2 * apart.median(dim=0).values
     size = residual.square().nanmedian(dim=0).values
     ratio = _mean_ratio(taken, size)
-    return residual * math.sqrt(max(1 - ratio, _FEWEST)), spread
+    return residual * math.sqrt(max(1 - ratio, _FEWEST)), between
 
 
 def _mean_ratio(part: Tensor, whole: Tensor) -> float:
@@ -265,14 +266,12 @@ def _mean_ratio(part: Tensor, whole: Tensor) -> float:
 def unseen(Y: Tensor) -> Tensor:
     """Return points distributed like samples that are none of them, at most 200.
 
-    Each sample plus half the difference of two others that are drawn (a selection's samples are
-    sorted), moved towards the centre so that the covariance is that of the samples, and further
-    where it would leave their box. They lie in every flat that the samples do.
+    The fourth corners of parallelograms of three samples that are drawn (a selection's samples are
+    sorted), moved towards the centre so that the covariance is that of the samples. They lie in
+    every flat that the samples do. Points nearer to samples, or within their box, which of many
+    inputs are points near the centre, members agree on more than on new samples.
     """
-    centre, lower, upper = Y.mean(dim=0), Y.amin(dim=0), Y.amax(dim=0)
+    centre = Y.mean(dim=0)
     drawn = np.random.default_rng(0).permutation(len(Y))
-    first, second, third = (Y[np.roll(drawn, shift)] for shift in range(3))
-    step = math.sqrt(2 / 3) * ((first + (second - third) / 2)[:_UNSEEN] - centre)
-    room = torch.where(step > 0, (upper - centre) / step, (lower - centre) / step)
-    room = torch.where(step == 0, math.inf, room).amin(dim=1)
-    return centre + step * room.clamp(max=1.0)[:, None]
+    first, second, third = (Y[np.roll(drawn, shift)][:_UNSEEN] for shift in range(3))
+    return centre + (first + second - third - centre) / math.sqrt(3)

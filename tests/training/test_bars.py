@@ -219,13 +219,10 @@ def test_intervals_of_errors_with_tails_hold_as_many_as_they_say(kind):
     assert normal_one.coverage[0] > 0.52 and normal_one.coverage[2] < 0.935, normal_one.coverage
 
 
-def test_unseen_points_lie_in_the_box_and_in_the_flat():
+def test_unseen_points_lie_in_the_flat():
     Y = normal(80, 2, seed=0) @ normal(2, 5, seed=1) + 3
     points = unseen(Y)
     assert points.shape == (80, 5)
-    rounding = 1e-12 * Y.abs().max()
-    assert bool((points >= Y.amin(dim=0) - rounding).all())
-    assert bool((points <= Y.amax(dim=0) + rounding).all())
     flat = torch.linalg.svd(Y - Y.mean(dim=0))[2][2:]
     assert float(((points - Y.mean(dim=0)) @ flat.T).abs().max()) < 1e-12 * float(Y.norm())
     assert float(torch.cdist(points, Y).amin(dim=1).median()) > 1e-3  # none of the samples
@@ -239,17 +236,18 @@ def test_unseen_points_keep_an_input_that_does_not_vary():
 
 @pytest.mark.parametrize("n", [150, 3000])
 @pytest.mark.parametrize("in_order", [False, True])
-def test_unseen_points_are_spread_like_the_samples(n, in_order):
+@pytest.mark.parametrize("n_in", [3, 40])
+def test_unseen_points_are_spread_like_the_samples(n, in_order, n_in):
     # Selections order their samples along a direction: the first ones are one end.
-    Y = 2 * torch.rand(n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    Y = 2 * torch.rand(n, n_in, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
     if in_order:
         Y = Y[Y.sum(dim=1).argsort()]
     points = unseen(Y)
     assert len(points) == min(n, 200)
     spread = Y.std(dim=0)
     assert float(((points.mean(dim=0) - Y.mean(dim=0)) / spread).abs().max()) < 0.25
-    assert float((points.std(dim=0) / spread).min()) > 0.75
-    assert float((points.std(dim=0) / spread).max()) < 1.2
+    assert float((points.std(dim=0) / spread).min()) > 0.85
+    assert float((points.std(dim=0) / spread).max()) < 1.15
     along = points.sum(dim=1).std() / Y.sum(dim=1).std()
     assert 0.75 < float(along) < 1.2
 
