@@ -9,7 +9,7 @@ import torch
 from draws import flat, normal, tall
 from hypothesis import given, settings
 
-from surrogates.networks import AntisymmetricODE
+from surrogates.networks import AntisymmetricODE, with_ones
 from surrogates.training.dense import Structure, gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.varpro import (
@@ -17,7 +17,6 @@ from surrogates.training.varpro import (
     ReducedJacobian,
     solve_path,
     solve_w,
-    with_ones,
 )
 
 N, N_IN, WIDTH, N_OUT = 13, 3, 4, 5
