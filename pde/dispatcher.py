@@ -26,7 +26,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from typing import Any
 import surrogates
 from surrogates.errors import InputError
 from surrogates.lock import BEAT_SECONDS, Lock
+from surrogates.pipes import take_no_sigpipe
 
 _TASK_SECONDS = 0.2
 _WAIT_SECONDS = 0.2
@@ -58,7 +58,7 @@ class Dispatcher:
         Raises:
             InputError: If another run has it.
         """
-        _take_no_sigpipe()
+        take_no_sigpipe()
         # The package is where it is here, and no file of the user's is taken for a module.
         here = str(Path(surrogates.__file__).resolve().parents[1])
         path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -122,7 +122,7 @@ class Requests:
         """Connect; ``address`` is what `Dispatcher.open` gave."""
         self.done = self.failed = 0
         self.stopped = False
-        _take_no_sigpipe()
+        take_no_sigpipe()
         self._socket = _connect(address)
         self._file = self._socket.makefile("rw", encoding="utf-8", newline="\n")
         self._file.write(address["token"] + "\n")
@@ -180,12 +180,6 @@ def _connect(address: dict[str, Any]) -> socket.socket:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
     raise ConnectionError(f"cannot reach rank 0 at port {address['port']}: {'; '.join(reasons)}")
-
-
-def _take_no_sigpipe() -> None:
-    """Let a write to a process that has died be an error: PETSc ends this one at the signal."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 class _Server:

@@ -42,6 +42,7 @@ from surrogates import config as configuration
 from surrogates.config import check, unknown
 from surrogates.dataset import SOLVER
 from surrogates.errors import InputError
+from surrogates.pipes import take_no_sigpipe
 
 from .sampling import DESIGNS, draw
 
@@ -371,6 +372,13 @@ def load(name: str) -> type[Problem]:
         InputError: If there is none of that name, the file fails, or the class cannot be used.
         ImportError: If a built-in problem's libraries are missing.
     """
+    try:
+        return _found(name)
+    finally:
+        take_no_sigpipe()
+
+
+def _found(name: str) -> type[Problem]:
     if name in BUILT_IN:
         module = importlib.import_module(f"{__package__}.{name}")
         return cast(type[Problem], getattr(module, name.upper()))
@@ -444,6 +452,8 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
             raise
         place = Path(problem.__init__.__code__.co_filename)
         raise InputError(f"{problem.name}{_explained(error, place)}") from error
+    finally:
+        take_no_sigpipe()
 
 
 def _explained(error: BaseException, place: Path) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from surrogates.errors import InputError
+from surrogates.pipes import broken_pipes_are_errors
 
 _SERVE = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
 _POLL = 0.5  # seconds
@@ -150,9 +151,10 @@ class _Workers:
         process = getattr(self._own, "process", None) or self._start()
         try:
             assert process.stdin is not None and process.stdout is not None  # both are pipes
-            pickle.dump((task.function.__module__, task.function.__name__), process.stdin)
-            pickle.dump(task.arguments, process.stdin)
-            process.stdin.flush()
+            with broken_pipes_are_errors():
+                pickle.dump((task.function.__module__, task.function.__name__), process.stdin)
+                pickle.dump(task.arguments, process.stdin)
+                process.stdin.flush()
             failure, result = pickle.load(process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             status = process.wait()
@@ -174,7 +176,8 @@ class _Workers:
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):  # what was not sent is not needed
+                    # What was not sent is not needed.
+                    with broken_pipes_are_errors(), contextlib.suppress(BrokenPipeError):
                         stream.close()
 
     def _start(self) -> subprocess.Popen[bytes]:

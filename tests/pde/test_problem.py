@@ -523,3 +523,41 @@ def test_darcy_end_to_end(tmp_path):
     h = reference.load(tmp_path / "darcy.npz").predict(np.zeros(8))
     x1 = np.tile(np.arange(1, 6) / 6, 5)
     assert np.linalg.norm(h - x1 * (1 - x1) / 2) < 0.3 * np.linalg.norm(x1 * (1 - x1) / 2)
+
+
+def test_a_reader_that_has_gone_is_an_error_once_petsc_is_there(tmp_path):
+    # PETSc ends its program at SIGPIPE, as in `surrogates verify cdr.h5 | head -1`.
+    (tmp_path / "late.py").write_text(
+        "from surrogates.pde import Problem\n"
+        "class Late(Problem):\n"
+        "    y_names, y_lower, y_upper, c_names = ('y',), 0.0, 1.0, ('c',)\n"
+        "    def __init__(self, config, comm):\n"
+        "        super().__init__(config, comm)\n"
+        "        from petsc4py import PETSc\n"
+        "    def solve(self, y):\n"
+        "        return y\n"
+    )
+    program = (
+        "import os\n"
+        "from mpi4py import MPI\n"
+        "from surrogates.pde.problem import load, made\n"
+        "def written():\n"
+        "    reader, writer = os.pipe()\n"
+        "    os.close(reader)\n"
+        "    try: os.write(writer, b'x')\n"
+        "    except BrokenPipeError: print('an error')\n"
+        "late = load('late.py:Late')\n"
+        "made(late, late.Config(), MPI.COMM_SELF)\n"
+        "written()\n"
+        "load('cdr')\n"
+        "written()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stdout) == (0, "an error\n" * 2), done.stderr

@@ -18,8 +18,6 @@ from surrogates.errors import InputError
 
 N_IN, K = 4, 6
 
-pytestmark = pytest.mark.fuser
-
 TEMPERATURE = 2.5
 
 

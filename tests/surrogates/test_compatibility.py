@@ -31,8 +31,6 @@ from surrogates.errors import InputError
 from surrogates.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.surrogate import Surrogate
 
-pytestmark = pytest.mark.fuser
-
 DATA = Path(__file__).with_name("data")
 EXCHANGE = os.environ.get("SURROGATE_EXCHANGE")
 FILES = {

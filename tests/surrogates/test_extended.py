@@ -29,8 +29,6 @@ from surrogates.networks import AntisymmetricODE
 from surrogates.radial import RadialBasis
 from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
 
-pytestmark = pytest.mark.fuser
-
 every_surrogate = pytest.mark.parametrize("name", SURROGATES)
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 

@@ -8,8 +8,6 @@ from test_fused import Features, check_all_methods
 from surrogates.forms import Blocks, Unfused, form_of
 from surrogates.radial import Joined
 
-pytestmark = pytest.mark.fuser
-
 CENTRED = ("gaussian", "matern52", "anova_gaussian", "anova_matern52")
 KINDS = (*CENTRED, "linear", "quadratic", "ode gaussian quadratic resnet matern52 anova_gaussian")
 every_kind = pytest.mark.parametrize("kinds", KINDS)

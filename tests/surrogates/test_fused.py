@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from surrogates import fused
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 
-pytestmark = pytest.mark.fuser
-
 CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 every_network = pytest.mark.parametrize("kind", CLASSES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)

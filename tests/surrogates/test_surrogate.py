@@ -15,8 +15,6 @@ from surrogates.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
 
-pytestmark = pytest.mark.fuser
-
 METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")
 
 

@@ -93,6 +93,38 @@ def test_a_process_that_ends_is_an_error_in_one_line(monkeypatch):
     assert all(process.returncode is not None for process in started)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)",
+        pytest.param("from petsc4py import PETSc", marks=pytest.mark.fenicsx),
+    ],
+)
+def test_a_process_that_has_ended_ends_no_program_that_sigpipe_ends(first):
+    # PETSc ends its program at SIGPIPE: what is sent to a process that has gone is an error.
+    if "petsc4py" in first:
+        pytest.importorskip("petsc4py")
+    program = (
+        f"{first}\n"
+        "import tasks\n"
+        "from surrogates.training.pool import Task, _Workers\n"
+        "workers = _Workers()\n"
+        "for _ in range(2):\n"
+        "    try: workers.call(Task(function=tasks.ended, arguments={'status': 7}))\n"
+        "    except RuntimeError as error: print(error)\n"
+        "workers.end()\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0 and done.stdout.count("ended with status 7") == 2, done.stderr
+
+
 def test_stop_ends_a_long_task_and_its_process(tmp_path, monkeypatch):
     started = workers(monkeypatch)
     files = [tmp_path / str(i) for i in range(2)]
