@@ -73,7 +73,7 @@ def measure(
         history, surrogate = trained.history, trained.surrogate
         one = effort == "fast"
         reached = (r.seconds for r in history if one and r.validation_error < 0.0104)
-        until.append(next(reached, math.nan))
+        until.append(next(reached, math.inf))
         Y, C = map(torch.from_numpy, drawn.part("test"))
         test = evaluate(surrogate, Y, C, mean=C.mean(dim=0), predict_std=surrogate.predict_std)
         means.append(100 * test.relative.mean)

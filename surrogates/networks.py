@@ -37,6 +37,7 @@ _RUNGE_KUTTA = ((0, 0.0, 1.0), (1, 0.5, 2.0), (1, 0.5, 2.0), (2, 1.0, 1.0))
 _EULER = ((0, 0.0, 1.0),)
 
 Stage = tuple[int, Tensor, Tensor]
+"""A stage's node and two tensors, see `_Network._at_nodes`."""
 
 _Net = TypeVar("_Net", bound="_Network")
 
@@ -217,7 +218,7 @@ class _Network(nn.Module):
         return self.K.transpose(1, 2)
 
     def _at_nodes(self, stages: Sequence[Stage]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Give the derivatives with respect to `_entries`, as `Sensitivities` has them.
+        """Return the derivatives with respect to `_entries`, as `Sensitivities` has them.
 
         Args:
             stages: Each one's node, the features' derivative with respect to what sigma takes,
@@ -227,7 +228,7 @@ class _Network(nn.Module):
         return [(z, with_ones(v)) for _, z, v in stages], none.new_empty((*none.shape[:2], 0))
 
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:
-        """Give what counts of K and b at the nodes, (n_nodes, n_entries), of the same norm."""
+        """Return what counts of K and b at the nodes, (n_nodes, n_entries), of the same norm."""
         return torch.cat([K, b[:, :, None]], dim=2).flatten(1)
 
     def _weights(self, entries: Tensor) -> tuple[Tensor, Tensor]:
@@ -381,7 +382,7 @@ class AntisymmetricODE(_Network):
         return [], torch.cat([dK, db], dim=3).permute(1, 2, 0, 3).flatten(2)
 
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:
-        """Give the antisymmetric part's entries below the diagonal, each for two, then b."""
+        """Return the antisymmetric part's entries below the diagonal, each for two, then b."""
         row, column = torch.tril_indices(self.width, self.width, -1, device=K.device)
         return torch.cat([(K[:, row, column] - K[:, column, row]) / math.sqrt(2), b], dim=1)
 
@@ -394,7 +395,7 @@ class AntisymmetricODE(_Network):
         return K, b
 
     def _directions(self) -> Tensor:
-        """Give the derivatives of A with respect to a node's entries, (n_entries, width, width)."""
+        """Return the derivatives of A by a node's entries, (n_entries, width, width)."""
         row, column = torch.tril_indices(self.width, self.width, -1, device=self.K.device)
         change = self.K.new_zeros((len(row), self.width, self.width))
         change[range(len(row)), row, column] = math.sqrt(2)  # K - K^T has twice the change of K

@@ -268,8 +268,8 @@ def unseen(Y: Tensor) -> Tensor:
 
     The fourth corners of parallelograms of three samples that are drawn (a selection's samples are
     sorted), moved towards the centre so that the covariance is that of the samples. They lie in
-    every flat that the samples do. Points nearer to samples, or within their box, which of many
-    inputs are points near the centre, members agree on more than on new samples.
+    every flat that the samples do. They need not lie in the samples' box: with many inputs, points
+    that are drawn into it lie near the centre, where members agree more than on new samples.
     """
     centre = Y.mean(dim=0)
     drawn = np.random.default_rng(0).permutation(len(Y))

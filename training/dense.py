@@ -10,9 +10,10 @@ W = Q L (QR), the first is that of dF L^T, width columns for n_out, less the low
 U^T dF L^T: no projection is formed. With S^-1 V^T = P M (QR), the second is that of M dF^T R, width
 rows for width + 1. For any other loss the matrix is a sum of the same form (see `newton`).
 
-dF comes as `Sensitivities`: for layers that a sample meets once as derivatives S with respect to
-what one gives, and A, what it takes. Gram matrices of two layers' products S A are made of those of
-S, sample by sample, and of A: of a perceptron of width 16 with a twelfth of the operations.
+dF comes as `Sensitivities`. For a layer that each sample meets once, it is the product of S, the
+derivatives with respect to what the layer gives, and A, what it takes. The Gram matrix of two such
+products is made of S^T S, sample by sample, and of A. Were the derivatives formed, each of these
+operations would be done once for every feature.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from surrogates.classifier import BINS, Classifier, assess
 from surrogates.errors import InputError
 
 N_IN, K = 4, 6
-
 TEMPERATURE = 2.5
 
 

@@ -14,7 +14,6 @@ from surrogates.networks import AntisymmetricODE
 from surrogates.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
-
 METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")
 
 

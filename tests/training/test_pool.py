@@ -20,6 +20,18 @@ LIMIT = 60  # seconds within which all that a test starts must have ended
 pytestmark = pytest.mark.timeout(120)
 
 
+def python(*words):
+    """Run Python in a process that finds `tasks`."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    return subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
 def squares(n):
     return [Task(function=tasks.squared, arguments={"x": i}) for i in range(n)]
 
@@ -114,14 +126,7 @@ def test_a_process_that_has_ended_ends_no_program_that_sigpipe_ends(first):
         "    except RuntimeError as error: print(error)\n"
         "workers.end()\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    done = python("-c", program)
     assert done.returncode == 0 and done.stdout.count("ended with status 7") == 2, done.stderr
 
 
@@ -165,14 +170,7 @@ def test_a_script_needs_no_guard_and_its_functions_run_by_name(tmp_path):
         "calls = [Task(function=tasks.squared, arguments={'x': i}) for i in range(3)]\n"
         "print(sorted(run(calls, 2)))\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    done = python(str(script))
     assert (done.stdout, done.returncode) == ("[(0, 0), (1, 1), (2, 4)]\n", 0), done.stderr
 
 
@@ -193,7 +191,5 @@ def test_memory_that_is_kept_is_not_asked_for_again(kept):
         "for _ in range(5): torch.ones(2 * 10**7)\n"
         "print(faults() - before)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT
-    )
+    done = python("-c", program)
     assert (int(done.stdout) < 30_000) == kept  # of 100 000 pages
