@@ -90,6 +90,7 @@ def generate(
     allow_version_change: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
 
@@ -114,6 +115,7 @@ def generate(
         allow_version_change: Whether to go on with other versions of the libraries than before.
         stop: Whether to end once the samples in flight are done; asked on each process.
         on_progress: Called on rank 0 between its tasks.
+        on_note: Called on rank 0, before the first solve, with each of the problem's notes.
 
     Returns:
         What was done.
@@ -136,6 +138,8 @@ def generate(
         check(time_limit > 0, f"the time limit must be positive; got {time_limit:g}")
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
+        for note in info.notes if on_note is not None else ():
+            on_note(note)
         check_writable(out)
         finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
         there, right = out.exists(), False
@@ -264,6 +268,7 @@ def _described(
         split=split,
         total=samples,
         tangents=tangents,
+        notes=problem.notes(config),
         **_made(),
         **problem.describe(config),
     )

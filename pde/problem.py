@@ -189,6 +189,15 @@ class Problem:
         return  # most name none
 
     @classmethod
+    def notes(cls, config: Any) -> tuple[str, ...]:
+        """Say what the users of a dataset must know about its samples, one line each.
+
+        Examples are an estimated discretisation error, or what was mended in a mesh. They are
+        printed when a run begins, stored in the dataset, and printed by ``surrogates info``.
+        """
+        return ()  # most have nothing to say
+
+    @classmethod
     def compile(cls, config: Any) -> None:
         """Compile what every process then finds in a cache; on one process, before the others.
 

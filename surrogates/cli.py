@@ -373,6 +373,7 @@ def _generate(options: argparse.Namespace) -> int:
                 allow_version_change=options.allow_version_change,
                 stop=lambda: interruption.asked,
                 on_progress=on_progress,
+                on_note=_warn,
             )
     except InputError:
         if root:
@@ -576,6 +577,8 @@ def _print_dataset(stored: Stored) -> None:
                 "versions": _versions(maker["versions"]),
             }
         )
+    for note in info.notes:
+        _print_rows({"note": note})
     _print_rows({"digest": found.digest})
     if info.config:
         print("configuration:")

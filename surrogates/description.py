@@ -79,6 +79,10 @@ class Info:
         revision: git revision of the code, empty if unknown.
         later_makers: Those who made samples after that first maker, with other versions.
         missing: ``mask`` if done samples lack entries of C, which are NaN, else empty.
+        inputs: SHA-256 of each file besides `source` that the samples depend on, by its name: files
+            that the configuration names, data of the problem, modules that it imports.
+        notes: What is to be known about the samples, one line each: estimated errors, what was
+            mended in a mesh. Not part of the set's identity.
     """
 
     problem: str
@@ -105,6 +109,8 @@ class Info:
     revision: str = ""
     later_makers: tuple[Provenance, ...] = ()
     missing: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def differences(self, other: Info) -> list[str]:
         """Say in what another dataset's samples are not of the same set, empty if they are."""
@@ -151,6 +157,9 @@ def write_attributes(file: h5py.File, info: Info) -> None:
     for name in (*_TEXTS, "source", "task", "missing"):
         _write_text(file, name, getattr(info, name))
     _write_text(file, "versions", json.dumps(dict(info.versions), sort_keys=True))
+    for name, content in (("inputs", dict(info.inputs)), ("notes", list(info.notes))):
+        if content:
+            _write_text(file, name, json.dumps(content))
     if info.later_makers:
         _write_text(file, "later_makers", json.dumps(info.later_makers, sort_keys=True))
     for array, letter in (("Y", "y"), ("C", "c")):
@@ -200,6 +209,8 @@ def read_attributes(file: h5py.File) -> Info:
         missing=file.attrs.get("missing", b"").decode(),
         tangents="dC_dY" in file,
         versions=json.loads(file.attrs["versions"].decode()),
+        inputs=json.loads(file.attrs.get("inputs", b"{}").decode()),
+        notes=tuple(json.loads(file.attrs.get("notes", b"[]").decode())),
         later_makers=tuple(json.loads(file.attrs.get("later_makers", b"[]").decode())),
         y_lower=Y["lower"],
         y_upper=Y["upper"],
