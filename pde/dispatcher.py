@@ -6,9 +6,9 @@ for the next one, so that a slow sample holds up nobody. The requests go over so
 MPI: no rank has to look up from a solve to answer, and those who wait leave their cores to the
 others. The same process holds the lock of the folder and writes how far the run is.
 
-What rank 0 says to it is one line of JSON each way: the folder, to which the answer is that the
-lock is taken or why not; then the pending batches, to which the answer is where to ask. It ends
-with rank 0, however that ends.
+What rank 0 says to it is one line of JSON each way: the folder, whose descriptor it inherits, to
+which the answer is that the lock is taken or why not; then the pending batches, to which the answer
+is where to ask. It ends with rank 0, however that ends.
 """
 
 from __future__ import annotations
@@ -34,11 +34,20 @@ from typing import Any
 
 import surrogates
 from surrogates.errors import InputError
+from surrogates.folders import Folder
 from surrogates.lock import BEAT_SECONDS, Lock
 from surrogates.pipes import take_no_sigpipe
 
+# Without the working folder, where others may have put modules for it.
+_START = """
+import sys
+sys.path[:] = filter(None, sys.path)
+import runpy
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
 _TASK_SECONDS = 0.2
 _WAIT_SECONDS = 0.2
+_TOKEN_SECONDS = 60.0  # for the token, once connected
 
 
 @dataclass(frozen=True)
@@ -52,27 +61,31 @@ class Task:
 class Dispatcher:
     """Rank 0's side of the process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         """Start it, which takes the folder's lock.
 
         Raises:
             InputError: If another run has it.
+            FileNotFoundError: If the run that had it has ended, and removed the folder.
         """
         take_no_sigpipe()
         # The package is where it is here, and no file of the user's is taken for a module.
         here = str(Path(surrogates.__file__).resolve().parents[1])
         path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "surrogates.pde.dispatcher"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"},
+            [sys.executable, "-c", _START, "surrogates.pde.dispatcher"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            pass_fds=[folder.file],
             text=True,
             start_new_session=True,
         )
-        answer = self._ask({"folder": str(folder.resolve())})
+        answer = self._ask({"folder": str(folder.path.absolute()), "file": folder.file})
         if "error" in answer:
             self.end()
+            if answer["gone"]:
+                raise FileNotFoundError(answer["error"])
             raise InputError(answer["error"])
 
     def open(self, pending: list[tuple[int, int]], **about: Any) -> dict[str, Any]:
@@ -126,6 +139,7 @@ class Requests:
         self._socket = _connect(address)
         self._file = self._socket.makefile("rw", encoding="utf-8", newline="\n")
         self._file.write(address["token"] + "\n")
+        self._file.flush()
 
     def next(self, stop: Callable[[], bool], **report: Any) -> Task | None:
         """Report the last task, and get the next one; None at the end of the run.
@@ -230,10 +244,10 @@ class _Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name, left = id(writer), False
+        if not await self._is_known(reader):
+            writer.close()
+            return
         try:
-            token = (await reader.readline()).decode().strip()
-            if not hmac.compare_digest(token, self._token):
-                return
             while line := await reader.readline():
                 message = json.loads(line)
                 if left := message.get("leave", False):
@@ -245,6 +259,14 @@ class _Server:
             self._lost = True
         finally:
             writer.close()
+
+    async def _is_known(self, reader: asyncio.StreamReader) -> bool:
+        """Tell whether the other side has the token: anyone on the host can connect."""
+        token = f"{self._token}\n".encode()
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+            said = await asyncio.wait_for(reader.readexactly(len(token)), _TOKEN_SECONDS)
+            return hmac.compare_digest(said, token)
+        return False
 
     def _reply(self, name: int, message: dict[str, Any]) -> dict[str, Any]:
         if samples := message.get("samples", 0):
@@ -306,9 +328,10 @@ def main() -> int:
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(kind, signal.SIG_IGN)  # the ranks get these too, and decide
     try:
-        lock = Lock(Path(json.loads(sys.stdin.readline())["folder"]))
+        message = json.loads(sys.stdin.readline())
+        lock = Lock(Folder(Path(message["folder"]), message["file"]))
     except (InputError, OSError) as error:
-        _answer({"error": str(error)})
+        _answer({"error": str(error), "gone": isinstance(error, FileNotFoundError)})
         return 1
     _answer({})
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # one for each group

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -36,9 +35,10 @@ from surrogates.dataset import (
 )
 from surrogates.errors import InputError
 from surrogates.files import check_writable, remove_leftovers
+from surrogates.folders import Folder
 from surrogates.inspection import runs
 from surrogates.provenance import Provenance, provenance
-from surrogates.shards import DESCRIPTION, Journal, Parts
+from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described, largest
 
 from .collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
@@ -126,20 +126,22 @@ def generate(
     """
     out = Path(out)
     check(bool(out.name), f"{str(out)!r} is a folder; give the name of a file")
-    folder = out.with_name(out.name + ".parts")
+    path = out.with_name(out.name + ".parts")
+    folder: Folder | None = None
     dispatcher: Dispatcher | None = None
 
     def plan() -> Plan:
-        nonlocal dispatcher
+        nonlocal folder, dispatcher
         check(
             1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0,
             f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}",
         )
         check(time_limit > 0, f"the time limit must be positive; got {time_limit:g}")
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
-        info, whole = _described(problem, config, samples, seed, split, shard, tangents)
-        for note in info.notes if on_note is not None else ():
-            on_note(note)
+        info, whole = _asked_for(problem, config, samples, seed, split, shard, tangents)
+        if on_note is not None:
+            for note in info.notes:
+                on_note(note)
         check_writable(out)
         finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
         there, right = out.exists(), False
@@ -147,20 +149,15 @@ def generate(
             _same_set(out, info, whole)
             with opened(out) as stored:
                 right = bool(_to_keep(stored, repair, retry_failed).all())
-            if right and not folder.exists():
+            if right and not os.path.lexists(path):
                 return finished
-        check(
-            folder.is_dir() or not folder.exists(),
-            f"{folder} is in the way: it is not a folder of shards",
-        )
-        folder.mkdir(exist_ok=True)
-        dispatcher = Dispatcher(folder)
+        folder, dispatcher = _begun(path)
         if out.exists() and not there:  # by a run that has just ended
             return finished
         if right and not _to_be_ended(folder, whole):
             return finished
         info, maker = _continued(folder, out, info, allow_version_change)
-        remove_leftovers(out.resolve().parent, re.escape(out.resolve().name))
+        remove_leftovers(out)
         parts, size = Parts(folder, info), problem.batch(config)
         parts.recover()
         if repair or retry_failed:
@@ -186,6 +183,7 @@ def generate(
             maker=maker,
             done=done,
             address=address,
+            folder=folder.number,
             marks=found,
         )
 
@@ -201,23 +199,23 @@ def generate(
                     problem.compile(config)  # the others then find it in the cache
                 comm.barrier()
                 work = Work(problem, config, group, begun, time_limit)
-                mesh = on_root(comm, lambda: _settle(folder, begun, work.mesh))
-                solved = work.run(folder, comm, stop, on_progress)
+                own = _joined(path, begun) if folder is None else folder
+                mesh = on_root(comm, lambda: _settle(own, begun, work.mesh))
+                solved = work.run(own, comm, stop, on_progress)
                 group.Free()
                 seconds = time.perf_counter() - start
 
         def finish() -> Summary:
             if begun.address is None:
                 return _summary(out)
-            info = read_info(folder / DESCRIPTION)[0]
-            info = dataclasses.replace(info, first=begun.samples.start)
+            assert folder is not None and dispatcher is not None
+            info = dataclasses.replace(described(folder), first=begun.samples.start)
             parts = Parts(folder, info)
             covered, failed = _covered(parts, begun.samples)
             reason = ""
             if covered.all():
                 reason = _first_reason(parts)
                 write(out, info, len(begun.samples), parts.pieces())
-                assert dispatcher is not None
                 dispatcher.end()
                 _remove(folder)
             return Summary(
@@ -232,13 +230,32 @@ def generate(
 
         return on_root(comm, finish)
     finally:
-        if dispatcher is not None:
+        if folder is not None and dispatcher is not None:
             dispatcher.end()
-            if folder.exists() and not [*folder.glob("shard-*"), *folder.glob("mark-*")]:
+            if not folder.names("shard-*", "mark-*"):
                 _remove(folder)
 
 
-def _described(
+def _begun(path: Path) -> tuple[Folder, Dispatcher]:
+    """Open the folder of a run, and start the process that takes its lock."""
+    while True:
+        folder = Folder.made(path)
+        with contextlib.suppress(FileNotFoundError):  # a run has just ended, and removed it
+            return folder, Dispatcher(folder)
+
+
+def _joined(path: Path, begun: Plan) -> Folder:
+    """Open the folder that rank 0 works in on another process, perhaps of another host."""
+    folder = Folder.there(path) if path.exists() else None
+    if folder is None or folder.number != begun.folder:
+        raise InputError(
+            f"{path} is not the folder that rank 0 has: it was replaced meanwhile, or is on a disk "
+            "of one host alone; give an --out that all processes see"
+        )
+    return folder
+
+
+def _asked_for(
     problem: type[Problem],
     config: Any,
     samples: int,
@@ -272,8 +289,8 @@ def _described(
         **_made(),
         **problem.describe(config),
     )
-    size, largest = problem.batch(config), Parts(Path(), info).largest
-    check(size <= largest, f"a batch can have {largest} samples at most; got {size}")
+    size, most = problem.batch(config), largest(info)
+    check(size <= most, f"a batch can have {most} samples at most; got {size}")
     return info, _share(samples, size, shard)
 
 
@@ -285,37 +302,45 @@ def _share(samples: int, size: int, shard: tuple[int, int]) -> range:
     return range(first * size, min(stop * size, samples))
 
 
-def _same_set(path: Path, info: Info, samples: range | None) -> Info:
-    """Refuse a file of another set, and give what it is."""
+def _same_set(path: Path, info: Info, samples: range) -> None:
+    """Refuse a file of another set, or of other samples."""
     there, n = read_info(path)
     differences = there.differences(info)
-    if not differences and samples and (there.first, n) != (samples.start, len(samples)):
+    if not differences and (there.first, n) != (samples.start, len(samples)):
         differences = [
             f"samples are {there.first} to {there.first + n - 1} there and "
             f"{samples.start} to {samples.stop - 1} here"
         ]
+    _refuse(path, differences)
+
+
+def _refuse(path: Path, differences: list[str]) -> None:
     if differences:
         raise InputError(
             f"{path} is another dataset: {'; '.join(differences)}; it is left as it is, "
             "give another --out"
         )
-    return there
 
 
-def _continued(folder: Path, out: Path, info: Info, allow_version_change: bool) -> tuple[Info, int]:
+def _continued(
+    folder: Folder, out: Path, info: Info, allow_version_change: bool
+) -> tuple[Info, int]:
     """Add this run to the makers of what is there; give the set's description and its maker."""
-    description = folder / DESCRIPTION
+    has_description = folder.stat(DESCRIPTION) is not None
     if not out.exists() and not Parts(folder, info).files():
         # Nothing is lost by a start from the beginning, as with a file that has been corrected.
-        if description.exists() and read_info(description)[0].differences(info):
-            for path in folder.glob("mark-*.txt"):
-                path.unlink()
-        description.unlink(missing_ok=True)
+        if has_description and described(folder).differences(info):
+            folder.remove(*folder.names("mark-*.txt"))
+        folder.remove(DESCRIPTION)
         return info, 0
-    if description.exists():
-        there = _same_set(description, info, None)
+    if has_description:
+        there = described(folder)
+        _refuse(folder.path / DESCRIPTION, there.differences(info))
     else:
-        check(out.exists(), f"{folder} is in the way: nothing says what its shards are; remove it")
+        check(
+            out.exists(),
+            f"{folder.path} is in the way: nothing says what its shards are; remove it",
+        )
         there = read_info(out)[0]
     this = Provenance(
         versions=info.versions, command=info.command, created=info.created, revision=info.revision
@@ -323,19 +348,19 @@ def _continued(folder: Path, out: Path, info: Info, allow_version_change: bool) 
     added, index = dataclasses.replace(there, first=0).with_maker(this)
     check(
         allow_version_change or index < len(there.makers),
-        f"{folder} was begun with other versions: {_version_changes(there.makers[-1], this)}; go "
-        "on with those, or with --allow-version-change",
+        f"{folder.path} was begun with other versions: {_version_changes(there.makers[-1], this)}; "
+        "go on with those, or with --allow-version-change",
     )
-    write(description, added, 0, [])
+    describe(folder, added)
     return added, index
 
 
-def _to_be_ended(folder: Path, samples: range) -> bool:
+def _to_be_ended(folder: Folder, samples: range) -> bool:
     """Tell whether a run was killed between its last sample and its end; remove mere remains."""
-    if not (folder / DESCRIPTION).exists():
+    if folder.stat(DESCRIPTION) is None:
         _remove(folder)
         return False
-    return bool(_covered(Parts(folder, read_info(folder / DESCRIPTION)[0]), samples)[0].all())
+    return bool(_covered(Parts(folder, described(folder)), samples)[0].all())
 
 
 def _version_changes(before: Provenance, now: Provenance) -> str:
@@ -373,16 +398,16 @@ def _keep(out: Path, parts: Parts, size: int, repair: bool, retry_failed: bool) 
     journal.close()
 
 
-def _settle(folder: Path, plan: Plan, mesh: str) -> str:
+def _settle(folder: Folder, plan: Plan, mesh: str) -> str:
     """Write what the set is, now that the mesh is known, or compare it with what it was."""
     if plan.info.mesh:
         check(
             plan.info.mesh == mesh,
-            f"{folder} has samples of another mesh: {plan.info.mesh} there and {mesh} here; "
+            f"{folder.path} has samples of another mesh: {plan.info.mesh} there and {mesh} here; "
             "give another --out",
         )
-    if not (folder / DESCRIPTION).exists():
-        write(folder / DESCRIPTION, dataclasses.replace(plan.info, mesh=mesh), 0, [])
+    if folder.stat(DESCRIPTION) is None:
+        describe(folder, dataclasses.replace(plan.info, mesh=mesh))
     return mesh
 
 
@@ -396,8 +421,8 @@ def _covered(parts: Parts, samples: range) -> tuple[npt.NDArray[np.bool_], int]:
     for block in parts.all_blocks():
         check(
             samples.start <= block.start and block.start + block.count <= samples.stop,
-            f"{parts.folder} has samples of another --shard of the set, such as {block.start}; "
-            "give another --out",
+            f"{parts.folder.path} has samples of another --shard of the set, such as "
+            f"{block.start}; give another --out",
         )
         begin = block.start - samples.start
         covered[begin : begin + block.count] = True
@@ -439,12 +464,10 @@ def _first_reason(parts: Parts) -> str:
     return ""
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Folder) -> None:
     """Remove what a run has left in the folder, and the folder, if it holds nothing else."""
     # The description first: without it, what is left by a kill is known as such.
-    for pattern in (DESCRIPTION, "shard-*.shard", "mark-*.txt", "progress*", "lock"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
-    remove_leftovers(folder, r".*")
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    folder.remove(DESCRIPTION)
+    for pattern in ("shard-*.shard", "mark-*.txt", "progress*", "lock", ".*.tmp"):
+        folder.remove(*folder.names(pattern))
+    folder.remove_itself()

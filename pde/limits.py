@@ -17,8 +17,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
+
+from surrogates.folders import Folder
 
 _WIDTH = 64  # of the mark's first line
 
@@ -44,7 +45,7 @@ class Mark(NamedTuple):
 class TimeLimit:
     """The limit of one process, to be entered for each batch."""
 
-    def __init__(self, seconds: float, folder: Path, *, interrupt: bool) -> None:
+    def __init__(self, seconds: float, folder: Folder, *, interrupt: bool) -> None:
         """Prepare, and take the signals that it needs.
 
         Args:
@@ -58,12 +59,13 @@ class TimeLimit:
         self._seconds = seconds
         self._interrupt = interrupt
         self._armed = False
-        self._mark = folder / f"mark-{secrets.token_hex(8)}.txt"
+        self._folder = folder
+        self._mark = f"mark-{secrets.token_hex(8)}.txt"
         try:
-            self._file = os.open(self._mark, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            self._file = folder.open(self._mark, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             os.pwrite(self._file, b" " * _WIDTH, 0)  # the room is there from now on
         except OSError as error:
-            raise OSError(f"cannot write {self._mark}: {error.strerror}") from error
+            raise OSError(f"cannot write {folder.path / self._mark}: {error.strerror}") from error
         os.lseek(self._file, _WIDTH, os.SEEK_SET)
         self._enabled = faulthandler.is_enabled()
         faulthandler.enable(self._file)
@@ -114,10 +116,10 @@ class TimeLimit:
             faulthandler.enable(sys.__stderr__)
         os.close(self._file)
         with contextlib.suppress(OSError):  # one that stays says nothing
-            self._mark.unlink()
+            self._folder.remove(self._mark)
 
 
-def marks(folder: Path, seconds: float, *, forget: bool = False) -> list[Mark]:
+def marks(folder: Folder, seconds: float, *, forget: bool = False) -> list[Mark]:
     """Read the marks of processes that did not come back, and remove those of no more use.
 
     Args:
@@ -126,12 +128,13 @@ def marks(folder: Path, seconds: float, *, forget: bool = False) -> list[Mark]:
         forget: Whether all may try again.
     """
     found = []
-    for path in sorted(folder.glob("mark-*.txt")):
-        text = path.read_bytes().decode(errors="replace")
+    for name in folder.names("mark-*.txt"):
+        with folder.reading(name) as file:
+            text = file.read().decode(errors="replace")
         line, stack = text[:_WIDTH].split(), text[_WIDTH:].strip()
         crash = stack.startswith("Fatal Python error: ")
         if forget or len(line) != 3 or not stack or (not crash and seconds > float(line[2])):
-            path.unlink()
+            folder.remove(name)
             continue
         reason = too_long(float(line[2]))
         if crash:

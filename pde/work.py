@@ -6,13 +6,13 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from mpi4py import MPI
 
 from surrogates.dataset import SOLVER, Dataset, Info, Status
+from surrogates.folders import Folder
 from surrogates.shards import Journal, Parts
 
 from .collective import complain
@@ -44,6 +44,7 @@ class Plan:
         samples: Those of the file.
         done: How many of them are there already.
         address: Where to ask for tasks; None if there is nothing to do.
+        folder: Number of the folder of shards in its file system.
         marks: What earlier runs did not come back from.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     samples: range
     done: int = 0
     address: dict[str, Any] | None = None
+    folder: int = 0
     marks: list[Mark] = field(default_factory=list)
 
 
@@ -74,7 +76,7 @@ class Work:
 
     def run(
         self,
-        folder: Path,
+        folder: Folder,
         comm: MPI.Comm,
         stop: Callable[[], bool],
         on_progress: Callable[[Progress], None] | None,

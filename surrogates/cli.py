@@ -39,7 +39,8 @@ from .dataset import (
 )
 from .errors import InputError
 from .files import check_writable, remove_leftovers
-from .shards import DESCRIPTION, Parts
+from .folders import Folder
+from .shards import DESCRIPTION, Parts, described
 
 _PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
 
@@ -593,9 +594,9 @@ def _print_classes(names: Sequence[str], counts: Any) -> None:
         print(f"{'  ' + name:{width}}{''.join(f'{n:12}' for n in row)}")
 
 
-def _print_run(folder: Path) -> None:
+def _print_run(folder: Folder) -> None:
     """Say how far a run is, from what it has left in its folder."""
-    info = read_info(folder / DESCRIPTION)[0]
+    info = described(folder)
     parts, state, running = Parts(folder, info), lock.progress(folder), lock.held(folder)
     blocks = parts.all_blocks()
     done, failed = sum(b.count for b in blocks), sum(b.failed for b in blocks)
@@ -695,28 +696,30 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
     ]
 
 
-def _run_folder(path: str) -> Path | None:
-    """Find the folder of a run that is not finished: as it was named, or beside its dataset."""
-    for folder in (Path(path), Path(f"{path}.parts")):
-        if folder.is_dir() and not (folder == Path(f"{path}.parts") and Path(path).exists()):
+def _run_folder(path: str) -> Folder | None:
+    """Open the folder of a run that is not finished: as it was named, or beside its dataset."""
+    beside = Path(f"{path}.parts")
+    for place in (Path(path), beside):
+        if place.is_dir() and not (place == beside and Path(path).exists()):
+            folder = Folder.there(place)
             config.check(
-                (folder / DESCRIPTION).exists(),
-                f"{folder} has nothing to show yet, or is not the folder of a run",
+                folder.stat(DESCRIPTION) is not None,
+                f"{place} has nothing to show yet, or is not the folder of a run",
             )
             return folder
     return None
 
 
-def _verify_run(folder: Path) -> int:
+def _verify_run(folder: Folder) -> int:
     """Check what a run has finished so far."""
-    info = read_info(folder / DESCRIPTION)[0]
+    info = described(folder)
     parts = Parts(folder, info)
     damage = list(parts.damage())
     for path, what in damage:
         print(f"{path}: damaged: {what}; generate --repair solves for them again")
     blocks = parts.all_blocks()
     total = lock.progress(folder).get("total", info.total)
-    print(f"{folder}: not finished: {sum(b.count for b in blocks)} of {total} samples")
+    print(f"{folder.path}: not finished: {sum(b.count for b in blocks)} of {total} samples")
     return 1
 
 
@@ -949,8 +952,8 @@ def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) 
         raise InputError(
             f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
         )
-    for path in (out.resolve(), checkpoint.resolve(), records.resolve()):
-        remove_leftovers(path.parent, re.escape(path.name))
+    for path in (out, checkpoint, records):
+        remove_leftovers(path)
 
 
 class _Interruption:

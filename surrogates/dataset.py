@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -345,22 +345,26 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Stored]:
         yield stored
 
 
-def read_info(path: str | os.PathLike[str]) -> tuple[Info, int]:
+def read_info(path: str | os.PathLike[str], file: BinaryIO | None = None) -> tuple[Info, int]:
     """Read what a dataset file is, and how many samples it holds, without its arrays.
+
+    Args:
+        path: The file.
+        file: The same, where it is open already.
 
     Raises:
         InputError: If it is missing, truncated, foreign, or of a newer schema.
     """
-    with _open(path) as file, reading(path, "dataset file"):
-        return read_attributes(file), len(file["Y"])
+    with _open(path, file) as opened_file, reading(path, "dataset file", file):
+        return read_attributes(opened_file), len(opened_file["Y"])
 
 
 @contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+def _open(path: str | os.PathLike[str], source: BinaryIO | None = None) -> Iterator[h5py.File]:
     """Open a file for reading if it is of this schema."""
     with contextlib.ExitStack() as stack:
-        with reading(path, "dataset file"):
-            file = stack.enter_context(h5py.File(path, "r"))
+        with reading(path, "dataset file", source):
+            file = stack.enter_context(h5py.File(path if source is None else source, "r"))
             if "schema_version" not in file.attrs:
                 raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
             version = int(file.attrs["schema_version"])
@@ -389,39 +393,48 @@ def is_dataset(path: str | os.PathLike[str]) -> bool:
 def write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[Dataset]) -> None:
     """Write a dataset file of samples that come in pieces, whole or not at all.
 
-    One piece at a time is in memory. Where a file of 0 samples is written, it has the description
-    alone, for `read_info`.
+    Args and errors are those of `fill`, but for the path.
+
+    Raises:
+        InputError: If ``path`` cannot be written.
+        OSError: If the disk is full or fails.
+    """
+    with atomic_hdf5(path) as file:
+        fill(file, info, n, pieces)
+
+
+def fill(file: h5py.File, info: Info, n: int, pieces: Iterable[Dataset]) -> None:
+    """Fill a new HDF5 file with samples that come in pieces.
+
+    One piece at a time is in memory. A file of 0 samples has the description alone, for
+    `read_info`.
 
     Args:
-        path: The file.
+        file: The file.
         info: What it is.
         n: Its samples.
         pieces: The samples, in order; what the pieces' own ``info`` says does not count.
 
     Raises:
-        InputError: If a piece has other arrays than ``info`` says, or ``path`` cannot be written.
+        InputError: If a piece has other arrays than ``info`` says.
         ValueError: If the pieces have more or fewer samples than n.
-        OSError: If the disk is full or fails.
     """
-    with atomic_hdf5(path) as file:
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        # These stay open: HDF5 then completes a chunk in memory that several pieces fill.
-        arrays = {name: _create(file, name, *kind) for name, kind in _layout(info, n).items()}
-        write_attributes(file, info)
-        start = 0
-        for piece in pieces:
-            given, stop = _arrays(piece), start + len(piece.Y)
-            if misfit := _misfit(given, _layout(info, len(piece.Y))):
-                raise InputError(
-                    f"samples {start} to {stop - 1} do not fit the description: {misfit}"
-                )
-            if stop > n:
-                raise ValueError(f"there are more than the {n} samples said")
-            for name, array in arrays.items():
-                array[start:stop] = given[name]
-            start = stop
-        if start < n:
-            raise ValueError(f"there are {start} samples, not the {n} said")
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    # These stay open: HDF5 then completes a chunk in memory that several pieces fill.
+    arrays = {name: _create(file, name, *kind) for name, kind in _layout(info, n).items()}
+    write_attributes(file, info)
+    start = 0
+    for piece in pieces:
+        given, stop = _arrays(piece), start + len(piece.Y)
+        if misfit := _misfit(given, _layout(info, len(piece.Y))):
+            raise InputError(f"samples {start} to {stop - 1} do not fit the description: {misfit}")
+        if stop > n:
+            raise ValueError(f"there are more than the {n} samples said")
+        for name, array in arrays.items():
+            array[start:stop] = given[name]
+        start = stop
+    if start < n:
+        raise ValueError(f"there are {start} samples, not the {n} said")
 
 
 def merge(

@@ -7,30 +7,35 @@ import io
 import os
 import re
 import secrets
+import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import InputError
+from .folders import Folder, user
 
 if TYPE_CHECKING:
     import h5py
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+def reading(
+    path: str | os.PathLike[str], what: str, file: BinaryIO | None = None
+) -> Iterator[None]:
     """Make one clear line of whatever goes wrong in a block that reads a file.
 
     Args:
         path: The file.
         what: What it should be, such as ``dataset file``.
+        file: The same, where it is open already.
 
     Raises:
         InputError: If there is no such file, or the block raises anything: what the libraries
             raise at a truncated or foreign file has no common type.
     """
-    if not Path(path).is_file():
+    if file is None and not Path(path).is_file():
         raise InputError(f"there is no file {str(path) or repr('')}")
     try:
         yield
@@ -56,51 +61,66 @@ def check_zip(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that replaces ``path`` when the block succeeds.
+    """Give a temporary path that replaces ``path`` when the block succeeds.
 
     The temporary file is flushed to disk before the rename and the folder after it, so that after
     a crash ``path`` holds either what it held before or all that was written. On an exception
     the temporary file is removed and ``path`` is untouched.
 
+    It is in a folder of its own beside ``path`` that nobody else may open: where others can write
+    beside ``path``, they could put a link in the place of a file before it is opened again.
+
     Args:
         path: Where the file shall be.
 
     Yields:
-        A path in the same folder, with the same ending, to be written by the caller.
+        A path with the same ending, to be written by this process.
 
     Raises:
         InputError: If the folder does not exist or cannot be written.
         OSError: If the disk is full or fails; its text names ``path``.
     """
     check_writable(path)
-    target = Path(path).resolve()  # the file behind a symbolic link is replaced, not the link
-    beside = target.with_name(f".{target.stem}-{secrets.token_hex(4)}.tmp{target.suffix}")
+    target = _behind_links(Path(path))
+    token = secrets.token_hex(8)  # unlike tempfile's, its mode is what the umask allows
+    name, inner = f".{target.name}-{token}.tmp", token + target.suffix
     try:
-        beside.touch(exist_ok=False)  # unlike tempfile's, readable to whom the umask allows
-        yield beside
-        sync(beside)
-        os.replace(beside, target)
+        around = Folder.around(target)
+        with around.private(name) as own:
+            beside = own.place / inner
+            try:
+                beside.touch(exist_ok=False)
+                yield beside
+                sync(beside)
+                own.rename(inner, target.name, around)
+            finally:
+                own.remove(inner)
+        around.sync()
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    sync(target.parent)
 
 
 @contextlib.contextmanager
 def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Give an HDF5 file, open for writing, that replaces ``path`` when the block succeeds.
 
-    As `atomic`, with its errors. The format is that of HDF5 1.10, whose indices carry checksums: a
-    flipped bit in those of older ones gives wrong numbers. HDF5 ends the process when it cannot
-    write what it has cached, so that it is told of no failed write; the failure is raised here,
-    once HDF5 has closed the file.
+    As `atomic`, with its errors, and as `hdf5`.
+    """
+    with atomic(path) as beside, open(beside, "r+b") as raw, hdf5(raw.fileno()) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def hdf5(descriptor: int) -> Iterator[h5py.File]:
+    """Make an HDF5 file of an empty one that is open for reading and writing.
+
+    The format is that of HDF5 1.10, whose indices carry checksums: a flipped bit in those of older
+    ones gives wrong numbers. HDF5 ends the process when it cannot write what it has cached, so that
+    it is told of no failed write; the failure is raised here, once HDF5 has closed the file.
     """
     import h5py  # the rest works where it is not installed
 
-    with atomic(path) as beside, _Uncomplaining(beside, "w+") as raw:
+    with _Uncomplaining(descriptor, "w+", closefd=False) as raw:
         with h5py.File(raw, "w", libver=("v110", "v110")) as file:
             yield file
         if raw.error is not None:
@@ -130,37 +150,72 @@ class _Uncomplaining(io.FileIO):
             return size or 0
 
 
-def remove_leftovers(folder: str | os.PathLike[str], name: str) -> None:
-    """Remove what killed writers have left in a folder of files whose names match ``name``.
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what killed writers of a file have left beside it.
 
-    Args:
-        folder: Where.
-        name: A regular expression for the whole names; `re.escape` makes one of a single name.
+    Only what `atomic` has made is: a private folder of this user's, and in it the one file that has
+    the folder's token for its name. Others can give a folder of this user's such a name; they
+    cannot have such a file in it.
     """
-    for path in Path(folder).iterdir():
-        found = re.fullmatch(r"\.(.*)-[0-9a-f]{8}\.tmp(\.[^.]*)?", path.name)
-        if found and re.fullmatch(name, found[1] + (found[2] or "")):
-            path.unlink(missing_ok=True)
+    target = _behind_links(Path(path))
+    around = Folder.around(target)
+    for name in around.names(".*.tmp"):
+        found = re.fullmatch(re.escape(f".{target.name}-") + r"([0-9a-f]{16})\.tmp", name)
+        if found:
+            with contextlib.suppress(InputError, OSError):  # others' are in nobody's way
+                around.inner(name).remove(found[1] + target.suffix)
+                os.rmdir(name, dir_fd=around.file)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Refuse a path that could not be written at the end of a long run.
 
     Raises:
-        InputError: If ``path`` is a folder, or its folder is missing or not writable.
+        InputError: If ``path`` is a folder, or its folder is missing or not writable, or it is
+            another's file, or link, in a folder that both may write.
     """
-    target = Path(path)
-    folder = (target.resolve() if target.is_symlink() else target).parent
+    target = _behind_links(Path(path))
+    folder = target.parent
     if target.is_dir() or not target.name:
         raise InputError(f"{str(path)!r} is a folder; give the name of a file")
     if not folder.is_dir():
-        raise InputError(f"cannot write {target}: there is no folder {folder}; make it first")
+        raise InputError(f"cannot write {path}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write {target}: no permission to write in {folder}")
-    if target.exists() and not target.is_file():
-        raise InputError(f"cannot write {target}: it is a device or pipe, not a file")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise InputError(f"cannot write {target}: the file is read-only")
+        raise InputError(f"cannot write {path}: no permission to write in {folder}")
+    try:
+        about = os.lstat(target)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(about.st_mode):
+        raise InputError(f"cannot write {path}: it is a device or pipe, not a file")
+    if not os.access(target, os.W_OK):
+        raise InputError(f"cannot write {path}: the file is read-only")
+    there = os.stat(folder)
+    if there.st_mode & stat.S_ISVTX and os.geteuid() not in (0, about.st_uid, there.st_uid):
+        raise InputError(
+            f"cannot write {path}: it is a file of {user(about.st_uid)}, who alone may replace it "
+            f"in {folder}"
+        )
+
+
+def _behind_links(path: Path) -> Path:
+    """Follow a link that is the last part of a path: the file behind it is replaced, not the link.
+
+    As Linux can be told to (protected_symlinks), but in any folder, none that another user has
+    made, but root, is followed: it could lead to any file of this user's.
+    """
+    for _ in range(40):
+        if not path.is_symlink():
+            return path
+        before, leads = os.lstat(path), os.readlink(path)
+        if before.st_uid not in (0, os.geteuid()):
+            raise InputError(
+                f"cannot write {path}: it is a link that {user(before.st_uid)} has made, to "
+                f"{leads}; name the file itself"
+            )
+        if os.path.samestat(before, os.lstat(path)):
+            path = path.parent / leads
+    raise InputError(f"cannot write {path}: it is a link that leads back to itself")
 
 
 def sync(path: Path) -> None:

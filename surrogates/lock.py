@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .folders import Folder
 
 BEAT_SECONDS = 2.0
 _PATIENCE = 3.0  # for a holder that is about to end
@@ -27,11 +28,12 @@ _PATIENCE = 3.0  # for a holder that is about to end
 class Lock:
     """The lock of a folder, held from construction to `release` or the end of the process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         """Take the lock.
 
         Raises:
             InputError: If another run has it.
+            FileNotFoundError: If the run that had it has ended, and removed the folder.
         """
         self.folder = folder
         self._beat = 0
@@ -47,15 +49,11 @@ class Lock:
             raise InputError(_refusal(folder))
 
     def _take(self) -> bool:
-        path = self.folder / "lock"
-        # A run that ends removes the folder, lock and all: what we hold may be gone already.
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            self.folder.mkdir(exist_ok=True)
-            return False
-        there = path.exists() and os.path.samestat(os.fstat(self._file), path.stat())
-        if there and _flock(self._file, fcntl.LOCK_EX) is not False:
+        self._file = self.folder.open("lock", os.O_RDWR | os.O_CREAT)
+        # A run that ends removes the lock: what we hold may be gone already.
+        there = self.folder.stat("lock")
+        same = there is not None and os.path.samestat(os.fstat(self._file), there)
+        if same and _flock(self._file, fcntl.LOCK_EX) is not False:
             return True
         self.release()
         return False
@@ -64,10 +62,12 @@ class Lock:
         """Say how far the run is; nothing happens where that cannot be written."""
         self._beat += 1
         record = {**self._about, **state, "beat": self._beat, "ended": ended}
-        beside = self.folder / f"progress-{os.getpid()}.tmp"
+        beside = f"progress-{os.getpid()}.tmp"
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps(record))
-            beside.replace(self.folder / "progress.json")
+            file = self.folder.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            with open(file, "w") as text:
+                text.write(json.dumps(record))
+            self.folder.rename(beside, "progress.json")
 
     def release(self) -> None:
         """Let go."""
@@ -76,21 +76,22 @@ class Lock:
             self._file = None
 
 
-def progress(folder: Path) -> dict[str, Any]:
+def progress(folder: Folder) -> dict[str, Any]:
     """Read what the last run in a folder has said of itself, empty if nothing."""
     try:
-        record = json.loads((folder / "progress.json").read_text())
+        with folder.reading("progress.json") as file:
+            record = json.load(file)
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def held(folder: Path) -> bool:
+def held(folder: Folder) -> bool:
     """Tell whether a run is at work in a folder; takes some seconds if it is another host's."""
     return _looked(folder) is False or beating(folder)
 
 
-def beating(folder: Path) -> bool:
+def beating(folder: Folder) -> bool:
     """Tell whether a run of another host goes on, or of any host where there are no locks."""
     before = progress(folder)
     if not before or before.get("ended"):
@@ -106,10 +107,10 @@ def beating(folder: Path) -> bool:
     return False
 
 
-def _looked(folder: Path) -> bool | None:
+def _looked(folder: Folder) -> bool | None:
     """Whether the lock could be taken now; None where there is none or there are no locks."""
     try:
-        file = os.open(folder / "lock", os.O_RDONLY)
+        file = folder.open("lock")
     except OSError:
         return None
     try:
@@ -129,10 +130,10 @@ def _flock(file: int, kind: int) -> bool | None:
     return True
 
 
-def _refusal(folder: Path) -> str:
+def _refusal(folder: Folder) -> str:
     about = progress(folder)
     who = f" (process {about['pid']} on {about['host']})" if about else ""
-    return f"another run{who} is writing {folder}; wait for its end, or give another --out"
+    return f"another run{who} is writing {folder.path}; wait for its end, or give another --out"
 
 
 def _boot() -> str:

@@ -1,7 +1,8 @@
 """Shards: what a run has finished, in the folder ``<out>.parts``, until all is one dataset file.
 
-The folder holds ``description.h5``, a dataset file without samples that says what the set is, and
-shards. A shard is a sequence of blocks, each with consecutive samples, all numbers little-endian:
+The folder is its user's alone (`folders.Folder`). It holds ``description.h5``, a dataset file
+without samples that says what the set is, and shards. A shard is a sequence of blocks, each with
+consecutive samples, all numbers little-endian:
 
     crc      uint32   CRC-32 of the header's fields below and of the content
     size     uint32   bytes of the content
@@ -43,8 +44,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split
-from .files import atomic, sync
+from .dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split, fill, read_info
+from .errors import InputError
+from .files import hdf5
+from .folders import Folder
 
 DESCRIPTION = "description.h5"
 _BLOCK_BYTES = 16 << 20  # or one batch
@@ -76,6 +79,52 @@ class Block:
     maker: int
 
 
+_Columns = list[tuple[str, Any, tuple[int, ...]]]
+
+
+def _columns(info: Info) -> _Columns:
+    """Return name, type and shape of what a block has of each sample."""
+    n_y, n_c = len(info.y_names), len(info.c_names)
+    columns: _Columns = [
+        ("status", np.dtype(np.uint8), ()),
+        ("solver", SOLVER, ()),
+        ("Y", np.dtype("<f8"), (n_y,)),
+        ("C", np.dtype("<f8"), (n_c,)),
+    ]
+    if info.tangents:
+        columns.append(("dC_dY", np.dtype("<f8"), (n_c, n_y)))
+    return columns
+
+
+def _bytes(columns: _Columns) -> int:
+    return sum(int(dtype.itemsize) * math.prod(shape) for _, dtype, shape in columns)
+
+
+def largest(info: Info) -> int:
+    """Return how many samples a block can have."""
+    return min(2**16 - 1, (2**32 - 1) // (_bytes(_columns(info)) + FAILURE_BYTES))
+
+
+def described(folder: Folder) -> Info:
+    """Read what the set is whose shards are in a folder.
+
+    Raises:
+        InputError: If that is missing, or not whole.
+    """
+    path = folder.path / DESCRIPTION
+    try:
+        with folder.reading(DESCRIPTION) as file:
+            return read_info(path, file)[0]
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+
+
+def describe(folder: Folder, info: Info) -> None:
+    """Write what the set is, whole or not at all."""
+    with folder.replacing(DESCRIPTION) as descriptor, hdf5(descriptor) as file:
+        fill(file, info, 0, [])
+
+
 class Parts:
     """The folder of one set's shards.
 
@@ -83,11 +132,10 @@ class Parts:
         folder: The folder.
         info: What the set is.
         most: Samples that make a block of a good size.
-        largest: Samples that a block can have.
     """
 
-    def __init__(self, folder: Path, info: Info) -> None:
-        """Take the folder, which need not exist.
+    def __init__(self, folder: Folder, info: Info) -> None:
+        """Take the folder.
 
         Args:
             folder: The folder.
@@ -97,18 +145,8 @@ class Parts:
         self.info = info
         identity = (info.problem, info.config, info.design, info.seed, info.total, info.source)
         self._seed = zlib.crc32(json.dumps(identity).encode())
-        n_y, n_c = len(info.y_names), len(info.c_names)
-        self._columns: list[tuple[str, Any, tuple[int, ...]]] = [
-            ("status", np.dtype(np.uint8), ()),
-            ("solver", SOLVER, ()),
-            ("Y", np.dtype("<f8"), (n_y,)),
-            ("C", np.dtype("<f8"), (n_c,)),
-        ]
-        if info.tangents:
-            self._columns.append(("dC_dY", np.dtype("<f8"), (n_c, n_y)))
-        sample = sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in self._columns)
-        self.most = max(1, min(2**16 - 1, _BLOCK_BYTES // sample))
-        self.largest = min(2**16 - 1, (2**32 - 1) // (sample + FAILURE_BYTES))
+        self._columns = _columns(info)
+        self.most = max(1, min(2**16 - 1, _BLOCK_BYTES // _bytes(self._columns)))
 
     @cached_property
     def _split(self) -> npt.NDArray[np.uint8]:
@@ -132,14 +170,15 @@ class Parts:
 
     def read(self, block: Block) -> Dataset | None:
         """Read a block, with ``info.first`` its first sample; None if it is damaged."""
-        with open(block.path, "rb") as file:
+        with self.folder.reading(block.path.name) as file:
             raw = _read(file, block.offset, _HEADER.size + block.size)
         content = memoryview(raw)[_HEADER.size :]
         if len(raw) != _HEADER.size + block.size:
             return None
         if self._crc(raw[4:18], content) != struct.unpack_from("<I", raw)[0]:
             return None
-        n, arrays, reached = block.count, {}, 0
+        n, reached = block.count, 0
+        arrays: dict[str, Any] = {}
         for name, dtype, shape in self._columns:
             size = n * math.prod(shape)
             arrays[name] = np.frombuffer(content, dtype, size, reached).reshape(n, *shape)
@@ -161,7 +200,7 @@ class Parts:
 
     def blocks(self, path: Path) -> Iterator[Block]:
         """Go through the headers of a shard, up to the first that is none or whose block is cut."""
-        with open(path, "rb", buffering=0) as file:
+        with os.fdopen(self.folder.open(path.name), "rb", buffering=0) as file:
             end = os.fstat(file.fileno()).st_size
             offset = 0
             while len(raw := _read(file, offset, _HEADER.size)) == _HEADER.size:
@@ -190,11 +229,14 @@ class Parts:
 
     def shards(self) -> list[Path]:
         """List the finished shards."""
-        return sorted(self.folder.glob("shard-*.shard"))
+        return self._files("shard-*.shard")
 
     def journals(self) -> list[Path]:
         """List the journals, of writers at work or killed."""
-        return sorted(self.folder.glob("shard-*.part"))
+        return self._files("shard-*.part")
+
+    def _files(self, pattern: str) -> list[Path]:
+        return [self.folder.path / name for name in self.folder.names(pattern)]
 
     def recover(self) -> None:
         """Make shards of the journals that killed writers have left; there must be no others."""
@@ -205,13 +247,16 @@ class Parts:
                     break
                 end = block.offset + _HEADER.size + block.size
             if end:
-                with open(path, "r+b") as file:
-                    file.truncate(end)
-                    os.fsync(file.fileno())
-                path.rename(path.with_suffix(".shard"))
+                file = self.folder.open(path.name, os.O_WRONLY)
+                try:
+                    os.ftruncate(file, end)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                self.folder.rename(path.name, _sealed(path).name)
             else:
-                path.unlink()
-        sync(self.folder)
+                self.folder.remove(path.name)
+        self.folder.sync()
 
     def damage(self) -> Iterator[tuple[Path, str]]:
         """Read all that is there, and yield which shards are damaged, and what is lost there."""
@@ -221,7 +266,7 @@ class Parts:
                 if self.read(block) is None:
                     lost.append(f"samples {block.start} to {block.start + block.count - 1}")
                 end = block.offset + _HEADER.size + block.size
-            if end != path.stat().st_size:
+            if end != self._size(path):
                 lost.append(f"what comes after byte {end}")
             if lost:
                 yield path, " and ".join(lost)
@@ -237,12 +282,19 @@ class Parts:
             ]
             size = sum(_HEADER.size + block.size for block in kept)
             if not kept:
-                path.unlink()
-            elif size != path.stat().st_size and (damaged or len(kept) < len(blocks)):
-                with atomic(path) as beside, open(beside, "wb") as new, open(path, "rb") as old:
+                self.folder.remove(path.name)
+            elif size != self._size(path) and (damaged or len(kept) < len(blocks)):
+                with (
+                    self.folder.replacing(path.name) as new,
+                    self.folder.reading(path.name) as old,
+                ):
                     for block in kept:
                         old.seek(block.offset)
-                        new.write(old.read(_HEADER.size + block.size))
+                        _write(new, old.read(_HEADER.size + block.size))
+
+    def _size(self, path: Path) -> int:
+        about = self.folder.stat(path.name)
+        return 0 if about is None else about.st_size
 
     def pieces(self) -> Iterator[Dataset]:
         """Read all shards in the order of their samples; where two have a sample, the first one's.
@@ -276,6 +328,17 @@ def _read(file: BinaryIO, offset: int, size: int) -> bytes:
         return b""
 
 
+def _write(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _sealed(path: Path) -> Path:
+    """Return the name of the shard that a journal becomes."""
+    return path.with_suffix(".shard")
+
+
 class Journal:
     """A writer's own file of blocks, whole at any moment and safe on disk soon after."""
 
@@ -283,7 +346,7 @@ class Journal:
         """Prepare; the file is made with the first block."""
         self._parts = parts
         self._file: int | None = None
-        self._path = parts.folder
+        self._path = parts.folder.path
         self._size = 0
         self._due = 0.0
         # A full shard reaches the disk while the next one is begun.
@@ -299,13 +362,12 @@ class Journal:
         block = self._parts.pack(data)
         try:
             if self._file is None:
-                self._path = self._parts.folder / f"shard-{secrets.token_hex(8)}.part"
+                folder = self._parts.folder
+                self._path = folder.path / f"shard-{secrets.token_hex(8)}.part"
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-                self._file, self._size = os.open(self._path, flags, 0o666), 0
+                self._file, self._size = folder.open(self._path.name, flags), 0
                 self._due = time.monotonic() + _SYNC_SECONDS
-            rest = memoryview(block)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            _write(self._file, block)
             self._size += len(block)
             if (begun := time.monotonic()) > self._due:
                 os.fdatasync(self._file)
@@ -339,7 +401,9 @@ class Journal:
         try:
             self._settle()
         finally:
-            self._sealing = self._background.submit(_seal, file, self._path, self._size)
+            self._sealing = self._background.submit(
+                _seal, self._parts.folder, file, self._path, self._size
+            )
 
     def _settle(self) -> None:
         sealing, self._sealing = self._sealing, None
@@ -347,7 +411,7 @@ class Journal:
             sealing.result()
 
 
-def _seal(file: int, path: Path, size: int) -> None:
+def _seal(folder: Folder, file: int, path: Path, size: int) -> None:
     """Make a journal a shard, which never changes from then on."""
     try:
         try:
@@ -355,9 +419,9 @@ def _seal(file: int, path: Path, size: int) -> None:
         finally:
             os.close(file)
         if size:
-            path.rename(path.with_suffix(".shard"))
+            folder.rename(path.name, _sealed(path).name)
         else:
-            path.unlink()
-        sync(path.parent)
+            folder.remove(path.name)
+        folder.sync()
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror}") from error

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from surrogates.errors import InputError
+from surrogates.folders import Folder
 from surrogates.lock import held, progress
 from surrogates.pde.dispatcher import Dispatcher, Requests, Task
 
@@ -40,7 +41,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def dispatcher(tmp_path):
-    made = Dispatcher(tmp_path)
+    made = Dispatcher(Folder.made(tmp_path))
     yield made
     made.end()
 
@@ -85,7 +86,7 @@ def test_the_tasks_of_any_number_of_groups_are_all_batches_once(
     ]
     assert sorted(numbers) == [k for first, stop in pending for k in range(first, stop)]
     dispatcher.end()
-    state = progress(tmp_path)
+    state = progress(Folder.there(tmp_path))
     assert (state["done"], state["solved"], state["ended"]) == (len(numbers), len(numbers), True)
 
 
@@ -156,7 +157,7 @@ def test_one_who_stops_stops_all(dispatcher, tmp_path):
     assert first.done == 2
     first.close()
     second.close()
-    until(lambda: progress(tmp_path).get("done") == 2)
+    until(lambda: progress(Folder.there(tmp_path)).get("done") == 2)
 
 
 def test_a_stop_after_the_last_batch_is_none(dispatcher):
@@ -188,12 +189,12 @@ def test_the_death_of_the_dispatcher_is_an_error_of_all(dispatcher, tmp_path):
     address = dispatcher.open(pending, **about(pending))
     requests = Requests(address)
     requests.next(never)
-    until(lambda: bool(progress(tmp_path)))
-    os.kill(progress(tmp_path)["pid"], signal.SIGKILL)
+    until(lambda: bool(progress(Folder.there(tmp_path))))
+    os.kill(progress(Folder.there(tmp_path))["pid"], signal.SIGKILL)
     with pytest.raises(ConnectionError, match="a process of the run has died"):
         requests.next(never, samples=1, failed=0, seconds=1.0)
     requests.close()
-    until(lambda: not held(tmp_path))
+    until(lambda: not held(Folder.there(tmp_path)))
     with pytest.raises(ChildProcessError, match="has died"):
         dispatcher.open(pending, **about(pending))
 
@@ -211,15 +212,15 @@ def test_a_stranger_is_given_nothing_and_ends_nothing(dispatcher):
 
 
 def test_the_lock_is_held_until_the_end(dispatcher, tmp_path):
-    assert held(tmp_path)
+    assert held(Folder.there(tmp_path))
     with pytest.raises(InputError, match=rf"another run.* is writing {tmp_path}; wait for its end"):
-        Dispatcher(tmp_path)
+        Dispatcher(Folder.made(tmp_path))
     pending = [(0, 3)]
     dispatcher.open(pending, **about(pending))
     dispatcher.end()
     dispatcher.end()
-    assert not held(tmp_path)
-    second = Dispatcher(tmp_path)
+    assert not held(Folder.there(tmp_path))
+    second = Dispatcher(Folder.made(tmp_path))
     second.end()
 
 
@@ -227,8 +228,9 @@ def test_the_lock_is_held_until_the_end(dispatcher, tmp_path):
 RANK = """
 import os, signal, sys, time
 from pathlib import Path
+from surrogates.folders import Folder
 from surrogates.pde.dispatcher import Dispatcher
-dispatcher = Dispatcher(Path(sys.argv[1]))
+dispatcher = Dispatcher(Folder.made(Path(sys.argv[1])))
 dispatcher.open(
     [(0, 9)], groups=1, most=9, total=9, done=0, failed=0, hosts=1
 )
@@ -257,14 +259,14 @@ def test_the_process_and_its_lock_end_with_rank_0_whatever_that_has_forked(tmp_p
     with rank(tmp_path, "hang") as process:
         forked = process.stdout.readline()
         try:
-            until(lambda: bool(progress(tmp_path)))
-            pid = progress(tmp_path)["pid"]
-            assert held(tmp_path)
+            until(lambda: bool(progress(Folder.there(tmp_path))))
+            pid = progress(Folder.there(tmp_path))["pid"]
+            assert held(Folder.there(tmp_path))
             process.send_signal(kind)
             assert process.wait(SECONDS) == -kind
-            until(lambda: not held(tmp_path))
+            until(lambda: not held(Folder.there(tmp_path)))
             until(lambda: not Path(f"/proc/{pid}").exists())
-            assert progress(tmp_path)["ended"]
+            assert progress(Folder.there(tmp_path))["ended"]
         finally:
             process.kill()
             os.kill(int(forked), signal.SIGKILL)  # it has outlived the others
@@ -282,15 +284,38 @@ def test_the_end_waits_for_nothing_that_rank_0_has_forked(tmp_path):
 def test_signals_that_the_ranks_get_as_well_do_not_end_it(dispatcher, tmp_path):
     pending = [(0, 3)]
     requests = Requests(dispatcher.open(pending, **about(pending)))
-    until(lambda: bool(progress(tmp_path)))
+    until(lambda: bool(progress(Folder.there(tmp_path))))
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        os.kill(progress(tmp_path)["pid"], kind)
+        os.kill(progress(Folder.there(tmp_path))["pid"], kind)
     assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
 
 
-def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="^.*No such file or directory: .*/no/folder'$"):
-        Dispatcher(tmp_path / "no" / "folder")
+def test_a_folder_that_was_removed_meanwhile_is_no_folder_any_more(tmp_path):
+    folder = Folder.made(tmp_path / "folder")
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/folder/lock"):
+        Dispatcher(folder)
+
+
+@pytest.mark.parametrize("said", [b"\xff\xfe\n", b"", b"x" * 200_000, "é\n".encode() * 40])
+def test_nothing_that_a_stranger_says_stops_the_run(dispatcher, said):
+    pending = [(0, 3)]
+    address = dispatcher.open(pending, **about(pending))
+    with closing(socket.create_connection(("127.0.0.1", address["port"]))) as stranger:
+        stranger.settimeout(SECONDS)
+        with suppress(ConnectionError):  # it does not read on
+            stranger.sendall(said)
+            stranger.shutdown(socket.SHUT_WR)
+            assert stranger.recv(100) == b""
+    requests = Requests(address)
+    assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
+
+
+def test_a_module_in_the_working_folder_is_not_run(tmp_path, monkeypatch):
+    for name in ("json", "asyncio", "runpy", "surrogates"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    Dispatcher(Folder.made(tmp_path / "folder")).end()
 
 
 def test_a_write_to_a_dispatcher_that_died_is_an_error_though_petsc_would_end_the_process(tmp_path):
@@ -298,16 +323,17 @@ def test_a_write_to_a_dispatcher_that_died_is_an_error_though_petsc_would_end_th
 import os, signal, sys
 from pathlib import Path
 from petsc4py import PETSc
+from surrogates.folders import Folder
 from surrogates.lock import progress
 from surrogates.pde.dispatcher import Dispatcher, Requests
-dispatcher = Dispatcher(Path(sys.argv[1]))
+dispatcher = Dispatcher(Folder.made(Path(sys.argv[1])))
 requests = Requests(
     dispatcher.open([(0, 9)], groups=1, most=1, total=9, done=0, failed=0, hosts=1)
 )
 requests.next(lambda: False)
-while not progress(Path(sys.argv[1])):
+while not progress(Folder.there(Path(sys.argv[1]))):
     pass
-os.kill(progress(Path(sys.argv[1]))["pid"], signal.SIGKILL)
+os.kill(progress(Folder.there(Path(sys.argv[1])))["pid"], signal.SIGKILL)
 for _ in range(3):
     try:
         requests.next(lambda: False)

@@ -24,6 +24,7 @@ import pytest
 from test_generate import SECONDS, SMALL, Run, environment, saved, until
 
 from surrogates.dataset import Dataset, Status, read_info, write
+from surrogates.folders import Folder
 from surrogates.lock import progress
 from surrogates.pde.sampling import draw
 from surrogates.shards import Parts
@@ -329,8 +330,8 @@ def step():
 
 def look(event, about):
     if event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"}:
-        if "toy.h5" in str(about[0]):
-            step()
+        if "toy.h5" in str(about[0]) or event == "os.truncate" or about[-1] >= 0:
+            step()  # in the folder around it, or in an open one
 
 def halves(file, content):
     half = whole(file, content[: len(content) // 2])
@@ -583,7 +584,7 @@ def flip(path: Path, offset: int) -> None:
 
 def test_a_flipped_bit_in_a_shard_is_named_and_repaired(site, whole):
     site.stopped()
-    parts = Parts(site.parts, read_info(site.parts / "description.h5")[0])
+    parts = Parts(Folder.there(site.parts), read_info(site.parts / "description.h5")[0])
     (path,) = parts.shards()
     block = list(parts.blocks(path))[1]
     flip(path, block.offset + 22 + block.size - 3)
@@ -625,7 +626,10 @@ def test_a_flipped_bit_in_the_description_is_one_line(site):
 
 def test_shards_of_another_set_are_no_part_of_this_one(site, whole):
     site.stopped("--seed", "5")
-    foreign = [(path.name, path.read_bytes()) for path in Parts(site.parts, whole.info).shards()]
+    foreign = [
+        (path.name, path.read_bytes())
+        for path in Parts(Folder.there(site.parts), whole.info).shards()
+    ]
     shutil.rmtree(site.parts)
     site.stopped()
     for name, content in foreign:
@@ -748,7 +752,7 @@ def test_other_versions_are_refused_or_recorded_with_each_sample(site, whole):
 
 def test_a_sample_that_does_not_end_holds_up_nobody(site, whole):
     run = site.start(2, FAULT="sleep", AT=y(0))
-    until(lambda: progress(site.parts).get("done") == N - 1, run)
+    until(lambda: progress(Folder.there(site.parts)).get("done") == N - 1, run)
     run.kill()
     assert "1 solved now" in site.run(2).stdout
     same(site.dataset(), whole)
@@ -792,6 +796,6 @@ def test_info_says_how_far_a_run_is(site):
     assert done + missing == N
     assert re.search(r"rate: +[\d.]+ a second\n", said)  # of a run that has ended: no time left
     run = site.start(2, FAULT="sleep", AT=y(N - 1))  # it has not ended before it is asked about
-    until(lambda: progress(site.parts).get("done", 0) > done, run)
+    until(lambda: progress(Folder.there(site.parts)).get("done", 0) > done, run)
     said = site.command("info", str(site.parts))
     assert re.search(r"rate: +[\d.]+ a second, about \d+ s left\n", said)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from surrogates.dataset import Dataset, Split, Status, read_info
+from surrogates.folders import Folder
 from surrogates.shards import Parts
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
@@ -174,7 +175,7 @@ def test_shards_merge_into_the_same_dataset(serial, tmp_path):
 def saved(out: Path) -> int:
     """Samples that a run has finished and not yet put into the dataset."""
     folder = out.with_name(f"{out.name}.parts")
-    parts = Parts(folder, read_info(folder / "description.h5")[0])
+    parts = Parts(Folder.there(folder), read_info(folder / "description.h5")[0])
     return sum(block.count for block in parts.all_blocks() if parts.read(block) is not None)
 
 

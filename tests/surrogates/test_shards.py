@@ -11,6 +11,7 @@ import pytest
 
 from surrogates import shards
 from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.folders import Folder
 from surrogates.shards import Journal, Parts
 
 TOTAL = 40
@@ -68,13 +69,13 @@ def equal(a: Dataset, b: Dataset) -> bool:
 
 @pytest.fixture
 def parts(tmp_path) -> Parts:
-    return Parts(tmp_path, INFO)
+    return Parts(Folder.made(tmp_path), INFO)
 
 
 def written(parts: Parts, name: str, *pieces: Dataset) -> list[bytes]:
     """Write a file of blocks; give them one by one."""
     blocks = [parts.pack(piece) for piece in pieces]
-    (parts.folder / name).write_bytes(b"".join(blocks))
+    (parts.folder.path / name).write_bytes(b"".join(blocks))
     return blocks
 
 
@@ -88,7 +89,7 @@ def whole(parts: Parts) -> list[Dataset]:
 @pytest.mark.parametrize("failing", [0, 1, 3])
 def test_what_a_journal_has_is_read_again_bit_for_bit(tmp_path, tangents, failing):
     info = dataclasses.replace(INFO, tangents=tangents)
-    parts = Parts(tmp_path, info)
+    parts = Parts(Folder.made(tmp_path), info)
     pieces = [
         samples(start, stop, maker=start % 3, failing=failing, info=info)
         for start, stop in [(7, 12), (0, 1), (12, 40)]
@@ -124,7 +125,7 @@ def test_a_journal_starts_a_new_shard_when_one_is_large(parts, monkeypatch):
 
 def test_a_journal_without_samples_leaves_no_file(parts):
     Journal(parts).close()
-    assert list(parts.folder.iterdir()) == []
+    assert list(parts.folder.path.iterdir()) == []
 
 
 def test_a_journal_cut_at_any_byte_of_its_last_block_keeps_all_before(parts):
@@ -132,7 +133,7 @@ def test_a_journal_cut_at_any_byte_of_its_last_block_keeps_all_before(parts):
     blocks = written(parts, "shard-a.part", *pieces)
     content = b"".join(blocks)
     for cut in range(len(blocks[2]) + 1):
-        (parts.folder / "shard-a.part").write_bytes(content[: len(content) - cut])
+        (parts.folder.path / "shard-a.part").write_bytes(content[: len(content) - cut])
         parts.recover()
         kept = pieces if cut == 0 else pieces[:2]
         found = whole(parts)
@@ -145,15 +146,15 @@ def test_a_journal_cut_at_any_byte_of_its_last_block_keeps_all_before(parts):
 def test_a_journal_cut_within_its_first_block_is_removed(parts):
     (block,) = written(parts, "shard-a.part", samples(0, 2))
     for size in (0, 1, 21, 22, len(block) - 1):
-        (parts.folder / "shard-a.part").write_bytes(block[:size])
+        (parts.folder.path / "shard-a.part").write_bytes(block[:size])
         parts.recover()
-        assert list(parts.folder.iterdir()) == []
+        assert list(parts.folder.path.iterdir()) == []
 
 
 def test_any_flipped_bit_of_a_shard_is_noticed(parts):
     pieces = [samples(0, 1), samples(1, 3, failing=2)]
     content = b"".join(written(parts, "shard-a.shard", *pieces))
-    path = parts.folder / "shard-a.shard"
+    path = parts.folder.path / "shard-a.shard"
     for bit in range(8 * len(content)):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -168,7 +169,7 @@ def test_any_flipped_bit_of_a_shard_is_noticed(parts):
 
 def test_a_flipped_bit_costs_its_block_alone_where_the_header_is_whole(parts):
     blocks = written(parts, "shard-a.shard", samples(0, 5), samples(5, 9), samples(9, 12))
-    path = parts.folder / "shard-a.shard"
+    path = parts.folder.path / "shard-a.shard"
     content = bytearray(path.read_bytes())
     content[len(blocks[0]) + 22] ^= 1
     path.write_bytes(content)
@@ -189,7 +190,7 @@ def test_any_flipped_bit_of_a_journal_costs_what_comes_from_there_on(parts):
     for bit in range(8 * first, 8 * (first + len(blocks[1])), 5):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
-        (parts.folder / "shard-a.part").write_bytes(flipped)
+        (parts.folder.path / "shard-a.part").write_bytes(flipped)
         parts.recover()
         found = whole(parts)
         assert len(found) == 1 and equal(found[0], pieces[0])
@@ -212,10 +213,12 @@ def test_a_block_of_another_set_is_none_of_this_one(parts, other):
     content = b"".join(written(foreign, "shard-a.shard", samples(0, 2), samples(2, 4)))
     assert len(whole(foreign)) == 2
     assert whole(parts) == []
-    assert list(parts.damage()) == [(parts.folder / "shard-a.shard", "what comes after byte 0")]
+    assert list(parts.damage()) == [
+        (parts.folder.path / "shard-a.shard", "what comes after byte 0")
+    ]
     # Not even in the midst of one of this set, at a place where a header is looked for.
     own = parts.pack(samples(4, 6))
-    (parts.folder / "shard-a.shard").write_bytes(own + content)
+    (parts.folder.path / "shard-a.shard").write_bytes(own + content)
     assert [piece.info.first for piece in whole(parts)] == [4]
 
 
@@ -223,12 +226,12 @@ def test_drop_takes_failed_samples_out_and_leaves_the_rest_as_it_is(parts):
     blocks = written(parts, "shard-a.shard", samples(1, 3), samples(3, 6, failing=4))
     written(parts, "shard-b.shard", samples(8, 9, failing=8))
     untouched = written(parts, "shard-c.shard", samples(9, 12))
-    before = (parts.folder / "shard-c.shard").stat()
+    before = (parts.folder.path / "shard-c.shard").stat()
     parts.drop(damaged=False, failed=True)
     assert [path.name for path in parts.shards()] == ["shard-a.shard", "shard-c.shard"]
-    assert (parts.folder / "shard-a.shard").read_bytes() == blocks[0]
-    assert (parts.folder / "shard-c.shard").read_bytes() == b"".join(untouched)
-    after = (parts.folder / "shard-c.shard").stat()
+    assert (parts.folder.path / "shard-a.shard").read_bytes() == blocks[0]
+    assert (parts.folder.path / "shard-c.shard").read_bytes() == b"".join(untouched)
+    after = (parts.folder.path / "shard-c.shard").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
@@ -249,7 +252,7 @@ def test_pieces_come_in_order_and_each_sample_once(parts):
 def test_pieces_read_a_damaged_block_only_if_no_other_has_its_samples(parts):
     written(parts, "shard-a.shard", samples(0, 5))
     written(parts, "shard-b.shard", samples(1, 3))
-    path = parts.folder / "shard-b.shard"
+    path = parts.folder.path / "shard-b.shard"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -258,7 +261,7 @@ def test_pieces_read_a_damaged_block_only_if_no_other_has_its_samples(parts):
 
 def test_a_block_whose_file_was_cut_is_damaged(parts):
     written(parts, "shard-a.shard", samples(0, 2))
-    path = parts.folder / "shard-a.shard"
+    path = parts.folder.path / "shard-a.shard"
     (block,) = parts.blocks(path)
     for size in (0, 3, 22, path.stat().st_size - 1):
         os.truncate(path, size)
@@ -307,7 +310,7 @@ def test_a_disk_full_from_the_first_byte_on_leaves_no_shard(parts, monkeypatch):
     with pytest.raises(OSError, match="cannot write"):
         journal.append(samples(0, 2))
     journal.close()
-    assert list(parts.folder.iterdir()) == []
+    assert list(parts.folder.path.iterdir()) == []
 
 
 def test_a_disk_that_fails_at_the_end_is_an_error_that_names_the_file(parts, monkeypatch):
@@ -327,23 +330,23 @@ def test_a_disk_that_fails_at_the_end_is_an_error_that_names_the_file(parts, mon
 
 def test_what_is_appended_is_synced_and_before_the_rename(parts, monkeypatch):
     calls = []
-    sync, rename = os.fsync, type(parts.folder).rename
+    sync, rename = os.fsync, os.rename
 
     def fsync(file: int) -> None:
         calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")))
         sync(file)
 
-    def renamed(path, target):
+    def renamed(path, target, **where):
         calls.append("rename")
-        return rename(path, target)
+        rename(path, target, **where)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(type(parts.folder), "rename", renamed)
+    monkeypatch.setattr(os, "rename", renamed)
     journal = Journal(parts)
     journal.append(samples(0, 2))
     (path,) = parts.journals()
     journal.close()
-    assert calls == [path.name, "rename", parts.folder.name]
+    assert calls == [path.name, "rename", parts.folder.path.name]
 
 
 def test_the_journal_is_synced_once_a_second(parts, monkeypatch):
@@ -361,7 +364,7 @@ def test_the_journal_is_synced_once_a_second(parts, monkeypatch):
 
 def test_a_disk_that_cannot_be_read_is_damage(parts, monkeypatch):
     written(parts, "shard-a.shard", samples(0, 2), samples(2, 4), samples(4, 6))
-    path = parts.folder / "shard-a.shard"
+    path = parts.folder.path / "shard-a.shard"
     second = list(parts.blocks(path))[1]
     read = shards._read
 
