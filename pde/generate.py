@@ -12,23 +12,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
-from surrogates.config import check, to_toml
+from surrogates.config import check
 from surrogates.dataset import (
     Info,
     Status,
     Stored,
-    assign_split,
     opened,
     read_info,
     write,
@@ -37,16 +34,14 @@ from surrogates.errors import InputError
 from surrogates.files import check_writable, remove_leftovers
 from surrogates.folders import Folder
 from surrogates.inspection import runs
-from surrogates.provenance import Provenance, provenance
-from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described, largest
+from surrogates.provenance import Provenance
+from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described
 
 from .collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
 from .limits import marks
-from .problem import Problem
+from .solvers import Solver
 from .work import Plan, Progress, Work
-
-_LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +68,7 @@ class Summary:
 
 
 def generate(
-    problem: type[Problem],
-    config: Any,
+    solver: Solver,
     comm: MPI.Comm,
     *,
     out: str | os.PathLike[str],
@@ -94,11 +88,14 @@ def generate(
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
 
-    To be called from the main thread, as a time limit works by signals.
+    To be called from the main thread, as a time limit works by signals. A solve that ends its
+    process costs its sample where the solver is a `processes.SolverProcess`, as the command's is.
+    It ends this process where the solver is a `solvers.LocalSolver`, and then the same call, made
+    again, goes on without the samples that have done so twice.
 
     Args:
-        problem: The problem, of `problem.load`.
-        config: Its settings, a ``problem.Config``.
+        solver: The problem with its settings, such as ``LocalSolver(load("cdr"), config)``; closed
+            at the end.
         comm: The processes to use.
         out: The dataset file; what is finished is kept beside it, in ``<out>.parts``, until the
             end. All processes must see that folder.
@@ -124,7 +121,7 @@ def generate(
         InputError: On every process alike, if an argument is out of range, ``out`` cannot be
             written, another run is writing it, or there is a dataset of another configuration.
     """
-    out = Path(out)
+    out = Path(out).absolute()  # a solve may change the working folder
     check(bool(out.name), f"{str(out)!r} is a folder; give the name of a file")
     path = out.with_name(out.name + ".parts")
     folder: Folder | None = None
@@ -138,12 +135,18 @@ def generate(
         )
         check(time_limit > 0, f"the time limit must be positive; got {time_limit:g}")
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
-        info, whole = _asked_for(problem, config, samples, seed, split, shard, tangents)
+        check(
+            1 <= samples <= 10**9,
+            f"the number of samples must be at least 1 and at most 10^9; got {samples}",
+        )
+        check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
+        info, size = solver.describe(samples, seed, split, tangents)
+        whole = _share(samples, size, shard)
         if on_note is not None:
             for note in info.notes:
                 on_note(note)
         check_writable(out)
-        finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
+        finished = Plan(info=info, maker=0, samples=whole, size=size, done=len(whole))
         there, right = out.exists(), False
         if there:
             _same_set(out, info, whole)
@@ -158,7 +161,7 @@ def generate(
             return finished
         info, maker = _continued(folder, out, info, allow_version_change)
         remove_leftovers(out)
-        parts, size = Parts(folder, info), problem.batch(config)
+        parts = Parts(folder, info)
         parts.recover()
         if repair or retry_failed:
             parts.drop(damaged=repair, failed=retry_failed)
@@ -188,6 +191,7 @@ def generate(
         )
 
     hosts = len(set(comm.allgather(MPI.Get_processor_name())))
+    ended = False
     try:
         begun = on_root(comm, plan)
         seconds, mesh, solved = 0.0, "", 0
@@ -196,12 +200,14 @@ def generate(
                 start = time.perf_counter()
                 group = comm.Split(comm.rank // ranks_per_sample, comm.rank)
                 if comm.rank == 0 and comm.size > 1:
-                    problem.compile(config)  # the others then find it in the cache
+                    solver.compile()  # the others then find it in the cache
                 comm.barrier()
-                work = Work(problem, config, group, begun, time_limit)
-                own = _joined(path, begun) if folder is None else folder
-                mesh = on_root(comm, lambda: _settle(own, begun, work.mesh))
+                own = Folder.again(path, begun.folder) if folder is None else folder
+                mesh = solver.make(group, own, time_limit, begun.size, tangents)
+                mesh = on_root(comm, lambda: _settle(own, begun, mesh))
+                work = Work(solver, group, begun, time_limit)
                 solved = work.run(own, comm, stop, on_progress)
+                solver.close()
                 group.Free()
                 seconds = time.perf_counter() - start
 
@@ -228,8 +234,11 @@ def generate(
                 mesh=mesh or info.mesh,
             )
 
-        return on_root(comm, finish)
+        summary = on_root(comm, finish)
+        ended = True
+        return summary
     finally:
+        solver.close(kill=not ended)
         if folder is not None and dispatcher is not None:
             dispatcher.end()
             if not folder.names("shard-*", "mark-*"):
@@ -242,56 +251,6 @@ def _begun(path: Path) -> tuple[Folder, Dispatcher]:
         folder = Folder.made(path)
         with contextlib.suppress(FileNotFoundError):  # a run has just ended, and removed it
             return folder, Dispatcher(folder)
-
-
-def _joined(path: Path, begun: Plan) -> Folder:
-    """Open the folder that rank 0 works in on another process, perhaps of another host."""
-    folder = Folder.there(path) if path.exists() else None
-    if folder is None or folder.number != begun.folder:
-        raise InputError(
-            f"{path} is not the folder that rank 0 has: it was replaced meanwhile, or is on a disk "
-            "of one host alone; give an --out that all processes see"
-        )
-    return folder
-
-
-def _asked_for(
-    problem: type[Problem],
-    config: Any,
-    samples: int,
-    seed: int,
-    split: str,
-    shard: tuple[int, int],
-    tangents: bool,
-) -> tuple[Info, range]:
-    """Check what is asked for, and give its description and the samples of the shard."""
-    check(
-        1 <= samples <= 10**9,
-        f"the number of samples must be at least 1 and at most 10^9; got {samples}",
-    )
-    check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
-    check(
-        problem.has_tangents or not tangents,
-        f"{problem.name} has no tangents; leave out --tangents",
-    )
-    problem.check(config)
-    assign_split(split, samples, seed)
-    info = Info(
-        problem=problem.name,
-        source=problem.source,
-        config=to_toml(config),
-        design=problem.design(config),
-        seed=seed,
-        split=split,
-        total=samples,
-        tangents=tangents,
-        notes=problem.notes(config),
-        **_made(),
-        **problem.describe(config),
-    )
-    size, most = problem.batch(config), largest(info)
-    check(size <= most, f"a batch can have {most} samples at most; got {size}")
-    return info, _share(samples, size, shard)
 
 
 def _share(samples: int, size: int, shard: tuple[int, int]) -> range:
@@ -428,17 +387,6 @@ def _covered(parts: Parts, samples: range) -> tuple[npt.NDArray[np.bool_], int]:
         covered[begin : begin + block.count] = True
         failed += block.failed
     return covered, failed
-
-
-def _made() -> Provenance:
-    """Say which versions make the samples: of what the problem has imported by now."""
-    made = provenance(*(sys.modules[name] for name in _LIBRARIES if name in sys.modules))
-    vendor, number = MPI.get_vendor()
-    below = {vendor: number}
-    if "petsc4py.PETSc" in sys.modules:
-        below["PETSc"] = sys.modules["petsc4py.PETSc"].Sys.getVersion()
-    texts = {name: ".".join(map(str, numbers)) for name, numbers in below.items()}
-    return {**made, "versions": {**made["versions"], **texts}}
 
 
 def _summary(out: Path) -> Summary:

@@ -3,8 +3,9 @@
 At the limit the solve is interrupted by an exception, if this process may: one of several that
 share a mesh would leave the others waiting. What does not come back, as a call of C code that
 hangs, ends the process a little later, by a signal for which no Python code needs to run. What it
-was doing is then in a file, the mark, with the stack, as after a crash: a later run reads it,
-solves for that batch one sample at a time, and does not try again what has ended a process alone.
+was doing is then in a file, the mark, with the stack, as after a crash, or with how the process
+ended. Those samples are solved for again one at a time, by the same run where it goes on, else by
+the next one. `verdict` says which of them have failed.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import re
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from surrogates.folders import Folder
 
 _WIDTH = 64  # of the mark's first line
+_ENDED = "Ended: "
 
 
 class TimeLimitError(BaseException):
@@ -35,15 +38,34 @@ class Mark(NamedTuple):
         start: First sample.
         stop: Sample after the last.
         reason: What happened.
+        limit: The time limit in seconds, where that was reached; None if the process ended.
     """
 
     start: int
     stop: int
     reason: str
+    limit: float | None = None
+
+
+def verdict(marks: Sequence[Mark]) -> str:
+    """Return why a sample has failed, by the marks on it; empty if it is to be solved for.
+
+    The time limit, reached by the sample alone, is enough. A process that ended may have done so
+    for another reason, such as the memory that other programs take: a second end is asked for, and
+    one of the two with no other sample in the batch.
+    """
+    alone = [mark for mark in marks if mark.stop - mark.start == 1]
+    slow = [mark.reason for mark in alone if mark.limit is not None]
+    crashed = [mark.reason for mark in alone if mark.limit is None and len(marks) > 1]
+    return (slow + crashed + [""])[0]
 
 
 class TimeLimit:
-    """The limit of one process, to be entered for each batch."""
+    """The limit of one process, to be entered for each batch.
+
+    Attributes:
+        mark: Name of the file that says what the process is doing.
+    """
 
     def __init__(self, seconds: float, folder: Folder, *, interrupt: bool) -> None:
         """Prepare, and take the signals that it needs.
@@ -60,17 +82,22 @@ class TimeLimit:
         self._interrupt = interrupt
         self._armed = False
         self._folder = folder
-        self._mark = f"mark-{secrets.token_hex(8)}.txt"
+        self.mark = f"mark-{secrets.token_hex(8)}.txt"
         try:
-            self._file = folder.open(self._mark, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            self._file = folder.open(self.mark, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             os.pwrite(self._file, b" " * _WIDTH, 0)  # the room is there from now on
         except OSError as error:
-            raise OSError(f"cannot write {folder.path / self._mark}: {error.strerror}") from error
+            raise OSError(f"cannot write {folder.path / self.mark}: {error.strerror}") from error
         os.lseek(self._file, _WIDTH, os.SEEK_SET)
         self._enabled = faulthandler.is_enabled()
         faulthandler.enable(self._file)
         faulthandler.register(signal.SIGALRM, self._file, all_threads=False, chain=True)
         self._before = signal.signal(signal.SIGUSR2, self._raise)
+
+    def at(self, start: int, stop: int) -> None:
+        """Note that the samples ``start`` to ``stop`` are being solved for."""
+        line = f"{start} {stop} {self._seconds:g}".ljust(_WIDTH - 1) + "\n"
+        os.pwrite(self._file, line.encode(), 0)
 
     @contextlib.contextmanager
     def __call__(self, start: int, stop: int, seconds: float) -> Iterator[None]:
@@ -79,8 +106,7 @@ class TimeLimit:
         Raises:
             TimeLimitError: At the limit, if this process may be interrupted.
         """
-        line = f"{start} {stop} {self._seconds:g}".ljust(_WIDTH - 1) + "\n"
-        os.pwrite(self._file, line.encode(), 0)
+        self.at(start, stop)
         limit = min(seconds, 1e8)
         main = threading.main_thread().ident
         assert main is not None
@@ -116,7 +142,7 @@ class TimeLimit:
             faulthandler.enable(sys.__stderr__)
         os.close(self._file)
         with contextlib.suppress(OSError):  # one that stays says nothing
-            self._folder.remove(self._mark)
+            self._folder.remove(self.mark)
 
 
 def marks(folder: Folder, seconds: float, *, forget: bool = False) -> list[Mark]:
@@ -129,19 +155,34 @@ def marks(folder: Folder, seconds: float, *, forget: bool = False) -> list[Mark]
     """
     found = []
     for name in folder.names("mark-*.txt"):
-        with folder.reading(name) as file:
-            text = file.read().decode(errors="replace")
-        line, stack = text[:_WIDTH].split(), text[_WIDTH:].strip()
-        crash = stack.startswith("Fatal Python error: ")
-        if forget or len(line) != 3 or not stack or (not crash and seconds > float(line[2])):
+        mark = read(folder, name)
+        if forget or mark is None or (mark.limit is not None and seconds > mark.limit):
             folder.remove(name)
-            continue
-        reason = too_long(float(line[2]))
-        if crash:
-            what = stack.splitlines()[0].removeprefix("Fatal Python error: ")
-            reason = f"the solver crashed: {what}"
-        found.append(Mark(int(line[0]), int(line[1]), reason))
+        else:
+            found.append(mark)
     return found
+
+
+def read(folder: Folder, name: str) -> Mark | None:
+    """Read a mark; None where it does not say how the process ended, as after a kill of all."""
+    with folder.reading(name) as file:
+        text = file.read().decode(errors="replace")
+    line, after = text[:_WIDTH].split(), text[_WIDTH:].strip()
+    if len(line) != 3 or not after:
+        return None
+    start, stop, limit = int(line[0]), int(line[1]), float(line[2])
+    if fatal := re.search(r"^Fatal Python error: (.*)$", after, re.MULTILINE):
+        return Mark(start, stop, f"the solver crashed: {fatal[1]}")
+    if ended := re.search(rf"^{_ENDED}(.*)$", after, re.MULTILINE):
+        return Mark(start, stop, ended[1])
+    return Mark(start, stop, too_long(limit), limit)
+
+
+def complete(folder: Folder, name: str, reason: str) -> None:
+    """Add to the mark of a process that has ended how it did, unless a stack is there."""
+    with os.fdopen(folder.open(name, os.O_RDWR | os.O_APPEND), "r+b") as file:
+        if not file.read()[_WIDTH:].strip():
+            file.write(f"{_ENDED}{reason}\n".encode())
 
 
 def too_long(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +18,11 @@ from surrogates.shards import Journal, Parts
 
 from .collective import complain
 from .dispatcher import Requests, Task
-from .limits import Mark, TimeLimit, TimeLimitError, too_long
-from .problem import Batch, Problem, made
+from .limits import Mark, TimeLimitError, too_long, verdict
+from .problem import Batch
+from .processes import SolveEnded
 from .sampling import Array, draw
+from .solvers import Solver, joined
 
 TEMPORARY_FAILURE = 75
 """Exit status of a run that ended before all was done, and that the same command continues."""
@@ -42,6 +45,7 @@ class Plan:
         info: What the set is, with this run among its makers.
         maker: Index of this run's versions among them.
         samples: Those of the file.
+        size: Samples of a batch.
         done: How many of them are there already.
         address: Where to ask for tasks; None if there is nothing to do.
         folder: Number of the folder of shards in its file system.
@@ -51,6 +55,7 @@ class Plan:
     info: Info
     maker: int
     samples: range
+    size: int
     done: int = 0
     address: dict[str, Any] | None = None
     folder: int = 0
@@ -60,19 +65,14 @@ class Plan:
 class Work:
     """A group's share of the solves."""
 
-    def __init__(
-        self, problem: type[Problem], config: Any, group: MPI.Comm, plan: Plan, time_limit: float
-    ) -> None:
-        """Prepare what all samples share."""
-        self._problem = problem
-        self._config = config
+    def __init__(self, solver: Solver, group: MPI.Comm, plan: Plan, time_limit: float) -> None:
+        """Take the solver, which is made."""
+        self._solver = solver
         self._group = group
         self._plan = plan
         self._seconds = time_limit
-        self._size = problem.batch(config)
-        self._solver = made(problem, config, group)
-        self._limit: TimeLimit | None = None
-        self.mesh = self._solver.mesh
+        self._size = plan.size
+        self._marks = list(plan.marks)
 
     def run(
         self,
@@ -87,7 +87,6 @@ class Work:
         assert plan.address is not None
         solved, ended = 0, False
         report: dict[str, Any] = {}
-        self._limit = TimeLimit(self._seconds, folder, interrupt=group.size == 1)
         requests = Requests(plan.address) if root else None
         journal = Journal(Parts(folder, plan.info))
         try:
@@ -104,6 +103,7 @@ class Work:
                 data = self._task(task)
                 if root:
                     journal.append(data)
+                    self._solver.settle()
                     failed = int((data.status == Status.FAILED).sum())
                     seconds = time.perf_counter() - start
                     report = {"samples": len(data.Y), "failed": failed, "seconds": seconds}
@@ -114,7 +114,6 @@ class Work:
             complain(f"{error}, all stop; run the same command again to go on")
             comm.Abort(TEMPORARY_FAILURE)
         finally:
-            self._limit.close()
             try:
                 journal.close()
             finally:
@@ -129,7 +128,7 @@ class Work:
         rows = range(first, min(first + task.count * self._size, plan.samples.stop))
         bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
         Y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
-        batch = self._within_limit(Y, rows.start)
+        batch = self._solved(Y, rows.start)
         failure = batch.failure
         if self._group.rank == 0:
             finite = np.isfinite(batch.C).all(axis=1)
@@ -153,38 +152,35 @@ class Work:
             made_by=np.full(len(Y), plan.maker, np.uint16),
         )
 
-    def _within_limit(self, Y: Array, start: int) -> Batch:
+    def _solved(self, Y: Array, start: int) -> Batch:
         """Solve for samples from ``start`` on: batches, one batch, or a sample of one.
 
-        What is over the limit, or ended an earlier run, is divided until the sample is found.
+        What is over the limit, or has ended a process, is divided until the sample is found.
         """
-        assert self._limit is not None
         n, stop = len(Y), start + len(Y)
-        suspects = [mark for mark in self._plan.marks if mark.start < stop and start < mark.stop]
-        found = (mark.reason for mark in suspects if mark.stop - mark.start == 1)
-        reason = next(found, "") if n == 1 else ""
-        if not reason and (n == 1 or not suspects):
+        # What is over the limit is divided. Processes that share a mesh cannot go on after that:
+        # their batch may take as long as its samples.
+        together = 1 if self._group.size == 1 else min(n, self._size)
+        limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
+        while True:
+            marks = [mark for mark in self._marks if mark.start < stop and start < mark.stop]
+            if n > 1 and marks:
+                size = self._size if n > self._size else 1
+                parts = range(0, n, size)
+                return joined([self._solved(Y[i : i + size], start + i) for i in parts])
+            if reason := verdict(marks):
+                return self._failed(reason)
             try:
-                # What is over the limit is divided. Processes that share a mesh cannot go on after
-                # that: their batch may take as long as its samples.
-                together = 1 if self._group.size == 1 else min(n, self._size)
-                limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
-                with self._limit(start, stop, limit):
-                    tangents = self._plan.info.tangents
-                    return _joined(
-                        [
-                            self._solver.solve_batch(Y[i : i + self._size], tangents=tangents)
-                            for i in range(0, n, self._size)
-                        ]
-                    )
+                return self._solver.solve(Y, start, limit)
             except TimeLimitError:
-                self._solver = made(self._problem, self._config, self._group)
-                reason = too_long(self._seconds)
-        if n > 1:
-            size = self._size if n > self._size else 1
-            return _joined(
-                [self._within_limit(Y[i : i + size], start + i) for i in range(0, n, size)]
-            )
+                self._marks.append(Mark(start, stop, too_long(self._seconds), self._seconds))
+                self._solver.remake()
+            except SolveEnded as error:
+                self._marks.append(error.mark)
+                _report(error.mark)
+
+    def _failed(self, reason: str) -> Batch:
+        """Make the batch of one sample that failed."""
         n_c, n_y = len(self._plan.info.c_names), len(self._plan.info.y_names)
         return Batch(
             C=np.full((1, n_c), np.nan),
@@ -194,11 +190,8 @@ class Work:
         )
 
 
-def _joined(batches: list[Batch]) -> Batch:
-    tangents = [batch.dC_dY for batch in batches if batch.dC_dY is not None]
-    return Batch(
-        C=np.concatenate([batch.C for batch in batches]),
-        failure=[text for batch in batches for text in batch.failure],
-        solver=np.concatenate([batch.solver for batch in batches]),
-        dC_dY=np.concatenate(tangents) if tangents else None,
-    )
+def _report(mark: Mark) -> None:
+    """Print what has ended a process, as one line."""
+    first, last = mark.start, mark.stop - 1
+    samples = f"sample {first}" if first == last else f"samples {first} to {last}"
+    print(f"warning: {samples}: {mark.reason}; the run goes on", file=sys.stderr, flush=True)

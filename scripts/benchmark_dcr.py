@@ -23,6 +23,7 @@ from mpi4py import MPI
 
 from surrogates.pde.dcr import DCR
 from surrogates.pde.generate import generate
+from surrogates.pde.solvers import LocalSolver
 from surrogates.pde.survey import DCRConfig, Mesh
 
 PARTS = {  # function and caller, as the profiler knows them
@@ -54,10 +55,8 @@ def print_parts(samples: int) -> None:
     DCR.compile(DCRConfig())
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "dcr.h5"
-        profile = cProfile.Profile()
-        profile.runcall(
-            generate, DCR, DCRConfig(), MPI.COMM_SELF, out=out, samples=samples, split="1/0/0"
-        )
+        profile, solver = cProfile.Profile(), LocalSolver(DCR, DCRConfig())
+        profile.runcall(generate, solver, MPI.COMM_SELF, out=out, samples=samples, split="1/0/0")
     seconds = {part: spent(profile, *calls) for part, calls in PARTS.items()}
     once = seconds.pop("set-up, once")
     parts = {part: value / samples for part, value in seconds.items()}

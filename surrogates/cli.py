@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
     try:
         options = _parser().parse_args(arguments)
+        options.called = arguments is not None
         status = int(options.run(options))
         sys.stdout.flush()
         return status
@@ -137,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
         default=3600.0,
         metavar="SECONDS",
         help="of one sample, which fails beyond it; default 3600",
+    )
+    sub.add_argument(
+        "--in-process",
+        action="store_true",
+        help="solve in the processes that were started; a crash of one then ends the run",
     )
     sub.add_argument("--repair", action="store_true", help="solve again for what is damaged")
     sub.add_argument("--retry-failed", action="store_true", help="solve again for what failed")
@@ -333,18 +339,39 @@ def _add_refuse_outside(sub: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
+    from .pde import processes, solvers
+
+    def begin() -> solvers.LocalSolver:
+        _mpi()
+        return solvers.LocalSolver(_load(options.problem))
+
+    # Processes that share a mesh need each other's MPI. A caller's process is not to be forked, and
+    # no process can be that has started MPI.
+    own = options.in_process or options.ranks_per_sample > 1 or options.called
+    if own or "mpi4py.MPI" in sys.modules:
+        return _generated(options, begin)
+    process = processes.SolverProcess(begin)
+    try:
+        return _generated(options, process.ready)
+    finally:
+        process.close(kill=True)  # unless it has ended
+
+
+def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
+    """Generate a dataset by the solver that ``begin`` gives on each process."""
+    here = Path.cwd()  # a problem may change it
     MPI = _mpi()
     from .pde import collective, generate, work
 
     comm = MPI.COMM_WORLD
     root = comm.rank == 0
     try:
-        problem = collective.on_each(comm, lambda: _load(options.problem))
+        solver = collective.on_each(comm, begin)
     except InputError:
         if root:
             raise
         return 2
-    name = problem.name.rpartition(":")[2].lower()
+    name = solver.name.rpartition(":")[2].lower()
     out = Path(f"{name}.h5" if options.out is None else options.out)
     progress = _Progress("samples") if root else None
 
@@ -355,13 +382,12 @@ def _generate(options: argparse.Namespace) -> int:
 
     try:
         with _Interruption() as interruption:
+            read = collective.on_root(comm, lambda: solver.settings(options.config, options.set))
+            collective.on_each(comm, lambda: solver.configure(read))
             summary = generate.generate(
-                problem,
-                collective.on_root(
-                    comm, lambda: config.read(problem.Config, options.config, options.set)
-                ),
+                solver,
                 comm,
-                out=out,
+                out=here / out,
                 samples=options.samples,
                 seed=options.seed,
                 split=options.split,

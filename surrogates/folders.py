@@ -118,6 +118,25 @@ class Folder:
         folder._check(os.fstat(folder.file))
         return folder
 
+    @classmethod
+    def again(cls, path: Path, number: int) -> Folder:
+        """Open a folder that another process of this run has open.
+
+        Raises:
+            InputError: As `there`, and if it is not that folder.
+        """
+        folder = cls.there(path) if path.exists() else None
+        if folder is None or folder.number != number:
+            raise InputError(
+                f"{path} is not the folder that rank 0 has: it was replaced meanwhile, or is on a "
+                "disk of one host alone; give an --out that all processes see"
+            )
+        return folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Send it to another process, which opens it too."""
+        return Folder.again, (self.path, self.number)
+
     def inner(self, name: str) -> Folder:
         """Open a folder in this one as it is; errors are those of `there`."""
         return self._opened(self.path / name, self.file)

@@ -61,6 +61,7 @@ try:
     from surrogates.pde.generate import generate
     from surrogates.pde.problem import load
     from surrogates.pde.sampling import draw as draw_samples
+    from surrogates.pde.solvers import LocalSolver
 except ImportError as error:
     missing(error)
 
@@ -264,8 +265,7 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
     ):
         out = Path(folder, "cdr.h5")
         summary = generate(
-            load("cdr"),
-            problem,
+            LocalSolver(load("cdr"), problem),
             MPI.COMM_SELF,
             out=out,
             samples=n,

@@ -48,7 +48,26 @@ def swallow():
         except BaseException:
             pass
 
+def linger():  # with a child that keeps all pipes open
+    if os.fork():
+        os._exit(7)
+    time.sleep(600)
+
+def limitless():  # and takes every signal that could end it
+    for kind in (signal.SIGALRM, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, signal.SIG_IGN)
+    swallow()
+
+def change():  # what all later samples, and the run itself, would have to do with
+    os.umask(0o777)
+    os.environ.clear()
+    os.closerange(0, 3)
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(kind, signal.SIG_DFL)
+    os.chdir("/")
+
 FAULTS = {
+    "change": change,
     "raise": lambda: 1 / 0,
     "nan": lambda: np.nan,
     "sleep": lambda: time.sleep(600),
@@ -59,6 +78,9 @@ FAULTS = {
     "abort": os.abort,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda: sys.exit(0),
+    "end": lambda: os._exit(0),
+    "linger": linger,
+    "limitless": limitless,
 }
 
 class Toy(Problem):
@@ -205,44 +227,121 @@ def test_a_solve_that_sleeps_fails_at_the_limit_and_the_rest_goes_on(site, whole
 
 
 @pytest.mark.parametrize("fault", ["hang", "swallow"])
-def test_a_solve_that_cannot_be_interrupted_ends_the_run_and_fails_in_the_next(site, whole, fault):
-    words = ("--time-limit", "0.5")
-    how = {"FAULT": fault, "AT": y(0)}
-    site.run(1, *words, expect=-signal.SIGALRM, **how)
-    site.run(1, *words, expect=1, **how)
+def test_a_solve_that_cannot_be_interrupted_fails_and_the_rest_goes_on(site, whole, fault):
+    site.run(1, "--time-limit", "0.5", FAULT=fault, AT=y(0), expect=1)
     failed(site, whole, [0], TOO_LONG)
 
 
+@pytest.mark.slow
+def test_a_solve_that_takes_the_limit_from_its_process_fails_all_the_same(site, whole):
+    site.run(1, "--time-limit", "0.5", FAULT="limitless", AT=y(0), expect=1)
+    failed(site, whole, [0], TOO_LONG)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize(
-    ("fault", "kind", "reason"),
+    ("fault", "reason"),
     [
-        ("crash", signal.SIGSEGV, CRASHED),
-        ("abort", signal.SIGABRT, "the solver crashed: Aborted"),
+        ("crash", CRASHED),
+        ("abort", "the solver crashed: Aborted"),
+        ("kill", "the solver's process was ended by SIGKILL, as the system does where memory"),
+        ("end", "the solver ended its process, with exit status 0"),
+        ("linger", "the solver ended its process, with exit status 7"),
     ],
 )
-def test_a_solve_that_crashes_costs_its_sample_alone(site, whole, fault, kind, reason):
-    how = {"FAULT": fault, "AT": y(21)}
-    words = ("--set", "batch=8")
+def test_a_solve_that_ends_its_process_costs_its_sample_alone(site, whole, ranks, fault, reason):
+    run = site.run(ranks, "--set", "batch=8", FAULT=fault, AT=y(21), expect=1)
+    ends = [line for line in run.stderr.splitlines() if line.startswith("warning:")]
+    assert [line.split(": ")[1] for line in ends] == ["samples 16 to 23", "sample 21"]
+    assert all(reason in line for line in ends)
+    assert f"{N} solved now" in run.stdout and "1 of 40 samples failed" in run.stderr
+    (text,) = filter(None, site.dataset().failure)
+    assert text.startswith(reason)
+    failed(site, whole, [21], text)
+
+
+@pytest.mark.slow
+def test_a_run_with_many_samples_that_end_their_process_is_one_run(site):
+    bad = list(range(3, 300, 25))
+    assert len(bad) == 12
+    run = site.run(1, samples=300, FAULT="end", AT=y(*bad, samples=300), expect=1)
+    assert "300 solved now" in run.stdout
+    assert np.flatnonzero(site.dataset().failure).tolist() == bad
+
+
+def test_a_process_that_ended_once_is_no_fault_of_its_sample(site, whole):
+    run = site.start(1, PACE="0.1")
+    for _ in range(3):
+        before = site.saved()
+        until(lambda b=before: site.saved() > b and bool(run.solvers()), run)
+        os.kill(run.solvers()[0], signal.SIGKILL)
+    run.end(0)
+    assert "ended by SIGKILL" in run.stderr
+    same(site.dataset(), whole)
+
+
+def test_what_a_solve_changes_of_its_process_loses_nothing(site, whole):
+    run = site.run(1, FAULT="change", AT=y(0, 9))
+    assert f"{N} solved now" in run.stdout
+    same(site.dataset(), whole)
+
+
+@pytest.mark.parametrize("words", [(), ("--in-process",)])
+def test_a_solve_that_changes_the_working_folder_loses_nothing(site, whole, tmp_path, words):
+    text = TOY.replace("time.sleep(PACE)", "open('toy.py').close(); os.chdir('/')")
+    (tmp_path / "toy.py").write_text(text)
+    words = ("generate", "toy.py:Toy", "--samples", str(N), "--out", "toy.h5", *words)
+    program = [sys.executable, "-m", "surrogates", *words]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert site.dataset().digest == whole.digest
+
+
+def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path):
+    run = site.start(1, FAULT="sleep", AT=y(9))
+    until(lambda: site.saved() > 0, run)
+    (tmp_path / "toy.py").write_text(TOY + "# changed\n")
+    time.sleep(0.5)
+    os.kill(run.solvers()[0], signal.SIGKILL)
+    error = run.end(2)
+    assert "toy.py:Toy has changed while the run was at work: source is" in error
+
+
+def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):
+    made = "def solve(self, y):"
+    text = TOY.replace(made, f"def __init__(self, *a):\n        FAULTS[WHAT]()\n\n    {made}")
+    (tmp_path / "toy.py").write_text(text)
+    error = site.run(1, FAULT="crash", expect=1).stderr
+    assert (
+        error == "error: the solver cannot be set up: the solver's process was ended by SIGSEGV\n"
+    )
+    assert not site.out.exists()
+
+
+def test_a_solver_that_is_in_the_processes_that_were_started_ends_them(site, whole):
+    words, how = ("--in-process", "--set", "batch=8"), {"FAULT": "crash", "AT": y(21)}
     codes: list[int] = []
     while len(codes) < 4 and codes[-1:] != [1]:
         run = site.start(1, *words, **how)
         run.end()
         codes.append(run.process.returncode)
-    assert codes == [-kind] * (len(codes) - 1) + [1]
-    failed(site, whole, [21], reason)
+    assert codes == [-signal.SIGSEGV, -signal.SIGSEGV, 1]
+    failed(site, whole, [21], CRASHED)
 
 
 @pytest.mark.parametrize(
-    ("fault", "limit", "reason"), [("hang", "0.5", TOO_LONG), ("crash", "60", CRASHED)]
+    ("fault", "limit", "runs", "reason"),
+    [("hang", "0.5", 1, TOO_LONG), ("crash", "60", 2, CRASHED)],
 )
 def test_the_second_of_two_ranks_that_share_a_sample_ends_the_run(
-    site, whole, fault, limit, reason
+    site, whole, fault, limit, runs, reason
 ):
     words = ("--ranks-per-sample", "2", "--time-limit", limit)
     how = {"FAULT": fault, "AT": y(0), "ON": "1"}
-    run = site.start(2, *words, **how)
-    run.end()
-    assert run.process.returncode not in (0, 1, 2, 75)
+    for _ in range(runs):
+        run = site.start(2, *words, **how)
+        run.end()
+        assert run.process.returncode not in (0, 1, 2, 75)
     site.run(2, *words, expect=1, **how)
     failed(site, whole, [0], reason)
 
@@ -294,11 +393,15 @@ def test_kills_of_solves_of_a_pde_change_no_number(site, tmp_path):
     same(site.dataset(), undisturbed(site, tmp_path / "whole", samples=150))
 
 
-def test_a_rank_killed_in_a_solve_ends_the_run_and_loses_that_sample_alone(site, whole):
-    run = site.start(2, FAULT="kill", AT=y(21))
+def test_a_rank_that_is_killed_ends_the_run_and_loses_samples_in_flight_alone(site, whole):
+    run = site.start(2, FAULT="sleep", AT=y(21))
+    until(lambda: site.saved() > 0, run)
+    solvers = run.solvers()
+    os.kill(run.ranks()[1], signal.SIGKILL)
     run.end()
     assert run.process.returncode not in (0, 1, 2, 75)
-    assert site.saved() > 0
+    assert len(solvers) == 2
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in solvers))
     assert f"{N} solved now" not in site.run(2).stdout
     same(site.dataset(), whole)
 
@@ -646,16 +749,12 @@ def test_failed_samples_are_tried_again_when_asked_for_and_alone(site, whole):
     same(site.dataset(), whole)
 
 
-def test_what_ended_a_run_is_tried_again_when_asked_for(site, whole):
+def test_what_ended_a_process_is_tried_again_when_asked_for(site, whole):
     how = {"FAULT": "crash", "AT": y(0)}
-    for _ in range(2):
-        run = site.start(1, **how)
-        run.end()
-        if run.process.returncode == 1:
-            break
+    site.run(1, **how, expect=1)
     assert site.dataset().failure[0] == CRASHED
-    run = site.start(1, "--retry-failed", **how)
-    run.end(-signal.SIGSEGV)
+    error = site.run(1, "--retry-failed", **how, expect=1).stderr
+    assert error.count("warning: sample 0: the solver crashed") == 2
     assert "1 solved now" in site.run(1, "--retry-failed").stdout
     same(site.dataset(), whole)
 

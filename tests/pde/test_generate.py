@@ -74,17 +74,29 @@ class Run:
         return found
 
     def ranks(self) -> list[int]:
-        """The ranks' processes, rank 0 first."""
+        """The ranks' processes, rank 0 first, without those in which they solve."""
         found = []
         for pid in self.processes():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
                 if (
                     words[0] == sys.executable.encode()
                     and b"surrogates.pde.dispatcher" not in words
+                    and parent not in found
                 ):
                     found.append(pid)
         return sorted(found)
+
+    def solvers(self) -> list[int]:
+        """The processes in which the ranks solve: their children's children."""
+        parents = {}
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                text = Path(f"/proc/{pid}/stat").read_text()
+                parents[pid] = int(text.rpartition(")")[2].split()[1])
+        ranks = self.ranks()
+        return [pid for pid, parent in parents.items() if parents.get(parent) in ranks]
 
     def kill(self) -> None:
         """End all of it at once."""

@@ -1,0 +1,401 @@
+"""A solver in a process of its own, so that a solve that ends its process costs its sample alone.
+
+The process that a user or a launcher has started is the keeper: it takes the signals, asks for
+tasks and saves what is solved. Its solver is forked before MPI is started, as a fork after that is
+not safe, and starts MPI for itself, as a program of one process. By the time a solver ends, MPI is
+at work in the keeper. So a third process, the nursery, is forked first; it forks the solvers, says
+how they end, and does nothing else. Each of the three is killed when its parent ends.
+
+The keeper sends the name of a method of `LocalSolver` and its arguments, pickled, over a socket,
+and the solver sends back what it has returned or raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import socket
+import struct
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from surrogates.config import check
+from surrogates.dataset import Info
+from surrogates.errors import InputError
+from surrogates.folders import Folder
+
+from .limits import Mark, TimeLimitError, complete, read, too_long
+from .problem import Batch
+from .sampling import Array
+from .solvers import LocalSolver
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_STATUS = struct.Struct("<i")
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_LEAVE_SECONDS = 10.0  # for a solver to end, after its last answer
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "HYDI_", "I_MPI_", "MPI_LOCAL")
+_SCHEDULERS = ("SLURM_", "PALS_", "ALPS_", "FLUX_")
+_RAISED: dict[str, type[BaseException]] = {
+    kind.__name__: kind for kind in (InputError, MemoryError, OSError, TimeLimitError)
+}
+
+
+class SolveEnded(Exception):
+    """A solve has ended its process.
+
+    Attributes:
+        mark: The samples, and how it ended.
+    """
+
+    def __init__(self, mark: Mark) -> None:
+        """Take the mark."""
+        super().__init__(mark.reason)
+        self.mark = mark
+
+
+class _Died(Exception):
+    """The solver's process is no more, with this exit code; None if it is killed at the limit."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class SolverProcess:
+    """A `LocalSolver` in another process: the keeper's side, with the same methods."""
+
+    def __init__(self, begin: Callable[[], LocalSolver]) -> None:
+        """Start the process, which begins at once; `ready` waits for it.
+
+        Must be called before MPI is started. In the process itself the call does not return, but
+        raises `SystemExit` when the keeper needs it no more.
+
+        Args:
+            begin: Find the problem; called in each process that is started.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._nursery, theirs = socket.socketpair()
+        self._nursery_pid = _fork()
+        if not self._nursery_pid:
+            self._nursery.close()
+            _serve(_nurse(theirs), begin)
+        theirs.close()
+        self._setup: list[tuple[str, tuple[Any, ...], Any]] = []
+        self._marks: list[str] = []  # of those that have ended
+        self._mark: str | None = None
+        self._name = ""
+        self._pid: int | None = None
+        self._start()
+
+    @property
+    def name(self) -> str:
+        """The problem's name."""
+        return self._name
+
+    def ready(self) -> SolverProcess:
+        """Wait until the problem is found.
+
+        Raises:
+            InputError: If there is none of that name, or it cannot be used.
+        """
+        self._name = self._answer()
+        return self
+
+    def settings(self, file: str | None, overrides: Sequence[str]) -> str:
+        """Read settings; see `LocalSolver`."""
+        return cast(str, self._call("settings", file, list(overrides)))
+
+    def configure(self, text: str) -> None:
+        """Take settings from TOML text."""
+        self._set_up("configure", text)
+
+    def describe(self, samples: int, seed: int, split: str, tangents: bool) -> tuple[Info, int]:
+        """Check what is asked for, and describe it; see `LocalSolver`."""
+        arguments = (samples, seed, split, tangents)
+        return cast(tuple[Info, int], self._set_up("describe", *arguments))
+
+    def compile(self) -> None:
+        """Compile what every process then finds in a cache."""
+        self._call("compile")
+
+    def make(
+        self, group: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+    ) -> str:
+        """Make the problem; see `LocalSolver`. The group is that of this process alone."""
+        self._seconds = seconds
+        self._folder = folder
+        mesh = cast(str, self._set_up("make", None, folder, seconds, size, tangents))
+        self._mark = self._call("mark")
+        return mesh
+
+    def remake(self) -> None:
+        """Make the problem again."""
+        self._call("remake")
+
+    def solve(self, Y: Array, start: int, seconds: float) -> Batch:
+        """Solve for consecutive samples; see `LocalSolver`.
+
+        Raises:
+            TimeLimitError: At the limit.
+            SolveEnded: If the process has ended.
+        """
+        if self._pid is None or wait([self._nursery], 0):  # between two tasks: no solve's doing
+            self._restart()
+        # The process has its own ways to keep the limit, all of which a solve can take from it.
+        patience = seconds + max(5.0, 0.1 * seconds) + 20.0
+        try:
+            return cast(Batch, self._exchange("solve", Y, start, seconds, patience=patience))
+        except _Died as death:
+            mark = self._marked(death.code, start, start + len(Y))
+        raise SolveEnded(mark)
+
+    def settle(self) -> None:
+        """Remove the marks of processes that have ended: their samples are saved."""
+        while self._marks:
+            self._folder.remove(self._marks.pop())
+
+    def close(self, *, kill: bool = False) -> None:
+        """End the process; nothing happens the second time.
+
+        Args:
+            kill: Whether to end it in the midst of what it does.
+        """
+        if self._nursery.fileno() < 0:
+            return
+        if self._pid is not None:
+            if kill:
+                self._kill()
+            self._channel.close()
+            if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
+                self._kill()
+                wait([self._nursery])
+        self._nursery.close()
+        os.waitpid(self._nursery_pid, 0)
+        if self._mark is not None:  # nothing that it was doing has ended it
+            self._folder.remove(self._mark)
+
+    def _start(self) -> None:
+        try:
+            self._nursery.sendall(b"+")
+            text, files, _, _ = socket.recv_fds(self._nursery, 32, 1)
+        except OSError:
+            text = b""
+        if not text:
+            raise ChildProcessError("the process that starts the solver was killed")
+        self._pid = int(text)
+        self._channel = Connection(files[0])
+
+    def _restart(self) -> None:
+        """Start another process, and bring it to where the one before was."""
+        if self._pid is not None:
+            self._code()
+        self._start()
+        self.ready()
+        setup, self._setup = self._setup, []
+        for name, arguments, before in setup:
+            answer = self._set_up(name, *arguments)
+            if name == "describe" and (differences := before[0].differences(answer[0])):
+                raise InputError(
+                    f"{self._name} has changed while the run was at work: {'; '.join(differences)}"
+                )
+            if name == "make":
+                check(before == answer, f"the mesh was {before}, and is now {answer}")
+                self._mark = self._call("mark")
+
+    def _set_up(self, name: str, *arguments: Any) -> Any:
+        answer = self._call(name, *arguments)
+        self._setup.append((name, arguments, answer))
+        return answer
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Have a method called that calls no solve."""
+        try:
+            return self._exchange(name, *arguments)
+        except _Died as death:
+            raise ChildProcessError(f"the solver cannot be set up: {_how(death.code)}") from None
+
+    def _answer(self) -> Any:
+        try:
+            return self._received(None)
+        except _Died as death:
+            raise ChildProcessError(f"the problem cannot be loaded: {_how(death.code)}") from None
+
+    def _exchange(self, name: str, *arguments: Any, patience: float | None = None) -> Any:
+        try:
+            self._channel.send((name, arguments))
+        except OSError:
+            raise _Died(self._code()) from None
+        return self._received(patience)
+
+    def _received(self, patience: float | None) -> Any:
+        """Wait for an answer, and not for one of a process that has ended.
+
+        What the process has forked may hold the socket open: it is its end that counts.
+        """
+        found = wait([self._channel, self._nursery], patience)
+        if not found:
+            self._kill()
+            self._code()
+            raise _Died(None)
+        if self._nursery not in found:
+            try:
+                kind, content = self._channel.recv()
+            except (EOFError, OSError):
+                raise _Died(self._code()) from None
+            if kind:
+                raise _RAISED.get(kind, ChildProcessError)(content)
+            return content
+        raise _Died(self._code())
+
+    def _code(self) -> int:
+        """Wait for the end of the process, also of what it has started; return its exit code."""
+        status = self._nursery.recv(_STATUS.size)
+        if not status:
+            raise ChildProcessError("the process that starts the solver was killed")
+        with contextlib.suppress(ProcessLookupError):  # most start none
+            os.killpg(cast(int, self._pid), signal.SIGKILL)
+        self._pid = None
+        self._channel.close()
+        return os.waitstatus_to_exitcode(*_STATUS.unpack(status))
+
+    def _kill(self) -> None:
+        """Kill the process, which has not ended, and what it has started: its group."""
+        assert self._pid is not None
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                kill(self._pid, signal.SIGKILL)
+
+    def _marked(self, code: int | None, start: int, stop: int) -> Mark:
+        """Say what a process that has ended was doing, here and for later runs."""
+        name, self._mark = self._mark, None
+        assert name is not None
+        if code is None:
+            self._folder.remove(name)
+            return Mark(start, stop, too_long(self._seconds), self._seconds)
+        mark = None
+        with contextlib.suppress(OSError, ValueError):  # a disk that is full, or a mark cut short
+            complete(self._folder, name, _how(code))
+            mark = read(self._folder, name)
+            self._marks.append(name)
+        if mark is None or not (start <= mark.start < mark.stop <= stop):
+            return Mark(start, stop, _how(code))
+        return mark
+
+
+def _how(code: int | None) -> str:
+    """Say how a process has ended."""
+    if code is None:
+        return "the solver's process was killed"
+    if code >= 0:
+        return f"the solver ended its process, with exit status {code}"
+    name = signal.Signals(-code).name
+    memory = ", as the system does where memory runs out" if name == "SIGKILL" else ""
+    return f"the solver's process was ended by {name}{memory}"
+
+
+def _fork() -> int:
+    """Fork, and let the child end with this process."""
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Newer versions of Python warn of threads; BLAS, whose these are, looks after its own.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if not pid:
+        with contextlib.suppress(AttributeError, OSError):  # elsewhere than on Linux
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    return pid
+
+
+def _nurse(keeper: socket.socket) -> Connection:
+    """Start solvers as the keeper asks for them, and say how they end; return in the solvers."""
+    for kind in _SIGNALS:
+        signal.signal(kind, signal.SIG_IGN)  # the keeper has these too, and decides
+    with contextlib.suppress(OSError):  # the keeper waits no more
+        while keeper.recv(1):
+            ours, theirs = socket.socketpair()
+            pid = _fork()
+            if not pid:
+                keeper.close()
+                ours.close()
+                return Connection(theirs.detach())
+            theirs.close()
+            socket.send_fds(keeper, [str(pid).encode()], [ours.fileno()])
+            ours.close()
+            keeper.sendall(_STATUS.pack(os.waitpid(pid, 0)[1]))
+    os._exit(0)
+
+
+def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
+    """Be the solver, until the keeper takes leave."""
+    os.setsid()  # the keys of a terminal are for the keeper, and neither for this nor its children
+    for kind in _SIGNALS:
+        signal.signal(kind, lambda number, frame: None)
+    os.register_at_fork(after_in_child=keeper.close)
+    with _alone():
+        solver, answer = _begun(begin)
+    keeper.send(answer)
+    while True:
+        try:
+            name, arguments = keeper.recv()
+        except (EOFError, OSError):
+            break
+        keeper.send(_attempt(functools.partial(getattr(solver, name), *arguments)))
+        with contextlib.suppress(Exception):  # the solver may have closed it
+            sys.stdout.flush()
+    if solver is not None:
+        solver.close()
+    raise SystemExit(0)
+
+
+def _begun(begin: Callable[[], LocalSolver]) -> tuple[LocalSolver | None, tuple[str, Any]]:
+    solver: LocalSolver | None = None
+
+    def find() -> str:
+        nonlocal solver
+        solver = begin()
+        return solver.name
+
+    answer = _attempt(find)
+    return solver, answer
+
+
+def _attempt(action: Callable[[], Any]) -> tuple[str, Any]:
+    """Return what an action returns, or the kind and the text of what it raises."""
+    try:
+        return "", action()
+    except BaseException as error:
+        for name, kind in _RAISED.items():
+            if isinstance(error, kind):
+                return name, str(error)
+        traceback.print_exception(error)
+        return "Exception", f"{type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hide the launcher from MPI while it starts: this process is none of its ranks.
+
+    The variables are there again for the solves, which may look at them.
+    """
+    hidden = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith((*_LAUNCHERS, *_SCHEDULERS))
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

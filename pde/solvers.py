@@ -1,0 +1,234 @@
+"""Where solves take place: in this process, or in one of its own (`processes`).
+
+Both kinds have the same methods. A run asks one of them for everything that needs the problem's
+class, so that a process that keeps a solver need not import the problem, nor DOLFINx.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from surrogates import config as configuration
+from surrogates.config import check, from_toml, to_toml
+from surrogates.dataset import Info, assign_split
+from surrogates.folders import Folder
+from surrogates.provenance import Provenance, provenance
+from surrogates.shards import largest
+
+from .limits import TimeLimit
+from .problem import Batch, Problem, made
+from .sampling import Array
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py", "numpy", "scipy")
+
+
+class Solver(Protocol):
+    """What a run needs of a problem; each method is as in `LocalSolver`."""
+
+    @property
+    def name(self) -> str:
+        """The problem's name."""
+
+    def settings(self, file: str | None, overrides: Sequence[str]) -> str:
+        """Read settings; TOML text."""
+
+    def configure(self, text: str) -> None:
+        """Take settings."""
+
+    def describe(self, samples: int, seed: int, split: str, tangents: bool) -> tuple[Info, int]:
+        """Check what is asked for, and describe it."""
+
+    def compile(self) -> None:
+        """Compile what every process then finds in a cache."""
+
+    def make(
+        self, group: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+    ) -> str:
+        """Make the problem."""
+
+    def remake(self) -> None:
+        """Make it again."""
+
+    def solve(self, Y: Array, start: int, seconds: float) -> Batch:
+        """Solve for consecutive samples."""
+
+    def settle(self) -> None:
+        """Forget the ends of processes, as their samples are saved."""
+
+    def close(self, *, kill: bool = False) -> None:
+        """Take leave, or end what is at work."""
+
+
+class LocalSolver:
+    """A problem and its solver in this process, which a crash of a solve ends.
+
+    Attributes:
+        name: The problem's name.
+    """
+
+    def __init__(self, problem: type[Problem], config: Any = None) -> None:
+        """Take a problem of `problem.load`, and its settings unless `configure` tells them."""
+        self.name = problem.name
+        self._problem = problem
+        self._config = config
+        self._limit: TimeLimit | None = None
+
+    def settings(self, file: str | None, overrides: Sequence[str]) -> str:
+        """Read settings from a file, and from texts such as ``mesh.degree=2``.
+
+        Returns:
+            The same as TOML text, with all defaults.
+        """
+        return to_toml(configuration.read(self._problem.Config, file, overrides))
+
+    def configure(self, text: str) -> None:
+        """Take settings from the TOML text of `settings`."""
+        self._config = from_toml(self._problem.Config, text)
+
+    def describe(self, samples: int, seed: int, split: str, tangents: bool) -> tuple[Info, int]:
+        """Check what is asked for.
+
+        Returns:
+            The set's description, and the number of samples of a batch.
+
+        Raises:
+            InputError: If an argument is out of range.
+        """
+        problem, config = self._problem, self._config
+        check(
+            problem.has_tangents or not tangents,
+            f"{problem.name} has no tangents; leave out --tangents",
+        )
+        problem.check(config)
+        assign_split(split, samples, seed)
+        info = Info(
+            problem=problem.name,
+            source=problem.source,
+            config=to_toml(config),
+            design=problem.design(config),
+            seed=seed,
+            split=split,
+            total=samples,
+            tangents=tangents,
+            notes=problem.notes(config),
+            **_made(),
+            **problem.describe(config),
+        )
+        size, most = problem.batch(config), largest(info)
+        check(size <= most, f"a batch can have {most} samples at most; got {size}")
+        return info, size
+
+    def compile(self) -> None:
+        """Compile what every process then finds in a cache; on one process, before the others."""
+        self._problem.compile(self._config)
+
+    def make(
+        self, group: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+    ) -> str:
+        """Make the problem; collective.
+
+        Args:
+            group: The processes that share a mesh; None for this one alone.
+            folder: Where a process that does not come back leaves its mark.
+            seconds: Limit of a sample's time.
+            size: Samples of a batch.
+            tangents: Whether to solve for dc/dy as well.
+
+        Returns:
+            What the dataset says of the mesh.
+        """
+        if group is None:
+            from mpi4py import MPI
+
+            group = MPI.COMM_SELF
+        self._group = group
+        self._size = size
+        self._tangents = tangents
+        self._folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+        self._mask = os.umask(0o077)
+        os.umask(self._mask)
+        self._limit = TimeLimit(seconds, folder, interrupt=group.size == 1)
+        self.remake()
+        return self._solver.mesh
+
+    def remake(self) -> None:
+        """Make the problem again, as after a solve that was interrupted."""
+        self._solver = made(self._problem, self._config, self._group)
+
+    def mark(self) -> str | None:
+        """Return the name of the file that says what this process is doing."""
+        return self._limit.mark if self._limit is not None else None
+
+    def solve(self, Y: Array, start: int, seconds: float) -> Batch:
+        """Solve for consecutive samples, batch by batch; collective.
+
+        What a solve changes of the process is put back: the working folder, in which the problem
+        may look for its files, and the mask of the rights of new files.
+
+        Args:
+            Y: Parameters, (n, n_y).
+            start: Index of the first.
+            seconds: Limit of the time of all of them.
+
+        Raises:
+            TimeLimitError: At the limit; then the problem is to be made again.
+        """
+        assert self._limit is not None
+        n, size, batches = len(Y), self._size, []
+        try:
+            with self._limit(start, start + n, seconds):
+                for i in range(0, n, size):
+                    if n > size:
+                        self._limit.at(start + i, start + min(i + size, n))
+                    part = self._solver.solve_batch(Y[i : i + size], tangents=self._tangents)
+                    batches.append(part)
+        except SystemExit as error:
+            raise ChildProcessError(f"solve_batch of {self.name} ends its process") from error
+        finally:
+            os.fchdir(self._folder)
+            os.umask(self._mask)
+        return joined(batches)
+
+    def settle(self) -> None:
+        """Do nothing: a process whose samples are saved has not ended."""
+
+    def close(self, *, kill: bool = False) -> None:
+        """Take leave: remove the mark, and give the signals back; this process cannot be killed."""
+        if self._limit is not None:
+            self._limit.close()
+            self._limit = None
+            os.close(self._folder)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """Join batches of consecutive samples."""
+    if len(batches) == 1:
+        return batches[0]
+    tangents = [batch.dC_dY for batch in batches if batch.dC_dY is not None]
+    return Batch(
+        C=np.concatenate([batch.C for batch in batches]),
+        failure=[text for batch in batches for text in batch.failure],
+        solver=np.concatenate([batch.solver for batch in batches]),
+        dC_dY=np.concatenate(tangents) if tangents else None,
+    )
+
+
+def _made() -> Provenance:
+    """Say which versions make the samples: of what the problem has imported by now."""
+    from mpi4py import MPI
+
+    made = provenance(*(sys.modules[name] for name in _LIBRARIES if name in sys.modules))
+    vendor, number = MPI.get_vendor()
+    below = {vendor: number}
+    if "petsc4py.PETSc" in sys.modules:
+        below["PETSc"] = sys.modules["petsc4py.PETSc"].Sys.getVersion()
+    texts = {name: ".".join(map(str, numbers)) for name, numbers in below.items()}
+    return {**made, "versions": {**made["versions"], **texts}}
