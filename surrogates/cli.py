@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -835,13 +836,17 @@ def _train(options: argparse.Namespace) -> int:
         finally:
             if progress is not None:
                 progress.close()
+    status = 130 if found.interrupted else 0
     if over.rank == 0:
-        _write_trained(found, dataset, out, records)
+        _save_trained(found, dataset, out, checkpoint)
+        status = _write_history(found, records) or status
+        _tell_trained(found, dataset, out, records)
         if selecting:  # that of a training whose surrogate was there before
             checkpoint.unlink(missing_ok=True)
         if found.interrupted:
-            _complain(f"interrupted; {out} has the best weights so far, --resume goes on")
-    return 130 if found.interrupted else 0
+            more = "--resume goes on" if found.kept else f"{checkpoint} is not of this moment"
+            _complain(f"interrupted; {out} has the best weights so far, {more}")
+    return status
 
 
 def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozenset[str]]:
@@ -924,14 +929,64 @@ def _is_trained(
     )
 
 
-def _write_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> None:
-    """Write the surrogate and its history, and say how good it is."""
-    from . import classifier, export
-    from .training import history
+def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> None:
+    """Write the surrogate; where it cannot be, say where the training is kept instead.
+
+    Raises:
+        OSError: If it is not written. Nothing is lost by that: there is a checkpoint of the
+            training's end, or the surrogate is in a temporary folder, or, where that is full as
+            well, the last checkpoint stays as it is.
+    """
+    from . import export
 
     about = export.metadata(dataset, training=found.training, errors=found.errors)
-    export.save(found.surrogate, about, out, found.weights)
-    history.write(records, found.history)
+
+    def save(path: Path) -> None:
+        try:
+            export.save(found.surrogate, about, path, found.weights)
+        except InputError as error:  # its folder has gone, say
+            raise OSError(str(error)) from error
+
+    try:
+        save(out)
+        return
+    except OSError as error:
+        if found.kept:
+            raise OSError(
+                f"{error}; the training is in {checkpoint}: make room, and --resume writes it"
+            ) from error
+        full = error
+    safe = Path(tempfile.mkdtemp(prefix="surrogates-")) / out.name  # for this user alone
+    try:
+        save(safe)
+    except OSError:
+        safe.parent.rmdir()
+        raise full from None
+    try:
+        checkpoint.unlink(missing_ok=True)  # of an earlier moment; its room may do
+        save(out)
+    except OSError:
+        raise OSError(f"{full}; the surrogate is in {safe}: move it") from None
+    safe.unlink()
+    safe.parent.rmdir()
+
+
+def _write_history(found: Any, records: Path) -> int:
+    """Write the history; 1 if it cannot be: the surrogate is there all the same."""
+    from .training import history
+
+    try:
+        history.write(records, found.history)
+    except OSError as error:
+        _complain(str(error))
+        return 1
+    return 0
+
+
+def _tell_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> None:
+    """Say how good a surrogate is."""
+    from . import classifier
+
     units = f", {found.history[-1].work_units} work units" if not found.tried else ""
     print(
         f"{out}: {found.training['samples']} training samples{units} in {found.seconds:.1f} s "

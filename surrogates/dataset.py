@@ -47,7 +47,7 @@ from .description import Split as Split
 from .description import Status as Status
 from .description import read_attributes, write_attributes
 from .errors import InputError
-from .files import atomic_hdf5, reading
+from .files import atomic_hdf5, check_free, reading
 from .inspection import DIGESTED, Census, Summary, Tally, digest, problems, runs, say
 
 SCHEMA_VERSION = 2
@@ -382,11 +382,16 @@ def _open(path: str | os.PathLike[str], source: BinaryIO | None = None) -> Itera
 
 
 def is_dataset(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is HDF5 and has a dataset's schema attribute."""
+    """Tell whether a file is HDF5 and has a dataset's schema attribute.
+
+    Raises:
+        InputError: If another program has it open for writing.
+    """
     try:
         with h5py.File(path, "r") as file:
             return "schema_version" in file.attrs
-    except (OSError, KeyError, RuntimeError):  # the latter two at damage in the midst
+    except (OSError, KeyError, RuntimeError) as error:  # the latter two at damage in the midst
+        check_free(path, error)
         return False
 
 

@@ -42,8 +42,38 @@ def reading(
     except InputError:
         raise
     except Exception as error:
+        check_free(path, error)
+        if isinstance(error, PermissionError):
+            raise InputError(f"cannot read {path}: permission denied") from error
         reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
         raise InputError(f"{path} is not a whole {what}: {reason}") from error
+
+
+def check_free(path: str | os.PathLike[str], error: Exception) -> None:
+    """Say so where HDF5 has not opened a file because another program writes it.
+
+    Args:
+        path: The file.
+        error: What h5py has raised; HDF5 1.10 to 1.14 have the same words for the reason.
+
+    Raises:
+        InputError: If that is the reason.
+    """
+    text = str(error)
+    if "unable to lock file" in text:
+        if isinstance(error, BlockingIOError | PermissionError):
+            raise InputError(
+                f"{path} is open for writing in another program; close it there"
+            ) from error
+        raise InputError(
+            f"cannot lock {path}: where its file system has no locks, set "
+            "HDF5_USE_FILE_LOCKING=FALSE"
+        ) from error
+    if "already open for write" in text or "h5clear" in text:
+        raise InputError(
+            f"{path} is open for writing in another program, or one that crashed has left it so: "
+            f"close it there, or h5clear -s {path}"
+        ) from error
 
 
 def check_zip(path: str | os.PathLike[str]) -> None:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +49,8 @@ OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 ANOVA = "anova_"
 KERNEL_NAMES = (*KERNELS, *(ANOVA + name for name in KERNELS))
 """Of radial basis functions, and of products over the inputs."""
+
+_log = logging.getLogger(__name__)
 
 _CHECKPOINT_VERSION = 6
 
@@ -244,6 +247,7 @@ class FitResult:
         reason: Why training stopped.
         patience: Of the training.
         watched: What told the best weights, in words.
+        kept: Whether the checkpoint holds the training's end.
     """
 
     features: FeatureExtractor
@@ -254,6 +258,7 @@ class FitResult:
     reason: Reason
     patience: int = 0
     watched: str = "loss"
+    kept: bool = False
 
     @property
     def said(self) -> str:
@@ -317,6 +322,7 @@ def fit(
         loss: What to minimise the mean of (see `losses`), with the targets as they are; None for
             that of the dataset's task, least squares of scaled targets or cross-entropy.
         checkpoint: A file that is written every second, and when training ends or is interrupted.
+            Where it cannot be, training goes on, and it is tried again.
         resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
             of ``network`` and ``loss``: of these the class, and the parameters' names and shapes,
             are checked; of ``start`` all numbers.
@@ -403,8 +409,7 @@ def fit(
         with _threads(config.threads):
             end = method.run(network, data, state=state, after=after, stop=stop)
     finally:
-        if store is not None:
-            store.flush()
+        kept = store is not None and store.flush()
     best, reason = end.best, end.reason
     if reason is None or end.level + 1 < config.levels:
         reason = Reason.INTERRUPTED
@@ -420,6 +425,7 @@ def fit(
         reason=reason,
         patience=method.patience,
         watched=loss.watched,
+        kept=kept,
     )
 
 
@@ -668,6 +674,7 @@ class _Checkpoint:
         self._loss = type(loss).__name__
         self._start = "" if start is None else _digest(start)
         self._state: State | None = None
+        self._failed = False
         self._due = time.monotonic() + _CHECKPOINT_SECONDS
 
     def update(self, state: State) -> None:
@@ -676,12 +683,27 @@ class _Checkpoint:
         if time.monotonic() >= self._due:
             self.flush()
 
-    def flush(self) -> None:
-        """Write the newest state, whole or not at all, unless it has been written."""
-        if self._state is not None:
+    def flush(self) -> bool:
+        """Write the newest state, whole or not at all, unless it has been written.
+
+        A disk that is full, or fails, is warned of once: a training is worth more than a checkpoint
+        of it. What was written before is kept.
+
+        Returns:
+            Whether the file holds the newest state.
+        """
+        if self._state is None:
+            return True
+        try:
             self._write(self._state)
+        except (OSError, InputError) as error:
+            if not self._failed:
+                _log.warning("%s; the training goes on, and tries it again", error)
+            self._failed = True
+        else:
             self._state = None
-            self._due = time.monotonic() + _CHECKPOINT_SECONDS
+        self._due = time.monotonic() + _CHECKPOINT_SECONDS
+        return self._state is None
 
     def _write(self, state: State) -> None:
         content = {

@@ -58,6 +58,7 @@ class Trained:
         warnings: What a user should know, a line each.
         seconds: Wall time.
         weights: What its file needs so that another training can start from it.
+        kept: Whether a checkpoint holds its end.
     """
 
     surrogate: Surrogate
@@ -70,6 +71,7 @@ class Trained:
     warnings: tuple[str, ...]
     seconds: float
     weights: bytes = b""
+    kept: bool = False
 
 
 def train(
@@ -405,6 +407,7 @@ def _told_fit(
         tried=(),
         warnings=tuple(warnings),
         seconds=seconds,
+        kept=result.kept,
     )
 
 

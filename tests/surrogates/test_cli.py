@@ -413,7 +413,6 @@ def test_no_command_writes_over_a_dataset(folder, capsys):
     [
         ("import", "map.npz", "--out", "new.h5", "--split", "60/30/30"),
         ("merge", "map.h5", "--out", "new.h5"),
-        ("train", "map.h5", "--out", "new.pt", *QUICK),
         ("predict", "map.pt", "--in", "map.h5", "--out", "new.csv"),
         ("predict", "map.pt", "--in", "map.h5", "--out", "new.npy"),
         ("predict", "map.pt", "--in", "map.h5", "--out", "new.h5"),
@@ -425,21 +424,128 @@ def test_no_command_writes_over_a_dataset(folder, capsys):
     ids=lambda words: f"{words[0]} {words[-1] if words[0] in ('predict', 'export') else ''}",
 )
 def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(folder, words):
-    limit = 3000  # bytes in a file: the system refuses more, as a full disk does
-
-    before = {path.name for path in folder.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-m", "surrogates", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    before = names(folder)
+    done = on_a_full_disk(folder, *words)
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith("error: cannot write new.")
     assert done.stderr.count("\n") == 1
-    assert {path.name for path in folder.iterdir()} == before
+    assert names(folder) == before
+
+
+def on_a_full_disk(
+    folder: Path, *words: str, limit: int = 3000, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run where no file can have more bytes: the system refuses them, as a full disk does."""
+    return subprocess.run(
+        [sys.executable, "-m", "surrogates", *words],
+        cwd=folder,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+
+
+def test_a_training_whose_surrogate_finds_no_room_is_in_its_checkpoint(folder, tmp_path):
+    words = ("train", str(folder / "map.h5"), "--out", "new.pt", *QUICK)
+    room = (folder / "map.checkpoint").stat().st_size + 4000
+    assert room < (folder / "map.pt").stat().st_size
+    done = on_a_full_disk(tmp_path, *words, limit=room)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: cannot write new.pt: File too large; the training is in new.checkpoint: make room, "
+        "and --resume writes it"
+    )
+    assert names(tmp_path) == ["new.checkpoint"]
+    out = ("train", folder / "map.h5", "--out", tmp_path / "new.pt", *QUICK)
+    assert run(*out, "--resume") == 0
+    Y = Dataset.read(folder / "map.h5").Y
+    found, expected = (
+        surrogates.load(path / name).predict(Y)
+        for path, name in ((tmp_path, "new.pt"), (folder, "map.pt"))
+    )
+    assert np.array_equal(found, expected)
+
+
+def test_a_training_that_finds_no_room_at_all_says_so_and_leaves_nothing(folder, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    words = ("train", str(folder / "map.h5"), "--out", "new.pt", *QUICK)
+    done = on_a_full_disk(tmp_path, *words, TMPDIR=str(tmp_path / "temporary"))
+    assert done.returncode == 1
+    warned = [line for line in done.stderr.splitlines() if "new.checkpoint" in line]
+    assert warned == [
+        "WARNING: cannot write new.checkpoint: File too large; the training goes on, and tries it "
+        "again"
+    ]
+    assert done.stderr.splitlines()[-1] == "error: cannot write new.pt: File too large"
+    assert names(tmp_path) == ["temporary"]
+    assert names(tmp_path / "temporary") == []
+
+
+def test_a_surrogate_that_finds_no_room_is_kept_in_a_temporary_folder(folder, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, timeout=20).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        words = ("train", str(folder / "map.h5"), "--out", str(disk / "new.pt"), *QUICK)
+        done = on_a_full_disk(tmp_path, *words, limit=10**9, TMPDIR=str(tmp_path))
+        assert names(disk) == []
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=20)
+    assert done.returncode == 1
+    (kept,) = tmp_path.glob("surrogates-*/new.pt")
+    assert done.stderr.splitlines()[-1] == (
+        f"error: cannot write {disk / 'new.pt'}: No space left on device; the surrogate is in "
+        f"{kept}: move it"
+    )
+    assert kept.parent.stat().st_mode & 0o077 == 0
+    Y = Dataset.read(folder / "map.h5").Y
+    expected = surrogates.load(folder / "map.pt").predict(Y)
+    assert np.array_equal(surrogates.load(kept).predict(Y), expected)
+
+
+WRITER = """
+import os, signal, sys
+import h5py
+file = h5py.File(sys.argv[1], "a", libver=("v110", "v110"))
+if sys.argv[2] == "swmr":
+    file.swmr_mode = True
+file.flush()
+if sys.argv[2] == "crash":
+    os.kill(os.getpid(), signal.SIGKILL)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["open", "swmr", "crash"])
+def test_a_dataset_that_another_program_writes_is_said_to_be(folder, tmp_path, capsys, how):
+    path = tmp_path / "used.h5"
+    path.write_bytes((folder / "map.h5").read_bytes())
+    right = f"error: {path} is open for writing in another program; close it there\n"
+    if how != "open":
+        right = (
+            f"error: {path} is open for writing in another program, or one that crashed has left "
+            f"it so: close it there, or h5clear -s {path}\n"
+        )
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        assert writer.stdout.readline() == ("" if how == "crash" else "open\n")
+        for words in (
+            ("info", path),
+            ("verify", path),
+            ("train", path, "--out", tmp_path / "a.pt"),
+            ("predict", folder / "map.pt", "--in", folder / "map.h5", "--out", path),
+            ("predict", folder / "map.pt", "--in", path, "--out", tmp_path / "c.csv"),
+        ):
+            assert refused(capsys, *words) == right, words
 
 
 # What training says

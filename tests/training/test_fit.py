@@ -594,6 +594,34 @@ def test_a_checkpoint_is_written_when_it_is_due_and_costs_training_no_time(tmp_p
     assert result.history[-1].seconds < 0.3 * (len(written) - 1)
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_disk_that_fails_at_a_checkpoint_does_not_end_the_training(
+    tmp_path, monkeypatch, caplog, comes_back
+):
+    monkeypatch.setattr("surrogates.training.fit._CHECKPOINT_SECONDS", 0.0)
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    disk.mkdir()
+    data, checkpoint = smooth(), disk / "run.ckpt"
+    whole = fit(data, SMALL)
+
+    def move(record) -> None:
+        if record.iteration == 1:
+            disk.rename(away)
+        if record.iteration == 4 and comes_back:
+            away.rename(disk)
+
+    result = fit(data, SMALL, checkpoint=checkpoint, on_iteration=move)
+    assert same(whole, result)
+    assert result.kept == comes_back
+    (warning,) = caplog.messages
+    assert warning.startswith(f"cannot write {checkpoint}: there is no folder {disk}")
+    assert warning.endswith("; the training goes on, and tries it again")
+    if comes_back:
+        assert same(whole, fit(data, SMALL, checkpoint=checkpoint, resume=True))
+    else:  # the one before
+        assert len(fit(data, SMALL, checkpoint=away / "run.ckpt", resume=True).history) > 4
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     data, checkpoint = smooth(), tmp_path / "run.ckpt"
     fit(data, SMALL, checkpoint=checkpoint)
