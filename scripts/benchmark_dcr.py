@@ -56,9 +56,7 @@ def print_parts(samples: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "dcr.h5"
         profile, solver = cProfile.Profile(), LocalSolver(DCR, DCRConfig())
-        profile.runcall(
-            generate, solver, MPI.COMM_SELF, out=out, samples=samples, split="1/0/0"
-        )
+        profile.runcall(generate, solver, MPI.COMM_SELF, out=out, samples=samples, split="1/0/0")
     seconds = {part: spent(profile, *calls) for part, calls in PARTS.items()}
     once = seconds.pop("set-up, once")
     parts = {part: value / samples for part, value in seconds.items()}

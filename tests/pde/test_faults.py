@@ -303,7 +303,7 @@ def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_
     time.sleep(0.5)
     os.kill(run.solvers()[0], signal.SIGKILL)
     error = run.end(2)
-    assert "toy.py:Toy has changed while the run was at work: source is" in error
+    assert "toy.py:Toy has changed while the run was at work: the file of the problem" in error
 
 
 def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):
@@ -311,7 +311,10 @@ def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):
     text = TOY.replace(made, f"def __init__(self, *a):\n        FAULTS[WHAT]()\n\n    {made}")
     (tmp_path / "toy.py").write_text(text)
     error = site.run(1, FAULT="crash", expect=1).stderr
-    assert error == "error: the solver cannot be set up: the solver's process was ended by SIGSEGV\n"
+    assert error.endswith(
+        "error: the solver cannot be set up: the solver's process was ended by SIGSEGV\n"
+    )
+    assert "Traceback" not in error
     assert not site.out.exists()
 
 
@@ -327,7 +330,8 @@ def test_a_solver_that_is_in_the_processes_that_were_started_ends_them(site, who
 
 
 @pytest.mark.parametrize(
-    ("fault", "limit", "runs", "reason"), [("hang", "0.5", 1, TOO_LONG), ("crash", "60", 2, CRASHED)]
+    ("fault", "limit", "runs", "reason"),
+    [("hang", "0.5", 1, TOO_LONG), ("crash", "60", 2, CRASHED)],
 )
 def test_the_second_of_two_ranks_that_share_a_sample_ends_the_run(
     site, whole, fault, limit, runs, reason
