@@ -6,6 +6,10 @@ for the next one, so that a slow sample holds up nobody. The requests go over so
 MPI: no rank has to look up from a solve to answer, and those who wait leave their cores to the
 others. The same process holds the lock of the folder and writes how far the run is.
 
+It listens at the addresses it is told (`network`), and to those who say the run's token. Until then
+a connection can do nothing but send that: other bytes, none, too many, or a reset end it, and the
+oldest ones go where there are too many.
+
 What rank 0 says to it is one line of JSON each way: the folder, whose descriptor it inherits, to
 which the answer is that the lock is taken or why not; then the pending batches, to which the answer
 is where to ask. It ends with rank 0, however that ends.
@@ -30,7 +34,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import surrogates
 from surrogates.errors import InputError
@@ -47,7 +51,9 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 """
 _TASK_SECONDS = 0.2
 _WAIT_SECONDS = 0.2
-_TOKEN_SECONDS = 60.0  # for the token, once connected
+_CONNECT_SECONDS = 60.0
+_STRANGER_SECONDS = 10.0  # in which a connection must have said the token
+_STRANGERS = 256  # connections that have not yet, beside those of the groups
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Dispatcher:
         Args:
             pending: Runs of batches to do: the first, and the one after the last.
             about: ``groups`` that will ask; most batches in a task, ``most``; ``total``, ``done``
-                and ``failed`` samples so far; ``hosts``, on how many hosts they are.
+                and ``failed`` samples so far; ``hosts``, the addresses to listen at.
 
         Returns:
             Where and how to ask: what `Requests` takes.
@@ -136,10 +142,7 @@ class Requests:
         self.done = self.failed = 0
         self.stopped = False
         take_no_sigpipe()
-        self._socket = _connect(address)
-        self._file = self._socket.makefile("rw", encoding="utf-8", newline="\n")
-        self._file.write(address["token"] + "\n")
-        self._file.flush()
+        self._socket, self._file = _connected(address)
 
     def next(self, stop: Callable[[], bool], **report: Any) -> Task | None:
         """Report the last task, and get the next one; None at the end of the run.
@@ -181,19 +184,37 @@ class Requests:
         self._socket.close()
 
 
-def _connect(address: dict[str, Any]) -> socket.socket:
-    """Try one address after the other: a host may have some that others cannot reach."""
-    reasons = []
-    for host in address["hosts"]:
-        try:
-            made = socket.create_connection((host, address["port"]), timeout=30)
-        except OSError as error:
-            reasons.append(f"{host}: {error}")
-            continue
-        made.settimeout(None)
+def _connected(address: dict[str, Any]) -> tuple[socket.socket, TextIO]:
+    """Connect and say the token; again where strangers have taken the place meanwhile."""
+    stop, pause = time.monotonic() + _CONNECT_SECONDS, 0.05
+    while True:
+        reasons = []
+        for host, port in address["places"]:
+            try:
+                return _greeted(host, port, address["token"])
+            except OSError as error:
+                reasons.append(f"{host}, port {port}: {error}")
+        if time.monotonic() > stop:
+            raise ConnectionError(
+                f"cannot reach rank 0 at {'; '.join(reasons)}; where hosts have several networks, "
+                "--interface names the one to use"
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)
+
+
+def _greeted(host: str, port: int, token: str) -> tuple[socket.socket, TextIO]:
+    made = socket.create_connection((host, port), timeout=30)
+    try:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-    raise ConnectionError(f"cannot reach rank 0 at port {address['port']}: {'; '.join(reasons)}")
+        made.sendall(token.encode() + b"\n")
+        if made.recv(1) != b"\n":
+            raise ConnectionError("closed before it has answered")
+        made.settimeout(None)
+        return made, made.makefile("rw", encoding="utf-8", newline="\n")
+    except BaseException:
+        made.close()
+        raise
 
 
 class _Server:
@@ -211,6 +232,7 @@ class _Server:
         self._out: dict[int, int] = {}  # tasks in flight, by group: how many batches
         self._stopped = self._lost = False
         self._token = secrets.token_hex(16)
+        self._strangers: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._parent = os.getppid()
 
     async def run(self) -> None:
@@ -218,13 +240,13 @@ class _Server:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_reader(sys.stdin.fileno(), ended.set)
-        alone = self._about["hosts"] == 1
+        hosts = self._about["hosts"]
         server = await asyncio.start_server(
-            self._serve, "127.0.0.1" if alone else None, 0, family=socket.AF_INET, backlog=4096
+            self._serve, hosts, 0, family=socket.AF_INET, backlog=4096
         )
-        port = server.sockets[0].getsockname()[1]
-        hosts = ["127.0.0.1"] if alone else _hosts()
-        _answer({"hosts": hosts, "port": port, "token": self._token})
+        places = [listening.getsockname() for listening in server.sockets]
+        places.sort(key=lambda place: hosts.index(place[0]))
+        _answer({"places": places, "token": self._token})
         while not ended.is_set() and os.getppid() == self._parent:
             self._lock.beat(self._state())
             with contextlib.suppress(asyncio.TimeoutError):
@@ -244,29 +266,39 @@ class _Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name, left = id(writer), False
-        if not await self._is_known(reader):
-            writer.close()
-            return
         try:
-            while line := await reader.readline():
-                message = json.loads(line)
-                if left := message.get("leave", False):
-                    break
-                writer.write((json.dumps(self._reply(name, message)) + "\n").encode())
-                await writer.drain()
+            if not await self._known(reader, writer):
+                return
+            try:
+                writer.write(b"\n")
+                while line := await reader.readline():
+                    message = json.loads(line)
+                    if left := message.get("leave", False):
+                        break
+                    writer.write((json.dumps(self._reply(name, message)) + "\n").encode())
+                    await writer.drain()
+            except (OSError, ValueError, KeyError, AttributeError):  # no group's words
+                left = False
             self._lost |= not left
-        except (OSError, ValueError):
-            self._lost = True
         finally:
             writer.close()
 
-    async def _is_known(self, reader: asyncio.StreamReader) -> bool:
-        """Tell whether the other side has the token: anyone on the host can connect."""
-        token = f"{self._token}\n".encode()
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
-            said = await asyncio.wait_for(reader.readexactly(len(token)), _TOKEN_SECONDS)
-            return hmac.compare_digest(said, token)
-        return False
+    async def _known(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Tell whether a connection says the token, soon."""
+        expected = f"{self._token}\n".encode()
+        self._strangers[writer] = None
+        while len(self._strangers) > self._about["groups"] + _STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.transport.abort()
+        try:
+            reading = reader.readexactly(len(expected))
+            given = await asyncio.wait_for(reading, _STRANGER_SECONDS)
+            return hmac.compare_digest(given, expected)
+        except (OSError, EOFError, asyncio.TimeoutError):
+            return False
+        finally:
+            self._strangers.pop(writer, None)
 
     def _reply(self, name: int, message: dict[str, Any]) -> dict[str, Any]:
         if samples := message.get("samples", 0):
@@ -304,19 +336,6 @@ class _Server:
         self._left -= count
         self._out[name] = count
         return first, count
-
-
-def _hosts() -> list[str]:
-    """List this host's names and addresses, the likeliest first; last, those of itself alone."""
-    name = socket.gethostname()
-    found = [name, socket.getfqdn()]
-    with contextlib.suppress(OSError):
-        found += [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as routed:
-        routed.connect(("192.0.2.1", 9))  # sends nothing, but finds the address that is used
-        found.append(routed.getsockname()[0])
-    found.append("127.0.0.1")
-    return sorted(dict.fromkeys(found), key=lambda host: host.startswith(("127.", "localhost")))
 
 
 def _answer(message: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described
 from .collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
 from .limits import marks
+from .network import addresses, interfaces
 from .solvers import Solver
 from .work import Plan, Progress, Work
 
@@ -82,6 +83,7 @@ def generate(
     repair: bool = False,
     retry_failed: bool = False,
     allow_version_change: bool = False,
+    interface: str = "",
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -110,6 +112,8 @@ def generate(
         repair: Whether to solve again for samples that are damaged on disk, and for them alone.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to go on with other versions of the libraries than before.
+        interface: Name or address of the network interface of rank 0's host at which the other
+            hosts reach it; chosen among those that the hosts share if empty.
         stop: Whether to end once the samples in flight are done; asked on each process.
         on_progress: Called on rank 0 between its tasks.
         on_note: Called on rank 0, before the first solve, with each of the problem's notes.
@@ -178,7 +182,7 @@ def generate(
             total=len(whole),
             done=done,
             failed=failed,
-            hosts=hosts,
+            hosts=addresses(hosts, interface),
         )
         return dataclasses.replace(
             finished,
@@ -190,7 +194,8 @@ def generate(
             marks=found,
         )
 
-    hosts = len(set(comm.allgather(MPI.Get_processor_name())))
+    networks = dict(reversed(comm.allgather((MPI.Get_processor_name(), interfaces()))))
+    hosts = list(reversed(networks.values()))  # that of rank 0 first
     ended = False
     try:
         begun = on_root(comm, plan)

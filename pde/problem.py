@@ -20,6 +20,7 @@ which `load` finds as ``oscillator.py:Oscillator``. This module imports neither 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -29,7 +30,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -336,7 +337,8 @@ class Problem:
             start = time.perf_counter()
             mistake, reason = "", ""
             try:
-                given = self.solve(y.copy())
+                with surroundings_kept():
+                    given = self.solve(y.copy())
                 solution = given if isinstance(given, Solution) else Solution(given)
                 solver["iterations"][i] = solution.iterations
                 solver["residual"][i] = solution.residual
@@ -368,6 +370,23 @@ class Problem:
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,); on one process."""
         raise InputError(f"{self.name} writes no field: it does not define `field`")
+
+
+@contextlib.contextmanager
+def surroundings_kept() -> Iterator[None]:
+    """Put back what a block changes for the next sample, or for files that are written later.
+
+    This is the working folder, which many codes change, and the mask of the rights of new files.
+    """
+    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        os.fchdir(folder)
+        os.close(folder)
 
 
 def load(name: str) -> type[Problem]:

@@ -6,7 +6,6 @@ class, so that a process that keeps a solver need not import the problem, nor DO
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +20,7 @@ from surrogates.provenance import Provenance, provenance
 from surrogates.shards import largest
 
 from .limits import TimeLimit
-from .problem import Batch, Problem, made
+from .problem import Batch, Problem, made, surroundings_kept
 from .sampling import Array
 
 if TYPE_CHECKING:
@@ -152,9 +151,6 @@ class LocalSolver:
         self._group = group
         self._size = size
         self._tangents = tangents
-        self._folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
-        self._mask = os.umask(0o077)
-        os.umask(self._mask)
         self._limit = TimeLimit(seconds, folder, interrupt=group.size == 1)
         self.remake()
         return self._solver.mesh
@@ -169,9 +165,6 @@ class LocalSolver:
 
     def solve(self, Y: Array, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples, batch by batch; collective.
-
-        What a solve changes of the process is put back: the working folder, in which the problem
-        may look for its files, and the mask of the rights of new files.
 
         Args:
             Y: Parameters, (n, n_y).
@@ -188,13 +181,11 @@ class LocalSolver:
                 for i in range(0, n, size):
                     if n > size:
                         self._limit.at(start + i, start + min(i + size, n))
-                    part = self._solver.solve_batch(Y[i : i + size], tangents=self._tangents)
+                    with surroundings_kept():
+                        part = self._solver.solve_batch(Y[i : i + size], tangents=self._tangents)
                     batches.append(part)
         except SystemExit as error:
             raise ChildProcessError(f"solve_batch of {self.name} ends its process") from error
-        finally:
-            os.fchdir(self._folder)
-            os.umask(self._mask)
         return joined(batches)
 
     def settle(self) -> None:
@@ -205,7 +196,6 @@ class LocalSolver:
         if self._limit is not None:
             self._limit.close()
             self._limit = None
-            os.close(self._folder)
 
 
 def joined(batches: list[Batch]) -> Batch:

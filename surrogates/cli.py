@@ -145,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="solve in the processes that were started; a crash of one then ends the run",
     )
+    sub.add_argument(
+        "--interface",
+        default="",
+        metavar="NAME|ADDRESS",
+        help="of rank 0's host, where other hosts reach it; default: the networks that they share",
+    )
     sub.add_argument("--repair", action="store_true", help="solve again for what is damaged")
     sub.add_argument("--retry-failed", action="store_true", help="solve again for what failed")
     sub.add_argument(
@@ -399,6 +405,7 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
                 repair=options.repair,
                 retry_failed=options.retry_failed,
                 allow_version_change=options.allow_version_change,
+                interface=options.interface,
                 stop=lambda: interruption.asked,
                 on_progress=on_progress,
                 on_note=_warn,

@@ -4,13 +4,15 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,14 +22,14 @@ from surrogates.lock import held, progress
 from surrogates.pde.dispatcher import Dispatcher, Requests, Task
 
 SECONDS = 60
-ABOUT = {"groups": 1, "most": 1000, "total": 0, "done": 0, "failed": 0, "hosts": 1}
+ABOUT = {"groups": 1, "most": 1000, "total": 0, "done": 0, "failed": 0, "hosts": ["127.0.0.1"]}
 
 
 def never() -> bool:
     return False
 
 
-def about(pending: list[tuple[int, int]], groups: int = 1, **other: int) -> dict[str, int]:
+def about(pending: list[tuple[int, int]], groups: int = 1, **other: Any) -> dict[str, Any]:
     total = sum(stop - first for first, stop in pending)
     return {**ABOUT, "groups": groups, "total": total, **other}
 
@@ -57,14 +59,14 @@ def work(requests: Requests, seconds: Callable[[Task], float]) -> list[Task]:
     return tasks
 
 
-@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("hosts", [["127.0.0.1"], ["127.0.0.1", "127.0.0.2"]])
 @pytest.mark.parametrize("groups", [1, 2, 7])
 def test_the_tasks_of_any_number_of_groups_are_all_batches_once(
     dispatcher, tmp_path, groups, hosts
 ):
     pending = [(0, 1), (3, 200), (200, 203), (500, 900)]
     address = dispatcher.open(pending, **about(pending, groups, hosts=hosts))
-    assert (address["hosts"] == ["127.0.0.1"]) == (hosts == 1)
+    assert [host for host, _ in address["places"]] == hosts
     taken: list[list[Task]] = [[] for _ in range(groups)]
     barrier = threading.Barrier(groups)
 
@@ -199,16 +201,87 @@ def test_the_death_of_the_dispatcher_is_an_error_of_all(dispatcher, tmp_path):
         dispatcher.open(pending, **about(pending))
 
 
-def test_a_stranger_is_given_nothing_and_ends_nothing(dispatcher):
+def reset(stranger: socket.socket) -> None:
+    """Have the connection end by a reset."""
+    stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no token\n" + json.dumps({"stop": True}).encode() + b"\n",
+        b"\xff\xfe\x00" * 30 + b"\n",
+        b"x" * 200_000,
+        b"\n",
+        b"",
+    ],
+    ids=["words", "bytes", "long", "line", "nothing"],
+)
+@pytest.mark.parametrize("ending", [lambda stranger: None, reset], ids=["closed", "reset"])
+def test_a_stranger_is_given_nothing_and_ends_nothing(dispatcher, content, ending):
     pending = [(0, 3)]
     address = dispatcher.open(pending, **about(pending))
-    with closing(socket.create_connection(("127.0.0.1", address["port"]))) as stranger:
-        stranger.sendall(b"no token\n" + json.dumps({"stop": True}).encode() + b"\n")
+    requests = Requests(address)
+    assert requests.next(never) == Task(0, 1)
+    with closing(socket.create_connection(address["places"][0])) as stranger:
+        with suppress(ConnectionError):  # it is closed on us in the midst of this
+            stranger.sendall(content)
+            if len(content) > 32:
+                stranger.settimeout(SECONDS)
+                assert stranger.recv(100) == b""
+        ending(stranger)
+    report = {"samples": 1, "failed": 0, "seconds": 0.0}
+    while requests.next(never, **report):
+        pass
+    assert (requests.done, requests.stopped) == (3, False)
+    requests.close()
+
+
+def test_a_crowd_of_strangers_keeps_no_group_out(dispatcher, tmp_path):
+    pending = [(0, 3)]
+    address = dispatcher.open(pending, **about(pending))
+    until(lambda: bool(progress(tmp_path)))
+    files = Path(f"/proc/{progress(tmp_path)['pid']}/fd")
+    with ExitStack() as crowd:
+        for _ in range(600):
+            place = address["places"][0]
+            crowd.enter_context(closing(socket.create_connection(place, timeout=SECONDS)))
+        until(lambda: len(list(files.iterdir())) < 300)
+        requests = Requests(address)
+        assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
+    assert not requests.stopped
+
+
+@pytest.mark.slow
+def test_a_stranger_who_says_nothing_is_sent_away(dispatcher):
+    pending = [(0, 3)]
+    address = dispatcher.open(pending, **about(pending))
+    with closing(socket.create_connection(address["places"][0])) as stranger:
+        stranger.sendall(b"abc")
         stranger.settimeout(SECONDS)
         assert stranger.recv(100) == b""
+
+
+def test_words_that_are_no_group_s_after_the_token_end_the_run(dispatcher):
+    pending = [(0, 3)]
+    address = dispatcher.open(pending, **about(pending, 2))
+    with closing(socket.create_connection(address["places"][0])) as strange:
+        strange.sendall(address["token"].encode() + b"\n" + b'{"samples": 3}\n')
+        strange.settimeout(SECONDS)
+        assert strange.recv(1) == b"\n"
+        assert strange.recv(1) == b""
     requests = Requests(address)
-    assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
-    assert not requests.stopped
+    with pytest.raises(ConnectionError, match="a process of the run has died"):
+        requests.next(never)
+    requests.close()
+
+
+def test_a_place_where_nobody_answers_is_one_line(dispatcher, monkeypatch):
+    monkeypatch.setattr("surrogates.pde.dispatcher._CONNECT_SECONDS", 0.2)
+    pending = [(0, 3)]
+    address = dispatcher.open(pending, **about(pending))
+    with pytest.raises(ConnectionError, match=r"cannot reach rank 0 at 127.0.0.1, port \d+.*face"):
+        Requests({**address, "token": "0" * 32})
 
 
 def test_the_lock_is_held_until_the_end(dispatcher, tmp_path):
@@ -232,7 +305,7 @@ from surrogates.folders import Folder
 from surrogates.pde.dispatcher import Dispatcher
 dispatcher = Dispatcher(Folder.made(Path(sys.argv[1])))
 dispatcher.open(
-    [(0, 9)], groups=1, most=9, total=9, done=0, failed=0, hosts=1
+    [(0, 9)], groups=1, most=9, total=9, done=0, failed=0, hosts=['127.0.0.1']
 )
 forked = os.fork()
 if not forked:
@@ -297,20 +370,6 @@ def test_a_folder_that_was_removed_meanwhile_is_no_folder_any_more(tmp_path):
         Dispatcher(folder)
 
 
-@pytest.mark.parametrize("said", [b"\xff\xfe\n", b"", b"x" * 200_000, "é\n".encode() * 40])
-def test_nothing_that_a_stranger_says_stops_the_run(dispatcher, said):
-    pending = [(0, 3)]
-    address = dispatcher.open(pending, **about(pending))
-    with closing(socket.create_connection(("127.0.0.1", address["port"]))) as stranger:
-        stranger.settimeout(SECONDS)
-        with suppress(ConnectionError):  # it does not read on
-            stranger.sendall(said)
-            stranger.shutdown(socket.SHUT_WR)
-            assert stranger.recv(100) == b""
-    requests = Requests(address)
-    assert sum(task.count for task in work(requests, lambda task: 0.0)) == 3
-
-
 def test_a_module_in_the_working_folder_is_not_run(tmp_path, monkeypatch):
     for name in ("json", "asyncio", "runpy", "surrogates"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n")
@@ -328,7 +387,7 @@ from surrogates.lock import progress
 from surrogates.pde.dispatcher import Dispatcher, Requests
 dispatcher = Dispatcher(Folder.made(Path(sys.argv[1])))
 requests = Requests(
-    dispatcher.open([(0, 9)], groups=1, most=1, total=9, done=0, failed=0, hosts=1)
+    dispatcher.open([(0, 9)], groups=1, most=1, total=9, done=0, failed=0, hosts=['127.0.0.1'])
 )
 requests.next(lambda: False)
 while not progress(Folder.there(Path(sys.argv[1]))):

@@ -304,7 +304,7 @@ def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_
     time.sleep(0.5)
     os.kill(run.solvers()[0], signal.SIGKILL)
     error = run.end(2)
-    assert "toy.py:Toy has changed while the run was at work: source is" in error
+    assert "toy.py:Toy has changed while the run was at work: the file of the problem" in error
 
 
 def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):
@@ -312,9 +312,10 @@ def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):
     text = TOY.replace(made, f"def __init__(self, *a):\n        FAULTS[WHAT]()\n\n    {made}")
     (tmp_path / "toy.py").write_text(text)
     error = site.run(1, FAULT="crash", expect=1).stderr
-    assert (
-        error == "error: the solver cannot be set up: the solver's process was ended by SIGSEGV\n"
+    assert error.endswith(
+        "error: the solver cannot be set up: the solver's process was ended by SIGSEGV\n"
     )
+    assert "Traceback" not in error
     assert not site.out.exists()
 
 
