@@ -18,7 +18,7 @@ from surrogates.shards import Journal, Parts
 from .collective import complain
 from .dispatcher import Requests, Task
 from .limits import Mark, TimeLimit, TimeLimitError, too_long
-from .problem import Batch, Problem, made
+from .problem import Batch, Problem, made, solved
 from .sampling import Array, draw
 
 TEMPORARY_FAILURE = 75
@@ -171,7 +171,7 @@ class Work:
                     tangents = self._plan.info.tangents
                     return _joined(
                         [
-                            self._solver.solve_batch(Y[i : i + self._size], tangents=tangents)
+                            solved(self._solver, Y[i : i + self._size], tangents=tangents)
                             for i in range(0, n, self._size)
                         ]
                     )
