@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from surrogates.shards import DESCRIPTION, Journal, Parts
 
 from .collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
+from .inputs import NEIGHBOURS, expect, files, inputs
 from .limits import marks
 from .problem import Problem
 from .work import Plan, Progress, Work
@@ -138,6 +139,7 @@ def generate(
         check(time_limit > 0, f"the time limit must be positive; got {time_limit:g}")
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
+        info = dataclasses.replace(info, inputs=inputs(problem, config, _inputs_of(out, folder)))
         if on_note is not None:
             for note in info.notes:
                 on_note(note)
@@ -202,7 +204,11 @@ def generate(
                     problem.compile(config)  # the others then find it in the cache
                 comm.barrier()
                 work = Work(problem, config, group, begun, time_limit)
-                mesh = on_root(comm, lambda: _settle(folder, begun, work.mesh))
+                needed = comm.gather(inputs(problem, config, begun.info.inputs))
+                info = on_root(comm, lambda: _settle(folder, begun.info, work.mesh, needed or []))
+                expect(problem, info.inputs)
+                work.describe(info)
+                mesh = info.mesh
                 solved = work.run(folder, comm, stop, on_progress)
                 group.Free()
                 seconds = time.perf_counter() - start
@@ -215,6 +221,10 @@ def generate(
             parts = Parts(folder, info)
             covered, failed = _covered(parts, begun.samples)
             reason = ""
+            for note in _changes(problem, config, info) if begun.done < len(begun.samples) else ():
+                info = dataclasses.replace(info, notes=(*info.notes, note))
+                if on_note is not None:
+                    on_note(note)
             if covered.all():
                 reason = _first_reason(parts)
                 write(out, info, len(begun.samples), parts.pieces())
@@ -233,6 +243,7 @@ def generate(
 
         return on_root(comm, finish)
     finally:
+        NEIGHBOURS.expected = None
         if dispatcher is not None:
             dispatcher.end()
             if folder.exists() and not [*folder.glob("shard-*"), *folder.glob("mark-*")]:
@@ -296,9 +307,16 @@ def _same_set(path: Path, info: Info, samples: range | None) -> Info:
             f"{samples.start} to {samples.stop - 1} here"
         ]
     if differences:
+        changed = there.changed(info)
+        # A digest cannot tell a comment from a number, and the samples of a set are of one problem.
+        restore = (
+            f"restore {', '.join(changed)} (an edit of a comment counts, too), or "
+            if changed
+            else ""
+        )
         raise InputError(
             f"{path} is another dataset: {'; '.join(differences)}; it is left as it is, "
-            "give another --out"
+            f"{restore}give another --out"
         )
     return there
 
@@ -374,17 +392,45 @@ def _keep(out: Path, parts: Parts, size: int, repair: bool, retry_failed: bool) 
     journal.close()
 
 
-def _settle(folder: Path, plan: Plan, mesh: str) -> str:
-    """Write what the set is, now that the mesh is known, or compare it with what it was."""
-    if plan.info.mesh:
-        check(
-            plan.info.mesh == mesh,
-            f"{folder} has samples of another mesh: {plan.info.mesh} there and {mesh} here; "
-            "give another --out",
-        )
-    if not (folder / DESCRIPTION).exists():
-        write(folder / DESCRIPTION, dataclasses.replace(plan.info, mesh=mesh), 0, [])
-    return mesh
+def _settle(folder: Path, info: Info, mesh: str, needed: Sequence[Mapping[str, str]]) -> Info:
+    """Write what the set is, now that the problem is made, or compare it with what it was.
+
+    Args:
+        folder: Of the shards.
+        info: What the set is, as far as it was known.
+        mesh: The mesh.
+        needed: What the samples depend on, `inputs`, of each process.
+    """
+    for rank, other in enumerate(needed):
+        wrong = sorted({k for k, _ in needed[0].items() ^ other.items()})
+        check(not wrong, f"{wrong[:1]} is another file on process {rank} than on process 0")
+    found = dataclasses.replace(info, inputs=dict(needed[0]), mesh=mesh)
+    if (folder / DESCRIPTION).exists():
+        _same_set(folder / DESCRIPTION, found, None)
+    else:
+        changed = info.changed(found)
+        check(not changed, f"{', '.join(changed)} has changed since the run was begun")
+        write(folder / DESCRIPTION, found, 0, [])
+    return found
+
+
+def _inputs_of(*places: Path) -> set[str]:
+    """Name the files that the samples of an earlier run depend on."""
+    return {
+        name
+        for place in (places[0], places[1] / DESCRIPTION)
+        if place.is_file()
+        for name in read_info(place)[0].inputs
+    }
+
+
+def _changes(problem: type[Problem], config: Any, info: Info) -> list[str]:
+    """Say which files have changed while samples were solved, a line each."""
+    now = dataclasses.replace(info, inputs=files(problem, config))
+    return [
+        f"{name} has changed while samples were solved: they may be of both contents"
+        for name in info.changed(now)
+    ]
 
 
 def _covered(parts: Parts, samples: range) -> tuple[npt.NDArray[np.bool_], int]:

@@ -46,10 +46,13 @@ from surrogates.errors import InputError
 from surrogates.pipes import take_no_sigpipe
 from surrogates.provenance import readable
 
+from .inputs import NEIGHBOURS, check_files
 from .sampling import DESIGNS, draw
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from surrogates.dataset import Info
 
 Array = npt.NDArray[np.float64]
 
@@ -148,6 +151,10 @@ class Problem:
     Attributes:
         name: ``cdr``, ``dcr``, or the file's name and the class's: ``darcy.py:Darcy``.
         source: SHA-256 of that file, empty for a built-in problem.
+        neighbours: SHA-256 of the modules from its folder that it had imported when it was loaded.
+        data_files: Files that the samples depend on, by their paths from that folder. A dataset
+            keeps what they hold, and a run does not go on with others; so for `neighbours`.
+        file_settings: Keys of settings that name such files, as ``mesh.file``.
         has_tangents: Whether `solve_batch` can give dc/dy.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
@@ -164,6 +171,9 @@ class Problem:
 
     name: ClassVar[str]
     source: ClassVar[str] = ""
+    neighbours: ClassVar[Mapping[Path, str]] = {}
+    data_files: ClassVar[Sequence[str]] = ()
+    file_settings: ClassVar[Sequence[str]] = ()
     has_tangents: ClassVar[bool] = False
     Config: ClassVar[type[Any]] = Settings
     y_names: ClassVar[Sequence[str]] = ()
@@ -387,32 +397,38 @@ class Problem:
         raise InputError(f"{self.name} writes no field: it does not define `field`")
 
 
-def load(name: str) -> type[Problem]:
+def load(name: str, info: Info | None = None) -> type[Problem]:
     """Find a problem.
 
     Args:
         name: One of `BUILT_IN`, or ``FILE.py:CLASS``. The file is run as a script would be: its
             folder is the first where its imports are looked for.
+        info: A dataset that the problem must have made: else nothing of the file is run.
 
     Raises:
-        InputError: If there is none of that name, the file fails, or the class cannot be used.
+        InputError: If there is none of that name, the file fails, the class cannot be used, or it
+            has not made the dataset.
         ImportError: If a built-in problem's libraries are missing.
     """
+    NEIGHBOURS.expected = None
     try:
-        return _found(name)
+        return _found(name, info)
     finally:
         take_no_sigpipe()
 
 
-def _found(name: str) -> type[Problem]:
+def _found(name: str, info: Info | None) -> type[Problem]:
+    file, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
+    if info is not None:
+        full = f"{Path(file).name}:{wanted}" if wanted else name
+        check(full == info.problem, f"its problem is {info.problem}, not {full}")
     if name in BUILT_IN:
         module = importlib.import_module(f"{__package__}.{name}")
         return cast(type[Problem], getattr(module, name.upper()))
-    file, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
     known = unknown(f"problem {name!r}", name, BUILT_IN)
     check(file.endswith(".py"), f"{known} or FILE.py:CLASS")
     path = Path(file)
-    module, source = _run(path)
+    module, source = _run(path, info)
     own: dict[str, Any] = {
         key: value
         for key, value in vars(module).items()
@@ -429,18 +445,26 @@ def _found(name: str) -> type[Problem]:
         f"{full} has no method solve(self, y)",
     )
     check(
-        found.name in (wanted, full) and vars(found).get("source", source) == source,
-        f"{full}: `name` and `source` are what the dataset says of the class; "
+        found.name in (wanted, full)
+        and vars(found).get("source", source) == source
+        and ("neighbours" not in vars(found) or "source" in vars(found)),
+        f"{full}: `name`, `source` and `neighbours` are what the dataset says of the class; "
         "call attributes of your own something else",
     )
     _check_batches(full, found.solve_batch)
     _check_settings(full, found.Config)
+    if "source" not in vars(found):
+        found.neighbours = NEIGHBOURS.modules(path.resolve())
     found.name, found.source = full, source
     return cast(type[Problem], found)
 
 
-def _run(path: Path) -> tuple[ModuleType, str]:
-    """Run a file as a module, once for each content; give it and the SHA-256 of the content."""
+def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
+    """Run a file as a module, once for each content of it and of the modules from its folder.
+
+    Returns:
+        The module, and the SHA-256 of the file's content.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -449,7 +473,11 @@ def _run(path: Path) -> tuple[ModuleType, str]:
     # No import can be of this name; it is the same on every process, where settings are sent.
     name = f"{path.stem}-{hashlib.sha256(f'{place} {source}'.encode()).hexdigest()[:16]}"
     name = name.replace(".", "-")
-    if name in sys.modules:
+    NEIGHBOURS.watch(place.parent)
+    changed = NEIGHBOURS.forget_changed(place.parent)
+    if info is not None:
+        check_files(place, source, info)
+    if name in sys.modules and not changed:
         return sys.modules[name], source
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None

@@ -72,6 +72,10 @@ class Work:
         self._limit: TimeLimit | None = None
         self.mesh = self._solver.mesh
 
+    def describe(self, info: Info) -> None:
+        """Take what the set is, once the problem is made and all that it depends on is known."""
+        self._plan = dataclasses.replace(self._plan, info=info)
+
     def run(
         self,
         folder: Path,

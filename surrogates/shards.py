@@ -95,7 +95,9 @@ class Parts:
         """
         self.folder = folder
         self.info = info
-        identity = (info.problem, info.config, info.design, info.seed, info.total, info.source)
+        identity = [info.problem, info.config, info.design, info.seed, info.total, info.source]
+        if info.inputs:  # without, as older versions have it
+            identity.append(sorted(info.inputs.items()))
         self._seed = zlib.crc32(json.dumps(identity).encode())
         n_y, n_c = len(info.y_names), len(info.c_names)
         self._columns: list[tuple[str, Any, tuple[int, ...]]] = [

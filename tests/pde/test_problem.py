@@ -558,7 +558,11 @@ def test_an_unknown_problem_is_refused(name, message):
             "Oscillator",
             "solve_batch must be solve_batch(self, Y, *, tangents=False): got an unexpected",
         ),
-        (OSCILLATOR.replace("c_units =", "source ="), "Oscillator", "`name` and `source` are what"),
+        (
+            OSCILLATOR.replace("c_units =", "source ="),
+            "Oscillator",
+            "`name`, `source` and `neighbours`",
+        ),
     ],
 )
 def test_a_file_that_holds_no_problem_is_refused(write, text, wanted, message):

@@ -996,5 +996,6 @@ def test_another_file_of_the_problem_is_another_set():
     info = made(3).info
     other = dataclasses.replace(info, source="12ab")
     assert other.differences(other) == []
-    expected = ["the file of the problem is another one there than here"]
-    assert info.differences(other) == other.differences(info) == expected
+    name = "the file of the problem"
+    assert info.differences(other) == [f"{name} has no SHA-256 there and 12ab here"]
+    assert other.differences(info) == [f"{name} has SHA-256 12ab there and none here"]
