@@ -125,7 +125,7 @@ def generate(
         InputError: On every process alike, if an argument is out of range, ``out`` cannot be
             written, another run is writing it, or there is a dataset of another configuration.
     """
-    out = Path(out)
+    out, here = Path(out), Path.cwd()
     check(bool(out.name), f"{str(out)!r} is a folder; give the name of a file")
     folder = out.with_name(out.name + ".parts")
     dispatcher: Dispatcher | None = None
@@ -204,7 +204,7 @@ def generate(
                     problem.compile(config)  # the others then find it in the cache
                 comm.barrier()
                 work = Work(problem, config, group, begun, time_limit)
-                needed = comm.gather(inputs(problem, config, begun.info.inputs))
+                needed = comm.gather(inputs(problem, config, begun.info.inputs, here=here))
                 info = on_root(comm, lambda: _settle(folder, begun.info, work.mesh, needed or []))
                 expect(problem, info.inputs)
                 work.describe(info)
@@ -221,10 +221,12 @@ def generate(
             parts = Parts(folder, info)
             covered, failed = _covered(parts, begun.samples)
             reason = ""
-            for note in _changes(problem, config, info) if begun.done < len(begun.samples) else ():
-                info = dataclasses.replace(info, notes=(*info.notes, note))
+            if begun.done < len(begun.samples):
+                changes = _changes(problem, config, info, here)
+                info = dataclasses.replace(info, notes=(*info.notes, *changes))
                 if on_note is not None:
-                    on_note(note)
+                    for note in changes:
+                        on_note(note)
             if covered.all():
                 reason = _first_reason(parts)
                 write(out, info, len(begun.samples), parts.pieces())
@@ -424,9 +426,12 @@ def _inputs_of(*places: Path) -> set[str]:
     }
 
 
-def _changes(problem: type[Problem], config: Any, info: Info) -> list[str]:
+def _changes(problem: type[Problem], config: Any, info: Info, here: Path) -> list[str]:
     """Say which files have changed while samples were solved, a line each."""
-    now = dataclasses.replace(info, inputs=files(problem, config))
+    try:
+        now = dataclasses.replace(info, inputs=files(problem, config, here=here))
+    except InputError as error:
+        return [f"{error}, now that samples are solved: it may have changed meanwhile"]
     return [
         f"{name} has changed while samples were solved: they may be of both contents"
         for name in info.changed(now)

@@ -160,7 +160,9 @@ NEIGHBOURS = Neighbours()
 """The finder of this process, as imports are of all of it."""
 
 
-def inputs(problem: type[Problem], config: Any, there: Iterable[str] = ()) -> dict[str, str]:
+def inputs(
+    problem: type[Problem], config: Any, there: Iterable[str] = (), *, here: Path = Path()
+) -> dict[str, str]:
     """Return the SHA-256 of each file besides the problem's own that its samples depend on.
 
     Args:
@@ -168,6 +170,8 @@ def inputs(problem: type[Problem], config: Any, there: Iterable[str] = ()) -> di
         config: Its settings.
         there: Names of such files in a dataset of the problem: its ``__init__`` may import modules
             by names that are not in its text, and it may not have been made yet.
+        here: Folder from which relative paths in the settings are meant; the working folder, unless
+            the problem may have left that.
 
     Raises:
         InputError: If a file is missing, or the class declares them wrong.
@@ -180,11 +184,16 @@ def inputs(problem: type[Problem], config: Any, there: Iterable[str] = ()) -> di
         for name in {*there} - found.keys():
             if (path := place.parent / name).is_file():
                 found[name] = digest(path)
-    return dict(sorted({**found, **files(problem, config)}.items()))
+    return dict(sorted({**found, **files(problem, config, here=here)}.items()))
 
 
-def files(problem: type[Problem], config: Any) -> dict[str, str]:
+def files(problem: type[Problem], config: Any, *, here: Path = Path()) -> dict[str, str]:
     """Return the SHA-256 of the problem's data and of the files that its settings name.
+
+    Args:
+        problem: The problem.
+        config: Its settings.
+        here: As for `inputs`.
 
     Raises:
         InputError: If a file is missing, or the class declares them wrong.
@@ -204,7 +213,7 @@ def files(problem: type[Problem], config: Any) -> dict[str, str]:
             f"{problem.name}: file_settings must be keys of settings that are texts; got {key!r}",
         )
         if settings[key]:
-            found[key] = digest(Path(settings[key]))
+            found[key] = digest(here / settings[key])
     return found
 
 

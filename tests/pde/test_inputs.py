@@ -16,7 +16,7 @@ import pytest
 from mpi4py import MPI
 from test_generate import Run, run, until
 
-from surrogates import cli
+from surrogates import cli, config
 from surrogates.dataset import Dataset, opened, read_info
 from surrogates.errors import InputError
 from surrogates.pde.inputs import NEIGHBOURS, expect, inputs
@@ -104,17 +104,28 @@ def value(problem: type[Problem], config: object) -> float:
 
 
 def test_modules_data_and_files_of_settings_count_by_what_they_hold(folder):
-    problem, config = own(folder)
-    assert inputs(problem, config) == {name: sha(folder / name) for name in sorted(TEXT)}
+    problem, settings = own(folder)
+    assert inputs(problem, settings) == {name: sha(folder / name) for name in sorted(TEXT)}
     given = folder / "given.txt"
     given.write_text("2.0")
-    settings = dataclasses.replace(config, path=str(given))
-    assert inputs(problem, settings)["path"] == sha(given)
+    named = dataclasses.replace(settings, path=str(given))
+    assert inputs(problem, named)["path"] == sha(given)
+    relative = dataclasses.replace(settings, path="given.txt")
+    assert inputs(problem, relative, here=folder) == inputs(problem, named)
     # What only __init__ knows is there once it has run, or was there before.
-    assert "once.py" in inputs(problem, config, ["once.py", "nowhere.py"])
-    assert "nowhere.py" not in inputs(problem, config, ["nowhere.py"])
-    assert value(problem, settings) == 2.0
-    assert inputs(problem, config).keys() == {*TEXT, "once.py"}
+    assert "once.py" in inputs(problem, settings, ["once.py", "nowhere.py"])
+    assert "nowhere.py" not in inputs(problem, settings, ["nowhere.py"])
+    assert value(problem, named) == 2.0
+    assert inputs(problem, settings).keys() == {*TEXT, "once.py"}
+
+
+def test_the_mesh_file_of_dcr_counts(tmp_path):
+    path, problem = tmp_path / "box.msh", load("dcr")
+    path.write_text("any")
+    assert inputs(problem, config.read(problem.Config, None, [f"mesh.file={path}"])) == {
+        "mesh.file": sha(path)
+    }
+    assert inputs(problem, problem.Config()) == {}
 
 
 def test_installed_packages_do_not_count(folder):
@@ -123,16 +134,16 @@ def test_installed_packages_do_not_count(folder):
     sys.path.append(str(folder / "lib/site-packages"))
     text = FILES["late.py"] + "import installed_here, json, numpy\n"
     (folder / "late.py").write_text(text)
-    problem, config = own(folder)
+    problem, settings = own(folder)
     importlib.import_module("late")
-    assert inputs(problem, config).keys() == TEXT
+    assert inputs(problem, settings).keys() == TEXT
 
 
 def test_a_module_imported_before_the_problem_counts(folder):
     sys.path.insert(0, str(folder))
     importlib.import_module("once")
-    problem, config = own(folder)
-    assert inputs(problem, config)["once.py"] == sha(folder / "once.py")
+    problem, settings = own(folder)
+    assert inputs(problem, settings)["once.py"] == sha(folder / "once.py")
 
 
 def test_compiled_code_of_an_older_source_is_not_run(folder):
@@ -142,21 +153,21 @@ def test_compiled_code_of_an_older_source_is_not_run(folder):
     py_compile.compile(str(helper), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
     helper.write_text("K = 2.0\n")  # as large, and of the same second
     os.utime(helper, (1e9, 1e9))
-    problem, config = own(folder)
-    assert value(problem, config) == 2.0
-    assert inputs(problem, config)["helper.py"] == sha(helper)
+    problem, settings = own(folder)
+    assert value(problem, settings) == 2.0
+    assert inputs(problem, settings)["helper.py"] == sha(helper)
 
 
 def test_a_problem_loaded_again_is_of_the_modules_as_they_are_now(folder):
-    before, config = own(folder)
+    before, settings = own(folder)
     digest = sha(folder / "package/deeper.py")
     assert own(folder)[0] is before
     (folder / "package/deeper.py").write_text("E = 5.0\n")
     after, _ = own(folder)
     assert after is not before
-    assert (value(before, config), value(after, config)) == (1.0, 5.0)
-    assert inputs(before, config)["package/deeper.py"] == digest
-    assert inputs(after, config)["package/deeper.py"] == sha(folder / "package/deeper.py")
+    assert (value(before, settings), value(after, settings)) == (1.0, 5.0)
+    assert inputs(before, settings)["package/deeper.py"] == digest
+    assert inputs(after, settings)["package/deeper.py"] == sha(folder / "package/deeper.py")
 
 
 @pytest.mark.parametrize(
@@ -188,9 +199,9 @@ def test_files_that_are_declared_wrong_are_one_line(folder, before, after, messa
 
 
 def test_a_module_that_changes_before_it_is_imported_is_a_failure(folder):
-    problem, config = own(folder)
-    solver = problem(config, MPI.COMM_SELF)
-    expect(problem, inputs(problem, config))
+    problem, settings = own(folder)
+    solver = problem(settings, MPI.COMM_SELF)
+    expect(problem, inputs(problem, settings))
     (folder / "late.py").write_text("A = 7.0\n")
     batch = solved(solver, np.ones((1, 1)))
     assert batch.failure == ["ImportError: late.py has changed since this run was begun"]
@@ -198,9 +209,9 @@ def test_a_module_that_changes_before_it_is_imported_is_a_failure(folder):
 
 def test_a_module_of_a_computed_name_is_a_warning(folder, caplog):
     (folder / "own.py").write_text(OWN.replace("import late", "late = __import__('la' + 'te')"))
-    problem, config = own(folder)
-    solver = problem(config, MPI.COMM_SELF)
-    expect(problem, inputs(problem, config))
+    problem, settings = own(folder)
+    solver = problem(settings, MPI.COMM_SELF)
+    expect(problem, inputs(problem, settings))
     with caplog.at_level(logging.WARNING):
         assert solved(solver, np.ones((1, 1))).failure == [""]
     assert "late.py is imported while samples are solved, by a name that is not in" in caplog.text
@@ -234,14 +245,21 @@ def test_a_run_does_not_go_on_with_another_file(folder, name):
 
 
 @pytest.mark.mpi
-def test_data_that_change_during_a_run_are_noted(folder):
+@pytest.mark.parametrize("gone", [False, True])
+def test_data_that_change_during_a_run_are_noted(folder, gone):
     out = folder / "own.h5"
     words = ("generate", f"{folder / 'own.py'}:Own", "--samples", "100", "--out", str(out))
     begun = Run(1, *words)
     until(lambda: sum(p.stat().st_size for p in folder.glob("own.h5.parts/shard-*")) > 500, begun)
-    (folder / "data/table.txt").write_text("2.0")
+    table = folder / "data/table.txt"
+    if gone:
+        table.unlink()
+        note = f"own.py:Own: there is no file {str(table)!r} of data_files, now that samples are "
+        note += "solved: it may have changed meanwhile"
+    else:
+        table.write_text("2.0")
+        note = "data/table.txt has changed while samples were solved: they may be of both contents"
     begun.end()
-    note = "data/table.txt has changed while samples were solved: they may be of both contents"
     assert f"warning: {note}" in begun.stderr
     assert read_info(out)[0].notes == (note,)
 
