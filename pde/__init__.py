@@ -1,6 +1,7 @@
 """PDE problems to dataset files: the built-in ones, and those of users. Never imports torch.
 
     from surrogates.pde import Problem, Settings, Solution
+    from surrogates.pde import SOLVER, Batch  # to solve for many samples at a time
 
 is what a problem of one's own starts from; see `surrogates.pde.problem`.
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .problem import Problem, Settings, Solution
+    from .problem import SOLVER, Batch, Problem, Settings, Solution
 
-__all__ = ["Problem", "Settings", "Solution"]
+__all__ = ["SOLVER", "Batch", "Problem", "Settings", "Solution"]
 
 
 def __getattr__(name: str) -> Any:

@@ -48,6 +48,7 @@ class DCR(Problem):
     """The discrete problem on one communicator, ready for any number of samples."""
 
     name = "dcr"
+    file_settings = ("mesh.file",)
     has_tangents = True
     Config = DCRConfig
 

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def generate(
             f"the number of samples must be at least 1 and at most 10^9; got {samples}",
         )
         check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
-        info, size = solver.describe(samples, seed, split, tangents)
+        info, size = solver.describe(samples, seed, split, tangents, _inputs_of(out, path))
         whole = _share(samples, size, shard)
         if on_note is not None:
             for note in info.notes:
@@ -200,6 +200,7 @@ def generate(
     try:
         begun = on_root(comm, plan)
         seconds, mesh, solved = 0.0, "", 0
+        changes: list[str] = []
         if begun.done < len(begun.samples):
             with abort_on_error(comm):
                 start = time.perf_counter()
@@ -209,9 +210,12 @@ def generate(
                 comm.barrier()
                 own = Folder.again(path, begun.folder) if folder is None else folder
                 mesh = solver.make(group, own, time_limit, begun.size, tangents)
-                mesh = on_root(comm, lambda: _settle(own, begun, mesh))
-                work = Work(solver, group, begun, time_limit)
+                needed = comm.gather(solver.needs(list(begun.info.inputs)))
+                info = on_root(comm, lambda: _settle(own, begun.info, mesh, needed or []))
+                solver.expect(info.inputs)
+                work = Work(solver, group, dataclasses.replace(begun, info=info), time_limit)
                 solved = work.run(own, comm, stop, on_progress)
+                changes = on_root(comm, lambda: solver.changes(info))
                 solver.close()
                 group.Free()
                 seconds = time.perf_counter() - start
@@ -224,6 +228,11 @@ def generate(
             parts = Parts(folder, info)
             covered, failed = _covered(parts, begun.samples)
             reason = ""
+            if changes:
+                info = dataclasses.replace(info, notes=(*info.notes, *changes))
+                if on_note is not None:
+                    for note in changes:
+                        on_note(note)
             if covered.all():
                 reason = _first_reason(parts)
                 write(out, info, len(begun.samples), parts.pieces())
@@ -275,14 +284,21 @@ def _same_set(path: Path, info: Info, samples: range) -> None:
             f"samples are {there.first} to {there.first + n - 1} there and "
             f"{samples.start} to {samples.stop - 1} here"
         ]
-    _refuse(path, differences)
+    _refuse(path, differences, there.changed(info))
 
 
-def _refuse(path: Path, differences: list[str]) -> None:
+def _refuse(path: Path, differences: list[str], changed: list[str]) -> None:
+    """Refuse to go on with another set; ``changed`` are the files that have another content."""
     if differences:
+        # A digest cannot tell a comment from a number, and the samples of a set are of one problem.
+        restore = (
+            f"restore {', '.join(changed)} (an edit of a comment counts, too), or "
+            if changed
+            else ""
+        )
         raise InputError(
             f"{path} is another dataset: {'; '.join(differences)}; it is left as it is, "
-            "give another --out"
+            f"{restore}give another --out"
         )
 
 
@@ -299,7 +315,7 @@ def _continued(
         return info, 0
     if has_description:
         there = described(folder)
-        _refuse(folder.path / DESCRIPTION, there.differences(info))
+        _refuse(folder.path / DESCRIPTION, there.differences(info), there.changed(info))
     else:
         check(
             out.exists(),
@@ -362,17 +378,37 @@ def _keep(out: Path, parts: Parts, size: int, repair: bool, retry_failed: bool) 
     journal.close()
 
 
-def _settle(folder: Folder, plan: Plan, mesh: str) -> str:
-    """Write what the set is, now that the mesh is known, or compare it with what it was."""
-    if plan.info.mesh:
-        check(
-            plan.info.mesh == mesh,
-            f"{folder.path} has samples of another mesh: {plan.info.mesh} there and {mesh} here; "
-            "give another --out",
-        )
-    if folder.stat(DESCRIPTION) is None:
-        describe(folder, dataclasses.replace(plan.info, mesh=mesh))
-    return mesh
+def _settle(folder: Folder, info: Info, mesh: str, needed: Sequence[Mapping[str, str]]) -> Info:
+    """Write what the set is, now that the problem is made, or compare it with what it was.
+
+    Args:
+        folder: Of the shards.
+        info: What the set is, as far as it was known.
+        mesh: The mesh.
+        needed: What the samples depend on, `inputs`, of each process.
+    """
+    for rank, other in enumerate(needed):
+        wrong = sorted({k for k, _ in needed[0].items() ^ other.items()})
+        check(not wrong, f"{wrong[:1]} is another file on process {rank} than on process 0")
+    found = dataclasses.replace(info, inputs=dict(needed[0]), mesh=mesh)
+    if folder.stat(DESCRIPTION) is not None:
+        there = described(folder)
+        _refuse(folder.path / DESCRIPTION, there.differences(found), there.changed(found))
+    else:
+        changed = info.changed(found)
+        check(not changed, f"{', '.join(changed)} has changed since the run was begun")
+        describe(folder, found)
+    return found
+
+
+def _inputs_of(out: Path, folder: Path) -> list[str]:
+    """Name the files that the samples of an earlier run depend on."""
+    names = [*read_info(out)[0].inputs] if out.is_file() else []
+    with contextlib.suppress(FileNotFoundError):
+        there = Folder.there(folder)
+        if there.stat(DESCRIPTION) is not None:
+            names += described(there).inputs
+    return names
 
 
 def _covered(parts: Parts, samples: range) -> tuple[npt.NDArray[np.bool_], int]:

@@ -25,6 +25,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import time
@@ -41,14 +42,18 @@ import numpy.typing as npt
 
 from surrogates import config as configuration
 from surrogates.config import check, unknown
-from surrogates.dataset import SOLVER
+from surrogates.dataset import SOLVER as SOLVER
 from surrogates.errors import InputError
 from surrogates.pipes import take_no_sigpipe
+from surrogates.provenance import readable
 
+from .inputs import NEIGHBOURS, check_files
 from .sampling import DESIGNS, draw
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from surrogates.dataset import Info
 
 Array = npt.NDArray[np.float64]
 
@@ -58,19 +63,27 @@ BUILT_IN = ("cdr", "dcr")
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a batch of solves gave, on the first process of the communicator.
+    """The result of `Problem.solve_batch`; rank 0 of the communicator must have it whole.
 
     Attributes:
-        C: Observables, (n, n_c); NaN where a solve failed.
-        failure: Why a solve failed, empty where it did not; n texts.
-        solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`.
+        C: Observables, (n, n_c) real numbers; NaN where a solve failed.
+        failure: Why a solve failed, empty where it did not; n texts, or none if no solve failed.
+        solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`. Without
+            it there are no iterations and the residual is not known.
         dC_dY: Tangents, (n, n_c, n_y), if they were asked for; NaN where a solve failed.
     """
 
     C: Array
-    failure: list[str]
-    solver: npt.NDArray[np.void]
+    failure: list[str] = field(default_factory=list)
+    solver: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, SOLVER))
     dC_dY: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in what was left out."""
+        if not len(self.failure):
+            object.__setattr__(self, "failure", [""] * len(self.C))
+        if not len(self.solver):
+            object.__setattr__(self, "solver", _unknown(len(self.C)))
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,10 @@ class Problem:
     Attributes:
         name: ``cdr``, ``dcr``, or the file's name and the class's: ``darcy.py:Darcy``.
         source: SHA-256 of that file, empty for a built-in problem.
+        neighbours: SHA-256 of the modules from its folder that it had imported when it was loaded.
+        data_files: Files that the samples depend on, by their paths from that folder. A dataset
+            keeps what they hold, and a run does not go on with others; so for `neighbours`.
+        file_settings: Keys of settings that name such files, as ``mesh.file``.
         has_tangents: Whether `solve_batch` can give dc/dy.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
@@ -155,6 +172,9 @@ class Problem:
 
     name: ClassVar[str]
     source: ClassVar[str] = ""
+    neighbours: ClassVar[Mapping[Path, str]] = {}
+    data_files: ClassVar[Sequence[str]] = ()
+    file_settings: ClassVar[Sequence[str]] = ()
     has_tangents: ClassVar[bool] = False
     Config: ClassVar[type[Any]] = Settings
     y_names: ClassVar[Sequence[str]] = ()
@@ -304,7 +324,7 @@ class Problem:
         Returns:
             c, (n_c,), or a `Solution` with it; only that on rank 0 of the communicator is used.
         """
-        batch = self.solve_batch(np.asarray(y)[None])
+        batch = solved(self, np.asarray(y)[None])
         check(not batch.failure[0], f"the solve failed: {batch.failure[0]}")
         return Solution(
             batch.C[0],
@@ -315,12 +335,23 @@ class Problem:
     def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
         """Solve for a batch; collective. Here one sample after another, by `solve`.
 
+        A class that solves many samples at a time overrides this, with the same arguments:
+
+            def solve_batch(self, Y, *, tangents=False):
+                C = ...  # (n, n_c)
+                solver = np.zeros(len(Y), SOLVER)  # iterations, residual, seconds
+                return Batch(C=C, failure=[""] * len(Y), solver=solver)
+
+        What an override raises, but for `MemoryError`, or returns wrong is the failure of all
+        samples of the batch, and the run goes on.
+
         Args:
-            Y: Parameters, (n, n_y), the same on every process of the communicator.
+            Y: Parameters, (n, n_y) float64, the same on every process of the communicator: a copy,
+                which the method may change.
             tangents: Whether to solve for dc/dy as well, where ``has_tangents``.
 
         Returns:
-            The batch, complete on rank 0 of the communicator; ``failure`` is so on every process.
+            The batch; only that on rank 0 of the communicator is used.
 
         Raises:
             InputError: On every process, if `solve` does not give n_c real numbers.
@@ -330,36 +361,32 @@ class Problem:
             hasattr(self, "comm"), f"{self.name}: __init__ must call super().__init__(config, comm)"
         )
         C = np.full((len(Y), len(_about(self.describe, self.config)["c_names"])), np.nan)
-        solver = np.zeros(len(Y), SOLVER)
-        solver["residual"] = np.nan
+        solver = _unknown(len(Y))
         failure = []
         for i, y in enumerate(Y):
             start = time.perf_counter()
-            mistake, reason = "", ""
+            mistake, reason, solution = "", "", Solution(())
             try:
                 with surroundings_kept():
                     given = self.solve(y.copy())
                 solution = given if isinstance(given, Solution) else Solution(given)
-                solver["iterations"][i] = solution.iterations
-                solver["residual"][i] = solution.residual
             except MemoryError:
                 raise
             except (Exception, SystemExit) as error:
                 reason = _one_line(error)
             else:
                 if self.comm.rank == 0:
-                    mistake = _mistake(solution.c, C.shape[1])
-                    if not mistake and not np.isfinite(solution.c).all():
-                        reason = "c is not finite"
+                    c, mistake = _observables(solution.c, C.shape[1:], "solve must give c")
+                    reason = "" if mistake else _record(solution, solver[i : i + 1]) or _unusable(c)
             # One process may have failed where others did not.
             if self.comm.size > 1:
                 reports = self.comm.allgather((reason, mistake))
                 reason, mistake = (max(texts, key=bool) for texts in zip(*reports, strict=True))
             failure.append(reason)
             if not reason:
-                check(not mistake, f"{self.name}: {mistake}")
+                check(not mistake, _cleaned(f"{self.name}: {mistake}"))
                 if self.comm.rank == 0:
-                    C[i] = solution.c
+                    C[i] = c
             solver["seconds"][i] = time.perf_counter() - start
         return Batch(C=C, failure=failure, solver=solver)
 
@@ -389,32 +416,38 @@ def surroundings_kept() -> Iterator[None]:
         os.close(folder)
 
 
-def load(name: str) -> type[Problem]:
+def load(name: str, info: Info | None = None) -> type[Problem]:
     """Find a problem.
 
     Args:
         name: One of `BUILT_IN`, or ``FILE.py:CLASS``. The file is run as a script would be: its
             folder is the first where its imports are looked for.
+        info: A dataset that the problem must have made: else nothing of the file is run.
 
     Raises:
-        InputError: If there is none of that name, the file fails, or the class cannot be used.
+        InputError: If there is none of that name, the file fails, the class cannot be used, or it
+            has not made the dataset.
         ImportError: If a built-in problem's libraries are missing.
     """
+    NEIGHBOURS.expected = None
     try:
-        return _found(name)
+        return _found(name, info)
     finally:
         take_no_sigpipe()
 
 
-def _found(name: str) -> type[Problem]:
+def _found(name: str, info: Info | None) -> type[Problem]:
+    file, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
+    if info is not None:
+        full = f"{Path(file).name}:{wanted}" if wanted else name
+        check(full == info.problem, f"its problem is {info.problem}, not {full}")
     if name in BUILT_IN:
         module = importlib.import_module(f"{__package__}.{name}")
         return cast(type[Problem], getattr(module, name.upper()))
-    file, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
     known = unknown(f"problem {name!r}", name, BUILT_IN)
     check(file.endswith(".py"), f"{known} or FILE.py:CLASS")
     path = Path(file)
-    module, source = _run(path)
+    module, source = _run(path, info)
     own: dict[str, Any] = {
         key: value
         for key, value in vars(module).items()
@@ -431,17 +464,26 @@ def _found(name: str) -> type[Problem]:
         f"{full} has no method solve(self, y)",
     )
     check(
-        found.name in (wanted, full) and vars(found).get("source", source) == source,
-        f"{full}: `name` and `source` are what the dataset says of the class; "
+        found.name in (wanted, full)
+        and vars(found).get("source", source) == source
+        and ("neighbours" not in vars(found) or "source" in vars(found)),
+        f"{full}: `name`, `source` and `neighbours` are what the dataset says of the class; "
         "call attributes of your own something else",
     )
+    _check_batches(full, found.solve_batch)
     _check_settings(full, found.Config)
+    if "source" not in vars(found):
+        found.neighbours = NEIGHBOURS.modules(path.resolve())
     found.name, found.source = full, source
     return cast(type[Problem], found)
 
 
-def _run(path: Path) -> tuple[ModuleType, str]:
-    """Run a file as a module, once for each content; give it and the SHA-256 of the content."""
+def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
+    """Run a file as a module, once for each content of it and of the modules from its folder.
+
+    Returns:
+        The module, and the SHA-256 of the file's content.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -450,7 +492,11 @@ def _run(path: Path) -> tuple[ModuleType, str]:
     # No import can be of this name; it is the same on every process, where settings are sent.
     name = f"{path.stem}-{hashlib.sha256(f'{place} {source}'.encode()).hexdigest()[:16]}"
     name = name.replace(".", "-")
-    if name in sys.modules:
+    NEIGHBOURS.watch(place.parent)
+    changed = NEIGHBOURS.forget_changed(place.parent)
+    if info is not None:
+        check_files(place, source, info)
+    if name in sys.modules and not changed:
         return sys.modules[name], source
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
@@ -492,6 +538,16 @@ def _explained(error: BaseException, place: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename == str(place):
         lines, text = [error.lineno], f"{type(error).__name__}: {error.msg}"
     return f"{f', line {lines[-1]}' if lines else ''}: {text}"
+
+
+def _check_batches(name: str, solve_batch: Callable[..., Any]) -> None:
+    """Check that a method takes what it is called with."""
+    try:
+        inspect.signature(solve_batch).bind(None, None, tangents=False)
+    except TypeError as error:
+        raise InputError(
+            f"{name}: solve_batch must be solve_batch(self, Y, *, tangents=False): {error}"
+        ) from error
 
 
 def _check_settings(name: str, settings: Any) -> None:
@@ -563,20 +619,148 @@ def _numbers(cls: type[Problem], what: str, given: Any, n: int, names: str) -> A
     return values
 
 
-def _mistake(c: Any, n_c: int) -> str:
-    """Say in what observables are not what the class announced, empty if they are."""
+def solved(problem: Problem, Y: Array, *, tangents: bool = False) -> Batch:
+    """Solve for a batch by `Problem.solve_batch`, and check what it returns; collective.
+
+    Args:
+        problem: The problem.
+        Y: Parameters, (n, n_y); the problem gets a copy.
+        tangents: Whether to solve for dc/dy as well.
+
+    Returns:
+        The batch, complete on rank 0 of the problem's communicator; ``failure`` is so on every
+        process. Its arrays are copies of those that the problem has returned.
+
+    Raises:
+        InputError: On every process, if `Problem.solve` does not give n_c real numbers.
+    """
     try:
-        values = np.asarray(c)
-    except ValueError as error:  # of rows of different lengths
-        return f"solve must give c as one array: {error}"
-    if values.dtype.kind not in "iuf":
-        return f"solve must give real numbers; got {c!r:.60}"
-    if values.shape != (n_c,):
-        return f"solve must give c of shape {(n_c,)}, as c_names; got {values.shape}"
+        batch = problem.solve_batch(Y.copy(), tangents=tangents)
+    except (Exception, SystemExit) as error:
+        if not _overrides(problem) or isinstance(error, MemoryError):
+            raise
+        batch, reason = None, _one_line(error)
+    else:
+        reason = ""
+    if batch is not None and not _overrides(problem):
+        return batch
+    # One process may have failed where others did not.
+    if problem.comm.size > 1:
+        reason = max(problem.comm.allgather(reason), key=bool)
+    about = _about(problem.describe, problem.config)
+    checked = Batch(
+        C=np.full((len(Y), len(about["c_names"])), np.nan),
+        failure=[reason] * len(Y),
+        solver=_unknown(len(Y)),
+        dC_dY=np.full((len(Y), len(about["c_names"]), Y.shape[1]), np.nan) if tangents else None,
+    )
+    if problem.comm.rank == 0 and not reason and (mistake := _take(batch, checked)):
+        checked.failure[:] = [_cleaned(f"solve_batch must give {mistake}")] * len(Y)
+    if problem.comm.size > 1:
+        checked.failure[:] = problem.comm.bcast(checked.failure)
+    return checked
+
+
+def _overrides(problem: Problem) -> bool:
+    """Tell whether a class of a user's solves for batches by a method of its own."""
+    own = type(problem).solve_batch is not Problem.solve_batch
+    return own and problem.name not in BUILT_IN
+
+
+def _take(given: Any, into: Batch) -> str:
+    """Copy what a user's `Problem.solve_batch` has returned, checked, into a batch.
+
+    Returns:
+        In what it is wrong as a whole, empty if it is not. Where it is wrong for some samples, that
+        is their ``failure``.
+    """
+    n = len(into.C)
+    if not isinstance(given, Batch):
+        return f"a surrogates.pde.Batch; got {given!r:.60}"
+    C, mistake = _observables(given.C, into.C.shape, "C")
+    dC_dY: Any = np.empty((n, 0, 0))
+    if into.dC_dY is not None and not mistake:
+        dC_dY, mistake = _observables(given.dC_dY, into.dC_dY.shape, "dC_dY")
+    if mistake:
+        return mistake
+    if len(given.failure) != n or len(_texts(given.failure)) != n:
+        return f"failure as a list of {n} texts; got {given.failure!r:.60}"
+    solver = np.asarray(given.solver)
+    if solver.dtype != SOLVER or solver.shape != (n,):
+        return f"solver of shape {(n,)} and dtype SOLVER; got {solver.shape}, {solver.dtype}"
+    for i in range(n):
+        record = Solution(C[i], residual=solver["residual"][i], iterations=solver["iterations"][i])
+        into.solver["seconds"][i] = solver["seconds"][i]
+        into.failure[i] = (
+            (given.failure[i] and (_cleaned(given.failure[i]) or "failed"))
+            or _record(record, into.solver[i : i + 1])
+            or _unusable(C[i])
+            or _unusable(dC_dY[i], "dC_dY")
+        )
+        if not into.failure[i]:
+            into.C[i] = C[i]
+            if into.dC_dY is not None:
+                into.dC_dY[i] = dC_dY[i]
     return ""
+
+
+def _unknown(n: int) -> npt.NDArray[np.void]:
+    """Return the records of n solves of which nothing is known."""
+    solver = np.zeros(n, SOLVER)
+    solver["residual"] = np.nan
+    return solver
+
+
+def _observables(given: Any, shape: tuple[int, ...], what: str) -> tuple[Any, str]:
+    """Read real numbers of a shape.
+
+    Returns:
+        They, masked where they were, and in what they are not as they should be, empty if they are.
+    """
+    try:
+        if isinstance(given, list | tuple):
+            given = [_detached(value) for value in given]
+        values = np.asanyarray(_detached(given))
+    except Exception as error:  # of rows of different lengths, or of another library's array
+        return None, f"{what} as one array: {_one_line(error)}"
+    if values.dtype.kind not in "iuf":
+        return None, f"{what} as real numbers; got {given!r:.60}"
+    if values.shape != shape:
+        return None, f"{what} of shape {shape}, as c_names; got {values.shape}"
+    return values, ""
+
+
+def _detached(value: Any) -> Any:
+    """Return a tensor of torch without its graph, which numpy does not take; else the value."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
+
+
+def _unusable(values: Any, name: str = "c") -> str:
+    """Say why the numbers of one sample are no data, empty if they are."""
+    if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
+        return f"{name} has masked values"
+    return "" if np.isfinite(np.asarray(values)).all() else f"{name} is not finite"
+
+
+def _record(solution: Solution, into: npt.NDArray[np.void]) -> str:
+    """Keep how good a solution is; say what is wrong with that, empty if nothing is."""
+    kinds = {"residual": "a number of at least 0, or NaN", "iterations": "a whole number, >= 0"}
+    for name, kind in kinds.items():
+        given = getattr(solution, name)
+        value = np.asarray(_detached(given))
+        fits = value.dtype.kind in "iuf" and value.shape == () and not value < 0
+        if not fits or (name == "iterations" and not (value % 1 == 0 and value < 2**63)):
+            return f"{name} must be {kind}; got {given!r:.60}"
+        into[name] = value
+    return ""
+
+
+def _cleaned(text: str) -> str:
+    """Make a text one line that files can hold."""
+    return readable(" ".join(text.replace("\0", " ").split()))
 
 
 def _one_line(error: BaseException) -> str:
     """Say what was raised; of several lines the first, and the last, where PETSc's reason is."""
     lines = str(error).strip().splitlines()
-    return ": ".join([type(error).__name__, *lines[:1], *lines[1:][-1:]])
+    return _cleaned(": ".join([type(error).__name__, *lines[:1], *lines[1:][-1:]]))

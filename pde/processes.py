@@ -22,7 +22,7 @@ import struct
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -120,9 +120,11 @@ class SolverProcess:
         """Take settings from TOML text."""
         self._set_up("configure", text)
 
-    def describe(self, samples: int, seed: int, split: str, tangents: bool) -> tuple[Info, int]:
+    def describe(
+        self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
+    ) -> tuple[Info, int]:
         """Check what is asked for, and describe it; see `LocalSolver`."""
-        arguments = (samples, seed, split, tangents)
+        arguments = (samples, seed, split, tangents, there)
         return cast(tuple[Info, int], self._set_up("describe", *arguments))
 
     def compile(self) -> None:
@@ -139,6 +141,19 @@ class SolverProcess:
         self._mark = self._call("mark")
         return mesh
 
+    def needs(self, there: Sequence[str]) -> dict[str, str]:
+        """Return the digests of the files that the samples depend on; see `LocalSolver`."""
+        return cast(dict[str, str], self._set_up("needs", there))
+
+    def expect(self, known: Mapping[str, str]) -> None:
+        """Let no module be imported from now on whose digest is not among the known ones."""
+        self._set_up("expect", known)
+
+    def changes(self, info: Info) -> list[str]:
+        """Say which files have changed while samples were solved, a line each."""
+        self._revive()
+        return cast(list[str], self._call("changes", info))
+
     def remake(self) -> None:
         """Make the problem again."""
         self._call("remake")
@@ -150,8 +165,7 @@ class SolverProcess:
             TimeLimitError: At the limit.
             SolveEnded: If the process has ended.
         """
-        if self._pid is None or wait([self._nursery], 0):  # between two tasks: no solve's doing
-            self._restart()
+        self._revive()
         # The process has its own ways to keep the limit, all of which a solve can take from it.
         patience = seconds + max(5.0, 0.1 * seconds) + 20.0
         try:
@@ -196,6 +210,11 @@ class SolverProcess:
         self._pid = int(text)
         self._channel = Connection(files[0])
 
+    def _revive(self) -> None:
+        """Start another process if this one has ended, in a solve or between two tasks."""
+        if self._pid is None or wait([self._nursery], 0):
+            self._restart()
+
     def _restart(self) -> None:
         """Start another process, and bring it to where the one before was."""
         if self._pid is not None:
@@ -209,8 +228,12 @@ class SolverProcess:
                 raise InputError(
                     f"{self._name} has changed while the run was at work: {'; '.join(differences)}"
                 )
+            if name in ("make", "needs"):
+                check(
+                    before == answer,
+                    f"{self._name} has changed while the run was at work: {before} is now {answer}",
+                )
             if name == "make":
-                check(before == answer, f"the mesh was {before}, and is now {answer}")
                 self._mark = self._call("mark")
 
     def _set_up(self, name: str, *arguments: Any) -> Any:

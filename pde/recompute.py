@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from mpi4py import MPI
 
-from surrogates.config import from_toml
-from surrogates.dataset import Status, Stored
+from surrogates.config import check, entries, from_toml
+from surrogates.dataset import Info, Status, Stored
 
-from .problem import Problem, made
+from .inputs import inputs
+from .problem import Problem, made, solved
 from .sampling import draw
 
 
@@ -41,14 +43,20 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
         seed: Of the choice.
 
     Raises:
-        InputError: If the problem cannot be set up, or a row cannot be read.
+        InputError: If the problem cannot be set up, a file that it depends on is not that of the
+            dataset, or a row cannot be read.
     """
     info = stored.info
     done = np.flatnonzero(stored.status == Status.DONE)
     rows = np.sort(np.random.default_rng(seed).choice(done, min(n, len(done)), replace=False))
     if not len(rows):
         return []
-    solver = made(problem, from_toml(problem.Config, info.config), MPI.COMM_SELF)
+    config = from_toml(problem.Config, info.config)
+    _check_inputs(info, inputs(problem, config, info.inputs))
+    about = problem.describe(config)
+    for name in ("y_names", "c_names"):
+        check(about[name] == getattr(info, name), f"its {name} are not those of {problem.name}")
+    solver = made(problem, config, MPI.COMM_SELF)
     found = []
     for row in rows.tolist():
         there = stored.rows(row, row + 1)
@@ -58,7 +66,7 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
             y = there.Y
         else:
             y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **rows_of)
-        batch = solver.solve_batch(y)
+        batch = solved(solver, y)
         size = float(np.linalg.norm(there.C)) or 1.0
         difference = float(np.linalg.norm(batch.C - there.C)) / size
         found.append(
@@ -70,3 +78,16 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
             )
         )
     return found
+
+
+def _check_inputs(info: Info, found: Mapping[str, str]) -> None:
+    """Refuse files that are not those that the samples were made with, before any is read."""
+    paths = entries(info.config)
+    for name in {**found, **info.inputs}:
+        # A file of a setting is named by the dataset, which may be anybody's.
+        if name in info.inputs or name in paths:
+            check(
+                found.get(name) == info.inputs.get(name),
+                f"{paths.get(name, name)} is not the file that made it: its SHA-256 is "
+                f"{found.get(name, 'absent')[:12]}, not {info.inputs.get(name, 'known')[:12]}",
+            )

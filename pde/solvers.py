@@ -6,8 +6,10 @@ class, so that a process that keeps a solver need not import the problem, nor DO
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,12 +17,14 @@ import numpy as np
 from surrogates import config as configuration
 from surrogates.config import check, from_toml, to_toml
 from surrogates.dataset import Info, assign_split
+from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance
 from surrogates.shards import largest
 
+from .inputs import NEIGHBOURS, expect, files, inputs
 from .limits import TimeLimit
-from .problem import Batch, Problem, made, surroundings_kept
+from .problem import Batch, Problem, made, solved, surroundings_kept
 from .sampling import Array
 
 if TYPE_CHECKING:
@@ -42,8 +46,19 @@ class Solver(Protocol):
     def configure(self, text: str) -> None:
         """Take settings."""
 
-    def describe(self, samples: int, seed: int, split: str, tangents: bool) -> tuple[Info, int]:
+    def describe(
+        self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
+    ) -> tuple[Info, int]:
         """Check what is asked for, and describe it."""
+
+    def needs(self, there: Sequence[str]) -> dict[str, str]:
+        """Return the digests of the files that the samples depend on."""
+
+    def expect(self, known: Mapping[str, str]) -> None:
+        """Let no other module be imported."""
+
+    def changes(self, info: Info) -> list[str]:
+        """Say which files have changed."""
 
     def compile(self) -> None:
         """Compile what every process then finds in a cache."""
@@ -79,6 +94,7 @@ class LocalSolver:
         self._problem = problem
         self._config = config
         self._limit: TimeLimit | None = None
+        self._here = Path.cwd()  # the problem may leave it
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
         """Read settings from a file, and from texts such as ``mesh.degree=2``.
@@ -92,8 +108,17 @@ class LocalSolver:
         """Take settings from the TOML text of `settings`."""
         self._config = from_toml(self._problem.Config, text)
 
-    def describe(self, samples: int, seed: int, split: str, tangents: bool) -> tuple[Info, int]:
+    def describe(
+        self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
+    ) -> tuple[Info, int]:
         """Check what is asked for.
+
+        Args:
+            samples: Samples in the whole set.
+            seed: Seed of the sampling design and the split.
+            split: Counts or fractions of train, validation and test.
+            tangents: Whether to solve for dc/dy as well.
+            there: Names of the files that samples of an earlier run depend on.
 
         Returns:
             The set's description, and the number of samples of a batch.
@@ -117,6 +142,7 @@ class LocalSolver:
             split=split,
             total=samples,
             tangents=tangents,
+            inputs=self.needs(there),
             notes=problem.notes(config),
             **_made(),
             **problem.describe(config),
@@ -155,6 +181,28 @@ class LocalSolver:
         self.remake()
         return self._solver.mesh
 
+    def needs(self, there: Sequence[str]) -> dict[str, str]:
+        """Return the digests of the files that the samples depend on; see `inputs.inputs`.
+
+        Once the problem is made, those that its ``__init__`` has imported are among them.
+        """
+        return inputs(self._problem, self._config, there, here=self._here)
+
+    def expect(self, known: Mapping[str, str]) -> None:
+        """Let no module be imported from now on whose digest is not among the known ones."""
+        expect(self._problem, known)
+
+    def changes(self, info: Info) -> list[str]:
+        """Say which files have changed while samples were solved, a line each."""
+        try:
+            now = files(self._problem, self._config, here=self._here)
+        except InputError as error:
+            return [f"{error}, now that samples are solved: it may have changed meanwhile"]
+        return [
+            f"{name} has changed while samples were solved: they may be of both contents"
+            for name in info.changed(dataclasses.replace(info, inputs=now))
+        ]
+
     def remake(self) -> None:
         """Make the problem again, as after a solve that was interrupted."""
         self._solver = made(self._problem, self._config, self._group)
@@ -176,16 +224,13 @@ class LocalSolver:
         """
         assert self._limit is not None
         n, size, batches = len(Y), self._size, []
-        try:
-            with self._limit(start, start + n, seconds):
-                for i in range(0, n, size):
-                    if n > size:
-                        self._limit.at(start + i, start + min(i + size, n))
-                    with surroundings_kept():
-                        part = self._solver.solve_batch(Y[i : i + size], tangents=self._tangents)
-                    batches.append(part)
-        except SystemExit as error:
-            raise ChildProcessError(f"solve_batch of {self.name} ends its process") from error
+        with self._limit(start, start + n, seconds):
+            for i in range(0, n, size):
+                if n > size:
+                    self._limit.at(start + i, start + min(i + size, n))
+                with surroundings_kept():
+                    part = solved(self._solver, Y[i : i + size], tangents=self._tangents)
+                batches.append(part)
         return joined(batches)
 
     def settle(self) -> None:
@@ -193,6 +238,7 @@ class LocalSolver:
 
     def close(self, *, kill: bool = False) -> None:
         """Take leave: remove the mark, and give the signals back; this process cannot be killed."""
+        NEIGHBOURS.expected = None
         if self._limit is not None:
             self._limit.close()
             self._limit = None

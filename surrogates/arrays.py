@@ -7,7 +7,7 @@ keeps text as codes, an empty matrix as its size, and objects as references.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import scipy.sparse
 from .config import check, unknown
 from .description import Array
 from .errors import InputError
-from .files import reading
+from .files import reading, within
 
 _HDF5 = (".h5", ".hdf5")
 _MOST = 1 << 31  # entries of a sparse matrix, once it is none
@@ -179,14 +179,15 @@ def _names_hdf5(path: Path) -> list[str]:
 
 def _read_hdf5(path: Path, name: str) -> Any:
     with h5py.File(path, "r") as file:
-        item = file.get(name)
+        item = within(file, name)
         if item is None:
             return None
         kind = _text(item.attrs.get("MATLAB_class", b""))
         if fault := _fault(item, kind):
             raise NotNumbersError(f"{path}: {name} is {fault}")
         if "MATLAB_sparse" in item.attrs:
-            return _sparse(item, int(item.attrs["MATLAB_sparse"]))
+            parts = {part: within(file, f"{name}/{part}") for part in ("jc", "ir", "data")}
+            return _sparse(parts, int(item.attrs["MATLAB_sparse"]))
         array = np.asarray(item[()])
         for blank in ("_FillValue", "missing_value"):  # as netCDF marks what is missing
             if blank in item.attrs and array.dtype.kind in "iuf":
@@ -210,13 +211,13 @@ def _fault(item: Any, kind: str) -> str:
     return f"packed ({packed[0]}): unpack it first" if packed else ""
 
 
-def _sparse(group: Any, n_rows: int) -> Any:
+def _sparse(parts: Mapping[str, Any], n_rows: int) -> Any:
     """Make a sparse matrix of how MATLAB keeps one: by columns, without arrays if it is zero."""
-    starts = group["jc"][()].astype(np.int64)
+    starts = parts["jc"][()].astype(np.int64)
     shape = (n_rows, len(starts) - 1)
-    if "data" not in group:
+    if parts["data"] is None:
         return scipy.sparse.csc_matrix(shape)
-    data, rows = group["data"][()], group["ir"][()].astype(np.int64)
+    data, rows = parts["data"][()], parts["ir"][()].astype(np.int64)
     if data.dtype.names:
         data = data[data.dtype.names[0]] + 1j * data[data.dtype.names[1]]
     return scipy.sparse.csc_matrix((data, rows, starts), shape)

@@ -14,7 +14,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import tomli_w
@@ -116,13 +116,24 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what}; {hint}"
 
 
-def differences(stored: str, asked: str) -> list[str]:
-    """List the keys in which two configurations (TOML texts) differ, as readable lines."""
-    old, new = _flat(tomllib.loads(stored)), _flat(tomllib.loads(asked))
+def entries(text: str) -> dict[str, Any]:
+    """Return the values of a configuration (TOML text) by their dotted keys."""
+    return _flat(tomllib.loads(text))
+
+
+def differences(stored: str, asked: str, but: Collection[str] = ()) -> list[str]:
+    """List the keys in which two configurations (TOML texts) differ, as readable lines.
+
+    Args:
+        stored: One configuration.
+        asked: The other.
+        but: Keys that do not count.
+    """
+    old, new = entries(stored), entries(asked)
     return [
         f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
         for key in [*old, *(k for k in new if k not in old)]
-        if old.get(key) != new.get(key)
+        if key not in but and old.get(key) != new.get(key)
     ]
 
 

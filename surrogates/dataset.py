@@ -47,7 +47,7 @@ from .description import Split as Split
 from .description import Status as Status
 from .description import read_attributes, write_attributes
 from .errors import InputError
-from .files import atomic_hdf5, check_free, reading
+from .files import atomic_hdf5, check_free, reading, within
 from .inspection import DIGESTED, Census, Summary, Tally, digest, problems, runs, say
 
 SCHEMA_VERSION = 2
@@ -56,6 +56,7 @@ FAILURE_BYTES = 200
 WINDOW_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 18
 _CHUNK_ROWS = 1024  # what damage to one chunk of an array with short rows may cost
+_ARRAYS = ("Y", "C", "status", "split", "failure", "solver", "made_by", "dC_dY")
 _COMPRESSED = ("status", "failure", "split", "made_by")
 
 
@@ -378,6 +379,9 @@ def _open(path: str | os.PathLike[str], source: BinaryIO | None = None) -> Itera
                 f"{path} has schema version {version}, this package reads "
                 f"{SCHEMA_VERSION}; update varpro-surrogates"
             )
+        with reading(path, "dataset file"):
+            for name in _ARRAYS:
+                within(file, name)
         yield file
 
 

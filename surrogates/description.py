@@ -79,8 +79,9 @@ class Info:
         revision: git revision of the code, empty if unknown.
         later_makers: Those who made samples after that first maker, with other versions.
         missing: ``mask`` if done samples lack entries of C, which are NaN, else empty.
-        inputs: SHA-256 of each file besides `source` that the samples depend on, by its name: files
-            that the configuration names, data of the problem, modules that it imports.
+        inputs: SHA-256 of each file besides `source` that the samples depend on, by its name:
+            modules from the folder of the problem's file and data of the problem, by their paths
+            from there, and files that the configuration names, by its keys.
         notes: What is to be known about the samples, one line each: estimated errors, what was
             mended in a mesh. Not part of the set's identity.
     """
@@ -123,9 +124,36 @@ class Info:
             found.append("the classes have other names there than here")
         if self.missing != other.missing:
             found.append("entries of c are masked in one of them only")
-        if self.source != other.source:
-            found.append("the file of the problem is another one there than here")
-        return found + config.differences(self.config, other.config)
+        return found + self.other_problem(other)
+
+    def other_problem(self, other: Info) -> list[str]:
+        """Say in what another dataset's samples are of another map y to c, empty if in nothing.
+
+        What a file holds counts, an edit of a comment too: a digest cannot tell it from an edit of
+        a number. Where both know what a file of the configuration holds, its path does not count.
+        """
+        files = self.files, other.files
+        found = [
+            f"{name} has {f'SHA-256 {old[:12]}' if old else 'no SHA-256'} there and "
+            f"{new[:12] or 'none'} here"
+            for name in sorted({**files[0], **files[1]})
+            if (old := files[0].get(name, "")) != (new := files[1].get(name, ""))
+        ]
+        if self.mesh and other.mesh and self.mesh != other.mesh:
+            found.append(f"the mesh is {self.mesh} there and {other.mesh} here")
+        known = self.inputs.keys() & other.inputs.keys()
+        return found + config.differences(self.config, other.config, known)
+
+    def changed(self, other: Info) -> list[str]:
+        """Name the files that both depend on, and that are others there than here."""
+        ours, theirs = self.files, other.files
+        return sorted(name for name in ours.keys() & theirs if ours[name] != theirs[name])
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of every file that the samples depend on, by its name."""
+        file = self.problem.rpartition(":")[0] or "the file of the problem"
+        return {**({file: self.source} if self.source else {}), **self.inputs}
 
     @property
     def makers(self) -> tuple[Provenance, ...]:

@@ -36,7 +36,7 @@ from .classifier import Assessment, Classifier
 from .config import check, unknown
 from .dataset import Array, Dataset, Info
 from .errors import InputError
-from .files import atomic, atomic_hdf5, check_zip, reading
+from .files import atomic, atomic_hdf5, check_zip, reading, within
 from .metrics import Evaluation
 from .provenance import provenance
 from .surrogate import Surrogate
@@ -570,8 +570,9 @@ def _read_npy(path: Path) -> Any:
 
 def _read_Y(path: Path) -> Any:
     with h5py.File(path, "r") as file:
-        check(isinstance(file.get("Y"), h5py.Dataset), f"{path} has no array /Y")
-        return file["Y"][()]
+        array = within(file, "Y")
+        check(isinstance(array, h5py.Dataset), f"{path} has no array /Y")
+        return array[()]
 
 
 class _Method(torch.nn.Module):

@@ -157,6 +157,34 @@ def hdf5(descriptor: int) -> Iterator[h5py.File]:
             raise raw.error
 
 
+def within(file: h5py.File, name: str) -> Any:
+    """Return an object of an HDF5 file by its path, None if there is none.
+
+    An HDF5 file may name other files of whoever opens it, whose content would pass for its own: by
+    links, by virtual arrays, and by arrays that are kept as raw bytes elsewhere.
+
+    Raises:
+        InputError: If the object is not in the file itself.
+    """
+    import h5py
+
+    item: Any = file
+    for part in filter(None, name.split("/")):
+        link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
+        if link is None:
+            return None
+        elsewhere = not isinstance(link, h5py.HardLink)
+        if not elsewhere:
+            item = item[part]
+            elsewhere = isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
+        if elsewhere:
+            raise InputError(
+                f"{file.filename}: {name} is not in the file itself, but a link, or an array that "
+                "is kept in other files: copy it into the file"
+            )
+    return item
+
+
 class _Uncomplaining(io.FileIO):
     """A file that keeps its first failure to itself, and writes nothing from then on."""
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from . import config
 from .config import check
 from .dataset import Dataset, Info, Status, opened, read_info, write
 from .errors import InputError
@@ -123,11 +122,9 @@ def _check_problems(infos: Sequence[Info], paths: Sequence[_Path]) -> None:
     solved = [(info, path) for info, path in zip(infos, paths, strict=True) if info.config]
     for info, path in solved[1:]:
         head, first = solved[0]
-        found = [
-            f"{name} is {getattr(info, name)!r} and {getattr(head, name)!r}"
-            for name in ("problem", "source")
-            if getattr(info, name) != getattr(head, name)
-        ] + config.differences(info.config, head.config)
+        found = info.other_problem(head)
+        if info.problem != head.problem:
+            found.insert(0, f"problem is {info.problem!r} and {head.problem!r}")
         check(not found, f"{path} and {first} are of different problems: {'; '.join(found[:1])}")
 
 
@@ -147,7 +144,7 @@ def _joined(
     """Say what the new set is."""
     head = infos[0]
     solved = [info for info in infos if info.config]
-    common = len({(info.config, info.source, info.problem) for info in infos}) == 1
+    common = len(solved) == len(infos)  # of one problem: `_check_problems` has refused others
     lower = [info.y_lower[y] for info, (y, _) in zip(infos, orders, strict=True)]
     upper = [info.y_upper[y] for info, (y, _) in zip(infos, orders, strict=True)]
     coordinates = {
@@ -160,6 +157,7 @@ def _joined(
         problem=(solved or infos)[0].problem,
         config=head.config if common else "",
         source=head.source if common else "",
+        inputs=head.inputs if common else {},
         design="joined",
         split=head.split if len({info.split for info in infos}) == 1 else "joined",
         total=sum(info.total for info in infos),

@@ -143,7 +143,9 @@ class Parts:
         """
         self.folder = folder
         self.info = info
-        identity = (info.problem, info.config, info.design, info.seed, info.total, info.source)
+        identity = [info.problem, info.config, info.design, info.seed, info.total, info.source]
+        if info.inputs:  # without, as older versions have it
+            identity.append(sorted(info.inputs.items()))
         self._seed = zlib.crc32(json.dumps(identity).encode())
         self._columns = _columns(info)
         self.most = max(1, min(2**16 - 1, _BLOCK_BYTES // _bytes(self._columns)))

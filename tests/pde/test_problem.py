@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,8 @@ from mpi4py import MPI
 from surrogates import config, reference
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
-from surrogates.pde import Problem, Settings, Solution
-from surrogates.pde.problem import BUILT_IN, load
+from surrogates.pde import SOLVER, Batch, Problem, Settings, Solution
+from surrogates.pde.problem import BUILT_IN, load, solved
 
 pytestmark = pytest.mark.fenicsx
 
@@ -209,7 +210,7 @@ def test_samples_that_fail_are_recorded_and_the_others_are_not_touched():
         "RuntimeError: error code 91: [0] not converged",
         "InputError: outside of the table",
     ]
-    assert batch.failure[5].startswith("TypeError: ")
+    assert batch.failure[5] == "iterations must be a whole number, >= 0; got None"
     assert batch.C[0].tolist() == [14, 0]
     assert batch.C[6].tolist() == [26, 168]
     assert np.isnan(batch.C[1:6]).all()
@@ -219,6 +220,154 @@ def test_samples_that_fail_are_recorded_and_the_others_are_not_touched():
     )
 
 
+@pytest.mark.parametrize(
+    ("solution", "reason"),
+    [
+        (np.ma.array([1.0, 2.0], mask=[0, 1]), "c has masked values"),
+        (Solution([1.0, 2.0], residual="small"), "residual must be a number of at least 0, or NaN"),
+        (Solution([1.0, 2.0], residual=-1e-9), "residual must be a number"),
+        (Solution([1.0, 2.0], residual=1j), "residual must be a number"),
+        (Solution([1.0, 2.0], iterations=-1), "iterations must be a whole number, >= 0; got -1"),
+        (Solution([1.0, 2.0], iterations=2.5), "iterations must be a whole number"),
+        (ValueError("a\0b\n\udc80"), "ValueError: a b: ?"),
+    ],
+)
+def test_a_solution_that_is_no_data_is_a_failure(solution, reason):
+    class Wrong(Plain):
+        def solve(self, y):
+            if isinstance(solution, Exception):
+                raise solution
+            return solution
+
+    batch = solve(Wrong, [[1, 1]])
+    assert batch.failure[0].startswith(reason)
+    assert np.isnan(batch.C).all()
+
+
+def test_nothing_masked_is_data():
+    class Whole(Plain):
+        def solve(self, y):
+            return np.ma.array(y, mask=[0, 0])
+
+    assert solve(Whole, [[1, 2]]).C.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_tensors_with_a_graph_are_taken_as_numbers(stacked):
+    torch = pytest.importorskip("torch")
+
+    class Graph(Plain):
+        def solve(self, y):
+            t = torch.tensor(y, requires_grad=True)
+            c = [t[0] + t[1], t[0] * t[1]]
+            return torch.stack(c) if stacked else c
+
+    assert solve(Graph, [[2, 3]]).C.tolist() == [[5, 6]]
+
+
+# Batches
+
+
+class Batched(Plain):
+    """Returns, or raises, what a function makes of Y and the right C."""
+
+    made = staticmethod(lambda Y, C: Batch(C=C))
+
+    def solve_batch(self, Y, *, tangents=False):
+        return self.made(Y, np.column_stack([Y.sum(axis=1), Y.prod(axis=1)]))
+
+
+def batches(made, *, tangents: bool = False) -> Batch:
+    cls = type("Wrong", (Batched,), {"made": staticmethod(made), "has_tangents": True})
+    return solved(cls(Settings(), MPI.COMM_SELF), np.array([[1.0, 2], [3, 4]]), tangents=tangents)
+
+
+def test_a_batch_may_change_its_parameters_and_leave_out_how_good_it_is():
+    Y = np.array([[1.0, 2], [3, 4]])
+
+    def scale(Y, C):
+        Y *= 10
+        return Batch(C=Y)
+
+    cls = type("Scaling", (Batched,), {"made": staticmethod(scale)})
+    batch = solved(cls(Settings(), MPI.COMM_SELF), Y)
+    assert Y.tolist() == [[1, 2], [3, 4]]
+    assert batch.C.tolist() == [[10, 20], [30, 40]]
+    assert batch.failure == ["", ""]
+    assert np.isnan(batch.solver["residual"]).all()
+
+
+def records(**values) -> np.ndarray:
+    solver = np.zeros(2, SOLVER)
+    for name, value in values.items():
+        solver[name] = value
+    return solver
+
+
+def raised(error: BaseException):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda Y, C: raised(ZeroDivisionError("of zero\nlast")), "ZeroDivisionError: of zero: la"),
+        (lambda Y, C: raised(SystemExit(3)), "SystemExit: 3"),
+        (lambda Y, C: raised(InputError("outside")), "InputError: outside"),
+        (lambda Y, C: C, "solve_batch must give a surrogates.pde.Batch; got array"),
+        (lambda Y, C: Batch(C=C[:, :1]), r"C of shape \(2, 2\), as c_names; got \(2, 1\)"),
+        (lambda Y, C: Batch(C=C * 1j), "C as real numbers; got array"),
+        (lambda Y, C: Batch(C=C.astype(object)), "C as real numbers; got array"),
+        (lambda Y, C: Batch(C=[[1], [1, 2]]), "C as one array: "),
+        (lambda Y, C: Batch(C=C, failure=[""]), r"failure as a list of 2 texts; got \[''\]"),
+        (lambda Y, C: Batch(C=C, failure=[None, None]), "failure as a list of 2 texts"),
+        (lambda Y, C: Batch(C=C, solver=np.zeros(2)), r"solver of shape \(2,\) and dtype SOLVER"),
+        (lambda Y, C: Batch(C=C, solver=np.zeros(3, SOLVER)), "solver of shape"),
+    ],
+)
+def test_a_batch_that_is_wrong_is_the_failure_of_its_samples(made, message):
+    batch = batches(made)
+    assert batch.failure[0] == batch.failure[1]
+    assert re.search(message, batch.failure[0]) and "\n" not in batch.failure[0]
+    assert batch.C.shape == (2, 2) and np.isnan(batch.C).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "failure"),
+    [
+        (lambda Y, C: Batch(C=np.where(C == 3, np.nan, C)), "c is not finite"),
+        (lambda Y, C: Batch(C=np.ma.masked_equal(C, 3)), "c has masked values"),
+        (lambda Y, C: Batch(C=C, failure=["a\0b\nc", ""]), "a b c"),
+        (lambda Y, C: Batch(C=C, failure=[" ", ""]), "failed"),
+        (lambda Y, C: Batch(C=C, solver=records(residual=[-1, 0])), "residual must be a number"),
+        (lambda Y, C: Batch(C=C, solver=records(iterations=[-1, 0])), "iterations must be a whole"),
+    ],
+)
+def test_a_sample_that_is_wrong_does_not_cost_the_others_of_its_batch(made, failure):
+    batch = batches(made)
+    assert batch.failure[0].startswith(failure) and batch.failure[1] == ""
+    assert np.isnan(batch.C[0]).all() and batch.C[1].tolist() == [7, 12]
+
+
+def test_tangents_of_a_batch_are_checked_and_those_not_asked_for_are_left_out():
+    right = np.ones((2, 2, 2))
+    assert batches(lambda Y, C: Batch(C=C, dC_dY=right)).dC_dY is None
+    batch = batches(lambda Y, C: Batch(C=C, dC_dY=right), tangents=True)
+    assert np.array_equal(batch.dC_dY, right) and batch.failure == ["", ""]
+    for wrong, message in (
+        (None, "dC_dY as real numbers; got None"),
+        (right[:, :1], "dC_dY of shape"),
+        (right * 1j, "dC_dY as real numbers"),
+    ):
+        batch = batches(lambda Y, C, given=wrong: Batch(C=C, dC_dY=given), tangents=True)
+        assert all(message in text for text in batch.failure)
+        assert np.isnan(batch.dC_dY).all()
+    infinite = right.copy()
+    infinite[1, 0, 1] = np.inf
+    batch = batches(lambda Y, C: Batch(C=C, dC_dY=infinite), tangents=True)
+    assert batch.failure == ["", "dC_dY is not finite"]
+
+
 def test_no_memory_is_no_sample_s_failure():
     class Greedy(Plain):
         def solve(self, y):
@@ -226,6 +375,8 @@ def test_no_memory_is_no_sample_s_failure():
 
     with pytest.raises(MemoryError):
         solve(Greedy, [[1, 1]])
+    with pytest.raises(MemoryError):
+        batches(lambda Y, C: raised(MemoryError()))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +428,8 @@ import sys
 import numpy as np
 from mpi4py import MPI
 from surrogates.errors import InputError
-from surrogates.pde import Problem
+from surrogates.pde import Batch, Problem
+from surrogates.pde.problem import solved
 
 class Split(Problem):
     y_names, y_lower, y_upper, c_names = ["a"], 0.0, 9.0, ["b"]
@@ -296,12 +448,24 @@ class Mistaken(Split):
     def solve(self, y):
         return [1.0] * (2 if self.comm.rank == 0 else 1)
 
+class Together(Split):
+    def solve_batch(self, Y, *, tangents=False):
+        if Y[0] == 1 and self.comm.rank == 1:
+            raise ValueError("on one")
+        if Y[0] == 2:
+            return Batch(C=Y * (1j if self.comm.rank == 0 else 1))
+        return Batch(C=Y) if self.comm.rank == 0 else None
+
 comm = MPI.COMM_WORLD
 batch = Split(Split.Config(), comm).solve_batch(np.arange(6.0)[:, None])
 assert batch.failure == ["", "ValueError: on one", "ValueError: on the first",
                          "c is not finite", "", ""], batch.failure
 if comm.rank == 0:
     np.testing.assert_array_equal(batch.C[:, 0], [0, np.nan, np.nan, np.nan, 4, 5])
+together = Together(Split.Config(), comm)
+failures = [solved(together, np.full((1, 1), k)).failure[0] for k in range(4)]
+assert failures[:2] == ["", "ValueError: on one"], failures
+assert "real numbers" in failures[2] and failures[3] == "", failures
 try:
     Mistaken(Split.Config(), comm).solve_batch(np.ones((1, 1)))
 except InputError as error:
@@ -389,7 +553,16 @@ def test_an_unknown_problem_is_refused(name, message):
             "must be bool, int, float",
         ),
         (OSCILLATOR.replace("float = 1.0", "int = 1.5"), "Oscillator", "must be of type int"),
-        (OSCILLATOR.replace("c_units =", "source ="), "Oscillator", "`name` and `source` are what"),
+        (
+            OSCILLATOR.replace("solve(self, y)", "solve_batch(self, Y)"),
+            "Oscillator",
+            "solve_batch must be solve_batch(self, Y, *, tangents=False): got an unexpected",
+        ),
+        (
+            OSCILLATOR.replace("c_units =", "source ="),
+            "Oscillator",
+            "`name`, `source` and `neighbours`",
+        ),
     ],
 )
 def test_a_file_that_holds_no_problem_is_refused(write, text, wanted, message):

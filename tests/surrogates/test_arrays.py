@@ -162,3 +162,24 @@ def test_numpy_files(tmp_path):
             arrays.read_npy(tmp_path / name)
     with pytest.raises(InputError, match="a.npz: O holds objects, not real numbers"):
         arrays.read(tmp_path / "a.npz", "O")
+
+
+@pytest.mark.parametrize("name", ["linked", "group/linked", "group/virtual", "raw", "sparse"])
+def test_an_array_of_another_file_is_not_read(tmp_path, name):
+    path, other = tmp_path / "a.h5", str(tmp_path / "b.h5")
+    with h5py.File(other, "w") as file:
+        file["A"] = A
+        put_sparse(file, "S", SPARSE)
+    with h5py.File(path, "w") as file:
+        file["linked"] = h5py.ExternalLink(other, "A")
+        group = file.create_group("group")
+        group["linked"] = h5py.SoftLink("/linked")
+        layout = h5py.VirtualLayout(A.shape, A.dtype)
+        layout[:] = h5py.VirtualSource(other, "A", A.shape)
+        group.create_virtual_dataset("virtual", layout)
+        file.create_dataset("raw", (4,), "u1", external=[(other, 0, h5py.h5f.UNLIMITED)])
+        put_sparse(file, "sparse", SPARSE)
+        del file["sparse/data"]
+        file["sparse/data"] = h5py.ExternalLink(other, "S/data")
+    with pytest.raises(InputError, match=f"{name}.* is not in the file itself, but a link, or"):
+        arrays.read(path, name)

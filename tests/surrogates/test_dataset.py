@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 import tracemalloc
 from fractions import Fraction
 
@@ -996,5 +997,67 @@ def test_another_file_of_the_problem_is_another_set():
     info = made(3).info
     other = dataclasses.replace(info, source="12ab")
     assert other.differences(other) == []
-    expected = ["the file of the problem is another one there than here"]
-    assert info.differences(other) == other.differences(info) == expected
+    name = "the file of the problem"
+    assert info.differences(other) == [f"{name} has no SHA-256 there and 12ab here"]
+    assert other.differences(info) == [f"{name} has SHA-256 12ab there and none here"]
+
+
+# Files from elsewhere
+
+
+@pytest.mark.parametrize("kind", ["external", "soft", "raw", "virtual"])
+@pytest.mark.parametrize("name", ["C", "split"])
+def test_an_array_that_is_kept_in_another_file_is_refused(tmp_path, kind, name):
+    sound(6).write(tmp_path / "mine.h5")
+    sound(6).write(tmp_path / "foreign.h5")
+    with h5py.File(tmp_path / "foreign.h5", "r+") as file:
+        shape, dtype, attributes = file[name].shape, file[name].dtype, dict(file[name].attrs)
+        del file[name]
+        if kind == "external":
+            file[name] = h5py.ExternalLink(str(tmp_path / "mine.h5"), name)
+        elif kind == "soft":
+            file["other"] = h5py.ExternalLink(str(tmp_path / "mine.h5"), "/")
+            file[name] = h5py.SoftLink(f"/other/{name}")
+        elif kind == "raw":
+            raw = [(str(tmp_path / "mine.h5"), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset(name, shape, dtype, external=raw)
+        else:
+            layout = h5py.VirtualLayout(shape, dtype)
+            layout[:] = h5py.VirtualSource(str(tmp_path / "mine.h5"), name, shape)
+            file.create_virtual_dataset(name, layout)
+        if kind in ("raw", "virtual"):
+            file[name].attrs.update(attributes)
+    message = f"foreign.h5: {name} is not in the file itself"
+    for read in (Dataset.read, read_info):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / "foreign.h5")
+
+
+def test_shards_of_other_files_or_another_mesh_do_not_merge(tmp_path):
+    whole = sound(6)
+    files = {"own.py": "ab" * 32, "m": "cd" * 32}
+    config = "m = 'a.msh'\n"
+    info = dataclasses.replace(whole.info, inputs=files, mesh="8 cells", config=config)
+    changes = {
+        "own.py has SHA-256 abababababab there and 12 here": {"inputs": {**files, "own.py": "12"}},
+        "own.py has SHA-256 abababababab there and none here": {"inputs": {"m": "cd" * 32}},
+        "m has SHA-256 cdcdcdcdcdcd there and 12 here": {"inputs": {**files, "m": "12"}},
+        "more.py has no SHA-256 there and 12 here": {"inputs": {**files, "more.py": "12"}},
+        "the mesh is 8 cells there and 9 cells here": {"mesh": "9 cells"},
+    }
+    dataclasses.replace(cut(whole, 0, 3), info=info).write(tmp_path / "0.h5")
+    second = dataclasses.replace(info, first=3)
+    for message, change in changes.items():
+        other = dataclasses.replace(second, **change)
+        dataclasses.replace(cut(whole, 3, 6), info=other).write(tmp_path / "1.h5")
+        with pytest.raises(InputError, match=re.escape(message)):
+            merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    # What a path holds counts, not the path, if that is known.
+    moved = dataclasses.replace(second, config="m = 'b.msh'\n")
+    dataclasses.replace(cut(whole, 3, 6), info=moved).write(tmp_path / "1.h5")
+    assert merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5").inputs == files
+    assert info.changed(dataclasses.replace(info, inputs={"own.py": "12", "m": "cd" * 32})) == [
+        "own.py"
+    ]
+    unknown = [dataclasses.replace(one, inputs={}) for one in (info, moved)]
+    assert unknown[0].differences(unknown[1]) == ["m is a.msh there and b.msh here"]

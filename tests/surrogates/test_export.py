@@ -393,6 +393,10 @@ def test_tables_of_other_programs_are_read(dataset, tmp_path):
     assert export.read_table(tmp_path / "one.npy", ["a", "b"]).tolist() == [[1, 2]]
     dataset.write(tmp_path / "set.h5")
     assert np.array_equal(export.read_table(tmp_path / "set.h5", dataset.info.y_names), dataset.Y)
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["Y"] = h5py.ExternalLink(str(tmp_path / "set.h5"), "Y")
+    with pytest.raises(InputError, match="link.h5: Y is not in the file itself"):
+        export.read_table(tmp_path / "link.h5", dataset.info.y_names)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,11 @@ def test_classes_are_matched_by_name(tmp_path):
             "0.h5 are of different problems: mesh.n is 4 there and 3 here",
         ),
         ({"problem": "other"}, "are of different problems: problem is 'other' and 'toy'"),
-        ({"source": "12ab"}, "are of different problems: source is '12ab' and ''"),
+        (
+            {"source": "12ab"},
+            "different problems: the file of the problem has SHA-256 12ab there and none here",
+        ),
+        ({"inputs": {"k.py": "12ab"}}, "problems: k.py has SHA-256 12ab there and none here"),
         ({"total": 9}, "1.h5 has 5 of 9 samples: a shard; merge it with the others first"),
     ],
 )

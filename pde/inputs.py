@@ -1,0 +1,327 @@
+"""The files besides a problem's own that its samples depend on, and the SHA-256 of each.
+
+There are three kinds, and each has a name in the dataset:
+
+- modules from the folder of the problem's file, or below it: their paths from there;
+- data of the problem, `Problem.data_files`: these paths, from there too;
+- files that a setting names, `Problem.file_settings`: the setting's key. What the file holds
+  counts, not where it is.
+
+Installed packages are none of these: a dataset keeps the versions of those that matter.
+
+A module is run from the content that was hashed. Python's cache of compiled modules would not do:
+it knows a source by its size and the second of its last change, and after a quick edit of one digit
+gives the old code. A module that is imported only while samples are solved is found before, in the
+text of the problem's file or of a module that this imports. If its content has changed by then, the
+import fails, and so does the sample. An import by a name that the text does not have is a warning.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.abc
+import importlib.machinery
+import logging
+import os
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from surrogates.config import check, entries, to_toml
+from surrogates.errors import InputError
+
+if TYPE_CHECKING:
+    from surrogates.dataset import Info
+
+    from .problem import Problem
+
+_LOG = logging.getLogger(__name__)
+_PACKAGE = __name__.partition(".")[0]
+_INSTALLED = tuple(
+    str(Path(sysconfig.get_path(name)).resolve()) + os.sep
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        InputError: If there is no such file, or it cannot be read.
+    """
+    check(path.is_file(), f"there is no file {str(path)!r}")
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while content := file.read(1 << 20):
+                found.update(content)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return found.hexdigest()
+
+
+class Neighbours(importlib.abc.MetaPathFinder):
+    """Imports the modules of some folders from their sources, and keeps the digest of each.
+
+    Attributes:
+        loaded: SHA-256 of the content that was run, by the file.
+        expected: What the files must hold, while a run is on; None otherwise.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no folder."""
+        self.loaded: dict[Path, str] = {}
+        self.expected: dict[Path, str] | None = None
+        self._folders: set[Path] = set()
+
+    def watch(self, folder: Path) -> None:
+        """Import the modules of a folder from now on; those imported before stay as they are."""
+        self._folders.add(folder)
+        for path in _imported(folder) - self.loaded.keys():
+            self.loaded[path] = digest(path)
+        if self not in sys.meta_path:
+            at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
+            sys.meta_path.insert(at, self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find a module as Python does; one of the folders is loaded by this class."""
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None or fullname.partition(".")[0] == _PACKAGE:
+            return spec
+        place = Path(spec.origin).resolve()
+        if any(_is_below(place, folder) for folder in self._folders):
+            if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+                spec.loader = _Source(fullname, spec.origin)
+            else:  # compiled code
+                self.keep(place, digest(place))
+        return spec
+
+    def keep(self, place: Path, found: str) -> None:
+        """Keep the digest of a module that is about to be run.
+
+        Raises:
+            ImportError: If that is not what the samples of this run depend on.
+        """
+        if self.expected is not None:
+            if place not in self.expected:
+                _LOG.warning(
+                    "%s is imported while samples are solved, by a name that is not in the text of "
+                    "the problem: the dataset does not know its content; import it at the top",
+                    place,
+                )
+            elif self.expected[place] != found:
+                raise ImportError(f"{place.name} has changed since this run was begun")
+        self.loaded[place] = found
+
+    def forget_changed(self, folder: Path) -> bool:
+        """Forget the modules of a folder if the source of one has changed, and tell whether it has.
+
+        All are forgotten, as others may have taken values from that one.
+        """
+        ours = {
+            name: Path(module.__file__ or "").resolve()
+            for name, module in list(sys.modules.items())
+            if isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _Source)
+        }
+        ours = {name: place for name, place in ours.items() if _is_below(place, folder)}
+        if all(place.is_file() and self.loaded[place] == digest(place) for place in ours.values()):
+            return False
+        for name, place in ours.items():
+            del sys.modules[name]
+            self.loaded.pop(place, None)
+        return True
+
+    def modules(self, place: Path) -> dict[Path, str]:
+        """Return the digests of the modules from a file's folder that the file needs."""
+        imported = {path for path in self.loaded if _is_below(path, place.parent)}
+        needed = (imported | _mentioned([place, *imported], place.parent)) - {place}
+        return {path: self.loaded.get(path) or digest(path) for path in needed}
+
+
+class _Source(importlib.machinery.SourceFileLoader):
+    """Loads a module from its source, which is hashed, and from nothing cached."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        content = self.get_data(self.path)
+        NEIGHBOURS.keep(Path(self.path).resolve(), hashlib.sha256(content).hexdigest())
+        return self.source_to_code(content, self.path)
+
+
+NEIGHBOURS = Neighbours()
+"""The finder of this process, as imports are of all of it."""
+
+
+def inputs(
+    problem: type[Problem], config: Any, there: Iterable[str] = (), *, here: Path = Path()
+) -> dict[str, str]:
+    """Return the SHA-256 of each file besides the problem's own that its samples depend on.
+
+    Args:
+        problem: The problem.
+        config: Its settings.
+        there: Names of such files in a dataset of the problem: its ``__init__`` may import modules
+            by names that are not in its text, and it may not have been made yet.
+        here: Folder from which relative paths in the settings are meant; the working folder, unless
+            the problem may have left that.
+
+    Raises:
+        InputError: If a file is missing, or the class declares them wrong.
+    """
+    found = {}
+    if problem.source:
+        place = _place(problem)
+        modules = {**NEIGHBOURS.modules(place), **problem.neighbours}
+        found = {path.relative_to(place.parent).as_posix(): sha for path, sha in modules.items()}
+        for name in {*there} - found.keys():
+            if (path := place.parent / name).is_file():
+                found[name] = digest(path)
+    return dict(sorted({**found, **files(problem, config, here=here)}.items()))
+
+
+def files(problem: type[Problem], config: Any, *, here: Path = Path()) -> dict[str, str]:
+    """Return the SHA-256 of the problem's data and of the files that its settings name.
+
+    Args:
+        problem: The problem.
+        config: Its settings.
+        here: As for `inputs`.
+
+    Raises:
+        InputError: If a file is missing, or the class declares them wrong.
+    """
+    for what in ("data_files", "file_settings"):
+        given = getattr(problem, what)
+        listed = isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
+        check(listed, f"{problem.name}: {what} must be a tuple of texts; got {given!r:.60}")
+    found, settings = {}, entries(to_toml(config))
+    for name in problem.data_files:
+        path = _place(problem).parent / name
+        check(path.is_file(), f"{problem.name}: there is no file {str(path)!r} of data_files")
+        found[Path(name).as_posix()] = digest(path)
+    for key in problem.file_settings:
+        check(
+            isinstance(settings.get(key), str) and key not in found,
+            f"{problem.name}: file_settings must be keys of settings that are texts; got {key!r}",
+        )
+        if settings[key]:
+            found[key] = digest(here / settings[key])
+    return found
+
+
+def check_files(place: Path, source: str, info: Info) -> None:
+    """Refuse to run a file that did not make a dataset, or has other neighbours than had made it.
+
+    From now on, a module that is imported must be that of the dataset, too.
+
+    Args:
+        place: The file.
+        source: SHA-256 of its content.
+        info: The dataset.
+
+    Raises:
+        InputError: If the content of the file, of its data, or of a module has changed.
+    """
+    found = {place: (source, info.source)}
+    for name, expected in info.inputs.items():
+        if name not in entries(info.config):
+            path = (place.parent / name).resolve()
+            found[path] = (digest(path) if path.is_file() else "", expected)
+    for path, (here, there) in found.items():
+        check(
+            here == there,
+            f"{path} is not the file that made it: its SHA-256 is {here[:12] or 'absent'}, not "
+            f"{there[:12] or 'known'}",
+        )
+    NEIGHBOURS.expected = {path: there for path, (_, there) in found.items()}
+
+
+def expect(problem: type[Problem], known: Mapping[str, str]) -> None:
+    """Let no module be imported from now on that is not what the samples are said to depend on.
+
+    Args:
+        problem: The problem.
+        known: The digests, of `inputs`.
+    """
+    if problem.source:
+        folder = _place(problem).parent
+        NEIGHBOURS.expected = {(folder / name).resolve(): sha for name, sha in known.items()}
+
+
+def _place(problem: type[Problem]) -> Path:
+    """Return the file that defines a problem."""
+    return Path(sys.modules[problem.__module__].__file__ or "").resolve()
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Tell whether a module is of a folder, and not of a package that is installed there."""
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return path.is_relative_to(folder) and not (installed or str(path).startswith(_INSTALLED))
+
+
+def _imported(folder: Path) -> set[Path]:
+    """Find the modules of a folder that this process has imported, but for the program itself."""
+    found = set()
+    for name, module in list(sys.modules.items()):
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        top = name.partition(".")[0]
+        # `problem.load` names the modules that it makes with a hyphen.
+        if isinstance(file, str) and "-" not in top and top not in _OTHERS:
+            path = Path(_real(os.path.dirname(file)), os.path.basename(file))
+            if _is_below(path, folder) and path.is_file():
+                found.add(path)
+    return found
+
+
+_OTHERS = (_PACKAGE, "__main__", "__mp_main__")
+_real = functools.lru_cache(maxsize=None)(os.path.realpath)
+
+
+def _mentioned(files: Iterable[Path], folder: Path) -> set[Path]:
+    """Find the modules of a folder that files import, directly or not, in the files' text."""
+    found, left = set(), [*files]
+    while left:
+        file = left.pop()
+        if file in found or not _is_below(file, folder):
+            continue
+        found.add(file)
+        if file.suffix == ".py":
+            for base, names in _imports(file, folder):
+                left += _modules(base, names) if names[0] != _PACKAGE else []
+    return found
+
+
+def _imports(file: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Find what a file imports: where a module is to be looked for, and its name's parts."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own import gives them
+            tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # its own import says so
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((folder, alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = file.parents[node.level - 1] if 0 < node.level <= len(file.parents) else folder
+            names = node.module.split(".") if node.module else []
+            yield from ((base, [*names, alias.name]) for alias in node.names)  # or a value
+
+
+def _modules(base: Path, names: Sequence[str]) -> list[Path]:
+    """Find the files of a module and of the packages that it is in."""
+    found = []
+    for name in names:
+        base = base / name
+        packages = [base / f"__init__{ending}" for ending in importlib.machinery.all_suffixes()]
+        modules = [base.with_name(name + ending) for ending in importlib.machinery.all_suffixes()]
+        found += [path.resolve() for path in (*packages, *modules) if path.is_file()]
+    return found
