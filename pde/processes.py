@@ -190,6 +190,8 @@ class SolverProcess:
         if self._pid is not None:
             if kill:
                 self._kill()
+            with contextlib.suppress(OSError):  # it has ended
+                self._channel.send(None)  # what MPI has started may keep the socket open
             self._channel.close()
             if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
                 self._kill()
@@ -207,6 +209,7 @@ class SolverProcess:
             text = b""
         if not text:
             raise ChildProcessError("the process that starts the solver was killed")
+        os.set_inheritable(files[0], False)
         self._pid = int(text)
         self._channel = Connection(files[0])
 
@@ -372,9 +375,12 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
     keeper.send(answer)
     while True:
         try:
-            name, arguments = keeper.recv()
+            message = keeper.recv()
         except (EOFError, OSError):
             break
+        if message is None:
+            break
+        name, arguments = message
         keeper.send(_attempt(functools.partial(getattr(solver, name), *arguments)))
         with contextlib.suppress(Exception):  # the solver may have closed it
             sys.stdout.flush()
