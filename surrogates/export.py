@@ -475,7 +475,8 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, bytes], dict[str, Any
     """Read the members of a surrogate file, and its metadata."""
     with reading(path, "surrogate file"):
         members = torchscript.read(path)
-        check("data.pkl" in members, f"{path} is not a whole surrogate file: it has no data.pkl")
+        whole = {"data.pkl", "constants.pkl"} <= members.keys()  # torch.save writes no constants
+        check(whole, f"{path} is not a whole surrogate file: it is not TorchScript")
         return members, parsed(members.get(f"extra/{_METADATA}", b""), path)
 
 

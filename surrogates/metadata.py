@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .config import check
 from .errors import InputError
 
 FORMAT = "varpro-surrogates"
@@ -54,38 +53,42 @@ _OF_TASKS = {
 }
 
 
-def parsed(text: str | bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+def parsed(
+    text: str | bytes, path: str | os.PathLike[str], what: str = "a TorchScript file"
+) -> dict[str, Any]:
     """Parse and check metadata.
 
     Args:
         text: JSON; empty where a file has none.
         path: The file, for messages.
+        what: It is.
 
     Raises:
         InputError: If they are missing, of another program or a newer version of this one, or
             damaged.
     """
-    again = (
-        "it has no metadata.json, which torch.jit.save leaves out unless it is given as one of "
-        "_extra_files: use the file that surrogates wrote"
-    )
-    foreign = f"{path} is a TorchScript file but not a surrogate of this package"
-    check(bool(text), f"{foreign}, or was saved again by torch.jit.save: {again}")
+    foreign = f"{path} is {what} but not a surrogate of this package"
+    if not text:
+        raise InputError(
+            f"{foreign}, or was saved again by torch.jit.save, which keeps no metadata.json unless "
+            "it is given in _extra_files: use the file that surrogates wrote"
+        )
     try:
         found: Any = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{foreign}: its metadata are no JSON ({str(error)[:80]})") from error
-    check(isinstance(found, dict) and found.get("format") == FORMAT, foreign)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InputError(foreign)
     version = found.get("schema_version")
-    known = type(version) is int and version > 0
-    check(known, f"{foreign}: it has the schema version {str(version)[:20]}")
-    check(
-        version <= SCHEMA_VERSION,
-        f"{path} has schema version {str(version)[:20]}, this package reads up to {SCHEMA_VERSION};"
-        " update varpro-surrogates",
-    )
-    missing = {"training", *DESCRIBED} - found.keys()
-    check(not missing, f"{path} is damaged: its metadata lack {', '.join(sorted(missing))}")
+    if type(version) is not int or version < 1:
+        raise InputError(f"{foreign}: it has the schema version {json.dumps(version)[:40]}")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {str(version)[:20]}, this package reads up to "
+            f"{SCHEMA_VERSION}; update varpro-surrogates"
+        )
+    if missing := {"training", *DESCRIBED} - found.keys():
+        raise InputError(f"{path} is damaged: its metadata lack {', '.join(sorted(missing))}")
     for wrong in _faults(found):
         raise InputError(f"{path} is damaged: its metadata have {wrong}")
     return dict(found)

@@ -149,6 +149,7 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
         zipfile.BadZipFile: If it is no zip archive.
     """
     members: dict[str, bytes] = {}
+    seen: set[str] = set()
     with zipfile.ZipFile(path) as archive:
         inside = [one for one in archive.infolist() if not one.is_dir()]
         compressed = [one.file_size for one in inside if one.compress_type != zipfile.ZIP_STORED]
@@ -164,7 +165,11 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
                     f"{path} is damaged: the checksum of {one.filename!r} is wrong"
                 ) from error
             name = one.filename.partition("/")[2]
-            checked(name not in members, f"{path} is refused: two of its members are {name!r}")
+            checked(
+                name.lower() not in seen,  # torch does not tell names by their case
+                f"{path} is refused: two of its members are {name[:80]!r}",
+            )
+            seen.add(name.lower())
             members[name] = content
     return members
 
@@ -338,6 +343,7 @@ class _Code:
                 )
                 assert isinstance(item, ast.ClassDef | ast.FunctionDef)
                 whole = f"{_module(name)}.{item.name}"
+                _refuse(whole in items, name, f"has {item.name} twice")
                 items.add(whole)
                 if isinstance(item, ast.ClassDef):
                     attributes[whole] = dict(_attributes(name, item))
@@ -387,6 +393,8 @@ class _Code:
                 what = type(one).__name__ if parts is None else "too deeply nested text"
                 raise InputError(f"{member[:80]!r} has {what} in {node.name}")
             if isinstance(one, ast.Name):
+                alone = one.id in _ROOTS or one.id in _SPECIAL
+                _refuse(alone, member, f"uses {one.id} by itself in {node.name}")
                 (local if isinstance(one.ctx, ast.Store) else loaded).add(one.id)
             elif isinstance(one, ast.Constant):
                 known = one.value is None or type(one.value) in (bool, int, float, str)
@@ -402,7 +410,7 @@ class _Code:
                         waiting.append((entry, depth + 1))
         hidden = sorted(local & (_ROOTS | _SPECIAL | _BUILTINS))
         _refuse(bool(hidden), member, f"gives {hidden[:1]} another meaning in {node.name}")
-        unknown = sorted(loaded - local - _ROOTS - _BUILTINS)
+        unknown = sorted(loaded - local - _BUILTINS)
         _refuse(bool(unknown), member, f"uses the name {unknown[:1]} in {node.name}")
 
     def _attribute(self, member: str, node: ast.Attribute) -> tuple[ast.expr, ...]:
@@ -565,7 +573,7 @@ class _Pickle:
     def _step(self, name: str, argument: Any) -> None:
         stack = self.stack
         if name in ("BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = stack[-1]
+            self._remember(argument)
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(self.memo[argument])
         elif name == "MARK":
@@ -582,25 +590,25 @@ class _Pickle:
             stack.append(())
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
             n = int(name[-1])
-            self._tuple([stack.pop() for _ in range(n)][::-1])
+            self._tuple([self._pop() for _ in range(n)][::-1])
         elif name == "TUPLE":
             self._tuple(self._marked())
         elif name in ("APPEND", "APPENDS"):
-            self._fill("list", [stack.pop()] if name == "APPEND" else self._marked())
+            self._fill("list", [self._pop()] if name == "APPEND" else self._marked())
         elif name in ("SETITEM", "SETITEMS"):
-            content = [stack.pop(), stack.pop()][::-1] if name == "SETITEM" else self._marked()
+            content = [self._pop(), self._pop()][::-1] if name == "SETITEM" else self._marked()
             self._fill("dict", content)
         elif name == "NEWOBJ":
-            arguments, kind = stack.pop(), stack.pop()
+            arguments, kind = self._pop(), self._pop()
             self._refuse(arguments != () or kind.name not in self.classes, "makes an object")
             stack.append(_Mutable(kind.name))
         elif name == "BUILD":
-            self._build(stack.pop())
+            self._build(self._pop())
         elif name == "REDUCE":
-            arguments, function = stack.pop(), stack.pop()
+            arguments, function = self._pop(), self._pop()
             stack.append(self._reduced(function.name, arguments))
         elif name == "BINPERSID":
-            stack.append(self._storage(*stack.pop()))
+            stack.append(self._storage(*self._pop()))
         else:
             self._refuse(name not in ("PROTO", "STOP"), f"has the opcode {name}")
 
@@ -615,6 +623,19 @@ class _Pickle:
             return _Global(dotted)
         self._refuse(not known, f"names {name[:80]!r}")
         return _Global(name)
+
+    def _pop(self) -> Any:
+        value = self.stack.pop()
+        self._refuse(value is _MARK, "has a mark where torch expects a value")
+        return value
+
+    def _remember(self, place: int) -> None:
+        """Keep the last value; of an object torch would keep its class until it is built."""
+        value = self.stack[-1]
+        unbuilt = isinstance(value, _Mutable) and value.kind in self.classes and not value.content
+        self._refuse(value is _MARK or unbuilt, "keeps what is no value yet")
+        self._refuse(place > len(self.memo), "keeps a value far from the others")
+        self.memo[place] = value
 
     def _marked(self) -> list[Any]:
         content: list[Any] = []
