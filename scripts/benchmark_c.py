@@ -50,7 +50,7 @@ static double sum_of_products(const double *x)
     { \\
         (void)v, (void)w; \\
         for (long i = 0; i < n; ++i) { \\
-            const double *y = Y + i % SAMPLES * TIMED_N_IN; \\
+            const double *y = Y + i % SAMPLES * timed_N_IN; \\
             call; \\
         } \\
     }

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> LoadedSurrogate:
+def load(
+    path: str | os.PathLike[str], *, refuse_outside: bool = False, trust: bool = False
+) -> LoadedSurrogate:
     """Read a surrogate file: `surrogates.export.load`, which is imported at the first call."""
     from . import export
 
-    return export.load(path, refuse_outside=refuse_outside)
+    return export.load(path, refuse_outside=refuse_outside, trust=trust)

@@ -44,6 +44,15 @@ _STANDARD = frozenset(
     "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
 )
 
+# Where a source has names of its own: constants, tables, functions and macros of the file.
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_ENUM = re.compile(r"^enum \{ (.*?) \};", re.MULTILINE)
+_OWN = (
+    re.compile(r"^static const \w+ (\w+)", re.MULTILINE),
+    re.compile(r"^static \w+ (\w+)\(", re.MULTILINE),
+    re.compile(r"^#define (\w+)", re.MULTILINE),
+)
+
 _HEADER = Template("""\
 /*
  * $name: $what as C99 source, which needs only libm (link with -lm).
@@ -60,33 +69,33 @@ $inputs *
  * Outputs c$logits: name, [unit]
  *
 $outputs */
-#ifndef ${NAME}_SURROGATE_H
-#define ${NAME}_SURROGATE_H
+#ifndef ${name}_SURROGATE_H
+#define ${name}_SURROGATE_H
 
-#define ${NAME}_N_IN $n_in
-#define ${NAME}_N_OUT $n_out
+#define ${name}_N_IN $n_in
+#define ${name}_N_OUT $n_out
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* The prediction c(y). */
-void ${name}_forward(const double y[${NAME}_N_IN], double c[${NAME}_N_OUT]);
+void ${name}_forward(const double y[${name}_N_IN], double c[${name}_N_OUT]);
 
-/* Its Jacobian by rows: J[j * ${NAME}_N_IN + i] = dc_j / dy_i. */
-void ${name}_jacobian(const double y[${NAME}_N_IN], double J[${NAME}_N_OUT * ${NAME}_N_IN]);
+/* Its Jacobian by rows: J[j * ${name}_N_IN + i] = dc_j / dy_i. */
+void ${name}_jacobian(const double y[${name}_N_IN], double J[${name}_N_OUT * ${name}_N_IN]);
 
 /* The derivative of c in the direction v, without the Jacobian: dc = J v. */
 void ${name}_jvp(
-    const double y[${NAME}_N_IN], const double v[${NAME}_N_IN], double dc[${NAME}_N_OUT]);
+    const double y[${name}_N_IN], const double v[${name}_N_IN], double dc[${name}_N_OUT]);
 
 /* The gradient of w^T c by y, without the Jacobian: g = J^T w. */
 void ${name}_vjp(
-    const double y[${NAME}_N_IN], const double w[${NAME}_N_OUT], double g[${NAME}_N_IN]);
+    const double y[${name}_N_IN], const double w[${name}_N_OUT], double g[${name}_N_IN]);
 
 $trust_header
 /* 1 if y lies in the domain of the training data, $domain; else 0. */
-int ${name}_in_domain(const double y[${NAME}_N_IN]);
+int ${name}_in_domain(const double y[${name}_N_IN]);
 
 #ifdef __cplusplus
 }
@@ -102,11 +111,11 @@ _SOURCE = Template("""\
 #include <math.h>
 #include <stddef.h>
 
-#if ${NAME}_N_IN != $n_in || ${NAME}_N_OUT != $n_out
+#if ${name}_N_IN != $n_in || ${name}_N_OUT != $n_out
 #error "$name.h belongs to another surrogate"
 #endif
 
-enum { N_IN = ${NAME}_N_IN, N_OUT = ${NAME}_N_OUT };
+enum { N_IN = ${name}_N_IN, N_OUT = ${name}_N_OUT };
 enum { ROWS = $rows, NORMALS = $n_flat };
 
 /*
@@ -164,21 +173,21 @@ static void affine(
 
 $place$features$off_flat
 $logarithms
-void ${name}_forward(const double y[${NAME}_N_IN], double c[${NAME}_N_OUT])
+void ${name}_forward(const double y[${name}_N_IN], double c[${name}_N_OUT])
 {
     double u[WIDTH], values[VALUES];
 $see    features($x, u, values);
     affine(N_OUT, WIDTH, W, c_0, u, c);
 $physical}
 
-void ${name}_jacobian(const double y[${NAME}_N_IN], double J[${NAME}_N_OUT * ${NAME}_N_IN])
+void ${name}_jacobian(const double y[${name}_N_IN], double J[${name}_N_OUT * ${name}_N_IN])
 {
     double slope_of[VALUES];
 $see    slopes($x, slope_of);
 $jacobian$chain_jacobian}
 
 void ${name}_jvp(
-    const double y[${NAME}_N_IN], const double v[${NAME}_N_IN], double dc[${NAME}_N_OUT])
+    const double y[${name}_N_IN], const double v[${name}_N_IN], double dc[${name}_N_OUT])
 {
     double slope_of[VALUES], d[WIDTH];
 $see    slopes($x, slope_of);
@@ -187,7 +196,7 @@ $chain_v    push(slope_of, $v, d);
 $chain_dc}
 
 void ${name}_vjp(
-    const double y[${NAME}_N_IN], const double w[${NAME}_N_OUT], double g[${NAME}_N_IN])
+    const double y[${name}_N_IN], const double w[${name}_N_OUT], double g[${name}_N_IN])
 {
     double slope_of[VALUES], gu[WIDTH];
 $see    slopes($x, slope_of);
@@ -196,7 +205,7 @@ $chain_w    affine(WIDTH, N_OUT, W_t, NULL, $w, gu);
 $chain_g}
 
 $trust_source
-int ${name}_in_domain(const double y[${NAME}_N_IN])
+int ${name}_in_domain(const double y[${name}_N_IN])
 {
 $see    for (int i = 0; i < N_IN; ++i) {
         const double slack = 1e-9 * (upper[i] - lower[i])$slack;
@@ -214,14 +223,14 @@ _BARS_HEADER = Template("""\
  * data$bars. Outside the domain it grows, and is a warning rather than a measure. It says nothing
  * of how the errors of different outputs go together, nor of the solver's own error.
  */
-void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT]);
+void ${name}_predict_std(const double y[${name}_N_IN], double std[${name}_N_OUT]);
 
 /*
  * The ends of the intervals of a level$bars. q is the normal quantile of
  * (1 + level) / 2: 0.674 for 50 %, 1.645 for 90 %, 1.960 for 95 %.$tailed$asymmetric
  */
 void ${name}_predict_interval(
-    const double y[${NAME}_N_IN], double q, double low[${NAME}_N_OUT], double high[${NAME}_N_OUT]);
+    const double y[${name}_N_IN], double q, double low[${name}_N_OUT], double high[${name}_N_OUT]);
 """)
 _BARS_SOURCE = Template("""\
 /* Gives the standard deviations of $of_what from the features u. */
@@ -241,7 +250,7 @@ $off_variance    if (variance < 1e-12)
         variance = 1e-12;
 $share}
 
-void ${name}_predict_std(const double y[${NAME}_N_IN], double std[${NAME}_N_OUT])
+void ${name}_predict_std(const double y[${name}_N_IN], double std[${name}_N_OUT])
 {
     double u[WIDTH], values[VALUES];
 $see    features($x, u, values);
@@ -249,7 +258,7 @@ $needed_c    deviations($x, u, ${c_argument}std);
 $chain_std}
 
 void ${name}_predict_interval(
-    const double y[${NAME}_N_IN], double q, double low[${NAME}_N_OUT], double high[${NAME}_N_OUT])
+    const double y[${name}_N_IN], double q, double low[${name}_N_OUT], double high[${name}_N_OUT])
 {
     double u[WIDTH], values[VALUES], c[N_OUT], std[N_OUT];
 $see    features($x, u, values);
@@ -264,13 +273,13 @@ $physical_ends}
 """)
 _CLASSES_HEADER = Template("""\
 /* The probability of each class: exp(c_k) over the sum of all of them. */
-void ${name}_probabilities(const double y[${NAME}_N_IN], double p[${NAME}_N_OUT]);
+void ${name}_probabilities(const double y[${name}_N_IN], double p[${name}_N_OUT]);
 
 /* The most probable class, from 0; -1 for a NaN in y. */
-int ${name}_predict(const double y[${NAME}_N_IN]);
+int ${name}_predict(const double y[${name}_N_IN]);
 """)
 _CLASSES_SOURCE = Template("""\
-void ${name}_probabilities(const double y[${NAME}_N_IN], double p[${NAME}_N_OUT])
+void ${name}_probabilities(const double y[${name}_N_IN], double p[${name}_N_OUT])
 {
     ${name}_forward(y, p);
     double largest = p[0], sum = 0.0;
@@ -285,7 +294,7 @@ void ${name}_probabilities(const double y[${NAME}_N_IN], double p[${NAME}_N_OUT]
         p[j] /= sum;
 }
 
-int ${name}_predict(const double y[${NAME}_N_IN])
+int ${name}_predict(const double y[${name}_N_IN])
 {
     double c[N_OUT];
     ${name}_forward(y, c);
@@ -497,7 +506,8 @@ def write(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
 
     Args:
         surrogate: From `surrogates.load`.
-        path: NAME.c. The functions are NAME_forward and so on.
+        path: NAME.c. The functions are NAME_forward and so on, the sizes NAME_N_IN and NAME_N_OUT,
+            in the case of the file's name: cdr and CDR are two surrogates.
 
     Raises:
         InputError: If NAME cannot begin a name in C, or would hide a header of C; if the
@@ -511,7 +521,7 @@ def write(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
             f"cannot write {path}: expected NAME.c, where NAME is a letter, then letters, digits "
             "and _, as its functions are NAME_forward and so on"
         )
-    if name in _STANDARD:
+    if name.lower() in _STANDARD:  # some file systems do not tell Math.h from math.h
         raise InputError(f"cannot write {path}: {name}.h would hide the header of C; rename it")
     source, header = _texts(name, constants(surrogate))
     with atomic(path.with_suffix(".h")) as beside_header, atomic(path) as beside:
@@ -535,7 +545,6 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
         **places,
         **_shares(r, needs_c=bool(places["chain_std"])),
         "name": name,
-        "NAME": name.upper(),
         "version": __version__,
         "what": "a classifier" if classifies else "a surrogate of a PDE's solution",
         "logits": ", the calibrated logits of classes" if classifies else "",
@@ -566,9 +575,23 @@ def _texts(name: str, reference: Reference) -> tuple[str, str]:
     trust = (_CLASSES_SOURCE, _CLASSES_HEADER) if classifies else (_BARS_SOURCE, _BARS_HEADER)
     source, header = (template.substitute(words) for template in trust)
     return (
-        _SOURCE.substitute(words, trust_source=source),
+        _with_own_names(_SOURCE.substitute(words, trust_source=source), name),
         _HEADER.substitute(words, trust_header=header),
     )
+
+
+def _with_own_names(source: str, name: str) -> str:
+    """Put NAME_own_ before all names that a source keeps to itself.
+
+    So the sources of several surrogates may be included in one, which C programs without a build
+    system do. No two surrogates, however they are called, have such a name in common.
+    """
+    code = _COMMENT.sub("", source)
+    own = {found for pattern in _OWN for found in pattern.findall(code)}
+    own.update(word.split()[0] for text in _ENUM.findall(code) for word in text.split(","))
+    names = "|".join(sorted(own, key=len, reverse=True))
+    words = re.compile(rf'{_COMMENT.pattern}|"[^"\n]*"|\b({names})\b', re.DOTALL)
+    return words.sub(lambda found: f"{name}_own_{found[1]}" if found[1] else found[0], source)
 
 
 def _jacobian(r: Reference) -> tuple[str, str]:

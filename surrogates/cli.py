@@ -267,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
         "--log", default="", metavar="C1,C2", help="learn logarithms of outputs, or all"
     )
     sub.add_argument("--log-inputs", default="", metavar="Y1,Y2", help="and of inputs, or all")
+    _add_trust(sub)
     settings(sub)
 
     sub = command("evaluate", _evaluate, "measure a surrogate's errors on a part of a dataset")
@@ -274,12 +275,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("file", metavar="F.h5")
     sub.add_argument("--split", choices=PARTS, default="test", help="default test")
     sub.add_argument("--json", action="store_true", help="print JSON")
+    _add_trust(sub)
 
     sub = command("predict", _predict, "evaluate a surrogate at the parameters in a file")
     sub.add_argument("surrogate", metavar="F.pt")
     sub.add_argument("--in", dest="input", required=True, metavar="y.csv|.npy|.h5")
     sub.add_argument("--out", required=True, metavar="c.csv|.npy|.h5")
     _add_refuse_outside(sub)
+    _add_trust(sub)
 
     sub = command("export", _export, "write a surrogate as C99, for numpy alone or torch.export")
     sub.add_argument("surrogate", metavar="F.pt")
@@ -288,12 +291,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--method", default="forward", metavar="NAME", help="that a pt2 has; default forward"
     )
+    _add_trust(sub)
 
     sub = command("serve", _serve, "answer UM-Bridge clients over HTTP")
     sub.add_argument("surrogates", nargs="+", metavar="F.pt")
     sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine alone")
     sub.add_argument("--port", type=int, default=4242, help="default 4242; 0 for any that is free")
     _add_refuse_outside(sub)
+    _add_trust(sub)
 
     def sample(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("problem", help=_PROBLEM)
@@ -329,6 +334,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("surrogate", metavar="F.pt")
         sub.add_argument("file", metavar="F.h5")
         sub.add_argument("--split", choices=PARTS, default="test", help="default test")
+        _add_trust(sub)
     sub = plot("model", _plot_model, "solve the PDE for one sample and draw the solution")
     sample(sub)
     return parser
@@ -347,6 +353,14 @@ def _add_split(sub: argparse.ArgumentParser) -> None:
 def _add_refuse_outside(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--refuse-outside", action="store_true", help="refuse y outside the training domain"
+    )
+
+
+def _add_trust(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--trust",
+        action="store_true",
+        help="load a surrogate file whose code is not known to be harmless",
     )
 
 
@@ -536,53 +550,77 @@ def _info(options: argparse.Namespace) -> int:
         return 0
     from . import export
 
-    _print_surrogate(export.load(options.file))
+    _print_surrogate(*export.read_metadata(options.file))
     return 0
 
 
-def _print_surrogate(surrogate: Any) -> None:
-    about = surrogate.metadata
-    training, dataset = about["training"], about["dataset"]
+def _print_surrogate(about: Mapping[str, Any], refused: str) -> None:
+    """Print what a surrogate file says of itself, and whether its code is known."""
+    from .metadata import task_of
+
+    training, dataset = about["training"], about.get("dataset", {})
     y, c = about["y_names"], about["c_names"]
-    settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items())
-    held_out = about["errors"]
-    if about.get("task") == "classification":
-        shares = {
-            name: ", ".join(
-                f"{_per_cent(found[name])} ({part})" for part, found in held_out.items()
-            )
-            for name in ("accuracy", "calibration_error")
-        }
-        errors = {
-            "accuracy": shares["accuracy"],
-            "calibration": f"temperature {surrogate.temperature:.4g}, "
-            f"expected calibration error {shares['calibration_error']}",
-        }
-    else:
-        errors = {
-            f"{part} error": "undefined, as a sample has c = 0"
-            if None in found["relative"].values()
-            else ", ".join(f"{k} {found['relative'][k]:.3%}" for k in ("mean", "std", "min", "max"))
-            for part, found in held_out.items()
-        }
+    task = task_of(about)
+    classifies = task == "classification"
+    command = f"by {about['command']}" if "command" in about else ""
     _print_rows(
         {
             "problem": about["problem"],
-            "task": about.get("task", ""),
-            "takes": f"{surrogate.n_in} parameters, {y[0]} to {y[-1]}",
-            "gives": f"{surrogate.n_out} {surrogate.OUTPUTS}, {c[0]} to {c[-1]}",
-            **errors,
-            "training": f"{training['optimizer']}, {training['samples']} samples, "
-            f"{training['work_units']} work units",
+            "task": task,
+            "takes": f"{len(y)} parameters, {y[0]} to {y[-1]}",
+            "gives": f"{len(c)} {'classes' if classifies else 'observables'}, {c[0]} to {c[-1]}",
+            **(_told_classes(about) if classifies else _told_errors(about)),
+            "training": ", ".join(
+                f"{training[key]}{unit}"
+                for key, unit in (
+                    ("optimizer", ""),
+                    ("samples", " samples"),
+                    ("work_units", " work units"),
+                )
+                if key in training
+            ),
             "chosen": training.get("chosen", ""),
-            "settings": settings,
-            "dataset": f"{dataset['digest']}, by {dataset['command'] or 'unknown'}",
-            "created": f"{about['created']} by {about['command']}",
-            "revision": about["revision"],
-            "versions": _versions(about["versions"]),
+            "settings": ", ".join(f"{k} {v}" for k, v in training.get("settings", {}).items()),
+            "dataset": f"{dataset['digest']}, by {dataset.get('command') or 'unknown'}"
+            if dataset
+            else "",
+            "created": f"{about.get('created', '')} {command}".strip(),
+            "revision": about.get("revision", ""),
+            "versions": _versions(about.get("versions", {})),
+            "code": "functions of tensors alone: reads and writes no files"
+            if not refused
+            else f"NOT KNOWN TO BE HARMLESS: {refused}",
         }
     )
-    print('all of it:        torch.jit.load(FILE, _extra_files={"metadata.json": ""})')
+    print("all of it:        unzip -p FILE '*/extra/metadata.json'")
+
+
+def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the errors of a regression, by the part of the dataset."""
+    keys = ("mean", "std", "min", "max")
+    return {
+        f"{part} error": "undefined, as a sample has c = 0"
+        if any(found["relative"][key] is None for key in keys)
+        else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
+        for part, found in about.get("errors", {}).items()
+    }
+
+
+def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the accuracy of a classifier and its calibration."""
+    shares = {
+        name: ", ".join(
+            f"{_per_cent(found[name])} ({part})"
+            for part, found in about.get("errors", {}).items()
+            if found[name] is not None
+        )
+        for name in ("accuracy", "calibration_error")
+    }
+    temperature = about["training"].get("temperature")
+    known = [] if temperature is None else [f"temperature {temperature:.4g}"]
+    if shares["calibration_error"]:
+        known.append(f"expected calibration error {shares['calibration_error']}")
+    return {"accuracy": shares["accuracy"], "calibration": ", ".join(known)}
 
 
 def _print_dataset(stored: Stored) -> None:
@@ -675,8 +713,9 @@ def _duration(seconds: float) -> str:
 
 def _print_rows(rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
-        if value:
-            print(f"{name + ':':18}{value}")
+        if value:  # names of a file are not to move a terminal's cursor
+            line = f"{name + ':':18}{value}"
+            print("".join(char if char.isprintable() else " " for char in line))
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -913,7 +952,7 @@ def _start(options: argparse.Namespace, dataset: Dataset, logs: Any) -> Any:
 
     if options.start is None:
         return None
-    start = Start.read(options.start)
+    start = Start.read(options.start, trust=options.trust)
     start.check(dataset, logs)
     return start
 
@@ -958,8 +997,8 @@ def _is_trained(
     there = export.load(out)
     training = there.metadata["training"]
     return bool(
-        there.metadata["dataset"]["digest"] == dataset.digest
-        and training["settings"] == export.plain(settings)
+        there.metadata.get("dataset", {}).get("digest") == dataset.digest
+        and training.get("settings") == export.plain(settings)
         and marks(getattr(there.module, "logs", None)) == marks(logs)
         and training.get("effort", "fast") == effort
         and training.get("from") == (start and start.digest)
@@ -1129,7 +1168,7 @@ def _per_cent(share: float) -> str:
 def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
     from . import export
 
-    surrogate = export.load(options.surrogate)
+    surrogate = export.load(options.surrogate, trust=options.trust)
     dataset = Dataset.read(options.file)
     surrogate.check_matches(dataset.info)
     return surrogate, dataset
@@ -1142,9 +1181,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .training.train import held_out_errors, poor_outputs
 
     about = surrogate.metadata["training"]
-    errors = held_out_errors(
-        surrogate.module, dataset, options.split, about["c_mean"], about.get("c_std")
-    )
+    mean = None if dataset.info.task == "classification" else _mean(surrogate)
+    spread = about.get("c_std")
+    if spread is not None and None in spread:
+        spread = None
+    errors = held_out_errors(surrogate.module, dataset, options.split, mean, spread)
     if options.json:
         print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
         return 0
@@ -1158,10 +1199,20 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(f"error bars:        {_coverage(errors.coverage)}")
         for warning in poor_outputs({options.split: errors}, dataset):
             _warn(warning)
-    same = surrogate.metadata["dataset"]["digest"] == dataset.digest
+    same = surrogate.metadata.get("dataset", {}).get("digest") == dataset.digest
     if same and options.split == "validation" and "tried" in about:
         _warn("it has been trained on these samples too; train printed errors held out by folds")
     return 0
+
+
+def _mean(surrogate: Any) -> Any:
+    """Return the mean of c over the training samples, from the metadata."""
+    mean = surrogate.metadata["training"].get("c_mean")
+    config.check(
+        mean is not None and None not in mean,
+        f"{surrogate.path} does not say the mean of c in training (training.c_mean)",
+    )
+    return np.array(mean)
 
 
 def _print_assessment(found: Any, surrogate: Any) -> None:
@@ -1197,7 +1248,9 @@ def _predict(options: argparse.Namespace) -> int:
     from . import export
 
     _check_out(options.out, options.input, options.surrogate)
-    surrogate = export.load(options.surrogate, refuse_outside=options.refuse_outside)
+    surrogate = export.load(
+        options.surrogate, refuse_outside=options.refuse_outside, trust=options.trust
+    )
     Y = export.read_table(options.input, surrogate.metadata["y_names"])
     names = surrogate.metadata["c_names"]
     if isinstance(surrogate, export.LoadedClassifier):
@@ -1220,7 +1273,7 @@ def _export(options: argparse.Namespace) -> int:
     _check_out(options.out, options.surrogate)
     if options.method != "forward" and options.format != "pt2":
         raise InputError("--method is for --format pt2: the others have all methods")
-    surrogate = export.load(options.surrogate)
+    surrogate = export.load(options.surrogate, trust=options.trust)
     if options.format == "c":
         c_source.write(surrogate, options.out)
     elif options.format == "npz":
@@ -1247,6 +1300,7 @@ def _serve(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         refuse_outside=options.refuse_outside,
+        trust=options.trust,
         on_listening=tell,
     )
     return 0
@@ -1291,7 +1345,7 @@ def _plot_observations(options: argparse.Namespace) -> int:
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
-    mean = np.array(surrogate.metadata["training"]["c_mean"])
+    mean = _mean(surrogate)
     plotting.observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
     return _drawn(options)
 

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,21 +29,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import forms, fused, layers
+from . import forms, fused, layers, torchscript
 from .arrays import check_finite
 from .classifier import Assessment, Classifier
 from .config import check, unknown
 from .dataset import Array, Dataset, Info
 from .errors import InputError
-from .files import atomic, atomic_hdf5, check_zip, reading, within
+from .files import atomic, atomic_hdf5, reading, within
+from .metadata import DESCRIBED, FORMAT, SCHEMA_VERSION, parsed, task_of
 from .metrics import Evaluation
 from .provenance import provenance
 from .surrogate import Surrogate
 from .tables import read_csv
 
-FORMAT = "varpro-surrogates"
-# 1 had no error bars, 2 no classifiers, 3 no blocks, members, signs and logs, 4 no tails.
-SCHEMA_VERSION = 5
 _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
 _EXTENDED = 4  # the first that reads the rest, but for tails
 _OPTIONAL = ("logs", "members", "signs", "tail")  # parts of a surrogate that may be None
@@ -60,10 +57,6 @@ _EAGER: dict[str, type[torch.nn.Module]] = {
 }
 _METADATA = "metadata.json"
 _WEIGHTS = "weights.npz"
-_DESCRIBED = (
-    *("problem", "y_names", "y_units", "y_lower", "y_upper"),
-    *("c_names", "c_units", "coordinates"),
-)
 _TABLES = (".csv", ".npy", ".h5")
 _BATCH = 8192  # samples at once, which bounds the memory beside the result
 
@@ -257,7 +250,7 @@ class LoadedSurrogate:
             InputError: If the tasks, the numbers of parameters or observables, or the names or
                 order of classes differ.
         """
-        task = _task(self.metadata)
+        task = task_of(self.metadata)
         check(
             info.task == task,
             f"{self.path} is for {task}; the dataset ({info.problem}) is for {info.task}",
@@ -340,19 +333,22 @@ def metadata(
     Returns:
         Values that JSON knows; a number that is not finite becomes None. ``task``, ``problem``,
         names, units, bounds and coordinates as in `Info`; ``dataset`` with its digest and
-        provenance; ``training``; ``errors``; ``versions``, ``command``, ``created``, ``revision``.
+        provenance; ``training``; ``errors``; ``versions`` and ``revision``. Neither the time nor
+        the command line is among them: the same training makes the same file, to the byte.
     """
     info = plain(dataset.info)
     task = info.pop("task")
+    made = provenance(torch, np)
     return {
         "format": FORMAT,
         "schema_version": _VERSIONS[task],
         "task": task,
-        **{key: info.pop(key) for key in _DESCRIBED},
+        **{key: info.pop(key) for key in DESCRIBED},
         "dataset": {"digest": dataset.digest, **info},
         "training": plain(training),
         "errors": plain(errors),
-        **provenance(torch, np),
+        "versions": made["versions"],
+        "revision": made["revision"],
     }
 
 
@@ -379,16 +375,16 @@ def save(
     if _is_extended(surrogate):
         tailed = surrogate.tail is not None
         metadata = {**metadata, "schema_version": SCHEMA_VERSION if tailed else _EXTENDED}
-    extra: dict[str, str | bytes] = {
-        _METADATA: json.dumps(plain(metadata), indent=1, allow_nan=False)
-    }
+    text = json.dumps(plain(metadata), indent=1, allow_nan=False)
+    extra = {f"extra/{_METADATA}": text.encode()}
     if weights:
-        extra[_WEIGHTS] = weights
-    buffer = io.BytesIO()  # by way of memory, as torch would put the path into the file
+        extra[f"extra/{_WEIGHTS}"] = weights
+    buffer = io.BytesIO()
     with _no_deprecation():
-        torch.jit.save(torch.jit.script(copy.deepcopy(surrogate).cpu()), buffer, _extra_files=extra)
+        torch.jit.save(torch.jit.script(copy.deepcopy(surrogate).cpu()), buffer)
+    members = torchscript.canonical(torchscript.read(buffer))
     with atomic(path) as beside:
-        beside.write_bytes(buffer.getvalue())
+        beside.write_bytes(torchscript.pack({**members, **extra}))
 
 
 def _is_extended(surrogate: Surrogate) -> bool:
@@ -400,42 +396,55 @@ def _is_extended(surrogate: Surrogate) -> bool:
     )
 
 
-def load(path: str | os.PathLike[str], *, refuse_outside: bool = False) -> LoadedSurrogate:
+def load(
+    path: str | os.PathLike[str], *, refuse_outside: bool = False, trust: bool = False
+) -> LoadedSurrogate:
     """Read a surrogate file, to the CPU.
+
+    TorchScript is code, which could write files as soon as it is read. Before that, the file is
+    checked to hold nothing but functions of tensors (see `surrogates.torchscript`): those that
+    this package writes of its own networks do. What is checked is what is loaded.
 
     Args:
         path: The file.
         refuse_outside: Refuse y outside the training domain, which is evaluated otherwise.
+        trust: Load it without the check of its code. Only for files of people whose programs you
+            would run.
 
     Raises:
         InputError: If it is missing, truncated, damaged, of another program, or of a newer version
-            of this one.
+            of this one; or if its code is more than functions of tensors.
     """
-    extra: dict[str, Any] = {_METADATA: ""}
+    members, described = _read(path)
+    if not trust:
+        check_code(members, path)
     read: Callable[..., torch.jit.ScriptModule] = torch.jit.load
     with reading(path, "surrogate file"), _no_deprecation():
-        check_zip(path)
-        module = read(os.fspath(path), map_location="cpu", _extra_files=extra)
-    try:
-        described = json.loads(extra[_METADATA])
-        version = described["schema_version"] if described["format"] == FORMAT else 0
-    except (ValueError, KeyError, TypeError):
-        version = 0
-    check(
-        isinstance(version, int) and version > 0,
-        f"{path} is a TorchScript file but not a surrogate of this package",
-    )
-    check(
-        version <= SCHEMA_VERSION,
-        f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; update "
-        "varpro-surrogates",
-    )
-    missing = {"training", *_DESCRIBED} - described.keys()
-    check(not missing, f"{path} is damaged: its metadata lack {', '.join(sorted(missing))}")
-    kind = LoadedClassifier if _task(described) == "classification" else LoadedSurrogate
-    return kind(
+        content = torchscript.pack(torchscript.loadable(members))
+        module = read(io.BytesIO(content), map_location="cpu")
+    kind = LoadedClassifier if task_of(described) == "classification" else LoadedSurrogate
+    loaded = kind(
         module=module, metadata=described, path=os.fspath(path), refuse_outside=refuse_outside
     )
+    _check_module(loaded)
+    return loaded
+
+
+def read_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
+    """Read the metadata of a surrogate file, without loading its module.
+
+    Returns:
+        The metadata, and the reason why `load` would refuse the code; empty where it would not.
+
+    Raises:
+        InputError: As `load`, but for the code.
+    """
+    members, described = _read(path)
+    try:
+        check_code(members, path)
+    except InputError as error:
+        return described, str(error)
+    return described, ""
 
 
 def read_weights(path: str | os.PathLike[str]) -> bytes:
@@ -444,9 +453,59 @@ def read_weights(path: str | os.PathLike[str]) -> bytes:
     Raises:
         InputError: If the file is missing or damaged.
     """
-    with reading(path, "surrogate file"), zipfile.ZipFile(path) as archive:
-        found = [name for name in archive.namelist() if name.endswith(f"/extra/{_WEIGHTS}")]
-        return archive.read(found[0]) if found else b""
+    return _read(path)[0].get(f"extra/{_WEIGHTS}", b"")
+
+
+def check_code(members: torchscript.Members, path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose code is more than functions of tensors.
+
+    Raises:
+        InputError: With what was found, and what to do.
+    """
+    try:
+        torchscript.check(members)
+    except InputError as error:
+        raise InputError(
+            f"{path} is not loaded, as it may run other code than a surrogate's: {error}. If it is "
+            "from someone whose programs you would run, give --trust (trust=True)"
+        ) from error
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Read the members of a surrogate file, and its metadata."""
+    with reading(path, "surrogate file"):
+        members = torchscript.read(path)
+        whole = {"data.pkl", "constants.pkl"} <= members.keys()  # torch.save writes no constants
+        check(whole, f"{path} is not a whole surrogate file: it is not TorchScript")
+        return members, parsed(members.get(f"extra/{_METADATA}", b""), path)
+
+
+def _check_module(loaded: LoadedSurrogate) -> None:
+    """Refuse a module that is not what its metadata say.
+
+    Raises:
+        InputError: If it lacks a method or a tensor, or one has another size or type.
+    """
+    module, path, metadata = loaded.module, loaded.path, loaded.metadata
+    bars = metadata["schema_version"] > 1 and not isinstance(loaded, LoadedClassifier)
+    without = ("predict_std",) if not bars else ()
+    missing = [name for name in loaded.METHODS if name not in without and not hasattr(module, name)]
+    task = task_of(metadata)
+    check(not missing, f"{path} is damaged: its task is {task}, but it has no {missing[:1]}")
+    n_in, n_out = (loaded.n_in,), (loaded.n_out,)
+    shapes: dict[str, tuple[int, ...]] = {"lower": n_in, "upper": n_in}
+    if metadata["schema_version"] > 1:
+        shapes.update({"unit": n_in, "centre": n_in, "c": n_out, "sigma": n_out, "floor": ()})
+    if isinstance(loaded, LoadedClassifier):
+        shapes["temperature"] = ()
+    for name, shape in shapes.items():
+        tensor = getattr(module, name, None)
+        fits = isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64
+        got = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else "none"
+        check(
+            fits and got == shape,
+            f"{path} is damaged: by its metadata {name} has the shape {shape}; got {got}",
+        )
 
 
 def save_program(
@@ -610,10 +669,6 @@ def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
     if isinstance(module, fused.Fused):
         module.assemble()  # whatever the version that wrote the file made of its steps
     return module.eval()
-
-
-def _task(metadata: Mapping[str, Any]) -> str:
-    return str(metadata.get("task", "regression"))  # files of older versions do not say
 
 
 def plain(value: Any) -> Any:

@@ -1,9 +1,11 @@
 r"""A surrogate as plain arrays: an .npz file, and its evaluation in numpy alone.
 
-`save` makes the .npz file of a surrogate file and `load` reads it. This module and
-`surrogates.blocks` import numpy and nothing else that is not Python's own. A program without them
-needs only ``numpy.load`` and what follows. Of y, (n_in,), in the units of the metadata, the
-prediction c, (n_out,), is
+`save` makes the .npz file of a surrogate file and `load` reads it. A TorchScript file is code; this
+one holds numbers and texts, which nobody runs. It is the one for exchange with strangers.
+
+This module and those that it imports need numpy and nothing else that is not Python's own. A
+program without them needs only ``numpy.load`` and what follows. Of y, (n_in,), in the units of the
+metadata, the prediction c, (n_out,), is
 
     u = phi(K_in y + b_in)
     for each step j = 0, ..., n_steps - 1:
@@ -97,6 +99,7 @@ import io
 import json
 import math
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +109,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import BLOCKS, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
+from . import metadata
+from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, reading
 from .tails import widened
@@ -458,17 +462,28 @@ def load(path: str | os.PathLike[str]) -> Reference:
         InputError: If it is missing, truncated, damaged, of another program, or of a newer version
             of this one.
     """
-    with reading(path, ".npz file"), open(path, "rb") as stream:
+    what = ".npz file"
+    with reading(path, what), open(path, "rb") as stream:
+        with zipfile.ZipFile(stream) as archive:  # compressed, a small file could fill the memory
+            stored = all(one.compress_type == zipfile.ZIP_STORED for one in archive.infolist())
+        stream.seek(0)
         with np.load(stream, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+            found = {name: file[name] for name in file.files} if stored else {}
     if str(found.get("format")) != FORMAT:
-        raise InputError(f"{path} is an .npz file but not a surrogate of this package")
-    if (version := int(found["schema_version"])) > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; "
-            "update varpro-surrogates"
-        )
-    reader = _Reader(found, path)
+        raise InputError(f"{path} is an {what} but not a surrogate of this package")
+    with reading(path, what):
+        version = int(found["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; "
+                "update varpro-surrogates"
+            )
+        return _read(_Reader(found, path), version)
+
+
+def _read(reader: _Reader, version: int) -> Reference:
+    """Read a file's arrays."""
+    path, found = reader.path, reader.found
     arrays = reader.read(_SHAPES)
     parts = _plain(arrays)
     if version == 1:
@@ -479,11 +494,14 @@ def load(path: str | os.PathLike[str]) -> Reference:
         parts.update(reader.read({**_MORE_SHAPES, **(_TAIL_SHAPES if version > 2 else {})}))
         of_ensemble = {name: parts.pop(key) for name, key in _ENSEMBLE.items()}
         parts["ensemble"] = Ensemble(**of_ensemble)
-    width = arrays["W"].shape[1]
-    if not width == sum(block.width for block in blocks) == parts["ensemble"].widths.sum():
+    width, widths = arrays["W"].shape[1], parts["ensemble"].widths
+    if not width == sum(block.width for block in blocks) == widths.sum() or (widths < 1).any():
         raise InputError(f"{path} is damaged: its blocks or members have not {width} features")
-    metadata = json.loads(str(found["metadata"]))
-    return _kind(metadata)(blocks=tuple(blocks), metadata=metadata, **arrays, **parts)
+    about = metadata.parsed(str(found["metadata"]), path, "an .npz file")
+    for key, size in {"y_names": len(arrays["lower"]), "c_names": len(arrays["c_0"])}.items():
+        if len(about[key]) != size:
+            raise InputError(f"{path} is damaged: it has {len(about[key])} {key} for {size}")
+    return _kind(about)(blocks=tuple(blocks), metadata=about, **arrays, **parts)
 
 
 class _Reader:
@@ -517,7 +535,13 @@ class _Reader:
         cls = BLOCKS[kind]
         parts = self.read(cls.SHAPES, prefix)
         if cls.TEXT:
-            parts[cls.TEXT] = str(self.found.get(prefix + cls.TEXT, ""))
+            text = str(self.found.get(prefix + cls.TEXT, ""))
+            if text not in (PHI if cls.TEXT == "phi" else KAPPA):
+                raise InputError(f"{self.path} is damaged: {prefix}{cls.TEXT} is {text[:40]!r}")
+            parts[cls.TEXT] = text
+        for name in {"first", "second"} & parts.keys():
+            if not ((0 <= parts[name]) & (parts[name] < self.sizes["n"])).all():
+                raise InputError(f"{self.path} is damaged: {prefix}{name} is no index of an input")
         return cls(**parts)
 
 
@@ -562,8 +586,8 @@ def _plain(arrays: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _kind(metadata: Mapping[str, Any]) -> type[Reference]:
-    return ClassifierReference if metadata.get("task") == "classification" else Reference
+def _kind(about: Mapping[str, Any]) -> type[Reference]:
+    return ClassifierReference if metadata.task_of(about) == "classification" else Reference
 
 
 def _like(y: npt.ArrayLike, rows: _Rows) -> _Rows:

@@ -84,6 +84,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 4242,
     refuse_outside: bool = False,
+    trust: bool = False,
     on_listening: Callable[[str, Sequence[str]], None],
 ) -> None:
     """Answer requests until SIGINT (Ctrl-C) or SIGTERM; those that have come by then as well.
@@ -96,12 +97,13 @@ def serve(
         host: Name or address to listen at; at ``0.0.0.0`` whoever reaches the machine is answered.
         port: Port to listen at; 0 for any that is free.
         refuse_outside: Refuse y outside the training domain in every request.
+        trust: Load files whose code is not known to be harmless; see `surrogates.load`.
         on_listening: Called with the URL and the files' names once requests are accepted.
 
     Raises:
         InputError: If a file is no surrogate, two have one name, or host and port cannot be had.
     """
-    models = _load(paths, refuse_outside)
+    models = _load(paths, refuse_outside, trust)
     with _listen(host, port) as listening:
         bound, port = listening.getsockname()[:2]
         url = f"http://[{bound}]:{port}" if ":" in bound else f"http://{bound}:{port}"
@@ -114,10 +116,12 @@ def serve(
         web.run_app(app, sock=listening, print=None, access_log=None, shutdown_timeout=_GRACE)
 
 
-def _load(paths: Sequence[str | os.PathLike[str]], refuse_outside: bool) -> dict[str, _Model]:
+def _load(
+    paths: Sequence[str | os.PathLike[str]], refuse_outside: bool, trust: bool = False
+) -> dict[str, _Model]:
     models: dict[str, _Model] = {}
     for path in paths:
-        for model in _models_of(path, refuse_outside):
+        for model in _models_of(path, refuse_outside, trust):
             check(
                 model.name not in models,
                 f"two models would have the name {model.name!r}, as a file's name without its "
@@ -127,8 +131,10 @@ def _load(paths: Sequence[str | os.PathLike[str]], refuse_outside: bool) -> dict
     return models
 
 
-def _models_of(path: str | os.PathLike[str], refuse_outside: bool) -> tuple[_Model, _Model]:
-    surrogate = export.load(path, refuse_outside=refuse_outside)
+def _models_of(
+    path: str | os.PathLike[str], refuse_outside: bool, trust: bool
+) -> tuple[_Model, _Model]:
+    surrogate = export.load(path, refuse_outside=refuse_outside, trust=trust)
     name, n_out = Path(path).stem, surrogate.n_out
     calls = {"Evaluate": _evaluate, "Gradient": _gradient, "ApplyJacobian": _apply_jacobian}
     return (

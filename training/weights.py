@@ -60,13 +60,13 @@ class Start:
     digest: str
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Start:
-        """Read a surrogate file.
+    def read(cls, path: str | os.PathLike[str], *, trust: bool = False) -> Start:
+        """Read a surrogate file; ``trust`` as of `surrogates.load`.
 
         Raises:
             InputError: If it is damaged, or holds no weights.
         """
-        surrogate = export.load(path)
+        surrogate = export.load(path, trust=trust)
         content = export.read_weights(path)
         check(
             bool(content),
@@ -74,7 +74,10 @@ class Start:
             "network of the user's own, or is a classifier that was chosen; train it again, a "
             "classifier with --effort fast",
         )
-        with reading(path, "surrogate file"), np.load(io.BytesIO(content)) as arrays:
+        with (
+            reading(path, "surrogate file"),
+            np.load(io.BytesIO(content), allow_pickle=False) as arrays,
+        ):
             about = json.loads(str(arrays["about"]))
             members = []
             for entry in about["members"]:

@@ -35,8 +35,8 @@
 #include <time.h>
 
 enum {
-    N_IN = CDR_N_IN,
-    N_OUT = CDR_N_OUT,
+    N_IN = cdr_N_IN,
+    N_OUT = cdr_N_OUT,
     QUANTITIES = N_OUT + N_IN, /* c, then y */
     BLOCK = N_IN < 24 ? N_IN : 24,
     CHAINS = 4,

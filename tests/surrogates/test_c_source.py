@@ -162,8 +162,8 @@ CPP = """
 
 int main()
 {
-    const double y[NET_N_IN] = {@};
-    double c[NET_N_OUT];
+    const double y[net_N_IN] = {@};
+    double c[net_N_OUT];
     net_forward(y, c);
     for (double value : c) std::printf("%.17g\\n", value);
 }
@@ -186,6 +186,55 @@ def test_from_cpp(language, tmp_path):
     check_close(found, expected(surrogate, "predict", y), "c")
 
 
+UNIT = """
+#include "net.c"
+#include "NET.c"
+#include "net_member.c"
+#include "features.c"
+#include "net.h"
+#include "NET.h"
+#include <stdio.h>
+
+int main(void)
+{
+    const double y[net_N_IN > NET_N_IN ? net_N_IN : NET_N_IN] = {@};
+    double c[net_N_OUT], d[NET_N_OUT], e[features_N_OUT];
+    net_forward(y, c);
+    NET_forward(y, d);
+    features_forward(y, e);
+    for (int j = 0; j < net_N_OUT; ++j) printf("%.17g\\n", c[j]);
+    for (int j = 0; j < NET_N_OUT; ++j) printf("%.17g\\n", d[j]);
+    for (int j = 0; j < features_N_OUT; ++j) printf("%.17g\\n", e[j]);
+    return 0;
+}
+"""
+
+
+@needs_cc
+@needs_cxx
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_several_surrogates_in_one_unit(language, tmp_path):
+    """Of names that differ in case alone, begin with another's, or are one within the source."""
+    networks = {"net": 0, "NET": 5, "net_member": 8, "features": 4}
+    for name, i in networks.items():
+        c_source.write(both(*NETWORKS[i])[1], tmp_path / f"{name}.c")
+    y = 0.1 + np.arange(20) / 20
+    (tmp_path / "unit.c").write_text(UNIT.replace("@", ", ".join(map(repr, y.tolist()))))
+    compiler, *flags = ("cc", *C99) if language == "c" else ("g++", "-xc++", "-std=c++11", *STRICT)
+    build(compiler, *flags, "-c", "unit.c", "-o", "unit.o", cwd=tmp_path)
+    build(compiler if language == "c" else "g++", "unit.o", "-o", "unit", "-lm", cwd=tmp_path)
+    run = subprocess.run(["./unit"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    surrogates_ = [both(*NETWORKS[networks[name]])[0] for name in ("net", "NET", "features")]
+    right = [expected(one, "predict", y[None, : len(one.lower)])[0] for one in surrogates_]
+    check_close(np.array(run.stdout.split(), dtype=float), np.concatenate(right), "c")
+
+
+def test_a_header_of_c_is_hidden_in_no_case(tmp_path):
+    for name in ("math", "Math"):
+        with pytest.raises(InputError, match=f"{name}.h would hide the header of C"):
+            c_source.write(both(*NETWORKS[0])[1], tmp_path / f"{name}.c")
+
+
 @needs_cc
 def test_names_of_any_text_are_safe_and_come_back(tmp_path):
     texts = [
@@ -196,7 +245,6 @@ def test_names_of_any_text_are_safe_and_come_back(tmp_path):
         "two\nlines",
         "??/",
         "\u202eevil",
-        "\ud800",
         '"',
         "γ",
     ]

@@ -246,7 +246,7 @@ def test_metadata_say_what_the_surrogate_is(dataset, saved):
     assert set(test["relative"]) == {"mean", "std", "min", "max", "near_zero"}
     assert len(test["output_rms"]) == 6 and test["output_rms"][0] == pytest.approx(0.01)
     assert {"python", "torch", "numpy", "varpro-surrogates"} <= set(found["versions"])
-    assert found["created"].endswith("+00:00")
+    assert not {"created", "command", "seconds"} & found.keys()  # the same training, the same bytes
     json.dumps(found, allow_nan=False)
 
 

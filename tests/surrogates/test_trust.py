@@ -1,0 +1,433 @@
+"""Surrogate files of strangers: what they may hold, and that nothing of theirs runs.
+
+The files here are made of one that this package wrote, by editing its members: most of them write
+a file, `MARK`, when torch loads or calls them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from extended import SURROGATES, made
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_reference import saved
+
+import surrogates
+from surrogates import cli, export, reference, serving, torchscript
+from surrogates.errors import InputError
+from surrogates.surrogate import Surrogate
+
+MARK = "written"
+CODE = "code/__torch__/surrogates/surrogate.py"
+FORWARD = "    y: Tensor) -> Tensor:\n"
+Members = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory) -> Mapping[str, bytes]:
+    """The members of a file that this package wrote."""
+    path = tmp_path_factory.mktemp("trust") / "s.pt"
+    saved(made(*SURROGATES["network"]), path)
+    return torchscript.read(path)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder, which is the working one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(path: Path, message: str) -> None:
+    """Check that a file is refused in one line, and has written nothing."""
+    before = sorted(os.listdir(path.parent))
+    with pytest.raises(InputError, match=message) as caught:
+        surrogates.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert sorted(os.listdir(path.parent)) == before
+
+
+def in_forward(*lines: str) -> Callable[[Members], None]:
+    """Return an edit that puts statements first into ``forward``."""
+
+    def edit(members: Members) -> None:
+        text = members[CODE].decode()
+        assert FORWARD in text
+        added = "".join(f"    {line}\n" for line in lines)
+        members[CODE] = text.replace(FORWARD, FORWARD + added, 1).encode()
+
+    return edit
+
+
+def replaced(name: str, old: bytes, new: bytes) -> Callable[[Members], None]:
+    def edit(members: Members) -> None:
+        assert old in members[name]
+        members[name] = members[name].replace(old, new, 1)
+
+    return edit
+
+
+def added(name: str, content: bytes) -> Callable[[Members], None]:
+    return lambda members: members.update({name: members.get(name, b"") + content})
+
+
+class Shell:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {MARK}",)
+
+
+EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
+    "operator": (in_forward(f'_z = torch.save(y, "{MARK}")'), "calls torch.save"),
+    "namespace": (in_forward(f'_z = ops.aten.save(y, "{MARK}")'), "calls ops.aten.save"),
+    "method": (in_forward(f'_z = (y).save("{MARK}")'), "calls .save"),
+    "alias": (in_forward("_x = torch.save", f'_z = _x(y, "{MARK}")'), "calls torch.save"),
+    "bound": (in_forward("_x = (y).save", f'_z = _x("{MARK}")'), "calls .save"),
+    "getattr": (in_forward(f'_z = getattr(y, "save")("{MARK}")'), "calls getattr other than"),
+    "get": (in_forward("_x = getattr", f'_z = _x(y, "save")("{MARK}")'), "uses the name"),
+    "map": (in_forward(f'_z = torch.from_file("{MARK}", True, 1)'), "calls torch.from_file"),
+    "print": (in_forward("print(y)"), r"uses the name \['print'\]"),
+    "root": (
+        lambda members: (
+            [
+                replaced(CODE, b"  def forward(", b"  prim : int\n  Print : int\n  def forward(")(
+                    members
+                ),
+                in_forward("_x = ops", "_z = _x.prim.Print(y)")(members),
+            ]
+            and None
+        ),
+        "uses ops by itself",
+    ),
+    "fork": (in_forward("_z = fork(y)"), r"uses the name \['fork'\]"),
+    "custom": (in_forward("_z = ops.profiler.enter(y)"), "calls ops.profiler.enter"),
+    "primitive": (in_forward('ops.prim.Print("x")'), "calls ops.prim.Print"),
+    "class": (in_forward("_z = __torch__.torch.classes.a.B(y)"), "calls __torch__.torch.classes"),
+    "hidden": (in_forward("torch = y", "_z = torch.abs()"), "gives .'torch'. another meaning"),
+    "cast": (
+        in_forward("_z = unchecked_cast(__torch__.surrogates.surrogate.Surrogate, y)"),
+        "calls unchecked_cast other than",
+    ),
+    "named-as": (
+        lambda members: (
+            [
+                added(CODE, b"class X(Module):\n  def save(self) -> int:\n    return 1\n")(members),
+                in_forward(f'_z = (y).save("{MARK}")')(members),
+            ]
+            and None
+        ),
+        "calls .save",
+    ),
+    "default": (
+        replaced(CODE, FORWARD.encode(), b'    y: Tensor=torch.save(1, "x")) -> Tensor:\n'),
+        "defaults of .* that are no constants",
+    ),
+    "setstate": (
+        replaced(
+            CODE,
+            b"  def forward(",
+            b"  def __setstate__(self, x: int) -> NoneType:\n    return None\n  def forward(",
+        ),
+        "has the method __setstate__, which runs by itself",
+    ),
+    "constant": (
+        replaced(CODE, b"  def forward(", b"  x : Final[int] = torch.save(1)\n  def forward("),
+        "x, which is no constant",
+    ),
+    "base": (replaced(CODE, b"(Module):", b"(Enum):"), "of an unknown kind"),
+    "comment": (in_forward("# harmless"), "has '#' in its code"),
+    "backslash": (in_forward('_z = "\\x23"'), "in its code"),
+    "letters": (in_forward('_z = "\N{GREEK SMALL LETTER ALPHA}"'), "is not ASCII"),
+    "statement": (in_forward("import os"), "has Import in"),
+    "top": (added(CODE, b"torch.save(1, 'x')\n"), "has more than classes and functions"),
+    "deep": (in_forward(f"_z = {'torch.neg(' * 120}y{')' * 120}"), "too deeply nested"),
+    "nested": (in_forward(f"_z = {'(' * 5000}y{')' * 5000}"), "is no code"),
+    "other": (added("code/other.txt", b"x"), "is not the name of code"),
+    "pickle": (lambda members: members.update({"data.pkl": pickle.dumps(Shell(), 2)}), "names"),
+    "constants": (
+        lambda members: members.update({"constants.pkl": pickle.dumps((Shell(),), 2)}),
+        "'constants.pkl' names",
+    ),
+    "torchbind": (
+        replaced("data.pkl", b"c__torch__.surrogates.surrogate\n", b"c__torch__.torch.classes.a\n"),
+        "no class in the file",
+    ),
+    "short": (lambda members: members.update({"data/0": members["data/0"][8:]}), "another size"),
+    "junk": (lambda members: members.update({"data.pkl": b"\x80\x02\x00"}), "is no pickle"),
+    "endless": (lambda members: members.update({"data.pkl": b"\x80\x02" + b")\x85" * 9}), "pickle"),
+    "deep-data": (
+        lambda members: members.update({"data.pkl": b"\x80\x02)" + b"\x85" * 10**5 + b"."}),
+        "is nested too deeply",
+    ),
+    "attributes": (replaced("data.pkl", b"upper", b"apper"), "has other attributes than"),
+    "order": (lambda members: members.update({"byteorder": b"big"}), "'byteorder' is not little"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_file_that_holds_more_than_a_surrogate_is_refused(name, members, here):
+    edit, message = EDITS[name]
+    edited = dict(members)
+    edit(edited)
+    (here / "s.pt").write_bytes(torchscript.pack(edited))
+    refused(here / "s.pt", f"s.pt is not loaded, .*{message}.*give --trust")
+    assert not (here / MARK).exists()
+
+
+def test_the_same_file_does_write_in_torch_itself(members, here, capsys):
+    """What is refused is a danger: torch alone runs it, and so does --trust."""
+    edited = dict(members)
+    EDITS["operator"][0](edited)
+    (here / "s.pt").write_bytes(torchscript.pack(edited))
+    y = np.ones((1, 5))
+    torch.jit.load(here / "s.pt")(torch.from_numpy(y))
+    assert (here / MARK).exists()
+    (here / MARK).unlink()
+    np.save(here / "y.npy", y)
+    words = ["predict", "s.pt", "--in", "y.npy", "--out", "c.npy"]
+    assert cli.main(words) == 2 and cli.main(["info", "s.pt"]) == 0
+    out, error = capsys.readouterr()
+    assert "calls torch.save" in error and error.count("\n") == 1
+    assert "NOT KNOWN TO BE HARMLESS" in out and "torch.save" in out
+    assert sorted(os.listdir(here)) == ["s.pt", "y.npy"]
+    assert cli.main([*words, "--trust"]) == 0
+    assert (here / MARK).exists() and np.load(here / "c.npy").shape == (1, 11)
+
+
+class Restored(torch.nn.Module):
+    """A module that writes a file as it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("lower", torch.zeros(3))
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        return y
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, bool]:
+        return (self.lower, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
+        torch.save(state[0], "written")
+        self.lower = state[0]
+        self.training = state[1]
+
+
+def test_a_module_that_runs_code_while_it_is_loaded_is_refused(members, here, capsys):
+    content = {"metadata.json": members["extra/metadata.json"].decode()}
+    torch.jit.save(torch.jit.script(Restored()), here / "s.pt", _extra_files=content)
+    torch.jit.load(here / "s.pt")
+    assert (here / MARK).exists()
+    (here / MARK).unlink()
+    assert cli.main(["info", "s.pt"]) == 0
+    assert "NOT KNOWN TO BE HARMLESS" in capsys.readouterr().out
+    refused(here / "s.pt", "__setstate__|torch.save|no class|torch.jit.save")
+
+
+def test_what_zip_readers_disagree_about_is_refused(members, here):
+    with pytest.warns(UserWarning, match="Duplicate"):
+        with zipfile.ZipFile(here / "twice.pt", "w") as archive:
+            for name, content in [*members.items(), (CODE, b"")]:
+                archive.writestr(f"archive/{name}", content)
+    refused(here / "twice.pt", "two of its members are")
+    with zipfile.ZipFile(here / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"archive/{name}", content)
+        archive.writestr("archive/code/__torch__/x.py", b" " * 10**8)
+    refused(here / "bomb.pt", "would unpack to 10.* bytes of code")
+
+
+def test_a_tensor_beyond_its_data_is_refused(members, here):
+    """torch would read the memory that follows it."""
+    (n,) = {len(members[name]) // 8 for name in ("data/1",)}
+    size, end = bytes([ord("K"), n]), members["data.pkl"].index(b"X\x01\x00\x00\x001q")
+    before = members["data.pkl"].index(size, end)
+    assert before - end < 40
+    at = members["data.pkl"].index(size, before + 2)
+    edited = {
+        **members,
+        "data.pkl": members["data.pkl"][:at] + b"K\xff" + members["data.pkl"][at + 2 :],
+    }
+    (here / "s.pt").write_bytes(torchscript.pack(edited))
+    refused(here / "s.pt", "a tensor that does not lie within its data")
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_what_this_package_writes_is_known(name, tmp_path):
+    loaded = saved(made(*SURROGATES[name]), tmp_path / "s.pt")
+    about, refusal = export.read_metadata(tmp_path / "s.pt")
+    assert refusal == "" and about["y_names"] == list(loaded.metadata["y_names"])
+
+
+def test_a_network_of_the_users_own_is_known_if_its_operators_are(parts, convolution, tmp_path):
+    surrogate = Surrogate(**{**parts, "features": convolution})
+    assert saved(surrogate, tmp_path / "own.pt").n_in == 4
+
+
+def test_what_is_not_known_can_be_trusted(members, tmp_path):
+    edited = dict(members)
+    in_forward("_z = torch.stft(y, 1)")(edited)
+    (tmp_path / "s.pt").write_bytes(torchscript.pack(edited))
+    refused(tmp_path / "s.pt", "calls torch.stft")
+    assert surrogates.load(tmp_path / "s.pt", trust=True).n_in == 5
+
+
+# Metadata
+
+
+def test_a_file_saved_again_says_that_its_metadata_are_lost(members, tmp_path):
+    (tmp_path / "s.pt").write_bytes(torchscript.pack(members))
+    torch.jit.save(surrogates.load(tmp_path / "s.pt").module, tmp_path / "again.pt")
+    refused(tmp_path / "again.pt", "saved again by torch.jit.save, which keeps no metadata.json")
+
+
+FORGED = {
+    "names": ("y_names", ["a"] * 4, "y_units = .*; expected a list of 4 texts"),
+    "outputs": ("c_names", [f"c{j}" for j in range(3)], "expected a list of 3 texts"),
+    "number": ("y_names", 5, "no y_names; expected a list of texts"),
+    "bounds": ("y_upper", ["x"] * 5, "y_upper = .*; expected a list of 5 numbers"),
+    "huge": ("y_upper", [10**400] * 5, "y_upper = .*; expected a list of 5 numbers"),
+    "task": ("task", "cooking", "the task 'cooking'; expected regression or classification"),
+    "other-task": ("task", "classification", "its task is classification, but it has no"),
+    "version": ("schema_version", "5", 'it has the schema version "5"'),
+    "text": ("problem", "\ud800", "a text that is no Unicode"),
+    "mean": ("training", {"c_mean": [1.0]}, "training.c_mean = .*; expected a list of 11 numbers"),
+    "errors": ("errors", {"test": {"samples": 3}}, "no errors.test.relative"),
+    "digest": ("dataset", {}, "no dataset.digest"),
+    "versions": ("versions", {"torch": 3}, "versions.torch = 3; expected a text"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_metadata_are_one_line(name, members, tmp_path):
+    key, value, message = FORGED[name]
+    about = {**json.loads(members["extra/metadata.json"]), key: value}
+    forged = {**members, "extra/metadata.json": json.dumps(about).encode()}
+    (tmp_path / "s.pt").write_bytes(torchscript.pack(forged))
+    refused(tmp_path / "s.pt", message)
+
+
+def test_metadata_of_another_size_than_the_module_are_refused(members, tmp_path):
+    about = json.loads(members["extra/metadata.json"])
+    for key in ("y_names", "y_units", "y_lower", "y_upper"):
+        about[key] = about[key][:-1]
+    forged = {**members, "extra/metadata.json": json.dumps(about).encode()}
+    (tmp_path / "s.pt").write_bytes(torchscript.pack(forged))
+    refused(tmp_path / "s.pt", r"lower has the shape \(4,\); got \(5,\)")
+
+
+VALUES = st.sampled_from(
+    [None, True, -1, 0, 10**400, 1e308, float("nan"), "x", "\x1b[2J", "\ud800", [], {}, [[]], [1]]
+)
+
+
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_change_of_the_metadata_is_one_line_or_harmless(data, members, tmp_path):
+    about = json.loads(members["extra/metadata.json"])
+    numbers = dict.fromkeys(("mean", "std", "min", "max"), 0.1)
+    about |= {
+        "training": {"c_mean": [0.0] * 11, "settings": {"width": 3}, "samples": 3},
+        "errors": {"test": {"samples": 3, "relative": numbers}},
+        "dataset": {"digest": "x", "command": "y"},
+        "versions": {"torch": "2"},
+    }
+    place = about
+    while True:
+        keys = list(place) if isinstance(place, dict) else range(len(place))
+        key = data.draw(st.sampled_from(keys))
+        inner = place[key]
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
+            break
+        place = inner
+    if data.draw(st.booleans()):
+        place[key] = data.draw(VALUES)
+    else:
+        del place[key]
+    forged = {**members, "extra/metadata.json": json.dumps(about).encode()}
+    path = tmp_path / "s.pt"
+    path.write_bytes(torchscript.pack(forged))
+    np.save(tmp_path / "y.npy", np.full((2, 5), 2.5))
+    for words in (
+        ("info", path),
+        ("predict", path, "--in", tmp_path / "y.npy", "--out", tmp_path / "c.csv"),
+        ("export", path, "--format", "c", "--out", tmp_path / "s.c"),
+    ):
+        if (status := cli.main([str(word) for word in words])) != 0:
+            assert status == 2
+            return
+    assert len(serving._load([path], refuse_outside=False)) == 2
+
+
+# Arrays for strangers
+
+
+def test_an_npz_file_cannot_run_code(here):
+    np.savez(here / "s.npz", format=reference.FORMAT, W=np.array([Shell()], dtype=object))
+    with pytest.raises(InputError, match="s.npz is not a whole .npz file"):
+        reference.load(here / "s.npz")
+    with zipfile.ZipFile(here / "p.npz", "w") as archive:
+        archive.writestr("format.npy", pickle.dumps(Shell()))
+    with pytest.raises(InputError, match="p.npz is "):
+        reference.load(here / "p.npz")
+    assert sorted(os.listdir(here)) == ["p.npz", "s.npz"]
+
+
+def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
+    reference.save(saved(made(*SURROGATES["everything"]), tmp_path / "s.pt"), tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(str(arrays["metadata"]))
+    first = next(name for name in arrays if name.endswith("_first"))
+    kernel = next(name for name in arrays if name.endswith("_kernel"))
+    changes = {
+        "version": ({"schema_version": np.array("x")}, "is not a whole .npz file"),
+        "no-version": ({"schema_version": None}, "is not a whole .npz file"),
+        "index": ({first: arrays[first] + 99}, "is no index of an input"),
+        "kernel": ({kernel: np.array("x")}, "_kernel is 'x'"),
+        "widths": ({"member_widths": -arrays["member_widths"]}, "blocks or members have not"),
+        "metadata": ({"metadata": np.array("{}")}, "is an .npz file but not a surrogate"),
+        "names": (
+            {"metadata": np.array(json.dumps({**about, "y_names": ["a"], "y_units": ["1"]}))},
+            "y_lower = .* expected a list of 1 numbers",
+        ),
+    }
+    for name, (change, message) in changes.items():
+        kept = {key: value for key, value in {**arrays, **change}.items() if value is not None}
+        np.savez(tmp_path / f"{name}.npz", **kept)
+        with pytest.raises(InputError, match=message) as caught:
+            reference.load(tmp_path / f"{name}.npz")
+        assert len(str(caught.value).splitlines()) == 1
+    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    with pytest.raises(InputError, match="packed.npz is an .npz file but not a surrogate"):
+        reference.load(tmp_path / "packed.npz")
+
+
+# The same training, the same file
+
+
+def test_files_of_one_surrogate_are_the_same_whatever_was_compiled_before(tmp_path):
+    surrogate = made(*SURROGATES["everything"])
+    saved(surrogate, tmp_path / "a.pt")
+    saved(made(*SURROGATES["anova"]), tmp_path / "other.pt")
+    saved(made(*SURROGATES["everything"]), tmp_path / "b.pt")
+    content = (tmp_path / "a.pt").read_bytes()
+    assert content == (tmp_path / "b.pt").read_bytes()
+    assert os.fsencode(Path(surrogates.__file__).parent) not in content
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        assert {one.date_time for one in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
