@@ -271,6 +271,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("surrogates", nargs="+", metavar="F.pt")
     sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine alone")
     sub.add_argument("--port", type=int, default=4242, help="default 4242; 0 for any that is free")
+    sub.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name by which clients call this server; may be repeated",
+    )
     _add_refuse_outside(sub)
 
     def sample(sub: argparse.ArgumentParser) -> None:
@@ -1126,6 +1133,7 @@ def _serve(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         refuse_outside=options.refuse_outside,
+        allow_hosts=options.allow_host,
         on_listening=tell,
     )
     return 0
