@@ -522,7 +522,6 @@ def test_requests_for_a_foreign_host_are_refused(toy):
             status, reply = asked(server, host)
             assert (status, reply["error"]["type"]) == (403, "InvalidInput"), host
             assert "no model is served to the host '" in reply["error"]["message"]
-        assert asked(server, "localhost", "evil.example")[0] in (400, 403)
         body = json.dumps(GOOD["Evaluate"])
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         with contextlib.closing(connection):
