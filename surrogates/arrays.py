@@ -72,6 +72,20 @@ def read(path: Path, name: str) -> npt.NDArray[Any]:
     return np.asarray(found)
 
 
+def has_order(path: Path, name: str) -> bool:
+    """Tell whether the order of an array's dimensions is known.
+
+    MATLAB reverses the dimensions in a file of version 7.3 and marks each array as its own, so that
+    `read` turns it. An array of HDF5 without the mark was written by another program, which may
+    have reversed them or not.
+    """
+    with reading(path, f"{path.suffix} file"):
+        if not h5py.is_hdf5(path):
+            return True
+        with h5py.File(path, "r") as file:
+            return "MATLAB_class" in file[name].attrs
+
+
 def read_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """Read the one array of a .npy file.
 

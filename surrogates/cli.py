@@ -200,6 +200,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GT.mat",
         help="the file is a scene, rows x columns x bands, and this the class of each pixel",
     )
+    sub.add_argument(
+        "--order",
+        choices=("auto", "rows", "columns"),
+        default="auto",
+        help="of a scene's dimensions in HDF5 that is not MATLAB's: as there, or reversed",
+    )
+    sub.add_argument(
+        "--background",
+        default="",
+        metavar="N,M",
+        help="labels of a scene's pixels without a class; default 0",
+    )
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
     _add_split(sub)
     sub.add_argument(
@@ -297,6 +309,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("surrogates", nargs="+", metavar="F.pt")
     sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine alone")
     sub.add_argument("--port", type=int, default=4242, help="default 4242; 0 for any that is free")
+    sub.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name by which clients call this server; may be repeated",
+    )
     _add_refuse_outside(sub)
     _add_trust(sub)
 
@@ -478,6 +497,10 @@ def _import(options: argparse.Namespace) -> int:
     files, truth = options.files, options.ground_truth
     config.check(len(files) < 3, f"import takes one file or two, Y and C; got {len(files)}")
     pines, notes = files[0] == hyperspectral.INDIAN_PINES, list[str]()
+    of_scene = {"order": options.order, "background": options.background}
+    for name, value in of_scene.items():
+        others = value in ("auto", "") or truth is not None
+        config.check(others, f"--{name} is for a scene, with --ground-truth")
     if pines or truth is not None:
         config.check(options.task != "regression", "a scene is of --task classification")
         config.check(not pines or truth is None, "indian_pines comes with its ground truth")
@@ -486,7 +509,10 @@ def _import(options: argparse.Namespace) -> int:
             config.check(
                 getattr(options, name) == default, f"--{name} is not for a scene: it has pixels"
             )
-        scene = hyperspectral.indian_pines() if pines else hyperspectral.read_scene(files[0], truth)
+        if pines:
+            scene = hyperspectral.indian_pines()
+        else:
+            scene = hyperspectral.read_scene(files[0], truth, note=notes.append, **of_scene)
         dataset = scene.dataset(split=options.split, seed=options.seed)
     else:
         dataset = import_file(
@@ -1301,6 +1327,7 @@ def _serve(options: argparse.Namespace) -> int:
         port=options.port,
         refuse_outside=options.refuse_outside,
         trust=options.trust,
+        allow_hosts=options.allow_host,
         on_listening=tell,
     )
     return 0

@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import forms, fused, layers, torchscript
+from . import forms, fused, inputs, layers, torchscript
 from .arrays import check_finite
 from .classifier import Assessment, Classifier
 from .config import check, unknown
-from .dataset import Array, Dataset, Info
+from .dataset import Array, Dataset, Info, is_dataset, opened
 from .errors import InputError
 from .files import atomic, atomic_hdf5, reading, within
 from .metadata import DESCRIBED, FORMAT, SCHEMA_VERSION, parsed, task_of
@@ -57,6 +57,7 @@ _EAGER: dict[str, type[torch.nn.Module]] = {
 }
 _METADATA = "metadata.json"
 _WEIGHTS = "weights.npz"
+_NOUNS = {"regression": "observable", "classification": "class"}
 _TABLES = (".csv", ".npy", ".h5")
 _BATCH = 8192  # samples at once, which bounds the memory beside the result
 
@@ -66,9 +67,10 @@ class LoadedSurrogate:
     """A surrogate file in memory, called with arrays.
 
     Each method takes one sample, (n_in,), or a batch, (n, n_in) with n >= 1, of real numbers in the
-    units of the metadata, and gives float64 with or without the leading n alike. All of them raise
-    an `InputError` for a wrong size, for what is not a finite number, and, with
-    ``refuse_outside``, for y outside the training domain.
+    units of the metadata, and gives float64 with or without the leading n alike. Numbers that bear
+    names, as a data frame's, are matched by them (`surrogates.inputs`). All methods raise an
+    `InputError` for a wrong size, for what is not a finite number, for names that are not those of
+    the metadata, and, with ``refuse_outside``, for y outside the training domain.
 
     Attributes:
         METHODS: Of its module.
@@ -154,16 +156,16 @@ class LoadedSurrogate:
     def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """Apply the Jacobian to directions v, of y's shape: (n_out,) or (n, n_out)."""
         Y = self._parameters(y)
-        return self._call("jvp", Y, self._array("v", v, self.n_in, Y))
+        return self._call("jvp", Y, self._array("v", v, self.metadata["y_names"], Y))
 
     def vjp(self, y: npt.ArrayLike, w: npt.ArrayLike) -> Array:
         """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
         Y = self._parameters(y)
-        return self._call("vjp", Y, self._array("w", w, self.n_out, Y))
+        return self._call("vjp", Y, self._array("w", w, self.metadata["c_names"], Y))
 
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell whether y lies in the training domain: bool, () or (n,)."""
-        return self._call("in_domain", self._array("y", y, self.n_in))
+        return self._call("in_domain", self._array("y", y, self.metadata["y_names"]))
 
     def eager(self) -> Surrogate:
         """Make an ordinary module of the scripted one, for torch.func and torch.export.
@@ -180,7 +182,7 @@ class LoadedSurrogate:
         )
 
     def _parameters(self, y: npt.ArrayLike) -> torch.Tensor:
-        Y = self._array("y", y, self.n_in)
+        Y = self._array("y", y, self.metadata["y_names"])
         logs = getattr(self.module, "logs", None)
         if logs is not None:
             rows = Y.view(-1, self.n_in)
@@ -212,15 +214,15 @@ class LoadedSurrogate:
         return f"{self.metadata['y_names'][j]} is {y[j]:.6g}, in training it was {bounds}"
 
     def _array(
-        self, name: str, values: npt.ArrayLike, size: int, like: torch.Tensor | None = None
+        self,
+        name: str,
+        values: npt.ArrayLike,
+        names: Sequence[str],
+        like: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Check values at this edge, so that messages speak of arrays."""
-        array = np.asarray(values)
-        shape = array.shape
-        check(
-            array.dtype.kind in "fiub",
-            f"{self.path} takes real numbers: expected {name} of dtype float64; got {array.dtype}",
-        )
+        array = inputs.real(values, names, name)
+        shape, size = array.shape, len(names)
         check(
             array.ndim in (1, 2) and shape[-1] == size and shape[0] > 0,
             f"{self.path} takes {self.n_in} parameters and gives {self.n_out} {self.OUTPUTS}: "
@@ -232,7 +234,7 @@ class LoadedSurrogate:
             bool(np.isfinite(array).all()),
             f"expected finite numbers in {name}; got NaN or infinity",
         )
-        return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
+        return torch.from_numpy(array)
 
     def _call(self, method: str, *arguments: torch.Tensor, **settings: float) -> npt.NDArray[Any]:
         call = functools.partial(getattr(self.module, method), **settings)
@@ -244,11 +246,11 @@ class LoadedSurrogate:
             return np.concatenate([call(*piece) for piece in pieces])
 
     def check_matches(self, info: Info) -> None:
-        """Refuse a dataset whose task, sizes or classes are not the surrogate's.
+        """Refuse a dataset whose task, sizes or names are not the surrogate's.
 
         Raises:
-            InputError: If the tasks, the numbers of parameters or observables, or the names or
-                order of classes differ.
+            InputError: If the tasks, or the numbers, names or order of parameters, observables or
+                classes differ. Names that an import has made, y0, y1, ..., fit any.
         """
         task = task_of(self.metadata)
         check(
@@ -261,13 +263,17 @@ class LoadedSurrogate:
                 f"{self.path} takes {self.n_in} parameters and gives {self.n_out} {self.OUTPUTS}; "
                 f"the dataset ({info.problem}) has {there[0]} and {there[1]}"
             )
-        pairs = zip(self.metadata["c_names"], info.c_names, strict=True)
-        other = next((pair for pair in pairs if pair[0] != pair[1]), None)
-        if task == "classification" and other:
-            raise InputError(
-                f"{self.path} has the class {other[0]!r} where the dataset ({info.problem}) has "
-                f"{other[1]!r}"
+        for letter, what in (("y", "parameter"), ("c", _NOUNS[task])):
+            ours, theirs = (
+                _own(names, letter)
+                for names in (self.metadata[f"{letter}_names"], getattr(info, f"{letter}_names"))
             )
+            for name, other in zip(ours or (), theirs or (), strict=False):
+                check(
+                    name == other,
+                    f"{self.path} has the {what} {name!r} where the dataset ({info.problem}) has "
+                    f"{other!r}",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -550,7 +556,8 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
 
     Args:
         path: The file; a one-dimensional .npy or /Y is one row.
-        names: Of the parameters. Those of a .csv file may be in any order; the columns follow.
+        names: Of the parameters. Those of a .csv file, of a structured array, or of a dataset may
+            be in any order; the columns follow.
 
     Returns:
         (n_rows, n_parameters) float64, in the order of ``names``.
@@ -567,11 +574,16 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
     else:
         with reading(path, f"{ending} file"):
             array = _read_npy(path) if ending == ".npy" else _read_Y(path)
+        if array.dtype.names:
+            array = inputs.real(array, names, os.fspath(path))
         table = check_finite(array[None] if array.ndim == 1 else array, os.fspath(path))
+        if is_dataset(path):
+            with opened(path) as stored:
+                there = _own(names, "y") and _own(stored.info.y_names, "y")
     n = table.shape[1]
     expected = f"expected {len(names)}, one for each parameter"
     check(n == len(names), f"{path} has {n} columns; {expected}")
-    if there is None:
+    if there is None or there == list(names):
         return table
     wrong = [name for name in names if there.count(name) != 1]
     check(not wrong, f"{path} must have one column {', '.join(wrong[:3])}; it has {there[:3]}, ...")
@@ -669,6 +681,12 @@ def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
     if isinstance(module, fused.Fused):
         module.assemble()  # whatever the version that wrote the file made of its steps
     return module.eval()
+
+
+def _own(names: Sequence[str], letter: str) -> list[str] | None:
+    """Return names; None if they are those that an import gives to columns without any."""
+    numbered = [f"{letter}{i}" for i in range(len(names))]
+    return None if list(names) == numbered else list(names)
 
 
 def plain(value: Any) -> Any:

@@ -1,9 +1,17 @@
 """Hyperspectral scenes as classification: the spectrum of a pixel to the class of its ground.
 
 A scene is a pair of files as they are published: a cube of rows x columns x bands, and a map of the
-ground truth, rows x columns, whose 0 is background, pixels of no known class. The Indian Pines
-scene (Baumgardner, Biehl, Landgrebe 2015, "220 Band AVIRIS Hyperspectral Image Data Set: June 12,
-1992 Indian Pine Test Site 3", CC BY 3.0) also comes with the package tensorly.
+ground truth, rows x columns, whose 0 is background, pixels of no known class.
+
+Arrays of MATLAB and of numpy are taken as these have them. An HDF5 file without MATLAB's marks is
+of another program, which may have stored the dimensions in their order or, as MATLAB does,
+reversed. Two such arrays are taken to be of one program. Of their two orders the one is taken in
+which the sizes fit; where both fit, as of the labels of a square scene whose cube is MATLAB's, it
+must be said which (`ORDERS`). Whatever the order, a warning says where labels that are transposed,
+turned or mirrored would fit the spectra clearly better (`doubt`).
+
+The Indian Pines scene (Baumgardner, Biehl, Landgrebe 2015, "220 Band AVIRIS Hyperspectral Image
+Data Set: June 12, 1992 Indian Pine Test Site 3", CC BY 3.0) also comes with the package tensorly.
 
 Bands are taken as they are. Of Indian Pines there is a file of all 220 bands and one, called
 corrected, of the 200 that water vapour does not absorb; tensorly has the latter.
@@ -11,24 +19,30 @@ corrected, of the 200 that water vapour does not absorb; tensorly has the latter
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from . import arrays
-from .config import check
+from .config import check, unknown
 from .dataset import Array, Dataset
 from .errors import InputError
 from .importing import as_dataset
 from .provenance import readable
 
+_log = logging.getLogger(__name__)
 INDIAN_PINES = "indian_pines"
+ORDERS = ("auto", "rows", "columns")
+"""Of dimensions in an HDF5 file without MATLAB's marks: as in the file, or reversed."""
+_NO_DATA = (255, 65535)  # that 8 and 16 bits hold at most, and that often stand for no class
+_BANDS = 32  # that tell how well labels fit
 _PINES_CLASSES = {  # and their pixels, by which the scene is known
     "Alfalfa": 46,
     "Corn-notill": 1428,
@@ -100,26 +114,109 @@ class Scene:
         )
 
 
-def read_scene(path: str | os.PathLike[str], truth: str | os.PathLike[str]) -> Scene:
-    """Read a scene and its ground truth from .mat files (any version from 5 to 7.3), or .npz.
+def read_scene(
+    path: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    order: str = "auto",
+    background: str = "",
+    note: Callable[[str], object] = _log.warning,
+) -> Scene:
+    """Read a scene and its ground truth from .mat files (any version from 5 to 7.3), .npz or HDF5.
 
     The arrays may have any name: the cube is the file's one array of three dimensions, the ground
     truth the one of two, and both may be in one file. Classes are named by their numbers in the
     file, those of Indian Pines by what they are.
 
+    Args:
+        path: The cube.
+        truth: The ground truth.
+        order: One of `ORDERS`; ``auto`` refuses to guess.
+        background: Labels of pixels without a class, separated by commas; 0 if empty, when 255 or
+            65535 far from the other labels is refused.
+        note: Is told, in a line, where the labels do not seem to be the scene's.
+
     Raises:
         InputError: If a file is missing, truncated or foreign, has no such array or several, the
-            sizes differ, a pixel holds NaN or infinity, the truth holds anything but integers from
-            0, or less than two classes.
+            sizes differ, or fit in two orders, a pixel holds NaN or infinity, the truth holds
+            anything but integers from 0, or less than two classes.
     """
     path, truth = Path(path), Path(truth)
-    cubes, maps = _arrays(path, 3), _arrays(truth, 2)
-    for cube, labels in zip(cubes, maps, strict=True):
-        if cube.shape[:2] == labels.shape:
-            return _scene(readable(path.stem), cube, labels, str(path), str(truth))
-    raise InputError(
-        f"{path} is {_size(cubes[0])} and {truth} is {_size(maps[0])}: not the rows x columns x "
-        "bands and the rows x columns of one scene"
+    check(order in ORDERS, unknown(f"order {order!r}", order, ORDERS))
+    cube, labels = _Found.read(path, 3), _Found.read(truth, 2)
+    without = [one for one in (cube, labels) if not one.has_order]
+    check(
+        bool(without) or order == "auto",
+        f"--order {order} is for HDF5 files without MATLAB's marks; the order of {path} and "
+        f"{truth} is known",
+    )
+    ways = (ORDERS[1:] if order == "auto" else (order,)) if without else ("rows",)
+    pairs = {way: (cube.taken(way), labels.taken(way)) for way in ways}
+    fits = {way: pair for way, pair in pairs.items() if pair[0].shape[:2] == pair[1].shape}
+    if not fits:
+        raise InputError(
+            f"{path} is {_size(cube.array)} and {truth} is {_size(labels.array)}: not the rows x "
+            "columns x bands and the rows x columns of one scene"
+        )
+    scenes = {
+        way: _scene(readable(path.stem), *pair, str(path), str(truth), background=background)
+        for way, pair in fits.items()
+    }
+    if len(scenes) > 1:
+        shares = {way: agreement(scene.cube, scene.truth) for way, scene in scenes.items()}
+        said = ", ".join(f"{way} for {100 * share:.0f} %" for way, share in shares.items())
+        raise InputError(
+            f"{path} is {_size(cube.array)} and {truth} is {_size(labels.array)}, and nothing says "
+            f"in which order {' and '.join(str(one.path) for one in without)} has the dimensions: "
+            "give --order rows (as in the file) or columns (reversed, as MATLAB stores them); the "
+            f"classes account for so much of the spectra: {said}"
+        )
+    (scene,) = scenes.values()
+    if text := doubt(scene):
+        note(f"warning: {truth}: {text}")
+    return scene
+
+
+def agreement(cube: Array, truth: npt.NDArray[np.int64]) -> float:
+    """Return the share of the spectra's variance that the classes of the pixels account for.
+
+    Bands count alike. Labels that are not the scene's leave little: in Indian Pines 20 % where they
+    are transposed, for 66 % where they are not.
+    """
+    labelled = truth > 0
+    chosen = np.unique(np.linspace(0, cube.shape[2] - 1, _BANDS).round().astype(int))
+    X, k = cube[labelled][:, chosen], truth[labelled]
+    X = X - X.mean(axis=0)
+    size = np.sqrt((X * X).mean(axis=0))
+    X /= np.where(size > 0, size, 1.0)
+    counts = np.bincount(k)
+    sums = np.array([np.bincount(k, band) for band in X.T])
+    total = float((X * X).sum())
+    return float((sums * sums / np.maximum(counts, 1)).sum()) / total if total else 1.0
+
+
+def doubt(scene: Scene) -> str:
+    """Say in which other way the labels fit the spectra clearly better; empty if in none."""
+    truth, found = scene.truth, agreement(scene.cube, scene.truth)
+    others = {
+        "upside down": truth[::-1],
+        "mirrored": truth[:, ::-1],
+        "turned by 180 degrees": truth[::-1, ::-1],
+    }
+    if truth.shape[0] == truth.shape[1]:
+        others |= {
+            "transposed": truth.T,
+            "turned by 90 degrees": np.rot90(truth),
+            "turned by 270 degrees": np.rot90(truth, 3),
+            "transposed and turned by 180 degrees": truth[::-1, ::-1].T,
+        }
+    shares = {how: agreement(scene.cube, labels) for how, labels in others.items()}
+    best = max(shares, key=lambda how: shares[how])
+    if shares[best] <= 0.1 + 1.25 * found:
+        return ""
+    return (
+        f"the labels do not seem to be those of the scene: {best}, the classes would account for "
+        f"{100 * shares[best]:.0f} % of the spectra, and as they are for {100 * found:.0f} %"
     )
 
 
@@ -151,32 +248,59 @@ def indian_pines() -> Scene:
     )
 
 
-def _arrays(path: Path, n_dimensions: int) -> list[npt.NDArray[Any]]:
-    """Read a file's one array of so many dimensions, in the two orders that they may have.
+@dataclass(frozen=True)
+class _Found:
+    """An array of a file, as `surrogates.arrays` reads it.
 
-    The first is MATLAB's. A file of version 7.3 is HDF5, and what did not come from MATLAB may have
-    its dimensions the other way round.
+    Attributes:
+        path: The file.
+        array: In MATLAB's order if it is MATLAB's, and otherwise as in the file.
+        has_order: Whether the order of its dimensions is known.
     """
-    known = " or ".join(arrays.READERS)
-    check(path.suffix.lower() in arrays.READERS, f"cannot read {path}: a scene is a file {known}")
-    found, others = {}, []
-    for name in arrays.names(path):
-        try:
-            found[name] = arrays.read(path, name)
-        except arrays.NotNumbersError:  # MATLAB's structures and texts
-            others.append(f"{name} (no numbers)")
-    reversible = h5py.is_hdf5(path)
-    fits = [
-        array
-        for array in found.values()
-        if array.dtype.kind in "biuf" and array.ndim == n_dimensions and min(array.shape) > 1
-    ]
-    if len(fits) != 1:
-        sizes = [f"{name} ({_size(array)})" for name, array in found.items()]
-        there = ", ".join(sizes + others) or "nothing"
-        number = "several arrays" if fits else "no array"
-        raise InputError(f"{path} has {number} of {n_dimensions} dimensions; it has {there}")
-    return [fits[0], fits[0].T if reversible else fits[0]]
+
+    path: Path
+    array: npt.NDArray[Any]
+    has_order: bool
+
+    @classmethod
+    def read(cls, path: Path, n_dimensions: int) -> _Found:
+        """Read a file's one array of so many dimensions."""
+        known = " or ".join(arrays.READERS)
+        check(
+            path.suffix.lower() in arrays.READERS, f"cannot read {path}: a scene is a file {known}"
+        )
+        found, others = {}, []
+        for name in arrays.names(path):
+            try:
+                found[name] = arrays.read(path, name)
+            except arrays.NotNumbersError:  # MATLAB's structures and texts
+                others.append(f"{name} (no numbers)")
+        fits = [
+            name
+            for name, array in found.items()
+            if array.dtype.kind in "biuf" and array.ndim == n_dimensions and min(array.shape) > 1
+        ]
+        if len(fits) != 1:
+            sizes = [f"{name} ({_size(array)})" for name, array in found.items()]
+            there = ", ".join(sizes + others) or "nothing"
+            number = "several arrays" if fits else "no array"
+            raise InputError(f"{path} has {number} of {n_dimensions} dimensions; it has {there}")
+        array, has_order = found[fits[0]], arrays.has_order(path, fits[0])
+        turned = not has_order and path.suffix.lower() == ".mat"  # by `arrays.read`
+        return cls(path, array.T if turned else array, has_order)
+
+    def taken(self, order: str) -> npt.NDArray[Any]:
+        """Return the array in an order, which says nothing where that is known."""
+        return self.array.T if order == "columns" and not self.has_order else self.array
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"cannot read the background {text!r}: expected integers, such as 0,255"
+        ) from None
 
 
 def _size(array: npt.NDArray[Any]) -> str:
@@ -189,6 +313,7 @@ def _scene(
     labels: npt.NDArray[Any],
     where_cube: str,
     where_labels: str,
+    background: str = "",
     **more: Any,
 ) -> Scene:
     """Check a scene's arrays, whose sizes fit, and number its classes from 1 on."""
@@ -199,23 +324,33 @@ def _scene(
             f"{where_cube} is {cube[row, column, band]} at row {row + 1}, column {column + 1}, "
             f"band {band + 1} (counted from 1; {len(bad)} such values)"
         )
+    nothing = np.isin(labels, _numbers(background) if background else [0])
     with np.errstate(invalid="ignore"):
-        bad = np.argwhere(~(labels >= 0) | (labels % 1 != 0))
+        bad = np.argwhere(~nothing & (~(labels >= 0) | (labels % 1 != 0)))
     if len(bad):
         row, column = bad[0]
         raise InputError(
             f"{where_labels} is {labels[row, column]} at row {row + 1}, column {column + 1}, and "
             f"classes are integers, 0 the background (counted from 1; {len(bad)} such values)"
         )
-    numbers, pixels = np.unique(labels[labels > 0], return_counts=True)
-    check(len(numbers) > 0, f"{where_labels} is 0 everywhere: no pixel has a class")
+    numbers, pixels = np.unique(labels[~nothing], return_counts=True)
+    if not len(numbers):
+        only = "0" if not background else f"of the background, {background},"
+        raise InputError(f"{where_labels} is {only} everywhere: no pixel has a class")
+    last = numbers[-1]
+    far = len(numbers) > 1 and last in _NO_DATA and last > numbers[-2] + 1
+    check(
+        bool(background) or not far,
+        f"{where_labels} has the label {last} in {pixels[-1]} pixels, which often marks those of "
+        f"no class: give --background 0,{last}, or {last} where 0 is a class, or 0 where {last} is",
+    )
     names = [f"class {number:g}" for number in numbers]
     if pixels.tolist() == list(_PINES_CLASSES.values()):
         names = list(_PINES_CLASSES)
     return Scene(
         name=name,
         cube=np.ascontiguousarray(cube, dtype=np.float64),
-        truth=np.where(labels > 0, np.searchsorted(numbers, labels) + 1, 0),
+        truth=np.where(nothing, 0, np.searchsorted(numbers, labels) + 1),
         class_names=tuple(names),
         **more,
     )

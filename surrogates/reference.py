@@ -109,7 +109,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import metadata
+from . import inputs, metadata
 from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, reading
@@ -174,8 +174,8 @@ class Reference:
 
     The module's text has the formulas and the shapes. Each method takes one sample, (n_in,), or a
     batch, (n, n_in) with n >= 1, in the units of the metadata, and gives results with or without
-    the leading n alike. Sizes that do not fit raise an `InputError`. A NaN gives NaN, and is
-    outside the domain.
+    the leading n alike. Numbers that bear names are matched by them (`surrogates.inputs`). Sizes
+    and names that do not fit raise an `InputError`. A NaN gives NaN, and is outside the domain.
 
     Attributes:
         blocks: Of the features.
@@ -205,7 +205,8 @@ class Reference:
     @_quiet
     def __call__(self, y: npt.ArrayLike) -> Array:
         """Return c, (n_out,) or (n, n_out)."""
-        return _like(y, self._physical(self._linear(self.seen(self._rows(y, "y")))[1]))
+        y = self._read(y)
+        return _like(y, self._physical(self._linear(self.seen(np.atleast_2d(y)))[1]))
 
     def predict(self, y: npt.ArrayLike) -> Array:
         """Predict the observables, (n_out,) or (n, n_out)."""
@@ -214,12 +215,14 @@ class Reference:
     @_quiet
     def jacobian(self, y: npt.ArrayLike) -> Array:
         """Differentiate the prediction: dc/dy, (n_out, n_in) or (n, n_out, n_in)."""
-        return _like(y, self._jacobians(self._rows(y, "y")))
+        y = self._read(y)
+        return _like(y, self._jacobians(np.atleast_2d(y)))
 
     @_quiet
     def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """Apply the Jacobian to directions v, of y's shape: (n_out,) or (n, n_out)."""
-        Y, V = self._rows(y, "y"), self._rows(v, "v", like=y)
+        y = self._read(y)
+        Y, V = np.atleast_2d(y), np.atleast_2d(self._read(v, "v", like=y))
         X = self.seen(Y)
         V = V * self._input_factors(Y)
         du = np.concatenate([block.tangents(X, V[:, :, None]) for block in self.blocks], axis=1)
@@ -228,8 +231,9 @@ class Reference:
     @_quiet
     def vjp(self, y: npt.ArrayLike, w: npt.ArrayLike) -> Array:
         """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
-        G = self._rows(w, "w", like=y, size=len(self.c_0))
-        return _like(y, (G[:, None] @ self._jacobians(self._rows(y, "y")))[:, 0])
+        y = self._read(y)
+        G = np.atleast_2d(self._read(w, "w", like=y))
+        return _like(y, (G[:, None] @ self._jacobians(np.atleast_2d(y)))[:, 0])
 
     @_quiet
     def predict_std(self, y: npt.ArrayLike) -> Array:
@@ -237,7 +241,8 @@ class Reference:
 
         `surrogates.surrogate.ErrorBars` says what it covers.
         """
-        X = self.seen(self._rows(y, "y"))
+        y = self._read(y)
+        X = self.seen(np.atleast_2d(y))
         return _like(y, self._deviations(X) * self._output_factors(X))
 
     @_quiet
@@ -249,7 +254,8 @@ class Reference:
         """
         if not 0 < level < 1:
             raise InputError(f"expected a level between 0 and 1; got {level}")
-        X = self.seen(self._rows(y, "y"))
+        y = self._read(y)
+        X = self.seen(np.atleast_2d(y))
         q = NormalDist().inv_cdf((1 + level) / 2)
         widths = np.array([widened(q, tail) for tail in self.tail.tolist()])
         c, half = self._linear(X)[1], widths * self._deviations(X)
@@ -258,7 +264,8 @@ class Reference:
     @_quiet
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell whether y lies in the training domain: bool, () or (n,)."""
-        X = self.seen(self._rows(y, "y"))
+        y = self._read(y)
+        X = self.seen(np.atleast_2d(y))
         lower, upper = self.seen(self.lower), self.seen(self.upper)
         slack = 1e-9 * (upper - lower) + 1e-12 * self.log_inputs
         inside = ((lower - slack <= X) & (X <= upper + slack)).all(axis=1)
@@ -308,24 +315,17 @@ class Reference:
     def _off_flat(self, Y: Array) -> Array:
         return np.asarray(((Y - self.centre) / self.unit) @ self.normals.T)
 
-    def _rows(
-        self,
-        x: npt.ArrayLike,
-        name: str,
-        *,
-        like: npt.ArrayLike | None = None,
-        size: int | None = None,
-    ) -> Array:
-        """Check x, and give it as rows, one for each of ``like``'s."""
-        array, size = np.asarray(x), size or len(self.lower)
-        lead = array.shape[:-1] if like is None else np.shape(like)[:-1]
-        fits = array.shape == (*lead, size) and len(lead) < 2 and 0 not in lead
-        if not fits or array.dtype.kind not in "fiub":
+    def _read(self, x: npt.ArrayLike, name: str = "y", *, like: Array | None = None) -> Array:
+        """Check x, one sample or a batch, one for each of ``like``'s."""
+        names = self.metadata["c_names" if name == "w" else "y_names"]
+        array, size = inputs.real(x, names, name), len(names)
+        lead = array.shape[:-1] if like is None else like.shape[:-1]
+        if not (array.shape == (*lead, size) and len(lead) < 2 and 0 not in lead):
             raise InputError(
                 f"expected real numbers {name} of shape ({size},) or (n, {size}), n at least 1 and "
                 f"that of y; got {array.dtype} of shape {array.shape}"
             )
-        return np.atleast_2d(array.astype(np.float64))
+        return array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -590,10 +590,10 @@ def _kind(about: Mapping[str, Any]) -> type[Reference]:
     return ClassifierReference if metadata.task_of(about) == "classification" else Reference
 
 
-def _like(y: npt.ArrayLike, rows: _Rows) -> _Rows:
-    """Give rows, or the only one where y is one sample."""
+def _like(y: Array, rows: _Rows) -> _Rows:
+    """Return rows, or the only one where y is one sample."""
     first: _Rows = rows[0]
-    return rows if np.ndim(y) == 2 else first
+    return rows if y.ndim == 2 else first
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:

@@ -19,16 +19,28 @@ machine, answers a request that it cannot read with a page that is not JSON, on 
 client fails without the reason, and takes NaN. So the handlers are written here, on aiohttp, which
 umbridge stands on as well. Shared memory, which umbridge offers within one machine, is answered as
 an unsupported feature, on which its client uses HTTP.
+
+A page in a browser on this machine can reach the server under a name of its own, which it has made
+to mean 127.0.0.1 (DNS rebinding), and then read what is answered. So the Host that a request names
+must be an address, localhost, this machine's name, that which the server was told to listen at, or
+one that was allowed. No name is needed to reach an address, and a page cannot change the name that
+it is asked for. The port is not compared: a tunnel has another.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
+import functools
+import ipaddress
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,13 +49,17 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
-from . import export
+from . import connections, export
 from .config import check, unknown
 from .dataset import Array
 from .errors import InputError
 
 MAX_BODY = 2**24  # bytes of a request: numbers for some 600 000 inputs and outputs
+MOST_CONNECTIONS = 256
+PATIENCE = 60.0  # seconds for a request's head, for its body, and for taking the answer
 _GRACE = 1.0  # seconds, at the end, until requests that have come in part are dropped
+_QUEUE = 1024  # connections that the system keeps until they are accepted
+_DESCRIPTORS = 2 * connections.AT_ONCE + 64  # beside those of the connections
 _OPERATIONS = ("Evaluate", "Gradient", "ApplyJacobian", "ApplyHessian")
 _SHARED_MEMORY = ("TestShMem", *(f"{operation}ShMem" for operation in _OPERATIONS))
 
@@ -85,6 +101,9 @@ def serve(
     port: int = 4242,
     refuse_outside: bool = False,
     trust: bool = False,
+    allow_hosts: Sequence[str] = (),
+    most_connections: int = MOST_CONNECTIONS,
+    patience: float = PATIENCE,
     on_listening: Callable[[str, Sequence[str]], None],
 ) -> None:
     """Answer requests until SIGINT (Ctrl-C) or SIGTERM; those that have come by then as well.
@@ -98,22 +117,101 @@ def serve(
         port: Port to listen at; 0 for any that is free.
         refuse_outside: Refuse y outside the training domain in every request.
         trust: Load files whose code is not known to be harmless; see `surrogates.load`.
+        allow_hosts: Further names by which clients may call the server, without a port.
+        most_connections: How many there may be at once; the longest idle goes for one more.
+        patience: Seconds for a request's head, for its body, and for taking the answer.
         on_listening: Called with the URL and the files' names once requests are accepted.
 
     Raises:
-        InputError: If a file is no surrogate, two have one name, or host and port cannot be had.
+        InputError: If a file is no surrogate, two have one name, host and port cannot be had, or a
+            number or a name of a host makes no sense.
     """
+    check(most_connections > 0, f"there must be 1 connection at least; got {most_connections}")
+    check(patience > 0, f"the time for a request must be > 0 s; got {patience}")
+    for name in allow_hosts:
+        fits = _name(name) == name.lower().rstrip(".") and name.strip() == name != ""
+        check(
+            fits, f"cannot allow the host {name!r}: expected a name or an address, without a port"
+        )
     models = _load(paths, refuse_outside, trust)
     with _listen(host, port) as listening:
         bound, port = listening.getsockname()[:2]
         url = f"http://[{bound}]:{port}" if ":" in bound else f"http://{bound}:{port}"
 
-        async def tell(_: web.Application) -> None:
-            on_listening(url, [Path(path).stem for path in paths])
+        names = (host, *allow_hosts)
+        most = _with_descriptors(most_connections)
+        rarely = connections.Rarely(time.monotonic)
+        for log in (logger, connections.logger):
+            log.addFilter(rarely)
+        try:
+            asyncio.run(
+                _run(
+                    lambda door: _application(models, names, door),
+                    listening,
+                    most,
+                    patience,
+                    lambda: on_listening(url, [Path(path).stem for path in paths]),
+                )
+            )
+        finally:
+            for log in (logger, connections.logger):
+                log.removeFilter(rarely)
 
-        app = _application(models)
-        app.on_startup.append(tell)
-        web.run_app(app, sock=listening, print=None, access_log=None, shutdown_timeout=_GRACE)
+
+async def _run(
+    application: Callable[[connections.Door], web.Application],
+    listening: socket.socket,
+    most: int,
+    patience: float,
+    tell: Callable[[], None],
+) -> None:
+    """Answer until a signal comes."""
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(connections.report)
+    runner: web.AppRunner
+    door = connections.Door(lambda: _protocol(runner), most, patience)
+    runner = web.AppRunner(application(door), access_log=None)
+    await runner.setup()
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # on Windows
+            loop.add_signal_handler(kind, end.set)
+    server = await loop.create_server(door, sock=listening, backlog=connections.AT_ONCE)
+    listening.listen(_QUEUE)
+    sweep = asyncio.create_task(door.keep())
+    tell()
+    try:
+        await end.wait()
+    finally:
+        sweep.cancel()
+        server.close()
+        await door.close()
+        assert runner.server is not None
+        await runner.server.shutdown(_GRACE)
+        await runner.cleanup()
+
+
+def _protocol(runner: web.AppRunner) -> asyncio.Protocol:
+    assert runner.server is not None
+    return runner.server()
+
+
+def _with_descriptors(most: int) -> int:
+    """Raise this process's limit of open files for so many connections; return how many fit."""
+    try:
+        import resource
+    except ImportError:  # on Windows, which has no such limit
+        return most
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = most + _DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return most
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    fit = min(most, max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _DESCRIPTORS))
+    if fit < most:
+        logger.warning("the limit of open files (ulimit -n) lets %d connections in at once", fit)
+    return fit
 
 
 def _load(
@@ -158,7 +256,9 @@ def _listen(host: str, port: int) -> socket.socket:
 # Requests and replies
 
 
-def _application(models: Mapping[str, _Model]) -> web.Application:
+def _application(
+    models: Mapping[str, _Model], names: Sequence[str], door: connections.Door
+) -> web.Application:
     async def info(_: web.Request) -> web.Response:
         return _reply({"protocolVersion": 1.0, "models": list(models)})
 
@@ -174,7 +274,7 @@ def _application(models: Mapping[str, _Model]) -> web.Application:
 
     app = web.Application(
         client_max_size=MAX_BODY,
-        middlewares=[_errors_are_replies],
+        middlewares=[_errors_are_replies(names, door)],
         # aiohttp logs a traceback of what is not HTTP; faults of handlers are logged here.
         handler_args={"logger": logging.Logger("aiohttp", logging.CRITICAL)},
     )
@@ -190,20 +290,69 @@ def _application(models: Mapping[str, _Model]) -> web.Application:
     return app
 
 
-@web.middleware
-async def _errors_are_replies(request: web.Request, handler: _Handler) -> web.StreamResponse:
+def _errors_are_replies(names: Sequence[str], door: connections.Door) -> Any:
+    is_served = functools.lru_cache(maxsize=64)(_hosts(names))
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        door.head_came(request.protocol)
+        try:
+            for host in request.headers.getall("Host", ()):  # a client of HTTP 1.0 has none
+                if not is_served(host):
+                    logger.warning("refused a request for the host %.80r", host)
+                    return _foreign(host)
+            return await handler(request)
+        except InputError as error:
+            return _error("InvalidInput", str(error), 400)
+        except _Refusal as error:
+            return _error(error.kind, str(error), 400)
+        except web.HTTPException as error:  # no such path or method, body too large
+            where = f"{request.method} {request.path[:80]}"
+            return _error("InvalidInput", f"{where}: {error.text}", error.status)
+        except Exception:
+            logger.exception("cannot answer %s %s", request.method, request.path[:80])
+            return _error("InvalidOutput", "an error of the server; its log has the reason", 500)
+        finally:
+            door.answered(request.protocol)
+
+    return middleware
+
+
+def _hosts(names: Sequence[str]) -> Callable[[str], bool]:
+    """Make the test of whether a Host may be called here; names are more than the usual ones."""
+    known = {_name(name) for name in ("localhost", socket.gethostname(), *names)} - {""}
+
+    def is_served(host: str) -> bool:
+        name = _name(host)
+        return name in known or _is_address(name)
+
+    return is_served
+
+
+def _name(host: str) -> str:
+    """Return a Host without its port, in small letters; empty if it is none."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name = host if _is_address(host) else host.partition(":")[0]
+    return name.rstrip(".")
+
+
+def _is_address(name: str) -> bool:
     try:
-        return await handler(request)
-    except InputError as error:
-        return _error("InvalidInput", str(error), 400)
-    except _Refusal as error:
-        return _error(error.kind, str(error), 400)
-    except web.HTTPException as error:  # no such path or method, body too large
-        where = f"{request.method} {request.path[:80]}"
-        return _error("InvalidInput", f"{where}: {error.text}", error.status)
-    except Exception:
-        logger.exception("cannot answer %s %s", request.method, request.path[:80])
-        return _error("InvalidOutput", "an error of the server; its log has the reason", 500)
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _foreign(host: str) -> web.Response:
+    name = _name(host)[:80]
+    return _error(
+        "InvalidInput",
+        f"no model is served to the host {name!r}; --allow-host {name} allows it",
+        403,
+    )
 
 
 def _reply(content: Mapping[str, Any], status: int = 200) -> web.Response:
@@ -251,7 +400,8 @@ def _model(models: Mapping[str, _Model], body: _Body) -> _Model:
 
 def _chosen(model: _Model, body: _Body) -> export.LoadedSurrogate:
     """Give what answers under the request's config."""
-    config = body.get("config", {})
+    config = body.get("config")
+    config = {} if config is None else config  # null, as some clients write it
     check(isinstance(config, dict), f"config must be an object; got {_shown(config)}")
     for key in config.keys() - {"refuse_outside"}:
         raise InputError(unknown(f"config key {key[:40]!r}", key[:40], ["refuse_outside"]))

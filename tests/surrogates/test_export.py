@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surrogates
-from surrogates import export
+from surrogates import export, reference
 from surrogates.errors import InputError
 from surrogates.metrics import evaluate
 from surrogates.surrogate import Surrogate
@@ -321,8 +321,8 @@ def test_a_newer_schema_is_refused(surrogate, saved, tmp_path):
         (np.ones((0, 4)), r"n at least 1; got \(0, 4\)"),
         ([1, 2, np.nan, 4], "expected finite numbers in y; got NaN or infinity"),
         ([1, 2, np.inf, 4], "expected finite numbers in y; got NaN or infinity"),
-        (["1", "2", "3", "4"], "takes real numbers: expected y of dtype float64; got <U1"),
-        (np.ones(4, dtype=complex), "takes real numbers: expected y of dtype float64; got complex"),
+        (["1", "2", "3", "4"], "expected real numbers in y, of dtype float64; got <U1"),
+        (np.ones(4, dtype=complex), "expected real numbers in y, of dtype float64; got complex"),
     ],
 )
 def test_bad_parameters_are_one_clear_line(saved, y, message):
@@ -341,6 +341,66 @@ def test_directions_that_do_not_fit_are_one_clear_line(saved, Y):
         loaded.jvp(y, y[0])
     with pytest.raises(InputError, match="expected finite numbers in v"):
         loaded.jvp(y, np.nan * y)
+
+
+NAMES = ("a", "b", "γ", "d")
+
+
+def framed(array, names):
+    """A data frame of columns in another order than ``names``."""
+    frame = pytest.importorskip("pandas").DataFrame(array, columns=list(names))
+    return frame[sorted(names, reverse=True)]
+
+
+@pytest.mark.parametrize("one", [False, True])
+@pytest.mark.parametrize("numpy_alone", [False, True])
+def test_columns_of_a_data_frame_are_matched_by_their_names(saved, Y, tmp_path, numpy_alone, one):
+    loaded, y = surrogates.load(saved), Y.numpy()
+    if numpy_alone:
+        reference.save(loaded, tmp_path / "a.npz")
+        loaded = reference.load(tmp_path / "a.npz")
+    w = np.linspace(-1, 1, 6) * np.ones((len(y), 1))
+    frame, v, cotangent = framed(y, NAMES), framed(y, NAMES), framed(w, loaded.metadata["c_names"])
+    if one:
+        y, w, frame, v, cotangent = y[0], w[0], frame.iloc[0], v.iloc[0], cotangent.iloc[0]
+    for method in ("__call__", "predict", "predict_std", "jacobian", "in_domain"):
+        call = getattr(loaded, method)
+        np.testing.assert_array_equal(call(frame), call(y))
+    np.testing.assert_array_equal(loaded.jvp(frame, v), loaded.jvp(y, y))
+    np.testing.assert_array_equal(loaded.vjp(frame, cotangent), loaded.vjp(y, w))
+    np.testing.assert_array_equal(
+        loaded.predict_interval(frame, 0.9), loaded.predict_interval(y, 0.9)
+    )
+    wrong = frame.rename({"d": "e"} if one else None, **({} if one else {"columns": {"d": "e"}}))
+    for method in ("predict", "predict_std", "jacobian", "in_domain"):
+        with pytest.raises(InputError, match="y lacks 'd', has the unknown 'e'; expected are a"):
+            getattr(loaded, method)(wrong)
+    with pytest.raises(InputError, match="w lacks "):
+        loaded.vjp(frame, frame)
+
+
+def test_masked_arrays_are_refused_by_every_method(saved, Y):
+    loaded, y = surrogates.load(saved), Y.numpy()
+    masked = np.ma.masked_less(y, y[1, 0])
+    for method in ("predict", "predict_std", "jacobian", "in_domain"):
+        for values in (masked, masked[0], list(masked)):
+            with pytest.raises(InputError, match=r"^y(, row 0)? is a masked array; leave its"):
+                getattr(loaded, method)(values)
+    for method, what in (("jvp", "v"), ("vjp", "w")):
+        with pytest.raises(InputError, match=f"{what} is a masked array"):
+            getattr(loaded, method)(y, masked)
+
+
+def test_a_dataset_of_other_names_or_another_order_is_refused(saved, dataset):
+    loaded, (a, b, *others) = export.load(saved), dataset.info.y_names
+    for key, names, message in (
+        ("y_names", (b, a, *others), "has the parameter 'a' where the dataset .toy. has 'b'"),
+        ("c_names", dataset.info.c_names[::-1], r"has the observable 'u\(s0, 0.5\)' where"),
+    ):
+        with pytest.raises(InputError, match=message):
+            loaded.check_matches(dataclasses.replace(dataset.info, **{key: names}))
+    unnamed = {"y_names": ("y0", "y1", "y2", "y3"), "c_names": tuple(f"c{k}" for k in range(6))}
+    loaded.check_matches(dataclasses.replace(dataset.info, **unnamed))
 
 
 def test_sizes_that_disagree_are_one_clear_line(saved, dataset):
@@ -392,7 +452,18 @@ def test_tables_of_other_programs_are_read(dataset, tmp_path):
     np.save(tmp_path / "one.npy", np.array([1, 2], np.int32))
     assert export.read_table(tmp_path / "one.npy", ["a", "b"]).tolist() == [[1, 2]]
     dataset.write(tmp_path / "set.h5")
-    assert np.array_equal(export.read_table(tmp_path / "set.h5", dataset.info.y_names), dataset.Y)
+    names = list(dataset.info.y_names)
+    for others, Y in ((names, dataset.Y), (names[::-1], dataset.Y[:, ::-1])):
+        assert np.array_equal(export.read_table(tmp_path / "set.h5", others), Y)
+    assert np.array_equal(
+        export.read_table(tmp_path / "set.h5", ["y0", "y1", "y2", "y3"]), dataset.Y
+    )
+    with pytest.raises(InputError, match="must have one column e; it has"):
+        export.read_table(tmp_path / "set.h5", [*names[:3], "e"])
+    np.save(tmp_path / "named.npy", np.array([(1, 2), (3, 4)], [("b", "f4"), ("a", "i2")]))
+    assert export.read_table(tmp_path / "named.npy", ["a", "b"]).tolist() == [[2, 1], [4, 3]]
+    with pytest.raises(InputError, match="named.npy lacks 'c', has the unknown 'b'"):
+        export.read_table(tmp_path / "named.npy", ["a", "c"])
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["Y"] = h5py.ExternalLink(str(tmp_path / "set.h5"), "Y")
     with pytest.raises(InputError, match="link.h5: Y is not in the file itself"):

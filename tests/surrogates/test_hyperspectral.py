@@ -9,7 +9,8 @@ import scipy.io
 
 from surrogates import cli
 from surrogates.dataset import PARTS, Dataset, Split
-from surrogates.hyperspectral import indian_pines, read_scene
+from surrogates.errors import InputError
+from surrogates.hyperspectral import Scene, doubt, indian_pines, read_scene
 
 PINES = (46, 1428, 830, 237, 483, 730, 28, 478, 20, 972, 2455, 593, 205, 1265, 386, 93)
 
@@ -83,6 +84,156 @@ def test_the_usual_pair_becomes_a_dataset_by_the_command_line(tmp_path, capsys, 
         ]
     assert run("verify", out) == 0
     assert "all is well" in capsys.readouterr().out
+
+
+def write_reversed(path, **arrays):
+    """HDF5 without MATLAB's marks and with its order."""
+    write_h5py(path, **{name: array.T for name, array in arrays.items()})
+
+
+def write_npz(path, **arrays):
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+ENDINGS = {write_npz: "npz", write_h5py: "mat", write_reversed: "h5"}
+
+
+def fields(n=30, seed=0):
+    """A square scene of fields, whose labels fit in one way alone."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((n, n), np.uint8)
+    truth[2:14, 3:9], truth[16:28, 1:12], truth[4:12, 15:28], truth[18:24, 16:29] = 1, 2, 3, 4
+    spectra = rng.normal(size=(5, 7))
+    return spectra[truth] + 0.3 * rng.normal(size=(n, n, 7)), truth
+
+
+def pair_of(folder, of_cube, of_truth, cube, truth):
+    paths = [
+        folder / f"{name}.{ENDINGS.get(of, 'mat')}"
+        for name, of in (("cube", of_cube), ("truth", of_truth))
+    ]
+    of_cube(paths[0], cube=cube)
+    of_truth(paths[1], truth=truth)
+    return paths
+
+
+@pytest.mark.parametrize(
+    "of_cube", [write_mat5, write_mat73, write_npz, write_h5py, write_reversed]
+)
+@pytest.mark.parametrize("of_truth", [write_mat5, write_mat73, write_npz, write_h5py])
+def test_a_square_scene_of_any_two_programs_has_its_own_labels(tmp_path, of_cube, of_truth):
+    cube, truth = fields()
+    notes = []
+    path, other = pair_of(tmp_path, of_cube, of_truth, cube, truth)
+    unmarked = {write_h5py, write_reversed}
+    if of_truth is write_h5py and of_cube not in unmarked:
+        message = (
+            r"nothing says in which order .*truth.mat has the dimensions: give --order rows .*"
+        )
+        with pytest.raises(InputError, match=message + "rows for 7. %, columns for [1-4]. %"):
+            read_scene(path, other, note=notes.append)
+        turned = read_scene(path, other, order="columns", note=notes.append)
+        np.testing.assert_array_equal(turned.truth, truth.T)
+        assert (
+            len(notes) == 1 and "the labels do not seem to be those of the scene: tra" in notes[0]
+        )
+        found = read_scene(path, other, order="rows", note=pytest.fail)
+    elif of_truth is write_h5py and of_cube is write_reversed:
+        # Both are unmarked and taken to be of one program; what is not so is seen by the spectra.
+        read_scene(path, other, note=notes.append)
+        assert "the labels do not seem to be those of the scene: transposed, the clas" in notes[0]
+        return
+    else:
+        found = read_scene(path, other, note=pytest.fail)
+    np.testing.assert_array_equal(found.cube, cube)
+    np.testing.assert_array_equal(found.truth, truth)
+
+
+def test_a_pair_without_marks_and_reversed_is_turned_as_one(tmp_path):
+    cube, truth = fields()
+    path, other = pair_of(tmp_path, write_reversed, write_reversed, cube, truth)
+    found = read_scene(path, other, note=pytest.fail)
+    np.testing.assert_array_equal(found.cube, cube)
+    np.testing.assert_array_equal(found.truth, truth)
+
+
+def test_a_cube_of_as_many_bands_as_rows_is_asked_for(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    _, truth = fields()
+    cube = rng.normal(size=(5, 30))[truth] + 0.3 * rng.normal(size=(30, 30, 30))
+    path, other = pair_of(tmp_path, write_h5py, write_h5py, cube, truth)
+    words = ("import", path, "--ground-truth", other, "--out", tmp_path / "a.h5")
+    assert run(*words) == 2
+    assert "nothing says in which order" in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1 and "--order rows (as in the file) or columns" in error
+    assert run(*words, "--order", "rows") == 0
+    assert capsys.readouterr().err == ""
+    np.testing.assert_array_equal(Dataset.read(tmp_path / "a.h5").Y, cube[truth > 0])
+
+
+@pytest.mark.parametrize(
+    ("turn", "how"),
+    [
+        (lambda map: map.T, "transposed"),
+        (lambda map: map[::-1], "upside down"),
+        (lambda map: map[:, ::-1], "mirrored"),
+        (np.rot90, "turned by 270 degrees"),
+        (lambda map: map[::-1, ::-1], "turned by 180 degrees"),
+    ],
+)
+def test_labels_that_are_turned_are_doubted_and_others_not(tmp_path, capsys, turn, how):
+    cube, truth = fields()
+    write_mat5(tmp_path / "s.mat", cube=cube)
+    write_mat5(tmp_path / "g.mat", truth=np.ascontiguousarray(turn(truth)))
+    words = ("--ground-truth", tmp_path / "g.mat", "--out", tmp_path / "a.h5")
+    assert run("import", tmp_path / "s.mat", *words) == 0
+    message = (
+        f"warning: {tmp_path / 'g.mat'}: the labels do not seem to be those of the scene: {how},"
+    )
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_labels_without_any_order_are_not_doubted():
+    for seed in range(20):
+        cube, truth = scene(12, 12, seed)
+        made = Scene(
+            name="noise", cube=cube.astype(float), truth=truth.astype(int), class_names=("a",) * 5
+        )
+        assert doubt(made) == ""
+
+
+def test_a_background_of_255_is_asked_for(tmp_path, capsys):
+    cube, truth = fields()
+    write_mat5(tmp_path / "s.mat", cube=cube)
+    for value, dtype in ((255, np.uint8), (65535, np.uint16)):
+        marked = truth.astype(dtype)
+        marked[:2] = value
+        write_mat5(tmp_path / "g.mat", truth=marked)
+        words = ("import", tmp_path / "s.mat", "--ground-truth", tmp_path / "g.mat")
+        assert run(*words, "--out", tmp_path / "a.h5") == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"g.mat has the label {value} in 60 pixels, which often marks those of no" in error
+        for background, names, pixels in (
+            (f"0,{value}", ["class 1", "class 2", "class 3", "class 4"], truth > 0),
+            (f"{value}", [f"class {k}" for k in range(5)], marked != value),
+            ("0", [*(f"class {k}" for k in range(1, 5)), f"class {value}"], marked > 0),
+        ):
+            out = tmp_path / f"{value}_{background}.h5"
+            assert run(*words, "--background", background, "--out", out) == 0
+            dataset = Dataset.read(out)
+            assert list(dataset.info.c_names) == names
+            np.testing.assert_array_equal(dataset.Y, cube[pixels])
+    capsys.readouterr()
+
+
+def test_labels_that_go_up_to_255_are_classes(tmp_path):
+    cube, truth = fields()
+    write_mat5(tmp_path / "s.mat", cube=cube)
+    write_mat5(tmp_path / "g.mat", truth=np.where(truth > 2, truth + 251, truth).astype(np.uint8))
+    found = read_scene(tmp_path / "s.mat", tmp_path / "g.mat", note=pytest.fail)
+    assert found.class_names == ("class 1", "class 2", "class 254", "class 255")
 
 
 def test_scene_and_ground_truth_may_be_in_one_file(tmp_path):
@@ -200,6 +351,10 @@ def test_options_that_do_not_fit_a_scene_are_one_clear_line(tmp_path, capsys, mo
         (*pair, "--split", "20/20/1"): "there are no training samples of 'class 7'; give another",
         (*pair, "--task", "regression"): "a scene is of --task classification",
         (*pair, "--samples", "rows"): "--samples is not for a scene",
+        (*pair, "--background", "0,x"): "cannot read the background '0,x': expected integers",
+        (*pair, "--order", "rows"): "--order rows is for HDF5 files without MATLAB's marks; the or",
+        ("s.mat", "--order", "rows"): "--order is for a scene, with --ground-truth",
+        ("s.mat", "--background", "0"): "--background is for a scene, with --ground-truth",
         ("indian_pines", "--ground-truth", "g.mat"): "indian_pines comes with its ground truth",
         ("s.mat", "--ground-truth", "s.mat"): "several arrays of 2 dimensions; it has scene (30 x",
         ("s.tif", "--ground-truth", "g.mat"): "cannot read s.tif: a scene is a file .mat or .npz",

@@ -270,6 +270,12 @@ def test_outside_the_domain_is_answered_unless_refused(server, surrogate):
     close(model([OUTSIDE]), [c])
 
 
+def test_a_config_of_null_is_an_empty_one(server):
+    for endpoint, body in GOOD.items():
+        expected = server.post(endpoint, body)
+        assert expected[0] == 200 and server.post(endpoint, {**body, "config": None}) == expected
+
+
 def test_a_server_may_refuse_all_that_is_outside_the_domain(toy, surrogate):
     with serve(toy, refuse_outside=True) as server:
         model = umbridge.HTTPModel(server.url, "toy")
@@ -306,6 +312,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ("Evaluate", {"input": [[1, 2, NAN, 4]]}, "input[0][2] must be a finite number; got NaN"),
         ("Evaluate", {"input": [[1, -INFINITY, 3, 4]]}, "must be a finite number; got -Infinity"),
         ("Evaluate", {"input": [[10**400, 2, 3, 4]]}, "must be a finite number; got 10000"),
+        ("Evaluate", {"config": 0}, "config must be an object; got 0"),
         ("Evaluate", {"config": []}, "config must be an object; got an array"),
         ("Evaluate", {"config": {"refuse": True}}, "key 'refuse'; did you mean 'refuse_outside'?"),
         ("Evaluate", {"config": {"level": 1}}, "key 'level'; known are refuse_outside"),
@@ -402,7 +409,7 @@ def test_the_client_raises_what_the_server_says(server):
 
 
 def test_what_is_no_http_and_who_hangs_up_leave_the_server_answering(server):
-    head = b"POST /Evaluate HTTP/1.1\r\nHost: here\r\n"
+    head = b"POST /Evaluate HTTP/1.1\r\nHost: localhost\r\n"
     for content, status in (
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"400"),  # the start of TLS
         (head + b"Content-Length: many\r\n\r\n", b"400"),
@@ -484,6 +491,161 @@ def test_a_request_that_has_come_is_answered_before_the_end(toy):
         for connection in (busy, idle):
             connection.close()
         socket.create_server(("127.0.0.1", server.port)).close()  # the port is free
+
+
+def asked(server: Server, *hosts: str, path: str = "/Info") -> tuple[int, dict[str, Any]]:
+    """Send a request with these Host headers; give status and reply."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.putrequest("GET", path, skip_host=True)
+        for host in hosts:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, json.load(response)
+
+
+def test_requests_for_a_foreign_host_are_refused(toy):
+    names = ["Proxy.example", "other.example."]
+    with serve(toy, allow_hosts=names) as server:
+        for host in (
+            *("localhost", f"LOCALHOST:{server.port}", f"127.0.0.1:{server.port}", "[::1]:80"),
+            *("192.0.2.7:4242", "::1", "[fe80::1%eth0]", socket.gethostname()),
+            *("proxy.example:8000", "PROXY.example.", "other.example"),
+        ):
+            assert asked(server, host)[0] == 200, host
+        foreign = (
+            *("evil.example", f"evil.example:{server.port}", "localhost.evil.example", "", ":80"),
+            *("127.0.0.1.evil.example", "127.0.0.1@evil.example", "[evil.example]", "0x7f.1"),
+        )
+        for host in (*foreign, *(f"{i}.evil.example" for i in range(300))):
+            status, reply = asked(server, host)
+            assert (status, reply["error"]["type"]) == (403, "InvalidInput"), host
+            assert "no model is served to the host '" in reply["error"]["message"]
+        body = json.dumps(GOOD["Evaluate"])
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/Evaluate", body, {"Host": "evil.example"})
+            assert connection.getresponse().status == 403
+        assert server.end() == 0
+    assert server.errors.splitlines() == ["refused a request for the host 'evil.example'"]
+
+
+def test_a_host_that_is_no_name_cannot_be_allowed(toy):
+    for name in ("", "a:80", "[::1]:80", " a", "http://a"):
+        with pytest.raises(InputError, match="cannot allow the host .*without a port"):
+            serving.serve([toy], port=0, allow_hosts=[name], on_listening=pytest.fail)
+    for options, message in (
+        ({"most_connections": 0}, "1 connection at least; got 0"),
+        ({"patience": 0.0}, "must be > 0 s; got 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            serving.serve([toy], port=0, on_listening=pytest.fail, **options)
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+"""
+
+
+@contextlib.contextmanager
+def descriptors(n: int):
+    """Let this process have so many open files."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < n:
+        pytest.skip(f"the limit of open files is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, n), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "most", "fewer"),
+    [(256, 1024, 256, False), (64, 64, 8, True)],
+)
+def test_idle_connections_lock_nobody_out_and_leave_few_lines(toy, soft, hard, most, fewer):
+    script = LIMITED.format(soft=soft, hard=hard) + SERVE
+    with descriptors(2048), serve(toy, script=script) as server, contextlib.ExitStack() as stack:
+        idle = []
+        for _ in range(1100):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+            idle.append(stack.enter_context(connection))
+        for _ in range(3):
+            while (answer := post_or_busy(server)) == 503:  # until some count as idle
+                pass
+            assert answer == 200
+        waiting = sum(not hung_up(connection) for connection in idle)
+        assert most - 4 <= waiting <= most
+        assert server.end() == 0
+    found = server.errors.splitlines()
+    assert len(found) < 12  # of four kinds, each once in a minute
+    assert any(f"{most} connections are the most: closed the longest idle" in x for x in found)
+    assert ("the limit of open files (ulimit -n) lets 8 connections" in found[0]) == fewer
+
+
+def post_or_busy(server: Server) -> int:
+    with contextlib.suppress(ConnectionError, http.client.BadStatusLine):
+        return server.post("Evaluate", GOOD["Evaluate"])[0]
+    return 503  # the reply is lost where the request was not read
+
+
+def hung_up(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(ConnectionResetError):
+            connection.recv(1000)
+        return True
+    return False
+
+
+HEAD = b"POST /Evaluate HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_slow_requests_are_answered_with_408_and_hung_up_and_idle_clients_kept(toy):
+    chunk = b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+    with serve(toy, patience=0.4) as server:
+        kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        kept.connect()
+        kept.auto_open = 0
+        for content, what in (
+            (b"", "head"),
+            (b"POST /Eval", "head"),
+            (HEAD, "head"),
+            (HEAD + b"Content-Length: 50\r\n\r\n{", "body"),
+            (HEAD + chunk, "body"),
+            (b"GET /Info HTTP/1.1\r\nHost: localhost\r\n\r\nGET", "head"),
+        ):
+            kept.request("POST", "/Evaluate", json.dumps(GOOD["Evaluate"]))
+            assert len(json.load(kept.getresponse())["output"][0]) == 6
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
+                slow.sendall(content)
+                if content.startswith(b"GET"):  # the second of two, after the first was answered
+                    assert slow.recv(65536).startswith(b"HTTP/1.1 200 OK")
+                    slow.sendall(b" /Info HTTP/1.1\r\n")
+                reply = b"".join(iter(lambda: slow.recv(65536), b""))
+            head, _, body = reply.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            message = f"the {what} of a request must come within 0.4 s"
+            assert json.loads(body) == error("InvalidInput", message)
+        kept.close()
+        assert server.post("Evaluate", GOOD["Evaluate"])[0] == 200
+        assert server.end() == 0
+    found = {line.partition(" (and ")[0] for line in server.errors.splitlines()}
+    message = "the {} of a request did not come within 0.4 s: hung up"
+    assert found == {message.format("head"), message.format("body")}
+
+
+def test_a_client_that_takes_no_answers_is_hung_up(toy):
+    with serve(toy, patience=0.4) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as deaf:
+            with pytest.raises(ConnectionError):
+                while True:
+                    deaf.sendall(b"GET /Info HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+        assert server.post("Evaluate", GOOD["Evaluate"])[0] == 200
+        assert server.end() == 0
+        assert server.errors.endswith("hung up\n") and server.errors.count("\n") == 1
 
 
 CLIENT = """

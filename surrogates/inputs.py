@@ -1,0 +1,184 @@
+"""Numbers as callers have them, made arrays of float64 in the order of the names.
+
+A caller's y may be an array, a list or a tensor, whose last axis is in the order of the names. It
+may also bear names itself: a data frame of pandas, polars or pyarrow, a dict or named tuple of
+columns, a structured array of numpy, a series of pandas, or an array of xarray with the names as a
+coordinate. Names are matched, in whatever order they come. Each must be there once, and no other:
+a column too many may be a mistake of the name that is missing elsewhere. Columns that pandas has
+numbered 0, 1, 2, ... have no names.
+
+None of these libraries is imported: what names they have is seen by their attributes.
+
+Refused is what numpy would make numbers of without a word: masked arrays, whose masked values
+would be taken as they lie there, categories, and quantities with units. Integers beyond 2^53 and
+numbers of more than 64 bits are rounded, as every decimal number is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+
+Array = npt.NDArray[np.float64]
+_Pairs = list[tuple[Any, Any]]  # names and what has them
+_T = TypeVar("_T")
+_SHOWN = 5  # names in a message
+
+
+def real(values: Any, names: Sequence[str], what: str) -> Array:
+    """Return a caller's real numbers, with those of named columns in the order of the names.
+
+    Args:
+        values: The numbers, as this module's text says.
+        names: Of the entries of the last axis.
+        what: What the numbers are, for messages.
+
+    Returns:
+        A copy of any shape, contiguous; values without names have theirs, and may not be as many as
+        the names.
+
+    Raises:
+        InputError: If a name is missing, unknown, or there twice, or the values are no real
+            numbers.
+    """
+    if type(values) is not np.ndarray or values.dtype.names is not None:
+        values = _array(values, names, what)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"expected real numbers in {what}, of dtype float64; got {values.dtype}")
+    if values.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # to infinity, for those who check
+            return np.array(values, dtype=np.float64, order="C")
+    return np.array(values, dtype=np.float64, order="C")
+
+
+def check_plain(values: Any, what: str) -> None:
+    """Refuse what has more than numbers, which `numpy.asarray` drops: a mask, categories, a unit.
+
+    Raises:
+        InputError: If it has.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{what} is a masked array; leave its masked values out, or fill them, and give plain "
+            "numbers"
+        )
+    if str(getattr(values, "dtype", "")) == "category":
+        raise InputError(f"{what} holds categories; give numbers")
+    unit = getattr(values, "unit", None) or getattr(values, "units", None)
+    if unit is not None and hasattr(values, "__array__"):
+        raise InputError(f"{what} has the unit {unit}; give plain numbers, in the dataset's units")
+
+
+def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
+    """Make an array of anything but a plain one."""
+    if type(values) not in (list, tuple):
+        check_plain(values, what)
+        pairs = _tried(lambda: _pairs(values), what)
+        if pairs is not None:
+            return _matched(pairs, names, what)
+    elif values and type(values[0]) not in (float, int) and not _are_plain(values):
+        values = [real(row, names, f"{what}, row {i}") for i, row in enumerate(values)]
+    return _tried(lambda: np.asarray(values), what)
+
+
+def _are_plain(rows: Sequence[Any]) -> bool:
+    """Tell whether numpy reads the rows of a list without losing names or a mask."""
+    plain = (float, int, str, list, tuple, np.ndarray)
+    return all(kind in plain or issubclass(kind, np.number) for kind in set(map(type, rows)))
+
+
+def _pairs(values: Any) -> _Pairs | None:
+    """Return names and columns of what has names; None of what has none."""
+    fields = getattr(getattr(values, "dtype", None), "names", None)  # of structured arrays
+    if fields:
+        return [(name, values[name]) for name in fields]
+    if isinstance(values, Mapping):
+        return list(values.items())
+    if isinstance(values, tuple) and hasattr(values, "_fields"):
+        return list(zip(values._fields, values, strict=True))
+    if hasattr(values, "column_names"):  # of pyarrow
+        return list(zip(values.column_names, values.columns, strict=True))
+    if hasattr(values, "columns"):  # of pandas and polars
+        return [(name, _column(values, i)) for i, name in enumerate(values.columns)]
+    if getattr(values, "ndim", 0) == 1 and not callable(getattr(values, "index", callable)):
+        return list(zip(values.index, values, strict=True))  # a series of pandas
+    for dim in getattr(values, "dims", ()):  # of xarray
+        labels = values.coords.get(dim)
+        if labels is not None and labels.dtype.kind in "OUS":
+            return [(name, values.isel({dim: i})) for i, name in enumerate(labels.values.tolist())]
+    return None
+
+
+def _column(frame: Any, i: int) -> Any:
+    return frame.iloc[:, i] if hasattr(frame, "iloc") else frame[:, i]
+
+
+def _matched(pairs: _Pairs, names: Sequence[str], what: str) -> npt.NDArray[Any]:
+    """Put columns into the order of the names."""
+    labels = [label for label, _ in pairs]
+    numbered = labels == list(range(len(labels) or 1))
+    keys = [str(label) for label in labels]
+    if not numbered:
+        _check_names(keys, names, what)
+    found = [_numbers(column, f"{what}, column {label!r}") for label, column in pairs]
+    shapes = {array.shape for array in found}
+    if len(shapes) != 1 or len(next(iter(shapes))) > 1:
+        raise InputError(
+            f"expected columns of one length in {what}; got the shapes "
+            + _listed([str(shape) for shape in sorted(shapes)])
+        )
+    order = range(len(keys)) if numbered else [keys.index(name) for name in names]
+    return np.stack([found[i] for i in order], axis=-1)
+
+
+def _check_names(there: Sequence[str], names: Sequence[str], what: str) -> None:
+    """Refuse names that are not those expected, each once."""
+    faults = []
+    for text, found in (
+        ("lacks", [name for name in names if name not in there]),
+        ("has twice", sorted({name for name in there if there.count(name) > 1})),
+        ("has the unknown", [name for name in there if name not in names]),
+    ):
+        if found:
+            faults.append(f"{text} {_listed([repr(name) for name in found])}")
+    if faults:
+        near = [
+            f"did you mean {close[0]!r}?"
+            for name in there
+            if name not in names and (close := difflib.get_close_matches(name, names, n=1))
+        ]
+        hint = near[0] if near else f"expected are {_listed(names)}"
+        raise InputError(f"{what} {', '.join(faults)}; {hint}")
+
+
+def _numbers(column: Any, what: str) -> npt.NDArray[Any]:
+    """Read one column; a missing value of pandas becomes NaN."""
+    check_plain(column, what)
+    array = _tried(lambda: np.asarray(column), what)
+    dtype = getattr(column, "dtype", None)
+    if array.dtype.kind == "O" and getattr(dtype, "kind", "O") in "fiub":
+        array = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"expected real numbers in {what}; got {dtype or array.dtype}")
+    return array
+
+
+def _tried(read: Callable[[], _T], what: str) -> _T:
+    try:
+        return read()
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged, lazy, on a GPU, with gradients
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(f"{what} cannot be read as an array of numbers: {reason}") from error
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

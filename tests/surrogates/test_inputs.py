@@ -1,0 +1,168 @@
+"""Numbers of callers: names are matched, and what is more than numbers is refused."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+
+from surrogates import inputs
+from surrogates.errors import InputError
+
+NAMES = ("a", "b", "γ")
+Y = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+Point = namedtuple("Point", ["b", "c", "a"])
+
+
+def structured(order=("γ", "a", "b")):
+    array = np.zeros(len(Y), [(name, "f4") for name in order])
+    for name in order:
+        array[name] = Y[:, NAMES.index(name)]
+    return array
+
+
+def of_pandas(order=("γ", "a", "b"), **options):
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(dict(zip(NAMES, Y.T, strict=True)), **options)[list(order)]
+
+
+def test_arrays_lists_and_tensors_are_taken_in_the_order_of_the_names():
+    for values in (
+        *(Y, Y.tolist(), tuple(map(tuple, Y)), list(Y), torch.from_numpy(Y), list(torch.tensor(Y))),
+        *(Y.astype(kind) for kind in ("f2", "f4", "g", "i1", "u8", ">f8")),
+        *(np.asfortranarray(Y), Y[:, ::-1][:, ::-1], memoryview(Y)),
+    ):
+        found = inputs.real(values, NAMES, "y")
+        assert found.dtype == np.float64 and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, Y)
+    found = inputs.real(Y, NAMES, "y")
+    found[:] = 0
+    assert Y.all()  # a copy
+    assert (
+        inputs.real(np.array(["1e400"], "g"), NAMES, "y")[0] == np.inf or np.finfo("g").bits == 64
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        structured(),
+        structured().view(np.recarray),
+        {"b": Y[:, 1], "γ": Y[:, 2].tolist(), "a": torch.from_numpy(Y[:, 0])},
+        [dict(zip("baγ", row, strict=True)) for row in Y[:, [1, 0, 2]]],
+        list(structured()),
+    ],
+)
+def test_names_are_matched_in_any_order(values):
+    np.testing.assert_array_equal(inputs.real(values, NAMES, "y"), Y)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        structured()[0],
+        {"b": 2, "γ": np.float32(3), "a": True},
+        Point(b=2.0, c=3.0, a=1.0),
+    ],
+)
+def test_one_sample_may_have_names_too(values):
+    names = ("a", "b", "c") if isinstance(values, Point) else NAMES
+    assert inputs.real(values, names, "y").tolist() == [1, 2, 3]
+
+
+def test_frames_and_series_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    frame = of_pandas()
+    nullable = frame.astype({"a": "Float64", "b": "Int64", "γ": "float32"})
+    for values in (frame, nullable, list(frame.itertuples(index=False)), frame.loc[[0, 1]]):
+        np.testing.assert_array_equal(inputs.real(values, NAMES, "y"), Y)
+    np.testing.assert_array_equal(inputs.real([row for _, row in frame.iterrows()], NAMES, "y"), Y)
+    assert inputs.real(frame.iloc[1], NAMES, "y").tolist() == [4, 5, 6]
+    assert inputs.real(nullable.iloc[1], NAMES, "y").tolist() == [4, 5, 6]
+    # Numbered columns have no names.
+    np.testing.assert_array_equal(inputs.real(pandas.DataFrame(Y), NAMES, "y"), Y)
+    assert inputs.real(pandas.Series(Y[0]), NAMES, "y").tolist() == [1, 2, 3]
+    with pytest.raises(InputError, match="y lacks 'a', 'b', 'γ', has the unknown '2', '1', '0'"):
+        inputs.real(pandas.DataFrame(Y)[[2, 1, 0]], NAMES, "y")
+    nullable.loc[1, "b"] = pandas.NA
+    assert np.isnan(inputs.real(nullable, NAMES, "y")).tolist() == [
+        [False] * 3,
+        [False, True, False],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": {"b": "bb"}}, "y lacks 'b', has the unknown 'bb'; did you mean 'b'"),
+        ({"columns": {"b": "a"}}, "y lacks 'b', has twice 'a'; expected are a, b, γ"),
+        ({"columns": {"b": "x"}}, "y lacks 'b', has the unknown 'x'; expected are a, b, γ"),
+    ],
+)
+def test_names_that_do_not_fit_are_one_clear_line(change, message):
+    refused(of_pandas().rename(**change), message)
+    refused(of_pandas().rename(**change).iloc[0], message)
+
+
+def refused(values, message):
+    with pytest.raises(InputError) as caught:
+        inputs.real(values, NAMES, "y")
+    assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_missing_and_further_columns_are_refused():
+    refused(of_pandas()[["a", "b"]], "y lacks 'γ'; expected are a, b, γ")
+    refused(of_pandas().assign(z=1), "y has the unknown 'z'; expected are a, b, γ")
+    refused({"a": 1.0, "b": 2.0}, "y lacks 'γ'")
+    refused({}, "y lacks 'a', 'b', 'γ'")
+    refused([{"a": 1, "b": 2, "γ": 3}, {"a": 1, "b": 2}], "y, row 1 lacks 'γ'")
+    refused({"a": [1.0, 2.0], "b": [1.0, 2.0], "γ": 1.0}, "columns of one length in y; got the sh")
+    refused({"a": Y, "b": Y, "γ": Y}, "expected columns of one length in y")
+
+
+def test_what_is_no_real_number_is_one_clear_line():
+    frame = of_pandas()
+    for kind, message in (
+        ("category", "y, column 'b' holds categories; give numbers"),
+        ("str", "expected real numbers in y, column 'b'; got"),
+        ("object", "expected real numbers in y, column 'b'; got object"),
+        ("complex", "expected real numbers in y, column 'b'; got complex128"),
+        ("datetime64[ns]", "expected real numbers in y, column 'b'; got datetime64"),
+    ):
+        refused(frame.astype({"b": kind}), message)
+    refused(frame["b"].astype("category"), "y holds categories")
+    for values in (
+        *(Y * 1j, Y.astype("U3"), Y.astype("S3"), Y.astype("M8[s]"), Y.astype(object), "text"),
+        *(None, [1.0, 2.0, "3"], [10**30, 1, 2], [[1.0, 2.0, 3.0], {"a"}], 1 + 2j),
+    ):
+        refused(values, "y")
+
+
+def test_what_numpy_would_strip_is_refused():
+    masked = np.ma.masked_less(Y, 2)
+    for values in (
+        masked,
+        masked[0],
+        np.ma.array(Y),
+        list(masked),
+        {"a": masked[:, 0], "b": 1, "γ": 1},
+    ):
+        refused(values, "is a masked array; leave its masked values out, or fill them")
+    refused(np.ma.array(structured(), mask=[(1, 0, 0)] * 2), "is a masked array")
+
+    class Quantity(np.ndarray):
+        unit = "km"
+
+    refused(Y.view(Quantity), "y has the unit km; give plain numbers, in the dataset's units")
+    refused(
+        {"a": Y[:, 0].view(Quantity), "b": Y[:, 1], "γ": Y[:, 2]}, "y, column 'a' has the unit km"
+    )
+
+
+def test_tensors_with_gradients_are_one_clear_line():
+    refused(
+        torch.ones(3, requires_grad=True), "y cannot be read as an array of numbers: Can't call"
+    )
+    refused([[1.0, 2.0], [3.0]], "y cannot be read as an array of numbers")
