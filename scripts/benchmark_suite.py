@@ -58,6 +58,7 @@ import suite_sets
 from scipy.stats import norm
 from suite_sets import HELD_OUT, SETS, Array, Draw, Files
 
+from surrogates import plotting
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
 
@@ -496,30 +497,24 @@ def summary(cells: Sequence[Cell]) -> list[str]:
 
 def draw_figure(cells: Sequence[Cell], path: Path) -> None:
     """Draw the ratios by set and size."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     names = list(dict.fromkeys(cell.name for cell in cells))
-    figure, axes = plt.subplots(figsize=(max(4.0, 0.5 * len(names)), 4), layout="constrained")
-    for size in sorted({cell.size for cell in cells}):
-        shown = [
-            (names.index(cell.name), cell.ratio)
-            for cell in cells
-            if cell.size == size and cell.ratio is not None and cell.ratio < math.inf
-        ]
-        if shown:
-            axes.plot(*zip(*shown, strict=True), "o", label=f"{size}")
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.axhline(BAD_RATIO, color="grey", linewidth=0.8, linestyle="--")
-    axes.set_yscale("log")
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
-    axes.set_ylabel("error: surrogate / best other")
-    if axes.lines[2:]:
-        axes.legend(title="training rows")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with plotting.saved_figure(path, (max(4.0, 0.5 * len(names)), 4), "") as figure:
+        axes = figure.add_subplot()
+        for size in sorted({cell.size for cell in cells}):
+            shown = [
+                (names.index(cell.name), cell.ratio)
+                for cell in cells
+                if cell.size == size and cell.ratio is not None and cell.ratio < math.inf
+            ]
+            if shown:
+                axes.plot(*zip(*shown, strict=True), "o", label=f"{size}")
+        axes.axhline(1, color="black", linewidth=0.8)
+        axes.axhline(BAD_RATIO, color=plotting.GREY, linewidth=0.8, linestyle="--")
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(names)), map(plotting.plain, names), rotation=60, ha="right")
+        axes.set_ylabel("error: surrogate / best other")
+        if axes.lines[2:]:
+            axes.legend(title="training rows")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,24 @@
 Each function writes one file, whole or not at all; the ending (.png, .pdf, .svg) is the format.
 Colours are those of Okabe and Ito (2008), cividis, and red and blue for values of both signs, which
 colour-blind readers can tell apart.
+
+A figure depends on its data and on matplotlib's release alone: matplotlib's defaults and the style
+below hold while it is drawn, whatever a matplotlibrc or MPLBACKEND says, and it bears no date.
+Names of users are plain text (`plain`), and every name is in its legend (`legend`).
 Matplotlib is imported when the first figure is drawn, and its pyplot interface never.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
+import logging
 import os
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,11 +38,19 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
     from .classifier import Assessment
 
-_ENDINGS = (".png", ".pdf", ".svg")
+_log = logging.getLogger(__name__)
+
+# By ending: what matplotlib would write of its own into the file, and that changes by the clock.
+_ENDINGS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
 _DPI = 150
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"),
@@ -50,8 +67,12 @@ _HISTORY_LABELS = {
     "regression": ("loss (of scaled observables)", "mean relative error"),
     "classification": ("mean cross-entropy", "misclassified"),
 }
+_FONT = "DejaVu Sans"  # which matplotlib brings
+_STAND_IN = "\N{REPLACEMENT CHARACTER}"
+_LONGEST = 60  # characters of a name in a figure
 _NUMBERED = 30  # classes up to which a confusion matrix has its numbers written in
 _STYLE: dict[str, Any] = {
+    "font.family": _FONT,
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -106,7 +127,7 @@ def history(
             _HISTORY_LABELS[task],
             strict=True,
         ):
-            for (name, records), color in zip(runs.items(), _cycle(), strict=False):
+            for records, color in zip(runs.values(), itertools.cycle(CYCLE), strict=False):
                 x = _column(records, column)
                 level = _column(records, "level")
                 starts = [i for i in range(len(level)) if i == 0 or level[i] != level[i - 1]]
@@ -120,7 +141,6 @@ def history(
                         marker="o" if multilevel else "",
                         markersize=4,
                         markevery=starts,
-                        label=name if part == "train" else None,
                     )
             axes.set(xlabel=xlabel, ylabel=label)
             logarithmic = any(np.max(line.get_ydata()) > 0 for line in axes.lines)
@@ -132,15 +152,16 @@ def history(
             if quantity == "error" and logarithmic:
                 _show_per_cent(axes.yaxis)
         several = len(runs) > 1
-        styles = [legend_key(GREY if several else BLUE, dashes) for dashes in ("-", "--")]
+        keys = [legend_key(GREY if several else BLUE, dashes) for dashes in ("-", "--")]
         labels = ["training", "validation"]
         if several:
-            handles, names = axes.get_legend_handles_labels()
-            styles, labels = handles + styles, names + labels
+            colors = itertools.islice(itertools.cycle(CYCLE), len(runs))
+            keys = [legend_key(color, "-") for color in colors] + keys
+            labels = [*map(plain, runs), *labels]
         if multilevel:
-            styles.append(legend_key(GREY, "", marker="o", markersize=4))
+            keys.append(legend_key(GREY, "", marker="o", markersize=4))
             labels.append("start of a level")
-        figure.legend(styles, labels, loc="outside lower center", ncols=6)
+        _legend_below(figure, keys, labels, 6)
 
 
 def parity(
@@ -249,15 +270,16 @@ def observations(
         _observation_maps(prediction, C, grids, path, titles=titles, unit=unit, title=title)
         return
     groups, x, xlabel = _series(info)
+    colors = list(itertools.islice(itertools.cycle(CYCLE), len(groups)))
     columns = min(2, len(rows))
     lines = -(-len(rows) // columns)
     with saved_figure(path, (4.2 * columns, 2.6 * lines + 0.6), title) as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, row in zip(panels.flat, rows, strict=False):
-            for (label, group), color in zip(groups.items(), _cycle(), strict=False):
+            for group, color in zip(groups.values(), colors, strict=True):
                 size = 4 if len(group) <= 100 else 1.5
                 axes.plot(x[group], C[row, group], "o", color=color, markersize=size, mfc="none")
-                axes.plot(x[group], prediction[row, group], color=color, label=label, linewidth=1.2)
+                axes.plot(x[group], prediction[row, group], color=color, linewidth=1.2)
             axes.set_title(titles[row].replace("%", " %"))
             if row in rows[-columns:]:
                 axes.set_xlabel(xlabel)
@@ -266,12 +288,12 @@ def observations(
             axes.set_visible(False)
         for axes in panels[:, 0]:
             axes.set_ylabel(_with_unit("observable", unit))
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        handles = [legend_key(GREY, "", marker="o", mfc="none"), legend_key(GREY, "-"), *handles]
-        labels = ["true", "predicted", *labels]
-        if len(groups) == 1:
-            handles, labels = handles[:2], labels[:2]
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+        keys = [legend_key(GREY, "", marker="o", mfc="none"), legend_key(GREY, "-")]
+        labels = ["true", "predicted"]
+        if len(groups) > 1:
+            keys += [legend_key(color, "-", linewidth=1.2) for color in colors]
+            labels += groups
+        _legend_below(figure, keys, labels, 4)
 
 
 def confusion(
@@ -297,23 +319,23 @@ def confusion(
             figure cannot be written.
     """
     counts = np.asarray(counts, dtype=np.float64)
-    n = len(class_names)
+    names = [plain(name) for name in class_names]
+    n = len(names)
     _check_values("counts", counts, (n, n))
     totals = counts.sum(axis=1, keepdims=True)
     check(bool((counts >= 0).all() and (counts > 0).any()), "expected counts >= 0, not all 0")
     shares = 100 * counts / np.where(totals > 0, totals, np.nan)
     numbered = n <= _NUMBERED
-    pairs = zip(class_names, totals[:, 0], strict=True)
-    labels = [f"{name} ({total:g})" for name, total in pairs]
+    labels = [f"{name} ({total:g})" for name, total in zip(names, totals[:, 0], strict=True)]
     cells = max(1.8, (0.34 if numbered else 0.17) * n)  # inches, and 0.08 for a letter
     width = cells + 0.08 * max(map(len, labels)) + 1.8
-    size = (width, cells + 0.08 * max(map(len, class_names)) + 0.7)
+    size = (width, cells + 0.08 * max(map(len, names)) + 0.7)
     with saved_figure(path, size, title, layout="compressed") as figure:
         from matplotlib.colors import PowerNorm
 
         axes = figure.add_subplot()
         image = axes.imshow(shares, cmap=COLORMAP, norm=PowerNorm(0.5, 0, 100))
-        axes.set_xticks(range(n), class_names, rotation=90)
+        axes.set_xticks(range(n), names, rotation=90)
         axes.set_yticks(range(n), labels)
         axes.grid(False)
         axes.tick_params(length=0)
@@ -409,6 +431,7 @@ def field(
     low, high = float(panels_of_values.min()), float(panels_of_values.max())
     high = high if high > low else low + 1
     size = (2.6 * columns + 1.3, 2.7 * lines + 0.5 + (0.3 if markers else 0))
+    symbols = list(itertools.islice(itertools.cycle(_SYMBOLS), len(markers or {})))
     with saved_figure(path, size, title, layout="compressed") as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         levels = _round_levels(low, high)
@@ -417,22 +440,19 @@ def field(
                 axes.set_visible(False)
                 continue
             drawn = axes.tricontourf(*points.T, panels_of_values[i], levels=levels, cmap=COLORMAP)
-            for places, symbol in zip((markers or {}).values(), _SYMBOLS, strict=False):
+            for places, symbol in zip((markers or {}).values(), symbols, strict=True):
                 axes.plot(*places.T, symbol, mfc="white", mec="black", clip_on=False)
-            axes.set(aspect="equal", title=titles[i] if titles else "")
+            axes.set(aspect="equal", title=plain(titles[i]) if titles else "")
             axes.grid(False)
             if i >= n_panels - columns:
                 axes.set_xlabel("$x_1$")
                 axes.tick_params(labelbottom=True)
             if i % columns == 0:
                 axes.set_ylabel("$x_2$")
-        figure.colorbar(drawn, ax=panels, label=label, ticks=_round_levels(low, high, 6))
+        figure.colorbar(drawn, ax=panels, label=plain(label), ticks=_round_levels(low, high, 6))
         if markers:
-            handles = [
-                legend_key("black", "", marker=symbol, mfc="white")
-                for _, symbol in zip(markers, _SYMBOLS, strict=False)
-            ]
-            figure.legend(handles, list(markers), loc="outside lower center", ncols=4)
+            keys = [legend_key("black", "", marker=symbol, mfc="white") for symbol in symbols]
+            _legend_below(figure, keys, list(map(plain, markers)), 4)
 
 
 def resistivity(
@@ -530,24 +550,100 @@ def saved_figure(
     title: str,
     layout: Literal["constrained", "compressed"] = "constrained",
 ) -> Iterator[Figure]:
-    """Give an empty figure of a size in inches, and write it when the block succeeds."""
+    """Give an empty figure of a size in inches, and write it when the block succeeds.
+
+    Until then matplotlib's settings are its defaults with this module's style. The caller's
+    settings, backend and open figures stay as they are.
+    """
     ending = Path(path).suffix.lower()
     check(ending in _ENDINGS, f"cannot draw {path}: the known endings are {', '.join(_ENDINGS)}")
     check_writable(path)
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("plots need matplotlib: pip install varpro-surrogates[plots]") from error
-    with matplotlib.rc_context(_STYLE):
+    _import_matplotlib()
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style.context(["default", _STYLE]):
         figure = Figure(figsize=size, layout=layout)
+        FigureCanvasAgg(figure)
         if title:
-            figure.suptitle(title, fontsize=10)
+            figure.suptitle(plain(title, 160), fontsize=10)
         yield figure
         buffer = io.BytesIO()  # its writers report a full disk each in words of their own
-        figure.savefig(buffer, format=ending[1:], dpi=_DPI)
+        figure.savefig(buffer, format=ending[1:], dpi=_DPI, metadata=_ENDINGS[ending])
         with atomic(path) as beside:
             beside.write_bytes(buffer.getvalue())
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib, whatever backend MPLBACKEND names: none that is missing stops a figure.
+
+    The caller's choice of a backend stays for figures of their own.
+    """
+    if sys.modules.get("matplotlib"):
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError("plots need matplotlib: pip install varpro-surrogates[plots]") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"matplotlib cannot read its settings (matplotlibrc): {error}") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # it names no backend
+            matplotlib.rcParams["backend"] = backend
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """Return the characters that the font of figures has."""
+    _import_matplotlib()
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties(family=_FONT))).get_charmap())
+
+
+def plain(name: str, longest: int = _LONGEST) -> str:
+    r"""Return a name as matplotlib draws it: as it is, on one line, and no mathematics.
+
+    A dollar sign is written as ``\$``. A stand-in is drawn for each character that the font lacks
+    or that would not be seen, with a warning, and long names are cut short.
+    """
+    text = " ".join(unicodedata.normalize("NFC", name).split())
+    if len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    drawable = "".join(
+        letter if ord(letter) in _glyphs() and unicodedata.category(letter)[0] != "C" else _STAND_IN
+        for letter in text
+    )
+    if drawable != text:
+        _log.warning("the figures' font lacks characters of %a: drawn as %s", text, drawable)
+    return drawable.replace("$", r"\$")
+
+
+def legend(
+    owner: Axes | Figure, handles: Sequence[Any], labels: Sequence[str], **options: Any
+) -> Legend:
+    """Draw a legend that shows every label; matplotlib's own leaves out those like ``_a``."""
+    drawn: Legend = owner.legend(handles, ["-"] * len(labels), **options)
+    for text, label in zip(drawn.get_texts(), labels, strict=True):
+        text.set_text(label)
+    return drawn
+
+
+def _legend_below(
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int
+) -> None:
+    """Draw a legend below the panels, in as many columns as fit; many lines make it higher."""
+    width, height = figure.get_size_inches()
+    letters = max(map(len, labels))  # of 0.08 inches, beside a handle
+    columns = max(1, min(columns, int(width / (0.08 * letters + 0.55))))
+    lines = -(-len(labels) // columns)
+    figure.set_size_inches(width, height + 0.18 * max(0, lines - 3))
+    legend(figure, handles, labels, loc="outside lower center", ncols=columns)
 
 
 def _observation_maps(
@@ -759,12 +855,8 @@ def _column(records: Sequence[Any], name: str) -> Array:
     return np.array([float(value) for value in values])
 
 
-def _cycle() -> tuple[str, ...]:
-    return CYCLE * 20
-
-
 def _with_unit(text: str, unit: str) -> str:
-    return text if unit in ("", "1") else f"{text} [{unit}]"
+    return text if unit in ("", "1") else f"{text} [{plain(unit)}]"
 
 
 def legend_key(color: str, linestyle: str, **style: Any) -> Line2D:

@@ -421,6 +421,7 @@ def draw(figure: Any, found: Study) -> None:
 
 def _draw_densities(panels: Any, found: Study) -> None:
     n, merged = len(found.solved), 8
+    names = [plotting.plain(name) for name in found.names]
     for axes, i in zip(panels, found.chosen, strict=False):
         edges, counts = found.many.edges[::merged, i], found.many.counts[:, i]
         density = counts.reshape(-1, merged).sum(axis=1) / (found.many.n * np.diff(edges))
@@ -438,7 +439,7 @@ def _draw_densities(panels: Any, found: Study) -> None:
             **_DOTS,
         )
         inside = np.flatnonzero(density > 1e-3 * density.max())
-        axes.set(xlim=(edges[inside[0]], edges[inside[-1] + 1]), xlabel=f"c = {found.names[i]}")
+        axes.set(xlim=(edges[inside[0]], edges[inside[-1] + 1]), xlabel=f"c = {names[i]}")
         axes.set_ylim(0, 1.4 * axes.get_ylim()[1])
     for axes in panels[len(found.chosen) :]:
         axes.set_visible(False)
@@ -501,7 +502,8 @@ def _draw_maps(panels: Any, found: Study) -> None:
             x, y = np.reshape(places, (-1, 2)).T
             axes.plot(x, y, symbol, markersize=size, mfc="white", mec="black", mew=0.6, label=name)
         axes.grid(False)
-        title = f"total index of each weight: {found.names[found.chosen[j]]}"
+        name = plotting.plain(found.names[found.chosen[j]])
+        title = f"total index of each weight: {name}"
         axes.set(aspect="equal", title=title, xlabel="$x_1$", ylabel="$x_2$")
         beside = axes.inset_axes((1.04, 0, 0.05, 1))
         axes.figure.colorbar(drawn, cax=beside)
@@ -510,16 +512,17 @@ def _draw_maps(panels: Any, found: Study) -> None:
 
 
 def _draw_first_order(axes: Any, found: Study) -> None:
-    for j, i in enumerate(found.chosen):
+    points = [
         axes.errorbar(
             found.pde.value[:, j],
             found.first.value[:, j],
             xerr=found.pde.error[:, j],
             yerr=found.first.error[:, j],
             color=plotting.CYCLE[j],
-            label=found.names[i],
             **_DOTS,
         )
+        for j in range(len(found.chosen))
+    ]
     ends = (0, 1.05 * float(found.pde.value.max()))
     axes.plot(ends, ends, color=plotting.GREY, linewidth=0.8, zorder=0)
     axes.set(
@@ -528,7 +531,8 @@ def _draw_first_order(axes: Any, found: Study) -> None:
         xlabel="PDE, regression",
         ylabel="surrogate, SALib",
     )
-    axes.legend(loc="upper left")
+    names = [plotting.plain(found.names[i]) for i in found.chosen]
+    plotting.legend(axes, points, names, loc="upper left")
 
 
 if __name__ == "__main__":

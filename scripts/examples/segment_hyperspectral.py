@@ -344,7 +344,8 @@ def draw(scene: Scene, prediction: Array, trained: Array, path: Path) -> None:
             ("right", _DIFFERENCE.keys(), _DIFFERENCE.values(), 1),
         ):
             handles = [legend_key(color, "", marker="s", markersize=7) for color in palette]
-            figure.legend(handles, names, loc=f"outside lower {place}", ncols=columns)
+            names = [plotting.plain(name) for name in names]
+            plotting.legend(figure, handles, names, loc=f"outside lower {place}", ncols=columns)
 
 
 def class_colors(n: int) -> list[Any]:

@@ -510,12 +510,140 @@ import surrogates.plotting
 assert "matplotlib" not in sys.modules
 import matplotlib
 import numpy as np
+matplotlib.rcParams["image.origin"] = "lower"
 before = matplotlib.rcParams.copy()
 surrogates.plotting.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams.copy() == before
 """
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True, timeout=120)
+
+
+HOSTILE = """
+text.usetex: True
+text.parse_math: False
+image.origin: lower
+font.family: serif
+axes.prop_cycle: cycler('color', ['r'])
+axes.formatter.use_locale: True
+axes.unicode_minus: False
+figure.autolayout: True
+savefig.bbox: tight
+savefig.dpi: 30
+savefig.transparent: True
+svg.fonttype: none
+pdf.fonttype: 42
+"""
+
+
+@pytest.mark.parametrize("backend", ["nope", "module://nope", "tkagg"])
+def test_no_setting_of_the_user_changes_a_figure(tmp_path, backend):
+    code = """
+import os
+import sys
+import numpy as np
+from surrogates import plotting
+os.chdir(sys.argv[1])
+for ending in ("png", "pdf", "svg"):
+    plotting.confusion([[3, 1], [0, 2]], ("a", "$b$"), f"c.{ending}", title="T")
+    plotting.parity(np.eye(3) + 1, np.eye(3) - 3, f"p.{ending}", unit="V")
+import matplotlib
+assert os.environ.get("MPLBACKEND", "") == sys.argv[2]
+if "MPLBACKEND" in os.environ and sys.argv[2] != "nope":  # for figures of the user's own
+    assert matplotlib.rcParams["backend"].lower() == sys.argv[2]
+"""
+    usual = {key: os.environ[key] for key in os.environ if not key.startswith("MPL")}
+    (tmp_path / "matplotlibrc").write_text(HOSTILE)
+    hostile = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLBACKEND": backend}
+    made = []
+    for name, own in (("usual", {}), ("hostile", hostile)):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-c", code, tmp_path / name, own.get("MPLBACKEND", "")]
+        subprocess.run(command, check=True, timeout=240, env={**usual, **own})
+        made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert len(made[0]) == 6 and made[0] == made[1]
+
+
+def test_settings_that_matplotlib_cannot_read_are_one_clear_line(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\n")
+    code = """
+import sys
+import numpy as np
+from surrogates import plotting
+from surrogates.errors import InputError
+try:
+    plotting.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
+except InputError as error:
+    sys.exit(str(error))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.png"],
+        env={**os.environ, "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")},
+        timeout=240,
+        capture_output=True,
+        text=True,
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert ended.returncode == 1 and last.startswith("matplotlib cannot read its settings")
+
+
+NAMES = {
+    "_hidden": "_hidden",
+    "$a$ for $b$": r"\$a\$ for \$b\$",
+    "$": r"\$",
+    r"\frac{1}{2}^_%": r"\frac{1}{2}^_%",
+    "a\n b\tc": "a b c",
+    "水 in \0🌾\udc80": "\ufffd in \ufffd\ufffd\ufffd",
+    "\u202eabc\u200b": "\ufffdabc\ufffd",
+    "e\u0301": "é",
+    "x" * 10_000: "x" * 59 + "…",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("ending", MAGIC)
+def test_names_are_plain_text_on_one_line(tmp_path, drawn, ending):
+    out, shown = tmp_path / f"a{ending}", list(NAMES.values())
+
+    def legend():
+        ((found,),) = (figure.legends for figure in drawn[-1:])
+        return [text.get_text() for text in found.get_texts()]
+
+    plotting.history({name: records() for name in NAMES}, out, title="$x$ 水")
+    assert legend() == [*shown, "training", "validation", "start of a level"]
+    assert drawn[-1].texts[0].get_text() == "\\$x\\$ \ufffd"
+    plotting.confusion(np.eye(len(NAMES)), list(NAMES), out)
+    axes = drawn[-1].axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == shown
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{s} (1)" for s in shown]
+    points = np.random.default_rng(0).random((9, 2))
+    marks = {name: points[:2] for name in NAMES}
+    plotting.field(points, np.ones((10, 9)), out, titles=list(NAMES), label="$u$", markers=marks)
+    assert legend() == shown
+    assert [axes.get_title() for axes in drawn[-1].axes[:10]] == shown
+    assert drawn[-1].axes[-1].get_ylabel() == r"\$u\$"
+    plotting.parity(np.ones((2, 2)), np.ones((2, 2)), out, unit="$m$")
+    assert drawn[-1].axes[0].get_xlabel() == r"true observable [\$m\$]"
+
+
+def test_characters_that_cannot_be_drawn_are_told(caplog):
+    assert plotting.plain("a水") == "a\ufffd"
+    assert plotting.plain("é²₁Δ — ok") == "é²₁Δ — ok"
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        r"the figures' font lacks characters of 'a\u6c34': drawn as a" "\ufffd"
+    )
+
+
+def test_many_runs_and_marks_are_all_drawn_and_named(tmp_path, drawn):
+    plotting.history({f"run {i}": records(4) for i in range(150)}, tmp_path / "a.png")
+    assert [len(axes.lines) for axes in drawn[-1].axes] == [300, 300]
+    assert len(drawn[-1].legends[0].get_texts()) == 153
+    assert min(axes.get_window_extent().height for axes in drawn[-1].axes) > 100
+    points = np.random.default_rng(0).random((9, 2))
+    marks = {f"mark {i}": points[i : i + 1] for i in range(8)}
+    plotting.field(points, np.ones(9), tmp_path / "f.png", markers=marks)
+    assert len(drawn[-1].axes[0].lines) == len(drawn[-1].legends[0].get_texts()) == 8
 
 
 def texts(axes):
