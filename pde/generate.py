@@ -138,8 +138,9 @@ def generate(
         check(time_limit > 0, f"the time limit must be positive; got {time_limit:g}")
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
-        for note in info.notes if on_note is not None else ():
-            on_note(note)
+        if on_note is not None:
+            for note in info.notes:
+                on_note(note)
         check_writable(out)
         finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
         there, right = out.exists(), False
