@@ -34,7 +34,8 @@ from surrogates import plotting
 from surrogates.config import check
 from surrogates.dataset import SOLVER
 
-from . import meshes
+from . import mesh_fit, meshes
+from .collective import on_root
 from .condensed import Condensed
 from .multigrid import Multigrid
 from .potential import Level, compile_forms
@@ -63,19 +64,31 @@ class DCR(Problem):
             InputError: If the mesh's file does not fit the problem.
         """
         super().__init__(config, comm)
-        self._levels = [_level(mesh, config, comm) for mesh in _meshes(config)]
+        if config.mesh.file:
+            made: list[Any] = [_from_file(config, comm)]
+        else:
+            made = _built_in(config)
+        self._levels = [_level(mesh, config, comm) for mesh in made]
         self._weights = (9 / 5, -4 / 5) if len(self._levels) == 2 else (1.0,)
 
     @classmethod
     def check(cls, config: DCRConfig) -> None:
         """Check the mesh's file, if there is one; raises `InputError`."""
-        _meshes(config)
+        cls.notes(config)
+
+    @classmethod
+    def notes(cls, config: DCRConfig) -> tuple[str, ...]:
+        """Say what was mended in the mesh's file, its groups of cells, and the error by its cells.
+
+        Raises:
+            InputError: If the mesh cannot be solved on, or does not fit the settings.
+        """
+        return mesh_fit.notes(config, meshes.read(config.mesh.file)) if config.mesh.file else ()
 
     @classmethod
     def compile(cls, config: DCRConfig) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
-        mesh = _meshes(config)[0]
-        kind = mesh.kind if isinstance(mesh, meshes.Cells) else "hexahedron"
+        kind = meshes.read(config.mesh.file).kind if config.mesh.file else "hexahedron"
         corners = [(i, j, k - 1) for k in (0, 1) for j in (0, 1) for i in (0, 1)]
         keep = range(8) if kind == "hexahedron" else (0, 1, 2, 4)
         points = np.array([corners[i] for i in keep], dtype=float)
@@ -234,29 +247,23 @@ def _level(mesh: meshes.Cells | meshes.Grid, config: DCRConfig, comm: MPI.Comm) 
     return Multigrid(mesh, config, comm)
 
 
-def _meshes(config: DCRConfig) -> list[meshes.Cells] | list[meshes.Grid]:
-    """Make or read the mesh, and the coarse one of an extrapolation; raises `InputError`."""
+def _from_file(config: DCRConfig, comm: MPI.Comm) -> meshes.Cells:
+    """Read and check the mesh's file on rank 0 alone; the others get a mesh without cells."""
+    mesh: list[meshes.Cells] = []
+
+    def read() -> str:
+        mesh.append(meshes.read(config.mesh.file))
+        DCR.check(config)
+        return mesh[0].kind
+
+    kind = on_root(comm, read)
+    nothing = np.empty((0, len(meshes.VTK[kind])), dtype=np.int64)
+    return mesh[0] if mesh else meshes.Cells(kind, np.empty((0, 3)), nothing)
+
+
+def _built_in(config: DCRConfig) -> list[meshes.Grid]:
+    """Make the mesh, and the coarse one of an extrapolation."""
     settings = config.mesh
-    if settings.file:
-        cells = meshes.read(settings.file)
-        lower, upper = cells.points.min(axis=0), cells.points.max(axis=0)
-        check(
-            abs(upper[2]) <= 1e-6 * (upper[2] - lower[2]),
-            f"the top of the mesh {settings.file} must be x3 = 0; it is {upper[2]:g}",
-        )
-        config.check_box(lower, upper, f"the mesh {settings.file}")
-        points = cells.points - [0, 0, upper[2]]
-        corners = points[cells.vertices]
-        depth = -corners[..., 2]
-        distance = np.linalg.norm(corners[..., :2] - config.body.centre, axis=2)
-        plane, (top, bottom) = config.body.reach(config.sampling.volume[1])[0], config.core[2:]
-        inside = (
-            (distance.min(axis=1) < plane)
-            & (depth.max(axis=1) > top)
-            & (depth.min(axis=1) < bottom)
-        )
-        config.check_cells(float(np.ptp(corners[inside], axis=1).max(initial=0)))
-        return [meshes.Cells(cells.kind, points, cells.vertices)]
     thirds = (3, 2) if settings.extrapolate else (3,)
     made = []
     for k in thirds:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import io
 import itertools
 import os
+import re
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.files import atomic
 
+from . import mesh_checks
 from .fenicsx import create_mesh
 from .problem import Field
 
@@ -134,37 +140,177 @@ def _layers(first: float, length: float, n: int) -> Array:
     return np.asarray(length * ((1 + a * t) ** 3 - 1) / ((1 + a) ** 3 - 1))
 
 
-def read(path: str | os.PathLike[str]) -> Cells:
-    """Read the volume cells of a mesh in any format that meshio reads.
+@dataclass(frozen=True)
+class FileMesh(Cells):
+    """A mesh from a file, checked and mended.
+
+    Attributes:
+        path: Of the file, as it was named.
+        hull: Planes of its convex hull: n . x + offset <= 0 inside, (n, 4).
+        sides: Vertices of the faces of its boundary but the top, (n, 4 or 3).
+        notes: What was mended, and what groups of cells the file has, one line each.
+        sha256: Of the kind, the points and the vertices.
+    """
+
+    path: str
+    hull: Array
+    sides: Integers
+    notes: tuple[str, ...]
+    sha256: str
+
+    @cached_property
+    def bounds(self) -> tuple[Array, Array]:
+        """Least and largest coordinates of each cell, (n_cells, 3) each."""
+        corners = self.points[self.vertices]
+        return corners.min(axis=1), corners.max(axis=1)
+
+
+def read(path: str | os.PathLike[str]) -> FileMesh:
+    """Read, check and mend a mesh in any format that meshio reads, as `mesh_checks` says.
+
+    The last file is kept in memory, as a run asks for its mesh several times: all get the mesh that
+    was checked.
 
     Raises:
-        InputError: If nobody reads the format, or there are no tetrahedra or hexahedra, or both.
+        InputError: If meshio does not read the file, or the mesh cannot be solved on.
     """
-    check(Path(path).is_file(), f"there is no mesh file {str(path)!r}")
+    path = Path(path)
+    check(not path.is_dir(), f"the mesh file {str(path)!r} is a folder")
+    check(path.is_file(), f"there is no mesh file {str(path)!r}")
+    about = path.stat()
+    state = (about.st_ino, about.st_size, about.st_mtime_ns)
+    # Other files of the same mesh can change while this one does not.
+    apart = path.suffix.lower() in (".xdmf", ".xmf", ".node", ".ele")
+    return (_read.__wrapped__ if apart else _read)(str(path), path.resolve(), state)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
     said = io.StringIO()  # its readers print, raise what they like, and exit
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             mesh = meshio.read(path)
     except (Exception, SystemExit) as error:
-        raise InputError(
-            f"{path} is not a mesh that meshio reads: {said.getvalue().strip() or error}"
-        ) from error
-    found = {kind: mesh.get_cells_type(name) for kind, name in NAMES.items()}
-    kinds = [kind for kind, vertices in found.items() if len(vertices)]
-    if len(kinds) != 1:
-        there = ", ".join(sorted({block.type for block in mesh.cells})) or "none"
-        raise InputError(
-            f"{path} must have volume cells of one kind, tetrahedra or hexahedra; its cells are: "
-            f"{there}"
-        )
-    kind = kinds[0]
-    points = np.asarray(mesh.points, dtype=np.float64)
-    check(points.shape[1] == 3, f"{path} is not a mesh in space: points {points.shape}")
-    check(bool(np.isfinite(points).all()), f"{path} has points that are not finite")
-    used, vertices = np.unique(found[kind], return_inverse=True)
-    vertices = vertices.reshape(found[kind].shape)[:, VTK[kind]].astype(np.int64)
-    return Cells(kind, points[used], vertices)
+        why = said.getvalue().split() or f"{type(error).__name__}: {error}".split()
+        raise InputError(f"{path} is not a mesh that meshio reads: {' '.join(why)}") from error
+    kind, points, vertices = _volume_cells(path, mesh)
+    left_out = re.search(r"cells that meshio cannot handle \(type (\d+)\)", said.getvalue())
+    check(
+        left_out is None,
+        f"{path} has cells that meshio cannot read, of VTK's type {left_out and left_out[1]}; "
+        "write tetrahedra or hexahedra",
+    )
+    try:
+        found = mesh_checks.solid(kind, points, vertices[:, VTK[kind]])
+    except InputError as error:
+        raise InputError(f"the mesh {path} {error}") from error
+    sha = hashlib.sha256(kind.encode() + found.points.tobytes() + found.vertices.tobytes())
+    groups = _groups(mesh, NAMES[kind])
+    return FileMesh(
+        kind=kind,
+        points=found.points,
+        vertices=found.vertices,
+        path=path,
+        hull=found.hull,
+        sides=found.sides,
+        notes=tuple(f"the mesh {path}: {text}" for text in (*found.mended, *groups)),
+        sha256=sha.hexdigest(),
+    )
 
+
+def _volume_cells(path: str, mesh: Any) -> tuple[str, Array, Integers]:
+    """Take the volume cells of a mesh that meshio has read; those of other dimensions are ignored.
+
+    Returns:
+        Kind, points, and vertices in the order of VTK.
+    """
+    points = np.asarray(mesh.points, dtype=np.float64)
+    blocks = [block for block in mesh.cells if block.dim == 3 and len(block.data)]
+    counts = Counter[str]()
+    for block in blocks:
+        counts[block.type] += len(block.data)
+    kinds = [kind for kind, name in NAMES.items() if name in counts]
+    if len(counts) != 1 or len(kinds) != 1:
+        # Name the places of the others: of each kind but the most frequent right one.
+        right = max((NAMES[kind] for kind in kinds), key=counts.__getitem__, default="")
+        there = []
+        for name, n in counts.items():
+            first = next(block.data[0] for block in blocks if block.type == name)
+            where = "" if name == right else f" (the first around {_centre(points, first)})"
+            there.append(f"{n} {name}{where}")
+        others = sorted({block.type for block in mesh.cells if block.dim < 3})
+        raise InputError(
+            f"{path} must have volume cells of one kind, tetra or hexahedron of first order; its "
+            f"cells are: {', '.join(there or others) or 'none'}"
+        )
+    check(
+        points.ndim == 2 and points.shape[1] == 3,
+        f"{path} is not a mesh in space: points {points.shape}",
+    )
+    vertices = np.concatenate([np.asarray(block.data) for block in blocks])
+    check(
+        vertices.dtype.kind in "iu" and vertices.shape[1] == len(VTK[kinds[0]]),
+        f"{path} has cells that are not {len(VTK[kinds[0]])} indices of points each",
+    )
+    return kinds[0], points, vertices.astype(np.int64)
+
+
+def _centre(points: Array, cell: Any) -> str:
+    """Say where a cell of any kind is, if that can be said."""
+    try:
+        corners = np.unique(np.concatenate([np.ravel(part) for part in cell]))
+    except ValueError:  # not of faces
+        corners = np.unique(cell)
+    if not len(corners) or corners.min() < 0 or corners.max() >= len(points):
+        return "points that do not exist"
+    return f"{mesh_checks.place(points[corners].mean(axis=0))} m"
+
+
+def _groups(mesh: Any, name: str) -> list[str]:
+    """Name the groups of a file's volume cells, with the number of cells in each: one line or none.
+
+    A group is a physical one of gmsh, a set of cells (Abaqus, FLAC3D), a family of MED, or a value
+    of any other data of whole numbers.
+    """
+    which = [i for i, block in enumerate(mesh.cells) if block.type == name]
+    counts = Counter[str]()
+    for key, sets in mesh.cell_sets.items():
+        if not key.startswith("gmsh:"):
+            counts[key] += sum(len(sets[i]) for i in which if sets[i] is not None)
+    named: dict[int, list[str]] = {}
+    for key, value in mesh.field_data.items():
+        tag = np.ravel(value)
+        if len(tag) == 2 and tag.dtype.kind in "iu" and tag[1] == 3:  # gmsh: number, dimension
+            named[int(tag[0])] = [key]
+    for key, data in mesh.cell_data.items():
+        values = np.concatenate([np.asarray(data[i]) for i in which])
+        if values.ndim != 1 or values.dtype.kind not in "iu" or key == "gmsh:geometrical":
+            continue
+        names = getattr(mesh, "cell_tags", {}) if key == "cell_tags" else {}
+        names = named if key == "gmsh:physical" else names
+        tags, numbers = np.unique(values, return_counts=True)
+        if len(tags) > _GROUPS and not names:
+            continue  # numbers of cells, of parts, ...
+        for tag, n in zip(tags.tolist(), numbers.tolist(), strict=True):
+            for group in names.get(tag, [f"{key} {tag}"]):
+                if group not in mesh.cell_sets:  # meshio gives gmsh's both ways
+                    counts[group] += n
+    groups = [f"{_printable(group)} ({n})" for group, n in counts.items() if n]
+    if not groups:
+        return []
+    more = f" and {len(groups) - _GROUPS} more" if len(groups) > _GROUPS else ""
+    return [
+        f"groups of cells, which conductivities do not depend on: {', '.join(groups[:_GROUPS])}"
+        f"{more}"
+    ]
+
+
+def _printable(name: str) -> str:
+    """Make a name safe to print on one line."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:60]
+
+
+_GROUPS = 20  # of a file that are named
 
 NAMES = {"tetrahedron": "tetra", "hexahedron": "hexahedron"}
 """What meshio calls each kind of cell."""

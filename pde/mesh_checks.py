@@ -1,0 +1,449 @@
+"""Checks of a user's mesh before it is solved on: what is safe to mend is mended, the rest refused.
+
+The equation is that of a half-space that is cut off far away (see `potential`). Its mesh must be
+
+- one connected whole of convex shape (a box, a cylinder, half of a ball), with the flat top x3 = 0;
+- conforming: two cells meet in a whole face, an edge, a vertex, or not at all, and no cell is there
+  twice, flat, or tangled.
+
+Convexity is what tells a hole, a crack or an overlap from a shape that is meant: every face with a
+cell on one side only must lie on the convex hull of the points, the two cells of any other face
+must lie on its two sides, and the volumes must add up to that of the hull.
+
+Tolerances are relative to the cells: see the constants. A mesh that is torn, because a mesh
+generator was not told to merge the faces of two volumes, becomes whole when the points that
+coincide are merged; a body in a homogeneous earth has no use for an insulating crack.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import ConvexHull, cKDTree
+
+from surrogates.config import check
+from surrogates.errors import InputError
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
+
+TOP = 0.01
+"""How far [m] from x3 = 0 a point of the top can be; it is then moved there.
+
+It must also be below a hundredth of the shortest edge at the point, so that no cell changes.
+"""
+MERGED = 1e-4
+"""Points are one if they are closer than this part of the shortest edge at either."""
+FLAT = 1e-4
+"""Least height of a tetrahedron over its longest edge, and scaled Jacobian of a hexahedron."""
+HULL = 0.1
+"""How far a face of the boundary can be from the hull, as a part of its cell's and its own size.
+
+A sphere's triangles are not all on the hull of their corners.
+"""
+LARGEST = 1e7
+"""No coordinate [m] can be larger: the earth is not."""
+
+_CUBE = np.array(list(itertools.product((0, 1), repeat=3)))[:, ::-1]  # corners, x1 fastest
+# Faces in the order of DOLFINx's vertices, counterclockwise from outside.
+_FACES = {
+    "hexahedron": np.array(
+        [[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]]
+    ),
+    "tetrahedron": np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+}
+_MIRRORED = {"hexahedron": [4, 5, 6, 7, 0, 1, 2, 3], "tetrahedron": [0, 2, 1, 3]}
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A mesh that passed the checks.
+
+    Attributes:
+        points: Vertices, (n_points, 3).
+        vertices: Those of each cell in the order of DOLFINx, with a positive Jacobian.
+        hull: Planes (normal, offset) of the convex hull: n . x + offset <= 0 inside, (n, 4).
+        sides: Vertices of the faces of the boundary but the top, (n, 4 or 3).
+        mended: What was mended, one line each.
+    """
+
+    points: Array
+    vertices: Integers
+    hull: Array
+    sides: Integers
+    mended: tuple[str, ...]
+
+
+def solid(kind: str, points: Array, vertices: Integers) -> Solid:
+    """Check and mend a mesh.
+
+    Args:
+        kind: ``hexahedron`` or ``tetrahedron``.
+        points: Vertices, (n_points, 3).
+        vertices: Those of each cell in the order of DOLFINx, (n_cells, 8 or 4).
+
+    Raises:
+        InputError: If the mesh cannot be solved on; says what is wrong, in how many cells, where.
+    """
+    mended: list[str] = []
+    points, vertices = _used(points, vertices, mended)
+    points = _levelled(points, vertices, mended)
+    vertices = _oriented(kind, points, vertices, mended)
+    points, vertices = _merged(points, vertices, mended)
+    vertices = _single(points, vertices, mended)
+    hull, sides = _whole(kind, points, vertices)
+    return Solid(points, vertices, hull, sides, tuple(mended))
+
+
+def edges(points: Array, vertices: Integers) -> tuple[Array, Array]:
+    """Measure the shortest and the longest edge of each cell, (n_cells,) each."""
+    n = vertices.shape[1]
+    pairs = [
+        (a, b)
+        for a, b in itertools.combinations(range(n), 2)
+        if n == 4 or np.abs(_CUBE[a] - _CUBE[b]).sum() == 1
+    ]
+    shortest, longest = np.full(len(vertices), np.inf), np.zeros(len(vertices))
+    for a, b in pairs:
+        length = np.linalg.norm(points[vertices[:, a]] - points[vertices[:, b]], axis=1)
+        np.minimum(shortest, length, out=shortest)
+        np.maximum(longest, length, out=longest)
+    return shortest, longest
+
+
+def _shortest(points: Array, vertices: Integers) -> Array:
+    """Measure the shortest edge of the cells at each point, (n_points,); each must have one."""
+    order = np.argsort(vertices, axis=None, kind="stable")
+    at = np.searchsorted(vertices.ravel()[order], np.arange(len(points)))
+    lengths = np.repeat(edges(points, vertices)[0], vertices.shape[1])
+    return np.asarray(np.minimum.reduceat(lengths[order], at))
+
+
+def place(x: Array) -> str:
+    """Write a point, in m, to three decimals."""
+    return f"[{', '.join(f'{value:.7g}' for value in x.round(3) + 0.0)}]"
+
+
+def _place(points: Array, vertices: Integers) -> str:
+    """Say where a cell or a face is."""
+    return place(points[vertices].mean(axis=0))
+
+
+def _refuse(wrong: Marks, what: str, points: Array, vertices: Integers) -> None:
+    """Refuse a mesh if there are cells or faces with a fault.
+
+    Args:
+        wrong: Which have it.
+        what: The fault, after "has".
+        points: The mesh's points.
+        vertices: Those of each cell or face.
+    """
+    if wrong.any():
+        where = _place(points, vertices[int(np.argmax(wrong))])
+        raise InputError(f"has {what}: {int(wrong.sum())}, the first around {where} m")
+
+
+def _used(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array, Integers]:
+    """Check indices and coordinates, and drop the points that no cell has."""
+    wrong = (vertices < 0) | (vertices >= len(points))
+    if wrong.any():
+        raise InputError(
+            f"has {int(wrong.any(axis=1).sum())} cells with points that do not exist: there are "
+            f"{len(points)}, and the first such cell has point {int(vertices[wrong][0])} "
+            "(counted from 0)"
+        )
+    ordered = np.sort(vertices, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+    what = "cells with a corner twice, such as wedges written as hexahedra"
+    _refuse(twice, what, points, vertices)
+    used, inverse = np.unique(vertices, return_inverse=True)
+    if len(used) < len(points):
+        mended.append(f"{len(points) - len(used)} points that no cell has were left out")
+    points, vertices = points[used], inverse.reshape(vertices.shape).astype(np.int64)
+    # NaN compares as false.
+    far = ~(np.abs(points) <= LARGEST).all(axis=1)
+    what = f"cells with coordinates that are not finite, or above {LARGEST:g} m"
+    _refuse(far[vertices].any(axis=1), what, np.nan_to_num(points), vertices)
+    return points, vertices
+
+
+def _levelled(points: Array, vertices: Integers, mended: list[str]) -> Array:
+    """Move the points that are nearly at x3 = 0 there."""
+    highest = points[:, 2].max()
+    check(
+        abs(highest) <= TOP,
+        f"must have its top at x3 = 0, within {TOP:g} m, and depths below zero; its points go from "
+        f"x3 = {points[:, 2].min():g} to {highest:g} m",
+    )
+    height = np.abs(points[:, 2])
+    near = height <= np.minimum(TOP, _shortest(points, vertices) / 100)
+    rough = float(height[near].max(initial=0))
+    if rough == 0:
+        return points
+    if rough > 1e-9:
+        n = int((near & (height > 0)).sum())
+        mended.append(f"{n} points of the top were moved to x3 = 0, by {rough:.2g} m at most")
+    return np.where(near[:, None] & np.array([False, False, True]), 0.0, points)
+
+
+def _maps(corners: Array) -> Array:
+    """Evaluate the derivatives of hexahedra's maps: (n, 16, 3 edges, 3).
+
+    First at the eight corners, then at the eight Gauss points.
+    """
+    gauss = (1 + np.array([-1, 1]) / np.sqrt(3)) / 2
+    at = np.concatenate([_CUBE, list(itertools.product(gauss, repeat=3))]).astype(float)
+    factors = np.where(_CUBE == 1, at[:, None], 1 - at[:, None])  # a shape function's product
+    signs = 2.0 * _CUBE - 1
+    slopes = [signs[:, i] * factors[..., i - 1] * factors[..., i - 2] for i in range(3)]
+    return np.asarray(np.stack(slopes, axis=1).reshape(-1, 8) @ corners).reshape(-1, 16, 3, 3)
+
+
+def _determinants(J: Array) -> Array:
+    """Multiply out the determinants of matrices, (..., 3, 3); faster than numpy.linalg.det."""
+    return np.asarray((np.cross(J[..., 0, :], J[..., 1, :]) * J[..., 2, :]).sum(axis=-1))
+
+
+def _quality(kind: str, corners: Array) -> tuple[Array, Array]:
+    """Measure how far cells are from being flat or tangled.
+
+    Args:
+        kind: Of the cells.
+        corners: Their vertices, (n, 8 or 4, 3).
+
+    Returns:
+        Of a tetrahedron the least height over the longest edge, twice; of a hexahedron the least
+        and the largest scaled Jacobian at corners and Gauss points. (n,) each, negative if
+        mirrored.
+    """
+    if kind == "hexahedron":
+        J = _maps(corners)
+        size = np.linalg.norm(J, axis=3).prod(axis=2)
+        det = _determinants(J)
+        scaled = np.divide(det, size, out=np.zeros_like(det), where=size > 0)
+        return scaled.min(axis=1), scaled.max(axis=1)
+    a, b, c = (corners[:, k] - corners[:, 0] for k in (1, 2, 3))
+    faces = [np.cross(a, b), np.cross(b, c), np.cross(c, a), np.cross(b - a, c - a)]
+    largest = np.max([np.linalg.norm(face, axis=1) for face in faces], axis=0)
+    longest = np.max([np.linalg.norm(e, axis=1) for e in (a, b, c, b - a, c - a, c - b)], axis=0)
+    size, six = largest * longest, np.einsum("ni,ni->n", faces[0], c)
+    height = np.divide(six, size, out=np.zeros_like(size), where=size > 0)
+    return height, height
+
+
+def _volumes(kind: str, corners: Array) -> Array:
+    """Measure the volumes of cells of positive orientation, (n,)."""
+    if kind == "hexahedron":
+        return np.asarray(_determinants(_maps(corners)[:, 8:]).mean(axis=1))
+    return np.asarray(_determinants(corners[:, 1:] - corners[:, :1]) / 6)
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    """Divide n cells into parts that need little memory."""
+    return (slice(start, start + 20_000) for start in range(0, n, 20_000))
+
+
+def _signs(kind: str, points: Array, vertices: Integers) -> npt.NDArray[np.int8]:
+    """Say of each cell whether it is proper, 1, proper but mirrored, -1, or flat or tangled, 0."""
+    signs = np.zeros(len(vertices), dtype=np.int8)
+    for part in _chunks(len(vertices)):
+        least, most = _quality(kind, points[vertices[part]])
+        signs[part] = (least > FLAT).astype(np.int8) - (most < -FLAT)
+    return signs
+
+
+def _oriented(kind: str, points: Array, vertices: Integers, mended: list[str]) -> Integers:
+    """Bring into order the vertices of mirrored cells, and of tangled hexahedra.
+
+    Eight points are the corners of one hexahedron at most, so that the order in which all Jacobians
+    have one sign is the right one. Those tried have the same four points at the bottom; among them
+    is that of VTK's voxels.
+    """
+    vertices, signs = vertices.copy(), _signs(kind, points, vertices)
+    wrong = np.flatnonzero(signs == 0)
+    tangled = len(wrong)
+    for bottom in ([0, 1, 2, 3], [0, 1, 3, 2], [0, 3, 2, 1]) if kind == "hexahedron" else ():
+        for top in itertools.permutations([4, 5, 6, 7]):
+            reordered = vertices[wrong][:, [*bottom, *top]]
+            found = _signs(kind, points, reordered)
+            right = found != 0
+            vertices[wrong[right]], signs[wrong[right]] = reordered[right], found[right]
+            wrong = wrong[~right]
+    _refuse(signs == 0, "cells that are flat or tangled", points, vertices)
+    mirrored = signs < 0
+    vertices[mirrored] = vertices[mirrored][:, _MIRRORED[kind]]
+    for n, what in ((tangled, "tangled"), (int(mirrored.sum()), "inside out")):
+        if n:
+            mended.append(f"{n} cells were {what}: their corners were put in order")
+    return vertices
+
+
+def _same(rows: Integers) -> tuple[Integers, Integers]:
+    """Number the different rows of a matrix, (n, k).
+
+    Returns:
+        For each row its number, (n,), and for each number the first row that has it.
+    """
+    order = np.lexsort(rows.T[::-1])
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
+    numbers = np.empty(len(rows), dtype=np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers, order[new].astype(np.int64)  # lexsort keeps the order of equal rows
+
+
+def _merged(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array, Integers]:
+    """Make one of points that coincide."""
+    before, where = len(points), ""
+    while True:
+        tolerance = MERGED * _shortest(points, vertices)
+        distance, nearest = cKDTree(points).query(points, k=2)
+        # Of points at one place, either can be named as the nearest.
+        other = np.where(nearest[:, 1] == np.arange(len(points)), nearest[:, 0], nearest[:, 1])
+        close = distance[:, 1] <= np.minimum(tolerance, tolerance[other])
+        if not close.any():
+            break
+        where = where or _place(points, np.flatnonzero(close)[:1])
+        some = np.flatnonzero(close)
+        pairs = coo_matrix((np.ones(len(some)), (some, other[some])), (len(points),) * 2)
+        number = connected_components(pairs, directed=False)[1]
+        points, vertices = points[np.unique(number, return_index=True)[1]], number[vertices]
+    if len(points) < before:
+        mended.append(
+            f"{before - len(points)} points that coincide with others were merged with them, as "
+            f"around {where} m: the mesh was torn there"
+        )
+    return points, vertices.astype(np.int64)
+
+
+def _single(points: Array, vertices: Integers, mended: list[str]) -> Integers:
+    """Keep one of cells with the same vertices."""
+    first = np.sort(_same(np.sort(vertices, axis=1))[1])
+    if len(first) < len(vertices):
+        again = np.setdiff1d(np.arange(len(vertices)), first)
+        mended.append(
+            f"{len(again)} cells that are there more than once were left out, as around "
+            f"{_place(points, vertices[again[0]])} m"
+        )
+    return vertices[first]
+
+
+def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integers]:
+    """Check that cells of positive orientation fill their convex hull once.
+
+    Returns:
+        The hull's planes, and the faces of the boundary but the top.
+    """
+    local = _FACES[kind]
+    faces = vertices[:, local].reshape(-1, local.shape[1])
+    owner = np.repeat(np.arange(len(vertices)), len(local))
+    # The smallest vertex first, then its smaller neighbour; the sense of rotation apart.
+    turns = (np.argmin(faces, axis=1)[:, None] + np.arange(faces.shape[1])) % faces.shape[1]
+    keys = np.take_along_axis(faces, turns, axis=1)
+    backwards = keys[:, -1] < keys[:, 1]
+    keys[backwards, 1:] = keys[backwards, :0:-1]
+    number, first = _same(keys)
+    shared = np.bincount(number)
+    sense = np.bincount(number, np.where(backwards, -1.0, 1.0))
+    what = "faces with more than two cells, where cells overlap"
+    _refuse(shared > 2, what, points, keys[first])
+    what = "faces with two cells on the same side, where cells overlap"
+    _refuse((shared == 2) & (sense != 0), what, points, keys[first])
+    _check_connected(points, vertices, number, owner)
+
+    outside = first[shared == 1]
+    volumes = np.concatenate(
+        [_volumes(kind, points[vertices[part]]) for part in _chunks(len(vertices))]
+    )
+    boundary = faces[outside]
+    hull = ConvexHull(points[np.unique(boundary)])
+    planes = np.unique(hull.equations.round(9), axis=0)
+    inner = _off_hull(points, boundary, planes, volumes[owner[outside]], len(local))
+    what = (
+        "faces inside with a cell on one side only, at a hole, a crack, or cells that do not match "
+        "(it must fill its convex hull)"
+    )
+    _refuse(inner, what, points, boundary)
+    _check_top(points, boundary)
+    ratio = volumes.sum() / hull.volume
+    check(
+        abs(ratio - 1) < 0.01,
+        f"has cells that overlap: together they are {ratio:.4g} times as large as their hull",
+    )
+    return planes, boundary[(points[boundary, 2] < 0).any(axis=1)]
+
+
+def _check_connected(points: Array, vertices: Integers, number: Integers, owner: Integers) -> None:
+    """Check that one gets from any cell to any other through faces.
+
+    Args:
+        points: Vertices.
+        vertices: Those of each cell.
+        number: Of each cell's faces, all one after another.
+        owner: The cell of each of these.
+    """
+    n_cells, n_faces = len(vertices), int(number.max()) + 1
+    size = n_cells + n_faces
+    graph = coo_matrix((np.ones(len(owner)), (owner, n_cells + number)), (size, size))
+    count, part = connected_components(graph, directed=False)
+    if count > 1:
+        sizes = np.bincount(part[:n_cells], minlength=count)
+        small = int(np.argmin(sizes))
+        apart = vertices[np.argmax(part[:n_cells] == small)]
+        raise InputError(
+            f"has {count} parts that share no face: the smallest has {sizes[small]} cells, around "
+            f"{_place(points, apart)} m"
+        )
+
+
+def _off_hull(
+    points: Array, boundary: Integers, planes: Array, volumes: Array, n_faces: int
+) -> Marks:
+    """Say which faces of the boundary are not on the hull, (n,).
+
+    Args:
+        points: Vertices.
+        boundary: Those of each face.
+        planes: Of the hull.
+        volumes: Of each face's cell.
+        n_faces: Of a cell.
+    """
+    corners = points[boundary]
+    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
+    area = np.linalg.norm(_normals(corners), axis=1)
+    height = volumes / area * (3 if n_faces == 4 else 1)
+    within = HULL * np.minimum(height, sides.min(axis=1))
+    at = np.concatenate([corners, corners.mean(axis=1, keepdims=True)], axis=1)
+    depth = np.empty(at.shape[:2])
+    for start in range(0, len(at), max(1, 4_000_000 // (len(planes) * at.shape[1]))):
+        part = slice(start, start + max(1, 4_000_000 // (len(planes) * at.shape[1])))
+        depth[part] = (-(at[part] @ planes[:, :3].T) - planes[:, 3]).min(axis=2)
+    return np.asarray((depth > within[:, None]).any(axis=1))
+
+
+def _normals(corners: Array) -> Array:
+    """Give the normals of faces, (n, 3 or 4, 3), as long as their areas: (n, 3)."""
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    if corners.shape[1] == 3:
+        return np.asarray(np.cross(a, b) / 2)
+    return np.asarray(np.cross(b, corners[:, 3] - corners[:, 1]) / 2)
+
+
+def _check_top(points: Array, boundary: Integers) -> None:
+    """Check that what looks up is x3 = 0."""
+    corners = points[boundary]
+    normals = _normals(corners)
+    up = normals[:, 2] > np.cos(np.pi / 4) * np.linalg.norm(normals, axis=1)
+    lowest = float(corners[up, :, 2].min(initial=0))
+    what = (
+        f"faces of the top off x3 = 0, by {-lowest:.3g} m at most, with a tolerance of {TOP:g} m "
+        "and of a hundredth of an edge (no topography)"
+    )
+    _refuse(up & (corners[..., 2] < 0).any(axis=1), what, points, boundary)

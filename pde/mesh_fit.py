@@ -1,0 +1,177 @@
+"""The mesh of a file against the settings of DC resistivity: what it must hold, and how finely.
+
+**Secondary potential.** The error of what the body adds to c is that of u in the body (see
+`potential`): the cells there matter, and neither those at the electrodes nor those at the stations,
+as nothing singular is on the mesh. It was measured against the built-in mesh, for hexahedra and
+tetrahedra, graded and jittered ones, ellipsoids and cuboids. With the longest edge h of the cells
+that a body meets, its least thickness t, the width b of its edge (for tetrahedra times the root of
+3) and the contrast q of the conductivities it is at most about
+
+    (h / t)^2 max(1, h / b) max(1, q)^(1/3) / 6.5
+
+whatever the cells elsewhere are; `RESOLVED` states up to what it is accepted. The correction for
+the far sides needs cells there that are not much larger than their distance from the electrodes.
+
+**Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates.config import check
+
+from .mesh_checks import edges, place
+from .meshes import FileMesh
+from .survey import DCRConfig
+
+Array = npt.NDArray[np.float64]
+
+RESOLVED = 0.25
+"""Largest error of what the body adds to c, in the Euclidean norm, that is accepted."""
+SIDES = 0.05
+"""Likewise of c without the body, by the cells at the far sides."""
+DEPTHS = 5
+"""Bodies for which it is estimated, of the smallest and of the largest volume."""
+
+
+def notes(config: DCRConfig, mesh: FileMesh) -> tuple[str, ...]:
+    """Check a mesh against the settings, and say what users of the samples must know.
+
+    Raises:
+        InputError: If the mesh does not hold all bodies, electrodes and stations, or its cells are
+            too large.
+    """
+    name = f"the mesh {mesh.path}"
+    _check_holds(config, mesh, name)
+    _check_sides(config, mesh, name)
+    error = anomaly_error(config, mesh)
+    said = f"the error of what the body adds to c is about {100 * error:.2g} %, by the cells there"
+    if config.solver.formulation == "total":
+        worst = _check_electrodes(config, mesh, name)
+        said += f", and that of c itself about {100 * worst:.2g} % at the stations near electrodes"
+    return (*mesh.notes, f"{name}: {said}")
+
+
+def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
+    """Estimate the error of what the body adds to c, as a part of that, by the cells at the body.
+
+    The cells that a body can meet count by their volume, and the worst of some depths and volumes
+    is taken.
+
+    Raises:
+        InputError: If it is above `RESOLVED`.
+    """
+    low, high = mesh.bounds
+    contrast = config.conductivity.body / config.conductivity.background
+    factor = max(1.0, contrast) ** (1 / 3) / 6.5
+    # Six tetrahedra fill a cube; it is the cube's edge that the blend must be compared with.
+    blend = config.body.blend * (1 if mesh.kind == "hexahedron" else np.sqrt(3))
+    centre = np.array(config.body.centre)
+    distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
+    longest, size = edges(mesh.points, mesh.vertices)[1], (high - low).prod(axis=1)
+    worst, fault = 0.0, ""
+    for volume in config.sampling.volume:
+        plane, upwards = config.body.reach(volume)
+        t = 2 * float(config.body.semi_axes(volume).min())
+        for depth in np.linspace(*config.sampling.depth, DEPTHS):
+            met = distance < plane
+            met &= (low[:, 2] < upwards - depth) & (high[:, 2] > -upwards - depth)
+            h = float(np.sqrt(np.average(longest[met] ** 2, weights=size[met])))
+            error = factor * (h / t) ** 2 * max(1, h / blend)
+            if error > worst:
+                first = int(np.argmax(longest * met))
+                half = RESOLVED / 2 / factor * t**2  # the edge squared that gives half the error
+                right = min(half ** (1 / 2), (half * blend) ** (1 / 3))
+                worst, fault = (
+                    error,
+                    f"is too coarse for the body: the edges of the {int(met.sum())} cells there "
+                    f"are {h:.3g} m, up to {longest[first]:.3g} m around "
+                    f"{place(mesh.points[mesh.vertices[first]].mean(axis=0))} m, and at a volume "
+                    f"of {volume:g} m^3 the body is {t:.3g} m thick; edges of {right:.2g} m would "
+                    "do",
+                )
+    check(worst <= RESOLVED, f"the mesh {mesh.path} {fault}")
+    return worst
+
+
+def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
+    """Check that the mesh, which is convex, holds all that the settings place in it."""
+    config.check_box(mesh.points.min(axis=0), mesh.points.max(axis=0), name)
+    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    plane, (top, bottom) = config.body.reach(config.sampling.volume[1])[0], config.core[2:]
+    rim = np.array(config.body.centre) + plane * np.column_stack([np.cos(turn), np.sin(turn)])
+    body = np.concatenate([np.column_stack([rim, np.full(64, -z)]) for z in (top, bottom)])
+    receivers = np.concatenate(config.stations.ends)
+    for what, places in (
+        ("an electrode is", np.array(config.source.electrodes)),
+        ("a station is", receivers),
+        ("the body can be", body),
+    ):
+        inside = places @ mesh.hull[:, :3].T + mesh.hull[:, 3]
+        outside = np.flatnonzero((inside > 1e-6).any(axis=1))
+        check(
+            not len(outside),
+            f"{what} outside {name}: {place(places[outside[:1]].ravel())} m (lengths are in m)",
+        )
+
+
+def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> None:
+    """Check that the cells at the far sides are not too large for what is near these.
+
+    There, the flux of an electrode at a distance D is cancelled; with electrodes and stations over
+    2 L, the error of c without the body was at most 1.5 % of (H / D)^2 (L / D)^1.5 with cells of a
+    size H.
+    """
+    corners = mesh.points[mesh.sides]
+    size = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    receivers = np.concatenate(config.stations.ends)
+    places = np.concatenate([receivers, config.source.electrodes])
+    low, high = places.min(axis=0), places.max(axis=0)
+    nearest = np.clip(corners, low, high)  # in the rectangle that holds them
+    distance = np.linalg.norm(corners - nearest, axis=2).min(axis=1)
+    half = float(np.linalg.norm(high - low)) / 2
+    error = 0.015 * (size / distance) ** 2 * (half / distance) ** 1.5
+    worst = int(np.argmax(error))
+    check(
+        bool(error[worst] <= SIDES),
+        f"{name} is too coarse at its sides: {int((error > SIDES).sum())} faces are too large for "
+        f"their distance from electrodes and stations; the worst has {size[worst]:.3g} m at "
+        f"{distance[worst]:.3g} m, around {place(corners[worst].mean(axis=0))} m",
+    )
+
+
+def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
+    """Estimate the largest error of c at a station, with the electrodes on the mesh.
+
+    With cells of a size H at an electrode or a station, and a distance R between these, the error
+    was at most 0.7 (H / R)^2 of the field there as long as that is small.
+
+    Raises:
+        InputError: If it is above `RESOLVED`.
+    """
+    low, high = mesh.bounds
+    top = np.flatnonzero(high[:, 2] >= 0)
+    longest = edges(mesh.points, mesh.vertices[top])[1]
+
+    def size(x: Array) -> float:
+        around = (low[top, :2] <= x[:2] + 1e-6) & (high[top, :2] >= x[:2] - 1e-6)
+        return float(longest[around.all(axis=1)].max())
+
+    electrodes = np.array(config.source.electrodes)
+    receivers = np.unique(np.concatenate(config.stations.ends).round(6), axis=0)
+    distance = np.linalg.norm(receivers[:, None] - electrodes, axis=2)
+    sizes = np.maximum(
+        np.array([size(x) for x in receivers])[:, None], [size(x) for x in electrodes]
+    )
+    error = 0.7 * (sizes / distance).max(axis=1) ** 2
+    worst = int(np.argmax(error))
+    check(
+        bool(error[worst] <= RESOLVED),
+        f"{name} is too coarse for the total potential at {int((error > RESOLVED).sum())} of the "
+        f"stations' electrodes: the cells at {place(receivers[worst])} m or at the source are up "
+        f"to {sizes[worst].max():.3g} m, and that is {distance[worst].min():.3g} m from the source; "
+        "take half of such a distance, or the secondary potential",
+    )
+    return float(error[worst])
