@@ -43,7 +43,7 @@ from surrogates.shards import DESCRIPTION, Journal, Parts
 from .collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
 from .limits import marks
-from .problem import Problem
+from .problem import Problem, noted
 from .work import Plan, Progress, Work
 
 _LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py", "numpy", "scipy")
@@ -90,7 +90,7 @@ def generate(
     allow_version_change: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
 
@@ -115,7 +115,7 @@ def generate(
         allow_version_change: Whether to go on with other versions of the libraries than before.
         stop: Whether to end once the samples in flight are done; asked on each process.
         on_progress: Called on rank 0 between its tasks.
-        on_note: Called on rank 0, before the first solve, with each of the problem's notes.
+        on_note: Called on rank 0, before the first solve, with each note on the samples.
 
     Returns:
         What was done.
@@ -138,8 +138,6 @@ def generate(
         check(time_limit > 0, f"the time limit must be positive; got {time_limit:g}")
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
-        for note in info.notes if on_note is not None else ():
-            on_note(note)
         check_writable(out)
         finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
         there, right = out.exists(), False
@@ -159,7 +157,12 @@ def generate(
             return finished
         if right and not _to_be_ended(folder, whole):
             return finished
-        info, maker = _continued(folder, out, info, allow_version_change)
+        new = info
+        info, maker = _continued(folder, out, new, allow_version_change)
+        if info is new:  # nothing is there yet
+            info = dataclasses.replace(info, notes=noted(problem, config))
+        for note in info.notes:
+            on_note(note)
         remove_leftovers(out.resolve().parent, re.escape(out.resolve().name))
         parts, size = Parts(folder, info), problem.batch(config)
         parts.recover()
@@ -268,7 +271,6 @@ def _described(
         split=split,
         total=samples,
         tangents=tangents,
-        notes=problem.notes(config),
         **_made(),
         **problem.describe(config),
     )
