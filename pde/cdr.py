@@ -34,6 +34,7 @@ factored once. The explicit part is stable only while dt |r s'(u)| is below 2.5 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ from surrogates import plotting
 from surrogates.config import check, unknown
 from surrogates.dataset import SOLVER
 
+from . import resolution
 from .fenicsx import form, function_space
 from .linear import LinearSystem, Solver, destroy
 from .points import digest, evaluation
@@ -107,6 +109,8 @@ STEEPEST: dict[str, Callable[[Any], float]] = {
     "ignition": lambda p: 4 * np.exp(-2) * float(p.saturation / p.activation),
 }
 _LARGEST_STEP = 2.0  # of dt |r s'(u)|
+_FARTHEST = 2.5  # of a node from the next one, over a Gaussian's standard deviation
+_MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: half a minute or so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,11 @@ class Bumps:
         )
         check(0.3 <= self.width <= 5, f"bumps.width must be 0.3 to 5; got {self.width}")
 
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Standard deviations along x1 and x2."""
+        return self.width / self.lattice[0], self.width / self.lattice[1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
@@ -281,6 +290,76 @@ class CDRConfig:
                 f"observations.times must be multiples of the time step {dt:g} up to "
                 f"{self.time.final:g}; got {t:g}",
             )
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Check that the nodes are close enough for every length in the equation.
+
+        A Gaussian is lost between nodes three standard deviations apart: c is 30 % off, and an
+        estimate from a finer mesh no longer sees how much. Nodes at half a standard deviation (at a
+        quarter, of degree 1) leave 1 % of c's spread.
+        """
+        distances, degree = self.node_distances, self.mesh.degree
+        for name, lengths in self.lengths.items():
+            needed = [np.ceil((4 if degree == 1 else 2) / (degree * s)) for s in lengths]
+            cells = [max(n, int(k)) for n, k in zip(self.mesh.cells, needed, strict=True)]
+            check(
+                all(h <= _FARTHEST * s for h, s in zip(distances, lengths, strict=True)),
+                f"{name} needs mesh.cells of at least {cells} at mesh.degree={degree}; got "
+                f"{list(self.mesh.cells)}, whose nodes are {distances[0]:.3g} and "
+                f"{distances[1]:.3g} apart along x1 and x2, and the standard deviations are "
+                f"{lengths[0]:.3g} and {lengths[1]:.3g}",
+            )
+
+    @property
+    def node_distances(self) -> tuple[float, float]:
+        """Distances of nodes along x1 and x2."""
+        n1, n2 = self.mesh.cells
+        return 1 / (n1 * self.mesh.degree), 1 / (n2 * self.mesh.degree)
+
+    @property
+    def lengths(self) -> dict[str, tuple[float, float]]:
+        """Standard deviations along x1 and x2 of the equation's Gaussians, by their settings."""
+        found = {}
+        if self.sources.strength != 0 and self.sources.centres:
+            found[f"sources.width={self.sources.width:g}"] = (self.sources.width,) * 2
+        if self.reaction.rate != 0:
+            # One bump alone is constant.
+            spread1, spread2 = (
+                s if m > 1 else np.inf
+                for s, m in zip(self.bumps.spread, self.bumps.lattice, strict=True)
+            )
+            found[f"bumps.lattice={list(self.bumps.lattice)}"] = (spread1, spread2)
+        return found
+
+    @property
+    def scales(self) -> Array:
+        """Numbers on which the discretisation error depends; it falls with each of them.
+
+        Distance of nodes and way of the flow in a time step, each over the Gaussians' standard
+        deviations; the mesh Peclet number; steps of the reaction, its duration, and how soon c is
+        observed; the degree; and how little c varies: with many weights on the simplex they average
+        out, and in a box they may all be nearly the same.
+        """
+        dt, speed = self.time.final / self.time.steps, largest_speed(self.flow)
+        lengths = list(self.lengths.values())
+        rate = abs(self.reaction.rate) * STEEPEST[self.reaction.law](self.reaction)
+        return np.array(
+            [
+                max(
+                    (h / s[k] for s in lengths for k, h in enumerate(self.node_distances)),
+                    default=0,
+                ),
+                max((dt * speed / min(s) for s in lengths), default=0),
+                mesh_peclet(self),
+                dt * rate,
+                self.time.final * rate,
+                dt / self.observations.times[0],
+                1 / self.mesh.degree,
+                self.bumps.lattice[0] * self.bumps.lattice[1],
+                self.sampling.design != "simplex",
+            ]
+        )
 
 
 class CDR(Problem):
@@ -306,7 +385,7 @@ class CDR(Problem):
         self.dt = config.time.final / config.time.steps
         self.peclet = mesh_peclet(config)
         self._M, A = _operators(
-            self.V, degree, config.flow, _node_distance(config.mesh), self.peclet > 1
+            self.V, degree, config.flow, max(config.node_distances), self.peclet > 1
         )
         A.scale(GAMMA * self.dt)
         A.axpy(1.0, self._M)
@@ -316,6 +395,35 @@ class CDR(Problem):
         self._basis = config.reaction.rate * bumps(self.points, config.bumps)
         self._source = sources(self.points, config.sources)
         self._law = LAWS[config.reaction.law]
+
+    @classmethod
+    def notes(cls, config: CDRConfig) -> tuple[str, ...]:
+        """Estimate the discretisation error, and say so if it is not small.
+
+        Where no number is worse than in the default, whose error was measured, it is small.
+
+        Raises:
+            InputError: If c would say more of the mesh than of y.
+        """
+        if bool((config.scales <= CDRConfig().scales * (1 + 1e-9)).all()):
+            return ()
+        n1, n2, steps = *config.mesh.cells, config.time.steps
+
+        def cells(factor: float) -> tuple[str, ...]:
+            return (f"mesh.cells={[math.ceil(factor * n1 - 1e-6), math.ceil(factor * n2 - 1e-6)]}",)
+
+        def more_steps(factor: float) -> tuple[str, ...]:
+            return (
+                f"time.steps={math.ceil(factor - 1e-6) * steps}",
+            )  # of which times are multiples
+
+        order = config.mesh.degree + 1
+        finer = [
+            resolution.Refinement(order=order, factor=1.5, settings=cells),
+            resolution.Refinement(order=3, factor=2.0, settings=more_steps),
+        ]
+        unknowns = 1.5**2 * n1 * n2 * config.mesh.degree**2
+        return resolution.notes(cls, config, finer, unknowns * steps / _MOST_WORK)
 
     @classmethod
     def compile(cls, config: CDRConfig) -> None:
@@ -545,25 +653,24 @@ class CDR(Problem):
 
 def mesh_peclet(config: CDRConfig) -> float:
     """Give the largest |v| h / (2 D), h the distance of nodes."""
-    flow = config.flow
+    return largest_speed(config.flow) * max(config.node_distances) / (2 * config.flow.diffusivity)
+
+
+def largest_speed(flow: Flow) -> float:
+    """Give the largest |v|."""
     x1, x2 = np.pi * np.stack(np.meshgrid(*[np.linspace(0, 1, 101)] * 2))
     speed = np.hypot(
         flow.swirl * np.sin(x1) * np.cos(x2) + flow.drift[0],
         -flow.swirl * np.cos(x1) * np.sin(x2) + flow.drift[1],
     )
-    return float(speed.max() * _node_distance(config.mesh) / (2 * flow.diffusivity))
-
-
-def _node_distance(config: Mesh) -> float:
-    return 1 / (min(config.cells) * config.degree)
+    return float(speed.max())
 
 
 def bumps(points: Array, config: Bumps) -> Array:
     """Evaluate psi_k at points (n, 2): (n, n_y), each row with the sum n_y."""
     m1, m2 = config.lattice
     centres = np.array([((i + 0.5) / m1, (j + 0.5) / m2) for j in range(m2) for i in range(m1)])
-    spread = config.width * np.array([1 / m1, 1 / m2])
-    square = (((points[:, None] - centres) / spread) ** 2).sum(axis=2)
+    square = (((points[:, None] - centres) / config.spread) ** 2).sum(axis=2)
     # The largest exponent is 0, so that narrow bumps do not all vanish between their centres.
     phi = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
     return np.asarray(phi * (m1 * m2 / phi.sum(axis=1, keepdims=True)))

@@ -32,7 +32,7 @@ from mpi4py import MPI
 from . import meshes
 from .body import INDICES
 from .fenicsx import function_space
-from .potential import Change, Level, Region, stiffness
+from .potential import Change, Level, Region, half_space, receivers, stiffness
 from .survey import DCRConfig
 
 Array = npt.NDArray[np.float64]
@@ -110,9 +110,7 @@ class Condensed(Level):
         self._dofs[at] = np.arange(len(x))
 
         core = self._dofs[grid.core]
-        corners = x[core.ravel()[meshes.corners(*core.shape)]]
-        self.region = Region(config, self.kind, corners)
-        self._elements = _elements(corners[0]) * config.conductivity.background
+        self._prepare(x[core.ravel()])
 
         def solve(b: Any) -> Array:
             u = np.empty(len(x))
@@ -122,6 +120,13 @@ class Condensed(Level):
         G = self._without_body(solve, core.ravel())
         self._G = G.reshape(*core.shape, -1)
         self._u0_core = self._u0.x.array[core]
+
+    def _prepare(self, x: Array) -> None:
+        """Find the cells of the core, whose nodes are given, (n, 3)."""
+        shape = [part.stop - part.start for part in self._grid.core]
+        corners = x[meshes.corners(*shape)]
+        self.region = Region(self.config, self.kind, corners)
+        self._elements = _elements(corners[0]) * self.config.conductivity.background
 
     def solve(self, K: Array) -> Array:
         """Solve for a conductivity, as `Level.solve`."""
@@ -198,6 +203,27 @@ class Condensed(Level):
 
     def _observe(self, q: Array) -> Array:
         return np.asarray((q[:, :, None] @ self._G[self._nodes]).sum(axis=(0, 1, 2)))
+
+
+class HalfSpace(Condensed):
+    """What a body adds to a half-space on the built-in mesh, on one process.
+
+    The sides of the box are left out of the known potentials, so that there is no mesh to make: it
+    is ready in a small part of the time, for estimates of the error.
+    """
+
+    def __init__(self, grid: meshes.Grid, config: DCRConfig) -> None:
+        """Prepare all that does not depend on the sample."""
+        self.config, self.kind, self._grid = config, "hexahedron", grid
+        self._places, self._ends = receivers(config.stations)
+        self._background = Background(grid.axes, config.conductivity.background, MPI.COMM_SELF)
+        axes = [axis[part] for axis, part in zip(grid.axes, grid.core, strict=True)]
+        x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        self._prepare(x.reshape(-1, 3))
+        self._u0_core = half_space(config, x.reshape(-1, 3)).reshape(x.shape[:3])
+        self.c0 = np.subtract(*half_space(config, self._places)[self._ends])
+        G = self._poles(x.reshape(-1, 3), np.zeros((x[..., 0].size, len(self._places))))
+        self._G = G.reshape(*x.shape[:3], -1)
 
 
 def _box(ends: Any, start: Any, more: int) -> Box:

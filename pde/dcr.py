@@ -21,6 +21,8 @@ as large: (9 c_h - 4 c_H) / 5 (Richardson, for an error in h^2). The term in h^4
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import time
 from functools import cached_property
@@ -33,16 +35,21 @@ from mpi4py import MPI
 from surrogates import plotting
 from surrogates.config import check
 from surrogates.dataset import SOLVER
+from surrogates.errors import InputError
 
-from . import mesh_fit, meshes
+from . import mesh_fit, meshes, resolution
 from .collective import on_root
-from .condensed import Condensed
+from .condensed import Condensed, HalfSpace
 from .multigrid import Multigrid
 from .potential import Level, compile_forms
 from .problem import Batch, Field, Problem
 from .survey import DCRConfig
 
 Array = npt.NDArray[np.float64]
+
+_WEIGHTS = {1: (1.0,), 2: (9 / 5, -4 / 5)}  # of the meshes' c, by the number of meshes
+_THICKEST = 4.0  # of the first layer around the core, over the core's half-width
+_MOST_UNKNOWNS = 2e6  # of a mesh for an estimate of the error: half a minute or so
 
 
 class DCR(Problem):
@@ -68,22 +75,52 @@ class DCR(Problem):
             made: list[Any] = [_from_file(config, comm)]
         else:
             made = _built_in(config)
-        self._levels = [_level(mesh, config, comm) for mesh in made]
-        self._weights = (9 / 5, -4 / 5) if len(self._levels) == 2 else (1.0,)
+        self._levels: list[Level] = [_level(mesh, config, comm) for mesh in made]
+        self._weights = _WEIGHTS[len(self._levels)]
 
     @classmethod
     def check(cls, config: DCRConfig) -> None:
-        """Check the mesh's file, if there is one; raises `InputError`."""
-        cls.notes(config)
+        """Check the mesh, from a file or built in; raises `InputError`."""
+        if config.mesh.file:
+            cls.notes(config)
+        else:
+            _built_in(config)
 
     @classmethod
     def notes(cls, config: DCRConfig) -> tuple[str, ...]:
-        """Say what was mended in the mesh's file, its groups of cells, and the error by its cells.
+        """Estimate the discretisation error, and say so if it is not small.
+
+        Where no number is worse than in the default, whose error was measured, it is small. Of a
+        mesh from a file, say also what was mended in it, and its groups of cells.
 
         Raises:
-            InputError: If the mesh cannot be solved on, or does not fit the settings.
+            InputError: If c would say more of the mesh than of y, or the mesh in the file cannot be
+                solved on, or does not fit the settings.
         """
-        return mesh_fit.notes(config, meshes.read(config.mesh.file)) if config.mesh.file else ()
+        if config.mesh.file:
+            return mesh_fit.notes(config, meshes.read(config.mesh.file))
+        if bool((_scales(config) <= _scales(DCRConfig()) * (1 + 1e-9)).all()):
+            return ()
+        old, unit = config.mesh, 3 if config.mesh.extrapolate else 1
+
+        def more(n: int, factor: float) -> int:
+            return unit * math.ceil(factor * n / unit - 1e-6)
+
+        def finer(factor: float) -> tuple[str, ...]:
+            # All together: layers that do not follow the cells of the core spoil the extrapolation.
+            cells, above, layers = (
+                [more(n, factor) for n in numbers]
+                for numbers in (old.cells, [old.above], [old.layers])
+            )
+            return f"mesh.cells={cells}", f"mesh.above={above[0]}", f"mesh.layers={layers[0]}"
+
+        order = 4 if old.extrapolate else 2
+        refinement = resolution.Refinement(order=order, factor=1.5, settings=finer)
+        n1, n2, n3 = old.cells
+        wide = (n1 + 2 * old.layers) * (n2 + 2 * old.layers)
+        unknowns = 1.5**3 * wide * (n3 + old.above + old.layers)
+        fewer = _fewer_stations(config)
+        return resolution.notes(_HalfSpace, fewer, [refinement], unknowns / _MOST_UNKNOWNS)
 
     @classmethod
     def compile(cls, config: DCRConfig) -> None:
@@ -239,6 +276,72 @@ class DCR(Problem):
         }
 
 
+def _scales(config: DCRConfig) -> Array:
+    """Return numbers on which the discretisation error depends; it falls with each of them.
+
+    Cells over the thickness of the thinnest body, over the edge's width and over the depth of the
+    bodies' top; the first layer over the region that they can reach; how near its end, electrodes
+    and stations are to the box's sides and bottom; the contrast; the bounds' nearness; and what the
+    default does not have.
+    """
+    grid = _grids(config)[0]
+    assert isinstance(grid, meshes.Grid)
+    half, sampling, core = np.array(config.domain.size[:2]) / 2, config.sampling, config.core
+    cell = max(config.core_cells)
+    places = np.abs(np.concatenate([*config.stations.ends, config.source.electrodes]))[:, :2]
+    contrast = config.conductivity.body / config.conductivity.background
+    low, high = sampling.volume
+    return np.array(
+        [
+            cell / config.body.semi_axes(low).min(),
+            cell / config.body.blend,
+            cell / core[2],
+            core[2] / config.mesh.above / cell,
+            max(_first_layers(grid)) / _core_radius(config),
+            max((places / half).max(), *(core[:2] / half), core[3] / config.domain.size[2]),
+            abs(np.log(contrast)),
+            1 / abs(np.log(contrast)) if contrast != 1 else np.inf,
+            sampling.depth[0] / (sampling.depth[1] - sampling.depth[0]),
+            low / (high - low),
+            1 / (sampling.rotation[1] - sampling.rotation[0]),
+            config.body.shape != "ellipsoid",
+            config.solver.formulation != "secondary",
+            not config.mesh.extrapolate,
+            max(config.body.aspect) / min(config.body.aspect),
+        ]
+    )
+
+
+def _first_layers(grid: meshes.Grid) -> list[float]:
+    """Return how thick the layers next to the core are, along x1, x2 and x3."""
+    return [float(a[k.start] - a[k.start - 1]) for a, k in zip(grid.axes, grid.core, strict=True)]
+
+
+class _HalfSpace(DCR):
+    """The problem without the sides of the box, which is ready faster; on the built-in mesh."""
+
+    def __init__(self, config: DCRConfig, comm: MPI.Comm) -> None:
+        self.config, self.comm = config, comm
+        self._levels = [HalfSpace(grid, config) for grid in _grids(config)]
+        self._weights = _WEIGHTS[len(self._levels)]
+
+
+def _fewer_stations(config: DCRConfig) -> DCRConfig:
+    """Return the problem with about five stations along each direction, some of its own.
+
+    The discretisation error hardly changes between neighbours.
+    """
+    old = config.stations
+    (n1, n2), (s1, s2) = old.number, old.spacing
+    k1, k2 = max(1, (n1 - 1) // 4), max(1, (n2 - 1) // 4)
+    stations = dataclasses.replace(
+        old,
+        number=((n1 - 1) // k1 + 1, (n2 - 1) // k2 + 1),
+        spacing=(k1 * s1, k2 * s2),
+    )
+    return dataclasses.replace(config, stations=stations)
+
+
 def _level(mesh: meshes.Cells | meshes.Grid, config: DCRConfig, comm: MPI.Comm) -> Level:
     if isinstance(mesh, meshes.Grid):
         if config.condensed:
@@ -264,11 +367,44 @@ def _from_file(config: DCRConfig, comm: MPI.Comm) -> meshes.Cells:
 def _built_in(config: DCRConfig) -> list[meshes.Grid]:
     """Make the mesh, and the coarse one of an extrapolation."""
     settings = config.mesh
-    thirds = (3, 2) if settings.extrapolate else (3,)
-    made = []
-    for k in thirds:
+    made = _grids(config)
+    _check_layers(config, made[0])
+    return made
+
+
+def _grids(config: DCRConfig) -> list[meshes.Grid]:
+    """Make the built-in mesh, and the coarse one of an extrapolation."""
+    settings, made = config.mesh, []
+    for k in (3, 2) if settings.extrapolate else (3,):
         n1, n2, n3, above, layers = (
             n * k // 3 for n in (*settings.cells, settings.above, settings.layers)
         )
         made.append(meshes.graded(config.core, config.domain.size, (n1, n2, n3), above, layers))
     return made
+
+
+def _core_radius(config: DCRConfig) -> float:
+    """Return the half of the core's smallest extent [m]."""
+    half1, half2, top, bottom = config.core
+    return min(half1, half2, (bottom - top) / 2)
+
+
+def _check_layers(config: DCRConfig, grid: meshes.Grid) -> None:
+    """Check that the layers around the core do not start too thick.
+
+    The field of a body falls over its own size, so a first layer that is many times as thick as the
+    core sees none of it, and one that is half as thick none either: no estimate finds the error.
+    """
+    radius, layers = _core_radius(config), config.mesh.layers
+    first = max(_first_layers(grid))
+    if first <= _THICKEST * radius:
+        return
+    above, cells = config.mesh.above, config.mesh.cells
+    while layers < 999 and max(_first_layers(grid)) > radius / 2:
+        layers += 3
+        grid = meshes.graded(config.core, config.domain.size, cells, above, layers)
+    raise InputError(
+        f"domain.size={list(config.domain.size)} needs mesh.layers of at least {layers}, or a "
+        f"smaller box; got {config.mesh.layers}, of which the first one is {first:.3g} m thick, "
+        f"and the region that bodies can reach is {radius:.3g} m wide from its centre"
+    )

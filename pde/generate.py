@@ -86,7 +86,7 @@ def generate(
     interface: str = "",
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
 
@@ -116,7 +116,7 @@ def generate(
             hosts reach it; chosen among those that the hosts share if empty.
         stop: Whether to end once the samples in flight are done; asked on each process.
         on_progress: Called on rank 0 between its tasks.
-        on_note: Called on rank 0, before the first solve, with each of the problem's notes.
+        on_note: Called on rank 0, before the first solve, with each note on the samples.
 
     Returns:
         What was done.
@@ -146,9 +146,6 @@ def generate(
         check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
         info, size = solver.describe(samples, seed, split, tangents, _inputs_of(out, path))
         whole = _share(samples, size, shard)
-        if on_note is not None:
-            for note in info.notes:
-                on_note(note)
         check_writable(out)
         finished = Plan(info=info, maker=0, samples=whole, size=size, done=len(whole))
         there, right = out.exists(), False
@@ -163,7 +160,12 @@ def generate(
             return finished
         if right and not _to_be_ended(folder, whole):
             return finished
-        info, maker = _continued(folder, out, info, allow_version_change)
+        new = info
+        info, maker = _continued(folder, out, new, allow_version_change)
+        if info is new:  # nothing is there yet
+            info = dataclasses.replace(info, notes=solver.notes())
+        for note in info.notes:
+            on_note(note)
         remove_leftovers(out)
         parts = Parts(folder, info)
         parts.recover()
@@ -230,9 +232,8 @@ def generate(
             reason = ""
             if changes:
                 info = dataclasses.replace(info, notes=(*info.notes, *changes))
-                if on_note is not None:
-                    for note in changes:
-                        on_note(note)
+                for note in changes:
+                    on_note(note)
             if covered.all():
                 reason = _first_reason(parts)
                 write(out, info, len(begun.samples), parts.pieces())

@@ -18,7 +18,7 @@ from surrogates.config import check
 
 from . import meshes
 from .body import INDICES
-from .linear import destroy, failure
+from .linear import LARGEST_RTOL, destroy, failure
 from .points import evaluation
 from .potential import Change, Level, Region, currents, stiffness
 from .survey import DCRConfig, Solver
@@ -175,5 +175,10 @@ def _prepared(A: Any, config: Solver) -> Any:
     ksp.setOperators(A)
     ksp.setTolerances(rtol=config.rtol, atol=0.0, max_it=config.max_iterations)
     ksp.setFromOptions()
+    check(
+        ksp.rtol <= LARGEST_RTOL and ksp.atol <= 1e-50,
+        f"PETSc's options {PREFIX}ksp_rtol and {PREFIX}ksp_atol must be at most {LARGEST_RTOL:g} "
+        f"and 1e-50; got {ksp.rtol:g} and {ksp.atol:g}",
+    )
     ksp.setUp()  # now, so that the hierarchy is that of this matrix, whatever is solved first
     return ksp

@@ -117,7 +117,7 @@ class Level(ABC):
         self.V = function_space(cells.create(comm), 1)
         self._own = self.V.dofmap.index_map.size_local
         self._u0 = fem.Function(self.V)
-        self._places, self._ends = _receivers(config.stations)
+        self._places, self._ends = receivers(config.stations)
 
     @abstractmethod
     def solve(self, K: Array) -> Array:
@@ -160,8 +160,8 @@ class Level(ABC):
         smooth.x.array[:] = self._u0.x.array + self.added()
         known = np.zeros(len(points))
         if self.config.solver.formulation == "secondary":
-            smooth.x.array[:] -= _half_space(self.config, self.V.tabulate_dof_coordinates())
-            known = _half_space(self.config, points)
+            smooth.x.array[:] -= half_space(self.config, self.V.tabulate_dof_coordinates())
+            known = half_space(self.config, points)
         return np.asarray(known + _values(evaluation(self.V, points), smooth))
 
     def field(self, y: Array) -> Field:
@@ -208,8 +208,8 @@ class Level(ABC):
         x = self.V.tabulate_dof_coordinates()
         far = _FarSides(self.V, solve)
         u_far = far.potential(config.source.electrodes, currents(config))
-        self._u0.x.array[:] = u_far.x.array + _half_space(config, x)
-        u0 = _half_space(config, places) + _values(evaluation(self.V, places), u_far)
+        self._u0.x.array[:] = u_far.x.array + half_space(config, x)
+        u0 = half_space(config, places) + _values(evaluation(self.V, places), u_far)
         self.c0 = u0[self._ends[0]] - u0[self._ends[1]]
 
         # Of a pole at a receiver's place: the far sides' part at Chebyshev's knots, and between.
@@ -225,9 +225,21 @@ class Level(ABC):
             for x in scaled.T
         )
         u = at_knots.T @ (L1[:, :, None] * L2[:, None, :]).reshape(len(places), -1).T
-        for j, place in enumerate(places):
-            distance = np.linalg.norm(x[nodes] - place, axis=1)
-            u[:, j] += 1 / (2 * np.pi * config.conductivity.background * distance)
+        return self._poles(x[nodes], u)
+
+    def _poles(self, x: Array, u: Array) -> Array:
+        """Add the half-space potentials of poles at the receivers to u, and take differences.
+
+        Args:
+            x: Nodes [m], (n, 3).
+            u: The rest of the potentials, (n, n_places); overwritten.
+
+        Returns:
+            G, (n, n_c).
+        """
+        for j, place in enumerate(self._places):
+            distance = np.linalg.norm(x - place, axis=1)
+            u[:, j] += 1 / (2 * np.pi * self.config.conductivity.background * distance)
         G = u[:, self._ends[0]]
         G -= u[:, self._ends[1]]
         return np.asarray(G)
@@ -342,7 +354,7 @@ def stiffness(V: Any, m: float) -> Any:
     return A
 
 
-def _half_space(config: DCRConfig, x: Array) -> Array:
+def half_space(config: DCRConfig, x: Array) -> Array:
     """Evaluate the electrodes' potential in a half-space, (n,); finite on an electrode."""
     u = np.zeros(len(x))
     for place, current in zip(config.source.electrodes, currents(config), strict=True):
@@ -356,7 +368,7 @@ def currents(config: DCRConfig) -> tuple[float, float]:
     return config.source.current, -config.source.current
 
 
-def _receivers(stations: Stations) -> tuple[Array, npt.NDArray[np.intp]]:
+def receivers(stations: Stations) -> tuple[Array, npt.NDArray[np.intp]]:
     """Give the places of all receivers' electrodes, and for each dipole the two it has: (2, n)."""
     both = np.concatenate(stations.ends).round(9)
     places, inverse = np.unique(both, axis=0, return_inverse=True)

@@ -530,6 +530,28 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
         take_no_sigpipe()
 
 
+def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
+    """Return a problem's notes, each as one line.
+
+    Raises:
+        InputError: If they are no texts, or a class of a user's raises an error.
+    """
+    try:
+        given = problem.notes(config)
+    except Exception as error:
+        if not problem.source or isinstance(error, InputError | MemoryError):
+            raise
+        place = Path(str(sys.modules[problem.__module__].__file__))
+        raise InputError(f"{problem.name}{_explained(error, place)}") from error
+    finally:
+        take_no_sigpipe()
+    check(
+        isinstance(given, tuple | list) and all(isinstance(text, str) for text in given),
+        f"{problem.name}: notes must return a tuple of texts; got {given!r:.60}",
+    )
+    return tuple(" ".join(text.split()) for text in given)
+
+
 def _explained(error: BaseException, place: Path) -> str:
     """Say where in a file an error comes from, and what it is."""
     stack = traceback.extract_tb(error.__traceback__)

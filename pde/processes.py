@@ -141,6 +141,10 @@ class SolverProcess:
         self._mark = self._call("mark")
         return mesh
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what the users of the samples must know, one line each."""
+        return cast(tuple[str, ...], self._call("notes"))
+
     def needs(self, there: Sequence[str]) -> dict[str, str]:
         """Return the digests of the files that the samples depend on; see `LocalSolver`."""
         return cast(dict[str, str], self._set_up("needs", there))

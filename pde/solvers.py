@@ -24,7 +24,7 @@ from surrogates.shards import largest
 
 from .inputs import NEIGHBOURS, expect, files, inputs
 from .limits import TimeLimit
-from .problem import Batch, Problem, made, solved, surroundings_kept
+from .problem import Batch, Problem, made, noted, solved, surroundings_kept
 from .sampling import Array
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class Solver(Protocol):
         self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
     ) -> tuple[Info, int]:
         """Check what is asked for, and describe it."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the users of the samples must know."""
 
     def needs(self, there: Sequence[str]) -> dict[str, str]:
         """Return the digests of the files that the samples depend on."""
@@ -143,7 +146,6 @@ class LocalSolver:
             total=samples,
             tangents=tangents,
             inputs=self.needs(there),
-            notes=problem.notes(config),
             **_made(),
             **problem.describe(config),
         )
@@ -180,6 +182,10 @@ class LocalSolver:
         self._limit = TimeLimit(seconds, folder, interrupt=group.size == 1)
         self.remake()
         return self._solver.mesh
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the users of the samples must know, one line each."""
+        return noted(self._problem, self._config)
 
     def needs(self, there: Sequence[str]) -> dict[str, str]:
         """Return the digests of the files that the samples depend on; see `inputs.inputs`.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from surrogates.config import check, unknown
 
 from .body import Body
+from .linear import check_rtol
 from .sampling import DESIGNS
 
 Array = npt.NDArray[np.float64]
@@ -185,7 +186,7 @@ class Solver:
         ):
             value = getattr(self, name)
             check(value in known, unknown(f"solver.{name} {value!r}", value, known))
-        check(0 < self.rtol < 1, f"solver.rtol must be between 0 and 1; got {self.rtol}")
+        check_rtol(self.rtol)
         check(
             self.max_iterations >= 1,
             f"solver.max_iterations must be at least 1; got {self.max_iterations}",
@@ -243,12 +244,13 @@ class DCRConfig:
             half = np.array(self.domain.size)
             half[:2] /= 2
             self.check_box(np.array([*-half[:2], -half[2]]), np.array([*half[:2], 0]), "the box")
-            core = self.core
-            steps = 2 * core[0], 2 * core[1], core[3] - core[2]
-            self.check_cells(
-                max(s / n for s, n in zip(steps, self.mesh.cells, strict=True))
-                * (1.5 if self.mesh.extrapolate else 1)
-            )
+            self.check_cells(max(self.core_cells) * (1.5 if self.mesh.extrapolate else 1))
+
+    @property
+    def core_cells(self) -> tuple[float, float, float]:
+        """Size of the built-in mesh's cells where bodies can be [m]."""
+        core, (n1, n2, n3) = self.core, self.mesh.cells
+        return 2 * core[0] / n1, 2 * core[1] / n2, (core[3] - core[2]) / n3
 
     @property
     def condensed(self) -> bool:

@@ -1430,6 +1430,11 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
             len(y) == len(names) and bool(np.isfinite(y).all()),
             f"--y must be {len(names)} numbers, {names[0]} to {names[-1]}; got {options.y!r}",
         )
+    from .pde.problem import noted
+
+    problem.check(settings)
+    for note in noted(problem, settings):
+        _warn(note)
     return problem(settings, MPI.COMM_SELF), y
 
 

@@ -480,6 +480,8 @@ def merge(
             raise InputError(f"{twice}; {path} starts at {info.first}")
         absent += [range(reached, info.first)]
         reached = info.first + n
+        notes = tuple(dict.fromkeys((*head.notes, *info.notes)))
+        head = dataclasses.replace(head, notes=notes)
         indices = []
         for maker in info.makers:
             head, index = head.with_maker(maker)

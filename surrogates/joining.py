@@ -169,6 +169,7 @@ def _joined(
         mesh=head.mesh if len({info.mesh for info in infos}) == 1 else "",
         missing="mask" if any(info.missing for info in infos) else "",
         later_makers=tuple(makers[1:]),
+        notes=tuple(dict.fromkeys(note for info in infos for note in info.notes)),
         **makers[0],
     )
 
