@@ -357,9 +357,7 @@ class Problem:
             InputError: On every process, if `solve` does not give n_c real numbers.
         """
         assert not tangents
-        check(
-            hasattr(self, "comm"), f"{self.name}: __init__ must call super().__init__(config, comm)"
-        )
+        comm = _comm(self)
         C = np.full((len(Y), len(_about(self.describe, self.config)["c_names"])), np.nan)
         solver = _unknown(len(Y))
         failure = []
@@ -375,17 +373,17 @@ class Problem:
             except (Exception, SystemExit) as error:
                 reason = _one_line(error)
             else:
-                if self.comm.rank == 0:
+                if comm.rank == 0:
                     c, mistake = _observables(solution.c, C.shape[1:], "solve must give c")
-                    reason = "" if mistake else _record(solution, solver[i : i + 1]) or _unusable(c)
+                    reason = "" if mistake else _record(solution, solver[i]) or _unusable(c, "c")
             # One process may have failed where others did not.
-            if self.comm.size > 1:
-                reports = self.comm.allgather((reason, mistake))
+            if comm.size > 1:
+                reports = comm.allgather((reason, mistake))
                 reason, mistake = (max(texts, key=bool) for texts in zip(*reports, strict=True))
             failure.append(reason)
             if not reason:
                 check(not mistake, _cleaned(f"{self.name}: {mistake}"))
-                if self.comm.rank == 0:
+                if comm.rank == 0:
                     C[i] = c
             solver["seconds"][i] = time.perf_counter() - start
         return Batch(C=C, failure=failure, solver=solver)
@@ -641,89 +639,130 @@ def _numbers(cls: type[Problem], what: str, given: Any, n: int, names: str) -> A
     return values
 
 
-def solved(problem: Problem, Y: Array, *, tangents: bool = False) -> Batch:
-    """Solve for a batch by `Problem.solve_batch`, and check what it returns; collective.
+def solved(
+    problem: Problem,
+    Y: Array,
+    *,
+    size: int = 0,
+    tangents: bool = False,
+    begins: Callable[[int], None] = lambda first: None,
+) -> Batch:
+    """Solve for samples by `Problem.solve_batch`, and check what it returns; collective.
 
     Args:
         problem: The problem.
-        Y: Parameters, (n, n_y); the problem gets a copy.
+        Y: Parameters, (n, n_y); the problem gets copies.
+        size: Samples of a batch; 0 for all of them in one.
         tangents: Whether to solve for dc/dy as well.
+        begins: Called before each batch with the row of its first sample.
 
     Returns:
-        The batch, complete on rank 0 of the problem's communicator; ``failure`` is so on every
-        process. Its arrays are copies of those that the problem has returned.
+        The samples, complete on rank 0 of the problem's communicator; ``failure`` is so on every
+        process. C and dC_dY are NaN where a sample failed. The arrays are not the problem's, which
+        may use its own again.
 
     Raises:
         InputError: On every process, if `Problem.solve` does not give n_c real numbers.
     """
-    try:
-        batch = problem.solve_batch(Y.copy(), tangents=tangents)
-    except (Exception, SystemExit) as error:
-        if not _overrides(problem) or isinstance(error, MemoryError):
-            raise
-        batch, reason = None, _one_line(error)
-    else:
-        reason = ""
-    if batch is not None and not _overrides(problem):
-        return batch
-    # One process may have failed where others did not.
-    if problem.comm.size > 1:
-        reason = max(problem.comm.allgather(reason), key=bool)
-    about = _about(problem.describe, problem.config)
-    checked = Batch(
-        C=np.full((len(Y), len(about["c_names"])), np.nan),
-        failure=[reason] * len(Y),
-        solver=_unknown(len(Y)),
-        dC_dY=np.full((len(Y), len(about["c_names"]), Y.shape[1]), np.nan) if tangents else None,
+    comm, n = _comm(problem), len(Y)
+    n_c = len(_about(problem.describe, problem.config)["c_names"])
+    batch = Batch(
+        C=np.full((n, n_c), np.nan),
+        failure=[""] * n,
+        solver=_unknown(n),
+        dC_dY=np.full((n, n_c, Y.shape[1]), np.nan) if tangents else None,
     )
-    if problem.comm.rank == 0 and not reason and (mistake := _take(batch, checked)):
-        checked.failure[:] = [_cleaned(f"solve_batch must give {mistake}")] * len(Y)
-    if problem.comm.size > 1:
-        checked.failure[:] = problem.comm.bcast(checked.failure)
-    return checked
+    for start in range(0, n, size or n):
+        rows = slice(start, min(start + (size or n), n))
+        given, reason = None, ""
+        begins(start)
+        try:
+            with surroundings_kept():
+                given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
+        except (Exception, SystemExit) as error:
+            if not _is_own(problem) or isinstance(error, MemoryError):
+                raise
+            reason = _one_line(error)
+        if not reason and comm.rank == 0:
+            reason = _take(given, batch, rows)
+        if reason:
+            batch.failure[rows] = [reason] * (rows.stop - start)
+    if comm.rank == 0:
+        _judge(batch)
+    if comm.size > 1:  # one process may have failed where others did not
+        reports = comm.allgather(batch.failure)
+        batch.failure[:] = [max(texts, key=bool) for texts in zip(*reports, strict=True)]
+    if any(batch.failure):
+        bad = [bool(text) for text in batch.failure]
+        batch.C[bad] = np.nan
+        if batch.dC_dY is not None:
+            batch.dC_dY[bad] = np.nan
+    return batch
 
 
-def _overrides(problem: Problem) -> bool:
-    """Tell whether a class of a user's solves for batches by a method of its own."""
-    own = type(problem).solve_batch is not Problem.solve_batch
-    return own and problem.name not in BUILT_IN
+def _comm(problem: Problem) -> MPI.Comm:
+    """Return the communicator of a problem, or say that its class has left it out."""
+    check(
+        hasattr(problem, "comm"),
+        f"{problem.name}: __init__ must call super().__init__(config, comm)",
+    )
+    return problem.comm
 
 
-def _take(given: Any, into: Batch) -> str:
-    """Copy what a user's `Problem.solve_batch` has returned, checked, into a batch.
+def _is_own(problem: Problem) -> bool:
+    """Tell whether a user's class has a method of its own that solves for batches."""
+    method = type(problem).solve_batch
+    return method is not Problem.solve_batch and problem.name not in BUILT_IN
+
+
+def _take(given: Any, into: Batch, rows: slice) -> str:
+    """Copy what `Problem.solve_batch` has returned, checked, into some rows.
 
     Returns:
-        In what it is wrong as a whole, empty if it is not. Where it is wrong for some samples, that
+        In what it is wrong as a whole, empty if it is not. What is wrong with some of the samples
         is their ``failure``.
     """
-    n = len(into.C)
+    n = rows.stop - rows.start
     if not isinstance(given, Batch):
-        return f"a surrogates.pde.Batch; got {given!r:.60}"
-    C, mistake = _observables(given.C, into.C.shape, "C")
-    dC_dY: Any = np.empty((n, 0, 0))
+        return _cleaned(f"solve_batch must give a surrogates.pde.Batch; got {given!r:.60}")
+    C, mistake = _observables(given.C, into.C[rows].shape, "solve_batch must give C")
+    dC_dY = None
     if into.dC_dY is not None and not mistake:
-        dC_dY, mistake = _observables(given.dC_dY, into.dC_dY.shape, "dC_dY")
+        shape = into.dC_dY[rows].shape
+        dC_dY, mistake = _observables(given.dC_dY, shape, "solve_batch must give dC_dY")
+    solver, failure = np.asarray(given.solver), given.failure
+    if not mistake and (len(failure) != n or len(_texts(failure)) != n):
+        mistake = f"solve_batch must give failure as a list of {n} texts; got {failure!r:.60}"
+    if not mistake and (solver.dtype != SOLVER or solver.shape != (n,)):
+        mistake = f"solve_batch must give solver of shape {(n,)} and dtype SOLVER; got "
+        mistake += f"{solver.shape}, {solver.dtype}"
     if mistake:
-        return mistake
-    if len(given.failure) != n or len(_texts(given.failure)) != n:
-        return f"failure as a list of {n} texts; got {given.failure!r:.60}"
-    solver = np.asarray(given.solver)
-    if solver.dtype != SOLVER or solver.shape != (n,):
-        return f"solver of shape {(n,)} and dtype SOLVER; got {solver.shape}, {solver.dtype}"
-    for i in range(n):
-        record = Solution(C[i], residual=solver["residual"][i], iterations=solver["iterations"][i])
-        into.solver["seconds"][i] = solver["seconds"][i]
-        into.failure[i] = (
-            (given.failure[i] and (_cleaned(given.failure[i]) or "failed"))
-            or _record(record, into.solver[i : i + 1])
-            or _unusable(C[i])
-            or _unusable(dC_dY[i], "dC_dY")
-        )
-        if not into.failure[i]:
-            into.C[i] = C[i]
-            if into.dC_dY is not None:
-                into.dC_dY[i] = dC_dY[i]
+        return _cleaned(mistake)
+    into.C[rows], into.solver[rows] = C, solver
+    if into.dC_dY is not None:
+        into.dC_dY[rows] = dC_dY
+    into.failure[rows] = [text and (_cleaned(text) or "failed") for text in failure]
+    for values, name in ((C, "c"), (dC_dY, "dC_dY")):
+        if isinstance(values, np.ma.MaskedArray):
+            for i, one in enumerate(values, rows.start):
+                into.failure[i] = into.failure[i] or _unusable(one, name)
     return ""
+
+
+def _judge(batch: Batch) -> None:
+    """Fail the samples of a batch whose numbers are no data, unless they have failed already."""
+    suspect = ~np.isfinite(batch.C).all(axis=1)
+    suspect |= (batch.solver["residual"] < 0) | (batch.solver["iterations"] < 0)
+    if batch.dC_dY is not None:
+        suspect |= ~np.isfinite(batch.dC_dY).all(axis=(1, 2))
+    for i in np.flatnonzero(suspect):
+        record = {name: batch.solver[i][name] for name in ("residual", "iterations")}
+        batch.failure[i] = (
+            batch.failure[i]
+            or _record(Solution((), **record), batch.solver[i])
+            or _unusable(batch.C[i], "c")
+            or "dC_dY is not finite"
+        )
 
 
 def _unknown(n: int) -> npt.NDArray[np.void]:
@@ -757,24 +796,28 @@ def _detached(value: Any) -> Any:
     return value.detach().cpu() if hasattr(value, "detach") else value
 
 
-def _unusable(values: Any, name: str = "c") -> str:
+def _unusable(values: Any, name: str) -> str:
     """Say why the numbers of one sample are no data, empty if they are."""
     if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
         return f"{name} has masked values"
     return "" if np.isfinite(np.asarray(values)).all() else f"{name} is not finite"
 
 
-def _record(solution: Solution, into: npt.NDArray[np.void]) -> str:
+def _record(solution: Solution, into: Any) -> str:
     """Keep how good a solution is; say what is wrong with that, empty if nothing is."""
-    kinds = {"residual": "a number of at least 0, or NaN", "iterations": "a whole number, >= 0"}
-    for name, kind in kinds.items():
-        given = getattr(solution, name)
-        value = np.asarray(_detached(given))
-        fits = value.dtype.kind in "iuf" and value.shape == () and not value < 0
-        if not fits or (name == "iterations" and not (value % 1 == 0 and value < 2**63)):
-            return f"{name} must be {kind}; got {given!r:.60}"
-        into[name] = value
+    residual, iterations = _scalar(solution.residual), _scalar(solution.iterations)
+    if not isinstance(residual, float | int) or residual < 0:
+        return f"residual must be a number of at least 0, or NaN; got {solution.residual!r:.60}"
+    whole = isinstance(iterations, float | int) and iterations % 1 == 0
+    if not whole or not 0 <= iterations < 2**63:
+        return f"iterations must be a whole number, >= 0; got {solution.iterations!r:.60}"
+    into["residual"], into["iterations"] = residual, iterations
     return ""
+
+
+def _scalar(value: Any) -> Any:
+    """Return the number in a scalar of numpy or torch; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _cleaned(text: str) -> str:

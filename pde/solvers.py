@@ -24,7 +24,7 @@ from surrogates.shards import largest
 
 from .inputs import NEIGHBOURS, expect, files, inputs
 from .limits import TimeLimit
-from .problem import Batch, Problem, made, noted, solved, surroundings_kept
+from .problem import Batch, Problem, made, noted, solved
 from .sampling import Array
 
 if TYPE_CHECKING:
@@ -229,15 +229,14 @@ class LocalSolver:
             TimeLimitError: At the limit; then the problem is to be made again.
         """
         assert self._limit is not None
-        n, size, batches = len(Y), self._size, []
-        with self._limit(start, start + n, seconds):
-            for i in range(0, n, size):
-                if n > size:
-                    self._limit.at(start + i, start + min(i + size, n))
-                with surroundings_kept():
-                    part = solved(self._solver, Y[i : i + size], tangents=self._tangents)
-                batches.append(part)
-        return joined(batches)
+        n, size, limit = len(Y), self._size, self._limit
+
+        def begins(first: int) -> None:
+            if n > size:
+                limit.at(start + first, start + min(first + size, n))
+
+        with limit(start, start + n, seconds):
+            return solved(self._solver, Y, size=size, tangents=self._tangents, begins=begins)
 
     def settle(self) -> None:
         """Do nothing: a process whose samples are saved has not ended."""

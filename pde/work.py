@@ -129,24 +129,14 @@ class Work:
         bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
         Y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
         batch = self._solved(Y, rows.start)
-        failure = batch.failure
-        if self._group.rank == 0:
-            finite = np.isfinite(batch.C).all(axis=1)
-            if batch.dC_dY is not None:
-                finite &= np.isfinite(batch.dC_dY).all(axis=(1, 2))
-            failure = [
-                text or ("" if good else "c is not finite")
-                for text, good in zip(failure, finite, strict=True)
-            ]
-        bad = np.array([bool(text) for text in failure])
-        batch.C[bad] = np.nan
+        bad = np.array([bool(text) for text in batch.failure])
         return Dataset(
             info=dataclasses.replace(info, first=rows.start),
             Y=Y,
             C=batch.C,
             status=np.where(bad, Status.FAILED, Status.DONE).astype(np.uint8),
             split=np.zeros(len(Y), np.uint8),
-            failure=failure,
+            failure=batch.failure,
             solver=batch.solver,
             dC_dY=batch.dC_dY,
             made_by=np.full(len(Y), plan.maker, np.uint16),

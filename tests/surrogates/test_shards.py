@@ -206,6 +206,7 @@ def test_any_flipped_bit_of_a_journal_costs_what_comes_from_there_on(parts):
         {"design": "simplex"},
         {"total": TOTAL + 1},
         {"source": "1"},
+        {"inputs": {"helper.py": "1"}},
     ],
 )
 def test_a_block_of_another_set_is_none_of_this_one(parts, other):
