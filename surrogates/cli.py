@@ -1228,16 +1228,18 @@ def _plot_reliability(options: argparse.Namespace) -> int:
 
 
 def _plot_model(options: argparse.Namespace) -> int:
+    out = Path(options.out).absolute()  # the problem may change the working folder
     problem, y = _one_sample(options)
-    problem.picture(y, options.out)
+    problem.picture(y, out)
     return _drawn(options)
 
 
 def _solve(options: argparse.Namespace) -> int:
+    out = Path(options.out).absolute()
     problem, y = _one_sample(options)
     from .pde import meshes
 
-    meshes.write(options.out, problem.field(y))
+    meshes.write(out, problem.field(y))
     return _drawn(options)
 
 

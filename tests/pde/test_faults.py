@@ -296,6 +296,40 @@ def test_a_solve_that_changes_the_working_folder_loses_nothing(site, whole, tmp_
     assert site.dataset().digest == whole.digest
 
 
+MOVES = """
+import os
+import numpy as np
+from surrogates.pde import Problem
+from surrogates.pde.problem import Field
+
+class Moves(Problem):
+    y_names, y_lower, y_upper, c_names = ("a",), 0.0, 1.0, ("c",)
+
+    def solve(self, y):
+        return y
+
+    def field(self, y):
+        os.chdir("/")
+        points = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+        return Field(
+            points=points, kind="quad", cells=np.arange(4)[None], at_points={}, at_cells={}
+        )
+
+    def picture(self, y, path):
+        os.chdir("/")
+        open(path, "w").close()
+"""
+
+
+@pytest.mark.parametrize("words", [("solve",), ("plot", "model")])
+def test_a_field_or_picture_goes_where_it_was_asked_for(tmp_path, words):
+    (tmp_path / "moves.py").write_text(MOVES)
+    words = (*words, "moves.py:Moves", "--out", "a.vtu")
+    program = [sys.executable, "-m", "surrogates", *words]
+    subprocess.run(program, cwd=tmp_path, check=True, capture_output=True, timeout=SECONDS)
+    assert (tmp_path / "a.vtu").exists()
+
+
 def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path):
     run = site.start(1, FAULT="sleep", AT=y(9))
     until(lambda: site.saved() > 0, run)

@@ -6,6 +6,7 @@ import doctest
 import functools
 import itertools
 import math
+import os
 import subprocess
 import sys
 import time
@@ -592,6 +593,17 @@ def test_a_checkpoint_is_written_when_it_is_due_and_costs_training_no_time(tmp_p
     result = fit(smooth(), SMALL, checkpoint=tmp_path / "run.ckpt")
     assert written == list(range(1, len(result.history) + 1))
     assert result.history[-1].seconds < 0.3 * (len(written) - 1)
+
+
+def test_a_checkpoint_stays_where_it_was_named_though_the_working_folder_changes(
+    tmp_path, monkeypatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    fit(smooth(), SMALL, checkpoint="run.ckpt", on_iteration=lambda record: os.chdir(elsewhere))
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "run.ckpt"}
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
