@@ -295,6 +295,38 @@ class SolverProcess:
         return mark
 
 
+def watched(action: Callable[[], int]) -> tuple[int, str]:
+    """Have an action done by a forked process, which may end without leave.
+
+    Must be called before MPI is started. In that process the call returns too.
+
+    Returns:
+        An exit status, 0 only if the action has returned that, and how the process ended, if it
+        did so before the action returned or failed; else empty.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    done, say = os.pipe()
+    pid = _fork()
+    if not pid:
+        os.close(done)
+        status = action()
+        os.write(say, b".")
+        os.close(say)
+        return status, ""
+    os.close(say)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    signal.signal(signal.SIGINT, before)
+    os.set_blocking(done, False)  # what the process has forked may hold the other end
+    with contextlib.suppress(BlockingIOError), open(done, "rb", buffering=0) as file:
+        if file.read(1):
+            return max(code, 0), ""
+    if code > 0:
+        return code, ""
+    return (128 - code if code else 1), _how(code)
+
+
 def _how(code: int | None) -> str:
     """Say how a process has ended."""
     if code is None:

@@ -210,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("info", _info, "say what a dataset or a surrogate is, or how far a run is")
     sub.add_argument("file")
 
-    sub = command("verify", _verify, "check a dataset, and solve for a few samples again")
+    sub = command("verify", _watched(_verify), "check a dataset, and solve for a few samples again")
     sub.add_argument("file")
     sub.add_argument("--max-residual", type=float, default=1e-5, metavar="R", help="default 1e-5")
     sub.add_argument(
@@ -292,7 +292,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
         settings(sub)
 
-    sub = command("solve", _solve, "solve a PDE for one sample, for ParaView: model and solution")
+    sub = command(
+        "solve", _watched(_solve), "solve a PDE for one sample, for ParaView: model and solution"
+    )
     sub.add_argument("--out", required=True, metavar="F.vtu", help="or .xdmf")
     sample(sub)
 
@@ -319,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("surrogate", metavar="F.pt")
         sub.add_argument("file", metavar="F.h5")
         sub.add_argument("--split", choices=PARTS, default="test", help="default test")
-    sub = plot("model", _plot_model, "solve the PDE for one sample and draw the solution")
+    sub = plot("model", _watched(_plot_model), "solve the PDE for one sample and draw the solution")
     sample(sub)
     return parser
 
@@ -338,6 +340,22 @@ def _add_refuse_outside(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--refuse-outside", action="store_true", help="refuse y outside the training domain"
     )
+
+
+def _watched(run: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Let no solve that ends its process pass for the end of a command's work."""
+
+    def watching(options: Any) -> int:
+        from .pde import processes
+
+        if options.called or "mpi4py.MPI" in sys.modules:
+            return run(options)
+        status, how = processes.watched(lambda: run(options))
+        if how:
+            _complain(f"ended before all was done: {how}")
+        return status
+
+    return watching
 
 
 # Data

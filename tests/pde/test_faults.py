@@ -309,6 +309,8 @@ class Moves(Problem):
         return y
 
     def field(self, y):
+        if "END" in os.environ:
+            os._exit(int(os.environ["END"]))
         os.chdir("/")
         points = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
         return Field(
@@ -328,6 +330,22 @@ def test_a_field_or_picture_goes_where_it_was_asked_for(tmp_path, words):
     program = [sys.executable, "-m", "surrogates", *words]
     subprocess.run(program, cwd=tmp_path, check=True, capture_output=True, timeout=SECONDS)
     assert (tmp_path / "a.vtu").exists()
+
+
+def test_a_solve_that_ends_its_process_is_no_success_of_another_command(site, tmp_path):
+    (tmp_path / "moves.py").write_text(MOVES)
+    out = str(tmp_path / "a.vtu")
+    done = Run(1, "solve", str(tmp_path / "moves.py:Moves"), "--out", out, more={"END": "0"})
+    error = done.end(1)
+    ended = "error: ended before all was done: the solver ended its process, with exit status 0\n"
+    assert error == ended
+    site.run()
+    words = ("verify", str(site.out), "--problem", *site.problem, "--recompute", str(N))
+    again = Run(1, *words, more={"FAULT": "end", "AT": y(3)})
+    assert again.end(1) == ended
+    assert "all is well" not in again.stdout
+    crash = Run(1, *words, more={"FAULT": "crash", "AT": y(3)})
+    assert crash.end(128 + signal.SIGSEGV).endswith("was ended by SIGSEGV\n")
 
 
 def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path):
