@@ -310,18 +310,18 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
     pid = _fork()
     if not pid:
         os.close(done)
-        status = action()
-        os.write(say, b".")
+        code = action()
+        os.write(say, bytes([code]))
         os.close(say)
-        return status, ""
+        return code, ""
     os.close(say)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     signal.signal(signal.SIGINT, before)
     os.set_blocking(done, False)  # what the process has forked may hold the other end
     with contextlib.suppress(BlockingIOError), open(done, "rb", buffering=0) as file:
-        if file.read(1):
-            return max(code, 0), ""
+        if status := file.read(1):
+            return status[0], ""
     if code > 0:
         return code, ""
     return (128 - code if code else 1), _how(code)
