@@ -45,6 +45,7 @@ _LEAVE_SECONDS = 10.0  # for a solver to end, after its last answer
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "HYDI_", "I_MPI_", "MPI_LOCAL")
 _SCHEDULERS = ("SLURM_", "PALS_", "ALPS_", "FLUX_")
+_MEANWHILE = "while the run was at work; go on by the same command with the file as it was"
 _RAISED: dict[str, type[BaseException]] = {
     kind.__name__: kind for kind in (InputError, MemoryError, OSError, TimeLimitError)
 }
@@ -94,7 +95,7 @@ class SolverProcess:
         self._setup: list[tuple[str, tuple[Any, ...], Any]] = []
         self._marks: list[Path] = []  # of those that have ended
         self._mark: Path | None = None
-        self._name = ""
+        self._name = self._source = ""
         self._pid: int | None = None
         self._start()
 
@@ -109,7 +110,9 @@ class SolverProcess:
         Raises:
             InputError: If there is none of that name, or it cannot be used.
         """
-        self._name = self._answer()
+        before = self._source
+        self._name, self._source = self._answer()
+        check(not before or before == self._source, f"{self._name} has changed {_MEANWHILE}")
         return self
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
@@ -208,9 +211,8 @@ class SolverProcess:
         for name, arguments, before in setup:
             answer = self._set_up(name, *arguments)
             if name == "describe" and (differences := before[0].differences(answer[0])):
-                raise InputError(
-                    f"{self._name} has changed while the run was at work: {'; '.join(differences)}"
-                )
+                text = "; ".join(differences)
+                raise InputError(f"{self._name} has changed {_MEANWHILE}: {text}")
             if name == "make":
                 check(before == answer, f"the mesh was {before}, and is now {answer}")
                 self._mark = self._call("mark")
@@ -400,10 +402,10 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
 def _begun(begin: Callable[[], LocalSolver]) -> tuple[LocalSolver | None, tuple[str, Any]]:
     solver: LocalSolver | None = None
 
-    def find() -> str:
+    def find() -> tuple[str, str]:
         nonlocal solver
         solver = begin()
-        return solver.name
+        return solver.name, solver.source
 
     answer = _attempt(find)
     return solver, answer

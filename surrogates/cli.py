@@ -441,19 +441,24 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
             )
         return 130 if interruption.kind == signal.SIGINT else work.TEMPORARY_FAILURE
     if root:
-        rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
-        print(
-            f"{out}: {summary.total} samples, {summary.solved} solved now on {comm.size} "
-            f"process{'es' if comm.size > 1 else ''} in {summary.seconds:.1f} s{rate}"
-        )
-        if summary.mesh:
-            print(f"mesh: {summary.mesh}")
-        if summary.failed:
-            _complain(
-                f"{summary.failed} of {summary.total} samples failed and are marked so in "
-                f"{out}; the first: {summary.reason}"
-            )
+        _tell(summary, out, comm.size)
     return 1 if summary.failed else 0
+
+
+def _tell(summary: Any, out: Path, size: int) -> None:
+    """Print what a run has done."""
+    rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
+    print(
+        f"{out}: {summary.total} samples, {summary.solved} solved now on {size} "
+        f"process{'es' if size > 1 else ''} in {summary.seconds:.1f} s{rate}"
+    )
+    if summary.mesh:
+        print(f"mesh: {summary.mesh}")
+    if summary.failed:
+        _complain(
+            f"{summary.failed} of {summary.total} samples failed and are marked so in "
+            f"{out}; the first: {summary.reason}"
+        )
 
 
 def _read_shard(text: str) -> tuple[int, int]:

@@ -348,14 +348,18 @@ def test_a_solve_that_ends_its_process_is_no_success_of_another_command(site, tm
     assert crash.end(128 + signal.SIGSEGV).endswith("was ended by SIGSEGV\n")
 
 
-def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path):
-    run = site.start(1, FAULT="sleep", AT=y(9))
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path, rank):
+    run = site.start(2, FAULT="sleep", AT=y(9, 10, 11, 12))
     until(lambda: site.saved() > 0, run)
     (tmp_path / "toy.py").write_text(TOY + "# changed\n")
     time.sleep(0.5)
-    os.kill(run.solvers()[0], signal.SIGKILL)
+    os.kill(run.solvers()[rank], signal.SIGKILL)
     error = run.end(2)
-    assert "toy.py:Toy has changed while the run was at work: the file of the problem" in error
+    assert (
+        "error: toy.py:Toy has changed while the run was at work; go on by the same command"
+        in error
+    )
 
 
 def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):
