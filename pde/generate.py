@@ -40,7 +40,7 @@ from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described
 from .collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
 from .limits import marks
-from .network import addresses, interfaces
+from .network import Interfaces, addresses, interfaces
 from .solvers import Solver
 from .work import Plan, Progress, Work
 
@@ -143,7 +143,6 @@ def generate(
             1 <= samples <= 10**9,
             f"the number of samples must be at least 1 and at most 10^9; got {samples}",
         )
-        check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
         info, size = solver.describe(samples, seed, split, tangents, _inputs_of(out, path))
         whole = _share(samples, size, shard)
         check_writable(out)
@@ -184,7 +183,7 @@ def generate(
             total=len(whole),
             done=done,
             failed=failed,
-            hosts=addresses(hosts, interface),
+            hosts=addresses(list(networks.values()), interface),
         )
         return dataclasses.replace(
             finished,
@@ -196,8 +195,9 @@ def generate(
             marks=found,
         )
 
-    networks = dict(reversed(comm.allgather((MPI.Get_processor_name(), interfaces()))))
-    hosts = list(reversed(networks.values()))  # that of rank 0 first
+    networks: dict[str, Interfaces] = {}
+    for host, about in comm.allgather((MPI.Get_processor_name(), interfaces())):
+        networks.setdefault(host, about)  # that of rank 0 first
     ended = False
     try:
         begun = on_root(comm, plan)
@@ -270,6 +270,7 @@ def _begun(path: Path) -> tuple[Folder, Dispatcher]:
 
 def _share(samples: int, size: int, shard: tuple[int, int]) -> range:
     """Give the samples of a shard: whole batches, whatever the number of processes."""
+    check(1 <= shard[0] <= shard[1], f"a shard is i/n with 1 <= i <= n; got {shard}")
     n = -(-samples // size)
     first, stop = ((shard[0] - 1) * n // shard[1], shard[0] * n // shard[1])
     check(first < stop, f"shard {shard[0]}/{shard[1]} is empty: there are fewer batches")

@@ -45,6 +45,7 @@ _LEAVE_SECONDS = 10.0  # for a solver to end, after its last answer
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "HYDI_", "I_MPI_", "MPI_LOCAL")
 _SCHEDULERS = ("SLURM_", "PALS_", "ALPS_", "FLUX_")
+_MEANWHILE = "while the run was at work; go on by the same command with the file as it was"
 _RAISED: dict[str, type[BaseException]] = {
     kind.__name__: kind for kind in (InputError, MemoryError, OSError, TimeLimitError)
 }
@@ -94,7 +95,7 @@ class SolverProcess:
         self._setup: list[tuple[str, tuple[Any, ...], Any]] = []
         self._marks: list[str] = []  # of those that have ended
         self._mark: str | None = None
-        self._name = ""
+        self._name = self._source = ""
         self._pid: int | None = None
         self._start()
 
@@ -109,7 +110,9 @@ class SolverProcess:
         Raises:
             InputError: If there is none of that name, or it cannot be used.
         """
-        self._name = self._answer()
+        before = self._source
+        self._name, self._source = self._answer()
+        check(not before or before == self._source, f"{self._name} has changed {_MEANWHILE}")
         return self
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
@@ -232,14 +235,11 @@ class SolverProcess:
         for name, arguments, before in setup:
             answer = self._set_up(name, *arguments)
             if name == "describe" and (differences := before[0].differences(answer[0])):
-                raise InputError(
-                    f"{self._name} has changed while the run was at work: {'; '.join(differences)}"
-                )
+                text = "; ".join(differences)
+                raise InputError(f"{self._name} has changed {_MEANWHILE}: {text}")
             if name in ("make", "needs"):
-                check(
-                    before == answer,
-                    f"{self._name} has changed while the run was at work: {before} is now {answer}",
-                )
+                text = f"{self._name} has changed {_MEANWHILE}: {before} is now {answer}"
+                check(before == answer, text)
             if name == "make":
                 self._mark = self._call("mark")
 
@@ -323,6 +323,38 @@ class SolverProcess:
         return mark
 
 
+def watched(action: Callable[[], int]) -> tuple[int, str]:
+    """Have an action done by a forked process, which may end without leave.
+
+    Must be called before MPI is started. In that process the call returns too.
+
+    Returns:
+        An exit status, 0 only if the action has returned that, and how the process ended, if it
+        did so before the action returned or failed; else empty.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    done, say = os.pipe()
+    pid = _fork()
+    if not pid:
+        os.close(done)
+        code = action()
+        os.write(say, bytes([code]))
+        os.close(say)
+        return code, ""
+    os.close(say)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    signal.signal(signal.SIGINT, before)
+    os.set_blocking(done, False)  # what the process has forked may hold the other end
+    with contextlib.suppress(BlockingIOError), open(done, "rb", buffering=0) as file:
+        if status := file.read(1):
+            return status[0], ""
+    if code > 0:
+        return code, ""
+    return (128 - code if code else 1), _how(code)
+
+
 def _how(code: int | None) -> str:
     """Say how a process has ended."""
     if code is None:
@@ -396,10 +428,10 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
 def _begun(begin: Callable[[], LocalSolver]) -> tuple[LocalSolver | None, tuple[str, Any]]:
     solver: LocalSolver | None = None
 
-    def find() -> str:
+    def find() -> tuple[str, str]:
         nonlocal solver
         solver = begin()
-        return solver.name
+        return solver.name, solver.source
 
     answer = _attempt(find)
     return solver, answer

@@ -89,11 +89,12 @@ class LocalSolver:
 
     Attributes:
         name: The problem's name.
+        source: SHA-256 of its file, empty for a built-in problem.
     """
 
     def __init__(self, problem: type[Problem], config: Any = None) -> None:
         """Take a problem of `problem.load`, and its settings unless `configure` tells them."""
-        self.name = problem.name
+        self.name, self.source = problem.name, problem.source
         self._problem = problem
         self._config = config
         self._limit: TimeLimit | None = None

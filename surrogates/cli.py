@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("info", _info, "say what a dataset or a surrogate is, or how far a run is")
     sub.add_argument("file")
 
-    sub = command("verify", _verify, "check a dataset, and solve for a few samples again")
+    sub = command("verify", _watched(_verify), "check a dataset, and solve for a few samples again")
     sub.add_argument("file")
     sub.add_argument("--max-residual", type=float, default=1e-5, metavar="R", help="default 1e-5")
     sub.add_argument(
@@ -326,7 +326,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
         settings(sub)
 
-    sub = command("solve", _solve, "solve a PDE for one sample, for ParaView: model and solution")
+    sub = command(
+        "solve", _watched(_solve), "solve a PDE for one sample, for ParaView: model and solution"
+    )
     sub.add_argument("--out", required=True, metavar="F.vtu", help="or .xdmf")
     sample(sub)
 
@@ -354,7 +356,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("file", metavar="F.h5")
         sub.add_argument("--split", choices=PARTS, default="test", help="default test")
         _add_trust(sub)
-    sub = plot("model", _plot_model, "solve the PDE for one sample and draw the solution")
+    sub = plot("model", _watched(_plot_model), "solve the PDE for one sample and draw the solution")
     sample(sub)
     return parser
 
@@ -381,6 +383,22 @@ def _add_trust(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load a surrogate file whose code is not known to be harmless",
     )
+
+
+def _watched(run: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Let no solve that ends its process pass for the end of a command's work."""
+
+    def watching(options: Any) -> int:
+        from .pde import processes
+
+        if options.called or "mpi4py.MPI" in sys.modules:
+            return run(options)
+        status, how = processes.watched(lambda: run(options))
+        if how:
+            _complain(f"ended before all was done: {how}")
+        return status
+
+    return watching
 
 
 # Data
@@ -466,19 +484,24 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
             )
         return 130 if interruption.kind == signal.SIGINT else work.TEMPORARY_FAILURE
     if root:
-        rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
-        print(
-            f"{out}: {summary.total} samples, {summary.solved} solved now on {comm.size} "
-            f"process{'es' if comm.size > 1 else ''} in {summary.seconds:.1f} s{rate}"
-        )
-        if summary.mesh:
-            print(f"mesh: {summary.mesh}")
-        if summary.failed:
-            _complain(
-                f"{summary.failed} of {summary.total} samples failed and are marked so in "
-                f"{out}; the first: {summary.reason}"
-            )
+        _tell(summary, out, comm.size)
     return 1 if summary.failed else 0
+
+
+def _tell(summary: Any, out: Path, size: int) -> None:
+    """Print what a run has done."""
+    rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
+    print(
+        f"{out}: {summary.total} samples, {summary.solved} solved now on {size} "
+        f"process{'es' if size > 1 else ''} in {summary.seconds:.1f} s{rate}"
+    )
+    if summary.mesh:
+        print(f"mesh: {summary.mesh}")
+    if summary.failed:
+        _complain(
+            f"{summary.failed} of {summary.total} samples failed and are marked so in "
+            f"{out}; the first: {summary.reason}"
+        )
 
 
 def _read_shard(text: str) -> tuple[int, int]:
@@ -1397,16 +1420,18 @@ def _plot_reliability(options: argparse.Namespace) -> int:
 
 
 def _plot_model(options: argparse.Namespace) -> int:
+    out = Path(options.out).absolute()  # the problem may change the working folder
     problem, y = _one_sample(options)
-    problem.picture(y, options.out)
+    problem.picture(y, out)
     return _drawn(options)
 
 
 def _solve(options: argparse.Namespace) -> int:
+    out = Path(options.out).absolute()
     problem, y = _one_sample(options)
     from .pde import meshes
 
-    meshes.write(options.out, problem.field(y))
+    meshes.write(out, problem.field(y))
     return _drawn(options)
 
 

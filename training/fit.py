@@ -394,7 +394,7 @@ def fit(
     )
     store: _Checkpoint | None = None
     if checkpoint is not None and over.rank == 0:
-        store = _Checkpoint(Path(checkpoint), dataset, config, network, loss, start)
+        store = _Checkpoint(Path(checkpoint).absolute(), dataset, config, network, loss, start)
     state = over.on_root(lambda: store.opened(resume) if store is not None else None)
     if state is not None:
         state = state.to(over.device)

@@ -297,14 +297,70 @@ def test_a_solve_that_changes_the_working_folder_loses_nothing(site, whole, tmp_
     assert site.dataset().digest == whole.digest
 
 
-def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path):
-    run = site.start(1, FAULT="sleep", AT=y(9))
+MOVES = """
+import os
+import numpy as np
+from surrogates.pde import Problem
+from surrogates.pde.problem import Field
+
+class Moves(Problem):
+    y_names, y_lower, y_upper, c_names = ("a",), 0.0, 1.0, ("c",)
+
+    def solve(self, y):
+        return y
+
+    def field(self, y):
+        if "END" in os.environ:
+            os._exit(int(os.environ["END"]))
+        os.chdir("/")
+        points = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+        return Field(
+            points=points, kind="quad", cells=np.arange(4)[None], at_points={}, at_cells={}
+        )
+
+    def picture(self, y, path):
+        os.chdir("/")
+        open(path, "w").close()
+"""
+
+
+@pytest.mark.parametrize("words", [("solve",), ("plot", "model")])
+def test_a_field_or_picture_goes_where_it_was_asked_for(tmp_path, words):
+    (tmp_path / "moves.py").write_text(MOVES)
+    words = (*words, "moves.py:Moves", "--out", "a.vtu")
+    program = [sys.executable, "-m", "surrogates", *words]
+    subprocess.run(program, cwd=tmp_path, check=True, capture_output=True, timeout=SECONDS)
+    assert (tmp_path / "a.vtu").exists()
+
+
+def test_a_solve_that_ends_its_process_is_no_success_of_another_command(site, tmp_path):
+    (tmp_path / "moves.py").write_text(MOVES)
+    out = str(tmp_path / "a.vtu")
+    done = Run(1, "solve", str(tmp_path / "moves.py:Moves"), "--out", out, more={"END": "0"})
+    error = done.end(1)
+    ended = "error: ended before all was done: the solver ended its process, with exit status 0\n"
+    assert error == ended
+    site.run()
+    words = ("verify", str(site.out), "--problem", *site.problem, "--recompute", str(N))
+    again = Run(1, *words, more={"FAULT": "end", "AT": y(3)})
+    assert again.end(1) == ended
+    assert "all is well" not in again.stdout
+    crash = Run(1, *words, more={"FAULT": "crash", "AT": y(3)})
+    assert crash.end(128 + signal.SIGSEGV).endswith("was ended by SIGSEGV\n")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path, rank):
+    run = site.start(2, FAULT="sleep", AT=y(9, 10, 11, 12))
     until(lambda: site.saved() > 0, run)
     (tmp_path / "toy.py").write_text(TOY + "# changed\n")
     time.sleep(0.5)
-    os.kill(run.solvers()[0], signal.SIGKILL)
+    os.kill(run.solvers()[rank], signal.SIGKILL)
     error = run.end(2)
-    assert "toy.py:Toy has changed while the run was at work: the file of the problem" in error
+    assert (
+        "error: toy.py:Toy has changed while the run was at work; go on by the same command"
+        in error
+    )
 
 
 def test_a_crash_while_the_problem_is_made_is_one_line(site, tmp_path):

@@ -62,40 +62,36 @@ class Run:
         )
         self.stdout = self.stderr = ""
 
-    def processes(self) -> list[int]:
-        """All that it consists of: mpirun, the ranks, the one that hands out the samples."""
+    def processes(self) -> dict[int, int]:
+        """All that it consists of, with their parents: mpirun, the ranks, and what these start."""
         parents = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it has just ended
                 parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        found = [self.process.pid]
-        for one in found:
-            found += [pid for pid, parent in parents.items() if parent == one]
+        found = {self.process.pid: 0}
+        for one in (queue := [self.process.pid]):
+            below = {pid: parent for pid, parent in parents.items() if parent == one}
+            found |= below
+            queue += below
         return found
 
     def ranks(self) -> list[int]:
-        """The ranks' processes, rank 0 first, without those in which they solve."""
-        found = []
-        for pid in self.processes():
+        """The ranks' processes, rank 0 first: the first of this program, from the top."""
+        found, below = [], set()
+        for pid, parent in self.processes().items():
+            if parent in below:
+                below.add(pid)
+                continue
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-                if (
-                    words[0] == sys.executable.encode()
-                    and b"surrogates.pde.dispatcher" not in words
-                    and parent not in found
-                ):
+                if words[0] == sys.executable.encode():
                     found.append(pid)
+                    below.add(pid)
         return sorted(found)
 
     def solvers(self) -> list[int]:
         """The processes in which the ranks solve: their children's children."""
-        parents = {}
-        for pid in self.processes():
-            with contextlib.suppress(OSError):
-                text = Path(f"/proc/{pid}/stat").read_text()
-                parents[pid] = int(text.rpartition(")")[2].split()[1])
-        ranks = self.ranks()
+        parents, ranks = self.processes(), self.ranks()
         return [pid for pid, parent in parents.items() if parents.get(parent) in ranks]
 
     def kill(self) -> None:

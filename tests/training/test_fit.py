@@ -6,6 +6,7 @@ import doctest
 import functools
 import itertools
 import math
+import os
 import subprocess
 import sys
 import time
@@ -620,6 +621,17 @@ def test_a_disk_that_fails_at_a_checkpoint_does_not_end_the_training(
         assert same(whole, fit(data, SMALL, checkpoint=checkpoint, resume=True))
     else:  # the one before
         assert len(fit(data, SMALL, checkpoint=away / "run.ckpt", resume=True).history) > 4
+
+
+def test_a_checkpoint_stays_where_it_was_named_though_the_working_folder_changes(
+    tmp_path, monkeypatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    fit(smooth(), SMALL, checkpoint="run.ckpt", on_iteration=lambda record: os.chdir(elsewhere))
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "run.ckpt"}
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
