@@ -34,7 +34,7 @@ from surrogates.dataset import (
     write,
 )
 from surrogates.errors import InputError
-from surrogates.files import check_writable, remove_leftovers
+from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import Folder
 from surrogates.inspection import runs
 from surrogates.provenance import Provenance, provenance
@@ -147,6 +147,8 @@ def generate(
         there, right = out.exists(), False
         if there:
             _same_set(out, info, whole)
+            if repair or retry_failed:  # whose other samples are kept
+                check_own(out)
             with opened(out) as stored:
                 right = bool(_to_keep(stored, repair, retry_failed).all())
             if right and not os.path.lexists(path):
