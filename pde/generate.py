@@ -35,7 +35,7 @@ from surrogates.dataset import (
 )
 from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
-from surrogates.folders import Folder
+from surrogates.folders import TEMPORARY, Folder
 from surrogates.inspection import runs
 from surrogates.provenance import Provenance, provenance
 from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described, largest
@@ -47,6 +47,18 @@ from .problem import Problem
 from .work import Plan, Progress, Work
 
 _LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py", "numpy", "scipy")
+
+# What a run leaves in its folder, in the order in which it is removed: without the description,
+# what is left by a kill is known as such.
+_LEFT = (
+    DESCRIPTION,
+    "shard-*.shard",
+    "mark-*.txt",
+    "progress.json",
+    "progress-*.tmp",
+    "lock",
+    TEMPORARY,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +254,11 @@ def _begun(path: Path) -> tuple[Folder, Dispatcher]:
     """Open the folder of a run, and start the process that takes its lock."""
     while True:
         folder = Folder.made(path)
+        check(
+            not folder.names("*") or bool(folder.names(*_LEFT, "shard-*.part")),
+            f"{path} is in the way: it is not the folder of a run",
+        )
+        folder.shut()
         with contextlib.suppress(FileNotFoundError):  # a run has just ended, and removed it
             return folder, Dispatcher(folder)
 
@@ -468,8 +485,6 @@ def _first_reason(parts: Parts) -> str:
 
 def _remove(folder: Folder) -> None:
     """Remove what a run has left in the folder, and the folder, if it holds nothing else."""
-    # The description first: without it, what is left by a kill is known as such.
-    folder.remove(DESCRIPTION)
-    for pattern in ("shard-*.shard", "mark-*.txt", "progress*", "lock", ".*.tmp"):
+    for pattern in _LEFT:
         folder.remove(*folder.names(pattern))
     folder.remove_itself()

@@ -61,12 +61,18 @@ def test_a_folder_that_others_have_made_is_not_used(site, tmp_path, whole):
     for name in ("description.h5", "shard-0.part", "shard-1.shard", "mark-0.txt", "lock"):
         (mine / name).write_text("precious")
     site.parts.symlink_to(mine)
-    assert f"{site.parts} is in the way: it is a file or a link" in refused(site)
+    assert f"{site.parts} is in the way: it is a link or a file, no folder" in refused(site)
     site.parts.unlink()
     site.parts.mkdir()
     for path in mine.iterdir():
         (site.parts / path.name).symlink_to(path)
     assert f"nothing in {site.parts} can be believed, as it has a link" in refused(site)
+    shutil.rmtree(site.parts)
+    shutil.copytree(mine, site.parts, ignore=lambda *_: ["lock"])
+    for path in site.parts.iterdir():
+        path.rename(path.with_name(f"my {path.name}"))
+    assert f"{site.parts} is in the way: it is not the folder of a run" in refused(site)
+    assert len(files(site.parts)) == 4
     shutil.rmtree(site.parts)
     site.parts.mkdir()
     site.parts.chmod(0o777)
