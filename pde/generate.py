@@ -31,8 +31,8 @@ from surrogates.dataset import (
     write,
 )
 from surrogates.errors import InputError
-from surrogates.files import check_writable, remove_leftovers
-from surrogates.folders import Folder
+from surrogates.files import check_own, check_writable, remove_leftovers
+from surrogates.folders import TEMPORARY, Folder
 from surrogates.inspection import runs
 from surrogates.provenance import Provenance
 from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described
@@ -43,6 +43,18 @@ from .limits import marks
 from .network import Interfaces, addresses, interfaces
 from .solvers import Solver
 from .work import Plan, Progress, Work
+
+# What a run leaves in its folder, in the order in which it is removed: without the description,
+# what is left by a kill is known as such.
+_LEFT = (
+    DESCRIPTION,
+    "shard-*.shard",
+    "mark-*.txt",
+    "progress.json",
+    "progress-*.tmp",
+    "lock",
+    TEMPORARY,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +162,8 @@ def generate(
         there, right = out.exists(), False
         if there:
             _same_set(out, info, whole)
+            if repair or retry_failed:  # whose other samples are kept
+                check_own(out)
             with opened(out) as stored:
                 right = bool(_to_keep(stored, repair, retry_failed).all())
             if right and not os.path.lexists(path):
@@ -264,6 +278,11 @@ def _begun(path: Path) -> tuple[Folder, Dispatcher]:
     """Open the folder of a run, and start the process that takes its lock."""
     while True:
         folder = Folder.made(path)
+        check(
+            not folder.names("*") or bool(folder.names(*_LEFT, "shard-*.part")),
+            f"{path} is in the way: it is not the folder of a run",
+        )
+        folder.shut()
         with contextlib.suppress(FileNotFoundError):  # a run has just ended, and removed it
             return folder, Dispatcher(folder)
 
@@ -457,8 +476,6 @@ def _first_reason(parts: Parts) -> str:
 
 def _remove(folder: Folder) -> None:
     """Remove what a run has left in the folder, and the folder, if it holds nothing else."""
-    # The description first: without it, what is left by a kill is known as such.
-    folder.remove(DESCRIPTION)
-    for pattern in ("shard-*.shard", "mark-*.txt", "progress*", "lock", ".*.tmp"):
+    for pattern in _LEFT:
         folder.remove(*folder.names(pattern))
     folder.remove_itself()

@@ -76,14 +76,36 @@ def check_free(path: str | os.PathLike[str], error: Exception) -> None:
         ) from error
 
 
-def check_zip(path: str | os.PathLike[str]) -> None:
+def check_own(path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
+    """Refuse a file of another user, but root, to go on with: it could hold anything.
+
+    Args:
+        path: The file.
+        file: The same, where it is open already.
+
+    Raises:
+        InputError: If it is another's.
+    """
+    owner = os.stat(path if file is None else file.fileno()).st_uid
+    if owner not in (0, os.geteuid()):
+        raise InputError(
+            f"{path} is a file of {user(owner)}, and could hold anything: make a copy of your own "
+            f"if you trust {user(owner)}"
+        )
+
+
+def check_zip(path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
     """Check every checksum of a zip archive, as torch's files are: torch itself does not look.
+
+    Args:
+        path: The file.
+        file: The same, where it is open already.
 
     Raises:
         InputError: If a member's checksum is wrong.
         zipfile.BadZipFile: If it is no zip archive.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path if file is None else file) as archive:
         damaged = archive.testzip()
     if damaged is not None:
         raise InputError(f"{path} is damaged: the checksum of {damaged} is wrong")

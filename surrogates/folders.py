@@ -24,6 +24,10 @@ from .config import check
 from .errors import InputError
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_TOKEN_BYTES = 8
+TEMPORARY = ".*-" + 2 * _TOKEN_BYTES * "[0-9a-f]" + ".tmp"
+"""Pattern of the names of what is removed again, and only a killed process leaves."""
+
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -55,8 +59,6 @@ class Folder:
     def made(cls, path: Path) -> Folder:
         """Open a folder of this user's own; make it, open to nobody else, if there is none.
 
-        One that others can read, as earlier versions made them, is closed to them.
-
         Raises:
             InputError: If it is a link or no folder, is another user's, or others could have
                 written what is in it.
@@ -78,9 +80,12 @@ class Folder:
             "another one",
         )
         folder._check(about)
-        if stat.S_IMODE(about.st_mode) & 0o077:
-            os.fchmod(folder.file, 0o700)
         return folder
+
+    def shut(self) -> None:
+        """Close it to all but its user: earlier versions made folders that others can read."""
+        if stat.S_IMODE(os.fstat(self.file).st_mode) & 0o077:
+            os.fchmod(self.file, 0o700)
 
     @contextlib.contextmanager
     def private(self, name: str) -> Iterator[Folder]:
@@ -148,7 +153,9 @@ class Folder:
             return cls(path, os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=within))
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
-                raise InputError(f"{path} is in the way: it is a file or a link") from error
+                raise InputError(
+                    f"{path} is in the way: it is a link or a file, no folder"
+                ) from error
             if error.errno != errno.EACCES:
                 raise
             raise InputError(
@@ -164,7 +171,7 @@ class Folder:
         """
         if about.st_uid == os.geteuid() and not _writable(about):
             return about.st_uid, False
-        name = f".{secrets.token_hex(8)}.tmp"
+        name = f".probe-{_token()}.tmp"
         try:
             file = self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except OSError:
@@ -233,7 +240,7 @@ class Folder:
         Raises:
             OSError: If the disk is full or fails; its text names the file.
         """
-        beside = f".{name}-{secrets.token_hex(8)}.tmp"
+        beside = f".{name}-{_token()}.tmp"
         try:
             file = self.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
@@ -244,11 +251,10 @@ class Folder:
             self.rename(beside, name)
             self.sync()
         except OSError as error:
-            self.remove(beside)
             raise OSError(f"cannot write {self.path / name}: {error.strerror or error}") from error
-        except BaseException:
-            self.remove(beside)
-            raise
+        finally:
+            with contextlib.suppress(OSError):
+                self.remove(beside)
 
     def names(self, *patterns: str) -> list[str]:
         """List the files whose names match one of some shell patterns, sorted."""
@@ -286,6 +292,10 @@ class Folder:
     def close(self) -> None:
         """Close it; nothing happens the second time."""
         self._close()
+
+
+def _token() -> str:
+    return secrets.token_hex(_TOKEN_BYTES)
 
 
 def user(number: int) -> str:

@@ -25,7 +25,7 @@ from surrogates import config as configuration
 from surrogates.config import check, check_seed, unknown
 from surrogates.dataset import Dataset, check_classes
 from surrogates.errors import InputError
-from surrogates.files import atomic, check_writable, check_zip, reading
+from surrogates.files import atomic, check_own, check_writable, check_zip, reading
 from surrogates.forms import KERNELS
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
@@ -452,9 +452,11 @@ def is_finished(path: str | os.PathLike[str]) -> bool:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    with reading(path, "checkpoint"):
-        check_zip(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    with reading(path, "checkpoint"), open(path, "rb") as file:
+        check_own(path, file)
+        check_zip(path, file)
+        file.seek(0)
+        content = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or content.get("version") != _CHECKPOINT_VERSION:
             raise InputError(f"{path} is not a checkpoint of this version of the package")
     return content
@@ -732,7 +734,7 @@ class _Checkpoint:
         """Read the state of the same run.
 
         Raises:
-            InputError: If there is none, or it is damaged, or of another run.
+            InputError: If there is none, or it is damaged, or of another run, or another user's.
         """
         if not self._path.is_file():
             raise InputError(f"there is no checkpoint {self._path} to resume from")

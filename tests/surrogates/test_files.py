@@ -114,6 +114,36 @@ def test_reading_makes_one_line_of_any_fault(tmp_path):
         assert caught.value.__cause__ is fault
 
 
+@pytest.mark.parametrize(
+    ("error", "right"),
+    [
+        (
+            BlockingIOError(11, "Unable to open file (unable to lock file, errno = 11)"),
+            "{} is open for writing in another program; close it there",
+        ),
+        (
+            OSError("Unable to synchronously open file (unable to lock file, errno = 37)"),
+            "cannot lock {}: where its file system has no locks, set HDF5_USE_FILE_LOCKING=FALSE",
+        ),
+        (
+            OSError(
+                "Unable to synchronously open file (file is already open for write (may use "
+                "<h5clear file> to clear file consistency flags))"
+            ),
+            "{0} is open for writing in another program, or one that crashed has left it so: close "
+            "it there, or h5clear -s {0}",
+        ),
+        (PermissionError(13, "Permission denied"), "cannot read {}: permission denied"),
+    ],
+)
+def test_reading_says_why_hdf5_does_not_open_a_file(tmp_path, error, right):
+    path = tmp_path / "a.h5"
+    path.touch()
+    with pytest.raises(InputError) as caught, reading(path, "dataset file"):
+        raise error
+    assert str(caught.value) == right.format(path)
+
+
 def test_reading_lets_clear_errors_and_interrupts_through(tmp_path):
     path = tmp_path / "a.h5"
     path.touch()

@@ -44,7 +44,9 @@ def test_a_folder_that_others_could_only_read_is_closed_to_them(tmp_path):
     (tmp_path / "old" / "shard").touch(mode=0o644)
     Folder.there(tmp_path / "old")
     assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o755
-    assert Folder.made(tmp_path / "old").names("*") == ["shard"]
+    folder = Folder.made(tmp_path / "old")
+    folder.shut()
+    assert folder.names("*") == ["shard"]
     assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o700
 
 
@@ -70,7 +72,7 @@ def test_a_link_or_a_file_is_no_folder(tmp_path, take):
     (tmp_path / "file").touch()
     for name in ("link", "lost", "file"):
         path = tmp_path / name
-        assert refusal(take, path) == f"{path} is in the way: it is a file or a link"
+        assert refusal(take, path) == f"{path} is in the way: it is a link or a file, no folder"
     assert not (tmp_path / "absent").exists()
 
 

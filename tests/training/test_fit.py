@@ -664,6 +664,17 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         resume(data, SMALL)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_checkpoint_that_another_user_has_put_there_is_refused(tmp_path):
+    checkpoint = tmp_path / "run.ckpt"
+    fit(smooth(), SMALL, checkpoint=checkpoint)
+    os.chown(checkpoint, 65534, -1)
+    with pytest.raises(InputError, match="is a file of nobody, and could hold anything: make a"):
+        fit(smooth(), SMALL, checkpoint=checkpoint, resume=True)
+    os.chown(checkpoint, 0, -1)
+    fit(smooth(), SMALL, checkpoint=checkpoint, resume=True)
+
+
 def test_a_checkpoint_that_could_not_be_written_is_refused_before_training(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         fit(smooth(), SMALL, checkpoint=tmp_path / "none" / "run.ckpt")

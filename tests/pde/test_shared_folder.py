@@ -1,0 +1,108 @@
+"""Runs in folders that other users may write: nothing is lost, nothing forged is read."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_faults import N, Site, same, y
+from test_generate import until
+
+from surrogates.dataset import Dataset
+from surrogates.folders import Folder
+from surrogates.shards import Journal, Parts, describe
+
+pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Dataset:
+    made = Site(tmp_path_factory.mktemp("whole"))
+    made.run()
+    return made.dataset()
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path)
+    yield made
+    for run in made.runs:
+        if run.process.poll() is None:
+            run.kill()
+
+
+def forge(whole: Dataset, folder: Path) -> dict[str, bytes]:
+    """Fill a folder with a run's shards, of numbers that no solve has given; give its files."""
+    made = Folder.made(folder)
+    describe(made, whole.info)
+    journal = Journal(Parts(made, whole.info))
+    journal.append(dataclasses.replace(whole, C=np.full_like(whole.C, 7.0)))
+    journal.close()
+    return files(folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(site: Site, *words: str) -> str:
+    """The line of a run that is refused."""
+    error = site.run(1, *words, expect=2).stderr
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert not site.out.exists()
+    return error
+
+
+def test_a_folder_that_others_have_made_is_not_used(site, tmp_path, whole):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("description.h5", "shard-0.part", "shard-1.shard", "mark-0.txt", "lock"):
+        (mine / name).write_text("precious")
+    site.parts.symlink_to(mine)
+    assert f"{site.parts} is in the way: it is a link or a file, no folder" in refused(site)
+    site.parts.unlink()
+    site.parts.mkdir()
+    for path in mine.iterdir():
+        (site.parts / path.name).symlink_to(path)
+    assert f"nothing in {site.parts} can be believed, as it has a link" in refused(site)
+    shutil.rmtree(site.parts)
+    shutil.copytree(mine, site.parts, ignore=lambda *_: ["lock"])
+    for path in site.parts.iterdir():
+        path.rename(path.with_name(f"my {path.name}"))
+    assert f"{site.parts} is in the way: it is not the folder of a run" in refused(site)
+    assert len(files(site.parts)) == 4
+    shutil.rmtree(site.parts)
+    site.parts.mkdir()
+    site.parts.chmod(0o777)
+    refusal = refused(site)
+    assert f"nothing in {site.parts} can be believed, as others may write it" in refusal
+    assert f"chmod -R go-w {site.parts}" in refusal
+    if os.geteuid() == 0:
+        site.parts.chmod(0o755)
+        os.chown(site.parts, 65534, -1)
+        assert f"{site.parts} is a folder of nobody, and root may not" in refused(site)
+    assert {path.read_text() for path in mine.iterdir()} == {"precious"}
+    assert len(list(mine.iterdir())) == 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_samples_of_another_user_s_dataset_are_not_kept(site, whole):
+    whole.write(site.out)
+    os.chown(site.out, 65534, -1)
+    error = site.run(1, "--repair", expect=2).stderr
+    assert f"{site.out} is a file of nobody, and could hold anything" in error
+    assert error.count("\n") == 1 and not site.parts.exists()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_whoever_swaps_the_folder_of_a_run_changes_no_number(site, whole, tmp_path, ranks):
+    run = site.start(ranks, FAULT="wait", AT=y(N - 1), PACE="0.05")
+    until(lambda: site.saved() > 0, run)
+    site.parts.rename(tmp_path / "away")
+    before = forge(whole, site.parts)
+    run.end(0)
+    assert files(site.parts) == before
+    same(Dataset.read(site.out), whole)
+    assert files(tmp_path / "away") == {}
