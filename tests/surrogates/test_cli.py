@@ -253,7 +253,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("train", data, "--out", tmp_path / "no" / "a.pt"): "there is no folder",
         ("train", data, "--out", tmp_path): "is a folder",
         ("evaluate", data, data): "not a whole surrogate file",
-        ("info", folder / "map.npz"): "not a whole surrogate file",
+        ("info", folder / "map.npz"): "is an .npz file but not a surrogate of this package",
         ("import", data, "--out", tmp_path / "a.h5"): "is a dataset already, and needs no import",
         ("import", folder / "map.npz", "--out", tmp_path / "a.h5", "--split", "200/1/1"): (
             "needs 202 samples; there are 120"
