@@ -597,14 +597,23 @@ def _info(options: argparse.Namespace) -> int:
     if folder := _run_folder(options.file):
         _print_run(folder)
         return 0
+    if Path(options.file).suffix == ".npz":
+        from . import reference
+
+        _print_surrogate(reference.load(options.file).metadata, "none: numbers and texts alone")
+        return 0
     from . import export
 
-    _print_surrogate(*export.read_metadata(options.file))
+    about, refused = export.read_metadata(options.file)
+    known = "functions of tensors alone, which read and write no files"
+    code = f"NOT KNOWN TO BE HARMLESS: {refused}" if refused else known
+    _print_surrogate(about, code)
+    print("all of it:        unzip -p FILE '*/extra/metadata.json'")
     return 0
 
 
-def _print_surrogate(about: Mapping[str, Any], refused: str) -> None:
-    """Print what a surrogate file says of itself, and whether its code is known."""
+def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
+    """Print what a surrogate file says of itself, and what is to be said of its code."""
     from .metadata import task_of
 
     training, dataset = about["training"], about.get("dataset", {})
@@ -636,12 +645,9 @@ def _print_surrogate(about: Mapping[str, Any], refused: str) -> None:
             "created": f"{about.get('created', '')} {command}".strip(),
             "revision": about.get("revision", ""),
             "versions": _versions(about.get("versions", {})),
-            "code": "functions of tensors alone: reads and writes no files"
-            if not refused
-            else f"NOT KNOWN TO BE HARMLESS: {refused}",
+            "code": code,
         }
     )
-    print("all of it:        unzip -p FILE '*/extra/metadata.json'")
 
 
 def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:

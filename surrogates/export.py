@@ -4,6 +4,10 @@
 ``metadata.json`` in it holds what `metadata` describes. TorchScript is deprecated in favour of
 torch.export, which has no C++ loader without a compiler nor several methods in one file; torch
 says so at each call, and this one file that calls ``torch.jit`` keeps it from the users.
+
+Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
+`surrogates.torchscript`. The .npz file of `surrogates.reference` is the one for strangers: it holds
+none.
 """
 
 from __future__ import annotations

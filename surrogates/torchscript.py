@@ -14,8 +14,8 @@ torch does, and runs nothing of it. It accepts what a surrogate is made of:
 
 torch is then given the bytes of `pack`, made of the members that were checked. Neither another
 content of the file a moment later, nor a member that zip readers disagree about, can come between.
-What an accepted archive may still do is to compute wrong numbers, for ever, or of a size that does
-not fit into memory.
+What an accepted archive may still do is to compute wrong numbers, for ever, of a size that does not
+fit into memory, or with arguments by which an operator of torch ends the process.
 
 The text of the code is parsed by Python in place of torch. Both see the same names in it as what
 their grammars treat differently is refused: comments, backslashes, other than ASCII, and triple
@@ -134,6 +134,7 @@ _CODE = re.compile(r"code/(__torch__(?:/[A-Za-z_]\w*)*)\.py", re.ASCII)
 _DATA = re.compile(r"(?:data|constants)/\d+", re.ASCII)
 _OTHERS = ("data.pkl", "constants.pkl", "version", "byteorder")
 _QUALIFIED = re.compile(r"__torch__(?:\.[A-Za-z_]\w*)+", re.ASCII)
+_CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 
 Members = Mapping[str, bytes]
@@ -201,9 +202,10 @@ def loadable(members: Members) -> dict[str, bytes]:
 def canonical(members: Members) -> dict[str, bytes]:
     """Return the members without what depends on the process that compiled them.
 
-    torch numbers classes of the same name over the life of a process, and adds the paths and texts
-    of their sources, by which its errors show lines. Here the numbers begin at 0 in each file, and
-    there are no sources.
+    torch numbers classes of the same name over the life of a process, writes the constants of a
+    class in the order of a set, and adds the paths and texts of their sources, by which its errors
+    show lines. Here the numbers begin at 0 in each file, constants are sorted, and there are no
+    sources.
     """
     kept = loadable(members)
     sources = {name: kept.pop(name).decode() for name in list(kept) if _CODE.fullmatch(name)}
@@ -231,7 +233,12 @@ def _items(source: str) -> Iterator[tuple[ast.ClassDef | ast.FunctionDef, str]]:
     lines = source.splitlines(keepends=True)
     for item in ast.parse(source).body:
         if isinstance(item, ast.ClassDef | ast.FunctionDef):
-            yield item, "".join(lines[item.lineno - 1 : item.end_lineno])
+            text = "".join(lines[item.lineno - 1 : item.end_lineno])
+            yield item, _CONSTANTS.sub(_sorted, text)
+
+
+def _sorted(lines: re.Match[str]) -> str:
+    return "".join(sorted(lines[0].splitlines(keepends=True)))
 
 
 def _renamed(items: Mapping[str, str], pickle: bytes) -> dict[str, str]:
@@ -314,7 +321,8 @@ class _Code:
         trees: The parsed texts, by member.
         items: Qualified names of all classes and functions.
         attributes: Of each class, the declared type of each attribute.
-        names: All names of methods and attributes that are no operators of torch.
+        names: What may follow a dot: `OPERATORS`, and names of methods and attributes that are no
+            operator of torch.
     """
 
     trees: Mapping[str, ast.Module]
@@ -353,7 +361,7 @@ class _Code:
         import torch  # whether a name is an operator of the version that is to load the file
 
         own = {name for name in names - OPERATORS if not hasattr(torch.ops.aten, name)}
-        return cls(trees, frozenset(items), attributes, frozenset(own))
+        return cls(trees, frozenset(items), attributes, OPERATORS | own)
 
     def check(self, member: str) -> None:
         """Refuse statements, names and operators that are not known."""
@@ -418,6 +426,7 @@ class _Code:
         words, inner = [node.attr], node.value
         while isinstance(inner, ast.Attribute):
             words, inner = [inner.attr, *words], inner.value
+        _refuse(len(words) > _DEPTH, member, f"has {len(words)} names after a dot each")
         root = inner.id if isinstance(inner, ast.Name) else ""
         whole = ".".join([root, *words])
         if root == "torch":
@@ -431,7 +440,7 @@ class _Code:
             known = len(words) == 1 and re.fullmatch(r"c\d+", words[0])
             _refuse(not known, member, f"has the constant {whole}")
         else:
-            wrong = [word for word in words if word not in self.names | OPERATORS]
+            wrong = [word for word in words if word not in self.names]
             _refuse(bool(wrong), member, f"calls .{wrong[0] if wrong else ''}")
             return (inner,)
         return ()

@@ -94,6 +94,10 @@ class Start:
                         group=entry["group"],
                     )
                 )
+            check(
+                len(members) > 0 and all(_fits(member, surrogate) for member in members),
+                f"{path} is damaged: its weights are of another surrogate",
+            )
             return cls(
                 surrogate=surrogate,
                 members=tuple(members),
@@ -189,6 +193,22 @@ class Start:
         own = checksums(dataset, range(len(dataset.Y)))
         known = np.isin(own[:, 1], self.seen[:, 1])
         return known, np.isin(own[:, 0], self.seen[:, 0]) & ~known
+
+
+def _fits(member: Member, surrogate: LoadedSurrogate) -> bool:
+    """Tell whether a member's parts have the sizes and types that a training relies on."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "y_shift": (surrogate.n_in,),
+        "y_scale": (surrogate.n_in,),
+        "W": (surrogate.n_out, member.features.width + 1),
+    }
+    parts = {name: getattr(member, name) for name in shapes}
+    return (
+        all(tuple(part.shape) == shapes[name] for name, part in parts.items())
+        and all(part.dtype == torch.float64 for part in parts.values())
+        and type(member.weight) in (int, float)
+        and type(member.group) is int
+    )
 
 
 def packed(

@@ -63,6 +63,14 @@ def test_training_leaves_a_surrogate_and_its_history_and_a_checkpoint_and_nothin
     assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
 
 
+def test_the_same_training_makes_the_same_bytes_in_any_process(folder, tmp_path):
+    words = ("train", folder / "map.h5", "--out", tmp_path / "other.pt", *QUICK)
+    command = [sys.executable, "-m", "surrogates", *map(str, words)]
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+    assert (tmp_path / "other.pt").read_bytes() == (folder / "map.pt").read_bytes()
+
+
 def test_another_optimizer_leaves_the_same_files_and_its_name(folder, tmp_path, capsys):
     for words in (("--optimizer", "adam"), ("--set", "optimizer=adam")):
         assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK, *words) == 0
@@ -143,6 +151,13 @@ def test_info_and_verify_name_what_a_file_is(folder, capsys):
     assert "all is well" in text
     assert "gnvpro, 96 samples" in text
     assert "test error:" in text and "near_zero" not in text
+    assert "code:             functions of tensors alone" in text
+    assert run("export", folder / "map.pt", "--format", "npz", "--out", folder / "info.npz") == 0
+    capsys.readouterr()
+    assert run("info", folder / "info.npz") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "code:             none: numbers and texts alone" in lines
+    assert {line for line in lines if "code:" not in line} < set(text.splitlines())
     assert Dataset.read(folder / "map.h5").digest in text
 
 
@@ -238,7 +253,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("train", data, "--out", tmp_path / "no" / "a.pt"): "there is no folder",
         ("train", data, "--out", tmp_path): "is a folder",
         ("evaluate", data, data): "not a whole surrogate file",
-        ("info", folder / "map.npz"): "not a whole surrogate file",
+        ("info", folder / "map.npz"): "is an .npz file but not a surrogate of this package",
         ("import", data, "--out", tmp_path / "a.h5"): "is a dataset already, and needs no import",
         ("import", folder / "map.npz", "--out", tmp_path / "a.h5", "--split", "200/1/1"): (
             "needs 202 samples; there are 120"

@@ -3,6 +3,8 @@
 import ctypes
 import dataclasses
 import functools
+import io
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from test_c_source import C99, Library, build
 from test_cli import names, refused, run
 
 import surrogates
-from surrogates import export, reference
+from surrogates import export, reference, torchscript
 from surrogates.dataset import Dataset
 
 SMALL = ("--set", "work_units=60")
@@ -133,6 +135,20 @@ def test_an_old_surrogate_that_does_not_do_is_one_clear_line(folder, tmp_path, c
     line = refused(capsys, "train", tmp_path / "named.h5", "--from", folder / "net.pt")
     assert "has the input 'y0' where the dataset has 'a'" in line
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_weights_of_another_surrogate_are_refused(folder, tmp_path, capsys):
+    members = torchscript.read(folder / "net.pt")
+    with np.load(io.BytesIO(members["extra/weights.npz"])) as file:
+        arrays = {name: file[name] for name in file.files}
+    entry = json.loads(str(arrays["about"]))["members"][0]
+    for name in ("y_shift", "W"):
+        content = io.BytesIO()
+        np.savez(content, **{**arrays, entry[name]: arrays[entry[name]][..., :-1]})
+        forged = {**members, "extra/weights.npz": content.getvalue()}
+        (tmp_path / "net.pt").write_bytes(torchscript.pack(forged))
+        line = refused(capsys, "train", folder / "high.h5", "--from", tmp_path / "net.pt")
+        assert "net.pt is damaged: its weights are of another surrogate" in line
 
 
 def test_a_damaged_file_is_refused(folder, tmp_path, capsys):
