@@ -42,6 +42,7 @@ from surrogates import config as configuration
 from surrogates.config import check, unknown
 from surrogates.dataset import SOLVER
 from surrogates.errors import InputError
+from surrogates.inputs import check_plain
 from surrogates.pipes import take_no_sigpipe
 
 from .sampling import DESIGNS, draw
@@ -547,8 +548,9 @@ def _numbers(cls: type[Problem], what: str, given: Any, n: int, names: str) -> A
 def _mistake(c: Any, n_c: int) -> str:
     """Say in what observables are not what the class announced, empty if they are."""
     try:
+        check_plain(c, "c")
         values = np.asarray(c)
-    except ValueError as error:  # of rows of different lengths
+    except ValueError as error:  # masked, or of rows of different lengths
         return f"solve must give c as one array: {error}"
     if values.dtype.kind not in "iuf":
         return f"solve must give real numbers; got {c!r:.60}"
