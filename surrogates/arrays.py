@@ -68,6 +68,8 @@ def read(path: Path, name: str) -> npt.NDArray[Any]:
         raise InputError(f"{path}: {unknown(f'array {name!r}', name, there or ['none'])}")
     if scipy.sparse.issparse(found):
         check(np.prod(found.shape, dtype=float) <= _MOST, f"{path}: {name} is sparse and too large")
+        with reading(path, f"{path.suffix} file"):
+            found.check_format(full_check=True)  # or places beyond its end would be written to
         found = found.toarray()
     return np.asarray(found)
 
@@ -238,6 +240,8 @@ def _sparse(parts: Mapping[str, Any], n_rows: int) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.size == 1:  # as other programs than MATLAB write it
+        value = value.ravel()[0]
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

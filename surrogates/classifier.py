@@ -112,7 +112,8 @@ class Bin:
         upper: Its end above, which belongs to it.
         samples: How many samples.
         confidence: Mean of their largest probabilities; NaN without samples.
-        accuracy: Share of them that is classified rightly; NaN without samples.
+        accuracy: Mean of the true probabilities of the predicted classes, of one-hot truth the
+            share that is classified rightly; NaN without samples.
     """
 
     lower: float
@@ -124,15 +125,21 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """How good a classifier is on some samples, of which the true class is the most probable one.
+    """How good a classifier is on some samples, whose truth is the probability of each class.
+
+    A class is true of a sample to the extent of its probability c_k, and counts in all that follows
+    as so much of a sample. Where the truth is one-hot, as a rule, these are numbers of samples;
+    where it is not, no classifier has an accuracy above the mean of the largest c_k, and one whose
+    probabilities are the truth is calibrated.
 
     Attributes:
         samples: How many samples.
-        accuracy: Share of the samples that is classified rightly.
+        accuracy: Mean of the true probabilities of the predicted classes: the share of the samples
+            that is classified rightly.
         class_accuracy: The same over the samples of each true class (recall), (n_classes,); NaN for
             a class without samples.
         confusion: Numbers of samples by true class (row) and predicted one (column), (n_classes,
-            n_classes).
+            n_classes); integers where the truth is one-hot.
         cross_entropy: Mean of -sum_k c_k log p_k, in nats.
         brier: Mean of ||p - c||^2, from 0 to 2.
         calibration_error: Expected calibration error: mean of |accuracy - confidence| over the
@@ -143,7 +150,7 @@ class Assessment:
     samples: int
     accuracy: float
     class_accuracy: tuple[float, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[float, ...], ...]
     cross_entropy: float
     brier: float
     calibration_error: float
@@ -174,17 +181,17 @@ def assess(
         raise ValueError("expected finite logits")
     n, n_classes = C.shape
     p, log_p = torch.softmax(found, dim=1), torch.log_softmax(found, dim=1)
-    truth, predicted = C.argmax(dim=1), found.argmax(dim=1)
-    pairs = torch.bincount(n_classes * truth + predicted, minlength=n_classes**2)
-    confusion = pairs.view(n_classes, n_classes)
-    right = (truth == predicted).double()
+    predicted = found.argmax(dim=1)
+    right = C.gather(1, predicted[:, None])[:, 0].double()
+    confusion = C.T.double() @ torch.nn.functional.one_hot(predicted, n_classes).double()
+    counts = confusion.long() if bool(((C == 0) | (C == 1)).all()) else confusion
     reliability = _reliability(p.max(dim=1).values, right)
     gaps = [bin.samples * abs(bin.accuracy - bin.confidence) for bin in reliability if bin.samples]
     return Assessment(
         samples=n,
         accuracy=float(right.mean()),
-        class_accuracy=tuple((confusion.diagonal().double() / confusion.sum(dim=1)).tolist()),
-        confusion=tuple(map(tuple, confusion.tolist())),
+        class_accuracy=tuple((confusion.diagonal() / confusion.sum(dim=1)).tolist()),
+        confusion=tuple(map(tuple, counts.tolist())),
         cross_entropy=float(-(C * log_p).sum(dim=1).mean()),
         brier=float((p - C).square().sum(dim=1).mean()),
         calibration_error=sum(gaps) / n,

@@ -1280,9 +1280,10 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
         {
             "accuracy": _per_cent(found.accuracy),
             "worst classes": ", ".join(
-                f"{names[k]} {_per_cent(found.class_accuracy[k])} of {numbers[k]}" for k in worst
+                f"{names[k]} {_per_cent(found.class_accuracy[k])} of {numbers[k]:.6g}"
+                for k in worst
             ),
-            "most mistaken": f"{names[true]} for {names[predicted]}, {mistakes.max()} times"
+            "most mistaken": f"{names[true]} for {names[predicted]}, {mistakes.max():.6g} times"
             if mistakes.any()
             else "",
             "cross-entropy": f"{found.cross_entropy:.4g} (natural logarithm)",

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -145,13 +145,7 @@ def read_scene(
     check(order in ORDERS, unknown(f"order {order!r}", order, ORDERS))
     cube, labels = _Found.read(path, 3), _Found.read(truth, 2)
     without = [one for one in (cube, labels) if not one.has_order]
-    check(
-        bool(without) or order == "auto",
-        f"--order {order} is for HDF5 files without MATLAB's marks; the order of {path} and "
-        f"{truth} is known",
-    )
-    ways = (ORDERS[1:] if order == "auto" else (order,)) if without else ("rows",)
-    pairs = {way: (cube.taken(way), labels.taken(way)) for way in ways}
+    pairs = {way: (cube.taken(way), labels.taken(way)) for way in _ways(order, without)}
     fits = {way: pair for way, pair in pairs.items() if pair[0].shape[:2] == pair[1].shape}
     if not fits:
         raise InputError(
@@ -171,10 +165,19 @@ def read_scene(
             "give --order rows (as in the file) or columns (reversed, as MATLAB stores them); the "
             f"classes account for so much of the spectra: {said}"
         )
-    (scene,) = scenes.values()
+    scene = next(iter(scenes.values()))
     if text := doubt(scene):
         note(f"warning: {truth}: {text}")
     return scene
+
+
+def _ways(order: str, without: Sequence[_Found]) -> tuple[str, ...]:
+    """Return the orders that arrays may have, of which some are without a known one."""
+    check(
+        bool(without) or order == "auto",
+        f"--order {order} is for HDF5 files without MATLAB's marks; the order of these is known",
+    )
+    return (ORDERS[1:] if order == "auto" else (order,)) if without else ("rows",)
 
 
 def agreement(cube: Array, truth: npt.NDArray[np.int64]) -> float:

@@ -49,6 +49,7 @@ from .dataset import (
     rows_of_classes,
 )
 from .errors import InputError
+from .inputs import check_plain
 from .inspection import are_probabilities, decades, outliers
 from .provenance import provenance, readable
 
@@ -160,9 +161,11 @@ def as_dataset(
         missing: What a NaN in C means, ``fail`` or ``mask``.
 
     Raises:
-        InputError: If the split cannot be made, fewer than 3 samples are done (where some are for
-            training), an output has no value, or a class no training samples.
+        InputError: If an array is masked, the split cannot be made, fewer than 3 samples are done
+            (where some are for training), an output has no value, or a class no training samples.
     """
+    check_plain(Y, "Y")
+    check_plain(C, "C")
     n, done = len(Y), _done(C, c_names, missing)
     C = np.where(done[:, None], C, np.nan)
     parts = np.full(n, Split.UNUSED, dtype=np.uint8)

@@ -351,6 +351,8 @@ def confusion(
 def reliability(assessment: Assessment, path: str | os.PathLike[str], *, title: str = "") -> None:
     """Draw how often the predicted class is right against the probability that it was given.
 
+    A class is right to the extent of its true probability.
+
     Args:
         assessment: Of `surrogates.classifier.assess`.
         path: The figure.

@@ -168,7 +168,8 @@ class LeastSquares(Loss):
 class CrossEntropy(Loss):
     """Cross-entropy of class probabilities c, which sum to one, and softmax(o), in nats.
 
-    The error is the share of samples whose most probable class is another. The best weights are
+    The error is the share of samples whose class is another than the one of the largest output; a
+    class is a sample's to the extent of its probability. The best weights are
     those of the least share: where accuracy still rises the cross-entropy on validation may have
     begun to, by samples that are wrong with confidence, which the temperature mends afterwards.
     """
@@ -206,8 +207,8 @@ class CrossEntropy(Loss):
         return torch.diag_embed(root) - root[:, :, None] * p[:, None, :]
 
     def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give 1 for a sample of which another class has the largest output, else 0."""
-        return (outputs.argmax(dim=1) != C.argmax(dim=1)).double()
+        """Return the probability that another class is true than that of the largest output."""
+        return 1.0 - C.gather(1, outputs.argmax(dim=1, keepdim=True))[:, 0].double()
 
 
 def outputs_of(F: Tensor, W: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 
 import h5py
@@ -78,6 +80,60 @@ def test_matlab_arrays_of_numbers_are_read_right(matlab, file):
     for name, array in expected.items():
         assert name in arrays.names(matlab / file)
         np.testing.assert_array_equal(arrays.read(matlab / file, name), array)
+
+
+def test_a_class_may_be_written_in_any_form_of_text(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        for name, kind in (
+            ("a", "double"),
+            ("b", np.array([b"double"])),
+            ("c", np.array([b"char"])),
+        ):
+            file[name] = A.T
+            file[name].attrs["MATLAB_class"] = kind
+    for name in "ab":
+        np.testing.assert_array_equal(arrays.read(tmp_path / "a.mat", name), A)
+        assert arrays.has_order(tmp_path / "a.mat", name)
+    with pytest.raises(InputError, match="c is a MATLAB char, not an array of numbers"):
+        arrays.read(tmp_path / "a.mat", "c")
+
+
+DAMAGED_SPARSE = """
+import sys
+from pathlib import Path
+from surrogates import arrays
+from surrogates.errors import InputError
+for path in map(Path, sys.argv[1:]):
+    for name in arrays.names(path):
+        try:
+            arrays.read(path, name)
+        except InputError as error:
+            print(str(error).count("is not a whole .mat file"))
+"""
+
+
+def test_a_damaged_sparse_matrix_is_refused_and_breaks_nothing(tmp_path):
+    """Places outside of it were written to, which ended the process, or something worse."""
+    good = scipy.sparse.csc_matrix(SPARSE)
+    broken = good.copy()
+    broken.indices = broken.indices + 10**6
+    scipy.io.savemat(tmp_path / "5.mat", {"sparse": broken})
+    with h5py.File(tmp_path / "73.mat", "w", userblock_size=512) as file:
+        for i, (jc, ir) in enumerate(
+            (
+                (good.indptr, broken.indices),
+                (good.indptr, good.indices.astype(np.int64) - 10**6),
+                (good.indptr + 10**6, good.indices),
+                (good.indptr[::-1], good.indices),
+            )
+        ):
+            put_sparse(file, f"sparse{i}", SPARSE)
+            del file[f"sparse{i}/jc"], file[f"sparse{i}/ir"]
+            file[f"sparse{i}/jc"], file[f"sparse{i}/ir"] = jc, ir
+    words = [sys.executable, "-c", DAMAGED_SPARSE, tmp_path / "5.mat", tmp_path / "73.mat"]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "1\n" * 5
 
 
 def test_fields_of_a_structure_have_paths(matlab):

@@ -352,7 +352,11 @@ def test_options_that_do_not_fit_a_scene_are_one_clear_line(tmp_path, capsys, mo
         (*pair, "--task", "regression"): "a scene is of --task classification",
         (*pair, "--samples", "rows"): "--samples is not for a scene",
         (*pair, "--background", "0,x"): "cannot read the background '0,x': expected integers",
-        (*pair, "--order", "rows"): "--order rows is for HDF5 files without MATLAB's marks; the or",
+        (
+            *pair,
+            "--order",
+            "rows",
+        ): "--order rows is for HDF5 files without MATLAB's marks; the order of these",
         ("s.mat", "--order", "rows"): "--order is for a scene, with --ground-truth",
         ("s.mat", "--background", "0"): "--background is for a scene, with --ground-truth",
         ("indian_pines", "--ground-truth", "g.mat"): "indian_pines comes with its ground truth",

@@ -11,7 +11,7 @@ import scipy.io
 
 from surrogates.dataset import PARTS, Dataset, Split, Status
 from surrogates.errors import InputError
-from surrogates.importing import import_file
+from surrogates.importing import as_dataset, import_file
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "CDR_Data.mat"
 
@@ -102,6 +102,16 @@ def test_one_column_may_have_one_dimension(tmp_path):
         assert np.array_equal(import_file(tmp_path / "a.npz").C, several)
         scipy.io.savemat(tmp_path / "a.mat", {"Y": array, "C": Y})  # MATLAB's are 1 x 5
         assert np.array_equal(import_file(tmp_path / "a.mat").Y, several)
+
+
+def test_masked_arrays_are_refused(arrays):
+    Y, C = arrays
+    given = {"problem": "p", "task": "regression", "split": "1/0/0", "seed": 0}
+    names = {"y_names": [f"y{i}" for i in range(Y.shape[1])], "c_names": ["c"] * C.shape[1]}
+    as_dataset(Y, C, **given, **names)
+    for one, other, what in ((np.ma.masked_less(Y, 0), C, "Y"), (Y, np.ma.masked_less(C, 0), "C")):
+        with pytest.raises(InputError, match=f"{what} is a masked array; leave its masked values"):
+            as_dataset(one, other, **given, **names)
 
 
 def test_where_both_dimensions_agree_nothing_is_guessed(tmp_path):

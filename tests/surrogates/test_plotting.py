@@ -707,6 +707,15 @@ def test_reliability_shows_accuracy_where_there_are_samples(tmp_path, drawn):
     assert above.get_title() == "expected calibration error 11.0 %"
 
 
+def test_reliability_of_soft_labels_is_that_of_their_probabilities(tmp_path, drawn):
+    p = torch.tensor([0.95] * 6 + [0.65] * 4, dtype=torch.float64)
+    C = torch.stack([p, 1 - p], dim=1)
+    plotting.reliability(assess(lambda Y: Y, C.log(), C), tmp_path / "r.png")
+    above, _ = drawn[-1].axes
+    np.testing.assert_allclose([bar.get_height() for bar in above.patches], [0.65, 0.95])
+    assert above.get_title() == "expected calibration error 0.0 %"
+
+
 def test_what_is_no_confusion_matrix_is_one_clear_line(tmp_path):
     for counts, message in (
         (np.ones((2, 3)), r"expected counts of shape \(2, 2\); got \(2, 3\)"),

@@ -54,13 +54,13 @@ def test_cross_entropy_is_that_of_torch_where_logits_are_huge():
 def test_errors_are_misclassified_samples_or_relative():
     outputs = torch.tensor([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0], [0.0, 0.0, 1.0]]).double()
     C = torch.tensor([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
-    assert CrossEntropy().errors(outputs, C).tolist() == [0.0, 1.0, 0.0]
+    assert CrossEntropy().errors(outputs, C).tolist() == [0.5, 1.0, 0.0]
     expected = [math.dist(o, c) / math.hypot(*c) for o, c in zip(outputs, C, strict=True)]
     assert PseudoHuber().errors(outputs, C).tolist() == pytest.approx(expected)
     found = Part(Y=C, C=C, loss=CrossEntropy()).measure(
         outputs, torch.eye(3, 4, dtype=torch.float64)
     )
-    assert found.error == pytest.approx(1 / 3)
+    assert found.error == pytest.approx(1.5 / 3)
     assert found.loss == pytest.approx(float(cross_entropy(outputs, C)))
     assert found.outputs is None and all(map(math.isnan, found.median_and_worst()))
 
