@@ -2,15 +2,32 @@
 # Finds or builds the environment that this project runs in, and installs the project into it.
 #
 #   python="$(scripts/setup.sh | tail -n 1)"; export PATH="${python%/*}:$PATH"
+#   scripts/setup.sh --no-root    # or NO_ROOT=1 before this or any other script: nothing as root
+#   scripts/setup.sh --lowest     # .venv-lowest, with the oldest packages that pyproject.toml allows
 #
 # Standard output ends with the path of the environment's python; all else goes to standard error.
 # An active environment with DOLFINx, petsc4py, mpi4py, h5py and torch is used as it is. Otherwise
 # .venv is built: by conda, mamba or micromamba where there is one, else from Debian or Ubuntu
 # packages. A complete environment costs a second; an interrupted or moved one is repaired.
+#
+# Root is needed for missing Debian packages alone. The commands are shown before they run, and on a
+# terminal they wait for a yes. What pip installs is at the version in constraints.txt, which
+# renew_constraints.sh renews; other versions in .venv are replaced.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 venv="$root/.venv"
+lowest=""
+for word in "$@"; do
+    case "$word" in
+    --no-root) export NO_ROOT=1 ;;
+    --lowest) lowest=--lowest venv="$root/.venv-lowest" ;;
+    *)
+        echo "setup: '$word' is not one of: --no-root, --lowest" >&2
+        exit 2
+        ;;
+    esac
+done
 stamp="$venv/.varpro-surrogates" # in a .venv made here: "building", at last the checkout's path
 log=""
 pins=""
@@ -40,84 +57,8 @@ step() {
         die "that failed: $(grep -v '^ *$' "$log" | tail -n 1) (all of it: $log)"
 }
 
-# inspect PYTHON QUESTION: looks without importing, which would take seconds.
-#   kind     "environment" (a venv or conda), or "base": not to be installed into
-#   lacking  the compiled packages it cannot find, which must all be of one origin (and pip)
-#   wanted   the requirements in pyproject.toml, with those extras that demo and tests use, that are
-#            missing or have another version
-#   project  "installed" if this checkout is installed, editable and up to date
-#   pins     a constraints file that holds the compiled packages at what is there
-inspect() {
-    "$1" - "$root" "$2" <<'PYTHON'
-import importlib.metadata as metadata
-import importlib.util
-import json
-import os
-import pathlib
-import sys
-
-# Without the working directory: setuptools leaves an egg-info there that looks like an install.
-sys.path = [p for p in sys.path if p not in ("", os.getcwd())]
-root, question = pathlib.Path(sys.argv[1]), sys.argv[2]
-compiled = ["dolfinx", "petsc4py", "mpi4py", "h5py", "torch"]
-conda = os.path.isdir(os.path.join(sys.prefix, "conda-meta"))
-environment = conda or sys.prefix != sys.base_prefix
-
-
-def version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        module = importlib.util.find_spec(name.replace("-", "_"))
-        # Debian 12 registers h5py under another name.
-        return __import__(name).__version__ if module and name in compiled else None
-
-
-if question == "kind":
-    print("environment" if environment else "base")
-    sys.exit()
-if question == "lacking":
-    names = [*compiled, "pip"] if environment else compiled
-    print(", ".join(name for name in names if importlib.util.find_spec(name) is None))
-    sys.exit()
-if question == "pins":
-    for name in ["numpy", "scipy", "h5py", "mpi4py", "petsc4py", "torch"]:
-        if version(name):
-            print(f"{name}=={version(name).split('+')[0]}")
-    sys.exit()
-
-from pip._vendor.packaging.requirements import Requirement
-
-try:
-    import tomllib
-except ImportError:
-    from pip._vendor import tomli as tomllib
-project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-if question == "wanted":
-    extras = project["optional-dependencies"]
-    wanted = [line for extra in ("dev", "examples", "hyperspectral", "meshes", "plots", "serve") for line in extras[extra]]
-    for line in [*project["dependencies"], *wanted, "setuptools>=70.1"]:
-        need = Requirement(line)
-        have = version(need.name)
-        if need.marker is None or need.marker.evaluate():
-            if have is None or not need.specifier.contains(have, prereleases=True):
-                print(line)
-if question == "project":
-    try:
-        found = metadata.distribution(project["name"])
-    except metadata.PackageNotFoundError:
-        sys.exit()
-    origin = json.loads(found.read_text("direct_url.json") or "{}")
-    commands = {e.name: e.value for e in found.entry_points if e.group == "console_scripts"}
-    if (
-        origin.get("url") == root.as_uri()
-        and origin.get("dir_info", {}).get("editable")
-        and found.version == project["version"]
-        and commands == project.get("scripts", {})
-    ):
-        print("installed")
-PYTHON
-}
+# inspect PYTHON QUESTION: what environment.py says of that environment.
+inspect() { "$1" "$root/scripts/environment.py" "$2" ${lowest:+"$lowest"}; }
 
 # imports PYTHON: whether the compiled packages work together, and DOLFINx is not too old.
 imports() {
@@ -130,9 +71,13 @@ if [int(part) for part in dolfinx.__version__.split(".")[:2]] < [0, 5]:
 # find_environment: sets python to an environment that has the compiled packages, or fails.
 find_environment() {
     local active candidate lacking
+    local candidates=("$venv/bin/python")
     active="${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}"
-    for candidate in "$active" "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" "$venv/bin/python" \
-        "$(command -v python3 || true)"; do
+    if [ -z "$lowest" ]; then
+        candidates=("$active" "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" "$venv/bin/python"
+            "$(command -v python3 || true)")
+    fi
+    for candidate in "${candidates[@]}"; do
         [ -x "$candidate" ] || continue
         [ "$(inspect "$candidate" kind 2>/dev/null)" = environment ] || continue
         lacking="$(inspect "$candidate" lacking 2>/dev/null || echo "a working python")"
@@ -206,21 +151,50 @@ torch_packages() {
     if [ -n "$candidate" ] && dpkg --compare-versions "$candidate" ge 2.2; then echo python3-torch; fi
 }
 
-install_packages() {
-    local packages=() sudo=()
-    mapfile -t packages < <(missing_packages)
-    if [ "${#packages[@]}" = 0 ]; then return 0; fi
+# ask_for_root PACKAGE...: shows what is about to be done as root, and on a terminal asks.
+ask_for_root() {
+    local answer=""
+    say "as root${sudo:+, by sudo}, this installs Debian packages and changes nothing else:" \
+        "dpkg --configure -a (or apt-get install --fix-broken, where packages are half installed);" \
+        "apt-get update; apt-get install --no-install-recommends $*" \
+        "(and python3-torch, where Debian's is 2.2 or later)"
+    if [ -t 0 ] && [ -t 2 ]; then
+        read -r -p "setup: go on? [y/N] " answer
+        case "$answer" in y | Y | yes) ;; *) return 1 ;; esac
+    fi
+}
+
+# may_be_root PACKAGE...: whether root is there, wanted and willing; sets reason where not.
+may_be_root() {
+    reason="neither root nor sudo"
+    if [ -n "${NO_ROOT:-}" ]; then
+        reason="nothing is done as root (NO_ROOT)"
+        return 1
+    fi
     if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || return 1
         sudo=(sudo)
         # Without a terminal, sudo could only wait for a password.
-        if ! command -v sudo >/dev/null || { ! sudo -n true 2>/dev/null && [ ! -t 0 ]; } || ! sudo -v; then
-            if find_base && "$base" -c 'import ensurepip' 2>/dev/null; then
-                say "neither root nor sudo: going on without ${packages[*]}"
-                return 0
-            fi
-            die "neither root nor sudo: have an administrator run" \
-                "'apt-get install --no-install-recommends ${packages[*]}', then run this again"
+        sudo -n true 2>/dev/null || [ -t 0 ] || return 1
+    fi
+    if ! ask_for_root "$@"; then
+        reason="nothing was done as root"
+        return 1
+    fi
+    [ "$(id -u)" = 0 ] || sudo -v
+}
+
+install_packages() {
+    local packages=() sudo=() reason=""
+    mapfile -t packages < <(missing_packages)
+    if [ "${#packages[@]}" = 0 ]; then return 0; fi
+    if ! may_be_root "${packages[@]}"; then
+        if find_base && "$base" -c 'import ensurepip' 2>/dev/null; then
+            say "$reason: going on without ${packages[*]}"
+            return 0
         fi
+        die "$reason: have an administrator run" \
+            "'apt-get install --no-install-recommends ${packages[*]}', then run this again"
     fi
     local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300)
     # An interrupted run may have left packages unpacked but not configured.
@@ -230,7 +204,7 @@ install_packages() {
     say "updating the package lists"
     "${apt[@]}" update >/dev/null 2>&1 </dev/null || say "apt-get update failed in part; going on"
     mapfile -t -O "${#packages[@]}" packages < <(torch_packages)
-    step "installing ${#packages[@]} Debian packages and what they need (1 to 3 minutes)" \
+    step "installing ${packages[*]} and what they need (1 to 3 minutes)" \
         "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
@@ -238,9 +212,7 @@ install_packages() {
 build_over() {
     mkdir "$venv"
     echo building >"$stamp"
-    step "making .venv over $1" "$1" -m venv --system-site-packages "$venv"
-    { inspect "$venv/bin/python" pins && cat "$root/scripts/constraints.txt"; } |
-        awk -F== '!seen[$1]++' >"$venv/constraints.txt" # the system's torch wins
+    step "making ${venv##*/} over $1" "$1" -m venv --system-site-packages "$venv"
     "$venv/bin/python" - <<'PYTHON'
 import importlib.metadata as metadata
 import pathlib
@@ -269,7 +241,10 @@ build() {
     rm -rf "$venv"
     building=yes
     python="$venv/bin/python"
-    if find_base && [ -z "$(inspect "$base" lacking)" ] && "$base" -c 'import ensurepip' 2>/dev/null; then
+    if [ -n "$lowest" ]; then
+        find_base || die "--lowest needs Debian's python3-dolfinx-real and what it depends on"
+        build_over "$base"
+    elif find_base && [ -z "$(inspect "$base" lacking)" ] && "$base" -c 'import ensurepip' 2>/dev/null; then
         build_over "$base"
     elif find_conda; then
         build_with_conda
@@ -286,14 +261,18 @@ build() {
 }
 
 install_project() {
-    local wanted=()
-    mapfile -t wanted < <(inspect "$python" wanted)
-    if [ "${#wanted[@]}" != 0 ]; then
+    local listed wanted=()
+    listed="$(inspect "$python" wanted)"
+    if [ -n "$listed" ]; then
+        mapfile -t wanted <<<"$listed"
         pins="$(mktemp)"
-        { inspect "$python" pins && cat "$root/scripts/constraints.txt"; } |
-            awk -F== '!seen[$1]++' >"$pins" # what is there wins
+        inspect "$python" pins >"$pins"
+        if [ -e "$venv/pip.conf" ] && [ "$python" = "$venv/bin/python" ]; then
+            cp "$pins" "$venv/constraints.txt" # for every later pip there, by pip.conf
+        fi
+        # No source packages: what pip builds them with would have no exact version.
         step "installing with pip what ${python%/bin/python} lacks: ${wanted[*]}" \
-            "$python" -m pip install --constraint "$pins" "${wanted[@]}"
+            "$python" -m pip install --only-binary :all: --constraint "$pins" "${wanted[@]}"
     fi
     if [ "$(inspect "$python" project)" != installed ]; then
         # Without the dependencies, which are there by now, and without a download to build with.
@@ -311,9 +290,15 @@ fi
 
 cd "$root"
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" != "$root" ]; then
-    say ".venv is unfinished or was made for another folder: making it anew"
+    say "${venv##*/} is unfinished or was made for another folder: making it anew"
     rm -rf "$venv"
 fi
+case "$root" in
+*[\"\$\`\\:]* | *$'\n'*)
+    die "$root has a double quote, dollar, backtick, backslash, colon or line break in its name," \
+        "which neither PATH nor the commands that pip writes can stand: move the checkout"
+    ;;
+esac
 find_environment || build
 install_project
 if [ -n "$building" ]; then
