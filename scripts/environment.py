@@ -4,7 +4,7 @@
 
 kind     Print "environment" (a virtual one, or conda), or "base": not to be installed into.
 lacking  Print the compiled packages that it cannot find, and pip.
-pins     Print a file of constraints for pip: one exact version for every package.
+pins     Print a file of constraints for pip.
 wanted   Print what pip has to install: requirements that are missing or have another version.
 project  Print "installed" if this checkout is installed, editable and up to date.
 
@@ -45,7 +45,7 @@ def main(question: str, lowest: bool) -> None:
         names = (*COMPILED, "pip") if environment else COMPILED
         print(", ".join(name for name in names if importlib.util.find_spec(name) is None))
     elif question == "pins":
-        print(*(f"{name}=={pin}" for name, pin in sorted(pins(lowest).items())), sep="\n")
+        print(*(name + bound for name, bound in sorted(pins(lowest).items())), sep="\n")
     elif question == "wanted":
         print(*wanted(lowest), sep="\n", end="")
     elif question == "project":
@@ -102,6 +102,13 @@ def same(one: str, other: str) -> bool:
     return Version(one) == Version(other)
 
 
+def newer(one: str, other: str) -> str:
+    """Return the newer of two versions."""
+    from pip._vendor.packaging.version import Version
+
+    return max(one, other, key=Version)
+
+
 def lower_end(need: Any) -> str:
     """Return the lowest version that a requirement allows."""
     (version,) = (spec.version for spec in need.specifier if spec.operator in (">=", "=="))
@@ -141,43 +148,51 @@ def is_own() -> bool:
     return (prefix / STAMP).exists() and not (prefix / "conda-meta").exists()
 
 
-def pins(lowest: bool) -> dict[str, str]:
-    """Return the version that each package is to have, by name."""
+def versions(lowest: bool) -> dict[str, str]:
+    """Return the version that each package has in an environment of setup.sh's making, by name."""
     there = installed()
     if lowest:
-        pinned = {canonical(need.name): lower_end(need) for need in requirements()}
+        wanted = {canonical(need.name): lower_end(need) for need in requirements()}
     else:
-        pinned = constraints()
+        wanted = constraints()
+    kept = {name: there[name][0] for name in HELD if name in there and not there[name][1]}
+    return {**wanted, **kept}
+
+
+def pins(lowest: bool) -> dict[str, str]:
+    """Return what pip keeps to, by name: one version, or none above it.
+
+    pip keeps a package that is there if its version is allowed and suffices. With none above the
+    constraint's, what it does replace gets that version.
+    """
+    there = installed()
     if is_own():
-        return {
-            **pinned,
-            **{name: there[name][0] for name in HELD if name in there and not there[name][1]},
-        }
-    refused = {
-        canonical(need.name)
-        for need in requirements()
-        if canonical(need.name) in there
-        and not need.specifier.contains(there[canonical(need.name)][0], prereleases=True)
-    }
-    kept = {name: version for name, (version, _) in there.items() if name not in refused}
-    return {**pinned, **kept}
+        return {name: f"=={version}" for name, version in versions(lowest).items()}
+    bounds = {name: f"=={there[name][0]}" for name in HELD if name in there}
+    for name, version in constraints().items():
+        have = there.get(name, (None,))[0]
+        bound = f"=={version}" if have is None else f"<={newer(have, version)}"
+        bounds.setdefault(name, bound)
+    return bounds
 
 
 def wanted(lowest: bool) -> list[str]:
     """Return what is missing or has another version, as pip takes it."""
-    there, pinned = installed(), pins(lowest)
+    there, own = installed(), is_own()
+    exact = versions(lowest)
     found = {}
     for need in requirements():
         name = canonical(need.name)
-        have = there.get(name, ("", False))[0]
-        if not have or (is_own() and not same(have, pinned.get(name, have))):
-            found[name] = f"{name}=={pinned[name]}" if name in pinned else str(need)
+        if name not in exact:
+            sys.exit(f"scripts/constraints.txt lacks {name}: run scripts/renew_constraints.sh")
+        have = there.get(name, (None,))[0]
+        if have is None or (own and not same(have, exact[name])):
+            found[name] = f"{name}=={exact[name]}"
         elif not lowest and not need.specifier.contains(have, prereleases=True):
             found[name] = str(need)
-    if is_own():
-        for name, (have, own) in there.items():
-            if own and name != "pip" and not same(have, pinned.get(name, have)):
-                found.setdefault(name, f"{name}=={pinned[name]}")
+    for name, (have, inside) in there.items() if own else ():
+        if inside and name in exact and not same(have, exact[name]):
+            found.setdefault(name, f"{name}=={exact[name]}")
     return list(found.values())
 
 

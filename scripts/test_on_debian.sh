@@ -50,8 +50,10 @@ stamp="$cache/$suite.packages" # what the complete root file system holds; writt
 "${git[@]}" rev-parse --is-inside-work-tree >/dev/null 2>&1 ||
     skip "$root is not a git work tree, so which files to test is unknown"
 if ! command -v mmdebstrap >/dev/null; then
-    say "installing mmdebstrap"
     command -v apt-get >/dev/null || skip "there is neither mmdebstrap nor apt-get to install it with"
+    [ -z "${NO_ROOT:-}" ] || skip "mmdebstrap is not installed, and NO_ROOT forbids to do it"
+    say "as root, this installs Debian packages and changes nothing else: apt-get update;" \
+        "apt-get install --no-install-recommends mmdebstrap debian-archive-keyring"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq update >/dev/null 2>&1 || true # another package source may be broken
     apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
