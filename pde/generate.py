@@ -202,6 +202,8 @@ def generate(
                     problem.compile(config)  # the others then find it in the cache
                 comm.barrier()
                 work = Work(problem, config, group, begun, time_limit)
+                same = len(set(comm.allgather(work.mesh))) == 1
+                check(same, "the processes have different meshes: a file changed as they read it")
                 mesh = on_root(comm, lambda: _settle(folder, begun, work.mesh))
                 solved = work.run(folder, comm, stop, on_progress)
                 group.Free()

@@ -10,8 +10,10 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) max(1, q)^(1/3) / 7
 
-whatever the cells elsewhere are; `RESOLVED` states up to what it is accepted. The correction for
-the far sides needs cells there that are not much larger than their distance from the electrodes.
+with q of 27 at least where the cells miss a sharp edge of a conductive body. Cells that grow by a
+factor of 20 right outside of where bodies can be are allowed for. `RESOLVED` is the largest error
+that is accepted. The correction for the far sides needs cells there that are not much larger than
+their distance from the electrodes.
 
 **Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter.
 """
@@ -66,7 +68,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     """
     low, high = mesh.bounds
     contrast = config.conductivity.body / config.conductivity.background
-    factor, b = max(1.0, contrast) ** (1 / 3) / 7, config.body.blend
+    b = config.body.blend
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
     longest, size = edges(mesh.points, mesh.vertices)[1], (high - low).prod(axis=1)
@@ -79,6 +81,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             met = distance < plane
             met &= (low[:, 2] < upwards - depth) & (high[:, 2] > -upwards - depth)
             h = float(np.sqrt(np.average(longest[met] ** 2, weights=size[met])))
+            factor = _contrast(contrast, h / b) / 7
             error = factor * h**2 / (t * max(b, 0.4 * h))
             if error > worst:
                 half = RESOLVED / 2 / factor * t  # for half of the error, one of the two holds
@@ -94,6 +97,11 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
                 )
     check(worst <= RESOLVED, f"the mesh {mesh.path} {fault}")
     return worst
+
+
+def _contrast(q: float, sharp: float) -> float:
+    """Return how the error depends on the conductivities, and less so where cells miss the edge."""
+    return 1.0 if q <= 1 else max(q ** (1 / 3), min(3.0, sharp))
 
 
 def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
