@@ -366,7 +366,6 @@ def _from_file(config: DCRConfig, comm: MPI.Comm) -> meshes.Cells:
 
 def _built_in(config: DCRConfig) -> list[meshes.Grid]:
     """Make the mesh, and the coarse one of an extrapolation."""
-    settings = config.mesh
     made = _grids(config)
     _check_layers(config, made[0])
     return made

@@ -226,8 +226,8 @@ def generate(
                 comm.barrier()
                 own = Folder.again(path, begun.folder) if folder is None else folder
                 mesh = solver.make(group, own, time_limit, begun.size, tangents)
-                needed = comm.gather(solver.needs(list(begun.info.inputs)))
-                info = on_root(comm, lambda: _settle(own, begun.info, mesh, needed or []))
+                made = comm.gather((mesh, solver.needs(list(begun.info.inputs))))
+                info = on_root(comm, lambda: _settle(own, begun.info, made or []))
                 solver.expect(info.inputs)
                 work = Work(solver, group, dataclasses.replace(begun, info=info), time_limit)
                 solved = work.run(own, comm, stop, on_progress)
@@ -399,19 +399,20 @@ def _keep(out: Path, parts: Parts, size: int, repair: bool, retry_failed: bool) 
     journal.close()
 
 
-def _settle(folder: Folder, info: Info, mesh: str, needed: Sequence[Mapping[str, str]]) -> Info:
+def _settle(folder: Folder, info: Info, made: Sequence[tuple[str, Mapping[str, str]]]) -> Info:
     """Write what the set is, now that the problem is made, or compare it with what it was.
 
     Args:
         folder: Of the shards.
         info: What the set is, as far as it was known.
-        mesh: The mesh.
-        needed: What the samples depend on, `inputs`, of each process.
+        made: The mesh, and what the samples depend on (`inputs`), of each process.
     """
-    for rank, other in enumerate(needed):
-        wrong = sorted({k for k, _ in needed[0].items() ^ other.items()})
+    mesh, needed = made[0]
+    for rank, (its_mesh, its) in enumerate(made):
+        wrong = sorted({name for name, _ in needed.items() ^ its.items()})
         check(not wrong, f"{wrong[:1]} is another file on process {rank} than on process 0")
-    found = dataclasses.replace(info, inputs=dict(needed[0]), mesh=mesh)
+        check(mesh == its_mesh, f"the mesh is {mesh} on process 0 and {its_mesh} on {rank}")
+    found = dataclasses.replace(info, inputs=dict(needed), mesh=mesh)
     if folder.stat(DESCRIPTION) is not None:
         there = described(folder)
         _refuse(folder.path / DESCRIPTION, there.differences(found), there.changed(found))

@@ -42,12 +42,13 @@ It must also be below a hundredth of the shortest edge at the point, so that no 
 MERGED = 1e-4
 """Points are one if they are closer than this part of the shortest edge at either."""
 FLAT = 1e-4
-"""Least height of a tetrahedron over its longest edge, and scaled Jacobian of a hexahedron."""
-HULL = 0.1
+"""Least height of a tetrahedron over its longest edge; of a hexahedron see `_quality`."""
+HULL = 0.25
 """How far a face of the boundary can be from the hull, as a part of its cell's and its own size.
 
 A sphere's triangles are not all on the hull of their corners.
 """
+TANGLED = "cells that are flat or tangled"
 LARGEST = 1e7
 """No coordinate [m] can be larger: the earth is not."""
 
@@ -95,11 +96,16 @@ def solid(kind: str, points: Array, vertices: Integers) -> Solid:
     mended: list[str] = []
     points, vertices = _used(points, vertices, mended)
     points = _levelled(points, vertices, mended)
-    vertices = _oriented(kind, points, vertices, mended)
-    points, vertices = _merged(points, vertices, mended)
-    vertices = _single(points, vertices, mended)
-    hull, sides = _whole(kind, points, vertices)
-    return Solid(points, vertices, hull, sides, tuple(mended))
+    given, tangled = vertices, _signs(kind, points, vertices) == 0
+    vertices = _oriented(kind, points, vertices, tangled, mended)
+    merged, vertices = _merged(points, vertices, mended)
+    vertices = _single(merged, vertices, mended)
+    try:
+        hull, sides = _whole(kind, merged, vertices)
+    except InputError:  # with the order of corners that was found, the cells do not match
+        _refuse(tangled, TANGLED, points, given)
+        raise
+    return Solid(merged, vertices, hull, sides, tuple(mended))
 
 
 def edges(points: Array, vertices: Integers) -> tuple[Array, Array]:
@@ -220,13 +226,14 @@ def _quality(kind: str, corners: Array) -> tuple[Array, Array]:
 
     Returns:
         Of a tetrahedron the least height over the longest edge, twice; of a hexahedron the least
-        and the largest scaled Jacobian at corners and Gauss points. (n,) each, negative if
-        mirrored.
+        and the largest scaled Jacobian at corners and Gauss points, times the ratio of the edges.
+        (n,) each, negative if mirrored.
     """
     if kind == "hexahedron":
         J = _maps(corners)
-        size = np.linalg.norm(J, axis=3).prod(axis=2)
-        det = _determinants(J)
+        sides = np.linalg.norm(J, axis=3)
+        size = sides.prod(axis=2) * sides.max(axis=2)
+        det = _determinants(J) * sides.min(axis=2)
         scaled = np.divide(det, size, out=np.zeros_like(det), where=size > 0)
         return scaled.min(axis=1), scaled.max(axis=1)
     a, b, c = (corners[:, k] - corners[:, 0] for k in (1, 2, 3))
@@ -259,27 +266,27 @@ def _signs(kind: str, points: Array, vertices: Integers) -> npt.NDArray[np.int8]
     return signs
 
 
-def _oriented(kind: str, points: Array, vertices: Integers, mended: list[str]) -> Integers:
+def _oriented(
+    kind: str, points: Array, vertices: Integers, tangled: Marks, mended: list[str]
+) -> Integers:
     """Bring into order the vertices of mirrored cells, and of tangled hexahedra.
 
     Eight points are the corners of one hexahedron at most, so that the order in which all Jacobians
     have one sign is the right one. Those tried have the same four points at the bottom; among them
     is that of VTK's voxels.
     """
-    vertices, signs = vertices.copy(), _signs(kind, points, vertices)
-    wrong = np.flatnonzero(signs == 0)
-    tangled = len(wrong)
+    vertices, wrong = vertices.copy(), np.flatnonzero(tangled)
     for bottom in ([0, 1, 2, 3], [0, 1, 3, 2], [0, 3, 2, 1]) if kind == "hexahedron" else ():
         for top in itertools.permutations([4, 5, 6, 7]):
             reordered = vertices[wrong][:, [*bottom, *top]]
-            found = _signs(kind, points, reordered)
-            right = found != 0
-            vertices[wrong[right]], signs[wrong[right]] = reordered[right], found[right]
+            right = _signs(kind, points, reordered) != 0
+            vertices[wrong[right]] = reordered[right]
             wrong = wrong[~right]
-    _refuse(signs == 0, "cells that are flat or tangled", points, vertices)
+    signs = _signs(kind, points, vertices)
+    _refuse(signs == 0, TANGLED, points, vertices)
     mirrored = signs < 0
     vertices[mirrored] = vertices[mirrored][:, _MIRRORED[kind]]
-    for n, what in ((tangled, "tangled"), (int(mirrored.sum()), "inside out")):
+    for n, what in ((tangled.sum(), "tangled"), (mirrored.sum(), "inside out")):
         if n:
             mended.append(f"{n} cells were {what}: their corners were put in order")
     return vertices
@@ -363,7 +370,9 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
         [_volumes(kind, points[vertices[part]]) for part in _chunks(len(vertices))]
     )
     boundary = faces[outside]
-    hull = ConvexHull(points[np.unique(boundary)])
+    nodes = points[np.unique(boundary)]
+    hull = ConvexHull(nodes)
+    _check_top(points, boundary, float(np.abs(_normals(nodes[hull.simplices])[:, 2]).sum()) / 2)
     planes = np.unique(hull.equations.round(9), axis=0)
     inner = _off_hull(points, boundary, planes, volumes[owner[outside]], len(local))
     what = (
@@ -371,7 +380,6 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
         "(it must fill its convex hull)"
     )
     _refuse(inner, what, points, boundary)
-    _check_top(points, boundary)
     ratio = volumes.sum() / hull.volume
     check(
         abs(ratio - 1) < 0.01,
@@ -436,10 +444,18 @@ def _normals(corners: Array) -> Array:
     return np.asarray(np.cross(b, corners[:, 3] - corners[:, 1]) / 2)
 
 
-def _check_top(points: Array, boundary: Integers) -> None:
-    """Check that what looks up is x3 = 0."""
+def _check_top(points: Array, boundary: Integers, area: float) -> None:
+    """Check that what looks up is x3 = 0, unless there are faces inside as well.
+
+    Args:
+        points: Vertices.
+        boundary: Those of each face.
+        area: Of the hull, seen from above.
+    """
     corners = points[boundary]
     normals = _normals(corners)
+    if normals[:, 2].clip(0).sum() > area * (1 + 1e-7):
+        return  # refused by `_off_hull`
     up = normals[:, 2] > np.cos(np.pi / 4) * np.linalg.norm(normals, axis=1)
     lowest = float(corners[up, :, 2].min(initial=0))
     what = (
