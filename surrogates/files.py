@@ -69,7 +69,7 @@ def check_free(path: str | os.PathLike[str], error: Exception) -> None:
             f"cannot lock {path}: where its file system has no locks, set "
             "HDF5_USE_FILE_LOCKING=FALSE"
         ) from error
-    if "already open for write" in text or "h5clear" in text:
+    if "already open for write" in text:
         raise InputError(
             f"{path} is open for writing in another program, or one that crashed has left it so: "
             f"close it there, or h5clear -s {path}"
@@ -134,14 +134,14 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     check_writable(path)
     target = _behind_links(Path(path))
-    token = secrets.token_hex(8)  # unlike tempfile's, its mode is what the umask allows
+    token = secrets.token_hex(8)
     name, inner = f".{target.name}-{token}.tmp", token + target.suffix
     try:
         around = Folder.around(target)
         with around.private(name) as own:
             beside = own.place / inner
             try:
-                beside.touch(exist_ok=False)
+                beside.touch(exist_ok=False)  # unlike tempfile's, its mode is as the umask allows
                 yield beside
                 sync(beside)
                 own.rename(inner, target.name, around)

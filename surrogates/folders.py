@@ -69,11 +69,7 @@ class Folder:
         about = os.fstat(folder.file)
         maker, open_to_all = folder._made_here(about)
         if about.st_uid != maker:
-            owner, this = user(about.st_uid), user(os.geteuid())
-            raise InputError(
-                f"{path} is a folder of {owner}, and {this} may not go on with it: let {owner} do "
-                "so, or give another --out"
-            )
+            raise _not_ours(path, about.st_uid)
         check(
             not (_writable(about) and open_to_all),
             f"others may write {path}, as its file system keeps no permissions: give an --out on "
@@ -158,9 +154,8 @@ class Folder:
                 ) from error
             if error.errno != errno.EACCES:
                 raise
-            raise InputError(
-                f"{path} is a folder that {user(os.geteuid())} may not read"
-            ) from error
+            owner = os.stat(name, dir_fd=within, follow_symlinks=False).st_uid
+            raise _not_ours(path, owner) from error
 
     def _made_here(self, about: os.stat_result) -> tuple[int, bool]:
         """Return whose, and whether others' to write, a file looks that this user makes here.
@@ -296,6 +291,14 @@ class Folder:
 
 def _token() -> str:
     return secrets.token_hex(_TOKEN_BYTES)
+
+
+def _not_ours(path: Path, owner: int) -> InputError:
+    name, this = user(owner), user(os.geteuid())
+    return InputError(
+        f"{path} is a folder of {name}, and closed to {this}: let {name} go on with it, or give "
+        "another --out"
+    )
 
 
 def user(number: int) -> str:

@@ -82,7 +82,7 @@ def test_a_folder_that_others_have_made_is_not_used(site, tmp_path, whole):
     if os.geteuid() == 0:
         site.parts.chmod(0o755)
         os.chown(site.parts, 65534, -1)
-        assert f"{site.parts} is a folder of nobody, and root may not" in refused(site)
+        assert f"{site.parts} is a folder of nobody, and closed to root" in refused(site)
     assert {path.read_text() for path in mine.iterdir()} == {"precious"}
     assert len(list(mine.iterdir())) == 5
 
