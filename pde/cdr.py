@@ -209,7 +209,7 @@ class Bumps:
     @property
     def spread(self) -> tuple[float, float]:
         """Standard deviations along x1 and x2."""
-        return self.width / self.lattice[0], self.width / self.lattice[1]
+        return self.width * (1 / self.lattice[0]), self.width * (1 / self.lattice[1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,11 @@ class DCR(Problem):
         """
         if config.mesh.file:
             return mesh_fit.notes(config, meshes.read(config.mesh.file))
+        if config.solver.formulation == "total":
+            return (
+                "solver.formulation=total is for checks: its electrodes are points of the mesh, "
+                "and c is wrong near them; secondary is right everywhere",
+            )
         if bool((_scales(config) <= _scales(DCRConfig()) * (1 + 1e-9)).all()):
             return ()
         old, unit = config.mesh, 3 if config.mesh.extrapolate else 1
@@ -305,7 +310,6 @@ def _scales(config: DCRConfig) -> Array:
             low / (high - low),
             1 / (sampling.rotation[1] - sampling.rotation[0]),
             config.body.shape != "ellipsoid",
-            config.solver.formulation != "secondary",
             not config.mesh.extrapolate,
             max(config.body.aspect) / min(config.body.aspect),
         ]

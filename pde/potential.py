@@ -359,9 +359,10 @@ def stiffness(V: Any, m: float) -> Any:
 def half_space(config: DCRConfig, x: Array) -> Array:
     """Evaluate the electrodes' potential in a half-space, (n,); finite on an electrode."""
     u = np.zeros(len(x))
+    nearest = config.source.nearest
     for place, current in zip(config.source.electrodes, currents(config), strict=True):
         distance = np.linalg.norm(x - np.array(place), axis=1)
-        u += current / (2 * np.pi * config.conductivity.background * np.maximum(distance, 1e-3))
+        u += current / (2 * np.pi * config.conductivity.background * np.maximum(distance, nearest))
     return u
 
 
@@ -372,8 +373,13 @@ def currents(config: DCRConfig) -> tuple[float, float]:
 
 def receivers(stations: Stations) -> tuple[Array, npt.NDArray[np.intp]]:
     """Give the places of all receivers' electrodes, and for each dipole the two it has: (2, n)."""
-    both = np.concatenate(stations.ends).round(9)
-    places, inverse = np.unique(both, axis=0, return_inverse=True)
+    both = np.concatenate(stations.ends)
+    # Stations have electrodes in common, but for rounding.
+    grain = 1e-9 * stations.dipole
+    _, first, inverse = np.unique(
+        (both / grain).round(), axis=0, return_index=True, return_inverse=True
+    )
+    places = both[first]
     return places, inverse.reshape(2, -1)
 
 

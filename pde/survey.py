@@ -93,6 +93,11 @@ class Source:
             f"source.electrodes must be two places; got {list(self.electrodes[0])} twice",
         )
 
+    @property
+    def nearest(self) -> float:
+        """How near to an electrode the potential is told apart from that at it [m]."""
+        return 1e-6 * float(np.linalg.norm(np.subtract(*self.electrodes)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stations:
@@ -231,8 +236,9 @@ class DCRConfig:
         receivers = np.concatenate(self.stations.ends)
         for x in self.source.electrodes:
             check(
-                float(np.linalg.norm(receivers - np.array(x), axis=1).min()) > 1e-6,
-                f"there is a station's electrode on the source's electrode {list(x)}",
+                float(np.linalg.norm(receivers - np.array(x), axis=1).min()) > self.source.nearest,
+                f"there is a station's electrode on the source's electrode {list(x)}, or nearer to "
+                f"it than {self.source.nearest:g} m",
             )
         for what, points in (("electrode", self.source.electrodes), ("station", receivers)):
             for x in points:

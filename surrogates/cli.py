@@ -789,9 +789,15 @@ def _range(ends: tuple[float, float]) -> str:
 
 def _verify(options: argparse.Namespace) -> int:
     largest, n = options.max_residual, options.recompute
-    config.check(largest >= 0, f"--max-residual must be at least 0; got {largest}")
+    # A residual of 1 is that of c = 0.
+    config.check(
+        0 <= largest < 1, f"--max-residual must be below 1 and at least 0; got {largest:g}"
+    )
     config.check(n is None or n >= 0, f"--recompute must be at least 0; got {n}")
-    config.check(options.tolerance >= 0, f"--tolerance must be at least 0; got {options.tolerance}")
+    config.check(
+        0 <= options.tolerance < 1,
+        f"--tolerance must be below 1 and at least 0; got {options.tolerance:g}",
+    )
     if folder := _run_folder(options.file):
         return _verify_run(folder)
     with opened(options.file) as stored:
