@@ -129,6 +129,7 @@ def generate(
     check(bool(out.name), f"{str(out)!r} is a folder; give the name of a file")
     folder = out.with_name(out.name + ".parts")
     dispatcher: Dispatcher | None = None
+    tell = on_note or (lambda note: None)
 
     def plan() -> Plan:
         nonlocal dispatcher
@@ -140,9 +141,8 @@ def generate(
         check(not (repair and retry_failed), "give either --repair or --retry-failed")
         info, whole = _described(problem, config, samples, seed, split, shard, tangents)
         info = dataclasses.replace(info, inputs=inputs(problem, config, _inputs_of(out, folder)))
-        if on_note is not None:
-            for note in info.notes:
-                on_note(note)
+        for note in info.notes:
+            tell(note)
         check_writable(out)
         finished = Plan(info=info, maker=0, samples=whole, done=len(whole))
         there, right = out.exists(), False
@@ -224,9 +224,8 @@ def generate(
             if begun.done < len(begun.samples):
                 changes = _changes(problem, config, info, here)
                 info = dataclasses.replace(info, notes=(*info.notes, *changes))
-                if on_note is not None:
-                    for note in changes:
-                        on_note(note)
+                for note in changes:
+                    tell(note)
             if covered.all():
                 reason = _first_reason(parts)
                 write(out, info, len(begun.samples), parts.pieces())
