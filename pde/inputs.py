@@ -257,8 +257,8 @@ def expect(problem: type[Problem], known: Mapping[str, str]) -> None:
 
 
 def _place(problem: type[Problem]) -> Path:
-    """Return the file that defines a problem."""
-    return Path(sys.modules[problem.__module__].__file__ or "").resolve()
+    """Return the file that defines a problem; of one without, as in a notebook, a name here."""
+    return Path(getattr(sys.modules[problem.__module__], "__file__", None) or "none").resolve()
 
 
 def _is_below(path: Path, folder: Path) -> bool:

@@ -834,12 +834,14 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
     if not info.config and options.recompute is None and options.problem is None:
         config.check(info.design != "joined", "it is joined of several sets")
         return []  # imported: nobody has solved for it here
+    from .pde.problem import BUILT_IN
+
     config.check(n > 0, "--recompute 0")
     config.check(bool(info.config), "it has no configuration of a problem")
     config.check(bool((stored.status == Status.DONE).any()), "none is done")
     name = options.problem or info.problem
     config.check(
-        options.problem is not None or name in ("cdr", "dcr"),
+        options.problem is not None or name in BUILT_IN,
         "give --problem FILE.py:CLASS, where the problem is",
     )
     problem = _load(name, info)

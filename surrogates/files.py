@@ -179,11 +179,16 @@ def hdf5(descriptor: int) -> Iterator[h5py.File]:
             raise raw.error
 
 
-def within(file: h5py.File, name: str) -> Any:
+def within(file: h5py.File, name: str, hops: int = 16) -> Any:
     """Return an object of an HDF5 file by its path, None if there is none.
 
     An HDF5 file may name other files of whoever opens it, whose content would pass for its own: by
-    links, by virtual arrays, and by arrays that are kept as raw bytes elsewhere.
+    external links, by virtual arrays, and by arrays that are kept as raw bytes elsewhere.
+
+    Args:
+        file: The file.
+        name: The path.
+        hops: Links to other places of the file that are followed.
 
     Raises:
         InputError: If the object is not in the file itself.
@@ -193,17 +198,20 @@ def within(file: h5py.File, name: str) -> Any:
     item: Any = file
     for part in filter(None, name.split("/")):
         link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
-        if link is None:
-            return None
-        elsewhere = not isinstance(link, h5py.HardLink)
-        if not elsewhere:
+        elsewhere = isinstance(link, h5py.ExternalLink)
+        if isinstance(link, h5py.SoftLink):
+            place = link.path if link.path.startswith("/") else f"{item.name}/{link.path}"
+            item = within(file, place, hops - 1) if hops else None
+        elif link is not None and not elsewhere:
             item = item[part]
             elsewhere = isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
         if elsewhere:
             raise InputError(
-                f"{file.filename}: {name} is not in the file itself, but a link, or an array that "
-                "is kept in other files: copy it into the file"
+                f"{file.filename}: {name} is not in the file itself: it is a link to another file, "
+                "or kept there; copy it into the file"
             )
+        if link is None or item is None:
+            return None
     return item
 
 
