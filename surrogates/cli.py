@@ -975,16 +975,11 @@ def _train(options: argparse.Namespace) -> int:
         finally:
             if progress is not None:
                 progress.close()
-    status = 130 if found.interrupted else 0
-    if over.rank == 0:
-        _save_trained(found, dataset, out, checkpoint)
-        status = _write_history(found, records) or status
-        _tell_trained(found, dataset, out, records)
-        if selecting:  # that of a training whose surrogate was there before
-            checkpoint.unlink(missing_ok=True)
-        if found.interrupted:
-            more = "--resume goes on" if found.kept else f"{checkpoint} is not of this moment"
-            _complain(f"interrupted; {out} has the best weights so far, {more}")
+    if over.rank:
+        return 130 if found.interrupted else 0
+    status = _write_trained(found, dataset, out, checkpoint, records)
+    if selecting:  # that of a training whose surrogate was there before
+        checkpoint.unlink(missing_ok=True)
     return status
 
 
@@ -1110,22 +1105,18 @@ def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> 
     safe.parent.rmdir()
 
 
-def _write_history(found: Any, records: Path) -> int:
-    """Write the history; 1 if it cannot be: the surrogate is there all the same."""
+def _write_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path, records: Path) -> int:
+    """Write the surrogate and its history, say how good it is, and return the exit status."""
+    from . import classifier
     from .training import history
 
+    _save_trained(found, dataset, out, checkpoint)
+    status = 0
     try:
         history.write(records, found.history)
     except OSError as error:
         _complain(str(error))
-        return 1
-    return 0
-
-
-def _tell_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> None:
-    """Say how good a surrogate is."""
-    from . import classifier
-
+        status = 1
     units = f", {found.history[-1].work_units} work units" if not found.tried else ""
     print(
         f"{out}: {found.training['samples']} training samples{units} in {found.seconds:.1f} s "
@@ -1146,9 +1137,13 @@ def _tell_trained(found: Any, dataset: Dataset, out: Path, records: Path) -> Non
             print(f"error bars, {where:<19}{_coverage(errors.coverage)}")
     if "temperature" in found.training:
         print(f"temperature:{'':15}{found.training['temperature']:.4g}")
-    print(f"history: {records}")
+    print(f"history: {records}" if not status else "history: none")
     for warning in found.warnings:
         _warn(warning)
+    if found.interrupted:
+        more = "--resume goes on" if found.kept else f"{checkpoint} is not of this moment"
+        _complain(f"interrupted; {out} has the best weights so far, {more}")
+    return 130 if found.interrupted else status
 
 
 def _tried(tried: Any, task: str) -> str:

@@ -63,9 +63,12 @@ class Folder:
             InputError: If it is a link or no folder, is another user's, or others could have
                 written what is in it.
         """
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        folder = cls._opened(path)
+        folder: Folder | None = None
+        while folder is None:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+            with contextlib.suppress(FileNotFoundError):  # a run has just ended, and removed it
+                folder = cls._opened(path)
         about = os.fstat(folder.file)
         maker, open_to_all = folder._made_here(about)
         if about.st_uid != maker:
