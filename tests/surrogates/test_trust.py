@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from test_reference import saved
 
 import surrogates
-from surrogates import cli, export, reference, serving, torchscript
+from surrogates import cli, export, reference, serving, torchscript, torchscript_check
 from surrogates.errors import InputError
 from surrogates.surrogate import Surrogate
 
@@ -232,6 +232,23 @@ def test_a_module_that_runs_code_while_it_is_loaded_is_refused(members, here, ca
     assert cli.main(["info", "s.pt"]) == 0
     assert "NOT KNOWN TO BE HARMLESS" in capsys.readouterr().out
     refused(here / "s.pt", "has the method __getstate__, which runs by itself")
+
+
+def test_what_is_checked_is_what_is_loaded(members, here, monkeypatch):
+    """Also where somebody replaces the file between both."""
+    edited = dict(members)
+    EDITS["operator"][0](edited)
+    (here / "s.pt").write_bytes(torchscript.pack(members))
+    check = torchscript_check.check
+
+    def and_replace(inside: Members) -> None:
+        check(inside)
+        (here / "s.pt").write_bytes(torchscript.pack(edited))
+
+    monkeypatch.setattr(torchscript_check, "check", and_replace)
+    assert surrogates.load("s.pt").predict(np.ones(5)).shape == (11,)
+    assert not (here / MARK).exists()
+    refused(here / "s.pt", "calls torch.save")
 
 
 def test_what_zip_readers_disagree_about_is_refused(members, here):
