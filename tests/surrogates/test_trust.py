@@ -92,7 +92,7 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
     "alias": (in_forward("_x = torch.save", f'_z = _x(y, "{MARK}")'), "calls torch.save"),
     "bound": (in_forward("_x = (y).save", f'_z = _x("{MARK}")'), "calls .save"),
     "getattr": (in_forward(f'_z = getattr(y, "save")("{MARK}")'), "calls getattr other than"),
-    "get": (in_forward("_x = getattr", f'_z = _x(y, "save")("{MARK}")'), "uses the name"),
+    "get": (in_forward("_x = getattr", f'_z = _x(y, "save")("{MARK}")'), "uses getattr by itself"),
     "map": (in_forward(f'_z = torch.from_file("{MARK}", True, 1)'), "calls torch.from_file"),
     "print": (in_forward("print(y)"), r"uses the name \['print'\]"),
     "root": (
@@ -111,7 +111,8 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
     "custom": (in_forward("_z = ops.profiler.enter(y)"), "calls ops.profiler.enter"),
     "primitive": (in_forward('ops.prim.Print("x")'), "calls ops.prim.Print"),
     "class": (in_forward("_z = __torch__.torch.classes.a.B(y)"), "calls __torch__.torch.classes"),
-    "hidden": (in_forward("torch = y", "_z = torch.abs()"), "gives .'torch'. another meaning"),
+    "hidden": (in_forward("torch = y", "_z = torch.abs()"), "uses torch by itself"),
+    "shadow": (in_forward("range = y"), "gives .'range'. another meaning"),
     "cast": (
         in_forward("_z = unchecked_cast(__torch__.surrogates.surrogate.Surrogate, y)"),
         "calls unchecked_cast other than",
