@@ -6,8 +6,8 @@ torch.export, which has no C++ loader without a compiler nor several methods in 
 says so at each call, and this one file that calls ``torch.jit`` keeps it from the users.
 
 Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
-`surrogates.torchscript`. The .npz file of `surrogates.reference` is the one for strangers: it holds
-none.
+`surrogates.torchscript_check`. The .npz file of `surrogates.reference` holds no code: it is the one
+for exchange with strangers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import forms, fused, inputs, layers, torchscript
+from . import forms, fused, inputs, layers, torchscript, torchscript_check
 from .arrays import check_finite
 from .classifier import Assessment, Classifier
 from .config import check, unknown
@@ -412,8 +412,8 @@ def load(
     """Read a surrogate file, to the CPU.
 
     TorchScript is code, which could write files as soon as it is read. Before that, the file is
-    checked to hold nothing but functions of tensors (see `surrogates.torchscript`): those that
-    this package writes of its own networks do. What is checked is what is loaded.
+    checked to hold nothing but functions of tensors (see `surrogates.torchscript_check`), as files
+    of this package's own networks do. What is checked is what is loaded.
 
     Args:
         path: The file.
@@ -473,7 +473,7 @@ def check_code(members: torchscript.Members, path: str | os.PathLike[str]) -> No
         InputError: With what was found, and what to do.
     """
     try:
-        torchscript.check(members)
+        torchscript_check.check(members)
     except InputError as error:
         raise InputError(
             f"{path} is not loaded, as it may run other code than a surrogate's: {error}. If it is "

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from test_reference import saved
 
 import surrogates
-from surrogates import cli, export, reference, serving, torchscript
+from surrogates import cli, export, reference, serving, torchscript, torchscript_check
 from surrogates.errors import InputError
 from surrogates.surrogate import Surrogate
 
@@ -92,7 +92,7 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
     "alias": (in_forward("_x = torch.save", f'_z = _x(y, "{MARK}")'), "calls torch.save"),
     "bound": (in_forward("_x = (y).save", f'_z = _x("{MARK}")'), "calls .save"),
     "getattr": (in_forward(f'_z = getattr(y, "save")("{MARK}")'), "calls getattr other than"),
-    "get": (in_forward("_x = getattr", f'_z = _x(y, "save")("{MARK}")'), "uses the name"),
+    "get": (in_forward("_x = getattr", f'_z = _x(y, "save")("{MARK}")'), "uses getattr by itself"),
     "map": (in_forward(f'_z = torch.from_file("{MARK}", True, 1)'), "calls torch.from_file"),
     "print": (in_forward("print(y)"), r"uses the name \['print'\]"),
     "root": (
@@ -111,7 +111,8 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
     "custom": (in_forward("_z = ops.profiler.enter(y)"), "calls ops.profiler.enter"),
     "primitive": (in_forward('ops.prim.Print("x")'), "calls ops.prim.Print"),
     "class": (in_forward("_z = __torch__.torch.classes.a.B(y)"), "calls __torch__.torch.classes"),
-    "hidden": (in_forward("torch = y", "_z = torch.abs()"), "gives .'torch'. another meaning"),
+    "hidden": (in_forward("torch = y", "_z = torch.abs()"), "uses torch by itself"),
+    "shadow": (in_forward("range = y"), "gives .'range'. another meaning"),
     "cast": (
         in_forward("_z = unchecked_cast(__torch__.surrogates.surrogate.Surrogate, y)"),
         "calls unchecked_cast other than",
@@ -232,6 +233,23 @@ def test_a_module_that_runs_code_while_it_is_loaded_is_refused(members, here, ca
     assert cli.main(["info", "s.pt"]) == 0
     assert "NOT KNOWN TO BE HARMLESS" in capsys.readouterr().out
     refused(here / "s.pt", "has the method __getstate__, which runs by itself")
+
+
+def test_what_is_checked_is_what_is_loaded(members, here, monkeypatch):
+    """Also where somebody replaces the file between both."""
+    edited = dict(members)
+    EDITS["operator"][0](edited)
+    (here / "s.pt").write_bytes(torchscript.pack(members))
+    check = torchscript_check.check
+
+    def and_replace(inside: Members) -> None:
+        check(inside)
+        (here / "s.pt").write_bytes(torchscript.pack(edited))
+
+    monkeypatch.setattr(torchscript_check, "check", and_replace)
+    assert surrogates.load("s.pt").predict(np.ones(5)).shape == (11,)
+    assert not (here / MARK).exists()
+    refused(here / "s.pt", "calls torch.save")
 
 
 def test_what_zip_readers_disagree_about_is_refused(members, here):
