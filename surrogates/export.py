@@ -534,7 +534,8 @@ def save_program(
 
     Raises:
         InputError: If there is no such method, it cannot be made eager (see
-            `LoadedSurrogate.eager`), or the path is no .pt2 or cannot be written.
+            `LoadedSurrogate.eager`), torch is older than 2.6, or the path is no .pt2 or cannot be
+            written.
     """
     known = surrogate.METHODS
     check(method in known, unknown("method", method, known))
@@ -542,9 +543,13 @@ def save_program(
     Y = torch.stack([surrogate.module.lower, surrogate.module.upper])
     more = {"jvp": surrogate.n_in, "vjp": surrogate.n_out}  # never Y again: it would be one input
     arguments = (Y, Y.new_zeros(2, more[method])) if method in more else (Y,)
+    module = _Method(surrogate.eager(), method)
+    # Before, torch.export cannot follow checks of arguments such as is_complex.
+    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    check(release >= (2, 6), f"a .pt2 file takes torch 2.6 or later; this is {torch.__version__}")
     n = torch.export.Dim("n", min=1)
     program = torch.export.export(
-        _Method(surrogate.eager(), method),
+        module,
         arguments,
         dynamic_shapes=(tuple({0: n} for _ in arguments),),
     )

@@ -350,6 +350,7 @@ torch.save(results, sys.argv[3])
 
 @pytest.mark.parametrize("method", ["forward", "jacobian", "jvp", "vjp", "predict_std"])
 def test_methods_can_be_programs_of_torch_export(method, tmp_path):
+    pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     surrogate, loaded = both("everything")
     export.save_program(loaded, tmp_path / "s.pt2", method=method)
     program = torch.export.load(tmp_path / "s.pt2").module()
