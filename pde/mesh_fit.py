@@ -106,7 +106,8 @@ def _contrast(q: float, sharp: float) -> float:
 
 def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
     """Check that the mesh, which is convex, holds all that the settings place in it."""
-    config.check_box(mesh.points.min(axis=0), mesh.points.max(axis=0), name)
+    bounds = mesh.points.min(axis=0), mesh.points.max(axis=0)
+    config.check_box(*bounds, f"{name} (lengths are in m)")
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     plane, (top, bottom) = config.body.reach(config.sampling.volume[1])[0], config.core[2:]
     rim = np.array(config.body.centre) + plane * np.column_stack([np.cos(turn), np.sin(turn)])

@@ -190,22 +190,24 @@ def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             mesh = meshio.read(path)
+        left_out = re.search(r"cells that meshio cannot handle \(type (\d+)\)", said.getvalue())
+        check(
+            left_out is None,
+            f"{path} has cells that meshio cannot read, of VTK's type {left_out and left_out[1]}; "
+            "write tetrahedra or hexahedra",
+        )
+        kind, points, vertices = _volume_cells(path, mesh)
+        groups = _groups(mesh, NAMES[kind])
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         why = said.getvalue().split() or f"{type(error).__name__}: {error}".split()
         raise InputError(f"{path} is not a mesh that meshio reads: {' '.join(why)}") from error
-    kind, points, vertices = _volume_cells(path, mesh)
-    left_out = re.search(r"cells that meshio cannot handle \(type (\d+)\)", said.getvalue())
-    check(
-        left_out is None,
-        f"{path} has cells that meshio cannot read, of VTK's type {left_out and left_out[1]}; "
-        "write tetrahedra or hexahedra",
-    )
     try:
         found = mesh_checks.solid(kind, points, vertices[:, VTK[kind]])
     except InputError as error:
         raise InputError(f"the mesh {path} {error}") from error
     sha = hashlib.sha256(kind.encode() + found.points.tobytes() + found.vertices.tobytes())
-    groups = _groups(mesh, NAMES[kind])
     return FileMesh(
         kind=kind,
         points=found.points,
