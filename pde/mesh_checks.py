@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from surrogates.config import check
 from surrogates.errors import InputError
@@ -176,7 +176,7 @@ def _used(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array, 
     # NaN compares as false.
     far = ~(np.abs(points) <= LARGEST).all(axis=1)
     what = f"cells with coordinates that are not finite, or above {LARGEST:g} m"
-    _refuse(far[vertices].any(axis=1), what, np.nan_to_num(points), vertices)
+    _refuse(far[vertices].any(axis=1), what, np.nan_to_num(points, posinf=0, neginf=0), vertices)
     return points, vertices
 
 
@@ -371,7 +371,10 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
     )
     boundary = faces[outside]
     nodes = points[np.unique(boundary)]
-    hull = ConvexHull(nodes)
+    try:
+        hull = ConvexHull(nodes)
+    except QhullError as error:
+        raise InputError("is too small for its distance from the origin") from error
     _check_top(points, boundary, float(np.abs(_normals(nodes[hull.simplices])[:, 2]).sum()) / 2)
     planes = np.unique(hull.equations.round(9), axis=0)
     inner = _off_hull(points, boundary, planes, volumes[owner[outside]], len(local))
@@ -457,9 +460,9 @@ def _check_top(points: Array, boundary: Integers, area: float) -> None:
     if normals[:, 2].clip(0).sum() > area * (1 + 1e-7):
         return  # refused by `_off_hull`
     up = normals[:, 2] > np.cos(np.pi / 4) * np.linalg.norm(normals, axis=1)
-    lowest = float(corners[up, :, 2].min(initial=0))
+    height = np.abs(corners[..., 2]).max(axis=1)
     what = (
-        f"faces of the top off x3 = 0, by {-lowest:.3g} m at most, with a tolerance of {TOP:g} m "
-        "and of a hundredth of an edge (no topography)"
+        f"faces of the top off x3 = 0, by {height[up].max(initial=0):.3g} m at most, with a "
+        f"tolerance of {TOP:g} m and of a hundredth of an edge (no topography)"
     )
-    _refuse(up & (corners[..., 2] < 0).any(axis=1), what, points, boundary)
+    _refuse(up & (height > 0), what, points, boundary)

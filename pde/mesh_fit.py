@@ -8,9 +8,9 @@ that a body meets, the harmonic mean t of its three thicknesses (a shift of its 
 volume by a part of 6 / t), the width b of its edge and the contrast q of the conductivities, it is
 at most about
 
-    h^2 / (t max(b, 0.4 h)) max(1, q)^(1/3) / 7
+    h^2 / (t max(b, 0.4 h)) max(3, q^(1/3)) / 7
 
-with q of 27 at least where the cells miss a sharp edge of a conductive body. Cells that grow by a
+with 1 in place of max(3, q^(1/3)) if the body resists. Cells that grow outwards by a
 factor of 20 right outside of where bodies can be are allowed for. `RESOLVED` is the largest error
 that is accepted. The correction for the far sides needs cells there that are not much larger than
 their distance from the electrodes.
@@ -68,6 +68,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     """
     low, high = mesh.bounds
     contrast = config.conductivity.body / config.conductivity.background
+    factor = (1.0 if contrast <= 1 else max(3.0, contrast ** (1 / 3))) / 7
     b = config.body.blend
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
@@ -81,7 +82,6 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             met = distance < plane
             met &= (low[:, 2] < upwards - depth) & (high[:, 2] > -upwards - depth)
             h = float(np.sqrt(np.average(longest[met] ** 2, weights=size[met])))
-            factor = _contrast(contrast, h / b) / 7
             error = factor * h**2 / (t * max(b, 0.4 * h))
             if error > worst:
                 half = RESOLVED / 2 / factor * t  # for half of the error, one of the two holds
@@ -99,14 +99,10 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     return worst
 
 
-def _contrast(q: float, sharp: float) -> float:
-    """Return how the error depends on the conductivities, and less so where cells miss the edge."""
-    return 1.0 if q <= 1 else max(q ** (1 / 3), min(3.0, sharp))
-
-
 def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
     """Check that the mesh, which is convex, holds all that the settings place in it."""
-    config.check_box(mesh.points.min(axis=0), mesh.points.max(axis=0), name)
+    bounds = mesh.points.min(axis=0), mesh.points.max(axis=0)
+    config.check_box(*bounds, f"{name} (lengths are in m)")
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     plane, (top, bottom) = config.body.reach(config.sampling.volume[1])[0], config.core[2:]
     rim = np.array(config.body.centre) + plane * np.column_stack([np.cos(turn), np.sin(turn)])

@@ -190,22 +190,25 @@ def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             mesh = meshio.read(path)
+        words = " ".join(said.getvalue().split())  # they are printed in lines of any length
+        left_out = re.search(r"cells that meshio cannot handle \(type (\d+)\)", words)
+        check(
+            left_out is None,
+            f"{path} has cells that meshio cannot read, of VTK's type {left_out and left_out[1]}; "
+            "write tetrahedra or hexahedra",
+        )
+        kind, points, vertices = _volume_cells(path, mesh)
+        groups = _groups(mesh, NAMES[kind])
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
-        why = said.getvalue().split() or f"{type(error).__name__}: {error}".split()
-        raise InputError(f"{path} is not a mesh that meshio reads: {' '.join(why)}") from error
-    kind, points, vertices = _volume_cells(path, mesh)
-    left_out = re.search(r"cells that meshio cannot handle \(type (\d+)\)", said.getvalue())
-    check(
-        left_out is None,
-        f"{path} has cells that meshio cannot read, of VTK's type {left_out and left_out[1]}; "
-        "write tetrahedra or hexahedra",
-    )
+        why = said.getvalue() or f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is not a mesh that meshio reads: {_printable(why)}") from error
     try:
         found = mesh_checks.solid(kind, points, vertices[:, VTK[kind]])
     except InputError as error:
         raise InputError(f"the mesh {path} {error}") from error
     sha = hashlib.sha256(kind.encode() + found.points.tobytes() + found.vertices.tobytes())
-    groups = _groups(mesh, NAMES[kind])
     return FileMesh(
         kind=kind,
         points=found.points,
@@ -295,7 +298,7 @@ def _groups(mesh: Any, name: str) -> list[str]:
             for group in names.get(tag, [f"{key} {tag}"]):
                 if group not in mesh.cell_sets:  # meshio gives gmsh's both ways
                     counts[group] += n
-    groups = [f"{_printable(group)} ({n})" for group, n in counts.items() if n]
+    groups = [f"{_printable(group)[:60]} ({n})" for group, n in counts.items() if n]
     if not groups:
         return []
     more = f" and {len(groups) - _GROUPS} more" if len(groups) > _GROUPS else ""
@@ -306,8 +309,8 @@ def _groups(mesh: Any, name: str) -> list[str]:
 
 
 def _printable(name: str) -> str:
-    """Make a name safe to print on one line."""
-    return "".join(c if c.isprintable() else "?" for c in name)[:60]
+    """Make a text of a file safe to print on one line."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(name.split()))[:300]
 
 
 _GROUPS = 20  # of a file that are named

@@ -151,6 +151,11 @@ def hilly(points, vertices):
     return points, vertices
 
 
+def raised(points, vertices):
+    """A top that is within 1 cm, but not within a hundredth of an edge."""
+    return points * 0.1 + [0, 0, 0.005], vertices
+
+
 def high(points, vertices):
     return points + [0, 0, 2], vertices
 
@@ -192,6 +197,7 @@ REFUSED = [
     (swollen, r"cells that are flat or tangled: \d+, the first around|cells overlap"),
     (flat, r"cells that are flat or tangled: (16|96), the first around"),
     (hilly, r"faces of the top off x3 = 0, by 0.2 m.*: \d, the first around"),
+    (raised, r"faces of the top off x3 = 0, by 0.005 m.*: (16|32), the first around"),
     (high, "must have its top at x3 = 0"),
     (wild, "not finite"),
     (huge, "not finite, or above"),

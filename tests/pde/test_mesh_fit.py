@@ -149,14 +149,25 @@ def test_cells_of_second_order_are_refused(tmp_path):
 def test_files_that_are_none_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         meshes.read(tmp_path)
-    voxels = tmp_path / "mesh.vtk"
-    voxels.write_text(
-        "# vtk DataFile Version 2.0\nx\nASCII\nDATASET UNSTRUCTURED_GRID\nPOINTS 3 double\n"
-        "0 0 0 1 0 0 0 1 0\nCELLS 1 4\n3 0 1 2\nCELL_TYPES 1\n99\n"
-    )
-    with pytest.raises(InputError) as caught:
-        meshes.read(voxels)
-    assert len(str(caught.value).splitlines()) == 1
+    points, cells = graded(32.5)
+    path = save(tmp_path / "mesh.vtu", points, ("hexahedron", cells))
+    text = path.read_bytes()
+    for name, bad in (("cut.vtu", text[:2000]), ("nothing.vtu", b""), ("noise.msh", text)):
+        (tmp_path / name).write_bytes(bad)
+        with pytest.raises(InputError, match="is not a mesh that meshio reads: .+") as caught:
+            meshes.read(tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_cells_that_meshio_leaves_out_are_refused(tmp_path):
+    points, cells = graded(32.5)
+    path = tmp_path / "mesh.vtu"
+    mesh = meshio.Mesh(points, [("hexahedron", cells), ("tetra", cells[:3, :4])])
+    mesh.write(path, binary=False)
+    before, types = path.read_text().split('Name="types"')
+    path.write_text(f'{before}Name="types"{types.replace("10", "37")}')  # 37 is of 18 points
+    with pytest.raises(InputError, match=r"cells that meshio cannot read, of VTK's type 37"):
+        meshes.read(path)
 
 
 def test_a_file_that_has_changed_is_read_again(tmp_path):
