@@ -133,8 +133,8 @@ def notes(
     if found.error <= SMALL:
         return ()
     said = (
-        f"the discretisation error of c is about {100 * found.error:.2g} % of its spread over the "
-        f"parameters, {100 * found.relative:.2g} % of c"
+        f"the discretisation error of c is about {_percent(found.error)} of its spread over the "
+        f"parameters, {_percent(found.relative)} of c"
     )
     # Two parts of half the size together make up what is small.
     limit = SMALL / len(refinements)
@@ -143,10 +143,14 @@ def notes(
         if part > limit:
             now += refinement.settings(1.0)
             then += refinement.settings((part / limit) ** (1 / refinement.order))
-    would = f"with {' '.join(now)}; {' '.join(then)} would make it {100 * SMALL:g} %"
+    would = f"with {' '.join(now)}; {' '.join(then)} would make it {_percent(SMALL)}"
     if found.error > LARGE:
         raise InputError(f"the mesh or the time step is too coarse: {said}, {would}")
     return (f"{said}, {would}",)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2g} %" if value < 0.995 else f"{100 * value:.0f} %"
 
 
 def _finer(refinements: Sequence[Refinement]) -> list[str]:
