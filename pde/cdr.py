@@ -404,7 +404,7 @@ class CDR(Problem):
         Where no number is worse than in the default, whose error was measured, it is small.
 
         Raises:
-            InputError: If c would say more of the mesh than of y.
+            InputError: If c would say nothing of y.
         """
         if bool((config.scales <= CDRConfig().scales * (1 + 1e-9)).all()):
             return ()

@@ -84,7 +84,7 @@ class DCR(Problem):
         Where no number is worse than in the default, whose error was measured, it is small.
 
         Raises:
-            InputError: If c would say more of the mesh than of y.
+            InputError: If c would say nothing of y.
         """
         if config.solver.formulation == "total":
             return (

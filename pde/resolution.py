@@ -7,7 +7,8 @@ error comes from which. An error of order p is the difference over 1 - factor^-p
 
 The error is that of c relative to c's spread over the parameters, as a surrogate learns that, and
 an inversion lives on it: root mean squares over samples and observables. Below `SMALL`, no user has
-to know: a surrogate's own error is no smaller. Above `LARGE`, c says more of the mesh than of y.
+to know: a surrogate's own error is no smaller. Above `LARGE`, c says nothing of y. Between, c is
+inaccurate, which may be what a user wants for a trial.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Array = npt.NDArray[np.float64]
 
 SMALL = 0.01
 """An error of c, relative to its spread, below which nothing is said."""
-LARGE = 0.5
+LARGE = 2.0
 """An error of c, relative to its spread, above which a discretisation is refused."""
 _SAMPLES = 4
 
