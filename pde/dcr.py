@@ -94,8 +94,8 @@ class DCR(Problem):
         mesh from a file, say also what was mended in it, and its groups of cells.
 
         Raises:
-            InputError: If c would say more of the mesh than of y, or the mesh in the file cannot be
-                solved on, or does not fit the settings.
+            InputError: If c would say nothing of y, or the mesh in the file cannot be solved on, or
+                does not fit the settings.
         """
         if config.mesh.file:
             return mesh_fit.notes(config, meshes.read(config.mesh.file))
@@ -124,8 +124,11 @@ class DCR(Problem):
         n1, n2, n3 = old.cells
         wide = (n1 + 2 * old.layers) * (n2 + 2 * old.layers)
         unknowns = 1.5**3 * wide * (n3 + old.above + old.layers)
+        # Far sides leave hardly an error, and need most of the time.
+        near = config.nearness(*config.box) > DCRConfig().nearness(*DCRConfig().box)
+        solved = cls if near else _HalfSpace
         fewer = _fewer_stations(config)
-        return resolution.notes(_HalfSpace, fewer, [refinement], unknowns / _MOST_UNKNOWNS)
+        return resolution.notes(solved, fewer, [refinement], unknowns / _MOST_UNKNOWNS)
 
     @classmethod
     def compile(cls, config: DCRConfig) -> None:
@@ -291,9 +294,8 @@ def _scales(config: DCRConfig) -> Array:
     """
     grid = _grids(config)[0]
     assert isinstance(grid, meshes.Grid)
-    half, sampling, core = np.array(config.domain.size[:2]) / 2, config.sampling, config.core
+    sampling, core = config.sampling, config.core
     cell = max(config.core_cells)
-    places = np.abs(np.concatenate([*config.stations.ends, config.source.electrodes]))[:, :2]
     contrast = config.conductivity.body / config.conductivity.background
     low, high = sampling.volume
     return np.array(
@@ -303,7 +305,7 @@ def _scales(config: DCRConfig) -> Array:
             cell / core[2],
             core[2] / config.mesh.above / cell,
             max(_first_layers(grid)) / _core_radius(config),
-            max((places / half).max(), *(core[:2] / half), core[3] / config.domain.size[2]),
+            config.nearness(*config.box),
             abs(np.log(contrast)),
             1 / abs(np.log(contrast)) if contrast != 1 else np.inf,
             sampling.depth[0] / (sampling.depth[1] - sampling.depth[0]),
@@ -331,9 +333,9 @@ class _HalfSpace(DCR):
 
 
 def _fewer_stations(config: DCRConfig) -> DCRConfig:
-    """Return the problem with about five stations along each direction, some of its own.
+    """Return the problem with about five stations along each direction, and the faster method.
 
-    The discretisation error hardly changes between neighbours.
+    The discretisation error hardly changes between neighbours, and not with the method.
     """
     old = config.stations
     (n1, n2), (s1, s2) = old.number, old.spacing
@@ -343,7 +345,8 @@ def _fewer_stations(config: DCRConfig) -> DCRConfig:
         number=((n1 - 1) // k1 + 1, (n2 - 1) // k2 + 1),
         spacing=(k1 * s1, k2 * s2),
     )
-    return dataclasses.replace(config, stations=stations)
+    solver = dataclasses.replace(config.solver, method="condensed")
+    return dataclasses.replace(config, stations=stations, solver=solver)
 
 
 def _level(mesh: meshes.Cells | meshes.Grid, config: DCRConfig, comm: MPI.Comm) -> Level:

@@ -48,7 +48,10 @@ from .survey import DCRConfig, Stations
 
 Array = npt.NDArray[np.float64]
 
-_KNOTS = 4  # along x1 and x2, for the far-side correction of the receivers
+# Chebyshev's knots along x1 and x2, for the far-side correction of the receivers. It varies faster
+# near the sides and over a near bottom: four knots leave 0.4 % of c's spread at a nearness of 0.77,
+# and 6 % at 0.87.
+_KNOTS, _NEAR, _KNOTS_NEAR = 4, 0.5, 8
 
 
 class Region:
@@ -216,13 +219,18 @@ class Level(ABC):
 
         # Of a pole at a receiver's place: the far sides' part at Chebyshev's knots, and between.
         low, high = places[:, :2].min(axis=0), places[:, :2].max(axis=0)
-        knots = np.cos(np.pi * (np.arange(_KNOTS) + 0.5) / _KNOTS)  # in (-1, 1)
+        comm = self.V.mesh.comm
+        ends = [np.empty(3), np.empty(3)]
+        comm.Allreduce(x.min(axis=0, initial=np.inf), ends[0], MPI.MIN)
+        comm.Allreduce(x.max(axis=0, initial=-np.inf), ends[1], MPI.MAX)
+        n = _KNOTS if config.nearness(*ends) <= _NEAR else _KNOTS_NEAR
+        knots = np.cos(np.pi * (np.arange(n) + 0.5) / n)  # in (-1, 1)
         grid = np.array([(s, t, 0.0) for s in knots for t in knots])
         grid[:, :2] = low + (grid[:, :2] + 1) / 2 * (high - low)
         at_knots = np.array([far.potential([pole], [1.0]).x.array[nodes] for pole in grid])
         scaled = 2 * (places[:, :2] - low) / (high - low) - 1
-        others = np.array([np.delete(knots, k) for k in range(_KNOTS)])
-        L1, L2 = (  # Lagrange's polynomials, (n_places, _KNOTS)
+        others = np.array([np.delete(knots, k) for k in range(n)])
+        L1, L2 = (  # Lagrange's polynomials, (n_places, n)
             np.prod((x[:, None, None] - others) / (knots[:, None] - others), axis=2)
             for x in scaled.T
         )

@@ -7,7 +7,8 @@ error comes from which. An error of order p is the difference over 1 - factor^-p
 
 The error is that of c relative to c's spread over the parameters, as a surrogate learns that, and
 an inversion lives on it: root mean squares over samples and observables. Below `SMALL`, no user has
-to know: a surrogate's own error is no smaller. Above `LARGE`, c says more of the mesh than of y.
+to know: a surrogate's own error is no smaller. Above `LARGE`, c says nothing of y. Between, c is
+inaccurate, which may be what a user wants for a trial.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Array = npt.NDArray[np.float64]
 
 SMALL = 0.01
 """An error of c, relative to its spread, below which nothing is said."""
-LARGE = 0.5
+LARGE = 2.0
 """An error of c, relative to its spread, above which a discretisation is refused."""
 _SAMPLES = 4
 
@@ -133,8 +134,8 @@ def notes(
     if found.error <= SMALL:
         return ()
     said = (
-        f"the discretisation error of c is about {100 * found.error:.2g} % of its spread over the "
-        f"parameters, {100 * found.relative:.2g} % of c"
+        f"the discretisation error of c is about {_percent(found.error)} of its spread over the "
+        f"parameters, {_percent(found.relative)} of c"
     )
     # Two parts of half the size together make up what is small.
     limit = SMALL / len(refinements)
@@ -143,10 +144,14 @@ def notes(
         if part > limit:
             now += refinement.settings(1.0)
             then += refinement.settings((part / limit) ** (1 / refinement.order))
-    would = f"with {' '.join(now)}; {' '.join(then)} would make it {100 * SMALL:g} %"
+    would = f"with {' '.join(now)}; {' '.join(then)} would make it {_percent(SMALL)}"
     if found.error > LARGE:
         raise InputError(f"the mesh or the time step is too coarse: {said}, {would}")
     return (f"{said}, {would}",)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2g} %" if value < 0.995 else f"{100 * value:.0f} %"
 
 
 def _finer(refinements: Sequence[Refinement]) -> list[str]:

@@ -247,9 +247,7 @@ class DCRConfig:
                     f"every {what} must be at the surface, x3 = 0; got {[float(v) for v in x]}",
                 )
         if not self.mesh.file:
-            half = np.array(self.domain.size)
-            half[:2] /= 2
-            self.check_box(np.array([*-half[:2], -half[2]]), np.array([*half[:2], 0]), "the box")
+            self.check_box(*self.box, "the box")
             self.check_cells(max(self.core_cells) * (1.5 if self.mesh.extrapolate else 1))
 
     @property
@@ -274,6 +272,23 @@ class DCRConfig:
         low, high = self.sampling.depth
         half = [abs(c) + 1.02 * plane for c in self.body.centre]
         return half[0], half[1], low - upwards, high + upwards
+
+    def nearness(self, lower: Array, upper: Array) -> float:
+        """Return how near bodies, electrodes and stations come to a box's sides and bottom.
+
+        0 is in the middle of the surface, 1 at a side or at the bottom.
+        """
+        core, (middle, half) = self.core, ((upper + lower)[:2] / 2, (upper - lower)[:2] / 2)
+        places = np.concatenate([*self.stations.ends, self.source.electrodes])[:, :2]
+        corners = np.array([[i * core[0], j * core[1]] for i in (-1, 1) for j in (-1, 1)])
+        sides = np.abs(np.concatenate([places, corners]) - middle) / half
+        return max(float(sides.max()), core[3] / float(upper[2] - lower[2]))
+
+    @property
+    def box(self) -> tuple[Array, Array]:
+        """Lower and upper limits of the built-in box [m]."""
+        half1, half2, depth = self.domain.size[0] / 2, self.domain.size[1] / 2, self.domain.size[2]
+        return np.array([-half1, -half2, -depth]), np.array([half1, half2, 0.0])
 
     def check_box(self, lower: Array, upper: Array, name: str) -> None:
         """Check that a box holds all bodies, electrodes and stations."""

@@ -62,7 +62,17 @@ def read(
     table = _table(path)
     for override in overrides:
         _override(table, override)
-    return from_table(cls, table if defaults is None else {**_plain(defaults), **table})
+    return from_table(cls, table if defaults is None else _merged(_plain(defaults), table))
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return a table with the entries of another one over it, table by table."""
+    nested = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return {**below, **above, **nested}
 
 
 def keys(path: str | os.PathLike[str] | None) -> set[str]:

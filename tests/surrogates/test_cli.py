@@ -444,6 +444,10 @@ def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(f
         pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     before = names(folder)
     done = on_a_full_disk(folder, *words)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: cannot write new.")
+    assert done.stderr.count("\n") == 1
+    assert names(folder) == before
 
 
 def on_a_full_disk(

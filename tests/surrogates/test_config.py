@@ -68,6 +68,12 @@ def test_defaults_file_and_overrides_in_this_order(tmp_path):
     assert config.read(Problem, overrides=["name='7'"]).name == "7"
 
 
+def test_defaults_of_a_table_hold_where_one_of_its_keys_is_given():
+    defaults = Problem(name="mine", mesh=Mesh(order=3, cells=(4, 5)))
+    made = config.read(Problem, None, ["mesh.cells=[6,7]"], defaults)
+    assert made == Problem(name="mine", mesh=Mesh(order=3, cells=(6, 7)))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
