@@ -359,11 +359,11 @@ def _level(mesh: meshes.Cells | meshes.Grid, config: DCRConfig, comm: MPI.Comm) 
 
 def _from_file(config: DCRConfig, comm: MPI.Comm) -> meshes.Cells:
     """Read and check the mesh's file on rank 0 alone; the others get a mesh without cells."""
-    mesh: list[meshes.Cells] = []
+    mesh: list[meshes.FileMesh] = []
 
     def read() -> str:
         mesh.append(meshes.read(config.mesh.file))
-        DCR.check(config)
+        mesh_fit.notes(config, mesh[0])  # of what is solved on, whatever was read before
         return mesh[0].kind
 
     kind = on_root(comm, read)

@@ -10,7 +10,7 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) max(3, q^(1/3)) / 7
 
-with 1 in place of max(3, q^(1/3)) if the body resists. Cells that grow outwards by a
+with 1.3 in place of max(3, q^(1/3)) if the body resists. Cells that grow outwards by a
 factor of 20 right outside of where bodies can be are allowed for. `RESOLVED` is the largest error
 that is accepted. The correction for the far sides needs cells there that are not much larger than
 their distance from the electrodes.
@@ -68,7 +68,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     """
     low, high = mesh.bounds
     contrast = config.conductivity.body / config.conductivity.background
-    factor = (1.0 if contrast <= 1 else max(3.0, contrast ** (1 / 3))) / 7
+    factor = (1.3 if contrast <= 1 else max(3.0, contrast ** (1 / 3))) / 7
     b = config.body.blend
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
