@@ -378,6 +378,8 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(folder, tmp
         ("predict", surrogate, "--in", tmp_path / "y.csv", "--out", tmp_path / "y.csv"): "an input",
         ("merge", data, "--out", data): "exists; it is left as it is",
         ("verify", data, "--max-residual", "nan"): "at least 0; got nan",
+        ("verify", data, "--max-residual", "1"): "--max-residual must be below 1",
+        ("verify", data, "--tolerance", "inf"): "--tolerance must be below 1",
     }
     for words, message in cases.items():
         assert message in refused(capsys, *words), words
