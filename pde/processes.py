@@ -44,6 +44,8 @@ _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _LEAVE_SECONDS = 10.0  # for a solver to end, after its last answer
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "HYDI_", "I_MPI_", "MPI_LOCAL")
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MPI_LOCALRANKID")
+_RAISES = 255  # in place of a status, where an action raises
 _SCHEDULERS = ("SLURM_", "PALS_", "ALPS_", "FLUX_")
 _MEANWHILE = "while the run was at work; go on by the same command with the file as it was"
 _RAISED: dict[str, type[BaseException]] = {
@@ -330,7 +332,7 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
 
     Returns:
         An exit status, 0 only if the action has returned that, and how the process ended, if it
-        did so before the action returned or failed; else empty.
+        did so before the action returned or raised; else empty.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -338,21 +340,34 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
     pid = _fork()
     if not pid:
         os.close(done)
-        code = action()
-        os.write(say, bytes([code]))
-        os.close(say)
+        code = _RAISES
+        try:
+            code = action()
+        finally:
+            os.write(say, bytes([code]))
+            os.close(say)
         return code, ""
     os.close(say)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    signal.signal(signal.SIGINT, before)
+
+    def forward(kind: int, frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, kind)
+
+    before = {kind: signal.signal(kind, forward) for kind in (signal.SIGTERM, signal.SIGUSR1)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # keys reach both
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
     os.set_blocking(done, False)  # what the process has forked may hold the other end
     with contextlib.suppress(BlockingIOError), open(done, "rb", buffering=0) as file:
         if status := file.read(1):
-            return status[0], ""
-    if code > 0:
-        return code, ""
-    return (128 - code if code else 1), _how(code)
+            return (max(ended, 1) if status[0] == _RAISES else status[0]), ""
+    return (128 - ended if ended < 0 else max(ended, 1)), _how(ended)
+
+
+def is_launched() -> bool:
+    """Tell whether a launcher such as mpirun has started this process."""
+    return any(name in os.environ for name in _RANKS)
 
 
 def _how(code: int | None) -> str:

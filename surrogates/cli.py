@@ -413,9 +413,12 @@ def _generate(options: argparse.Namespace) -> int:
 
     # Processes that share a mesh need each other's MPI. A caller's process is not to be forked, and
     # no process can be that has started MPI.
-    own = options.in_process or options.ranks_per_sample > 1 or options.called
-    if own or "mpi4py.MPI" in sys.modules:
+    if options.called or "mpi4py.MPI" in sys.modules:
         return _generated(options, begin)
+    if options.in_process or options.ranks_per_sample > 1:
+        if processes.is_launched():  # the launcher sees how its processes end
+            return _generated(options, begin)
+        return _watched(lambda options: _generated(options, begin))(options)
     process = processes.SolverProcess(begin)
     try:
         return _generated(options, process.ready)

@@ -382,8 +382,21 @@ def test_a_solver_that_is_in_the_processes_that_were_started_ends_them(site, who
         run = site.start(1, *words, **how)
         run.end()
         codes.append(run.process.returncode)
-    assert codes == [-signal.SIGSEGV, -signal.SIGSEGV, 1]
+    assert codes == [128 + signal.SIGSEGV, 128 + signal.SIGSEGV, 1]
     failed(site, whole, [21], CRASHED)
+
+
+def test_a_solver_in_the_process_that_was_started_does_not_end_it_with_success(site):
+    run = site.run(1, "--in-process", FAULT="end", AT=y(21), expect=1)
+    assert run.stderr.endswith(
+        "error: ended before all was done: the solver ended its process, with exit status 0\n"
+    )
+
+
+def test_a_signal_reaches_a_solver_in_the_process_that_was_started(site, whole):
+    site.stopped("--in-process")
+    site.run(1)
+    same(site.dataset(), whole)
 
 
 @pytest.mark.parametrize(
