@@ -292,7 +292,7 @@ def _scales(config: DCRConfig) -> Array:
     and stations are to the box's sides and bottom; the contrast; the bounds' nearness; and what the
     default does not have.
     """
-    grid = _grids(config)[0]
+    grid = _built_in(config)[0]
     assert isinstance(grid, meshes.Grid)
     sampling, core = config.sampling, config.core
     cell = max(config.core_cells)

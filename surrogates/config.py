@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import tomli_w
 
 from .errors import InputError
+from .errors import check as check
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,12 +28,6 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
-
-
-def check(condition: bool, message: str) -> None:
-    """Raise `InputError` with ``message`` unless ``condition`` holds."""
-    if not condition:
-        raise InputError(message)
 
 
 def check_seed(seed: int) -> None:

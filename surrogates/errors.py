@@ -6,3 +6,9 @@ class InputError(ValueError):
 
     The command line prints it after ``error:`` and exits with status 2; no traceback is shown.
     """
+
+
+def check(condition: bool, message: str) -> None:
+    """Raise `InputError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InputError(message)

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import forms, fused, inputs, layers, torchscript, torchscript_check
+from . import forms, fused, given, layers, torchscript, torchscript_check
 from .arrays import check_finite
 from .classifier import Assessment, Classifier
 from .config import check, unknown
@@ -72,7 +72,7 @@ class LoadedSurrogate:
 
     Each method takes one sample, (n_in,), or a batch, (n, n_in) with n >= 1, of real numbers in the
     units of the metadata, and gives float64 with or without the leading n alike. Numbers that bear
-    names, as a data frame's, are matched by them (`surrogates.inputs`). All methods raise an
+    names, as a data frame's, are matched by them (`surrogates.given`). All methods raise an
     `InputError` for a wrong size, for what is not a finite number, for names that are not those of
     the metadata, and, with ``refuse_outside``, for y outside the training domain.
 
@@ -225,7 +225,7 @@ class LoadedSurrogate:
         like: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Check values at this edge, so that messages speak of arrays."""
-        array = inputs.real(values, names, name)
+        array = given.real(values, names, name)
         shape, size = array.shape, len(names)
         check(
             array.ndim in (1, 2) and shape[-1] == size and shape[0] > 0,
@@ -584,7 +584,7 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
         with reading(path, f"{ending} file"):
             array = _read_npy(path) if ending == ".npy" else _read_Y(path)
         if array.dtype.names:
-            array = inputs.real(array, names, os.fspath(path))
+            array = given.real(array, names, os.fspath(path))
         table = check_finite(array[None] if array.ndim == 1 else array, os.fspath(path))
         if is_dataset(path):
             with opened(path) as stored:

@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .config import check
-from .errors import InputError
+from .errors import InputError, check
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TOKEN_BYTES = 8

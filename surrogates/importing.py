@@ -49,7 +49,7 @@ from .dataset import (
     rows_of_classes,
 )
 from .errors import InputError
-from .inputs import check_plain
+from .given import check_plain
 from .inspection import are_probabilities, decades, outliers
 from .provenance import provenance, readable
 

@@ -109,7 +109,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import inputs, metadata
+from . import given, metadata
 from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, reading
@@ -174,7 +174,7 @@ class Reference:
 
     The module's text has the formulas and the shapes. Each method takes one sample, (n_in,), or a
     batch, (n, n_in) with n >= 1, in the units of the metadata, and gives results with or without
-    the leading n alike. Numbers that bear names are matched by them (`surrogates.inputs`). Sizes
+    the leading n alike. Numbers that bear names are matched by them (`surrogates.given`). Sizes
     and names that do not fit raise an `InputError`. A NaN gives NaN, and is outside the domain.
 
     Attributes:
@@ -318,7 +318,7 @@ class Reference:
     def _read(self, x: npt.ArrayLike, name: str = "y", *, like: Array | None = None) -> Array:
         """Check x, one sample or a batch, one for each of ``like``'s."""
         names = self.metadata["c_names" if name == "w" else "y_names"]
-        array, size = inputs.real(x, names, name), len(names)
+        array, size = given.real(x, names, name), len(names)
         lead = array.shape[:-1] if like is None else like.shape[:-1]
         if not (array.shape == (*lead, size) and len(lead) < 2 and 0 not in lead):
             raise InputError(

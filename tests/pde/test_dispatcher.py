@@ -240,8 +240,8 @@ def test_a_stranger_is_given_nothing_and_ends_nothing(dispatcher, content, endin
 def test_a_crowd_of_strangers_keeps_no_group_out(dispatcher, tmp_path):
     pending = [(0, 3)]
     address = dispatcher.open(pending, **about(pending))
-    until(lambda: bool(progress(tmp_path)))
-    files = Path(f"/proc/{progress(tmp_path)['pid']}/fd")
+    until(lambda: bool(progress(Folder.there(tmp_path))))
+    files = Path("/proc", str(progress(Folder.there(tmp_path))["pid"]), "fd")
     with ExitStack() as crowd:
         for _ in range(600):
             place = address["places"][0]

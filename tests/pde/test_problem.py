@@ -389,7 +389,6 @@ def test_no_memory_is_no_sample_s_failure():
         (np.array([1j, 2.0]), "real numbers; got array"),
         (["1", "2"], "real numbers; got"),
         ([[1.0], [1.0, 2.0]], "one array"),
-        (np.ma.array([1.0, 2.0], mask=[True, False]), "one array: c is a masked array; leave its"),
     ],
 )
 def test_observables_of_another_kind_are_a_mistake_in_the_class(c, message):

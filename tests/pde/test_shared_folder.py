@@ -13,8 +13,6 @@ from test_generate import until
 from surrogates.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.folders import Folder
-from surrogates.pde.generate import _joined
-from surrogates.pde.work import Plan
 from surrogates.shards import Journal, Parts, describe
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
@@ -90,16 +88,15 @@ def test_a_folder_that_others_have_made_is_not_used(site, tmp_path, whole):
     assert len(list(mine.iterdir())) == 5
 
 
-def test_a_process_that_finds_another_folder_than_rank_0_says_so(tmp_path, whole):
+def test_a_process_that_finds_another_folder_than_rank_0_says_so(tmp_path):
     path = tmp_path / "toy.h5.parts"
     folder = Folder.made(path)
-    begun = Plan(info=whole.info, maker=0, samples=range(N), folder=folder.number)
-    assert _joined(path, begun).number == folder.number
+    assert Folder.again(path, folder.number).number == folder.number
     path.rename(tmp_path / "away")
     for replace in (lambda: None, path.mkdir):
         replace()
         with pytest.raises(InputError, match=f"^{path} is not the folder that rank 0 has: "):
-            _joined(path, begun)
+            Folder.again(path, folder.number)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

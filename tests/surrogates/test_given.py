@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates import inputs
+from surrogates import given
 from surrogates.errors import InputError
 
 NAMES = ("a", "b", "γ")
@@ -34,15 +34,13 @@ def test_arrays_lists_and_tensors_are_taken_in_the_order_of_the_names():
         *(Y.astype(kind) for kind in ("f2", "f4", "g", "i1", "u8", ">f8")),
         *(np.asfortranarray(Y), Y[:, ::-1][:, ::-1], memoryview(Y)),
     ):
-        found = inputs.real(values, NAMES, "y")
+        found = given.real(values, NAMES, "y")
         assert found.dtype == np.float64 and found.flags.c_contiguous
         np.testing.assert_array_equal(found, Y)
-    found = inputs.real(Y, NAMES, "y")
+    found = given.real(Y, NAMES, "y")
     found[:] = 0
     assert Y.all()  # a copy
-    assert (
-        inputs.real(np.array(["1e400"], "g"), NAMES, "y")[0] == np.inf or np.finfo("g").bits == 64
-    )
+    assert given.real(np.array(["1e400"], "g"), NAMES, "y")[0] == np.inf or np.finfo("g").bits == 64
 
 
 @pytest.mark.parametrize(
@@ -56,7 +54,7 @@ def test_arrays_lists_and_tensors_are_taken_in_the_order_of_the_names():
     ],
 )
 def test_names_are_matched_in_any_order(values):
-    np.testing.assert_array_equal(inputs.real(values, NAMES, "y"), Y)
+    np.testing.assert_array_equal(given.real(values, NAMES, "y"), Y)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +67,7 @@ def test_names_are_matched_in_any_order(values):
 )
 def test_one_sample_may_have_names_too(values):
     names = ("a", "b", "c") if isinstance(values, Point) else NAMES
-    assert inputs.real(values, names, "y").tolist() == [1, 2, 3]
+    assert given.real(values, names, "y").tolist() == [1, 2, 3]
 
 
 def test_frames_and_series_of_pandas():
@@ -77,17 +75,17 @@ def test_frames_and_series_of_pandas():
     frame = of_pandas()
     nullable = frame.astype({"a": "Float64", "b": "Int64", "γ": "float32"})
     for values in (frame, nullable, list(frame.itertuples(index=False)), frame.loc[[0, 1]]):
-        np.testing.assert_array_equal(inputs.real(values, NAMES, "y"), Y)
-    np.testing.assert_array_equal(inputs.real([row for _, row in frame.iterrows()], NAMES, "y"), Y)
-    assert inputs.real(frame.iloc[1], NAMES, "y").tolist() == [4, 5, 6]
-    assert inputs.real(nullable.iloc[1], NAMES, "y").tolist() == [4, 5, 6]
+        np.testing.assert_array_equal(given.real(values, NAMES, "y"), Y)
+    np.testing.assert_array_equal(given.real([row for _, row in frame.iterrows()], NAMES, "y"), Y)
+    assert given.real(frame.iloc[1], NAMES, "y").tolist() == [4, 5, 6]
+    assert given.real(nullable.iloc[1], NAMES, "y").tolist() == [4, 5, 6]
     # Numbered columns have no names.
-    np.testing.assert_array_equal(inputs.real(pandas.DataFrame(Y), NAMES, "y"), Y)
-    assert inputs.real(pandas.Series(Y[0]), NAMES, "y").tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(given.real(pandas.DataFrame(Y), NAMES, "y"), Y)
+    assert given.real(pandas.Series(Y[0]), NAMES, "y").tolist() == [1, 2, 3]
     with pytest.raises(InputError, match="y lacks 'a', 'b', 'γ', has the unknown '2', '1', '0'"):
-        inputs.real(pandas.DataFrame(Y)[[2, 1, 0]], NAMES, "y")
+        given.real(pandas.DataFrame(Y)[[2, 1, 0]], NAMES, "y")
     nullable.loc[1, "b"] = pandas.NA
-    assert np.isnan(inputs.real(nullable, NAMES, "y")).tolist() == [
+    assert np.isnan(given.real(nullable, NAMES, "y")).tolist() == [
         [False] * 3,
         [False, True, False],
     ]
@@ -108,7 +106,7 @@ def test_names_that_do_not_fit_are_one_clear_line(change, message):
 
 def refused(values, message):
     with pytest.raises(InputError) as caught:
-        inputs.real(values, NAMES, "y")
+        given.real(values, NAMES, "y")
     assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
