@@ -267,7 +267,7 @@ def test_every_number_is_exact(tmp_path):
     source = (tmp_path / "net.c").read_text()
     right = reference.constants(loaded)
     for name in ("sigma", "lower", "upper", "unit", "lengths", "weights"):
-        numbers = re.search(rf"double {name}\[\d+\] = {{(.*?)}};", source, re.DOTALL)[1]
+        numbers = re.search(rf"double net_own_{name}\[\d+\] = {{(.*?)}};", source, re.DOTALL)[1]
         found = np.array([float(number) for number in numbers.split(",")])
         of = right.blocks[0] if name in ("lengths", "weights") else right
         assert found.tobytes() == getattr(of, name).tobytes(), name
@@ -294,8 +294,8 @@ def test_a_header_of_another_surrogate_is_an_error(tmp_path):
 
 def test_the_jacobian_takes_the_fewest_through_the_network(tmp_path):
     by = {
-        "d[f] = K_in[place(N_IN, f, i)]": NETWORKS[1],
-        "g[f] = W[place(WIDTH, j, f)]": NETWORKS[2],
+        "d[f] = net_own_K_in[net_own_place(net_own_N_IN, f, i)]": NETWORKS[1],
+        "g[f] = net_own_W[net_own_place(net_own_WIDTH, j, f)]": NETWORKS[2],
         "G_t[": NETWORKS[0],
     }
     for text, network in by.items():
