@@ -406,11 +406,11 @@ def _check_layers(config: DCRConfig, grid: meshes.Grid) -> None:
     if first <= _THICKEST * radius:
         return
     above, cells = config.mesh.above, config.mesh.cells
-    while layers < 999 and max(_first_layers(grid)) > radius / 2:
+    while layers < 999 and max(_first_layers(grid)) > radius:
         layers += 3
         grid = meshes.graded(config.core, config.domain.size, cells, above, layers)
     raise InputError(
-        f"domain.size={list(config.domain.size)} needs mesh.layers of at least {layers}, or a "
-        f"smaller box; got {config.mesh.layers}, of which the first one is {first:.3g} m thick, "
-        f"and the region that bodies can reach is {radius:.3g} m wide from its centre"
+        f"domain.size={list(config.domain.size)} needs more layers, mesh.layers={layers} would do, "
+        f"or a smaller box; got {config.mesh.layers}, of which the first one is {first:.3g} m "
+        f"thick, and the region that bodies can reach is {radius:.3g} m wide from its centre"
     )

@@ -143,10 +143,10 @@ def test_layers_that_start_too_thick_are_refused_with_the_number_that_would_do()
     large = ("domain.size=[1e6,1e6,1e6]",)
     for act in (DCR.check, DCR.notes, lambda one: DCR(one, MPI.COMM_SELF)):
         with pytest.raises(
-            InputError, match="needs mesh.layers of at least [0-9]+, or a"
+            InputError, match="needs more layers, mesh.layers=[0-9]+ would do, or a"
         ) as caught:
             act(settings(DCR, *large))
-    found = re.search(r"at least ([0-9]+)", str(caught.value))
+    found = re.search(r"mesh.layers=([0-9]+) would", str(caught.value))
     assert found
     DCR.check(settings(DCR, *large, f"mesh.layers={found.group(1)}"))
 
