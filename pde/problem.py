@@ -21,6 +21,7 @@ which `load` finds as ``oscillator.py:Oscillator``. This module imports neither 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import importlib
@@ -403,7 +404,9 @@ def surroundings_kept() -> Iterator[None]:
 
     This is the working folder, which many codes change, and the mask of the rights of new files.
     """
-    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    opened = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    folder = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)  # the block may close those below
+    os.close(opened)
     mask = os.umask(0o077)
     os.umask(mask)
     try:
