@@ -177,8 +177,6 @@ def generate(
         info, maker = _continued(folder, out, new, allow_version_change)
         if info is new:  # nothing is there yet
             info = dataclasses.replace(info, notes=solver.notes())
-        for note in info.notes:
-            on_note(note)
         remove_leftovers(out)
         parts = Parts(folder, info)
         parts.recover()
@@ -188,6 +186,8 @@ def generate(
         if there:
             _keep(out, parts, size, repair, retry_failed)
         covered, failed = _covered(parts, whole)
+        for note in info.notes:
+            on_note(note)
         missing = ~np.logical_and.reduceat(covered, np.arange(0, len(whole), size))
         offset, done = whole.start // size, int(covered.sum())
         address = dispatcher.open(

@@ -518,6 +518,7 @@ raise SystemExit(cli.main())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_kill_at_any_step_that_changes_the_folder_changes_no_number(site, tmp_path):
     script = tmp_path / "steps.py"
     script.write_text(STEPS)
