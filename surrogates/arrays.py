@@ -69,7 +69,8 @@ def read(path: Path, name: str) -> npt.NDArray[Any]:
     if scipy.sparse.issparse(found):
         check(np.prod(found.shape, dtype=float) <= _MOST, f"{path}: {name} is sparse and too large")
         with reading(path, f"{path.suffix} file"):
-            found.check_format(full_check=True)  # or places beyond its end would be written to
+            # Places beyond its end would be written to. By columns, lists of places have a check too.
+            found.tocsc().check_format(full_check=True)
         found = found.toarray()
     return np.asarray(found)
 

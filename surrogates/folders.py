@@ -273,8 +273,13 @@ class Folder:
     def remove(self, *names: str) -> None:
         """Remove files, if they are there."""
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 os.unlink(name, dir_fd=self.file)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                path = self.path / name
+                raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
     def sync(self) -> None:
         """Flush the names in it to disk."""

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from test_reference import saved
 
 import surrogates
-from surrogates import cli, export, reference, serving, torchscript, torchscript_check
+from surrogates import cli, export, reference, torchscript, torchscript_check
 from surrogates.errors import InputError
 from surrogates.surrogate import Surrogate
 
@@ -389,6 +389,7 @@ def test_any_change_of_the_metadata_is_one_line_or_harmless(data, members, tmp_p
         if (status := cli.main([str(word) for word in words])) != 0:
             assert status == 2
             return
+    serving = pytest.importorskip("surrogates.serving", reason="it needs aiohttp")
     assert len(serving._load([path], refuse_outside=False)) == 2
 
 

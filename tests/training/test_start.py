@@ -337,25 +337,25 @@ def test_fast_says_that_validation_samples_were_trained_on(fast):
 # What a file holds
 
 
-def members():
-    """One of each kind."""
+def members(n=3):
+    """One of each kind, of n inputs and two outputs."""
     generator = torch.Generator().manual_seed(0)
-    zeros = torch.zeros((2, 3), dtype=torch.float64)
-    basis = RadialBasis(normal(5, 3, seed=1), normal(3, seed=2).abs(), "matern52")
+    zeros = torch.zeros((2, n), dtype=torch.float64)
+    basis = RadialBasis(normal(5, n, seed=1), normal(n, seed=2).abs(), "matern52")
     kinds = [
-        AntisymmetricODE(3, 4, 2, 1.7, 1e-3, activation="softplus", generator=generator),
-        ResNet(3, 4, 3, 0.8, generator=generator),
-        MLP(3, 4, 2, activation="sigmoid", generator=generator),
+        AntisymmetricODE(n, 4, 2, 1.7, 1e-3, activation="softplus", generator=generator),
+        ResNet(n, 4, 3, 0.8, generator=generator),
+        MLP(n, 4, 2, activation="sigmoid", generator=generator),
         basis,
-        AnovaBasis(basis.centres, basis.scales, torch.linspace(0, 1, 3).double(), "gaussian"),
-        Monomials(3, kernel.pairs(3, 2)),
-        Joined([basis, MLP(3, 2, 1, generator=generator)], zeros, zeros + 2),
+        AnovaBasis(basis.centres, basis.scales, torch.linspace(0, 1, n).double(), "gaussian"),
+        Monomials(n, kernel.pairs(n, 2)),
+        Joined([basis, MLP(n, 2, 1, generator=generator)], zeros, zeros + 2),
     ]
     return [
         Member(
             features=features,
-            y_shift=normal(3, seed=i),
-            y_scale=normal(3, seed=i + 10).abs() + 0.1,
+            y_shift=normal(n, seed=i),
+            y_scale=normal(n, seed=i + 10).abs() + 0.1,
             W=normal(2, features.width + 1, seed=i + 20),
             weight=1 / len(kinds),
             group=i // 2,
@@ -366,7 +366,7 @@ def members():
 
 def test_a_file_gives_back_what_was_trained_bit_for_bit(fast, tmp_path, monkeypatch):
     found, _, data = fast
-    before = members()
+    before = members(len(data.info.y_names))
     about = export.metadata(data, training=found.training, errors=found.errors)
     path = tmp_path / "all.pt"
     seen = checksums(data, data.rows_of("train"))
@@ -375,7 +375,7 @@ def test_a_file_gives_back_what_was_trained_bit_for_bit(fast, tmp_path, monkeypa
     state = torch.get_rng_state()
     start = Start.read(path)
     assert torch.equal(torch.get_rng_state(), state)
-    Y = normal(7, 3, seed=5)
+    Y = normal(7, len(data.info.y_names), seed=5)
     for a, b in zip(before, start.members, strict=True):
         assert torch.equal(a.predict(Y), b.predict(Y))
         assert (a.weight, a.group) == (b.weight, b.group)
