@@ -69,7 +69,7 @@ def read(path: Path, name: str) -> npt.NDArray[Any]:
     if scipy.sparse.issparse(found):
         check(np.prod(found.shape, dtype=float) <= _MOST, f"{path}: {name} is sparse and too large")
         with reading(path, f"{path.suffix} file"):
-            # Places beyond its end would be written to. By columns, lists of places have a check too.
+            # Places beyond its end would be written to. Lists of places are checked by columns.
             found.tocsc().check_format(full_check=True)
         found = found.toarray()
     return np.asarray(found)
