@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -600,7 +601,25 @@ def crowd(port: int, n: int):
     ("soft", "hard", "most", "fewer"),
     [(256, 1024, 256, False), (64, 64, 8, True)],
 )
-def test_idle_connections_lock_nobody_out_and_leave_few_lines(toy, soft, hard, most, fewer):
+def test_idle_connections_lock_nobody_out_and_leave_few_lines(request, soft, hard, most, fewer):
+    # In a process of its own: after all tests before it, it has ended the one that runs them
+    # (SIGSEGV within Python), for a reason that is not known yet.
+    if "APART" not in os.environ:
+        words = (
+            "-q",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+            f"{__file__}::{request.node.name}",
+        )
+        command = [sys.executable, "-m", "pytest", *words]
+        environment = {**os.environ, "APART": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stdout
+        assert "1 passed" in done.stdout or "1 skipped" in done.stdout
+        return
+    toy = request.getfixturevalue("toy")
     script = LIMITED.format(soft=soft, hard=hard) + SERVE
     with serve(toy, script=script) as server, crowd(server.port, 1100) as counted:
         for _ in range(3):
