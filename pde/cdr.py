@@ -654,12 +654,12 @@ class CDR(Problem):
 
 
 def mesh_peclet(config: CDRConfig) -> float:
-    """Give the largest |v| h / (2 D), h the distance of nodes."""
+    """Return the largest |v| h / (2 D), h the distance of nodes."""
     return largest_speed(config.flow) * max(config.node_distances) / (2 * config.flow.diffusivity)
 
 
 def largest_speed(flow: Flow) -> float:
-    """Give the largest |v|."""
+    """Return the largest |v|."""
     x1, x2 = np.pi * np.stack(np.meshgrid(*[np.linspace(0, 1, 101)] * 2))
     speed = np.hypot(
         flow.swirl * np.sin(x1) * np.cos(x2) + flow.drift[0],

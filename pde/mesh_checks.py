@@ -440,7 +440,7 @@ def _off_hull(
 
 
 def _normals(corners: Array) -> Array:
-    """Give the normals of faces, (n, 3 or 4, 3), as long as their areas: (n, 3)."""
+    """Return the normals of faces, (n, 3 or 4, 3), as long as their areas: (n, 3)."""
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     if corners.shape[1] == 3:
         return np.asarray(np.cross(a, b) / 2)

@@ -113,7 +113,7 @@ def check_zip(path: str | os.PathLike[str], file: BinaryIO | None = None) -> Non
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path that replaces ``path`` when the block succeeds.
+    """Yield a temporary path that replaces ``path`` when the block succeeds.
 
     The temporary file is flushed to disk before the rename and the folder after it, so that after
     a crash ``path`` holds either what it held before or all that was written. On an exception

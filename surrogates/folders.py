@@ -232,7 +232,7 @@ class Folder:
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[int]:
-        """Give the descriptor of a new file that gets a name once the block has succeeded.
+        """Yield the descriptor of a new file that gets a name once the block has succeeded.
 
         Raises:
             OSError: If the disk is full or fails; its text names the file.

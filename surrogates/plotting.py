@@ -552,7 +552,7 @@ def saved_figure(
     title: str,
     layout: Literal["constrained", "compressed"] = "constrained",
 ) -> Iterator[Figure]:
-    """Give an empty figure of a size in inches, and write it when the block succeeds.
+    """Yield an empty figure of a size in inches, and write it when the block succeeds.
 
     Until then matplotlib's settings are its defaults with this module's style. The caller's
     settings, backend and open figures stay as they are.

@@ -351,7 +351,7 @@ def test_a_solve_that_ends_its_process_is_no_success_of_another_command(site, tm
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path, rank):
-    run = site.start(2, FAULT="sleep", AT=y(9, 10, 11, 12))
+    run = site.start(2, FAULT="sleep", AT=y(*range(4, N)))  # each rank comes to one
     until(lambda: site.saved() > 0, run)
     (tmp_path / "toy.py").write_text(TOY + "# changed\n")
     time.sleep(0.5)
