@@ -99,12 +99,12 @@ class Run:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.stdout, self.stderr = self.process.communicate(timeout=SECONDS)
+        self._read()
 
     def end(self, expect: int | None = None) -> str:
         """Wait for its end, with that exit status if one is given; give what it has complained."""
         try:
-            self.stdout, self.stderr = self.process.communicate(timeout=SECONDS)
+            self._read()
         except subprocess.TimeoutExpired:
             self.kill()
             raise
@@ -112,6 +112,11 @@ class Run:
             assert self.process.returncode == expect, f"{self.stdout}\n{self.stderr}"
             assert "Traceback" not in self.stderr
         return self.stderr
+
+    def _read(self) -> None:
+        out, errors = self.process.communicate(timeout=SECONDS)
+        # Open MPI 5 at times puts a null byte before the lines of a rank that calls MPI_Abort.
+        self.stdout, self.stderr = out.replace("\0", ""), errors.replace("\0", "")
 
 
 def until(condition: Callable[[], bool], run: Run | None = None) -> None:
