@@ -129,6 +129,11 @@ def test_forty_by_forty_bumps_are_told_to_be_off():
     assert 4 < noted_error(CDR, "bumps.lattice=[40,40]", *FEW) < 36
 
 
+def test_an_error_that_counts_because_c_hardly_varies_is_told():
+    # The default's mesh and steps. By three times the cells and four times the steps: 23 %.
+    assert 7 < noted_error(CDR, "reaction.saturation=0.001") < 70
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [(), ("body.blend=1",), ("conductivity.body=100",)])
 def test_the_error_of_dcr_is_estimated_within_a_factor_of_three(overrides):
