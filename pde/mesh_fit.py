@@ -10,22 +10,30 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) max(3, q^(1/3)) / 7
 
-with 1.3 in place of max(3, q^(1/3)) if the body resists. Cells that grow outwards by a
-factor of 20 right outside of where bodies can be are allowed for. `RESOLVED` is the largest error
-that is accepted. The correction for the far sides needs cells there that are not much larger than
-their distance from the electrodes.
+with 1.3 in place of max(3, q^(1/3)) if the body resists. Around the body, its field falls like that
+of a dipole, and cells that grow fast miss it. The error there is at most about
+
+    D / (1 + D),   D = int |grad(d - I d)|^2 / int |grad d|^2
+
+for d = x_i / (1 + s^2)^(3/2), a dipole's field without its singularity, with s = 1 on the body's
+surface, I the interpolation on the mesh, and the upper integral over the cells that the body does
+not meet. `RESOLVED` is the largest sum of both errors that is accepted. The correction for the far
+sides needs cells there that are not much larger than their distance from the electrodes.
 
 **Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check
+from surrogates.errors import InputError
 
-from .mesh_checks import edges, place
+from .mesh_checks import chunks, edges, elements, place
 from .meshes import FileMesh
 from .survey import DCRConfig
 
@@ -35,6 +43,8 @@ RESOLVED = 0.3
 """Largest error of what the body adds to c, in the Euclidean norm, that is accepted."""
 SIDES = 0.05
 """Likewise of c without the body, by the cells at the far sides."""
+FAR = 8.0
+"""So many of a body's largest semi-axes away, a 500th of a dipole's energy is left."""
 DEPTHS = 5
 """Bodies for which it is estimated, of the smallest and of the largest volume."""
 
@@ -58,7 +68,7 @@ def notes(config: DCRConfig, mesh: FileMesh) -> tuple[str, ...]:
 
 
 def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
-    """Estimate the error of what the body adds to c, as a part of that, by the cells at the body.
+    """Estimate the error of what the body adds to c, as a part of that, by the cells near the body.
 
     The cells that a body can meet count by their volume, and the worst of some depths and volumes
     is taken.
@@ -73,7 +83,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
     longest, size = edges(mesh.points, mesh.vertices)[1], (high - low).prod(axis=1)
-    worst, fault = 0.0, ""
+    worst, fault, around = 0.0, "", []
     for volume in config.sampling.volume:
         plane, upwards = config.body.reach(volume)
         axes = config.body.semi_axes(volume)
@@ -83,6 +93,8 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             met &= (low[:, 2] < upwards - depth) & (high[:, 2] > -upwards - depth)
             h = float(np.sqrt(np.average(longest[met] ** 2, weights=size[met])))
             error = factor * h**2 / (t * max(b, 0.4 * h))
+            if depth in config.sampling.depth:
+                around.append(_Around(np.array([*centre, -depth]), axes, met, error))
             if error > worst:
                 half = RESOLVED / 2 / factor * t  # for half of the error, one of the two holds
                 right = max(np.sqrt(half * b), 0.4 * half)
@@ -96,7 +108,98 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
                     f"{right:.2g} m would do",
                 )
     check(worst <= RESOLVED, f"the mesh {mesh.path} {fault}")
+    return max(worst, _around_error(mesh, around, longest))
+
+
+@dataclass(frozen=True)
+class _Around:
+    """A body that the mesh around must resolve.
+
+    Attributes:
+        centre: Its own [m], (3,).
+        axes: Semi-axes [m], (3,).
+        met: Which cells it can meet.
+        error: By these cells.
+    """
+
+    centre: Array
+    axes: Array
+    met: npt.NDArray[np.bool_]
+    error: float
+
+    def field(self, x: Array) -> Array:
+        """Return the fields d_i of three dipoles at points, (..., 3)."""
+        r = x - self.centre
+        return np.asarray(r * ((1 + ((r / self.axes) ** 2).sum(axis=-1)) ** -1.5)[..., None])
+
+    def gradients(self, x: Array) -> Array:
+        """Return those of the three fields, (..., 3 fields, 3)."""
+        r = x - self.centre
+        s = 1 + ((r / self.axes) ** 2).sum(axis=-1)[..., None, None]
+        outer = r[..., :, None] * (r / self.axes**2)[..., None, :]
+        return np.asarray(s**-1.5 * np.eye(3) - 3 * s**-2.5 * outer)
+
+    @property
+    def energies(self) -> Array:
+        """The fields' integrals of |grad d_i|^2 over all of space, (3,)."""
+        squares = self.axes**2
+        others = squares * (1 / squares).sum() - 1
+        return np.asarray(3 * np.pi**2 / 64 * self.axes.prod() * (3 + others))
+
+
+def _around_error(mesh: FileMesh, bodies: list[_Around], longest: Array) -> float:
+    """Estimate the error by all cells near bodies, the largest of some bodies.
+
+    Args:
+        mesh: The mesh.
+        bodies: Of the least and the largest depth and volume.
+        longest: Edge of each cell, (n_cells,).
+
+    Raises:
+        InputError: If it is above `RESOLVED`.
+    """
+    worst = 0.0
+    for body in bodies:
+        parts = _missed(mesh, body) / body.energies
+        D = parts.sum(axis=0)
+        error = body.error + float((D / (1 + D)).max())
+        worst = max(worst, error)
+        if error <= RESOLVED:
+            continue
+        part = parts[:, np.argmax(D)]
+        order = np.argsort(-part)
+        n, first = int(np.searchsorted(part[order].cumsum(), D.max() / 2)) + 1, order[0]
+        at = mesh.points[mesh.vertices[first]]
+        distance = float(np.linalg.norm(at - body.centre, axis=1).min())
+        raise InputError(
+            f"the mesh {mesh.path} is too coarse around the body, whose field falls over "
+            f"{body.axes.min():.3g} m: most of the error comes from {n} cells, the worst around "
+            f"{place(at.mean(axis=0))} m with edges of up to {longest[first]:.3g} m, "
+            f"{distance:.3g} m from the body's centre; let cells grow more slowly from there"
+        )
     return worst
+
+
+def _missed(mesh: FileMesh, body: _Around) -> Array:
+    """Integrate |grad(d - I d)|^2 over each cell that a body does not meet, (n_cells, 3)."""
+    shape, slopes, weight = elements(mesh.kind)
+    n = shape.shape[1]
+    d = body.field(mesh.points)
+    near = np.linalg.norm(mesh.points - body.centre, axis=1) < FAR * body.axes.max()
+    cells = np.flatnonzero(near[mesh.vertices].any(axis=1) & ~body.met)
+    missed = np.zeros((len(mesh.vertices), 3))
+    for part in chunks(len(cells)):
+        vertices = mesh.vertices[cells[part]]
+        corners = mesh.points[vertices]
+        J = (slopes.reshape(-1, n) @ corners).reshape(len(vertices), -1, 3, 3)
+        a, b, c = (J[..., k, :] for k in range(3))
+        across = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=-2)
+        det = (across[..., 0, :] * a).sum(axis=-1)
+        dual = across / det[..., None, None]
+        along = (slopes.reshape(-1, n) @ d[vertices]).reshape(len(vertices), -1, 3, 3)
+        off = along.swapaxes(-1, -2) @ dual - body.gradients(shape @ corners)
+        missed[cells[part]] = ((off**2).sum(axis=-1) * (weight * det)[..., None]).sum(axis=1)
+    return missed
 
 
 def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:

@@ -11,7 +11,7 @@ from mpi4py import MPI
 from surrogates import config
 from surrogates.cli import main
 from surrogates.errors import InputError
-from surrogates.pde import dcr, meshes
+from surrogates.pde import dcr, mesh_fit, meshes
 from surrogates.pde.survey import DCRConfig
 
 pytestmark = pytest.mark.fenicsx
@@ -112,6 +112,34 @@ def test_uniform_cells_larger_than_the_body_s_are_refused(tmp_path, cells, kind)
     path = save(tmp_path / "mesh.vtu", points, (kind, block))
     with pytest.raises(InputError, match=r"too coarse for the body: .* up to [\d.]+ m around \["):
         dcr.DCR.check(config.read(DCRConfig, None, [f'mesh.file="{path}"']))
+
+
+def layered(path: Path, layers: int) -> Path:
+    """Small cells where bodies can be, and some layers around these."""
+    out = 65 + 435 * np.linspace(0, 1, layers + 1)[1:] ** 2
+    half = np.concatenate([np.linspace(0, 65, 6), out])
+    axis = np.concatenate([-half[:0:-1], half])
+    depths = np.concatenate([[0], np.linspace(32.5, 130, 8), 65 + out])
+    points = np.stack(np.meshgrid(axis, axis, -depths[::-1], indexing="ij"), axis=-1)
+    cells = meshes.corners(len(axis), len(axis), len(depths))[:, VTK]
+    return save(path, points.reshape(-1, 3), ("hexahedron", cells))
+
+
+def test_cells_that_grow_too_fast_around_the_body_are_in_the_error_or_refused(tmp_path):
+    """The small cells alone have 9 %; c is off by 17 % with one layer around them."""
+    path = layered(tmp_path / "one.vtu", 1)
+    words = (
+        r"too coarse around the body, .* from \d+ cells, the worst around \[.* edges of up to 435"
+    )
+    with pytest.raises(InputError, match=words):
+        dcr.DCR.check(settings(f'mesh.file="{path}"'))
+    path = layered(tmp_path / "two.vtu", 2)
+    estimate = mesh_fit.anomaly_error(settings(f'mesh.file="{path}"'), meshes.read(path))
+    fine = "mesh.cells=[18,18,18]", "domain.size=[1000,1000,565]"
+    reference = dcr.DCR(settings(*fine), MPI.COMM_SELF)
+    expected = reference.solve_batch(Y).C - reference.background
+    error = np.linalg.norm(solve(path)[1] - expected) / np.linalg.norm(expected)
+    assert 0.1 < error < estimate < mesh_fit.RESOLVED
 
 
 def test_cells_too_large_for_electrodes_and_stations_are_refused(tmp_path):
