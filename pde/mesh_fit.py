@@ -20,7 +20,8 @@ surface, I the interpolation on the mesh, and the upper integral over the cells 
 not meet. `RESOLVED` is the largest sum of both errors that is accepted. The correction for the far
 sides needs cells there that are not much larger than their distance from the electrodes.
 
-**Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter.
+**Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter:
+see `_check_electrodes`. The errors of the body's field in the body and at stations are independent.
 """
 
 from __future__ import annotations
@@ -58,13 +59,15 @@ def notes(config: DCRConfig, mesh: FileMesh) -> tuple[str, ...]:
     """
     name = f"the mesh {mesh.path}"
     _check_holds(config, mesh, name)
-    _check_sides(config, mesh, name)
-    error = anomaly_error(config, mesh)
-    said = f"what the body adds to c has an error of up to {100 * error:.2g} %, by the cells there"
+    sides = _check_sides(config, mesh, name)
+    error, more = anomaly_error(config, mesh), ""
     if config.solver.formulation == "total":
-        worst = _check_electrodes(config, mesh, name)
-        said += f"; c itself of up to {100 * worst:.2g} % near electrodes"
-    return (*mesh.notes, f"{name}: {said}")
+        worst, seen = _check_electrodes(config, mesh, name)
+        error = float(np.hypot(error, seen))
+        more = f"; c itself of up to {100 * worst:.2g} % near electrodes"
+    said = f"what the body adds to c has an error of up to {100 * error:.2g} %, by the cells there"
+    without = f"; c without the body of up to {100 * sides:.2g} %, by those at the sides"
+    return (*mesh.notes, f"{name}: {said}{without}{more}")
 
 
 def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
@@ -224,12 +227,15 @@ def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
         )
 
 
-def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> None:
-    """Check that the cells at the far sides are not too large for what is near these.
+def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> float:
+    """Estimate the error of c without the body, as a part of that, by the cells at the far sides.
 
     There, the flux of an electrode at a distance D is cancelled; with electrodes and stations over
     2 L, the error of c without the body was at most 1.5 % of (H / D)^2 (L / D)^1.5 with cells of a
     size H.
+
+    Raises:
+        InputError: If it is above `SIDES`.
     """
     corners = mesh.points[mesh.sides]
     size = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
@@ -247,16 +253,23 @@ def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> None:
         f"their distance from electrodes and stations; the worst has {size[worst]:.3g} m at "
         f"{distance[worst]:.3g} m, around {place(corners[worst].mean(axis=0))} m",
     )
+    return float(error[worst])
 
 
-def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
-    """Estimate the largest error of c at a station, with the electrodes on the mesh.
+def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> tuple[float, float]:
+    """Estimate the errors of c at a station, with electrodes and stations on the mesh.
 
     With cells of a size H at an electrode or a station, and a distance R between these, the error
-    was at most 0.7 (H / R)^2 of the field there as long as that is small.
+    was at most 0.7 (H / R)^2 of the field there as long as that is small. In a station's cells, u
+    is linear: a dipole of a length L sees a field that falls over R with an error of up to
+    H / (2 R), and of H^2 / (2 R L) if it is longer than the cells. The body's field falls over the
+    distance from the body.
+
+    Returns:
+        Of c itself, and of what the body adds to c, each as a part of that at the worst station.
 
     Raises:
-        InputError: If it is above `RESOLVED`.
+        InputError: If one is above `RESOLVED`.
     """
     low, high = mesh.bounds
     top = np.flatnonzero(high[:, 2] >= 0)
@@ -269,10 +282,10 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
     electrodes = np.array(config.source.electrodes)
     receivers = np.unique(np.concatenate(config.stations.ends).round(6), axis=0)
     distance = np.linalg.norm(receivers[:, None] - electrodes, axis=2)
-    sizes = np.maximum(
-        np.array([size(x) for x in receivers])[:, None], [size(x) for x in electrodes]
-    )
-    error = 0.7 * (sizes / distance).max(axis=1) ** 2
+    at = np.array([size(x) for x in receivers])
+    sizes = np.maximum(at[:, None], [size(x) for x in electrodes])
+    slope = at / 2 * np.minimum(1, at / config.stations.dipole)
+    error = np.maximum(0.7 * (sizes / distance) ** 2, slope[:, None] / distance).max(axis=1)
     worst = int(np.argmax(error))
     check(
         bool(error[worst] <= RESOLVED),
@@ -281,4 +294,15 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
         f"to {sizes[worst].max():.3g} m, and the source is {distance[worst].min():.3g} m away; "
         "take half of such a distance, or the secondary potential",
     )
-    return float(error[worst])
+    body = np.array([*config.body.centre, -config.sampling.depth[0]])
+    away = np.linalg.norm(receivers - body, axis=1)
+    seen = slope / away
+    blind = int(np.argmax(seen))
+    check(
+        bool(seen[blind] <= RESOLVED),
+        f"{name} is too coarse for the total potential of the body at {(seen > RESOLVED).sum()} of "
+        f"the stations' electrodes: the cells at {place(receivers[blind])} m are up to "
+        f"{at[blind]:.3g} m, and the body can be {away[blind]:.3g} m away; take half of that, or "
+        "the secondary potential",
+    )
+    return float(error[worst]), float(seen[blind])

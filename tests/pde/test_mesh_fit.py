@@ -142,6 +142,32 @@ def test_cells_that_grow_too_fast_around_the_body_are_in_the_error_or_refused(tm
     assert 0.1 < error < estimate < mesh_fit.RESOLVED
 
 
+def test_the_error_of_the_total_potential_is_at_most_what_the_note_says(tmp_path):
+    """The electrodes are far away, but u is linear in the stations' cells."""
+    axis = np.concatenate([[-500, -400], np.linspace(-280, 280, 21), [400, 500]])
+    axes = axis, axis, np.concatenate([[-500, -400, -300], np.linspace(-220, 0, 12)])
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    inner = (np.abs(points[:, :2]) < 280).all(axis=1) & (points[:, 2] > -220)
+    shift = np.random.default_rng(0).uniform(-6, 6, points.shape) * [1, 1, 0]
+    points += np.where(inner[:, None], shift, 0)
+    cells = meshes.corners(*(len(axis) for axis in axes))[:, VTK]
+    large = (
+        "source.electrodes=[[-250.0,0.0,0.0],[250.0,0.0,0.0]]",
+        "sampling.volume=[300000.0,600000.0]",
+        "sampling.depth=[100.0,120.0]",
+        "body.blend=50.0",
+    )
+    path = save(tmp_path / "mesh.vtu", points, ("hexahedron", cells))
+    case = settings(f'mesh.file="{path}"', 'solver.formulation="total"', *large)
+    bound = float(dcr.DCR.notes(case)[-1].split("c itself of up to ")[1].split(" %")[0]) / 100
+    y = np.array([[110, 450000.0, 0.4]])
+    found = dcr.DCR(case, MPI.COMM_SELF).solve_batch(y).C[0]
+    fine = settings("mesh.cells=[18,18,18]", "domain.size=[1000,1000,500]", *large)
+    expected = dcr.DCR(fine, MPI.COMM_SELF).solve_batch(y).C[0]
+    size = np.tile(np.hypot(*expected.reshape(2, -1)), 2)
+    assert 0.05 < np.max(np.abs(found - expected) / size) < bound < 0.2
+
+
 def test_cells_too_large_for_electrodes_and_stations_are_refused(tmp_path):
     path = save(tmp_path / "mesh.vtu", *(lambda p, c: (p, ("hexahedron", c)))(*graded(16.25)))
     case = settings(f'mesh.file="{path}"')
