@@ -199,17 +199,37 @@ def _levelled(points: Array, vertices: Integers, mended: list[str]) -> Array:
     return np.where(near[:, None] & np.array([False, False, True]), 0.0, points)
 
 
+def _trilinear(at: Array) -> tuple[Array, Array]:
+    """Return a hexahedron's shape functions, (n, 8), and their slopes, (n, 3, 8), at points."""
+    factors = np.where(_CUBE == 1, at[:, None], 1 - at[:, None])  # a shape function's product
+    signs = 2.0 * _CUBE - 1
+    slopes = [signs[:, i] * factors[..., i - 1] * factors[..., i - 2] for i in range(3)]
+    return factors.prod(axis=-1), np.stack(slopes, axis=1)
+
+
+_GAUSS = np.array(list(itertools.product((1 + np.array([-1, 1]) / np.sqrt(3)) / 2, repeat=3)))
+
+
+def elements(kind: str) -> tuple[Array, Array, float]:
+    """Return what integrals over cells need, at one Gauss point of a tetrahedron or 8 of others.
+
+    Returns:
+        Shape functions, (n, 4 or 8), their slopes in the cell of reference, (n, 3, 4 or 8), and the
+        weight of each point there.
+    """
+    if kind == "hexahedron":
+        return *_trilinear(_GAUSS), 1 / 8
+    slopes = np.concatenate([np.full((3, 1), -1.0), np.eye(3)], axis=1)
+    return np.full((1, 4), 0.25), slopes[None], 1 / 6
+
+
 def _maps(corners: Array) -> Array:
     """Evaluate the derivatives of hexahedra's maps: (n, 16, 3 edges, 3).
 
     First at the eight corners, then at the eight Gauss points.
     """
-    gauss = (1 + np.array([-1, 1]) / np.sqrt(3)) / 2
-    at = np.concatenate([_CUBE, list(itertools.product(gauss, repeat=3))]).astype(float)
-    factors = np.where(_CUBE == 1, at[:, None], 1 - at[:, None])  # a shape function's product
-    signs = 2.0 * _CUBE - 1
-    slopes = [signs[:, i] * factors[..., i - 1] * factors[..., i - 2] for i in range(3)]
-    return np.asarray(np.stack(slopes, axis=1).reshape(-1, 8) @ corners).reshape(-1, 16, 3, 3)
+    slopes = _trilinear(np.concatenate([_CUBE, _GAUSS]).astype(float))[1]
+    return np.asarray(slopes.reshape(-1, 8) @ corners).reshape(-1, 16, 3, 3)
 
 
 def _determinants(J: Array) -> Array:
@@ -252,7 +272,7 @@ def _volumes(kind: str, corners: Array) -> Array:
     return np.asarray(_determinants(corners[:, 1:] - corners[:, :1]) / 6)
 
 
-def _chunks(n: int) -> Iterator[slice]:
+def chunks(n: int) -> Iterator[slice]:
     """Divide n cells into parts that need little memory."""
     return (slice(start, start + 20_000) for start in range(0, n, 20_000))
 
@@ -260,7 +280,7 @@ def _chunks(n: int) -> Iterator[slice]:
 def _signs(kind: str, points: Array, vertices: Integers) -> npt.NDArray[np.int8]:
     """Say of each cell whether it is proper, 1, proper but mirrored, -1, or flat or tangled, 0."""
     signs = np.zeros(len(vertices), dtype=np.int8)
-    for part in _chunks(len(vertices)):
+    for part in chunks(len(vertices)):
         least, most = _quality(kind, points[vertices[part]])
         signs[part] = (least > FLAT).astype(np.int8) - (most < -FLAT)
     return signs
@@ -367,7 +387,7 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
 
     outside = first[shared == 1]
     volumes = np.concatenate(
-        [_volumes(kind, points[vertices[part]]) for part in _chunks(len(vertices))]
+        [_volumes(kind, points[vertices[part]]) for part in chunks(len(vertices))]
     )
     boundary = faces[outside]
     nodes = points[np.unique(boundary)]

@@ -10,22 +10,31 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) max(3, q^(1/3)) / 7
 
-with 1.3 in place of max(3, q^(1/3)) if the body resists. Cells that grow outwards by a
-factor of 20 right outside of where bodies can be are allowed for. `RESOLVED` is the largest error
-that is accepted. The correction for the far sides needs cells there that are not much larger than
-their distance from the electrodes.
+with 1.3 in place of max(3, q^(1/3)) if the body resists. Around the body, its field falls like that
+of a dipole, and cells that grow fast miss it. The error there is at most about
 
-**Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter.
+    D / (1 + D),   D = int |grad(d - I d)|^2 / int |grad d|^2
+
+for d = x_i / (1 + s^2)^(3/2), a dipole's field without its singularity, with s = 1 on the body's
+surface, I the interpolation on the mesh, and the upper integral over the cells that the body does
+not meet. `RESOLVED` is the largest sum of both errors that is accepted. The correction for the far
+sides needs cells there that are not much larger than their distance from the electrodes.
+
+**Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter:
+see `_check_electrodes`. The errors of the body's field in the body and at stations are independent.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check
+from surrogates.errors import InputError
 
-from .mesh_checks import edges, place
+from .mesh_checks import chunks, edges, elements, place
 from .meshes import FileMesh
 from .survey import DCRConfig
 
@@ -35,6 +44,8 @@ RESOLVED = 0.3
 """Largest error of what the body adds to c, in the Euclidean norm, that is accepted."""
 SIDES = 0.05
 """Likewise of c without the body, by the cells at the far sides."""
+FAR = 8.0
+"""So many of a body's largest semi-axes away, a 500th of a dipole's energy is left."""
 DEPTHS = 5
 """Bodies for which it is estimated, of the smallest and of the largest volume."""
 
@@ -48,17 +59,19 @@ def notes(config: DCRConfig, mesh: FileMesh) -> tuple[str, ...]:
     """
     name = f"the mesh {mesh.path}"
     _check_holds(config, mesh, name)
-    _check_sides(config, mesh, name)
-    error = anomaly_error(config, mesh)
-    said = f"what the body adds to c has an error of up to {100 * error:.2g} %, by the cells there"
+    sides = _check_sides(config, mesh, name)
+    error, more = anomaly_error(config, mesh), ""
     if config.solver.formulation == "total":
-        worst = _check_electrodes(config, mesh, name)
-        said += f"; c itself of up to {100 * worst:.2g} % near electrodes"
-    return (*mesh.notes, f"{name}: {said}")
+        worst, seen = _check_electrodes(config, mesh, name)
+        error = float(np.hypot(error, seen))
+        more = f"; c itself of up to {100 * worst:.2g} % near electrodes"
+    said = f"what the body adds to c has an error of up to {100 * error:.2g} %, by the cells there"
+    without = f"; c without the body of up to {100 * sides:.2g} %, by those at the sides"
+    return (*mesh.notes, f"{name}: {said}{without}{more}")
 
 
 def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
-    """Estimate the error of what the body adds to c, as a part of that, by the cells at the body.
+    """Estimate the error of what the body adds to c, as a part of that, by the cells near the body.
 
     The cells that a body can meet count by their volume, and the worst of some depths and volumes
     is taken.
@@ -73,7 +86,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
     longest, size = edges(mesh.points, mesh.vertices)[1], (high - low).prod(axis=1)
-    worst, fault = 0.0, ""
+    worst, fault, around = 0.0, "", []
     for volume in config.sampling.volume:
         plane, upwards = config.body.reach(volume)
         axes = config.body.semi_axes(volume)
@@ -83,6 +96,8 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             met &= (low[:, 2] < upwards - depth) & (high[:, 2] > -upwards - depth)
             h = float(np.sqrt(np.average(longest[met] ** 2, weights=size[met])))
             error = factor * h**2 / (t * max(b, 0.4 * h))
+            if depth in config.sampling.depth:
+                around.append(_Around(np.array([*centre, -depth]), axes, met, error))
             if error > worst:
                 half = RESOLVED / 2 / factor * t  # for half of the error, one of the two holds
                 right = max(np.sqrt(half * b), 0.4 * half)
@@ -96,7 +111,98 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
                     f"{right:.2g} m would do",
                 )
     check(worst <= RESOLVED, f"the mesh {mesh.path} {fault}")
+    return max(worst, _around_error(mesh, around, longest))
+
+
+@dataclass(frozen=True)
+class _Around:
+    """A body that the mesh around must resolve.
+
+    Attributes:
+        centre: Its own [m], (3,).
+        axes: Semi-axes [m], (3,).
+        met: Which cells it can meet.
+        error: By these cells.
+    """
+
+    centre: Array
+    axes: Array
+    met: npt.NDArray[np.bool_]
+    error: float
+
+    def field(self, x: Array) -> Array:
+        """Return the fields d_i of three dipoles at points, (..., 3)."""
+        r = x - self.centre
+        return np.asarray(r * ((1 + ((r / self.axes) ** 2).sum(axis=-1)) ** -1.5)[..., None])
+
+    def gradients(self, x: Array) -> Array:
+        """Return those of the three fields, (..., 3 fields, 3)."""
+        r = x - self.centre
+        s = 1 + ((r / self.axes) ** 2).sum(axis=-1)[..., None, None]
+        outer = r[..., :, None] * (r / self.axes**2)[..., None, :]
+        return np.asarray(s**-1.5 * np.eye(3) - 3 * s**-2.5 * outer)
+
+    @property
+    def energies(self) -> Array:
+        """The fields' integrals of |grad d_i|^2 over all of space, (3,)."""
+        squares = self.axes**2
+        others = squares * (1 / squares).sum() - 1
+        return np.asarray(3 * np.pi**2 / 64 * self.axes.prod() * (3 + others))
+
+
+def _around_error(mesh: FileMesh, bodies: list[_Around], longest: Array) -> float:
+    """Estimate the error by all cells near bodies, the largest of some bodies.
+
+    Args:
+        mesh: The mesh.
+        bodies: Of the least and the largest depth and volume.
+        longest: Edge of each cell, (n_cells,).
+
+    Raises:
+        InputError: If it is above `RESOLVED`.
+    """
+    worst = 0.0
+    for body in bodies:
+        parts = _missed(mesh, body) / body.energies
+        D = parts.sum(axis=0)
+        error = body.error + float((D / (1 + D)).max())
+        worst = max(worst, error)
+        if error <= RESOLVED:
+            continue
+        part = parts[:, np.argmax(D)]
+        order = np.argsort(-part)
+        n, first = int(np.searchsorted(part[order].cumsum(), D.max() / 2)) + 1, order[0]
+        at = mesh.points[mesh.vertices[first]]
+        distance = float(np.linalg.norm(at - body.centre, axis=1).min())
+        raise InputError(
+            f"the mesh {mesh.path} is too coarse around the body, whose field falls over "
+            f"{body.axes.min():.3g} m: most of the error comes from {n} cells, the worst around "
+            f"{place(at.mean(axis=0))} m with edges of up to {longest[first]:.3g} m, "
+            f"{distance:.3g} m from the body's centre; let cells grow more slowly from there"
+        )
     return worst
+
+
+def _missed(mesh: FileMesh, body: _Around) -> Array:
+    """Integrate |grad(d - I d)|^2 over each cell that a body does not meet, (n_cells, 3)."""
+    shape, slopes, weight = elements(mesh.kind)
+    n = shape.shape[1]
+    d = body.field(mesh.points)
+    near = np.linalg.norm(mesh.points - body.centre, axis=1) < FAR * body.axes.max()
+    cells = np.flatnonzero(near[mesh.vertices].any(axis=1) & ~body.met)
+    missed = np.zeros((len(mesh.vertices), 3))
+    for part in chunks(len(cells)):
+        vertices = mesh.vertices[cells[part]]
+        corners = mesh.points[vertices]
+        J = (slopes.reshape(-1, n) @ corners).reshape(len(vertices), -1, 3, 3)
+        a, b, c = (J[..., k, :] for k in range(3))
+        across = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=-2)
+        det = (across[..., 0, :] * a).sum(axis=-1)
+        dual = across / det[..., None, None]
+        along = (slopes.reshape(-1, n) @ d[vertices]).reshape(len(vertices), -1, 3, 3)
+        off = along.swapaxes(-1, -2) @ dual - body.gradients(shape @ corners)
+        missed[cells[part]] = ((off**2).sum(axis=-1) * (weight * det)[..., None]).sum(axis=1)
+    return missed
 
 
 def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
@@ -121,12 +227,15 @@ def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
         )
 
 
-def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> None:
-    """Check that the cells at the far sides are not too large for what is near these.
+def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> float:
+    """Estimate the error of c without the body, as a part of that, by the cells at the far sides.
 
     There, the flux of an electrode at a distance D is cancelled; with electrodes and stations over
     2 L, the error of c without the body was at most 1.5 % of (H / D)^2 (L / D)^1.5 with cells of a
     size H.
+
+    Raises:
+        InputError: If it is above `SIDES`.
     """
     corners = mesh.points[mesh.sides]
     size = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
@@ -144,16 +253,23 @@ def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> None:
         f"their distance from electrodes and stations; the worst has {size[worst]:.3g} m at "
         f"{distance[worst]:.3g} m, around {place(corners[worst].mean(axis=0))} m",
     )
+    return float(error[worst])
 
 
-def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
-    """Estimate the largest error of c at a station, with the electrodes on the mesh.
+def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> tuple[float, float]:
+    """Estimate the errors of c at a station, with electrodes and stations on the mesh.
 
     With cells of a size H at an electrode or a station, and a distance R between these, the error
-    was at most 0.7 (H / R)^2 of the field there as long as that is small.
+    was at most 0.7 (H / R)^2 of the field there as long as that is small. In a station's cells, u
+    is linear: a dipole of a length L sees a field that falls over R with an error of up to
+    H / (2 R), and of H^2 / (2 R L) if it is longer than the cells. The body's field falls over the
+    distance from the body.
+
+    Returns:
+        Of c itself, and of what the body adds to c, each as a part of that at the worst station.
 
     Raises:
-        InputError: If it is above `RESOLVED`.
+        InputError: If one is above `RESOLVED`.
     """
     low, high = mesh.bounds
     top = np.flatnonzero(high[:, 2] >= 0)
@@ -166,10 +282,10 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
     electrodes = np.array(config.source.electrodes)
     receivers = np.unique(np.concatenate(config.stations.ends).round(6), axis=0)
     distance = np.linalg.norm(receivers[:, None] - electrodes, axis=2)
-    sizes = np.maximum(
-        np.array([size(x) for x in receivers])[:, None], [size(x) for x in electrodes]
-    )
-    error = 0.7 * (sizes / distance).max(axis=1) ** 2
+    at = np.array([size(x) for x in receivers])
+    sizes = np.maximum(at[:, None], [size(x) for x in electrodes])
+    slope = at / 2 * np.minimum(1, at / config.stations.dipole)
+    error = np.maximum(0.7 * (sizes / distance) ** 2, slope[:, None] / distance).max(axis=1)
     worst = int(np.argmax(error))
     check(
         bool(error[worst] <= RESOLVED),
@@ -178,4 +294,15 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> float:
         f"to {sizes[worst].max():.3g} m, and the source is {distance[worst].min():.3g} m away; "
         "take half of such a distance, or the secondary potential",
     )
-    return float(error[worst])
+    body = np.array([*config.body.centre, -config.sampling.depth[0]])
+    away = np.linalg.norm(receivers - body, axis=1)
+    seen = slope / away
+    blind = int(np.argmax(seen))
+    check(
+        bool(seen[blind] <= RESOLVED),
+        f"{name} is too coarse for the total potential of the body at {(seen > RESOLVED).sum()} of "
+        f"the stations' electrodes: the cells at {place(receivers[blind])} m are up to "
+        f"{at[blind]:.3g} m, and the body can be {away[blind]:.3g} m away; take half of that, or "
+        "the secondary potential",
+    )
+    return float(error[worst]), float(seen[blind])

@@ -11,6 +11,8 @@ from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from surrogates.errors import InputError
+
 from .fenicsx import locate
 
 Array = npt.NDArray[np.float64]
@@ -33,14 +35,14 @@ def evaluation(V: Any, points: Array) -> Any:
         A PETSc matrix, n x the unknowns, with all its rows on rank 0.
 
     Raises:
-        ValueError: If a point is in no cell of the mesh.
+        InputError: If a point is in no cell of the mesh.
     """
     comm, index_map = V.mesh.comm, V.dofmap.index_map
     cells = locate(V.mesh, points)
     holders = np.array(comm.allgather(cells >= 0))
     if not holders.any(axis=0).all():
         missing = points[np.argmin(holders.any(axis=0))]
-        raise ValueError(f"the mesh has no cell at {missing.tolist()}")
+        raise InputError(f"the mesh has no cell at {missing.tolist()} m, or is dented there")
     owner = np.argmax(holders, axis=0)  # a point on a facet is in several processes' cells
     rows = (len(points) if comm.rank == 0 else 0, len(points))
     P = PETSc.Mat().createAIJ((rows, (index_map.size_local, index_map.size_global)), comm=comm)

@@ -11,7 +11,7 @@ from mpi4py import MPI
 from surrogates import config
 from surrogates.cli import main
 from surrogates.errors import InputError
-from surrogates.pde import dcr, meshes
+from surrogates.pde import dcr, mesh_fit, meshes
 from surrogates.pde.survey import DCRConfig
 
 pytestmark = pytest.mark.fenicsx
@@ -112,6 +112,60 @@ def test_uniform_cells_larger_than_the_body_s_are_refused(tmp_path, cells, kind)
     path = save(tmp_path / "mesh.vtu", points, (kind, block))
     with pytest.raises(InputError, match=r"too coarse for the body: .* up to [\d.]+ m around \["):
         dcr.DCR.check(config.read(DCRConfig, None, [f'mesh.file="{path}"']))
+
+
+def layered(path: Path, layers: int) -> Path:
+    """Small cells where bodies can be, and some layers around these."""
+    out = 65 + 435 * np.linspace(0, 1, layers + 1)[1:] ** 2
+    half = np.concatenate([np.linspace(0, 65, 6), out])
+    axis = np.concatenate([-half[:0:-1], half])
+    depths = np.concatenate([[0], np.linspace(32.5, 130, 8), 65 + out])
+    points = np.stack(np.meshgrid(axis, axis, -depths[::-1], indexing="ij"), axis=-1)
+    cells = meshes.corners(len(axis), len(axis), len(depths))[:, VTK]
+    return save(path, points.reshape(-1, 3), ("hexahedron", cells))
+
+
+def test_cells_that_grow_too_fast_around_the_body_are_in_the_error_or_refused(tmp_path):
+    """The small cells alone have 9 %; c is off by 17 % with one layer around them."""
+    path = layered(tmp_path / "one.vtu", 1)
+    words = (
+        r"too coarse around the body, .* from \d+ cells, the worst around \[.* edges of up to 435"
+    )
+    with pytest.raises(InputError, match=words):
+        dcr.DCR.check(settings(f'mesh.file="{path}"'))
+    path = layered(tmp_path / "two.vtu", 2)
+    estimate = mesh_fit.anomaly_error(settings(f'mesh.file="{path}"'), meshes.read(path))
+    fine = "mesh.cells=[18,18,18]", "domain.size=[1000,1000,565]"
+    reference = dcr.DCR(settings(*fine), MPI.COMM_SELF)
+    expected = reference.solve_batch(Y).C - reference.background
+    error = np.linalg.norm(solve(path)[1] - expected) / np.linalg.norm(expected)
+    assert 0.1 < error < estimate < mesh_fit.RESOLVED
+
+
+def test_the_error_of_the_total_potential_is_at_most_what_the_note_says(tmp_path):
+    """The electrodes are far away, but u is linear in the stations' cells."""
+    axis = np.concatenate([[-500, -400], np.linspace(-280, 280, 21), [400, 500]])
+    axes = axis, axis, np.concatenate([[-500, -400, -300], np.linspace(-220, 0, 12)])
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    inner = (np.abs(points[:, :2]) < 280).all(axis=1) & (points[:, 2] > -220)
+    shift = np.random.default_rng(0).uniform(-6, 6, points.shape) * [1, 1, 0]
+    points += np.where(inner[:, None], shift, 0)
+    cells = meshes.corners(*(len(axis) for axis in axes))[:, VTK]
+    large = (
+        "source.electrodes=[[-250.0,0.0,0.0],[250.0,0.0,0.0]]",
+        "sampling.volume=[300000.0,600000.0]",
+        "sampling.depth=[100.0,120.0]",
+        "body.blend=50.0",
+    )
+    path = save(tmp_path / "mesh.vtu", points, ("hexahedron", cells))
+    case = settings(f'mesh.file="{path}"', 'solver.formulation="total"', *large)
+    bound = float(dcr.DCR.notes(case)[-1].split("c itself of up to ")[1].split(" %")[0]) / 100
+    y = np.array([[110, 450000.0, 0.4]])
+    found = dcr.DCR(case, MPI.COMM_SELF).solve_batch(y).C[0]
+    fine = settings("mesh.cells=[18,18,18]", "domain.size=[1000,1000,500]", *large)
+    expected = dcr.DCR(fine, MPI.COMM_SELF).solve_batch(y).C[0]
+    size = np.tile(np.hypot(*expected.reshape(2, -1)), 2)
+    assert 0.05 < np.max(np.abs(found - expected) / size) < bound < 0.2
 
 
 def test_cells_too_large_for_electrodes_and_stations_are_refused(tmp_path):
