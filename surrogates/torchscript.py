@@ -20,9 +20,11 @@ from .errors import InputError
 CODE = re.compile(r"code/(__torch__(?:/[A-Za-z_]\w*)*)\.py", re.ASCII)
 """Names of members with code."""
 
+DATA = re.compile(r"(?:data|constants)/\d+", re.ASCII)
+"""Names of members with the data of tensors."""
+
 _TEXTS = 2**26  # bytes of all compressed members; torch compresses code alone
 _ALIGNMENT = 64  # of tensors, as torch has it
-_DATA = re.compile(r"(?:data|constants)/\d+", re.ASCII)
 _OTHERS = ("data.pkl", "constants.pkl", "version", "byteorder")
 _QUALIFIED = re.compile(r"__torch__(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
@@ -85,7 +87,7 @@ def loadable(members: Members) -> dict[str, bytes]:
     return {
         name: content
         for name, content in members.items()
-        if name in _OTHERS or _DATA.fullmatch(name) or name.startswith("code/")
+        if name in _OTHERS or DATA.fullmatch(name) or name.startswith("code/")
         if not name.endswith(".debug_pkl")
     }
 
