@@ -14,6 +14,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 
+from . import files
 from .config import check
 from .errors import InputError
 
@@ -42,16 +43,10 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
             larger than any code is.
         zipfile.BadZipFile: If it is no zip archive.
     """
-    members: dict[str, bytes] = {}
+    inside: dict[str, bytes] = {}
     seen: set[str] = set()
     with zipfile.ZipFile(path) as archive:
-        inside = [one for one in archive.infolist() if not one.is_dir()]
-        compressed = [one.file_size for one in inside if one.compress_type != zipfile.ZIP_STORED]
-        check(
-            sum(compressed) <= _TEXTS,
-            f"{path} is refused: it would unpack to {sum(compressed)} bytes of code",
-        )
-        for one in inside:
+        for one in files.members(path, archive, _TEXTS):
             try:
                 content = archive.read(one)
             except zipfile.BadZipFile as error:
@@ -64,8 +59,8 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
                 f"{path} is refused: two of its members are {name[:80]!r}",
             )
             seen.add(name.lower())
-            members[name] = content
-    return members
+            inside[name] = content
+    return inside
 
 
 def pack(members: Members) -> bytes:
