@@ -20,7 +20,7 @@ import scipy.sparse
 from .config import check, unknown
 from .description import Array
 from .errors import InputError
-from .files import reading, within
+from .files import members, reading, within
 
 _HDF5 = (".h5", ".hdf5")
 _MOST = 1 << 31  # entries of a sparse matrix, once it is none
@@ -157,7 +157,13 @@ def _names_npz(path: Path) -> list[str]:
         arrays = np.load(file, allow_pickle=False)
         if isinstance(arrays, np.ndarray):
             raise InputError(f"{path} holds one array, not Y and C")
+        members(path, arrays.zip, _memory())
         return list(arrays.files)
+
+
+def _memory() -> int:
+    """Return the memory of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _read_npz(path: Path, name: str) -> Any:

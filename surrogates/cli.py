@@ -1239,14 +1239,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     from . import export
 
     surrogate, dataset = _load_both(options)
-    from .training.train import held_out_errors, poor_outputs
+    from .training.train import poor_outputs
 
     about = surrogate.metadata["training"]
     mean = None if dataset.info.task == "classification" else _mean(surrogate)
     spread = about.get("c_std")
     if spread is not None and None in spread:
         spread = None
-    errors = held_out_errors(surrogate.module, dataset, options.split, mean, spread)
+    errors = _held_out_errors(surrogate, dataset, options.split, mean, spread)
     if options.json:
         print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
         return 0
@@ -1264,6 +1264,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     if same and options.split == "validation" and "tried" in about:
         _warn("it has been trained on these samples too; train printed errors held out by folds")
     return 0
+
+
+def _held_out_errors(
+    surrogate: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
+) -> Any:
+    """Measure a loaded surrogate's errors, as `held_out_errors`, once one sample has been right."""
+    from .export import FAILURES
+    from .training.train import held_out_errors
+
+    y = dataset.part(part)[0][:1]
+    surrogate(y)
+    if hasattr(surrogate.module, "predict_std"):
+        surrogate.predict_std(y)
+    try:
+        return held_out_errors(surrogate.module, dataset, part, mean, spread)
+    except FAILURES as error:
+        raise surrogate.failure("forward", error) from error
 
 
 def _mean(surrogate: Any) -> Any:
@@ -1415,20 +1432,18 @@ def _plot_observations(options: argparse.Namespace) -> int:
 
 def _plot_confusion(options: argparse.Namespace) -> int:
     from . import plotting
-    from .training.train import held_out_errors
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    found = held_out_errors(surrogate.module, dataset, options.split)
+    found = _held_out_errors(surrogate, dataset, options.split)
     plotting.confusion(found.confusion, surrogate.class_names, options.out)
     return _drawn(options)
 
 
 def _plot_reliability(options: argparse.Namespace) -> int:
     from . import plotting
-    from .training.train import held_out_errors
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    plotting.reliability(held_out_errors(surrogate.module, dataset, options.split), options.out)
+    plotting.reliability(_held_out_errors(surrogate, dataset, options.split), options.out)
     return _drawn(options)
 
 

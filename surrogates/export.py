@@ -64,6 +64,8 @@ _WEIGHTS = "weights.npz"
 _NOUNS = {"regression": "observable", "classification": "class"}
 _TABLES = (".csv", ".npy", ".h5")
 _BATCH = 8192  # samples at once, which bounds the memory beside the result
+FAILURES = (RuntimeError, ValueError, TypeError, torch.jit.Error)
+"""What a call of a TorchScript module raises, and numpy at its result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,14 +242,47 @@ class LoadedSurrogate:
         )
         return torch.from_numpy(array)
 
+    def failure(self, method: str, error: Exception) -> InputError:
+        """Return what to raise where its module's method fails, in one line."""
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1].strip() if lines else type(error).__name__
+        return InputError(f"{self.path} fails in {method}: {reason[:200]}")
+
     def _call(self, method: str, *arguments: torch.Tensor, **settings: float) -> npt.NDArray[Any]:
         call = functools.partial(getattr(self.module, method), **settings)
-        with torch.inference_mode():
-            if arguments[0].dim() == 1:
-                result: npt.NDArray[Any] = call(*arguments).numpy()
-                return result
-            pieces = zip(*(torch.split(argument, _BATCH) for argument in arguments), strict=True)
-            return np.concatenate([call(*piece) for piece in pieces])
+        one = arguments[0].dim() == 1
+        result: npt.NDArray[Any]
+        try:
+            with torch.inference_mode():
+                if one:
+                    result = call(*arguments).numpy()
+                else:
+                    split = (torch.split(argument, _BATCH) for argument in arguments)
+                    result = np.concatenate([call(*piece) for piece in zip(*split, strict=True)])
+        except FAILURES as error:  # no memory, or a network that does not fit its metadata
+            raise self.failure(method, error) from error
+        shape, kind = self._results[method]
+        shape = shape if one else (len(arguments[0]), *shape)
+        if result.shape != shape or result.dtype != kind:
+            raise InputError(
+                f"{self.path} is damaged: {method} must give {kind} of shape {shape}; got "
+                f"{result.dtype} of shape {result.shape}"
+            )
+        return result
+
+    @functools.cached_property
+    def _results(self) -> Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]:
+        """Shape and type of what each method gives of one sample."""
+        n_in, n_out = self.n_in, self.n_out
+        shapes: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("forward", "jvp", "predict_std", "probabilities"), (n_out,)),
+            **{"jacobian": (n_out, n_in), "vjp": (n_in,), "predict_interval": (2, n_out)},
+            **{"in_domain": (), "predict": ()},
+        }
+        kinds = {"in_domain": np.dtype(np.bool_), "predict": np.dtype(np.int64)}
+        return {
+            name: (shape, kinds.get(name, np.dtype(np.float64))) for name, shape in shapes.items()
+        }
 
     def check_matches(self, info: Info) -> None:
         """Refuse a dataset whose task, sizes or names are not the surrogate's.
@@ -494,14 +529,21 @@ def _check_module(loaded: LoadedSurrogate) -> None:
     """Refuse a module that is not what its metadata say.
 
     Raises:
-        InputError: If it lacks a method or a tensor, or one has another size or type.
+        InputError: If it lacks a method or a tensor, one has another size or type, or a number is
+            not finite.
     """
     module, path, metadata = loaded.module, loaded.path, loaded.metadata
     bars = metadata["schema_version"] > 1 and not isinstance(loaded, LoadedClassifier)
-    without = ("predict_std",) if not bars else ()
-    missing = [name for name in loaded.METHODS if name not in without and not hasattr(module, name)]
     task = task_of(metadata)
-    check(not missing, f"{path} is damaged: its task is {task}, but it has no {missing[:1]}")
+    for name in loaded.METHODS:
+        if name == "predict_std" and not bars:
+            continue
+        schema = getattr(getattr(module, name, None), "schema", None)
+        check(schema is not None, f"{path} is damaged: its task is {task}, but it has no {name}")
+        takes = ["Tensor"] * (2 if name in ("jvp", "vjp") else 1)
+        fits = [str(one.type) for one in schema.arguments[1:]] == takes
+        fits = fits and [str(one.type) for one in schema.returns] == ["Tensor"]
+        check(fits, f"{path} is damaged: its {name} takes or gives something else than tensors")
     n_in, n_out = (loaded.n_in,), (loaded.n_out,)
     shapes: dict[str, tuple[int, ...]] = {"lower": n_in, "upper": n_in}
     if metadata["schema_version"] > 1:
@@ -516,6 +558,19 @@ def _check_module(loaded: LoadedSurrogate) -> None:
             fits and got == shape,
             f"{path} is damaged: by its metadata {name} has the shape {shape}; got {got}",
         )
+    numbers = [
+        tensor.reshape(-1)
+        for name, tensor in module.state_dict().items()
+        if tensor.dtype == torch.float64 and name != "floor"  # NaN without error bars
+    ]
+    check(
+        bool(torch.cat(numbers).isfinite().all()),
+        f"{path} is damaged: it has numbers that are not finite",
+    )
+    check(
+        bool((module.lower <= module.upper).all()),
+        f"{path} is damaged: a lower end of its training domain is above the upper one",
+    )
 
 
 def save_program(

@@ -45,7 +45,7 @@ def reading(
         check_free(path, error)
         if isinstance(error, PermissionError):
             raise InputError(f"cannot read {path}: permission denied") from error
-        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise InputError(f"{path} is not a whole {what}: {reason}") from error
 
 
@@ -94,21 +94,53 @@ def check_own(path: str | os.PathLike[str], file: BinaryIO | None = None) -> Non
         )
 
 
-def check_zip(path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
-    """Check every checksum of a zip archive, as torch's files are: torch itself does not look.
+def check_zip(path: str | os.PathLike[str], file: BinaryIO) -> None:
+    """Check the zip archive that a checkpoint is, before torch.load reads it.
+
+    torch looks at no checksum. What does not begin as a zip archive it reads as its older formats,
+    and releases before 2.6 take a TorchScript archive for code to run: whatever ``weights_only``
+    is, both could run code of the file's.
 
     Args:
         path: The file.
-        file: The same, where it is open already.
+        file: The same, open.
 
     Raises:
-        InputError: If a member's checksum is wrong.
-        zipfile.BadZipFile: If it is no zip archive.
+        InputError: If a member's checksum is wrong, it is TorchScript, or see `members`.
+        zipfile.BadZipFile: If it is no zip archive from its first byte on.
     """
-    with zipfile.ZipFile(path if file is None else file) as archive:
+    if file.read(4) != b"PK\x03\x04":
+        raise zipfile.BadZipFile("File is not a zip file")
+    with zipfile.ZipFile(file) as archive:
+        names = [one.filename for one in members(path, archive, 0)]
+        if any(name.rpartition("/")[2].lower() == "constants.pkl" for name in names):
+            raise InputError(f"{path} is a TorchScript file, not a checkpoint")
         damaged = archive.testzip()
     if damaged is not None:
         raise InputError(f"{path} is damaged: the checksum of {damaged} is wrong")
+
+
+def members(
+    path: str | os.PathLike[str], archive: zipfile.ZipFile, most: int
+) -> list[zipfile.ZipInfo]:
+    """List the members of a zip archive, unless a small file would fill the memory.
+
+    Args:
+        path: The file, for messages.
+        archive: The same.
+        most: Bytes that its compressed members may have together, once they are unpacked.
+
+    Raises:
+        InputError: If they have more, or several members share their bytes.
+    """
+    found = [one for one in archive.infolist() if not one.is_dir()]
+    packed = sum(one.file_size for one in found if one.compress_type != zipfile.ZIP_STORED)
+    if packed > most:
+        raise InputError(f"{path} is refused: its compressed members unpack to {packed} bytes")
+    # Members lie one after the other, before the directory of all.
+    if sum(one.compress_size for one in found) > archive.start_dir:
+        raise InputError(f"{path} is refused: some of its members share their bytes")
+    return found
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ import numpy.typing as npt
 from . import given, metadata
 from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
-from .files import atomic, reading
+from .files import atomic, members, reading
 from .tails import widened
 
 if TYPE_CHECKING:
@@ -464,11 +464,11 @@ def load(path: str | os.PathLike[str]) -> Reference:
     """
     what = ".npz file"
     with reading(path, what), open(path, "rb") as stream:
-        with zipfile.ZipFile(stream) as archive:  # compressed, a small file could fill the memory
-            stored = all(one.compress_type == zipfile.ZIP_STORED for one in archive.infolist())
+        with zipfile.ZipFile(stream) as archive:
+            members(path, archive, 0)
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files} if stored else {}
+            found = {name: file[name] for name in file.files}
     if str(found.get("format")) != FORMAT:
         raise InputError(f"{path} is an {what} but not a surrogate of this package")
     with reading(path, what):

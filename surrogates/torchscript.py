@@ -14,15 +14,18 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 
+from . import files
 from .config import check
 from .errors import InputError
 
 CODE = re.compile(r"code/(__torch__(?:/[A-Za-z_]\w*)*)\.py", re.ASCII)
 """Names of members with code."""
 
+DATA = re.compile(r"(?:data|constants)/\d+", re.ASCII)
+"""Names of members with the data of tensors."""
+
 _TEXTS = 2**26  # bytes of all compressed members; torch compresses code alone
 _ALIGNMENT = 64  # of tensors, as torch has it
-_DATA = re.compile(r"(?:data|constants)/\d+", re.ASCII)
 _OTHERS = ("data.pkl", "constants.pkl", "version", "byteorder")
 _QUALIFIED = re.compile(r"__torch__(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
@@ -40,16 +43,10 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
             larger than any code is.
         zipfile.BadZipFile: If it is no zip archive.
     """
-    members: dict[str, bytes] = {}
+    inside: dict[str, bytes] = {}
     seen: set[str] = set()
     with zipfile.ZipFile(path) as archive:
-        inside = [one for one in archive.infolist() if not one.is_dir()]
-        compressed = [one.file_size for one in inside if one.compress_type != zipfile.ZIP_STORED]
-        check(
-            sum(compressed) <= _TEXTS,
-            f"{path} is refused: it would unpack to {sum(compressed)} bytes of code",
-        )
-        for one in inside:
+        for one in files.members(path, archive, _TEXTS):
             try:
                 content = archive.read(one)
             except zipfile.BadZipFile as error:
@@ -62,8 +59,8 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
                 f"{path} is refused: two of its members are {name[:80]!r}",
             )
             seen.add(name.lower())
-            members[name] = content
-    return members
+            inside[name] = content
+    return inside
 
 
 def pack(members: Members) -> bytes:
@@ -85,7 +82,7 @@ def loadable(members: Members) -> dict[str, bytes]:
     return {
         name: content
         for name, content in members.items()
-        if name in _OTHERS or _DATA.fullmatch(name) or name.startswith("code/")
+        if name in _OTHERS or DATA.fullmatch(name) or name.startswith("code/")
         if not name.endswith(".debug_pkl")
     }
 

@@ -26,6 +26,7 @@ quotes.
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import pickletools
 import re
@@ -34,7 +35,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InputError
-from .torchscript import CODE, Members, loadable, module_of
+from .torchscript import CODE, DATA, Members, loadable, module_of
 
 OPERATORS = frozenset(
     # Python's, of numbers, texts and lists
@@ -138,18 +139,48 @@ def check(members: Members) -> None:
     _refuse(inside.get("byteorder", b"little") != b"little", "byteorder", "is not little")
     _refuse(not re.fullmatch(rb"\d{1,3}\n?", inside.get("version", b"")), "version", "is no number")
     _refuse("data.pkl" not in inside, "data.pkl", "is missing")
-    texts = {}
-    for name, content in inside.items():
-        if name.startswith("code/"):
-            _refuse(not CODE.fullmatch(name), name, "is not the name of code")
-            texts[name] = _text(name, content)
-    code = _Code.of(texts)
+    code = tuple((name, inside[name]) for name in inside if name.startswith("code/"))
+    pickles = tuple(
+        (name, inside[name]) for name in ("constants.pkl", "data.pkl") if name in inside
+    )
+    sizes = tuple((name, len(inside[name])) for name in inside if DATA.fullmatch(name))
+    _check(code, pickles, sizes)
+
+
+@functools.lru_cache(maxsize=16)
+def _check(
+    code: tuple[tuple[str, bytes], ...],
+    pickles: tuple[tuple[str, bytes], ...],
+    sizes: tuple[tuple[str, int], ...],
+) -> None:
+    """Check code, pickles and sizes of data, once where the same are checked again.
+
+    The values of the data do not count. lru_cache compares all bytes of the rest, and keeps no
+    refusal.
+    """
+    attributes = _attributes_of(code)
+    for name, content in pickles:
+        _Pickle(name, dict(sizes), attributes).run(content)
+
+
+@functools.lru_cache(maxsize=16)
+def _attributes_of(code: tuple[tuple[str, bytes], ...]) -> Mapping[str, Mapping[str, str]]:
+    """Check code, and return the declared type of each attribute of each class."""
+    for name, _ in code:
+        _refuse(not CODE.fullmatch(name), name, "is not the name of code")
+    texts = {name: _text(name, content) for name, content in code}
+    known = _Code.of(texts)
     for name in texts:
-        code.check(name)
-    for name in ("constants.pkl", "data.pkl"):
-        if name in inside:
-            folder = name.removesuffix(".pkl")
-            _Pickle(name, folder, inside, code.attributes).run(inside[name])
+        known.check(name)
+    return known.attributes
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_operator(name: str) -> bool:
+    """Tell whether the version of torch that is to load a file has an operator of a name."""
+    import torch
+
+    return hasattr(torch.ops.aten, name)
 
 
 def _refuse(wrong: bool, member: str, reason: str) -> None:
@@ -211,9 +242,7 @@ class _Code:
                     methods = [one.name for one in item.body if isinstance(one, ast.FunctionDef)]
                     constants = [one.target for one in item.body if isinstance(one, ast.AnnAssign)]
                     names.update(methods, attributes[whole], map(ast.unparse, constants))
-        import torch  # whether a name is an operator of the version that is to load the file
-
-        own = {name for name in names - OPERATORS if not hasattr(torch.ops.aten, name)}
+        own = {name for name in names - OPERATORS if not _is_operator(name)}
         return cls(trees, frozenset(items), attributes, OPERATORS | own)
 
     def check(self, member: str) -> None:
@@ -408,11 +437,10 @@ class _Pickle:
     def __init__(
         self,
         member: str,
-        folder: str,
-        members: Members,
+        sizes: Mapping[str, int],
         classes: Mapping[str, Mapping[str, str]],
     ) -> None:
-        self.member, self.folder, self.members, self.classes = member, folder, members, classes
+        self.member, self.sizes, self.classes = member, sizes, classes
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -575,10 +603,10 @@ class _Pickle:
 
     def _storage(self, word: str, kind: _Global, key: str, device: str, n: int) -> _Storage:
         size = _STORAGES[kind.name]
-        data = self.members.get(f"{self.folder}/{key}")
-        fits = word == "storage" and device == "cpu" and type(n) is int and data is not None
+        there = self.sizes.get(f"{self.member.removesuffix('.pkl')}/{key}")
+        fits = word == "storage" and device == "cpu" and type(n) is int
         self._refuse(
-            not fits or data is None or n * size != len(data),
+            not fits or n * size != there,
             f"has data {str(key)[:40]} of another size",
         )
         return _Storage(n)

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from surrogates import export
 from surrogates.config import check
 from surrogates.dataset import Dataset
 from surrogates.export import LoadedSurrogate
+from surrogates.files import members as in_file
 from surrogates.files import reading
 from surrogates.networks import FeatureExtractor
 from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
@@ -38,6 +40,8 @@ from .selection import Member
 
 Checksums = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+
+_LEAST, _PACKED = 2**26, 100  # bytes that any file's weights may have, and more for each of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,7 @@ class Start:
             reading(path, "surrogate file"),
             np.load(io.BytesIO(content), allow_pickle=False) as arrays,
         ):
+            in_file(path, arrays.zip, _LEAST + _PACKED * len(content))
             about = json.loads(str(arrays["about"]))
             members = []
             for entry in about["members"]:
@@ -206,7 +211,9 @@ def _fits(member: Member, surrogate: LoadedSurrogate) -> bool:
     return (
         all(tuple(part.shape) == shapes[name] for name, part in parts.items())
         and all(part.dtype == torch.float64 for part in parts.values())
+        and all(bool(part.isfinite().all()) for part in parts.values())
         and type(member.weight) in (int, float)
+        and math.isfinite(member.weight)
         and type(member.group) is int
     )
 
@@ -276,7 +283,10 @@ def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
     """Make features of what `packed` kept of them."""
 
     def tensor(name: str) -> Tensor:
-        return torch.from_numpy(arrays[entry[name]])
+        found = torch.from_numpy(arrays[entry[name]])
+        if not found.isfinite().all():
+            raise ValueError(f"its weights have {name} that are not finite")
+        return found
 
     if "shares" in entry:
         centres, scales, shares = (tensor(name) for name in ("centres", "scales", "shares"))
@@ -288,10 +298,17 @@ def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
     if "parts" in entry:
         parts = [_unpacked(part, arrays) for part in entry["parts"]]
         return Joined(parts, tensor("shifts"), tensor("scales"))
-    network = described(
-        TrainConfig(work_units=10**9, **entry["settings"]), entry["n_in"]
-    ).requires_grad_(False)
-    vector_to_parameters(tensor("theta"), network.parameters())
+    config, n_in, theta = (
+        TrainConfig(work_units=10**9, **entry["settings"]),
+        entry["n_in"],
+        tensor("theta"),
+    )
+    # Before a network of another size than its parameters', which could fill the memory, is made.
+    fewest = config.width * (config.width * config.cells + n_in)
+    if type(n_in) is not int or n_in < 1 or fewest > len(theta):
+        raise ValueError(f"its weights have {len(theta)} parameters of another network")
+    network = described(config, n_in).requires_grad_(False)
+    vector_to_parameters(theta, network.parameters())
     return cast(FeatureExtractor, network)
 
 
