@@ -481,8 +481,8 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
     # No import can be of this name; it is the same on every process, where settings are sent.
     name = f"{path.stem}-{hashlib.sha256(f'{place} {source}'.encode()).hexdigest()[:16]}"
     name = name.replace(".", "-")
-    NEIGHBOURS.watch(place.parent)
-    changed = NEIGHBOURS.forget_changed(place.parent)
+    NEIGHBOURS.watch(place)
+    changed = NEIGHBOURS.forget_changed()
     if info is not None:
         check_files(place, source, info)
     if name in sys.modules and not changed:
@@ -495,7 +495,8 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         # Not by the spec's loader: the content that was hashed, and nothing cached.
-        exec(compile(content, place, "exec"), vars(module))
+        with NEIGHBOURS.looking():
+            exec(compile(content, place, "exec"), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(f"{path}{_explained(error, place)}") from error
@@ -509,7 +510,8 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
         InputError: If a class of a user's raises an error, which is said in one line.
     """
     try:
-        return problem(config, comm)
+        with NEIGHBOURS.looking(bool(problem.source)):
+            return problem(config, comm)
     except Exception as error:
         if not problem.source or isinstance(error, InputError | MemoryError):
             raise
@@ -669,7 +671,8 @@ def solved(
         begins(start)
         try:
             with surroundings_kept() if own else contextlib.nullcontext():  # else `solve` has it
-                given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
+                with NEIGHBOURS.looking(bool(problem.source)):
+                    given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
         except BaseException as error:
             if not own or not _is_failure(error):
                 raise
