@@ -484,7 +484,11 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
     try:
         while os.getpid() == this:  # and no copy that a solve has forked
             keeper.send((number, *answer))
-            message = keeper.recv()
+            try:
+                message = keeper.recv()
+            except InputError as error:  # a folder among the arguments is not that one any more
+                number, answer = number + 1, ("InputError", str(error))
+                continue
             if message is None:
                 break
             number, name, arguments = message
