@@ -162,8 +162,7 @@ def generate(
         there, right = out.exists(), False
         if there:
             _same_set(out, info, whole)
-            if repair or retry_failed:  # whose other samples are kept
-                check_own(out)
+            check_own(out)
             with opened(out) as stored:
                 right = bool(_to_keep(stored, repair, retry_failed).all())
             if right and not os.path.lexists(path):

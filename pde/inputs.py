@@ -2,7 +2,8 @@
 
 There are three kinds, and each has a name in the dataset:
 
-- modules from the folder of the problem's file, or below it: their paths from there;
+- modules from the folder of the problem's file, or below it, or from one that the file adds to
+  ``sys.path``, and code that it reads from there to run it: their paths from there;
 - data of the problem, `Problem.data_files`: these paths, from there too;
 - files that a setting names, `Problem.file_settings`: the setting's key. What the file holds
   counts, not where it is.
@@ -14,6 +15,9 @@ it knows a source by its size and the second of its last change, and after a qui
 gives the old code. A module that is imported only while samples are solved is found before, in the
 text of the problem's file or of a module that this imports. If its content has changed by then, the
 import fails, and so does the sample. An import by a name that the text does not have is a warning.
+What is opened from those folders is seen by an audit hook of Python, whoever runs it (``exec``,
+`runpy`, `importlib`, `ctypes`). Data that are read there without being declared become a note of
+the dataset, but for files that have changed since the process began, as scratch files have.
 """
 
 from __future__ import annotations
@@ -23,12 +27,15 @@ import functools
 import hashlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import logging
 import os
 import sys
 import sysconfig
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -72,20 +79,33 @@ class Neighbours(importlib.abc.MetaPathFinder):
 
     Attributes:
         loaded: SHA-256 of the content that was run, by the file.
+        read: Other files that were read in the folders, each with that of the problem that did.
         expected: What the files must hold, while a run is on; None otherwise.
     """
 
     def __init__(self) -> None:
         """Begin with no folder."""
         self.loaded: dict[Path, str] = {}
+        self.read: dict[Path, Path] = {}
         self.expected: dict[Path, str] | None = None
         self._folders: set[Path] = set()
+        self._problems: set[Path] = set()
+        self._current = Path()  # of the problem that was loaded last
+        self._owners: dict[Path, Path] = {}
+        self._path: frozenset[str] = frozenset()  # where modules were looked for before
+        self._looks, self._begun = False, 0.0
 
-    def watch(self, folder: Path) -> None:
-        """Import the modules of a folder from now on; those imported before stay as they are."""
+    def watch(self, problem: Path) -> None:
+        """Import the modules of a file's folder from now on; those imported before stay."""
+        folder = problem.parent
+        self._problems.add(problem)
+        if not self._folders:
+            self._path, self._begun = frozenset(sys.path), time.time()
+            sys.addaudithook(self._audit)
         self._folders.add(folder)
+        self._current = folder
         for path in _imported(folder) - self.loaded.keys():
-            self.loaded[path] = digest(path)
+            self._take(path, digest(path))
         if self not in sys.meta_path:
             at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
             sys.meta_path.insert(at, self)
@@ -97,13 +117,22 @@ class Neighbours(importlib.abc.MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None or fullname.partition(".")[0] == _PACKAGE:
             return spec
-        place = Path(spec.origin).resolve()
-        if any(_is_below(place, folder) for folder in self._folders):
+        if place := self.counted(spec.origin):
             if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
                 spec.loader = _Source(fullname, spec.origin)
-            else:  # compiled code
+            else:  # compiled code, or an archive
                 self.keep(place, digest(place))
         return spec
+
+    def counted(self, origin: str) -> Path | None:
+        """Return the file that something comes from, if it is of the folders; else None."""
+        named = Path(os.path.abspath(origin))
+        added = {Path(os.path.abspath(one)) for one in sys.path if one not in self._path}
+        for place in dict.fromkeys((named, Path(os.path.realpath(origin)))):
+            if any(_is_below(place, folder) for folder in self._folders | added):
+                inside = (one for one in (place, *place.parents) if one.is_file())
+                return next(inside, None)  # the archive, of what is in one
+        return None
 
     def keep(self, place: Path, found: str) -> None:
         """Keep the digest of a module that is about to be run.
@@ -120,39 +149,91 @@ class Neighbours(importlib.abc.MetaPathFinder):
                 )
             elif self.expected[place] != found:
                 raise ImportError(f"{place.name} has changed since this run was begun")
-        self.loaded[place] = found
+        self._take(place, found)
 
-    def forget_changed(self, folder: Path) -> bool:
-        """Forget the modules of a folder if the source of one has changed, and tell whether it has.
+    def _take(self, place: Path, found: str) -> None:
+        self.loaded[place] = found
+        self._owners.setdefault(place, self._current)
+
+    @contextmanager
+    def looking(self, looks: bool = True) -> Iterator[None]:
+        """See which files the code of a problem opens in a block, or see none."""
+        before, self._looks = self._looks, looks
+        try:
+            yield
+        finally:
+            self._looks = before
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Be told by Python of whatever it does; see `sys.addaudithook`."""
+        if not self._looks or event not in ("open", "ctypes.dlopen"):
+            return
+        name, *how = arguments
+        if not isinstance(name, str | bytes | os.PathLike):  # a descriptor
+            return
+        with self.looking(False):  # at what is opened here
+            self._opened(os.fsdecode(name), *how)
+
+    def _opened(self, name: str, mode: str | None = None, flags: int = 0) -> None:
+        """Keep what is opened to be read in the folders: code by its digest, and names of data."""
+        if name.endswith(".pyc") and os.path.basename(os.path.dirname(name)) == "__pycache__":
+            name = importlib.util.source_from_cache(name)
+        writes = set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        place = None if writes else self.counted(name)
+        if place is None or place in self.loaded or place in self._problems:
+            return
+        if place.name.endswith(tuple(importlib.machinery.all_suffixes())):
+            self.keep(place, digest(place))
+        elif place.stat().st_mtime < self._begun:
+            self.read.setdefault(place, self._current)
+
+    def forget_changed(self) -> bool:
+        """Forget all modules if the source of one has changed, and tell whether it has.
 
         All are forgotten, as others may have taken values from that one.
         """
-        ours = {
-            name: Path(module.__file__ or "").resolve()
-            for name, module in list(sys.modules.items())
-            if isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _Source)
-        }
-        ours = {name: place for name, place in ours.items() if _is_below(place, folder)}
-        if all(place.is_file() and self.loaded[place] == digest(place) for place in ours.values()):
+        changed = [
+            place
+            for place, before in self.loaded.items()
+            if not place.is_file() or before != digest(place)
+        ]
+        if not changed:
             return False
-        for name, place in ours.items():
-            del sys.modules[name]
+        for name, module in list(sys.modules.items()):
+            loader = getattr(getattr(module, "__spec__", None), "loader", None)
+            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+            if isinstance(loader, _Source):
+                del sys.modules[name]
+                self.loaded.pop(loader.place, None)
+            elif isinstance(file, str) and self.counted(file) in changed:
+                del sys.modules[name]
+        for place in changed:
             self.loaded.pop(place, None)
         return True
 
     def modules(self, place: Path) -> dict[Path, str]:
-        """Return the digests of the modules from a file's folder that the file needs."""
-        imported = {path for path in self.loaded if _is_below(path, place.parent)}
-        needed = (imported | _mentioned([place, *imported], place.parent)) - {place}
+        """Return the digests of the modules that a file needs, from its folder or what it added."""
+        folder = place.parent
+        imported = {
+            path
+            for path in self.loaded
+            if _is_below(path, folder) or self._owners.get(path) == folder
+        }
+        needed = (imported | _mentioned([place, *imported], folder)) - {place}
         return {path: self.loaded.get(path) or digest(path) for path in needed}
 
 
 class _Source(importlib.machinery.SourceFileLoader):
     """Loads a module from its source, which is hashed, and from nothing cached."""
 
+    @property
+    def place(self) -> Path:
+        return NEIGHBOURS.counted(self.path) or Path(os.path.abspath(self.path))
+
     def get_code(self, fullname: str) -> CodeType:
-        content = self.get_data(self.path)
-        NEIGHBOURS.keep(Path(self.path).resolve(), hashlib.sha256(content).hexdigest())
+        with NEIGHBOURS.looking(False):
+            content = self.get_data(self.path)
+        NEIGHBOURS.keep(self.place, hashlib.sha256(content).hexdigest())
         return self.source_to_code(content, self.path)
 
 
@@ -180,7 +261,7 @@ def inputs(
     if problem.source:
         place = _place(problem)
         modules = {**NEIGHBOURS.modules(place), **problem.neighbours}
-        found = {path.relative_to(place.parent).as_posix(): sha for path, sha in modules.items()}
+        found = {_name(path, place.parent): sha for path, sha in modules.items()}
         for name in {*there} - found.keys():
             if (path := place.parent / name).is_file():
                 found[name] = digest(path)
@@ -233,7 +314,7 @@ def check_files(place: Path, source: str, info: Info) -> None:
     found = {place: (source, info.source)}
     for name, expected in info.inputs.items():
         if name not in entries(info.config):
-            path = (place.parent / name).resolve()
+            path = _named(place.parent, name)
             found[path] = (digest(path) if path.is_file() else "", expected)
     for path, (here, there) in found.items():
         check(
@@ -253,7 +334,38 @@ def expect(problem: type[Problem], known: Mapping[str, str]) -> None:
     """
     if problem.source:
         folder = _place(problem).parent
-        NEIGHBOURS.expected = {(folder / name).resolve(): sha for name, sha in known.items()}
+        NEIGHBOURS.expected = {_named(folder, name): sha for name, sha in known.items()}
+
+
+def undeclared(problem: type[Problem], config: Any, known: Iterable[str]) -> list[str]:
+    """Name the data that a problem has read and not declared, so that no dataset knows them.
+
+    Args:
+        problem: The problem.
+        config: Its settings, which may name files.
+        known: Names of files, of `inputs`.
+    """
+    if not problem.source:
+        return []
+    place = _place(problem)
+    settings = entries(to_toml(config)).values()
+    paths = {os.path.realpath(text) for text in settings if isinstance(text, str)}
+    ours = {place, *(_named(place.parent, name) for name in known)}
+    return sorted(
+        _name(path, place.parent)
+        for path, owner in NEIGHBOURS.read.items()
+        if owner == place.parent and path not in ours and os.path.realpath(path) not in paths
+    )
+
+
+def _named(folder: Path, name: str) -> Path:
+    """Return the file of a name in a dataset."""
+    return Path(os.path.abspath(folder / name))
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Return what a dataset calls a file: its path from the folder of the problem."""
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _place(problem: type[Problem]) -> Path:
@@ -323,5 +435,5 @@ def _modules(base: Path, names: Sequence[str]) -> list[Path]:
         base = base / name
         packages = [base / f"__init__{ending}" for ending in importlib.machinery.all_suffixes()]
         modules = [base.with_name(name + ending) for ending in importlib.machinery.all_suffixes()]
-        found += [path.resolve() for path in (*packages, *modules) if path.is_file()]
+        found += [path for path in (*packages, *modules) if path.is_file()]
     return found

@@ -21,7 +21,6 @@ which `load` finds as ``oscillator.py:Oscillator``. This module imports neither 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import importlib
@@ -32,7 +31,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +48,9 @@ from surrogates.pipes import take_no_sigpipe
 from surrogates.provenance import readable
 
 from .inputs import NEIGHBOURS, check_files
+from .limits import TimeLimitError
 from .sampling import DESIGNS, draw
+from .surroundings import surroundings_kept
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -316,8 +317,14 @@ class Problem:
     def solve(self, y: Array) -> Any:
         """Solve for one sample; collective.
 
-        What it raises is the sample's reason of failure, and the run goes on; but for
-        `MemoryError`, which ends the run.
+        What it raises is the sample's reason of failure, and the run goes on. After a
+        `MemoryError` the sample is tried once more, in a new process; within the process that was
+        started it ends the run.
+
+        What it changes of its process is put back: working folder, mask of new files' rights,
+        environment, locale, limits of resources, numpy's and the processor's floating-point
+        settings. Where it draws random numbers, their generator should be made from y, as in
+        ``np.random.default_rng(y.view(np.uint64))``: samples are solved for in any order.
 
         Args:
             y: Parameters, (n_y,) float64.
@@ -343,8 +350,8 @@ class Problem:
                 solver = np.zeros(len(Y), SOLVER)  # iterations, residual, seconds
                 return Batch(C=C, failure=[""] * len(Y), solver=solver)
 
-        What an override raises, but for `MemoryError`, or returns wrong is the failure of all
-        samples of the batch, and the run goes on.
+        What an override raises or returns wrong is the failure of all samples of the batch, and
+        the run goes on; for `MemoryError`, and for what is put back, see `solve`.
 
         Args:
             Y: Parameters, (n, n_y) float64, the same on every process of the communicator: a copy,
@@ -369,9 +376,9 @@ class Problem:
                 with surroundings_kept():
                     given = self.solve(y.copy())
                 solution = given if isinstance(given, Solution) else Solution(given)
-            except MemoryError:
-                raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if not _is_failure(error):
+                    raise
                 reason = _one_line(error)
             else:
                 if comm.rank == 0:
@@ -396,25 +403,6 @@ class Problem:
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,); on one process."""
         raise InputError(f"{self.name} writes no field: it does not define `field`")
-
-
-@contextlib.contextmanager
-def surroundings_kept() -> Iterator[None]:
-    """Put back what a block changes for the next sample, or for files that are written later.
-
-    This is the working folder, which many codes change, and the mask of the rights of new files.
-    """
-    opened = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
-    folder = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)  # the block may close those below
-    os.close(opened)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(mask)
-        os.fchdir(folder)
-        os.close(folder)
 
 
 def load(name: str, info: Info | None = None) -> type[Problem]:
@@ -493,8 +481,8 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
     # No import can be of this name; it is the same on every process, where settings are sent.
     name = f"{path.stem}-{hashlib.sha256(f'{place} {source}'.encode()).hexdigest()[:16]}"
     name = name.replace(".", "-")
-    NEIGHBOURS.watch(place.parent)
-    changed = NEIGHBOURS.forget_changed(place.parent)
+    NEIGHBOURS.watch(place)
+    changed = NEIGHBOURS.forget_changed()
     if info is not None:
         check_files(place, source, info)
     if name in sys.modules and not changed:
@@ -507,7 +495,8 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         # Not by the spec's loader: the content that was hashed, and nothing cached.
-        exec(compile(content, place, "exec"), vars(module))
+        with NEIGHBOURS.looking():
+            exec(compile(content, place, "exec"), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(f"{path}{_explained(error, place)}") from error
@@ -521,7 +510,8 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
         InputError: If a class of a user's raises an error, which is said in one line.
     """
     try:
-        return problem(config, comm)
+        with NEIGHBOURS.looking(bool(problem.source)):
+            return problem(config, comm)
     except Exception as error:
         if not problem.source or isinstance(error, InputError | MemoryError):
             raise
@@ -667,7 +657,7 @@ def solved(
     Raises:
         InputError: On every process, if `Problem.solve` does not give n_c real numbers.
     """
-    comm, n = _comm(problem), len(Y)
+    comm, n, own = _comm(problem), len(Y), _is_own(problem)
     n_c = len(_about(problem.describe, problem.config)["c_names"])
     batch = Batch(
         C=np.full((n, n_c), np.nan),
@@ -680,10 +670,11 @@ def solved(
         given, reason = None, ""
         begins(start)
         try:
-            with surroundings_kept():
-                given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
-        except (Exception, SystemExit) as error:
-            if not _is_own(problem) or isinstance(error, MemoryError):
+            with surroundings_kept() if own else contextlib.nullcontext():  # else `solve` has it
+                with NEIGHBOURS.looking(bool(problem.source)):
+                    given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
+        except BaseException as error:
+            if not own or not _is_failure(error):
                 raise
             reason = _one_line(error)
         if not reason and comm.rank == 0:
@@ -710,6 +701,11 @@ def _comm(problem: Problem) -> MPI.Comm:
         f"{problem.name}: __init__ must call super().__init__(config, comm)",
     )
     return problem.comm
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Tell whether what a solve raises is a failure of its sample, or ends more than that."""
+    return not isinstance(error, KeyboardInterrupt | MemoryError | TimeLimitError)
 
 
 def _is_own(problem: Problem) -> bool:

@@ -3,11 +3,13 @@
 The process that a user or a launcher has started is the keeper: it takes the signals, asks for
 tasks and saves what is solved. Its solver is forked before MPI is started, as a fork after that is
 not safe, and starts MPI for itself, as a program of one process. By the time a solver ends, MPI is
-at work in the keeper. So a third process, the nursery, is forked first; it forks the solvers, says
-how they end, and does nothing else. Each of the three is killed when its parent ends.
+at work in the keeper. So a third process, the nursery, is forked first; it starts the solvers, says
+how they end, and does nothing else. Between it and each solver is a guardian, which waits for that:
+a solve that kills its parent has killed its guardian. Each of these is killed when its parent ends.
 
 The keeper sends the name of a method of `LocalSolver` and its arguments, pickled, over a socket,
-and the solver sends back what it has returned or raised.
+and the solver sends back what it has returned or raised. Both are numbered: an answer to another
+question is none.
 """
 
 from __future__ import annotations
@@ -49,8 +51,9 @@ _RAISES = 255  # in place of a status, where an action raises
 _SCHEDULERS = ("SLURM_", "PALS_", "ALPS_", "FLUX_")
 _MEANWHILE = "while the run was at work; go on by the same command with the file as it was"
 _RAISED: dict[str, type[BaseException]] = {
-    kind.__name__: kind for kind in (InputError, MemoryError, OSError, TimeLimitError)
+    kind.__name__: kind for kind in (InputError, TimeLimitError)
 }
+_IN_SETUP: dict[str, type[Exception]] = {kind.__name__: kind for kind in (MemoryError, OSError)}
 
 
 class SolveEnded(Exception):
@@ -67,11 +70,19 @@ class SolveEnded(Exception):
 
 
 class _Died(Exception):
-    """The solver's process is no more, with this exit code; None if it is killed at the limit."""
+    """The solver's process is no more, for this reason; None if it is killed at the limit."""
 
-    def __init__(self, code: int | None) -> None:
-        super().__init__(code)
-        self.code = code
+    def __init__(self, reason: str | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Unforeseen(Exception):
+    """The solver has raised what is no failure of a sample: its kind, of `_IN_SETUP`, and text."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind, self.text = kind, text
 
 
 class SolverProcess:
@@ -164,24 +175,32 @@ class SolverProcess:
         return cast(list[str], self._call("changes", info))
 
     def remake(self) -> None:
-        """Make the problem again."""
-        self._call("remake")
+        """Make the problem again; if that fails, the next solve does so in another process."""
+        try:
+            self._exchange("remake")
+        except (_Died, _Unforeseen):
+            self._end()
 
     def solve(self, Y: Array, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples; see `LocalSolver`.
 
         Raises:
             TimeLimitError: At the limit.
-            SolveEnded: If the process has ended.
+            SolveEnded: If the process has ended, or has run out of memory or raised what only ends
+                processes, and is ended for that.
         """
         self._revive()
         # The process has its own ways to keep the limit, all of which a solve can take from it.
         patience = seconds + max(5.0, 0.1 * seconds) + 20.0
+        reason: str | None
         try:
             return cast(Batch, self._exchange("solve", Y, start, seconds, patience=patience))
         except _Died as death:
-            mark = self._marked(death.code, start, start + len(Y))
-        raise SolveEnded(mark)
+            reason = death.reason
+        except _Unforeseen as error:
+            self._end()
+            reason = f"{error.kind}: {error.text}" if error.kind in _IN_SETUP else error.text
+        raise SolveEnded(self._marked(reason, start, start + len(Y)))
 
     def settle(self) -> None:
         """Remove the marks of processes that have ended: their samples are saved."""
@@ -202,9 +221,8 @@ class SolverProcess:
             with contextlib.suppress(OSError):  # it has ended
                 self._channel.send(None)  # what MPI has started may keep the socket open
             self._channel.close()
-            if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
-                self._kill()
-                wait([self._nursery])
+            with contextlib.suppress(ChildProcessError):
+                self._code()
         self._nursery.close()
         os.waitpid(self._nursery_pid, 0)
         if self._mark is not None:  # nothing that it was doing has ended it
@@ -221,6 +239,7 @@ class SolverProcess:
         os.set_inheritable(files[0], False)
         self._pid = int(text)
         self._channel = Connection(files[0])
+        self._number = 0
 
     def _revive(self) -> None:
         """Start another process if this one has ended, in a solve or between two tasks."""
@@ -255,19 +274,24 @@ class SolverProcess:
         try:
             return self._exchange(name, *arguments)
         except _Died as death:
-            raise ChildProcessError(f"the solver cannot be set up: {_how(death.code)}") from None
+            raise ChildProcessError(f"the solver cannot be set up: {death.reason}") from None
+        except _Unforeseen as error:
+            raise _IN_SETUP.get(error.kind, ChildProcessError)(error.text) from None
 
     def _answer(self) -> Any:
         try:
             return self._received(None)
         except _Died as death:
-            raise ChildProcessError(f"the problem cannot be loaded: {_how(death.code)}") from None
+            raise ChildProcessError(f"the problem cannot be loaded: {death.reason}") from None
+        except _Unforeseen as error:
+            raise _IN_SETUP.get(error.kind, ChildProcessError)(error.text) from None
 
     def _exchange(self, name: str, *arguments: Any, patience: float | None = None) -> Any:
+        self._number += 1
         try:
-            self._channel.send((name, arguments))
+            self._channel.send((self._number, name, arguments))
         except OSError:
-            raise _Died(self._code()) from None
+            raise _Died(_how(self._code())) from None
         return self._received(patience)
 
     def _received(self, patience: float | None) -> Any:
@@ -277,21 +301,33 @@ class SolverProcess:
         """
         found = wait([self._channel, self._nursery], patience)
         if not found:
-            self._kill()
-            self._code()
+            self._end()
             raise _Died(None)
         if self._nursery not in found:
             try:
-                kind, content = self._channel.recv()
+                number, kind, content = self._channel.recv()
             except (EOFError, OSError):
-                raise _Died(self._code()) from None
+                raise _Died(_how(self._code())) from None
+            if number != self._number:
+                self._end()
+                raise _Died("the solver's process has answered another question")
+            if kind in _RAISED:
+                raise _RAISED[kind](content)
             if kind:
-                raise _RAISED.get(kind, ChildProcessError)(content)
+                raise _Unforeseen(kind, content)
             return content
-        raise _Died(self._code())
+        raise _Died(_how(self._code()))
+
+    def _end(self) -> None:
+        """End the process, if there is one."""
+        if self._pid is not None:
+            self._kill()
+            self._code()
 
     def _code(self) -> int:
         """Wait for the end of the process, also of what it has started; return its exit code."""
+        if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
+            self._kill()
         status = self._nursery.recv(_STATUS.size)
         if not status:
             raise ChildProcessError("the process that starts the solver was killed")
@@ -308,20 +344,20 @@ class SolverProcess:
             with contextlib.suppress(ProcessLookupError):
                 kill(self._pid, signal.SIGKILL)
 
-    def _marked(self, code: int | None, start: int, stop: int) -> Mark:
+    def _marked(self, reason: str | None, start: int, stop: int) -> Mark:
         """Say what a process that has ended was doing, here and for later runs."""
         name, self._mark = self._mark, None
         assert name is not None
-        if code is None:
+        if reason is None:
             self._folder.remove(name)
             return Mark(start, stop, too_long(self._seconds), self._seconds)
         mark = None
         with contextlib.suppress(OSError, ValueError):  # a disk that is full, or a mark cut short
-            complete(self._folder, name, _how(code))
+            complete(self._folder, name, reason)
             mark = read(self._folder, name)
             self._marks.append(name)
         if mark is None or not (start <= mark.start < mark.stop <= stop):
-            return Mark(start, stop, _how(code))
+            return Mark(start, stop, reason)
         return mark
 
 
@@ -403,38 +439,66 @@ def _nurse(keeper: socket.socket) -> Connection:
     with contextlib.suppress(OSError):  # the keeper waits no more
         while keeper.recv(1):
             ours, theirs = socket.socketpair()
+            done, say = os.pipe()
             pid = _fork()
             if not pid:
                 keeper.close()
                 ours.close()
+                os.close(done)
+                _guard(say, theirs)
                 return Connection(theirs.detach())
             theirs.close()
+            os.close(say)
             socket.send_fds(keeper, [str(pid).encode()], [ours.fileno()])
             ours.close()
-            keeper.sendall(_STATUS.pack(os.waitpid(pid, 0)[1]))
+            status = os.waitpid(pid, 0)[1]  # the guardian's, if that was killed
+            keeper.sendall(os.read(done, _STATUS.size) or _STATUS.pack(status))
+            os.close(done)
+    os._exit(0)
+
+
+def _guard(say: int, channel: socket.socket) -> None:
+    """Fork a solver, and wait for it, to tell its status; return in the solver.
+
+    Both are one session: the keys of a terminal are for the keeper, and neither for the solver nor
+    for what that starts.
+    """
+    os.setsid()
+    pid = _fork()
+    if not pid:
+        os.close(say)
+        return
+    channel.close()
+    os.write(say, _STATUS.pack(os.waitpid(pid, 0)[1]))
     os._exit(0)
 
 
 def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
     """Be the solver, until the keeper takes leave."""
-    os.setsid()  # the keys of a terminal are for the keeper, and neither for this nor its children
     for kind in _SIGNALS:
         signal.signal(kind, lambda number, frame: None)
     os.register_at_fork(after_in_child=keeper.close)
     with _alone():
         solver, answer = _begun(begin)
-    keeper.send(answer)
-    while True:
-        try:
-            message = keeper.recv()
-        except (EOFError, OSError):
-            break
-        if message is None:
-            break
-        name, arguments = message
-        keeper.send(_attempt(functools.partial(getattr(solver, name), *arguments)))
-        with contextlib.suppress(Exception):  # the solver may have closed it
-            sys.stdout.flush()
+    number, this = 0, os.getpid()
+    try:
+        while os.getpid() == this:  # and no copy that a solve has forked
+            keeper.send((number, *answer))
+            try:
+                message = keeper.recv()
+            except InputError as error:  # a folder among the arguments is not that one any more
+                number, answer = number + 1, ("InputError", str(error))
+                continue
+            if message is None:
+                break
+            number, name, arguments = message
+            answer = _attempt(functools.partial(getattr(solver, name), *arguments))
+            with contextlib.suppress(Exception):  # the solver may have closed it
+                sys.stdout.flush()
+        else:
+            os._exit(1)
+    except (EOFError, OSError):  # a solve has closed the socket, and MPI's, whose end would hang
+        os._exit(1)
     if solver is not None:
         solver.close()
     raise SystemExit(0)
@@ -457,11 +521,12 @@ def _attempt(action: Callable[[], Any]) -> tuple[str, Any]:
     try:
         return "", action()
     except BaseException as error:
-        for name, kind in _RAISED.items():
+        for name, kind in {**_RAISED, **_IN_SETUP}.items():
             if isinstance(error, kind):
                 return name, str(error)
-        traceback.print_exception(error)
-        return "Exception", f"{type(error).__name__}: {error}"
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+        return "Exception", f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 @contextlib.contextmanager

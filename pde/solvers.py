@@ -22,7 +22,7 @@ from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance
 from surrogates.shards import largest
 
-from .inputs import NEIGHBOURS, expect, files, inputs
+from .inputs import NEIGHBOURS, expect, files, inputs, undeclared
 from .limits import TimeLimit
 from .problem import Batch, Problem, made, noted, solved
 from .sampling import Array
@@ -200,15 +200,20 @@ class LocalSolver:
         expect(self._problem, known)
 
     def changes(self, info: Info) -> list[str]:
-        """Say which files have changed while samples were solved, a line each."""
+        """Say which files have changed while samples were solved, or are unknown, a line each."""
+        unknown = [
+            f"{name} was read by {self.name} and is none of its data_files: this dataset does not "
+            "know what it held"
+            for name in undeclared(self._problem, self._config, info.inputs)
+        ]
         try:
             now = files(self._problem, self._config, here=self._here)
         except InputError as error:
-            return [f"{error}, now that samples are solved: it may have changed meanwhile"]
-        return [
-            f"{name} has changed while samples were solved: they may be of both contents"
-            for name in info.changed(dataclasses.replace(info, inputs=now))
-        ]
+            text = f"{error}, now that samples are solved: it may have changed meanwhile"
+            return [text, *unknown]
+        changed = info.changed(dataclasses.replace(info, inputs=now))
+        texts = [f"{x} has changed while samples were solved: they may be of both" for x in changed]
+        return [*(f"{text} contents" for text in texts), *unknown]
 
     def remake(self) -> None:
         """Make the problem again, as after a solve that was interrupted."""

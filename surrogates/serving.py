@@ -297,7 +297,10 @@ def _errors_are_replies(names: Sequence[str], door: connections.Door) -> Any:
     async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
         door.head_came(request.protocol)
         try:
-            for host in request.headers.getall("Host", ()):  # a client of HTTP 1.0 has none
+            hosts = request.headers.getall("Host", [])  # a client of HTTP 1.0 has none
+            if hosts:  # a request for http://host/path is for that host
+                hosts = [*hosts, request.host or ""]
+            for host in hosts:
                 if not is_served(host):
                     logger.warning("refused a request for the host %.80r", host)
                     return _foreign(host)

@@ -66,7 +66,19 @@ def change():  # what all later samples, and the run itself, would have to do wi
         signal.signal(kind, signal.SIG_DFL)
     os.chdir("/")
 
+def interrupt():
+    raise KeyboardInterrupt
+
+def leave():
+    raise GeneratorExit
+
 FAULTS = {
+    "copy": lambda: ctypes.CDLL(None).fork() and 0,  # both processes go on
+    "shut": lambda: os.closerange(3, 4096),  # MPI's files, and the socket for the answer
+    "orphan": lambda: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(600)),
+    "greedy": lambda: np.zeros(10**15),
+    "interrupt": interrupt,
+    "leave": leave,
     "change": change,
     "raise": lambda: 1 / 0,
     "nan": lambda: np.nan,
@@ -205,6 +217,7 @@ def failed(site: Site, whole: Dataset, numbers: list[int], reason: str) -> None:
         ("raise", "ZeroDivisionError: division by zero"),
         ("nan", "c is not finite"),
         ("exit", "SystemExit: 0"),
+        ("leave", "GeneratorExit"),
     ],
 )
 def test_a_solve_that_fails_is_recorded_and_the_rest_goes_on(site, whole, fault, reason):
@@ -258,6 +271,30 @@ def test_a_solve_that_ends_its_process_costs_its_sample_alone(site, whole, ranks
     (text,) = filter(None, site.dataset().failure)
     assert text.startswith(reason)
     failed(site, whole, [21], text)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("shut", "the solver ended its process, with exit status 1"),
+        ("orphan", "the solver's process was ended by SIGKILL, as the system does where memory"),
+        ("greedy", "MemoryError: Unable to allocate"),
+        ("interrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_a_solve_that_its_process_does_not_survive_costs_its_sample_alone(
+    site, whole, fault, reason
+):
+    run = site.run(1, FAULT=fault, AT=y(21), expect=1)
+    assert f"{N} solved now" in run.stdout and "1 of 40 samples failed" in run.stderr
+    (text,) = filter(None, site.dataset().failure)
+    assert text.startswith(reason)
+    failed(site, whole, [21], text)
+
+
+def test_a_copy_of_its_process_that_a_solve_forks_answers_no_question(site, whole):
+    site.run(1, FAULT="copy", AT=y(0))
+    same(site.dataset(), whole)
 
 
 @pytest.mark.slow

@@ -90,9 +90,11 @@ class Run:
         return sorted(found)
 
     def solvers(self) -> list[int]:
-        """The processes in which the ranks solve: their children's children."""
+        """The processes in which the ranks solve: their children's children's children."""
         parents, ranks = self.processes(), self.ranks()
-        return [pid for pid, parent in parents.items() if parents.get(parent) in ranks]
+        return [
+            pid for pid, parent in parents.items() if parents.get(parents.get(parent, 0)) in ranks
+        ]
 
     def kill(self) -> None:
         """End all of it at once."""

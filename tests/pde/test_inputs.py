@@ -1,5 +1,6 @@
 """The files besides a problem's own that samples depend on: which they are, and what they hold."""
 
+import _ctypes
 import dataclasses
 import hashlib
 import importlib
@@ -7,8 +8,10 @@ import logging
 import os
 import py_compile
 import re
+import shutil
 import signal
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from test_generate import Run, run, until
 from surrogates import cli, config
 from surrogates.dataset import Dataset, opened, read_info
 from surrogates.errors import InputError
-from surrogates.pde.inputs import NEIGHBOURS, expect, inputs
+from surrogates.pde.inputs import NEIGHBOURS, expect, inputs, undeclared
 from surrogates.pde.problem import Problem, load, solved
 from surrogates.pde.recompute import recompute
 
@@ -55,6 +58,15 @@ class Own(Problem):
         time.sleep(0.02)
         return [late.A * K * self.scale * self.more * y[0]]
 """
+PLAIN = """
+from surrogates.pde import Problem
+
+class Own(Problem):
+    y_names, y_lower, y_upper, c_names = ("a",), 0.0, 1.0, ("b",)
+
+    def solve(self, y):
+        return y
+"""
 FILES = {
     "own.py": OWN,
     "helper.py": "from package.deep import D\nK = 1.0 * D\n",
@@ -89,6 +101,7 @@ def folder(tmp_path, monkeypatch):
         if file.startswith(str(tmp_path)):
             del sys.modules[name]
             NEIGHBOURS.loaded.pop(Path(file), None)
+    importlib.invalidate_caches()
 
 
 def own(folder: Path, **settings) -> tuple[type[Problem], object]:
@@ -137,6 +150,69 @@ def test_installed_packages_do_not_count(folder):
     problem, settings = own(folder)
     importlib.import_module("late")
     assert inputs(problem, settings).keys() == TEXT
+
+
+SPEC = """
+import importlib.util, pathlib
+spec = importlib.util.spec_from_file_location("other", pathlib.Path(__file__).parent / "late.py")
+other = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(other)
+"""
+ELSEWHERE = "import sys\nsys.path.append(__file__ + '/../../elsewhere')\nimport common\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (SPEC, "late.py"),
+        (
+            "from pathlib import Path\nexec((Path(__file__).parent / 'late.py').read_text())",
+            "late.py",
+        ),
+        ("import runpy\nrunpy.run_path(__file__ + '/../late.py')", "late.py"),
+        ("import ctypes\nctypes.CDLL(__file__.replace('run.py', 'code.so'))", "code.so"),
+        ("import linked", "linked.py"),
+        ("import folder.inside", "folder/inside.py"),
+        ("import sys\nsys.path.append(__file__ + '/../z.zip')\nimport zipped", "z.zip"),
+        (ELSEWHERE, "../elsewhere/common.py"),
+    ],
+)
+def test_code_counts_whatever_runs_it(folder, text, name):
+    for place in ("elsewhere", "elsewhere/folder", "problem"):
+        (folder / place).mkdir()
+    for file in ("elsewhere/common.py", "elsewhere/folder/inside.py", "problem/late.py"):
+        (folder / file).write_text("A = 1.0\n")
+    here = folder / "problem"
+    (here / "linked.py").symlink_to("../elsewhere/common.py")
+    (here / "folder").symlink_to("../elsewhere/folder")
+    with zipfile.ZipFile(here / "z.zip", "w") as archive:
+        archive.writestr("zipped.py", "A = 1.0\n")
+    if name == "code.so":
+        shutil.copy(_ctypes.__file__, here / name)
+    # __file__ is the file itself: ".." behind it leaves it, as ".." behind a folder would.
+    (here / "run.py").write_text(text.replace("__file__ + '/..", "__file__[:-7] + '"))
+    (here / "own.py").write_text("import run\n" + PLAIN)
+    problem = load(f"{here / 'own.py'}:Own")
+    found = inputs(problem, problem.Config())
+    assert found.keys() == {"run.py", name}
+    assert found[name] == sha(here / name)
+    (here / name).write_bytes((here / name).read_bytes() + b"\n")
+    problem = load(f"{here / 'own.py'}:Own")  # in the same process, after an edit
+    assert inputs(problem, problem.Config())[name] == sha(here / name)
+
+
+def test_data_that_are_read_and_not_declared_are_named(folder):
+    problem, settings = own(folder)
+    text = "open(__file__.replace('helper.py', '{}')).close()\n"
+    for name in ("given.txt", "other.txt", "new.txt"):
+        (folder / name).write_text("1.0")
+        os.utime(folder / name, (1e9, 1e9))
+    (folder / "new.txt").write_text("2.0")  # since the process began
+    lines = [text.format(name) for name in ("data/table.txt", "given.txt", "other.txt", "new.txt")]
+    (folder / "helper.py").write_text("".join(lines) + "K = 1.0\n")
+    problem, settings = own(folder, path=str(folder / "given.txt"))
+    value(problem, settings)
+    assert undeclared(problem, settings, inputs(problem, settings)) == ["other.txt"]
 
 
 def test_a_module_imported_before_the_problem_counts(folder):

@@ -99,11 +99,30 @@ def test_a_process_that_finds_another_folder_than_rank_0_says_so(tmp_path):
             Folder.again(path, folder.number)
 
 
+SWAPS = """
+class Swaps(Toy):
+    @classmethod
+    def notes(cls, config):
+        os.rename(os.environ["PARTS"], os.environ["PARTS"] + ".away")
+        return ()
+"""
+
+
+def test_a_folder_that_is_swapped_before_the_solver_opens_it_is_one_line(site):
+    problem = site.out.with_name("toy.py")
+    problem.write_text(problem.read_text() + SWAPS)
+    site.problem = (f"{problem}:Swaps",)
+    error = site.run(1, PARTS=str(site.parts), expect=2).stderr
+    assert error.startswith(f"error: {site.parts} is not the folder that rank 0 has: ")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_samples_of_another_user_s_dataset_are_not_kept(site, whole):
+@pytest.mark.parametrize("words", [(), ("--repair",)])
+def test_samples_of_another_user_s_dataset_are_not_taken(site, whole, words):
     whole.write(site.out)
     os.chown(site.out, 65534, -1)
-    error = site.run(1, "--repair", expect=2).stderr
+    error = site.run(1, *words, expect=2).stderr
     assert f"{site.out} is a file of nobody, and could hold anything" in error
     assert error.count("\n") == 1 and not site.parts.exists()
 

@@ -528,6 +528,11 @@ def test_requests_for_a_foreign_host_are_refused(toy):
         with contextlib.closing(connection):
             connection.request("POST", "/Evaluate", body, {"Host": "evil.example"})
             assert connection.getresponse().status == 403
+        for host, expected in (("evil.example", 403), ("localhost:80", 200), ("[::1]", 200)):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            with contextlib.closing(connection):
+                connection.request("GET", f"http://{host}/Info", headers={"Host": "localhost"})
+                assert connection.getresponse().status == expected, host
         assert server.end() == 0
     assert server.errors.splitlines() == ["refused a request for the host 'evil.example'"]
 

@@ -1,0 +1,80 @@
+"""What a solve may change of its process, put back for the next sample and for the run itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import locale
+import os
+import resource
+from collections.abc import Iterator
+
+import numpy as np
+
+_LIMITS = (
+    resource.RLIMIT_AS,
+    resource.RLIMIT_CORE,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_STACK,
+)
+_ROUNDING = ctypes.CDLL(None)  # the C library: fegetenv and fesetenv, where it has them
+_ROUNDING_BYTES = 256  # of a fenv_t, at most
+
+
+@contextlib.contextmanager
+def surroundings_kept() -> Iterator[None]:
+    """Put back what a block changes of the process: a sample must not depend on earlier ones.
+
+    These are the working folder, which many codes change, the mask of the rights of new files, the
+    environment, the locale, limits of resources, what numpy does at floating-point errors, and the
+    rounding of the processor. A copy of the process that the block forks, and that comes back from
+    it, ends here: it would do all that follows a second time.
+    """
+    opened = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    folder = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)  # the block may close those below
+    os.close(opened)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    errors, names, this = np.geterr(), locale.setlocale(locale.LC_ALL), os.getpid()
+    environment = _environment()
+    limits = [resource.getrlimit(kind) for kind in _LIMITS]
+    rounding = ctypes.create_string_buffer(_ROUNDING_BYTES)
+    with contextlib.suppress(AttributeError):
+        _ROUNDING.fegetenv(rounding)
+    try:
+        yield
+    finally:
+        if os.getpid() != this:
+            os._exit(1)
+        with contextlib.suppress(AttributeError):
+            _ROUNDING.fesetenv(rounding)
+        for kind, before in zip(_LIMITS, limits, strict=True):
+            if resource.getrlimit(kind) != before:
+                _limit(kind, before)
+        if _environment() != environment:
+            os.environb.clear()
+            os.environb.update(environment)
+        if locale.setlocale(locale.LC_ALL) != names:
+            locale.setlocale(locale.LC_ALL, names)
+        np.seterr(**errors)
+        os.umask(mask)
+        os.fchdir(folder)
+        os.close(folder)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """Return a copy of the environment; its own copying, of texts, takes fifty times as long."""
+    return dict(vars(os.environ)["_data"])
+
+
+def _limit(kind: int, before: tuple[int, int]) -> None:
+    """Set a limit to what it was, as far as this user may."""
+    try:
+        resource.setrlimit(kind, before)
+    except (OSError, ValueError):  # the hard one was lowered, too
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (hard, hard))
