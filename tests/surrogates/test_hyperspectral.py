@@ -220,11 +220,10 @@ def dim_fields(light: float, noise: float, seed: int):
 
 @pytest.mark.parametrize(("light", "noise"), [(0.8, 0.1), (0.0, 4.0), (0.3, 1.0)])
 def test_light_and_noise_hide_no_transposition_and_raise_no_doubt(light, noise):
-    for seed in range(3):
-        cube, truth = dim_fields(light, noise, seed)
-        made = {"name": "dim", "cube": cube, "class_names": tuple("abcde")}
-        assert doubt(Scene(truth=truth, **made)) == ""
-        assert "the scene: transposed, the classes" in doubt(Scene(truth=truth.T, **made))
+    cube, truth = dim_fields(light, noise, seed=0)
+    made = {"name": "dim", "cube": cube, "class_names": tuple("abcde")}
+    assert doubt(Scene(truth=truth, **made)) == ""
+    assert "the scene: transposed, the classes" in doubt(Scene(truth=truth.T, **made))
 
 
 def test_a_background_of_255_is_asked_for(tmp_path, capsys):
