@@ -44,6 +44,7 @@ from surrogates import config as configuration
 from surrogates.config import check, unknown
 from surrogates.dataset import SOLVER as SOLVER
 from surrogates.errors import InputError
+from surrogates.given import numbers
 from surrogates.pipes import take_no_sigpipe
 from surrogates.provenance import readable
 
@@ -330,7 +331,8 @@ class Problem:
             y: Parameters, (n_y,) float64.
 
         Returns:
-            c, (n_c,), or a `Solution` with it; only that on rank 0 of the communicator is used.
+            c, (n_c,), or a `Solution` with it; only that on rank 0 of the communicator is used. A c
+            that bears names (`surrogates.given`) is matched by them.
         """
         batch = solved(self, np.asarray(y)[None])
         check(not batch.failure[0], f"the solve failed: {batch.failure[0]}")
@@ -366,7 +368,8 @@ class Problem:
         """
         assert not tangents
         comm = _comm(self)
-        C = np.full((len(Y), len(_about(self.describe, self.config)["c_names"])), np.nan)
+        names = _about(self.describe, self.config)["c_names"]
+        C = np.full((len(Y), len(names)), np.nan)
         solver = _unknown(len(Y))
         failure = []
         for i, y in enumerate(Y):
@@ -382,7 +385,7 @@ class Problem:
                 reason = _one_line(error)
             else:
                 if comm.rank == 0:
-                    c, mistake = _observables(solution.c, C.shape[1:], "solve must give c")
+                    c, mistake = _observables(solution.c, names, C.shape[1:], "solve", "c")
                     reason = "" if mistake else _record(solution, solver[i]) or _unusable(c, "c")
             # One process may have failed where others did not.
             if comm.size > 1:
@@ -658,7 +661,8 @@ def solved(
         InputError: On every process, if `Problem.solve` does not give n_c real numbers.
     """
     comm, n, own = _comm(problem), len(Y), _is_own(problem)
-    n_c = len(_about(problem.describe, problem.config)["c_names"])
+    about = _about(problem.describe, problem.config)
+    n_c = len(about["c_names"])
     batch = Batch(
         C=np.full((n, n_c), np.nan),
         failure=[""] * n,
@@ -678,7 +682,12 @@ def solved(
                 raise
             reason = _one_line(error)
         if not reason and comm.rank == 0:
-            reason = _take(given, batch, rows)
+            try:
+                reason = _take(given, batch, rows, about)
+            except Exception as error:  # of an object of theirs that numpy or a text is made of
+                if isinstance(error, MemoryError):
+                    raise
+                reason = _one_line(error)
         if reason:
             batch.failure[rows] = [reason] * (rows.stop - start)
     if comm.rank == 0:
@@ -714,7 +723,7 @@ def _is_own(problem: Problem) -> bool:
     return method is not Problem.solve_batch and problem.name not in BUILT_IN
 
 
-def _take(given: Any, into: Batch, rows: slice) -> str:
+def _take(given: Any, into: Batch, rows: slice, about: Mapping[str, Any]) -> str:
     """Copy what `Problem.solve_batch` has returned, checked, into some rows.
 
     Returns:
@@ -723,21 +732,27 @@ def _take(given: Any, into: Batch, rows: slice) -> str:
     """
     n = rows.stop - rows.start
     if not isinstance(given, Batch):
-        return _cleaned(f"solve_batch must give a surrogates.pde.Batch; got {given!r:.60}")
-    C, mistake = _observables(given.C, into.C[rows].shape, "solve_batch must give C")
+        return _cleaned(f"solve_batch must give a surrogates.pde.Batch; got {_shown(given)}")
+    shape = into.C[rows].shape
+    C, mistake = _observables(given.C, about["c_names"], shape, "solve_batch", "C")
     dC_dY = None
     if into.dC_dY is not None and not mistake:
-        shape = into.dC_dY[rows].shape
-        dC_dY, mistake = _observables(given.dC_dY, shape, "solve_batch must give dC_dY")
-    solver, failure = np.asarray(given.solver), given.failure
-    if not mistake and (len(failure) != n or len(_texts(failure)) != n):
-        mistake = f"solve_batch must give failure as a list of {n} texts; got {failure!r:.60}"
+        names, shape = about["y_names"], into.dC_dY[rows].shape
+        dC_dY, mistake = _observables(given.dC_dY, names, shape, "solve_batch", "dC_dY")
+    solver, failure = np.asanyarray(given.solver), given.failure
+    if not mistake and isinstance(solver, np.ma.MaskedArray):
+        mistake = "solve_batch must give solver without a mask"
+    listed = isinstance(failure, Sequence | np.ndarray) and not isinstance(failure, str)
+    if not mistake and (not listed or len(failure) != n or len(_texts(failure)) != n):
+        mistake = f"solve_batch must give failure as a list of {n} texts; got {_shown(failure)}"
     if not mistake and (solver.dtype != SOLVER or solver.shape != (n,)):
         mistake = f"solve_batch must give solver of shape {(n,)} and dtype SOLVER; got "
         mistake += f"{solver.shape}, {solver.dtype}"
     if mistake:
         return _cleaned(mistake)
-    into.C[rows], into.solver[rows] = C, solver
+    with np.errstate(over="ignore"):  # to infinity, which is judged below
+        into.C[rows] = C
+    into.solver[rows] = solver
     if into.dC_dY is not None:
         into.dC_dY[rows] = dC_dY
     into.failure[rows] = [text and (_cleaned(text) or "failed") for text in failure]
@@ -752,6 +767,8 @@ def _judge(batch: Batch) -> None:
     """Fail the samples of a batch whose numbers are no data, unless they have failed already."""
     suspect = ~np.isfinite(batch.C).all(axis=1)
     suspect |= (batch.solver["residual"] < 0) | (batch.solver["iterations"] < 0)
+    seconds = batch.solver["seconds"]
+    suspect |= ~((seconds >= 0) & (seconds < np.inf))
     if batch.dC_dY is not None:
         suspect |= ~np.isfinite(batch.dC_dY).all(axis=(1, 2))
     for i in np.flatnonzero(suspect):
@@ -771,22 +788,37 @@ def _unknown(n: int) -> npt.NDArray[np.void]:
     return solver
 
 
-def _observables(given: Any, shape: tuple[int, ...], what: str) -> tuple[Any, str]:
+def _observables(
+    given: Any, names: Sequence[str], shape: tuple[int, ...], method: str, name: str
+) -> tuple[Any, str]:
     """Read real numbers of a shape.
+
+    Args:
+        given: The numbers, as `surrogates.given` takes them; a mask is kept.
+        names: Of the entries of the last axis.
+        shape: The shape.
+        method: What has given them.
+        name: What they are.
 
     Returns:
         They, masked where they were, and in what they are not as they should be, empty if they are.
     """
+    what = f"{method} must give {name}"
     try:
-        if isinstance(given, list | tuple):
-            given = [_detached(value) for value in given]
-        values = np.asanyarray(_detached(given))
+        values = _detached(given)
+        if isinstance(values, list | tuple):
+            values = [_detached(value) for value in values]
+            if any(isinstance(value, np.ma.MaskedArray) for value in values):
+                values = np.ma.stack(values)
+        if not isinstance(values, np.ma.MaskedArray):
+            values = numbers(values, names, name)
     except Exception as error:  # of rows of different lengths, or of another library's array
-        return None, f"{what} as one array: {_one_line(error)}"
+        reason = str(error) if isinstance(error, InputError) else _one_line(error)
+        return None, f"{what} as real numbers; got {_shown(given)} ({reason})"
     if values.dtype.kind not in "iuf":
-        return None, f"{what} as real numbers; got {given!r:.60}"
+        return None, f"{what} as real numbers; got {_shown(given)}"
     if values.shape != shape:
-        return None, f"{what} of shape {shape}, as c_names; got {values.shape}"
+        return None, f"{what} of shape {shape}, as {name[0].lower()}_names; got {values.shape}"
     return values, ""
 
 
@@ -806,17 +838,28 @@ def _record(solution: Solution, into: Any) -> str:
     """Keep how good a solution is; say what is wrong with that, empty if nothing is."""
     residual, iterations = _scalar(solution.residual), _scalar(solution.iterations)
     if not isinstance(residual, float | int) or residual < 0:
-        return f"residual must be a number of at least 0, or NaN; got {solution.residual!r:.60}"
+        return f"residual must be a number of at least 0, or NaN; got {_shown(solution.residual)}"
     whole = isinstance(iterations, float | int) and iterations % 1 == 0
     if not whole or not 0 <= iterations < 2**63:
-        return f"iterations must be a whole number, >= 0; got {solution.iterations!r:.60}"
+        return f"iterations must be a whole number, >= 0; got {_shown(solution.iterations)}"
+    if not 0 <= into["seconds"] < np.inf:
+        return f"seconds must be a number of at least 0; got {into['seconds']}"
     into["residual"], into["iterations"] = residual, iterations
     return ""
 
 
 def _scalar(value: Any) -> Any:
-    """Return the number in a scalar of numpy or torch; anything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () else value
+    """Return the number in a scalar of numpy or torch; anything else, or a mask, as it is."""
+    masked = isinstance(value, np.ma.MaskedArray)
+    return value.item() if getattr(value, "shape", None) == () and not masked else value
+
+
+def _shown(value: Any) -> str:
+    """Return how a value is written, at most 60 characters; its class where it cannot be."""
+    try:
+        return f"{value!r:.60}"
+    except Exception:  # of a class of theirs
+        return f"a {type(value).__name__}"
 
 
 def _cleaned(text: str) -> str:
@@ -826,5 +869,8 @@ def _cleaned(text: str) -> str:
 
 def _one_line(error: BaseException) -> str:
     """Say what was raised; of several lines the first, and the last, where PETSc's reason is."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # of a class of theirs
+        lines = []
     return _cleaned(": ".join([type(error).__name__, *lines[:1], *lines[1:][-1:]]))

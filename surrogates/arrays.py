@@ -210,6 +210,11 @@ def _read_hdf5(path: Path, name: str) -> Any:
             raise NotNumbersError(f"{path}: {name} is {fault}")
         if "MATLAB_sparse" in item.attrs:
             parts = {part: within(file, f"{name}/{part}") for part in ("jc", "ir", "data")}
+            lacks = [part for part in parts if parts[part] is None]
+            check(
+                lacks in ([], ["ir", "data"]),
+                f"{path}: {name} is a sparse matrix without its {' and '.join(lacks)}",
+            )
             return _sparse(parts, int(item.attrs["MATLAB_sparse"]))
         array = np.asarray(item[()])
         for blank in ("_FillValue", "missing_value"):  # as netCDF marks what is missing

@@ -112,6 +112,8 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
         note(f"column {i + 1}, {name}, counts the samples and is left out")
     table.check_names(but=counting)
     y, c = _columns(table, [i for i in range(table.values.shape[1]) if i not in counting], asked)
+    if table.comma:
+        note(f"{table.comma} is read with a decimal comma, as all numbers are")
     if table.units:
         note(f"the line below the names has the units: {listed([u or '-' for u in table.units])}")
     rows = asked.rows(len(table.values))
@@ -243,7 +245,7 @@ def _of_arrays(
         what = {"Y": f"{path}: {asked.inputs or 'Y'}", "C": f"{path}: {asked.outputs or 'C'}"}
     texts: list[str] = []
     if asked.classes and C.dtype.kind in "US" and max(C.shape) == C.size:
-        texts = [text.strip() for text in C.ravel().astype(str).tolist()]
+        texts = [_decoded(text, what["C"]).strip() for text in C.ravel().tolist()]
         C = np.zeros(C.size)
     arrays.check_numbers(Y, what["Y"])
     arrays.check_numbers(C, what["C"])
@@ -267,6 +269,14 @@ def _of_arrays(
         rows=rows,
         labels=[texts[row] for row in rows.tolist()] if texts else False,
     )
+
+
+def _decoded(text: str | bytes, what: str) -> str:
+    """Return a label as text."""
+    try:
+        return text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what} has the label {text!r:.40}, which is no UTF-8 text") from error
 
 
 def _is_npy(path: Path) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,18 +47,26 @@ def real(values: Any, names: Sequence[str], what: str) -> Array:
         InputError: If a name is missing, unknown, or there twice, or the values are no real
             numbers.
     """
-    if type(values) is not np.ndarray or values.dtype.names is not None:
-        values = _array(values, names, what)
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"expected real numbers in {what}, of dtype float64; got {values.dtype}")
+    values = numbers(values, names, what)
     if values.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # to infinity, for those who check
             return np.array(values, dtype=np.float64, order="C")
     return np.array(values, dtype=np.float64, order="C")
 
 
+def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
+    """Return what `real` does, of any real dtype, and of an array the array itself."""
+    if type(values) is not np.ndarray or values.dtype.names is not None:
+        values = _array(values, names, what)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"expected real numbers in {what}, of dtype float64; got {values.dtype}")
+    return cast(npt.NDArray[Any], values)
+
+
 def check_plain(values: Any, what: str) -> None:
     """Refuse what has more than numbers, which `numpy.asarray` drops: a mask, categories, a unit.
+
+    A sparse matrix is refused too, of which numpy makes an object.
 
     Raises:
         InputError: If it has.
@@ -70,6 +78,8 @@ def check_plain(values: Any, what: str) -> None:
         )
     if str(getattr(values, "dtype", "")) == "category":
         raise InputError(f"{what} holds categories; give numbers")
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise InputError(f"{what} is a sparse matrix; give a full one, by its toarray()")
     unit = getattr(values, "unit", None) or getattr(values, "units", None)
     if unit is not None and hasattr(values, "__array__"):
         raise InputError(f"{what} has the unit {unit}; give plain numbers, in the dataset's units")
@@ -79,22 +89,27 @@ def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     """Make an array of anything but a plain one."""
     if type(values) not in (list, tuple):
         check_plain(values, what)
-        pairs = _tried(lambda: _pairs(values), what)
+        pairs = _tried(lambda: _pairs(values, names), what)
         if pairs is not None:
             return _matched(pairs, names, what)
     elif values and type(values[0]) not in (float, int) and not _are_plain(values):
         values = [real(row, names, f"{what}, row {i}") for i, row in enumerate(values)]
-    return _tried(lambda: np.asarray(values), what)
+    return _read(values, what)
 
 
 def _are_plain(rows: Sequence[Any]) -> bool:
     """Tell whether numpy reads the rows of a list without losing names or a mask."""
     plain = (float, int, str, list, tuple, np.ndarray)
-    return all(kind in plain or issubclass(kind, np.number) for kind in set(map(type, rows)))
+    if not all(kind in plain or issubclass(kind, np.number) for kind in set(map(type, rows))):
+        return False
+    inner = (row for row in rows if type(row) in (list, tuple) and row)
+    return all(type(row[0]) in (float, int) or _are_plain(row) for row in inner)
 
 
-def _pairs(values: Any) -> _Pairs | None:
+def _pairs(values: Any, names: Sequence[str]) -> _Pairs | None:
     """Return names and columns of what has names; None of what has none."""
+    if str(getattr(values, "dtype", "")).startswith("Struct"):  # a series of polars
+        values = values.struct.unnest()
     fields = getattr(getattr(values, "dtype", None), "names", None)  # of structured arrays
     if fields:
         return [(name, values[name]) for name in fields]
@@ -108,11 +123,31 @@ def _pairs(values: Any) -> _Pairs | None:
         return [(name, _column(values, i)) for i, name in enumerate(values.columns)]
     if getattr(values, "ndim", 0) == 1 and not callable(getattr(values, "index", callable)):
         return list(zip(values.index, values, strict=True))  # a series of pandas
-    for dim in getattr(values, "dims", ()):  # of xarray
-        labels = values.coords.get(dim)
-        if labels is not None and labels.dtype.kind in "OUS":
-            return [(name, values.isel({dim: i})) for i, name in enumerate(labels.values.tolist())]
+    if hasattr(values, "coords") and hasattr(values, "isel"):  # of xarray
+        return _labelled(values, names)
     return None
+
+
+def _labelled(array: Any, names: Sequence[str]) -> _Pairs | None:
+    """Return what `_pairs` does, of an array of xarray, whose labels may be along any dimension.
+
+    Texts along another dimension than that of the names are of the samples. Integers are numbers of
+    columns, where they are those of all.
+    """
+    found = []
+    for labels in array.coords.values():
+        if labels.ndim == 1 and labels.dtype.kind in "OUSiu":
+            texts, of = labels.values.tolist(), labels.dims[0]
+            known = len(set(texts) & set(names))
+            numbered = labels.dtype.kind in "iu" and of == array.dims[-1]
+            if known or len(texts) == len(names) and labels.dtype.kind in "OUS":
+                found.append((known, of, texts))
+            elif numbered and sorted(texts) == list(range(len(texts))):
+                found.append((-1, of, texts))
+    if not found:
+        return None
+    _, dim, texts = max(found, key=lambda one: one[0])
+    return [(text, array.isel({dim: i})) for i, text in enumerate(texts)]
 
 
 def _column(frame: Any, i: int) -> Any:
@@ -127,6 +162,9 @@ def _matched(pairs: _Pairs, names: Sequence[str], what: str) -> npt.NDArray[Any]
     if not numbered:
         _check_names(keys, names, what)
     found = [_numbers(column, f"{what}, column {label!r}") for label, column in pairs]
+    rows = [index for _, column in pairs if hasattr(index := _index(column), "equals")]
+    if not all(index.equals(rows[0]) for index in rows[1:]):
+        raise InputError(f"the columns of {what} are series with rows of different labels")
     shapes = {array.shape for array in found}
     if len(shapes) != 1 or len(next(iter(shapes))) > 1:
         raise InputError(
@@ -157,15 +195,28 @@ def _check_names(there: Sequence[str], names: Sequence[str], what: str) -> None:
         raise InputError(f"{what} {', '.join(faults)}; {hint}")
 
 
+def _index(column: Any) -> Any:
+    """Return the labels of the rows of a series of pandas; anything else of anything else."""
+    return getattr(column, "index", None)
+
+
 def _numbers(column: Any, what: str) -> npt.NDArray[Any]:
     """Read one column; a missing value of pandas becomes NaN."""
     check_plain(column, what)
-    array = _tried(lambda: np.asarray(column), what)
+    array = _read(column, what)
     dtype = getattr(column, "dtype", None)
     if array.dtype.kind == "O" and getattr(dtype, "kind", "O") in "fiub":
         array = column.to_numpy(dtype=np.float64, na_value=np.nan)
     if array.dtype.kind not in "fiub":
         raise InputError(f"expected real numbers in {what}; got {dtype or array.dtype}")
+    return array
+
+
+def _read(values: Any, what: str) -> npt.NDArray[Any]:
+    """Make an array of what has no names; what it is itself may have a mask."""
+    array: npt.NDArray[Any] = _tried(lambda: np.asanyarray(values), what)
+    if type(array) is not np.ndarray:
+        check_plain(array, what)
     return array
 
 

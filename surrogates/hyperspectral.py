@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +42,9 @@ INDIAN_PINES = "indian_pines"
 ORDERS = ("auto", "rows", "columns")
 """Of dimensions in an HDF5 file without MATLAB's marks: as in the file, or reversed."""
 _NO_DATA = (255, 65535)  # that 8 and 16 bits hold at most, and that often stand for no class
-_BANDS = 32  # that tell how well labels fit
+_BANDS, _PIXELS = 32, 20_000  # at most, that tell how well labels fit
+_CLEARLY, _FAR, _ABOVE, _SHIFTS = 1.25, 0.1, 3.0, 24  # see `doubt`
+_EVENLY = np.array((0.7548776662, 0.5698402910))  # steps of an evenly spread sequence in a square
 _PINES_CLASSES = {  # and their pixels, by which the scene is known
     "Alfalfa": 46,
     "Corn-notill": 1428,
@@ -180,15 +182,25 @@ def _ways(order: str, without: Sequence[_Found]) -> tuple[str, ...]:
     return (ORDERS[1:] if order == "auto" else (order,)) if without else ("rows",)
 
 
-def agreement(cube: Array, truth: npt.NDArray[np.int64]) -> float:
+def agreement(cube: Array, truth: npt.NDArray[np.int64], *, shapes: bool = False) -> float:
     """Return the share of the spectra's variance that the classes of the pixels account for.
 
     Bands count alike. Labels that are not the scene's leave little: in Indian Pines 20 % where they
     are transposed, for 66 % where they are not.
+
+    Args:
+        cube: The spectra, (n_rows, n_columns, n_bands).
+        truth: The classes, (n_rows, n_columns); 0 is background.
+        shapes: Whether each spectrum is divided by its length, which light and slopes change.
     """
-    labelled = truth > 0
     chosen = np.unique(np.linspace(0, cube.shape[2] - 1, _BANDS).round().astype(int))
-    X, k = cube[labelled][:, chosen], truth[labelled]
+    rows, columns = np.nonzero(truth > 0)
+    some = slice(None, None, -(-len(rows) // _PIXELS))
+    rows, columns = rows[some], columns[some]
+    X, k = cube[rows, columns][:, chosen], truth[rows, columns]
+    if shapes:
+        length = np.linalg.norm(X, axis=1, keepdims=True)
+        X = X / np.where(length > 0, length, 1.0)
     X = X - X.mean(axis=0)
     size = np.sqrt((X * X).mean(axis=0))
     X /= np.where(size > 0, size, 1.0)
@@ -199,8 +211,17 @@ def agreement(cube: Array, truth: npt.NDArray[np.int64]) -> float:
 
 
 def doubt(scene: Scene) -> str:
-    """Say in which other way the labels fit the spectra clearly better; empty if in none."""
-    truth, found = scene.truth, agreement(scene.cube, scene.truth)
+    """Say in which other way the labels fit the spectra clearly better; empty if in none.
+
+    Clearly is 1.25 times as well, and beyond that by 10 % of the spectra, or more than three times
+    as far above the mean of chance as chance itself goes: noise may leave a few per cent to the
+    right labels. What chance gives is seen from labels that are shifted, around the edges of the
+    scene: they keep their patches, and lose their places (Lotwick and Silverman 1982, "Methods for
+    analysing spatial processes of several types of points"). The spectra or their shapes must say
+    so, and neither clearly the contrary: in uneven light the shapes tell more, and of dark and
+    bright ground the spectra. Labels that are their own transposition cannot be doubted for it.
+    """
+    truth = scene.truth
     others = {
         "upside down": truth[::-1],
         "mirrored": truth[:, ::-1],
@@ -213,14 +234,68 @@ def doubt(scene: Scene) -> str:
             "turned by 270 degrees": np.rot90(truth, 3),
             "transposed and turned by 180 degrees": truth[::-1, ::-1].T,
         }
-    shares = {how: agreement(scene.cube, labels) for how, labels in others.items()}
-    best = max(shares, key=lambda how: shares[how])
-    if shares[best] <= 0.1 + 1.25 * found:
+    views = [_Agreements.of(scene.cube, truth, others, shapes) for shapes in (False, True)]
+    doubting = [view for view in views if view.clearly(view.best, view.found)]
+    if not doubting or any(view.clearly(view.found, view.best) for view in views):
         return ""
+    view = max(doubting, key=lambda one: one.above_chance(one.best))
+    how = max(view.others, key=lambda way: view.others[way])
     return (
-        f"the labels do not seem to be those of the scene: {best}, the classes would account for "
-        f"{100 * shares[best]:.0f} % of the spectra, and as they are for {100 * found:.0f} %"
+        f"the labels do not seem to be those of the scene: {how}, the classes would account for "
+        f"{100 * view.best:.0f} % of the spectra, and as they are for {100 * view.found:.0f} %"
     )
+
+
+@dataclass(frozen=True)
+class _Agreements:
+    """How well labels fit the spectra, as they are, in other ways, and shifted."""
+
+    found: float
+    others: dict[str, float]
+    shifted: list[float]
+
+    @classmethod
+    def of(
+        cls,
+        cube: Array,
+        truth: npt.NDArray[np.int64],
+        others: Mapping[str, npt.NDArray[np.int64]],
+        shapes: bool,
+    ) -> _Agreements:
+        def fit(labels: npt.NDArray[np.int64]) -> float:
+            return agreement(cube, labels, shapes=shapes)
+
+        return cls(
+            fit(truth),
+            {how: fit(labels) for how, labels in others.items()},
+            [fit(labels) for labels in _shifted(truth)],
+        )
+
+    @property
+    def best(self) -> float:
+        """How well they fit in the best of the other ways."""
+        return max(self.others.values())
+
+    def clearly(self, share: float, other: float) -> bool:
+        """Tell whether a share is clearly more than another; see `doubt`."""
+        beyond = share - _CLEARLY * other
+        return beyond > 0 and (beyond > _FAR or self.above_chance(share) > _ABOVE)
+
+    def above_chance(self, share: float) -> float:
+        """Return how far a share is above the mean of chance, over how far chance goes.
+
+        Chance goes at least as far above its mean as the mean is from 0: few labels of no order
+        have shares that are nearly the same.
+        """
+        mean = float(np.mean(self.shifted))
+        return (share - mean) / max(max(self.shifted) - mean, mean, 1e-12)
+
+
+def _shifted(truth: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Shift labels by a quarter to three quarters of the scene each way, evenly spread."""
+    for i in range(_SHIFTS):
+        share = 0.25 + 0.5 * (((i + 0.5) * _EVENLY) % 1)
+        yield np.roll(truth, (share * truth.shape).astype(int), (0, 1))
 
 
 def indian_pines() -> Scene:

@@ -2,7 +2,8 @@
 
 The separator (comma, semicolon, tab, runs of blanks) is found out from the file: it is the one that
 divides most lines into the same number of cells, most of them numbers. Decimal commas are read
-where the separator is no comma. Lines that start with # or % are comments.
+where the separator is no comma; numbers with thousands separators are refused. Lines that start
+with # or % are comments, unless they start with an error of a spreadsheet, as #DIV/0! is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _SAMPLE = 100  # lines that tell the separator
 _NUMBER = re.compile(
     r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[ed][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE
 )
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:([,.'\u2019\s])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
+_COMMA_GROUP = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # or a decimal comma
+_SHEET_ERROR = re.compile(r"\s*#(?:N/A|[A-Z][A-Z0-9_/]*[!?])")
 _MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null"))
 _Row = tuple[int, list[str]]  # the number of its line, counted from 1, and its cells
 _INDICES = frozenset(("", "index", "id", "sample", "unnamed: 0"))
@@ -49,6 +53,8 @@ class Table:
         values: The numbers, (n_rows, n_columns); NaN where a cell is none.
         odd: The text of each cell that is no finite number, by row and column from 0.
         lines: For each row its line in the file, counted from 1.
+        comma: Where the first decimal comma is that could separate thousands; empty if there is
+            none.
     """
 
     path: Path
@@ -57,6 +63,7 @@ class Table:
     odd: Mapping[tuple[int, int], str]
     lines: Sequence[int]
     units: tuple[str, ...] = ()
+    comma: str = ""
 
     def indices(self) -> list[int]:
         """Return the columns that count the rows, from 0 or 1, and have no other name than that."""
@@ -90,8 +97,10 @@ class Table:
 
     def refuse(self, row: int, column: int, why: str = "is not a finite number") -> None:
         """Raise `InputError`, naming a cell by its place in the file."""
-        cell = _short(repr(self.odd.get((row, column), f"{self.values[row, column]:g}")))
-        raise InputError(f"{self.path}, row {self.lines[row]}, column {column + 1}: {cell} {why}")
+        cell = self.odd.get((row, column), f"{self.values[row, column]:g}")
+        hint = "; write numbers without thousands separators" * bool(_GROUPED.fullmatch(cell))
+        place = f"{self.path}, row {self.lines[row]}, column {column + 1}"
+        raise InputError(f"{place}: {_short(repr(cell))} {why}{hint}")
 
 
 def is_text(cell: str) -> bool:
@@ -173,6 +182,8 @@ class _Parser:
         self._odd: dict[tuple[int, int], str] = {}
         self._comma = ""  # the first number with a comma, and where it is
         self._point = False  # whether any number has a point
+        self._grouped: Counter[int] = Counter()  # by column, cells as 1,234
+        self._decimal = False  # whether any comma can only be a decimal one
 
     def table(self) -> Table:
         content = self._content()
@@ -187,14 +198,29 @@ class _Parser:
             f"{self._comma} has a comma, and other numbers have points; write numbers without "
             "thousands separators",
         )
-        return self._complete(names)
+        table = self._complete(names)
+        if self._decimal or not self._comma:
+            return table
+        # In a column of decimal numbers, all with three digits, none is a whole number without any.
+        there = np.isfinite(np.array(self._rows)).sum(axis=0)
+        check(
+            all(count == there[k] for k, count in self._grouped.items()),
+            f"{self._comma} has a comma, and other numbers of such columns have none; write "
+            "numbers without thousands separators",
+        )
+        return replace(table, comma=self._comma)
 
     def _content(self) -> Iterator[tuple[int, str]]:
         """Give the lines that are neither blank nor comments, and their numbers."""
         above, first = "", True
         for number, line in enumerate(self._file, start=1):
             text = line.rstrip("\r\n")
-            if text.lstrip().startswith(("#", "%")):
+            check(
+                "\0" not in text,
+                f"{self._path}, row {number}: a null byte, so that it is no UTF-8 text; save it as "
+                "UTF-8",
+            )
+            if text.lstrip().startswith(("#", "%")) and not _SHEET_ERROR.match(text):
                 above = text.strip().lstrip("#%").strip()
             elif text.strip():
                 if first:
@@ -250,10 +276,14 @@ class _Parser:
 
     def _append(self, line: int, cells: list[str], separator: str) -> None:
         pointed = _pointed(cells, separator)
-        if not self._comma and pointed is not cells:
-            k = next((k for k, cell in enumerate(pointed) if cell != cells[k]), None)
-            if k is not None:
-                self._comma = f"{self._path}, row {line}, column {k + 1}: {cells[k]!r}"
+        if pointed is not cells and not (self._comma and self._decimal):
+            for k in (k for k, cell in enumerate(pointed) if cell != cells[k]):
+                if not self._comma:
+                    self._comma = f"{self._path}, row {line}, column {k + 1}: {cells[k]!r}"
+                if _COMMA_GROUP.fullmatch(cells[k]):
+                    self._grouped[k] += 1
+                else:
+                    self._decimal = True
         if not self._point:
             self._point = any("." in cell and _is_number(cell) for cell in cells)
         values = _values(pointed)
@@ -307,7 +337,8 @@ def _separator(lines: Sequence[str]) -> str:
         rows = list(_cells(lines, separator))
         length, alike = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         cells = [cell for row in rows for cell in _pointed(row, separator)]
-        score = alike / max(1, len(rows)) * sum(not is_text(cell) for cell in cells)
+        numbers = sum(not is_text(cell) or bool(_GROUPED.fullmatch(cell)) for cell in cells)
+        score = alike / max(1, len(rows)) * numbers
         score = (score + 1e-3) / max(1, len(cells))
         if length > 1 and score > most:
             best, most = separator, score

@@ -304,6 +304,27 @@ def records(**values) -> np.ndarray:
     return solver
 
 
+class Kilometres(np.ndarray):
+    unit = "km"
+
+
+class Unwritable(list):
+    def __repr__(self):
+        raise RuntimeError
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError
+
+
+class UnwritableError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def as_frame(C, names):
+    return {name: C[:, k] for k, name in enumerate(names)}
+
+
 def raised(error: BaseException):
     raise error
 
@@ -318,9 +339,22 @@ def raised(error: BaseException):
         (lambda Y, C: Batch(C=C[:, :1]), r"C of shape \(2, 2\), as c_names; got \(2, 1\)"),
         (lambda Y, C: Batch(C=C * 1j), "C as real numbers; got array"),
         (lambda Y, C: Batch(C=C.astype(object)), "C as real numbers; got array"),
-        (lambda Y, C: Batch(C=[[1], [1, 2]]), "C as one array: "),
+        (lambda Y, C: Batch(C=[[1], [1, 2]]), r"C as real numbers; got .*C cannot be read as an a"),
+        (lambda Y, C: Batch(C=C.view(Kilometres)), "C has the unit km"),
+        (lambda Y, C: Batch(C=[C[0].view(Kilometres), C[1]]), "C, row 0 has the unit km"),
+        (
+            lambda Y, C: Batch(C=as_frame(C, "ab")),
+            "C lacks 'sum', 'product', has the unknown 'a', 'b'",
+        ),
+        (lambda Y, C: Unwritable(), "must give a surrogates.pde.Batch; got a Unwritable"),
+        (lambda Y, C: Batch(C=[[Unwritable()] * 2] * 2), "C as real numbers; got a list"),
+        (lambda Y, C: raised(UnwritableError()), "^UnwritableError$"),
         (lambda Y, C: Batch(C=C, failure=[""]), r"failure as a list of 2 texts; got \[''\]"),
         (lambda Y, C: Batch(C=C, failure=[None, None]), "failure as a list of 2 texts"),
+        (lambda Y, C: Batch(C=C, failure="ok"), "failure as a list of 2 texts; got 'ok'"),
+        (lambda Y, C: Batch(C=C, failure={"a", "b"}), "failure as a list of 2 texts; got {"),
+        (lambda Y, C: Batch(C=C, solver=np.ma.array(records())), "give solver without a mask"),
+        (lambda Y, C: Batch(C=C, solver=Unwritable([0, 0])), "^RuntimeError$"),
         (lambda Y, C: Batch(C=C, solver=np.zeros(2)), r"solver of shape \(2,\) and dtype SOLVER"),
         (lambda Y, C: Batch(C=C, solver=np.zeros(3, SOLVER)), "solver of shape"),
     ],
@@ -337,10 +371,16 @@ def test_a_batch_that_is_wrong_is_the_failure_of_its_samples(made, message):
     [
         (lambda Y, C: Batch(C=np.where(C == 3, np.nan, C)), "c is not finite"),
         (lambda Y, C: Batch(C=np.ma.masked_equal(C, 3)), "c has masked values"),
+        (lambda Y, C: Batch(C=list(np.ma.masked_equal(C, 3))), "c has masked values"),
         (lambda Y, C: Batch(C=C, failure=["a\0b\nc", ""]), "a b c"),
         (lambda Y, C: Batch(C=C, failure=[" ", ""]), "failed"),
         (lambda Y, C: Batch(C=C, solver=records(residual=[-1, 0])), "residual must be a number"),
         (lambda Y, C: Batch(C=C, solver=records(iterations=[-1, 0])), "iterations must be a whole"),
+        (lambda Y, C: Batch(C=C, solver=records(seconds=[np.nan, 0])), "seconds must be a number"),
+        (
+            lambda Y, C: Batch(C=C, solver=records(seconds=[-1, 0])),
+            "seconds must be a number of at",
+        ),
     ],
 )
 def test_a_sample_that_is_wrong_does_not_cost_the_others_of_its_batch(made, failure):
@@ -388,7 +428,9 @@ def test_no_memory_is_no_sample_s_failure():
         (None, "real numbers; got None"),
         (np.array([1j, 2.0]), "real numbers; got array"),
         (["1", "2"], "real numbers; got"),
-        ([[1.0], [1.0, 2.0]], "one array"),
+        ([[1.0], [1.0, 2.0]], "c cannot be read as an array of numbers"),
+        ({"x": 1.0, "z": 2.0}, "c lacks 'sum', 'product', has the unknown 'x', 'z'"),
+        (np.ones(2).view(Kilometres), "c has the unit km; give plain numbers"),
     ],
 )
 def test_observables_of_another_kind_are_a_mistake_in_the_class(c, message):
@@ -398,6 +440,38 @@ def test_observables_of_another_kind_are_a_mistake_in_the_class(c, message):
 
     with pytest.raises(InputError, match=f"^Wrong: solve must give .*{message}"):
         solve(Wrong, [[1, 1]])
+
+
+@pytest.mark.parametrize(
+    "c", [{"y": 2.0, "x": 1.0}, np.array((2.0, 1.0), [("y", "f8"), ("x", "f4")]), [1.0, 2.0]]
+)
+def test_observables_that_bear_names_are_matched_by_them(c):
+    class Named(Plain):
+        c_names = ("x", "y")
+
+        def solve(self, y):
+            return c
+
+    assert solve(Named, [[1, 1]]).C.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "c", [[1.0, np.ma.masked], [np.ma.masked, 1.0], np.ma.array([1, 2], mask=[0, 1])]
+)
+def test_a_masked_observable_is_the_failure_of_its_sample(c):
+    class Masked(Plain):
+        def solve(self, y):
+            return c
+
+    assert solve(Masked, [[1, 1]]).failure == ["c has masked values"]
+
+
+def test_a_masked_residual_is_not_known_to_be_zero():
+    class Masked(Plain):
+        def solve(self, y):
+            return Solution([1, 2], residual=np.ma.masked)
+
+    assert solve(Masked, [[1, 1]]).failure[0].startswith("residual must be a number of at least 0")
 
 
 def test_what_a_class_must_leave_to_the_base_is_said():

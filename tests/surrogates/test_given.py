@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+import h5py
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from surrogates import given
@@ -164,3 +166,74 @@ def test_tensors_with_gradients_are_one_clear_line():
         torch.ones(3, requires_grad=True), "y cannot be read as an array of numbers: Can't call"
     )
     refused([[1.0, 2.0], [3.0]], "y cannot be read as an array of numbers")
+
+
+def test_a_mask_is_seen_wherever_it_is():
+    class Masked:
+        def __array__(self, dtype=None, copy=None):
+            return np.ma.masked_less(Y, 2)
+
+    row = np.ma.masked_less(Y, 2)[0]
+    for values in (Masked(), [[row]], [[Y[0], row]], {"a": 1, "b": 2, "γ": row[0]}):
+        refused(values, "is a masked array; leave its masked values out, or fill them")
+
+
+def test_arrays_of_a_file_are_taken(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["plain"], file["named"] = Y, structured()
+        for name in file:
+            np.testing.assert_array_equal(given.real(file[name], NAMES, "y"), Y)
+
+
+def test_sparse_matrices_are_one_clear_line():
+    for kind in ("csr", "coo", "dok", "lil"):
+        refused(scipy.sparse.random(2, 3, format=kind), "y is a sparse matrix; give a full one")
+
+
+def test_series_of_rows_with_other_labels_are_refused():
+    frame = of_pandas()
+    columns = {name: frame[name] for name in NAMES}
+    np.testing.assert_array_equal(given.real(columns, NAMES, "y"), Y)
+    message = "the columns of y are series with rows of different labels"
+    refused({**columns, "b": frame["b"][::-1]}, message)
+
+
+def test_structures_of_polars_have_names():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(dict(zip(NAMES, Y.T, strict=True))).select(["γ", "a", "b"])
+    series = frame.select(polars.struct("γ", "a", "b").alias("s"))["s"]
+    for values in (frame, series):
+        np.testing.assert_array_equal(given.real(values, NAMES, "y"), Y)
+
+
+class Labelled(np.ndarray):
+    """What `given` sees of an array of xarray."""
+
+    def isel(self, where):
+        ((dim, i),) = where.items()
+        return np.asarray(self).take(i, axis=self.dims.index(dim))
+
+
+def labelled(values, dims, **coords):
+    array = values.view(Labelled)
+    array.dims, array.coords = dims, {}
+    for dim, labels in coords.items():
+        array.coords[dim] = np.array(labels).view(Labelled)
+        array.coords[dim].values, array.coords[dim].dims = np.array(labels), (dim,)
+    return array
+
+
+def test_labels_of_xarray_are_matched_along_any_dimension():
+    turned, names = Y[:, [2, 0, 1]], ["γ", "a", "b"]
+    for values in (
+        labelled(turned, ("s", "p"), p=names),
+        labelled(turned, ("s", "p"), s=["first", "second"], p=names),
+        labelled(np.ascontiguousarray(turned.T), ("p", "s"), p=names),
+        labelled(Y, ("s", "p"), s=[4, 7]),
+        labelled(Y, ("s", "p"), p=[0, 1, 2]),
+        labelled(Y, ("s", "p"), p=[10, 20, 30]),
+        labelled(Y, ("s", "p")),
+    ):
+        np.testing.assert_array_equal(given.real(values, NAMES, "y"), Y)
+    refused(labelled(Y, ("s", "p"), p=["a", "b", "c"]), "y lacks 'γ', has the unknown 'c'")
+    refused(labelled(Y, ("s", "p"), p=[2, 0, 1]), "y lacks 'a', 'b', 'γ', has the unknown '2'")

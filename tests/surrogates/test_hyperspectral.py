@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import scipy.ndimage
 
 from surrogates import cli
 from surrogates.dataset import PARTS, Dataset, Split
@@ -201,6 +202,28 @@ def test_labels_without_any_order_are_not_doubted():
             name="noise", cube=cube.astype(float), truth=truth.astype(int), class_names=("a",) * 5
         )
         assert doubt(made) == ""
+
+
+def dim_fields(light: float, noise: float, seed: int):
+    """Spectra of fields that differ little, in uneven light or noise."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((80, 80), int)
+    for k in range(30):
+        row, column = rng.integers(0, 68, 2)
+        truth[row : row + rng.integers(6, 16), column : column + rng.integers(6, 16)] = k % 5 + 1
+    spectra = 3 + np.sin(np.linspace(0, 3, 24)) + 0.1 * rng.normal(size=(6, 24))
+    sun = scipy.ndimage.gaussian_filter(rng.normal(size=truth.shape), 6)
+    cube = spectra[truth] + 0.1 * noise * rng.normal(size=(80, 80, 24))
+    cube *= np.exp(light * sun / sun.std())[..., None]
+    return cube, truth
+
+
+@pytest.mark.parametrize(("light", "noise"), [(0.8, 0.1), (0.0, 4.0), (0.3, 1.0)])
+def test_light_and_noise_hide_no_transposition_and_raise_no_doubt(light, noise):
+    cube, truth = dim_fields(light, noise, seed=0)
+    made = {"name": "dim", "cube": cube, "class_names": tuple("abcde")}
+    assert doubt(Scene(truth=truth, **made)) == ""
+    assert "the scene: transposed, the classes" in doubt(Scene(truth=truth.T, **made))
 
 
 def test_a_background_of_255_is_asked_for(tmp_path, capsys):

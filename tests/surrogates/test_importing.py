@@ -718,3 +718,17 @@ def test_published_data():
     np.testing.assert_allclose(dataset.Y.sum(axis=1), 1, atol=1e-6)  # single precision
     assert 10 < dataset.C.min() and dataset.C.max() < 68
     assert dataset.info.problem == "CDR_Data"
+
+
+def test_labels_that_are_no_text_and_half_a_sparse_matrix_are_one_clear_line(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, Y=np.random.default_rng(0).random((4, 3)), C=np.array([b"\xe4", b"b"] * 2))
+    with pytest.raises(
+        InputError, match=r"a.npz: C has the label b'\\xe4', which is no UTF-8 text"
+    ):
+        import_file(path, task="classification")
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["C"], file["Y/data"], file["Y/jc"] = np.ones((1, 3)), [1.0], [0, 1]
+        file["Y"].attrs.update({"MATLAB_class": b"double", "MATLAB_sparse": 3})
+    with pytest.raises(InputError, match="a.mat: Y is a sparse matrix without its ir"):
+        import_file(tmp_path / "a.mat")

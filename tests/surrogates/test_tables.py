@@ -157,3 +157,54 @@ def test_endings(tmp_path):
         assert not tables.is_table(tmp_path / name)
     with pytest.raises(InputError, match="there is no file"):
         tables.read(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            ("64,696;523", "1,234;7", "17;8"),
+            "row 1, column 1: '64,696' has a comma, and other numb",
+        ),
+        (
+            ("636,961.69;523", "1,234.50;7"),
+            "row 1, column 1: '636,961.69' is not a finite number; w",
+        ),
+        (
+            ("636 961;523", "1 234;7"),
+            "row 1, column 1: '636 961' is not a finite number; write num",
+        ),
+        (("636.961,5;523", "1.234,5;7"), "row 1, column 1: '636.961,5' is not a finite number; wr"),
+    ],
+)
+def test_thousands_separators_are_refused(tmp_path, cells, message):
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(cells))
+    with pytest.raises(InputError) as caught:
+        tables.read_csv(path)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("write numbers without thousands separators")
+
+
+def test_commas_that_could_separate_thousands_are_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("64,696;3\n1,234;4\n")
+    table = tables.read(path)
+    assert table.values.tolist() == [[64.696, 3], [1.234, 4]]
+    assert table.comma == f"{path}, row 1, column 1: '64,696'"
+    path.write_text("64,696;3\n1,25;4\n2;5\n")  # no group of thousands has two digits
+    assert tables.read(path).comma == ""
+
+
+def test_an_error_of_a_spreadsheet_is_no_comment(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("y0,c0\n1,2\n#DIV/0!,3\n# a comment\n#N/A,4\n")
+    table = tables.read(path)
+    assert len(table.values) == 3 and table.odd == {(1, 0): "#DIV/0!", (2, 0): "#N/A"}
+
+
+def test_text_of_another_encoding_is_one_clear_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("y0,c0\n1,2\n3,4\n5,6\n", encoding="utf-16-le")
+    with pytest.raises(InputError, match="row 1: a null byte, so that it is no UTF-8 text"):
+        tables.read(path)
