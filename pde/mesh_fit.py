@@ -10,7 +10,8 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) max(3, q^(1/3)) / 7
 
-with 1.3 in place of max(3, q^(1/3)) if the body resists. Around the body, its field falls like that
+with 1.7 in place of max(3, q^(1/3)) if the body resists; on tetrahedra of poor shape it is larger
+by a factor (`mesh_checks.poorness`). Around the body, its field falls like that
 of a dipole, and cells that grow fast miss it. The error there is at most about
 
     D / (1 + D),   D = int |grad(d - I d)|^2 / int |grad d|^2
@@ -34,7 +35,7 @@ import numpy.typing as npt
 from surrogates.config import check
 from surrogates.errors import InputError
 
-from .mesh_checks import chunks, edges, elements, place
+from .mesh_checks import chunks, edges, elements, place, poorness
 from .meshes import FileMesh
 from .survey import DCRConfig
 
@@ -81,11 +82,12 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     """
     low, high = mesh.bounds
     contrast = config.conductivity.body / config.conductivity.background
-    factor = (1.3 if contrast <= 1 else max(3.0, contrast ** (1 / 3))) / 7
+    factor = (1.7 if contrast <= 1 else max(3.0, contrast ** (1 / 3))) / 7
     b = config.body.blend
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
     longest, size = edges(mesh.points, mesh.vertices)[1], (high - low).prod(axis=1)
+    poor = poorness(mesh.kind, mesh.points, mesh.vertices)
     worst, fault, around = 0.0, "", []
     for volume in config.sampling.volume:
         plane, upwards = config.body.reach(volume)
@@ -95,11 +97,14 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             met = distance < plane
             met &= (low[:, 2] < upwards - depth) & (high[:, 2] > -upwards - depth)
             h = float(np.sqrt(np.average(longest[met] ** 2, weights=size[met])))
-            error = factor * h**2 / (t * max(b, 0.4 * h))
+            shape = float(np.average(poor[met], weights=size[met]))
+            error = shape * factor * h**2 / (t * max(b, 0.4 * h))
             if depth in config.sampling.depth:
                 around.append(_Around(np.array([*centre, -depth]), axes, met, error))
             if error > worst:
-                half = RESOLVED / 2 / factor * t  # for half of the error, one of the two holds
+                half = (
+                    RESOLVED / 2 / factor / shape * t
+                )  # for half of the error, one of the two holds
                 right = max(np.sqrt(half * b), 0.4 * half)
                 first = int(np.argmax(longest * met))
                 where = place(mesh.points[mesh.vertices[first]].mean(axis=0))
@@ -108,7 +113,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
                     f"is too coarse for the body: the edges of the {met.sum()} cells there are "
                     f"{h:.3g} m, up to {longest[first]:.3g} m around {where} m, and at a volume of "
                     f"{volume:g} m^3 the body is {2 * axes.min():.3g} m thick; edges of "
-                    f"{right:.2g} m would do",
+                    f"{right:.2g} m would do" + (", or better shapes" if shape > 1.2 else ""),
                 )
     check(worst <= RESOLVED, f"the mesh {mesh.path} {fault}")
     return max(worst, _around_error(mesh, around, longest))

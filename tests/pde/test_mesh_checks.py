@@ -245,6 +245,24 @@ def test_any_convex_shape_is_right():
     assert len(found.sides) == 2 * (64 + 4 * 32)
 
 
+def test_poor_tetrahedra_have_a_larger_error():
+    """A cube's six and better ones have that of the bound's measurements, slivers four times it."""
+    points, vertices = box("tetrahedron", *[np.arange(2.0)] * 3)
+    assert mesh_checks.poorness("tetrahedron", points, vertices) == pytest.approx(1, abs=1e-3)
+    regular = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]])
+    half = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.3]])
+    sliver = np.array([[0, 0, 0], [1, 0, 0.01], [1, 1, 0], [0, 1, 0.01]])
+    found = mesh_checks.poorness(
+        "tetrahedron",
+        np.concatenate([regular, half, sliver]),
+        np.arange(12).reshape(3, 4)[:, [1, 0, 2, 3]],
+    )
+    assert found[0] == 1
+    assert 1.2 < found[1] < 2
+    assert found[2] == 4
+    assert mesh_checks.poorness("hexahedron", *box("hexahedron", *[np.arange(2.0)] * 3)) == [1]
+
+
 STEPS = st.lists(st.floats(0.3, 3), min_size=4, max_size=6).map(np.cumsum)
 
 
