@@ -538,7 +538,7 @@ def _check_module(loaded: LoadedSurrogate) -> None:
     for name in loaded.METHODS:
         if name == "predict_std" and not bars:
             continue
-        schema = getattr(getattr(module, name, None), "schema", None)
+        schema: Any = getattr(getattr(module, name, None), "schema", None)
         check(schema is not None, f"{path} is damaged: its task is {task}, but it has no {name}")
         takes = ["Tensor"] * (2 if name in ("jvp", "vjp") else 1)
         fits = [str(one.type) for one in schema.arguments[1:]] == takes
