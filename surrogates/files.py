@@ -253,6 +253,26 @@ def within(file: h5py.File, name: str, hops: int = 16) -> Any:
     return item
 
 
+def check_hdf5(path: str | os.PathLike[str]) -> None:
+    """Refuse an HDF5 file of which something is not in the file itself, as `within` does.
+
+    Raises:
+        InputError: If it is such a file, or damaged.
+    """
+    import h5py
+
+    with reading(path, "HDF5 file"), h5py.File(path, "r") as file:
+        waiting, seen = ["/"], set()
+        while waiting:
+            place = waiting.pop()
+            item = within(file, place)
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:  # groups may be in each other
+                    seen.add(address)
+                    waiting += [f"{place}/{name}" for name in item]
+
+
 _FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # HDF5's own, and LZF of h5py
 _EXPANSION = 1100  # of gzip at most, which is the best of these
 
