@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import h5py
 import meshio
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ from scipy.special import roots_legendre
 
 from surrogates.config import check
 from surrogates.errors import InputError
-from surrogates.files import atomic
+from surrogates.files import atomic, check_hdf5
 
 from . import mesh_checks
 from .fenicsx import create_mesh
@@ -188,6 +190,7 @@ def read(path: str | os.PathLike[str]) -> FileMesh:
 def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
     said = io.StringIO()  # its readers print, raise what they like, and exit
     try:
+        _check_itself(Path(path))
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             mesh = meshio.read(path)
         words = " ".join(said.getvalue().split())  # they are printed in lines of any length
@@ -219,6 +222,36 @@ def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
         notes=tuple(f"the mesh {path}: {text}" for text in (*found.mended, *groups)),
         sha256=sha.hexdigest(),
     )
+
+
+def _check_itself(path: Path) -> None:
+    """Refuse a mesh file that would have meshio read files other than of that mesh.
+
+    XDMF names the files of its arrays, and HDF5 may link to others: what they hold, be it anything
+    that this user may read, would pass for a mesh. Arrays of XDMF are in HDF5 files beside it, or
+    in others beside it that begin with its name, as meshio writes them.
+
+    Raises:
+        InputError: If it does.
+    """
+    if h5py.is_hdf5(path):
+        check_hdf5(path)
+    if path.suffix.lower() not in (".xdmf", ".xmf"):
+        return
+    place = path.resolve()
+    for item in ElementTree.parse(path).iter("DataItem"):
+        kind, text = item.get("Format"), (item.text or "").strip()
+        if kind in ("HDF", "Binary"):
+            name = text.rpartition(":")[0] if kind == "HDF" else text
+            # meshio takes the one from the mesh's folder, the other from the working one.
+            there = (place.parent / name if kind == "HDF" else Path(name)).resolve()
+            own = kind == "HDF" or there.name.startswith(place.stem)
+            check(
+                own and there.parent == place.parent,
+                f"the mesh {path} names the file {name!r}, which is not one of its own",
+            )
+        if kind == "HDF":
+            check_hdf5(there)
 
 
 def _volume_cells(path: str, mesh: Any) -> tuple[str, Array, Integers]:

@@ -151,8 +151,8 @@ def _of_table(path: Path, asked: Asked, note: Callable[[str], object]) -> Sample
 def _table_of_array(path: Path) -> Table:
     array = arrays.read_npy(path)
     arrays.check_numbers(array, str(path))
+    check(array.size > 0, f"{path} holds no samples")
     values = np.array(array, dtype=np.float64).reshape(len(array), -1)
-    check(values.size > 0, f"{path} holds no samples")
     odd = {(i, k): f"{values[i, k]}" for i, k in np.argwhere(~np.isfinite(values)).tolist()}
     lines = range(1, len(values) + 1)
     return Table(path=path, names=None, values=values, odd=odd, lines=lines)

@@ -83,7 +83,7 @@ def _table(path: str | os.PathLike[str] | None) -> dict[str, Any]:
             return tomllib.load(file)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the configuration {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # deeply nested, or a number of many digits
         raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -148,7 +148,7 @@ def _override(table: dict[str, Any], override: str) -> None:
         raise InputError(f"cannot read the override {override!r}; write key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     *sections, last = key.strip().split(".")
     for section in sections:

@@ -249,17 +249,43 @@ def read_attributes(file: h5py.File) -> Info:
         raise ValueError(config.unknown(f"task {info.task!r}", info.task, TASKS))
     if info.missing not in ("", "mask"):
         raise ValueError(f"the meaning of its missing entries, {info.missing!r}, is unknown")
-    n_y, n_c = len(info.y_names), len(info.c_names)
-    lengths = {
-        "y units": (len(info.y_units), n_y),
-        "lower bounds": (len(info.y_lower), n_y),
-        "upper bounds": (len(info.y_upper), n_y),
-        "c units": (len(info.c_units), n_c),
-        **{f"values of {name}": (len(x), n_c) for name, x in info.coordinates.items()},
-    }
-    for what, (n, n_names) in lengths.items():
-        if n != n_names:
-            raise ValueError(f"there are {n} {what} for {n_names} names")
+    _check_types(info)
     if not 0 <= info.first < info.total:
         raise ValueError(f"its first sample is {info.first} of {info.total}")
     return info
+
+
+def _check_types(info: Info) -> None:
+    """Refuse a description of which something has another type or length; ValueError says what."""
+    n_y, n_c = len(info.y_names), len(info.c_names)
+    for what, n, n_names in (("y", len(info.y_units), n_y), ("c", len(info.c_units), n_c)):
+        if n != n_names:
+            raise ValueError(f"there are {n} {what} units for {n_names} names")
+    numbers = {"lower bounds": (info.y_lower, n_y), "upper bounds": (info.y_upper, n_y)}
+    numbers |= {f"values of {name}": (x, n_c) for name, x in info.coordinates.items()}
+    for what, (values, n) in numbers.items():
+        if np.shape(values) != (n,) or np.asarray(values).dtype.kind not in "fiu":
+            raise ValueError(f"it has no {n} numbers as {what}")
+    if not (info.y_lower <= info.y_upper).all():
+        raise ValueError("a lower bound of y is not below the upper one")
+    maker = {"versions": dict, "command": str, "created": str, "revision": str}
+    known = {
+        "versions": _are_texts(info.versions),
+        "inputs": _are_texts(info.inputs),
+        "notes": all(isinstance(note, str) for note in info.notes),
+        "later_makers": all(
+            isinstance(one, dict)
+            and {key: type(value) for key, value in one.items()} == maker
+            and _are_texts(one["versions"])
+            for one in info.later_makers
+        ),
+        "seed": info.seed >= 0,
+    }
+    for name, fits in known.items():
+        if not fits:
+            raise ValueError(f"{name} is not what this package writes there")
+
+
+def _are_texts(table: object) -> bool:
+    """Tell whether something is a table of texts."""
+    return isinstance(table, dict) and all(isinstance(value, str) for value in table.values())

@@ -538,7 +538,7 @@ def _check_module(loaded: LoadedSurrogate) -> None:
     for name in loaded.METHODS:
         if name == "predict_std" and not bars:
             continue
-        schema = getattr(getattr(module, name, None), "schema", None)
+        schema: Any = getattr(getattr(module, name, None), "schema", None)
         check(schema is not None, f"{path} is damaged: its task is {task}, but it has no {name}")
         takes = ["Tensor"] * (2 if name in ("jvp", "vjp") else 1)
         fits = [str(one.type) for one in schema.arguments[1:]] == takes
@@ -567,10 +567,11 @@ def _check_module(loaded: LoadedSurrogate) -> None:
         bool(torch.cat(numbers).isfinite().all()),
         f"{path} is damaged: it has numbers that are not finite",
     )
-    check(
-        bool((module.lower <= module.upper).all()),
-        f"{path} is damaged: a lower end of its training domain is above the upper one",
-    )
+    fits = bool((module.lower <= module.upper).all())
+    check(fits, f"{path} is damaged: a lower end of its training domain is above the upper one")
+    if "unit" in shapes:
+        fits = bool((module.unit > 0).all() and (module.sigma >= 0).all())
+        check(fits, f"{path} is damaged: its unit is not > 0, or its sigma not >= 0")
 
 
 def save_program(

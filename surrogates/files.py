@@ -112,16 +112,17 @@ def check_zip(path: str | os.PathLike[str], file: BinaryIO) -> None:
     if file.read(4) != b"PK\x03\x04":
         raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
-        names = [one.filename for one in members(path, archive, 0)]
-        if any(name.rpartition("/")[2].lower() == "constants.pkl" for name in names):
+        names = [name.rpartition("/")[2].lower() for name in archive.namelist()]
+        if "constants.pkl" in names:
             raise InputError(f"{path} is a TorchScript file, not a checkpoint")
+        members(path, archive, 0)
         damaged = archive.testzip()
     if damaged is not None:
         raise InputError(f"{path} is damaged: the checksum of {damaged} is wrong")
 
 
 def members(
-    path: str | os.PathLike[str], archive: zipfile.ZipFile, most: int
+    path: str | os.PathLike[str] | io.BytesIO, archive: zipfile.ZipFile, most: int
 ) -> list[zipfile.ZipInfo]:
     """List the members of a zip archive, unless a small file would fill the memory.
 
@@ -215,7 +216,9 @@ def within(file: h5py.File, name: str, hops: int = 16) -> Any:
     """Return an object of an HDF5 file by its path, None if there is none.
 
     An HDF5 file may name other files of whoever opens it, whose content would pass for its own: by
-    external links, by virtual arrays, and by arrays that are kept as raw bytes elsewhere.
+    external links, by virtual arrays, and by arrays that are kept as raw bytes elsewhere. It may
+    name filters for which HDF5 runs libraries that it finds, and declare arrays that it does not
+    hold, which HDF5 makes in memory.
 
     Args:
         file: The file.
@@ -223,7 +226,8 @@ def within(file: h5py.File, name: str, hops: int = 16) -> Any:
         hops: Links to other places of the file that are followed.
 
     Raises:
-        InputError: If the object is not in the file itself.
+        InputError: If the object is not in the file itself, takes a filter that HDF5 and h5py do
+            not have, or is larger than the file can hold.
     """
     import h5py
 
@@ -236,7 +240,9 @@ def within(file: h5py.File, name: str, hops: int = 16) -> Any:
             item = within(file, place, hops - 1) if hops else None
         elif link is not None and not elsewhere:
             item = item[part]
-            elsewhere = isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
+            if isinstance(item, h5py.Dataset):
+                elsewhere = bool(item.is_virtual or item.external)
+                _check_array(file, name, item)
         if elsewhere:
             raise InputError(
                 f"{file.filename}: {name} is not in the file itself: it is a link to another file, "
@@ -245,6 +251,47 @@ def within(file: h5py.File, name: str, hops: int = 16) -> Any:
         if link is None or item is None:
             return None
     return item
+
+
+def check_hdf5(path: str | os.PathLike[str]) -> None:
+    """Refuse an HDF5 file of which something is not in the file itself, as `within` does.
+
+    Raises:
+        InputError: If it is such a file, or damaged.
+    """
+    import h5py
+
+    with reading(path, "HDF5 file"), h5py.File(path, "r") as file:
+        waiting, seen = ["/"], set()
+        while waiting:
+            place = waiting.pop()
+            item = within(file, place)
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:  # groups may be in each other
+                    seen.add(address)
+                    waiting += [f"{place}/{name}" for name in item]
+
+
+_FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # HDF5's own, and LZF of h5py
+_EXPANSION = 1100  # of gzip at most, which is the best of these
+
+
+def _check_array(file: h5py.File, name: str, array: h5py.Dataset) -> None:
+    """Refuse an array that takes a plug-in of HDF5, or is larger than the file can hold."""
+    layout = array.id.get_create_plist()
+    filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
+    plugged = [number for number in filters if number not in _FILTERS]
+    if plugged:
+        raise InputError(
+            f"{file.filename}: {name} takes the filter {plugged[0]}, a plug-in of HDF5, which "
+            "would be code to run; unpack it with h5repack -f NONE"
+        )
+    size, there = array.nbytes, file.id.get_filesize()
+    if size > _EXPANSION * there:
+        raise InputError(
+            f"{file.filename}: {name} would be of {size} bytes, which a file of {there} cannot hold"
+        )
 
 
 class _Uncomplaining(io.FileIO):

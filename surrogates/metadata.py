@@ -6,7 +6,9 @@ reads of them has the right type and length; `surrogates.export.metadata` makes 
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -74,7 +76,9 @@ def parsed(
             "it is given in _extra_files: use the file that surrogates wrote"
         )
     try:
-        found: Any = json.loads(text, parse_constant=_refuse_constant)
+        found: Any = json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_each_key_once
+        )
     except (ValueError, RecursionError) as error:
         raise InputError(f"{foreign}: its metadata are no JSON ({str(error)[:80]})") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -89,7 +93,7 @@ def parsed(
         )
     if missing := {"training", *DESCRIBED} - found.keys():
         raise InputError(f"{path} is damaged: its metadata lack {', '.join(sorted(missing))}")
-    for wrong in _faults(found):
+    if wrong := _fault(text):
         raise InputError(f"{path} is damaged: its metadata have {wrong}")
     return dict(found)
 
@@ -101,6 +105,20 @@ def task_of(metadata: Mapping[str, Any]) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not in JSON")
+
+
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object, of which readers could take either of two values under one key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+@functools.lru_cache(maxsize=16)
+def _fault(text: str | bytes) -> str:
+    """Say what is wrong with metadata, once where the same are read again; empty if nothing is."""
+    return next(_faults(json.loads(text)), "")
 
 
 def _faults(found: Mapping[str, Any]) -> Iterator[str]:
@@ -118,15 +136,22 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
         sizes[key] = len(names)
     for path, kind in {**_KINDS, **_OF_TASKS[task]}.items():
         yield from _wrong(found, path.split("."), kind, sizes)
+    for name, *ends in zip(
+        *(found[f"y_{key}"] for key in ("names", "lower", "upper")), strict=True
+    ):
+        if None not in ends and ends[0] > ends[1]:
+            yield f"a lower bound of {name[:40]} above the upper one"
 
 
 def _unreadable(found: Any) -> Iterator[str]:
-    """Return texts that cannot be written, and values that are nested too deeply."""
+    """Return texts and numbers that cannot be written, and values that are nested too deeply."""
     waiting = [(found, 0)]
     while waiting:
         value, depth = waiting.pop()
         if isinstance(value, str) and not _is_text(value):
             yield f"a text that is no Unicode, {value[:40]!r}"
+        if isinstance(value, float) and not math.isfinite(value):
+            yield "a number that is too large"
         if isinstance(value, dict):
             waiting += [(one, depth + 1) for one in (*value, *value.values())]
         elif isinstance(value, list):

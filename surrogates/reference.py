@@ -113,7 +113,7 @@ from . import given, metadata
 from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, members, reading
-from .tails import widened
+from .tails import LIMIT, widened
 
 if TYPE_CHECKING:
     import torch
@@ -473,6 +473,8 @@ def load(path: str | os.PathLike[str]) -> Reference:
         raise InputError(f"{path} is an {what} but not a surrogate of this package")
     with reading(path, what):
         version = int(found["schema_version"])
+        if version < 1:
+            raise InputError(f"{path} is damaged: it has the schema version {version}")
         if version > SCHEMA_VERSION:
             raise InputError(
                 f"{path} has schema version {version}, this package reads up to {SCHEMA_VERSION}; "
@@ -497,6 +499,17 @@ def _read(reader: _Reader, version: int) -> Reference:
     width, widths = arrays["W"].shape[1], parts["ensemble"].widths
     if not width == sum(block.width for block in blocks) == widths.sum() or (widths < 1).any():
         raise InputError(f"{path} is damaged: its blocks or members have not {width} features")
+    ranges = {
+        "lower": (arrays["lower"] <= arrays["upper"]).all(),
+        "unit": (arrays["unit"] > 0).all(),
+        "sigma": (arrays["sigma"] >= 0).all(),
+        "signs": (np.abs(parts["signs"]) == 1).all(),
+        "tail": ((parts["tail"] >= 0) & (parts["tail"] < LIMIT)).all(),
+        "spread": parts["ensemble"].spread >= 0,
+    }
+    for name, fits in ranges.items():
+        if not fits:
+            raise InputError(f"{path} is damaged: {name} is out of its range")
     about = metadata.parsed(str(found["metadata"]), path, "an .npz file")
     for key, size in {"y_names": len(arrays["lower"]), "c_names": len(arrays["c_0"])}.items():
         if len(about[key]) != size:
@@ -525,6 +538,8 @@ class _Reader:
                     f"{self.path} is damaged: {prefix}{name} is {array.dtype} of shape "
                     f"{array.shape}"
                 )
+            if name != "floor" and not np.isfinite(array).all():  # NaN without error bars
+                raise InputError(f"{self.path} is damaged: {prefix}{name} is not finite")
             arrays[name] = array[()]
         return arrays
 

@@ -14,9 +14,9 @@ torch does, and runs nothing of it. It accepts what a surrogate is made of:
 
 torch is then given the bytes of `surrogates.torchscript.pack`, made of the members that were
 checked. Neither another content of the file a moment later, nor a member that zip readers disagree
-about, can come between. What an accepted archive may still do is to compute wrong numbers, for
-ever, of a size that does not fit into memory, or with arguments by which an operator of torch ends
-the process.
+about, can come between. No code has a ``while`` loop. What an accepted archive may still do, once
+it is called, is to compute wrong numbers, for ever, of a size that does not fit into memory, or
+with arguments by which an operator of torch ends the process.
 
 The text of the code is parsed by Python in place of torch. Both see the same names in it as what
 their grammars treat differently is refused: comments, backslashes, other than ASCII, and triple
@@ -110,7 +110,6 @@ _PARTS: dict[type[ast.AST], tuple[str, ...]] = {  # of the statements and expres
     ast.Assign: ("targets", "value"),
     ast.AnnAssign: ("target", "annotation", "value"),
     ast.For: ("target", "iter", "body", "orelse"),
-    ast.While: ("test", "body", "orelse"),
     ast.If: ("test", "body", "orelse"),
     ast.Expr: ("value",),
     ast.Pass: (),

@@ -87,7 +87,12 @@ def read(path: str | os.PathLike[str]) -> list[Record]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(Record(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
+            values = json.loads(line)
+            record = Record(**values)
+            for name, value in values.items():
+                if type(value) is not float and not (type(value) is int and abs(value) < 2**63):
+                    raise TypeError(f"{name} is no number")
+            records.append(record)
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path} is not a training history: line {number}: {error}") from error
     return records

@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import h5py
 import meshio
 import numpy as np
 import pytest
@@ -211,6 +212,38 @@ def test_files_that_are_none_are_refused_in_one_line(tmp_path):
         with pytest.raises(InputError, match="is not a mesh that meshio reads: .+") as caught:
             meshes.read(tmp_path / name)
         assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["HDF", "Binary"])
+def test_a_mesh_file_that_would_read_files_of_others_is_refused(tmp_path, monkeypatch, kind):
+    """Or any file of the user's: its bytes would be the mesh's points, and be written with it."""
+    points, cells = graded(65.0)
+    own, secret = tmp_path / "own", tmp_path / "secret"
+    own.mkdir()
+    monkeypatch.chdir(own)
+    meshio.Mesh(points, [("hexahedron", cells)]).write(own / "m.xdmf", data_format=kind)
+    sound = (own / "m.xdmf").read_text()
+    name = "m.h5" if kind == "HDF" else "m0.bin"
+    assert name in sound
+    assert len(meshes.read(own / "m.xdmf").points) == len(points)
+    plain = sound.replace(f"{own}/", "")
+    for wrong in ("/etc/", "../", "own/"):
+        (own / "m.xdmf").write_text(plain.replace(name, wrong + name))
+        with pytest.raises(InputError, match="names the file .*, which is not one of its own"):
+            meshes.read(own / "m.xdmf")
+    if kind == "Binary":
+        (own / "m.xdmf").write_text(sound.replace(name, "known_hosts"))
+        with pytest.raises(InputError, match="names the file '.*known_hosts', which is not"):
+            meshes.read(own / "m.xdmf")
+        return
+    (own / "m.xdmf").write_text(sound)
+    with h5py.File(own / "m.h5", "r+") as file:
+        with h5py.File(secret, "w") as other:
+            file.copy("data0", other)
+        del file["data0"]
+        file["data0"] = h5py.ExternalLink(str(secret), "data0")
+    with pytest.raises(InputError, match="data0 is not in the file itself: it is a link"):
+        meshes.read(own / "m.xdmf")
 
 
 def test_cells_that_meshio_leaves_out_are_refused(tmp_path):

@@ -115,6 +115,8 @@ def test_an_override_of_a_part_of_a_value_is_refused():
     ("content", "message"),
     [
         (b"diffusivity = ", "is not valid TOML"),
+        (b"a = " + b"[" * 10**5, "is not valid TOML"),
+        (b"diffusivity = " + b"9" * 10**4, "is not valid TOML"),
         (b"\xff\xfe", "cannot read the configuration"),
         (b"[mesh]\norde = 1", "did you mean 'mesh.order'?"),
         (None, "cannot read the configuration"),

@@ -364,8 +364,24 @@ def _replace(file, name, values):
             r"/failure is \|S1 \(1,\); expected \|S200",
         ),
         (lambda f: f["Y"].attrs.__delitem__("names"), "names"),
-        (lambda f: f["Y"].attrs.create("lower", np.zeros(3)), "3 lower bounds for 4 names"),
-        (lambda f: f["C"].attrs.create("coordinate_time", [1.0]), "1 values of time for 6 names"),
+        (
+            lambda f: f["Y"].attrs.create("lower", np.zeros(3)),
+            "it has no 4 numbers as lower bounds",
+        ),
+        (
+            lambda f: f["C"].attrs.create("coordinate_time", [1.0]),
+            "it has no 6 numbers as values of time",
+        ),
+        (lambda f: f["Y"].attrs.create("lower", np.zeros((4, 2))), "no 4 numbers as lower bounds"),
+        (lambda f: f["Y"].attrs.create("lower", np.array([b"a"] * 4)), "no 4 numbers as lower"),
+        (lambda f: f["Y"].attrs.create("lower", np.full(4, 99.0)), "bound of y is not below"),
+        (lambda f: f["Y"].attrs.create("upper", np.full(4, np.nan)), "bound of y is not below"),
+        (lambda f: f["C"].attrs.create("coordinate_x1", np.zeros((6, 2))), "as values of x1"),
+        (lambda f: f.attrs.create("versions", np.bytes_("[1]")), "versions is not what this"),
+        (lambda f: f.attrs.create("inputs", np.bytes_('{"a": 1}')), "inputs is not what this"),
+        (lambda f: f.attrs.create("notes", np.bytes_("[[]]")), "notes is not what this package"),
+        (lambda f: f.attrs.create("later_makers", np.bytes_("[3]")), "later_makers is not what"),
+        (lambda f: f.attrs.create("seed", -1), "seed is not what this package writes"),
         (lambda f: f.attrs.create("total", 0), "first sample is 0 of 0"),
         (lambda f: f.attrs.create("task", np.bytes_("regresion")), "did you mean 'regression'"),
         (lambda f: f.attrs.create("schema_version", -3), "schema version -3"),
@@ -1031,6 +1047,43 @@ def test_an_array_that_is_kept_in_another_file_is_refused(tmp_path, kind, name):
     for read in (Dataset.read, read_info):
         with pytest.raises(InputError, match=message):
             read(tmp_path / "foreign.h5")
+
+
+def test_arrays_that_a_file_only_declares_are_refused(tmp_path):
+    """HDF5 would make them in memory, or `verify` look at them for hours."""
+    path, n = tmp_path / "huge.h5", 10**9
+    sound(6).write(path)
+    with h5py.File(path, "r+") as file:
+        for name in list(file):
+            kind, attributes = file[name], dict(file[name].attrs)
+            types = {key: kind.attrs.get_id(key).dtype for key in attributes}
+            shape, dtype = kind.shape[1:], kind.dtype
+            del file[name]
+            empty = file.create_dataset(name, (n, *shape), dtype, chunks=(1024, *shape))
+            for key, value in attributes.items():
+                empty.attrs.create(key, value, dtype=types[key])
+        file.attrs["total"] = n
+    with pytest.raises(InputError, match="huge.h5: Y would be of .* bytes, which a file of"):
+        Dataset.read(path)
+    with pytest.raises(InputError, match="huge.h5: Y would be of"):
+        read_info(path)
+
+
+def test_filters_that_are_plug_ins_are_refused(tmp_path):
+    """HDF5 would load a library by their number, from where its environment says."""
+    path = tmp_path / "packed.h5"
+    sound(6).write(path)
+    with h5py.File(path, "r+") as file:
+        content = file["status"][()]
+        del file["status"]
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_chunk((6,))
+        layout.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (2, 2, 0, 0, 5, 1, 1))
+        space = h5py.h5s.create_simple((6,))
+        raw = h5py.h5d.create(file.id, b"status", h5py.h5t.STD_U8LE, space, layout)
+        h5py.Dataset(raw).id.write_direct_chunk((0,), content.tobytes())
+    with pytest.raises(InputError, match="status takes the filter 32001, a plug-in of HDF5"):
+        Dataset.read(path)
 
 
 def test_shards_of_other_files_or_another_mesh_do_not_merge(tmp_path):

@@ -151,6 +151,31 @@ def test_weights_of_another_surrogate_are_refused(folder, tmp_path, capsys):
         assert "net.pt is damaged: its weights are of another surrogate" in line
 
 
+def test_weights_that_would_fill_the_memory_or_are_no_numbers_are_refused(folder, tmp_path, capsys):
+    members = torchscript.read(folder / "net.pt")
+    with np.load(io.BytesIO(members["extra/weights.npz"])) as file:
+        arrays = {name: file[name] for name in file.files}
+    entry = json.loads(str(arrays["about"]))["members"][0]["features"]
+    about = str(arrays["about"])
+    assert '"width": 4' in about and '"n_in": 2' in about
+    theta = arrays[entry["theta"]]
+    changes = {
+        "parameters of another network": {"about": about.replace('"width": 4', '"width": 40000')},
+        "theta that are not finite": {entry["theta"]: theta * np.nan},
+        "compressed members unpack to": {"more": np.zeros(2**24)},
+    }
+    changes["parameters of another network "] = {
+        "about": about.replace('"n_in": 2', '"n_in": 2000000000')
+    }
+    for message, change in changes.items():
+        content = io.BytesIO()
+        np.savez_compressed(content, **{**arrays, **change})
+        forged = {**members, "extra/weights.npz": content.getvalue()}
+        (tmp_path / "net.pt").write_bytes(torchscript.pack(forged))
+        line = refused(capsys, "train", folder / "high.h5", "--from", tmp_path / "net.pt")
+        assert message.strip() in line
+
+
 def test_a_damaged_file_is_refused(folder, tmp_path, capsys):
     path = tmp_path / "net.pt"
     content = bytearray((folder / "net.pt").read_bytes())

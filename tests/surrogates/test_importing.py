@@ -221,6 +221,9 @@ def test_arrays_that_do_not_fit_are_one_clear_line(tmp_path, arrays):
         np.save(file, Y)
     with pytest.raises(InputError, match="holds one array, not Y and C"):
         import_file(path)
+    np.save(tmp_path / "a.npy", Y[:0])
+    with pytest.raises(InputError, match="a.npy holds no samples"):
+        import_file(tmp_path / "a.npy", inputs="1")
 
 
 def test_arguments_out_of_range_are_one_clear_line(tmp_path, arrays):

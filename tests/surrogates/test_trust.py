@@ -6,10 +6,14 @@ a file, `MARK`, when torch loads or calls them.
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -148,6 +152,7 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
     "backslash": (in_forward('_z = "\\x23"'), "in its code"),
     "letters": (in_forward('_z = "\N{GREEK SMALL LETTER ALPHA}"'), "is not ASCII"),
     "statement": (in_forward("import os"), "has Import in"),
+    "while": (in_forward("while True:", "  y = torch.neg(y)"), "has While in forward"),
     "top": (added(CODE, b"torch.save(1, 'x')\n"), "has more than classes and functions"),
     "deep": (in_forward(f"_z = {'torch.neg(' * 120}y{')' * 120}"), "too deeply nested"),
     "nested": (in_forward(f"_z = {'(' * 5000}y{')' * 5000}"), "is no code"),
@@ -265,6 +270,132 @@ def test_what_zip_readers_disagree_about_is_refused(members, here):
     refused(here / "bomb.pt", "compressed members unpack to 10.* bytes")
 
 
+def shared(members: Members, n: int, size: int) -> bytes:
+    """Return an archive with ``n`` more members, of which each holds all that follow it."""
+    parts, inner = [], bytes(size)
+    for i in range(n):
+        name = b"archive/extra/%d" % i
+        numbers = (zlib.crc32(inner), len(inner), len(inner), len(name))
+        head = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 33, *numbers, 0) + name
+        parts.append((name, numbers, len(head)))
+        inner = head + inner
+    places, place = [], 0
+    for name, numbers, length in reversed(parts):
+        fields = (20, 20, 0, 0, 0, 33, *numbers, 0, 0, 0, 0, 0, place)
+        places.append(struct.pack("<4s6H3I5H2I", b"PK\1\2", *fields) + name)
+        place += length
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"archive/{name}", content)
+    plain, start = buffer.getvalue(), archive.start_dir
+    count, length = struct.unpack("<H", plain[-12:-10])[0] + n, len(plain) - 22 - start
+    # The others begin after those that share their bytes.
+    directory = bytearray(plain[start : start + length])
+    with zipfile.ZipFile(io.BytesIO(plain)) as archive:
+        at = 0
+        for one in archive.infolist():
+            struct.pack_into("<I", directory, at + 42, one.header_offset + len(inner))
+            at += 46 + len(one.filename) + len(one.extra)
+    directory += b"".join(places)
+    end = (b"PK\5\6", 0, 0, count, count, len(directory), len(inner) + start, 0)
+    return inner + plain[:start] + bytes(directory) + struct.pack("<4s4H2IH", *end)
+
+
+def test_members_that_share_their_bytes_are_refused(members, here):
+    """A file of 1 MB could unpack to 50 GB, though nothing in it is compressed."""
+    (here / "shared.pt").write_bytes(shared(members, 50, 10**6))
+    with zipfile.ZipFile(here / "shared.pt") as archive:
+        assert sum(one.file_size for one in archive.infolist()) > 50 * 10**6
+    refused(here / "shared.pt", "refused: some of its members share their bytes")
+
+
+def test_code_that_was_checked_is_not_parsed_again(members, here, monkeypatch):
+    (here / "s.pt").write_bytes(torchscript.pack(members))
+    surrogates.load("s.pt")
+    parsed: list[object] = []
+    parse = ast.parse
+
+    def counted(*given: object, **more: object) -> ast.AST:
+        parsed.append(given)
+        return parse(*given, **more)
+
+    monkeypatch.setattr(torchscript_check.ast, "parse", counted)
+    shifted = {**members, "data/3": members["data/3"][::-1]}
+    (here / "s.pt").write_bytes(torchscript.pack(members))
+    surrogates.load("s.pt")
+    assert parsed == []
+    edited = dict(members)
+    EDITS["operator"][0](edited)
+    (here / "edited.pt").write_bytes(torchscript.pack(edited))
+    for _ in range(2):
+        refused(here / "edited.pt", "calls torch.save")
+    assert len(parsed) >= 2
+    shorter = {**members, "data/0": shifted["data/0"][8:]}  # the code is known, its data are not
+    (here / "short.pt").write_bytes(torchscript.pack(shorter))
+    refused(here / "short.pt", "another size")
+
+
+def as_forward(line: str) -> Callable[[Members], None]:
+    """Return an edit that makes one line of ``forward``."""
+
+    def edit(members: Members) -> None:
+        text = members[CODE].decode()
+        start = text.index(FORWARD) + len(FORWARD)
+        end = text.index("  def ", start)
+        members[CODE] = f"{text[:start]}    {line}\n{text[end:]}".encode()
+
+    return edit
+
+
+HUGE = "torch.zeros([100000000, 10000000], dtype=None, layout=None, device=None, pin_memory=None)"
+WRONG = {
+    "shape": ("return torch.zeros([3])", "damaged: forward must give float64 of shape"),
+    "type": ("return torch.to(self.c, 3)", "damaged: forward must give float64 of shape"),
+    "number": ("return torch.sum(y)", "s.pt (is damaged|fails in forward)"),
+    "product": ("return torch.mv(self.W, y)", "fails in forward: RuntimeError: "),
+    "memory": (f"return {HUGE}", "fails in forward: RuntimeError: .*allocate"),
+    "raised": ('ops.prim.RaiseException("no", "builtins.SystemExit")', "fails in forward: .*no"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_network_that_does_not_give_what_its_metadata_say_is_one_line(name, members, here):
+    line, message = WRONG[name]
+    edited = dict(members)
+    as_forward(line)(edited)
+    if name == "raised":
+        as_forward(f"{line}\n    return y")(edited)
+    (here / "s.pt").write_bytes(torchscript.pack(edited))
+    surrogate = surrogates.load("s.pt")
+    for y in (np.full(5, 2.5), np.full((3, 5), 2.5)):
+        with pytest.raises(InputError, match=message) as caught:
+            surrogate(y)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_module_of_other_methods_or_with_numbers_that_are_not_finite_is_refused(members, here):
+    given = b"y: Tensor) -> Tensor:\n    y0 = (self)._given(y, )"
+    edits = {
+        "it has no jvp": replaced(CODE, b"  def jvp(", b"  def jvq("),
+        "its jacobian takes or gives something else": replaced(
+            CODE, given, given.replace(b")", b", z: int)", 1)
+        ),
+    }
+    for name, content in members.items():
+        if name.startswith("data/") and len(content) >= 5 * 8:
+            nan = np.full(len(content) // 8, np.nan).tobytes()
+            edits[f"has numbers that are not finite{'()' * len(edits)}"] = (
+                lambda inside, name=name, nan=nan: inside.update({name: nan})
+            )
+    assert len(edits) > 5
+    for message, edit in edits.items():
+        edited = dict(members)
+        edit(edited)
+        (here / "s.pt").write_bytes(torchscript.pack(edited))
+        refused(here / "s.pt", f"s.pt is damaged: .*{message}")
+
+
 def test_a_tensor_beyond_its_data_is_refused(members, here):
     """torch would read the memory that follows it."""
     (n,) = {len(members[name]) // 8 for name in ("data/1",)}
@@ -318,6 +449,8 @@ FORGED = {
     "task": ("task", "cooking", "the task 'cooking'; expected regression or classification"),
     "other-task": ("task", "classification", "its task is classification, but it has no"),
     "version": ("schema_version", "5", 'it has the schema version "5"'),
+    "reversed": ("y_lower", [99.0] * 5, "a lower bound of y0 above the upper one"),
+    "large": ("more", {"x": [1e308]}, "a number that is too large"),
     "text": ("problem", "\ud800", "a text that is no Unicode"),
     "mean": ("training", {"c_mean": [1.0]}, "training.c_mean = .*; expected a list of 11 numbers"),
     "errors": ("errors", {"test": {"samples": 3}}, "no errors.test.relative"),
@@ -330,9 +463,17 @@ FORGED = {
 def test_forged_metadata_are_one_line(name, members, tmp_path):
     key, value, message = FORGED[name]
     about = {**json.loads(members["extra/metadata.json"]), key: value}
-    forged = {**members, "extra/metadata.json": json.dumps(about).encode()}
+    text = json.dumps(about).replace("1e+308", "1e+999")
+    forged = {**members, "extra/metadata.json": text.encode()}
     (tmp_path / "s.pt").write_bytes(torchscript.pack(forged))
     refused(tmp_path / "s.pt", message)
+
+
+def test_metadata_with_a_key_twice_are_refused(members, tmp_path):
+    """Another reader could take the other value."""
+    text = members["extra/metadata.json"].replace(b'"c_names":', b'"c_names": ["x"], "c_names":')
+    (tmp_path / "s.pt").write_bytes(torchscript.pack({**members, "extra/metadata.json": text}))
+    refused(tmp_path / "s.pt", "its metadata are no JSON .a key is there twice")
 
 
 def test_metadata_of_another_size_than_the_module_are_refused(members, tmp_path):
@@ -419,6 +560,15 @@ def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
         "no-version": ({"schema_version": None}, "is not a whole .npz file"),
         "index": ({first: arrays[first] + 99}, "is no index of an input"),
         "kernel": ({kernel: np.array("x")}, "_kernel is 'x'"),
+        "finite": ({"c_0": arrays["c_0"] * np.nan}, "c_0 is not finite"),
+        "weights": ({"block0_A": arrays["block0_A"] + np.inf}, "block0_A is not finite"),
+        "box": ({"lower": arrays["upper"] + 1}, "lower is out of its range"),
+        "unit": ({"unit": 0 * arrays["unit"]}, "unit is out of its range"),
+        "sigma": ({"sigma": -arrays["sigma"]}, "sigma is out of its range"),
+        "signs": ({"signs": 7 * arrays["signs"]}, "signs is out of its range"),
+        "tail": ({"tail": arrays["tail"] + 9}, "tail is out of its range"),
+        "spread": ({"spread": np.array(-1.0)}, "spread is out of its range"),
+        "old": ({"schema_version": np.array(0)}, "has the schema version 0"),
         "widths": ({"member_widths": -arrays["member_widths"]}, "blocks or members have not"),
         "metadata": ({"metadata": np.array("{}")}, "is an .npz file but not a surrogate"),
         "names": (

@@ -5,6 +5,7 @@ import dataclasses
 import doctest
 import functools
 import itertools
+import json
 import math
 import os
 import subprocess
@@ -664,6 +665,19 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         resume(data, SMALL)
 
 
+def test_a_checkpoint_that_torch_would_read_as_another_format_is_refused(tmp_path):
+    """Those formats may run code, in older releases whatever ``weights_only`` is."""
+    checkpoint = tmp_path / "run.ckpt"
+    torch.jit.save(torch.jit.script(torch.nn.Tanh()), checkpoint)
+    with pytest.raises(InputError, match="is a TorchScript file, not a checkpoint"):
+        fit(smooth(), SMALL, checkpoint=checkpoint, resume=True)
+    checkpoint.unlink()
+    fit(smooth(), SMALL, checkpoint=checkpoint)
+    checkpoint.write_bytes(b"other" + checkpoint.read_bytes())  # zipfile reads this, from its end
+    with pytest.raises(InputError, match="not a whole checkpoint: File is not a zip file"):
+        fit(smooth(), SMALL, checkpoint=checkpoint, resume=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_a_checkpoint_that_another_user_has_put_there_is_refused(tmp_path):
     checkpoint = tmp_path / "run.ckpt"
@@ -694,6 +708,16 @@ def test_history_file_round_trip(tmp_path):
         history.read(path)
     with pytest.raises(InputError, match="cannot read the history"):
         history.read(tmp_path / "none")
+    line = json.dumps(dataclasses.asdict(records[0]))
+    for wrong in (
+        "[" * 10**5,
+        line.replace('"level": 0', f'"level": {"9" * 10**4}'),
+        line.replace('"level": 0', '"level": "0"'),
+    ):
+        assert wrong != line
+        path.write_text(f"{line}\n{wrong}\n")
+        with pytest.raises(InputError, match="is not a training history: line 2: "):
+            history.read(path)
 
 
 # Refused
