@@ -41,6 +41,7 @@ from .dataset import (
 from .errors import InputError
 from .files import check_writable, remove_leftovers
 from .folders import Folder
+from .pipes import open_standard_files
 from .shards import DESCRIPTION, Parts, described
 
 _PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 if the result is not all right, 2 for bad input.
     """
+    open_standard_files()
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # compilers report each of their calls as information
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
