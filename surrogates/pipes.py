@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 
 def open_standard_files() -> None:
-    """Open those of stdin, stdout and stderr that are closed: what is printed there goes nowhere."""
+    """Open those of stdin, stdout and stderr that are closed; what is printed goes nowhere."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
