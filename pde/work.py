@@ -147,7 +147,7 @@ class Work:
         while True:
             marks = self._on(start, len(Y))
             if marks and len(Y) > 1:
-                return self._divided(Y, start, marks)
+                return self._divided(Y, start)
             if reason := verdict(marks):
                 return self._failed(reason)
             if batch := self._tried(Y, start):
@@ -157,7 +157,7 @@ class Work:
         """Return the marks on n samples."""
         return [mark for mark in self._marks if mark.start < start + n and start < mark.stop]
 
-    def _divided(self, Y: Array, start: int, marks: list[Mark]) -> Batch:
+    def _divided(self, Y: Array, start: int) -> Batch:
         """Solve for the parts of what is over the limit, or has ended a process, one by one.
 
         Where no sample of a batch does so by itself, there was another reason, such as a kill. The
@@ -167,9 +167,10 @@ class Work:
         n = len(Y)
         size = self._size if n > self._size else 1
         batch = joined([self._solved(Y[i : i + size], start + i) for i in range(0, n, size)])
-        if n <= self._size and len(self._on(start, n)) == len(marks):
-            return self._tried(Y, start, together=n) or batch
-        return batch
+        alone = [mark for mark in self._on(start, n) if mark.stop - mark.start == 1]
+        if n > self._size or alone:
+            return batch
+        return self._tried(Y, start, together=n) or batch
 
     def _tried(self, Y: Array, start: int, together: int = 1) -> Batch | None:
         """Solve within the limit of some samples; else return None, and leave one more mark.
