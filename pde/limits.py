@@ -19,8 +19,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from surrogates.errors import InputError
 from surrogates.folders import Folder
 
 _WIDTH = 64  # of the mark's first line
@@ -183,6 +185,19 @@ def complete(folder: Folder, name: str, reason: str) -> None:
     with os.fdopen(folder.open(name, os.O_RDWR | os.O_APPEND), "r+b") as file:
         if not file.read()[_WIDTH:].strip():
             file.write(f"{_ENDED}{reason}\n".encode())
+
+
+def complete_all(path: Path, reason: str) -> None:
+    """Add to the marks in a folder how the one process that solved there has ended, if they can be.
+
+    Args:
+        path: The folder.
+        reason: How the process has ended.
+    """
+    with contextlib.suppress(InputError, OSError, ValueError):
+        folder = Folder.there(path)
+        for name in folder.names("mark-*.txt"):
+            complete(folder, name, reason)
 
 
 def too_long(seconds: float) -> str:

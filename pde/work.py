@@ -143,31 +143,53 @@ class Work:
         )
 
     def _solved(self, Y: Array, start: int) -> Batch:
-        """Solve for samples from ``start`` on: batches, one batch, or a sample of one.
-
-        What is over the limit, or has ended a process, is divided until the sample is found.
-        """
-        n, stop = len(Y), start + len(Y)
-        # What is over the limit is divided. Processes that share a mesh cannot go on after that:
-        # their batch may take as long as its samples.
-        together = 1 if self._group.size == 1 else min(n, self._size)
-        limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
+        """Solve for samples from ``start`` on: batches, one batch, or a sample of one."""
         while True:
-            marks = [mark for mark in self._marks if mark.start < stop and start < mark.stop]
-            if n > 1 and marks:
-                size = self._size if n > self._size else 1
-                parts = range(0, n, size)
-                return joined([self._solved(Y[i : i + size], start + i) for i in parts])
+            marks = self._on(start, len(Y))
+            if marks and len(Y) > 1:
+                return self._divided(Y, start)
             if reason := verdict(marks):
                 return self._failed(reason)
-            try:
-                return self._solver.solve(Y, start, limit)
-            except TimeLimitError:
-                self._marks.append(Mark(start, stop, too_long(self._seconds), self._seconds))
-                self._solver.remake()
-            except SolveEnded as error:
-                self._marks.append(error.mark)
-                _report(error.mark)
+            if batch := self._tried(Y, start):
+                return batch
+
+    def _on(self, start: int, n: int) -> list[Mark]:
+        """Return the marks on n samples."""
+        return [mark for mark in self._marks if mark.start < start + n and start < mark.stop]
+
+    def _divided(self, Y: Array, start: int) -> Batch:
+        """Solve for the parts of what is over the limit, or has ended a process, one by one.
+
+        Where no sample of a batch does so by itself, there was another reason, such as a kill. The
+        whole batch is solved again: its numbers differ in the last bits from those of its samples
+        alone, and must not depend on that.
+        """
+        n = len(Y)
+        size = self._size if n > self._size else 1
+        batch = joined([self._solved(Y[i : i + size], start + i) for i in range(0, n, size)])
+        alone = [mark for mark in self._on(start, n) if mark.stop - mark.start == 1]
+        if n > self._size or alone:
+            return batch
+        return self._tried(Y, start, together=n) or batch
+
+    def _tried(self, Y: Array, start: int, together: int = 1) -> Batch | None:
+        """Solve within the limit of some samples; else return None, and leave one more mark.
+
+        What is over the limit is divided. Processes that share a mesh cannot go on after that:
+        their batch may take as long as its samples.
+        """
+        n = len(Y)
+        together = together if self._group.size == 1 else min(n, self._size)
+        limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
+        try:
+            return self._solver.solve(Y, start, limit)
+        except TimeLimitError:
+            self._marks.append(Mark(start, start + n, too_long(self._seconds), self._seconds))
+            self._solver.remake()
+        except SolveEnded as error:
+            self._marks.append(error.mark)
+            _report(error.mark)
+        return None
 
     def _failed(self, reason: str) -> Batch:
         """Make the batch of one sample that failed."""

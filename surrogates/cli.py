@@ -41,6 +41,7 @@ from .dataset import (
 from .errors import InputError
 from .files import check_writable, remove_leftovers
 from .folders import Folder
+from .pipes import open_standard_files
 from .shards import DESCRIPTION, Parts, described
 
 _PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 if the result is not all right, 2 for bad input.
     """
+    open_standard_files()
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # compilers report each of their calls as information
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
@@ -385,8 +387,16 @@ def _add_trust(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _watched(run: Callable[[Any], int]) -> Callable[[Any], int]:
-    """Let no solve that ends its process pass for the end of a command's work."""
+def _watched(
+    run: Callable[[Any], int], on_end: Callable[[Any, str], None] = lambda options, how: None
+) -> Callable[[Any], int]:
+    """Let no solve that ends its process pass for the end of a command's work.
+
+    Args:
+        run: The command.
+        on_end: Called with its options, and with how the process has ended, where that was not by
+            the command.
+    """
 
     def watching(options: Any) -> int:
         from .pde import processes
@@ -395,6 +405,7 @@ def _watched(run: Callable[[Any], int]) -> Callable[[Any], int]:
             return run(options)
         status, how = processes.watched(lambda: run(options))
         if how:
+            on_end(options, how)
             _complain(f"ended before all was done: {how}")
         return status
 
@@ -418,12 +429,26 @@ def _generate(options: argparse.Namespace) -> int:
     if options.in_process or options.ranks_per_sample > 1:
         if processes.is_launched():  # the launcher sees how its processes end
             return _generated(options, begin)
-        return _watched(lambda options: _generated(options, begin))(options)
+        return _watched(lambda options: _generated(options, begin), _mark_the_end)(options)
     process = processes.SolverProcess(begin)
     try:
         return _generated(options, process.ready)
     finally:
         process.close(kill=True)  # unless it has ended
+
+
+def _mark_the_end(options: argparse.Namespace, how: str) -> None:
+    """Leave word for the next run of how the one process that solves has ended this one."""
+    from .pde import limits
+
+    out = _out(options)
+    limits.complete_all(out.with_name(f"{out.name}.parts"), how)
+
+
+def _out(options: argparse.Namespace) -> Path:
+    """Return the file that `generate` writes."""
+    name = options.problem.rpartition(":")[2].lower()
+    return Path(f"{name}.h5" if options.out is None else options.out)
 
 
 def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
@@ -440,8 +465,7 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
         if root:
             raise
         return 2
-    name = solver.name.rpartition(":")[2].lower()
-    out = Path(f"{name}.h5" if options.out is None else options.out)
+    out = _out(options)
     progress = _Progress("samples") if root else None
 
     def on_progress(state: Any) -> None:

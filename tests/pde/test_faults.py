@@ -317,6 +317,31 @@ def test_a_process_that_ended_once_is_no_fault_of_its_sample(site, whole):
     same(site.dataset(), whole)
 
 
+TOGETHER = """
+from surrogates.pde import Batch
+
+class Together(Toy):
+    def solve_batch(self, Y, *, tangents=False):
+        time.sleep(PACE)
+        return Batch(C=np.outer(Y[:, 0], np.ones(7)) + 1e-9 * len(Y))
+"""
+
+
+# A batch's size changes the last bits of its samples, here by more.
+def test_a_batch_whose_process_was_killed_has_the_numbers_of_a_batch(site):
+    problem = site.out.with_name("toy.py")
+    problem.write_text(problem.read_text() + TOGETHER)
+    site.problem = (f"{problem}:Together", "--set", "batch=4")
+    run = site.start(1, samples=16, PACE="0.5")
+    until(lambda: site.saved() > 0 and bool(run.solvers()), run)
+    time.sleep(0.1)  # within the solve for the next batch
+    os.kill(run.solvers()[0], signal.SIGKILL)
+    run.end(0)
+    assert "ended by SIGKILL" in run.stderr
+    dataset = site.dataset()
+    assert np.array_equal(dataset.C, np.outer(dataset.Y[:, 0], np.ones(7)) + 4e-9)
+
+
 def test_what_a_solve_changes_of_its_process_loses_nothing(site, whole):
     run = site.run(1, FAULT="change", AT=y(0, 9))
     assert f"{N} solved now" in run.stdout
@@ -423,11 +448,14 @@ def test_a_solver_that_is_in_the_processes_that_were_started_ends_them(site, who
     failed(site, whole, [21], CRASHED)
 
 
-def test_a_solver_in_the_process_that_was_started_does_not_end_it_with_success(site):
-    run = site.run(1, "--in-process", FAULT="end", AT=y(21), expect=1)
-    assert run.stderr.endswith(
-        "error: ended before all was done: the solver ended its process, with exit status 0\n"
-    )
+def test_a_solver_in_the_process_that_was_started_does_not_end_it_with_success(site, whole):
+    ended = "the solver ended its process, with exit status 0"
+    how = {"FAULT": "end", "AT": y(21)}
+    for _ in range(2):
+        run = site.run(1, "--in-process", expect=1, **how)
+        assert run.stderr.endswith(f"error: ended before all was done: {ended}\n")
+    site.run(1, "--in-process", expect=1, **how)
+    failed(site, whole, [21], ended)
 
 
 def test_a_signal_reaches_a_solver_in_the_process_that_was_started(site, whole):

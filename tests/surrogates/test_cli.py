@@ -421,6 +421,15 @@ def test_a_reader_that_stops_reading_is_no_error(folder):
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_standard_files_that_are_closed_are_no_error(folder, tmp_path, closed):
+    # Nor does a file that is opened later get the number of one, and what is printed.
+    out = tmp_path / "map.h5"
+    line = f"{sys.executable} -m surrogates import {folder / 'map.npz'} --out {out} {closed}"
+    assert subprocess.run(["bash", "-c", line], timeout=60).returncode == 0
+    assert Dataset.read(out).digest == Dataset.read(folder / "map.h5").digest
+
+
 def test_training_needs_no_test_samples(folder, capsys):
     words = ("import", folder / "map.npz", "--out", folder / "all.h5", "--split", "100/20/0")
     assert run(*words) == 0
