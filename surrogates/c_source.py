@@ -37,11 +37,13 @@ from .tails import MIDDLE
 if TYPE_CHECKING:
     from .export import LoadedSurrogate
 
-# Headers of C99 that a file of the same name would hide from a program built with -I. (a surrogate
-# "math" would write math.h).
+# Headers of C up to C23, and those that C libraries include in them, which a file of the same name
+# would hide from a program built with -I. (a surrogate "math" would write math.h).
 _STANDARD = frozenset(
-    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg "
-    "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
+    "alloca assert complex ctype endian errno features fenv float inttypes iso646 limits locale "
+    "malloc math memory pthread sched setjmp signal stdalign stdarg stdatomic stdbit stdbool "
+    "stdckdint stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar "
+    "unistd wchar wctype".split()
 )
 
 # Where a source has names of its own: constants, tables, functions and macros of the file.
@@ -52,6 +54,8 @@ _OWN = (
     re.compile(r"^static \w+ (\w+)\(", re.MULTILINE),
     re.compile(r"^#define (\w+)", re.MULTILINE),
 )
+
+_PUBLIC_TOO = {"N_IN": "INPUTS", "N_OUT": "OUTPUTS"}
 
 _HEADER = Template("""\
 /*
@@ -584,14 +588,20 @@ def _with_own_names(source: str, name: str) -> str:
     """Put NAME_own_ before all names that a source keeps to itself.
 
     So the sources of several surrogates may be included in one, which C programs without a build
-    system do. No two surrogates, however they are called, have such a name in common.
+    system do. No two surrogates, however they are called, have such a name in common: the
+    last part of none is that of a public name, so that one called NAME_own has none of them.
     """
     code = _COMMENT.sub("", source)
     own = {found for pattern in _OWN for found in pattern.findall(code)}
     own.update(word.split()[0] for text in _ENUM.findall(code) for word in text.split(","))
     names = "|".join(sorted(own, key=len, reverse=True))
     words = re.compile(rf'{_COMMENT.pattern}|"[^"\n]*"|\b({names})\b', re.DOTALL)
-    return words.sub(lambda found: f"{name}_own_{found[1]}" if found[1] else found[0], source)
+
+    def own_name(found: re.Match[str]) -> str:
+        word = _PUBLIC_TOO.get(found[1], found[1])
+        return f"{name}_own_{word}" if word else found[0]
+
+    return words.sub(own_name, source)
 
 
 def _jacobian(r: Reference) -> tuple[str, str]:

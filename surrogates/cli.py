@@ -1141,7 +1141,7 @@ def _write_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path, re
     status = 0
     try:
         history.write(records, found.history)
-    except OSError as error:
+    except (InputError, OSError) as error:  # its folder has gone, say
         _complain(str(error))
         status = 1
     units = f", {found.history[-1].work_units} work units" if not found.tried else ""
@@ -1195,6 +1195,7 @@ def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) 
             f"{checkpoint} is of a training that was interrupted: go on with --resume, or remove it"
         )
     for path in (out, checkpoint, records):
+        check_writable(path)
         remove_leftovers(path)
 
 

@@ -552,11 +552,16 @@ def _check_module(loaded: LoadedSurrogate) -> None:
         shapes["temperature"] = ()
     for name, shape in shapes.items():
         tensor = getattr(module, name, None)
-        fits = isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64
         got = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else "none"
         check(
-            fits and got == shape,
+            got == shape,
             f"{path} is damaged: by its metadata {name} has the shape {shape}; got {got}",
+        )
+        dtype = cast(torch.Tensor, tensor).dtype
+        check(
+            dtype == torch.float64,
+            f"{path} is a surrogate that was made {dtype}, and loses digits: use the file that "
+            "surrogates wrote, which is in torch.float64",
         )
     numbers = [
         tensor.reshape(-1)

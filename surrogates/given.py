@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,20 +47,21 @@ def real(values: Any, names: Sequence[str], what: str) -> Array:
         InputError: If a name is missing, unknown, or there twice, or the values are no real
             numbers.
     """
-    values = numbers(values, names, what)
-    if values.dtype.itemsize > 8:
+    found = numbers(values, names, what)
+    if found.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # to infinity, for those who check
-            return np.array(values, dtype=np.float64, order="C")
-    return np.array(values, dtype=np.float64, order="C")
+            return np.array(found, dtype=np.float64, order="C")
+    return np.array(found, dtype=np.float64, order="C")
 
 
 def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     """Return what `real` does, of any real dtype, and of an array the array itself."""
+    found: npt.NDArray[Any] = values
     if type(values) is not np.ndarray or values.dtype.names is not None:
-        values = _array(values, names, what)
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"expected real numbers in {what}, of dtype float64; got {values.dtype}")
-    return cast(npt.NDArray[Any], values)
+        found = _array(values, names, what)
+    if found.dtype.kind not in "fiub":
+        raise InputError(f"expected real numbers in {what}, of dtype float64; got {found.dtype}")
+    return found
 
 
 def check_plain(values: Any, what: str) -> None:

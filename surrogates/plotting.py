@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -69,6 +70,7 @@ _HISTORY_LABELS = {
 }
 _FONT = "DejaVu Sans"  # which matplotlib brings
 _STAND_IN = "\N{REPLACEMENT CHARACTER}"
+_DRAWING = threading.Lock()
 _LONGEST = 60  # characters of a name in a figure
 _NUMBERED = 30  # classes up to which a confusion matrix has its numbers written in
 _STYLE: dict[str, Any] = {
@@ -555,7 +557,9 @@ def saved_figure(
     """Yield an empty figure of a size in inches, and write it when the block succeeds.
 
     Until then matplotlib's settings are its defaults with this module's style. The caller's
-    settings, backend and open figures stay as they are.
+    settings, backend and open figures stay as they are. The settings are of the whole process: the
+    figures of several threads are drawn one after the other, and a thread that uses matplotlib
+    otherwise meanwhile has this module's style.
     """
     ending = Path(path).suffix.lower()
     check(ending in _ENDINGS, f"cannot draw {path}: the known endings are {', '.join(_ENDINGS)}")
@@ -565,7 +569,7 @@ def saved_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with style.context(["default", _STYLE]):
+    with _DRAWING, style.context(["default", _STYLE]):
         figure = Figure(figsize=size, layout=layout)
         FigureCanvasAgg(figure)
         if title:

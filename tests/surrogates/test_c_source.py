@@ -187,10 +187,11 @@ def test_from_cpp(language, tmp_path):
 
 
 UNIT = """
+#include "net_own.c"
 #include "net.c"
 #include "NET.c"
 #include "net_member.c"
-#include "features.c"
+#include "slopes.c"
 #include "net.h"
 #include "NET.h"
 #include <stdio.h>
@@ -198,13 +199,13 @@ UNIT = """
 int main(void)
 {
     const double y[net_N_IN > NET_N_IN ? net_N_IN : NET_N_IN] = {@};
-    double c[net_N_OUT], d[NET_N_OUT], e[features_N_OUT];
+    double c[net_N_OUT], d[NET_N_OUT], e[slopes_N_OUT];
     net_forward(y, c);
     NET_forward(y, d);
-    features_forward(y, e);
+    slopes_forward(y, e);
     for (int j = 0; j < net_N_OUT; ++j) printf("%.17g\\n", c[j]);
     for (int j = 0; j < NET_N_OUT; ++j) printf("%.17g\\n", d[j]);
-    for (int j = 0; j < features_N_OUT; ++j) printf("%.17g\\n", e[j]);
+    for (int j = 0; j < slopes_N_OUT; ++j) printf("%.17g\\n", e[j]);
     return 0;
 }
 """
@@ -215,7 +216,7 @@ int main(void)
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_several_surrogates_in_one_unit(language, tmp_path):
     """Of names that differ in case alone, begin with another's, or are one within the source."""
-    networks = {"net": 0, "NET": 5, "net_member": 8, "features": 4}
+    networks = {"net": 0, "NET": 5, "net_member": 8, "net_own": 0, "slopes": 4}
     for name, i in networks.items():
         c_source.write(both(*NETWORKS[i])[1], tmp_path / f"{name}.c")
     y = 0.1 + np.arange(20) / 20
@@ -224,13 +225,13 @@ def test_several_surrogates_in_one_unit(language, tmp_path):
     build(compiler, *flags, "-c", "unit.c", "-o", "unit.o", cwd=tmp_path)
     build(compiler if language == "c" else "g++", "unit.o", "-o", "unit", "-lm", cwd=tmp_path)
     run = subprocess.run(["./unit"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
-    surrogates_ = [both(*NETWORKS[networks[name]])[0] for name in ("net", "NET", "features")]
+    surrogates_ = [both(*NETWORKS[networks[name]])[0] for name in ("net", "NET", "slopes")]
     right = [expected(one, "predict", y[None, : len(one.lower)])[0] for one in surrogates_]
     check_close(np.array(run.stdout.split(), dtype=float), np.concatenate(right), "c")
 
 
 def test_a_header_of_c_is_hidden_in_no_case(tmp_path):
-    for name in ("math", "Math"):
+    for name in ("math", "Math", "features"):
         with pytest.raises(InputError, match=f"{name}.h would hide the header of C"):
             c_source.write(both(*NETWORKS[0])[1], tmp_path / f"{name}.c")
 
@@ -294,7 +295,7 @@ def test_a_header_of_another_surrogate_is_an_error(tmp_path):
 
 def test_the_jacobian_takes_the_fewest_through_the_network(tmp_path):
     by = {
-        "d[f] = net_own_K_in[net_own_place(net_own_N_IN, f, i)]": NETWORKS[1],
+        "d[f] = net_own_K_in[net_own_place(net_own_INPUTS, f, i)]": NETWORKS[1],
         "g[f] = net_own_W[net_own_place(net_own_WIDTH, j, f)]": NETWORKS[2],
         "G_t[": NETWORKS[0],
     }

@@ -65,6 +65,13 @@ def test_training_leaves_a_surrogate_and_its_history_and_a_checkpoint_and_nothin
     assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
 
 
+def test_training_does_not_begin_where_its_history_cannot_be_written(folder, tmp_path, capsys):
+    (tmp_path / "a.history.jsonl").mkdir()
+    assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK) == 2
+    assert "a.history.jsonl' is a folder; give the name of a file" in capsys.readouterr().err
+    assert not (tmp_path / "a.pt").exists()
+
+
 def trained(folder: Path, out: Path, *words: str, **more: str) -> Path:
     """Train in a process of its own: other tests in this one may have changed the last bits."""
     words = ("train", str(folder / "map.h5"), "--out", str(out), *QUICK, *words)

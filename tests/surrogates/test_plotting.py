@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -506,6 +507,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, data, monke
 def test_drawing_changes_no_setting_and_never_starts_pyplot(tmp_path):
     code = """
 import sys
+import threading
 import surrogates.plotting
 assert "matplotlib" not in sys.modules
 import matplotlib
@@ -541,6 +543,7 @@ def test_no_setting_of_the_user_changes_a_figure(tmp_path, backend):
     code = """
 import os
 import sys
+import threading
 import numpy as np
 from surrogates import plotting
 os.chdir(sys.argv[1])
@@ -568,6 +571,7 @@ def test_settings_that_matplotlib_cannot_read_are_one_clear_line(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\n")
     code = """
 import sys
+import threading
 import numpy as np
 from surrogates import plotting
 from surrogates.errors import InputError
@@ -726,3 +730,21 @@ def test_what_is_no_confusion_matrix_is_one_clear_line(tmp_path):
         with pytest.raises(InputError, match=message):
             plotting.confusion(counts, ("a", "b"), tmp_path / "c.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_figures_of_several_threads_leave_the_settings_as_they_were(tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    inside, left = threading.Event(), threading.Event()
+
+    def other():
+        with plotting.saved_figure(tmp_path / "b.png", (2, 2), ""):
+            inside.set()
+            left.wait(20)
+
+    before, thread = dict(matplotlib.rcParams), threading.Thread(target=other)
+    with plotting.saved_figure(tmp_path / "a.png", (2, 2), ""):
+        thread.start()
+        inside.wait(0.5)  # which it must not be
+    left.set()
+    thread.join(20)
+    assert (tmp_path / "b.png").is_file() and dict(matplotlib.rcParams) == before

@@ -438,6 +438,10 @@ def test_a_file_saved_again_says_that_its_metadata_are_lost(members, tmp_path):
     (tmp_path / "s.pt").write_bytes(torchscript.pack(members))
     torch.jit.save(surrogates.load(tmp_path / "s.pt").module, tmp_path / "again.pt")
     refused(tmp_path / "again.pt", "saved again by torch.jit.save, which keeps no metadata.json")
+    single = surrogates.load(tmp_path / "s.pt").module.float()
+    about = json.dumps(surrogates.load(tmp_path / "s.pt").metadata)
+    torch.jit.save(single, tmp_path / "again.pt", _extra_files={"metadata.json": about})
+    refused(tmp_path / "again.pt", "is a surrogate that was made torch.float32, and loses digits")
 
 
 FORGED = {
