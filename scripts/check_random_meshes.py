@@ -177,7 +177,7 @@ def torn(random: np.random.Generator, points: Array, vertices: Integers) -> tupl
 
 def moved(random: np.random.Generator, points: Array, vertices: Integers) -> tuple[Array, Integers]:
     """Move a point of the core."""
-    points, (x, y, z) = points.copy(), CORE
+    points = points.copy()
     inside = np.flatnonzero(((points > CORE[:, 0]) & (points < CORE[:, 1])).all(axis=1))
     points[random.choice(inside)] += random.normal(0, random.choice([1.0, 10.0, 50.0]), 3)
     return points, vertices
