@@ -48,6 +48,8 @@ HULL = 0.25
 
 A sphere's triangles are not all on the hull of their corners.
 """
+SLIVER = 4.0
+"""`poorness` of a tetrahedron that is nearly flat, and the largest that counts."""
 TANGLED = "cells that are flat or tangled"
 LARGEST = 1e7
 """No coordinate [m] can be larger: the earth is not."""
@@ -128,7 +130,7 @@ def poorness(kind: str, points: Array, vertices: Integers) -> Array:
     """Return how much larger the error is in tetrahedra that are poorly shaped, (n_cells,).
 
     Of hexahedra 1. Else that of a cube's six tetrahedra, 0.756, over the mean ratio (Liu and Joe
-    1994), 12 (3 V)^(2/3) over the sum of the squares of the edges, but from 1 to 4: a sliver's
+    1994), 12 (3 V)^(2/3) over the sum of the squares of the edges, but from 1 to `SLIVER`: its
     neighbours make up for it in part.
     """
     if kind == "hexahedron":
@@ -138,7 +140,7 @@ def poorness(kind: str, points: Array, vertices: Integers) -> Array:
         ((x[:, a] - x[:, b]) ** 2).sum(axis=1) for a, b in itertools.combinations(range(4), 2)
     )
     ratio = 12 * (3 * np.abs(_volumes(kind, x))) ** (2 / 3) / squares
-    return np.asarray(np.clip(0.756 / ratio, 1, 4))
+    return np.asarray(np.clip(0.756 / ratio, 1, SLIVER))
 
 
 def _shortest(points: Array, vertices: Integers) -> Array:
