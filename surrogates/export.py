@@ -556,7 +556,8 @@ def _check_module(loaded: LoadedSurrogate) -> None:
         got = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else "none"
         check(
             fits and got == shape,
-            f"{path} is damaged: by its metadata {name} has the shape {shape}; got {got}",
+            f"{path} is damaged: by its metadata {name} has the shape {shape}; got {got} of "
+            f"{getattr(tensor, 'dtype', 'no type')}",
         )
     numbers = [
         tensor.reshape(-1)
