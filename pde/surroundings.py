@@ -14,13 +14,12 @@ import numpy as np
 
 _LIMITS = (
     resource.RLIMIT_AS,
-    resource.RLIMIT_CORE,
     resource.RLIMIT_CPU,
     resource.RLIMIT_DATA,
     resource.RLIMIT_FSIZE,
     resource.RLIMIT_NOFILE,
-    resource.RLIMIT_STACK,
 )
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _ROUNDING = ctypes.CDLL(None)  # the C library: fegetenv and fesetenv, where it has them
 _ROUNDING_BYTES = 256  # of a fenv_t, at most
 
@@ -34,9 +33,10 @@ def surroundings_kept() -> Iterator[None]:
     rounding of the processor. A copy of the process that the block forks, and that comes back from
     it, ends here: it would do all that follows a second time.
     """
-    opened = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
-    folder = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)  # the block may close those below
-    os.close(opened)
+    folder = os.open(".", _FOLDER)
+    if folder < 3:  # the block may close those
+        opened, folder = folder, fcntl.fcntl(folder, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(opened)
     mask = os.umask(0o077)
     os.umask(mask)
     errors, names, this = np.geterr(), locale.setlocale(locale.LC_ALL), os.getpid()
