@@ -692,14 +692,7 @@ def solved(
             batch.failure[rows] = [reason] * (rows.stop - start)
     if comm.rank == 0:
         _judge(batch)
-    if comm.size > 1:  # one process may have failed where others did not
-        reports = comm.allgather(batch.failure)
-        batch.failure[:] = [max(texts, key=bool) for texts in zip(*reports, strict=True)]
-    if any(batch.failure):
-        bad = [bool(text) for text in batch.failure]
-        batch.C[bad] = np.nan
-        if batch.dC_dY is not None:
-            batch.dC_dY[bad] = np.nan
+    _settle(batch, comm)
     return batch
 
 
@@ -779,6 +772,18 @@ def _judge(batch: Batch) -> None:
             or _unusable(batch.C[i], "c")
             or "dC_dY is not finite"
         )
+
+
+def _settle(batch: Batch, comm: MPI.Comm) -> None:
+    """Fail the samples that have failed on any process, and keep no numbers of them."""
+    if comm.size > 1:
+        reports = comm.allgather(batch.failure)
+        batch.failure[:] = [max(texts, key=bool) for texts in zip(*reports, strict=True)]
+    if any(batch.failure):
+        bad = [bool(text) for text in batch.failure]
+        batch.C[bad] = np.nan
+        if batch.dC_dY is not None:
+            batch.dC_dY[bad] = np.nan
 
 
 def _unknown(n: int) -> npt.NDArray[np.void]:
