@@ -41,8 +41,12 @@ from .survey import DCRConfig
 
 Array = npt.NDArray[np.float64]
 
-RESOLVED = 0.3
-"""Largest error of what the body adds to c, in the Euclidean norm, that is accepted."""
+RESOLVED = 0.4
+"""Largest bound of the error of what the body adds to c, in the Euclidean norm, that is accepted.
+
+The note says the bound, so that users can tell whether it will do."""
+NEAR = 0.3
+"""Likewise of c itself, or of what the body adds to it, by the cells at a station."""
 SIDES = 0.05
 """Likewise of c without the body, by the cells at the far sides."""
 FAR = 8.0
@@ -291,7 +295,7 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> tuple[flo
         Of c itself, and of what the body adds to c, each as a part of that at the worst station.
 
     Raises:
-        InputError: If one is above `RESOLVED`.
+        InputError: If one is above `NEAR`.
     """
     low, high = mesh.bounds
     top = np.flatnonzero(high[:, 2] >= 0)
@@ -310,8 +314,8 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> tuple[flo
     error = np.maximum(0.7 * (sizes / distance) ** 2, slope[:, None] / distance).max(axis=1)
     worst = int(np.argmax(error))
     check(
-        bool(error[worst] <= RESOLVED),
-        f"{name} is too coarse for the total potential at {(error > RESOLVED).sum()} of the "
+        bool(error[worst] <= NEAR),
+        f"{name} is too coarse for the total potential at {(error > NEAR).sum()} of the "
         f"stations' electrodes: the cells at {place(receivers[worst])} m or at the source are up "
         f"to {sizes[worst].max():.3g} m, and the source is {distance[worst].min():.3g} m away; "
         "take half of such a distance, or the secondary potential",
@@ -321,8 +325,8 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> tuple[flo
     seen = slope / away
     blind = int(np.argmax(seen))
     check(
-        bool(seen[blind] <= RESOLVED),
-        f"{name} is too coarse for the total potential of the body at {(seen > RESOLVED).sum()} of "
+        bool(seen[blind] <= NEAR),
+        f"{name} is too coarse for the total potential of the body at {(seen > NEAR).sum()} of "
         f"the stations' electrodes: the cells at {place(receivers[blind])} m are up to "
         f"{at[blind]:.3g} m, and the body can be {away[blind]:.3g} m away; take half of that, or "
         "the secondary potential",
