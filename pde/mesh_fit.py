@@ -10,9 +10,10 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) 1.25 max(3, q^(1/3)) / 7
 
-with 1.7 in place of 1.25 max(3, q^(1/3)) if the body resists; on tetrahedra of poor shape it is
-larger by a factor (`mesh_checks.poorness`). Around the body, its field falls like that of a dipole,
-and cells that grow fast miss it. The error there is at most about
+and on tetrahedra of poor shape larger by a factor (`mesh_checks.poorness`). A body that resists has
+half of that on fine cells, and all of it where cells are as long as its edge is wide. Around the
+body, its field falls like that of a dipole, and cells that grow fast miss it. The error there is at
+most about
 
     D / (1 + D),   D = int |grad(d - I d)|^2 / int |grad d|^2
 
@@ -86,7 +87,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
     """
     low, high = mesh.bounds
     contrast = config.conductivity.body / config.conductivity.background
-    factor = (1.7 if contrast <= 1 else 1.25 * max(3.0, contrast ** (1 / 3))) / 7
+    factor = 1.25 * max(3.0, contrast ** (1 / 3)) / 7
     b = config.body.blend
     centre = np.array(config.body.centre)
     distance = np.linalg.norm(np.clip(centre, low[:, :2], high[:, :2]) - centre, axis=1)
@@ -106,9 +107,8 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             if depth in config.sampling.depth:
                 around.append(_Around(np.array([*centre, -depth]), axes, met, error))
             if error > worst:
-                half = (
-                    RESOLVED / 2 / factor / shape * t
-                )  # for half of the error, one of the two holds
+                # For half of the error, one of the two holds.
+                half = RESOLVED / 2 / factor / shape * t
                 right = max(np.sqrt(half * b), 0.4 * half)
                 first = int(np.argmax(longest * met))
                 where = place(mesh.points[mesh.vertices[first]].mean(axis=0))
