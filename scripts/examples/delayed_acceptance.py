@@ -337,7 +337,7 @@ def draw(
         axes.locator_params(axis="x", nbins=5)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    bars = panels[3].bar(list(costs), list(costs.values()), color=(GREY, BLUE), width=0.6)
+    bars = panels[3].bar(list(costs), list(costs.values()), color=[GREY, BLUE], width=0.6)
     panels[3].bar_label(bars, fmt="%.1f")
     panels[3].set_title("PDE solves for an\nindependent sample")
 

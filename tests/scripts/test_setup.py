@@ -53,6 +53,8 @@ def test_every_requirement_has_one_version_within_its_range_on_each_python(pytho
 
 def test_all_that_the_requirements_need_has_a_version_too():
     pinned, seen = environment.constraints(), set()
+    if importlib.metadata.version("torch").partition("+")[0] != pinned["torch"]:
+        pytest.skip("the packages here are not those of constraints.txt")
     waiting = {environment.canonical(need.name) for need in environment.requirements()}
     while waiting:
         name = waiting.pop()

@@ -44,6 +44,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["cmake", "--build", build], 500),
     ):
         run = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        if "I cannot find the CUDA" in run.stderr:  # as of pip's torch 2.2
+            pytest.skip("programs with this torch need the CUDA toolkit, which is not here")
         assert run.returncode == 0, run.stdout + run.stderr
     return build / "call_surrogate"
 
