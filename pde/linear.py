@@ -115,6 +115,13 @@ class LinearSystem:
             self._ksp.setTolerances(rtol=config.rtol, atol=0.0, max_it=config.max_iterations)
         self._ksp.setFromOptions()
         self._ksp.setUp()
+        if self._lu and pc.getFactorSolverType() == "mumps":  # which raises at the first solve
+            code = pc.getFactorMatrix().getMumpsInfog(1)
+            if code < 0:
+                raise MemoryError(
+                    f"the matrix could not be factored (MUMPS's error {code}): use more processes "
+                    "for each mesh, or solver.method=gmres"
+                )
         self._largest = 100 * config.rtol
         self.start(0)
 
@@ -128,13 +135,7 @@ class LinearSystem:
         """Solve for all columns of the dense matrix B into X."""
         self._last = B, X
         if self._lu:
-            try:
-                self._ksp.getPC().getFactorMatrix().matSolve(B, X)
-            except PETSc.Error as error:
-                raise MemoryError(
-                    f"the matrix could not be factored (PETSc's error {error.ierr}): use more "
-                    "processes for each mesh, or solver.method=gmres"
-                ) from error
+            self._ksp.getPC().getFactorMatrix().matSolve(B, X)
             self.iterations += 1
             return
         right, solution = B.getDenseArray(), X.getDenseArray()
