@@ -168,7 +168,7 @@ def permuted(
 
 
 def torn(random: np.random.Generator, points: Array, vertices: Integers) -> tuple[Array, Integers]:
-    """Give cells points of their own, at the same place or beside it."""
+    """Separate cells from their neighbours: their points are copies, moved by little or nothing."""
     vertices, chosen = vertices.copy(), some(random, points, vertices)
     nodes, inverse = np.unique(vertices[chosen], return_inverse=True)
     vertices[chosen] = len(points) + inverse.reshape(vertices[chosen].shape)

@@ -55,7 +55,7 @@ def real(values: Any, names: Sequence[str], what: str) -> Array:
 
 
 def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
-    """Return what `real` does, of any real dtype, and of an array the array itself."""
+    """Return what `real` does, in any real dtype; an array is returned itself, and not copied."""
     found: npt.NDArray[Any] = values
     if type(values) is not np.ndarray or values.dtype.names is not None:
         found = _array(values, names, what)
@@ -67,7 +67,7 @@ def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
 def check_plain(values: Any, what: str) -> None:
     """Refuse what has more than numbers, which `numpy.asarray` drops: a mask, categories, a unit.
 
-    A sparse matrix is refused too, of which numpy makes an object.
+    A sparse matrix is refused too: numpy would make one object of it.
 
     Raises:
         InputError: If it has.
@@ -214,7 +214,7 @@ def _numbers(column: Any, what: str) -> npt.NDArray[Any]:
 
 
 def _read(values: Any, what: str) -> npt.NDArray[Any]:
-    """Make an array of what has no names; what it is itself may have a mask."""
+    """Make an array of values without names, unless the array that they become has a mask."""
     array: npt.NDArray[Any] = _tried(lambda: np.asanyarray(values), what)
     if type(array) is not np.ndarray:
         check_plain(array, what)
