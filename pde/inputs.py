@@ -171,6 +171,8 @@ class Neighbours(importlib.abc.MetaPathFinder):
         name, *how = arguments
         if not isinstance(name, str | bytes | os.PathLike):  # a descriptor
             return
+        if event == "open" and how[1] & os.O_DIRECTORY:  # as each solve does: a folder is no file
+            return
         with self.looking(False):  # at what is opened here
             self._opened(os.fsdecode(name), *how)
 
