@@ -53,7 +53,7 @@ from petsc4py import PETSc
 
 from surrogates import plotting
 from surrogates.config import check, unknown
-from surrogates.dataset import SOLVER
+from surrogates.data.dataset import SOLVER
 
 from . import resolution
 from .fenicsx import form, function_space
@@ -614,7 +614,7 @@ class CDR(Problem):
 
     @classmethod
     def describe(cls, config: CDRConfig) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
+        """Name parameters and observables: the fields of `surrogates.data.dataset.Info` about them."""
         n_y = config.bumps.lattice[0] * config.bumps.lattice[1]
         sensors, times = config.observations.sensors, config.observations.times
         simplex = config.sampling.design == "simplex"

@@ -34,7 +34,7 @@ from mpi4py import MPI
 
 from surrogates import plotting
 from surrogates.config import check
-from surrogates.dataset import SOLVER
+from surrogates.data.dataset import SOLVER
 from surrogates.errors import InputError
 
 from . import mesh_fit, meshes, resolution
@@ -265,7 +265,7 @@ class DCR(Problem):
 
     @classmethod
     def describe(cls, config: DCRConfig) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.dataset.Info` about them."""
+        """Name parameters and observables: the fields of `surrogates.data.dataset.Info` about them."""
         places = config.stations.centres
         bounds = [getattr(config.sampling, name) for name in ("depth", "volume", "rotation")]
         names = [f"dV{k}({x[0]:g}, {x[1]:g})" for k in (1, 2) for x in places]

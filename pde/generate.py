@@ -22,18 +22,11 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.config import check
-from surrogates.dataset import (
-    Info,
-    Status,
-    Stored,
-    opened,
-    read_info,
-    write,
-)
+from surrogates.data.dataset import Info, Status, Stored, opened, read_info, write
+from surrogates.data.inspection import runs
 from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import TEMPORARY, Folder
-from surrogates.inspection import runs
 from surrogates.provenance import Provenance
 from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described
 

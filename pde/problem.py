@@ -42,7 +42,7 @@ import numpy.typing as npt
 
 from surrogates import config as configuration
 from surrogates.config import check, unknown
-from surrogates.dataset import SOLVER as SOLVER
+from surrogates.data.dataset import SOLVER as SOLVER
 from surrogates.errors import InputError
 from surrogates.given import numbers
 from surrogates.pipes import take_no_sigpipe
@@ -56,7 +56,7 @@ from .surroundings import surroundings_kept
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from surrogates.dataset import Info
+    from surrogates.data.dataset import Info
 
 Array = npt.NDArray[np.float64]
 
@@ -245,7 +245,7 @@ class Problem:
 
     @classmethod
     def describe(cls, config: Any) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.dataset.Info` about them.
+        """Name parameters and observables: the fields of `surrogates.data.dataset.Info` about them.
 
         From the class's attributes; a problem where they depend on the settings overrides this.
 

@@ -23,9 +23,9 @@ import torch
 
 from surrogates import config
 from surrogates.config import check
-from surrogates.dataset import Dataset, assign_split
+from surrogates.data.dataset import Dataset, assign_split
+from surrogates.data.importing import import_file
 from surrogates.errors import InputError
-from surrogates.importing import import_file
 from surrogates.metrics import LEVELS, evaluate
 from surrogates.training.fit import TrainConfig
 from surrogates.training.pool import keep_memory

@@ -12,7 +12,7 @@ import torch
 
 from surrogates import export
 from surrogates.config import check
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.metrics import evaluate
 from surrogates.training import history

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surrogates.dataset import Array, Dataset
+from surrogates.data.dataset import Array, Dataset
 from surrogates.errors import InputError
 
 

@@ -30,8 +30,8 @@ from scipy.integrate import solve_ivp
 from scipy.stats import qmc
 
 from surrogates.config import check, unknown
-from surrogates.dataset import Dataset
-from surrogates.importing import import_file
+from surrogates.data.dataset import Dataset
+from surrogates.data.importing import import_file
 
 Array = npt.NDArray[np.float64]
 N_TEST = 1000

@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import __version__, config, lock
-from .dataset import (
+from .data.dataset import (
     PARTS,
     TASKS,
     Dataset,
@@ -540,8 +540,8 @@ def _read_shard(text: str) -> tuple[int, int]:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from . import hyperspectral
-    from .importing import import_file
+    from .data import hyperspectral
+    from .data.importing import import_file
 
     check_writable(options.out)
     files, truth = options.files, options.ground_truth
@@ -929,7 +929,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _append(options: argparse.Namespace) -> int:
-    from .joining import append
+    from .data.joining import append
 
     check_writable(options.out)
     if Path(options.out).exists():
@@ -1022,7 +1022,7 @@ def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozense
 
 def _training_set(options: argparse.Namespace) -> Dataset:
     """Read the dataset, without the samples that are left out."""
-    from .inspection import read_rows
+    from .data.inspection import read_rows
     from .training.train import without
 
     dataset = Dataset.read(options.file)

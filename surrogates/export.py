@@ -34,17 +34,17 @@ import numpy.typing as npt
 import torch
 
 from . import forms, fused, given, layers, torchscript, torchscript_check
-from .arrays import check_finite
 from .classifier import Assessment, Classifier
 from .config import check, unknown
-from .dataset import Array, Dataset, Info, is_dataset, opened
+from .data.arrays import check_finite
+from .data.dataset import Array, Dataset, Info, is_dataset, opened
+from .data.tables import read_csv
 from .errors import InputError
 from .files import atomic, atomic_hdf5, reading, within
 from .metadata import DESCRIBED, FORMAT, SCHEMA_VERSION, parsed, task_of
 from .metrics import Evaluation
 from .provenance import provenance
 from .surrogate import Surrogate
-from .tables import read_csv
 
 _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
 _EXTENDED = 4  # the first that reads the rest, but for tails

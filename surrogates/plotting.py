@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import check
-from .dataset import Array, Info
+from .data.dataset import Array, Info
 from .errors import InputError
 from .files import atomic, check_writable
 

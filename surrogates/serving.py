@@ -51,7 +51,7 @@ from aiohttp import web
 
 from . import connections, export
 from .config import check, unknown
-from .dataset import Array
+from .data.dataset import Array
 from .errors import InputError
 
 MAX_BODY = 2**24  # bytes of a request: numbers for some 600 000 inputs and outputs

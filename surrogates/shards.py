@@ -44,7 +44,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split, fill, read_info
+from .data.dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split, fill, read_info
 from .errors import InputError
 from .files import hdf5
 from .folders import Folder

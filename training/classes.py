@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.dataset import Dataset, check_classes
+from surrogates.data.dataset import Dataset, check_classes
 from surrogates.forms import KERNELS
 
 from . import kernel, logistic, pool

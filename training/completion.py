@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.dataset import Dataset, Status
+from surrogates.data.dataset import Dataset, Status
 
 from . import kernel
 from .kernel import Form

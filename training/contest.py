@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogates.dataset import Dataset, Split
+from surrogates.data.dataset import Dataset, Split
 from surrogates.networks import with_ones
 
 from .dense import flops

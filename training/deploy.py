@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from surrogates.classifier import Classifier
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.radial import Joined
 from surrogates.surrogate import Domain, Logs, Surrogate
 

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 
 from .contest import parameters
 from .deploy import temperature

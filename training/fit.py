@@ -23,7 +23,7 @@ from torch.nn.utils import parameters_to_vector
 
 from surrogates import config as configuration
 from surrogates.config import check, check_seed, unknown
-from surrogates.dataset import Dataset, check_classes
+from surrogates.data.dataset import Dataset, check_classes
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_own, check_writable, check_zip, reading
 from surrogates.forms import KERNELS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.dataset import Dataset, Split, Status
+from surrogates.data.dataset import Dataset, Split, Status
 
 from .data import canonical
 from .scaling import moments

@@ -42,7 +42,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.networks import FeatureExtractor
 from surrogates.radial import Joined, Monomials
 

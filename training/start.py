@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.radial import Joined
 
 from . import kernel

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from surrogates.classifier import Assessment, Classifier, assess
 from surrogates.config import check, unknown
-from surrogates.dataset import PARTS, Array, Dataset, Split, Status
+from surrogates.data.dataset import PARTS, Array, Dataset, Split, Status
+from surrogates.data.inspection import outliers
 from surrogates.errors import InputError
-from surrogates.inspection import outliers
 from surrogates.metrics import Evaluation, compared, evaluate
 from surrogates.surrogate import Logs, Surrogate
 

@@ -27,7 +27,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates import export
 from surrogates.config import check
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.export import LoadedSurrogate
 from surrogates.files import members as in_file
 from surrogates.files import reading

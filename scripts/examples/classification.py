@@ -15,7 +15,7 @@ import surrogates
 from surrogates import export
 from surrogates.classifier import Assessment, Classifier, assess
 from surrogates.config import check
-from surrogates.dataset import PARTS, Dataset
+from surrogates.data.dataset import PARTS, Dataset
 from surrogates.files import check_writable
 from surrogates.training import history
 from surrogates.training.deploy import deployed

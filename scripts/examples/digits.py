@@ -32,9 +32,9 @@ from torch.nn.functional import avg_pool2d
 
 from surrogates import config, plotting
 from surrogates.config import check, check_seed
-from surrogates.dataset import PARTS, Dataset
+from surrogates.data.dataset import PARTS, Dataset
+from surrogates.data.importing import as_dataset
 from surrogates.errors import InputError
-from surrogates.importing import as_dataset
 from surrogates.training.fit import TrainConfig
 
 SETTINGS = (

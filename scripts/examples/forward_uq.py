@@ -39,7 +39,7 @@ from tqdm import tqdm
 import surrogates
 from surrogates import config, plotting
 from surrogates.config import check
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.export import LoadedSurrogate
 from surrogates.metrics import LEVELS
 

@@ -5,7 +5,7 @@ r"""Segment a hyperspectral scene: the class of each pixel from its spectrum, by
         [--seeds 0 1 2 3 4] [--compare] [--reference] [--out segmentation.pt]
 
 The scene is Indian Pines, which the package tensorly ships, or a pair of files as they are
-published (`surrogates.hyperspectral`). Each labelled pixel is a sample, wherever it lies: nothing
+published (`surrogates.data.hyperspectral`). Each labelled pixel is a sample, wherever it lies: nothing
 is taken from its neighbours. The classifier is trained on the first part of the split, by mean
 cross-entropy; the weights that are kept, and the temperature of the probabilities, are the best on
 the second; the third is only looked at.
@@ -44,12 +44,13 @@ import torch
 from classification import OPTIMIZERS, Run, check_out, per_cent, save, train
 from program import Parser, ended, say
 
-from surrogates import config, hyperspectral, plotting
+from surrogates import config, plotting
 from surrogates.classifier import Assessment
 from surrogates.config import check, check_seed
-from surrogates.dataset import PARTS, Array, Dataset, Split
+from surrogates.data import hyperspectral
+from surrogates.data.dataset import PARTS, Array, Dataset, Split
+from surrogates.data.hyperspectral import INDIAN_PINES, Scene
 from surrogates.errors import InputError
-from surrogates.hyperspectral import INDIAN_PINES, Scene
 from surrogates.plotting import GREY, legend_key
 from surrogates.training.fit import TrainConfig, mix_of
 

@@ -13,7 +13,7 @@ import pytest
 from mpi4py import MPI
 
 from surrogates import config, reference
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.pde import SOLVER, Batch, Problem, Settings, Solution
 from surrogates.pde.problem import BUILT_IN, load, solved

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.networks import AntisymmetricODE
 from surrogates.surrogate import Domain, ErrorBars, Surrogate
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from surrogates import arrays
+from surrogates.data import arrays
 from surrogates.errors import InputError
 
 A = np.arange(12.0).reshape(4, 3)

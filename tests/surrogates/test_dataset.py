@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surrogates import dataset as dataset_module
-from surrogates.dataset import (
+from surrogates.data import dataset as dataset_module
+from surrogates.data.dataset import (
     PARTS,
     SCHEMA_VERSION,
     SOLVER,
@@ -31,8 +31,8 @@ from surrogates.dataset import (
     rows_of_classes,
     write,
 )
+from surrogates.data.inspection import Tally
 from surrogates.errors import InputError
-from surrogates.inspection import Tally
 
 ARRAYS = ("Y", "C", "status", "split", "solver", "made_by")
 

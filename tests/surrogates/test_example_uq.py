@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from surrogates import cli, config, export
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
 
 pytest.importorskip("dolfinx", reason="the example solves a PDE, which needs DOLFINx")

@@ -16,7 +16,7 @@ from test_cli import names, refused, run
 
 import surrogates
 from surrogates import export, reference, torchscript
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 
 SMALL = ("--set", "work_units=60")
 FAST = ("--effort", "fast", "--set", "work_units=100", "--set", "width=4")

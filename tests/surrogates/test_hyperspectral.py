@@ -9,9 +9,9 @@ import scipy.io
 import scipy.ndimage
 
 from surrogates import cli
-from surrogates.dataset import PARTS, Dataset, Split
+from surrogates.data.dataset import PARTS, Dataset, Split
+from surrogates.data.hyperspectral import Scene, doubt, indian_pines, read_scene
 from surrogates.errors import InputError
-from surrogates.hyperspectral import Scene, doubt, indian_pines, read_scene
 
 PINES = (46, 1428, 830, 237, 483, 730, 28, 478, 20, 972, 2455, 593, 205, 1265, 386, 93)
 

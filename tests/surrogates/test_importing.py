@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from surrogates.dataset import PARTS, Dataset, Split, Status
+from surrogates.data.dataset import PARTS, Dataset, Split, Status
+from surrogates.data.importing import as_dataset, import_file
 from surrogates.errors import InputError
-from surrogates.importing import as_dataset, import_file
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "CDR_Data.mat"
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from surrogates.data.inspection import decades, outliers, read_rows
 from surrogates.errors import InputError
-from surrogates.inspection import decades, outliers, read_rows
 
 RNG = np.random.default_rng(0)
 HONEST = {

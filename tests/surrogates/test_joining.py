@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from surrogates import dataset as dataset_module
-from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split, opened
+from surrogates.data import dataset as dataset_module
+from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split, opened
+from surrogates.data.importing import as_dataset
+from surrogates.data.joining import append
 from surrogates.errors import InputError
-from surrogates.importing import as_dataset
-from surrogates.joining import append
 
 
 def solved(n, seed, order=(0, 1, 2), **changes):

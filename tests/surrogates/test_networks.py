@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from surrogates import cli, export
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 
 CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}

@@ -13,7 +13,7 @@ import torch
 
 from surrogates import plotting
 from surrogates.classifier import assess
-from surrogates.dataset import Info
+from surrogates.data.dataset import Info
 from surrogates.errors import InputError
 
 matplotlib = pytest.importorskip("matplotlib", reason="the plots extra is not installed")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from surrogates import shards
-from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.folders import Folder
 from surrogates.shards import Journal, Parts
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from surrogates import tables
+from surrogates.data import tables
 from surrogates.errors import InputError
 
 CUT = gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:30]  # its name must not tell the time

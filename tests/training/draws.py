@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-from surrogates.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.training.losses import LeastSquares, Loss
 from surrogates.training.varpro import Tall
 

@@ -9,7 +9,7 @@ from draws import classes, dataset, labelled, normal
 from scipy.optimize import minimize_scalar
 
 from surrogates.classifier import Classifier, assess
-from surrogates.dataset import Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.metrics import evaluate
 from surrogates.networks import MLP
 from surrogates.radial import Monomials, RadialBasis

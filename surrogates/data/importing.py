@@ -1,7 +1,7 @@
 """Datasets from other programs: parameters Y and observables C, in tables and files of arrays.
 
-`surrogates.tables` reads text, `surrogates.arrays` the files of numpy, MATLAB and HDF5, and
-`surrogates.columns` tells Y from C:
+`surrogates.data.tables` reads text, `surrogates.data.arrays` the files of numpy, MATLAB and HDF5, and
+`surrogates.data.columns` tells Y from C:
 
 A table (or one .npy file) has a sample in each line; below the names there may be a line of units.
 ``inputs`` and ``outputs`` are names of columns, separated by commas, or a number: of columns from
@@ -33,9 +33,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from surrogates.config import check, unknown
+from surrogates.errors import InputError
+from surrogates.given import check_plain
+from surrogates.provenance import provenance, readable
+
 from . import columns, tables
 from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples, listed
-from .config import check, unknown
 from .dataset import (
     SOLVER,
     TASKS,
@@ -48,10 +52,7 @@ from .dataset import (
     check_classes,
     rows_of_classes,
 )
-from .errors import InputError
-from .given import check_plain
 from .inspection import are_probabilities, decades, outliers
-from .provenance import provenance, readable
 
 MISSING = ("fail", "mask")
 _MOST_ENTRIES = 1 << 28  # of class probabilities

@@ -1,6 +1,6 @@
 """Finished datasets of the same parameters and observables, joined to one: `append`.
 
-`surrogates.dataset.merge` makes one set of its shards; this joins sets that have nothing in common
+`surrogates.data.dataset.merge` makes one set of its shards; this joins sets that have nothing in common
 but what their columns are, such as an old study, a new one and measurements that were imported.
 """
 
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .config import check
+from surrogates.config import check
+from surrogates.errors import InputError
+from surrogates.files import reading
+from surrogates.provenance import Provenance
+
 from .dataset import Dataset, Info, Status, opened, read_info, write
-from .errors import InputError
-from .files import reading
-from .provenance import Provenance
 
 _Path = str | os.PathLike[str]
 _Order = npt.NDArray[np.int64]

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from . import config
-from .provenance import Provenance
+from surrogates import config
+from surrogates.provenance import Provenance
 
 Array = npt.NDArray[np.float64]
 

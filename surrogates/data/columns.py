@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from surrogates.config import check, unknown
+from surrogates.errors import InputError
+
 from . import arrays, tables
-from .config import check, unknown
 from .dataset import is_dataset
 from .description import Array
-from .errors import InputError
 from .inspection import read_rows
 from .tables import Table
 

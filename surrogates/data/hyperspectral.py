@@ -30,12 +30,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from surrogates.config import check, unknown
+from surrogates.errors import InputError
+from surrogates.provenance import readable
+
 from . import arrays
-from .config import check, unknown
 from .dataset import Array, Dataset
-from .errors import InputError
 from .importing import as_dataset
-from .provenance import readable
 
 _log = logging.getLogger(__name__)
 INDIAN_PINES = "indian_pines"
@@ -90,7 +91,7 @@ class Scene:
         """Make a dataset of the labelled pixels, row by row.
 
         Args:
-            split: As `surrogates.dataset.assign_split` takes it.
+            split: As `surrogates.data.dataset.assign_split` takes it.
             seed: Seed of the split.
 
         Returns:
@@ -328,7 +329,7 @@ def indian_pines() -> Scene:
 
 @dataclass(frozen=True)
 class _Found:
-    """An array of a file, as `surrogates.arrays` reads it.
+    """An array of a file, as `surrogates.data.arrays` reads it.
 
     Attributes:
         path: The file.

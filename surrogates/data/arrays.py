@@ -17,10 +17,11 @@ import numpy.typing as npt
 import scipy.io
 import scipy.sparse
 
-from .config import check, unknown
+from surrogates.config import check, unknown
+from surrogates.errors import InputError
+from surrogates.files import members, reading, within
+
 from .description import Array
-from .errors import InputError
-from .files import members, reading, within
 
 _HDF5 = (".h5", ".hdf5")
 _MOST = 1 << 31  # entries of a sparse matrix, once it is none

@@ -38,7 +38,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from . import config
+from surrogates import config
+from surrogates.errors import InputError
+from surrogates.files import atomic_hdf5, check_free, reading, within
+
 from .description import PARTS as PARTS
 from .description import TASKS as TASKS
 from .description import Array as Array
@@ -46,8 +49,6 @@ from .description import Info as Info
 from .description import Split as Split
 from .description import Status as Status
 from .description import read_attributes, write_attributes
-from .errors import InputError
-from .files import atomic_hdf5, check_free, reading, within
 from .inspection import DIGESTED, Census, Summary, Tally, digest, problems, runs, say
 
 SCHEMA_VERSION = 2

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .config import check
+from surrogates.config import check
+
 from .description import PARTS, Array, Info, Split, Status
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from .config import check
+from surrogates.config import check
+from surrogates.errors import InputError
+from surrogates.files import reading
+
 from .description import Array
-from .errors import InputError
-from .files import reading
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat")
 _SEPARATORS = (";", "\t", ",", " ")
