@@ -26,7 +26,7 @@ from surrogates.config import check
 from surrogates.data.dataset import Dataset, assign_split
 from surrogates.data.importing import import_file
 from surrogates.errors import InputError
-from surrogates.metrics import LEVELS, evaluate
+from surrogates.model.metrics import LEVELS, evaluate
 from surrogates.training.fit import TrainConfig
 from surrogates.training.pool import keep_memory
 from surrogates.training.selection import EFFORTS

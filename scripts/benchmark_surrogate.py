@@ -23,8 +23,8 @@ import torch
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import LoadedSurrogate
-from surrogates.networks import AntisymmetricODE
+from surrogates.model.file import LoadedSurrogate
+from surrogates.model.networks import AntisymmetricODE
 
 BATCH = 4096
 ROUNDS = 40

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from surrogates import export
 from surrogates.config import check
 from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
-from surrogates.metrics import evaluate
+from surrogates.model import file as export
+from surrogates.model.metrics import evaluate
 from surrogates.training import history
 
 

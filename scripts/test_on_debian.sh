@@ -132,7 +132,7 @@ compatibility=tests/surrogates/test_compatibility.py
 rm -rf "$debian/exchange"
 mkdir "$debian/exchange"
 for python in python "$root/.venv/bin/python" ""; do
-    if "$python" -c 'import pytest_timeout, surrogates.export' 2>/dev/null; then break; fi
+    if "$python" -c 'import pytest_timeout, surrogates.model.file' 2>/dev/null; then break; fi
 done
 case "$*" in
 "" | --quick | *"$compatibility"*)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-    from .export import LoadedSurrogate
+    from .model.file import LoadedSurrogate
 
 __version__ = "0.1.0"
 
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 def load(
     path: str | os.PathLike[str], *, refuse_outside: bool = False, trust: bool = False
 ) -> LoadedSurrogate:
-    """Read a surrogate file: `surrogates.export.load`, which is imported at the first call."""
-    from . import export
+    """Read a surrogate file: `surrogates.model.file.load`, which is imported at the first call."""
+    from .model import file as export
 
     return export.load(path, refuse_outside=refuse_outside, trust=trust)

@@ -1,6 +1,6 @@
 r"""A surrogate as C99 source: NAME.c and NAME.h, which need nothing but libm.
 
-The functions are those of `surrogates.surrogate.Surrogate`, or of a `Classifier`, for one sample;
+The functions are those of `surrogates.model.surrogate.Surrogate`, or of a `Classifier`, for one sample;
 the header that `write` makes says what each of them takes and gives. All data are constant and all
 else is on the stack, so that any number of threads may call them. The formulas are those of
 `surrogates.reference`.
@@ -31,11 +31,11 @@ from .blocks import Network
 from .c_blocks import Features, features, padded, panels, table
 from .errors import InputError
 from .files import atomic
+from .model.tails import MIDDLE
 from .reference import ClassifierReference, Reference, constants
-from .tails import MIDDLE
 
 if TYPE_CHECKING:
-    from .export import LoadedSurrogate
+    from .model.file import LoadedSurrogate
 
 # Headers of C up to C23, and those that C libraries include in them, which a file of the same name
 # would hide from a program built with -I. (a surrogate "math" would write math.h).
@@ -454,7 +454,7 @@ _OF_OUTPUTS = {
             std[j] *= exp(c[j]);
 """,
 }
-# Of an interval; see `surrogates.tails`.
+# Of an interval; see `surrogates.model.tails`.
 _HALF = f"q * exp(0.5 * tail[j] * (q * q - {MIDDLE!r})) * std[j]"
 _TAILED = """
  * For high levels they are further off than q standard deviations, for low ones nearer: errors have

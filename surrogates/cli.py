@@ -629,7 +629,7 @@ def _info(options: argparse.Namespace) -> int:
 
         _print_surrogate(reference.load(options.file).metadata, "none: numbers and texts alone")
         return 0
-    from . import export
+    from .model import file as export
 
     about, refused = export.read_metadata(options.file)
     known = "functions of tensors alone, which read and write no files"
@@ -641,7 +641,7 @@ def _info(options: argparse.Namespace) -> int:
 
 def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
     """Print what a surrogate file says of itself, and what is to be said of its code."""
-    from .metadata import task_of
+    from .model.metadata import task_of
 
     training, dataset = about["training"], about.get("dataset", {})
     y, c = about["y_names"], about["c_names"]
@@ -1072,7 +1072,7 @@ def _is_trained(
     start: Any,
 ) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
-    from . import export
+    from .model import file as export
 
     def marks(logs: Any) -> Any:
         return logs and [np.asarray(mark).tolist() for mark in (logs.inputs, logs.outputs)]
@@ -1098,7 +1098,7 @@ def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> 
             training's end, or the surrogate is in a temporary folder, or, where that is full as
             well, the last checkpoint stays as it is.
     """
-    from . import export
+    from .model import file as export
 
     about = export.metadata(dataset, training=found.training, errors=found.errors)
 
@@ -1134,7 +1134,7 @@ def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> 
 
 def _write_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path, records: Path) -> int:
     """Write the surrogate and its history, say how good it is, and return the exit status."""
-    from . import classifier
+    from .model import classifier
     from .training import history
 
     _save_trained(found, dataset, out, checkpoint)
@@ -1232,7 +1232,7 @@ class _Interruption:
 
 
 def _coverage(shares: Sequence[float]) -> str:
-    from .metrics import LEVELS
+    from .model.metrics import LEVELS
 
     if not shares:
         return "none; the file is of an older version"
@@ -1252,7 +1252,7 @@ def _per_cent(share: float) -> str:
 
 
 def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
-    from . import export
+    from .model import file as export
 
     surrogate = export.load(options.surrogate, trust=options.trust)
     dataset = Dataset.read(options.file)
@@ -1261,7 +1261,7 @@ def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from . import export
+    from .model import file as export
 
     surrogate, dataset = _load_both(options)
     from .training.train import poor_outputs
@@ -1295,7 +1295,7 @@ def _held_out_errors(
     surrogate: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
 ) -> Any:
     """Measure a loaded surrogate's errors, as `held_out_errors`, once one sample has been right."""
-    from .export import FAILURES
+    from .model.file import FAILURES
     from .training.train import held_out_errors
 
     y = dataset.part(part)[0][:1]
@@ -1349,7 +1349,7 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from . import export
+    from .model import file as export
 
     _check_out(options.out, options.input, options.surrogate)
     surrogate = export.load(
@@ -1372,7 +1372,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from . import c_source, export, reference
+    from . import c_source, reference
+    from .model import file as export
 
     _check_out(options.out, options.surrogate)
     if options.method != "forward" and options.format != "pt2":

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-    from .classifier import Assessment
+    from .model.classifier import Assessment
 
 _log = logging.getLogger(__name__)
 
@@ -356,7 +356,7 @@ def reliability(assessment: Assessment, path: str | os.PathLike[str], *, title: 
     A class is right to the extent of its true probability.
 
     Args:
-        assessment: Of `surrogates.classifier.assess`.
+        assessment: Of `surrogates.model.classifier.assess`.
         path: The figure.
         title: Above the figure.
 

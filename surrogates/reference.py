@@ -29,7 +29,7 @@ error of c is
     beyond = max(0, lower - y, y - upper) / unit,    off = normals (y - centre) / unit
 
 and y is in the training domain if all of lower - s <= y <= upper + s, s = 1e-9 (upper - lower), and
-all of |off| <= 1e-4. `surrogates.surrogate` says where these come from. The arrays, float64 except
+all of |off| <= 1e-4. `surrogates.model.surrogate` says where these come from. The arrays, float64 except
 where said:
 
     format, schema_version    "varpro-surrogates-npz", text (), and 1, integer ()
@@ -88,7 +88,7 @@ distribution. The ends of an interval are then
     c -/+ q exp(tail (q^2 - 1.5802399386074917) / 2) std
 
 with q the normal quantile of (1 + level) / 2, of the logarithm for marked outputs. In the other
-versions tail is 0, and the ends are c -/+ q std. `surrogates.tails` says where the number is from.
+versions tail is 0, and the ends are c -/+ q std. `surrogates.model.tails` says where the number is from.
 
     tail                         (n_out,), >= 0
 """
@@ -109,16 +109,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import given, metadata
+from . import given
 from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
 from .errors import InputError
 from .files import atomic, members, reading
-from .tails import LIMIT, widened
+from .model import metadata
+from .model.tails import LIMIT, widened
 
 if TYPE_CHECKING:
     import torch
 
-    from .export import LoadedSurrogate
+    from .model.file import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
 SCHEMA_VERSION = 3
@@ -180,7 +181,7 @@ class Reference:
     Attributes:
         blocks: Of the features.
         ensemble: The members, one of weight 1 where there is no other.
-        metadata: Of the surrogate file; see `surrogates.export.metadata`.
+        metadata: Of the surrogate file; see `surrogates.model.file.metadata`.
     """
 
     blocks: tuple[Block, ...]
@@ -239,7 +240,7 @@ class Reference:
     def predict_std(self, y: npt.ArrayLike) -> Array:
         """Return the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
-        `surrogates.surrogate.ErrorBars` says what it covers.
+        `surrogates.model.surrogate.ErrorBars` says what it covers.
         """
         y = self._read(y)
         X = self.seen(np.atleast_2d(y))
@@ -364,7 +365,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
         surrogate: From `surrogates.load`.
 
     Raises:
-        InputError: If its features are not a network in the form of `surrogates.fused`.
+        InputError: If its features are not a network in the form of `surrogates.model.fused`.
     """
     module: Any = surrogate.module
     has_bars = surrogate.metadata["schema_version"] > 1
@@ -393,7 +394,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
 
 
 def _blocks(form: Any, path: str) -> Iterator[Block]:
-    """Take apart the features of a surrogate, of `surrogates.fused` or `surrogates.forms`."""
+    """Take apart the features of a surrogate, of `surrogates.model.fused` or `surrogates.model.forms`."""
     kind = str(form.original_name)
     if kind == "Blocks":
         for part in form.parts.children():

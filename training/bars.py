@@ -3,7 +3,7 @@ r"""Error bars of a surrogate from residuals of samples that it has not seen.
     std_j(y)^2 = sigma_j^2 g(y) + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
     g(y) = 1 - rho + rho q(y) + d(y)^2
 
-(see `surrogates.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the variance
+(see `surrogates.model.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the variance
 of kriging where a kernel is a member, and that of W's posterior for the features of the networks
 else. The share rho and the sizes sigma_j are found from the residuals by their quantiles: one
 sample that is far off does not decide them, as it would a root mean square. So is the tail of the
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogates.surrogate import ErrorBars, Members, Surrogate
+from surrogates.model.surrogate import ErrorBars, Members, Surrogate
 
 from .selection import Selection
 from .varpro import tall_svd
@@ -32,7 +32,7 @@ _LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too fe
 _TAIL_LEVELS = (0.5, 0.9, 0.95)  # whose quantiles decide the tail
 _FEWEST_FOR_TAIL = 19  # samples, of which the largest holds the next one with 95 %
 _TAIL_ERROR = 0.8  # standard error of the tail of normal residuals, times the root of their number
-_LARGEST_TAIL = 0.45  # below `surrogates.tails.LIMIT`
+_LARGEST_TAIL = 0.45  # below `surrogates.model.tails.LIMIT`
 _FEWEST = 0.25  # of the variance of residuals that members' spread can explain
 _UNSEEN = 200  # points at which the members' spread is measured
 
@@ -119,7 +119,7 @@ def sizes(residual: Tensor) -> Tensor:
 
 
 def tail(residual: Tensor) -> float:
-    """Return the tail of residuals (see `surrogates.tails`), one for all outputs.
+    """Return the tail of residuals (see `surrogates.model.tails`), one for all outputs.
 
     The logarithm of a quantile over that of the normal distribution, q, is a straight line in
     q^2 / 2 whose slope is the tail. It is laid through three quantiles by least squares, q at the

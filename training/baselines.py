@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from surrogates.networks import with_ones
+from surrogates.model.networks import with_ones
 
 from .features import FeatureJacobian
 from .gauss_newton import (

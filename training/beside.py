@@ -12,15 +12,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from surrogates.networks import FeatureExtractor, Sensitivities
-from surrogates.radial import Joined, Monomials
+from surrogates.model.networks import FeatureExtractor, Sensitivities
+from surrogates.model.radial import Joined, Monomials
 
 
 class WithInputs(nn.Module):
     """A network as training sees it, with its inputs as further features.
 
     Attributes:
-        network: One of `surrogates.networks`.
+        network: One of `surrogates.model.networks`.
         n_in: Number of inputs.
         trained: Number of features that have parameters, the first ones.
     """

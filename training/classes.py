@@ -41,7 +41,7 @@ from torch import Tensor
 
 from surrogates.config import check
 from surrogates.data.dataset import Dataset, check_classes
-from surrogates.forms import KERNELS
+from surrogates.model.forms import KERNELS
 
 from . import kernel, logistic, pool
 from .contest import Contest

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from surrogates.data.dataset import Dataset, Split
-from surrogates.networks import with_ones
+from surrogates.model.networks import with_ones
 
 from .dense import flops
 from .fit import FitResult, TrainConfig, fit

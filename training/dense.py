@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.utils import vector_to_parameters
 
-from surrogates.networks import Sensitivities
+from surrogates.model.networks import Sensitivities
 
 from .features import Features
 from .varpro import Inner, first_columns

@@ -13,10 +13,10 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from surrogates.classifier import Classifier
 from surrogates.data.dataset import Dataset
-from surrogates.radial import Joined
-from surrogates.surrogate import Domain, Logs, Surrogate
+from surrogates.model.classifier import Classifier
+from surrogates.model.radial import Joined
+from surrogates.model.surrogate import Domain, Logs, Surrogate
 
 from .bars import error_bars, members_of
 from .features import CHUNK

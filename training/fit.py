@@ -26,8 +26,8 @@ from surrogates.config import check, check_seed, unknown
 from surrogates.data.dataset import Dataset, check_classes
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_own, check_writable, check_zip, reading
-from surrogates.forms import KERNELS
-from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
+from surrogates.model.forms import KERNELS
+from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
 from . import beside
 from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
@@ -83,7 +83,7 @@ class TrainConfig:
         network: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`; or ``rbf``,
             radial basis functions (see `kernel`), which `selection` fits and `fit` does not.
         kernel: Of ``rbf``: ``gaussian`` or ``matern52``, of distances; ``anova_gaussian`` or
-            ``anova_matern52``, products over the inputs (`surrogates.radial.AnovaBasis`); or
+            ``anova_matern52``, products over the inputs (`surrogates.model.radial.AnovaBasis`); or
             ``auto``, by held-out errors.
         trend: Degree of its polynomial trend, 0 to 2; -1 by held-out errors.
         activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.

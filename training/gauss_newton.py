@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surrogates.networks import with_ones
+from surrogates.model.networks import with_ones
 
 from .dense import Structure, gauss_newton_matrix
 from .features import Features

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surrogates.networks import FeatureExtractor
-from surrogates.radial import Monomials, RadialBasis
+from surrogates.model.networks import FeatureExtractor
+from surrogates.model.radial import Monomials, RadialBasis
 
 from . import logistic
 from .entropy import calibrated
@@ -34,7 +34,7 @@ class Plain:
     """Features without weights to train.
 
     Attributes:
-        kernel: ``linear``, or one of `surrogates.forms.KERNELS`.
+        kernel: ``linear``, or one of `surrogates.model.forms.KERNELS`.
         scales: Inverse lengths, (n_in,).
         n_centres: Largest number of centres.
     """

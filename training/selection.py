@@ -43,8 +43,8 @@ from torch import Tensor
 
 from surrogates.config import check
 from surrogates.data.dataset import Dataset
-from surrogates.networks import FeatureExtractor
-from surrogates.radial import Joined, Monomials
+from surrogates.model.networks import FeatureExtractor
+from surrogates.model.radial import Joined, Monomials
 
 from . import kernel, pool
 from .contest import Contest, Squares

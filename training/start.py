@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from surrogates.data.dataset import Dataset
-from surrogates.radial import Joined
+from surrogates.model.radial import Joined
 
 from . import kernel
 from .data import Part

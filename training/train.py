@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogates.classifier import Assessment, Classifier, assess
 from surrogates.config import check, unknown
 from surrogates.data.dataset import PARTS, Array, Dataset, Split, Status
 from surrogates.data.inspection import outliers
 from surrogates.errors import InputError
-from surrogates.metrics import Evaluation, compared, evaluate
-from surrogates.surrogate import Logs, Surrogate
+from surrogates.model.classifier import Assessment, Classifier, assess
+from surrogates.model.metrics import Evaluation, compared, evaluate
+from surrogates.model.surrogate import Logs, Surrogate
 
 from . import classes
 from .completion import completed
@@ -242,7 +242,7 @@ def held_out_errors(
         dataset: The dataset.
         part: Its part.
         mean: Of the training observables, (n_out,); for a regression.
-        spread: Their standard deviation, (n_out,); see `surrogates.metrics.evaluate`.
+        spread: Their standard deviation, (n_out,); see `surrogates.model.metrics.evaluate`.
 
     Returns:
         An `Evaluation`, of a classification an `Assessment`.

@@ -25,15 +25,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from surrogates import export
 from surrogates.config import check
 from surrogates.data.dataset import Dataset
-from surrogates.export import LoadedSurrogate
 from surrogates.files import members as in_file
 from surrogates.files import reading
-from surrogates.networks import FeatureExtractor
-from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.surrogate import Logs
+from surrogates.model import file as export
+from surrogates.model.file import LoadedSurrogate
+from surrogates.model.networks import FeatureExtractor
+from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
+from surrogates.model.surrogate import Logs
 
 from .fit import TrainConfig, described, settings_of
 from .selection import Member

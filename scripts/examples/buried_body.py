@@ -49,7 +49,7 @@ from scipy.special import logsumexp
 
 import surrogates
 from surrogates.config import check, from_toml
-from surrogates.export import LoadedSurrogate
+from surrogates.model.file import LoadedSurrogate
 
 try:
     from mpi4py import MPI

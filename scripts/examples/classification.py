@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 import surrogates
-from surrogates import export
-from surrogates.classifier import Assessment, Classifier, assess
 from surrogates.config import check
 from surrogates.data.dataset import PARTS, Dataset
 from surrogates.files import check_writable
+from surrogates.model import file as export
+from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.training import history
 from surrogates.training.deploy import deployed
 from surrogates.training.fit import FitResult, TrainConfig, fit

@@ -40,8 +40,8 @@ import surrogates
 from surrogates import config, plotting
 from surrogates.config import check
 from surrogates.data.dataset import Dataset
-from surrogates.export import LoadedSurrogate
-from surrogates.metrics import LEVELS
+from surrogates.model.file import LoadedSurrogate
+from surrogates.model.metrics import LEVELS
 
 try:
     from estimates import (

@@ -45,12 +45,12 @@ from classification import OPTIMIZERS, Run, check_out, per_cent, save, train
 from program import Parser, ended, say
 
 from surrogates import config, plotting
-from surrogates.classifier import Assessment
 from surrogates.config import check, check_seed
 from surrogates.data import hyperspectral
 from surrogates.data.dataset import PARTS, Array, Dataset, Split
 from surrogates.data.hyperspectral import INDIAN_PINES, Scene
 from surrogates.errors import InputError
+from surrogates.model.classifier import Assessment
 from surrogates.plotting import GREY, legend_key
 from surrogates.training.fit import TrainConfig, mix_of
 

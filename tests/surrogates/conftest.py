@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
-from surrogates.networks import AntisymmetricODE
-from surrogates.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.networks import AntisymmetricODE
+from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from test_reference import saved
 
-from surrogates.export import LoadedSurrogate
-from surrogates.networks import MLP, AntisymmetricODE, ResNet
-from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
+from surrogates.model.file import LoadedSurrogate
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
+from surrogates.model.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
 
 METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
 N_IN, N_OUT = 5, 11

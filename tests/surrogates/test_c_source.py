@@ -31,8 +31,8 @@ from test_reference import (
 
 from surrogates import c_source, reference
 from surrogates.errors import InputError
-from surrogates.networks import AntisymmetricODE
-from surrogates.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.networks import AntisymmetricODE
+from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 
 METROPOLIS = Path(__file__).parents[2] / "scripts" / "examples" / "metropolis.c"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")

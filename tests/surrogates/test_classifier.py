@@ -12,9 +12,10 @@ import torch
 from test_export import alone
 
 import surrogates
-from surrogates import c_source, export, reference
-from surrogates.classifier import BINS, Classifier, assess
+from surrogates import c_source, reference
 from surrogates.errors import InputError
+from surrogates.model import file as export
+from surrogates.model.classifier import BINS, Classifier, assess
 
 N_IN, K = 4, 6
 TEMPERATURE = 2.5

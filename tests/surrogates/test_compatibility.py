@@ -25,11 +25,11 @@ from extended import made, points
 from torch import Tensor
 
 import surrogates
-from surrogates import export
-from surrogates.classifier import Classifier
 from surrogates.errors import InputError
-from surrogates.networks import MLP, AntisymmetricODE, ResNet
-from surrogates.surrogate import Surrogate
+from surrogates.model import file as export
+from surrogates.model.classifier import Classifier
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.model.surrogate import Surrogate
 
 DATA = Path(__file__).with_name("data")
 EXCHANGE = os.environ.get("SURROGATE_EXCHANGE")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils import cpp_extension
 
-from surrogates import export
+from surrogates.model import file as export
 
 EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "cpp"
 NEEDED = {

@@ -13,7 +13,8 @@ from scipy import stats
 pytest.importorskip("dolfinx", reason="the examples solve a PDE, which needs DOLFINx")
 pytest.importorskip("emcee", reason="the examples need emcee")
 
-from surrogates import cli, export
+from surrogates import cli
+from surrogates.model import file as export
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
 buried_body, inversion, delayed_acceptance = map(

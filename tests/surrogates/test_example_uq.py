@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surrogates import cli, config, export
+from surrogates import cli, config
 from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
+from surrogates.model import file as export
 
 pytest.importorskip("dolfinx", reason="the example solves a PDE, which needs DOLFINx")
 pytest.importorskip("SALib", reason="the example needs SALib")

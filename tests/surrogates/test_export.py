@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surrogates
-from surrogates import export, reference
+from surrogates import reference
 from surrogates.errors import InputError
-from surrogates.metrics import evaluate
-from surrogates.surrogate import Surrogate
+from surrogates.model import file as export
+from surrogates.model.metrics import evaluate
+from surrogates.model.surrogate import Surrogate
 
 WITHOUT_THIS_PACKAGE = """
 import sys

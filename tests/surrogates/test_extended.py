@@ -21,13 +21,14 @@ from test_export import alone
 from test_reference import arguments, check_close, expected, saved
 
 import surrogates
-from surrogates import c_source, export, reference
-from surrogates.classifier import Classifier
+from surrogates import c_source, reference
 from surrogates.errors import InputError
-from surrogates.metrics import evaluate
-from surrogates.networks import AntisymmetricODE
-from surrogates.radial import RadialBasis
-from surrogates.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
+from surrogates.model import file as export
+from surrogates.model.classifier import Classifier
+from surrogates.model.metrics import evaluate
+from surrogates.model.networks import AntisymmetricODE
+from surrogates.model.radial import RadialBasis
+from surrogates.model.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
 
 every_surrogate = pytest.mark.parametrize("name", SURROGATES)
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")

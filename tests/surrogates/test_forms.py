@@ -5,8 +5,8 @@ import torch
 from extended import draw, joined
 from test_fused import Features, check_all_methods
 
-from surrogates.forms import Blocks, Unfused, form_of
-from surrogates.radial import Joined
+from surrogates.model.forms import Blocks, Unfused, form_of
+from surrogates.model.radial import Joined
 
 CENTRED = ("gaussian", "matern52", "anova_gaussian", "anova_matern52")
 KINDS = (*CENTRED, "linear", "quadratic", "ode gaussian quadratic resnet matern52 anova_gaussian")

@@ -15,8 +15,10 @@ from test_c_source import C99, Library, build
 from test_cli import names, refused, run
 
 import surrogates
-from surrogates import export, reference, torchscript
+from surrogates import reference
 from surrogates.data.dataset import Dataset
+from surrogates.model import file as export
+from surrogates.model import torchscript
 
 SMALL = ("--set", "work_units=60")
 FAST = ("--effort", "fast", "--set", "work_units=100", "--set", "width=4")

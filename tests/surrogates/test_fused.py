@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from surrogates import fused
-from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.model import fused
+from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 
 CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 every_network = pytest.mark.parametrize("kind", CLASSES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.metrics import LEVELS, ErrorSummary, compared, evaluate, relative_errors
+from surrogates.model.metrics import LEVELS, ErrorSummary, compared, evaluate, relative_errors
 
 
 def normal(*shape, seed):

@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from surrogates import cli, export
+from surrogates import cli
 from surrogates.data.dataset import Dataset
-from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.model import file as export
+from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 
 CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 SIGMA = {

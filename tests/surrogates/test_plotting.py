@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from surrogates import plotting
-from surrogates.classifier import assess
 from surrogates.data.dataset import Info
 from surrogates.errors import InputError
+from surrogates.model.classifier import assess
 
 matplotlib = pytest.importorskip("matplotlib", reason="the plots extra is not installed")
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.errors import InputError
-from surrogates.forms import KERNELS, squared_distances
-from surrogates.networks import MLP
-from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
+from surrogates.model.forms import KERNELS, squared_distances
+from surrogates.model.networks import MLP
+from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 
 KINDS = (
     *KERNELS,

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import surrogates
-from surrogates import export, reference
+from surrogates import reference
 from surrogates.errors import InputError
-from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
-from surrogates.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model import file as export
+from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 
 CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")

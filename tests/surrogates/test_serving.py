@@ -21,9 +21,10 @@ import pytest
 import torch
 from extended import made, points
 
-from surrogates import cli, export
-from surrogates.classifier import Classifier
+from surrogates import cli
 from surrogates.errors import InputError
+from surrogates.model import file as export
+from surrogates.model.classifier import Classifier
 
 umbridge = pytest.importorskip("umbridge")
 serving = pytest.importorskip("surrogates.serving", reason="aiohttp is not installed")
@@ -426,7 +427,7 @@ def test_what_is_no_http_and_who_hangs_up_leave_the_server_answering(server):
 
 def test_a_fault_of_the_server_is_logged_and_the_server_goes_on(toy):
     fault = """
-from surrogates.export import LoadedSurrogate
+from surrogates.model.file import LoadedSurrogate
 call = LoadedSurrogate.__call__
 LoadedSurrogate.__call__ = lambda self, y: call(self, y) if y[0] != 13 else 1 / 0
 """

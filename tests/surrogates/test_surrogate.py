@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from surrogates.metrics import LEVELS, ErrorSummary, evaluate, relative_errors
-from surrogates.networks import AntisymmetricODE
-from surrogates.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.metrics import LEVELS, ErrorSummary, evaluate, relative_errors
+from surrogates.model.networks import AntisymmetricODE
+from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 
 N_IN, N_OUT = 4, 6
 METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surrogates.surrogate import _widened
-from surrogates.tails import MIDDLE, widened
+from surrogates.model.surrogate import _widened
+from surrogates.model.tails import MIDDLE, widened
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 

@@ -26,12 +26,14 @@ from hypothesis import strategies as st
 from test_reference import saved
 
 import surrogates
-from surrogates import cli, export, reference, torchscript, torchscript_check
+from surrogates import cli, reference
 from surrogates.errors import InputError
-from surrogates.surrogate import Surrogate
+from surrogates.model import file as export
+from surrogates.model import torchscript, torchscript_check
+from surrogates.model.surrogate import Surrogate
 
 MARK = "written"
-CODE = "code/__torch__/surrogates/surrogate.py"
+CODE = "code/__torch__/surrogates/model/surrogate.py"
 FORWARD = "    y: Tensor) -> Tensor:\n"
 Members = dict[str, bytes]
 
@@ -118,7 +120,7 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
     "hidden": (in_forward("torch = y", "_z = torch.abs()"), "uses torch by itself"),
     "shadow": (in_forward("range = y"), "gives .'range'. another meaning"),
     "cast": (
-        in_forward("_z = unchecked_cast(__torch__.surrogates.surrogate.Surrogate, y)"),
+        in_forward("_z = unchecked_cast(__torch__.surrogates.model.surrogate.Surrogate, y)"),
         "calls unchecked_cast other than",
     ),
     "named-as": (
@@ -163,7 +165,9 @@ EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
         "'constants.pkl' names",
     ),
     "torchbind": (
-        replaced("data.pkl", b"c__torch__.surrogates.surrogate\n", b"c__torch__.torch.classes.a\n"),
+        replaced(
+            "data.pkl", b"c__torch__.surrogates.model.surrogate\n", b"c__torch__.torch.classes.a\n"
+        ),
         "no class in the file",
     ),
     "short": (lambda members: members.update({"data/0": members["data/0"][8:]}), "another size"),

@@ -7,9 +7,9 @@ import pytest
 import torch
 from draws import dataset, normal
 
-from surrogates.metrics import LEVELS, evaluate
-from surrogates.networks import MLP
-from surrogates.radial import Monomials
+from surrogates.model.metrics import LEVELS, evaluate
+from surrogates.model.networks import MLP
+from surrogates.model.radial import Monomials
 from surrogates.training.bars import (
     _posterior,
     _shape,

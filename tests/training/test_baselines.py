@@ -8,7 +8,7 @@ import pytest
 import torch
 from draws import classes, normal
 
-from surrogates.networks import AntisymmetricODE, with_ones
+from surrogates.model.networks import AntisymmetricODE, with_ones
 from surrogates.training.baselines import (
     LBFGS,
     JointGaussNewton,

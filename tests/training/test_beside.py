@@ -9,10 +9,10 @@ import torch
 from draws import GeneralSquares, classes, dataset, flat, labelled, normal, orders
 from torch.nn.utils import parameters_to_vector
 
-from surrogates import export
 from surrogates.errors import InputError
-from surrogates.networks import MLP, AntisymmetricODE, ResNet, with_ones
-from surrogates.radial import Joined, Monomials
+from surrogates.model import file as export
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.radial import Joined, Monomials
 from surrogates.training.beside import WithInputs, joined, mixed, parted
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.deploy import deployed

@@ -10,7 +10,7 @@ from draws import Poisson, PseudoHuber, classes, dataset, labelled, normal
 from test_fit import Stopped, part, same, stop_at
 
 from surrogates.errors import InputError
-from surrogates.networks import AntisymmetricODE
+from surrogates.model.networks import AntisymmetricODE
 from surrogates.training import losses
 from surrogates.training.fit import OPTIMIZERS, TrainConfig, fit
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from draws import dataset, normal
 
-from surrogates.networks import with_ones
+from surrogates.model.networks import with_ones
 from surrogates.training.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.fit import TrainConfig
 from surrogates.training.folds import Fold, divided

@@ -8,7 +8,7 @@ from draws import flat, normal, tall
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from surrogates.networks import MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.training import dense
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features

@@ -8,11 +8,11 @@ import torch
 from draws import classes, dataset, labelled, normal
 from scipy.optimize import minimize_scalar
 
-from surrogates.classifier import Classifier, assess
 from surrogates.data.dataset import Dataset
-from surrogates.metrics import evaluate
-from surrogates.networks import MLP
-from surrogates.radial import Monomials, RadialBasis
+from surrogates.model.classifier import Classifier, assess
+from surrogates.model.metrics import evaluate
+from surrogates.model.networks import MLP
+from surrogates.model.radial import Monomials, RadialBasis
 from surrogates.training.classes import Choice
 from surrogates.training.deploy import TEMPERATURES, assembled_classes, deployed, temperature
 from surrogates.training.fit import TrainConfig, fit

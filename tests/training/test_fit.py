@@ -22,8 +22,8 @@ from draws import classes, dataset, labelled
 from surrogates import config
 from surrogates.data.dataset import Status
 from surrogates.errors import InputError
-from surrogates.metrics import relative_errors
-from surrogates.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.metrics import relative_errors
+from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.training import history
 from surrogates.training.baselines import LBFGS, STOCHASTIC, Stochastic
 from surrogates.training.data import Data

@@ -6,7 +6,7 @@ import pytest
 import torch
 from draws import flat, normal
 
-from surrogates.networks import AntisymmetricODE
+from surrogates.model.networks import AntisymmetricODE
 from surrogates.training import gauss_newton
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem

@@ -9,7 +9,7 @@ import pytest
 import torch
 from draws import Poisson, classes, normal, orders
 
-from surrogates.networks import AntisymmetricODE
+from surrogates.model.networks import AntisymmetricODE
 from surrogates.training import kronecker
 from surrogates.training.baselines import LBFGS, inverse_times
 from surrogates.training.features import Features

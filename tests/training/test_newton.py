@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from test_dense import networks
 
 from surrogates.errors import InputError
-from surrogates.networks import with_ones
+from surrogates.model.networks import with_ones
 from surrogates.training import newton
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features

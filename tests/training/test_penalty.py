@@ -6,7 +6,7 @@ from draws import normal
 from scipy.integrate import quad
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from surrogates.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.training.dense import Structure
 from surrogates.training.features import Features
 from surrogates.training.penalty import Penalty

@@ -9,11 +9,11 @@ import torch
 from draws import GeneralSquares, Poisson, classes, dataset, flat, labelled, normal, orders, tall
 from torch.nn.utils import parameters_to_vector
 
-from surrogates import export
 from surrogates.errors import InputError
-from surrogates.networks import MLP, AntisymmetricODE, ResNet, with_ones
-from surrogates.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.surrogate import Logs
+from surrogates.model import file as export
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
+from surrogates.model.surrogate import Logs
 from surrogates.training import kernel
 from surrogates.training.baselines import JointJacobian
 from surrogates.training.contest import Contest, Squares

@@ -9,7 +9,7 @@ import torch
 from draws import flat, normal, tall
 from hypothesis import given, settings
 
-from surrogates.networks import AntisymmetricODE, with_ones
+from surrogates.model.networks import AntisymmetricODE, with_ones
 from surrogates.training.dense import Structure, gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.varpro import (

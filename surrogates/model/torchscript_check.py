@@ -12,7 +12,7 @@ torch does, and runs nothing of it. It accepts what a surrogate is made of:
                 that lie within their data. They are interpreted opcode by opcode; no name in them
                 is looked up.
 
-torch is then given the bytes of `surrogates.torchscript.pack`, made of the members that were
+torch is then given the bytes of `surrogates.model.torchscript.pack`, made of the members that were
 checked. Neither another content of the file a moment later, nor a member that zip readers disagree
 about, can come between. No code has a ``while`` loop. What an accepted archive may still do, once
 it is called, is to compute wrong numbers, for ever, of a size that does not fit into memory, or
@@ -34,7 +34,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InputError
+from surrogates.errors import InputError
+
 from .torchscript import CODE, DATA, Members, loadable, module_of
 
 OPERATORS = frozenset(

@@ -6,7 +6,7 @@ torch.export, which has no C++ loader without a compiler nor several methods in 
 says so at each call, and this one file that calls ``torch.jit`` keeps it from the users.
 
 Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
-`surrogates.torchscript_check`. The .npz file of `surrogates.reference` holds no code: it is the one
+`surrogates.model.torchscript_check`. The .npz file of `surrogates.reference` holds no code: it is the one
 for exchange with strangers.
 """
 
@@ -33,17 +33,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import forms, fused, given, layers, torchscript, torchscript_check
+from surrogates import given
+from surrogates.config import check, unknown
+from surrogates.data.arrays import check_finite
+from surrogates.data.dataset import Array, Dataset, Info, is_dataset, opened
+from surrogates.data.tables import read_csv
+from surrogates.errors import InputError
+from surrogates.files import atomic, atomic_hdf5, reading, within
+from surrogates.provenance import provenance
+
+from . import forms, fused, layers, torchscript, torchscript_check
 from .classifier import Assessment, Classifier
-from .config import check, unknown
-from .data.arrays import check_finite
-from .data.dataset import Array, Dataset, Info, is_dataset, opened
-from .data.tables import read_csv
-from .errors import InputError
-from .files import atomic, atomic_hdf5, reading, within
 from .metadata import DESCRIBED, FORMAT, SCHEMA_VERSION, parsed, task_of
 from .metrics import Evaluation
-from .provenance import provenance
 from .surrogate import Surrogate
 
 _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
@@ -82,7 +84,7 @@ class LoadedSurrogate:
         METHODS: Of its module.
         OUTPUTS: What it gives, in a word.
         module: Its TorchScript module, for tensors in and out, with gradients; the methods are
-            those of `surrogates.surrogate.Surrogate`.
+            those of `surrogates.model.surrogate.Surrogate`.
         metadata: What it is, see `metadata`.
         path: Where it came from, for messages.
         refuse_outside: Whether to refuse y outside the training domain. `in_domain` only tells.
@@ -130,7 +132,7 @@ class LoadedSurrogate:
     def predict_std(self, y: npt.ArrayLike) -> Array:
         """Give the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
-        `surrogates.surrogate.ErrorBars` says what it covers.
+        `surrogates.model.surrogate.ErrorBars` says what it covers.
         """
         self._check_bars()
         return self._call("predict_std", self._parameters(y))
@@ -320,7 +322,7 @@ class LoadedClassifier(LoadedSurrogate):
     """The file of a classifier in memory: a `LoadedSurrogate` whose observables are logits.
 
     Called, it gives the logits, and the Jacobian is theirs. They are calibrated: their softmax are
-    the probabilities. `surrogates.classifier.Classifier` has its module's methods.
+    the probabilities. `surrogates.model.classifier.Classifier` has its module's methods.
     """
 
     METHODS: ClassVar[tuple[str, ...]] = (
@@ -447,7 +449,7 @@ def load(
     """Read a surrogate file, to the CPU.
 
     TorchScript is code, which could write files as soon as it is read. Before that, the file is
-    checked to hold nothing but functions of tensors (see `surrogates.torchscript_check`), as files
+    checked to hold nothing but functions of tensors (see `surrogates.model.torchscript_check`), as files
     of this package's own networks do. What is checked is what is loaded.
 
     Args:

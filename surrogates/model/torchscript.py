@@ -1,7 +1,7 @@
 """TorchScript archives as bytes: read, written, and made the same in every process.
 
 A TorchScript file is a zip archive of code, pickles and data. Members are named here without the
-folder that holds all of them. `surrogates.torchscript_check` tells whether their code is harmless.
+folder that holds all of them. `surrogates.model.torchscript_check` tells whether their code is harmless.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 
-from . import files
-from .config import check
-from .errors import InputError
+from surrogates import files
+from surrogates.config import check
+from surrogates.errors import InputError
 
 CODE = re.compile(r"code/(__torch__(?:/[A-Za-z_]\w*)*)\.py", re.ASCII)
 """Names of members with code."""

@@ -4,7 +4,7 @@ r"""The surrogate that users call, and how its error is measured.
 
 takes parameters to observables, both in the dataset's units: scaling, features and the linear
 layer are inside. The module is double precision, holds no training code, and every method of it
-can be scripted: `surrogates.export` writes it as a file that needs only torch. The prediction may
+can be scripted: `surrogates.model.file` writes it as a file that needs only torch. The prediction may
 be the weighted mean of `Members`, and with `Logs` the formula holds for logarithms of parameters
 and observables.
 
@@ -28,7 +28,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .config import check
+from surrogates.config import check
+
 from .forms import Form, form_of
 from .layers import Ensemble, Logarithms
 from .networks import FeatureExtractor
@@ -93,7 +94,7 @@ class ErrorBars:
     all of this is of its logarithm.
 
     Intervals are those of a normal distribution where the tail is 0, and of one with heavier tails
-    where it is not (see `surrogates.tails`). In both cases std is the deviation of the normal
+    where it is not (see `surrogates.model.tails`). In both cases std is the deviation of the normal
     distribution whose interval of 79 % is right; its intervals of 50 and 90 % are wrong by the same
     factor, too wide and too narrow. A code that takes std for the deviation of a Gaussian, as
     inversions do, has such intervals: at one y the errors of all outputs are large together, or
@@ -348,7 +349,7 @@ class Surrogate(torch.nn.Module):
         """Return the ends between which each output lies with a probability; see `ErrorBars`.
 
         They are c -/+ k(q) std with the normal quantile q of (1 + level) / 2, and k of
-        `surrogates.tails`: k(q) = q without a tail. Of an output that is an exponential they are
+        `surrogates.model.tails`: k(q) = q without a tail. Of an output that is an exponential they are
         those of its logarithm, so that c is not in the middle.
 
         Args:

@@ -1,6 +1,6 @@
 r"""Features that are not one network: functions about centres, monomials, and features joined.
 
-They are feature extractors as `surrogates.networks` describes them, of scaled inputs x. Only those
+They are feature extractors as `surrogates.model.networks` describes them, of scaled inputs x. Only those
 that are joined may have parameters to train. The Matern kernel of smoothness 5/2 is
 twice differentiable, the Gaussian one infinitely often (Rasmussen and Williams 2006, "Gaussian
 Processes for Machine Learning", section 4.2).
@@ -14,16 +14,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from .config import check, unknown
-from .forms import (
-    KERNELS,
-    Anova,
-    Blocks,
-    Polynomial,
-    Radial,
-    form_of,
-    radial,
-)
+from surrogates.config import check, unknown
+
+from .forms import KERNELS, Anova, Blocks, Polynomial, Radial, form_of, radial
 from .networks import FeatureExtractor
 
 
@@ -39,7 +32,7 @@ class _AboutCentres(nn.Module):
     Attributes:
         centres: Of the functions, (width, n_in).
         scales: Inverse lengths, (n_in,).
-        kernel: One of `surrogates.forms.KERNELS`.
+        kernel: One of `surrogates.model.forms.KERNELS`.
         n_in: Number of inputs.
         width: Number of features.
     """
@@ -54,7 +47,7 @@ class _AboutCentres(nn.Module):
         Args:
             centres: Of scaled inputs x, (width, n_in), width and n_in >= 1.
             scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
-            kernel: One of `surrogates.forms.KERNELS`.
+            kernel: One of `surrogates.model.forms.KERNELS`.
 
         Raises:
             InputError: If a shape or the kernel is wrong, a value is not finite, or a scale < 0.
@@ -128,7 +121,7 @@ class AnovaBasis(_AboutCentres):
             centres: Of scaled inputs x, (width, n_in), width and n_in >= 1.
             scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
             shares: (n_in,), from 0 to 1.
-            kernel: One of `surrogates.forms.KERNELS`.
+            kernel: One of `surrogates.model.forms.KERNELS`.
 
         Raises:
             InputError: If a shape or the kernel is wrong, a value is not finite or out of range.

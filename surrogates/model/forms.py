@@ -1,6 +1,6 @@
 r"""Features that are not one network in the form in which a surrogate file runs them.
 
-Each class here has the methods of `surrogates.fused.Fused`: they take unscaled parameters, one
+Each class here has the methods of `surrogates.model.fused.Fused`: they take unscaled parameters, one
 sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (width, n).
 
     Radial       F_k = kappa(||a - c_k||),    a = (y - shift) factor

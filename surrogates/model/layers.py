@@ -1,6 +1,6 @@
 """What a surrogate file runs before its features and after them: logarithms, and its members.
 
-`surrogates.surrogate.Surrogate` has these modules only where it needs them.
+`surrogates.model.surrogate.Surrogate` has these modules only where it needs them.
 """
 
 from __future__ import annotations

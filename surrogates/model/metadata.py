@@ -1,7 +1,7 @@
 """What a surrogate file says of itself, checked before anything uses it.
 
 The metadata are JSON, which anyone may have written. `parsed` accepts them if all that this package
-reads of them has the right type and length; `surrogates.export.metadata` makes them.
+reads of them has the right type and length; `surrogates.model.file.metadata` makes them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .errors import InputError
+from surrogates.errors import InputError
 
 FORMAT = "varpro-surrogates"
 # 1 had no error bars, 2 no classifiers, 3 no blocks, members, signs and logs, 4 no tails.

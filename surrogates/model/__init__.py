@@ -1,0 +1,1 @@
+"""The surrogate: networks, the deployable module, its file, and what users call."""
