@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from benchmark_surrogate import main, numpy_forward
 
-from surrogates import c_source, reference
 from surrogates.errors import InputError
+from surrogates.export import c_source, reference
 from surrogates.model.file import LoadedSurrogate
 
 FLAGS = ("-O2", "-O3 -march=native")

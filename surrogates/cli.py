@@ -625,7 +625,7 @@ def _info(options: argparse.Namespace) -> int:
         _print_run(folder)
         return 0
     if Path(options.file).suffix == ".npz":
-        from . import reference
+        from .export import reference
 
         _print_surrogate(reference.load(options.file).metadata, "none: numbers and texts alone")
         return 0
@@ -1372,7 +1372,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from . import c_source, reference
+    from .export import c_source, reference
     from .model import file as export
 
     _check_out(options.out, options.surrogate)

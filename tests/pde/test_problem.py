@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from surrogates import config, reference
+from surrogates import config
 from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
+from surrogates.export import reference
 from surrogates.pde import SOLVER, Batch, Problem, Settings, Solution
 from surrogates.pde.problem import BUILT_IN, load, solved
 

@@ -29,8 +29,8 @@ from test_reference import (
     saved,
 )
 
-from surrogates import c_source, reference
 from surrogates.errors import InputError
+from surrogates.export import c_source, reference
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 

@@ -12,8 +12,8 @@ import torch
 from test_export import alone
 
 import surrogates
-from surrogates import c_source, reference
 from surrogates.errors import InputError
+from surrogates.export import c_source, reference
 from surrogates.model import file as export
 from surrogates.model.classifier import BINS, Classifier, assess
 

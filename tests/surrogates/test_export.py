@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surrogates
-from surrogates import reference
 from surrogates.errors import InputError
+from surrogates.export import reference
 from surrogates.model import file as export
 from surrogates.model.metrics import evaluate
 from surrogates.model.surrogate import Surrogate

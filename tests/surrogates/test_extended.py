@@ -21,8 +21,8 @@ from test_export import alone
 from test_reference import arguments, check_close, expected, saved
 
 import surrogates
-from surrogates import c_source, reference
 from surrogates.errors import InputError
+from surrogates.export import c_source, reference
 from surrogates.model import file as export
 from surrogates.model.classifier import Classifier
 from surrogates.model.metrics import evaluate
@@ -466,7 +466,7 @@ def test_numpy_is_the_surrogate_also_after_a_round_trip(name, tmp_path):
 
 
 def test_the_documented_formula_of_version_3_needs_no_module_of_ours(tmp_path):
-    """The text of `surrogates.reference`, read as a user of the arrays alone reads it."""
+    """The text of `surrogates.export.reference`, read as a user of the arrays alone reads it."""
     _, loaded = both("everything")
     reference.save(loaded, tmp_path / "s.npz")
     y = points(both("everything")[0])[0]

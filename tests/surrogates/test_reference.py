@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import surrogates
-from surrogates import reference
 from surrogates.errors import InputError
+from surrogates.export import reference
 from surrogates.model import file as export
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.model.surrogate import Domain, ErrorBars, Surrogate

@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from test_reference import saved
 
 import surrogates
-from surrogates import cli, reference
+from surrogates import cli
 from surrogates.errors import InputError
+from surrogates.export import reference
 from surrogates.model import file as export
 from surrogates.model import torchscript, torchscript_check
 from surrogates.model.surrogate import Surrogate

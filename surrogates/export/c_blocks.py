@@ -9,7 +9,7 @@ Each block has four functions of what the surrogate sees, x:
 
 A surrogate of one block has them under these names. Of several blocks each has its own, with its
 number behind the names, and functions of these names call them one after the other. The loops go
-through matrices in panels, see `surrogates.c_source`.
+through matrices in panels, see `surrogates.export.c_source`.
 """
 
 from __future__ import annotations

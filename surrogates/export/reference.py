@@ -109,17 +109,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import given
+from surrogates import given
+from surrogates.errors import InputError
+from surrogates.files import atomic, members, reading
+from surrogates.model import metadata
+from surrogates.model.tails import LIMIT, widened
+
 from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
-from .errors import InputError
-from .files import atomic, members, reading
-from .model import metadata
-from .model.tails import LIMIT, widened
 
 if TYPE_CHECKING:
     import torch
 
-    from .model.file import LoadedSurrogate
+    from surrogates.model.file import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
 SCHEMA_VERSION = 3

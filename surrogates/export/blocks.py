@@ -1,6 +1,6 @@
 """The parts of a surrogate as plain arrays, and their evaluation in numpy alone.
 
-A block makes features of unscaled parameters; `surrogates.reference` has the formulas. Each has
+A block makes features of unscaled parameters; `surrogates.export.reference` has the formulas. Each has
 ``width``, its number of features, and two methods:
 
     features(Y)       (n, n_in) to the features (n, width)

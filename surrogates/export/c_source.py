@@ -3,7 +3,7 @@ r"""A surrogate as C99 source: NAME.c and NAME.h, which need nothing but libm.
 The functions are those of `surrogates.model.surrogate.Surrogate`, or of a `Classifier`, for one sample;
 the header that `write` makes says what each of them takes and gives. All data are constant and all
 else is on the stack, so that any number of threads may call them. The formulas are those of
-`surrogates.reference`.
+`surrogates.export.reference`.
 
 Every product of a matrix with a vector is one loop, ``affine``, over panels of the matrix: eight
 rows, column by column, so that the sums stay in registers, and a compiler makes vector operations
@@ -26,16 +26,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import __version__
+from surrogates import __version__
+from surrogates.errors import InputError
+from surrogates.files import atomic
+from surrogates.model.tails import MIDDLE
+
 from .blocks import Network
 from .c_blocks import Features, features, padded, panels, table
-from .errors import InputError
-from .files import atomic
-from .model.tails import MIDDLE
 from .reference import ClassifierReference, Reference, constants
 
 if TYPE_CHECKING:
-    from .model.file import LoadedSurrogate
+    from surrogates.model.file import LoadedSurrogate
 
 # Headers of C up to C23, and those that C libraries include in them, which a file of the same name
 # would hide from a program built with -I. (a surrogate "math" would write math.h).
@@ -515,7 +516,7 @@ def write(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
 
     Raises:
         InputError: If NAME cannot begin a name in C, or would hide a header of C; if the
-            surrogate's features have no such form (see `surrogates.reference.constants`); or if a
+            surrogate's features have no such form (see `surrogates.export.reference.constants`); or if a
             file cannot be written.
     """
     path = Path(path)
