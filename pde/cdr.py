@@ -51,9 +51,9 @@ from dolfinx.fem.petsc import assemble_matrix
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from surrogates import plotting
 from surrogates.config import check, unknown
 from surrogates.data.dataset import SOLVER
+from surrogates.plots import figures as plotting
 
 from . import resolution
 from .fenicsx import form, function_space

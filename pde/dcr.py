@@ -32,10 +32,10 @@ import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
-from surrogates import plotting
 from surrogates.config import check
 from surrogates.data.dataset import SOLVER
 from surrogates.errors import InputError
+from surrogates.plots import figures as plotting
 
 from . import mesh_fit, meshes, resolution
 from .collective import on_root

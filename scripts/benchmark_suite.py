@@ -58,9 +58,9 @@ import suite_sets
 from scipy.stats import norm
 from suite_sets import HELD_OUT, SETS, Array, Draw, Files
 
-from surrogates import plotting
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
+from surrogates.plots import figures as plotting
 
 SURROGATE = "surrogate"
 METHODS = Path(suite_methods.__file__)

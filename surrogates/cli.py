@@ -1416,7 +1416,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _plot_history(options: argparse.Namespace) -> int:
-    from . import plotting
+    from .plots import figures as plotting
     from .training import history
 
     labels = [Path(path).name.removesuffix(".history.jsonl") for path in options.histories]
@@ -1438,7 +1438,7 @@ def _load_for_plot(options: argparse.Namespace, task: str) -> tuple[Any, Dataset
 
 
 def _plot_parity(options: argparse.Namespace) -> int:
-    from . import plotting
+    from .plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
@@ -1447,7 +1447,7 @@ def _plot_parity(options: argparse.Namespace) -> int:
 
 
 def _plot_observations(options: argparse.Namespace) -> int:
-    from . import plotting
+    from .plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
@@ -1457,7 +1457,7 @@ def _plot_observations(options: argparse.Namespace) -> int:
 
 
 def _plot_confusion(options: argparse.Namespace) -> int:
-    from . import plotting
+    from .plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "classification")
     found = _held_out_errors(surrogate, dataset, options.split)
@@ -1466,7 +1466,7 @@ def _plot_confusion(options: argparse.Namespace) -> int:
 
 
 def _plot_reliability(options: argparse.Namespace) -> int:
-    from . import plotting
+    from .plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "classification")
     plotting.reliability(_held_out_errors(surrogate, dataset, options.split), options.out)

@@ -30,11 +30,12 @@ from program import Parser, ended, say
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from surrogates import config, plotting
+from surrogates import config
 from surrogates.config import check, check_seed
 from surrogates.data.dataset import PARTS, Dataset
 from surrogates.data.importing import as_dataset
 from surrogates.errors import InputError
+from surrogates.plots import figures as plotting
 from surrogates.training.fit import TrainConfig
 
 SETTINGS = (

@@ -37,11 +37,12 @@ from program import missing, program
 from tqdm import tqdm
 
 import surrogates
-from surrogates import config, plotting
+from surrogates import config
 from surrogates.config import check
 from surrogates.data.dataset import Dataset
 from surrogates.model.file import LoadedSurrogate
 from surrogates.model.metrics import LEVELS
+from surrogates.plots import figures as plotting
 
 try:
     from estimates import (

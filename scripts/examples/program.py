@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from surrogates import plotting
 from surrogates.config import check_seed
 from surrogates.errors import InputError
+from surrogates.plots import figures as plotting
 
 
 class Parser(argparse.ArgumentParser):

@@ -410,7 +410,7 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(folder, tmp
 
 
 def test_runs_of_one_name_are_all_drawn(folder, tmp_path, monkeypatch):
-    from surrogates import plotting
+    from surrogates.plots import figures as plotting
 
     drawn = []
     monkeypatch.setattr(plotting, "history", lambda records, *_, **__: drawn.append(list(records)))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates import plotting
 from surrogates.data.dataset import Info
 from surrogates.errors import InputError
 from surrogates.model.classifier import assess
+from surrogates.plots import figures as plotting
 
 matplotlib = pytest.importorskip("matplotlib", reason="the plots extra is not installed")
 
@@ -508,13 +508,13 @@ def test_drawing_changes_no_setting_and_never_starts_pyplot(tmp_path):
     code = """
 import sys
 import threading
-import surrogates.plotting
+import surrogates.plots.figures
 assert "matplotlib" not in sys.modules
 import matplotlib
 import numpy as np
 matplotlib.rcParams["image.origin"] = "lower"
 before = matplotlib.rcParams.copy()
-surrogates.plotting.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
+surrogates.plots.figures.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams.copy() == before
 """

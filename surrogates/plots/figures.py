@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .config import check
-from .data.dataset import Array, Info
-from .errors import InputError
-from .files import atomic, check_writable
+from surrogates.config import check
+from surrogates.data.dataset import Array, Info
+from surrogates.errors import InputError
+from surrogates.files import atomic, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-    from .model.classifier import Assessment
+    from surrogates.model.classifier import Assessment
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Figures of trainings, surrogates and PDE solutions."""
