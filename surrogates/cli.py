@@ -1391,7 +1391,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        from . import serving
+        from .serve import serving
     except ImportError as error:
         raise InputError(
             f"serving needs aiohttp: pip install 'varpro-surrogates[serve]' ({error})"

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed")
-from surrogates import connections
+from surrogates.serve import connections
 
 
 def test_one_record_of_a_kind_and_minute_with_the_number_of_the_others(caplog):

@@ -27,7 +27,7 @@ from surrogates.model import file as export
 from surrogates.model.classifier import Classifier
 
 umbridge = pytest.importorskip("umbridge")
-serving = pytest.importorskip("surrogates.serving", reason="aiohttp is not installed")
+serving = pytest.importorskip("surrogates.serve.serving", reason="aiohttp is not installed")
 
 SERVE = """
 import json, sys

@@ -49,11 +49,12 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from surrogates.config import check, unknown
+from surrogates.data.dataset import Array
+from surrogates.errors import InputError
+from surrogates.model import file as export
+
 from . import connections
-from .config import check, unknown
-from .data.dataset import Array
-from .errors import InputError
-from .model import file as export
 
 MAX_BODY = 2**24  # bytes of a request: numbers for some 600 000 inputs and outputs
 MOST_CONNECTIONS = 256

@@ -1,0 +1,1 @@
+"""Surrogates over HTTP."""
