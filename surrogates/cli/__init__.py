@@ -25,8 +25,8 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from . import __version__, config, lock
-from .data.dataset import (
+from surrogates import __version__, config, lock
+from surrogates.data.dataset import (
     PARTS,
     TASKS,
     Dataset,
@@ -38,11 +38,11 @@ from .data.dataset import (
     opened,
     read_info,
 )
-from .errors import InputError
-from .files import check_writable, remove_leftovers
-from .folders import Folder
-from .pipes import open_standard_files
-from .shards import DESCRIPTION, Parts, described
+from surrogates.errors import InputError
+from surrogates.files import check_writable, remove_leftovers
+from surrogates.folders import Folder
+from surrogates.pipes import open_standard_files
+from surrogates.shards import DESCRIPTION, Parts, described
 
 _PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
 
@@ -399,7 +399,7 @@ def _watched(
     """
 
     def watching(options: Any) -> int:
-        from .pde import processes
+        from surrogates.pde import processes
 
         if options.called or "mpi4py.MPI" in sys.modules:
             return run(options)
@@ -416,7 +416,7 @@ def _watched(
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from .pde import processes, solvers
+    from surrogates.pde import processes, solvers
 
     def begin() -> solvers.LocalSolver:
         _mpi()
@@ -439,7 +439,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _mark_the_end(options: argparse.Namespace, how: str) -> None:
     """Leave word for the next run of how the one process that solves has ended this one."""
-    from .pde import limits
+    from surrogates.pde import limits
 
     out = _out(options)
     limits.complete_all(out.with_name(f"{out.name}.parts"), how)
@@ -455,7 +455,7 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
     """Generate a dataset by the solver that ``begin`` gives on each process."""
     here = Path.cwd()  # a problem may change it
     MPI = _mpi()
-    from .pde import collective, generate, work
+    from surrogates.pde import collective, generate, work
 
     comm = MPI.COMM_WORLD
     root = comm.rank == 0
@@ -540,8 +540,8 @@ def _read_shard(text: str) -> tuple[int, int]:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from .data import hyperspectral
-    from .data.importing import import_file
+    from surrogates.data import hyperspectral
+    from surrogates.data.importing import import_file
 
     check_writable(options.out)
     files, truth = options.files, options.ground_truth
@@ -625,11 +625,11 @@ def _info(options: argparse.Namespace) -> int:
         _print_run(folder)
         return 0
     if Path(options.file).suffix == ".npz":
-        from .export import reference
+        from surrogates.export import reference
 
         _print_surrogate(reference.load(options.file).metadata, "none: numbers and texts alone")
         return 0
-    from .model import file as export
+    from surrogates.model import file as export
 
     about, refused = export.read_metadata(options.file)
     known = "functions of tensors alone, which read and write no files"
@@ -641,7 +641,7 @@ def _info(options: argparse.Namespace) -> int:
 
 def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
     """Print what a surrogate file says of itself, and what is to be said of its code."""
-    from .model.metadata import task_of
+    from surrogates.model.metadata import task_of
 
     training, dataset = about["training"], about.get("dataset", {})
     y, c = about["y_names"], about["c_names"]
@@ -861,7 +861,7 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
     if not info.config and options.recompute is None and options.problem is None:
         config.check(info.design != "joined", "it is joined of several sets")
         return []  # imported: nobody has solved for it here
-    from .pde.problem import BUILT_IN
+    from surrogates.pde.problem import BUILT_IN
 
     config.check(n > 0, "--recompute 0")
     config.check(bool(info.config), "it has no configuration of a problem")
@@ -873,7 +873,7 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
     )
     problem = _load(name, info)
     config.check(problem.source == info.source, f"{name} is not what made it")
-    from .pde.recompute import recompute
+    from surrogates.pde.recompute import recompute
 
     found = recompute(stored, problem, n, seed=int(np.random.default_rng().integers(2**31)))
     largest = max(one.c for one in found)
@@ -929,7 +929,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _append(options: argparse.Namespace) -> int:
-    from .data.joining import append
+    from surrogates.data.joining import append
 
     check_writable(options.out)
     if Path(options.out).exists():
@@ -950,8 +950,8 @@ def _append(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from .training import fit, pool, processes
-    from .training import train as training
+    from surrogates.training import fit, pool, processes
+    from surrogates.training import train as training
 
     if options.out is None and not Path(options.file).name:
         raise InputError(f"there is no file {options.file!r}")
@@ -1022,8 +1022,8 @@ def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozense
 
 def _training_set(options: argparse.Namespace) -> Dataset:
     """Read the dataset, without the samples that are left out."""
-    from .data.inspection import read_rows
-    from .training.train import without
+    from surrogates.data.inspection import read_rows
+    from surrogates.training.train import without
 
     dataset = Dataset.read(options.file)
     if not options.exclude:
@@ -1033,7 +1033,7 @@ def _training_set(options: argparse.Namespace) -> Dataset:
 
 def _start(options: argparse.Namespace, dataset: Dataset, logs: Any) -> Any:
     """Read the surrogate that the training starts from; None where none is named."""
-    from .training.weights import Start
+    from surrogates.training.weights import Start
 
     if options.start is None:
         return None
@@ -1072,7 +1072,7 @@ def _is_trained(
     start: Any,
 ) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
-    from .model import file as export
+    from surrogates.model import file as export
 
     def marks(logs: Any) -> Any:
         return logs and [np.asarray(mark).tolist() for mark in (logs.inputs, logs.outputs)]
@@ -1098,7 +1098,7 @@ def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> 
             training's end, or the surrogate is in a temporary folder, or, where that is full as
             well, the last checkpoint stays as it is.
     """
-    from .model import file as export
+    from surrogates.model import file as export
 
     about = export.metadata(dataset, training=found.training, errors=found.errors)
 
@@ -1134,8 +1134,8 @@ def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> 
 
 def _write_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path, records: Path) -> int:
     """Write the surrogate and its history, say how good it is, and return the exit status."""
-    from .model import classifier
-    from .training import history
+    from surrogates.model import classifier
+    from surrogates.training import history
 
     _save_trained(found, dataset, out, checkpoint)
     status = 0
@@ -1184,7 +1184,7 @@ def _tried(tried: Any, task: str) -> str:
 
 def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) -> None:
     """Refuse paths that would cost something, and remove what a killed run has left."""
-    from .training.fit import is_finished
+    from surrogates.training.fit import is_finished
 
     _check_out(out)
     config.check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
@@ -1232,7 +1232,7 @@ class _Interruption:
 
 
 def _coverage(shares: Sequence[float]) -> str:
-    from .model.metrics import LEVELS
+    from surrogates.model.metrics import LEVELS
 
     if not shares:
         return "none; the file is of an older version"
@@ -1252,7 +1252,7 @@ def _per_cent(share: float) -> str:
 
 
 def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
-    from .model import file as export
+    from surrogates.model import file as export
 
     surrogate = export.load(options.surrogate, trust=options.trust)
     dataset = Dataset.read(options.file)
@@ -1261,10 +1261,10 @@ def _load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from .model import file as export
+    from surrogates.model import file as export
 
     surrogate, dataset = _load_both(options)
-    from .training.train import poor_outputs
+    from surrogates.training.train import poor_outputs
 
     about = surrogate.metadata["training"]
     mean = None if dataset.info.task == "classification" else _mean(surrogate)
@@ -1295,8 +1295,8 @@ def _held_out_errors(
     surrogate: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
 ) -> Any:
     """Measure a loaded surrogate's errors, as `held_out_errors`, once one sample has been right."""
-    from .model.file import FAILURES
-    from .training.train import held_out_errors
+    from surrogates.model.file import FAILURES
+    from surrogates.training.train import held_out_errors
 
     y = dataset.part(part)[0][:1]
     surrogate(y)
@@ -1349,7 +1349,7 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from .model import file as export
+    from surrogates.model import file as export
 
     _check_out(options.out, options.input, options.surrogate)
     surrogate = export.load(
@@ -1372,8 +1372,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from .export import c_source, reference
-    from .model import file as export
+    from surrogates.export import c_source, reference
+    from surrogates.model import file as export
 
     _check_out(options.out, options.surrogate)
     if options.method != "forward" and options.format != "pt2":
@@ -1391,7 +1391,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        from .serve import serving
+        from surrogates.serve import serving
     except ImportError as error:
         raise InputError(
             f"serving needs aiohttp: pip install 'varpro-surrogates[serve]' ({error})"
@@ -1416,8 +1416,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _plot_history(options: argparse.Namespace) -> int:
-    from .plots import figures as plotting
-    from .training import history
+    from surrogates.plots import figures as plotting
+    from surrogates.training import history
 
     labels = [Path(path).name.removesuffix(".history.jsonl") for path in options.histories]
     if len(set(labels)) < len(labels):
@@ -1438,7 +1438,7 @@ def _load_for_plot(options: argparse.Namespace, task: str) -> tuple[Any, Dataset
 
 
 def _plot_parity(options: argparse.Namespace) -> int:
-    from .plots import figures as plotting
+    from surrogates.plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
@@ -1447,7 +1447,7 @@ def _plot_parity(options: argparse.Namespace) -> int:
 
 
 def _plot_observations(options: argparse.Namespace) -> int:
-    from .plots import figures as plotting
+    from surrogates.plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
@@ -1457,7 +1457,7 @@ def _plot_observations(options: argparse.Namespace) -> int:
 
 
 def _plot_confusion(options: argparse.Namespace) -> int:
-    from .plots import figures as plotting
+    from surrogates.plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "classification")
     found = _held_out_errors(surrogate, dataset, options.split)
@@ -1466,7 +1466,7 @@ def _plot_confusion(options: argparse.Namespace) -> int:
 
 
 def _plot_reliability(options: argparse.Namespace) -> int:
-    from .plots import figures as plotting
+    from surrogates.plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "classification")
     plotting.reliability(_held_out_errors(surrogate, dataset, options.split), options.out)
@@ -1483,7 +1483,7 @@ def _plot_model(options: argparse.Namespace) -> int:
 def _solve(options: argparse.Namespace) -> int:
     out = Path(options.out).absolute()
     problem, y = _one_sample(options)
-    from .pde import meshes
+    from surrogates.pde import meshes
 
     meshes.write(out, problem.field(y))
     return _drawn(options)
@@ -1509,7 +1509,7 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
             len(y) == len(names) and bool(np.isfinite(y).all()),
             f"--y must be {len(names)} numbers, {names[0]} to {names[-1]}; got {options.y!r}",
         )
-    from .pde.problem import noted
+    from surrogates.pde.problem import noted
 
     problem.check(settings)
     for note in noted(problem, settings):
@@ -1519,7 +1519,7 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def _load(name: str, info: Info | None = None) -> Any:
     """Find a problem by its name: that of a dataset, if one is given."""
-    from .pde.problem import load
+    from surrogates.pde.problem import load
 
     try:
         return load(name, info)
