@@ -58,7 +58,7 @@ try:
     )
     from mpi4py import MPI
 
-    from surrogates.pde.cdr import CDRConfig
+    from surrogates.pde.cdr.problem import CDRConfig
     from surrogates.pde.generate import generate
     from surrogates.pde.problem import load
     from surrogates.pde.sampling import draw as draw_samples

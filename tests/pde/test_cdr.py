@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 
 from surrogates import config
 from surrogates.errors import InputError
-from surrogates.pde import cdr
+from surrogates.pde.cdr import problem as cdr
 
 pytestmark = pytest.mark.fenicsx
 

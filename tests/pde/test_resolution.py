@@ -15,7 +15,7 @@ from surrogates import config
 from surrogates.data.dataset import merge, read_info
 from surrogates.errors import InputError
 from surrogates.pde import resolution
-from surrogates.pde.cdr import CDR
+from surrogates.pde.cdr.problem import CDR
 from surrogates.pde.dcr import DCR
 from surrogates.pde.problem import Problem, Settings, noted
 

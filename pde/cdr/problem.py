@@ -55,12 +55,12 @@ from surrogates.config import check, unknown
 from surrogates.data.dataset import SOLVER
 from surrogates.plots import figures as plotting
 
-from . import resolution
-from .fenicsx import form, function_space
-from .linear import LinearSystem, Solver, destroy
-from .points import digest, evaluation
-from .problem import Batch, Field, Problem
-from .sampling import DESIGNS
+from .. import resolution
+from ..fenicsx import form, function_space
+from ..linear import LinearSystem, Solver, destroy
+from ..points import digest, evaluation
+from ..problem import Batch, Field, Problem
+from ..sampling import DESIGNS
 
 Array = npt.NDArray[np.float64]
 Forcing = Callable[[Array, float], Array]
