@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from surrogates.pde.dcr import DCR
+from surrogates.pde.dcr.problem import DCR
+from surrogates.pde.dcr.survey import DCRConfig, Mesh
 from surrogates.pde.generate import generate
 from surrogates.pde.solvers import LocalSolver
-from surrogates.pde.survey import DCRConfig, Mesh
 
 PARTS = {  # function and caller, as the profiler knows them
     "conductivity": ("change", "solve_batch"),

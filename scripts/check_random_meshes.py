@@ -26,8 +26,9 @@ from scipy.spatial import Delaunay
 
 from surrogates import config
 from surrogates.errors import InputError
-from surrogates.pde import dcr, meshes
-from surrogates.pde.survey import DCRConfig
+from surrogates.pde import meshes
+from surrogates.pde.dcr import problem as dcr
+from surrogates.pde.dcr.survey import DCRConfig
 
 try:
     import gmsh

@@ -1,7 +1,7 @@
 r"""What the examples on the buried body share: data, noise, prior, and a fit by Gauss-Newton.
 
 y = (depth, volume, rotation) of a conductive body is sought from the potential differences at the
-surface (`surrogates.pde.dcr`), with a surrogate of that problem in place of its PDE.
+surface (`surrogates.pde.dcr.problem`), with a surrogate of that problem in place of its PDE.
 
 **Data.** d = c + e, where c is of the PDE on a mesh finer than that of the surrogate's training
 data, with twice the cells in each direction, and never of the surrogate: what the surrogate and the
@@ -54,8 +54,8 @@ from surrogates.model.file import LoadedSurrogate
 try:
     from mpi4py import MPI
 
-    from surrogates.pde.dcr import DCR
-    from surrogates.pde.survey import DCRConfig
+    from surrogates.pde.dcr.problem import DCR
+    from surrogates.pde.dcr.survey import DCRConfig
 except ImportError as error:
     missing(error)
 

@@ -16,12 +16,13 @@ from scipy.integrate import solve_ivp
 
 from surrogates import config
 from surrogates.errors import InputError
-from surrogates.pde import dcr, meshes
-from surrogates.pde.condensed import EVERYWHERE, Background
+from surrogates.pde import meshes
+from surrogates.pde.dcr import problem as dcr
+from surrogates.pde.dcr.condensed import EVERYWHERE, Background
+from surrogates.pde.dcr.multigrid import Multigrid
+from surrogates.pde.dcr.potential import stiffness
+from surrogates.pde.dcr.survey import DCRConfig
 from surrogates.pde.fenicsx import function_space
-from surrogates.pde.multigrid import Multigrid
-from surrogates.pde.potential import stiffness
-from surrogates.pde.survey import DCRConfig
 
 pytestmark = pytest.mark.fenicsx
 

@@ -12,8 +12,10 @@ from mpi4py import MPI
 from surrogates import config
 from surrogates.cli import main
 from surrogates.errors import InputError
-from surrogates.pde import dcr, mesh_fit, meshes
-from surrogates.pde.survey import DCRConfig
+from surrogates.pde import meshes
+from surrogates.pde.dcr import mesh_fit
+from surrogates.pde.dcr import problem as dcr
+from surrogates.pde.dcr.survey import DCRConfig
 
 pytestmark = pytest.mark.fenicsx
 

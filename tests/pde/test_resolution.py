@@ -16,7 +16,7 @@ from surrogates.data.dataset import merge, read_info
 from surrogates.errors import InputError
 from surrogates.pde import resolution
 from surrogates.pde.cdr.problem import CDR
-from surrogates.pde.dcr import DCR
+from surrogates.pde.dcr.problem import DCR
 from surrogates.pde.problem import Problem, Settings, noted
 
 pytestmark = pytest.mark.fenicsx
@@ -181,7 +181,7 @@ def test_a_tolerance_of_petsc_s_options_is_refused_like_a_setting():
     code = (
         "from mpi4py import MPI\n"
         "from surrogates import config\n"
-        "from surrogates.pde.dcr import DCR\n"
+        "from surrogates.pde.dcr.problem import DCR\n"
         f"one = config.read(DCR.Config, None, {[*COARSE, 'solver.method=multigrid']})\n"
         "DCR(one, MPI.COMM_SELF)\n"
     )

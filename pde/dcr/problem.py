@@ -37,12 +37,13 @@ from surrogates.data.dataset import SOLVER
 from surrogates.errors import InputError
 from surrogates.plots import figures as plotting
 
-from . import mesh_fit, meshes, resolution
-from .collective import on_root
+from .. import meshes, resolution
+from ..collective import on_root
+from ..problem import Batch, Field, Problem
+from . import mesh_fit
 from .condensed import Condensed, HalfSpace
 from .multigrid import Multigrid
 from .potential import Level, compile_forms
-from .problem import Batch, Field, Problem
 from .survey import DCRConfig
 
 Array = npt.NDArray[np.float64]

@@ -36,8 +36,8 @@ import numpy.typing as npt
 from surrogates.config import check
 from surrogates.errors import InputError
 
-from .mesh_checks import SLIVER, chunks, edges, elements, place, poorness
-from .meshes import FileMesh
+from ..mesh_checks import SLIVER, chunks, edges, elements, place, poorness
+from ..meshes import FileMesh
 from .survey import DCRConfig
 
 Array = npt.NDArray[np.float64]

@@ -29,9 +29,9 @@ import scipy.linalg
 import scipy.sparse
 from mpi4py import MPI
 
-from . import meshes
+from .. import meshes
+from ..fenicsx import function_space
 from .body import INDICES
-from .fenicsx import function_space
 from .potential import Change, Level, Region, half_space, receivers, stiffness
 from .survey import DCRConfig
 

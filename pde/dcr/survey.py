@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from surrogates.config import check, unknown
 
+from ..linear import check_rtol
+from ..sampling import DESIGNS
 from .body import Body
-from .linear import check_rtol
-from .sampling import DESIGNS
 
 Array = npt.NDArray[np.float64]
 

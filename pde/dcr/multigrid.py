@@ -16,10 +16,10 @@ from petsc4py import PETSc
 
 from surrogates.config import check
 
-from . import meshes
+from .. import meshes
+from ..linear import LARGEST_RTOL, destroy, failure
+from ..points import evaluation
 from .body import INDICES
-from .linear import LARGEST_RTOL, destroy, failure
-from .points import evaluation
 from .potential import Change, Level, Region, currents, stiffness
 from .survey import DCRConfig, Solver
 

@@ -38,12 +38,12 @@ from dolfinx.fem.petsc import assemble_matrix, assemble_vector
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from . import meshes
+from .. import meshes
+from ..fenicsx import form, function_space
+from ..linear import destroy
+from ..points import digest, evaluation
+from ..problem import Field
 from .body import INDICES
-from .fenicsx import form, function_space
-from .linear import destroy
-from .points import digest, evaluation
-from .problem import Field
 from .survey import DCRConfig, Stations
 
 Array = npt.NDArray[np.float64]
