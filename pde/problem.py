@@ -48,8 +48,8 @@ from surrogates.given import numbers
 from surrogates.pipes import take_no_sigpipe
 from surrogates.provenance import readable
 
+from .ensemble.limits import TimeLimitError
 from .inputs import NEIGHBOURS, check_files
-from .limits import TimeLimitError
 from .sampling import DESIGNS, draw
 from .surroundings import surroundings_kept
 

@@ -23,8 +23,8 @@ from mpi4py import MPI
 
 from surrogates.pde.dcr.problem import DCR
 from surrogates.pde.dcr.survey import DCRConfig, Mesh
-from surrogates.pde.generate import generate
-from surrogates.pde.solvers import LocalSolver
+from surrogates.pde.ensemble.generate import generate
+from surrogates.pde.ensemble.solvers import LocalSolver
 
 PARTS = {  # function and caller, as the profiler knows them
     "conductivity": ("change", "solve_batch"),

@@ -59,10 +59,10 @@ try:
     from mpi4py import MPI
 
     from surrogates.pde.cdr.problem import CDRConfig
-    from surrogates.pde.generate import generate
+    from surrogates.pde.ensemble.generate import generate
+    from surrogates.pde.ensemble.solvers import LocalSolver
     from surrogates.pde.problem import load
     from surrogates.pde.sampling import draw as draw_samples
-    from surrogates.pde.solvers import LocalSolver
 except ImportError as error:
     missing(error)
 

@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from surrogates import __version__, config, lock
+from surrogates import __version__, config
 from surrogates.data.dataset import (
     PARTS,
     TASKS,
@@ -41,8 +41,9 @@ from surrogates.data.dataset import (
 from surrogates.errors import InputError
 from surrogates.files import check_writable, remove_leftovers
 from surrogates.folders import Folder
+from surrogates.pde.ensemble import lock
+from surrogates.pde.ensemble.shards import DESCRIPTION, Parts, described
 from surrogates.pipes import open_standard_files
-from surrogates.shards import DESCRIPTION, Parts, described
 
 _PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
 
@@ -399,7 +400,7 @@ def _watched(
     """
 
     def watching(options: Any) -> int:
-        from surrogates.pde import processes
+        from surrogates.pde.ensemble import processes
 
         if options.called or "mpi4py.MPI" in sys.modules:
             return run(options)
@@ -416,7 +417,7 @@ def _watched(
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from surrogates.pde import processes, solvers
+    from surrogates.pde.ensemble import processes, solvers
 
     def begin() -> solvers.LocalSolver:
         _mpi()
@@ -439,7 +440,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _mark_the_end(options: argparse.Namespace, how: str) -> None:
     """Leave word for the next run of how the one process that solves has ended this one."""
-    from surrogates.pde import limits
+    from surrogates.pde.ensemble import limits
 
     out = _out(options)
     limits.complete_all(out.with_name(f"{out.name}.parts"), how)
@@ -455,7 +456,8 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
     """Generate a dataset by the solver that ``begin`` gives on each process."""
     here = Path.cwd()  # a problem may change it
     MPI = _mpi()
-    from surrogates.pde import collective, generate, work
+    from surrogates.pde import collective
+    from surrogates.pde.ensemble import generate, work
 
     comm = MPI.COMM_WORLD
     root = comm.rank == 0
@@ -873,7 +875,7 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
     )
     problem = _load(name, info)
     config.check(problem.source == info.source, f"{name} is not what made it")
-    from surrogates.pde.recompute import recompute
+    from surrogates.pde.ensemble.recompute import recompute
 
     found = recompute(stored, problem, n, seed=int(np.random.default_rng().integers(2**31)))
     largest = max(one.c for one in found)

@@ -18,8 +18,8 @@ import pytest
 
 from surrogates.errors import InputError
 from surrogates.folders import Folder
-from surrogates.lock import held, progress
-from surrogates.pde.dispatcher import Dispatcher, Requests, Task
+from surrogates.pde.ensemble.dispatcher import Dispatcher, Requests, Task
+from surrogates.pde.ensemble.lock import held, progress
 
 SECONDS = 60
 ABOUT = {"groups": 1, "most": 1000, "total": 0, "done": 0, "failed": 0, "hosts": ["127.0.0.1"]}
@@ -277,7 +277,7 @@ def test_words_that_are_no_group_s_after_the_token_end_the_run(dispatcher):
 
 
 def test_a_place_where_nobody_answers_is_one_line(dispatcher, monkeypatch):
-    monkeypatch.setattr("surrogates.pde.dispatcher._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("surrogates.pde.ensemble.dispatcher._CONNECT_SECONDS", 0.2)
     pending = [(0, 3)]
     address = dispatcher.open(pending, **about(pending))
     with pytest.raises(ConnectionError, match=r"cannot reach rank 0 at 127.0.0.1, port \d+.*face"):
@@ -302,7 +302,7 @@ RANK = """
 import os, signal, sys, time
 from pathlib import Path
 from surrogates.folders import Folder
-from surrogates.pde.dispatcher import Dispatcher
+from surrogates.pde.ensemble.dispatcher import Dispatcher
 dispatcher = Dispatcher(Folder.made(Path(sys.argv[1])))
 dispatcher.open(
     [(0, 9)], groups=1, most=9, total=9, done=0, failed=0, hosts=['127.0.0.1']
@@ -383,8 +383,8 @@ import os, signal, sys
 from pathlib import Path
 from petsc4py import PETSc
 from surrogates.folders import Folder
-from surrogates.lock import progress
-from surrogates.pde.dispatcher import Dispatcher, Requests
+from surrogates.pde.ensemble.lock import progress
+from surrogates.pde.ensemble.dispatcher import Dispatcher, Requests
 dispatcher = Dispatcher(Folder.made(Path(sys.argv[1])))
 requests = Requests(
     dispatcher.open([(0, 9)], groups=1, most=1, total=9, done=0, failed=0, hosts=['127.0.0.1'])

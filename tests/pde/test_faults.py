@@ -25,9 +25,9 @@ from test_generate import SECONDS, SMALL, Run, environment, saved, until
 
 from surrogates.data.dataset import Dataset, Status, read_info, write
 from surrogates.folders import Folder
-from surrogates.lock import progress
+from surrogates.pde.ensemble.lock import progress
+from surrogates.pde.ensemble.shards import Parts
 from surrogates.pde.sampling import draw
-from surrogates.shards import Parts
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 

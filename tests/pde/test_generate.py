@@ -15,7 +15,7 @@ import pytest
 
 from surrogates.data.dataset import Dataset, Split, Status, read_info
 from surrogates.folders import Folder
-from surrogates.shards import Parts
+from surrogates.pde.ensemble.shards import Parts
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 

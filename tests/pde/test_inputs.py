@@ -22,9 +22,9 @@ from test_generate import Run, run, until
 from surrogates import cli, config
 from surrogates.data.dataset import Dataset, opened, read_info
 from surrogates.errors import InputError
+from surrogates.pde.ensemble.recompute import recompute
 from surrogates.pde.inputs import NEIGHBOURS, expect, inputs, undeclared
 from surrogates.pde.problem import Problem, load, solved
-from surrogates.pde.recompute import recompute
 
 pytestmark = pytest.mark.fenicsx
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Interface
 import pytest
 
 from surrogates.errors import InputError
-from surrogates.pde.network import addresses, interfaces
+from surrogates.pde.ensemble.network import addresses, interfaces
 
 
 def host(**about: str) -> dict[str, IPv4Interface]:

@@ -13,7 +13,7 @@ from test_generate import until
 from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
 from surrogates.folders import Folder
-from surrogates.shards import Journal, Parts, describe
+from surrogates.pde.ensemble.shards import Journal, Parts, describe
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 

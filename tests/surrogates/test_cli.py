@@ -1088,7 +1088,7 @@ def test_the_module_is_the_command():
 
 
 ISOLATION = {
-    "surrogates.pde.generate": ("torch",),
+    "surrogates.pde.ensemble.generate": ("torch",),
     "surrogates.training.fit": ("dolfinx", "petsc4py", "mpi4py"),
     "surrogates.model.file": ("dolfinx", "petsc4py", "mpi4py"),
     "surrogates.cli": ("torch", "dolfinx", "petsc4py", "mpi4py"),

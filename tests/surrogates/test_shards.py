@@ -9,10 +9,10 @@ import os
 import numpy as np
 import pytest
 
-from surrogates import shards
 from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.folders import Folder
-from surrogates.shards import Journal, Parts
+from surrogates.pde.ensemble import shards
+from surrogates.pde.ensemble.shards import Journal, Parts
 
 TOTAL = 40
 INFO = Info(

@@ -33,9 +33,9 @@ from surrogates.data.dataset import Info
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 
+from ..problem import Batch
+from ..sampling import Array
 from .limits import Mark, TimeLimitError, complete, read, too_long
-from .problem import Batch
-from .sampling import Array
 from .solvers import LocalSolver
 
 if TYPE_CHECKING:

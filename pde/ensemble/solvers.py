@@ -20,12 +20,12 @@ from surrogates.data.dataset import Info, assign_split
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance
-from surrogates.shards import largest
 
-from .inputs import NEIGHBOURS, expect, files, inputs, undeclared
+from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
+from ..problem import Batch, Problem, made, noted, solved
+from ..sampling import Array
 from .limits import TimeLimit
-from .problem import Batch, Problem, made, noted, solved
-from .sampling import Array
+from .shards import largest
 
 if TYPE_CHECKING:
     from mpi4py import MPI

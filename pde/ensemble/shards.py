@@ -44,10 +44,18 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .data.dataset import FAILURE_BYTES, SOLVER, Dataset, Info, assign_split, fill, read_info
-from .errors import InputError
-from .files import hdf5
-from .folders import Folder
+from surrogates.data.dataset import (
+    FAILURE_BYTES,
+    SOLVER,
+    Dataset,
+    Info,
+    assign_split,
+    fill,
+    read_info,
+)
+from surrogates.errors import InputError
+from surrogates.files import hdf5
+from surrogates.folders import Folder
 
 DESCRIPTION = "description.h5"
 _BLOCK_BYTES = 16 << 20  # or one batch

@@ -39,8 +39,9 @@ from typing import Any, TextIO
 import surrogates
 from surrogates.errors import InputError
 from surrogates.folders import Folder
-from surrogates.lock import BEAT_SECONDS, Lock
 from surrogates.pipes import take_no_sigpipe
+
+from .lock import BEAT_SECONDS, Lock
 
 # Without the working folder, where others may have put modules for it.
 _START = """
@@ -79,7 +80,7 @@ class Dispatcher:
         here = str(Path(surrogates.__file__).resolve().parents[1])
         path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, "surrogates.pde.dispatcher"],
+            [sys.executable, "-c", _START, "surrogates.pde.ensemble.dispatcher"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

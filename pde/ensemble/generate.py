@@ -3,7 +3,7 @@
 The processes form groups, each with a mesh of its own. A batch is the unit of computing:
 consecutive samples, the same for any number of processes and after any kill. A process of its own
 hands the batches out (`dispatcher`); each group appends what it has finished to a journal in the
-folder ``<out>.parts`` (`surrogates.shards`), and at the end the dataset is assembled from there and
+folder ``<out>.parts`` (`surrogates.pde.ensemble.shards`), and at the end the dataset is assembled from there and
 the folder removed. The same call after a kill at any moment solves for what is not there yet.
 """
 
@@ -28,12 +28,12 @@ from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import TEMPORARY, Folder
 from surrogates.provenance import Provenance
-from surrogates.shards import DESCRIPTION, Journal, Parts, describe, described
 
-from .collective import abort_on_error, on_root
+from ..collective import abort_on_error, on_root
 from .dispatcher import Dispatcher
 from .limits import marks
 from .network import Interfaces, addresses, interfaces
+from .shards import DESCRIPTION, Journal, Parts, describe, described
 from .solvers import Solver
 from .work import Plan, Progress, Work
 

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .folders import Folder
+from surrogates.errors import InputError
+from surrogates.folders import Folder
 
 BEAT_SECONDS = 2.0
 _PATIENCE = 3.0  # for a holder that is about to end

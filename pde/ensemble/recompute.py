@@ -11,9 +11,9 @@ from mpi4py import MPI
 from surrogates.config import check, entries, from_toml
 from surrogates.data.dataset import Info, Status, Stored
 
-from .inputs import inputs
-from .problem import Problem, made, solved
-from .sampling import draw
+from ..inputs import inputs
+from ..problem import Problem, made, solved
+from ..sampling import draw
 
 
 @dataclass(frozen=True, kw_only=True)

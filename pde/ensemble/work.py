@@ -14,14 +14,14 @@ from mpi4py import MPI
 
 from surrogates.data.dataset import SOLVER, Dataset, Info, Status
 from surrogates.folders import Folder
-from surrogates.shards import Journal, Parts
 
-from .collective import complain
+from ..collective import complain
+from ..problem import Batch
+from ..sampling import Array, draw
 from .dispatcher import Requests, Task
 from .limits import Mark, TimeLimitError, too_long, verdict
-from .problem import Batch
 from .processes import SolveEnded
-from .sampling import Array, draw
+from .shards import Journal, Parts
 from .solvers import Solver, joined
 
 TEMPORARY_FAILURE = 75
