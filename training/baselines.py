@@ -39,9 +39,9 @@ from .gauss_newton import (
     only,
     step_within,
 )
-from .losses import outputs_of
+from .inner.losses import outputs_of
+from .inner.varpro import Inner, Tall
 from .trust_region import RadiusRule
-from .varpro import Inner, Tall
 
 
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:

@@ -43,15 +43,16 @@ from surrogates.config import check
 from surrogates.data.dataset import Dataset, check_classes
 from surrogates.model.forms import KERNELS
 
-from . import kernel, logistic, pool
+from . import kernel, pool
 from .contest import Contest
 from .data import Data
 from .entropy import Entropy, calibrated, mixed
 from .fit import FitResult, TrainConfig
 from .folds import Fold, Rows, available, ordered, repeated, stratified
 from .history import Record
+from .inner import logistic
+from .inner.losses import CrossEntropy
 from .kernel import CENTRES, Form
-from .losses import CrossEntropy
 from .plain import Plain, path
 from .selection import COSTS, FOLDED, Asked, Member, Tried, searched
 

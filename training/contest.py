@@ -26,10 +26,10 @@ from surrogates.model.networks import with_ones
 from .dense import flops
 from .fit import FitResult, TrainConfig, fit
 from .folds import Fold, Rows
-from .losses import Loss
+from .inner.losses import Loss
+from .inner.varpro import solve_path
 from .pool import Task
 from .scaling import moments
-from .varpro import solve_path
 
 if TYPE_CHECKING:
     from .selection import Member

@@ -11,7 +11,7 @@ from torch import Tensor
 from surrogates.config import check
 
 from .features import CHUNK
-from .losses import LeastSquares, Loss, outputs_of
+from .inner.losses import LeastSquares, Loss, outputs_of
 from .processes import ALONE, Alone
 from .scaling import Scaling, moments
 

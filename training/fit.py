@@ -36,8 +36,8 @@ from .dense import Structure, flops
 from .features import Features
 from .gauss_newton import GaussNewton
 from .history import Record
+from .inner.losses import CrossEntropy, LeastSquares, Loss
 from .kronecker import Kronecker
-from .losses import CrossEntropy, LeastSquares, Loss
 from .multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
 from .scaling import WAYS, groups_of, weights_of

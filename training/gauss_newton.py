@@ -16,9 +16,10 @@ from surrogates.model.networks import with_ones
 
 from .dense import Structure, gauss_newton_matrix
 from .features import Features
+from .inner.losses import LeastSquares, Loss
+from .inner.newton import Start
+from .inner.varpro import Inner, ReducedJacobian
 from .krylov import lanczos
-from .losses import LeastSquares, Loss
-from .newton import Start
 from .penalty import Penalty
 from .trust_region import (
     Multiplier,
@@ -27,7 +28,6 @@ from .trust_region import (
     solve_factored,
     solve_subproblem,
 )
-from .varpro import Inner, ReducedJacobian
 
 Memory = Mapping[str, Tensor]
 """What a method keeps from step to step, as a checkpoint holds it."""

@@ -22,7 +22,7 @@ from .data import Data
 from .features import Features
 from .gauss_newton import Memory, ReducedProblem, Step
 from .history import Record
-from .newton import ITERATIONS
+from .inner.newton import ITERATIONS
 
 WARM_UP = 30
 

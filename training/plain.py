@@ -20,10 +20,10 @@ from torch import Tensor
 from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import Monomials, RadialBasis
 
-from . import logistic
 from .entropy import calibrated
+from .inner import logistic
+from .inner.losses import CrossEntropy
 from .kernel import CENTRES, distances, kappa
-from .losses import CrossEntropy
 
 _LEAST = 1e-10  # of a kernel's largest eigenvalue, below which one is left out
 _WORSE = 1.3  # times the least held-out cross-entropy, above which smaller alpha2 are not tried

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
-from surrogates.training.losses import LeastSquares, Loss
-from surrogates.training.varpro import Tall
+from surrogates.training.inner.losses import LeastSquares, Loss
+from surrogates.training.inner.varpro import Tall
 
 
 class Poisson(Loss):

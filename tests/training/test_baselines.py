@@ -18,7 +18,7 @@ from surrogates.training.baselines import (
 )
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import ReducedProblem
-from surrogates.training.losses import CrossEntropy, LeastSquares
+from surrogates.training.inner.losses import CrossEntropy, LeastSquares
 from surrogates.training.processes import ALONE
 from surrogates.training.trust_region import RadiusRule
 

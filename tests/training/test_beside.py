@@ -19,9 +19,9 @@ from surrogates.training.deploy import deployed
 from surrogates.training.features import Features
 from surrogates.training.fit import TrainConfig, fit, settings_of
 from surrogates.training.gauss_newton import ReducedProblem
-from surrogates.training.losses import CrossEntropy, LeastSquares
+from surrogates.training.inner.losses import CrossEntropy, LeastSquares
+from surrogates.training.inner.varpro import ReducedJacobian, first_columns
 from surrogates.training.train import train
-from surrogates.training.varpro import ReducedJacobian, first_columns
 from surrogates.training.weights import Start
 
 QUICK = TrainConfig(width=4, work_units=120, linear=True, outputs="column")

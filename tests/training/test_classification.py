@@ -11,8 +11,8 @@ from test_fit import Stopped, part, same, stop_at
 
 from surrogates.errors import InputError
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.training import losses
 from surrogates.training.fit import OPTIMIZERS, TrainConfig, fit
+from surrogates.training.inner import losses
 
 SMALL = TrainConfig(
     method="krylov",

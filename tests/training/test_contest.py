@@ -12,8 +12,8 @@ from surrogates.model.networks import with_ones
 from surrogates.training.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.fit import TrainConfig
 from surrogates.training.folds import Fold, divided
+from surrogates.training.inner.varpro import solve_w
 from surrogates.training.selection import Effort
-from surrogates.training.varpro import solve_w
 
 BASE = TrainConfig()
 NOTHING = frozenset()

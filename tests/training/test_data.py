@@ -10,7 +10,7 @@ from draws import classes, normal
 
 from surrogates.errors import InputError
 from surrogates.training.data import Data, Mix
-from surrogates.training.losses import CrossEntropy
+from surrogates.training.inner.losses import CrossEntropy
 
 N, N_IN = 300, 6
 

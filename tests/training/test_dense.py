@@ -13,8 +13,8 @@ from surrogates.training import dense
 from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import DenseModel, GaussNewton, ReducedProblem
+from surrogates.training.inner.varpro import ReducedJacobian
 from surrogates.training.trust_region import Multiplier
-from surrogates.training.varpro import ReducedJacobian
 
 
 class Convolution(nn.Module):

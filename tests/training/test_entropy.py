@@ -18,7 +18,7 @@ from surrogates.training.entropy import (
     mixed,
 )
 from surrogates.training.fit import DEFAULTS, fit
-from surrogates.training.losses import CrossEntropy
+from surrogates.training.inner.losses import CrossEntropy
 
 BASE = DEFAULTS["classification"]
 

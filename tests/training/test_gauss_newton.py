@@ -10,8 +10,8 @@ from surrogates.model.networks import AntisymmetricODE
 from surrogates.training import gauss_newton
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
+from surrogates.training.inner.varpro import ReducedJacobian
 from surrogates.training.trust_region import RadiusRule
-from surrogates.training.varpro import ReducedJacobian
 
 
 class Counted(Features):

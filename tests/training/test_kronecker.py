@@ -14,8 +14,8 @@ from surrogates.training import kronecker
 from surrogates.training.baselines import LBFGS, inverse_times
 from surrogates.training.features import Features
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
+from surrogates.training.inner.losses import CrossEntropy, LeastSquares
 from surrogates.training.kronecker import Kronecker, KroneckerMatrix
-from surrogates.training.losses import CrossEntropy, LeastSquares
 from surrogates.training.processes import Alone
 
 

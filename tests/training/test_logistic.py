@@ -4,9 +4,9 @@ import pytest
 import torch
 from draws import Poisson, classes, normal
 
-from surrogates.training import newton
-from surrogates.training.logistic import TOLERANCE, minimise
-from surrogates.training.losses import CrossEntropy
+from surrogates.training.inner import newton
+from surrogates.training.inner.logistic import TOLERANCE, minimise
+from surrogates.training.inner.losses import CrossEntropy
 
 
 def features(n, m, seed):

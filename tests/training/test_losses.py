@@ -8,9 +8,9 @@ import torch
 from draws import PseudoHuber, classes, normal
 from torch.nn.functional import cross_entropy
 
-from surrogates.training import losses
 from surrogates.training.data import Part
-from surrogates.training.losses import CrossEntropy, LeastSquares, Loss
+from surrogates.training.inner import losses
+from surrogates.training.inner.losses import CrossEntropy, LeastSquares, Loss
 
 each_loss = pytest.mark.parametrize("loss", [LeastSquares(), CrossEntropy(), PseudoHuber()])
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from draws import classes, normal
 
-from surrogates.training import logistic
+from surrogates.training.inner import logistic
+from surrogates.training.inner.losses import CrossEntropy
 from surrogates.training.kernel import distances, kappa
-from surrogates.training.losses import CrossEntropy
 from surrogates.training.plain import Plain, path
 
 ALPHAS = (1e-1, 1e-2, 1e-3, 1e-4)

@@ -21,13 +21,13 @@ from surrogates.training.deploy import alone
 from surrogates.training.features import Features
 from surrogates.training.fit import TrainConfig, fit, settings_of
 from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
-from surrogates.training.losses import LeastSquares
+from surrogates.training.inner.losses import LeastSquares
+from surrogates.training.inner.varpro import InnerSolution
 from surrogates.training.multilevel import Reason
 from surrogates.training.selection import Member, _framed, choose
 from surrogates.training.start import NEW, _Old, enlarged
 from surrogates.training.train import train
 from surrogates.training.trust_region import RadiusRule
-from surrogates.training.varpro import InnerSolution
 from surrogates.training.weights import Start, checksums, packed
 
 QUICK = TrainConfig(work_units=150, outputs="column")

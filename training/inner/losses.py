@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, vmap
 
-from .features import CHUNK
+from ..features import CHUNK
+from ..processes import ALONE, Alone
 from .newton import Start, minimise
-from .processes import ALONE, Alone
 from .varpro import Inner, InnerSolution, Tall
 
 

@@ -34,8 +34,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .features import CHUNK, FeatureJacobian
-from .processes import ALONE, Alone
+from ..features import CHUNK, FeatureJacobian
+from ..processes import ALONE, Alone
 
 Rows = slice | Tensor
 """Some samples of this process, by a slice or by their numbers."""

@@ -36,8 +36,8 @@ from torch import Tensor
 
 from surrogates.errors import InputError
 
-from .processes import ALONE, Alone
-from .trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky, solve_factored
+from ..processes import ALONE, Alone
+from ..trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky, solve_factored
 from .varpro import Inner, Pair, Rows, Tall
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The inner problem: the last layer's weights W at fixed features."""
