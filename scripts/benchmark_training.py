@@ -26,8 +26,9 @@ import torch
 from surrogates import config
 from surrogates.data.dataset import SOLVER, Dataset, Info, Status
 from surrogates.errors import InputError
-from surrogates.training import multilevel, processes
+from surrogates.training import processes
 from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.outer import multilevel
 
 N_IN, N_OUT = 55, 72
 

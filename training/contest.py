@@ -23,11 +23,11 @@ from torch import Tensor
 from surrogates.data.dataset import Dataset, Split
 from surrogates.model.networks import with_ones
 
-from .dense import flops
 from .fit import FitResult, TrainConfig, fit
 from .folds import Fold, Rows
 from .inner.losses import Loss
 from .inner.varpro import solve_path
+from .outer.dense import flops
 from .pool import Task
 from .scaling import moments
 

@@ -30,15 +30,15 @@ from surrogates.model.forms import KERNELS
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
 from . import beside
-from .baselines import LBFGS, STOCHASTIC, JointGaussNewton
 from .data import Data, Mix
-from .dense import Structure, flops
 from .features import Features
-from .gauss_newton import GaussNewton
 from .history import Record
 from .inner.losses import CrossEntropy, LeastSquares, Loss
-from .kronecker import Kronecker
-from .multilevel import Best, Method, Multilevel, Reason, State
+from .outer.baselines import LBFGS, STOCHASTIC, JointGaussNewton
+from .outer.dense import Structure, flops
+from .outer.gauss_newton import GaussNewton
+from .outer.kronecker import Kronecker
+from .outer.multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
 from .scaling import WAYS, groups_of, weights_of
 

@@ -29,7 +29,7 @@ from .deploy import alone, assembled, assembled_classes, deployed
 from .fit import DEFAULTS, FitResult, TrainConfig, fit
 from .folds import fresh
 from .history import Record
-from .multilevel import Reason
+from .outer.multilevel import Reason
 from .processes import Alone
 from .ridge import ridge
 from .scaling import moments

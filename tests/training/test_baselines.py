@@ -9,16 +9,16 @@ import torch
 from draws import classes, normal
 
 from surrogates.model.networks import AntisymmetricODE, with_ones
-from surrogates.training.baselines import (
+from surrogates.training.features import Features
+from surrogates.training.inner.losses import CrossEntropy, LeastSquares
+from surrogates.training.outer.baselines import (
     LBFGS,
     JointGaussNewton,
     JointJacobian,
     Stochastic,
     inverse_times,
 )
-from surrogates.training.features import Features
-from surrogates.training.gauss_newton import ReducedProblem
-from surrogates.training.inner.losses import CrossEntropy, LeastSquares
+from surrogates.training.outer.gauss_newton import ReducedProblem
 from surrogates.training.processes import ALONE
 from surrogates.training.trust_region import RadiusRule
 

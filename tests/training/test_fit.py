@@ -25,12 +25,12 @@ from surrogates.errors import InputError
 from surrogates.model.metrics import relative_errors
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.training import history
-from surrogates.training.baselines import LBFGS, STOCHASTIC, Stochastic
 from surrogates.training.data import Data
 from surrogates.training.fit import OPTIMIZERS, TrainConfig, _Checkpoint, fit
-from surrogates.training.gauss_newton import GaussNewton
-from surrogates.training.kronecker import Kronecker
-from surrogates.training.multilevel import WARM_UP, Multilevel, Reason, State
+from surrogates.training.outer.baselines import LBFGS, STOCHASTIC, Stochastic
+from surrogates.training.outer.gauss_newton import GaussNewton
+from surrogates.training.outer.kronecker import Kronecker
+from surrogates.training.outer.multilevel import WARM_UP, Multilevel, Reason, State
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
 SMALL = TrainConfig(method="krylov", width=3, cells=1, levels=2, work_units=120, krylov_rank=8)
@@ -224,7 +224,7 @@ def test_the_method_is_chosen_by_task_and_cost(monkeypatch):
 
     monkeypatch.setattr(GaussNewton, "step", watched)
     monkeypatch.setattr(Kronecker, "step", watched)
-    monkeypatch.setattr("surrogates.training.multilevel.WARM_UP", 0)
+    monkeypatch.setattr("surrogates.training.outer.multilevel.WARM_UP", 0)
     of_classes = labelled(smooth().Y, classes(100, 3, seed=0).numpy())
     for data, method, limit, krylov, expected in (
         (smooth(), "auto", 1e12, 0.0, True),

@@ -7,10 +7,10 @@ import torch
 from draws import flat, normal
 
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.training import gauss_newton
 from surrogates.training.features import Features
-from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.inner.varpro import ReducedJacobian
+from surrogates.training.outer import gauss_newton
+from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.trust_region import RadiusRule
 
 

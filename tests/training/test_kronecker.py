@@ -10,12 +10,12 @@ import torch
 from draws import Poisson, classes, normal, orders
 
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.training import kronecker
-from surrogates.training.baselines import LBFGS, inverse_times
 from surrogates.training.features import Features
-from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
-from surrogates.training.kronecker import Kronecker, KroneckerMatrix
+from surrogates.training.outer import kronecker
+from surrogates.training.outer.baselines import LBFGS, inverse_times
+from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
+from surrogates.training.outer.kronecker import Kronecker, KroneckerMatrix
 from surrogates.training.processes import Alone
 
 
@@ -326,7 +326,7 @@ def test_classes_need_less_work_than_on_krylov_spaces(seed):
 _IMPORTS = """
 import sys, torch
 from test_kronecker import of_classes
-from surrogates.training.kronecker import KroneckerMatrix
+from surrogates.training.outer.kronecker import KroneckerMatrix
 
 problem, here = of_classes()
 torch.func.vmap(torch.sin)(here.theta)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from draws import normal
 
-from surrogates.training.krylov import lanczos
+from surrogates.training.outer.krylov import lanczos
 
 
 def operator(values, seed=0):

@@ -13,13 +13,13 @@ from test_dense import networks
 
 from surrogates.errors import InputError
 from surrogates.model.networks import with_ones
-from surrogates.training.dense import gauss_newton_matrix
 from surrogates.training.features import Features
-from surrogates.training.gauss_newton import ReducedProblem
 from surrogates.training.inner import newton
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
 from surrogates.training.inner.newton import TOLERANCE, conjugate_gradients, hessian, minimise
 from surrogates.training.inner.varpro import ReducedJacobian
+from surrogates.training.outer.dense import gauss_newton_matrix
+from surrogates.training.outer.gauss_newton import ReducedProblem
 
 
 def phi(loss, W, Z, C, alpha2):

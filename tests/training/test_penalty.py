@@ -7,9 +7,9 @@ from scipy.integrate import quad
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
-from surrogates.training.dense import Structure
 from surrogates.training.features import Features
-from surrogates.training.penalty import Penalty
+from surrogates.training.outer.dense import Structure
+from surrogates.training.outer.penalty import Penalty
 
 NETWORKS = {
     "ode": AntisymmetricODE(3, 4, 2, 1.7),

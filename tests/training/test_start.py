@@ -15,15 +15,15 @@ from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs
 from surrogates.training import kernel
-from surrogates.training.baselines import JointJacobian
 from surrogates.training.contest import Contest, Squares
 from surrogates.training.deploy import alone
 from surrogates.training.features import Features
 from surrogates.training.fit import TrainConfig, fit, settings_of
-from surrogates.training.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.inner.losses import LeastSquares
 from surrogates.training.inner.varpro import InnerSolution
-from surrogates.training.multilevel import Reason
+from surrogates.training.outer.baselines import JointJacobian
+from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
+from surrogates.training.outer.multilevel import Reason
 from surrogates.training.selection import Member, _framed, choose
 from surrogates.training.start import NEW, _Old, enlarged
 from surrogates.training.train import train

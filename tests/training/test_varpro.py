@@ -10,9 +10,9 @@ from draws import flat, normal, tall
 from hypothesis import given, settings
 
 from surrogates.model.networks import AntisymmetricODE, with_ones
-from surrogates.training.dense import Structure, gauss_newton_matrix
 from surrogates.training.features import Features
 from surrogates.training.inner.varpro import InnerSolution, ReducedJacobian, solve_path, solve_w
+from surrogates.training.outer.dense import Structure, gauss_newton_matrix
 
 N, N_IN, WIDTH, N_OUT = 13, 3, 4, 5
 

@@ -28,7 +28,10 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.model.networks import with_ones
 
-from .features import FeatureJacobian
+from ..features import FeatureJacobian
+from ..inner.losses import outputs_of
+from ..inner.varpro import Inner, Tall
+from ..trust_region import RadiusRule
 from .gauss_newton import (
     KrylovModel,
     Memory,
@@ -39,9 +42,6 @@ from .gauss_newton import (
     only,
     step_within,
 )
-from .inner.losses import outputs_of
-from .inner.varpro import Inner, Tall
-from .trust_region import RadiusRule
 
 
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:

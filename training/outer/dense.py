@@ -30,8 +30,8 @@ from torch.nn.utils import vector_to_parameters
 
 from surrogates.model.networks import Sensitivities
 
-from .features import Features
-from .inner.varpro import Inner, first_columns
+from ..features import Features
+from ..inner.varpro import Inner, first_columns
 
 BYTES = 2**27
 """What the arrays of one chunk of samples may take, about."""

@@ -14,20 +14,20 @@ from torch import Tensor
 
 from surrogates.model.networks import with_ones
 
-from .dense import Structure, gauss_newton_matrix
-from .features import Features
-from .inner.losses import LeastSquares, Loss
-from .inner.newton import Start
-from .inner.varpro import Inner, ReducedJacobian
-from .krylov import lanczos
-from .penalty import Penalty
-from .trust_region import (
+from ..features import Features
+from ..inner.losses import LeastSquares, Loss
+from ..inner.newton import Start
+from ..inner.varpro import Inner, ReducedJacobian
+from ..trust_region import (
     Multiplier,
     RadiusRule,
     solve_by_cholesky,
     solve_factored,
     solve_subproblem,
 )
+from .dense import Structure, gauss_newton_matrix
+from .krylov import lanczos
+from .penalty import Penalty
 
 Memory = Mapping[str, Tensor]
 """What a method keeps from step to step, as a checkpoint holds it."""

@@ -18,11 +18,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from surrogates.config import check
 from surrogates.errors import InputError
 
-from .data import Data
-from .features import Features
+from ..data import Data
+from ..features import Features
+from ..history import Record
+from ..inner.newton import ITERATIONS
 from .gauss_newton import Memory, ReducedProblem, Step
-from .history import Record
-from .inner.newton import ITERATIONS
 
 WARM_UP = 30
 

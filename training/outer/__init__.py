@@ -1,0 +1,1 @@
+"""The outer problem: the features' parameters theta."""
