@@ -17,9 +17,9 @@ from torch import Tensor
 from surrogates.config import check
 from surrogates.data.dataset import Dataset, Status
 
-from . import kernel
-from .kernel import Form
 from .scaling import moments
+from .selection import kernel
+from .selection.kernel import Form
 
 _FORM = Form(kernel="matern52", degree=0)  # rough: it goes far from no sample
 _LEAST = 3

@@ -18,13 +18,13 @@ from surrogates.model.classifier import Classifier
 from surrogates.model.radial import Joined
 from surrogates.model.surrogate import Domain, Logs, Surrogate
 
-from .bars import error_bars, members_of
 from .features import CHUNK
 from .fit import FitResult
-from .selection import Member, Selection
+from .selection.bars import error_bars, members_of
+from .selection.regression import Member, Selection
 
 if TYPE_CHECKING:
-    from .classes import Choice
+    from .selection.classes import Choice
 
 TEMPERATURES = (1e-3, 1e3)
 """Bounds of `temperature`."""

@@ -29,7 +29,6 @@ from surrogates.files import atomic, check_own, check_writable, check_zip, readi
 from surrogates.model.forms import KERNELS
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, FeatureExtractor, ResNet
 
-from . import beside
 from .data import Data, Mix
 from .features import Features
 from .history import Record
@@ -41,9 +40,10 @@ from .outer.kronecker import Kronecker
 from .outer.multilevel import Best, Method, Multilevel, Reason, State
 from .processes import Alone
 from .scaling import WAYS, groups_of, weights_of
+from .selection import beside
 
 if TYPE_CHECKING:
-    from .selection import Member
+    from .selection.regression import Member
 
 OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
 ANOVA = "anova_"

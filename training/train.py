@@ -23,18 +23,18 @@ from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.model.metrics import Evaluation, compared, evaluate
 from surrogates.model.surrogate import Logs, Surrogate
 
-from . import classes
 from .completion import completed
 from .deploy import alone, assembled, assembled_classes, deployed
 from .fit import DEFAULTS, FitResult, TrainConfig, fit
-from .folds import fresh
 from .history import Record
 from .outer.multilevel import Reason
 from .processes import Alone
-from .ridge import ridge
 from .scaling import moments
-from .selection import EFFORTS, Selection, Tried, choose
-from .start import candidates, too_few
+from .selection import classes
+from .selection.folds import fresh
+from .selection.regression import EFFORTS, Selection, Tried, choose
+from .selection.ridge import ridge
+from .selection.start import candidates, too_few
 from .weights import Start, checksums, packed
 
 POOR = 0.5

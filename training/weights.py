@@ -36,7 +36,7 @@ from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs
 
 from .fit import TrainConfig, described, settings_of
-from .selection import Member
+from .selection.regression import Member
 
 Checksums = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]

@@ -973,13 +973,13 @@ def test_a_chosen_classifier_of_several_kinds_is_the_same_in_every_export(
     classes, tmp_path, monkeypatch
 ):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
-    from surrogates.training import classes as choice
+    from surrogates.training.selection import classes as choice
 
     def all_of(logits, C):
         return np.full(len(logits), 1 / len(logits))
 
     small = ({"network": "mlp", "width": 4},)
-    monkeypatch.setattr("surrogates.training.entropy.NETWORKS", small)
+    monkeypatch.setattr("surrogates.training.selection.entropy.NETWORKS", small)
     monkeypatch.setattr(choice, "_SCALES", (1.0,))
     monkeypatch.setattr(choice, "mixed", all_of)
     monkeypatch.setattr(choice, "_PAYS", np.inf)

@@ -10,7 +10,9 @@ from draws import dataset, normal
 from surrogates.model.metrics import LEVELS, evaluate
 from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials
-from surrogates.training.bars import (
+from surrogates.training.deploy import assembled
+from surrogates.training.fit import TrainConfig
+from surrogates.training.selection.bars import (
     _posterior,
     _shape,
     _shrunk,
@@ -20,10 +22,8 @@ from surrogates.training.bars import (
     tail,
     unseen,
 )
-from surrogates.training.deploy import assembled
-from surrogates.training.fit import TrainConfig
-from surrogates.training.kernel import pairs
-from surrogates.training.selection import Member, Selection, _framed, _ridges, choose
+from surrogates.training.selection.kernel import pairs
+from surrogates.training.selection.regression import Member, Selection, _framed, _ridges, choose
 
 NOISE = 0.2
 

@@ -8,10 +8,10 @@ import torch
 from draws import labelled, normal
 
 from surrogates.errors import InputError
-from surrogates.training.classes import Choice, choose
 from surrogates.training.deploy import assembled_classes
 from surrogates.training.fit import DEFAULTS
 from surrogates.training.pool import Interrupted
+from surrogates.training.selection.classes import Choice, choose
 from surrogates.training.train import chooses, train
 
 QUICK = dataclasses.replace(DEFAULTS["classification"], work_units=60)
@@ -23,8 +23,8 @@ ONLY = {"given": frozenset({"network", "kernel"})}
 def few_candidates(monkeypatch):
     """Let contests be of two small networks and kernels of two scales, for the tests' time."""
     small = tuple({"network": name, "width": 4} for name in ("mlp", "ode"))
-    monkeypatch.setattr("surrogates.training.entropy.NETWORKS", small)
-    monkeypatch.setattr("surrogates.training.classes._SCALES", (0.5, 1.0))
+    monkeypatch.setattr("surrogates.training.selection.entropy.NETWORKS", small)
+    monkeypatch.setattr("surrogates.training.selection.classes._SCALES", (0.5, 1.0))
 
 
 def rings(n, seed=0, split="0.8/0.2/0"):
@@ -174,7 +174,7 @@ def test_probabilities_in_place_of_labels_do():
 
 
 def test_validation_samples_are_the_fold_of_many_samples(monkeypatch):
-    monkeypatch.setattr("surrogates.training.classes.FOLDED", 30)
+    monkeypatch.setattr("surrogates.training.selection.classes.FOLDED", 30)
     data = straight(60)
     held = data.rows_of("validation")
     choice = quick(data, RBF, **ONLY)

@@ -9,11 +9,11 @@ import torch
 from draws import dataset, normal
 
 from surrogates.model.networks import with_ones
-from surrogates.training.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.fit import TrainConfig
-from surrogates.training.folds import Fold, divided
 from surrogates.training.inner.varpro import solve_w
-from surrogates.training.selection import Effort
+from surrogates.training.selection.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
+from surrogates.training.selection.folds import Fold, divided
+from surrogates.training.selection.regression import Effort
 
 BASE = TrainConfig()
 NOTHING = frozenset()

@@ -13,10 +13,10 @@ from surrogates.model.classifier import Classifier, assess
 from surrogates.model.metrics import evaluate
 from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials, RadialBasis
-from surrogates.training.classes import Choice
 from surrogates.training.deploy import TEMPERATURES, assembled_classes, deployed, temperature
 from surrogates.training.fit import TrainConfig, fit
-from surrogates.training.selection import Member
+from surrogates.training.selection.classes import Choice
+from surrogates.training.selection.regression import Member
 
 CONFIG = TrainConfig(width=4, work_units=150)
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from draws import classes, labelled, normal
 
-from surrogates.training.entropy import (
+from surrogates.training.fit import DEFAULTS, fit
+from surrogates.training.inner.losses import CrossEntropy
+from surrogates.training.selection.entropy import (
     _LEFT_OUT,
     NETWORKS,
     Entropy,
@@ -17,8 +19,6 @@ from surrogates.training.entropy import (
     calibrated,
     mixed,
 )
-from surrogates.training.fit import DEFAULTS, fit
-from surrogates.training.inner.losses import CrossEntropy
 
 BASE = DEFAULTS["classification"]
 

@@ -10,8 +10,8 @@ from draws import dataset, normal
 from hypothesis import given, settings
 
 from surrogates.training.data import canonical
-from surrogates.training.folds import available, divided, ordered, repeated, stratified
 from surrogates.training.scaling import moments
+from surrogates.training.selection.folds import available, divided, ordered, repeated, stratified
 
 derandomised = settings(derandomize=True, deadline=None, max_examples=25)
 seeds = st.integers(0, 10**6)

@@ -30,7 +30,7 @@ def one_small_network():
     """Let contests be of one small network, for the tests' time."""
     with pytest.MonkeyPatch.context() as patch:
         small = ({"network": "mlp", "width": 4, "alpha1": 1e-3},)
-        patch.setattr("surrogates.training.contest.NETWORKS", small)
+        patch.setattr("surrogates.training.selection.contest.NETWORKS", small)
         yield
 
 

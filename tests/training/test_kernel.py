@@ -5,9 +5,9 @@ import pytest
 import torch
 from draws import normal, orders
 
-from surrogates.training import kernel
-from surrogates.training.kernel import Fit, Form, blocks_left_out, search, solve
-from surrogates.training.kernel import _Likelihood as Likelihood
+from surrogates.training.selection import kernel
+from surrogates.training.selection.kernel import Fit, Form, blocks_left_out, search, solve
+from surrogates.training.selection.kernel import _Likelihood as Likelihood
 
 N, N_IN = 18, 2
 FORMS = [

@@ -8,8 +8,8 @@ from draws import classes, normal
 
 from surrogates.training.inner import logistic
 from surrogates.training.inner.losses import CrossEntropy
-from surrogates.training.kernel import distances, kappa
-from surrogates.training.plain import Plain, path
+from surrogates.training.selection.kernel import distances, kappa
+from surrogates.training.selection.plain import Plain, path
 
 ALPHAS = (1e-1, 1e-2, 1e-3, 1e-4)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from draws import normal
 
-from surrogates.training.ridge import _WEIGHTS, ridge
+from surrogates.training.selection.ridge import _WEIGHTS, ridge
 
 
 def monomials(X, degree):

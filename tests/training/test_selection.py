@@ -9,11 +9,11 @@ import torch
 from draws import dataset, normal
 
 from surrogates.errors import InputError
-from surrogates.training import selection
-from surrogates.training.bars import _shape, features_of
 from surrogates.training.fit import TrainConfig
 from surrogates.training.pool import Interrupted
-from surrogates.training.selection import _LEFT_OUT, choose, stacked
+from surrogates.training.selection import regression as selection
+from surrogates.training.selection.bars import _shape, features_of
+from surrogates.training.selection.regression import _LEFT_OUT, choose, stacked
 
 QUICK = TrainConfig(work_units=150, outputs="column")
 GRID = 200
@@ -24,7 +24,7 @@ def small_networks(monkeypatch):
     """Let contests be of two small networks, for the tests' time."""
     settings = [("mlp", 1e-3), ("ode", 1e-6)]
     small = tuple({"network": name, "width": 4, "alpha1": alpha} for name, alpha in settings)
-    monkeypatch.setattr("surrogates.training.contest.NETWORKS", small)
+    monkeypatch.setattr("surrogates.training.selection.contest.NETWORKS", small)
 
 
 def smooth(n=40, n_in=2, noise=0.0, seed=0):
@@ -333,7 +333,7 @@ def test_test_samples_are_not_looked_at():
 
 
 def test_validation_samples_are_the_fold_of_many_samples(monkeypatch):
-    monkeypatch.setattr("surrogates.training.selection.FOLDED", 30)
+    monkeypatch.setattr("surrogates.training.selection.regression.FOLDED", 30)
     data = smooth(n=60)
     held = data.rows_of("validation")
     settings = dataclasses.replace(QUICK, network="rbf")

@@ -14,8 +14,6 @@ from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs
-from surrogates.training import kernel
-from surrogates.training.contest import Contest, Squares
 from surrogates.training.deploy import alone
 from surrogates.training.features import Features
 from surrogates.training.fit import TrainConfig, fit, settings_of
@@ -24,8 +22,10 @@ from surrogates.training.inner.varpro import InnerSolution
 from surrogates.training.outer.baselines import JointJacobian
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.multilevel import Reason
-from surrogates.training.selection import Member, _framed, choose
-from surrogates.training.start import NEW, _Old, enlarged
+from surrogates.training.selection import kernel
+from surrogates.training.selection.contest import Contest, Squares
+from surrogates.training.selection.regression import Member, _framed, choose
+from surrogates.training.selection.start import NEW, _Old, enlarged
 from surrogates.training.train import train
 from surrogates.training.trust_region import RadiusRule
 from surrogates.training.weights import Start, checksums, packed
@@ -39,9 +39,9 @@ INFINITE = {"alpha1": 1e10, "alpha2": 1e10}
 def small_networks(monkeypatch):
     """Let contests be of few small networks, for the tests' time."""
     small = ({"network": "mlp", "width": 4, "alpha1": 1e-3},)
-    monkeypatch.setattr("surrogates.training.contest.NETWORKS", small)
+    monkeypatch.setattr("surrogates.training.selection.contest.NETWORKS", small)
     few = ({"alpha1": 1e-3, "alpha2": 1e-4},)
-    monkeypatch.setattr("surrogates.training.contest.STARTED", few)
+    monkeypatch.setattr("surrogates.training.selection.contest.STARTED", few)
 
 
 def high(Y):
@@ -591,7 +591,7 @@ def asked_of(data):
 
 
 def test_residuals_of_a_fold_are_those_of_the_members(cheap, monkeypatch):
-    monkeypatch.setattr("surrogates.training.selection.FOLDED", 30)
+    monkeypatch.setattr("surrogates.training.selection.regression.FOLDED", 30)
     data = of(high, drawn(60, 4), "0.7/0.3/0")
     frame = _framed(data, QUICK)
     assert not frame.closed

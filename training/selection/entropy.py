@@ -15,11 +15,11 @@ from torch import Tensor
 
 from surrogates.data.dataset import Dataset
 
+from ..deploy import temperature
+from ..fit import FitResult, TrainConfig
+from ..inner.losses import CrossEntropy, Loss
 from .contest import parameters
-from .deploy import temperature
-from .fit import FitResult, TrainConfig
 from .folds import Rows
-from .inner.losses import CrossEntropy, Loss
 
 _RIDGE = 1e-3  # of the weights' squares: held-out logits may separate the classes
 _LEFT_OUT = 0.03  # share of all weights below which a member is left out

@@ -12,8 +12,8 @@ from torch import Tensor
 from surrogates.config import check
 from surrogates.data.dataset import Dataset, Split, Status
 
-from .data import canonical
-from .scaling import moments
+from ..data import canonical
+from ..scaling import moments
 
 Rows = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]

@@ -43,18 +43,19 @@ from surrogates.config import check
 from surrogates.data.dataset import Dataset, check_classes
 from surrogates.model.forms import KERNELS
 
-from . import kernel, pool
+from .. import pool
+from ..data import Data
+from ..fit import FitResult, TrainConfig
+from ..history import Record
+from ..inner import logistic
+from ..inner.losses import CrossEntropy
+from . import kernel
 from .contest import Contest
-from .data import Data
 from .entropy import Entropy, calibrated, mixed
-from .fit import FitResult, TrainConfig
 from .folds import Fold, Rows, available, ordered, repeated, stratified
-from .history import Record
-from .inner import logistic
-from .inner.losses import CrossEntropy
 from .kernel import CENTRES, Form
 from .plain import Plain, path
-from .selection import COSTS, FOLDED, Asked, Member, Tried, searched
+from .regression import COSTS, FOLDED, Asked, Member, Tried, searched
 
 _FOLDS = 5
 _ALPHAS = tuple(10 ** (-1 - k / 2) for k in range(13))

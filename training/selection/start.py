@@ -38,16 +38,16 @@ from torch import Tensor
 from surrogates.data.dataset import Dataset
 from surrogates.model.radial import Joined
 
+from ..data import Part
+from ..features import CHUNK
+from ..fit import settings_of
+from ..scaling import Scaling
+from ..weights import Mask, Start
 from . import kernel
-from .data import Part
-from .features import CHUNK
-from .fit import settings_of
 from .folds import Rows
 from .kernel import CENTRES
+from .regression import _MANY, Asked, Member, _Candidate, _Frame, _kernels, _networks
 from .ridge import shrunk
-from .scaling import Scaling
-from .selection import _MANY, Asked, Member, _Candidate, _Frame, _kernels, _networks
-from .weights import Mask, Start
 
 NEW = 8
 """Least number of new samples that the old surrogate is judged by, where there are others."""

@@ -23,16 +23,16 @@ from torch import Tensor
 from surrogates.data.dataset import Dataset, Split
 from surrogates.model.networks import with_ones
 
-from .fit import FitResult, TrainConfig, fit
+from ..fit import FitResult, TrainConfig, fit
+from ..inner.losses import Loss
+from ..inner.varpro import solve_path
+from ..outer.dense import flops
+from ..pool import Task
+from ..scaling import moments
 from .folds import Fold, Rows
-from .inner.losses import Loss
-from .inner.varpro import solve_path
-from .outer.dense import flops
-from .pool import Task
-from .scaling import moments
 
 if TYPE_CHECKING:
-    from .selection import Member
+    from .regression import Member
 
 _LEAST = 20  # samples from which networks are tried
 _RATE = 4e10  # operations a second of one core, about

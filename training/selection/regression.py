@@ -46,15 +46,16 @@ from surrogates.data.dataset import Dataset
 from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import Joined, Monomials
 
-from . import kernel, pool
+from .. import pool
+from ..data import Data
+from ..fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
+from ..history import Record
+from ..scaling import groups_of, weights_of
+from . import kernel
 from .contest import Contest, Squares
-from .data import Data
-from .fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
 from .folds import Fold, Rows, available, divided, ordered, repeated
-from .history import Record
 from .kernel import Fit, Form, Kriging
 from .ridge import Ridge, ridge
-from .scaling import groups_of, weights_of
 
 EFFORTS = ("fast", "default", "high")
 FOLDED = 2000

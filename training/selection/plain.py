@@ -20,9 +20,9 @@ from torch import Tensor
 from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import Monomials, RadialBasis
 
+from ..inner import logistic
+from ..inner.losses import CrossEntropy
 from .entropy import calibrated
-from .inner import logistic
-from .inner.losses import CrossEntropy
 from .kernel import CENTRES, distances, kappa
 
 _LEAST = 1e-10  # of a kernel's largest eigenvalue, below which one is left out

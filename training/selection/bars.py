@@ -24,8 +24,8 @@ from torch import Tensor
 
 from surrogates.model.surrogate import ErrorBars, Members, Surrogate
 
-from .inner.varpro import tall_svd
-from .selection import Selection
+from ..inner.varpro import tall_svd
+from .regression import Selection
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
 _LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too few samples'

@@ -1,0 +1,1 @@
+"""The choice among surrogates by held-out errors, and their error bars."""
