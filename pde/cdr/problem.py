@@ -614,7 +614,7 @@ class CDR(Problem):
 
     @classmethod
     def describe(cls, config: CDRConfig) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.data.dataset.Info` about them."""
+        """Return what `Info` says of the parameters and observables: names, units, bounds."""
         n_y = config.bumps.lattice[0] * config.bumps.lattice[1]
         sensors, times = config.observations.sensors, config.observations.times
         simplex = config.sampling.design == "simplex"

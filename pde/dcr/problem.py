@@ -266,7 +266,7 @@ class DCR(Problem):
 
     @classmethod
     def describe(cls, config: DCRConfig) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.data.dataset.Info` about them."""
+        """Return what `Info` says of the parameters and observables: names, units, bounds."""
         places = config.stations.centres
         bounds = [getattr(config.sampling, name) for name in ("depth", "volume", "rotation")]
         names = [f"dV{k}({x[0]:g}, {x[1]:g})" for k in (1, 2) for x in places]

@@ -3,8 +3,9 @@
 The processes form groups, each with a mesh of its own. A batch is the unit of computing:
 consecutive samples, the same for any number of processes and after any kill. A process of its own
 hands the batches out (`dispatcher`); each group appends what it has finished to a journal in the
-folder ``<out>.parts`` (`surrogates.pde.ensemble.shards`), and at the end the dataset is assembled from there and
-the folder removed. The same call after a kill at any moment solves for what is not there yet.
+folder ``<out>.parts`` (`surrogates.pde.ensemble.shards`), and at the end the dataset is assembled
+from there and the folder removed. The same call after a kill at any moment solves for what is not
+there yet.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ r"""Segment a hyperspectral scene: the class of each pixel from its spectrum, by
         [--seeds 0 1 2 3 4] [--compare] [--reference] [--out segmentation.pt]
 
 The scene is Indian Pines, which the package tensorly ships, or a pair of files as they are
-published (`surrogates.data.hyperspectral`). Each labelled pixel is a sample, wherever it lies: nothing
-is taken from its neighbours. The classifier is trained on the first part of the split, by mean
-cross-entropy; the weights that are kept, and the temperature of the probabilities, are the best on
-the second; the third is only looked at.
+published (`surrogates.data.hyperspectral`). Each labelled pixel is a sample, wherever it lies:
+nothing is taken from its neighbours. The classifier is trained on the first part of the split, by
+mean cross-entropy; the weights that are kept, and the temperature of the probabilities, are the
+best on the second; the third is only looked at.
 
 Settings: ``source``, in segment_source.toml, is that of Newman et al. 2021 ("Train Like a
 (Var)Pro"), a neural ODE of width 32 to the time 4 on 3 levels of 500 work units, its weights smooth

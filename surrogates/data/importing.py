@@ -1,7 +1,7 @@
 """Datasets from other programs: parameters Y and observables C, in tables and files of arrays.
 
-`surrogates.data.tables` reads text, `surrogates.data.arrays` the files of numpy, MATLAB and HDF5, and
-`surrogates.data.columns` tells Y from C:
+`surrogates.data.tables` reads text, `surrogates.data.arrays` the files of numpy, MATLAB and HDF5,
+and `surrogates.data.columns` tells Y from C:
 
 A table (or one .npy file) has a sample in each line; below the names there may be a line of units.
 ``inputs`` and ``outputs`` are names of columns, separated by commas, or a number: of columns from

@@ -1,7 +1,8 @@
 """Finished datasets of the same parameters and observables, joined to one: `append`.
 
-`surrogates.data.dataset.merge` makes one set of its shards; this joins sets that have nothing in common
-but what their columns are, such as an old study, a new one and measurements that were imported.
+`surrogates.data.dataset.merge` makes one set of its shards; this joins sets that have nothing in
+common but what their columns are, such as an old study, a new one and measurements that were
+imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The parts of a surrogate as plain arrays, and their evaluation in numpy alone.
 
-A block makes features of unscaled parameters; `surrogates.export.reference` has the formulas. Each has
-``width``, its number of features, and two methods:
+A block makes features of unscaled parameters; `surrogates.export.reference` has the formulas. Each
+has ``width``, its number of features, and two methods:
 
     features(Y)       (n, n_in) to the features (n, width)
     tangents(Y, V)    their derivatives in m directions, (n, width, m); V is (n_in, m), the same for

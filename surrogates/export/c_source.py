@@ -1,8 +1,8 @@
 r"""A surrogate as C99 source: NAME.c and NAME.h, which need nothing but libm.
 
-The functions are those of `surrogates.model.surrogate.Surrogate`, or of a `Classifier`, for one sample;
-the header that `write` makes says what each of them takes and gives. All data are constant and all
-else is on the stack, so that any number of threads may call them. The formulas are those of
+The functions are those of `surrogates.model.surrogate.Surrogate`, or of a `Classifier`, for one
+sample; the header that `write` makes says what each of them takes and gives. All data are constant
+and all else is on the stack, so that any number of threads may call them. The formulas are those of
 `surrogates.export.reference`.
 
 Every product of a matrix with a vector is one loop, ``affine``, over panels of the matrix: eight
@@ -516,8 +516,8 @@ def write(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
 
     Raises:
         InputError: If NAME cannot begin a name in C, or would hide a header of C; if the
-            surrogate's features have no such form (see `surrogates.export.reference.constants`); or if a
-            file cannot be written.
+            surrogate's features have no such form (see `surrogates.export.reference.constants`); or
+            if a file cannot be written.
     """
     path = Path(path)
     name = path.stem

@@ -29,8 +29,8 @@ error of c is
     beyond = max(0, lower - y, y - upper) / unit,    off = normals (y - centre) / unit
 
 and y is in the training domain if all of lower - s <= y <= upper + s, s = 1e-9 (upper - lower), and
-all of |off| <= 1e-4. `surrogates.model.surrogate` says where these come from. The arrays, float64 except
-where said:
+all of |off| <= 1e-4. `surrogates.model.surrogate` says where these come from. The arrays, float64
+except where said:
 
     format, schema_version    "varpro-surrogates-npz", text (), and 1, integer ()
     phi                       text ()
@@ -88,7 +88,8 @@ distribution. The ends of an interval are then
     c -/+ q exp(tail (q^2 - 1.5802399386074917) / 2) std
 
 with q the normal quantile of (1 + level) / 2, of the logarithm for marked outputs. In the other
-versions tail is 0, and the ends are c -/+ q std. `surrogates.model.tails` says where the number is from.
+versions tail is 0, and the ends are c -/+ q std. `surrogates.model.tails` says where the number is
+from.
 
     tail                         (n_out,), >= 0
 """
@@ -395,7 +396,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
 
 
 def _blocks(form: Any, path: str) -> Iterator[Block]:
-    """Take apart the features of a surrogate, of `surrogates.model.fused` or `surrogates.model.forms`."""
+    """Take apart the features of a surrogate: those of `model.fused` or `model.forms`."""
     kind = str(form.original_name)
     if kind == "Blocks":
         for part in form.parts.children():

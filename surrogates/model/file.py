@@ -6,8 +6,8 @@ torch.export, which has no C++ loader without a compiler nor several methods in 
 says so at each call, and this one file that calls ``torch.jit`` keeps it from the users.
 
 Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
-`surrogates.model.torchscript_check`. The .npz file of `surrogates.export.reference` holds no code: it is the one
-for exchange with strangers.
+`surrogates.model.torchscript_check`. The .npz file of `surrogates.export.reference` holds no code:
+it is the one for exchange with strangers.
 """
 
 from __future__ import annotations
@@ -449,8 +449,8 @@ def load(
     """Read a surrogate file, to the CPU.
 
     TorchScript is code, which could write files as soon as it is read. Before that, the file is
-    checked to hold nothing but functions of tensors (see `surrogates.model.torchscript_check`), as files
-    of this package's own networks do. What is checked is what is loaded.
+    checked to hold nothing but functions of tensors (see `surrogates.model.torchscript_check`), as
+    files of this package's own networks do. What is checked is what is loaded.
 
     Args:
         path: The file.

@@ -1,7 +1,7 @@
 r"""Features that are not one network in the form in which a surrogate file runs them.
 
-Each class here has the methods of `surrogates.model.fused.Fused`: they take unscaled parameters, one
-sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (width, n).
+Each class here has the methods of `surrogates.model.fused.Fused`: they take unscaled parameters,
+one sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (width, n).
 
     Radial       F_k = kappa(||a - c_k||),    a = (y - shift) factor
     Anova        F_k = prod_i (1 + shares_i (kappa(|a_i - c_ki|) - 1))

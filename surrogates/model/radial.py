@@ -1,9 +1,9 @@
 r"""Features that are not one network: functions about centres, monomials, and features joined.
 
-They are feature extractors as `surrogates.model.networks` describes them, of scaled inputs x. Only those
-that are joined may have parameters to train. The Matern kernel of smoothness 5/2 is
-twice differentiable, the Gaussian one infinitely often (Rasmussen and Williams 2006, "Gaussian
-Processes for Machine Learning", section 4.2).
+They are feature extractors as `surrogates.model.networks` describes them, of scaled inputs x. Only
+those that are joined may have parameters to train. The Matern kernel of smoothness 5/2 is twice
+differentiable, the Gaussian one infinitely often (Rasmussen and Williams 2006, "Gaussian Processes
+for Machine Learning", section 4.2).
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ r"""The surrogate that users call, and how its error is measured.
 
 takes parameters to observables, both in the dataset's units: scaling, features and the linear
 layer are inside. The module is double precision, holds no training code, and every method of it
-can be scripted: `surrogates.model.file` writes it as a file that needs only torch. The prediction may
-be the weighted mean of `Members`, and with `Logs` the formula holds for logarithms of parameters
-and observables.
+can be scripted: `surrogates.model.file` writes it as a file that needs only torch. The prediction
+may be the weighted mean of `Members`, and with `Logs` the formula holds for logarithms of
+parameters and observables.
 
 Its error bars come from the linear layer. For given features, a least-squares fit of W to N
 samples has the posterior covariance sigma^2 G, with the SVD Z / sqrt(N) = U S V^T of the training
@@ -349,8 +349,8 @@ class Surrogate(torch.nn.Module):
         """Return the ends between which each output lies with a probability; see `ErrorBars`.
 
         They are c -/+ k(q) std with the normal quantile q of (1 + level) / 2, and k of
-        `surrogates.model.tails`: k(q) = q without a tail. Of an output that is an exponential they are
-        those of its logarithm, so that c is not in the middle.
+        `surrogates.model.tails`: k(q) = q without a tail. Of an output that is an exponential they
+        are those of its logarithm, so that c is not in the middle.
 
         Args:
             y: Parameters, (n_in,) or (n, n_in).

@@ -1,7 +1,8 @@
 """TorchScript archives as bytes: read, written, and made the same in every process.
 
 A TorchScript file is a zip archive of code, pickles and data. Members are named here without the
-folder that holds all of them. `surrogates.model.torchscript_check` tells whether their code is harmless.
+folder that holds all of them. `surrogates.model.torchscript_check` tells whether their code is
+harmless.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@ r"""Error bars of a surrogate from residuals of samples that it has not seen.
     std_j(y)^2 = sigma_j^2 g(y) + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
     g(y) = 1 - rho + rho q(y) + d(y)^2
 
-(see `surrogates.model.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the variance
-of kriging where a kernel is a member, and that of W's posterior for the features of the networks
-else. The share rho and the sizes sigma_j are found from the residuals by their quantiles: one
-sample that is far off does not decide them, as it would a root mean square. So is the tail of the
-intervals: g does not know all of how the size of errors varies with y, and a mixture of sizes has
-heavier tails than a normal distribution.
+(see `surrogates.model.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the
+variance of kriging where a kernel is a member, and that of W's posterior for the features of the
+networks else. The share rho and the sizes sigma_j are found from the residuals by their quantiles:
+one sample that is far off does not decide them, as it would a root mean square. So is the tail of
+the intervals: g does not know all of how the size of errors varies with y, and a mixture of sizes
+has heavier tails than a normal distribution.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ With kappa a kernel of the scaled distance and H a polynomial trend, c is modell
 
     c(x) = sum_k a_k kappa(||s * (x - x_k)||) + H(x) b
 
-with the x_k among the samples (`surrogates.model.radial.RadialBasis`), or with the products over the
-inputs of `surrogates.model.radial.AnovaBasis` in its place. For given scales s and nugget the
+with the x_k among the samples (`surrogates.model.radial.RadialBasis`), or with the products over
+the inputs of `surrogates.model.radial.AnovaBasis` in its place. For given scales s and nugget the
 weights are those of kriging (Rasmussen and Williams 2006, "Gaussian processes for machine
 learning", section 2.7), a linear inner problem again. The scales, one for each input, and the
 nugget maximise the restricted likelihood of all outputs, each with a variance of its own:
