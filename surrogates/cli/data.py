@@ -1,0 +1,131 @@
+"""Commands that make datasets of files: import, merge, append."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from surrogates import config
+from surrogates.data.dataset import (
+    Info,
+    is_dataset,
+    merge,
+    opened,
+    read_info,
+)
+from surrogates.errors import InputError
+from surrogates.files import check_writable
+
+from .info import size
+
+
+def import_files(options: argparse.Namespace) -> int:
+    """Make a dataset of files from other programs."""
+    from surrogates.data import hyperspectral
+    from surrogates.data.importing import import_file
+
+    check_writable(options.out)
+    files, truth = options.files, options.ground_truth
+    config.check(len(files) < 3, f"import takes one file or two, Y and C; got {len(files)}")
+    pines, notes = files[0] == hyperspectral.INDIAN_PINES, list[str]()
+    of_scene = {"order": options.order, "background": options.background}
+    for name, value in of_scene.items():
+        others = value in ("auto", "") or truth is not None
+        config.check(others, f"--{name} is for a scene, with --ground-truth")
+    if pines or truth is not None:
+        config.check(options.task != "regression", "a scene is of --task classification")
+        config.check(not pines or truth is None, "indian_pines comes with its ground truth")
+        config.check(len(files) == 1, "a scene is one file, and --ground-truth another")
+        for name, default in _NOT_OF_A_SCENE.items():
+            config.check(
+                getattr(options, name) == default, f"--{name} is not for a scene: it has pixels"
+            )
+        if pines:
+            scene = hyperspectral.indian_pines()
+        else:
+            scene = hyperspectral.read_scene(files[0], truth, note=notes.append, **of_scene)
+        dataset = scene.dataset(split=options.split, seed=options.seed)
+    else:
+        dataset = import_file(
+            *files,
+            task=options.task or "regression",
+            split=options.split,
+            seed=options.seed,
+            **{name: getattr(options, name) for name in _NOT_OF_A_SCENE},
+            note=notes.append,
+        )
+    _refuse_another(Path(options.out), dataset.info, dataset.digest)
+    dataset.write(options.out)
+    with opened(options.out) as stored:
+        print(f"{options.out}: {size(stored)}")
+    for note in notes:
+        print(note, file=sys.stderr)
+    return 0
+
+
+_NOT_OF_A_SCENE = {
+    "samples": "auto",
+    "inputs": None,
+    "outputs": None,
+    "missing": "fail",
+    "exclude": "",
+}
+
+
+def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
+    """Refuse to write over a file that is not the same dataset; the digest is of its numbers."""
+    if not out.exists():
+        return
+    with opened(out) as there:
+        differences = there.info.differences(info)
+        if not differences and digest is not None and there.digest != digest:
+            differences = ["its numbers are others"]
+    if differences:
+        raise InputError(
+            f"{out} is another dataset: {'; '.join(differences)}; it is left as it is, give "
+            "another --out"
+        )
+
+
+def check_out(out: str | Path, *inputs: str) -> None:
+    """Refuse a path that cannot be written, or that would cost a dataset or an input."""
+    check_writable(out)
+    if is_dataset(out):
+        raise InputError(f"{out} is a dataset; it is left as it is, give another --out")
+    for path in inputs:
+        if Path(out).exists() and Path(path).exists() and os.path.samefile(path, out):
+            raise InputError(f"{out} is an input as well; it is left as it is, give another --out")
+
+
+def merge_shards(options: argparse.Namespace) -> int:
+    """Join shards."""
+    check_writable(options.out)
+    info = read_info(options.files[0])[0]
+    _refuse_another(Path(options.out), info)
+    # Imported sets have no configuration that would tell whether they are the same.
+    if not info.config and Path(options.out).exists():
+        raise InputError(f"{options.out} exists; it is left as it is, give another --out")
+    merge(options.files, options.out)
+    print(f"{options.out}: {info.total} samples from {len(options.files)} files")
+    return 0
+
+
+def append_sets(options: argparse.Namespace) -> int:
+    """Join datasets."""
+    from surrogates.data.joining import append
+
+    check_writable(options.out)
+    if Path(options.out).exists():
+        raise InputError(f"{options.out} exists; it is left as it is, give another --out")
+    joined = append(options.files, options.out)
+    print(f"{options.out}: {joined.info.total} samples from {len(options.files)} files")
+    if joined.repeated:
+        sample, before = joined.repeated[0]
+        print(
+            f"samples with the y and c of an earlier one, which are kept: {len(joined.repeated)}, "
+            f"the first {sample}, as {before}",
+            file=sys.stderr,
+        )
+    return 0

@@ -1,0 +1,249 @@
+"""Commands that solve a PDE: generate, solve, plot model."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surrogates import config
+from surrogates.data.dataset import (
+    Info,
+)
+from surrogates.errors import InputError
+from surrogates.files import check_writable
+
+from .console import Interruption, Progress, complain, warn
+
+
+def watched(
+    run: Callable[[Any], int], on_end: Callable[[Any, str], None] = lambda options, how: None
+) -> Callable[[Any], int]:
+    """Let no solve that ends its process pass for the end of a command's work.
+
+    Args:
+        run: The command.
+        on_end: Called with its options, and with how the process has ended, where that was not by
+            the command.
+    """
+
+    def watching(options: Any) -> int:
+        from surrogates.pde.ensemble import processes
+
+        if options.called or "mpi4py.MPI" in sys.modules:
+            return run(options)
+        status, how = processes.watched(lambda: run(options))
+        if how:
+            on_end(options, how)
+            complain(f"ended before all was done: {how}")
+        return status
+
+    return watching
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Solve a PDE for many parameters."""
+    from surrogates.pde.ensemble import processes, solvers
+
+    def begin() -> solvers.LocalSolver:
+        _mpi()
+        return solvers.LocalSolver(load(options.problem))
+
+    # Processes that share a mesh need each other's MPI. A caller's process is not to be forked, and
+    # no process can be that has started MPI.
+    if options.called or "mpi4py.MPI" in sys.modules:
+        return _generated(options, begin)
+    if options.in_process or options.ranks_per_sample > 1:
+        if processes.is_launched():  # the launcher sees how its processes end
+            return _generated(options, begin)
+        return watched(lambda options: _generated(options, begin), _mark_the_end)(options)
+    process = processes.SolverProcess(begin)
+    try:
+        return _generated(options, process.ready)
+    finally:
+        process.close(kill=True)  # unless it has ended
+
+
+def _mark_the_end(options: argparse.Namespace, how: str) -> None:
+    """Leave word for the next run of how the one process that solves has ended this one."""
+    from surrogates.pde.ensemble import limits
+
+    out = _out(options)
+    limits.complete_all(out.with_name(f"{out.name}.parts"), how)
+
+
+def _out(options: argparse.Namespace) -> Path:
+    """Return the file that `generate` writes."""
+    name = options.problem.rpartition(":")[2].lower()
+    return Path(f"{name}.h5" if options.out is None else options.out)
+
+
+def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
+    """Generate a dataset by the solver that ``begin`` gives on each process."""
+    here = Path.cwd()  # a problem may change it
+    MPI = _mpi()
+    from surrogates.pde import collective
+    from surrogates.pde.ensemble import generate, work
+
+    comm = MPI.COMM_WORLD
+    root = comm.rank == 0
+    try:
+        solver = collective.on_each(comm, begin)
+    except InputError:
+        if root:
+            raise
+        return 2
+    out = _out(options)
+    progress = Progress("samples") if root else None
+
+    def on_progress(state: Any) -> None:
+        if progress is not None:
+            failed = f", {state.failed} failed" if state.failed else ""
+            progress.update(state.done, state.total, failed)
+
+    try:
+        with Interruption() as interruption:
+            read = collective.on_root(comm, lambda: solver.settings(options.config, options.set))
+            collective.on_each(comm, lambda: solver.configure(read))
+            summary = generate.generate(
+                solver,
+                comm,
+                out=here / out,
+                samples=options.samples,
+                seed=options.seed,
+                split=options.split,
+                ranks_per_sample=options.ranks_per_sample,
+                shard=collective.on_root(comm, lambda: _read_shard(options.shard)),
+                tangents=options.tangents,
+                time_limit=options.time_limit,
+                repair=options.repair,
+                retry_failed=options.retry_failed,
+                allow_version_change=options.allow_version_change,
+                interface=options.interface,
+                stop=lambda: interruption.asked,
+                on_progress=on_progress,
+                on_note=warn,
+            )
+    except InputError:
+        if root:
+            raise
+        return 2
+    finally:
+        if progress is not None:
+            progress.close()
+    if summary.done < summary.total:
+        if root:
+            complain(
+                f"stopped with {summary.done} of {summary.total} samples, all saved; run the same "
+                "command again to go on"
+            )
+        return 130 if interruption.kind == signal.SIGINT else work.TEMPORARY_FAILURE
+    if root:
+        _tell(summary, out, comm.size)
+    return 1 if summary.failed else 0
+
+
+def _tell(summary: Any, out: Path, size: int) -> None:
+    """Print what a run has done."""
+    rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
+    print(
+        f"{out}: {summary.total} samples, {summary.solved} solved now on {size} "
+        f"process{'es' if size > 1 else ''} in {summary.seconds:.1f} s{rate}"
+    )
+    if summary.mesh:
+        print(f"mesh: {summary.mesh}")
+    if summary.failed:
+        complain(
+            f"{summary.failed} of {summary.total} samples failed and are marked so in "
+            f"{out}; the first: {summary.reason}"
+        )
+
+
+def _read_shard(text: str) -> tuple[int, int]:
+    try:
+        i, n = (int(number) for number in text.split("/"))
+    except ValueError:
+        raise InputError(f"cannot read the shard {text!r}; write 1/4 to 4/4") from None
+    return i, n
+
+
+def plot_model(options: argparse.Namespace) -> int:
+    """Draw the solution of one sample."""
+    out = Path(options.out).absolute()  # the problem may change the working folder
+    problem, y = _one_sample(options)
+    problem.picture(y, out)
+    return drawn(options)
+
+
+def solve(options: argparse.Namespace) -> int:
+    """Solve one sample, and write its fields."""
+    out = Path(options.out).absolute()
+    problem, y = _one_sample(options)
+    from surrogates.pde import meshes
+
+    meshes.write(out, problem.field(y))
+    return drawn(options)
+
+
+def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Make the problem on this process, and the parameters that were asked for."""
+    MPI = _mpi()
+    check_writable(options.out)
+    problem = load(options.problem)
+    settings = config.read(problem.Config, options.config, options.set)
+    config.check(options.sample >= 0, f"the sample must be at least 0; got {options.sample}")
+    if options.y is None:
+        rows = {"total": options.sample + 1, "start": options.sample, "stop": options.sample + 1}
+        y = problem.parameters(settings, seed=options.seed, **rows)[0]
+    else:
+        names = problem.describe(settings)["y_names"]
+        try:
+            y = np.array([float(word) for word in options.y.split(",")])
+        except ValueError:
+            y = np.array([np.nan])
+        config.check(
+            len(y) == len(names) and bool(np.isfinite(y).all()),
+            f"--y must be {len(names)} numbers, {names[0]} to {names[-1]}; got {options.y!r}",
+        )
+    from surrogates.pde.problem import noted
+
+    problem.check(settings)
+    for note in noted(problem, settings):
+        warn(note)
+    return problem(settings, MPI.COMM_SELF), y
+
+
+def load(name: str, info: Info | None = None) -> Any:
+    """Find a problem by its name: that of a dataset, if one is given."""
+    from surrogates.pde.problem import load
+
+    try:
+        return load(name, info)
+    except ImportError as error:
+        raise _no_pde(error) from error
+
+
+def drawn(options: argparse.Namespace) -> int:
+    """Say which figure was written."""
+    print(options.out)
+    return 0
+
+
+def _mpi() -> Any:
+    """Import MPI, which all that solves needs."""
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise _no_pde(error) from error
+    return MPI
+
+
+def _no_pde(error: ImportError) -> InputError:
+    return InputError(
+        f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
+    )

@@ -1,0 +1,220 @@
+"""The command info: what a dataset, a surrogate or an unfinished run holds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from surrogates import config
+from surrogates.data.dataset import (
+    PARTS,
+    Status,
+    Stored,
+    opened,
+)
+from surrogates.folders import Folder
+from surrogates.pde.ensemble import lock
+from surrogates.pde.ensemble.shards import DESCRIPTION, Parts, described
+
+from .console import duration, per_cent, print_rows
+
+
+def info(options: argparse.Namespace) -> int:
+    """Say what a file holds."""
+    if Path(options.file).is_file() and h5py.is_hdf5(options.file):
+        with opened(options.file) as stored:
+            _print_dataset(stored)
+        return 0
+    if folder := run_folder(options.file):
+        _print_run(folder)
+        return 0
+    if Path(options.file).suffix == ".npz":
+        from surrogates.export import reference
+
+        _print_surrogate(reference.load(options.file).metadata, "none: numbers and texts alone")
+        return 0
+    from surrogates.model import file as export
+
+    about, refused = export.read_metadata(options.file)
+    known = "functions of tensors alone, which read and write no files"
+    code = f"NOT KNOWN TO BE HARMLESS: {refused}" if refused else known
+    _print_surrogate(about, code)
+    print("all of it:        unzip -p FILE '*/extra/metadata.json'")
+    return 0
+
+
+def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
+    """Print what a surrogate file says of itself, and what is to be said of its code."""
+    from surrogates.model.metadata import task_of
+
+    training, dataset = about["training"], about.get("dataset", {})
+    y, c = about["y_names"], about["c_names"]
+    task = task_of(about)
+    classifies = task == "classification"
+    command = f"by {about['command']}" if "command" in about else ""
+    print_rows(
+        {
+            "problem": about["problem"],
+            "task": task,
+            "takes": f"{len(y)} parameters, {y[0]} to {y[-1]}",
+            "gives": f"{len(c)} {'classes' if classifies else 'observables'}, {c[0]} to {c[-1]}",
+            **(_told_classes(about) if classifies else _told_errors(about)),
+            "training": ", ".join(
+                f"{training[key]}{unit}"
+                for key, unit in (
+                    ("optimizer", ""),
+                    ("samples", " samples"),
+                    ("work_units", " work units"),
+                )
+                if key in training
+            ),
+            "chosen": training.get("chosen", ""),
+            "settings": ", ".join(f"{k} {v}" for k, v in training.get("settings", {}).items()),
+            "dataset": f"{dataset['digest']}, by {dataset.get('command') or 'unknown'}"
+            if dataset
+            else "",
+            "created": f"{about.get('created', '')} {command}".strip(),
+            "revision": about.get("revision", ""),
+            "versions": _versions(about.get("versions", {})),
+            "code": code,
+        }
+    )
+
+
+def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the errors of a regression, by the part of the dataset."""
+    keys = ("mean", "std", "min", "max")
+    return {
+        f"{part} error": "undefined, as a sample has c = 0"
+        if any(found["relative"][key] is None for key in keys)
+        else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
+        for part, found in about.get("errors", {}).items()
+    }
+
+
+def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the accuracy of a classifier and its calibration."""
+    shares = {
+        name: ", ".join(
+            f"{per_cent(found[name])} ({part})"
+            for part, found in about.get("errors", {}).items()
+            if found[name] is not None
+        )
+        for name in ("accuracy", "calibration_error")
+    }
+    temperature = about["training"].get("temperature")
+    known = [] if temperature is None else [f"temperature {temperature:.4g}"]
+    if shares["calibration_error"]:
+        known.append(f"expected calibration error {shares['calibration_error']}")
+    return {"accuracy": shares["accuracy"], "calibration": ", ".join(known)}
+
+
+def _print_dataset(stored: Stored) -> None:
+    info, found = stored.info, stored.summary()
+    status = ", ".join(f"{n} {value.name.lower()}" for value, n in found.status.items() if n)
+    tangents = ", with tangents dc/dy" if info.tangents else ""
+    spread = found.spread[np.isfinite(found.spread)]
+    rows = {
+        "problem": info.problem,
+        "samples": f"{size(stored)}{tangents}; {status}",
+        "task": info.task,
+        "split": ", ".join(f"{n} {name}" for name, n in found.split.items()),
+        "design": f"{info.design or 'unknown'}, seed {info.seed}",
+        "y": f"{_range(found.y_range)} ({info.y_names[0]} to {info.y_names[-1]})",
+        "c": f"{_range(found.c_range)} ({info.c_names[0]} to {info.c_names[-1]})",
+        "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the size of an output"
+        if len(spread)
+        else "",
+        "missing in c": f"{found.missing} entries, masked" if found.missing else "",
+        "mesh": info.mesh,
+        "files": ", ".join(f"{name} {sha[:12]}" for name, sha in info.files.items()),
+    }
+    if found.classes is not None:
+        del rows["c"], rows["spread of c"]
+    elif not found.status[Status.DONE]:
+        del rows["c"]
+    print_rows(rows)
+    if found.classes is not None:
+        _print_classes(info.c_names, found.classes)
+    for n, maker in zip(found.made_by, info.makers, strict=True):
+        print_rows(
+            {
+                "created": f"{maker['created']} by {maker['command']}"
+                + (f" ({n} samples)" if info.later_makers else ""),
+                "revision": maker["revision"],
+                "versions": _versions(maker["versions"]),
+            }
+        )
+    for note in info.notes:
+        print_rows({"note": note})
+    print_rows({"digest": found.digest})
+    if info.config:
+        print("configuration:")
+        print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _print_classes(names: Sequence[str], counts: Any) -> None:
+    """Print the samples of each class and part; counts are (n_classes, 3)."""
+    width = max(16, *map(len, names)) + 2
+    print(f"{'classes:':{width}}{''.join(f'{part:>12}' for part in PARTS)}")
+    for name, row in zip(names, counts.tolist(), strict=True):
+        print(f"{'  ' + name:{width}}{''.join(f'{n:12}' for n in row)}")
+
+
+def _print_run(folder: Folder) -> None:
+    """Say how far a run is, from what it has left in its folder."""
+    info = described(folder)
+    parts, state, running = Parts(folder, info), lock.progress(folder), lock.held(folder)
+    blocks = parts.all_blocks()
+    done, failed = sum(b.count for b in blocks), sum(b.failed for b in blocks)
+    total = state.get("total", info.total)
+    rate = state["solved"] / state["seconds"] if state.get("solved") else 0.0
+    left = f"about {duration((total - done) / rate)} left" if running and rate else ""
+    print_rows(
+        {
+            "problem": info.problem,
+            "run": "running" if running else "not running",
+            "where": f"process {state['pid']} on {state['host']}" if state else "",
+            "samples": f"{total}: {done} done, {failed} of them failed, {total - done} missing",
+            "rate": f"{rate:.3g} a second{', ' * bool(left)}{left}" if rate else "",
+            "design": f"{info.design}, seed {info.seed}",
+            "mesh": info.mesh,
+            "command": info.makers[-1]["command"],
+        }
+    )
+    if not running:
+        print("the same command goes on with it")
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def size(stored: Stored) -> str:
+    """Return the size of a dataset in words."""
+    info = stored.info
+    kind = "classes" if info.task == "classification" else "outputs"
+    return f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} {kind}"
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.4g} to {ends[1]:.4g}"
+
+
+def run_folder(path: str) -> Folder | None:
+    """Open the folder of a run that is not finished: as it was named, or beside its dataset."""
+    beside = Path(f"{path}.parts")
+    for place in (Path(path), beside):
+        if place.is_dir() and not (place == beside and Path(path).exists()):
+            folder = Folder.there(place)
+            config.check(
+                folder.stat(DESCRIPTION) is not None,
+                f"{place} has nothing to show yet, or is not the folder of a run",
+            )
+            return folder
+    return None

@@ -1,0 +1,184 @@
+"""Commands that use a surrogate: evaluate, predict, export, serve."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from surrogates import config
+from surrogates.data.dataset import (
+    Dataset,
+)
+from surrogates.errors import InputError
+
+from .console import coverage, per_cent, print_rows, warn
+from .data import check_out
+
+
+def load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
+    """Read a surrogate and a dataset that it fits."""
+    from surrogates.model import file as export
+
+    surrogate = export.load(options.surrogate, trust=options.trust)
+    dataset = Dataset.read(options.file)
+    surrogate.check_matches(dataset.info)
+    return surrogate, dataset
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure a surrogate's errors on a dataset."""
+    from surrogates.model import file as export
+
+    surrogate, dataset = load_both(options)
+    from surrogates.training.train import poor_outputs
+
+    about = surrogate.metadata["training"]
+    mean = None if dataset.info.task == "classification" else training_mean(surrogate)
+    spread = about.get("c_std")
+    if spread is not None and None in spread:
+        spread = None
+    errors = held_out_errors(surrogate, dataset, options.split, mean, spread)
+    if options.json:
+        print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
+        return 0
+    print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
+    if dataset.info.task == "classification":
+        _print_assessment(errors, surrogate)
+    else:
+        print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
+        print(f"relative error:    {errors.relative}")
+        print(f"of centred c:      {errors.centred}")
+        print(f"error bars:        {coverage(errors.coverage)}")
+        for warning in poor_outputs({options.split: errors}, dataset):
+            warn(warning)
+    same = surrogate.metadata.get("dataset", {}).get("digest") == dataset.digest
+    if same and options.split == "validation" and "tried" in about:
+        warn("it has been trained on these samples too; train printed errors held out by folds")
+    return 0
+
+
+def held_out_errors(
+    surrogate: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
+) -> Any:
+    """Measure a loaded surrogate's errors, as `held_out_errors`, once one sample has been right."""
+    from surrogates.model.file import FAILURES
+    from surrogates.training.train import held_out_errors
+
+    y = dataset.part(part)[0][:1]
+    surrogate(y)
+    if hasattr(surrogate.module, "predict_std"):
+        surrogate.predict_std(y)
+    try:
+        return held_out_errors(surrogate.module, dataset, part, mean, spread)
+    except FAILURES as error:
+        raise surrogate.failure("forward", error) from error
+
+
+def training_mean(surrogate: Any) -> Any:
+    """Return the mean of c over the training samples, from the metadata."""
+    mean = surrogate.metadata["training"].get("c_mean")
+    config.check(
+        mean is not None and None not in mean,
+        f"{surrogate.path} does not say the mean of c in training (training.c_mean)",
+    )
+    return np.array(mean)
+
+
+def _print_assessment(found: Any, surrogate: Any) -> None:
+    names, numbers = surrogate.class_names, [sum(row) for row in found.confusion]
+    there = [k for k, number in enumerate(numbers) if number]
+    worst = sorted(there, key=lambda k: float(found.class_accuracy[k]))[:3]
+    mistakes = np.array(found.confusion) * (1 - np.eye(len(names), dtype=int))
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    print_rows(
+        {
+            "accuracy": per_cent(found.accuracy),
+            "worst classes": ", ".join(
+                f"{names[k]} {per_cent(found.class_accuracy[k])} of {numbers[k]:.6g}" for k in worst
+            ),
+            "most mistaken": f"{names[true]} for {names[predicted]}, {mistakes.max():.6g} times"
+            if mistakes.any()
+            else "",
+            "cross-entropy": f"{found.cross_entropy:.4g} (natural logarithm)",
+            "Brier score": f"{found.brier:.4g}",
+            "calibration": f"expected calibration error {per_cent(found.calibration_error)}, "
+            f"temperature {surrogate.temperature:.4g}",
+        }
+    )
+    print("largest probability     mean  accuracy  samples")
+    for bin in found.reliability:
+        if bin.samples:
+            interval = f"{100 * bin.lower:.0f} to {100 * bin.upper:.0f} %"
+            mean, share = per_cent(bin.confidence), per_cent(bin.accuracy)
+            print(f"{interval:>19}{mean:>9}{share:>10}{bin.samples:9}")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write the predictions of a table of parameters."""
+    from surrogates.model import file as export
+
+    check_out(options.out, options.input, options.surrogate)
+    surrogate = export.load(
+        options.surrogate, refuse_outside=options.refuse_outside, trust=options.trust
+    )
+    Y = export.read_table(options.input, surrogate.metadata["y_names"])
+    names = surrogate.metadata["c_names"]
+    if isinstance(surrogate, export.LoadedClassifier):
+        classes = [names[k] for k in surrogate.predict(Y)]
+        export.write_table(options.out, surrogate.probabilities(Y), names, classes)
+        what = f"the probabilities of {surrogate.n_out} classes"
+    else:
+        export.write_table(options.out, surrogate.predict(Y), names)
+        what = f"{surrogate.n_out} observables"
+    outside = int((~surrogate.in_domain(Y)).sum())
+    print(f"{options.out}: {len(Y)} predictions of {what}")
+    if outside:
+        print(f"{outside} of them outside the training domain (in_domain)")
+    return 0
+
+
+def export_surrogate(options: argparse.Namespace) -> int:
+    """Write a surrogate in another form."""
+    from surrogates.export import c_source, reference
+    from surrogates.model import file as export
+
+    check_out(options.out, options.surrogate)
+    if options.method != "forward" and options.format != "pt2":
+        raise InputError("--method is for --format pt2: the others have all methods")
+    surrogate = export.load(options.surrogate, trust=options.trust)
+    if options.format == "c":
+        c_source.write(surrogate, options.out)
+    elif options.format == "npz":
+        reference.save(surrogate, options.out)
+    else:
+        export.save_program(surrogate, options.out, method=options.method)
+    print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve a surrogate over HTTP."""
+    try:
+        from surrogates.serve import serving
+    except ImportError as error:
+        raise InputError(
+            f"serving needs aiohttp: pip install 'varpro-surrogates[serve]' ({error})"
+        ) from error
+
+    def tell(url: str, names: Sequence[str]) -> None:
+        print(f"serving {', '.join(names)} at {url} (Ctrl-C ends)", flush=True)
+
+    serving.serve(
+        options.surrogates,
+        host=options.host,
+        port=options.port,
+        refuse_outside=options.refuse_outside,
+        trust=options.trust,
+        allow_hosts=options.allow_host,
+        on_listening=tell,
+    )
+    return 0

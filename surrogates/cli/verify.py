@@ -1,0 +1,110 @@
+"""The command verify."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from surrogates import config
+from surrogates.data.dataset import (
+    Status,
+    Stored,
+    opened,
+)
+from surrogates.errors import InputError
+from surrogates.folders import Folder
+from surrogates.pde.ensemble import lock
+from surrogates.pde.ensemble.shards import Parts, described
+
+from .generate import load
+from .info import run_folder, size
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check a dataset file, or an unfinished run."""
+    largest, n = options.max_residual, options.recompute
+    # A residual of 1 is that of c = 0.
+    config.check(
+        0 <= largest < 1, f"--max-residual must be below 1 and at least 0; got {largest:g}"
+    )
+    config.check(n is None or n >= 0, f"--recompute must be at least 0; got {n}")
+    config.check(
+        0 <= options.tolerance < 1,
+        f"--tolerance must be below 1 and at least 0; got {options.tolerance:g}",
+    )
+    if folder := run_folder(options.file):
+        return _verify_run(folder)
+    with opened(options.file) as stored:
+        problems = stored.problems(largest)
+        unchecked = ""
+        try:
+            problems += _recompute(options, stored)
+        except InputError as error:
+            unchecked = f"not checked: whether samples can be solved again ({error})"
+        for problem in problems:
+            print(f"{options.file}: {problem}")
+        if not problems:
+            verdict = "nothing wrong found" if unchecked else "all is well"
+            print(f"{options.file}: {size(stored)}: {verdict}{'; ' * bool(unchecked)}{unchecked}")
+        elif unchecked:
+            print(f"{options.file}: {unchecked}")
+    # What was asked for, and could not be done, is not all right.
+    asked = n or (n is None and options.problem)
+    return 1 if problems or (unchecked and asked) else 0
+
+
+def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
+    """Solve for some samples again, and print so.
+
+    A dataset never names code to run: the file of a problem that is not built in is an option.
+
+    Returns:
+        What differs.
+
+    Raises:
+        InputError: If no sample can be solved for, or none shall be.
+    """
+    info, n = stored.info, 3 if options.recompute is None else options.recompute
+    if not info.config and options.recompute is None and options.problem is None:
+        config.check(info.design != "joined", "it is joined of several sets")
+        return []  # imported: nobody has solved for it here
+    from surrogates.pde.problem import BUILT_IN
+
+    config.check(n > 0, "--recompute 0")
+    config.check(bool(info.config), "it has no configuration of a problem")
+    config.check(bool((stored.status == Status.DONE).any()), "none is done")
+    name = options.problem or info.problem
+    config.check(
+        options.problem is not None or name in BUILT_IN,
+        "give --problem FILE.py:CLASS, where the problem is",
+    )
+    problem = load(name, info)
+    config.check(problem.source == info.source, f"{name} is not what made it")
+    from surrogates.pde.ensemble.recompute import recompute
+
+    found = recompute(stored, problem, n, seed=int(np.random.default_rng().integers(2**31)))
+    largest = max(one.c for one in found)
+    print(
+        f"{options.file}: solved again for samples {', '.join(str(one.sample) for one in found)}: "
+        f"c differs by {largest:.1e} at most"
+    )
+    return [
+        f"sample {one.sample} is another one when it is solved for again: y differs by "
+        f"{one.y:.1e}, c by {one.c:.1e}"
+        for one in found
+        if not (one.c <= options.tolerance and one.y <= 1e-12)
+    ]
+
+
+def _verify_run(folder: Folder) -> int:
+    """Check what a run has finished so far."""
+    info = described(folder)
+    parts = Parts(folder, info)
+    damage = list(parts.damage())
+    for path, what in damage:
+        print(f"{path}: damaged: {what}; generate --repair solves for them again")
+    blocks = parts.all_blocks()
+    total = lock.progress(folder).get("total", info.total)
+    print(f"{folder.path}: not finished: {sum(b.count for b in blocks)} of {total} samples")
+    return 1
