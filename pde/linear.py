@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from petsc4py import PETSc
 
 from surrogates.config import check, unknown
-
-Array = npt.NDArray[np.float64]
-
+from surrogates.types import Array
 
 LARGEST_RTOL = 1e-6
 """The largest tolerance of a linear solve, relative.

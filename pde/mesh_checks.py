@@ -29,8 +29,8 @@ from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from surrogates.config import check
 from surrogates.errors import InputError
+from surrogates.types import Array
 
-Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 

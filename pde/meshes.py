@@ -27,12 +27,12 @@ from scipy.special import roots_legendre
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_hdf5
+from surrogates.types import Array
 
 from . import mesh_checks
 from .fenicsx import create_mesh
 from .problem import Field
 
-Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 # From VTK's order of a cell's vertices, which is meshio's, to that of DOLFINx; its own inverse.

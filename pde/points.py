@@ -6,16 +6,14 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
 
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 from .fenicsx import locate
-
-Array = npt.NDArray[np.float64]
 
 
 def digest(comm: MPI.Comm, points: Array) -> str:

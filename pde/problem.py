@@ -47,6 +47,7 @@ from surrogates.errors import InputError
 from surrogates.given import numbers
 from surrogates.pipes import take_no_sigpipe
 from surrogates.provenance import readable
+from surrogates.types import Array
 
 from .ensemble.limits import TimeLimitError
 from .inputs import NEIGHBOURS, check_files
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
     from surrogates.data.dataset import Info
 
-Array = npt.NDArray[np.float64]
 
 BUILT_IN = ("cdr", "dcr")
 """Names of the problems that come with this package."""

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates import config as configuration
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 from .problem import Problem
-
-Array = npt.NDArray[np.float64]
 
 SMALL = 0.01
 """An error of c, relative to its spread, below which nothing is said."""

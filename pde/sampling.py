@@ -14,13 +14,11 @@ import functools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from surrogates.config import check, check_seed, unknown
+from surrogates.types import Array
 
 DESIGNS = ("simplex", "box", "latin-hypercube", "sobol")
-
-Array = npt.NDArray[np.float64]
 
 
 def draw(

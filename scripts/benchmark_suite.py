@@ -56,11 +56,12 @@ import numpy as np
 import suite_methods
 import suite_sets
 from scipy.stats import norm
-from suite_sets import HELD_OUT, SETS, Array, Draw, Files
+from suite_sets import HELD_OUT, SETS, Draw, Files
 
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
 from surrogates.plots import figures as plotting
+from surrogates.types import Array
 
 SURROGATE = "surrogate"
 METHODS = Path(suite_methods.__file__)

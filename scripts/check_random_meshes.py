@@ -29,13 +29,13 @@ from surrogates.errors import InputError
 from surrogates.pde import meshes
 from surrogates.pde.dcr import problem as dcr
 from surrogates.pde.dcr.survey import DCRConfig
+from surrogates.types import Array
 
 try:
     import gmsh
 except (ImportError, OSError):  # OSError: without the libraries of a screen
     gmsh = None
 
-Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Cells = tuple[str, Array, Integers]
 

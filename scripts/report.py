@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from surrogates.data.dataset import Array, Dataset
+from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 
 def main() -> int:

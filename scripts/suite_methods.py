@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
@@ -47,8 +46,8 @@ from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScal
 from sklearn.svm import SVC
 
 from surrogates.config import check, unknown
+from surrogates.types import Array
 
-Array = npt.NDArray[np.float64]
 FOLDS = 5
 PERCEPTRON_FOLDS = 3  # their searches take longest
 SEPARATE_OUTPUTS = 8  # more than these are reduced to principal components

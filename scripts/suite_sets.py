@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import sklearn.datasets
 from scipy.integrate import solve_ivp
 from scipy.stats import qmc
@@ -32,8 +31,8 @@ from scipy.stats import qmc
 from surrogates.config import check, unknown
 from surrogates.data.dataset import Dataset
 from surrogates.data.importing import import_file
+from surrogates.types import Array
 
-Array = npt.NDArray[np.float64]
 N_TEST = 1000
 LARGEST_SHARE = 0.8  # of a data set's rows, for training
 CDR_SAMPLES, DCR_SAMPLES = 2000, 1250  # a DCR sample takes ten times as long as one of CDR

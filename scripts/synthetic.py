@@ -19,7 +19,8 @@ from mpi4py import MPI
 from surrogates.config import check
 from surrogates.data.dataset import SOLVER
 from surrogates.pde import Problem, Settings
-from surrogates.pde.problem import Array, Batch
+from surrogates.pde.problem import Batch
+from surrogates.types import Array
 
 
 class Synthetic(Problem):

@@ -23,9 +23,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from surrogates.types import Array
+
 from .errors import InputError
 
-Array = npt.NDArray[np.float64]
 _Pairs = list[tuple[Any, Any]]  # names and what has them
 _T = TypeVar("_T")
 _SHOWN = 5  # names in a message

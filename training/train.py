@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check, unknown
-from surrogates.data.dataset import PARTS, Array, Dataset, Split, Status
+from surrogates.data.dataset import PARTS, Dataset, Split, Status
 from surrogates.data.inspection import outliers
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.model.metrics import Evaluation, compared, evaluate
 from surrogates.model.surrogate import Logs, Surrogate
+from surrogates.types import Array
 
 from .completion import completed
 from .deploy import alone, assembled, assembled_classes, deployed

@@ -44,7 +44,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import ufl
 from dolfinx import fem, mesh
 from dolfinx.fem.petsc import assemble_matrix
@@ -54,6 +53,7 @@ from petsc4py import PETSc
 from surrogates.config import check, unknown
 from surrogates.data.dataset import SOLVER
 from surrogates.plots import figures as plotting
+from surrogates.types import Array
 
 from .. import resolution
 from ..fenicsx import form, function_space
@@ -62,7 +62,6 @@ from ..points import digest, evaluation
 from ..problem import Batch, Field, Problem
 from ..sampling import DESIGNS
 
-Array = npt.NDArray[np.float64]
 Forcing = Callable[[Array, float], Array]
 
 # Ascher, Ruuth, Spiteri (1997), section 2.8. Row i: the weights of stages 0 to i.

@@ -31,8 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check, unknown
-
-Array = npt.NDArray[np.float64]
+from surrogates.types import Array
 
 SHAPES = {"ellipsoid": 4 / 3 * np.pi, "cuboid": 8.0}
 """For each shape the volume of the body whose semi-axes are 1."""

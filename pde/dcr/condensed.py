@@ -24,10 +24,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse
 from mpi4py import MPI
+
+from surrogates.types import Array
 
 from .. import meshes
 from ..fenicsx import function_space
@@ -35,7 +36,6 @@ from .body import INDICES
 from .potential import Change, Level, Region, half_space, receivers, stiffness
 from .survey import DCRConfig
 
-Array = npt.NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))

@@ -35,12 +35,11 @@ import numpy.typing as npt
 
 from surrogates.config import check
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 from ..mesh_checks import SLIVER, chunks, edges, elements, place, poorness
 from ..meshes import FileMesh
 from .survey import DCRConfig
-
-Array = npt.NDArray[np.float64]
 
 RESOLVED = 0.4
 """Largest bound of the error of what the body adds to c, in the Euclidean norm, that is accepted.

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
 
 from surrogates.config import check
+from surrogates.types import Array
 
 from .. import meshes
 from ..linear import LARGEST_RTOL, destroy, failure
@@ -22,8 +22,6 @@ from ..points import evaluation
 from .body import INDICES
 from .potential import Change, Level, Region, currents, stiffness
 from .survey import DCRConfig, Solver
-
-Array = npt.NDArray[np.float64]
 
 PREFIX = "dcr_"
 OPTIONS = {

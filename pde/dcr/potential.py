@@ -38,6 +38,8 @@ from dolfinx.fem.petsc import assemble_matrix, assemble_vector
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from surrogates.types import Array
+
 from .. import meshes
 from ..fenicsx import form, function_space
 from ..linear import destroy
@@ -45,8 +47,6 @@ from ..points import digest, evaluation
 from ..problem import Field
 from .body import INDICES
 from .survey import DCRConfig, Stations
-
-Array = npt.NDArray[np.float64]
 
 # Chebyshev's knots along x1 and x2, for the far-side correction of the receivers. It varies faster
 # near the sides and over a near bottom: four knots leave 0.4 % of c's spread at a nearness of 0.77,

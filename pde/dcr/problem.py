@@ -29,13 +29,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.config import check
 from surrogates.data.dataset import SOLVER
 from surrogates.errors import InputError
 from surrogates.plots import figures as plotting
+from surrogates.types import Array
 
 from .. import meshes, resolution
 from ..collective import on_root
@@ -45,8 +45,6 @@ from .condensed import Condensed, HalfSpace
 from .multigrid import Multigrid
 from .potential import Level, compile_forms
 from .survey import DCRConfig
-
-Array = npt.NDArray[np.float64]
 
 _WEIGHTS = {1: (1.0,), 2: (9 / 5, -4 / 5)}  # of the meshes' c, by the number of meshes
 _THICKEST = 4.0  # of the first layer around the core, over the core's half-width

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from surrogates.config import check, unknown
+from surrogates.types import Array
 
 from ..linear import check_rtol
 from ..sampling import DESIGNS
 from .body import Body
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

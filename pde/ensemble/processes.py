@@ -32,9 +32,9 @@ from surrogates.config import check
 from surrogates.data.dataset import Info
 from surrogates.errors import InputError
 from surrogates.folders import Folder
+from surrogates.types import Array
 
 from ..problem import Batch
-from ..sampling import Array
 from .limits import Mark, TimeLimitError, complete, read, too_long
 from .solvers import LocalSolver
 

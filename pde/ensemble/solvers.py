@@ -20,10 +20,10 @@ from surrogates.data.dataset import Info, assign_split
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance
+from surrogates.types import Array
 
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
 from ..problem import Batch, Problem, made, noted, solved
-from ..sampling import Array
 from .limits import TimeLimit
 from .shards import largest
 

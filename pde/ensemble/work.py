@@ -14,10 +14,11 @@ from mpi4py import MPI
 
 from surrogates.data.dataset import SOLVER, Dataset, Info, Status
 from surrogates.folders import Folder
+from surrogates.types import Array
 
 from ..collective import complain
 from ..problem import Batch
-from ..sampling import Array, draw
+from ..sampling import draw
 from .dispatcher import Requests, Task
 from .limits import Mark, TimeLimitError, too_long, verdict
 from .processes import SolveEnded

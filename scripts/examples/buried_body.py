@@ -42,7 +42,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from program import missing
 from scipy.optimize import least_squares
 from scipy.special import logsumexp
@@ -50,6 +49,7 @@ from scipy.special import logsumexp
 import surrogates
 from surrogates.config import check, from_toml
 from surrogates.model.file import LoadedSurrogate
+from surrogates.types import Array
 
 try:
     from mpi4py import MPI
@@ -59,7 +59,6 @@ try:
 except ImportError as error:
     missing(error)
 
-Array = npt.NDArray[np.float64]
 Density = Callable[[Array], Array]  # log density, up to a constant, of (n, k): (n,)
 
 RELATIVE, FLOOR = 0.005, 2e-5  # of the noise; the floor in V for 1 A

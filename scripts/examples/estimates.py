@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from SALib.analyze import sobol
 from scipy import stats
 from tqdm import tqdm
 
-Array = npt.NDArray[np.float64]
+from surrogates.types import Array
 
 DEGREE = 2  # of the regression's polynomials in each x_k
 _BINS = 1024

@@ -47,13 +47,14 @@ from program import Parser, ended, say
 from surrogates import config
 from surrogates.config import check, check_seed
 from surrogates.data import hyperspectral
-from surrogates.data.dataset import PARTS, Array, Dataset, Split
+from surrogates.data.dataset import PARTS, Dataset, Split
 from surrogates.data.hyperspectral import INDIAN_PINES, Scene
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment
 from surrogates.plots import figures as plotting
 from surrogates.plots.figures import GREY, legend_key
 from surrogates.training.fit import TrainConfig, mix_of
+from surrogates.types import Array
 
 PINES_SPLIT = "2957/6560/732"  # of other scenes: balanced
 FIGURES = (".png", ".confusion.png", ".convergence.png")

@@ -20,8 +20,7 @@ import scipy.sparse
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
 from surrogates.files import members, reading, within
-
-from .description import Array
+from surrogates.types import Array
 
 _HDF5 = (".h5", ".hdf5")
 _MOST = 1 << 31  # entries of a sparse matrix, once it is none

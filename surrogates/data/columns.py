@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 from . import arrays, tables
 from .dataset import is_dataset
-from .description import Array
 from .inspection import read_rows
 from .tables import Table
 

@@ -41,10 +41,10 @@ import numpy.typing as npt
 from surrogates import config
 from surrogates.errors import InputError
 from surrogates.files import atomic_hdf5, check_free, reading, within
+from surrogates.types import Array
 
 from .description import PARTS as PARTS
 from .description import TASKS as TASKS
-from .description import Array as Array
 from .description import Info as Info
 from .description import Split as Split
 from .description import Status as Status

@@ -16,12 +16,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from surrogates import config
 from surrogates.provenance import Provenance
-
-Array = npt.NDArray[np.float64]
+from surrogates.types import Array
 
 _TEXTS = ("problem", "config", "design", "split", "mesh", "command", "created", "revision")
 _NUMBERS = ("seed", "total", "first")

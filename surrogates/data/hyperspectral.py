@@ -33,9 +33,10 @@ import numpy.typing as npt
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
 from surrogates.provenance import readable
+from surrogates.types import Array
 
 from . import arrays
-from .dataset import Array, Dataset
+from .dataset import Dataset
 from .importing import as_dataset
 
 _log = logging.getLogger(__name__)

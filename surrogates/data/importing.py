@@ -37,13 +37,13 @@ from surrogates.config import check, unknown
 from surrogates.errors import InputError
 from surrogates.given import check_plain
 from surrogates.provenance import provenance, readable
+from surrogates.types import Array
 
 from . import columns, tables
 from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples, listed
 from .dataset import (
     SOLVER,
     TASKS,
-    Array,
     Dataset,
     Info,
     Split,

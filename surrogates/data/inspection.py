@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check
+from surrogates.types import Array
 
-from .description import PARTS, Array, Info, Split, Status
+from .description import PARTS, Info, Split, Status
 
 if TYPE_CHECKING:
     from .dataset import Dataset

@@ -26,8 +26,7 @@ import numpy as np
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.files import reading
-
-from .description import Array
+from surrogates.types import Array
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat")
 _SEPARATORS = (";", "\t", ",", " ")

@@ -18,7 +18,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from surrogates.types import Array
+
 Indices = npt.NDArray[np.int64]
 
 

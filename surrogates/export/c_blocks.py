@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Anova, Array, Block, Network, Radial
+from surrogates.types import Array
+
+from .blocks import Anova, Block, Network, Radial
 
 _PANEL = 8  # rows; the loop of `affine` is written for it
 

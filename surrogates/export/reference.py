@@ -115,8 +115,9 @@ from surrogates.errors import InputError
 from surrogates.files import atomic, members, reading
 from surrogates.model import metadata
 from surrogates.model.tails import LIMIT, widened
+from surrogates.types import Array
 
-from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, Polynomial, Radial
+from .blocks import BLOCKS, KAPPA, PHI, Anova, Block, Ensemble, Network, Polynomial, Radial
 
 if TYPE_CHECKING:
     import torch

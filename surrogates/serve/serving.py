@@ -50,9 +50,9 @@ import numpy as np
 from aiohttp import web
 
 from surrogates.config import check, unknown
-from surrogates.data.dataset import Array
 from surrogates.errors import InputError
 from surrogates.model import file as export
+from surrogates.types import Array
 
 from . import connections
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from surrogates.config import check
 from surrogates.data.dataset import Dataset, Split, Status
+from surrogates.types import Array
 
 from ..data import canonical
 from ..scaling import moments
 
 Rows = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
