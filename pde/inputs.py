@@ -45,7 +45,7 @@ from surrogates.config import check, entries, to_toml
 from surrogates.errors import InputError
 
 if TYPE_CHECKING:
-    from surrogates.data.dataset import Info
+    from surrogates.data import Info
 
     from .problem import Problem
 

@@ -42,7 +42,7 @@ import numpy.typing as npt
 
 from surrogates import config as configuration
 from surrogates.config import check, unknown
-from surrogates.data.dataset import SOLVER as SOLVER
+from surrogates.data import SOLVER as SOLVER
 from surrogates.errors import InputError
 from surrogates.given import numbers
 from surrogates.pipes import take_no_sigpipe
@@ -57,7 +57,7 @@ from .surroundings import surroundings_kept
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from surrogates.data.dataset import Info
+    from surrogates.data import Info
 
 
 BUILT_IN = ("cdr", "dcr")
@@ -245,7 +245,7 @@ class Problem:
 
     @classmethod
     def describe(cls, config: Any) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.data.dataset.Info` about them.
+        """Name parameters and observables: the fields of `surrogates.data.Info` about them.
 
         From the class's attributes; a problem where they depend on the settings overrides this.
 

@@ -23,8 +23,7 @@ import torch
 
 from surrogates import config
 from surrogates.config import check
-from surrogates.data.dataset import Dataset, assign_split
-from surrogates.data.importing import import_file
+from surrogates.data import Dataset, assign_split, import_file
 from surrogates.errors import InputError
 from surrogates.model.metrics import LEVELS, evaluate
 from surrogates.training.fit import TrainConfig

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from surrogates import config
-from surrogates.data.dataset import SOLVER, Dataset, Info, Status
+from surrogates.data import SOLVER, Dataset, Info, Status
 from surrogates.errors import InputError
 from surrogates.training import processes
 from surrogates.training.fit import TrainConfig, fit

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from surrogates.config import check
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.model import file as export
 from surrogates.model.metrics import evaluate

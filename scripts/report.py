@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.types import Array
 

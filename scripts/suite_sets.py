@@ -29,8 +29,7 @@ from scipy.integrate import solve_ivp
 from scipy.stats import qmc
 
 from surrogates.config import check, unknown
-from surrogates.data.dataset import Dataset
-from surrogates.data.importing import import_file
+from surrogates.data import Dataset, import_file
 from surrogates.types import Array
 
 N_TEST = 1000

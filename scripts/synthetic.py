@@ -17,7 +17,7 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates.config import check
-from surrogates.data.dataset import SOLVER
+from surrogates.data import SOLVER
 from surrogates.pde import Problem, Settings
 from surrogates.pde.problem import Batch
 from surrogates.types import Array

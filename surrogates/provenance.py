@@ -16,7 +16,7 @@ from . import __version__
 
 
 class Provenance(TypedDict):
-    """How a file was made; the keys are fields of `surrogates.data.dataset.Info`.
+    """How a file was made; the keys are fields of `surrogates.data.Info`.
 
     Attributes:
         versions: Versions of Python, this package and the libraries used.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.data.dataset import Dataset, Status
+from surrogates.data import Dataset, Status
 
 from .scaling import moments
 from .selection import kernel

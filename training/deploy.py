@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.model.classifier import Classifier
 from surrogates.model.radial import Joined
 from surrogates.model.surrogate import Domain, Logs, Surrogate

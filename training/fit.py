@@ -23,7 +23,8 @@ from torch.nn.utils import parameters_to_vector
 
 from surrogates import config as configuration
 from surrogates.config import check, check_seed, unknown
-from surrogates.data.dataset import Dataset, check_classes
+from surrogates.data import Dataset
+from surrogates.data.split import check_classes
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_own, check_writable, check_zip, reading
 from surrogates.model.forms import KERNELS

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check, unknown
-from surrogates.data.dataset import PARTS, Dataset, Split, Status
-from surrogates.data.inspection import outliers
+from surrogates.data import PARTS, Dataset, Split, Status
+from surrogates.data.outliers import outliers
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.model.metrics import Evaluation, compared, evaluate

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.config import check
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.files import members as in_file
 from surrogates.files import reading
 from surrogates.model import file as export

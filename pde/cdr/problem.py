@@ -51,7 +51,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from surrogates.config import check, unknown
-from surrogates.data.dataset import SOLVER
+from surrogates.data import SOLVER
 from surrogates.plots import figures as plotting
 from surrogates.types import Array
 

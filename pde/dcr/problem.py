@@ -32,7 +32,7 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates.config import check
-from surrogates.data.dataset import SOLVER
+from surrogates.data import SOLVER
 from surrogates.errors import InputError
 from surrogates.plots import figures as plotting
 from surrogates.types import Array

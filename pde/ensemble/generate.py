@@ -23,8 +23,8 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.config import check
-from surrogates.data.dataset import Info, Status, Stored, opened, read_info, write
-from surrogates.data.inspection import runs
+from surrogates.data import Info, Status, Stored, opened, read_info, write
+from surrogates.data.rows import runs
 from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import TEMPORARY, Folder

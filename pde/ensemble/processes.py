@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from surrogates.config import check
-from surrogates.data.dataset import Info
+from surrogates.data import Info
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.types import Array

@@ -9,7 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates.config import check, entries, from_toml
-from surrogates.data.dataset import Info, Status, Stored
+from surrogates.data import Info, Status, Stored
 
 from ..inputs import inputs
 from ..problem import Problem, made, solved

@@ -44,15 +44,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from surrogates.data.dataset import (
-    FAILURE_BYTES,
-    SOLVER,
-    Dataset,
-    Info,
-    assign_split,
-    fill,
-    read_info,
-)
+from surrogates.data import SOLVER, Dataset, Info, assign_split, read_info
+from surrogates.data.format import FAILURE_BYTES, fill
 from surrogates.errors import InputError
 from surrogates.files import hdf5
 from surrogates.folders import Folder

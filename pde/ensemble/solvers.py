@@ -16,7 +16,7 @@ import numpy as np
 
 from surrogates import config as configuration
 from surrogates.config import check, from_toml, to_toml
-from surrogates.data.dataset import Info, assign_split
+from surrogates.data import Info, assign_split
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from mpi4py import MPI
 
-from surrogates.data.dataset import SOLVER, Dataset, Info, Status
+from surrogates.data import SOLVER, Dataset, Info, Status
 from surrogates.folders import Folder
 from surrogates.types import Array
 

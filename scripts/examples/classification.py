@@ -13,7 +13,7 @@ import torch
 
 import surrogates
 from surrogates.config import check
-from surrogates.data.dataset import PARTS, Dataset
+from surrogates.data import PARTS, Dataset
 from surrogates.files import check_writable
 from surrogates.model import file as export
 from surrogates.model.classifier import Assessment, Classifier, assess

@@ -32,8 +32,7 @@ from torch.nn.functional import avg_pool2d
 
 from surrogates import config
 from surrogates.config import check, check_seed
-from surrogates.data.dataset import PARTS, Dataset
-from surrogates.data.importing import as_dataset
+from surrogates.data import PARTS, Dataset, as_dataset
 from surrogates.errors import InputError
 from surrogates.plots import figures as plotting
 from surrogates.training.fit import TrainConfig

@@ -39,7 +39,7 @@ from tqdm import tqdm
 import surrogates
 from surrogates import config
 from surrogates.config import check
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.model.file import LoadedSurrogate
 from surrogates.model.metrics import LEVELS
 from surrogates.plots import figures as plotting

@@ -8,13 +8,7 @@ import sys
 from pathlib import Path
 
 from surrogates import config
-from surrogates.data.dataset import (
-    Info,
-    is_dataset,
-    merge,
-    opened,
-    read_info,
-)
+from surrogates.data import Info, is_dataset, merge, opened, read_info
 from surrogates.errors import InputError
 from surrogates.files import check_writable
 
@@ -23,8 +17,7 @@ from .info import size
 
 def import_files(options: argparse.Namespace) -> int:
     """Make a dataset of files from other programs."""
-    from surrogates.data import hyperspectral
-    from surrogates.data.importing import import_file
+    from surrogates.data import hyperspectral, import_file
 
     check_writable(options.out)
     files, truth = options.files, options.ground_truth
@@ -114,7 +107,7 @@ def merge_shards(options: argparse.Namespace) -> int:
 
 def append_sets(options: argparse.Namespace) -> int:
     """Join datasets."""
-    from surrogates.data.joining import append
+    from surrogates.data import append
 
     check_writable(options.out)
     if Path(options.out).exists():

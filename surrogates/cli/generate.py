@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 
 from surrogates import config
-from surrogates.data.dataset import (
-    Info,
-)
+from surrogates.data import Info
 from surrogates.errors import InputError
 from surrogates.files import check_writable
 

@@ -11,12 +11,7 @@ import h5py
 import numpy as np
 
 from surrogates import config
-from surrogates.data.dataset import (
-    PARTS,
-    Status,
-    Stored,
-    opened,
-)
+from surrogates.data import PARTS, Status, Stored, opened
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.shards import DESCRIPTION, Parts, described

@@ -7,10 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from surrogates import __version__
-from surrogates.data.dataset import (
-    PARTS,
-    TASKS,
-)
+from surrogates.data import PARTS, TASKS
 
 from .console import complain_once
 from .data import append_sets, import_files, merge_shards

@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from surrogates.data.dataset import (
-    Dataset,
-)
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 
 from .generate import drawn

@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 
 from surrogates import config
-from surrogates.data.dataset import (
-    Dataset,
-    read_info,
-)
+from surrogates.data import Dataset, read_info
 from surrogates.errors import InputError
 from surrogates.files import check_writable, remove_leftovers
 
@@ -98,7 +95,7 @@ def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozense
 
 def _training_set(options: argparse.Namespace) -> Dataset:
     """Read the dataset, without the samples that are left out."""
-    from surrogates.data.inspection import read_rows
+    from surrogates.data.rows import read_rows
     from surrogates.training.train import without
 
     dataset = Dataset.read(options.file)

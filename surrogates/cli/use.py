@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from surrogates import config
-from surrogates.data.dataset import (
-    Dataset,
-)
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 
 from .console import coverage, per_cent, print_rows, warn

@@ -7,11 +7,7 @@ import argparse
 import numpy as np
 
 from surrogates import config
-from surrogates.data.dataset import (
-    Status,
-    Stored,
-    opened,
-)
+from surrogates.data import Status, Stored, opened
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock

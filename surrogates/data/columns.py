@@ -19,8 +19,8 @@ from surrogates.errors import InputError
 from surrogates.types import Array
 
 from . import arrays, tables
-from .dataset import is_dataset
-from .inspection import read_rows
+from .format import is_dataset
+from .rows import read_rows
 from .tables import Table
 
 ORIENTATIONS = ("auto", "rows", "columns")

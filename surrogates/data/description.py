@@ -1,7 +1,8 @@
-"""What a dataset is: everything in a dataset file but the numbers, kept as its attributes.
+"""The description of a dataset: everything in a dataset file but the numbers.
 
-Texts have a fixed length, which puts them among what HDF5 checks of itself. It does not check long
-attributes in the midst of many: their checksums are in one more attribute, ``checksums``.
+It is stored as attributes of the file. Texts have a fixed length, because HDF5 protects those by a
+checksum. HDF5 does not protect long attributes among many others; their checksums are in one more
+attribute, ``checksums``.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from surrogates.types import Array
 
 _TEXTS = ("problem", "config", "design", "split", "mesh", "command", "created", "revision")
 _NUMBERS = ("seed", "total", "first")
-_LONG = 2048  # bytes; HDF5 checks attributes of up to some 4000
+_LONG = 2048  # bytes; HDF5 checks attributes of up to about 4000
 
 
 class Status(enum.IntEnum):
-    """What became of a sample."""
+    """The state of a sample."""
 
     MISSING = 0
     DONE = 1
@@ -35,7 +36,7 @@ class Status(enum.IntEnum):
 
 
 class Split(enum.IntEnum):
-    """Which part of the dataset a sample belongs to."""
+    """The part of the dataset that a sample belongs to."""
 
     TRAIN = 0
     VALIDATION = 1
@@ -49,39 +50,39 @@ TASKS = ("regression", "classification")
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """What a dataset is: everything in the file but the numbers.
+    """The description of a dataset: everything in the file but the numbers.
 
     Attributes:
         problem: Name of the PDE problem, or of the imported file.
         task: ``regression``, or ``classification``: the rows of C are then class probabilities,
-            one-hot as a rule, and ``c_names`` the names of the classes.
+            usually one-hot, and ``c_names`` the names of the classes.
         config: The problem's whole configuration, TOML text.
-        source: SHA-256 of the user's file that defines the problem, empty if it is built in.
+        source: SHA-256 of the user's file that defines the problem; empty for a built-in problem.
         design: Name of the sampling design.
         seed: Seed of the sampling design and of the split.
         split: The split as asked for, such as ``400/200/200``.
-        total: Samples in the whole set.
+        total: Number of samples in the whole set.
         first: Index in the whole set of this file's first sample.
-        tangents: Whether it has dC_dY.
+        tangents: Whether the file has dC_dY.
         y_names: Names of the parameters, n_y of them.
         y_units: Their units, ``1`` where they have none.
         y_lower: Lower bounds, same units.
         y_upper: Upper bounds, same units.
         c_names: Names of the observables, n_c of them.
         c_units: Their units.
-        coordinates: For each coordinate its values, n_c of them (``time``, ``x1``, ...).
-        mesh: Size and hash of the mesh, one line.
+        coordinates: Values of each coordinate (``time``, ``x1``, ...), n_c of them.
+        mesh: Size and hash of the mesh, in one line.
         versions: Versions of the libraries that made the file.
         command: The command line that made it.
-        created: When, ISO 8601 in UTC.
+        created: The time, ISO 8601 in UTC.
         revision: git revision of the code, empty if unknown.
-        later_makers: Those who made samples after that first maker, with other versions.
-        missing: ``mask`` if done samples lack entries of C, which are NaN, else empty.
-        inputs: SHA-256 of each file besides `source` that the samples depend on, by its name:
-            modules from the folder of the problem's file and data of the problem, by their paths
-            from there, and files that the configuration names, by its keys.
-        notes: What is to be known about the samples, one line each: estimated errors, what was
-            mended in a mesh. Not part of the set's identity.
+        later_makers: Provenance of samples that were made later, with other versions.
+        missing: ``mask`` if done samples lack entries of C, which are NaN; else empty.
+        inputs: SHA-256 of each further file that the samples depend on. Modules and data in the
+            folder of the problem's file are named by their paths from there, files that the
+            configuration names by its keys.
+        notes: Remarks on the samples, one line each: estimated errors, repairs of a mesh. They are
+            not part of the set's identity.
     """
 
     problem: str
@@ -112,7 +113,7 @@ class Info:
     notes: tuple[str, ...] = ()
 
     def differences(self, other: Info) -> list[str]:
-        """Say in what another dataset's samples are not of the same set, empty if they are."""
+        """List why another dataset's samples are not of the same set; empty if they are."""
         found = [
             f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
             for name in ("problem", "task", "design", "seed", "split", "total", "tangents")
@@ -125,10 +126,10 @@ class Info:
         return found + self.other_problem(other)
 
     def other_problem(self, other: Info) -> list[str]:
-        """Say in what another dataset's samples are of another map y to c, empty if in nothing.
+        """List why another dataset's samples are of another map y to c; empty if they are not.
 
-        What a file holds counts, an edit of a comment too: a digest cannot tell it from an edit of
-        a number. Where both know what a file of the configuration holds, its path does not count.
+        Files are compared by their digests, so an edited comment counts as a difference. The path
+        of a file in the configuration is ignored if both descriptions have the file's digest.
         """
         files = self.files, other.files
         found = [
@@ -143,7 +144,7 @@ class Info:
         return found + config.differences(self.config, other.config, known)
 
     def changed(self, other: Info) -> list[str]:
-        """Name the files that both depend on, and that are others there than here."""
+        """Return the names of the files that both depend on and whose contents differ."""
         ours, theirs = self.files, other.files
         return sorted(name for name in ours.keys() & theirs if ours[name] != theirs[name])
 
@@ -155,7 +156,7 @@ class Info:
 
     @property
     def makers(self) -> tuple[Provenance, ...]:
-        """All who made samples of the file; `Dataset.made_by` are indices into them."""
+        """Provenance of all samples; `Dataset.made_by` holds indices into it."""
         first: Provenance = {
             "versions": self.versions,
             "command": self.command,
@@ -165,9 +166,9 @@ class Info:
         return (first, *self.later_makers)
 
     def with_maker(self, maker: Provenance) -> tuple[Info, int]:
-        """Give the description with one maker more, unless it is there, and the maker's index.
+        """Return the description with a maker added, unless it is known, and the maker's index.
 
-        Makers of the same versions and revision are one: their samples are alike.
+        Makers with the same versions and revision count as one: their samples are alike.
         """
         for index, known in enumerate(self.makers):
             if all(known[key] == maker[key] for key in ("versions", "revision")):
@@ -199,13 +200,13 @@ def write_attributes(file: h5py.File, info: Info) -> None:
 
 
 def _write_text(where: Any, name: str, text: str | Sequence[str]) -> None:
-    """Write an attribute of fixed length: HDF5 keeps those of variable length without checksum."""
+    """Write a text attribute of fixed length: HDF5 has no checksums for variable lengths."""
     encoded = np.char.encode(np.array(text, dtype=str), "utf-8")
     where.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, encoded.itemsize)))
 
 
 def _checksums(file: h5py.File) -> dict[str, int]:
-    """CRC-32 of each long attribute."""
+    """Return the CRC-32 of each long attribute."""
     found = {}
     for where in (file, file["Y"], file["C"]):
         for name, value in where.attrs.items():
@@ -216,7 +217,12 @@ def _checksums(file: h5py.File) -> dict[str, int]:
 
 
 def read_attributes(file: h5py.File) -> Info:
-    """Read the description in the attributes of a file; what is absent or misfits raises."""
+    """Read the description from the attributes of a file.
+
+    Raises:
+        KeyError: If an attribute is absent.
+        ValueError: If an attribute does not fit the format.
+    """
     found = _checksums(file)
     for name, checksum in json.loads(file.attrs.get("checksums", b"{}").decode()).items():
         if found.get(name) != checksum:
@@ -254,7 +260,7 @@ def read_attributes(file: h5py.File) -> Info:
 
 
 def _check_types(info: Info) -> None:
-    """Refuse a description of which something has another type or length; ValueError says what."""
+    """Raise ValueError if an entry of a description has the wrong type or length."""
     n_y, n_c = len(info.y_names), len(info.c_names)
     for what, n, n_names in (("y", len(info.y_units), n_y), ("c", len(info.c_units), n_c)):
         if n != n_names:
@@ -285,5 +291,5 @@ def _check_types(info: Info) -> None:
 
 
 def _are_texts(table: object) -> bool:
-    """Tell whether something is a table of texts."""
+    """Return whether an object is a dict of texts."""
     return isinstance(table, dict) and all(isinstance(value, str) for value in table.values())

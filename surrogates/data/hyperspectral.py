@@ -92,7 +92,7 @@ class Scene:
         """Make a dataset of the labelled pixels, row by row.
 
         Args:
-            split: As `surrogates.data.dataset.assign_split` takes it.
+            split: As `surrogates.data.assign_split` takes it.
             seed: Seed of the split.
 
         Returns:

@@ -1,21 +1,22 @@
-"""Datasets from other programs: parameters Y and observables C, in tables and files of arrays.
+"""Datasets from files of other programs: parameters Y and observables C in tables and arrays.
 
-`surrogates.data.tables` reads text, `surrogates.data.arrays` the files of numpy, MATLAB and HDF5,
-and `surrogates.data.columns` tells Y from C:
+`surrogates.data.tables` reads text, `surrogates.data.arrays` reads the files of numpy, MATLAB and
+HDF5, and `surrogates.data.columns` decides which columns are Y and which are C:
 
-A table (or one .npy file) has a sample in each line; below the names there may be a line of units.
-``inputs`` and ``outputs`` are names of columns, separated by commas, or a number: of columns from
-the first on, or up to the last. The columns that one of them leaves are the other's. Without
-either, names that start with y are parameters, and with c observables. A column that counts the
-lines, and has no name or is called index, id or sample, is left out.
+A table (or one .npy file) has a sample in each line; a line of units may follow the names.
+``inputs`` and ``outputs`` are either names of columns, separated by commas, or a number n: the
+first n columns are inputs, or the last n are outputs. If one of the two is given, the remaining
+columns are the other. If neither is given, columns whose names start with y are parameters, and
+those with c are observables. A column that counts the lines, and has no name or is called index, id
+or sample, is left out.
 
 A .mat file (any version from 5 to 7.3), .npz or HDF5 file holds arrays ``Y`` and ``C``, or those
-that ``inputs`` and ``outputs`` name, in HDF5 by their paths. Several names are several arrays of
-one dimension, a column each. Two files of one array each, .npy as a rule, are Y and C.
+that ``inputs`` and ``outputs`` name, in HDF5 by their paths. Several names mean several arrays of
+one dimension, a column each. Two files of one array each, usually .npy, are Y and C.
 
-Of a classification C holds the samples' labels, integers from 0, in one column or row, or class
-probabilities, one-hot as a rule, a class in each column (row, where samples are columns). Labels
-may also be texts, which name the classes, and in a table any integers.
+For a classification, C holds the samples' labels, integers from 0, in one column or row. It may
+also hold class probabilities, usually one-hot, with a class in each column (row, where samples are
+columns). Labels may be texts, which name the classes, and in a table any integers.
 
 A sample whose c is not finite is kept as failed, with NaN.
 """
@@ -27,6 +28,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -41,18 +43,12 @@ from surrogates.types import Array
 
 from . import columns, tables
 from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples, listed
-from .dataset import (
-    SOLVER,
-    TASKS,
-    Dataset,
-    Info,
-    Split,
-    Status,
-    assign_split,
-    check_classes,
-    rows_of_classes,
-)
-from .inspection import are_probabilities, decades, outliers
+from .dataset import Dataset
+from .description import TASKS, Info, Split, Status
+from .format import SOLVER
+from .inspection import are_probabilities
+from .outliers import decades, outliers
+from .split import assign_split, check_classes, rows_of_classes
 
 MISSING = ("fail", "mask")
 _MOST_ENTRIES = 1 << 28  # of class probabilities
@@ -74,36 +70,32 @@ def import_file(
     exclude: str = "",
     note: Callable[[str], object] = _log.info,
 ) -> Dataset:
-    """Make a dataset of a file's parameters Y and observables C, as this module's text says.
+    """Import the parameters Y and observables C of a file, as the module's docstring describes.
 
     Args:
         path: The file.
-        second: The file of C, if it is another one.
+        second: The file of C, if C is in another one.
         task: ``regression`` or ``classification``.
-        split: As `assign_split` takes it; failed samples are in no part.
+        split: A split for `assign_split`; failed samples are in no part.
         seed: Seed of the split, >= 0.
-        samples: Where the arrays hold one sample: ``rows``, ``columns`` (as MATLAB programs often
-            do), or ``auto``: where Y and C agree, which refuses to guess.
+        samples: Whether ``rows`` or ``columns`` of the arrays (the latter is common in MATLAB) are
+            samples; ``auto`` takes the dimension in which Y and C agree, and refuses to guess.
         inputs: Names or number of the parameters.
         outputs: Names or number of the observables.
-        missing: What a NaN in C means: ``fail``, that the sample failed, or ``mask``, that this
-            entry alone is missing.
-        exclude: Samples to leave out, counted from 0, as `read_rows` takes them.
-        note: Is told, in a line each, what is left out, failed, missing, or looks wrong.
+        missing: With ``fail``, a NaN in C fails its sample; with ``mask``, only the entry is lost.
+        exclude: Samples to leave out, counted from 0, such as ``3,77,100-120``.
+        note: Called with a line for everything that is left out, failed, missing, or looks wrong.
 
     Returns:
-        The samples; the file's stem is the problem's name, bounds are the parameters' extremes.
+        The samples; the problem is named after the file, bounds are the parameters' extremes.
 
     Raises:
         InputError: If the file lacks what is asked for, Y is not finite, C is text, or there are
             too few samples.
     """
     path = Path(path)
-    _check_known("orientation", samples, ORIENTATIONS)
-    _check_known("task", task, TASKS)
-    _check_known("meaning of missing", missing, MISSING)
+    _check_options(samples, task, missing)
     classes = task == "classification"
-    check(not (classes and missing == "mask"), "missing entries are masked in a regression only")
     asked = Asked(classes=classes, samples=samples, inputs=inputs, outputs=outputs, exclude=exclude)
     found = columns.read(path, None if second is None else Path(second), asked, note)
     check(len(found.Y) > 0, f"{found.what}: no samples are left")
@@ -126,8 +118,16 @@ def import_file(
     return dataset
 
 
-def _check_known(what: str, name: str, known: Sequence[str]) -> None:
-    check(name in known, unknown(f"{what} {name!r}", name, known))
+def _check_options(samples: str, task: str, missing: str) -> None:
+    """Refuse unknown words as options, and masked entries in a classification."""
+    for what, name, known in (
+        ("orientation", samples, ORIENTATIONS),
+        ("task", task, TASKS),
+        ("meaning of missing", missing, MISSING),
+    ):
+        check(name in known, unknown(f"{what} {name!r}", name, known))
+    masked = task == "classification" and missing == "mask"
+    check(not masked, "missing entries are masked in a regression only")
 
 
 def as_dataset(
@@ -145,21 +145,21 @@ def as_dataset(
     libraries: Sequence[ModuleType] = (),
     missing: str = "fail",
 ) -> Dataset:
-    """Make a dataset of arrays that are known to be sound but for C; see `import_file`.
+    """Make a dataset of arrays; only C may hold values that are not finite.
 
     Args:
-        Y: Parameters, (n, n_y).
+        Y: Parameters, (n, n_y), finite.
         C: Observables or class probabilities, (n, n_c); not finite where a sample failed.
         problem: The dataset's name.
         task: ``regression`` or ``classification``.
         y_names: Names of the parameters.
         c_names: Names of the observables or classes.
-        split: As `assign_split` takes it.
+        split: A split for `assign_split`.
         seed: Seed of the split.
-        y_units: Units of the parameters; none if they are not known.
+        y_units: Units of the parameters; empty if they are not known.
         c_units: Units of the observables, likewise.
-        libraries: Modules that gave the arrays, beside numpy, scipy and h5py.
-        missing: What a NaN in C means, ``fail`` or ``mask``.
+        libraries: Modules that the arrays come from, beside numpy, scipy and h5py.
+        missing: Meaning of a NaN in C, ``fail`` or ``mask``; see `import_file`.
 
     Raises:
         InputError: If an array is masked, the split cannot be made, fewer than 3 samples are done
@@ -169,8 +169,7 @@ def as_dataset(
     check_plain(C, "C")
     n, done = len(Y), _done(C, c_names, missing)
     C = np.where(done[:, None], C, np.nan)
-    parts = np.full(n, Split.UNUSED, dtype=np.uint8)
-    parts[done] = _split(C[done], n, c_names if task == "classification" else (), split, seed)
+    parts = _split(C, done, c_names if task == "classification" else (), split, seed)
     info = Info(
         problem=problem,
         task=task,
@@ -187,24 +186,24 @@ def as_dataset(
         missing="mask" if np.isnan(C[done]).any() else "",
         **provenance(np, scipy, h5py, *libraries),
     )
-    return Dataset(
-        info=info,
-        Y=Y,
-        C=C,
-        status=np.where(done, Status.DONE, Status.FAILED).astype(np.uint8),
-        split=parts,
-        failure=["" if ok else "no finite c in the imported file" for ok in done],
-        solver=np.zeros(n, SOLVER),
-    )
+    return Dataset(info=info, Y=Y, C=C, split=parts, solver=np.zeros(n, SOLVER), **_states(done))
+
+
+def _states(done: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the status of each sample, and the reason of its failure."""
+    return {
+        "status": np.where(done, Status.DONE, Status.FAILED).astype(np.uint8),
+        "failure": ["" if ok else "no finite c in the imported file" for ok in done],
+    }
 
 
 def _units(units: Sequence[str], n: int) -> tuple[str, ...]:
-    """Return the units of n things, 1 where there is none."""
+    """Return n units, 1 where there is none."""
     return tuple(unit if unit.strip("-") else "1" for unit in units) or ("1",) * n
 
 
 def _done(C: Array, c_names: Sequence[str], missing: str) -> npt.NDArray[np.bool_]:
-    """Tell which samples are done, by their c."""
+    """Return which samples are done, judged by their c."""
     finite = np.isfinite(C)
     if missing == "fail":
         return np.asarray(finite.all(axis=1))
@@ -215,30 +214,34 @@ def _done(C: Array, c_names: Sequence[str], missing: str) -> npt.NDArray[np.bool
 
 
 def _split(
-    C: Array, n: int, class_names: Sequence[str], split: str, seed: int
+    C: Array, done: npt.NDArray[np.bool_], class_names: Sequence[str], split: str, seed: int
 ) -> npt.NDArray[np.uint8]:
-    """Assign the done samples, of n, to their parts; C are theirs."""
+    """Assign the done samples to the parts of a split; the others are unused."""
+    C = C[done]
     classes = rows_of_classes(class_names, C) if class_names else None
     try:
         parts = assign_split(split, len(C), seed, classes)
     except InputError as error:
-        failed = n - len(C)
+        failed = len(done) - len(C)
         raise InputError(f"{error}{f' ({failed} without c)' * bool(failed)}") from error
     train = parts == Split.TRAIN
     check(
         len(C) >= LEAST or (len(C) > 0 and not train.any()),
-        f"{len(C)} of {n} samples can be used: a surrogate needs at least {LEAST} with a finite c",
+        f"{len(C)} of {len(done)} samples can be used: a surrogate needs at least {LEAST} with a "
+        "finite c",
     )
     if class_names and train.any():
         check_classes(class_names, C[train])
-    return parts
+    assigned = np.full(len(done), Split.UNUSED, dtype=np.uint8)
+    assigned[done] = parts
+    return assigned
 
 
 # Classes
 
 
 def _class_probabilities(found: Samples) -> tuple[Array, Sequence[str]]:
-    """Return the class probabilities of samples, NaN where there are none, and the names."""
+    """Return class probabilities, NaN for samples without a class, and the names of the classes."""
     C = found.C
     if not isinstance(found.labels, bool):
         texts = np.array(found.labels)
@@ -265,18 +268,18 @@ def _class_probabilities(found: Samples) -> tuple[Array, Sequence[str]]:
 
 
 def _check_number(what: str, classes: int, n: int) -> None:
-    """Refuse labels that are none, before each becomes a column."""
+    """Refuse too many classes, before each label becomes a column."""
     if classes * n > _MOST_ENTRIES:
         raise InputError(f"{what} has {classes} different labels in {n} samples: no classes")
 
 
 def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array, list[str]]:
-    """Return class probabilities, a 1 at each sample's label, and the classes' names.
+    """Return class probabilities, with a 1 at each sample's label, and the names of the classes.
 
     Args:
         labels: The class of each sample, finite numbers, (n,).
         rows: The samples' numbers in the file, from 0.
-        what: What the labels are, for messages.
+        what: Name of the labels in messages.
         gaps: Whether they may be any integers.
 
     Raises:
@@ -306,7 +309,7 @@ def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array
 
 
 def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
-    """Say what a user ought to know of an import, with the samples' numbers in the file."""
+    """Return remarks for the user on an import; samples have their numbers in the file."""
     info, found = dataset.info, []
     failed, done = (
         np.flatnonzero(dataset.status == status) for status in (Status.FAILED, Status.DONE)
@@ -341,7 +344,7 @@ def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
             f"{worst[2]:.2g} robust deviations in {names[worst[1]]}{at}; --exclude "
             f"{leave} leaves {'them' if several else 'it'} out"
         )
-    # Of inputs the extremes do not count: of many drawn evenly one may be near 0.
+    # The extremes of inputs are ignored: one of many uniform draws may be near 0.
     near = np.delete(dataset.Y, done[[row for row, _, _ in far]], axis=0)
     inner = np.quantile(near, (0.05, 0.95), axis=0)
     found += _logarithms(info.y_names, decades(inner), "--log-inputs")
@@ -354,12 +357,12 @@ def _remarks(dataset: Dataset, rows: Rows, exclude: str) -> list[str]:
 
 
 def _logarithms(names: Sequence[str], spans: Array, option: str) -> list[str]:
-    """Name the quantities of which a surrogate had better learn the logarithm.
+    """Return a remark on the quantities whose logarithm is better learnt, if there are any.
 
     Args:
-        names: Of all.
+        names: Names of all quantities.
         spans: Powers of ten that each spans.
-        option: That of `surrogates train`.
+        option: The option of `surrogates train` that takes their logarithms.
     """
     wide = np.flatnonzero(spans > 3)
     if not len(wide):
@@ -379,5 +382,5 @@ def _some(numbers: Rows) -> str:
 
 
 def _ranges(numbers: Rows) -> str:
-    """Write the first numbers as --exclude takes them."""
+    """Return the first numbers as a value of --exclude."""
     return ",".join(map(str, numbers[:20].tolist())) + ",..." * (len(numbers) > 20)

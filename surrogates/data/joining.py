@@ -1,8 +1,8 @@
-"""Finished datasets of the same parameters and observables, joined to one: `append`.
+"""Several dataset files become one: `merge` joins shards, `append` joins finished datasets.
 
-`surrogates.data.dataset.merge` makes one set of its shards; this joins sets that have nothing in
-common but what their columns are, such as an old study, a new one and measurements that were
-imported.
+`merge` makes one set of the files that hold its parts, such as the shards of an array job.
+`append` joins sets that share their columns and nothing else: an old study, a new one, and imported
+measurements.
 """
 
 from __future__ import annotations
@@ -21,20 +21,106 @@ from surrogates.errors import InputError
 from surrogates.files import reading
 from surrogates.provenance import Provenance
 
-from .dataset import Dataset, Info, Status, opened, read_info, write
+from .dataset import Dataset
+from .description import Info, Status
+from .format import read_info, write
+from .rows import sentence
+from .stored import opened
 
 _Path = str | os.PathLike[str]
 _Order = npt.NDArray[np.int64]
+_Makers = npt.NDArray[np.uint16]  # for each maker of a file its index among those of all files
+
+
+# Shards
+
+
+def merge(paths: Sequence[_Path], out: _Path, *, whole: bool = True) -> Info:
+    """Join files that together hold each sample of a dataset once.
+
+    One window of one file is in memory. Nothing is written unless all files fit together.
+
+    Args:
+        paths: Shards, in any order.
+        out: The dataset file to write.
+        whole: Whether the files must make up the whole set; otherwise any run of samples will do.
+
+    Returns:
+        The description of the new file.
+
+    Raises:
+        InputError: If the files are of different sets, overlap, leave a sample out, or hold
+            different arrays (tangents in some of them only).
+    """
+    files = sorted(((*read_info(path), path) for path in paths), key=lambda file: file[0].first)
+    check(bool(files), "nothing to merge; name at least one dataset file")
+    head = files[0][0]
+    start = 0 if whole else head.first
+    stop = _check_complete(files, start, head.total if whole else None)
+    makers = []
+    for info, _, _ in files:
+        notes = tuple(dict.fromkeys((*head.notes, *info.notes)))
+        head = dataclasses.replace(head, notes=notes)
+        indices = []
+        for maker in info.makers:
+            head, index = head.with_maker(maker)
+            indices.append(index)
+        makers.append(np.array(indices, np.uint16))
+    windows = (
+        dataclasses.replace(window, made_by=made_by)
+        for (_, _, path), known in zip(files, makers, strict=True)
+        for window, made_by in _windows(path, known)
+    )
+    write(out, head, stop - start, windows)
+    return head
+
+
+def _check_complete(files: Sequence[tuple[Info, int, _Path]], start: int, total: int | None) -> int:
+    """Return the sample after the last one of files that hold each sample from ``start`` on once.
+
+    Args:
+        files: Descriptions, numbers of samples and paths, sorted by their first samples.
+        start: The first sample.
+        total: The number of samples of the whole set, if the files must reach its end.
+    """
+    head, _, first_path = files[0]
+    reached = start
+    absent: list[range] = []
+    for info, n, path in files:
+        if differences := head.differences(info):
+            raise InputError(f"{path} is of another set than {first_path}: {differences[0]}")
+        if info.first < reached:
+            twice = sentence([range(info.first, min(reached, info.first + n))], "there twice")
+            raise InputError(f"{twice}; {path} starts at {info.first}")
+        absent.append(range(reached, info.first))
+        reached = info.first + n
+    if total is not None:
+        absent.append(range(reached, total))
+    if any(absent):
+        raise InputError(sentence([rows for rows in absent if rows], "missing"))
+    return reached
+
+
+def _windows(path: _Path, makers: _Makers) -> Iterator[tuple[Dataset, _Makers]]:
+    """Yield the windows of a file, each with its samples' makers among those of all files."""
+    with opened(path) as stored:
+        for window in stored.windows():
+            with reading(path, "dataset file"):  # an index beyond the makers is damage
+                made_by = makers[window.made_by]
+            yield window, made_by
+
+
+# Finished datasets
 
 
 @dataclass(frozen=True)
 class Joined:
-    """What `append` has written.
+    """The result of `append`.
 
     Attributes:
-        info: What the new set is.
-        repeated: Done samples whose y and c are those of an earlier one, each with that one, by
-            their numbers in the new set.
+        info: The description of the new set.
+        repeated: Pairs of samples, by their numbers in the new set: a done sample, and the earlier
+            one that has the same y and c.
     """
 
     info: Info
@@ -42,12 +128,12 @@ class Joined:
 
 
 def append(paths: Sequence[_Path], out: _Path) -> Joined:
-    """Join finished datasets, whatever they were split like, one after the other.
+    """Join finished datasets one after the other, whatever their splits.
 
-    Samples keep their part, status and maker. Columns come in the order of the first set; those of
-    the others are found by their names. Bounds are the widest. Tangents are kept if all sets have
-    them, a configuration (and the file of the problem) if it is that of all. One window of one file
-    is in memory, and a hash of each sample.
+    Samples keep their part, status and maker. Columns come in the order of the first set; the
+    columns of the others are matched by name. Bounds are the widest. Tangents are kept if all sets
+    have them; the configuration and the problem's file are kept if all sets share them. One window
+    of one file is in memory, and a hash of each sample.
 
     Args:
         paths: The datasets.
@@ -75,21 +161,18 @@ def append(paths: Sequence[_Path], out: _Path) -> Joined:
     def windows() -> Iterator[Dataset]:
         start = 0
         for path, order, index in zip(paths, orders, indices, strict=True):
-            with opened(path) as stored:
-                for window in stored.windows():
-                    with reading(path, "dataset file"):
-                        made_by = index[window.made_by]
-                    piece = _permuted(window, *order, tangents=joined.tangents)
-                    repeated.extend(_seen_before(piece, start, seen))
-                    start += len(piece.Y)
-                    yield dataclasses.replace(piece, info=joined, made_by=made_by)
+            for window, made_by in _windows(path, index):
+                piece = _permuted(window, *order, tangents=joined.tangents)
+                repeated.extend(_seen_before(piece, start, seen))
+                start += len(piece.Y)
+                yield dataclasses.replace(piece, info=joined, made_by=made_by)
 
     write(out, joined, joined.total, windows())
     return Joined(joined, tuple(repeated))
 
 
 def _orders(head: Info, info: Info, which: str) -> tuple[_Order, _Order]:
-    """Return where the columns of Y and C of the first set are in another, which must fit it."""
+    """Return where another set has the columns of Y and of C of the first; refuse other columns."""
     check(head.task == info.task, f"{which}: {info.task} and {head.task} cannot be joined")
     found = []
     for letter, what in (
@@ -130,8 +213,8 @@ def _check_problems(infos: Sequence[Info], paths: Sequence[_Path]) -> None:
         check(not found, f"{path} and {first} are of different problems: {'; '.join(found[:1])}")
 
 
-def _makers(infos: Sequence[Info]) -> tuple[list[Provenance], list[npt.NDArray[np.uint16]]]:
-    """Return all makers, each once, and for each set where its own are among them."""
+def _makers(infos: Sequence[Info]) -> tuple[list[Provenance], list[_Makers]]:
+    """Return all makers, each once, and for each set the indices of its makers among them."""
     makers: list[Provenance] = []
     indices = []
     for info in infos:
@@ -143,7 +226,7 @@ def _makers(infos: Sequence[Info]) -> tuple[list[Provenance], list[npt.NDArray[n
 def _joined(
     infos: Sequence[Info], orders: Sequence[tuple[_Order, _Order]], makers: list[Provenance]
 ) -> Info:
-    """Say what the new set is."""
+    """Return the description of the new set."""
     head = infos[0]
     solved = [info for info in infos if info.config]
     common = len(solved) == len(infos)  # of one problem: `_check_problems` has refused others
@@ -177,7 +260,7 @@ def _joined(
 
 
 def _permuted(window: Dataset, y: _Order, c: _Order, *, tangents: bool) -> Dataset:
-    """Put columns in the order of the first set."""
+    """Return a window with its columns in the order of the first set."""
     dC_dY = window.dC_dY
     return dataclasses.replace(
         window,
@@ -188,7 +271,7 @@ def _permuted(window: Dataset, y: _Order, c: _Order, *, tangents: bool) -> Datas
 
 
 def _seen_before(piece: Dataset, start: int, seen: dict[bytes, int]) -> Iterator[tuple[int, int]]:
-    """Give the done samples whose y and c have been seen, and remember the others."""
+    """Yield the done samples whose y and c an earlier sample has, each with that one."""
     rows = np.hstack([piece.Y, piece.C]) + 0.0  # 0 and -0 are one
     rows[np.isnan(rows)] = np.nan
     for i in np.flatnonzero(piece.status == Status.DONE).tolist():

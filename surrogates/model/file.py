@@ -35,8 +35,8 @@ import torch
 
 from surrogates import given
 from surrogates.config import check, unknown
+from surrogates.data import Dataset, Info, is_dataset, opened
 from surrogates.data.arrays import check_finite
-from surrogates.data.dataset import Dataset, Info, is_dataset, opened
 from surrogates.data.tables import read_csv
 from surrogates.errors import InputError
 from surrogates.files import atomic, atomic_hdf5, reading, within

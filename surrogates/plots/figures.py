@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check
-from surrogates.data.dataset import Info
+from surrogates.data import Info
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable
 from surrogates.types import Array

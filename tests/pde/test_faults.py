@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from test_generate import SECONDS, SMALL, Run, environment, saved, until
 
-from surrogates.data.dataset import Dataset, Status, read_info, write
+from surrogates.data import Dataset, Status, read_info, write
 from surrogates.folders import Folder
 from surrogates.pde.ensemble.lock import progress
 from surrogates.pde.ensemble.shards import Parts

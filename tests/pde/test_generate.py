@@ -13,7 +13,7 @@ import meshio
 import numpy as np
 import pytest
 
-from surrogates.data.dataset import Dataset, Split, Status, read_info
+from surrogates.data import Dataset, Split, Status, read_info
 from surrogates.folders import Folder
 from surrogates.pde.ensemble.shards import Parts
 

@@ -20,7 +20,7 @@ from mpi4py import MPI
 from test_generate import Run, run, until
 
 from surrogates import cli, config
-from surrogates.data.dataset import Dataset, opened, read_info
+from surrogates.data import Dataset, opened, read_info
 from surrogates.errors import InputError
 from surrogates.pde.ensemble.recompute import recompute
 from surrogates.pde.inputs import NEIGHBOURS, expect, inputs, undeclared

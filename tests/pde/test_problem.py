@@ -13,7 +13,7 @@ import pytest
 from mpi4py import MPI
 
 from surrogates import config
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.export import reference
 from surrogates.pde import SOLVER, Batch, Problem, Settings, Solution

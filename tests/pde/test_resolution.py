@@ -12,7 +12,7 @@ import pytest
 from mpi4py import MPI
 
 from surrogates import config
-from surrogates.data.dataset import merge, read_info
+from surrogates.data import merge, read_info
 from surrogates.errors import InputError
 from surrogates.pde import resolution
 from surrogates.pde.cdr.problem import CDR

@@ -10,7 +10,7 @@ import pytest
 from test_faults import N, Site, same, y
 from test_generate import until
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.pde.ensemble.shards import Journal, Parts, describe

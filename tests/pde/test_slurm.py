@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from surrogates.data.dataset import Dataset, Status
+from surrogates.data import Dataset, Status
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 

@@ -19,7 +19,7 @@ import torch
 
 import surrogates
 from surrogates import cli
-from surrogates.data.dataset import Dataset, Split
+from surrogates.data import Dataset, Split
 from surrogates.export import reference
 
 QUICK = ("--effort", "fast", "--set", "work_units=130", "--set", "width=4")

@@ -13,25 +13,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surrogates.data import dataset as dataset_module
-from surrogates.data.dataset import (
+from surrogates.data import (
     PARTS,
-    SCHEMA_VERSION,
     SOLVER,
     Dataset,
     Info,
     Split,
     Status,
     assign_split,
-    check_classes,
     is_dataset,
     merge,
     opened,
     read_info,
-    rows_of_classes,
     write,
 )
-from surrogates.data.inspection import Tally
+from surrogates.data import format as format_module
+from surrogates.data import stored as stored_module
+from surrogates.data.format import SCHEMA_VERSION
+from surrogates.data.split import check_classes, rows_of_classes
+from surrogates.data.statistics import RunningStats
 from surrogates.errors import InputError
 
 ARRAYS = ("Y", "C", "status", "split", "solver", "made_by")
@@ -255,7 +255,7 @@ def test_classes_are_counted_window_by_window(tmp_path, monkeypatch):
     made_classes(5000).write(tmp_path / "a.h5")
     with opened(tmp_path / "a.h5") as stored:
         at_once = stored.summary().classes
-        monkeypatch.setattr(dataset_module, "WINDOW_BYTES", 1)
+        monkeypatch.setattr(stored_module, "WINDOW_BYTES", 1)
         assert len(list(stored._pieces("C"))) > 3
         np.testing.assert_array_equal(stored.summary().classes, at_once)
 
@@ -562,7 +562,7 @@ def test_a_balanced_split_that_cannot_be_made_is_refused(numbers):
 def test_training_samples_that_no_classifier_can_learn_from_are_refused():
     check_classes("ab", np.array([[0.9, 0.1], [1, 0]]))
     for C, message in (
-        ([[1.0], [1.0]], "there is a single class, and nothing to tell apart"),
+        ([[1.0], [1.0]], "there is a single class; a classifier needs two"),
         ([[1.0, 0.0, 0.0]], "there are no training samples of 'b', 'c'; give another split"),
     ):
         with pytest.raises(InputError, match=message):
@@ -659,18 +659,18 @@ def test_masked_pieces_of_any_size_have_the_range_and_spread_of_the_whole(cuts, 
     rows = 5 + rng.normal(size=(40, 3))
     rows[rng.random((40, 3)) < rng.choice([0.1, 0.9])] = np.nan
     rows[:, 2] = np.nan
-    tally = Tally(np.ones(40, dtype=bool), "mask")
+    stats = RunningStats(np.ones(40, dtype=bool), "mask")
     ends = sorted({0, 40, *cuts})
-    for _ in tally.over(rows[a:b] for a, b in itertools.pairwise(ends)):
+    for _ in stats.over(rows[a:b] for a, b in itertools.pairwise(ends)):
         pass
     known = rows[~np.isnan(rows)]
-    assert tally.missing == rows.size - known.size
-    assert tally.range == (known.min(), known.max())
+    assert stats.missing == rows.size - known.size
+    assert stats.range == (known.min(), known.max())
     for k in range(2):
         column = rows[~np.isnan(rows[:, k]), k]
         expected = column.std() / np.sqrt((column**2).mean()) if len(column) else np.nan
-        np.testing.assert_allclose(tally.spread[k], expected, rtol=1e-10, atol=1e-12)
-    assert np.isnan(tally.spread[2])
+        np.testing.assert_allclose(stats.spread[k], expected, rtol=1e-10, atol=1e-12)
+    assert np.isnan(stats.spread[2])
 
 
 # Files larger than a window, a chunk at a time
@@ -717,7 +717,7 @@ def flip(path, out, *places):
 def test_windows_of_any_size_give_the_same_as_the_whole(large, size):
     whole, path = large
     with pytest.MonkeyPatch.context() as patch, opened(path) as stored:
-        patch.setattr(dataset_module, "WINDOW_BYTES", size)
+        patch.setattr(stored_module, "WINDOW_BYTES", size)
         windows = list(stored.windows(size))
         assert [window.info.first for window in windows] == list(
             np.cumsum([0, *(len(window.Y) for window in windows[:-1])])
@@ -757,7 +757,7 @@ def test_missing_samples_are_one_run_across_windows(tmp_path):
     whole.status[900:2100] = Status.MISSING
     whole.write(tmp_path / "a.h5")
     with pytest.MonkeyPatch.context() as patch, opened(tmp_path / "a.h5") as stored:
-        patch.setattr(dataset_module, "WINDOW_BYTES", 1)
+        patch.setattr(stored_module, "WINDOW_BYTES", 1)
         assert len(list(stored.windows(1))) == 3
         assert stored.problems() == ["samples 900 to 2099 are missing"]
 
@@ -785,7 +785,7 @@ def test_a_range_with_a_value_that_is_no_number_says_so(tmp_path):
         C[row] = np.nan
         dataclasses.replace(whole, C=C).write(tmp_path / "a.h5")
         with pytest.MonkeyPatch.context() as patch, opened(tmp_path / "a.h5") as stored:
-            patch.setattr(dataset_module, "WINDOW_BYTES", 1)
+            patch.setattr(stored_module, "WINDOW_BYTES", 1)
             assert np.isnan(stored.summary().c_range).all()
 
 
@@ -875,7 +875,7 @@ def test_no_flipped_bit_gives_another_number_or_word(tmp_path):
     info = dataclasses.replace(small.info, later_makers=makers, config=config)
     small = dataclasses.replace(small, info=info)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset_module, "_CHUNK_ROWS", 8)
+        patch.setattr(format_module, "_CHUNK_ROWS", 8)
         small.write(path)
     refused = 0
     for place in range(11, path.stat().st_size, 41):
@@ -932,7 +932,7 @@ def test_pieces_of_any_size_make_the_same_file(large, cuts):
 @pytest.mark.parametrize("n", [4, 6])
 def test_pieces_of_another_number_leave_no_file(tmp_path, n):
     whole = made(5)
-    with pytest.raises(ValueError, match=f"not the 6 said|more than the {n} samples"):
+    with pytest.raises(ValueError, match=f"not the 6 announced|more than the {n} samples"):
         write(tmp_path / "a.h5", whole.info, n, [cut(whole, 0, 3), cut(whole, 3, 5)])
     assert os.listdir(tmp_path) == []
 

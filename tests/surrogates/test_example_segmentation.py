@@ -16,7 +16,7 @@ import torch
 from matplotlib.image import imread
 
 import surrogates
-from surrogates.data.dataset import Split, assign_split
+from surrogates.data import Split, assign_split
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
 import classification

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from surrogates import cli, config
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.model import file as export
 

@@ -15,7 +15,7 @@ from test_c_source import C99, Library, build
 from test_cli import names, refused, run
 
 import surrogates
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.export import reference
 from surrogates.model import file as export
 from surrogates.model import torchscript

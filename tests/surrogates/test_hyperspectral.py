@@ -9,8 +9,8 @@ import scipy.io
 import scipy.ndimage
 
 from surrogates import cli
-from surrogates.data.dataset import PARTS, Dataset, Split
-from surrogates.data.hyperspectral import Scene, doubt, indian_pines, read_scene
+from surrogates.data import PARTS, Dataset, Scene, Split, indian_pines, read_scene
+from surrogates.data.hyperspectral import doubt
 from surrogates.errors import InputError
 
 PINES = (46, 1428, 830, 237, 483, 730, 28, 478, 20, 972, 2455, 593, 205, 1265, 386, 93)
@@ -342,7 +342,7 @@ CUBE, TRUTH = scene()
         (CUBE, changed(TRUTH, np.nan, 3), "g.mat is nan at row 4, column 1, and classes are int"),
         (CUBE, changed(TRUTH, np.inf, 3), "g.mat is inf at row 4, column 1, and classes are int"),
         (CUBE, 0 * TRUTH, "g.mat is 0 everywhere: no pixel has a class"),
-        (CUBE, np.minimum(TRUTH, 1), "there is a single class, and nothing to tell apart"),
+        (CUBE, np.minimum(TRUTH, 1), "there is a single class; a classifier needs two"),
         (CUBE[..., 0], TRUTH, "s.mat has no array of 3 dimensions; it has scene (30 x 20)"),
         (CUBE, CUBE, "g.mat has no array of 2 dimensions; it has truth (30 x 20 x 7)"),
         (CUBE, TRUTH.astype(str), "g.mat has no array of 2 dimensions; it has truth (no numbers)"),

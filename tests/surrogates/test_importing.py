@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from surrogates.data.dataset import PARTS, Dataset, Split, Status
-from surrogates.data.importing import as_dataset, import_file
+from surrogates.data import PARTS, Dataset, Split, Status, as_dataset, import_file
 from surrogates.errors import InputError
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "CDR_Data.mat"
@@ -651,7 +650,7 @@ def with_row(*row):
         (LABELS + 2, "from 2 to 4, but no sample of class 0; labels are integers from 0"),
         (2 * LABELS, "labels from 0 to 4, but no sample of class 1"),
         (with_label(1e12), "labels from 0 to 1e+12, but no sample of class 3"),
-        (0 * LABELS, "there is a single class, and nothing to tell apart"),
+        (0 * LABELS, "there is a single class; a classifier needs two"),
         (with_row(0.5, 0.6, 0), "a.npz: C of sample 7 is no class probabilities"),
         (with_row(1.5, -0.5, 0), "C of sample 7 is no class probabilities: none is negative"),
         (with_row(0, 0, 0), "their sum is 1 (samples counted from 1; 1 such ones)"),

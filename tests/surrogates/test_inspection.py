@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surrogates.data.inspection import decades, outliers, read_rows
+from surrogates.data.outliers import decades, outliers
+from surrogates.data.rows import read_rows
 from surrogates.errors import InputError
 
 RNG = np.random.default_rng(0)

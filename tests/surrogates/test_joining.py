@@ -6,10 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from surrogates.data import dataset as dataset_module
-from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split, opened
-from surrogates.data.importing import as_dataset
-from surrogates.data.joining import append
+from surrogates.data import SOLVER, Dataset, Info, Status, append, as_dataset, assign_split, opened
+from surrogates.data import stored as stored_module
 from surrogates.errors import InputError
 
 
@@ -61,7 +59,7 @@ def joined(folder, *sets, out="out.h5"):
 
 
 def test_samples_keep_all_that_they_have(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset_module, "WINDOW_BYTES", 100)
+    monkeypatch.setattr(stored_module, "WINDOW_BYTES", 100)
     one, other = solved(7, 1), solved(5, 2, order=(2, 0, 1))
     result, found = joined(tmp_path, one, other)
     back = [1, 2, 0]

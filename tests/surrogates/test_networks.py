@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from surrogates import cli
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.model import file as export
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.data.dataset import Info
+from surrogates.data import Info
 from surrogates.errors import InputError
 from surrogates.model.classifier import assess
 from surrogates.plots import figures as plotting

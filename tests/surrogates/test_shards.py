@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import shards
 from surrogates.pde.ensemble.shards import Journal, Parts

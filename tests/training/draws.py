@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-from surrogates.data.dataset import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.training.inner.losses import LeastSquares, Loss
 from surrogates.training.inner.varpro import Tall
 

@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.training import processes
 from surrogates.training.fit import TrainConfig, fit
 

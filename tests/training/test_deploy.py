@@ -8,7 +8,7 @@ import torch
 from draws import classes, dataset, labelled, normal
 from scipy.optimize import minimize_scalar
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.model.classifier import Classifier, assess
 from surrogates.model.metrics import evaluate
 from surrogates.model.networks import MLP

@@ -20,7 +20,7 @@ import torch
 from draws import classes, dataset, labelled
 
 from surrogates import config
-from surrogates.data.dataset import Status
+from surrogates.data import Status
 from surrogates.errors import InputError
 from surrogates.model.metrics import relative_errors
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet, with_ones

@@ -40,7 +40,8 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.data.dataset import Dataset, check_classes
+from surrogates.data import Dataset
+from surrogates.data.split import check_classes
 from surrogates.model.forms import KERNELS
 
 from .. import pool

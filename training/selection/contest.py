@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogates.data.dataset import Dataset, Split
+from surrogates.data import Dataset, Split
 from surrogates.model.networks import with_ones
 
 from ..fit import FitResult, TrainConfig, fit

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 
 from ..deploy import temperature
 from ..fit import FitResult, TrainConfig

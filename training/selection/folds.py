@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.data.dataset import Dataset, Split, Status
+from surrogates.data import Dataset, Split, Status
 from surrogates.types import Array
 
 from ..data import canonical

@@ -42,7 +42,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from surrogates.config import check
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import Joined, Monomials
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surrogates.data.dataset import Dataset
+from surrogates.data import Dataset
 from surrogates.model.radial import Joined
 
 from ..data import Part
