@@ -1,1 +1,1 @@
-"""Surrogates over HTTP."""
+"""Surrogates over HTTP, by `surrogates.serve.serving.serve`; needs the extra ``serve``."""

@@ -1,10 +1,10 @@
-"""Connections of an HTTP server: how many there are, and for how long each may keep it waiting.
+"""Limits on the connections of an HTTP server: how many there are, and how long each may wait.
 
-aiohttp keeps whatever connects: clients that send nothing, or a byte a minute, take a descriptor
-each, until there are none left for others. Here a `Door` stands before aiohttp's protocols. It lets
-in so many connections at once. Where one more comes, that which has been waited for longest goes;
-if none has been waited for, all are at work, and the one more is refused. A request's head, its
-body, and the taking of its answer have a time limit each.
+aiohttp keeps every connection. Clients that send nothing, or a byte a minute, occupy a descriptor
+each, until none is left for others. Here a `Door` stands before aiohttp's protocols and limits the
+number of connections. If one more comes, the connection that the server has waited for longest is
+closed; if it waits for none, all are at work, and the new one is refused. There is a time limit for
+a request's head, for its body, and for the client to take the answer.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable, Hashable
 from typing import Any, cast
 
 AT_ONCE = 32  # connections accepted in one go
-_SETTLED = 0.2  # seconds after which a connection may go for another
+_SETTLED = 0.2  # seconds after which a connection may be closed for another
 _STATUS = {408: "Request Timeout", 503: "Service Unavailable"}
 logger = logging.getLogger(__name__)
 
 
 class _Awaited(enum.Enum):
-    """What a connection has yet to send."""
+    """The part of a request that the server waits for."""
 
     HEAD = "the head of a request"
     BODY = "the body of a request"
@@ -31,42 +31,41 @@ class _Awaited(enum.Enum):
 
 
 class Door:
-    """Lets connections in, and those go that keep the server waiting.
+    """Admits connections, and closes those that keep the server waiting.
 
     Args:
-        make: Makes aiohttp's protocol of one connection.
-        most: How many connections there may be at once.
+        most: Most connections at once.
         patience: Seconds for a request's head, for its body, and for taking the answer.
     """
 
-    def __init__(self, make: Callable[[], asyncio.Protocol], most: int, patience: float) -> None:
-        """Start with no connection."""
-        self._make, self.most, self.patience = make, most, patience
+    def __init__(self, most: int, patience: float) -> None:
+        """Start without connections."""
+        self.most, self.patience = most, patience
         self._inside: dict[Hashable, _Connection] = {}
 
-    def __call__(self) -> asyncio.Protocol:
-        """Make the protocol of a connection, as `asyncio.loop.create_server` asks for it."""
-        return _Connection(self, self._make())
+    def guarded(self, protocol: asyncio.Protocol) -> asyncio.Protocol:
+        """Return the protocol of a new connection, which hands all events on to aiohttp's."""
+        return _Connection(self, protocol)
 
     def head_came(self, protocol: Hashable) -> None:
-        """Tell that the head of a request has come, to aiohttp's protocol."""
+        """Note that aiohttp's protocol has received the head of a request."""
         if protocol in self._inside:
             self._inside[protocol].wait_for(_Awaited.BODY)
 
     def answered(self, protocol: Hashable) -> None:
-        """Tell that a request has been answered."""
+        """Note that a request has been answered."""
         if protocol in self._inside:
             self._inside[protocol].wait_for(_Awaited.NOTHING)
 
     async def keep(self) -> None:
-        """Hang up on connections that are out of time, for ever."""
+        """Close connections that are out of time; run until cancelled."""
         while True:
             await asyncio.sleep(min(1.0, self.patience / 4))
             for connection in list(self._inside.values()):
                 connection.expire(self.patience)
 
     async def close(self) -> None:
-        """Let those go that have sent no head; what has come is looked at first."""
+        """Close the connections that have sent no head, after a moment for what is arriving."""
         await asyncio.sleep(0.05)
         for connection in list(self._inside.values()):
             if connection.awaited is not _Awaited.BODY:
@@ -74,13 +73,13 @@ class Door:
         await asyncio.sleep(0)
 
     def enter(self, connection: _Connection) -> bool:
-        """Let a connection in, for that which has waited longest where there is no room."""
+        """Admit a connection; if there is no room, close the one waited for longest first."""
         if len(self._inside) >= self.most:
             waiting = [one for one in self._inside.values() if one.waited() >= _SETTLED]
             if not waiting:
                 logger.warning("%d connections are at work, which is the most: refused", self.most)
                 return False
-            # A request whose head has come is nearly done, but for those who never end it.
+            # A request whose head has come is nearly complete, unless its client never ends it.
             oldest = max(waiting, key=lambda one: (one.awaited is not _Awaited.BODY, one.waited()))
             logger.warning("%d connections are the most: closed the longest idle", self.most)
             oldest.hang_up()
@@ -93,7 +92,7 @@ class Door:
 
 
 class _Connection(asyncio.Protocol):
-    """Hands all that happens to aiohttp's protocol, and knows what is waited for."""
+    """Hands all events on to aiohttp's protocol, and keeps what the server waits for."""
 
     def __init__(self, door: Door, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol
@@ -108,17 +107,17 @@ class _Connection(asyncio.Protocol):
         return self._clock() - self._since
 
     def hang_up(self, status: int = 0, message: str = "") -> None:
-        """Close the connection, with an error reply if there is one to give."""
+        """Close the connection, with an error reply if a status is given."""
         self._door.leave(self)
         if status:
             self._transport.write(_reply(status, message))
-        if self._transport.get_write_buffer_size():  # is not read by the other side
+        if self._transport.get_write_buffer_size():  # the client does not read
             self._transport.abort()
         else:
             self._transport.close()
 
     def expire(self, patience: float) -> None:
-        """Hang up if what is waited for should have come, or the answer should have been taken."""
+        """Close the connection if the client is out of time with its request or its answer."""
         if self.waited() < patience:
             return
         if self.awaited is _Awaited.NOTHING:
@@ -160,21 +159,22 @@ class _Connection(asyncio.Protocol):
 
 
 class Rarely(logging.Filter):
-    """Lets one record of a kind through in some time, with the number of those that it kept.
+    """Passes one log record of a kind per period, with the number of those that it dropped.
 
-    Records are of one kind if their texts, before values are filled in, and the kinds of their
-    exceptions are the same. What anyone who reaches the server can cause must not fill a disk.
+    Records are of one kind if their texts, before values are filled in, and the types of their
+    exceptions are the same. Anyone who reaches the server can cause warnings; they must not fill a
+    disk.
     """
 
     def __init__(self, clock: Callable[[], float], seconds: float = 60.0) -> None:
-        """Let the first of each kind through."""
+        """Pass the first record of each kind."""
         super().__init__()
         self._clock, self._seconds = clock, seconds
         self._next: dict[Hashable, float] = {}
         self._kept: dict[Hashable, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether to let a record through; it then says how many were not."""
+        """Return whether to pass a record; add to its text how many were dropped."""
         kind = (record.msg, record.exc_info and record.exc_info[0])
         now = self._clock()
         if now < self._next.get(kind, now):
@@ -188,7 +188,7 @@ class Rarely(logging.Filter):
 
 
 def _reply(status: int, message: str) -> bytes:
-    """Write an error as the protocol has it, for those to whom aiohttp does not speak."""
+    """Return an HTTP reply with an error of the protocol, written without aiohttp."""
     body = json.dumps({"error": {"type": "InvalidInput", "message": message}})
     return (
         f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: application/json; charset=utf-8\r\n"
@@ -197,7 +197,7 @@ def _reply(status: int, message: str) -> bytes:
 
 
 def report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what went wrong in the loop itself, such as a connection that cannot be accepted."""
+    """Log an error of the loop itself, such as a connection that cannot be accepted."""
     error = context.get("exception")
     known = isinstance(error, OSError)
     text = str(context["message"]).replace("%", "%%")

@@ -28,10 +28,11 @@ from surrogates.model.classifier import Classifier
 
 umbridge = pytest.importorskip("umbridge")
 serving = pytest.importorskip("surrogates.serve.serving", reason="aiohttp is not installed")
+protocol = pytest.importorskip("surrogates.serve.umbridge")
 
 SERVE = """
 import json, sys
-from surrogates import serving
+from surrogates.serve import serving
 options, *paths = sys.argv[1:]
 tell = lambda url, names: print(f"serving {', '.join(names)} at {url}", flush=True)
 serving.serve(paths, **json.loads(options), on_listening=tell)
@@ -173,11 +174,11 @@ def test_derivatives_are_those_of_the_values_that_are_served(server):
 def test_numbers_pass_to_the_bit():
     values = np.random.default_rng(0).normal(size=1000) * np.logspace(-300, 300, 1000)
     output = [values, np.array([0.1, -0.0, 5e-324, sys.float_info.max])]
-    passed = json.loads(serving._reply({"output": output}).text)["output"]
+    passed = json.loads(protocol._reply({"output": output}).text)["output"]
     for sent, came in zip(output, passed, strict=True):
         assert sent.tobytes() == np.array(came).tobytes()
     y = passed[0]
-    assert serving._vector(json.loads(json.dumps(y)), 1000, "y").tobytes() == values.tobytes()
+    assert protocol._vector(json.loads(json.dumps(y)), 1000, "y").tobytes() == values.tobytes()
 
 
 def test_trust_is_the_standard_deviation_and_the_training_domain(server, toy):
@@ -395,8 +396,8 @@ def test_other_errors_have_the_types_of_the_protocol(server):
     assert (status, reply) == (404, error("InvalidInput", "POST /evaluate: 404: Not Found"))
     status, reply = server.post("Evaluate", b"", method="GET")
     assert (status, reply["error"]["type"]) == (405, "InvalidInput")
-    status, reply = server.post("Evaluate", b" " * (serving.MAX_BODY + 1))
-    assert status == 413 and f"size {serving.MAX_BODY} exceeded" in reply["error"]["message"]
+    status, reply = server.post("Evaluate", b" " * (protocol.MAX_BODY + 1))
+    assert status == 413 and f"size {protocol.MAX_BODY} exceeded" in reply["error"]["message"]
     assert server.post("Evaluate", GOOD["Evaluate"])[0] == 200
 
 

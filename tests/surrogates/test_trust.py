@@ -539,8 +539,8 @@ def test_any_change_of_the_metadata_is_one_line_or_harmless(data, members, tmp_p
         if (status := cli.main([str(word) for word in words])) != 0:
             assert status == 2
             return
-    serving = pytest.importorskip("surrogates.serve.serving", reason="it needs aiohttp")
-    assert len(serving._load([path], refuse_outside=False)) == 2
+    protocol = pytest.importorskip("surrogates.serve.umbridge", reason="it needs aiohttp")
+    assert len(protocol.load_models([path], refuse_outside=False)) == 2
 
 
 # Arrays for strangers
