@@ -25,7 +25,6 @@ from mpi4py import MPI
 from surrogates.config import check
 from surrogates.data import Info, Status, Stored, opened, read_info, write
 from surrogates.data.rows import runs
-from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import TEMPORARY, Folder
 from surrogates.provenance import Provenance
@@ -292,28 +291,13 @@ def _share(samples: int, size: int, shard: tuple[int, int]) -> range:
 def _same_set(path: Path, info: Info, samples: range) -> None:
     """Refuse a file of another set, or of other samples."""
     there, n = read_info(path)
-    differences = there.differences(info)
-    if not differences and (there.first, n) != (samples.start, len(samples)):
-        differences = [
+    further = []
+    if (there.first, n) != (samples.start, len(samples)):
+        further = [
             f"samples are {there.first} to {there.first + n - 1} there and "
             f"{samples.start} to {samples.stop - 1} here"
         ]
-    _refuse(path, differences, there.changed(info))
-
-
-def _refuse(path: Path, differences: list[str], changed: list[str]) -> None:
-    """Refuse to go on with another set; ``changed`` are the files that have another content."""
-    if differences:
-        # A digest cannot tell a comment from a number, and the samples of a set are of one problem.
-        restore = (
-            f"restore {', '.join(changed)} (an edit of a comment counts, too), or "
-            if changed
-            else ""
-        )
-        raise InputError(
-            f"{path} is another dataset: {'; '.join(differences)}; it is left as it is, "
-            f"{restore}give another --out"
-        )
+    there.check_same(info, path, further)
 
 
 def _continued(
@@ -329,7 +313,7 @@ def _continued(
         return info, 0
     if has_description:
         there = described(folder)
-        _refuse(folder.path / DESCRIPTION, there.differences(info), there.changed(info))
+        there.check_same(info, folder.path / DESCRIPTION)
     else:
         check(
             out.exists(),
@@ -408,7 +392,7 @@ def _settle(folder: Folder, info: Info, made: Sequence[tuple[str, Mapping[str, s
     found = dataclasses.replace(info, inputs=dict(needed), mesh=mesh)
     if folder.stat(DESCRIPTION) is not None:
         there = described(folder)
-        _refuse(folder.path / DESCRIPTION, there.differences(found), there.changed(found))
+        there.check_same(found, folder.path / DESCRIPTION)
     else:
         changed = info.changed(found)
         check(not changed, f"{', '.join(changed)} has changed since the run was begun")
