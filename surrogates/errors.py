@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake."""
+"""The exception for a user's mistakes."""
 
 
 class InputError(ValueError):

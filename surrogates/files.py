@@ -1,4 +1,4 @@
-"""Files: nothing half-written is seen under its final name, and a damaged one is one clear line."""
+"""Reading and writing of files: writes are atomic, and a damaged file raises one clear line."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 def reading(
     path: str | os.PathLike[str], what: str, file: BinaryIO | None = None
 ) -> Iterator[None]:
-    """Make one clear line of whatever goes wrong in a block that reads a file.
+    """Turn every exception of a block that reads a file into one clear line.
 
     Args:
         path: The file.
-        what: What it should be, such as ``dataset file``.
-        file: The same, where it is open already.
+        what: The kind of file that is expected, such as ``dataset file``.
+        file: The same file, if it is already open.
 
     Raises:
-        InputError: If there is no such file, or the block raises anything: what the libraries
-            raise at a truncated or foreign file has no common type.
+        InputError: If there is no such file, or the block raises any exception: the exceptions of
+            libraries for truncated and foreign files have no common type.
     """
     if file is None and not Path(path).is_file():
         raise InputError(f"there is no file {str(path) or repr('')}")
@@ -50,11 +50,11 @@ def reading(
 
 
 def check_free(path: str | os.PathLike[str], error: Exception) -> None:
-    """Say so where HDF5 has not opened a file because another program writes it.
+    """Raise a clear line if HDF5 has not opened a file because another program writes it.
 
     Args:
         path: The file.
-        error: What h5py has raised; HDF5 1.10 to 1.14 have the same words for the reason.
+        error: The exception of h5py; HDF5 1.10 to 1.14 word the reason alike.
 
     Raises:
         InputError: If that is the reason.
@@ -77,14 +77,14 @@ def check_free(path: str | os.PathLike[str], error: Exception) -> None:
 
 
 def check_own(path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
-    """Refuse a file of another user, but root, to go on with: it could hold anything.
+    """Refuse to continue from a file of another user, except root: it could hold anything.
 
     Args:
         path: The file.
-        file: The same, where it is open already.
+        file: The same file, if it is already open.
 
     Raises:
-        InputError: If it is another's.
+        InputError: If it belongs to another user.
     """
     owner = os.stat(path if file is None else file.fileno()).st_uid
     if owner not in (0, os.geteuid()):
@@ -95,19 +95,19 @@ def check_own(path: str | os.PathLike[str], file: BinaryIO | None = None) -> Non
 
 
 def check_zip(path: str | os.PathLike[str], file: BinaryIO) -> None:
-    """Check the zip archive that a checkpoint is, before torch.load reads it.
+    """Check a checkpoint, which is a zip archive, before torch.load reads it.
 
-    torch looks at no checksum. What does not begin as a zip archive it reads as its older formats,
-    and releases before 2.6 take a TorchScript archive for code to run: whatever ``weights_only``
-    is, both could run code of the file's.
+    torch verifies no checksums. It reads a file that does not begin as a zip archive in its older
+    formats, and its releases before 2.6 run the code of a TorchScript archive. In both cases the
+    file could run code of its own, whatever ``weights_only`` is.
 
     Args:
         path: The file.
-        file: The same, open.
+        file: The same file, open.
 
     Raises:
-        InputError: If a member's checksum is wrong, it is TorchScript, or see `members`.
-        zipfile.BadZipFile: If it is no zip archive from its first byte on.
+        InputError: If a member's checksum is wrong, the file is TorchScript, or as for `members`.
+        zipfile.BadZipFile: If it is not a zip archive from its first byte on.
     """
     if file.read(4) != b"PK\x03\x04":
         raise zipfile.BadZipFile("File is not a zip file")
@@ -124,15 +124,15 @@ def check_zip(path: str | os.PathLike[str], file: BinaryIO) -> None:
 def members(
     path: str | os.PathLike[str] | io.BytesIO, archive: zipfile.ZipFile, most: int
 ) -> list[zipfile.ZipInfo]:
-    """List the members of a zip archive, unless a small file would fill the memory.
+    """List the members of a zip archive; refuse a small file that would fill the memory.
 
     Args:
         path: The file, for messages.
-        archive: The same.
-        most: Bytes that its compressed members may have together, once they are unpacked.
+        archive: The same file.
+        most: Most bytes that its compressed members may unpack to together.
 
     Raises:
-        InputError: If they have more, or several members share their bytes.
+        InputError: If they unpack to more, or several members share their bytes.
     """
     found = [one for one in archive.infolist() if not one.is_dir()]
     packed = sum(one.file_size for one in found if one.compress_type != zipfile.ZIP_STORED)
@@ -148,15 +148,15 @@ def members(
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block succeeds.
 
-    The temporary file is flushed to disk before the rename and the folder after it, so that after
-    a crash ``path`` holds either what it held before or all that was written. On an exception
-    the temporary file is removed and ``path`` is untouched.
+    The temporary file is flushed to disk before the rename and the folder after it. After a crash,
+    ``path`` therefore holds either its old content or all of the new. On an exception the temporary
+    file is removed and ``path`` is untouched.
 
-    It is in a folder of its own beside ``path`` that nobody else may open: where others can write
-    beside ``path``, they could put a link in the place of a file before it is opened again.
+    The temporary file lies in a private folder of its own beside ``path``: other users who may
+    write beside ``path`` could otherwise replace the file by a link before it is opened again.
 
     Args:
-        path: Where the file shall be.
+        path: The final path.
 
     Yields:
         A path with the same ending, to be written by this process.
@@ -187,9 +187,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Give an HDF5 file, open for writing, that replaces ``path`` when the block succeeds.
+    """Yield an HDF5 file, open for writing, that replaces ``path`` when the block succeeds.
 
-    As `atomic`, with its errors, and as `hdf5`.
+    Errors are those of `atomic` and `hdf5`.
     """
     with atomic(path) as beside, open(beside, "r+b") as raw, hdf5(raw.fileno()) as file:
         yield file
@@ -197,11 +197,11 @@ def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def hdf5(descriptor: int) -> Iterator[h5py.File]:
-    """Make an HDF5 file of an empty one that is open for reading and writing.
+    """Yield an HDF5 file on the descriptor of an empty file, open for reading and writing.
 
-    The format is that of HDF5 1.10, whose indices carry checksums: a flipped bit in those of older
-    ones gives wrong numbers. HDF5 ends the process when it cannot write what it has cached, so that
-    it is told of no failed write; the failure is raised here, once HDF5 has closed the file.
+    The format is that of HDF5 1.10, whose indices have checksums: in the indices of older formats a
+    flipped bit leads to wrong numbers. HDF5 ends the process if it cannot write its cache. Failed
+    writes are therefore hidden from it, and raised here once it has closed the file.
     """
     import h5py  # the rest works where it is not installed
 
@@ -213,21 +213,21 @@ def hdf5(descriptor: int) -> Iterator[h5py.File]:
 
 
 def within(file: h5py.File, name: str, hops: int = 16) -> Any:
-    """Return an object of an HDF5 file by its path, None if there is none.
+    """Return an object of an HDF5 file by its path, after checks; None if there is none.
 
-    An HDF5 file may name other files of whoever opens it, whose content would pass for its own: by
-    external links, by virtual arrays, and by arrays that are kept as raw bytes elsewhere. It may
-    name filters for which HDF5 runs libraries that it finds, and declare arrays that it does not
-    hold, which HDF5 makes in memory.
+    An HDF5 file may refer to other files of its reader and pass their content for its own: by
+    external links, virtual arrays, and arrays stored as raw bytes elsewhere. It may name filters
+    for which HDF5 runs libraries that it finds. It may declare huge arrays that it does not hold,
+    which HDF5 allocates in memory.
 
     Args:
         file: The file.
         name: The path.
-        hops: Links to other places of the file that are followed.
+        hops: Most links within the file to follow.
 
     Raises:
-        InputError: If the object is not in the file itself, takes a filter that HDF5 and h5py do
-            not have, or is larger than the file can hold.
+        InputError: If the object is not in the file itself, needs a filter beyond those of HDF5 and
+            h5py, or is larger than the file can hold.
     """
     import h5py
 
@@ -254,10 +254,10 @@ def within(file: h5py.File, name: str, hops: int = 16) -> Any:
 
 
 def check_hdf5(path: str | os.PathLike[str]) -> None:
-    """Refuse an HDF5 file of which something is not in the file itself, as `within` does.
+    """Check all objects of an HDF5 file as `within` does.
 
     Raises:
-        InputError: If it is such a file, or damaged.
+        InputError: If an object is refused, or the file is damaged.
     """
     import h5py
 
@@ -274,11 +274,11 @@ def check_hdf5(path: str | os.PathLike[str]) -> None:
 
 
 _FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # HDF5's own, and LZF of h5py
-_EXPANSION = 1100  # of gzip at most, which is the best of these
+_EXPANSION = 1100  # largest compression ratio of gzip, the highest among these filters
 
 
 def _check_array(file: h5py.File, name: str, array: h5py.Dataset) -> None:
-    """Refuse an array that takes a plug-in of HDF5, or is larger than the file can hold."""
+    """Refuse an array that needs a plug-in of HDF5, or is larger than the file can hold."""
     layout = array.id.get_create_plist()
     filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
     plugged = [number for number in filters if number not in _FILTERS]
@@ -295,7 +295,7 @@ def _check_array(file: h5py.File, name: str, array: h5py.Dataset) -> None:
 
 
 class _Uncomplaining(io.FileIO):
-    """A file that keeps its first failure to itself, and writes nothing from then on."""
+    """A file that hides its first failure, keeps it in `error`, and writes nothing from then on."""
 
     error: OSError | None = None
 
@@ -318,11 +318,11 @@ class _Uncomplaining(io.FileIO):
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove what killed writers of a file have left beside it.
+    """Remove the temporary files that killed writers of a file have left beside it.
 
-    Only what `atomic` has made is: a private folder of this user's, and in it the one file that has
-    the folder's token for its name. Others can give a folder of this user's such a name; they
-    cannot have such a file in it.
+    These are the private folders that `atomic` makes for this user, each with one file that is
+    named by the folder's token. Other users can give some folder of this user such a name, but they
+    cannot put such a file into it.
     """
     target = _behind_links(Path(path))
     around = Folder.around(target)
@@ -335,11 +335,11 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that could not be written at the end of a long run.
+    """Refuse a path that could not be written, before a long run rather than after it.
 
     Raises:
-        InputError: If ``path`` is a folder, or its folder is missing or not writable, or it is
-            another's file, or link, in a folder that both may write.
+        InputError: If ``path`` is a folder, its folder is missing or not writable, or it is another
+            user's file or link in a folder that both may write.
     """
     target = _behind_links(Path(path))
     folder = target.parent
@@ -366,10 +366,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def _behind_links(path: Path) -> Path:
-    """Follow a link that is the last part of a path: the file behind it is replaced, not the link.
+    """Follow a link at the end of a path: the file behind it is replaced, not the link.
 
-    As Linux can be told to (protected_symlinks), but in any folder, none that another user has
-    made, but root, is followed: it could lead to any file of this user's.
+    Links that another user except root has made are refused in every folder, as Linux does in
+    shared folders (protected_symlinks): they could lead to any file of this user.
     """
     for _ in range(40):
         if not path.is_symlink():

@@ -1,9 +1,8 @@
-"""A folder that one user alone may write, held open.
+"""Open folders that only one user may write.
 
-Others may share the folder around it, and there rename, replace or link whatever they like at any
-moment. What is done by the descriptor of an open folder is done in that folder all the same, never
-in what has come to have its name; and whose it is, and who may write it, was asked of the folder
-itself.
+Other users may share the parent folder, and may rename, replace or link its entries at any moment.
+Operations through the descriptor of an open folder take place in that folder, whatever has its name
+by now. Its owner and permissions are checked through the descriptor too.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from .errors import InputError, check
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TOKEN_BYTES = 8
 TEMPORARY = ".*-" + 2 * _TOKEN_BYTES * "[0-9a-f]" + ".tmp"
-"""Pattern of the names of what is removed again, and only a killed process leaves."""
+"""Shell pattern of temporary names; only a killed process leaves such files behind."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Folder:
-    """An open folder; its files are named without it.
+    """An open folder; methods take the names of its files without the folder's path.
 
     Attributes:
-        path: The name that it had, for messages.
+        path: The path that it had when it was opened, for messages.
         file: Its descriptor.
     """
 
     def __init__(self, path: Path, file: int) -> None:
-        """Take an open folder as it is.
+        """Wrap an open folder without checks.
 
         Args:
-            path: Its name.
-            file: Its descriptor, which is closed with this object.
+            path: Its path.
+            file: Its descriptor, which this object closes.
         """
         self.path = path
         self.file = file
@@ -51,16 +50,16 @@ class Folder:
 
     @classmethod
     def around(cls, path: Path) -> Folder:
-        """Open the folder that a file is in, which others may write."""
+        """Open the folder of a file; others may be allowed to write in it."""
         return cls(path.parent, os.open(path.parent, _OPEN))
 
     @classmethod
     def made(cls, path: Path) -> Folder:
-        """Open a folder of this user's own; make it, open to nobody else, if there is none.
+        """Open a folder of this user, or make one that is closed to all others.
 
         Raises:
-            InputError: If it is a link or no folder, is another user's, or others could have
-                written what is in it.
+            InputError: If it is a link or not a folder, belongs to another user, or others could
+                have written its contents.
         """
         folder: Folder | None = None
         while folder is None:
@@ -81,19 +80,19 @@ class Folder:
         return folder
 
     def shut(self) -> None:
-        """Close it to all but its user: earlier versions made folders that others can read."""
+        """Close it to all others: earlier versions made folders that others can read."""
         if stat.S_IMODE(os.fstat(self.file).st_mode) & 0o077:
             os.fchmod(self.file, 0o700)
 
     @contextlib.contextmanager
     def private(self, name: str) -> Iterator[Folder]:
-        """Make a folder in this one for a while, which is open to nobody else.
+        """Make a temporary folder in this one that is closed to all others.
 
-        Where the file system keeps no permissions it is as open as all else there.
+        On a file system without permissions it is as open as everything else there.
 
         Raises:
             OSError: If it cannot be made.
-            InputError: If another takes its place meanwhile.
+            InputError: If another user replaces it meanwhile.
         """
         os.mkdir(name, 0o700, dir_fd=self.file)
         try:
@@ -111,11 +110,11 @@ class Folder:
 
     @classmethod
     def there(cls, path: Path) -> Folder:
-        """Open a folder to read it, whoever's it is.
+        """Open a folder of any user for reading.
 
         Raises:
-            InputError: If it is a link or no folder, this user may not read it, or others than its
-                owner could have written what is in it.
+            InputError: If it is a link or not a folder, this user may not read it, or others than
+                its owner could have written its contents.
         """
         folder = cls._opened(path)
         folder._check(os.fstat(folder.file))
@@ -125,8 +124,12 @@ class Folder:
     def again(cls, path: Path, number: int) -> Folder:
         """Open a folder that another process of this run has open.
 
+        Args:
+            path: Its path.
+            number: The other process's `number` of it.
+
         Raises:
-            InputError: As `there`, and if it is not that folder.
+            InputError: As for `there`, and if it is not the same folder.
         """
         folder = cls.there(path) if path.exists() else None
         if folder is None or folder.number != number:
@@ -137,11 +140,11 @@ class Folder:
         return folder
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Send it to another process, which opens it too."""
+        """Pickle the path and number: another process opens the folder itself."""
         return Folder.again, (self.path, self.number)
 
     def inner(self, name: str) -> Folder:
-        """Open a folder in this one as it is; errors are those of `there`."""
+        """Open a folder in this one without checks; errors are those of `there`."""
         return self._opened(self.path / name, self.file)
 
     @classmethod
@@ -160,11 +163,11 @@ class Folder:
             raise _not_ours(path, owner) from error
 
     def _made_here(self, about: os.stat_result) -> tuple[int, bool]:
-        """Return whose, and whether others' to write, a file looks that this user makes here.
+        """Return the owner that new files get here, and whether others may write them.
 
-        It looks another user's where root is nobody, as over NFS, or where a mount has a user of
-        its own, and open to all where there are no permissions. A folder that looks as it should
-        is answer enough.
+        The owner is another user where NFS maps root to nobody, or where a mount has one user for
+        all files. Others may write on a file system without permissions. If the folder itself
+        looks as expected, no file is made to find out.
         """
         if about.st_uid == os.geteuid() and not _writable(about):
             return about.st_uid, False
@@ -181,7 +184,7 @@ class Folder:
         return made.st_uid, _writable(made)
 
     def _check(self, about: os.stat_result) -> None:
-        """Refuse what another than the folder's owner has put there, or could have written."""
+        """Refuse contents that others than the folder's owner have made, or could have written."""
         found = {"": "others may write it" if _writable(about) else ""}
         with os.scandir(self.file) as entries:
             for entry in entries:
@@ -197,20 +200,20 @@ class Folder:
 
     @property
     def number(self) -> int:
-        """Its number in its file system, the same on every host, whatever its name becomes."""
+        """Its inode number: the same on every host, whatever becomes of its name."""
         return os.fstat(self.file).st_ino
 
     @property
     def place(self) -> Path:
         """A path that leads to this folder whatever becomes of its name.
 
-        It is for libraries that take nothing else. On systems without ``/proc`` it is its name.
+        It is for libraries that take only paths. On systems without ``/proc`` it is `path`.
         """
         place = Path(f"/proc/self/fd/{self.file}")
         return place if place.is_dir() else self.path
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a file and return its descriptor; one that is made is for this user alone.
+        """Open a file and return its descriptor; a new file is closed to all others.
 
         Raises:
             OSError: As `os.open`, and if it is a link.
@@ -227,12 +230,17 @@ class Folder:
         return file
 
     def reading(self, name: str) -> BinaryIO:
-        """Open a file to read it."""
+        """Open a file for reading."""
         return os.fdopen(self.open(name), "rb")
 
     @contextlib.contextmanager
-    def replacing(self, name: str) -> Iterator[int]:
-        """Yield the descriptor of a new file that gets a name once the block has succeeded.
+    def replacing(self, name: str, *, sync: bool = True) -> Iterator[int]:
+        """Yield the descriptor of a new file that replaces a file once the block has succeeded.
+
+        Args:
+            name: The name of the file.
+            sync: Whether to flush the new file to disk first, so that a crash leaves one of the two
+                files whole.
 
         Raises:
             OSError: If the disk is full or fails; its text names the file.
@@ -242,11 +250,13 @@ class Folder:
             file = self.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
                 yield file
-                os.fsync(file)
+                if sync:
+                    os.fsync(file)
             finally:
                 os.close(file)
             self.rename(beside, name)
-            self.sync()
+            if sync:
+                self.sync()
         except OSError as error:
             raise OSError(f"cannot write {self.path / name}: {error.strerror or error}") from error
         finally:
@@ -254,24 +264,24 @@ class Folder:
                 self.remove(beside)
 
     def names(self, *patterns: str) -> list[str]:
-        """List the files whose names match one of some shell patterns, sorted."""
+        """List the files whose names match one of the shell patterns, sorted."""
         there = sorted(os.listdir(self.file))
         return [name for name in there if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
 
     def stat(self, name: str) -> os.stat_result | None:
-        """Look at a file, or a link itself; None if there is none."""
+        """Return the status of a file, or of a link itself; None if there is none."""
         try:
             return os.stat(name, dir_fd=self.file, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def rename(self, name: str, new: str, within: Folder | None = None) -> None:
-        """Rename a file, or move it to another folder; a file of that name is replaced."""
+        """Rename a file, or move it to another folder; a file with the new name is replaced."""
         target = self if within is None else within
         os.rename(name, new, src_dir_fd=self.file, dst_dir_fd=target.file)
 
     def remove(self, *names: str) -> None:
-        """Remove files, if they are there."""
+        """Remove files; ignore those that do not exist."""
         for name in names:
             try:
                 os.unlink(name, dir_fd=self.file)
@@ -282,17 +292,17 @@ class Folder:
                 raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
     def sync(self) -> None:
-        """Flush the names in it to disk."""
+        """Flush the folder's entries to disk."""
         os.fsync(self.file)
 
     def remove_itself(self) -> None:
-        """Remove it if it is empty and still has its name."""
+        """Remove the folder if it is empty and still has its path."""
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(self.file), os.lstat(self.path)):
                 os.rmdir(self.path)
 
     def close(self) -> None:
-        """Close it; nothing happens the second time."""
+        """Close the descriptor; a second call does nothing."""
         self._close()
 
 
@@ -309,7 +319,7 @@ def _not_ours(path: Path, owner: int) -> InputError:
 
 
 def user(number: int) -> str:
-    """Name a user."""
+    """Return the name of a user."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -317,12 +327,12 @@ def user(number: int) -> str:
 
 
 def _writable(about: os.stat_result) -> bool:
-    """Tell whether others than the owner may write."""
+    """Return whether others than the owner may write."""
     return bool(about.st_mode & _OTHERS_WRITE)
 
 
 def _foreign(about: os.stat_result, owner: int) -> str:
-    """Say in what way a file may be another's than the owner's; empty if it is not."""
+    """Return why a file may come from others than the folder's owner; empty if it cannot."""
     if stat.S_ISLNK(about.st_mode):
         return "it has a link"
     if about.st_uid != owner:

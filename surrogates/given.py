@@ -1,17 +1,17 @@
-"""Numbers as callers have them, made arrays of float64 in the order of the names.
+"""Numbers from callers, converted to arrays of float64 in the order of the names.
 
 A caller's y may be an array, a list or a tensor, whose last axis is in the order of the names. It
-may also bear names itself: a data frame of pandas, polars or pyarrow, a dict or named tuple of
+may also have names itself: a data frame of pandas, polars or pyarrow, a dict or named tuple of
 columns, a structured array of numpy, a series of pandas, or an array of xarray with the names as a
-coordinate. Names are matched, in whatever order they come. Each must be there once, and no other:
-a column too many may be a mistake of the name that is missing elsewhere. Columns that pandas has
-numbered 0, 1, 2, ... have no names.
+coordinate. Named columns may come in any order. Each name must occur once, and no other name may
+occur: an unknown column may be a misspelt one. Columns that pandas has numbered 0, 1, 2, ... count
+as unnamed.
 
-None of these libraries is imported: what names they have is seen by their attributes.
+None of these libraries is imported: their objects are recognised by their attributes.
 
-Refused is what numpy would make numbers of without a word: masked arrays, whose masked values
-would be taken as they lie there, categories, and quantities with units. Integers beyond 2^53 and
-numbers of more than 64 bits are rounded, as every decimal number is.
+Objects that numpy would convert silently are refused: masked arrays, whose masked values would
+pass for numbers, categories, and quantities with units. Integers beyond 2^53 and numbers of more
+than 64 bits are rounded, as every decimal number is.
 """
 
 from __future__ import annotations
@@ -27,36 +27,35 @@ from surrogates.types import Array
 
 from .errors import InputError
 
-_Pairs = list[tuple[Any, Any]]  # names and what has them
+_Pairs = list[tuple[Any, Any]]  # names and columns
 _T = TypeVar("_T")
 _SHOWN = 5  # names in a message
 
 
 def real(values: Any, names: Sequence[str], what: str) -> Array:
-    """Return a caller's real numbers, with those of named columns in the order of the names.
+    """Return a caller's real numbers as float64, with named columns in the order of the names.
 
     Args:
-        values: The numbers, as this module's text says.
-        names: Of the entries of the last axis.
-        what: What the numbers are, for messages.
+        values: The numbers, as the module's docstring describes.
+        names: Names of the entries of the last axis.
+        what: Description of the numbers in messages.
 
     Returns:
-        A copy of any shape, contiguous; values without names have theirs, and may not be as many as
-        the names.
+        A contiguous copy. Values without names keep their shape: the caller checks whether their
+        last axis is as long as the names.
 
     Raises:
-        InputError: If a name is missing, unknown, or there twice, or the values are no real
-            numbers.
+        InputError: If a name is missing, unknown or repeated, or the values are not real numbers.
     """
     found = numbers(values, names, what)
     if found.dtype.itemsize > 8:
-        with np.errstate(over="ignore"):  # to infinity, for those who check
+        with np.errstate(over="ignore"):  # to infinity, which the caller may refuse
             return np.array(found, dtype=np.float64, order="C")
     return np.array(found, dtype=np.float64, order="C")
 
 
 def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
-    """Return what `real` does, in any real dtype; an array is returned itself, and not copied."""
+    """Return the result of `real` in any real dtype; a plain array is returned without a copy."""
     found: npt.NDArray[Any] = values
     if type(values) is not np.ndarray or values.dtype.names is not None:
         found = _array(values, names, what)
@@ -66,12 +65,12 @@ def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
 
 
 def check_plain(values: Any, what: str) -> None:
-    """Refuse what has more than numbers, which `numpy.asarray` drops: a mask, categories, a unit.
+    """Refuse values with a mask, categories or a unit, which `numpy.asarray` would drop.
 
-    A sparse matrix is refused too: numpy would make one object of it.
+    A sparse matrix is refused too: numpy would convert it to a single object.
 
     Raises:
-        InputError: If it has.
+        InputError: If they are such values.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(
@@ -88,7 +87,7 @@ def check_plain(values: Any, what: str) -> None:
 
 
 def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
-    """Make an array of anything but a plain one."""
+    """Return an array of values that are not a plain array."""
     if type(values) not in (list, tuple):
         check_plain(values, what)
         pairs = _tried(lambda: _pairs(values, names), what)
@@ -100,7 +99,7 @@ def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
 
 
 def _are_plain(rows: Sequence[Any]) -> bool:
-    """Tell whether numpy reads the rows of a list without losing names or a mask."""
+    """Return whether numpy reads the rows of a list without losing names or a mask."""
     plain = (float, int, str, list, tuple, np.ndarray)
     if not all(kind in plain or issubclass(kind, np.number) for kind in set(map(type, rows))):
         return False
@@ -109,7 +108,7 @@ def _are_plain(rows: Sequence[Any]) -> bool:
 
 
 def _pairs(values: Any, names: Sequence[str]) -> _Pairs | None:
-    """Return names and columns of what has names; None of what has none."""
+    """Return names and columns of values that have names, and None otherwise."""
     if str(getattr(values, "dtype", "")).startswith("Struct"):  # a series of polars
         values = values.struct.unnest()
     fields = getattr(getattr(values, "dtype", None), "names", None)  # of structured arrays
@@ -131,10 +130,10 @@ def _pairs(values: Any, names: Sequence[str]) -> _Pairs | None:
 
 
 def _labelled(array: Any, names: Sequence[str]) -> _Pairs | None:
-    """Return what `_pairs` does, of an array of xarray, whose labels may be along any dimension.
+    """Return names and columns of an array of xarray, whose labels may be along any dimension.
 
-    Texts along another dimension than that of the names are of the samples. Integers are numbers of
-    columns, where they are those of all.
+    The dimension with the most known names holds the columns; texts along another one label
+    samples. Integer labels are column numbers if they are those of all columns.
     """
     found = []
     for labels in array.coords.values():
@@ -157,7 +156,7 @@ def _column(frame: Any, i: int) -> Any:
 
 
 def _matched(pairs: _Pairs, names: Sequence[str], what: str) -> npt.NDArray[Any]:
-    """Put columns into the order of the names."""
+    """Return the columns as one array, in the order of the names."""
     labels = [label for label, _ in pairs]
     numbered = labels == list(range(len(labels) or 1))
     keys = [str(label) for label in labels]
@@ -178,7 +177,7 @@ def _matched(pairs: _Pairs, names: Sequence[str], what: str) -> npt.NDArray[Any]
 
 
 def _check_names(there: Sequence[str], names: Sequence[str], what: str) -> None:
-    """Refuse names that are not those expected, each once."""
+    """Refuse names unless they are the expected ones, each once."""
     faults = []
     for text, found in (
         ("lacks", [name for name in names if name not in there]),
@@ -198,7 +197,7 @@ def _check_names(there: Sequence[str], names: Sequence[str], what: str) -> None:
 
 
 def _index(column: Any) -> Any:
-    """Return the labels of the rows of a series of pandas; anything else of anything else."""
+    """Return the row labels of a series of pandas; for other objects, anything."""
     return getattr(column, "index", None)
 
 
@@ -215,7 +214,7 @@ def _numbers(column: Any, what: str) -> npt.NDArray[Any]:
 
 
 def _read(values: Any, what: str) -> npt.NDArray[Any]:
-    """Make an array of values without names, unless the array that they become has a mask."""
+    """Return an array of values without names; refuse one that has a mask."""
     array: npt.NDArray[Any] = _tried(lambda: np.asanyarray(values), what)
     if type(array) is not np.ndarray:
         check_plain(array, what)

@@ -1,7 +1,8 @@
-"""Writes to a process that has ended, or to a reader that has gone: errors, as Python has them.
+"""Broken pipes raise Python's errors, and the standard files are always open.
 
-Python ignores SIGPIPE. PETSc, once imported, ends the program at it, with fifteen lines. A standard
-file that is closed when the program starts leaves its number to a file that is opened later.
+Python ignores SIGPIPE, so that a write to a reader that has gone raises an error. PETSc, once
+imported, ends the program at SIGPIPE, with fifteen lines of output. If a standard file is closed
+when the program starts, its number goes to a file that is opened later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 
 def open_standard_files() -> None:
-    """Open those of stdin, stdout and stderr that are closed; what is printed goes nowhere."""
+    """Open those of stdin, stdout and stderr that are closed; their output is discarded."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -27,14 +28,14 @@ def open_standard_files() -> None:
 
 
 def take_no_sigpipe() -> None:
-    """Ignore SIGPIPE again, where PETSc may have been imported; in the main thread alone."""
+    """Ignore SIGPIPE again after an import of PETSc; does nothing outside the main thread."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def broken_pipes_are_errors() -> Iterator[None]:
-    """Let no write of this thread be a signal; what the program does at SIGPIPE stays as it is."""
+    """Make broken pipes raise errors in this thread; the program's handler of SIGPIPE stays."""
     pipe = {signal.SIGPIPE}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, pipe)
     try:

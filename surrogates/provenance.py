@@ -1,4 +1,4 @@
-"""Where a file comes from: what every file that this package writes says about its making."""
+"""Provenance: how, when and by which versions a file was made."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Provenance(TypedDict):
     Attributes:
         versions: Versions of Python, this package and the libraries used.
         command: The command line.
-        created: When, ISO 8601 in UTC.
-        revision: git revision of the code, empty where it does not run from a checkout.
+        created: The time, ISO 8601 in UTC.
+        revision: git revision of the code, empty unless it runs from a checkout.
     """
 
     versions: Mapping[str, str]
@@ -32,10 +32,10 @@ class Provenance(TypedDict):
 
 
 def provenance(*libraries: ModuleType) -> Provenance:
-    """Describe this process, now.
+    """Return the provenance of a file that this process writes now.
 
     Args:
-        libraries: Modules whose ``__version__`` matters to what is written.
+        libraries: Modules whose ``__version__`` may change the content of the file.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
@@ -51,15 +51,15 @@ def provenance(*libraries: ModuleType) -> Provenance:
 
 
 def readable(name: str) -> str:
-    """Give a name of a file as text: a file system's bytes need not be UTF-8."""
+    """Return a file's name as valid text: the bytes of a file system need not be UTF-8."""
     return name.encode(errors="replace").decode()
 
 
 def revision() -> str:
-    """Give the git revision of the checkout that this package runs from, empty elsewhere."""
+    """Return the git revision of the checkout that this package runs from, empty elsewhere."""
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
-    if not (folder.parent / ".git").exists():  # installed: a repository around it is another's
+    if not (folder.parent / ".git").exists():  # installed: a repository around it is not its own
         return ""
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

@@ -44,7 +44,6 @@ _LEFT = (
     "shard-*.shard",
     "mark-*.txt",
     "progress.json",
-    "progress-*.tmp",
     "lock",
     TEMPORARY,
 )

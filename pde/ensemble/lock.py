@@ -62,12 +62,11 @@ class Lock:
         """Say how far the run is; nothing happens where that cannot be written."""
         self._beat += 1
         record = {**self._about, **state, "beat": self._beat, "ended": ended}
-        beside = f"progress-{os.getpid()}.tmp"
-        with contextlib.suppress(OSError):
-            file = self.folder.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            with open(file, "w") as text:
-                text.write(json.dumps(record))
-            self.folder.rename(beside, "progress.json")
+        with (
+            contextlib.suppress(OSError),
+            self.folder.replacing("progress.json", sync=False) as new,
+        ):
+            os.write(new, json.dumps(record).encode())
 
     def release(self) -> None:
         """Let go."""
