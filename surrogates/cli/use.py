@@ -143,7 +143,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
-    from surrogates.export import c_source, reference
+    from surrogates.export import c_source, pt2, reference
     from surrogates.model import file as export
 
     check_out(options.out, options.surrogate)
@@ -155,7 +155,7 @@ def export_surrogate(options: argparse.Namespace) -> int:
     elif options.format == "npz":
         reference.save(surrogate, options.out)
     else:
-        export.save_program(surrogate, options.out, method=options.method)
+        pt2.save(surrogate, options.out, method=options.method)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 

@@ -13,7 +13,7 @@ from test_export import alone
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
+from surrogates.export import c_source, pt2, reference
 from surrogates.model import file as export
 from surrogates.model.classifier import BINS, Classifier, assess
 
@@ -187,7 +187,7 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
 @pytest.mark.parametrize("method", ["forward", "probabilities", "predict", "jacobian"])
 def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
-    export.save_program(surrogates.load(saved), tmp_path / "toy.pt2", method=method)
+    pt2.save(surrogates.load(saved), tmp_path / "toy.pt2", method=method)
     program = torch.export.load(tmp_path / "toy.pt2").module()
     for n in (1, 3, 7):
         found, value = program(with_nan(Y)[:n]), getattr(classifier, method)(with_nan(Y)[:n])
@@ -197,7 +197,7 @@ def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
 def test_a_method_that_it_has_not_is_refused(saved, tmp_path):
     loaded = surrogates.load(saved)
     with pytest.raises(InputError, match="unknown method; did you mean 'predict'"):
-        export.save_program(loaded, tmp_path / "toy.pt2", method="predict_std")
+        pt2.save(loaded, tmp_path / "toy.pt2", method="predict_std")
     assert not (tmp_path / "toy.pt2").exists()
 
 
