@@ -6,7 +6,7 @@ torch.export, which has no C++ loader without a compiler nor several methods in 
 says so at each call, and this one file that calls ``torch.jit`` keeps it from the users.
 
 Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
-`surrogates.model.torchscript_check`. The .npz file of `surrogates.export.reference` holds no code:
+`surrogates.model.torchscript_check`. The .npz file of `surrogates.export.npz` holds no code:
 it is the one for exchange with strangers.
 """
 

@@ -13,7 +13,8 @@ from test_export import alone
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import c_source, pt2, reference
+from surrogates.export import c as c_source
+from surrogates.export import npz, pt2
 from surrogates.model import file as export
 from surrogates.model.classifier import BINS, Classifier, assess
 
@@ -202,8 +203,8 @@ def test_a_method_that_it_has_not_is_refused(saved, tmp_path):
 
 
 def test_plain_arrays_give_the_same(classifier, saved, Y, tmp_path):
-    reference.save(surrogates.load(saved), tmp_path / "toy.npz")
-    plain = reference.load(tmp_path / "toy.npz")
+    npz.save(surrogates.load(saved), tmp_path / "toy.npz")
+    plain = npz.load(tmp_path / "toy.npz")
     for y in (with_nan(Y), Y[:1], Y[0], with_nan(Y)[1]):
         for found, right in (
             (plain.logits(y.numpy()), classifier(y)),
@@ -229,7 +230,7 @@ def test_c_source_gives_the_same(made, classes, Y, tmp_path, flat):
     errors = {"test": assess(classifier, Y, torch.eye(K).double()[classifier.predict(Y)])}
     about = export.metadata(classes, training={}, errors=errors)
     export.save(classifier, about, tmp_path / "toy.pt")
-    c_source.write(surrogates.load(tmp_path / "toy.pt"), tmp_path / "toy.c")
+    c_source.save(surrogates.load(tmp_path / "toy.pt"), tmp_path / "toy.c")
     header = (tmp_path / "toy.h").read_text()
     assert "predict_std" not in header and 'accuracy on 7 samples ("test"): 100.0%' in header
     strict = "-std=c99 -Wall -Wextra -Werror -pedantic -Wconversion -Wshadow -shared -fPIC -O2"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import pt2, reference
+from surrogates.export import npz, pt2
 from surrogates.model import file as export
 from surrogates.model.metrics import evaluate
 from surrogates.model.surrogate import Surrogate
@@ -367,8 +367,8 @@ def framed(array, names):
 def test_columns_of_a_data_frame_are_matched_by_their_names(saved, Y, tmp_path, numpy_alone, one):
     loaded, y = surrogates.load(saved), Y.numpy()
     if numpy_alone:
-        reference.save(loaded, tmp_path / "a.npz")
-        loaded = reference.load(tmp_path / "a.npz")
+        npz.save(loaded, tmp_path / "a.npz")
+        loaded = npz.load(tmp_path / "a.npz")
     w = np.linspace(-1, 1, 6) * np.ones((len(y), 1))
     frame, v, cotangent = framed(y, NAMES), framed(y, NAMES), framed(w, loaded.metadata["c_names"])
     if one:
