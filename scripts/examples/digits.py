@@ -35,7 +35,7 @@ from surrogates.config import check, check_seed
 from surrogates.data.dataset import PARTS, Dataset
 from surrogates.data.importing import as_dataset
 from surrogates.errors import InputError
-from surrogates.plots import figures as plotting
+from surrogates.plots import history as plotting
 from surrogates.training.fit import TrainConfig
 
 SETTINGS = (

@@ -410,10 +410,10 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(folder, tmp
 
 
 def test_runs_of_one_name_are_all_drawn(folder, tmp_path, monkeypatch):
-    from surrogates.plots import figures as plotting
+    from surrogates.plots import history
 
     drawn = []
-    monkeypatch.setattr(plotting, "history", lambda records, *_, **__: drawn.append(list(records)))
+    monkeypatch.setattr(history, "history", lambda records, *_, **__: drawn.append(list(records)))
     (tmp_path / "map.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
     (tmp_path / "lr0.1.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
     paths = [str(tmp_path / f"{name}.history.jsonl") for name in ("map", "lr0.1")]
