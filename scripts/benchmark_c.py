@@ -21,7 +21,8 @@ import numpy as np
 from benchmark_surrogate import main, numpy_forward
 
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
+from surrogates.export import c as c_source
+from surrogates.export.constants import constants
 from surrogates.model.file import LoadedSurrogate
 
 FLAGS = ("-O2", "-O3 -march=native")
@@ -67,7 +68,7 @@ LOOP(multiply_adds, out[0] = sum_of_products(v))
 
 def benchmark(surrogate: LoadedSurrogate) -> None:
     """Print the table."""
-    r = reference.constants(surrogate)
+    r = constants(surrogate)
     net = r.blocks[0]
     in_numpy = numpy_forward(surrogate.module)
     rng = np.random.default_rng(0)
@@ -78,7 +79,7 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
         ("numpy", "forward"): lambda: [in_numpy(y) for y in Y]
     }
     with tempfile.TemporaryDirectory() as folder:
-        c_source.write(surrogate, Path(folder) / "timed.c")
+        c_source.save(surrogate, Path(folder) / "timed.c")
         for flags in FLAGS:
             loops = build(Path(folder), flags)
             for name in (*METHODS, "exponentials", "multiply_adds"):

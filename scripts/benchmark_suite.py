@@ -60,7 +60,7 @@ from suite_sets import HELD_OUT, SETS, Draw, Files
 
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
-from surrogates.plots import figures as plotting
+from surrogates.plots import style as plotting
 from surrogates.types import Array
 
 SURROGATE = "surrogate"

@@ -65,7 +65,7 @@ from buried_body import (
 from program import program, say
 
 from surrogates.config import check
-from surrogates.plots.figures import BLUE, GREEN, GREY, RED
+from surrogates.plots.style import BLUE, GREEN, GREY, RED
 
 CHAINS, BURN = 8, 5  # of delayed acceptance, and its first steps that are left out
 WALKERS, LONG = 64, 1600  # of the surrogate alone

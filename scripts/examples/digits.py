@@ -34,7 +34,7 @@ from surrogates import config
 from surrogates.config import check, check_seed
 from surrogates.data import PARTS, Dataset, as_dataset
 from surrogates.errors import InputError
-from surrogates.plots import figures as plotting
+from surrogates.plots import history as plotting
 from surrogates.training.fit import TrainConfig
 
 SETTINGS = (

@@ -42,7 +42,7 @@ from surrogates.config import check
 from surrogates.data import Dataset
 from surrogates.model.file import LoadedSurrogate
 from surrogates.model.metrics import LEVELS
-from surrogates.plots import figures as plotting
+from surrogates.plots import style as plotting
 
 try:
     from estimates import (

@@ -65,7 +65,7 @@ from program import missing, program, say
 from scipy.stats import binom
 
 from surrogates.config import check
-from surrogates.plots.figures import BLUE, GREEN, GREY, RED
+from surrogates.plots.style import BLUE, GREEN, GREY, RED
 
 try:
     import emcee

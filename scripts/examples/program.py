@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from surrogates.config import check_seed
 from surrogates.errors import InputError
-from surrogates.plots import figures as plotting
+from surrogates.plots import style as plotting
 
 
 class Parser(argparse.ArgumentParser):

@@ -50,8 +50,9 @@ from surrogates.data import PARTS, Dataset, Scene, Split, hyperspectral
 from surrogates.data.hyperspectral import INDIAN_PINES
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment
-from surrogates.plots import figures as plotting
-from surrogates.plots.figures import GREY, legend_key
+from surrogates.plots import classification, history
+from surrogates.plots import style as plotting
+from surrogates.plots.style import GREY, legend_key
 from surrogates.training.fit import TrainConfig, mix_of
 from surrogates.types import Array
 
@@ -170,11 +171,11 @@ def study(options: Namespace) -> None:
     draw(scene, prediction, trained, maps)
     counts = first.found["validation"].confusion
     title = f"{scene.name}: validation pixels"
-    plotting.confusion(counts, scene.class_names, confusion, title=title)
+    classification.confusion(counts, scene.class_names, confusion, title=title)
     seed = options.seeds[0]
     histories = {row.method: row.run.result.history for row in rows if row.run and row.seed == seed}
     title = f"{scene.name}, {dataset.size('train')} training pixels"
-    plotting.history(histories, convergence, task="classification", title=title)
+    history.history(histories, convergence, task="classification", title=title)
     print(f"\nclassifier: {out}\nfigures: {maps}, {confusion}, {convergence}")
 
 

@@ -29,9 +29,9 @@ def info(options: argparse.Namespace) -> int:
         _print_run(folder)
         return 0
     if Path(options.file).suffix == ".npz":
-        from surrogates.export import reference
+        from surrogates.export import npz
 
-        _print_surrogate(reference.load(options.file).metadata, "none: numbers and texts alone")
+        _print_surrogate(npz.load(options.file).metadata, "none: numbers and texts alone")
         return 0
     from surrogates.model import file as export
 

@@ -15,14 +15,14 @@ from .use import held_out_errors, load_both, training_mean
 
 def plot_history(options: argparse.Namespace) -> int:
     """Draw the courses of trainings."""
-    from surrogates.plots import figures as plotting
+    from surrogates.plots.history import history as draw
     from surrogates.training import history
 
     labels = [Path(path).name.removesuffix(".history.jsonl") for path in options.histories]
     if len(set(labels)) < len(labels):
         labels = options.histories
     records = dict(zip(labels, map(history.read, options.histories), strict=True))
-    plotting.history(records, options.out, against=options.against)
+    draw(records, options.out, against=options.against)
     return drawn(options)
 
 
@@ -38,39 +38,39 @@ def _load_for_plot(options: argparse.Namespace, task: str) -> tuple[Any, Dataset
 
 def plot_parity(options: argparse.Namespace) -> int:
     """Draw predictions against observables."""
-    from surrogates.plots import figures as plotting
+    from surrogates.plots.regression import parity
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
-    plotting.parity(surrogate.predict(Y), C, options.out)
+    parity(surrogate.predict(Y), C, options.out)
     return drawn(options)
 
 
 def plot_observations(options: argparse.Namespace) -> int:
     """Draw observables and predictions of one sample."""
-    from surrogates.plots import figures as plotting
+    from surrogates.plots.regression import observations
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
     mean = training_mean(surrogate)
-    plotting.observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
+    observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
     return drawn(options)
 
 
 def plot_confusion(options: argparse.Namespace) -> int:
     """Draw a confusion matrix."""
-    from surrogates.plots import figures as plotting
+    from surrogates.plots.classification import confusion
 
     surrogate, dataset = _load_for_plot(options, "classification")
     found = held_out_errors(surrogate, dataset, options.split)
-    plotting.confusion(found.confusion, surrogate.class_names, options.out)
+    confusion(found.confusion, surrogate.class_names, options.out)
     return drawn(options)
 
 
 def plot_reliability(options: argparse.Namespace) -> int:
     """Draw the calibration of probabilities."""
-    from surrogates.plots import figures as plotting
+    from surrogates.plots.classification import reliability
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    plotting.reliability(held_out_errors(surrogate, dataset, options.split), options.out)
+    reliability(held_out_errors(surrogate, dataset, options.split), options.out)
     return drawn(options)

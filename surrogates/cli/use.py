@@ -141,7 +141,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
-    from surrogates.export import c_source, reference
+    from surrogates.export import c, npz, pt2
     from surrogates.model import file as export
 
     check_out(options.out, options.surrogate)
@@ -149,11 +149,11 @@ def export_surrogate(options: argparse.Namespace) -> int:
         raise InputError("--method is for --format pt2: the others have all methods")
     surrogate = export.load(options.surrogate, trust=options.trust)
     if options.format == "c":
-        c_source.write(surrogate, options.out)
+        c.save(surrogate, options.out)
     elif options.format == "npz":
-        reference.save(surrogate, options.out)
+        npz.save(surrogate, options.out)
     else:
-        export.save_program(surrogate, options.out, method=options.method)
+        pt2.save(surrogate, options.out, method=options.method)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 

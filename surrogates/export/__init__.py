@@ -1,1 +1,8 @@
-"""Other forms of a surrogate file: C source, and arrays that numpy evaluates."""
+"""The forms in which a surrogate is written for other programs, beside its surrogate file.
+
+Each form is a module with ``save(surrogate, path)``, which takes what `surrogates.load` returns:
+
+    c      C99 source without dependencies
+    npz    arrays, and their evaluation in numpy alone
+    pt2    a program of torch.export
+"""

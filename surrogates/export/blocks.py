@@ -1,11 +1,11 @@
 """The parts of a surrogate as plain arrays, and their evaluation in numpy alone.
 
-A block makes features of unscaled parameters; `surrogates.export.reference` has the formulas. Each
-has ``width``, its number of features, and two methods:
+A block computes features of unscaled parameters; `surrogates.export.npz` has the formulas. Each
+block has ``width``, its number of features, and two methods:
 
-    features(Y)       (n, n_in) to the features (n, width)
-    tangents(Y, V)    their derivatives in m directions, (n, width, m); V is (n_in, m), the same for
-                      all, or (n, n_in, m)
+    features(Y)       returns the features (n, width) of parameters Y, (n, n_in)
+    tangents(Y, V)    returns their derivatives in m directions, (n, width, m); V is (n_in, m), the
+                      same for all samples, or (n, n_in, m)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _softplus(x: Array) -> Array:
     return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))
 
 
-# phi, and its derivative where its value is k; both give NaN for NaN.
+# phi(x), and its derivative as a function of the value k = phi(x). NaN gives NaN in both.
 PHI: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "sigmoid": (_sigmoid, lambda k: k - k * k),
     "softplus": (_softplus, lambda k: -np.expm1(-k)),
@@ -40,7 +40,7 @@ PHI: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
 
 
 def _far(r: Array) -> Array:
-    """Return s = sqrt(5) r up to where exp(-s) is 0, so that no product is infinite times 0."""
+    """Return s = sqrt(5) r, capped where exp(-s) is 0: no product is infinite times 0."""
     return np.minimum(math.sqrt(5) * r, 1000.0)
 
 

@@ -6,7 +6,7 @@ torch.export, which has no C++ loader without a compiler nor several methods in 
 says so at each call, and this one file that calls ``torch.jit`` keeps it from the users.
 
 Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
-`surrogates.model.torchscript_check`. The .npz file of `surrogates.export.reference` holds no code:
+`surrogates.model.torchscript_check`. The .npz file of `surrogates.export.npz` holds no code:
 it is the one for exchange with strangers.
 """
 
@@ -34,7 +34,7 @@ import numpy.typing as npt
 import torch
 
 from surrogates import given
-from surrogates.config import check, unknown
+from surrogates.config import check
 from surrogates.data import Dataset, Info, is_dataset, opened
 from surrogates.data.arrays import check_finite
 from surrogates.data.tables import read_csv
@@ -582,48 +582,6 @@ def _check_module(loaded: LoadedSurrogate) -> None:
         check(fits, f"{path} is damaged: its unit is not > 0, or its sigma not >= 0")
 
 
-def save_program(
-    surrogate: LoadedSurrogate, path: str | os.PathLike[str], *, method: str = "forward"
-) -> None:
-    """Write one method as a program of torch.export, a .pt2 file, whole or not at all.
-
-    ``torch.export.load(path).module()`` gives a module that takes batches, (n, n_in) with n >= 1 in
-    double precision, and that gradients go through; ``metadata.json`` is inside as in a surrogate
-    file.
-
-    Args:
-        surrogate: Of which.
-        path: Where.
-        method: One of its ``METHODS``.
-
-    Raises:
-        InputError: If there is no such method, it cannot be made eager (see
-            `LoadedSurrogate.eager`), torch is older than 2.6, or the path is no .pt2 or cannot be
-            written.
-    """
-    known = surrogate.METHODS
-    check(method in known, unknown("method", method, known))
-    check(Path(path).suffix == ".pt2", f"cannot write {path}: expected the name of a .pt2 file")
-    Y = torch.stack([surrogate.module.lower, surrogate.module.upper])
-    more = {"jvp": surrogate.n_in, "vjp": surrogate.n_out}  # never Y again: it would be one input
-    arguments = (Y, Y.new_zeros(2, more[method])) if method in more else (Y,)
-    module = _Method(surrogate.eager(), method)
-    # Before, torch.export cannot follow checks of arguments such as is_complex.
-    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    check(release >= (2, 6), f"a .pt2 file takes torch 2.6 or later; this is {torch.__version__}")
-    n = torch.export.Dim("n", min=1)
-    program = torch.export.export(
-        module,
-        arguments,
-        dynamic_shapes=(tuple({0: n} for _ in arguments),),
-    )
-    buffer = io.BytesIO()
-    extra = {_METADATA: json.dumps(surrogate.metadata, indent=1)}
-    torch.export.save(program, buffer, extra_files=extra)
-    with atomic(path) as beside:
-        beside.write_bytes(buffer.getvalue())
-
-
 def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
     """Read rows of parameters from a .csv (names in the first line or not), .npy or .h5 (/Y) file.
 
@@ -717,18 +675,6 @@ def _read_Y(path: Path) -> Any:
         array = within(file, "Y")
         check(isinstance(array, h5py.Dataset), f"{path} has no array /Y")
         return array[()]
-
-
-class _Method(torch.nn.Module):
-    """A module that does what one method of a surrogate does."""
-
-    def __init__(self, surrogate: Surrogate, method: str) -> None:
-        super().__init__()
-        self.surrogate, self.method = surrogate, method
-
-    def forward(self, *arguments: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = getattr(self.surrogate, self.method)(*arguments)
-        return result
 
 
 def _eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:

@@ -15,7 +15,7 @@ from mpi4py import MPI
 from surrogates import config
 from surrogates.data import Dataset
 from surrogates.errors import InputError
-from surrogates.export import reference
+from surrogates.export import npz
 from surrogates.pde import SOLVER, Batch, Problem, Settings, Solution
 from surrogates.pde.problem import BUILT_IN, load, solved
 
@@ -768,7 +768,7 @@ def test_darcy_end_to_end(tmp_path):
     np.testing.assert_allclose(Dataset.read(shared).C, dataset.C[:16], rtol=1e-6)
     run(*surrogates, "train", out, "--out", model, "--set", "work_units=100")
     run(*surrogates, "export", model, "--format", "npz", "--out", str(tmp_path / "darcy.npz"))
-    h = reference.load(tmp_path / "darcy.npz").predict(np.zeros(8))
+    h = npz.load(tmp_path / "darcy.npz").predict(np.zeros(8))
     x1 = np.tile(np.arange(1, 6) / 6, 5)
     assert np.linalg.norm(h - x1 * (1 - x1) / 2) < 0.3 * np.linalg.norm(x1 * (1 - x1) / 2)
 

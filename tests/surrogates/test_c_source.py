@@ -30,7 +30,9 @@ from test_reference import (
 )
 
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
+from surrogates.export import c as c_source
+from surrogates.export.constants import constants
+from surrogates.export.reference import Reference
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 
@@ -88,7 +90,7 @@ def libraries(tmp_path_factory):
     """All of `NETWORKS` in one library."""
     folder = tmp_path_factory.mktemp("libraries")
     for i, network in enumerate(NETWORKS):
-        c_source.write(both(*network)[1], folder / f"net{i}.c")
+        c_source.save(both(*network)[1], folder / f"net{i}.c")
     sources = [f"net{i}.c" for i in range(len(NETWORKS))]
     build("cc", *C99, "-shared", "-fPIC", "-O2", *sources, "-o", "all.so", "-lm", cwd=folder)
     library = ctypes.CDLL(str(folder / "all.so"))
@@ -151,7 +153,7 @@ def test_compilers_have_nothing_to_say(command, tmp_path):
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler}")
     for network in NETWORKS[8:10]:
-        c_source.write(both(*network)[1], tmp_path / f"{network[1]}.c")
+        c_source.save(both(*network)[1], tmp_path / f"{network[1]}.c")
     build(compiler, *C99, *flags, "-c", "tanh.c", "softplus.c", cwd=tmp_path)
 
 
@@ -175,7 +177,7 @@ int main()
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_from_cpp(language, tmp_path):
     surrogate, loaded = both(*NETWORKS[0])
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     y = points(surrogate)[:1]
     (tmp_path / "main.cpp").write_text(CPP.replace("@", ", ".join(map(repr, y[0].tolist()))))
     compiler, *flags = ("cc", *C99) if language == "c" else ("g++", "-xc++", "-std=c++11", *STRICT)
@@ -218,7 +220,7 @@ def test_several_surrogates_in_one_unit(language, tmp_path):
     """Of names that differ in case alone, begin with another's, or are one within the source."""
     networks = {"net": 0, "NET": 5, "net_member": 8, "net_own": 0, "slopes": 4}
     for name, i in networks.items():
-        c_source.write(both(*NETWORKS[i])[1], tmp_path / f"{name}.c")
+        c_source.save(both(*NETWORKS[i])[1], tmp_path / f"{name}.c")
     y = 0.1 + np.arange(20) / 20
     (tmp_path / "unit.c").write_text(UNIT.replace("@", ", ".join(map(repr, y.tolist()))))
     compiler, *flags = ("cc", *C99) if language == "c" else ("g++", "-xc++", "-std=c++11", *STRICT)
@@ -233,7 +235,7 @@ def test_several_surrogates_in_one_unit(language, tmp_path):
 def test_a_header_of_c_is_hidden_in_no_case(tmp_path):
     for name in ("math", "Math", "features"):
         with pytest.raises(InputError, match=f"{name}.h would hide the header of C"):
-            c_source.write(both(*NETWORKS[0])[1], tmp_path / f"{name}.c")
+            c_source.save(both(*NETWORKS[0])[1], tmp_path / f"{name}.c")
 
 
 @needs_cc
@@ -254,7 +256,7 @@ def test_names_of_any_text_are_safe_and_come_back(tmp_path):
     names = {"y_names": texts, "y_units": texts, "c_names": texts[:2], "c_units": texts[2:4]}
     about = {"problem": "*/ #error", "command": "/* \\\n */", "created": "??/\n"}
     loaded = saved(surrogate, tmp_path / "s.pt", **names, **about)
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     build("cc", *C99, "-c", "net.c", cwd=tmp_path)
     header = (tmp_path / "net.h").read_text(encoding="utf-8")
     rows = re.findall(r'^ \* +\d+  (".*")  \[(.*)\](?:  |$)', header, re.MULTILINE)
@@ -264,9 +266,9 @@ def test_names_of_any_text_are_safe_and_come_back(tmp_path):
 
 def test_every_number_is_exact(tmp_path):
     _, loaded = both(*NETWORKS[0])
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     source = (tmp_path / "net.c").read_text()
-    right = reference.constants(loaded)
+    right = constants(loaded)
     for name in ("sigma", "lower", "upper", "unit", "lengths", "weights"):
         numbers = re.search(rf"double net_own_{name}\[\d+\] = {{(.*?)}};", source, re.DOTALL)[1]
         found = np.array([float(number) for number in numbers.split(",")])
@@ -278,16 +280,16 @@ def test_the_same_surrogate_is_the_same_text(tmp_path):
     _, loaded = both(*NETWORKS[0])
     texts = []
     for _ in range(2):
-        c_source.write(loaded, tmp_path / "net.c")
+        c_source.save(loaded, tmp_path / "net.c")
         texts.append([(tmp_path / name).read_bytes() for name in ("net.c", "net.h")])
     assert texts[0] == texts[1]
 
 
 @needs_cc
 def test_a_header_of_another_surrogate_is_an_error(tmp_path):
-    c_source.write(both(*NETWORKS[0])[1], tmp_path / "net.c")
+    c_source.save(both(*NETWORKS[0])[1], tmp_path / "net.c")
     source = (tmp_path / "net.c").read_bytes()
-    c_source.write(both(*NETWORKS[1])[1], tmp_path / "net.c")
+    c_source.save(both(*NETWORKS[1])[1], tmp_path / "net.c")
     (tmp_path / "net.c").write_bytes(source)
     run = subprocess.run(["cc", "-c", "net.c"], cwd=tmp_path, capture_output=True, timeout=60)
     assert run.returncode and b"net.h belongs to another surrogate" in run.stderr
@@ -300,14 +302,14 @@ def test_the_jacobian_takes_the_fewest_through_the_network(tmp_path):
         "G_t[": NETWORKS[0],
     }
     for text, network in by.items():
-        c_source.write(both(*network)[1], tmp_path / "net.c")
+        c_source.save(both(*network)[1], tmp_path / "net.c")
         assert text in (tmp_path / "net.c").read_text()
 
 
 @needs_cc
 def test_without_error_bars_the_deviation_is_nan(surrogate, Y, tmp_path):
     older = saved(surrogate, tmp_path / "s.pt", schema_version=1)
-    c_source.write(older, tmp_path / "net.c")
+    c_source.save(older, tmp_path / "net.c")
     build("cc", *C99, "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
     call = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", 4, 6)
     assert np.isnan(call("predict_std", Y.numpy())).all()
@@ -319,7 +321,7 @@ def test_other_features_are_refused(parts, tmp_path):
     changes = {"features": Sine(), "W": torch.ones(6, 5), "error_bars": None}
     loaded = saved(Surrogate(**{**parts, **changes}), tmp_path / "user.pt")
     with pytest.raises(InputError, match="user.pt cannot be exported"):
-        c_source.write(loaded, tmp_path / "user.c")
+        c_source.save(loaded, tmp_path / "user.c")
     assert os.listdir(tmp_path) == ["user.pt"]
 
 
@@ -345,7 +347,7 @@ def test_bad_paths_leave_nothing(name, message, tmp_path):
     (tmp_path / "source.c").mkdir()
     (tmp_path / "header.h").mkdir()
     with pytest.raises(InputError, match=re.escape(message)) as caught:
-        c_source.write(both(*NETWORKS[0])[1], tmp_path / name)
+        c_source.save(both(*NETWORKS[0])[1], tmp_path / name)
     assert len(str(caught.value).splitlines()) == 1
     assert sorted(os.listdir(tmp_path)) == ["header.h", "source.c"]
 
@@ -362,7 +364,7 @@ def test_a_full_disk_changes_neither_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the header fits, the source not
         try:
             with pytest.raises(OSError, match="cannot write .*File too large"):
-                c_source.write(loaded, folder / "net.c")
+                c_source.save(loaded, folder / "net.c")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(new) == []
@@ -391,9 +393,9 @@ def metropolis(tmp_path_factory):
         ),
     )
     loaded = saved(surrogate, folder / "cdr.pt")
-    c_source.write(loaded, folder / "cdr.c")
+    c_source.save(loaded, folder / "cdr.c")
     build("cc", *C99, "-O2", "-I.", METROPOLIS, "cdr.c", "-lm", "-o", "chain", cwd=folder)
-    return folder / "chain", reference.constants(loaded)
+    return folder / "chain", constants(loaded)
 
 
 def chain(program: Path, *words: object) -> tuple[int, str]:
@@ -402,7 +404,7 @@ def chain(program: Path, *words: object) -> tuple[int, str]:
     return run.returncode, run.stdout
 
 
-def posterior(found: reference.Reference, d: np.ndarray, noise: float) -> tuple[np.ndarray, ...]:
+def posterior(found: Reference, d: np.ndarray, noise: float) -> tuple[np.ndarray, ...]:
     """Mean and standard deviation of c and y, by quadrature over the simplex.
 
     The density of y = x / sum(x), x uniform in the cube, is that of all s with s y in the cube,

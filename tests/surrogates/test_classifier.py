@@ -13,7 +13,8 @@ from test_export import alone
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
+from surrogates.export import c as c_source
+from surrogates.export import npz, pt2
 from surrogates.model import file as export
 from surrogates.model.classifier import BINS, Classifier, assess
 
@@ -187,7 +188,7 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
 @pytest.mark.parametrize("method", ["forward", "probabilities", "predict", "jacobian"])
 def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
-    export.save_program(surrogates.load(saved), tmp_path / "toy.pt2", method=method)
+    pt2.save(surrogates.load(saved), tmp_path / "toy.pt2", method=method)
     program = torch.export.load(tmp_path / "toy.pt2").module()
     for n in (1, 3, 7):
         found, value = program(with_nan(Y)[:n]), getattr(classifier, method)(with_nan(Y)[:n])
@@ -197,13 +198,13 @@ def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
 def test_a_method_that_it_has_not_is_refused(saved, tmp_path):
     loaded = surrogates.load(saved)
     with pytest.raises(InputError, match="unknown method; did you mean 'predict'"):
-        export.save_program(loaded, tmp_path / "toy.pt2", method="predict_std")
+        pt2.save(loaded, tmp_path / "toy.pt2", method="predict_std")
     assert not (tmp_path / "toy.pt2").exists()
 
 
 def test_plain_arrays_give_the_same(classifier, saved, Y, tmp_path):
-    reference.save(surrogates.load(saved), tmp_path / "toy.npz")
-    plain = reference.load(tmp_path / "toy.npz")
+    npz.save(surrogates.load(saved), tmp_path / "toy.npz")
+    plain = npz.load(tmp_path / "toy.npz")
     for y in (with_nan(Y), Y[:1], Y[0], with_nan(Y)[1]):
         for found, right in (
             (plain.logits(y.numpy()), classifier(y)),
@@ -229,7 +230,7 @@ def test_c_source_gives_the_same(made, classes, Y, tmp_path, flat):
     errors = {"test": assess(classifier, Y, torch.eye(K).double()[classifier.predict(Y)])}
     about = export.metadata(classes, training={}, errors=errors)
     export.save(classifier, about, tmp_path / "toy.pt")
-    c_source.write(surrogates.load(tmp_path / "toy.pt"), tmp_path / "toy.c")
+    c_source.save(surrogates.load(tmp_path / "toy.pt"), tmp_path / "toy.c")
     header = (tmp_path / "toy.h").read_text()
     assert "predict_std" not in header and 'accuracy on 7 samples ("test"): 100.0%' in header
     strict = "-std=c99 -Wall -Wextra -Werror -pedantic -Wconversion -Wshadow -shared -fPIC -O2"

@@ -20,7 +20,7 @@ import torch
 import surrogates
 from surrogates import cli
 from surrogates.data import Dataset, Split
-from surrogates.export import reference
+from surrogates.export import npz
 
 QUICK = ("--effort", "fast", "--set", "work_units=130", "--set", "width=4")
 
@@ -139,7 +139,7 @@ def test_every_exported_form_predicts_the_same(folder, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"map.c", "map.h", "map.npz", "map.pt2"}
     assert "void map_forward(" in (tmp_path / "map.h").read_text()
     program = torch.export.load(tmp_path / "map.pt2").module()
-    for c in (reference.load(tmp_path / "map.npz").predict(Y), program(torch.from_numpy(Y))):
+    for c in (npz.load(tmp_path / "map.npz").predict(Y), program(torch.from_numpy(Y))):
         np.testing.assert_allclose(c, surrogate.predict(Y), rtol=1e-12)
 
 
@@ -410,10 +410,10 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(folder, tmp
 
 
 def test_runs_of_one_name_are_all_drawn(folder, tmp_path, monkeypatch):
-    from surrogates.plots import figures as plotting
+    from surrogates.plots import history
 
     drawn = []
-    monkeypatch.setattr(plotting, "history", lambda records, *_, **__: drawn.append(list(records)))
+    monkeypatch.setattr(history, "history", lambda records, *_, **__: drawn.append(list(records)))
     (tmp_path / "map.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
     (tmp_path / "lr0.1.history.jsonl").write_bytes((folder / "map.history.jsonl").read_bytes())
     paths = [str(tmp_path / f"{name}.history.jsonl") for name in ("map", "lr0.1")]
@@ -992,7 +992,7 @@ def test_a_chosen_classifier_of_several_kinds_is_the_same_in_every_export(
     right = loaded.probabilities(Y)
     np.testing.assert_allclose(right.sum(axis=1), 1, rtol=1e-12)
     assert run("export", out, "--format", "npz", "--out", tmp_path / "a.npz") == 0
-    plain = reference.load(tmp_path / "a.npz").probabilities(Y)
+    plain = npz.load(tmp_path / "a.npz").probabilities(Y)
     np.testing.assert_allclose(plain, right, rtol=1e-6, atol=1e-9)
     words = ("--format", "pt2", "--method", "probabilities", "--out", tmp_path / "a.pt2")
     assert run("export", out, *words) == 0
@@ -1058,7 +1058,7 @@ def test_a_classifier_is_exported_and_drawn_and_other_plots_name_its_own(
     assert run("export", classes / "map.pt", *words) == 0
     loaded, Y = surrogates.load(classes / "map.pt"), np.array([[0.1, 0.2], [-0.9, 0.4]])
     program = torch.export.load(tmp_path / "p.pt2").module()
-    plain = reference.load(tmp_path / "map.npz")
+    plain = npz.load(tmp_path / "map.npz")
     for p in (program(torch.from_numpy(Y)), plain.probabilities(Y)):
         np.testing.assert_allclose(p, loaded.probabilities(Y), rtol=1e-10)
     both = (classes / "map.pt", classes / "map.h5", "--out", tmp_path / "a.png")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import reference
+from surrogates.export import npz, pt2
 from surrogates.model import file as export
 from surrogates.model.metrics import evaluate
 from surrogates.model.surrogate import Surrogate
@@ -146,7 +146,7 @@ def test_an_eager_copy_is_for_torch_func(surrogate, saved, Y):
 
 def test_a_program_of_torch_export_needs_only_torch_and_has_gradients(saved, Y, tmp_path):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
-    export.save_program(surrogates.load(saved), tmp_path / "toy.pt2")
+    pt2.save(surrogates.load(saved), tmp_path / "toy.pt2")
     torch.save(Y, tmp_path / "Y.pt")
     script = """
 extra = {"metadata.json": ""}
@@ -172,7 +172,7 @@ print(json.loads(extra["metadata.json"])["problem"])
 def test_every_method_can_be_a_program(saved, Y, tmp_path, method):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     loaded = surrogates.load(saved)
-    export.save_program(loaded, tmp_path / "toy.pt2", method=method)
+    pt2.save(loaded, tmp_path / "toy.pt2", method=method)
     program = torch.export.load(tmp_path / "toy.pt2").module()
     w = torch.linspace(-1, 1, 6, dtype=torch.float64).repeat(len(Y), 1)
     arguments = {"jvp": (Y, Y + 1), "vjp": (Y, w)}.get(method, (Y,))
@@ -187,14 +187,14 @@ def test_a_network_of_the_users_own_stays_in_its_file(parts, convolution, saved,
     export.save(Surrogate(**{**parts, "features": convolution}), described, tmp_path / "own.pt")
     own = surrogates.load(tmp_path / "own.pt")
     with pytest.raises(InputError, match="own.pt has a network of the user's own, or is of"):
-        export.save_program(own, tmp_path / "own.pt2")
+        pt2.save(own, tmp_path / "own.pt2")
     assert not (tmp_path / "own.pt2").exists()
 
 
 def test_a_program_takes_a_torch_that_can_export_it(saved, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     with pytest.raises(InputError, match=r"takes torch 2\.6 or later; this is 2\.5\.1"):
-        export.save_program(surrogates.load(saved), tmp_path / "toy.pt2")
+        pt2.save(surrogates.load(saved), tmp_path / "toy.pt2")
     assert not (tmp_path / "toy.pt2").exists()
 
 
@@ -367,8 +367,8 @@ def framed(array, names):
 def test_columns_of_a_data_frame_are_matched_by_their_names(saved, Y, tmp_path, numpy_alone, one):
     loaded, y = surrogates.load(saved), Y.numpy()
     if numpy_alone:
-        reference.save(loaded, tmp_path / "a.npz")
-        loaded = reference.load(tmp_path / "a.npz")
+        npz.save(loaded, tmp_path / "a.npz")
+        loaded = npz.load(tmp_path / "a.npz")
     w = np.linspace(-1, 1, 6) * np.ones((len(y), 1))
     frame, v, cotangent = framed(y, NAMES), framed(y, NAMES), framed(w, loaded.metadata["c_names"])
     if one:

@@ -22,8 +22,9 @@ from test_reference import arguments, check_close, expected, saved
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
-from surrogates.model import file as export
+from surrogates.export import c as c_source
+from surrogates.export import npz, pt2
+from surrogates.export.constants import constants
 from surrogates.model.classifier import Classifier
 from surrogates.model.metrics import evaluate
 from surrogates.model.networks import AntisymmetricODE
@@ -288,7 +289,7 @@ def test_parts_that_do_not_fit_are_one_clear_line(change, message):
 def test_a_level_that_is_no_probability_is_one_clear_line(level, tmp_path):
     surrogate, loaded = both("everything")
     y = points(surrogate)[0]
-    for found in (loaded, reference.constants(loaded)):
+    for found in (loaded, constants(loaded)):
         with pytest.raises(InputError, match="expected a level between 0 and 1; got"):
             found.predict_interval(y, level)
     with pytest.raises(ValueError, match="expected a level between 0 and 1; got"):
@@ -353,7 +354,7 @@ torch.save(results, sys.argv[3])
 def test_methods_can_be_programs_of_torch_export(method, tmp_path):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     surrogate, loaded = both("everything")
-    export.save_program(loaded, tmp_path / "s.pt2", method=method)
+    pt2.save(loaded, tmp_path / "s.pt2", method=method)
     program = torch.export.load(tmp_path / "s.pt2").module()
     tensors = given_to(surrogate, method, points(surrogate))
     for n in (1, 3, len(tensors[0])):
@@ -445,11 +446,11 @@ def test_a_file_of_an_older_version_has_intervals(monkeypatch):
 @every_surrogate
 def test_numpy_is_the_surrogate_also_after_a_round_trip(name, tmp_path):
     surrogate, loaded = both(name)
-    reference.save(loaded, tmp_path / "s.npz")
+    npz.save(loaded, tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as arrays:
         assert int(arrays["schema_version"]) == (3 if surrogate.tail is not None else 2)
     Y = points(surrogate)
-    for found in (reference.constants(loaded), reference.load(tmp_path / "s.npz")):
+    for found in (constants(loaded), npz.load(tmp_path / "s.npz")):
         for method in METHODS:
             more = arguments(surrogate, method, len(Y))
             for rows in (slice(None), slice(0, 1), 0):
@@ -466,9 +467,9 @@ def test_numpy_is_the_surrogate_also_after_a_round_trip(name, tmp_path):
 
 
 def test_the_documented_formula_of_version_3_needs_no_module_of_ours(tmp_path):
-    """The text of `surrogates.export.reference`, read as a user of the arrays alone reads it."""
+    """The text of `surrogates.export.npz`, read as a user of the arrays alone reads it."""
     _, loaded = both("everything")
-    reference.save(loaded, tmp_path / "s.npz")
+    npz.save(loaded, tmp_path / "s.npz")
     y = points(both("everything")[0])[0]
     with np.load(tmp_path / "s.npz", allow_pickle=False) as a:
         kinds = ["network", "radial", "radial", "polynomial", "polynomial", "network"]
@@ -552,7 +553,7 @@ FORMULAS = {
 
 
 def test_damaged_files_of_version_3_are_one_line(tmp_path):
-    reference.save(both("everything")[1], tmp_path / "s.npz")
+    npz.save(both("everything")[1], tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as file:
         arrays = {name: file[name] for name in file.files}
     changes = {
@@ -569,7 +570,7 @@ def test_damaged_files_of_version_3_are_one_line(tmp_path):
     for name, (change, message) in changes.items():
         np.savez(tmp_path / f"{name}.npz", **{**arrays, **change})
         with pytest.raises(InputError, match=message) as caught:
-            reference.load(tmp_path / f"{name}.npz")
+            npz.load(tmp_path / f"{name}.npz")
         assert len(str(caught.value).splitlines()) == 1
 
 
@@ -578,7 +579,7 @@ def libraries(tmp_path_factory):
     """All of `SURROGATES` in one library."""
     folder = tmp_path_factory.mktemp("libraries")
     for name in SURROGATES:
-        c_source.write(both(name)[1], folder / f"{name}.c")
+        c_source.save(both(name)[1], folder / f"{name}.c")
     sources = [f"{name}.c" for name in SURROGATES]
     build("cc", *C99, "-shared", "-fPIC", "-O2", *sources, "-o", "all.so", "-lm", cwd=folder)
     library = ctypes.CDLL(str(folder / "all.so"))
@@ -624,14 +625,14 @@ def test_c_gives_nan_and_zero_where_torch_does(name, libraries):
 @pytest.mark.parametrize("flags", ["-O3 -march=native", "-O0 -fsanitize=undefined"])
 def test_compilers_have_nothing_to_say(flags, tmp_path):
     for name in SURROGATES:
-        c_source.write(both(name)[1], tmp_path / f"{name}.c")
+        c_source.save(both(name)[1], tmp_path / f"{name}.c")
     sources = [f"{name}.c" for name in SURROGATES]
     build("cc", *C99, *flags.split(), "-c", *sources, cwd=tmp_path)
 
 
 def test_the_header_speaks_of_logarithms_in_physical_units(tmp_path):
     surrogate, loaded = both("everything")
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     header = (tmp_path / "net.h").read_text()
     assert "These inputs must be positive, else all results are NaN:\n * 0, 1, 2\n" in header
     assert "predicted by their logarithms, and so are their ends:\n * 0, 2, 4, 6, 8, 10" in header
@@ -650,7 +651,7 @@ def test_large_weights_that_cancel_lose_no_more_than_rounding(tmp_path):
     surrogate = Surrogate(basis, W, np.zeros(2), np.ones(2), Domain.of(X.numpy()), None)
     assert float(W.abs().max()) > 1e4
     loaded = saved(surrogate, tmp_path / "s.pt")
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     build("cc", *C99, "-O2", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
     library = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", 2, 2)
     Y = draw(30, 2, seed=2)
@@ -659,7 +660,7 @@ def test_large_weights_that_cancel_lose_no_more_than_rounding(tmp_path):
     found = {
         "batch": surrogate(Y).numpy(),
         "single": torch.stack([surrogate(y) for y in Y]).numpy(),
-        "numpy": reference.constants(loaded).predict(Y.numpy()),
+        "numpy": constants(loaded).predict(Y.numpy()),
         "c": library("predict", Y.numpy()),
     }
     for name, values in found.items():
@@ -674,14 +675,14 @@ def test_a_classifier_of_joined_features(tmp_path):
     classifier = Classifier(features, W, np.zeros(3), np.ones(3), domain, temperature=1.5)
     loaded = saved(classifier, tmp_path / "s.pt", schema_version=3, task="classification")
     assert loaded.metadata["schema_version"] == 4
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     build("cc", *C99, "-O2", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
     library = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", 3, 4)
     library.shapes["probabilities"] = (4,)
     Y = draw(6, 3).numpy()
     right = classifier.probabilities(torch.from_numpy(Y)).numpy()
-    reference.save(loaded, tmp_path / "s.npz")
-    for found in (loaded, reference.load(tmp_path / "s.npz")):
+    npz.save(loaded, tmp_path / "s.npz")
+    for found in (loaded, npz.load(tmp_path / "s.npz")):
         check_close(found.probabilities(Y), right, "probabilities")
         with pytest.raises(InputError, match="has probabilities, and no error bars"):
             found.predict_interval(Y, 0.9)
@@ -698,7 +699,7 @@ def test_other_sizes(n_in, tmp_path):
     """One input and one output; more inputs than outputs, so that gradients are pulled back."""
     surrogate = made("ode matern52 quadratic", True, True, True, True, n_in=n_in, n_out=1)
     loaded = saved(surrogate, tmp_path / "s.pt")
-    c_source.write(loaded, tmp_path / "net.c")
+    c_source.save(loaded, tmp_path / "net.c")
     build("cc", *C99, "-O2", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
     library = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", n_in, 1)
     Y = 1.5 + np.random.default_rng(0).random((5, n_in))
@@ -707,6 +708,4 @@ def test_other_sizes(n_in, tmp_path):
         right = expected(surrogate, method, Y, *more)
         check_close(library(method, Y, *more), right, method)
         check_close(getattr(loaded, method)(Y, *more), right, method)
-        check_close(
-            np.asarray(getattr(reference.constants(loaded), method)(Y, *more)), right, method
-        )
+        check_close(np.asarray(getattr(constants(loaded), method)(Y, *more)), right, method)

@@ -16,7 +16,7 @@ from test_cli import names, refused, run
 
 import surrogates
 from surrogates.data import Dataset
-from surrogates.export import reference
+from surrogates.export import npz
 from surrogates.model import file as export
 from surrogates.model import torchscript
 
@@ -87,7 +87,7 @@ def test_every_form_of_such_a_surrogate_agrees(folder, tmp_path):
         assert run("export", path, *words) == 0
     build("cc", *C99, "-O2", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
     library = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", 2, 2)
-    loaded, numpy = surrogates.load(path), reference.load(tmp_path / "net.npz")
+    loaded, numpy = surrogates.load(path), npz.load(tmp_path / "net.npz")
     Y = np.random.default_rng(2).uniform(0, 1, (20, 2))
     # Kernels have weights of 1e6 and more, whose sum leaves as many digits less; a deviation is the
     # root of a difference of squares.

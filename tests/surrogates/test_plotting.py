@@ -15,6 +15,10 @@ from surrogates.data import Info
 from surrogates.errors import InputError
 from surrogates.model.classifier import assess
 from surrogates.plots import figures as plotting
+from surrogates.plots import style
+from surrogates.plots.classification import confusion, reliability
+from surrogates.plots.history import history
+from surrogates.plots.regression import observations, parity
 
 matplotlib = pytest.importorskip("matplotlib", reason="the plots extra is not installed")
 
@@ -143,9 +147,9 @@ def bar_label(axes):
 
 def draw_all(folder, ending, info, C, prediction):
     points = np.random.default_rng(0).random((50, 2))
-    plotting.history({"a": records(), "b": records()}, folder / f"h{ending}", title="T")
-    plotting.parity(prediction, C, folder / f"p{ending}", unit="V", title="T")
-    plotting.observations(prediction, C, info, folder / f"o{ending}", title="T")
+    history({"a": records(), "b": records()}, folder / f"h{ending}", title="T")
+    parity(prediction, C, folder / f"p{ending}", unit="V", title="T")
+    observations(prediction, C, info, folder / f"o{ending}", title="T")
     plotting.field(
         points,
         np.stack([points[:, 0], points[:, 1]]),
@@ -166,16 +170,31 @@ def test_every_figure_in_every_format(tmp_path, data, ending):
 
 
 def test_the_resolution_is_150_dots_per_inch(tmp_path, data, drawn):
-    plotting.parity(data[2], data[1], tmp_path / "p.png")
+    parity(data[2], data[1], tmp_path / "p.png")
     header = (tmp_path / "p.png").read_bytes()[16:24]
     width, height = (int.from_bytes(header[i : i + 4], "big") for i in (0, 4))
     inches = drawn[0].get_size_inches()
     assert (width, height) == (round(150 * inches[0]), round(150 * inches[1]))
 
 
+def test_figures_have_one_width_and_one_row_of_panels_one_height(tmp_path, data, survey, drawn):
+    info, C, prediction = data
+    out = tmp_path / "a.png"
+    history({"a": records(), "b": records()}, out)
+    parity(prediction, C, out)
+    observations(prediction, C, info, out, rows=[0])
+    confusion([[3, 1], [0, 2]], ("a", "b"), out)
+    reliability(assess(lambda Y: Y, torch.eye(2), torch.eye(2)), out)
+    one_row = [tuple(figure.get_size_inches()) for figure in drawn]
+    assert one_row == [(style.WIDTH, style.HEIGHT)] * 5
+    observations(prediction, C, info, out)
+    observations(*reversed(surveyed()), survey, out)
+    assert [figure.get_size_inches()[0] for figure in drawn[5:]] == [style.WIDTH] * 2
+
+
 def test_history_shows_the_records_against_work_units_and_marks_levels(tmp_path, drawn):
     gnvpro, adam = records(levels=3), records(n=10, levels=1, train_error=0.5)
-    plotting.history({"gnvpro": gnvpro, "adam": adam, "none": []}, tmp_path / "h.png")
+    history({"gnvpro": gnvpro, "adam": adam, "none": []}, tmp_path / "h.png")
     loss, error = drawn[0].axes
     for axes, quantity in ((loss, "loss"), (error, "error")):
         assert axes.get_yscale() == "log" and "work units" in axes.get_xlabel()
@@ -194,7 +213,7 @@ def test_history_shows_the_records_against_work_units_and_marks_levels(tmp_path,
 
 def test_history_against_time_has_a_logarithmic_axis_of_seconds(tmp_path, drawn):
     run = [record | {"seconds": 1e-3 * record["work_units"]} for record in records(n=20)]
-    plotting.history({"a": run}, tmp_path / "h.png", against="time")
+    history({"a": run}, tmp_path / "h.png", against="time")
     for axes in drawn[0].axes:
         assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "seconds")
         assert axes.lines[0].get_xdata().tolist() == [record["seconds"] for record in run]
@@ -205,8 +224,8 @@ def test_history_takes_objects_and_runs_without_validation(tmp_path, drawn):
     nothing = {"validation_loss": np.nan, "validation_error": np.nan}
     plain = records(levels=1, **nothing)
     kind = dataclasses.make_dataclass("Record", list(plain[0]))
-    plotting.history({"a": [kind(**record) for record in plain]}, tmp_path / "a.png")
-    plotting.history({"a": plain}, tmp_path / "b.png")
+    history({"a": [kind(**record) for record in plain]}, tmp_path / "a.png")
+    history({"a": plain}, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert legend == ["training", "validation"]
@@ -214,7 +233,7 @@ def test_history_takes_objects_and_runs_without_validation(tmp_path, drawn):
 
 def test_parity_shows_every_value_and_the_errors_of_all_samples(tmp_path, data, drawn):
     _, C, prediction = data
-    plotting.parity(prediction, C, tmp_path / "p.png", unit="V")
+    parity(prediction, C, tmp_path / "p.png", unit="V")
     left, right = drawn[0].axes[:2]
     assert left.collections[0].get_array().sum() == C.size
     assert left.get_xlim() == left.get_ylim() and "[V]" in left.get_xlabel()
@@ -225,7 +244,7 @@ def test_parity_shows_every_value_and_the_errors_of_all_samples(tmp_path, data, 
 
 def test_observations_are_one_time_series_for_each_place(tmp_path, data, drawn):
     info, C, prediction = data
-    plotting.observations(prediction, C, info, tmp_path / "o.png", rows=(3, 0, 99))
+    observations(prediction, C, info, tmp_path / "o.png", rows=(3, 0, 99))
     panels = [axes for axes in drawn[0].axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == [
         "sample 3: relative error 3.00 %",
@@ -246,7 +265,7 @@ def test_observations_are_one_time_series_for_each_place(tmp_path, data, drawn):
 def test_observations_without_time_are_drawn_in_their_order(tmp_path, data, drawn):
     info, C, prediction = data
     info = dataclasses.replace(info, coordinates={})
-    plotting.observations(prediction, C, info, tmp_path / "o.png", rows=[5])
+    observations(prediction, C, info, tmp_path / "o.png", rows=[5])
     (axes,) = drawn[0].axes
     true, predicted = axes.lines
     assert true.get_xdata().tolist() == [0, 1, 2, 3, 4, 5]
@@ -261,9 +280,7 @@ def test_observations_on_grids_are_maps_of_two_samples(tmp_path, survey, drawn):
     order = np.random.default_rng(1).permutation(C.shape[1])
     coordinates = {name: x[order] for name, x in survey.coordinates.items()}
     survey = dataclasses.replace(survey, coordinates=coordinates)
-    plotting.observations(
-        prediction[:, order], C[:, order], survey, tmp_path / "o.png", rows=(2, 0, 1)
-    )
+    observations(prediction[:, order], C[:, order], survey, tmp_path / "o.png", rows=(2, 0, 1))
     assert len(drawn[0].axes) == 2 * 2 * 3
     for part, row in zip(drawn[0].subfigs, (2, 0), strict=True):
         error = np.linalg.norm(prediction[row] - C[row]) / np.linalg.norm(C[row])
@@ -294,8 +311,8 @@ def test_observations_on_grids_are_maps_of_two_samples(tmp_path, survey, drawn):
 def test_observations_minus_a_mean(tmp_path, survey, drawn):
     C, prediction = surveyed()
     mean = C.mean(axis=0)
-    plotting.observations(prediction, C, survey, tmp_path / "o.png", rows=[1], mean=mean)
-    plotting.observations(prediction, C, survey, tmp_path / "p.png", rows=[1])
+    observations(prediction, C, survey, tmp_path / "o.png", rows=[1], mean=mean)
+    observations(prediction, C, survey, tmp_path / "p.png", rows=[1])
     error = np.linalg.norm(prediction[1] - C[1]) / np.linalg.norm(C[1])
     centred = np.linalg.norm(prediction[1] - C[1]) / np.linalg.norm(C[1] - mean)
     assert drawn[0].subfigs[0].get_suptitle() == (
@@ -318,7 +335,7 @@ def test_a_mean_that_does_not_fit_is_refused(tmp_path, survey):
         (C[1], "sample 1 has no relative error: its observables are all the mean's"),
     ):
         with pytest.raises(InputError, match=re.escape(words)):
-            plotting.observations(prediction, C, survey, tmp_path / "o.png", mean=mean)
+            observations(prediction, C, survey, tmp_path / "o.png", mean=mean)
 
 
 @pytest.mark.parametrize("change", ["hole", "twice", "line", "no direction"])
@@ -335,7 +352,7 @@ def test_observations_on_no_full_grid_are_drawn_in_their_order(tmp_path, survey,
     else:
         del coordinates["direction"]
     survey = dataclasses.replace(survey, coordinates=coordinates)
-    plotting.observations(prediction, C, survey, tmp_path / "o.png")
+    observations(prediction, C, survey, tmp_path / "o.png")
     visible = [axes for axes in drawn[0].axes if axes.get_visible()]
     assert len(visible) == 3
     for axes, true in zip(visible, C, strict=True):
@@ -459,8 +476,8 @@ def test_field_panels_share_one_colour_scale_and_mark_places(tmp_path, drawn):
 
 def test_a_constant_field_and_exact_predictions_are_drawn(tmp_path, data):
     plotting.field(np.random.default_rng(0).random((9, 2)), np.ones(9), tmp_path / "f.png")
-    plotting.parity(data[1], data[1], tmp_path / "p.png")
-    plotting.parity(np.ones((1, 1)), np.ones((1, 1)), tmp_path / "q.png")
+    parity(data[1], data[1], tmp_path / "p.png")
+    parity(np.ones((1, 1)), np.ones((1, 1)), tmp_path / "q.png")
     assert sorted(os.listdir(tmp_path)) == ["f.png", "p.png", "q.png"]
 
 
@@ -471,19 +488,19 @@ def test_what_cannot_be_drawn_is_one_clear_line_and_leaves_no_file(tmp_path, dat
     nan[2, 1] = np.nan
     zero[2] = 0
     for draw, message in (
-        (lambda: plotting.history({"a": []}, out), "the history is empty"),
-        (lambda: plotting.parity(C[:3], C, out), "expected predictions of shape (19, 6); got (3,"),
-        (lambda: plotting.parity(nan, C, out), "cannot draw predictions that are not finite"),
-        (lambda: plotting.parity(C, nan, out), "cannot draw observables that are not finite"),
-        (lambda: plotting.parity(C, zero, out), "sample 2 has no relative error"),
-        (lambda: plotting.parity(C, C, tmp_path / "a.jpg"), "known endings are .png, .pdf, .svg"),
-        (lambda: plotting.parity(C, C, tmp_path / "b" / "a.png"), "there is no folder"),
+        (lambda: history({"a": []}, out), "the history is empty"),
+        (lambda: parity(C[:3], C, out), "expected predictions of shape (19, 6); got (3,"),
+        (lambda: parity(nan, C, out), "cannot draw predictions that are not finite"),
+        (lambda: parity(C, nan, out), "cannot draw observables that are not finite"),
+        (lambda: parity(C, zero, out), "sample 2 has no relative error"),
+        (lambda: parity(C, C, tmp_path / "a.jpg"), "known endings are .png, .pdf, .svg"),
+        (lambda: parity(C, C, tmp_path / "b" / "a.png"), "there is no folder"),
         (
-            lambda: plotting.observations(prediction, C, info, out, rows=[19]),
+            lambda: observations(prediction, C, info, out, rows=[19]),
             "there is no such sample among the 19",
         ),
         (
-            lambda: plotting.observations(C[:, :2], C[:, :2], info, out),
+            lambda: observations(C[:, :2], C[:, :2], info, out),
             "expected 6 observables",
         ),
         (lambda: plotting.field(points, np.ones(8), out), "expected points (n, 2) for values (8,)"),
@@ -500,7 +517,7 @@ def test_what_cannot_be_drawn_is_one_clear_line_and_leaves_no_file(tmp_path, dat
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install varpro-surrogates\[plots\]"):
-        plotting.parity(data[1], data[1], tmp_path / "a.png")
+        parity(data[1], data[1], tmp_path / "a.png")
     assert os.listdir(tmp_path) == []
 
 
@@ -508,13 +525,13 @@ def test_drawing_changes_no_setting_and_never_starts_pyplot(tmp_path):
     code = """
 import sys
 import threading
-import surrogates.plots.figures
+import surrogates.plots.regression
 assert "matplotlib" not in sys.modules
 import matplotlib
 import numpy as np
 matplotlib.rcParams["image.origin"] = "lower"
 before = matplotlib.rcParams.copy()
-surrogates.plots.figures.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
+surrogates.plots.regression.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams.copy() == before
 """
@@ -545,11 +562,12 @@ import os
 import sys
 import threading
 import numpy as np
-from surrogates import plotting
+from surrogates.plots.classification import confusion
+from surrogates.plots.regression import parity
 os.chdir(sys.argv[1])
 for ending in ("png", "pdf", "svg"):
-    plotting.confusion([[3, 1], [0, 2]], ("a", "$b$"), f"c.{ending}", title="T")
-    plotting.parity(np.eye(3) + 1, np.eye(3) - 3, f"p.{ending}", unit="V")
+    confusion([[3, 1], [0, 2]], ("a", "$b$"), f"c.{ending}", title="T")
+    parity(np.eye(3) + 1, np.eye(3) - 3, f"p.{ending}", unit="V")
 import matplotlib
 assert os.environ.get("MPLBACKEND", "") == sys.argv[2]
 if "MPLBACKEND" in os.environ and sys.argv[2] != "nope":  # for figures of the user's own
@@ -573,10 +591,10 @@ def test_settings_that_matplotlib_cannot_read_are_one_clear_line(tmp_path):
 import sys
 import threading
 import numpy as np
-from surrogates import plotting
 from surrogates.errors import InputError
+from surrogates.plots.regression import parity
 try:
-    plotting.parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
+    parity(np.ones((2, 2)), np.ones((2, 2)), sys.argv[1])
 except InputError as error:
     sys.exit(str(error))
 """
@@ -613,10 +631,10 @@ def test_names_are_plain_text_on_one_line(tmp_path, drawn, ending):
         ((found,),) = (figure.legends for figure in drawn[-1:])
         return [text.get_text() for text in found.get_texts()]
 
-    plotting.history({name: records() for name in NAMES}, out, title="$x$ 水")
+    history({name: records() for name in NAMES}, out, title="$x$ 水")
     assert legend() == [*shown, "training", "validation", "start of a level"]
     assert drawn[-1].texts[0].get_text() == "\\$x\\$ \ufffd"
-    plotting.confusion(np.eye(len(NAMES)), list(NAMES), out)
+    confusion(np.eye(len(NAMES)), list(NAMES), out)
     axes = drawn[-1].axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == shown
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"{s} (1)" for s in shown]
@@ -626,13 +644,13 @@ def test_names_are_plain_text_on_one_line(tmp_path, drawn, ending):
     assert legend() == shown
     assert [axes.get_title() for axes in drawn[-1].axes[:10]] == shown
     assert drawn[-1].axes[-1].get_ylabel() == r"\$u\$"
-    plotting.parity(np.ones((2, 2)), np.ones((2, 2)), out, unit="$m$")
+    parity(np.ones((2, 2)), np.ones((2, 2)), out, unit="$m$")
     assert drawn[-1].axes[0].get_xlabel() == r"true observable [\$m\$]"
 
 
 def test_characters_that_cannot_be_drawn_are_told(caplog):
-    assert plotting.plain("a水") == "a\ufffd"
-    assert plotting.plain("é²₁Δ — ok") == "é²₁Δ — ok"
+    assert style.plain("a水") == "a\ufffd"
+    assert style.plain("é²₁Δ — ok") == "é²₁Δ — ok"
     (record,) = caplog.records
     assert record.getMessage() == (
         r"the figures' font lacks characters of 'a\u6c34': drawn as a" "\ufffd"
@@ -640,7 +658,7 @@ def test_characters_that_cannot_be_drawn_are_told(caplog):
 
 
 def test_many_runs_and_marks_are_all_drawn_and_named(tmp_path, drawn):
-    plotting.history({f"run {i}": records(4) for i in range(150)}, tmp_path / "a.png")
+    history({f"run {i}": records(4) for i in range(150)}, tmp_path / "a.png")
     assert [len(axes.lines) for axes in drawn[-1].axes] == [300, 300]
     assert len(drawn[-1].legends[0].get_texts()) == 153
     assert min(axes.get_window_extent().height for axes in drawn[-1].axes) > 100
@@ -661,16 +679,16 @@ def test_a_history_says_what_its_error_is_where_the_task_is_known(tmp_path, draw
         ("regression", "loss (of scaled observables)", "mean relative error"),
         ("classification", "mean cross-entropy", "misclassified"),
     ):
-        plotting.history({"a": zero}, tmp_path / "h.png", task=task)
+        history({"a": zero}, tmp_path / "h.png", task=task)
         assert [axes.get_ylabel() for axes in drawn[-1].axes] == [loss, error]
-    plotting.history({"a": records(train_error=0, validation_error=0)}, tmp_path / "h.png")
+    history({"a": records(train_error=0, validation_error=0)}, tmp_path / "h.png")
     assert [axes.get_yscale() for axes in drawn[-1].axes] == ["log", "linear"]
 
 
 def test_a_confusion_matrix_shows_the_shares_of_each_true_class(tmp_path, drawn):
     counts = [[30, 10, 0], [1, 398, 1], [0, 0, 0]]
     names = ("corn", "grass", "hay")
-    plotting.confusion(counts, names, tmp_path / "c.png", title="test samples")
+    confusion(counts, names, tmp_path / "c.png", title="test samples")
     assert (tmp_path / "c.png").read_bytes()[:4] == MAGIC[".png"]
     axes = drawn[-1].axes[0]
     shares = np.ma.filled(axes.images[0].get_array(), np.nan)
@@ -685,7 +703,7 @@ def test_a_confusion_matrix_shows_the_shares_of_each_true_class(tmp_path, drawn)
 @pytest.mark.parametrize("n", [2, 16, 40])
 def test_the_numbers_of_a_confusion_matrix_stay_in_their_cells(tmp_path, drawn, n):
     names = [f"Buildings-Grass-Trees-Drives {i}" for i in range(n)]
-    plotting.confusion(100 * np.eye(n) + 1, names, tmp_path / "c.png")
+    confusion(100 * np.eye(n) + 1, names, tmp_path / "c.png")
     drawn[-1].draw_without_rendering()  # at its own resolution, not the file's
     axes = drawn[-1].axes[0]
     cell = axes.get_window_extent().width / n
@@ -702,22 +720,22 @@ def test_reliability_shows_accuracy_where_there_are_samples(tmp_path, drawn):
     C = np.eye(2)[[0] * 5 + [1] + [0] * 3 + [1]]
     logits = torch.from_numpy(np.log(np.stack([p, 1 - p], axis=1)))
     found = assess(lambda Y: Y, logits, torch.from_numpy(C))
-    plotting.reliability(found, tmp_path / "r.pdf")
+    reliability(found, tmp_path / "r.pdf")
     assert (tmp_path / "r.pdf").read_bytes()[:4] == MAGIC[".pdf"]
-    above, below = drawn[-1].axes
-    np.testing.assert_allclose([bar.get_height() for bar in above.patches], [3 / 4, 5 / 6])
-    np.testing.assert_allclose([bar.get_x() for bar in above.patches], [0.6, 0.9])
-    assert [bar.get_height() for bar in below.patches] == [4, 6]
-    assert above.get_title() == "expected calibration error 11.0 %"
+    left, right = drawn[-1].axes
+    np.testing.assert_allclose([bar.get_height() for bar in left.patches], [3 / 4, 5 / 6])
+    np.testing.assert_allclose([bar.get_x() for bar in left.patches], [0.6, 0.9])
+    assert [bar.get_height() for bar in right.patches] == [4, 6]
+    assert left.get_title() == "expected calibration error 11.0 %"
 
 
 def test_reliability_of_soft_labels_is_that_of_their_probabilities(tmp_path, drawn):
     p = torch.tensor([0.95] * 6 + [0.65] * 4, dtype=torch.float64)
     C = torch.stack([p, 1 - p], dim=1)
-    plotting.reliability(assess(lambda Y: Y, C.log(), C), tmp_path / "r.png")
-    above, _ = drawn[-1].axes
-    np.testing.assert_allclose([bar.get_height() for bar in above.patches], [0.65, 0.95])
-    assert above.get_title() == "expected calibration error 0.0 %"
+    reliability(assess(lambda Y: Y, C.log(), C), tmp_path / "r.png")
+    left, _ = drawn[-1].axes
+    np.testing.assert_allclose([bar.get_height() for bar in left.patches], [0.65, 0.95])
+    assert left.get_title() == "expected calibration error 0.0 %"
 
 
 def test_what_is_no_confusion_matrix_is_one_clear_line(tmp_path):
@@ -728,7 +746,7 @@ def test_what_is_no_confusion_matrix_is_one_clear_line(tmp_path):
         ([[np.nan, 1], [1, 1]], "a value is not finite"),
     ):
         with pytest.raises(InputError, match=message):
-            plotting.confusion(counts, ("a", "b"), tmp_path / "c.png")
+            confusion(counts, ("a", "b"), tmp_path / "c.png")
     assert not list(tmp_path.iterdir())
 
 
@@ -737,12 +755,12 @@ def test_figures_of_several_threads_leave_the_settings_as_they_were(tmp_path):
     inside, left = threading.Event(), threading.Event()
 
     def other():
-        with plotting.saved_figure(tmp_path / "b.png", (2, 2), ""):
+        with style.saved_figure(tmp_path / "b.png", (2, 2), ""):
             inside.set()
             left.wait(20)
 
     before, thread = dict(matplotlib.rcParams), threading.Thread(target=other)
-    with plotting.saved_figure(tmp_path / "a.png", (2, 2), ""):
+    with style.saved_figure(tmp_path / "a.png", (2, 2), ""):
         thread.start()
         inside.wait(0.5)  # which it must not be
     left.set()

@@ -14,7 +14,8 @@ import torch
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import reference
+from surrogates.export import npz
+from surrogates.export.constants import constants
 from surrogates.model import file as export
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
@@ -129,11 +130,11 @@ def check_close(found, right, what: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_is_the_surrogate_also_after_a_round_trip(network, tmp_path):
     surrogate, loaded = both(*network)
-    reference.save(loaded, tmp_path / "s.npz")
+    npz.save(loaded, tmp_path / "s.npz")
     Y = points(surrogate)
     inside = surrogate.in_domain(torch.from_numpy(Y))
     assert inside.any() and not inside.all()
-    for found in (reference.constants(loaded), reference.load(tmp_path / "s.npz")):
+    for found in (constants(loaded), npz.load(tmp_path / "s.npz")):
         assert found.metadata == loaded.metadata
         for method in METHODS:
             more = arguments(surrogate, method, len(Y))
@@ -145,7 +146,7 @@ def test_is_the_surrogate_also_after_a_round_trip(network, tmp_path):
 
 def test_is_the_surrogate_file(surrogate, Y, tmp_path):
     loaded = saved(surrogate, tmp_path / "s.pt")
-    found = reference.constants(loaded)
+    found = constants(loaded)
     for method in METHODS:
         given = (Y.numpy(), *arguments(surrogate, method, len(Y)))
         check_close(getattr(found, method)(*given), getattr(loaded, method)(*given), method)
@@ -168,8 +169,8 @@ try:
 except ModuleNotFoundError:
     pass
 import numpy as np
-from surrogates import reference
-r = reference.load(sys.argv[2])
+from surrogates.export import npz
+r = npz.load(sys.argv[2])
 y = np.load(sys.argv[3])
 np.savez(sys.argv[4], predict=r.predict(y), jacobian=r.jacobian(y), predict_std=r.predict_std(y))
 """
@@ -177,7 +178,7 @@ np.savez(sys.argv[4], predict=r.predict(y), jacobian=r.jacobian(y), predict_std=
 
 def test_needs_only_numpy(surrogate, Y, tmp_path):
     loaded = saved(surrogate, tmp_path / "s.pt")
-    reference.save(loaded, tmp_path / "s.npz")
+    npz.save(loaded, tmp_path / "s.npz")
     np.save(tmp_path / "y.npy", Y.numpy())
     words = [Path(surrogates.__file__).parents[1], *(tmp_path / n for n in ("s.npz", "y.npy", "r"))]
     command = [sys.executable, "-I", "-W", "error", "-c", ALONE, *map(str, words)]
@@ -191,7 +192,7 @@ def test_needs_only_numpy(surrogate, Y, tmp_path):
 def test_the_documented_formula_needs_no_module_of_ours(surrogate, Y, tmp_path):
     """The module's text, read as a user of the arrays alone reads it."""
     loaded = saved(surrogate, tmp_path / "s.pt")
-    reference.save(loaded, tmp_path / "s.npz")
+    npz.save(loaded, tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz", allow_pickle=False) as a:
         assert (str(a["format"]), int(a["schema_version"])) == ("varpro-surrogates-npz", 1)
         assert json.loads(str(a["metadata"])) == loaded.metadata and str(a["phi"]) == "sigmoid"
@@ -217,7 +218,7 @@ def test_the_documented_formula_needs_no_module_of_ours(surrogate, Y, tmp_path):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_nan_and_huge_numbers_go_through_without_a_warning(activation, tmp_path):
     surrogate, loaded = both(*next(network for network in NETWORKS if network[1] == activation))
-    found = reference.constants(loaded)
+    found = constants(loaded)
     Y = points(surrogate)[:4]
     Y[0, 2], Y[1], Y[2] = np.nan, 1e200, -1e200
     for method in METHODS:
@@ -234,10 +235,10 @@ def test_nan_and_huge_numbers_go_through_without_a_warning(activation, tmp_path)
 def test_without_error_bars_the_deviation_is_nan(change, tmp_path):
     surrogate = made("mlp", "tanh", 3, 4, 2, 1, bars=bool(change))
     loaded = saved(surrogate, tmp_path / "s.pt", **change)
-    reference.save(loaded, tmp_path / "s.npz")
+    npz.save(loaded, tmp_path / "s.npz")
     y = surrogate.lower.numpy()
-    assert np.isnan(reference.load(tmp_path / "s.npz").predict_std(y)).all()
-    check_close(reference.load(tmp_path / "s.npz").predict(y), loaded.predict(y), "predict")
+    assert np.isnan(npz.load(tmp_path / "s.npz").predict_std(y)).all()
+    check_close(npz.load(tmp_path / "s.npz").predict(y), loaded.predict(y), "predict")
 
 
 class Sine(torch.nn.Module):
@@ -259,7 +260,7 @@ def test_other_features_are_refused(parts, tmp_path):
     changes = {"features": Sine(), "W": torch.ones(6, 5), "error_bars": None}
     loaded = saved(Surrogate(**{**parts, **changes}), tmp_path / "user.pt")
     with pytest.raises(InputError, match=r"user.pt cannot be exported: .* features are another m"):
-        reference.save(loaded, tmp_path / "user.npz")
+        npz.save(loaded, tmp_path / "user.npz")
     assert os.listdir(tmp_path) == ["user.pt"]
 
 
@@ -272,19 +273,19 @@ def test_bad_paths_leave_nothing(surrogate, tmp_path):
         "folder.npz": "is a folder",
     }.items():
         with pytest.raises(InputError, match=message):
-            reference.save(loaded, tmp_path / name)
+            npz.save(loaded, tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder.npz", "s.pt"]
 
 
 def test_the_same_surrogate_is_the_same_file(surrogate, tmp_path):
     loaded = saved(surrogate, tmp_path / "s.pt")
     for name in ("a.npz", "b.npz"):
-        reference.save(loaded, tmp_path / name)
+        npz.save(loaded, tmp_path / name)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_foreign_damaged_and_newer_files_are_one_line(surrogate, tmp_path):
-    reference.save(saved(surrogate, tmp_path / "s.pt"), tmp_path / "s.npz")
+    npz.save(saved(surrogate, tmp_path / "s.pt"), tmp_path / "s.npz")
     whole = (tmp_path / "s.npz").read_bytes()
     with np.load(tmp_path / "s.npz") as file:
         arrays = {name: file[name] for name in file.files}
@@ -322,13 +323,13 @@ def test_foreign_damaged_and_newer_files_are_one_line(surrogate, tmp_path):
 
 def refused(path, message):
     with pytest.raises(InputError, match=message) as caught:
-        reference.load(path)
+        npz.load(path)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("y", [np.ones(3), np.ones((2, 5)), 1.0, np.ones((0, 4)), ["a"] * 4, 1j])
 def test_parameters_that_do_not_fit_are_one_line(surrogate, tmp_path, y):
-    found = reference.constants(saved(surrogate, tmp_path / "s.pt"))
+    found = constants(saved(surrogate, tmp_path / "s.pt"))
     for method in ("predict", "jacobian", "predict_std", "in_domain"):
         with pytest.raises(
             InputError,

@@ -28,7 +28,7 @@ from test_reference import saved
 import surrogates
 from surrogates import cli
 from surrogates.errors import InputError
-from surrogates.export import reference
+from surrogates.export import npz
 from surrogates.model import file as export
 from surrogates.model import torchscript, torchscript_check
 from surrogates.model.surrogate import Surrogate
@@ -547,18 +547,18 @@ def test_any_change_of_the_metadata_is_one_line_or_harmless(data, members, tmp_p
 
 
 def test_an_npz_file_cannot_run_code(here):
-    np.savez(here / "s.npz", format=reference.FORMAT, W=np.array([Shell()], dtype=object))
+    np.savez(here / "s.npz", format=npz.FORMAT, W=np.array([Shell()], dtype=object))
     with pytest.raises(InputError, match="s.npz is not a whole .npz file"):
-        reference.load(here / "s.npz")
+        npz.load(here / "s.npz")
     with zipfile.ZipFile(here / "p.npz", "w") as archive:
         archive.writestr("format.npy", pickle.dumps(Shell()))
     with pytest.raises(InputError, match="p.npz is "):
-        reference.load(here / "p.npz")
+        npz.load(here / "p.npz")
     assert sorted(os.listdir(here)) == ["p.npz", "s.npz"]
 
 
 def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
-    reference.save(saved(made(*SURROGATES["everything"]), tmp_path / "s.pt"), tmp_path / "s.npz")
+    npz.save(saved(made(*SURROGATES["everything"]), tmp_path / "s.pt"), tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as file:
         arrays = {name: file[name] for name in file.files}
     about = json.loads(str(arrays["metadata"]))
@@ -589,11 +589,11 @@ def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
         kept = {key: value for key, value in {**arrays, **change}.items() if value is not None}
         np.savez(tmp_path / f"{name}.npz", **kept)
         with pytest.raises(InputError, match=message) as caught:
-            reference.load(tmp_path / f"{name}.npz")
+            npz.load(tmp_path / f"{name}.npz")
         assert len(str(caught.value).splitlines()) == 1
     np.savez_compressed(tmp_path / "packed.npz", **arrays)
     with pytest.raises(InputError, match="packed.npz is refused: its compressed members unpack to"):
-        reference.load(tmp_path / "packed.npz")
+        npz.load(tmp_path / "packed.npz")
 
 
 # The same training, the same file

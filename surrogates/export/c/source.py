@@ -1,0 +1,221 @@
+"""The texts of NAME.c and NAME.h: choose among the templates, and fill them in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates import __version__
+from surrogates.model.tails import MIDDLE
+
+from ..blocks import Network
+from ..reference import ClassifierReference, Reference
+from .features import Features, features
+from .tables import padded, panels, table
+from .templates import filled, read, sections
+
+# Half the width of an interval with a tail; see `surrogates.model.tails`.
+_TAILED_HALF = f"q * exp(0.5 * tail[j] * (q * q - {MIDDLE!r})) * std[j]"
+
+
+def texts(name: str, r: Reference) -> tuple[str, str]:
+    """Return the source and the header of a surrogate.
+
+    Args:
+        name: Of the surrogate; the public functions begin with it.
+        r: Its constants.
+    """
+    optional, n_flat = sections("optional.c.in"), len(r.normals)
+    parts = features(r.blocks)
+    through, jacobian = _jacobian(r)
+    places = _logarithms(r)
+    words: dict[str, object] = {
+        **places,
+        **_bars(r, needs_c=bool(places["chain_std"])),
+        **_described(r),
+        "name": name,
+        "version": __version__,
+        "n_in": len(r.lower),
+        "n_out": len(r.c_0),
+        "rows": len(r.leverage),
+        "n_flat": n_flat,
+        "kibibytes": -(-8 * _doubles(r, parts, through) // 1024),
+        "tables": "\n".join(table(key, values) for key, values in _tables(r).items()),
+        "place": optional["place"] if "place(" in parts.text + jacobian else "",
+        "features": parts.text,
+        "jacobian": jacobian,
+        "off_flat": optional["off_flat"] if n_flat else "",
+        "off_variance": optional["off_variance"] if n_flat else "",
+        "off_check": filled(optional["off_check"], places) if n_flat else "",
+    }
+    trust = "classes" if isinstance(r, ClassifierReference) else "bars"
+    source, header = (filled(read(f"{trust}.{ending}.in"), words) for ending in ("c", "h"))
+    return (
+        filled(read("surrogate.c.in"), {**words, "trust_source": source}),
+        filled(read("surrogate.h.in"), {**words, "trust_header": header}),
+    )
+
+
+def _jacobian(r: Reference) -> tuple[str, str]:
+    """Choose what is taken through the features: the fewest.
+
+    Returns:
+        ``inputs``, ``outputs`` or ``features``, and the statements.
+    """
+    sizes, kind = {"inputs": len(r.lower), "outputs": len(r.c_0)}, "blocks"
+    if len(r.blocks) == 1 and isinstance(r.blocks[0], Network):
+        sizes["features"], kind = r.blocks[0].width, "network"
+    through = min(sizes, key=lambda key: sizes[key])
+    return through, sections("jacobian.c.in")[f"{kind} {through}"]
+
+
+def _doubles(r: Reference, parts: Features, through: str) -> int:
+    """Estimate the largest number of doubles that a call keeps on the stack."""
+    n_rows, width = r.leverage.shape
+    n_out, n_in = len(r.c_0), len(r.lower)
+    doubles = parts.values + parts.work + 2 * width + n_rows + 4 * n_in + len(r.normals)
+    doubles += (3 if r.ensemble.spread else 2) * n_out
+    return doubles + ((width + 7) * width if through == "features" else 0)
+
+
+def _tables(r: Reference) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of the source beside those of the features."""
+    n_flat, classifies = len(r.normals), isinstance(r, ClassifierReference)
+    bars: dict[str, npt.NDArray[Any]] = {
+        "leverage": panels(r.leverage),
+        "constant": padded(r.constant),
+        "sigma": r.sigma,
+    }
+    if (r.signs < 0).any():
+        bars["signs"] = r.signs
+    if (r.tail > 0).any():
+        bars["tail"] = r.tail
+    if r.ensemble.spread:
+        layers = np.split(r.ensemble.W, np.cumsum(r.ensemble.widths)[:-1], axis=1)
+        bars["member_W"] = np.concatenate([panels(layer) for layer in layers])
+        bars["member_biases"] = np.concatenate([padded(bias) for bias in r.ensemble.biases])
+        bars["member_weights"] = r.ensemble.weights.ravel()
+        bars["member_widths"] = r.ensemble.widths
+    return {
+        **{"W": panels(r.W), "c_0": padded(r.c_0), "W_t": panels(r.W.T)},
+        **({} if classifies else bars),
+        **{"lower": r.seen(r.lower), "upper": r.seen(r.upper)},
+        **({"unit": r.unit} if n_flat or not classifies else {}),
+        **({"centre": r.centre, "normals": panels(r.normals)} if n_flat else {}),
+        **({"log_inputs": r.log_inputs.astype(int)} if r.log_inputs.any() else {}),
+        **({"log_outputs": r.log_outputs.astype(int)} if r.log_outputs.any() else {}),
+    }
+
+
+def _logarithms(r: Reference) -> dict[str, str]:
+    """Return the statements that logarithms add to the functions, by their place in them."""
+    of_inputs, of_outputs = bool(r.log_inputs.any()), bool(r.log_outputs.any())
+    words = {"x": "x" if of_inputs else "y", "v": "scaled" if of_inputs else "v"}
+    words["w"] = "by" if of_outputs else "w"
+    words["slack"] = " + (log_inputs[i] ? 1e-12 : 0.0)" if of_inputs else ""
+    numbers = ", ".join(str(i) for i in np.flatnonzero(r.log_inputs))
+    words["positive"] = (
+        _comment(["These inputs must be positive, else all results are NaN:", f"{numbers}", ""])
+        if of_inputs
+        else ""
+    )
+    words["asymmetric"] = ""
+    if of_outputs:
+        numbers = ", ".join(str(j) for j in np.flatnonzero(r.log_outputs))
+        words["asymmetric"] = (
+            "\n * These outputs are predicted by their logarithms, and so are their ends:\n"
+            f" * {numbers}"
+        )
+    places: dict[str, str] = {}
+    for name, text in sections("logarithms.c.in").items():
+        marked, place = name.split()
+        present = of_inputs if marked == "inputs" else of_outputs
+        places[place] = places.get(place, "") + (text if present else "")
+    return {**words, **{place: filled(text, words) for place, text in places.items()}}
+
+
+def _bars(r: Reference, *, needs_c: bool) -> dict[str, str]:
+    """Return the statements and texts of the error bars, by their place.
+
+    Args:
+        r: The constants.
+        needs_c: Whether the deviation of an output depends on the output itself.
+    """
+    spread, tailed = float(r.ensemble.spread), bool((r.tail > 0).any())
+    optional = sections("optional.c.in")
+    words = {
+        "members": len(r.ensemble.widths),
+        "padded_out": len(padded(r.c_0)),
+        "spread": repr(spread),
+    }
+    needs_c = needs_c or bool(spread)
+    return {
+        "variance_floor": "NAN" if math.isnan(r.floor) else repr(float(r.floor)),
+        "sign": "signs[f] * " if (r.signs < 0).any() else "",
+        "share": filled(optional["members share"], words) if spread else optional["share"],
+        "c_parameter": "const double *c, " if spread else "",
+        "c_argument": "c, " if spread else "",
+        "needed_c": optional["needed_c"] if needs_c else "",
+        "of_what": "what the linear layer gives, c," if needs_c else "c",
+        "half": _TAILED_HALF if tailed else "q * std[j]",
+        "tailed": optional["tailed"].rstrip() if tailed else "",
+        "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
+    }
+
+
+def _described(r: Reference) -> dict[str, str]:
+    """Return the comments on what the surrogate is, takes and returns."""
+    about, classifies = r.metadata, isinstance(r, ClassifierReference)
+    inputs = zip(
+        about["y_names"], about["y_units"], r.lower.tolist(), r.upper.tolist(), strict=True
+    )
+    outputs = zip(about["c_names"], about["c_units"], strict=True)
+    return {
+        "what": "a classifier" if classifies else "a surrogate of a PDE's solution",
+        "logits": ", the calibrated logits of classes" if classifies else "",
+        "about": _comment(_about(about)),
+        "inputs": _comment(
+            f"{i:5}  {_quoted(what)}  [{_quoted(unit)[1:-1]}]  {least!r} to {largest!r}"
+            for i, (what, unit, least, largest) in enumerate(inputs)
+        ),
+        "outputs": _comment(
+            f"{j:5}  {_quoted(what)}  [{_quoted(unit)[1:-1]}]"
+            for j, (what, unit) in enumerate(outputs)
+        ),
+        "domain": "the box above" + (" and the flat that they lie in" if len(r.normals) else ""),
+    }
+
+
+def _about(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Return lines on a surrogate's origin and its errors, as far as the metadata know them."""
+    for key in ("problem", "created", "command"):
+        if key in metadata:
+            yield f"{key}: {_quoted(metadata[key])}"
+    if "dataset" in metadata:
+        yield f"digest of the dataset: {_quoted(metadata['dataset']['digest'])}"
+    for part, errors in metadata.get("errors", {}).items():
+        on = f"on {errors['samples']} samples ({_quoted(part)})"
+        if "accuracy" in errors:
+            yield (
+                f"accuracy {on}: {errors['accuracy']:.1%}, "
+                f"expected calibration error {errors['calibration_error']:.1%}"
+            )
+        elif errors["relative"]["mean"] is not None:
+            relative = errors["relative"]
+            yield f"relative error {on}: mean {relative['mean']:.3%}, max {relative['max']:.3%}"
+
+
+def _comment(lines: Iterable[str]) -> str:
+    return "".join(f" * {line}\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a JSON string that cannot end a comment, whatever a user put into it."""
+    chars = json.dumps(text, ensure_ascii=False)
+    safe = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in chars)
+    return safe.replace("*/", "*\\/").replace("/*", "/\\u002a")
