@@ -22,7 +22,7 @@ from benchmark_surrogate import main, numpy_forward
 
 from surrogates.errors import InputError
 from surrogates.export import c_source, reference
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 
 FLAGS = ("-O2", "-O3 -march=native")
 METHODS = ("forward", "jacobian", "jvp", "vjp", "predict_std")

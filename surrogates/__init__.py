@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-    from .model.file import LoadedSurrogate
+    from .model.loaded import LoadedSurrogate
 
 __version__ = "0.1.0"
 

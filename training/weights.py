@@ -30,7 +30,7 @@ from surrogates.data.dataset import Dataset
 from surrogates.files import members as in_file
 from surrogates.files import reading
 from surrogates.model import file as export
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs

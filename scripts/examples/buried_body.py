@@ -49,7 +49,7 @@ from scipy.special import logsumexp
 
 import surrogates
 from surrogates.config import check, from_toml
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 
 try:
     from mpi4py import MPI

@@ -148,6 +148,7 @@ def _is_trained(
     start: Any,
 ) -> bool:
     """Tell whether a file is what this training would write, and there is none to go on with."""
+    from surrogates.model import describe
     from surrogates.model import file as export
 
     def marks(logs: Any) -> Any:
@@ -159,7 +160,7 @@ def _is_trained(
     training = there.metadata["training"]
     return bool(
         there.metadata.get("dataset", {}).get("digest") == dataset.digest
-        and training.get("settings") == export.plain(settings)
+        and training.get("settings") == describe.plain(settings)
         and marks(getattr(there.module, "logs", None)) == marks(logs)
         and training.get("effort", "fast") == effort
         and training.get("from") == (start and start.digest)
@@ -174,9 +175,10 @@ def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> 
             training's end, or the surrogate is in a temporary folder, or, where that is full as
             well, the last checkpoint stays as it is.
     """
+    from surrogates.model import describe
     from surrogates.model import file as export
 
-    about = export.metadata(dataset, training=found.training, errors=found.errors)
+    about = describe.metadata(dataset, training=found.training, errors=found.errors)
 
     def save(path: Path) -> None:
         try:

@@ -31,7 +31,7 @@ def load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a surrogate's errors on a dataset."""
-    from surrogates.model import file as export
+    from surrogates.model import describe
 
     surrogate, dataset = load_both(options)
     from surrogates.training.train import poor_outputs
@@ -43,7 +43,7 @@ def evaluate(options: argparse.Namespace) -> int:
         spread = None
     errors = held_out_errors(surrogate, dataset, options.split, mean, spread)
     if options.json:
-        print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
+        print(json.dumps(describe.plain(errors), indent=2, allow_nan=False))
         return 0
     print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
     if dataset.info.task == "classification":
@@ -65,7 +65,7 @@ def held_out_errors(
     surrogate: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
 ) -> Any:
     """Measure a loaded surrogate's errors, as `held_out_errors`, once one sample has been right."""
-    from surrogates.model.file import FAILURES
+    from surrogates.model.loaded import FAILURES
     from surrogates.training.train import held_out_errors
 
     y = dataset.part(part)[0][:1]
@@ -119,20 +119,22 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     """Write the predictions of a table of parameters."""
+    from surrogates.data.rows import read_table, write_table
     from surrogates.model import file as export
+    from surrogates.model.loaded import LoadedClassifier
 
     check_out(options.out, options.input, options.surrogate)
     surrogate = export.load(
         options.surrogate, refuse_outside=options.refuse_outside, trust=options.trust
     )
-    Y = export.read_table(options.input, surrogate.metadata["y_names"])
+    Y = read_table(options.input, surrogate.metadata["y_names"])
     names = surrogate.metadata["c_names"]
-    if isinstance(surrogate, export.LoadedClassifier):
+    if isinstance(surrogate, LoadedClassifier):
         classes = [names[k] for k in surrogate.predict(Y)]
-        export.write_table(options.out, surrogate.probabilities(Y), names, classes)
+        write_table(options.out, surrogate.probabilities(Y), names, classes)
         what = f"the probabilities of {surrogate.n_out} classes"
     else:
-        export.write_table(options.out, surrogate.predict(Y), names)
+        write_table(options.out, surrogate.predict(Y), names)
         what = f"{surrogate.n_out} observables"
     outside = int((~surrogate.in_domain(Y)).sum())
     print(f"{options.out}: {len(Y)} predictions of {what}")
@@ -143,7 +145,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
-    from surrogates.export import c_source, reference
+    from surrogates.export import c_source, pt2, reference
     from surrogates.model import file as export
 
     check_out(options.out, options.surrogate)
@@ -155,7 +157,7 @@ def export_surrogate(options: argparse.Namespace) -> int:
     elif options.format == "npz":
         reference.save(surrogate, options.out)
     else:
-        export.save_program(surrogate, options.out, method=options.method)
+        pt2.save(surrogate, options.out, method=options.method)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 

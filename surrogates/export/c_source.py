@@ -36,7 +36,7 @@ from .c_blocks import Features, features, padded, panels, table
 from .reference import ClassifierReference, Reference, constants
 
 if TYPE_CHECKING:
-    from surrogates.model.file import LoadedSurrogate
+    from surrogates.model.loaded import LoadedSurrogate
 
 # Headers of C up to C23, and those that C libraries include in them, which a file of the same name
 # would hide from a program built with -I. (a surrogate "math" would write math.h).

@@ -121,7 +121,7 @@ from .blocks import BLOCKS, KAPPA, PHI, Anova, Array, Block, Ensemble, Network, 
 if TYPE_CHECKING:
     import torch
 
-    from surrogates.model.file import LoadedSurrogate
+    from surrogates.model.loaded import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
 SCHEMA_VERSION = 3
@@ -183,7 +183,7 @@ class Reference:
     Attributes:
         blocks: Of the features.
         ensemble: The members, one of weight 1 where there is no other.
-        metadata: Of the surrogate file; see `surrogates.model.file.metadata`.
+        metadata: Of the surrogate file; see `surrogates.model.describe.metadata`.
     """
 
     blocks: tuple[Block, ...]

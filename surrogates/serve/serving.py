@@ -53,6 +53,7 @@ from surrogates.config import check, unknown
 from surrogates.data.dataset import Array
 from surrogates.errors import InputError
 from surrogates.model import file as export
+from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 
 from . import connections
 
@@ -91,9 +92,9 @@ class _Model:
     """
 
     name: str
-    surrogate: export.LoadedSurrogate
+    surrogate: LoadedSurrogate
     output_sizes: Sequence[int]
-    operations: Mapping[str, Callable[[export.LoadedSurrogate, Array, _Body], _Output]]
+    operations: Mapping[str, Callable[[LoadedSurrogate, Array, _Body], _Output]]
 
 
 def serve(
@@ -403,7 +404,7 @@ def _model(models: Mapping[str, _Model], body: _Body) -> _Model:
     return models[name]
 
 
-def _chosen(model: _Model, body: _Body) -> export.LoadedSurrogate:
+def _chosen(model: _Model, body: _Body) -> LoadedSurrogate:
     """Give what answers under the request's config."""
     config = body.get("config")
     config = {} if config is None else config  # null, as some clients write it
@@ -455,22 +456,22 @@ def _operate(operation: str, model: _Model, body: _Body) -> _Output:
     return model.operations[operation](surrogate, y, body)
 
 
-def _evaluate(surrogate: export.LoadedSurrogate, y: Array, _: _Body) -> _Output:
+def _evaluate(surrogate: LoadedSurrogate, y: Array, _: _Body) -> _Output:
     return [surrogate(y)]
 
 
-def _trust(surrogate: export.LoadedSurrogate, y: Array, _: _Body) -> _Output:
+def _trust(surrogate: LoadedSurrogate, y: Array, _: _Body) -> _Output:
     inside = np.array([surrogate.in_domain(y)], np.float64)
-    if isinstance(surrogate, export.LoadedClassifier):
+    if isinstance(surrogate, LoadedClassifier):
         return [surrogate.probabilities(y), inside]
     return [surrogate.predict_std(y), inside]
 
 
-def _gradient(surrogate: export.LoadedSurrogate, y: Array, body: _Body) -> _Output:
+def _gradient(surrogate: LoadedSurrogate, y: Array, body: _Body) -> _Output:
     return surrogate.vjp(y, _direction(body, "sens", surrogate.n_out))
 
 
-def _apply_jacobian(surrogate: export.LoadedSurrogate, y: Array, body: _Body) -> _Output:
+def _apply_jacobian(surrogate: LoadedSurrogate, y: Array, body: _Body) -> _Output:
     return surrogate.jvp(y, _direction(body, "vec", surrogate.n_in))
 
 

@@ -13,7 +13,8 @@ from test_export import alone
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
+from surrogates.export import c_source, pt2, reference
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.classifier import BINS, Classifier, assess
 
@@ -50,7 +51,7 @@ def saved(classifier, classes, tmp_path):
     training = {"temperature": float(classifier.temperature)}
     errors = {"test": assess(classifier, Y, C)}
     path = tmp_path / "toy.pt"
-    export.save(classifier, export.metadata(classes, training=training, errors=errors), path)
+    export.save(classifier, describe.metadata(classes, training=training, errors=errors), path)
     return path
 
 
@@ -173,7 +174,7 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
     test = found["errors"]["test"]
     assert sum(map(sum, test["confusion"])) == test["samples"] == classes.size("test")
     assert test["class_accuracy"][0] is None and len(test["reliability"]) == BINS
-    about = export.metadata(dataset, training={}, errors={})
+    about = describe.metadata(dataset, training={}, errors={})
     assert (found["schema_version"], about["schema_version"]) == (3, 2)
     assert about["task"] == "regression"
     for one, another in ((saved, dataset.info), (tmp_path / "map.pt", classes.info)):
@@ -187,7 +188,7 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
 @pytest.mark.parametrize("method", ["forward", "probabilities", "predict", "jacobian"])
 def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
-    export.save_program(surrogates.load(saved), tmp_path / "toy.pt2", method=method)
+    pt2.save(surrogates.load(saved), tmp_path / "toy.pt2", method=method)
     program = torch.export.load(tmp_path / "toy.pt2").module()
     for n in (1, 3, 7):
         found, value = program(with_nan(Y)[:n]), getattr(classifier, method)(with_nan(Y)[:n])
@@ -197,7 +198,7 @@ def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
 def test_a_method_that_it_has_not_is_refused(saved, tmp_path):
     loaded = surrogates.load(saved)
     with pytest.raises(InputError, match="unknown method; did you mean 'predict'"):
-        export.save_program(loaded, tmp_path / "toy.pt2", method="predict_std")
+        pt2.save(loaded, tmp_path / "toy.pt2", method="predict_std")
     assert not (tmp_path / "toy.pt2").exists()
 
 
@@ -227,7 +228,7 @@ def test_c_source_gives_the_same(made, classes, Y, tmp_path, flat):
         made["domain"] = dataclasses.replace(made["domain"], normals=normals)
     classifier = Classifier(**made)
     errors = {"test": assess(classifier, Y, torch.eye(K).double()[classifier.predict(Y)])}
-    about = export.metadata(classes, training={}, errors=errors)
+    about = describe.metadata(classes, training={}, errors=errors)
     export.save(classifier, about, tmp_path / "toy.pt")
     c_source.write(surrogates.load(tmp_path / "toy.pt"), tmp_path / "toy.c")
     header = (tmp_path / "toy.h").read_text()

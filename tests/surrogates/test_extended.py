@@ -22,8 +22,7 @@ from test_reference import arguments, check_close, expected, saved
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export import c_source, reference
-from surrogates.model import file as export
+from surrogates.export import c_source, pt2, reference
 from surrogates.model.classifier import Classifier
 from surrogates.model.metrics import evaluate
 from surrogates.model.networks import AntisymmetricODE
@@ -353,7 +352,7 @@ torch.save(results, sys.argv[3])
 def test_methods_can_be_programs_of_torch_export(method, tmp_path):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     surrogate, loaded = both("everything")
-    export.save_program(loaded, tmp_path / "s.pt2", method=method)
+    pt2.save(loaded, tmp_path / "s.pt2", method=method)
     program = torch.export.load(tmp_path / "s.pt2").module()
     tensors = given_to(surrogate, method, points(surrogate))
     for n in (1, 3, len(tensors[0])):
