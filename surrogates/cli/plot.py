@@ -12,7 +12,7 @@ from surrogates.data.dataset import (
 from surrogates.errors import InputError
 
 from .generate import drawn
-from .use import held_out_errors, load_both, training_mean
+from .use import load_both
 
 
 def plot_history(options: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def plot_observations(options: argparse.Namespace) -> int:
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
-    mean = training_mean(surrogate)
+    mean = surrogate.training_mean
     plotting.observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
     return drawn(options)
 
@@ -64,7 +64,7 @@ def plot_confusion(options: argparse.Namespace) -> int:
     from surrogates.plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    found = held_out_errors(surrogate, dataset, options.split)
+    found = surrogate.evaluate(dataset, options.split)
     plotting.confusion(found.confusion, surrogate.class_names, options.out)
     return drawn(options)
 
@@ -74,5 +74,5 @@ def plot_reliability(options: argparse.Namespace) -> int:
     from surrogates.plots import figures as plotting
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    plotting.reliability(held_out_errors(surrogate, dataset, options.split), options.out)
+    plotting.reliability(surrogate.evaluate(dataset, options.split), options.out)
     return drawn(options)

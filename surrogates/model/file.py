@@ -148,13 +148,9 @@ def read_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     return described, ""
 
 
-def read_weights(path: str | os.PathLike[str]) -> bytes:
-    """Read the weights of a surrogate file, as `save` wrote them; empty where it has none.
-
-    Raises:
-        InputError: If the file is missing or damaged.
-    """
-    return _read(path)[0].get(f"extra/{_WEIGHTS}", b"")
+def weights_in(members: torchscript.Members) -> bytes:
+    """Return the weights in the members of a surrogate file, as `archive` had them, or none."""
+    return members.get(f"extra/{_WEIGHTS}", b"")
 
 
 def check_code(members: torchscript.Members, path: str | os.PathLike[str]) -> None:

@@ -15,6 +15,7 @@ from .metrics import LEVELS, ErrorSummary, Evaluation
 if TYPE_CHECKING:
     from .loaded import LoadedSurrogate
 
+_FIRST = ("relative", "accuracy")  # errors that a line has
 _SHOWN = 12  # parameters in a table
 
 
@@ -77,7 +78,8 @@ def _number(found: Any) -> Any:
 def described(surrogate: LoadedSurrogate) -> str:
     """Return one line that says what a surrogate is."""
     kind, about = type(surrogate).__name__, surrogate.metadata
-    errors = "; ".join(f"{name}: {text}" for name, text in _errors(surrogate).items())
+    said = _errors(surrogate).items()
+    errors = "; ".join(f"{name} {text}" for name, text in said if name.startswith(_FIRST))
     return (
         f"{kind}({about['problem']}: {surrogate.n_in} parameters, {surrogate.n_out} "
         f"{surrogate.OUTPUTS}{f'; {errors}' if errors else ''})"
