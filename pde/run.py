@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from surrogates import config as configuration
 from surrogates.config import check
 from surrogates.data.dataset import Dataset
-from surrogates.errors import InputError
 from surrogates.progress import Told, bar_of
 
 from .launch import launch
-from .problem import BUILT_IN, Problem, load
+from .needed import mpi, problem_of
+from .problem import BUILT_IN, Problem
 
 if TYPE_CHECKING:
     from .ensemble.solvers import LocalSolver
@@ -113,14 +113,10 @@ class _Asked:
 
     def here(self, out: Path, progress: bool | Told) -> Dataset:
         """Solve in this process; collective over those that mpirun has started."""
-        try:
-            from mpi4py import MPI
-        except ImportError as error:
-            raise _no_pde(error) from error
+        comm = mpi().COMM_WORLD
         from .collective import on_each
         from .ensemble.generate import generate as generated
 
-        comm = MPI.COMM_WORLD
         solver = on_each(comm, self._solver)
         out = comm.bcast(out)
         bars = bar_of(progress) if comm.rank == 0 else None
@@ -189,15 +185,18 @@ class _Asked:
 
     def _found(self) -> type[Problem]:
         if isinstance(self.problem, str):
-            try:
-                return load(self.problem)
-            except ImportError as error:
-                raise _no_pde(error) from error
+            return problem_of(self.problem)
         found = type(self.problem) if isinstance(self.problem, Problem) else self.problem
         check(
             isinstance(found, type) and issubclass(found, Problem),
             "problem must be a name, or a class or an object that derives from "
             f"surrogates.pde.Problem; got {found!r:.60}",
+        )
+        check(
+            not isinstance(self.problem, Problem)
+            or getattr(self.problem, "comm", None) is not None,
+            f"the {found.name} has no communicator: make it with one, as in "
+            f"{found.name}(config, MPI.COMM_SELF), or give the class",
         )
         check(
             found.solve is not Problem.solve or found.solve_batch is not Problem.solve_batch,
@@ -222,9 +221,3 @@ def _told(state: Any) -> tuple[int, int, str]:
 
 def _warn_of_failures(failed: int, total: int, reason: str) -> None:
     _log.warning("%d of %d samples failed; the first: %s", failed, total, reason)
-
-
-def _no_pde(error: ImportError) -> InputError:
-    return InputError(
-        f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
-    )

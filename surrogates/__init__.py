@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.dataset import Dataset as Dataset
     from .errors import InputError as InputError
+    from .estimators import GNvproClassifier as GNvproClassifier
+    from .estimators import GNvproRegressor as GNvproRegressor
     from .model.file import load as load
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
@@ -33,6 +35,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
+    "GNvproClassifier",
+    "GNvproRegressor",
     "InputError",
     "LoadedClassifier",
     "LoadedSurrogate",
@@ -46,6 +50,8 @@ __all__ = [
 
 _MODULES = {
     "Dataset": "data.dataset",
+    "GNvproClassifier": "estimators",
+    "GNvproRegressor": "estimators",
     "InputError": "errors",
     "LoadedClassifier": "model.loaded",
     "LoadedSurrogate": "model.loaded",

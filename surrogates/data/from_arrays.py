@@ -17,7 +17,7 @@ from surrogates.errors import InputError
 from .dataset import PARTS, Array, Dataset, Split, Status
 from .importing import MISSING, as_dataset
 
-Shares = str | Sequence[float] | Sequence[str]
+Shares = str | Sequence[float] | Sequence[str] | npt.NDArray[Any]
 """A split: a text as `assign_split` takes it, three counts or fractions, or each sample's part."""
 Bounds = Mapping[str, tuple[float, float]] | Sequence[Any]
 """Lower and upper bounds of parameters: by name, or two sequences."""
