@@ -23,7 +23,7 @@ from benchmark_surrogate import main, numpy_forward
 from surrogates.errors import InputError
 from surrogates.export import c as c_source
 from surrogates.export.constants import constants
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 
 FLAGS = ("-O2", "-O3 -march=native")
 METHODS = ("forward", "jacobian", "jvp", "vjp", "predict_std")

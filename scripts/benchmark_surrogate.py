@@ -23,7 +23,7 @@ import torch
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import AntisymmetricODE
 
 BATCH = 4096

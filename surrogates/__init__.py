@@ -1,30 +1,77 @@
-"""PDE surrogates by variable projection: what users of a surrogate import.
+"""PDE surrogates by variable projection: what users import.
 
-    surrogate = surrogates.load("cdr.pt")
+    surrogate = surrogates.fit(Y, C)                          # arrays or data frames
+    dataset = surrogates.generate("darcy.py:Darcy", samples=400)
+    surrogate = surrogates.train(dataset, out="darcy.pt")
+    surrogate = surrogates.load("darcy.pt")
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
 
-The file of a classifier gives classes, ``predict(y)``, and their ``probabilities(y)``.
+A classifier predicts classes, ``predict(y)``, and their ``probabilities(y)``.
 
-The parts that make one are `surrogates.pde` (FEniCSx problems to dataset) and
-`surrogates.training` (dataset to surrogate); importing this package imports neither, nor torch.
+`surrogates.pde` solves PDEs (FEniCSx problem to dataset), and `surrogates.training` trains (dataset
+to surrogate). Importing this package imports neither, nor torch: each name below is imported when
+it is first used.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import os
-
-    from .model.file import LoadedSurrogate
+    from .data.dataset import Dataset as Dataset
+    from .errors import InputError as InputError
+    from .estimators import GNvproClassifier as GNvproClassifier
+    from .estimators import GNvproRegressor as GNvproRegressor
+    from .model.file import load as load
+    from .model.loaded import LoadedClassifier as LoadedClassifier
+    from .model.loaded import LoadedSurrogate as LoadedSurrogate
+    from .pde.run import generate as generate
+    from .training.fit import TrainConfig as TrainConfig
+    from .training.make import fit as fit
+    from .training.make import train as train
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "Dataset",
+    "GNvproClassifier",
+    "GNvproRegressor",
+    "InputError",
+    "LoadedClassifier",
+    "LoadedSurrogate",
+    "TrainConfig",
+    "__version__",
+    "fit",
+    "generate",
+    "load",
+    "train",
+]
 
-def load(
-    path: str | os.PathLike[str], *, refuse_outside: bool = False, trust: bool = False
-) -> LoadedSurrogate:
-    """Read a surrogate file: `surrogates.model.file.load`, which is imported at the first call."""
-    from .model import file as export
+_MODULES = {
+    "Dataset": "data.dataset",
+    "GNvproClassifier": "estimators",
+    "GNvproRegressor": "estimators",
+    "InputError": "errors",
+    "LoadedClassifier": "model.loaded",
+    "LoadedSurrogate": "model.loaded",
+    "TrainConfig": "training.fit",
+    "fit": "training.make",
+    "generate": "pde.run",
+    "load": "model.file",
+    "train": "training.make",
+}
 
-    return export.load(path, refuse_outside=refuse_outside, trust=trust)
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -121,6 +121,22 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what}; {hint}"
 
 
+def override(key: str, value: Any) -> str:
+    """Return the override, as `read` takes it, that sets a key to a value of Python.
+
+    Raises:
+        InputError: If TOML has no such values.
+    """
+    plain = value.item() if getattr(value, "shape", None) == () else value  # a scalar of numpy
+    try:
+        text = tomli_w.dumps({"value": list(plain) if isinstance(plain, tuple) else plain})
+    except TypeError as error:
+        raise InputError(
+            f"{key} must be a number, a text, or a list of these; got {value!r:.60}"
+        ) from error
+    return f"{key}={text.partition('=')[2].strip()}"
+
+
 def entries(text: str) -> dict[str, Any]:
     """Return the values of a configuration (TOML text) by their dotted keys."""
     return _flat(tomllib.loads(text))

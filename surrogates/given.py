@@ -64,6 +64,20 @@ def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     return found
 
 
+def column_names(values: Any) -> list[str]:
+    """Return the names that a caller's columns bear, in their order; none where they bear none.
+
+    Labels of an array of xarray do not count: without names to match, they may be of the samples.
+    """
+    if type(values) in (list, tuple, np.ndarray) and getattr(values, "dtype", None) is None:
+        return []
+    if hasattr(values, "coords"):
+        return []
+    pairs = _tried(lambda: _pairs(values, ()), "an argument")
+    labels = [label for label, _ in pairs or []]
+    return [] if labels == list(range(len(labels))) else [str(label) for label in labels]
+
+
 def check_plain(values: Any, what: str) -> None:
     """Refuse values with a mask, categories or a unit, which `numpy.asarray` would drop.
 

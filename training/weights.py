@@ -30,7 +30,7 @@ from surrogates.data import Dataset
 from surrogates.files import members as in_file
 from surrogates.files import reading
 from surrogates.model import file as export
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs
@@ -70,8 +70,16 @@ class Start:
         Raises:
             InputError: If it is damaged, or holds no weights.
         """
-        surrogate = export.load(path, trust=trust)
-        content = export.read_weights(path)
+        return cls.of(export.load(path, trust=trust))
+
+    @classmethod
+    def of(cls, surrogate: LoadedSurrogate) -> Start:
+        """Take the weights that a surrogate's file holds.
+
+        Raises:
+            InputError: If it holds none.
+        """
+        path, content = surrogate.path, export.weights_in(surrogate.members)
         check(
             bool(content),
             f"{path} has no weights to start from: it was written by an older release, has a "

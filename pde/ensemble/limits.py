@@ -147,6 +147,27 @@ class TimeLimit:
             self._folder.remove(self.mark)
 
 
+class NoLimit:
+    """In place of a `TimeLimit`, in a process whose signals are its user's: there is no limit.
+
+    Attributes:
+        mark: Empty: no file says what the process is doing.
+    """
+
+    mark = ""
+
+    def at(self, start: int, stop: int) -> None:
+        """Do nothing."""
+
+    @contextlib.contextmanager
+    def __call__(self, start: int, stop: int, seconds: float) -> Iterator[None]:
+        """Enter a block, which may take any time."""
+        yield
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def marks(folder: Folder, seconds: float, *, forget: bool = False) -> list[Mark]:
     """Read the marks of processes that did not come back, and remove those of no more use.
 

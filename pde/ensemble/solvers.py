@@ -24,7 +24,7 @@ from surrogates.types import Array
 
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
 from ..problem import Batch, Problem, made, noted, solved
-from .limits import TimeLimit
+from .limits import NoLimit, TimeLimit
 from .shards import largest
 
 if TYPE_CHECKING:
@@ -92,12 +92,19 @@ class LocalSolver:
         source: SHA-256 of its file, empty for a built-in problem.
     """
 
-    def __init__(self, problem: type[Problem], config: Any = None) -> None:
-        """Take a problem of `problem.load`, and its settings unless `configure` tells them."""
+    def __init__(self, problem: type[Problem], config: Any = None, *, limited: bool = True) -> None:
+        """Take a problem, and its settings.
+
+        Args:
+            problem: A class of `problem.load`.
+            config: Its settings, unless `configure` tells them.
+            limited: Whether solves have a time limit, for which this process's signals are used.
+        """
         self.name, self.source = problem.name, problem.source
         self._problem = problem
         self._config = config
-        self._limit: TimeLimit | None = None
+        self._limit: TimeLimit | NoLimit | None = None
+        self._limited = limited
         self._here = Path.cwd()  # the problem may leave it
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
@@ -180,7 +187,10 @@ class LocalSolver:
         self._group = group
         self._size = size
         self._tangents = tangents
-        self._limit = TimeLimit(seconds, folder, interrupt=group.size == 1)
+        if self._limited:
+            self._limit = TimeLimit(seconds, folder, interrupt=group.size == 1)
+        else:
+            self._limit = NoLimit()
         self.remake()
         return self._solver.mesh
 
@@ -253,6 +263,35 @@ class LocalSolver:
         if self._limit is not None:
             self._limit.close()
             self._limit = None
+
+
+class UnfiledSolver(LocalSolver):
+    """A solver of a problem that was defined in no file, such as a notebook's, in this process."""
+
+    def __init__(self, problem: type[Problem], config: Any, given: Problem | None) -> None:
+        """Take a class and its settings, and an object of it, if that is to solve."""
+        super().__init__(problem, config, limited=False)
+        self._given = given
+
+    def notes(self) -> tuple[str, ...]:
+        """Return the notes of the problem, and that its code is not known."""
+        unknown = (
+            f"{self.name} was defined in no file: this dataset does not know its code, so that a "
+            "run does not notice a change of it, and samples cannot be solved for again"
+        )
+        return (*super().notes(), unknown)
+
+    def compile(self) -> None:
+        """Compile as the class does, unless the object is there already."""
+        if self._given is None:
+            super().compile()
+
+    def remake(self) -> None:
+        """Take the object, or make one of the class."""
+        if self._given is None:
+            super().remake()
+        else:
+            self._solver = self._given
 
 
 def joined(batches: list[Batch]) -> Batch:

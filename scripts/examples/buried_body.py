@@ -48,7 +48,7 @@ from scipy.special import logsumexp
 
 import surrogates
 from surrogates.config import check, from_toml
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.types import Array
 
 try:

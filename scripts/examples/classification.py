@@ -15,8 +15,10 @@ import surrogates
 from surrogates.config import check
 from surrogates.data import PARTS, Dataset
 from surrogates.files import check_writable
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.classifier import Assessment, Classifier, assess
+from surrogates.model.loaded import LoadedClassifier
 from surrogates.training import history
 from surrogates.training.deploy import deployed
 from surrogates.training.fit import FitResult, TrainConfig, fit
@@ -82,7 +84,7 @@ def check_out(path: Path) -> None:
     check_writable(path)
 
 
-def save(run: Run, dataset: Dataset, path: Path) -> export.LoadedClassifier:
+def save(run: Run, dataset: Dataset, path: Path) -> LoadedClassifier:
     """Write a classifier and its history, and give what is loaded from the file.
 
     Raises:
@@ -90,10 +92,12 @@ def save(run: Run, dataset: Dataset, path: Path) -> export.LoadedClassifier:
     """
     training = about(run.classifier, run.result, dataset, run.settings)
     held_out = {name: run.found[name] for name in PARTS[1:]}
-    export.save(run.classifier, export.metadata(dataset, training=training, errors=held_out), path)
+    export.save(
+        run.classifier, describe.metadata(dataset, training=training, errors=held_out), path
+    )
     history.write(path.with_suffix(".history.jsonl"), run.result.history)
     loaded = surrogates.load(path)
-    assert isinstance(loaded, export.LoadedClassifier)
+    assert isinstance(loaded, LoadedClassifier)
     Y = dataset.part("test")[0]
     expected = run.classifier(torch.from_numpy(Y)).numpy()
     if not np.allclose(loaded.logits(Y), expected, rtol=1e-9, atol=1e-9):

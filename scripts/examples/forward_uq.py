@@ -40,7 +40,7 @@ import surrogates
 from surrogates import config
 from surrogates.config import check
 from surrogates.data import Dataset
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.metrics import LEVELS
 from surrogates.plots import style as plotting
 

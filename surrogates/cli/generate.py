@@ -82,51 +82,18 @@ def _out(options: argparse.Namespace) -> Path:
 
 
 def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
-    """Generate a dataset by the solver that ``begin`` gives on each process."""
+    """Generate a dataset by the solver that ``begin`` returns on each process."""
     here = Path.cwd()  # a problem may change it
-    MPI = _mpi()
+    comm = _mpi().COMM_WORLD
     from surrogates.pde import collective
-    from surrogates.pde.ensemble import generate, work
+    from surrogates.pde.ensemble import work
 
-    comm = MPI.COMM_WORLD
-    root = comm.rank == 0
+    root, out = comm.rank == 0, _out(options)
+    progress = Progress("samples") if root else None
     try:
         solver = collective.on_each(comm, begin)
-    except InputError:
-        if root:
-            raise
-        return 2
-    out = _out(options)
-    progress = Progress("samples") if root else None
-
-    def on_progress(state: Any) -> None:
-        if progress is not None:
-            failed = f", {state.failed} failed" if state.failed else ""
-            progress.update(state.done, state.total, failed)
-
-    try:
         with Interruption() as interruption:
-            read = collective.on_root(comm, lambda: solver.settings(options.config, options.set))
-            collective.on_each(comm, lambda: solver.configure(read))
-            summary = generate.generate(
-                solver,
-                comm,
-                out=here / out,
-                samples=options.samples,
-                seed=options.seed,
-                split=options.split,
-                ranks_per_sample=options.ranks_per_sample,
-                shard=collective.on_root(comm, lambda: _read_shard(options.shard)),
-                tangents=options.tangents,
-                time_limit=options.time_limit,
-                repair=options.repair,
-                retry_failed=options.retry_failed,
-                allow_version_change=options.allow_version_change,
-                interface=options.interface,
-                stop=lambda: interruption.asked,
-                on_progress=on_progress,
-                on_note=warn,
-            )
+            summary = _solved(options, solver, comm, here / out, progress, interruption)
     except InputError:
         if root:
             raise
@@ -144,6 +111,42 @@ def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
     if root:
         _tell(summary, out, comm.size)
     return 1 if summary.failed else 0
+
+
+def _solved(
+    options: argparse.Namespace,
+    solver: Any,
+    comm: Any,
+    out: Path,
+    progress: Progress | None,
+    interruption: Interruption,
+) -> Any:
+    """Configure the solver, solve, and return the summary of the run; collective."""
+    from surrogates.pde import collective
+    from surrogates.pde.ensemble import generate
+
+    def on_progress(state: Any) -> None:
+        if progress is not None:
+            failed = f", {state.failed} failed" if state.failed else ""
+            progress.update(state.done, state.total, failed)
+
+    read = collective.on_root(comm, lambda: solver.settings(options.config, options.set))
+    collective.on_each(comm, lambda: solver.configure(read))
+    shard = collective.on_root(comm, lambda: _read_shard(options.shard))
+    same = (
+        *("samples", "seed", "split", "ranks_per_sample", "tangents", "time_limit", "repair"),
+        *("retry_failed", "allow_version_change", "interface"),
+    )
+    return generate.generate(
+        solver,
+        comm,
+        out=out,
+        shard=shard,
+        stop=lambda: interruption.asked,
+        on_progress=on_progress,
+        on_note=warn,
+        **{name: getattr(options, name) for name in same},
+    )
 
 
 def _tell(summary: Any, out: Path, size: int) -> None:
@@ -218,12 +221,9 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def load(name: str, info: Info | None = None) -> Any:
     """Find a problem by its name: that of a dataset, if one is given."""
-    from surrogates.pde.problem import load
+    from surrogates.pde.needed import problem_of
 
-    try:
-        return load(name, info)
-    except ImportError as error:
-        raise _no_pde(error) from error
+    return problem_of(name, info)
 
 
 def drawn(options: argparse.Namespace) -> int:
@@ -234,14 +234,6 @@ def drawn(options: argparse.Namespace) -> int:
 
 def _mpi() -> Any:
     """Import MPI, which all that solves needs."""
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise _no_pde(error) from error
-    return MPI
+    from surrogates.pde.needed import mpi
 
-
-def _no_pde(error: ImportError) -> InputError:
-    return InputError(
-        f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
-    )
+    return mpi()

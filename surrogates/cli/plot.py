@@ -10,7 +10,7 @@ from surrogates.data import Dataset
 from surrogates.errors import InputError
 
 from .generate import drawn
-from .use import held_out_errors, load_both, training_mean
+from .use import load_both
 
 
 def plot_history(options: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def plot_observations(options: argparse.Namespace) -> int:
 
     surrogate, dataset = _load_for_plot(options, "regression")
     Y, C = dataset.part(options.split)
-    mean = training_mean(surrogate)
+    mean = surrogate.training_mean
     observations(surrogate.predict(Y), C, dataset.info, options.out, mean=mean)
     return drawn(options)
 
@@ -62,7 +62,7 @@ def plot_confusion(options: argparse.Namespace) -> int:
     from surrogates.plots.classification import confusion
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    found = held_out_errors(surrogate, dataset, options.split)
+    found = surrogate.evaluate(dataset, options.split)
     confusion(found.confusion, surrogate.class_names, options.out)
     return drawn(options)
 
@@ -72,5 +72,5 @@ def plot_reliability(options: argparse.Namespace) -> int:
     from surrogates.plots.classification import reliability
 
     surrogate, dataset = _load_for_plot(options, "classification")
-    reliability(held_out_errors(surrogate, dataset, options.split), options.out)
+    reliability(surrogate.evaluate(dataset, options.split), options.out)
     return drawn(options)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from surrogates import config
 from surrogates.data import Dataset
 from surrogates.errors import InputError
 
@@ -29,19 +28,14 @@ def load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a surrogate's errors on a dataset."""
-    from surrogates.model import file as export
+    from surrogates.model import describe
 
     surrogate, dataset = load_both(options)
-    from surrogates.training.train import poor_outputs
+    from surrogates.training.advice import poor_outputs
 
-    about = surrogate.metadata["training"]
-    mean = None if dataset.info.task == "classification" else training_mean(surrogate)
-    spread = about.get("c_std")
-    if spread is not None and None in spread:
-        spread = None
-    errors = held_out_errors(surrogate, dataset, options.split, mean, spread)
+    errors = surrogate.evaluate(dataset, options.split)
     if options.json:
-        print(json.dumps(export.plain(errors), indent=2, allow_nan=False))
+        print(json.dumps(describe.plain(errors), indent=2, allow_nan=False))
         return 0
     print(f"{options.surrogate} on the {errors.samples} {options.split} samples of {options.file}")
     if dataset.info.task == "classification":
@@ -54,36 +48,10 @@ def evaluate(options: argparse.Namespace) -> int:
         for warning in poor_outputs({options.split: errors}, dataset):
             warn(warning)
     same = surrogate.metadata.get("dataset", {}).get("digest") == dataset.digest
-    if same and options.split == "validation" and "tried" in about:
+    tried = "tried" in surrogate.metadata["training"]
+    if same and options.split == "validation" and tried:
         warn("it has been trained on these samples too; train printed errors held out by folds")
     return 0
-
-
-def held_out_errors(
-    surrogate: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
-) -> Any:
-    """Measure a loaded surrogate's errors, as `held_out_errors`, once one sample has been right."""
-    from surrogates.model.file import FAILURES
-    from surrogates.training.train import held_out_errors
-
-    y = dataset.part(part)[0][:1]
-    surrogate(y)
-    if hasattr(surrogate.module, "predict_std"):
-        surrogate.predict_std(y)
-    try:
-        return held_out_errors(surrogate.module, dataset, part, mean, spread)
-    except FAILURES as error:
-        raise surrogate.failure("forward", error) from error
-
-
-def training_mean(surrogate: Any) -> Any:
-    """Return the mean of c over the training samples, from the metadata."""
-    mean = surrogate.metadata["training"].get("c_mean")
-    config.check(
-        mean is not None and None not in mean,
-        f"{surrogate.path} does not say the mean of c in training (training.c_mean)",
-    )
-    return np.array(mean)
 
 
 def _print_assessment(found: Any, surrogate: Any) -> None:
@@ -117,20 +85,22 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     """Write the predictions of a table of parameters."""
+    from surrogates.data.row_files import read_table, write_table
     from surrogates.model import file as export
+    from surrogates.model.loaded import LoadedClassifier
 
     check_out(options.out, options.input, options.surrogate)
     surrogate = export.load(
         options.surrogate, refuse_outside=options.refuse_outside, trust=options.trust
     )
-    Y = export.read_table(options.input, surrogate.metadata["y_names"])
+    Y = read_table(options.input, surrogate.metadata["y_names"])
     names = surrogate.metadata["c_names"]
-    if isinstance(surrogate, export.LoadedClassifier):
+    if isinstance(surrogate, LoadedClassifier):
         classes = [names[k] for k in surrogate.predict(Y)]
-        export.write_table(options.out, surrogate.probabilities(Y), names, classes)
+        write_table(options.out, surrogate.probabilities(Y), names, classes)
         what = f"the probabilities of {surrogate.n_out} classes"
     else:
-        export.write_table(options.out, surrogate.predict(Y), names)
+        write_table(options.out, surrogate.predict(Y), names)
         what = f"{surrogate.n_out} observables"
     outside = int((~surrogate.in_domain(Y)).sum())
     print(f"{options.out}: {len(Y)} predictions of {what}")

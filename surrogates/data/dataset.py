@@ -80,6 +80,11 @@ class Dataset(SampleArrays):
         chosen = self.rows_of(name)[share]
         return self.Y[chosen], self.C[chosen]
 
+    def has(self, name: str) -> bool:
+        """Tell whether a part, train, validation or test, has a done sample."""
+        done = self.split[self.status == Status.DONE]
+        return bool((done == Split[name.upper()]).any())
+
     def size(self, name: str) -> int:
         """Count the done samples of a part; errors are those of `part`."""
         return len(self.rows_of(name))

@@ -43,7 +43,9 @@ from surrogates.types import Array
 from .description import Info, read_attributes, write_attributes
 
 SCHEMA_VERSION = 2
-SOLVER = np.dtype([("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")])
+SOLVER: np.dtype[np.void] = np.dtype(
+    [("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")]
+)
 """Type of the entries of /solver: iterations, relative residual and seconds of a sample's solve."""
 FAILURE_BYTES = 200
 DIGESTED = ("Y", "C", "status", "split")

@@ -17,7 +17,7 @@ from .reference import Reference, defaults, kind_of
 if TYPE_CHECKING:
     import torch
 
-    from surrogates.model.file import LoadedSurrogate
+    from surrogates.model.loaded import LoadedSurrogate
 
 
 def constants(surrogate: LoadedSurrogate) -> Reference:

@@ -119,7 +119,7 @@ from .constants import constants
 from .reference import Reference, defaults, kind_of
 
 if TYPE_CHECKING:
-    from surrogates.model.file import LoadedSurrogate
+    from surrogates.model.loaded import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
 SCHEMA_VERSION = 3

@@ -15,7 +15,7 @@ import torch
 
 from surrogates.config import check, unknown
 from surrogates.files import atomic
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.surrogate import Surrogate
 
 _OLDEST = (2, 6)  # earlier releases cannot trace checks of arguments, such as is_complex

@@ -1,7 +1,7 @@
 """What a surrogate file says of itself, checked before anything uses it.
 
 The metadata are JSON, which anyone may have written. `parsed` accepts them if all that this package
-reads of them has the right type and length; `surrogates.model.file.metadata` makes them.
+reads of them has the right type and length; `surrogates.model.describe.metadata` makes them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ from aiohttp import web
 
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
-from surrogates.model import file as export
+from surrogates.model.file import load
+from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 from surrogates.types import Array
 
 from . import hosts
@@ -74,9 +75,9 @@ class Model:
     """
 
     name: str
-    surrogate: export.LoadedSurrogate
+    surrogate: LoadedSurrogate
     output_sizes: Sequence[int]
-    operations: Mapping[str, Callable[[export.LoadedSurrogate, Array, _Body], _Output]]
+    operations: Mapping[str, Callable[[LoadedSurrogate, Array, _Body], _Output]]
 
 
 def load_models(
@@ -107,7 +108,7 @@ def load_models(
 def _models_of(
     path: str | os.PathLike[str], refuse_outside: bool, trust: bool
 ) -> tuple[Model, Model]:
-    surrogate = export.load(path, refuse_outside=refuse_outside, trust=trust)
+    surrogate = load(path, refuse_outside=refuse_outside, trust=trust)
     name, n_out = Path(path).stem, surrogate.n_out
     calls = {"Evaluate": _evaluate, "Gradient": _gradient, "ApplyJacobian": _apply_jacobian}
     return (
@@ -242,7 +243,7 @@ def _model(models: Mapping[str, Model], body: _Body) -> Model:
     return models[name]
 
 
-def _chosen(model: Model, body: _Body) -> export.LoadedSurrogate:
+def _chosen(model: Model, body: _Body) -> LoadedSurrogate:
     """Return the model's surrogate with the settings of the request's config."""
     config = body.get("config")
     config = {} if config is None else config  # null, as some clients write it
@@ -294,22 +295,22 @@ def _operate(operation: str, model: Model, body: _Body) -> _Output:
     return model.operations[operation](surrogate, y, body)
 
 
-def _evaluate(surrogate: export.LoadedSurrogate, y: Array, _: _Body) -> _Output:
+def _evaluate(surrogate: LoadedSurrogate, y: Array, _: _Body) -> _Output:
     return [surrogate(y)]
 
 
-def _trust(surrogate: export.LoadedSurrogate, y: Array, _: _Body) -> _Output:
+def _trust(surrogate: LoadedSurrogate, y: Array, _: _Body) -> _Output:
     inside = np.array([surrogate.in_domain(y)], np.float64)
-    if isinstance(surrogate, export.LoadedClassifier):
+    if isinstance(surrogate, LoadedClassifier):
         return [surrogate.probabilities(y), inside]
     return [surrogate.predict_std(y), inside]
 
 
-def _gradient(surrogate: export.LoadedSurrogate, y: Array, body: _Body) -> _Output:
+def _gradient(surrogate: LoadedSurrogate, y: Array, body: _Body) -> _Output:
     return surrogate.vjp(y, _direction(body, "sens", surrogate.n_out))
 
 
-def _apply_jacobian(surrogate: export.LoadedSurrogate, y: Array, body: _Body) -> _Output:
+def _apply_jacobian(surrogate: LoadedSurrogate, y: Array, body: _Body) -> _Output:
     return surrogate.jvp(y, _direction(body, "vec", surrogate.n_in))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from test_reference import saved
 
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Domain, ErrorBars, Logs, Members, Surrogate

@@ -15,6 +15,7 @@ import surrogates
 from surrogates.errors import InputError
 from surrogates.export import c as c_source
 from surrogates.export import npz, pt2
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.classifier import BINS, Classifier, assess
 
@@ -51,7 +52,7 @@ def saved(classifier, classes, tmp_path):
     training = {"temperature": float(classifier.temperature)}
     errors = {"test": assess(classifier, Y, C)}
     path = tmp_path / "toy.pt"
-    export.save(classifier, export.metadata(classes, training=training, errors=errors), path)
+    export.save(classifier, describe.metadata(classes, training=training, errors=errors), path)
     return path
 
 
@@ -174,7 +175,7 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
     test = found["errors"]["test"]
     assert sum(map(sum, test["confusion"])) == test["samples"] == classes.size("test")
     assert test["class_accuracy"][0] is None and len(test["reliability"]) == BINS
-    about = export.metadata(dataset, training={}, errors={})
+    about = describe.metadata(dataset, training={}, errors={})
     assert (found["schema_version"], about["schema_version"]) == (3, 2)
     assert about["task"] == "regression"
     for one, another in ((saved, dataset.info), (tmp_path / "map.pt", classes.info)):
@@ -228,7 +229,7 @@ def test_c_source_gives_the_same(made, classes, Y, tmp_path, flat):
         made["domain"] = dataclasses.replace(made["domain"], normals=normals)
     classifier = Classifier(**made)
     errors = {"test": assess(classifier, Y, torch.eye(K).double()[classifier.predict(Y)])}
-    about = export.metadata(classes, training={}, errors=errors)
+    about = describe.metadata(classes, training={}, errors=errors)
     export.save(classifier, about, tmp_path / "toy.pt")
     c_source.save(surrogates.load(tmp_path / "toy.pt"), tmp_path / "toy.c")
     header = (tmp_path / "toy.h").read_text()

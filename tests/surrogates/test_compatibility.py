@@ -26,6 +26,7 @@ from torch import Tensor
 
 import surrogates
 from surrogates.errors import InputError
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.classifier import Classifier
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
@@ -106,7 +107,7 @@ def test_a_file_written_here(kind, parts, convolution, dataset, Y, tmp_path):
         Y = torch.from_numpy(points(surrogate))
     else:
         surrogate = Surrogate(**parts)
-    about = export.metadata(dataset, training={}, errors={})
+    about = describe.metadata(dataset, training={}, errors={})
     about["schema_version"] = {"extended": 4, "tailed": 5}.get(kind, about["schema_version"])
     about["reference"] = reference(surrogate, Y[:3])
     torch_version = ".".join(torch.__version__.split(".")[:2])

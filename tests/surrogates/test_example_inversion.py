@@ -14,6 +14,7 @@ pytest.importorskip("dolfinx", reason="the examples solve a PDE, which needs DOL
 pytest.importorskip("emcee", reason="the examples need emcee")
 
 from surrogates import cli
+from surrogates.model import describe
 from surrogates.model import file as export
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
@@ -312,7 +313,7 @@ def test_delayed_acceptance_runs_and_draws(path, tmp_path, capsys):
 
 @pytest.mark.parametrize("program", [inversion, delayed_acceptance])
 def test_a_surrogate_of_another_problem_is_refused(program, surrogate, dataset, tmp_path, capsys):
-    about = export.metadata(dataset, training={}, errors={})
+    about = describe.metadata(dataset, training={}, errors={})
     export.save(surrogate, about, tmp_path / "toy.pt")
     assert program.main([str(tmp_path / "toy.pt"), "--out", str(tmp_path / "a.png")]) == 2
     error = capsys.readouterr().err

@@ -13,6 +13,7 @@ import pytest
 from surrogates import cli, config
 from surrogates.data import Dataset
 from surrogates.errors import InputError
+from surrogates.model import describe
 from surrogates.model import file as export
 
 pytest.importorskip("dolfinx", reason="the example solves a PDE, which needs DOLFINx")
@@ -292,7 +293,7 @@ def file(surrogate, dataset, tmp_path):
         changed = dataclasses.replace(
             dataset, info=dataclasses.replace(dataset.info, problem=problem)
         )
-        about = export.metadata(changed, training={}, errors={})
+        about = describe.metadata(changed, training={}, errors={})
         export.save(surrogate, about, tmp_path / f"{problem}.pt")
         return str(tmp_path / f"{problem}.pt")
 

@@ -17,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surrogates
+from surrogates.data.row_files import read_table, write_table
 from surrogates.errors import InputError
 from surrogates.export import npz, pt2
+from surrogates.model import describe
 from surrogates.model import file as export
+from surrogates.model import loaded as loaded_module
 from surrogates.model.metrics import evaluate
 from surrogates.model.surrogate import Surrogate
 
@@ -48,7 +51,7 @@ def saved(surrogate, dataset, tmp_path):
     errors = {"test": evaluate(surrogate, Y, C + 0.01, mean=C.mean(dim=0), predict_std=std)}
     training = {"width": 5, "alpha": (1e-10, np.float64(2)), "gap": float("nan"), "mean": C[0]}
     path = tmp_path / "toy.pt"
-    export.save(surrogate, export.metadata(dataset, training=training, errors=errors), path)
+    export.save(surrogate, describe.metadata(dataset, training=training, errors=errors), path)
     return path
 
 
@@ -115,7 +118,7 @@ def test_round_trip(surrogate, dataset, saved, Y):
 def test_a_large_batch_is_done_in_pieces(saved, Y, monkeypatch):
     loaded = surrogates.load(saved)
     whole = loaded.jvp(Y.numpy(), Y.numpy())
-    monkeypatch.setattr(export, "_BATCH", 3)
+    monkeypatch.setattr(loaded_module, "_BATCH", 3)
     np.testing.assert_allclose(loaded.jvp(Y.numpy(), Y.numpy()), whole, rtol=1e-13)
 
 
@@ -445,10 +448,10 @@ def test_tables_come_back_to_the_bit(tmp_path_factory, table):
     folder = tmp_path_factory.mktemp("tables")
     names = [f"u(s{i}, 0.5)" for i in range(table.shape[1])]
     for ending in ("csv", "npy"):
-        export.write_table(folder / f"t.{ending}", table, names)
-        found = export.read_table(folder / f"t.{ending}", names)
+        write_table(folder / f"t.{ending}", table, names)
+        found = read_table(folder / f"t.{ending}", names)
         assert found.tobytes() == table.tobytes()
-    export.write_table(folder / "t.h5", table, names)
+    write_table(folder / "t.h5", table, names)
     with h5py.File(folder / "t.h5", "r") as file:
         assert file["C"][:].tobytes() == table.tobytes()
         assert list(file["C"].attrs["names"]) == names
@@ -456,28 +459,26 @@ def test_tables_come_back_to_the_bit(tmp_path_factory, table):
 
 def test_tables_of_other_programs_are_read(dataset, tmp_path):
     (tmp_path / "bare.csv").write_text("1, 2e3\n\n-3,4\r\n")
-    assert export.read_table(tmp_path / "bare.csv", ["a", "b"]).tolist() == [[1, 2000], [-3, 4]]
+    assert read_table(tmp_path / "bare.csv", ["a", "b"]).tolist() == [[1, 2000], [-3, 4]]
     (tmp_path / "turned.csv").write_text("b,a\n1,2\n")
-    assert export.read_table(tmp_path / "turned.csv", ["a", "b"]).tolist() == [[2, 1]]
+    assert read_table(tmp_path / "turned.csv", ["a", "b"]).tolist() == [[2, 1]]
     np.save(tmp_path / "one.npy", np.array([1, 2], np.int32))
-    assert export.read_table(tmp_path / "one.npy", ["a", "b"]).tolist() == [[1, 2]]
+    assert read_table(tmp_path / "one.npy", ["a", "b"]).tolist() == [[1, 2]]
     dataset.write(tmp_path / "set.h5")
     names = list(dataset.info.y_names)
     for others, Y in ((names, dataset.Y), (names[::-1], dataset.Y[:, ::-1])):
-        assert np.array_equal(export.read_table(tmp_path / "set.h5", others), Y)
-    assert np.array_equal(
-        export.read_table(tmp_path / "set.h5", ["y0", "y1", "y2", "y3"]), dataset.Y
-    )
+        assert np.array_equal(read_table(tmp_path / "set.h5", others), Y)
+    assert np.array_equal(read_table(tmp_path / "set.h5", ["y0", "y1", "y2", "y3"]), dataset.Y)
     with pytest.raises(InputError, match="must have one column e; it has"):
-        export.read_table(tmp_path / "set.h5", [*names[:3], "e"])
+        read_table(tmp_path / "set.h5", [*names[:3], "e"])
     np.save(tmp_path / "named.npy", np.array([(1, 2), (3, 4)], [("b", "f4"), ("a", "i2")]))
-    assert export.read_table(tmp_path / "named.npy", ["a", "b"]).tolist() == [[2, 1], [4, 3]]
+    assert read_table(tmp_path / "named.npy", ["a", "b"]).tolist() == [[2, 1], [4, 3]]
     with pytest.raises(InputError, match="named.npy lacks 'c', has the unknown 'b'"):
-        export.read_table(tmp_path / "named.npy", ["a", "c"])
+        read_table(tmp_path / "named.npy", ["a", "c"])
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["Y"] = h5py.ExternalLink(str(tmp_path / "set.h5"), "Y")
     with pytest.raises(InputError, match="link.h5: Y is not in the file itself"):
-        export.read_table(tmp_path / "link.h5", dataset.info.y_names)
+        read_table(tmp_path / "link.h5", dataset.info.y_names)
 
 
 @pytest.mark.parametrize(
@@ -503,34 +504,34 @@ def test_tables_with_faults_are_one_clear_line(tmp_path, name, content, message)
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as caught:
-        export.read_table(path, ["a", "b"])
+        read_table(path, ["a", "b"])
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_arrays_with_faults_are_one_clear_line(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1.0, 2.0], [np.inf, np.nan]]))
     with pytest.raises(InputError, match=r"is inf at row 2, column 1 \(counted from 1; 2 such"):
-        export.read_table(tmp_path / "a.npy", ["a", "b"])
+        read_table(tmp_path / "a.npy", ["a", "b"])
     np.save(tmp_path / "a.npy", np.ones((2, 2, 2)))
     with pytest.raises(InputError, match="must have 2 dimensions; got 3"):
-        export.read_table(tmp_path / "a.npy", ["a", "b"])
+        read_table(tmp_path / "a.npy", ["a", "b"])
     np.save(tmp_path / "a.npy", np.array([["x", "y"]]))
     with pytest.raises(InputError, match="not real numbers"):
-        export.read_table(tmp_path / "a.npy", ["a", "b"])
+        read_table(tmp_path / "a.npy", ["a", "b"])
     np.savez(tmp_path / "a.npz", Y=np.ones((2, 2)))
     os.replace(tmp_path / "a.npz", tmp_path / "a.npy")
     with pytest.raises(InputError, match="a.npy is an .npz file, not one array"):
-        export.read_table(tmp_path / "a.npy", ["a", "b"])
+        read_table(tmp_path / "a.npy", ["a", "b"])
     np.save(tmp_path / "a.npy", np.array([[{}]]), allow_pickle=True)
     with pytest.raises(InputError, match="is not a whole .npy file"):
-        export.read_table(tmp_path / "a.npy", ["a", "b"])
+        read_table(tmp_path / "a.npy", ["a", "b"])
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["X"] = np.ones((2, 2))
     with pytest.raises(InputError, match="has no array /Y"):
-        export.read_table(tmp_path / "a.h5", ["a", "b"])
+        read_table(tmp_path / "a.h5", ["a", "b"])
     with pytest.raises(InputError, match="there is no file"):
-        export.read_table(tmp_path / "missing.npy", ["a", "b"])
+        read_table(tmp_path / "missing.npy", ["a", "b"])
     for path in (tmp_path / "missing" / "c.csv", tmp_path / "c.txt"):
         with pytest.raises(InputError, match="cannot"):
-            export.write_table(path, np.ones((1, 1)), ["c"])
+            write_table(path, np.ones((1, 1)), ["c"])
     assert sorted(os.listdir(tmp_path)) == ["a.h5", "a.npy"]

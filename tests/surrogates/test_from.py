@@ -19,6 +19,7 @@ from surrogates.data import Dataset
 from surrogates.export import npz
 from surrogates.model import file as export
 from surrogates.model import torchscript
+from surrogates.model.file import weights_in
 
 SMALL = ("--set", "work_units=60")
 FAST = ("--effort", "fast", "--set", "work_units=100", "--set", "width=4")
@@ -54,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
 
 def read_weights(content: bytes, folder: Path) -> bytes:
     (folder / "before.pt").write_bytes(content)
-    return export.read_weights(folder / "before.pt")
+    return weights_in(surrogates.load(folder / "before.pt").members)
 
 
 def worst(path: Path) -> float:
@@ -110,7 +111,7 @@ def test_one_training_from_a_network_and_on(folder, tmp_path, capsys):
     assert (settings["network"], settings["width"], settings["work_units"]) == ("ode", 4, 60)
     before = out.read_bytes()
     assert run(*command, *start, "--resume") == 0  # from the finished checkpoint: to the same
-    assert export.read_weights(out) == read_weights(before, tmp_path)
+    assert weights_in(surrogates.load(out).members) == read_weights(before, tmp_path)
     more = ("--set", "work_units=120", "--set", "width=4", "--resume")
     assert "started from other weights" in refused(capsys, *command, *more)
     assert run(*command, "--from", folder / "net.pt", *more) == 0

@@ -17,6 +17,8 @@ from surrogates.errors import InputError
 from surrogates.export import npz
 from surrogates.export.constants import constants
 from surrogates.model import file as export
+from surrogates.model.loaded import LoadedSurrogate
+from surrogates.model.metadata import FORMAT, SCHEMA_VERSION
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
 from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
 
@@ -66,12 +68,12 @@ def made(kind, activation, n_in, width, n_out, depth, *, bars=True) -> Surrogate
     )
 
 
-def saved(surrogate: Surrogate, path: Path, **metadata) -> export.LoadedSurrogate:
+def saved(surrogate: Surrogate, path: Path, **metadata) -> LoadedSurrogate:
     """Write a surrogate file, and read it."""
     n_out, n_in = len(surrogate.c), len(surrogate.lower)
     about = {
-        "format": export.FORMAT,
-        "schema_version": export.SCHEMA_VERSION,
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
         "problem": "toy",
         "y_names": [f"y{i}" for i in range(n_in)],
         "y_units": ["m"] * n_in,
@@ -87,7 +89,7 @@ def saved(surrogate: Surrogate, path: Path, **metadata) -> export.LoadedSurrogat
 
 
 @functools.cache
-def both(*network) -> tuple[Surrogate, export.LoadedSurrogate]:
+def both(*network) -> tuple[Surrogate, LoadedSurrogate]:
     """A surrogate of `NETWORKS`, and what comes of it in a file."""
     surrogate = made(*network)
     with tempfile.TemporaryDirectory() as folder:

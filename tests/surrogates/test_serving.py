@@ -23,6 +23,7 @@ from extended import made, points
 
 from surrogates import cli
 from surrogates.errors import InputError
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.classifier import Classifier
 
@@ -101,7 +102,7 @@ def serve(*paths: Path, script: str = SERVE, **options: Any):
 @pytest.fixture
 def toy(surrogate, dataset, tmp_path) -> Path:
     path = tmp_path / "toy.pt"
-    export.save(surrogate, export.metadata(dataset, training={}, errors={}), path)
+    export.save(surrogate, describe.metadata(dataset, training={}, errors={}), path)
     return path
 
 
@@ -129,7 +130,7 @@ def server(servers, toy, doubled, dataset, tmp_path) -> Server:
     stack, kept = servers
     if not kept:
         path = tmp_path / "doubled.pt"
-        export.save(doubled, export.metadata(dataset, training={}, errors={}), path)
+        export.save(doubled, describe.metadata(dataset, training={}, errors={}), path)
         kept["server"] = stack.enter_context(serve(toy, path))
     return kept["server"]
 
@@ -196,7 +197,7 @@ def test_trust_is_the_standard_deviation_and_the_training_domain(server, toy):
 
 def test_members_and_logarithms_are_served_in_physical_units(dataset, tmp_path):
     surrogate = made("ode gaussian quadratic", True, True, True, True, n_in=4, n_out=6)
-    export.save(surrogate, export.metadata(dataset, training={}, errors={}), tmp_path / "logs.pt")
+    export.save(surrogate, describe.metadata(dataset, training={}, errors={}), tmp_path / "logs.pt")
     y = points(surrogate)[0]
     at, v = torch.from_numpy(y), torch.tensor(Y0, dtype=torch.float64)
     with serve(tmp_path / "logs.pt") as server:
@@ -224,7 +225,7 @@ def test_of_a_classifier_the_logits_are_served_and_trust_is_its_probabilities(
     del parts["error_bars"]
     classifier = Classifier(**parts, temperature=2.0)
     info = dataclasses.replace(dataset.info, task="classification")
-    about = export.metadata(dataclasses.replace(dataset, info=info), training={}, errors={})
+    about = describe.metadata(dataclasses.replace(dataset, info=info), training={}, errors={})
     export.save(classifier, about, tmp_path / "kinds.pt")
     with serve(tmp_path / "kinds.pt") as server:
         model, trust = (umbridge.HTTPModel(server.url, name) for name in ("kinds", "kinds.trust"))
@@ -428,7 +429,7 @@ def test_what_is_no_http_and_who_hangs_up_leave_the_server_answering(server):
 
 def test_a_fault_of_the_server_is_logged_and_the_server_goes_on(toy):
     fault = """
-from surrogates.model.file import LoadedSurrogate
+from surrogates.model.loaded import LoadedSurrogate
 call = LoadedSurrogate.__call__
 LoadedSurrogate.__call__ = lambda self, y: call(self, y) if y[0] != 13 else 1 / 0
 """

@@ -10,6 +10,7 @@ from draws import GeneralSquares, classes, dataset, flat, labelled, normal, orde
 from torch.nn.utils import parameters_to_vector
 
 from surrogates.errors import InputError
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import Joined, Monomials
@@ -236,7 +237,7 @@ def test_a_checkpoint_of_an_older_release_is_resumed(tmp_path):
 def saved(data, tmp_path, settings=QUICK):
     found = train(data, settings, effort="fast")
     path = tmp_path / "old.pt"
-    about = export.metadata(data, training=found.training, errors=found.errors)
+    about = describe.metadata(data, training=found.training, errors=found.errors)
     export.save(found.surrogate, about, path, found.weights)
     return found, path
 

@@ -10,6 +10,7 @@ from draws import GeneralSquares, Poisson, classes, dataset, flat, labelled, nor
 from torch.nn.utils import parameters_to_vector
 
 from surrogates.errors import InputError
+from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
@@ -70,7 +71,7 @@ def trained(data, **others):
 
 
 def saved(found, data, path):
-    about = export.metadata(data, training=found.training, errors=found.errors)
+    about = describe.metadata(data, training=found.training, errors=found.errors)
     export.save(found.surrogate, about, path, found.weights)
     return path
 
@@ -367,7 +368,7 @@ def members(n=3):
 def test_a_file_gives_back_what_was_trained_bit_for_bit(fast, tmp_path, monkeypatch):
     found, _, data = fast
     before = members(len(data.info.y_names))
-    about = export.metadata(data, training=found.training, errors=found.errors)
+    about = describe.metadata(data, training=found.training, errors=found.errors)
     path = tmp_path / "all.pt"
     seen = checksums(data, data.rows_of("train"))
     error = torch.tensor([0.1, 0.2]).double()

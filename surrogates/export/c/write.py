@@ -14,7 +14,7 @@ from ..constants import constants
 from .source import texts
 
 if TYPE_CHECKING:
-    from surrogates.model.file import LoadedSurrogate
+    from surrogates.model.loaded import LoadedSurrogate
 
 # Headers of C up to C23, and those that C libraries include in them. A file of the same name would
 # hide them from a program that is built with -I. (a surrogate "math" would write math.h).

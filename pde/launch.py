@@ -1,0 +1,98 @@
+"""The command ``surrogates generate`` in processes that mpirun starts, watched from this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import surrogates
+from surrogates.errors import InputError
+from surrogates.progress import Told, bar_of
+
+_LAUNCHERS = ("mpirun", "mpiexec")
+_PROGRESS = re.compile(r"(\d+) of (\d+) samples(.*), about \d+ s left")
+_SAMPLES_FAILED = 1  # exit status of a run that is whole but for failed samples
+
+_log = logging.getLogger(__name__)
+
+
+def launch(words: Sequence[str], processes: int, progress: bool | Told) -> None:
+    """Run the command in several processes, and wait for its end.
+
+    Args:
+        words: Those after ``surrogates``.
+        processes: How many.
+        progress: As `surrogates.generate` has it.
+
+    Raises:
+        InputError: If there is no mpirun, or the command fails; with its reason.
+        KeyboardInterrupt: At an interrupt, once the samples at work are finished and saved.
+    """
+    launcher = next(filter(None, map(shutil.which, _LAUNCHERS)), None)
+    if launcher is None:
+        raise InputError(
+            f"there is no {' or '.join(_LAUNCHERS)} to start {processes} processes: install MPI's "
+            "launcher, or leave processes out to solve in this process"
+        )
+    command = [launcher, "-n", str(processes), sys.executable, "-m", "surrogates", *words]
+    here = str(Path(surrogates.__file__).resolve().parents[1])
+    path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    # Python's own copy of the environment has nothing that MPI in this process has added to it.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a notebook's interrupt is for this process, which passes it on
+    )
+    try:
+        said = _followed(process, progress)
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGUSR1)  # which Open MPI passes on, unlike the others
+        process.wait()
+        raise
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+    status = process.returncode
+    if status != 0 and not (status == _SAMPLES_FAILED and " samples failed " in said):
+        raise InputError(said or f"{launcher} ended with status {status}")
+
+
+def _followed(process: subprocess.Popen[str], progress: bool | Told) -> str:
+    """Show the progress and log the warnings of a command; return its error, or its last line."""
+    bars = bar_of(progress)
+    bar = None if bars is None else bars("samples")
+    error = last = ""
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            text = line.strip()
+            if found := _PROGRESS.fullmatch(text):
+                if bar is not None:
+                    bar.update(int(found[1]), int(found[2]), found[3])
+            elif text.startswith("warning: "):
+                _log.warning(text.removeprefix("warning: "))
+            elif text.startswith("error: "):
+                error = error or text.removeprefix("error: ")
+            elif text.strip("-"):
+                last = text
+        process.wait()
+    finally:
+        if bar is not None:
+            bar.close()
+    return error or last

@@ -1,0 +1,223 @@
+"""Generate a dataset from Python: `surrogates.generate`.
+
+The solves take place in this process, without forks and without signal handlers, as a notebook
+needs it; or in processes that mpirun starts (`launch`), as ``surrogates generate`` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surrogates import config as configuration
+from surrogates.config import check
+from surrogates.data import Dataset
+from surrogates.progress import Told, bar_of
+
+from .launch import launch
+from .needed import mpi, problem_of
+from .problem import BUILT_IN, Problem
+
+if TYPE_CHECKING:
+    from .ensemble.solvers import LocalSolver
+
+PathLike = str | os.PathLike[str]
+
+_log = logging.getLogger(__name__)
+
+
+def generate(
+    problem: str | type[Problem] | Problem,
+    *,
+    samples: int = 800,
+    out: PathLike | None = None,
+    config: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    split: str = "0.8/0.1/0.1",
+    tangents: bool = False,
+    processes: int = 1,
+    ranks_per_sample: int = 1,
+    time_limit: float = 3600.0,
+    repair: bool = False,
+    retry_failed: bool = False,
+    allow_version_change: bool = False,
+    progress: bool | Told = False,
+) -> Dataset:
+    """Solve a PDE for many parameters, as ``surrogates generate`` does.
+
+    Args:
+        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a class or object derived from
+            `surrogates.pde.Problem`, defined in a notebook, say. A dataset of the latter does not
+            know their code: it is not compared when a run goes on, nor are samples solved again.
+        samples: Number of samples.
+        out: The dataset's file; None for no file. The same call finishes an interrupted run.
+        config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
+        settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
+        seed: Of the sampling design and the split.
+        split: Counts or fractions of training, validation and test samples.
+        tangents: Whether to solve for dc/dy as well, for a problem that can.
+        processes: 1 to solve in this process, or in those of the mpirun that has started it; more
+            are started by mpirun.
+        ranks_per_sample: Processes that share a mesh.
+        time_limit: Seconds of one sample; where mpirun starts the processes.
+        repair: Whether to solve again for samples that are damaged on disk.
+        retry_failed: Whether to solve again for samples that failed.
+        allow_version_change: Whether to go on with other versions of the libraries than before.
+        progress: Whether to show a bar; or a function that is called with done, total and a note.
+
+    Returns:
+        The dataset. Failed samples are marked in it, and are in no part; a warning is logged.
+
+    Raises:
+        InputError: If an argument does not fit, or ``out`` is another dataset.
+        KeyboardInterrupt: If it was interrupted; the finished samples are kept beside ``out``.
+    """
+    run: dict[str, Any] = {"seed": seed, "split": split, "tangents": tangents}
+    run |= {
+        "time_limit": time_limit,
+        "ranks_per_sample": ranks_per_sample,
+        "samples": samples,
+        "repair": repair,
+    }
+    run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
+    asked = _Asked(problem, config, settings or {}, run)
+    check(processes >= 1, f"processes must be at least 1; got {processes}")
+    with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
+        path = Path(folder) / "samples.h5" if out is None else Path(out).absolute()
+        if processes > 1:
+            return asked.by_mpirun(path, processes, progress)
+        return asked.here(path, progress)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a caller asks for.
+
+    Attributes:
+        problem: Name, class or object.
+        config: File or object.
+        settings: Single settings.
+        run: Arguments of `ensemble.generate.generate`.
+    """
+
+    problem: str | type[Problem] | Problem
+    config: Any
+    settings: Mapping[str, Any]
+    run: Mapping[str, Any]
+
+    def here(self, out: Path, progress: bool | Told) -> Dataset:
+        """Solve in this process; collective over those that mpirun has started."""
+        comm = mpi().COMM_WORLD
+        from .collective import on_each
+        from .ensemble.generate import generate as generated
+
+        solver = on_each(comm, self._solver)
+        out = comm.bcast(out)
+        bars = bar_of(progress) if comm.rank == 0 else None
+        bar = None if bars is None else bars("samples")
+        try:
+            summary = generated(
+                solver,
+                comm,
+                out=out,
+                on_progress=None if bar is None else lambda state: bar.update(*_told(state)),
+                on_note=_log.warning,
+                **self.run,
+            )
+        finally:
+            if bar is not None:
+                bar.close()
+        if summary.failed and comm.rank == 0:
+            _warn_of_failures(summary.failed, summary.total, summary.reason)
+        dataset = on_each(comm, lambda: Dataset.read(out))
+        comm.barrier()  # rank 0 may remove the file
+        return dataset
+
+    def by_mpirun(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
+        """Solve in processes that mpirun starts."""
+        check(
+            isinstance(self.problem, str),
+            "mpirun's processes cannot know a class or an object of this one: write the class to a "
+            'file, and give "FILE.py:CLASS", or leave processes out',
+        )
+        with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
+            words = ["generate", str(self.problem), "--out", str(out)]
+            if self.config is not None or self.settings:
+                file = Path(folder) / "settings.toml"
+                _, text = self._settings()
+                file.write_text(text, encoding="utf-8")
+                words += ["--config", str(file)]
+            for name, value in self.run.items():
+                option = f"--{name.replace('_', '-')}"
+                if isinstance(value, bool):
+                    words += [option] * value
+                else:
+                    words += [option, str(value)]
+            launch(words, processes, progress)
+        dataset = Dataset.read(out)
+        failed = [text for text in dataset.failure if text]
+        if failed:
+            _warn_of_failures(len(failed), len(dataset.Y), failed[0])
+        return dataset
+
+    def _settings(self) -> tuple[type[Problem], str]:
+        """Return the problem's class, and all settings as TOML text."""
+        found = self._found()
+        path, defaults = self.config, None
+        if isinstance(self.problem, Problem) and path is None:
+            path = self.problem.config
+        if isinstance(path, found.Config):
+            path, defaults = None, path
+        check(
+            path is None or isinstance(path, str | os.PathLike),
+            f"config must be a TOML file, or a {found.name} Config; got {path!r:.60}",
+        )
+        overrides = [configuration.override(key, value) for key, value in self.settings.items()]
+        return found, configuration.to_toml(
+            configuration.read(found.Config, path, overrides, defaults)
+        )
+
+    def _found(self) -> type[Problem]:
+        if isinstance(self.problem, str):
+            return problem_of(self.problem)
+        found = type(self.problem) if isinstance(self.problem, Problem) else self.problem
+        check(
+            isinstance(found, type) and issubclass(found, Problem),
+            "problem must be a name, or a class or an object that derives from "
+            f"surrogates.pde.Problem; got {found!r:.60}",
+        )
+        check(
+            not isinstance(self.problem, Problem)
+            or getattr(self.problem, "comm", None) is not None,
+            f"the {found.name} has no communicator: make it with one, as in "
+            f"{found.name}(config, MPI.COMM_SELF), or give the class",
+        )
+        check(
+            found.solve is not Problem.solve or found.solve_batch is not Problem.solve_batch,
+            f"{found.name} has no method solve(self, y)",
+        )
+        return found
+
+    def _solver(self) -> LocalSolver:
+        from .ensemble.solvers import LocalSolver, UnfiledSolver
+
+        found, text = self._settings()
+        config = configuration.from_toml(found.Config, text)
+        if found.source or found.name in BUILT_IN:
+            return LocalSolver(found, config, limited=False)
+        given = self.problem if isinstance(self.problem, Problem) else None
+        return UnfiledSolver(found, config, given)
+
+
+def _told(state: Any) -> tuple[int, int, str]:
+    return state.done, state.total, f", {state.failed} failed" if state.failed else ""
+
+
+def _warn_of_failures(failed: int, total: int, reason: str) -> None:
+    _log.warning("%d of %d samples failed; the first: %s", failed, total, reason)

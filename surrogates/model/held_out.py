@@ -1,0 +1,39 @@
+"""The errors of a surrogate or classifier on a part of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from surrogates.data import Dataset
+
+from .classifier import Assessment, assess
+from .metrics import Evaluation, evaluate
+
+
+def held_out_errors(
+    module: Any, dataset: Dataset, part: str, mean: Any = None, spread: Any = None
+) -> Evaluation | Assessment:
+    """Measure a surrogate's errors on a part of a dataset.
+
+    Args:
+        module: The surrogate, or classifier.
+        dataset: The dataset.
+        part: Its part.
+        mean: Of the training observables, (n_out,); for a regression.
+        spread: Their standard deviation, (n_out,); see `surrogates.model.metrics.evaluate`.
+
+    Returns:
+        An `Evaluation`, of a classification an `Assessment`.
+
+    Raises:
+        InputError: If the part has no samples.
+    """
+    Y, C = map(torch.from_numpy, dataset.part(part))
+    if dataset.info.task == "classification":
+        return assess(module, Y, C)
+    mean = torch.as_tensor(mean, dtype=torch.float64)
+    spread = None if spread is None else torch.as_tensor(spread, dtype=torch.float64)
+    std = getattr(module, "predict_std", None)  # a file of schema version 1 has none
+    return evaluate(module, Y, C, mean=mean, spread=spread, predict_std=std)

@@ -1,0 +1,138 @@
+"""The errors that a surrogate file records, and its description in a line and in a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from surrogates.notebook import Rows, number, table
+
+from .classifier import Assessment, Bin
+from .metadata import task_of
+from .metrics import LEVELS, ErrorSummary, Evaluation
+
+if TYPE_CHECKING:
+    from .loaded import LoadedSurrogate
+
+_FIRST = ("relative", "accuracy")  # errors that a line has
+_SHOWN = 12  # parameters in a table
+
+
+def recorded(metadata: Mapping[str, Any]) -> dict[str, Evaluation | Assessment]:
+    """Return the errors on held-out samples in the metadata of a file, by the part's name.
+
+    Numbers that are missing, as older files have fewer, or were not finite, are NaN.
+    """
+    read = _assessment if task_of(metadata) == "classification" else _evaluation
+    return {name: read(found) for name, found in metadata.get("errors", {}).items()}
+
+
+def _evaluation(found: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(
+        samples=int(found["samples"]),
+        relative=_summary(found.get("relative")),
+        centred=_summary(found.get("centred")),
+        output_rms=_numbers(found.get("output_rms")),
+        output_relative=_numbers(found.get("output_relative")),
+        output_spread=_numbers(found.get("output_spread")),
+        coverage=_numbers(found.get("coverage")),
+    )
+
+
+def _assessment(found: Mapping[str, Any]) -> Assessment:
+    confusion, bins = found.get("confusion"), found.get("reliability")
+    return Assessment(
+        samples=int(found["samples"]),
+        accuracy=_number(found.get("accuracy")),
+        class_accuracy=_numbers(found.get("class_accuracy")),
+        confusion=tuple(map(_numbers, confusion if isinstance(confusion, list) else [])),
+        cross_entropy=_number(found.get("cross_entropy")),
+        brier=_number(found.get("brier")),
+        calibration_error=_number(found.get("calibration_error")),
+        reliability=tuple(map(_bin, bins if isinstance(bins, list) else [])),
+    )
+
+
+def _bin(found: Any) -> Bin:
+    found = found if isinstance(found, dict) else {}
+    names = ("lower", "upper", "samples", "confidence", "accuracy")
+    return Bin(**{name: _number(found.get(name)) for name in names})
+
+
+def _summary(found: Any) -> ErrorSummary:
+    found = found if isinstance(found, dict) else {}
+    numbers = {name: _number(found.get(name)) for name in ("mean", "std", "min", "max")}
+    near_zero = _number(found.get("near_zero"))
+    return ErrorSummary(**numbers, near_zero=int(near_zero) if near_zero > 0 else 0)
+
+
+def _numbers(found: Any) -> tuple[float, ...]:
+    return tuple(map(_number, found)) if isinstance(found, list) else ()
+
+
+def _number(found: Any) -> Any:
+    return found if type(found) in (int, float) else math.nan
+
+
+def described(surrogate: LoadedSurrogate) -> str:
+    """Return one line that says what a surrogate is."""
+    kind, about = type(surrogate).__name__, surrogate.metadata
+    said = _errors(surrogate).items()
+    errors = "; ".join(f"{name} {text}" for name, text in said if name.startswith(_FIRST))
+    return (
+        f"{kind}({about['problem']}: {surrogate.n_in} parameters, {surrogate.n_out} "
+        f"{surrogate.OUTPUTS}{f'; {errors}' if errors else ''})"
+    )
+
+
+def described_in_html(surrogate: LoadedSurrogate) -> str:
+    """Return a table that says what a surrogate is: sizes, errors and domain, names escaped."""
+    about, training = surrogate.metadata, surrogate.metadata["training"]
+    rows: dict[str, str] = {
+        "problem": about["problem"],
+        "parameters": _listed(about["y_names"]),
+        surrogate.OUTPUTS: _listed(about["c_names"]),
+        "training samples": str(training.get("samples", "")),
+        "chosen": str(training.get("chosen", "")),
+        **_errors(surrogate),
+    }
+    for line in surrogate.warnings:
+        rows["warning"] = f"{rows.get('warning', '')} {line}.".strip()
+    lower, upper = surrogate.module.lower.tolist(), surrogate.module.upper.tolist()
+    domain: Rows = list(
+        zip(
+            about["y_names"][:_SHOWN],
+            map(number, lower),
+            map(number, upper),
+            about["y_units"],
+            strict=False,
+        )
+    )
+    more = surrogate.n_in - len(domain)
+    title = "training domain" + (f" (the first {_SHOWN} of {surrogate.n_in})" if more else "")
+    parts = [
+        table(type(surrogate).__name__, (), [(name, text) for name, text in rows.items() if text]),
+        table(title, ("parameter", "lower", "upper", "unit"), domain),
+    ]
+    return "".join(parts)
+
+
+def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
+    """Return the errors in words, by what they are."""
+    said = {}
+    for name, found in surrogate.errors.items():
+        if isinstance(found, Assessment):
+            said[f"accuracy, {name}"] = f"{found.accuracy:.1%} of {found.samples} samples"
+            continue
+        said[f"relative error, {name}"] = f"{found.relative.mean:.3%} (mean)"
+        if found.output_spread:
+            said[f"error over spread, {name}"] = found.by_spread(surrogate.metadata["c_names"])
+        if len(found.coverage) == len(LEVELS):
+            said[f"errors within 95 % bars, {name}"] = f"{found.coverage[-1]:.1%}"
+    return said
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,63 @@
+"""Progress bars of the library, for notebooks, terminals and callers' own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Told = Callable[[int, int, str], object]
+"""Is told how many of how many are done, and a note."""
+
+
+class TqdmBar:
+    """A bar of tqdm: a widget in a notebook, else a line on the standard error."""
+
+    def __init__(self, unit: str) -> None:
+        """Count in ``unit``; nothing is shown before the first `update`."""
+        self._unit = unit
+        self._bar: Any = None
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Show that ``done`` of ``total`` are finished."""
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, initial=done, unit=f" {self._unit}")
+        self._bar.total = total
+        self._bar.set_postfix_str(note.lstrip(", "), refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class CallerBar:
+    """A caller's function in place of a bar."""
+
+    def __init__(self, tell: Told) -> None:
+        """Take the function."""
+        self._tell = tell
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Call the function."""
+        self._tell(done, total, note.lstrip(", "))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def bar_of(progress: bool | Told) -> Callable[[str], TqdmBar | CallerBar] | None:
+    """Return what makes the bar that a caller has asked for.
+
+    Args:
+        progress: True for a bar of tqdm, False for none, or a function that is told.
+
+    Returns:
+        A function of the unit that is counted; None for no bar.
+    """
+    if callable(progress):
+        tell = progress
+        return lambda unit: CallerBar(tell)
+    return TqdmBar if progress else None

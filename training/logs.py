@@ -1,0 +1,57 @@
+"""Logarithms of inputs and outputs, which a surrogate may learn in their place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from surrogates.config import check, unknown
+from surrogates.data import Dataset, Status
+from surrogates.errors import InputError
+from surrogates.model.surrogate import Logs
+
+
+def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> Logs | None:
+    """Mark inputs and outputs by name; ``all`` is all of them. None where nothing is named.
+
+    Raises:
+        InputError: If a name is not known, the task is classification, or a value is not positive
+            (its sample is said).
+    """
+    if not outputs and not inputs:
+        return None
+    info = dataset.info
+    check(info.task == "regression", "logarithms are for regression: classes have none")
+    marks = []
+    sides = (inputs, info.y_names, dataset.Y), (outputs, info.c_names, dataset.C)
+    for names, known, values in sides:
+        for name in names:
+            check(name in (*known, "all"), unknown(f"name {name!r} for a logarithm", name, known))
+        mark = np.array([name in names or "all" in names for name in known])
+        done = dataset.status == Status.DONE
+        bad = np.argwhere((values <= 0) & mark & done[:, None])
+        if len(bad):
+            row, column = bad[0]
+            raise InputError(
+                f"{known[column]} of sample {row} is {values[row, column]:g}: it has no logarithm "
+                f"({len(bad)} such values)"
+            )
+        marks.append(mark)
+    return Logs(inputs=marks[0], outputs=marks[1])
+
+
+def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
+    """Replace marked inputs and outputs by their logarithms."""
+    inputs, outputs = (np.asarray(mark, dtype=bool) for mark in (logs.inputs, logs.outputs))
+    Y, C = dataset.Y.copy(), dataset.C.copy()
+    with np.errstate(invalid="ignore", divide="ignore"):  # of samples that have failed
+        Y[:, inputs] = np.log(Y[:, inputs])
+        C[:, outputs] = np.log(C[:, outputs])
+    units = tuple(
+        "1" if mark else unit for unit, mark in zip(dataset.info.c_units, outputs, strict=True)
+    )
+    return dataclasses.replace(
+        dataset, Y=Y, C=C, info=dataclasses.replace(dataset.info, c_units=units)
+    )

@@ -1,0 +1,157 @@
+"""A surrogate of a dataset, or of arrays: `surrogates.train` and `surrogates.fit`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from surrogates.config import override
+from surrogates.data import Dataset, read_info
+from surrogates.data.from_arrays import Bounds, Shares, from_arrays
+from surrogates.interruption import Work
+from surrogates.model.loaded import LoadedSurrogate
+from surrogates.progress import Told, bar_of
+
+from . import pool
+from .run import Finished, Request, Watch, run
+from .settings import SEED, Config, settings_of
+from .weights import Start
+
+Effort = Literal["fast", "default", "high"]
+PathLike = str | os.PathLike[str]
+
+_log = logging.getLogger(__name__)
+
+
+def train(
+    dataset: Dataset | PathLike,
+    config: Config | None = None,
+    *,
+    out: PathLike | None = None,
+    effort: Effort = "default",
+    seed: int | None = None,
+    log: Sequence[str] = (),
+    log_inputs: Sequence[str] = (),
+    exclude: Sequence[int] | str = (),
+    start: LoadedSurrogate | PathLike | None = None,
+    resume: bool = False,
+    processes: int | None = None,
+    progress: bool | Told = False,
+) -> LoadedSurrogate:
+    """Train a surrogate on a dataset, as ``surrogates train`` does.
+
+    An interrupt (Ctrl-C, a notebook's stop button) ends the training of one network with the best
+    weights so far. A choice by held-out errors has none before its end: it is given up.
+
+    Args:
+        dataset: The dataset, or its file; needs at least 3 samples for training and validation.
+        config: Settings: a `TrainConfig`, a mapping such as ``{"width": 16}``, or a TOML file. A
+            choice keeps these, and chooses the others.
+        out: The surrogate's file, NAME.pt; None for no file. Beside it are NAME.history.jsonl and,
+            where one network is trained, NAME.checkpoint.
+        effort: ``default``, a choice by held-out errors, in about a minute for 400 samples on two
+            cores; ``high``, in ten times that; or ``fast``, the training of one network.
+        seed: Of the first weights; that of the settings if None.
+        log: Names of outputs whose logarithms are learned, or ``["all"]``.
+        log_inputs: Names of such inputs, likewise.
+        exclude: Samples to leave out, counted from 0, or their text, ``3,77,100-120``.
+        start: A surrogate of the same inputs and outputs to start from, or its file.
+        resume: Whether to go on from the checkpoint of ``out``.
+        processes: That a choice may use; one for each core if None.
+        progress: Whether to show a bar; or a function that is called with done, total and a note.
+
+    Returns:
+        The surrogate; of a dataset of classes, a `LoadedClassifier`.
+
+    Raises:
+        InputError: If the dataset, a setting or a file does not fit; the message says why.
+        KeyboardInterrupt: If a choice was interrupted, or a training twice.
+    """
+    task = (dataset.info if isinstance(dataset, Dataset) else read_info(dataset)[0]).task
+    overrides = [] if seed is None else [override(SEED, seed)]
+    settings, given = settings_of(config, task, overrides)
+    about: dict[str, Any] = {"log": log, "log_inputs": log_inputs, "exclude": exclude}
+    about |= {"effort": effort, "resume": resume, "processes": processes}
+    read = (lambda: dataset) if isinstance(dataset, Dataset) else (lambda: Dataset.read(dataset))
+    first = None if start is None else lambda: _start(start)
+    request = Request(read=read, settings=settings, given=given, start=first, **about)
+    return _finished(request, out, progress)
+
+
+def _start(start: LoadedSurrogate | PathLike) -> Start:
+    return Start.of(start) if isinstance(start, LoadedSurrogate) else Start.read(start)
+
+
+def _finished(request: Request, out: PathLike | None, progress: bool | Told) -> LoadedSurrogate:
+    """Train, and say in the log what has not gone as it should."""
+    work = Work[Finished]()
+    watch = Watch(interruption=work, bar=bar_of(progress))
+    try:
+        found = work.done(lambda: run(request, out, watch))
+    except pool.Interrupted:
+        raise KeyboardInterrupt("interrupted before anything was chosen") from None
+    if found.trained is not None and found.trained.interrupted:
+        _log.warning("interrupted: the surrogate has the best weights so far")
+    if found.history_fault:
+        _log.warning("no history is written: %s", found.history_fault)
+    return found.surrogate
+
+
+def fit(
+    Y: Any,
+    C: Any = None,
+    *,
+    labels: Any = None,
+    y_names: Sequence[str] = (),
+    c_names: Sequence[str] = (),
+    y_units: Sequence[str] = (),
+    c_units: Sequence[str] = (),
+    bounds: Bounds | None = None,
+    split: Shares = "0.8/0.1/0.1",
+    missing: Literal["fail", "mask"] = "fail",
+    name: str = "data",
+    config: Config | None = None,
+    out: PathLike | None = None,
+    effort: Effort = "default",
+    seed: int | None = None,
+    log: Sequence[str] = (),
+    log_inputs: Sequence[str] = (),
+    processes: int | None = None,
+    progress: bool | Told = False,
+) -> LoadedSurrogate:
+    """Train a surrogate on arrays or data frames.
+
+    Args:
+        Y: Parameters, (n, n_y) or (n,): an array, a list, or a data frame with names.
+        C: Observables, (n, n_c) or (n,), likewise.
+        labels: In place of C, the class of each sample, n texts or integers.
+        y_names: Names of the parameters; a data frame's own, or y0, y1, ... if empty.
+        c_names: Names of the observables, likewise, or of the classes in the order of their labels.
+        y_units: Units of the parameters; none if empty.
+        c_units: Units of the observables; none if empty.
+        bounds: Of the parameters, ``{name: (lower, upper)}`` or two sequences; else their extremes.
+        split: Shares or counts of training, validation, test samples, or the part of each sample.
+        missing: What a NaN in C is: a sample that failed (``fail``), or a missing entry (``mask``).
+        name: Name of the data.
+        config: As for `train`.
+        out: As for `train`.
+        effort: As for `train`.
+        seed: Of the split, and as for `train`.
+        log: As for `train`.
+        log_inputs: As for `train`.
+        processes: As for `train`.
+        progress: As for `train`.
+
+    Returns:
+        The surrogate; of labels, a `LoadedClassifier`.
+
+    Raises:
+        InputError: If the arrays do not fit each other, or hold other values than finite numbers.
+    """
+    about: dict[str, Any] = {"labels": labels, "y_names": y_names, "c_names": c_names}
+    about |= {"y_units": y_units, "c_units": c_units, "bounds": bounds, "split": split}
+    dataset = from_arrays(Y, C, seed=seed or 0, missing=missing, name=name, **about)
+    how: dict[str, Any] = {"log": log, "log_inputs": log_inputs, "processes": processes}
+    return train(dataset, config, out=out, effort=effort, seed=seed, progress=progress, **how)

@@ -1,0 +1,375 @@
+"""A training from its dataset to its files: what `surrogates.train` and ``surrogates train`` do.
+
+Beside the surrogate ``NAME.pt`` a training leaves ``NAME.history.jsonl``, and, where it trains one
+network, ``NAME.checkpoint``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from surrogates.config import check
+from surrogates.data import Dataset, is_dataset
+from surrogates.data.rows import read_rows
+from surrogates.errors import InputError
+from surrogates.files import atomic, check_writable, remove_leftovers
+from surrogates.model import describe, file, torchscript
+from surrogates.model.loaded import LoadedSurrogate
+from surrogates.model.surrogate import Logs
+
+from . import history
+from .fit import TrainConfig, is_finished
+from .history import Record
+from .logs import logs_of
+from .outcome import Trained
+from .processes import Alone, of_environment
+from .train import chooses, train, without
+from .weights import Start
+
+FAST = "fast"
+
+
+class Bar(Protocol):
+    """Shows how far a training is."""
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Show that ``done`` of ``total`` are finished."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class Asked(Protocol):
+    """Tells whether somebody has asked a training to stop."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who watches a training, and may stop it.
+
+    Attributes:
+        interruption: Entered while samples are learned; it tells whether to stop.
+        bar: Makes what shows the progress, of ``trainings`` or ``work units``; None shows none.
+    """
+
+    interruption: AbstractContextManager[Asked]
+    bar: Callable[[str], Bar] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a training.
+
+    Attributes:
+        read: Reads the dataset; called on each process.
+        settings: Of the training.
+        given: Keys of the settings that are fixed.
+        effort: ``fast``, ``default`` or ``high``; see `training.train.train`.
+        log: Names of outputs whose logarithms are learned.
+        log_inputs: Names of such inputs.
+        exclude: Samples that are left out, or their text, as `read_rows` takes it.
+        start: Reads the surrogate that the training starts from; None where there is none.
+        resume: Whether to go on from the checkpoint.
+        processes: Of a choice; one for each core if None.
+    """
+
+    read: Callable[[], Dataset]
+    settings: TrainConfig
+    given: frozenset[str] = frozenset()
+    effort: str = "default"
+    log: Sequence[str] = ()
+    log_inputs: Sequence[str] = ()
+    exclude: Sequence[int] | str = ()
+    start: Callable[[], Start] | None = None
+    resume: bool = False
+    processes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A training that has come to its end.
+
+    Attributes:
+        surrogate: The surrogate.
+        trained: How it was trained; None if the file was there before, of the same training.
+        dataset: The samples.
+        history_fault: Why the history is not written, empty if it is, or was not asked for.
+        rank: Of this process.
+    """
+
+    surrogate: LoadedSurrogate
+    trained: Trained | None
+    dataset: Dataset
+    history_fault: str = ""
+    rank: int = 0
+
+
+class Output:
+    """The files of one training.
+
+    Attributes:
+        path: The surrogate's file.
+        checkpoint: The training's state.
+        records: The history.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Name the files by the surrogate's."""
+        self.path = Path(path)
+        self.checkpoint = self.path.with_suffix(".checkpoint")
+        self.records = self.path.with_suffix(".history.jsonl")
+
+    def prepare(self, resume: bool) -> None:
+        """Remove what a killed run has left.
+
+        Raises:
+            InputError: If a path cannot be written, or is a file that is to be kept.
+        """
+        out = self.path
+        check_writable(out)
+        check(
+            not is_dataset(out),
+            f"{out} is a dataset; it is left as it is, give another --out",
+        )
+        check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
+        if out.exists() and not zipfile.is_zipfile(out):
+            raise InputError(f"{out} is not a surrogate; it is left as it is, give another --out")
+        if self.checkpoint.exists() and not resume and not is_finished(self.checkpoint):
+            raise InputError(
+                f"{self.checkpoint} is of a training that was interrupted: go on with --resume, or "
+                "remove it"
+            )
+        for path in (out, self.checkpoint, self.records):
+            check_writable(path)
+            remove_leftovers(path)
+
+    def of_before(
+        self,
+        dataset: Dataset,
+        settings: TrainConfig,
+        logs: Logs | None,
+        effort: str,
+        start: Start | None,
+    ) -> LoadedSurrogate | None:
+        """Return the surrogate that is there, if this training would write the same.
+
+        None where there is a checkpoint to go on with.
+        """
+        if not self.path.exists() or (self.checkpoint.exists() and effort == FAST):
+            return None
+        there = file.load(self.path)
+        training = there.metadata["training"]
+        same = (
+            there.metadata.get("dataset", {}).get("digest") == dataset.digest
+            and training.get("settings") == describe.plain(settings)
+            and _marks(getattr(there.module, "logs", None)) == _marks(logs)
+            and training.get("effort", FAST) == effort
+            and training.get("from") == (start and start.digest)
+        )
+        return there if same else None
+
+    def save(self, surrogate: LoadedSurrogate, kept: bool) -> None:
+        """Write the surrogate; where it cannot be, the error says where the training is kept.
+
+        Args:
+            surrogate: The surrogate.
+            kept: Whether the checkpoint holds the training's end.
+
+        Raises:
+            OSError: If it is not written. Nothing is lost by that: there is a checkpoint of the
+                training's end, or the surrogate is in a temporary folder, or, where that is full as
+                well, the last checkpoint stays as it is.
+        """
+        content = torchscript.pack(surrogate.members)
+        try:
+            _write(self.path, content)
+            return
+        except OSError as error:
+            if kept:
+                raise OSError(
+                    f"{error}; the training is in {self.checkpoint}: make room, and --resume "
+                    "writes it"
+                ) from error
+            full = error
+        safe = Path(tempfile.mkdtemp(prefix="surrogates-")) / self.path.name  # for this user alone
+        try:
+            _write(safe, content)
+        except OSError:
+            safe.parent.rmdir()
+            raise full from None
+        try:
+            self.checkpoint.unlink(missing_ok=True)  # of an earlier moment; its room may do
+            _write(self.path, content)
+        except OSError:
+            raise OSError(f"{full}; the surrogate is in {safe}: move it") from None
+        safe.unlink()
+        safe.parent.rmdir()
+
+    def write_history(self, records: Sequence[Record]) -> str:
+        """Write the history; return why it cannot be written, or an empty text."""
+        try:
+            history.write(self.records, records)
+        except (InputError, OSError) as error:  # its folder has gone, say
+            return str(error)
+        return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with atomic(path) as beside:
+            beside.write_bytes(content)
+    except InputError as error:  # its folder has gone, say
+        raise OSError(str(error)) from error
+
+
+def _marks(logs: Any) -> Any:
+    return logs and [np.asarray(mark).tolist() for mark in (logs.inputs, logs.outputs)]
+
+
+def run(request: Request, out: str | os.PathLike[str] | None, watch: Watch) -> Finished:
+    """Train a surrogate, and write its files.
+
+    Args:
+        request: What is asked for.
+        out: The surrogate's file; None writes nothing.
+        watch: Who watches it.
+
+    Raises:
+        InputError: If the dataset, the settings, the paths or the surrogate to start from do not
+            fit, or ``resume`` has nothing to go on from.
+        OSError: If a file cannot be written; see `Output.save`.
+        Interrupted: If a choice was stopped, which writes nothing.
+        ConnectionError: If one of the processes of ``torchrun`` has died.
+    """
+    output = None if out is None else Output(out)
+    check(output is not None or not request.resume, "resume goes on from a file: give its out")
+    with of_environment(request.settings.device) as over:
+        if output is not None:
+            over.on_root(lambda: output.prepare(request.resume))
+        dataset = over.on_each(lambda: _samples(request))
+        return _Training(request, output, dataset, over).finished(watch)
+
+
+def _samples(request: Request) -> Dataset:
+    dataset, rows = request.read(), request.exclude
+    if isinstance(rows, str):
+        rows = read_rows(rows, len(dataset.Y)).tolist() if rows else []
+    return without(dataset, rows) if len(rows) else dataset
+
+
+class _Training:
+    """A training on this process, once its dataset is read."""
+
+    def __init__(
+        self, request: Request, output: Output | None, dataset: Dataset, over: Alone
+    ) -> None:
+        self._request, self._output, self._dataset, self._over = request, output, dataset, over
+        settings = request.settings
+        self._logs = logs_of(dataset, request.log, request.log_inputs)
+        self._selecting = over.size == 1 and chooses(dataset, settings, request.effort)
+        self._effort = request.effort if self._selecting else FAST
+        start = self._start = over.on_each(self._read_start)
+        if start is not None and not self._selecting:
+            _, settings = over.on_each(lambda: start.network(settings, request.given))
+        self._settings = settings
+
+    def _read_start(self) -> Start | None:
+        if self._request.start is None:
+            return None
+        start = self._request.start()
+        start.check(self._dataset, self._logs)
+        return start
+
+    def finished(self, watch: Watch) -> Finished:
+        """Train, unless the file is there, and write the files."""
+        output, rank = self._output, self._over.rank
+        if output is not None and self._request.resume:
+            about = self._dataset, self._settings, self._logs, self._effort, self._start
+            there = output.of_before(*about)
+            if there is not None:
+                return Finished(surrogate=there, trained=None, dataset=self._dataset, rank=rank)
+            check(
+                not (self._selecting and (output.path.exists() or output.checkpoint.exists())),
+                "no checkpoint is kept of a choice by held-out errors: leave --resume out, or go "
+                f"on with a training of one network, {output.checkpoint}, by --effort fast",
+            )
+        trained = self._trained(watch)
+        surrogate = file.in_memory(
+            trained.surrogate,
+            describe.metadata(self._dataset, training=trained.training, errors=trained.errors),
+            trained.weights,
+            history=trained.history,
+            warnings=trained.warnings,
+            dataset=self._dataset,
+        )
+        fault = ""
+        if output is not None and rank == 0:
+            output.save(surrogate, trained.kept)
+            fault = output.write_history(trained.history)
+            if self._selecting:  # that of a training whose surrogate was there before
+                output.checkpoint.unlink(missing_ok=True)
+        return Finished(
+            surrogate=surrogate,
+            trained=trained,
+            dataset=self._dataset,
+            history_fault=fault,
+            rank=rank,
+        )
+
+    def _trained(self, watch: Watch) -> Trained:
+        unit = "trainings" if self._selecting else "work units"
+        bar = watch.bar(unit) if watch.bar is not None and self._over.rank == 0 else None
+        checkpoint = None if self._selecting or self._output is None else self._output.checkpoint
+        try:
+            with watch.interruption as interruption:
+                return train(
+                    self._dataset,
+                    self._settings,
+                    given=self._request.given,
+                    effort=self._request.effort,
+                    logs=self._logs,
+                    start=self._start,
+                    processes=self._request.processes,
+                    checkpoint=checkpoint,
+                    resume=self._request.resume,
+                    on_iteration=None if bar is None else _Notes(bar, self._settings),
+                    on_progress=None if bar is None else bar.update,
+                    stop=lambda: interruption.asked,
+                    over=self._over,
+                )
+        except ConnectionError as error:
+            if checkpoint is None:
+                raise
+            raise ConnectionError(f"{error}; go on with --resume, from {checkpoint}") from error
+        finally:
+            if bar is not None:
+                bar.close()
+
+
+class _Notes:
+    """Shows each iteration on a bar."""
+
+    def __init__(self, bar: Bar, settings: TrainConfig) -> None:
+        self._bar, self._total = bar, settings.levels * settings.work_units
+
+    def __call__(self, record: Record) -> None:
+        """Show an iteration."""
+        self._bar.update(
+            record.work_units,
+            self._total,
+            f", level {record.level + 1}, iteration {record.iteration}, "
+            f"loss {record.train_loss:.2e}, validation loss {record.validation_loss:.2e}",
+        )
