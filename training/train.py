@@ -24,8 +24,9 @@ from surrogates.model.metrics import Evaluation, compared, evaluate
 from surrogates.model.surrogate import Logs, Surrogate
 
 from .completion import completed
+from .config import DEFAULTS, TrainConfig
 from .deploy import alone, assembled, assembled_classes, deployed
-from .fit import DEFAULTS, FitResult, TrainConfig, fit
+from .fit import FitResult, fit
 from .history import Record
 from .outer.multilevel import Reason
 from .processes import Alone
@@ -95,7 +96,8 @@ def train(
     Args:
         dataset: Needs at least 3 samples for training and validation.
         settings: Of the training; the task's defaults if None.
-        given: Names of settings that are fixed; the others are chosen, unless ``effort`` is fast.
+        given: Keys of settings that are fixed, such as ``network.width``; the others are chosen,
+            unless ``effort`` is fast.
         effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
             finds in about a minute for 400 samples on two cores, for classes `classes.choose`;
             or ``high``, in ten times that. Optimizers other than GNvpro, and several processes of
@@ -173,11 +175,11 @@ def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
     Radial basis functions have no other training.
     """
     return (
-        (effort != "fast" or settings.network == "rbf")
-        and settings.optimizer == "gnvpro"
+        (effort != "fast" or settings.network.kind == "rbf")
+        and settings.optimizer.name == "gnvpro"
         and settings.device == "cpu"
-        and settings.penalty == "tikhonov"
-        and settings.levels == 1
+        and settings.regularisation.penalty == "tikhonov"
+        and settings.network.levels == 1
     )
 
 
@@ -263,7 +265,7 @@ def about(
     used = dataset.part("train")[1]
     mean, spread = _centre(used)
     training = {
-        "optimizer": settings.optimizer,
+        "optimizer": settings.optimizer.name,
         "settings": settings,
         "effort": "fast",
         "reason": result.reason.name.lower(),
@@ -338,7 +340,7 @@ def _about_choice(
 ) -> dict[str, Any]:
     chosen = [one for one in found.tried if one.weight > 0]
     return {
-        "optimizer": settings.optimizer,
+        "optimizer": settings.optimizer.name,
         "settings": settings,
         "effort": effort,
         "reason": f"chosen by {by}",

@@ -18,8 +18,9 @@ from surrogates.files import check_writable
 from surrogates.model import file as export
 from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.training import history
+from surrogates.training.config import TrainConfig
 from surrogates.training.deploy import deployed
-from surrogates.training.fit import FitResult, TrainConfig, fit
+from surrogates.training.fit import FitResult, fit
 from surrogates.training.train import about
 
 OPTIMIZERS = {
@@ -54,7 +55,7 @@ class Run:
     @property
     def label(self) -> str:
         """The name of the optimizer."""
-        return OPTIMIZERS[self.settings.optimizer]
+        return OPTIMIZERS[self.settings.optimizer.name]
 
     def reached(self, accuracy: float) -> float:
         """Give the seconds until the validation accuracy exceeded one, infinity if never."""

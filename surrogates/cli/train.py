@@ -26,7 +26,8 @@ from .data import check_out
 
 def train(options: argparse.Namespace) -> int:
     """Train a surrogate on a dataset."""
-    from surrogates.training import fit, pool, processes
+    from surrogates.training import config as training_config
+    from surrogates.training import pool, processes
     from surrogates.training import train as training
 
     if options.out is None and not Path(options.file).name:
@@ -34,7 +35,7 @@ def train(options: argparse.Namespace) -> int:
     pool.keep_memory()
     out = Path(options.file).with_suffix(".pt") if options.out is None else Path(options.out)
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
-    settings, given = _settings(options, fit.DEFAULTS[read_info(options.file)[0].task])
+    settings, given = _settings(options, training_config.DEFAULTS[read_info(options.file)[0].task])
     with processes.of_environment(settings.device) as over:
         over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
         dataset = over.on_each(lambda: _training_set(options))
@@ -87,13 +88,12 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozenset[str]]:
-    """Read the settings of a training, and the names of those that were given."""
-    named = {"optimizer": options.optimizer, "seed": options.seed, "device": options.device}
+    """Read the settings of a training, and the keys of those that were given."""
+    named = {"optimizer.name": options.optimizer, "seed": options.seed, "device": options.device}
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
     overrides = [*options.set, *given]
     settings = config.read(type(defaults), options.config, overrides, defaults)
-    names = {text.partition("=")[0].strip() for text in overrides}
-    return settings, frozenset(names | config.keys(options.config))
+    return settings, frozenset(config.keys(options.config, overrides))
 
 
 def _training_set(options: argparse.Namespace) -> Dataset:
@@ -130,7 +130,7 @@ def _notes(progress: Any, settings: Any) -> Callable[[Any], None]:
         if progress is not None:
             progress.update(
                 record.work_units,
-                settings.levels * settings.work_units,
+                settings.network.levels * settings.stopping.work_units,
                 f", level {record.level + 1}, iteration {record.iteration}, "
                 f"loss {record.train_loss:.2e}, validation loss {record.validation_loss:.2e}",
             )
@@ -159,11 +159,21 @@ def _is_trained(
     training = there.metadata["training"]
     return bool(
         there.metadata.get("dataset", {}).get("digest") == dataset.digest
-        and training.get("settings") == export.plain(settings)
+        and _are_stored(settings, training.get("settings"))
         and marks(getattr(there.module, "logs", None)) == marks(logs)
         and training.get("effort", "fast") == effort
         and training.get("from") == (start and start.digest)
     )
+
+
+def _are_stored(settings: Any, there: Any) -> bool:
+    """Tell whether a file's settings are these; those of older releases have other keys."""
+    from surrogates.training.config import stored
+
+    try:
+        return bool(there) and stored(there) == settings
+    except InputError:  # a setting of a later release
+        return False
 
 
 def _save_trained(found: Any, dataset: Dataset, out: Path, checkpoint: Path) -> None:
@@ -260,7 +270,7 @@ def _tried(tried: Any, task: str) -> str:
 
 def _prepare_training(out: Path, checkpoint: Path, records: Path, resume: bool) -> None:
     """Refuse paths that would cost something, and remove what a killed run has left."""
-    from surrogates.training.fit import is_finished
+    from surrogates.training.checkpoint import is_finished
 
     check_out(out)
     config.check(out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(out)!r}")
