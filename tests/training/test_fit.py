@@ -247,13 +247,13 @@ def test_the_method_is_chosen_by_task_and_cost(monkeypatch):
     monkeypatch.setattr("surrogates.training.outer.multilevel.WARM_UP", 0)
     of_classes = labelled(smooth().Y, classes(100, 3, seed=0).numpy())
     for data, method, limit, krylov, expected in (
-        (smooth(), "auto", 1e12, 0.0, True),
-        (smooth(), "auto", 1e3, 0.0, "kronecker"),
-        (smooth(), "auto", 1e3, 100.0, True),  # one from a Krylov space would cost as much
+        (smooth(), None, 1e12, 0.0, True),
+        (smooth(), None, 1e3, 0.0, "kronecker"),
+        (smooth(), None, 1e3, 100.0, True),  # one from a Krylov space would cost as much
         (smooth(), "dense", 1e3, 0.0, True),
         (smooth(), "krylov", 1e12, 100.0, False),
         (smooth(), "kronecker", 1e12, 100.0, "kronecker"),
-        (of_classes, "auto", 1e12, 100.0, "kronecker"),
+        (of_classes, None, 1e12, 100.0, "kronecker"),
         (of_classes, "dense", 1e3, 0.0, True),
     ):
         monkeypatch.setattr("surrogates.training.methods._KRYLOV_FLOPS", krylov)
