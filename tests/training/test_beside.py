@@ -20,7 +20,8 @@ from surrogates.training.features import Features
 from surrogates.training.fit import fit
 from surrogates.training.initial import settings_of
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
-from surrogates.training.inner.varpro import ReducedJacobian, first_columns
+from surrogates.training.inner.solution import ReducedJacobian
+from surrogates.training.inner.varpro import first_columns
 from surrogates.training.outer.dense import gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import ReducedProblem
 from surrogates.training.selection.beside import WithInputs, joined, mixed, parted

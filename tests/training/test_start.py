@@ -21,7 +21,8 @@ from surrogates.training.features import Features
 from surrogates.training.fit import fit
 from surrogates.training.initial import settings_of
 from surrogates.training.inner.losses import LeastSquares
-from surrogates.training.inner.varpro import InnerSolution
+from surrogates.training.inner.solve import solve
+from surrogates.training.inner.varpro import LeastSquaresSolution
 from surrogates.training.outer.baselines import JointJacobian
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.multilevel import Reason
@@ -195,8 +196,8 @@ def test_without_variable_projection_the_gradient_is_that_of_phi():
 
 def test_newtons_w_is_that_of_the_svd():
     Z, C, W_ref = with_ones(normal(30, 4, seed=0)), normal(30, 3, seed=1), normal(3, 5, seed=2)
-    expected = InnerSolution.of(Z, C, 0.1, W_ref).W
-    found = GeneralSquares().inner(Z, C, 0.1, W_ref=W_ref).W
+    expected = LeastSquaresSolution.of(Z, C, 0.1, W_ref).W
+    found = solve(GeneralSquares(), Z, C, 0.1, W_ref=W_ref).W
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
 
 

@@ -184,7 +184,7 @@ def mixed(logits: Sequence[Tensor], C: Tensor) -> npt.NDArray[np.float64]:
         ) -> tuple[float, npt.NDArray[np.float64]]:
             outputs = torch.einsum("m,mnk->nk", torch.from_numpy(w), some)
             value = float(CrossEntropy().values(outputs, C).mean()) + _RIDGE / 2 * float(w @ w)
-            slopes = CrossEntropy().slopes(outputs, C) / len(C)
+            slopes = CrossEntropy().gradient(outputs, C) / len(C)
             gradient = torch.einsum("nk,mnk->m", slopes, some).numpy()
             return value, gradient + _RIDGE * w
 
