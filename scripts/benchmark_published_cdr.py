@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 
 from surrogates import config
-from surrogates.config import check
+from surrogates.config import check, replaced
 from surrogates.data import Dataset, assign_split, import_file
 from surrogates.errors import InputError
 from surrogates.model.metrics import LEVELS, evaluate
-from surrogates.training.fit import TrainConfig
+from surrogates.training.config import TrainConfig
 from surrogates.training.pool import keep_memory
 from surrogates.training.selection.regression import EFFORTS
 from surrogates.training.train import train
@@ -67,7 +67,7 @@ def measure(
         split = assign_split(SPLIT, len(dataset.Y), seed)
         drawn = dataclasses.replace(dataset, split=split)
         start = time.perf_counter()
-        trained = train(drawn, dataclasses.replace(settings, seed=seed), given=given, effort=effort)
+        trained = train(drawn, replaced(settings, {"seed": seed}), given=given, effort=effort)
         times.append(time.perf_counter() - start)
         history, surrogate = trained.history, trained.surrogate
         one = effort == "fast"

@@ -27,7 +27,8 @@ from surrogates import config
 from surrogates.data import SOLVER, Dataset, Info, Status
 from surrogates.errors import InputError
 from surrogates.training import processes
-from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.config import TrainConfig
+from surrogates.training.fit import fit
 from surrogates.training.outer import multilevel
 
 N_IN, N_OUT = 55, 72

@@ -22,8 +22,8 @@ say() { printf '\n== %s\n' "$*"; }
 generate() { mpirun -n "${PROCESSES:-2}" surrogates generate "$@"; }
 
 # The source's setting; all its optimizers have as many work units, and none stops early.
-source=(--set levels=3 --set work_units=200 --set final_time=1 --set alpha1=1e-10
-    --set patience=1000)
+source=(--set network.levels=3 --set network.final_time=1 --set stopping.work_units=200
+    --set stopping.patience=1000 --set regularisation.alpha1=1e-10)
 
 train() { # PROBLEM NAME WORDS...
     local problem=$1 name=$2
@@ -37,10 +37,10 @@ compare() { # PROBLEM WIDTH
     local problem=$1 width=$2 names=(gnvpro-krylov gnvpro-dense gn lbfgs adam sgd) name histories
     mkdir -p "$problem"
     say "$problem: training, $width features"
-    train "$problem" gnvpro-krylov --set width="$width" --set method=krylov "${source[@]}"
-    train "$problem" gnvpro-dense --set width="$width"
+    train "$problem" gnvpro-krylov --set network.width="$width" --set optimizer.method=krylov "${source[@]}"
+    train "$problem" gnvpro-dense --set network.width="$width"
     for name in "${names[@]:2}"; do
-        train "$problem" "$name" --set width="$width" --set optimizer="$name" "${source[@]}"
+        train "$problem" "$name" --set network.width="$width" --set optimizer.name="$name" "${source[@]}"
     done
     histories=("${names[@]/#/$problem/}")
     histories=("${histories[@]/%/.history.jsonl}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
     from .pde.run import generate as generate
-    from .training.fit import TrainConfig as TrainConfig
+    from .training.config import TrainConfig as TrainConfig
     from .training.make import fit as fit
     from .training.make import train as train
 
@@ -55,7 +55,7 @@ _MODULES = {
     "InputError": "errors",
     "LoadedClassifier": "model.loaded",
     "LoadedSurrogate": "model.loaded",
-    "TrainConfig": "training.fit",
+    "TrainConfig": "training.config",
     "fit": "training.make",
     "generate": "pde.run",
     "load": "model.file",

@@ -2,7 +2,12 @@
 
 A configuration is a frozen dataclass; its nested dataclasses are TOML tables. Its fields are
 ``bool``, ``int``, ``float``, ``str``, tuples of these (of any fixed or open length), or tuples of
-tuples. Ranges are checked by the dataclass itself, in ``__post_init__``, with `check`.
+tuples. A field may also be None, where the program chooses the value: its type is ``T | None``, and
+TOML text has "auto" for None. Ranges are checked by the dataclass itself, in ``__post_init__``,
+with `check`.
+
+A setting is named by its dotted key, ``table.name``. A dataclass whose keys were renamed lists them
+in a class attribute ``MOVED``, new keys by the old ones; an old key is refused with its new name.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tomli_w
@@ -28,6 +33,9 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+
+AUTO = "auto"
+"""None in TOML text: the program chooses the value."""
 
 
 def check_seed(seed: int) -> None:
@@ -70,9 +78,30 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **nested}
 
 
-def keys(path: str | os.PathLike[str] | None) -> set[str]:
-    """Return the keys at the top of a TOML file, none for None; errors are those of `read`."""
-    return set(_table(path))
+def keys(path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()) -> set[str]:
+    """Return the dotted keys that a TOML file and overrides set; arguments are those of `read`."""
+    table = _table(path)
+    for override in overrides:
+        _override(table, override)
+    return set(flat(table))
+
+
+def replaced(config: T, changes: Mapping[str, Any]) -> T:
+    """Return a configuration with other values, given by their dotted keys.
+
+    >>> replaced(config, {"mesh.order": 2, "name": "finer"})
+    """
+    own: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        first, _, rest = key.partition(".")
+        if rest:
+            nested.setdefault(first, {})[rest] = value
+        else:
+            own[first] = value
+    for name, inner in nested.items():
+        own[name] = replaced(own.get(name, getattr(config, name)), inner)
+    return dataclasses.replace(config, **own)  # type: ignore[type-var]
 
 
 def _table(path: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -89,7 +118,12 @@ def _table(path: str | os.PathLike[str] | None) -> dict[str, Any]:
 
 def from_toml(cls: type[T], text: str) -> T:
     """Build a configuration from TOML text, as stored in the files that this package writes."""
-    return from_table(cls, tomllib.loads(text))
+    return from_table(cls, table(text))
+
+
+def table(text: str) -> dict[str, Any]:
+    """Return the nested tables of TOML text, as stored in the files that this package writes."""
+    return tomllib.loads(text)
 
 
 def to_toml(config: Any) -> str:
@@ -101,16 +135,30 @@ def from_table(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
     """Build a configuration from nested mappings; ``where`` is the prefix used in messages."""
     hints = typing.get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    moved: Mapping[str, str] = getattr(cls, "MOVED", {})
     values = {}
     for key, value in table.items():
+        if key in moved and not isinstance(value, Mapping):
+            raise InputError(f"{where}{key} is now {where}{moved[key]}")
         if key not in known:
-            raise InputError(
-                unknown(
-                    f"configuration key {where + key!r}", where + key, [where + k for k in known]
-                )
-            )
+            raise InputError(_unknown_key(known, hints, key, where))
         values[key] = _convert(hints[key], value, where + key)
     return cls(**values)
+
+
+def _unknown_key(known: Sequence[str], hints: Mapping[str, Any], key: str, where: str) -> str:
+    """Say that a key is unknown, with the nearest key, here or in a table."""
+    tables = {
+        field.name: f"{where}{name}.{field.name}"
+        for name in known
+        if dataclasses.is_dataclass(hints[name])
+        for field in dataclasses.fields(hints[name])
+    }
+    what = f"configuration key {where + key!r}"
+    near = difflib.get_close_matches(key, [*known, *tables], n=1, cutoff=0.6)
+    if near and near[0] not in known:
+        return f"unknown {what}; did you mean {tables[near[0]]!r}?"
+    return unknown(what, where + key, [where + k for k in known])
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
@@ -139,7 +187,7 @@ def override(key: str, value: Any) -> str:
 
 def entries(text: str) -> dict[str, Any]:
     """Return the values of a configuration (TOML text) by their dotted keys."""
-    return _flat(tomllib.loads(text))
+    return flat(table(text))
 
 
 def differences(stored: str, asked: str, but: Collection[str] = ()) -> list[str]:
@@ -181,8 +229,8 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
         return from_table(typing.cast(type, kind), value, where=f"{key}.")
     if typing.get_origin(kind) is tuple:
         return _convert_tuple(kind, value, key)
-    if isinstance(kind, types.UnionType):
-        raise TypeError(f"{key}: a configuration field has one type")
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return _convert_optional(kind, value, key)
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is not kind:
@@ -190,6 +238,13 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
     if kind is float and not math.isfinite(value):
         raise InputError(f"{key} must be finite; got {value}")
     return value
+
+
+def _convert_optional(kind: Any, value: Any, key: str) -> Any:
+    inner = [one for one in typing.get_args(kind) if one is not type(None)]
+    if len(inner) != 1:
+        raise TypeError(f"{key}: a configuration field has one type, or one type or None")
+    return None if value is None or value == AUTO else _convert(inner[0], value, key)
 
 
 def _convert_tuple(kind: Any, value: Any, key: str) -> tuple[Any, ...]:
@@ -210,13 +265,13 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
-    return value
+    return AUTO if value is None else value
 
 
-def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by their dotted keys; ``where`` is put before each."""
+    found: dict[str, Any] = {}
     for key, value in table.items():
-        flat.update(
-            _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
-        )
-    return flat
+        inside = isinstance(value, Mapping)
+        found.update(flat(value, f"{where}{key}.") if inside else {where + key: value})
+    return found

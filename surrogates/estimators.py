@@ -20,6 +20,7 @@ from surrogates.data.from_arrays import from_arrays
 from surrogates.errors import InputError
 from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 from surrogates.training.make import train
+from surrogates.types import Array
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -32,23 +33,21 @@ except ImportError as error:
         f"({error})"
     ) from error
 
-Array = npt.NDArray[np.float64]
-
 _KEYS = {
-    "network": "network",
-    "activation": "activation",
-    "width": "width",
-    "linear": "linear",
-    "cells": "cells",
-    "optimizer": "optimizer",
-    "work_units": "work_units",
-    "patience": "patience",
-    "alpha1": "alpha1",
-    "alpha2": "alpha2",
-    "scale": "scale",
-    "whitening": "whitening",
-    "smoothing": "smoothing",
-    "noise": "noise",
+    "network": "network.kind",
+    "activation": "network.activation",
+    "width": "network.width",
+    "linear": "network.linear",
+    "cells": "network.cells",
+    "optimizer": "optimizer.name",
+    "work_units": "stopping.work_units",
+    "patience": "stopping.patience",
+    "alpha1": "regularisation.alpha1",
+    "alpha2": "regularisation.alpha2",
+    "scale": "inputs.scale",
+    "whitening": "inputs.whitening",
+    "smoothing": "regularisation.smoothing",
+    "noise": "inputs.noise",
 }
 """Keys of the settings of a training, by the arguments of an estimator."""
 

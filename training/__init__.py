@@ -5,7 +5,7 @@ Where what the paper describes is found (Newman, Ruthotto, Hart and van
 Bloemen Waanders 2021, "Train Like a (Var)Pro: Efficient Training of Neural Networks with Variable
 Projection"; its samples are columns, ours are rows):
 
-    Phi(W, theta), the inner problem, W(theta)      varpro: solve_w, InnerSolution
+    Phi(W, theta), the inner problem, W(theta)      varpro: solve_w, LeastSquaresSolution
     losses: least squares, cross-entropy, others    losses: Loss
     W(theta) for these, by Newton-Krylov            newton: minimise, NewtonSolution
     the reduced problem Phi_red, its gradient       gauss_newton: ReducedProblem

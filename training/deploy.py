@@ -20,8 +20,9 @@ from surrogates.model.surrogate import Domain, Logs, Surrogate
 
 from .features import CHUNK
 from .fit import FitResult
+from .member import Member
 from .selection.bars import error_bars, members_of
-from .selection.regression import Member, Selection
+from .selection.regression import Selection
 
 if TYPE_CHECKING:
     from .selection.classes import Choice

@@ -18,8 +18,9 @@ from surrogates.model.surrogate import Surrogate
 from surrogates.types import Array
 
 from .advice import data_warnings, mirror_warnings, poor_outputs, ridge_warning
+from .config import TrainConfig
 from .deploy import assembled_classes
-from .fit import FitResult, TrainConfig
+from .fit import FitResult
 from .history import Record
 from .outer.multilevel import Reason
 from .scaling import moments

@@ -27,7 +27,8 @@ from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.surrogate import Logs
 
 from . import history
-from .fit import TrainConfig, is_finished
+from .checkpoint import is_finished
+from .config import TrainConfig
 from .history import Record
 from .logs import logs_of
 from .outcome import Trained
@@ -363,7 +364,7 @@ class _Notes:
     """Shows each iteration on a bar."""
 
     def __init__(self, bar: Bar, settings: TrainConfig) -> None:
-        self._bar, self._total = bar, settings.levels * settings.work_units
+        self._bar, self._total = bar, settings.network.levels * settings.stopping.work_units
 
     def __call__(self, record: Record) -> None:
         """Show an iteration."""

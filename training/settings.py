@@ -2,7 +2,7 @@
 
 A choice by held-out errors keeps the settings that were given, and chooses the others. A
 `TrainConfig` cannot tell which of its values were given: here, those that differ from its defaults.
-A mapping can: ``{"width": 8}`` fixes the width, although 8 is the default.
+A mapping can: ``{"network": {"width": 8}}`` fixes the width, although 8 is the default.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from surrogates import config as configuration
 from surrogates.config import check, override
 
-from .fit import DEFAULTS, TrainConfig
+from .config import DEFAULTS, TrainConfig
 
 Config = TrainConfig | Mapping[str, Any] | str | os.PathLike[str]
 """Settings, a mapping of keys to values (tables nested, or keys with dots), or a TOML file."""
 
-SEED, DEVICE, OPTIMIZER = "seed", "device", "optimizer"
+SEED, DEVICE, OPTIMIZER = "seed", "device", "optimizer.name"
 """Keys of settings that have options of their own."""
 
 
@@ -41,7 +41,7 @@ def settings_of(
     if isinstance(config, TrainConfig):
         texts = [override(key, value) for key, value in _changed(config).items()]
     elif isinstance(config, Mapping):
-        texts = [override(key, value) for key, value in _flat(config).items()]
+        texts = [override(key, value) for key, value in configuration.flat(config).items()]
     elif config is not None:
         check(
             isinstance(config, str | os.PathLike),
@@ -51,8 +51,7 @@ def settings_of(
         path = config
     texts += overrides
     settings = configuration.read(TrainConfig, path, texts, DEFAULTS[task])
-    keys = {text.partition("=")[0].strip() for text in texts}
-    return settings, frozenset(keys | configuration.keys(path))
+    return settings, frozenset(configuration.keys(path, texts))
 
 
 def _changed(config: TrainConfig) -> dict[str, Any]:
@@ -61,14 +60,3 @@ def _changed(config: TrainConfig) -> dict[str, Any]:
         configuration.entries(configuration.to_toml(one)) for one in (config, TrainConfig())
     )
     return {key: value for key, value in given.items() if value != defaults.get(key)}
-
-
-def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Return the values of nested tables by keys with dots."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            found.update(_flat(value, f"{where}{key}."))
-        else:
-            found[where + str(key)] = value
-    return found

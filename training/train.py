@@ -14,8 +14,9 @@ from surrogates.data import Dataset, Split
 from surrogates.model.surrogate import Logs
 
 from .completion import completed
+from .config import DEFAULTS, TrainConfig
 from .deploy import alone, assembled, deployed
-from .fit import DEFAULTS, TrainConfig, fit
+from .fit import fit
 from .history import Record
 from .logs import logarithms
 from .outcome import Trained, kept, told_choice, told_fit, told_selection, where_there
@@ -47,7 +48,8 @@ def train(
     Args:
         dataset: Needs at least 3 samples for training and validation.
         settings: Of the training; the task's defaults if None.
-        given: Names of settings that are fixed; the others are chosen, unless ``effort`` is fast.
+        given: Keys of settings that are fixed, such as ``network.width``; the others are chosen,
+            unless ``effort`` is fast.
         effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
             finds in about a minute for 400 samples on two cores, for classes `classes.choose`;
             or ``high``, in ten times that. Optimizers other than GNvpro, and several processes of
@@ -110,11 +112,11 @@ def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
     Radial basis functions have no other training.
     """
     return (
-        (effort != "fast" or settings.network == "rbf")
-        and settings.optimizer == "gnvpro"
+        (effort != "fast" or settings.network.kind == "rbf")
+        and settings.optimizer.name == "gnvpro"
         and settings.device == "cpu"
-        and settings.penalty == "tikhonov"
-        and settings.levels == 1
+        and settings.regularisation.penalty == "tikhonov"
+        and settings.network.levels == 1
     )
 
 

@@ -9,7 +9,6 @@ trained on. No reader of the surrogate looks at it.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -17,6 +16,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from surrogates.config import check
+from surrogates.config import check, replaced
 from surrogates.data import Dataset
 from surrogates.files import members as in_file
 from surrogates.files import reading
@@ -35,11 +35,15 @@ from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs
 
-from .fit import TrainConfig, described, settings_of
-from .selection.regression import Member
+from .config import Network, TrainConfig
+from .initial import described, settings_of
+from .member import Member
 
 Checksums = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+
+_IN_FILE = {"network": "kind"}
+"""The setting of `config.Network` by its name in the file, where these differ."""
 
 _LEAST, _PACKED = 2**26, 100  # bytes that any file's weights may have, and more for each of its own
 
@@ -173,14 +177,14 @@ class Start:
             "leave --effort fast out",
         )
         own = settings_of(networks[0].features)
-        for name in sorted(given & own.keys()):
-            asked = getattr(settings, name)
+        for key in sorted(given & own.keys()):
+            asked = attrgetter(key)(settings)
             check(
-                asked == own[name],
-                f"the network of {self.surrogate.path} has {name} {own[name]}; got {asked}: leave "
-                f"{name} out",
+                asked == own[key],
+                f"the network of {self.surrogate.path} has {key} {own[key]}; got {asked}: leave "
+                f"{key} out",
             )
-        return networks[0], dataclasses.replace(settings, **own)
+        return networks[0], replaced(settings, own)
 
     def whole(self) -> Member:
         """Return all members as one."""
@@ -264,7 +268,7 @@ def packed(
             }
         theta = parameters_to_vector(cast(nn.Module, features).parameters()).double()
         n_in = cast(FeatureExtractor, features).n_in
-        return {"settings": settings_of(features), "n_in": n_in, "theta": kept(theta)}
+        return {"settings": _named_in_file(features), "n_in": n_in, "theta": kept(theta)}
 
     entries = [
         {
@@ -287,6 +291,15 @@ def _is_known(features: object) -> bool:
     return isinstance(features, RadialBasis | AnovaBasis | Monomials) or bool(settings_of(features))
 
 
+def _named_in_file(features: object) -> dict[str, Any]:
+    """Return the settings of a network by their names in the file."""
+    names = {f"network.{own}": name for name, own in _IN_FILE.items()}
+    return {
+        names.get(key, key.removeprefix("network.")): value
+        for key, value in settings_of(features).items()
+    }
+
+
 def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
     """Make features of what `packed` kept of them."""
 
@@ -306,16 +319,14 @@ def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
     if "parts" in entry:
         parts = [_unpacked(part, arrays) for part in entry["parts"]]
         return Joined(parts, tensor("shifts"), tensor("scales"))
-    config, n_in, theta = (
-        TrainConfig(work_units=10**9, **entry["settings"]),
-        entry["n_in"],
-        tensor("theta"),
-    )
+    names = {name: _IN_FILE.get(name, name) for name in entry["settings"]}
+    own = Network(**{names[name]: value for name, value in entry["settings"].items()})
+    n_in, theta = entry["n_in"], tensor("theta")
     # Before a network of another size than its parameters', which could fill the memory, is made.
-    fewest = config.width * (config.width * config.cells + n_in)
+    fewest = own.width * (own.width * own.cells + n_in)
     if type(n_in) is not int or n_in < 1 or fewest > len(theta):
         raise ValueError(f"its weights have {len(theta)} parameters of another network")
-    network = described(config, n_in).requires_grad_(False)
+    network = described(own, n_in).requires_grad_(False)
     vector_to_parameters(theta, network.parameters())
     return cast(FeatureExtractor, network)
 

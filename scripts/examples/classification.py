@@ -20,8 +20,9 @@ from surrogates.model import file as export
 from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.model.loaded import LoadedClassifier
 from surrogates.training import history
+from surrogates.training.config import TrainConfig
 from surrogates.training.deploy import deployed
-from surrogates.training.fit import FitResult, TrainConfig, fit
+from surrogates.training.fit import FitResult, fit
 from surrogates.training.train import about
 
 OPTIMIZERS = {
@@ -56,7 +57,7 @@ class Run:
     @property
     def label(self) -> str:
         """The name of the optimizer."""
-        return OPTIMIZERS[self.settings.optimizer]
+        return OPTIMIZERS[self.settings.optimizer.name]
 
     def reached(self, accuracy: float) -> float:
         """Give the seconds until the validation accuracy exceeded one, infinity if never."""

@@ -17,7 +17,6 @@ convergence.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -31,15 +30,20 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from surrogates import config
-from surrogates.config import check, check_seed
+from surrogates.config import check, check_seed, replaced
 from surrogates.data import PARTS, Dataset, as_dataset
 from surrogates.errors import InputError
 from surrogates.plots import history as plotting
-from surrogates.training.fit import TrainConfig
+from surrogates.training.config import TrainConfig
 
 SETTINGS = (
-    *("method=kronecker", "width=32", "work_units=400", "precision=single"),
-    *("alpha1=3e-4", "alpha2=1e-3", "scale=0.3"),
+    *(
+        "optimizer.method=kronecker",
+        "network.width=32",
+        "stopping.work_units=400",
+        "precision=single",
+    ),
+    *("regularisation.alpha1=3e-4", "regularisation.alpha2=1e-3", "inputs.scale=0.3"),
 )
 COMPARED = ("gnvpro", "lbfgs", "adam")
 SIDE = 8  # of an image, in pixels
@@ -117,12 +121,13 @@ def study(options: Namespace) -> None:
     check_out(out)
     check_seed(seed)
     settings = config.read(TrainConfig, None, (*SETTINGS, f"seed={seed}", *options.set))
-    check(settings.optimizer == "gnvpro", "the optimizers are gnvpro, lbfgs and adam here")
+    check(settings.optimizer.name == "gnvpro", "the optimizers are gnvpro, lbfgs and adam here")
     dataset = read(options.split, seed)
-    network = Convolutions(settings.width, (8, 16), torch.Generator().manual_seed(settings.seed))
+    width, generator = settings.network.width, torch.Generator().manual_seed(settings.seed)
+    network = Convolutions(width, (8, 16), generator)
     n_theta = sum(parameter.numel() for parameter in network.parameters())
     sizes = ", ".join(f"{name} {dataset.size(name)}" for name in PARTS)
-    print(f"{sizes} images; {n_theta} weights of the network, {10 * (settings.width + 1)} in W\n")
+    print(f"{sizes} images; {n_theta} weights of the network, {10 * (width + 1)} in W\n")
     print(
         f"{'accuracy [%]':18}"
         + "".join(f"{name:>12}" for name in PARTS)
@@ -131,7 +136,7 @@ def study(options: Namespace) -> None:
     runs = {}
     for optimizer in COMPARED:
         say(OPTIMIZERS[optimizer])
-        run = train(dataset, dataclasses.replace(settings, optimizer=optimizer), network)
+        run = train(dataset, replaced(settings, {"optimizer.name": optimizer}), network)
         runs[run.label] = run
         print(
             f"{run.label:18}"

@@ -45,15 +45,15 @@ from classification import OPTIMIZERS, Run, check_out, per_cent, save, train
 from program import Parser, ended, say
 
 from surrogates import config
-from surrogates.config import check, check_seed
-from surrogates.data import PARTS, Dataset, Scene, Split, hyperspectral
-from surrogates.data.hyperspectral import INDIAN_PINES
+from surrogates.config import check, check_seed, replaced
+from surrogates.data import PARTS, Dataset, Split, hyperspectral
+from surrogates.data.hyperspectral import INDIAN_PINES, Scene
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment
 from surrogates.plots import classification, history
 from surrogates.plots import style as plotting
 from surrogates.plots.style import GREY, legend_key
-from surrogates.training.fit import TrainConfig, mix_of
+from surrogates.training.config import TrainConfig
 from surrogates.types import Array
 
 PINES_SPLIT = "2957/6560/732"  # of other scenes: balanced
@@ -133,7 +133,10 @@ def study(options: Namespace) -> None:
     path = Path(__file__).with_name(f"segment_{options.settings}.toml")
     settings = config.read(TrainConfig, path, options.set)
     check(settings.seed == TrainConfig.seed, "the seed is that of --seeds here")
-    check(settings.optimizer == "gnvpro", "the optimizer is gnvpro here; --compare has the others")
+    check(
+        settings.optimizer.name == "gnvpro",
+        "the optimizer is gnvpro here; --compare has the others",
+    )
     models = reference_models() if options.reference else {}
     scene = read(options.scene, options.ground_truth)
     split = options.split or (PINES_SPLIT if scene.name == INDIAN_PINES else "balanced")
@@ -147,8 +150,10 @@ def study(options: Namespace) -> None:
         optimizers = OPTIMIZERS if options.compare else ("gnvpro",)
         for optimizer in optimizers:
             say(f"seed {seed}: {OPTIMIZERS[optimizer]}")
-            patience = settings.patience if optimizer == "gnvpro" else 0
-            here = dataclasses.replace(settings, seed=seed, optimizer=optimizer, patience=patience)
+            patience = settings.stopping.patience if optimizer == "gnvpro" else None
+            here = replaced(
+                settings, {"seed": seed, "optimizer.name": optimizer, "stopping.patience": patience}
+            )
             rows.append(row_of(train(dataset, here)))
             print(rows[-1], flush=True)
         if models:
@@ -225,7 +230,7 @@ def references(
     mean, std = parts[0][0].mean(axis=0), parts[0][0].std(axis=0)
     bands = [(Y - mean) / np.where(std > 0, std, 1) for Y, _ in parts]
     inputs = {"": bands}
-    mix = mix_of(settings)
+    mix = settings.mix
     if mix is not None:
         mixing = mix.of(torch.from_numpy(bands[0].T @ bands[0] / len(bands[0]))).numpy()
         inputs[", mixed"] = [Y @ mixing.T for Y in bands]
@@ -247,11 +252,8 @@ def describe(scene: Scene, dataset: Dataset, settings: TrainConfig) -> None:
         f"{scene.name}: {n_rows} x {n_columns} pixels, {n_bands} bands; {len(dataset.Y)} pixels "
         f"of {len(scene.class_names)} classes: {sizes} (split {dataset.info.split})"
     )
-    changed = (
-        f"{field.name}={getattr(settings, field.name)}"
-        for field in dataclasses.fields(settings)
-        if getattr(settings, field.name) != field.default
-    )
+    defaults, here = (config.entries(config.to_toml(one)) for one in (TrainConfig(), settings))
+    changed = (f"{key}={value}" for key, value in here.items() if value != defaults[key])
     print(f"settings: {' '.join(changed)}")
 
 

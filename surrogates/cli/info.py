@@ -69,7 +69,7 @@ def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
                 if key in training
             ),
             "chosen": training.get("chosen", ""),
-            "settings": ", ".join(f"{k} {v}" for k, v in training.get("settings", {}).items()),
+            "settings": _settings(training.get("settings", {})),
             "dataset": f"{dataset['digest']}, by {dataset.get('command') or 'unknown'}"
             if dataset
             else "",
@@ -79,6 +79,11 @@ def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
             "code": code,
         }
     )
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    told = config.flat(settings).items()
+    return ", ".join(f"{key} {config.AUTO if value is None else value}" for key, value in told)
 
 
 def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:

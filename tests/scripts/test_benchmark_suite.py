@@ -164,11 +164,11 @@ def test_other_methods_are_not_given_the_outputs_at_the_test_points(monkeypatch,
 def test_the_surrogate_is_trained_and_measured_by_the_command_line(monkeypatch, tmp_path, name):
     out = tmp_path / "rows.jsonl"
     words = ["--sets", name, "--sizes", "100", "--methods", "surrogate"]
-    train = ["--train-arguments", "--set work_units=40"]
+    train = ["--train-arguments", "--set stopping.work_units=40"]
     assert run(monkeypatch, out, *QUICK, *words, *train) == 0
     found = json.loads(out.read_text())
     assert found["status"] == "done", found.get("message")
-    assert (found["samples"], found["arguments"]) == (100, "--set work_units=40 0.8/0.2/0")
+    assert (found["samples"], found["arguments"]) == (100, "--set stopping.work_units=40 0.8/0.2/0")
     assert 0 < found["error"] < 0.9
     if name == "digits":
         assert found["coverage"] is None

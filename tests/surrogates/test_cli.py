@@ -22,7 +22,7 @@ from surrogates import cli
 from surrogates.data import Dataset, Split
 from surrogates.export import npz
 
-QUICK = ("--effort", "fast", "--set", "work_units=130", "--set", "width=4")
+QUICK = ("--effort", "fast", "--set", "stopping.work_units=130", "--set", "network.width=4")
 
 
 def run(*words: object) -> int:
@@ -95,7 +95,7 @@ def test_the_same_training_makes_the_same_bytes_in_any_process(folder, apart, tm
 
 
 def test_another_optimizer_leaves_the_same_files_and_its_name(folder, tmp_path, capsys):
-    for words in (("--optimizer", "adam"), ("--set", "optimizer=adam")):
+    for words in (("--optimizer", "adam"), ("--set", "optimizer.name=adam")):
         assert run("train", folder / "map.h5", "--out", tmp_path / "a.pt", *QUICK, *words) == 0
         assert names(tmp_path) == ["a.checkpoint", "a.history.jsonl", "a.pt"]
         capsys.readouterr()
@@ -262,8 +262,8 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("generate", "cdrr"): "unknown problem 'cdrr'; did you mean 'cdr'?",
         ("train",): "F.h5",
         ("train", data, "--optimizer", "sgdd"): "unknown optimizer 'sgdd'",
-        ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'width'",
-        (*train, "--set", "width=0"): "width must be at least 1; got 0",
+        ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'network.width'",
+        (*train, "--set", "network.width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",
         (*train, "--resume", "--effort", "fast"): "no checkpoint",
         (*train, "--effort", "slow"): "invalid choice: 'slow'",
@@ -271,7 +271,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         (*train, "--exclude", "x"): "write 3,77,100-120",
         (*train, "--log", "c9"): "unknown name 'c9' for a logarithm; did you mean 'c",
         (*train, "--log-inputs", "depth"): "unknown name 'depth' for a logarithm; known are y0",
-        (*train, "--set", "outputs=units"): "did you mean 'unit'?",
+        (*train, "--set", "outputs.scaling=units"): "did you mean 'unit'?",
         ("train", tmp_path / "none.h5"): "there is no file",
         ("train", surrogate, "--out", out): "not a whole dataset file",
         ("train", data, "--out", tmp_path / "no" / "a.pt"): "there is no folder",
@@ -600,7 +600,7 @@ def test_a_dataset_that_another_program_writes_is_said_to_be(folder, tmp_path, c
 # What training says
 
 
-FEW = ("--effort", "fast", "--set", "work_units=40", "--set", "width=4")
+FEW = ("--effort", "fast", "--set", "stopping.work_units=40", "--set", "network.width=4")
 
 
 def imported(folder: Path, Y, C, *words: object) -> Path:
@@ -673,7 +673,7 @@ def test_training_warns_where_a_ridge_regression_is_better(folder, tmp_path, cap
     capsys.readouterr()
     assert run("train", data, *FEW) == 0
     assert f"{warning} than this surrogate: take --effort default" in capsys.readouterr().err
-    words = ("--effort", "fast", "--set", "work_units=800")
+    words = ("--effort", "fast", "--set", "stopping.work_units=800")
     assert run("train", folder / "map.h5", "--out", tmp_path / "map.pt", *words) == 0
     assert "regression on the same rows" not in capsys.readouterr().err
 
@@ -747,7 +747,7 @@ def test_logarithms_give_positive_physical_outputs_and_their_derivatives(
     logarithmic, tmp_path, words
 ):
     out = tmp_path / "log.pt"
-    plan = ("--effort", "fast", "--set", "work_units=600")
+    plan = ("--effort", "fast", "--set", "stopping.work_units=600")
     assert run("train", logarithmic, "--out", out, "--log", "c0", *words, *plan) == 0
     surrogate = surrogates.load(out)
     Y, C = Dataset.read(logarithmic).part("test")
@@ -794,18 +794,25 @@ def test_a_finished_training_goes_on_with_more_work_and_with_the_same_is_done(
     assert run("train", data, "--out", out, *QUICK, "--resume") == 0
     assert history.read_text().splitlines() == first
     assert np.array_equal(surrogates.load(out).predict(Y), before)
-    more = (*QUICK[:2], "--set", "work_units=400", *QUICK[4:])
+    more = (*QUICK[:2], "--set", "stopping.work_units=400", *QUICK[4:])
     assert run("train", data, "--out", out, *more, "--resume") == 0
     longer = history.read_text().splitlines()
     assert len(longer) > len(first) and longer[: len(first)] == first
-    other = (*more, "--set", "alpha1=1e-3", "--resume")
+    other = (*more, "--set", "regularisation.alpha1=1e-3", "--resume")
     assert "alpha1 is 1e-06 there" in refused(capsys, "train", data, "--out", out, *other)
     # Without --resume a finished training is done anew.
     assert run("train", data, "--out", out, *QUICK) == 0
     assert len(history.read_text().splitlines()) == len(first)
 
 
-SMALL_CHOICE = ("--set", "network=mlp", "--set", "width=4", "--set", "work_units=60")
+SMALL_CHOICE = (
+    "--set",
+    "network.kind=mlp",
+    "--set",
+    "network.width=4",
+    "--set",
+    "stopping.work_units=60",
+)
 
 
 def test_the_default_is_chosen_by_held_out_errors(folder, tmp_path, capsys):
@@ -864,7 +871,14 @@ def test_radial_basis_functions_are_fitted_whatever_the_effort(tmp_path, capsys)
     rng = np.random.default_rng(0)
     Y = rng.random((40, 2))
     data = imported(tmp_path, Y, np.sin(3 * Y @ rng.normal(size=(2, 1))))
-    words = ("--set", "network=rbf", "--set", "kernel=matern52", "--set", "trend=1")
+    words = (
+        "--set",
+        "network.kind=rbf",
+        "--set",
+        "network.kernel=matern52",
+        "--set",
+        "network.trend=1",
+    )
     assert run("train", data, *words, "--effort", "fast") == 0
     printed = capsys.readouterr().out
     assert "(rbf matern52, linear trend)" in printed and "ridge" not in printed
@@ -943,7 +957,7 @@ def test_a_class_of_a_single_sample_is_warned_of(classes, tmp_path, capsys):
 
 def test_a_classifier_is_chosen_by_held_out_cross_entropies(classes, tmp_path, capsys):
     data, out = classes / "map.h5", tmp_path / "a.pt"
-    words = ("train", data, "--out", out, *SMALL_CHOICE, "--set", "cells=1")
+    words = ("train", data, "--out", out, *SMALL_CHOICE, "--set", "network.cells=1")
     capsys.readouterr()
     assert run(*words) == 0
     printed = capsys.readouterr().out
@@ -978,13 +992,13 @@ def test_a_chosen_classifier_of_several_kinds_is_the_same_in_every_export(
     def all_of(logits, C):
         return np.full(len(logits), 1 / len(logits))
 
-    small = ({"network": "mlp", "width": 4},)
+    small = ({"network.kind": "mlp", "network.width": 4},)
     monkeypatch.setattr("surrogates.training.selection.entropy.NETWORKS", small)
     monkeypatch.setattr(choice, "_SCALES", (1.0,))
     monkeypatch.setattr(choice, "mixed", all_of)
     monkeypatch.setattr(choice, "_PAYS", np.inf)
     out = tmp_path / "a.pt"
-    assert run("train", classes / "map.h5", "--out", out, "--set", "work_units=60") == 0
+    assert run("train", classes / "map.h5", "--out", out, "--set", "stopping.work_units=60") == 0
     loaded = surrogates.load(out)
     chosen = loaded.metadata["training"]["chosen"]
     assert "linear" in chosen and "rbf" in chosen and "mlp 4" in chosen

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -142,3 +143,70 @@ def test_differences_name_each_key_with_both_values():
         "mesh.extra is absent there and 1 here",
     ]
     assert config.differences("", "a = 0\n") == ["a is absent there and 0 here"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    width: int | None = None
+    kind: str | None = "round"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed:
+    MOVED: ClassVar[dict[str, str]] = {"size": "shape.width", "shape": "shape.kind"}
+
+    seed: int = 0
+    shape: Shape = Shape()
+
+
+def test_a_value_that_the_program_chooses_is_none_here_and_auto_in_text():
+    chosen = Renamed(shape=Shape(kind=None))
+    assert config.table(config.to_toml(chosen))["shape"] == {"width": "auto", "kind": "auto"}
+    assert config.from_toml(Renamed, config.to_toml(chosen)) == chosen
+    assert config.read(Renamed, None, ["shape.kind=auto", "shape.width=3"]) == Renamed(
+        shape=Shape(kind=None, width=3)
+    )
+    assert config.from_table(Renamed, {"shape": {"kind": None}}) == chosen
+    with pytest.raises(InputError, match="shape.width must be of type int; got 'wide'"):
+        config.read(Renamed, None, ["shape.width=wide"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("size=3", "size is now shape.width"),
+        ("shape=square", "shape is now shape.kind"),
+        ("widht=3", "unknown configuration key 'widht'; did you mean 'shape.width'?"),
+        ("width=3", "unknown configuration key 'width'; did you mean 'shape.width'?"),
+    ],
+)
+def test_a_key_that_has_moved_is_refused_with_its_place(override, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        config.read(Renamed, None, [override])
+    assert str(caught.value) == message
+    key, _, value = override.partition("=")
+    (tmp_path / "old.toml").write_text(f"{key} = '{value}'\n")
+    with pytest.raises(InputError) as caught:
+        config.read(Renamed, tmp_path / "old.toml")
+    assert str(caught.value) == message
+
+
+def test_values_are_replaced_by_their_dotted_keys():
+    base = Problem(mesh=Mesh(order=2))
+    made = config.replaced(base, {"mesh.cells": (4, 5), "name": "mine"})
+    assert made == Problem(name="mine", mesh=Mesh(order=2, cells=(4, 5)))
+    assert config.replaced(base, {}) == base == Problem(mesh=Mesh(order=2))
+    with pytest.raises(InputError, match="mesh.order must be at least 1; got 0"):
+        config.replaced(base, {"mesh.order": 0})
+
+
+def test_the_keys_that_are_set_are_dotted_wherever_they_are_written(tmp_path):
+    (tmp_path / "a.toml").write_text("name = 'mine'\n[mesh]\norder = 2\n")
+    found = config.keys(tmp_path / "a.toml", ["steady=true", "mesh={cells=[4, 5]}"])
+    assert found == {"name", "steady", "mesh.cells"}  # the table is replaced as a whole
+    assert config.keys(tmp_path / "a.toml", ["mesh.cells=[4, 5]"]) == {
+        "name",
+        "mesh.order",
+        "mesh.cells",
+    }
+    assert config.keys() == set()

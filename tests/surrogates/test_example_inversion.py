@@ -41,7 +41,7 @@ def path(tmp_path_factory) -> Path:
     data, out = str(folder / "dcr.h5"), folder / "dcr.pt"
     words = ("--samples", "200", "--split", "160/40/0", "--out", data)
     assert cli.main(["generate", "dcr", *words, *settings]) == 0
-    words = ("--effort", "fast", "--set", "work_units=400")
+    words = ("--effort", "fast", "--set", "stopping.work_units=400")
     assert cli.main(["train", data, "--out", str(out), *words]) == 0
     return out
 

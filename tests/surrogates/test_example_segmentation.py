@@ -66,7 +66,7 @@ def segmented(scene, tmp_path_factory):
     out = tmp_path_factory.mktemp("segmented") / "field.pt"
     words = (
         *("--split", SPLIT, "--seeds", *map(str, SEEDS), "--reference", "--out", str(out)),
-        *("--set=width=6", "--set=work_units=150"),
+        *("--set=network.width=6", "--set=stopping.work_units=150"),
     )
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "segment_hyperspectral.py"), *scene[0], *words],
@@ -124,7 +124,7 @@ def test_pixels_of_indian_pines_are_segmented_like_the_maps_say(tmp_path, capsys
     words = (
         "--split",
         "balanced:70/10/0.2",
-        "--set=work_units=126",
+        "--set=stopping.work_units=126",
         f"--out={out}",
     )
     assert segment.main([*words]) == 0
@@ -140,10 +140,14 @@ def test_pixels_of_indian_pines_are_segmented_like_the_maps_say(tmp_path, capsys
 
 def test_other_methods_are_compared_on_the_same_network(scene, tmp_path, capsys):
     out = tmp_path / "field.pt"
-    words = ("--split", SPLIT, "--compare", "--set=width=4", "--set=work_units=20")
+    words = ("--split", SPLIT, "--compare", "--set=network.width=4", "--set=stopping.work_units=20")
     assert segment.main([*scene[0], *words, "--settings", "source", f"--out={out}"]) == 0
     text = capsys.readouterr().out
-    assert "final_time=4.0" in text and "levels=3" in text and "penalty=smooth" in text
+    assert (
+        "network.final_time=4.0" in text
+        and "network.levels=3" in text
+        and "regularisation.penalty=smooth" in text
+    )
     for label in classification.OPTIMIZERS.values():
         assert accuracies(text, label).min() > 75, label
     assert surrogates.load(out).metadata["training"]["settings"]["optimizer"] == "gnvpro"
@@ -151,7 +155,13 @@ def test_other_methods_are_compared_on_the_same_network(scene, tmp_path, capsys)
 
 def test_digits_are_recognised_and_the_file_is_the_network(tmp_path, capsys):
     out = tmp_path / "digits.pt"
-    words = ("--split", "400/300/300", "--set=work_units=70", "--set=width=16", f"--out={out}")
+    words = (
+        "--split",
+        "400/300/300",
+        "--set=stopping.work_units=70",
+        "--set=network.width=16",
+        f"--out={out}",
+    )
     assert digits.main([*words]) == 0
     text = capsys.readouterr().out
     for label in ("GNvpro", "L-BFGS, VarPro", "Adam"):
@@ -181,14 +191,22 @@ def test_mistakes_are_one_line(scene, tmp_path, capsys):
             (cube, "--ground-truth", truth, "--split", "500/9/9", out),
             "needs 518 samples; there are 430",
         ),
-        (segment, (cube, "--ground-truth", truth, "--set=widht=3", out), "did you mean 'width'"),
-        (segment, (cube, "--ground-truth", truth, "--set=optimizer=adam", out), "--compare has"),
+        (
+            segment,
+            (cube, "--ground-truth", truth, "--set=widht=3", out),
+            "did you mean 'network.width'",
+        ),
+        (
+            segment,
+            (cube, "--ground-truth", truth, "--set=optimizer.name=adam", out),
+            "--compare has",
+        ),
         (segment, (cube, "--ground-truth", truth, "--set=seed=3", out), "that of --seeds here"),
         (segment, (cube, "--ground-truth", truth, "--seeds", "-1", out), "the seed must be"),
         (segment, (cube, "--ground-truth", truth, "--settings", "bset", out), "invalid choice"),
         (segment, (cube, "--ground-truth", truth, "--out=c.png"), "ends in .pt; got 'c.png'"),
         (digits, ("--out", str(tmp_path / "none" / "d.pt")), "there is no folder"),
-        (digits, ("--set=levels=2", out), "levels must be 1 for a network without"),
+        (digits, ("--set=network.levels=2", out), "levels must be 1 for a network without"),
         (digits, ("--seed=x", out), "invalid int value: 'x'"),
     ):
         assert program.main(words) == 2, words

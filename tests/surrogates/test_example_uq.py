@@ -27,7 +27,7 @@ SMALL = (
     *("mesh.cells=[4,4]", "mesh.degree=2", "time.steps=30", "reaction.rate=3"),
     *("observations.times=[0.5,1.0,1.5]", "observations.sensors=[[0.56,0.48],[0.64,0.52]]"),
 )
-QUICK = ("width=4", "work_units=150")
+QUICK = ("network.width=4", "stopping.work_units=150")
 SAMPLES, SOLVES = 20_000, 300
 
 

@@ -21,8 +21,8 @@ from surrogates.model import file as export
 from surrogates.model import torchscript
 from surrogates.model.file import weights_in
 
-SMALL = ("--set", "work_units=60")
-FAST = ("--effort", "fast", "--set", "work_units=100", "--set", "width=4")
+SMALL = ("--set", "stopping.work_units=60")
+FAST = ("--effort", "fast", "--set", "stopping.work_units=100", "--set", "network.width=4")
 
 
 def high(Y):
@@ -105,14 +105,15 @@ def test_every_form_of_such_a_surrogate_agrees(folder, tmp_path):
 def test_one_training_from_a_network_and_on(folder, tmp_path, capsys):
     out = tmp_path / "net.pt"
     command = ("train", folder / "low.h5", "--out", out, "--effort", "fast")
-    start = ("--from", folder / "net.pt", "--set", "work_units=60")
+    start = ("--from", folder / "net.pt", "--set", "stopping.work_units=60")
     assert run(*command, *start) == 0
     settings = export.load(out).metadata["training"]["settings"]
-    assert (settings["network"], settings["width"], settings["work_units"]) == ("ode", 4, 60)
+    network = settings["network"]
+    assert (network["kind"], network["width"], settings["stopping"]["work_units"]) == ("ode", 4, 60)
     before = out.read_bytes()
     assert run(*command, *start, "--resume") == 0  # from the finished checkpoint: to the same
     assert weights_in(surrogates.load(out).members) == read_weights(before, tmp_path)
-    more = ("--set", "work_units=120", "--set", "width=4", "--resume")
+    more = ("--set", "stopping.work_units=120", "--set", "network.width=4", "--resume")
     assert "started from other weights" in refused(capsys, *command, *more)
     assert run(*command, "--from", folder / "net.pt", *more) == 0
 
@@ -128,7 +129,7 @@ def test_an_old_surrogate_that_does_not_do_is_one_clear_line(folder, tmp_path, c
     assert run("train", few, "--out", tmp_path / "kernels.pt", *SMALL) == 0
     line = refused(capsys, *new, tmp_path / "kernels.pt", "--effort", "fast")
     assert "no network that one training could start from" in line
-    line = refused(capsys, *new, folder / "net.pt", *FAST, "--set", "width=5")
+    line = refused(capsys, *new, folder / "net.pt", *FAST, "--set", "network.width=5")
     assert "has width 4; got 5: leave width out" in line
     line = refused(capsys, *new, folder / "net.pt", "--log-inputs", "y0")
     assert "learned the logarithms of no inputs" in line

@@ -176,13 +176,18 @@ def test_from_the_command_to_the_file_and_its_jacobian(tmp_path, kind, activatio
     Y = rng.random((120, 3))
     np.savez(tmp_path / "map.npz", Y=Y, C=2 + np.tanh(Y @ rng.normal(size=(3, 5))))
     assert cli.main(["import", f"{tmp_path}/map.npz", "--out", f"{tmp_path}/map.h5"]) == 0
-    settings = (f"network={kind}", f"activation={activation}", "width=4", "work_units=150")
+    settings = (
+        f"network.kind={kind}",
+        f"network.activation={activation}",
+        "network.width=4",
+        "stopping.work_units=150",
+    )
     words = [word for setting in settings for word in ("--set", setting)]
     words += ["--effort", "fast", "--out", f"{tmp_path}/map.pt"]
     assert cli.main(["train", f"{tmp_path}/map.h5", *words]) == 0
     surrogate = export.load(tmp_path / "map.pt")
     written = surrogate.metadata["training"]["settings"]
-    assert (written["network"], written["activation"]) == (kind, activation)
+    assert (written["network"]["kind"], written["network"]["activation"]) == (kind, activation)
     Y, C = Dataset.read(tmp_path / "map.h5").part("test")
     errors = np.linalg.norm(surrogate.predict(Y) - C, axis=1) / np.linalg.norm(C, axis=1)
     assert errors.mean() < 0.02

@@ -8,7 +8,7 @@ import torch
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.training.inner.losses import LeastSquares, Loss
-from surrogates.training.inner.varpro import Tall
+from surrogates.training.inner.tall import Tall
 
 
 class Poisson(Loss):

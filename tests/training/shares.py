@@ -3,34 +3,73 @@
 python -m torch.distributed.run --nproc-per-node=2 shares.py DATASET.h5 FOUND.pt
 """
 
-import dataclasses
 import sys
 
 import torch
 
+from surrogates.config import replaced
 from surrogates.data import Dataset
 from surrogates.training import processes
-from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.config import (
+    Inputs,
+    Network,
+    Optimizer,
+    Regularisation,
+    Stopping,
+    TrainConfig,
+)
+from surrogates.training.fit import fit
 
-TAME = TrainConfig(width=4, cells=1, work_units=1000, scale=1.0, alpha1=1e-4, alpha2=1e-3)
+TAME = TrainConfig(
+    network=Network(width=4, cells=1),
+    stopping=Stopping(work_units=1000),
+    inputs=Inputs(scale=1.0),
+    regularisation=Regularisation(alpha1=1e-4, alpha2=1e-3),
+)
 SETTINGS = {
     "regression": {
-        "dense": TrainConfig(width=4, cells=1, work_units=1000),
-        "krylov": TrainConfig(width=4, cells=1, method="krylov", levels=2, work_units=1000),
-        "linear": TrainConfig(width=4, cells=1, linear=True, alpha2=1e-4, work_units=1000),
-        "kronecker": TrainConfig(width=4, cells=1, method="kronecker", work_units=1000),
-        "gn": TrainConfig(width=4, cells=1, optimizer="gn", work_units=1000),
-        "lbfgs": TrainConfig(width=4, cells=1, optimizer="lbfgs", work_units=1000),
+        "dense": TrainConfig(network=Network(width=4, cells=1), stopping=Stopping(work_units=1000)),
+        "krylov": TrainConfig(
+            network=Network(width=4, cells=1, levels=2),
+            optimizer=Optimizer(method="krylov"),
+            stopping=Stopping(work_units=1000),
+        ),
+        "linear": TrainConfig(
+            network=Network(width=4, cells=1, linear=True),
+            regularisation=Regularisation(alpha2=1e-4),
+            stopping=Stopping(work_units=1000),
+        ),
+        "kronecker": TrainConfig(
+            network=Network(width=4, cells=1),
+            optimizer=Optimizer(method="kronecker"),
+            stopping=Stopping(work_units=1000),
+        ),
+        "gn": TrainConfig(
+            network=Network(width=4, cells=1),
+            optimizer=Optimizer(name="gn"),
+            stopping=Stopping(work_units=1000),
+        ),
+        "lbfgs": TrainConfig(
+            network=Network(width=4, cells=1),
+            optimizer=Optimizer(name="lbfgs"),
+            stopping=Stopping(work_units=1000),
+        ),
     },
     "classification": {
-        "dense": dataclasses.replace(TAME, penalty="smooth"),
-        "krylov": dataclasses.replace(TAME, method="krylov"),
-        "kronecker": dataclasses.replace(TAME, method="kronecker"),
-        "mixed": dataclasses.replace(
-            TAME, method="krylov", whitening=0.25, smoothing=10.0, noise=0.5
+        "dense": replaced(TAME, {"regularisation.penalty": "smooth"}),
+        "krylov": replaced(TAME, {"optimizer.method": "krylov"}),
+        "kronecker": replaced(TAME, {"optimizer.method": "kronecker"}),
+        "mixed": replaced(
+            TAME,
+            {
+                "optimizer.method": "krylov",
+                "inputs.whitening": 0.25,
+                "regularisation.smoothing": 10.0,
+                "inputs.noise": 0.5,
+            },
         ),
-        "gn": dataclasses.replace(TAME, optimizer="gn"),
-        "lbfgs": dataclasses.replace(TAME, optimizer="lbfgs"),
+        "gn": replaced(TAME, {"optimizer.name": "gn"}),
+        "lbfgs": replaced(TAME, {"optimizer.name": "lbfgs"}),
     },
 }
 ITERATIONS = 10

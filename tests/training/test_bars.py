@@ -10,8 +10,8 @@ from draws import dataset, normal
 from surrogates.model.metrics import LEVELS, evaluate
 from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials
+from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import assembled
-from surrogates.training.fit import TrainConfig
 from surrogates.training.selection.bars import (
     _posterior,
     _shape,
@@ -193,7 +193,7 @@ def test_intervals_of_errors_with_tails_hold_as_many_as_they_say(kind):
         return dataset(Y.numpy(), (Y @ Y.new_tensor([[1, 2], [3, 4]]) + noise).numpy(), "0.8/0.2/0")
 
     data, fresh = drawn(600, 0), drawn(4000, 5)
-    settings = TrainConfig(outputs="column")
+    settings = TrainConfig(outputs=Outputs(scaling="column"))
     frame = _framed(data, settings)
     ridge = next(one for one in _ridges(frame) if one.name == "linear ridge")
     selection = Selection(
@@ -255,8 +255,13 @@ def test_unseen_points_are_spread_like_the_samples(n, in_order, n_in):
 @pytest.mark.parametrize("kind", ["rbf", "mlp"])
 def test_intervals_hold_as_many_errors_as_they_say(kind):
     data = noisy(80)
-    settings = TrainConfig(work_units=150, outputs="column", network=kind, alpha1=1e-3)
-    given = frozenset({"network", "width", "alpha1"})
+    settings = TrainConfig(
+        stopping=Stopping(work_units=150),
+        outputs=Outputs(scaling="column"),
+        network=Network(kind=kind),
+        regularisation=Regularisation(alpha1=1e-3),
+    )
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
     selection = choose(data, settings, given=given, processes=1)
     surrogate = assembled(selection, data)
     fresh = noisy(2000, seed=9)
@@ -276,8 +281,12 @@ def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as
         return dataset(Y, Y[:, :2] + Y[:, 2:4] + 0.3 * noise, "0.8/0.2/0")
 
     data, fresh = linear(100, 0), linear(500, 9)
-    selection = choose(data, TrainConfig(work_units=50, outputs="column"), processes=1)
-    frame = _framed(data, TrainConfig(outputs="column"))
+    selection = choose(
+        data,
+        TrainConfig(stopping=Stopping(work_units=50), outputs=Outputs(scaling="column")),
+        processes=1,
+    )
+    frame = _framed(data, TrainConfig(outputs=Outputs(scaling="column")))
     ridge = next(one for one in _ridges(frame) if one.name == "linear ridge")
     scale = frame.data.scaling.scale
     only = dataclasses.replace(
@@ -325,8 +334,17 @@ def test_a_mean_takes_off_what_its_members_differ_by_at_most_points():
 
 def test_the_surrogate_is_the_weighted_mean_of_its_members():
     data = noisy(40)
-    settings = TrainConfig(work_units=60, outputs="column", network="mlp", width=4)
-    selection = choose(data, settings, given=frozenset({"network", "width", "alpha1"}), processes=1)
+    settings = TrainConfig(
+        stopping=Stopping(work_units=60),
+        outputs=Outputs(scaling="column"),
+        network=Network(kind="mlp", width=4),
+    )
+    selection = choose(
+        data,
+        settings,
+        given=frozenset({"network.kind", "network.width", "regularisation.alpha1"}),
+        processes=1,
+    )
     members = members_of(selection)
     assert members is not None and len(members.widths) == len(selection.members)
     torch.testing.assert_close(members.weights.sum(dim=0), torch.ones(2).double())

@@ -9,23 +9,31 @@ import torch
 from draws import GeneralSquares, classes, dataset, flat, labelled, normal, orders
 from torch.nn.utils import parameters_to_vector
 
+from surrogates.config import replaced
 from surrogates.errors import InputError
 from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import Joined, Monomials
+from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import deployed
 from surrogates.training.features import Features
-from surrogates.training.fit import TrainConfig, fit, settings_of
+from surrogates.training.fit import fit
+from surrogates.training.initial import settings_of
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
-from surrogates.training.inner.varpro import ReducedJacobian, first_columns
+from surrogates.training.inner.solution import ReducedJacobian
+from surrogates.training.inner.varpro import first_columns
 from surrogates.training.outer.dense import gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import ReducedProblem
 from surrogates.training.selection.beside import WithInputs, joined, mixed, parted
 from surrogates.training.train import train
 from surrogates.training.weights import Start
 
-QUICK = TrainConfig(width=4, work_units=120, linear=True, outputs="column")
+QUICK = TrainConfig(
+    network=Network(width=4, linear=True),
+    stopping=Stopping(work_units=120),
+    outputs=Outputs(scaling="column"),
+)
 KINDS = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 NONE = torch.zeros((0, 2), dtype=torch.int64)
 
@@ -134,23 +142,23 @@ def test_a_network_with_its_inputs_is_told_from_other_joined_features():
     for features in others:
         assert parted(features) == (features, False)
         assert settings_of(features) == {}
-    assert settings_of(joined(network)) == {**settings_of(network), "linear": True}
+    assert settings_of(joined(network)) == {**settings_of(network), "network.linear": True}
 
 
 @pytest.mark.parametrize("method", ["dense", "krylov", "kronecker"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_network_and_method_is_trained(kind, method):
     data = bent()
-    settings = dataclasses.replace(QUICK, network=kind, method=method)
+    settings = replaced(QUICK, {"network.kind": kind, "optimizer.method": method})
     result = fit(data, settings)
     assert result.history[-1].phi < 0.9 * result.history[0].phi
     assert result.features.width == 4 + 3 and result.W.shape == (2, 4 + 3 + 1)
-    assert settings_of(result.features)["linear"]
+    assert settings_of(result.features)["network.linear"]
 
 
 @pytest.mark.parametrize("optimizer", ["gn", "lbfgs", "adam", "sgd"])
 def test_other_optimizers_have_it_too(optimizer):
-    settings = dataclasses.replace(QUICK, optimizer=optimizer, method="krylov")
+    settings = replaced(QUICK, {"optimizer.name": optimizer, "optimizer.method": "krylov"})
     result = fit(bent(), settings)
     assert result.W.shape == (2, 4 + 3 + 1)
     assert result.history[-1].phi < result.history[0].phi
@@ -158,7 +166,13 @@ def test_other_optimizers_have_it_too(optimizer):
 
 def test_work_units_are_those_of_the_network_alone():
     plain, linear = (
-        fit(bent(), dataclasses.replace(QUICK, linear=linear, work_units=500, patience=1000))
+        fit(
+            bent(),
+            replaced(
+                QUICK,
+                {"network.linear": linear, "stopping.work_units": 500, "stopping.patience": 1000},
+            ),
+        )
         for linear in (False, True)
     )
     # Of the dense steps, after 30 cheap ones, those that are tried again cost more than the least.
@@ -169,7 +183,7 @@ def test_work_units_are_those_of_the_network_alone():
 def test_a_linear_map_is_found_beside_a_network_that_has_no_part_in_it():
     Y = normal(60, 3, seed=0)
     C = Y @ normal(3, 2, seed=1) + 1
-    result = fit(dataset(Y.numpy(), C.numpy()), dataclasses.replace(QUICK, work_units=30))
+    result = fit(dataset(Y.numpy(), C.numpy()), replaced(QUICK, {"stopping.work_units": 30}))
     torch.testing.assert_close(result.predict(Y), C, rtol=0, atol=1e-6)
 
 
@@ -178,18 +192,25 @@ def test_it_learns_what_is_nearly_linear_with_fewer_features():
     Y, C = map(torch.from_numpy, data.part("test"))
     errors = []
     for linear in (False, True):
-        settings = dataclasses.replace(QUICK, width=2, linear=linear)
+        settings = replaced(QUICK, {"network.width": 2, "network.linear": linear})
         errors.append(float((fit(data, settings).predict(Y) - C).norm()))
     assert errors[1] < 0.5 * errors[0]
 
 
 def test_levels_and_smooth_weights_work_with_it():
-    settings = dataclasses.replace(
-        QUICK, network="ode", cells=1, levels=2, penalty="smooth", alpha1=1e-4
+    settings = replaced(
+        QUICK,
+        {
+            "network.kind": "ode",
+            "network.cells": 1,
+            "network.levels": 2,
+            "regularisation.penalty": "smooth",
+            "regularisation.alpha1": 1e-4,
+        },
     )
     result = fit(bent(), settings)
     assert {record.level for record in result.history} == {0, 1}
-    assert settings_of(result.features)["cells"] in (1, 2)
+    assert settings_of(result.features)["network.cells"] in (1, 2)
 
 
 def test_inputs_that_do_not_vary_and_mixed_ones_are_all_taken():
@@ -204,8 +225,8 @@ def test_inputs_that_do_not_vary_and_mixed_ones_are_all_taken():
     )
     still = dataclasses.replace(still, info=info)
     Y, C = map(torch.from_numpy, still.part("validation"))
-    for changes in ({}, {"whitening": 0.5, "smoothing": 1.0}):
-        result = fit(still, dataclasses.replace(QUICK, **changes))
+    for changes in ({}, {"inputs.whitening": 0.5, "regularisation.smoothing": 1.0}):
+        result = fit(still, replaced(QUICK, changes))
         assert result.W.shape == (2, 4 + 4 + 1)
         best = min(record.validation_loss for record in result.history)
         scale = C.std(dim=0, unbiased=False)
@@ -219,13 +240,13 @@ def test_training_is_resumed_bit_for_bit(tmp_path):
     fit(data, QUICK, checkpoint=path, stop=lambda: next(asked))
     again = fit(data, QUICK, checkpoint=path, resume=True)
     assert torch.equal(whole.W, again.W) and len(whole.history) == len(again.history)
-    with pytest.raises(InputError, match="another configuration: linear is True there and False"):
-        fit(data, dataclasses.replace(QUICK, linear=False), checkpoint=path, resume=True)
+    with pytest.raises(InputError, match="configuration: network.linear is True there and False"):
+        fit(data, replaced(QUICK, {"network.linear": False}), checkpoint=path, resume=True)
 
 
 def test_a_checkpoint_of_an_older_release_is_resumed(tmp_path):
     data, path = bent(), tmp_path / "c.checkpoint"
-    settings = dataclasses.replace(QUICK, linear=False)
+    settings = replaced(QUICK, {"network.linear": False})
     whole = fit(data, settings, checkpoint=path)
     content = torch.load(path, weights_only=True)
     lines = [line for line in content["config"].splitlines() if not line.startswith("linear")]
@@ -246,23 +267,30 @@ def test_a_training_starts_from_one_with_a_linear_part(tmp_path):
     data = bent()
     found, path = saved(data, tmp_path)
     start = Start.read(path)
-    old, settings = start.network(TrainConfig(work_units=60, outputs="column"), frozenset())
-    assert settings.linear and settings_of(old.features)["linear"]
-    held = dataclasses.replace(settings, alpha1=1e9, alpha2=1e9)
+    old, settings = start.network(
+        TrainConfig(stopping=Stopping(work_units=60), outputs=Outputs(scaling="column")),
+        frozenset(),
+    )
+    assert settings.network.linear and settings_of(old.features)["network.linear"]
+    held = replaced(settings, {"regularisation.alpha1": 1e9, "regularisation.alpha2": 1e9})
     result = fit(data, held, start=old)
     Y = torch.from_numpy(data.Y)
     torch.testing.assert_close(result.predict(Y), found.surrogate(Y), rtol=1e-5, atol=1e-5)
-    with pytest.raises(InputError, match="has linear True; got False"):
-        fit(data, dataclasses.replace(held, linear=False), start=old)
-    with pytest.raises(InputError, match="has linear True; got False"):
-        start.network(dataclasses.replace(QUICK, linear=False), frozenset({"linear"}))
+    with pytest.raises(InputError, match="has network.linear True; got False"):
+        fit(data, replaced(held, {"network.linear": False}), start=old)
+    with pytest.raises(InputError, match="has network.linear True; got False"):
+        start.network(replaced(QUICK, {"network.linear": False}), frozenset({"network.linear"}))
 
 
 def test_classes_have_it_too():
     k = classes(90, 3, seed=0)
     Y = normal(90, 4, seed=1) + k @ normal(3, 4, seed=2)
     data = labelled(Y.numpy(), k.numpy())
-    settings = TrainConfig(width=4, work_units=120, alpha1=1e-3, alpha2=1e-3, linear=True)
+    settings = TrainConfig(
+        network=Network(width=4, linear=True),
+        stopping=Stopping(work_units=120),
+        regularisation=Regularisation(alpha1=1e-3, alpha2=1e-3),
+    )
     result = fit(data, settings)
     assert result.W.shape == (3, 4 + 4 + 1)
     assert result.history[-1].phi < result.history[0].phi
@@ -272,8 +300,8 @@ def test_classes_have_it_too():
 
 
 def test_it_is_for_the_networks_that_a_configuration_names():
-    with pytest.raises(InputError, match="linear is for networks: .* take trend=1"):
-        TrainConfig(network="rbf", linear=True)
+    with pytest.raises(InputError, match="linear is for networks: .* take network.trend=1"):
+        TrainConfig(network=Network(kind="rbf", linear=True))
     network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh()).double()
-    with pytest.raises(InputError, match="linear and penalty=smooth are for the networks that"):
+    with pytest.raises(InputError, match="network.linear are for the networks that"):
         fit(bent(), QUICK, network=network)

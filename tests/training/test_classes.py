@@ -7,22 +7,23 @@ import pytest
 import torch
 from draws import labelled, normal
 
+from surrogates.config import replaced
 from surrogates.errors import InputError
+from surrogates.training.config import DEFAULTS
 from surrogates.training.deploy import assembled_classes
-from surrogates.training.fit import DEFAULTS
 from surrogates.training.pool import Interrupted
 from surrogates.training.selection.classes import Choice, choose
 from surrogates.training.train import chooses, train
 
-QUICK = dataclasses.replace(DEFAULTS["classification"], work_units=60)
-RBF = dataclasses.replace(QUICK, network="rbf", kernel="matern52")
-ONLY = {"given": frozenset({"network", "kernel"})}
+QUICK = replaced(DEFAULTS["classification"], {"stopping.work_units": 60})
+RBF = replaced(QUICK, {"network.kind": "rbf", "network.kernel": "matern52"})
+ONLY = {"given": frozenset({"network.kind", "network.kernel"})}
 
 
 @pytest.fixture(autouse=True)
 def few_candidates(monkeypatch):
     """Let contests be of two small networks and kernels of two scales, for the tests' time."""
-    small = tuple({"network": name, "width": 4} for name in ("mlp", "ode"))
+    small = tuple({"network.kind": name, "network.width": 4} for name in ("mlp", "ode"))
     monkeypatch.setattr("surrogates.training.selection.entropy.NETWORKS", small)
     monkeypatch.setattr("surrogates.training.selection.classes._SCALES", (0.5, 1.0))
 
@@ -86,18 +87,22 @@ def test_held_out_errors_are_of_the_size_of_those_on_new_samples():
 
 
 def test_a_network_that_is_given_is_the_only_kind_and_the_mean_of_its_folds():
-    settings = dataclasses.replace(QUICK, network="mlp", width=5)
-    choice = quick(straight(60), settings, given=frozenset({"network", "width"}))
+    settings = replaced(QUICK, {"network.kind": "mlp", "network.width": 5})
+    choice = quick(straight(60), settings, given=frozenset({"network.kind", "network.width"}))
     assert all(one.name.startswith("mlp 5, alpha1 ") for one in choice.tried)
     assert len(choice.members) == 5
     assert {member.weight for member in choice.members} == {0.2}
 
 
 def test_alpha2_that_is_given_is_that_of_radial_functions_only_with_them():
-    settings = dataclasses.replace(RBF, alpha2=0.02)
-    choice = quick(straight(60), settings, given=frozenset({"network", "kernel", "alpha2"}))
+    settings = replaced(RBF, {"regularisation.alpha2": 0.02})
+    choice = quick(
+        straight(60),
+        settings,
+        given=frozenset({"network.kind", "network.kernel", "regularisation.alpha2"}),
+    )
     assert all("alpha2 2e-02" in one.name for one in choice.tried)
-    linear = quick(straight(60), settings, given=frozenset({"alpha2"})).tried
+    linear = quick(straight(60), settings, given=frozenset({"regularisation.alpha2"})).tried
     assert any("alpha2" in one.name and "2e-02" not in one.name for one in linear)
 
 
@@ -144,9 +149,13 @@ def test_where_nothing_can_be_held_out_one_line_says_so():
     with pytest.raises(InputError, match="there is a single class"):
         quick(labelled(absent.Y, np.ones((20, 1)), "0.8/0.2/0"))
     with pytest.raises(InputError, match="radial functions of classes have no trend; got 1"):
-        quick(straight(30), dataclasses.replace(RBF, trend=1), **ONLY)
+        quick(straight(30), replaced(RBF, {"network.trend": 1}), **ONLY)
     with pytest.raises(InputError, match="no candidate could be fitted"):
-        quick(straight(15), dataclasses.replace(QUICK, network="mlp"), given=frozenset({"network"}))
+        quick(
+            straight(15),
+            replaced(QUICK, {"network.kind": "mlp"}),
+            given=frozenset({"network.kind"}),
+        )
 
 
 @pytest.mark.slow
@@ -242,6 +251,10 @@ def test_training_tells_what_was_tried_and_the_errors_that_were_held_out():
 def test_there_is_a_choice_for_what_is_neither_fast_nor_for_other_methods():
     data = straight(30)
     assert chooses(data, QUICK, "default") and chooses(data, RBF, "fast")
-    for change in ({"optimizer": "adam"}, {"levels": 2}, {"penalty": "smooth"}):
-        assert not chooses(data, dataclasses.replace(QUICK, **change), "default")
+    for change in (
+        {"optimizer.name": "adam"},
+        {"network.levels": 2},
+        {"regularisation.penalty": "smooth"},
+    ):
+        assert not chooses(data, replaced(QUICK, change), "default")
     assert not chooses(data, QUICK, "fast")

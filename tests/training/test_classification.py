@@ -9,30 +9,45 @@ import torch
 from draws import Poisson, PseudoHuber, classes, dataset, labelled, normal
 from test_fit import Stopped, part, same, stop_at
 
+from surrogates.config import replaced
 from surrogates.errors import InputError
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.training.fit import OPTIMIZERS, TrainConfig, fit
+from surrogates.training.config import (
+    OPTIMIZERS,
+    Inputs,
+    Network,
+    Optimizer,
+    Regularisation,
+    Stopping,
+    TrainConfig,
+)
+from surrogates.training.fit import fit
 from surrogates.training.inner import losses
 
 SMALL = TrainConfig(
-    method="krylov",
-    width=3,
-    cells=1,
-    work_units=100,
-    krylov_rank=8,
-    alpha1=1e-4,
-    alpha2=1e-3,
-    scale=1.0,
+    optimizer=Optimizer(method="krylov", krylov_rank=8),
+    network=Network(width=3, cells=1),
+    stopping=Stopping(work_units=100),
+    regularisation=Regularisation(alpha1=1e-4, alpha2=1e-3),
+    inputs=Inputs(scale=1.0),
 )
 SETTINGS = {
-    "dense": dataclasses.replace(SMALL, method="dense", work_units=90),
+    "dense": replaced(SMALL, {"optimizer.method": "dense", "stopping.work_units": 90}),
     "krylov": SMALL,
-    "kronecker": dataclasses.replace(SMALL, method="kronecker", levels=2, work_units=40),
-    "levels": dataclasses.replace(SMALL, levels=3, work_units=40),
-    "smooth": dataclasses.replace(SMALL, levels=2, work_units=40, penalty="smooth"),
-    "mixed": dataclasses.replace(SMALL, whitening=0.25, smoothing=10.0, noise=0.5),
+    "kronecker": replaced(
+        SMALL, {"optimizer.method": "kronecker", "network.levels": 2, "stopping.work_units": 40}
+    ),
+    "levels": replaced(SMALL, {"network.levels": 3, "stopping.work_units": 40}),
+    "smooth": replaced(
+        SMALL, {"network.levels": 2, "stopping.work_units": 40, "regularisation.penalty": "smooth"}
+    ),
+    "mixed": replaced(
+        SMALL, {"inputs.whitening": 0.25, "regularisation.smoothing": 10.0, "inputs.noise": 0.5}
+    ),
     **{
-        name: dataclasses.replace(SMALL, optimizer=name, levels=2, work_units=24)
+        name: replaced(
+            SMALL, {"optimizer.name": name, "network.levels": 2, "stopping.work_units": 24}
+        )
         for name in ("gn", "lbfgs", "adam", "sgd")
     },
 }
@@ -71,14 +86,11 @@ def measured(result, data, name):
 def test_classes_of_a_network_are_learned(method, work):
     data = planted()
     settings = TrainConfig(
-        method=method,
-        width=4,
-        cells=1,
-        scale=1.0,
-        alpha1=1e-6,
-        alpha2=1e-6,
-        work_units=work,
-        patience=200,
+        optimizer=Optimizer(method=method),
+        network=Network(width=4, cells=1),
+        inputs=Inputs(scale=1.0),
+        regularisation=Regularisation(alpha1=1e-6, alpha2=1e-6),
+        stopping=Stopping(work_units=work, patience=200),
     )
     result = fit(data, settings)
     assert measured(result, data, "test")[1] <= 0.1
@@ -104,8 +116,16 @@ def test_every_method_decreases_phi_and_without_variable_projection_far_less():
     data = planted(n=200)
     found = {}
     for name in OPTIMIZERS:
-        settings = dataclasses.replace(
-            SMALL, optimizer=name, method="dense", width=4, alpha1=1e-6, alpha2=1e-6, work_units=150
+        settings = replaced(
+            SMALL,
+            {
+                "optimizer.name": name,
+                "optimizer.method": "dense",
+                "network.width": 4,
+                "regularisation.alpha1": 1e-6,
+                "regularisation.alpha2": 1e-6,
+                "stopping.work_units": 150,
+            },
         )
         phis = [record.phi for record in fit(data, settings).history]
         assert phis[-1] < 0.8 * phis[0]
@@ -135,7 +155,7 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, se
     n = len(whole.history)
     assert n >= 4
     ends = [a.iteration for a, b in itertools.pairwise(whole.history) if a.level != b.level]
-    assert len(ends) == settings.levels - 1
+    assert len(ends) == settings.network.levels - 1
     for iteration in sorted({1, *ends[:1], n - 1}):
         with pytest.raises(Stopped):
             fit(data, settings, checkpoint=checkpoint, on_iteration=stop_at(iteration))
@@ -152,7 +172,15 @@ def test_a_large_alpha1_makes_smooth_weights_constant_in_time():
     free, held = (
         fit(
             data,
-            dataclasses.replace(SMALL, cells=2, penalty="smooth", alpha1=alpha1, work_units=300),
+            replaced(
+                SMALL,
+                {
+                    "network.cells": 2,
+                    "regularisation.penalty": "smooth",
+                    "regularisation.alpha1": alpha1,
+                    "stopping.work_units": 300,
+                },
+            ),
         )
         for alpha1 in (1e-8, 1e-1)
     )
@@ -166,7 +194,7 @@ def test_a_loss_of_ones_own_takes_the_targets_as_they_are():
     Y = rng.uniform(-1, 1, (400, 2))
     mean = np.exp(1 + np.sin(2 * Y) @ np.array([[1.0, 0.3], [-0.5, 1.0]]))
     data = dataset(Y, rng.poisson(mean).astype(float))
-    settings = dataclasses.replace(SMALL, width=4, work_units=200)
+    settings = replaced(SMALL, {"network.width": 4, "stopping.work_units": 200})
     result = fit(data, settings, loss=Poisson())
     test, _ = part(data, "test")
     expected = mean[data.split == 2]
@@ -192,12 +220,17 @@ def test_bad_classes_and_settings():
         fit(dataclasses.replace(data, C=few), SMALL)
     with pytest.raises(InputError, match="there is a single class"):
         fit(labelled(data.Y, np.ones((120, 1))), SMALL)
-    with pytest.raises(InputError, match="penalty must be tikhonov for the network mlp"):
-        TrainConfig(network="mlp", penalty="smooth")
+    with pytest.raises(InputError, match="penalty must be tikhonov for an mlp"):
+        TrainConfig(network=Network(kind="mlp"), regularisation=Regularisation(penalty="smooth"))
     own = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh()).double()
-    for change in ({"whitening": 0.5}, {"smoothing": 1.0}, {"noise": 0.5}, {"penalty": "smooth"}):
+    for change in (
+        {"inputs.whitening": 0.5},
+        {"regularisation.smoothing": 1.0},
+        {"inputs.noise": 0.5},
+        {"regularisation.penalty": "smooth"},
+    ):
         with pytest.raises(InputError, match="are for the networks that a configuration names"):
-            fit(data, dataclasses.replace(SMALL, **change), network=own)
+            fit(data, replaced(SMALL, change), network=own)
     assert fit(data, SMALL, network=own).history
 
 
@@ -205,12 +238,12 @@ def test_targets_that_newton_s_steps_do_not_reach_are_refused():
     Y = normal(40, 3, seed=0).numpy()
     far = dataset(Y, 1e4 * normal(40, 2, seed=1).numpy())
     with pytest.raises(InputError, match="W is not found at the first weights of level 1"):
-        fit(far, dataclasses.replace(SMALL, alpha2=1e-8), loss=PseudoHuber())
+        fit(far, replaced(SMALL, {"regularisation.alpha2": 1e-8}), loss=PseudoHuber())
 
 
 def test_classes_that_are_separate_need_alpha2():
     k = classes(100, 2, seed=0)
     Y = normal(100, 2, seed=1) + 30 * k
-    settings = dataclasses.replace(SMALL, alpha2=0.0, work_units=400)
+    settings = replaced(SMALL, {"regularisation.alpha2": 0.0, "stopping.work_units": 400})
     with pytest.raises(InputError, match="the features separate the training samples"):
         fit(labelled(Y.numpy(), k.numpy()), settings)

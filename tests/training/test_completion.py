@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from draws import dataset
 
+from surrogates.config import replaced
 from surrogates.errors import InputError
 from surrogates.training.completion import completed
 from surrogates.training.train import train
@@ -51,9 +52,9 @@ def test_an_output_of_fewer_than_three_samples_is_refused():
 def test_errors_of_a_training_are_of_the_entries_that_are_there():
     data, _ = smooth(HOLES)
     whole = dataclasses.replace(data, C=completed(data).C)
-    given = frozenset({"network"})
+    given = frozenset({"network.kind"})
     found, same = (
-        train(one, dataclasses.replace(found_settings(), network="rbf"), given=given, processes=1)
+        train(one, replaced(found_settings(), {"network.kind": "rbf"}), given=given, processes=1)
         for one in (data, whole)
     )
     for part in ("validation", "test"):
@@ -64,6 +65,6 @@ def test_errors_of_a_training_are_of_the_entries_that_are_there():
 
 
 def found_settings():
-    from surrogates.training.fit import TrainConfig
+    from surrogates.training.config import Network, TrainConfig
 
-    return TrainConfig(kernel="gaussian", trend=0)
+    return TrainConfig(network=Network(kernel="gaussian", trend=0))

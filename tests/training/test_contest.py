@@ -1,6 +1,7 @@
 """The contest of networks: what is tried, what it may cost, and who wins."""
 
 import dataclasses
+from operator import attrgetter
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import torch
 from draws import dataset, normal
 
+from surrogates.config import replaced
 from surrogates.model.networks import with_ones
-from surrogates.training.fit import TrainConfig
+from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.inner.varpro import solve_w
 from surrogates.training.selection.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
 from surrogates.training.selection.folds import Fold, divided
@@ -56,17 +58,23 @@ def cost(of, settings):
 def test_settings_are_tried_in_their_order_up_to_the_number_asked():
     for number in (1, 3, 10):
         found = contest().affordable(BASE, NOTHING, effort(candidates=number))
-        expected = [dataclasses.replace(BASE, **choice) for choice in NETWORKS[:number]]
+        expected = [replaced(BASE, choice) for choice in NETWORKS[:number]]
         assert found == expected
 
 
 def test_what_is_given_is_kept_and_nothing_is_tried_twice():
-    base = dataclasses.replace(BASE, network="resnet", width=5, seed=3)
-    found = contest().affordable(base, frozenset({"network", "width"}), effort(candidates=10))
-    assert {(one.network, one.width, one.seed) for one in found} == {("resnet", 5, 3)}
-    alphas = [one.alpha1 for one in found]
-    assert len(set(alphas)) == len(alphas) == len({choice["alpha1"] for choice in NETWORKS})
-    given = frozenset({"network", "width", "alpha1"})
+    base = replaced(BASE, {"network.kind": "resnet", "network.width": 5, "seed": 3})
+    found = contest().affordable(
+        base, frozenset({"network.kind", "network.width"}), effort(candidates=10)
+    )
+    assert {(one.network.kind, one.network.width, one.seed) for one in found} == {("resnet", 5, 3)}
+    alphas = [one.regularisation.alpha1 for one in found]
+    assert (
+        len(set(alphas))
+        == len(alphas)
+        == len({choice["regularisation.alpha1"] for choice in NETWORKS})
+    )
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
     assert contest().affordable(base, given, effort()) == [base]
 
 
@@ -81,9 +89,9 @@ def test_what_is_tried_is_estimated_to_cost_no_more_than_asked(seconds):
 
 def test_where_not_one_is_affordable_its_work_is_cut_and_then_it_is_left_out():
     of = contest()
-    least = min(of.seconds(dataclasses.replace(BASE, **choice)) for choice in NETWORKS[:5])
+    least = min(of.seconds(replaced(BASE, choice)) for choice in NETWORKS[:5])
     (found,) = of.affordable(BASE, NOTHING, effort(seconds=5 * least / 2))
-    assert found.work_units == pytest.approx(BASE.work_units / 2, abs=1)
+    assert found.stopping.work_units == pytest.approx(BASE.stopping.work_units / 2, abs=1)
     assert of.seconds(found) * 5 <= 5 * least / 2
     assert of.affordable(BASE, NOTHING, effort(seconds=5 * least / 10)) == []
 
@@ -95,23 +103,26 @@ def test_networks_are_not_tried_on_few_samples():
 
 
 def test_more_samples_may_cost_more():
-    given = frozenset({"network", "width", "alpha1"})
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
     work_units = []
     for of in (contest(n=1000, n_out=1), contest(n=4000, n_out=1)):
         half = effort(seconds=0.5 * len(of.folds) * of.seconds(BASE))
         (found,) = of.affordable(BASE, given, half)
-        work_units.append(found.work_units)
+        work_units.append(found.stopping.work_units)
     # What is asked is for 1000 samples; four times that may be spent on 4000.
-    assert work_units == [pytest.approx(BASE.work_units / 2, abs=1), BASE.work_units]
+    assert work_units == [
+        pytest.approx(BASE.stopping.work_units / 2, abs=1),
+        BASE.stopping.work_units,
+    ]
 
 
 def test_costs_grow_with_work_width_and_samples():
     of = contest()
     base = of.seconds(BASE)
-    assert of.seconds(dataclasses.replace(BASE, work_units=3600)) == pytest.approx(3 * base)
+    assert of.seconds(replaced(BASE, {"stopping.work_units": 3600})) == pytest.approx(3 * base)
     # Twice the width is fewer iterations, each of which costs far more.
-    wide = of.seconds(dataclasses.replace(BASE, width=64))
-    iterations = (BASE.width + 5) / (64 + 5)
+    wide = of.seconds(replaced(BASE, {"network.width": 64}))
+    iterations = (BASE.network.width + 5) / (64 + 5)
     assert wide > 2 * iterations * base
     assert contest(n=5000).seconds(BASE) > base
     assert contest(n_in=50).seconds(BASE) > base
@@ -137,7 +148,7 @@ class Fake:
     def predictor(self, data, settings):
         def predict(Y):
             rows = [int(np.flatnonzero((data.Y == y).all(axis=1))[0]) for y in Y.numpy()]
-            return torch.from_numpy(data.C[rows]) + settings.alpha1
+            return torch.from_numpy(data.C[rows]) + settings.regularisation.alpha1
 
         return predict
 
@@ -152,8 +163,12 @@ def test_the_best_of_a_short_round_are_trained_on_all_folds():
     found = of.winners(BASE, NOTHING, effort(), 1.0)
     # 1e-6 of ode 8 is the best by far: no other is near.
     assert names(found) == ["ode 8, alpha1 1e-06"]
-    short = [(s, f) for s, f in run.calls if s.work_units == int(SHARE * BASE.work_units)]
-    whole = [(s, f) for s, f in run.calls if s.work_units == BASE.work_units]
+    short = [
+        (s, f)
+        for s, f in run.calls
+        if s.stopping.work_units == int(SHARE * BASE.stopping.work_units)
+    ]
+    whole = [(s, f) for s, f in run.calls if s.stopping.work_units == BASE.stopping.work_units]
     assert len(short) == 5 * 2  # on two folds, of few samples
     assert {id(fold) for _, fold in short} == {id(fold) for fold in of.folds[:2]}
     assert len(whole) == 5
@@ -167,14 +182,20 @@ def test_the_best_of_a_short_round_are_trained_on_all_folds():
 def test_of_many_samples_one_fold_is_enough_for_the_short_round():
     run = Fake()
     contest(n=400, run=run).winners(BASE, NOTHING, effort(), 1.0)
-    short = [settings for settings, _ in run.calls if settings.work_units < BASE.work_units]
+    short = [
+        settings
+        for settings, _ in run.calls
+        if settings.stopping.work_units < BASE.stopping.work_units
+    ]
     assert len(short) == 5
 
 
 def test_others_that_are_near_are_trained_on_all_folds_too():
-    base = dataclasses.replace(BASE, alpha1=0.01)  # the same error for all
+    base = replaced(BASE, {"regularisation.alpha1": 0.01})  # the same error for all
     run = Fake()
-    found = contest(run=run).winners(base, frozenset({"alpha1"}), effort(finalists=3), 1.0)
+    found = contest(run=run).winners(
+        base, frozenset({"regularisation.alpha1"}), effort(finalists=3), 1.0
+    )
     assert len(found) == 3
 
 
@@ -182,7 +203,7 @@ def test_far_worse_networks_win_nothing():
     run = Fake()
     of = contest(run=run)
     assert of.winners(BASE, NOTHING, effort(), (1e-6 / 2.1) ** 2) == []
-    assert all(settings.work_units < BASE.work_units for settings, _ in run.calls)
+    assert all(settings.stopping.work_units < BASE.stopping.work_units for settings, _ in run.calls)
     assert of.winners(BASE, NOTHING, effort(), (1e-6 / 1.9) ** 2) != []
 
 
@@ -202,9 +223,10 @@ class Second(Fake):
         self.errors = errors
 
     def predictor(self, data, settings):
-        factor = self.errors[settings.alpha2 > 1e-10, settings.linear]
+        factor = self.errors[settings.regularisation.alpha2 > 1e-10, settings.network.linear]
         return super().predictor(
-            data, dataclasses.replace(settings, alpha1=settings.alpha1 * factor)
+            data,
+            replaced(settings, {"regularisation.alpha1": settings.regularisation.alpha1 * factor}),
         )
 
 
@@ -227,9 +249,13 @@ def test_variants_of_the_best_are_tried_after_the_first_round():
     of = second(run, told=told)
     found = of.winners(BASE, NOTHING, effort(), 1.0)
     assert names(found) == ["ode 8, alpha1 1e-06, alpha2 1e-06, linear part"]
-    short = [s for s, _ in run.calls if s.work_units == int(SHARE * BASE.work_units)]
-    assert [(s.network, s.width) for s in short[10:]] == [("ode", 8)] * 6  # on two folds each
-    tried = {(s.alpha2, s.linear) for s in short[10:]}
+    short = [
+        s for s, _ in run.calls if s.stopping.work_units == int(SHARE * BASE.stopping.work_units)
+    ]
+    assert [(s.network.kind, s.network.width) for s in short[10:]] == [
+        ("ode", 8)
+    ] * 6  # on two folds each
+    tried = {(s.regularisation.alpha2, s.network.linear) for s in short[10:]}
     assert tried == {(1e-6, False), (1e-6, True), (1e-10, True)}
     assert [note for _, _, note in told][10:16] == [", networks, second round"] * 6
     errors = [{**ERRORS, key: 2.0} for key in ERRORS if key != (False, False)]
@@ -240,49 +266,59 @@ def test_variants_of_the_best_are_tried_after_the_first_round():
 
 
 def test_of_variants_of_the_best_only_one_is_trained_on_all_folds():
-    base = dataclasses.replace(BASE, alpha1=0.01)  # the same error for all, but for variants
+    base = replaced(
+        BASE, {"regularisation.alpha1": 0.01}
+    )  # the same error for all, but for variants
     run = Second({**ERRORS, (True, False): 0.9, (True, True): 0.8, (False, True): 1.0})
-    found = second(run).winners(base, frozenset({"alpha1"}), effort(finalists=3), 1.0)
+    found = second(run).winners(
+        base, frozenset({"regularisation.alpha1"}), effort(finalists=3), 1.0
+    )
     assert names(found) == [
         "mlp 16, alpha1 1e-02, alpha2 1e-06, linear part",
         "ode 8, alpha1 1e-02",
         "ode 12, alpha1 1e-02",
     ]
     worse = Second({key: 1.0 + sum(key) for key in ERRORS})
-    found = second(worse).winners(base, frozenset({"alpha1"}), effort(finalists=2), 1.0)
+    found = second(worse).winners(
+        base, frozenset({"regularisation.alpha1"}), effort(finalists=2), 1.0
+    )
     assert names(found) == ["mlp 16, alpha1 1e-02", "ode 8, alpha1 1e-02"]
 
 
-@pytest.mark.parametrize("name", ["alpha2", "linear"])
-def test_what_is_given_has_no_variants(name):
+VARIED = ("regularisation.alpha2", "network.linear")
+
+
+@pytest.mark.parametrize(("key", "other"), [VARIED, VARIED[::-1]])
+def test_what_is_given_has_no_variants(key, other):
     run = Second(ERRORS)
-    second(run).winners(BASE, frozenset({name}), effort(), 1.0)
-    assert {getattr(settings, name) for settings, _ in run.calls} == {getattr(BASE, name)}
-    other = {"alpha2": "linear", "linear": "alpha2"}[name]
-    assert len({getattr(settings, other) for settings, _ in run.calls}) == 2
+    second(run).winners(BASE, frozenset({key}), effort(), 1.0)
+    assert {attrgetter(key)(settings) for settings, _ in run.calls} == {attrgetter(key)(BASE)}
+    assert len({attrgetter(other)(settings) for settings, _ in run.calls}) == 2
 
 
 def test_one_setting_has_variants_too():
     run = Second(ERRORS)
-    given = frozenset({"network", "width", "alpha1"})
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
     (found,) = second(run).winners(BASE, given, effort(finalists=1), 1e9)
     assert "linear part" in found.name and "alpha2 1e-06" in found.name
-    short = [s for s, _ in run.calls if s.work_units < BASE.work_units]
+    short = [s for s, _ in run.calls if s.stopping.work_units < BASE.stopping.work_units]
     assert len(short) == 2 * 4
-    assert len({(s.alpha2, s.linear) for s in short}) == 4
+    assert len({(s.regularisation.alpha2, s.network.linear) for s in short}) == 4
 
 
 def test_a_linear_part_takes_samples():
     run = Second(ERRORS)
     second(run, n_in=40).winners(BASE, NOTHING, effort(), 1.0)
-    assert not any(settings.linear for settings, _ in run.calls)
-    assert any(settings.alpha2 > 1e-10 for settings, _ in run.calls)
+    assert not any(settings.network.linear for settings, _ in run.calls)
+    assert any(settings.regularisation.alpha2 > 1e-10 for settings, _ in run.calls)
 
 
 def test_variants_cost_no_more_than_is_asked():
     of = second(never)
-    (one,) = of.affordable(BASE, frozenset({"network", "width", "alpha1"}), effort())
-    seconds = (SHARE * 2 + len(of.folds)) * of.seconds(dataclasses.replace(one, linear=True))
+    (one,) = of.affordable(
+        BASE, frozenset({"network.kind", "network.width", "regularisation.alpha1"}), effort()
+    )
+    seconds = (SHARE * 2 + len(of.folds)) * of.seconds(replaced(one, {"network.linear": True}))
     for factor, number in ((0.8, 0), (1.01, 1), (1.01 + 2 * SHARE, 3)):
         asked = effort(seconds=factor * seconds)
         assert len(of._variants(one, [one], NOTHING, asked)) == number
@@ -304,13 +340,13 @@ def test_hopeless_networks_have_no_second_round():
     ("changes", "name"),
     [
         ({}, "ode 8, alpha1 1e-06"),
-        ({"linear": True}, "ode 8, alpha1 1e-06, linear part"),
-        ({"alpha2": 1e-5}, "ode 8, alpha1 1e-06, alpha2 1e-05"),
+        ({"network.linear": True}, "ode 8, alpha1 1e-06, linear part"),
+        ({"regularisation.alpha2": 1e-5}, "ode 8, alpha1 1e-06, alpha2 1e-05"),
     ],
 )
 def test_alpha2_and_the_linear_part_are_named_where_they_are_no_defaults(changes, name):
     judge = Squares(scale=torch.ones(1).double(), n_seen=1)
-    assert judge.name(dataclasses.replace(BASE, **changes)) == name
+    assert judge.name(replaced(BASE, changes)) == name
 
 
 def noisy(n=60, noise=1.0):
@@ -330,7 +366,11 @@ def test_alpha2_of_the_last_w_has_the_least_held_out_error_over_all_folds(linear
     data = noisy()
     folds = divided(np.arange(60), 3, 0)
     judge = Squares(scale=torch.tensor([1.0, 100.0, 1.0]).double(), n_seen=2)
-    settings = TrainConfig(width=8, work_units=120, outputs="column", linear=linear)
+    settings = TrainConfig(
+        network=Network(width=8, linear=linear),
+        stopping=Stopping(work_units=120),
+        outputs=Outputs(scaling="column"),
+    )
     results = [trained(data, settings, fold) for fold in folds]
 
     def error(results):
@@ -338,8 +378,10 @@ def test_alpha2_of_the_last_w_has_the_least_held_out_error_over_all_folds(linear
         return float(torch.cat(pieces).square().mean())
 
     chosen, solved = solved_anew(data, settings, results, folds, judge)
-    assert settings.alpha2 < chosen.alpha2 <= 1e-2  # of noise, much is left out
-    assert dataclasses.replace(chosen, alpha2=settings.alpha2) == settings
+    assert (
+        settings.regularisation.alpha2 < chosen.regularisation.alpha2 <= 1e-2
+    )  # of noise, much is left out
+    assert replaced(chosen, {"regularisation.alpha2": settings.regularisation.alpha2}) == settings
     errors = {}
     for alpha2 in ALPHAS:
         others = []
@@ -351,7 +393,7 @@ def test_alpha2_of_the_last_w_has_the_least_held_out_error_over_all_folds(linear
             W[:, -1] += shift
             others.append(dataclasses.replace(result, W=W))
         errors[alpha2] = error(others)
-    assert chosen.alpha2 == min(errors, key=errors.get)
+    assert chosen.regularisation.alpha2 == min(errors, key=errors.get)
     assert error(solved) == pytest.approx(min(errors.values()), rel=1e-6)
     assert error(solved) < error(results)
     Y = torch.from_numpy(data.Y)
@@ -365,10 +407,10 @@ def test_without_noise_w_stays_as_training_found_it():
     data = dataclasses.replace(data, C=data.C[:, :1], info=dataset(data.Y, data.C[:, :1]).info)
     folds = divided(np.arange(60), 3, 0)
     judge = Squares(scale=torch.ones(1).double(), n_seen=1)
-    settings = TrainConfig(width=8, work_units=300)
+    settings = TrainConfig(network=Network(width=8), stopping=Stopping(work_units=300))
     results = [trained(data, settings, fold) for fold in folds]
     chosen, solved = solved_anew(data, settings, results, folds, judge)
-    assert chosen.alpha2 <= 1e-7
+    assert chosen.regularisation.alpha2 <= 1e-7
     assert chosen != settings or all(a is b for a, b in zip(solved, results, strict=True))
 
 
@@ -381,9 +423,14 @@ def test_an_alpha2_that_is_given_is_that_of_the_last_w():
         run=lambda tasks: ((i, trained(**task.arguments)) for i, task in enumerate(tasks)),
         on_progress=lambda *arguments: None,
     )
-    base = TrainConfig(width=4, work_units=60, outputs="column", alpha2=1e-7, linear=True)
-    given = {"network", "width", "alpha1", "linear"}
-    (found,) = of.winners(base, frozenset(given | {"alpha2"}), effort(), 1e9)
+    base = TrainConfig(
+        network=Network(width=4, linear=True),
+        stopping=Stopping(work_units=60),
+        outputs=Outputs(scaling="column"),
+        regularisation=Regularisation(alpha2=1e-7),
+    )
+    given = {"network.kind", "network.width", "regularisation.alpha1", "network.linear"}
+    (found,) = of.winners(base, frozenset(given | {"regularisation.alpha2"}), effort(), 1e9)
     assert found.name == "ode 4, alpha1 1e-06, alpha2 1e-07, linear part"
     (other,) = of.winners(base, frozenset(given), effort(finalists=1), 1e9)
     assert other.name == "ode 4, alpha1 1e-06, alpha2 1e-02, linear part"
@@ -394,7 +441,7 @@ def test_an_alpha2_that_is_given_is_that_of_the_last_w():
 
 
 def test_a_task_trains_on_its_fold_alone():
-    settings = TrainConfig(width=4, work_units=60)
+    settings = TrainConfig(network=Network(width=4), stopping=Stopping(work_units=60))
     of = contest(n=40)
     fold = Fold(train=np.arange(0, 20), held=np.arange(20, 30))
     expected = trained(of.dataset, settings, fold)

@@ -10,7 +10,7 @@ from torch.func import functional_call, jacrev
 
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.training.features import Features
-from surrogates.training.inner.varpro import ReducedJacobian
+from surrogates.training.inner.solution import ReducedJacobian
 from surrogates.training.outer import dense
 from surrogates.training.outer.dense import gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import DenseModel, GaussNewton, ReducedProblem

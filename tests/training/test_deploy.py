@@ -8,17 +8,19 @@ import torch
 from draws import classes, dataset, labelled, normal
 from scipy.optimize import minimize_scalar
 
+from surrogates.config import replaced
 from surrogates.data import Dataset
 from surrogates.model.classifier import Classifier, assess
 from surrogates.model.metrics import evaluate
 from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials, RadialBasis
+from surrogates.training.config import Network, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import TEMPERATURES, assembled_classes, deployed, temperature
-from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.fit import fit
 from surrogates.training.selection.classes import Choice
 from surrogates.training.selection.regression import Member
 
-CONFIG = TrainConfig(width=4, work_units=150)
+CONFIG = TrainConfig(network=Network(width=4), stopping=Stopping(work_units=150))
 
 
 def make_dataset(noise: float, n: int = 700, simplex: bool = False) -> Dataset:
@@ -39,7 +41,7 @@ def train(data: Dataset):
 def test_intervals_cover_what_they_say(noise):
     data = make_dataset(noise)
     # Of other first weights the floor differs, without noise from 0.25 to 0.9; the rest does not.
-    surrogate = deployed(fit(data, dataclasses.replace(CONFIG, seed=1)), data)
+    surrogate = deployed(fit(data, replaced(CONFIG, {"seed": 1})), data)
     Y, C = map(torch.from_numpy, data.part("test"))
     mean = torch.zeros(C.shape[1], dtype=torch.float64)
     found = evaluate(surrogate, Y, C, mean=mean, predict_std=surrogate.predict_std)
@@ -85,7 +87,7 @@ def test_an_output_that_never_varies_has_no_error_and_the_others_keep_their_bars
 
 def test_single_precision_is_deployed_in_double():
     data = make_dataset(0.0)
-    config = dataclasses.replace(CONFIG, precision="single")
+    config = replaced(CONFIG, {"precision": "single"})
     result = fit(data, config)
     surrogate = deployed(result, data)
     Y = torch.from_numpy(data.part("test")[0])
@@ -164,7 +166,11 @@ def make_classes(n: int = 900, noise: float = 0.3) -> Dataset:
 
 def test_a_classifier_is_calibrated_where_training_is_sure_of_too_much():
     data = make_classes()
-    config = TrainConfig(width=8, work_units=300, alpha2=1e-6)
+    config = TrainConfig(
+        network=Network(width=8),
+        stopping=Stopping(work_units=300),
+        regularisation=Regularisation(alpha2=1e-6),
+    )
     result = fit(data, config)
     # As after training until nothing is misclassified: the same classes, and too sure of them.
     result = dataclasses.replace(result, W=4 * result.W)

@@ -1,6 +1,5 @@
 """What judges classifiers: calibrated cross-entropies, weights of logits, costs of trainings."""
 
-import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -9,7 +8,9 @@ import pytest
 import torch
 from draws import classes, labelled, normal
 
-from surrogates.training.fit import DEFAULTS, fit
+from surrogates.config import replaced
+from surrogates.training.config import DEFAULTS
+from surrogates.training.fit import fit
 from surrogates.training.inner.losses import CrossEntropy
 from surrogates.training.selection.entropy import (
     _LEFT_OUT,
@@ -88,7 +89,7 @@ def test_the_judge_returns_logits_and_their_score():
 
 
 def test_the_settings_tried_are_distinct_valid_and_begin_with_those_of_fast():
-    settings = [dataclasses.replace(BASE, **choice) for choice in NETWORKS]
+    settings = [replaced(BASE, choice) for choice in NETWORKS]
     assert settings[0] == BASE
     names = {Entropy(n_classes=3).name(one) for one in settings}
     assert len(names) == len(settings)
@@ -103,8 +104,8 @@ def test_costs_grow_with_classes_width_samples_and_work():
     assert seconds(n_classes=100) > 2 * base
     assert seconds(n=200000) > 3 * base
     assert seconds(n_in=5000) > 2 * base
-    assert seconds(settings=dataclasses.replace(BASE, width=100)) > 2 * base
-    assert seconds(settings=dataclasses.replace(BASE, work_units=22)) < 0.2 * base
+    assert seconds(settings=replaced(BASE, {"network.width": 100})) > 2 * base
+    assert seconds(settings=replaced(BASE, {"stopping.work_units": 22})) < 0.2 * base
 
 
 def test_the_best_weights_on_a_fold_are_those_of_the_least_loss():
@@ -112,7 +113,7 @@ def test_the_best_weights_on_a_fold_are_those_of_the_least_loss():
     data = labelled((normal(60, 2, seed=1) + C @ normal(3, 2, seed=2)).numpy(), C.numpy())
     loss = Entropy(n_classes=3).loss
     assert isinstance(loss, HeldOutEntropy)
-    result = fit(data, dataclasses.replace(BASE, width=3, work_units=60), loss=loss)
+    result = fit(data, replaced(BASE, {"network.width": 3, "stopping.work_units": 60}), loss=loss)
     Y, C = map(torch.from_numpy, data.part("validation"))
     least = min(record.validation_loss for record in result.history)
     assert entropy(result.predict(Y), C) == pytest.approx(least, rel=1e-9)

@@ -8,7 +8,7 @@ from draws import flat, normal
 
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.training.features import Features
-from surrogates.training.inner.varpro import ReducedJacobian
+from surrogates.training.inner.solution import ReducedJacobian
 from surrogates.training.outer import gauss_newton
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.trust_region import RadiusRule

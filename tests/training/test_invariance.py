@@ -14,13 +14,14 @@ import torch
 from draws import dataset, normal
 from hypothesis import given, settings
 
-from surrogates.training.fit import TrainConfig
+from surrogates.config import replaced
+from surrogates.training.config import Network, Stopping, TrainConfig
 from surrogates.training.train import train
 
 N_IN, N_OUT = 3, 2
 TOLERANCE = 1e-5
-FAST = TrainConfig(width=4, work_units=180)
-DEFAULT = dataclasses.replace(FAST, work_units=90, kernel="gaussian")
+FAST = TrainConfig(network=Network(width=4), stopping=Stopping(work_units=180))
+DEFAULT = replaced(FAST, {"stopping.work_units": 90, "network.kernel": "gaussian"})
 
 seeds = st.integers(0, 10**6)
 
@@ -29,7 +30,7 @@ seeds = st.integers(0, 10**6)
 def one_small_network():
     """Let contests be of one small network, for the tests' time."""
     with pytest.MonkeyPatch.context() as patch:
-        small = ({"network": "mlp", "width": 4, "alpha1": 1e-3},)
+        small = ({"network.kind": "mlp", "network.width": 4, "regularisation.alpha1": 1e-3},)
         patch.setattr("surrogates.training.selection.contest.NETWORKS", small)
         yield
 

@@ -63,7 +63,7 @@ def gauss_newton(problem, here):
         return torch.func.functional_call(module, parameters, (Y,)) @ here.W[:, :-1].T
 
     dO = torch.func.jacrev(outputs)(here.theta)
-    D = problem.loss.curvatures(outputs(here.theta) + here.W[:, -1], problem.C)
+    D = problem.loss.hessian(outputs(here.theta) + here.W[:, -1], problem.C)
     return torch.einsum("nkp,nkl,nlq->pq", dO, D, dO) / len(problem.C)
 
 

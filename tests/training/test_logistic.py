@@ -16,7 +16,7 @@ def features(n, m, seed):
 
 
 def gradient(loss, Z, C, W, alpha2):
-    return loss.slopes(Z @ W.T, C).T @ Z / len(Z) + alpha2 * W
+    return loss.gradient(Z @ W.T, C).T @ Z / len(Z) + alpha2 * W
 
 
 @pytest.mark.parametrize("alpha2", [1.0, 1e-3, 1e-6])

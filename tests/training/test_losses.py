@@ -30,10 +30,10 @@ def test_derivatives_are_those_of_torch(loss, size):
     D = torch.func.vmap(torch.func.hessian(one))(outputs, C)
     slopes = torch.func.vmap(torch.func.grad(one))(outputs, C)
     change = normal(8, 4, seed=2)
-    torch.testing.assert_close(loss.slopes(outputs, C), slopes, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(loss.curvatures(outputs, C), D, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(loss.gradient(outputs, C), slopes, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(loss.hessian(outputs, C), D, rtol=1e-12, atol=1e-14)
     product = (D @ change[:, :, None])[:, :, 0]
-    torch.testing.assert_close(loss.curvature(outputs, C)(change), product, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(loss.hvp(outputs, C)(change), product, rtol=1e-12, atol=1e-14)
     M = loss.roots(outputs, C)
     torch.testing.assert_close(M.transpose(1, 2) @ M, D, rtol=1e-12, atol=1e-14)
 
@@ -44,8 +44,8 @@ def test_cross_entropy_is_that_of_torch_where_logits_are_huge():
         expected = cross_entropy(outputs, C, reduction="none")
         torch.testing.assert_close(CrossEntropy().values(outputs, C), expected)
     for values in (
-        CrossEntropy().slopes(outputs, C),
-        CrossEntropy().curvatures(outputs, C),
+        CrossEntropy().gradient(outputs, C),
+        CrossEntropy().hessian(outputs, C),
         CrossEntropy().roots(outputs, C),
     ):
         assert bool(torch.isfinite(values).all())
@@ -72,4 +72,4 @@ def test_the_example_of_the_module_is_a_loss():
     assert runner.run(test, clear_globs=False).failed == 0
     poisson = test.globs["Poisson"]()
     outputs, C = normal(4, 2, seed=0), normal(4, 2, seed=1).abs()
-    torch.testing.assert_close(poisson.slopes(outputs, C), outputs.exp() - C)
+    torch.testing.assert_close(poisson.gradient(outputs, C), outputs.exp() - C)

@@ -17,7 +17,7 @@ from surrogates.training.features import Features
 from surrogates.training.inner import newton
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
 from surrogates.training.inner.newton import TOLERANCE, conjugate_gradients, hessian, minimise
-from surrogates.training.inner.varpro import ReducedJacobian
+from surrogates.training.inner.solution import ReducedJacobian
 from surrogates.training.outer.dense import gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import ReducedProblem
 

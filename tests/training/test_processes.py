@@ -16,7 +16,8 @@ from draws import classes, labelled, normal
 from test_fit import dataset, smooth
 
 from surrogates import config
-from surrogates.training.fit import TrainConfig, fit
+from surrogates.training.config import Network, Optimizer, TrainConfig
+from surrogates.training.fit import fit
 from surrogates.training.processes import Alone
 
 
@@ -78,13 +79,13 @@ class Halves(Alone):
 
 def test_what_two_processes_cannot_do_is_refused():
     with pytest.raises(Exception, match="the optimizer adam works in one process; got 2"):
-        fit(smooth(), TrainConfig(optimizer="adam"), over=Halves())
+        fit(smooth(), TrainConfig(optimizer=Optimizer(name="adam")), over=Halves())
     few = smooth(n=12)
     few.split[:] = 1
     few.split[3] = 0
     few.split[-1] = 2
     with pytest.raises(Exception, match="2 processes need at least as many train samples; got 1"):
-        fit(few, TrainConfig(width=2), over=Halves())
+        fit(few, TrainConfig(network=Network(width=2)), over=Halves())
 
 
 @needs_torchrun
@@ -108,7 +109,13 @@ def test_a_lost_process_ends_the_run_with_a_checkpoint(tmp_path, rank):
     noise = np.random.default_rng(1).normal(size=data.C.shape)
     data = dataset(data.Y, data.C + 100 * noise)
     data.write(tmp_path / "data.h5")
-    words = ["method=krylov", "width=6", "patience=100000", "work_units=1000000", "tolerance=0"]
+    words = [
+        "optimizer.method=krylov",
+        "network.width=6",
+        "stopping.patience=100000",
+        "stopping.work_units=1000000",
+        "stopping.tolerance=0",
+    ]
     settings = [word for override in words for word in ("--set", override)]
     train = ["-m", "surrogates", "train", "data.h5", *settings]
     checkpoint = tmp_path / "data.checkpoint"

@@ -9,17 +9,21 @@ import torch
 from draws import GeneralSquares, Poisson, classes, dataset, flat, labelled, normal, orders, tall
 from torch.nn.utils import parameters_to_vector
 
+from surrogates.config import replaced
 from surrogates.errors import InputError
 from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Logs
+from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import alone
 from surrogates.training.features import Features
-from surrogates.training.fit import TrainConfig, fit, settings_of
+from surrogates.training.fit import fit
+from surrogates.training.initial import settings_of
 from surrogates.training.inner.losses import LeastSquares
-from surrogates.training.inner.varpro import InnerSolution
+from surrogates.training.inner.solve import solve
+from surrogates.training.inner.varpro import LeastSquaresSolution
 from surrogates.training.outer.baselines import JointJacobian
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.multilevel import Reason
@@ -31,17 +35,17 @@ from surrogates.training.train import train
 from surrogates.training.trust_region import RadiusRule
 from surrogates.training.weights import Start, checksums, packed
 
-QUICK = TrainConfig(work_units=150, outputs="column")
-FAST = TrainConfig(network="mlp", width=4, work_units=100)
-INFINITE = {"alpha1": 1e10, "alpha2": 1e10}
+QUICK = TrainConfig(stopping=Stopping(work_units=150), outputs=Outputs(scaling="column"))
+FAST = TrainConfig(network=Network(kind="mlp", width=4), stopping=Stopping(work_units=100))
+INFINITE = {"regularisation.alpha1": 1e10, "regularisation.alpha2": 1e10}
 
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch):
     """Let contests be of few small networks, for the tests' time."""
-    small = ({"network": "mlp", "width": 4, "alpha1": 1e-3},)
+    small = ({"network.kind": "mlp", "network.width": 4, "regularisation.alpha1": 1e-3},)
     monkeypatch.setattr("surrogates.training.selection.contest.NETWORKS", small)
-    few = ({"alpha1": 1e-3, "alpha2": 1e-4},)
+    few = ({"regularisation.alpha1": 1e-3, "regularisation.alpha2": 1e-4},)
     monkeypatch.setattr("surrogates.training.selection.contest.STARTED", few)
 
 
@@ -193,8 +197,8 @@ def test_without_variable_projection_the_gradient_is_that_of_phi():
 
 def test_newtons_w_is_that_of_the_svd():
     Z, C, W_ref = with_ones(normal(30, 4, seed=0)), normal(30, 3, seed=1), normal(3, 5, seed=2)
-    expected = InnerSolution.of(Z, C, 0.1, W_ref).W
-    found = GeneralSquares().inner(Z, C, 0.1, W_ref=W_ref).W
+    expected = LeastSquaresSolution.of(Z, C, 0.1, W_ref).W
+    found = solve(GeneralSquares(), Z, C, 0.1, W_ref=W_ref).W
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
 
 
@@ -216,17 +220,17 @@ def test_a_step_is_that_of_the_dense_gauss_newton_matrix_with_references():
     "changes",
     [
         {},
-        {"method": "krylov"},
-        {"method": "kronecker"},
-        {"optimizer": "lbfgs"},
-        {"optimizer": "gn"},
+        {"optimizer.method": "krylov"},
+        {"optimizer.method": "kronecker"},
+        {"optimizer.name": "lbfgs"},
+        {"optimizer.name": "gn"},
         {"precision": "single"},
     ],
 )
 def test_infinite_weights_give_the_old_surrogate_back(fast, changes):
     _, start, data = fast
-    old, settings = start.network(dataclasses.replace(QUICK, **changes), frozenset())
-    result = fit(data, dataclasses.replace(settings, **INFINITE), start=old)
+    old, settings = start.network(replaced(QUICK, changes), frozenset())
+    result = fit(data, replaced(settings, INFINITE), start=old)
     Y = torch.from_numpy(drawn(50, 3))
     tolerance = 1e-3 if "precision" in changes else 1e-5
     torch.testing.assert_close(result.predict(Y), old.predict(Y), rtol=tolerance, atol=tolerance)
@@ -244,9 +248,11 @@ def test_finite_weights_fit_new_data(fast):
 
 def test_levels_keep_the_prolonged_reference():
     data = of(high, drawn(60, 0), "0.7/0.3/0")
-    settings = TrainConfig(network="ode", width=4, cells=2, work_units=100)
+    settings = TrainConfig(
+        network=Network(kind="ode", width=4, cells=2), stopping=Stopping(work_units=100)
+    )
     old = alone(fit(data, settings), data).members[0]
-    deep = dataclasses.replace(settings, levels=2, **INFINITE)
+    deep = replaced(settings, {"network.levels": 2, **INFINITE})
     result = fit(data, deep, start=old)
     fine = old.features.refined()
     # Either level may be the best on validation: their functions nearly agree.
@@ -261,10 +267,14 @@ def test_levels_keep_the_prolonged_reference():
 def test_classes_start_from_a_classifiers_weights(tmp_path):
     Y = normal(90, 3, seed=0).numpy()
     data = labelled(Y, classes(90, 3, 1).numpy(), "0.6/0.4/0")
-    settings = TrainConfig(width=4, work_units=60, alpha1=1e-3, alpha2=1e-3)
+    settings = TrainConfig(
+        network=Network(width=4),
+        stopping=Stopping(work_units=60),
+        regularisation=Regularisation(alpha1=1e-3, alpha2=1e-3),
+    )
     found = train(data, settings, effort="fast")
     start = started(found, data, tmp_path)
-    again = train(data, dataclasses.replace(settings, **INFINITE), start=start)
+    again = train(data, replaced(settings, INFINITE), start=start)
     y = torch.from_numpy(Y)
     torch.testing.assert_close(
         again.surrogate.temperature * again.surrogate(y),
@@ -295,20 +305,20 @@ def test_a_resumed_training_is_that_without_a_break_and_of_the_same_start(fast, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 5}, "has width 4; got 5"),
-        ({"network": "ode"}, "has network mlp; got ode"),
-        ({"whitening": 0.5}, "keeps their inputs"),
+        ({"network.width": 5}, "has network.width 4; got 5"),
+        ({"network.kind": "ode"}, "has network.kind mlp; got ode"),
+        ({"inputs.whitening": 0.5}, "keeps their inputs"),
     ],
 )
 def test_settings_of_another_network_are_refused(fast, changes, message):
     _, start, data = fast
     old, settings = start.network(QUICK, frozenset())
     with pytest.raises(InputError, match=message):
-        fit(data, dataclasses.replace(settings, **changes), start=old)
+        fit(data, replaced(settings, changes), start=old)
     with pytest.raises(InputError, match=message):
         train(
             data,
-            dataclasses.replace(QUICK, **changes),
+            replaced(QUICK, changes),
             effort="fast",
             given=frozenset(changes),
             start=start,
@@ -410,7 +420,7 @@ def test_a_network_of_the_callers_has_no_weights_to_start_from(fast, tmp_path):
 
     member = dataclasses.replace(members()[0], features=Own())
     assert packed([member], checksums(data, [0]), torch.zeros(2)) == b""
-    path = saved(dataclasses.replace(found, weights=b""), data, tmp_path / "own.pt")
+    path = saved(replaced(found, {"outputs.weights": b""}), data, tmp_path / "own.pt")
     with pytest.raises(InputError, match="has no weights to start from"):
         Start.read(path)
 
@@ -498,7 +508,7 @@ def test_an_old_surrogate_of_noise_does_not_pass_for_good(tmp_path):
     )
     found = trained(few)
     weights = packed([heart], checksums(few, range(100)), zeros + 1.0)
-    start = started(dataclasses.replace(found, weights=weights), few, tmp_path)
+    start = started(replaced(found, {"outputs.weights": weights}), few, tmp_path)
     tried = {one.name: one.error for one in trained(more, start=start).tried}
     best_old = min(value for name, value in tried.items() if name.startswith("old"))
     best = min(value for name, value in tried.items() if not name.startswith("old"))
@@ -620,8 +630,8 @@ def test_networks_of_folds_start_from_the_old_ones_in_turn(fast):
         on_progress=asked.on_progress,
         starts=pair,
     )
-    settings = dataclasses.replace(QUICK, **settings_of(first.features), **INFINITE)
-    given = frozenset({"alpha1", "alpha2"})
+    settings = replaced(QUICK, {**settings_of(first.features), **INFINITE})
+    given = frozenset({"regularisation.alpha1", "regularisation.alpha2"})
     (winner,) = contest.winners(settings, given, asked.effort, math.inf)
     assert winner.name == "old mlp 4, alpha1 1e+10, alpha2 1e+10"
     Y = torch.from_numpy(data.Y)
@@ -635,11 +645,14 @@ def test_settings_of_another_network_leave_the_old_ones_out(fast):
     _, start, data = fast
     more = of(high, np.concatenate([data.Y, drawn(20, 5)]))
     fixed = trained(
-        more, settings=dataclasses.replace(QUICK, width=6), given=frozenset({"width"}), start=start
+        more,
+        settings=replaced(QUICK, {"network.width": 6}),
+        given=frozenset({"network.width"}),
+        start=start,
     )
     names = {one.name for one in fixed.tried if one.name.startswith("old")}
     assert names and not any("mlp" in name for name in names)
-    network = trained(more, settings=FAST, given=frozenset({"network"}), start=start)
+    network = trained(more, settings=FAST, given=frozenset({"network.kind"}), start=start)
     assert {one.name for one in network.tried} >= {"old mlp 4, alpha1 1e-03, alpha2 1e-04"}
     assert not any("rbf" in one.name or one.name == "old" for one in network.tried)
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 
 from surrogates.model.networks import AntisymmetricODE, with_ones
 from surrogates.training.features import Features
-from surrogates.training.inner.varpro import InnerSolution, ReducedJacobian, solve_path, solve_w
+from surrogates.training.inner.solution import ReducedJacobian
+from surrogates.training.inner.varpro import LeastSquaresSolution, solve_path, solve_w
 from surrogates.training.outer.dense import Structure, gauss_newton_matrix
 
 N, N_IN, WIDTH, N_OUT = 13, 3, 4, 5
@@ -93,7 +94,7 @@ def random_problem(n, n_feat, rank, n_out, alpha2, seed):
 @given(problems)
 def test_w_is_stationary(problem):
     Z, C, alpha2, W_ref = random_problem(**problem)
-    inner = InnerSolution.of(Z, C, alpha2, W_ref)
+    inner = LeastSquaresSolution.of(Z, C, alpha2, W_ref)
     A, B = stacked(Z, C, alpha2, W_ref)
     gradient = A.T @ (A @ inner.W.T - B)
     size = float(torch.linalg.matrix_norm(A)) * (1 + float(torch.linalg.matrix_norm(B)))
@@ -109,7 +110,7 @@ def test_w_is_stationary(problem):
 @given(problems, st.floats(-6, 2))
 def test_no_other_w_is_better(problem, exponent):
     Z, C, alpha2, W_ref = random_problem(**problem)
-    inner = InnerSolution.of(Z, C, alpha2, W_ref)
+    inner = LeastSquaresSolution.of(Z, C, alpha2, W_ref)
     other = inner.W + 10**exponent * normal(*inner.W.shape, seed=problem["seed"] + 4)
     assert inner.phi <= phi(other, Z, C, alpha2, W_ref) * (1 + 1e-10) + 1e-20
 
@@ -171,7 +172,7 @@ def setting(*, n=N, chunk=8192, n_cells=1):
 
 def operator(features, C, theta, alpha2):
     dF = features.jacobian(theta)
-    inner = InnerSolution.of(with_ones(dF.F), C, alpha2)
+    inner = LeastSquaresSolution.of(with_ones(dF.F), C, alpha2)
     return ReducedJacobian(dF, inner), inner
 
 
@@ -270,7 +271,7 @@ def test_taylor(alpha2):
     slope = flat(J @ v)
 
     def residual(h):
-        return flat(InnerSolution.of(with_ones(features(theta + h * v)), C, alpha2).residual)
+        return flat(LeastSquaresSolution.of(with_ones(features(theta + h * v)), C, alpha2).residual)
 
     errors = [
         float(torch.linalg.vector_norm(residual(h) - residual(0.0) - h * slope))
@@ -287,7 +288,7 @@ def test_vectors_of_another_size_are_refused():
         J @ theta[1:]
     with pytest.raises(ValueError, match=r"expected \(5, 5\) lower rows, got \(4, 5\)"):
         J.T @ tall(normal(J.shape[0], seed=0), WIDTH, N_OUT)
-    inner = InnerSolution.of(normal(N, 3, seed=0), C, 1e-2)
+    inner = LeastSquaresSolution.of(normal(N, 3, seed=0), C, 1e-2)
     with pytest.raises(ValueError, match="expected W"):
         ReducedJacobian(features.jacobian(theta), inner)
 
@@ -325,7 +326,7 @@ def test_single_precision_is_that_of_the_features_alone():
 def test_differences_of_tall_matrices_are_those_of_their_entries():
     features, C, theta = setting()
     J, inner = operator(features, C, theta, 1e-2)
-    other = InnerSolution.of(with_ones(features(theta + 0.1)), C, 1e-2)
+    other = LeastSquaresSolution.of(with_ones(features(theta + 0.1)), C, 1e-2)
     derivative = J @ normal(J.shape[1], seed=0)
     for a, b in (
         (inner.residual, other.residual),

@@ -49,7 +49,7 @@ def minimise(
         return float(loss.values(Z @ W.T, C).mean() + alpha2 / 2 * W.square().sum())
 
     def slope(W: Tensor) -> Tensor:
-        return loss.slopes(Z @ W.T, C).T @ Z / n + alpha2 * W
+        return loss.gradient(Z @ W.T, C).T @ Z / n + alpha2 * W
 
     W = Z.new_zeros((C.shape[1], Z.shape[1]))
     limit = TOLERANCE * float(slope(W).norm())
@@ -62,12 +62,12 @@ def minimise(
         if size <= limit:
             break
         outputs = Z @ W.T
-        curvature = loss.curvature(outputs, C)
+        curvature = loss.hvp(outputs, C)
 
         def product(V: Tensor, curvature: Callable[[Tensor], Tensor] = curvature) -> Tensor:
             return curvature(Z @ V.T).T @ Z / n + alpha2 * V
 
-        values, Q = torch.linalg.eigh(loss.curvatures(outputs, C).mean(dim=0))
+        values, Q = torch.linalg.eigh(loss.hessian(outputs, C).mean(dim=0))
         diagonal = values.clamp(min=0)[:, None] * squares + alpha2
         forcing = min(0.3, (size / first) ** 0.5)
         step = _solved(product, gradient, Q, diagonal, max(forcing * size, 0.3 * limit))

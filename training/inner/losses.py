@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.func import grad, hessian, vmap
+from torch.func import grad, vmap
+from torch.func import hessian as second_derivatives
 
 from ..features import CHUNK
 from ..processes import ALONE, Alone
-from .newton import Start, minimise
-from .varpro import Inner, InnerSolution, Tall
+from .tall import Tall
 
 
 class Loss(ABC):
@@ -51,24 +51,24 @@ class Loss(ABC):
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give ell of each sample, (n,), by operations that torch differentiates."""
 
-    def slopes(self, outputs: Tensor, C: Tensor) -> Tensor:
+    def gradient(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give its derivatives with respect to o, (n, n_out)."""
-        slopes: Tensor = vmap(grad(self._one))(outputs, C)
-        return slopes
+        gradient: Tensor = vmap(grad(self._one))(outputs, C)
+        return gradient
 
-    def curvatures(self, outputs: Tensor, C: Tensor) -> Tensor:
+    def hessian(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give its second derivatives with respect to o, (n, n_out, n_out)."""
-        curvatures: Tensor = vmap(hessian(self._one))(outputs, C)
-        return curvatures
+        found: Tensor = vmap(second_derivatives(self._one))(outputs, C)
+        return found
 
-    def curvature(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
+    def hvp(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
         """Give what multiplies the second derivatives by a change of the outputs, (n, n_out)."""
-        matrices = self.curvatures(outputs, C)
+        matrices = self.hessian(outputs, C)
         return lambda change: (matrices @ change[:, :, None])[:, :, 0]
 
     def roots(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give matrices M with M^T M the second derivatives, (n, k, n_out)."""
-        values, vectors = torch.linalg.eigh(self.curvatures(outputs, C))
+        values, vectors = torch.linalg.eigh(self.hessian(outputs, C))
         roots: Tensor = values.clamp(min=0).sqrt()[:, :, None] * vectors.transpose(1, 2)
         return roots
 
@@ -78,38 +78,14 @@ class Loss(ABC):
         norm: Tensor = torch.linalg.vector_norm(C, dim=1)
         return difference / norm
 
-    def slope(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
+    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
         """Give the first derivatives at outputs Z W^T, over sqrt(N)."""
-        return self._tall(self.slopes(Z @ W.T, C), over)
+        return self._tall(self.gradient(Z @ W.T, C), over)
 
-    def weighed(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
+    def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
         """Multiply a change of the outputs by the second derivatives at Z W^T."""
-        curved = self.curvature(Z @ W.T, C)(change.rows(slice(None)))
+        curved = self.hvp(Z @ W.T, C)(change.rows(slice(None)))
         return self._tall(curved * math.sqrt(change.n_samples), change.over)
-
-    def inner(
-        self,
-        Z: Tensor,
-        C: Tensor,
-        alpha2: float,
-        start: Start = None,
-        over: Alone = ALONE,
-        W_ref: Tensor | None = None,
-    ) -> Inner:
-        """Minimise Phi over W at fixed features.
-
-        Args:
-            Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
-            C: Targets, (n_samples, n_out).
-            alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
-            start: Where iterations begin: the solution nearby, or its W, (n_out, n_feat + 1).
-            over: The processes that the samples are divided over.
-            W_ref: (n_out, n_feat + 1); zero if None.
-
-        Raises:
-            InputError: If there is no minimum, which takes alpha2 = 0.
-        """
-        return minimise(self, Z, C, alpha2, start, W_ref, over=over)
 
     def _tall(self, rows: Tensor, over: Alone) -> Tall:
         n_samples = over.count(len(rows))
@@ -132,37 +108,25 @@ class LeastSquares(Loss):
         """Give ell of each sample."""
         return (outputs - C).square().sum(dim=1) / 2
 
-    def slopes(self, outputs: Tensor, C: Tensor) -> Tensor:
+    def gradient(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give o - c."""
         return outputs - C
 
-    def curvatures(self, outputs: Tensor, C: Tensor) -> Tensor:
+    def hessian(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give unit matrices."""
         return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(
             len(outputs), -1, -1
         )
 
-    def slope(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
+    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
         """Give Z W^T - C, over sqrt(N), in factors."""
         n_samples = over.count(len(Z))
         parts = ((Z, W.T / math.sqrt(n_samples)),)
         return Tall(parts=parts, last=C[:0], n_samples=n_samples, over=over, C=C)
 
-    def weighed(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
+    def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
         """Give the change as it is."""
         return change
-
-    def inner(
-        self,
-        Z: Tensor,
-        C: Tensor,
-        alpha2: float,
-        start: Start = None,
-        over: Alone = ALONE,
-        W_ref: Tensor | None = None,
-    ) -> Inner:
-        """Solve for W by an SVD."""
-        return InnerSolution.of(Z, C, alpha2, W_ref, over=over)
 
 
 class CrossEntropy(Loss):
@@ -181,16 +145,16 @@ class CrossEntropy(Loss):
         """Give ell of each sample."""
         return torch.logsumexp(outputs, dim=1) - (C * outputs).sum(dim=1)
 
-    def slopes(self, outputs: Tensor, C: Tensor) -> Tensor:
+    def gradient(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give p - c, with p = softmax(o)."""
         return torch.softmax(outputs, dim=1) - C
 
-    def curvatures(self, outputs: Tensor, C: Tensor) -> Tensor:
+    def hessian(self, outputs: Tensor, C: Tensor) -> Tensor:
         """Give diag(p) - p p^T."""
         p = torch.softmax(outputs, dim=1)
         return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
 
-    def curvature(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
+    def hvp(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
         """Give what multiplies diag(p) - p p^T by a change of the outputs."""
         p = torch.softmax(outputs, dim=1)
 

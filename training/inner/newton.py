@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,10 +38,9 @@ from surrogates.errors import InputError
 
 from ..processes import ALONE, Alone
 from ..trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky, solve_factored
-from .varpro import Inner, Pair, Rows, Tall
-
-if TYPE_CHECKING:
-    from .losses import Loss
+from .losses import Loss
+from .solution import Inner, Pair
+from .tall import Rows, Tall
 
 TOLERANCE = 1e-10
 """Of the gradient's norm, relative to that at W = 0."""
@@ -133,7 +132,7 @@ class NewtonSolution(Inner):
         """Say how the Gauss-Newton matrix follows from dF: B and E, and the roots of D."""
         outputs, C = self._outputs[rows], self.C[rows]
         L = self._roots[rows] @ self._W / math.sqrt(self.n_samples)
-        curved = self.loss.curvatures(outputs, C) @ self._W / self.n_samples
+        curved = self.loss.hessian(outputs, C) @ self._W / self.n_samples
         return L, ((self._G[rows], None), (self.Z[rows], curved))
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,7 +153,7 @@ class NewtonSolution(Inner):
 
     @cached_property
     def _G(self) -> Tensor:
-        return self.loss.slopes(self._outputs, self.C) / self.n_samples
+        return self.loss.gradient(self._outputs, self.C) / self.n_samples
 
     @cached_property
     def _roots(self) -> Tensor:
@@ -187,7 +186,7 @@ class NewtonSolution(Inner):
 
     @cached_property
     def _D(self) -> Callable[[Tensor], Tensor]:
-        return self.loss.curvature(self._outputs, self.C)
+        return self.loss.hvp(self._outputs, self.C)
 
     def _residual(self, dO: Tensor, dW: Tensor) -> Tall:
         rows = (self._roots @ dO[:, :, None])[:, :, 0] / math.sqrt(self.n_samples)
@@ -226,90 +225,11 @@ def minimise(
         InputError: If the outputs grow without limit, so that there is no minimum: alpha2 = 0, and
             data that the features separate.
     """
-    n_samples = over.count(len(Z))
-
-    def at(W: Tensor) -> _Iterate:
-        outputs = Z @ W.T
-        value = loss.values(outputs, C).sum() / n_samples
-        gradient = loss.slopes(outputs, C).T @ Z / n_samples
-        value, gradient = over.total(value, gradient)
-        away = W if W_ref is None else W - W_ref
-        gradient += alpha2 * away
-        phi = float(value) + alpha2 / 2 * float(away.square().sum())
-        return _Iterate(W, outputs, phi, gradient, float(gradient.norm()))
-
-    def exact(here: _Iterate, radius: float) -> tuple[Tensor, Tensor] | None:
-        """Give a step within the radius, and the factor that it comes from."""
-        H = hessian(loss, Z, here.outputs, C, alpha2, over)
-        if alpha2 == 0:  # rounding must not move W where H vanishes: all outputs alike, for one
-            H.diagonal().add_(_SHIFT * H.diagonal().mean())
-        found = solve_by_cholesky(H, here.gradient.reshape(-1), radius, Multiplier())
-        return (found[0].view(here.W.shape), found[2]) if found else None
-
-    here = at(Z.new_zeros((C.shape[1], Z.shape[1])))
-    limit = TOLERANCE * here.norm
-    if W_ref is not None:
-        here = at(W_ref)
-    factor = None
-    if isinstance(start, NewtonSolution):
-        factor = start.factor
-    if start is not None:
-        there = at(start if isinstance(start, Tensor) else start.W)
-        here = there if there.phi < here.phi else here
-    radius = 1e3 * (1.0 + float(here.W.norm()))
-    rule = RadiusRule()
-    iterations, last, stalled = 0, here.outputs[:0], False
-    while here.norm > limit and iterations < ITERATIONS:
-        iterations += 1
-        curvature = loss.curvature(here.outputs, C)
-
-        def product(V: Tensor, curvature: Callable[[Tensor], Tensor] = curvature) -> Tensor:
-            (total,) = over.total(curvature(Z @ V.T).T @ Z / n_samples)
-            return total + alpha2 * V
-
-        step = None
-        if factor is not None and alpha2 > 0:
-            step = conjugate_gradients(product, here.gradient, factor, 0.5 * limit)
-        by_iteration = step is not None
-        if step is None:
-            found = exact(here, radius)
-            if found is None:
-                break
-            step, factor = found
-        predicted = -float((here.gradient * step).sum() + (step * product(step)).sum() / 2)
-        trial = at(here.W + step)
-        # Near the minimum the decrease is lost in the rounding of Phi; the gradient still tells.
-        resolved = predicted > 1e-10 * abs(here.phi)
-        ratio = (here.phi - trial.phi) / predicted if resolved else float(trial.norm < here.norm)
-        accepted = ratio > rule.accept
-        if by_iteration:
-            factor = factor if accepted else None
-        else:
-            stalled = not (accepted or resolved) and float(step.norm()) < radius / 2
-            radius = rule.next_radius(radius, float(step.norm()), ratio)
-        if accepted:
-            last = trial.outputs - here.outputs
-            here = trial
-        elif not (resolved or by_iteration):
-            break
-    if alpha2 == 0 and over.count(int((last.abs() > _UNBOUNDED).sum())) > 0:
-        raise InputError(
-            "with alpha2 = 0 the loss has no minimum: the features separate the training samples, "
-            "and the weights W grow without limit; take alpha2 > 0"
-        )
-    return NewtonSolution(
-        loss=loss,
-        Z=Z,
-        C=C,
-        alpha2=alpha2,
-        W=here.W,
-        value=here.phi,
-        gradient_norm=here.norm * TOLERANCE / limit if limit else 0.0,
-        iterations=iterations,
-        converged=here.norm <= limit or stalled,
-        n_samples=n_samples,
-        over=over,
-    )
+    objective = _Objective(loss, Z, C, alpha2, W_ref, over, over.count(len(Z)))
+    search = _Search(objective, start)
+    search.run()
+    search.check_bounded()
+    return search.solution()
 
 
 class _Iterate(NamedTuple):
@@ -318,6 +238,132 @@ class _Iterate(NamedTuple):
     phi: float
     gradient: Tensor
     norm: float
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """Phi as a function of W; for the fields see `minimise`."""
+
+    loss: Loss
+    Z: Tensor
+    C: Tensor
+    alpha2: float
+    W_ref: Tensor | None
+    over: Alone
+    n_samples: int
+
+    def at(self, W: Tensor) -> _Iterate:
+        """Evaluate Phi and its gradient."""
+        outputs = self.Z @ W.T
+        value = self.loss.values(outputs, self.C).sum() / self.n_samples
+        gradient = self.loss.gradient(outputs, self.C).T @ self.Z / self.n_samples
+        value, gradient = self.over.total(value, gradient)
+        away = W if self.W_ref is None else W - self.W_ref
+        gradient += self.alpha2 * away
+        phi = float(value) + self.alpha2 / 2 * float(away.square().sum())
+        return _Iterate(W, outputs, phi, gradient, float(gradient.norm()))
+
+    def hvp(self, here: _Iterate) -> Callable[[Tensor], Tensor]:
+        """Return the function that multiplies the Hessian by a change of W."""
+        hvp = self.loss.hvp(here.outputs, self.C)
+
+        def product(V: Tensor) -> Tensor:
+            (total,) = self.over.total(hvp(self.Z @ V.T).T @ self.Z / self.n_samples)
+            return total + self.alpha2 * V
+
+        return product
+
+    def exact_step(self, here: _Iterate, radius: float) -> tuple[Tensor, Tensor] | None:
+        """Return a step within the radius, and the factor that it comes from."""
+        H = hessian(self.loss, self.Z, here.outputs, self.C, self.alpha2, self.over)
+        if self.alpha2 == 0:
+            # Rounding must not move W where H vanishes: all outputs alike, for one.
+            H.diagonal().add_(_SHIFT * H.diagonal().mean())
+        found = solve_by_cholesky(H, here.gradient.reshape(-1), radius, Multiplier())
+        return (found[0].view(here.W.shape), found[2]) if found else None
+
+
+class _Search:
+    """Newton's method: the iterate, the radius, and the factor of the last exact step."""
+
+    def __init__(self, objective: _Objective, start: Start) -> None:
+        """Choose where to begin."""
+        Z, C = objective.Z, objective.C
+        self._objective = objective
+        self._here = objective.at(Z.new_zeros((C.shape[1], Z.shape[1])))
+        self._limit = TOLERANCE * self._here.norm
+        if objective.W_ref is not None:
+            self._here = objective.at(objective.W_ref)
+        self._factor = start.factor if isinstance(start, NewtonSolution) else None
+        if start is not None:
+            there = objective.at(start if isinstance(start, Tensor) else start.W)
+            self._here = there if there.phi < self._here.phi else self._here
+        self._rule = RadiusRule()
+        self._radius = 1e3 * (1.0 + float(self._here.W.norm()))
+        self._iterations = 0
+        self._last = self._here.outputs[:0]
+        self._stalled = False
+
+    def run(self) -> None:
+        """Iterate to the minimum, or until no step decreases Phi."""
+        going = True
+        while going and self._here.norm > self._limit and self._iterations < ITERATIONS:
+            self._iterations += 1
+            going = self._advance()
+
+    def _advance(self) -> bool:
+        """Try a step; return whether another one may gain more."""
+        here, hvp, step = self._here, self._objective.hvp(self._here), None
+        if self._factor is not None and self._objective.alpha2 > 0:
+            step = conjugate_gradients(hvp, here.gradient, self._factor, 0.5 * self._limit)
+        by_iteration = step is not None
+        if step is None:
+            found = self._objective.exact_step(here, self._radius)
+            if found is None:
+                return False
+            step, self._factor = found
+        predicted = -float((here.gradient * step).sum() + (step * hvp(step)).sum() / 2)
+        trial = self._objective.at(here.W + step)
+        # Near the minimum the decrease is lost in the rounding of Phi; the gradient still tells.
+        resolved = predicted > 1e-10 * abs(here.phi)
+        ratio = (here.phi - trial.phi) / predicted if resolved else float(trial.norm < here.norm)
+        accepted = ratio > self._rule.accept
+        if by_iteration:
+            self._factor = self._factor if accepted else None
+        else:
+            length = float(step.norm())
+            self._stalled = not (accepted or resolved) and length < self._radius / 2
+            self._radius = self._rule.next_radius(self._radius, length, ratio)
+        if accepted:
+            self._last = trial.outputs - here.outputs
+            self._here = trial
+        return accepted or resolved or by_iteration
+
+    def check_bounded(self) -> None:
+        """Raise `InputError` if the outputs grow without limit."""
+        far = int((self._last.abs() > _UNBOUNDED).sum())
+        if self._objective.alpha2 == 0 and self._objective.over.count(far) > 0:
+            raise InputError(
+                "with alpha2 = 0 the loss has no minimum: the features separate the training "
+                "samples, and the weights W grow without limit; take alpha2 > 0"
+            )
+
+    def solution(self) -> NewtonSolution:
+        """Return the last iterate as a solution."""
+        objective, here = self._objective, self._here
+        return NewtonSolution(
+            loss=objective.loss,
+            Z=objective.Z,
+            C=objective.C,
+            alpha2=objective.alpha2,
+            W=here.W,
+            value=here.phi,
+            gradient_norm=here.norm * TOLERANCE / self._limit if self._limit else 0.0,
+            iterations=self._iterations,
+            converged=here.norm <= self._limit or self._stalled,
+            n_samples=objective.n_samples,
+            over=objective.over,
+        )
 
 
 def conjugate_gradients(
@@ -365,7 +411,7 @@ def hessian(
     total = Z.new_zeros((len(i), len(a)))
     for z, o, c in zip(*(torch.split(X, _CHUNK) for X in (Z, outputs, C)), strict=True):
         squares = torch.cat([z[:, k : k + 1] * z[:, : k + 1] for k in range(m)], dim=1)
-        total.addmm_(loss.curvatures(o, c)[:, i, j].T, squares)
+        total.addmm_(loss.hessian(o, c)[:, i, j].T, squares)
     total = over.total(total)[0] / over.count(len(Z))
     blocks = Z.new_empty((len(i), m, m))
     blocks[:, a, b] = blocks[:, b, a] = total

@@ -26,7 +26,6 @@ over samples pass through `processes`.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,11 +33,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..features import CHUNK, FeatureJacobian
 from ..processes import ALONE, Alone
-
-Rows = slice | Tensor
-"""Some samples of this process, by a slice or by their numbers."""
+from .solution import Inner, Pair
+from .tall import Rows, Tall, tall_svd
 
 
 def solve_w(
@@ -70,7 +67,7 @@ def solve_w(
         ValueError: If shapes, dtypes or devices disagree, alpha2 < 0, or a value is not finite.
     """
     _check(Z, C, alpha2, W_ref)
-    return InnerSolution.of(Z, C, alpha2, W_ref, over=over).W
+    return LeastSquaresSolution.of(Z, C, alpha2, W_ref, over=over).W
 
 
 def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
@@ -96,152 +93,8 @@ def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tall:
-    """A matrix of (N + m) rows and n_out columns in factors.
-
-    The upper N rows are the sum of left @ right over ``parts``, less C / sqrt(N) where ``C`` is
-    given.
-
-    Attributes:
-        parts: Pairs of left (n, k), the rows of this process, and right (k, n_out).
-        last: The lower m rows, (m, n_out), the same on all processes.
-        n_samples: N, of all processes.
-        over: The processes.
-        C: Targets of this process's rows, (n, n_out), or None.
-    """
-
-    parts: tuple[tuple[Tensor, Tensor], ...]
-    last: Tensor
-    n_samples: int
-    over: Alone = field(default=ALONE)
-    C: Tensor | None = None
-
-    def __matmul__(self, X: Tensor) -> Tensor:
-        """Multiply the upper rows by (n_out, k): this process's, (n, k)."""
-        terms = [(left, right @ X) for left, right in self.parts]
-        if self.C is not None:
-            terms.append((self.C, X / -math.sqrt(self.n_samples)))
-        return _sum_of_products(terms)
-
-    def transposed_times(self, P: Tensor) -> Tensor:
-        """Multiply the upper rows, transposed, by (n, k) of each process: (n_out, k)."""
-        lefts = [left for left, _ in self.parts] + ([] if self.C is None else [self.C])
-        products = self.over.total(*(left.T @ P for left in lefts))
-        rights = [right.T for _, right in self.parts]
-        total = _sum_of_products(list(zip(rights, products, strict=False)))
-        if self.C is not None:
-            total -= products[-1] / math.sqrt(self.n_samples)
-        return total
-
-    def __sub__(self, other: Tall) -> Tall:
-        """Subtract; C, if the other has it, is the same."""
-        assert other.C is None or other.C is self.C
-        negative = tuple((left, -right) for left, right in other.parts)
-        C = self.C if other.C is None else None
-        return replace(self, parts=self.parts + negative, last=self.last - other.last, C=C)
-
-    def rows(self, rows: Rows) -> Tensor:
-        """Form some of this process's upper rows."""
-        total = _sum_of_products([(left[rows], right) for left, right in self.parts])
-        if self.C is not None:
-            total.sub_(self.C[rows], alpha=1 / math.sqrt(self.n_samples))
-        return total
-
-    def squared_norm(self) -> float:
-        """Sum the squares of all entries."""
-        n = len(self.parts[0][0])
-        squares = [self.rows(slice(i, i + CHUNK)).square().sum() for i in range(0, n, CHUNK)]
-        upper = self.over.total(torch.stack(squares).sum())[0]
-        return float(upper + self.last.square().sum())
-
-
-def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    total = torch.mm(*pairs[0])
-    for left, right in pairs[1:]:
-        total.addmm_(left, right)
-    return total
-
-
-class Inner(ABC):
-    """The minimiser W of Phi at fixed features, and how the reduced residual follows the features.
-
-    The residual is one whose squared norm is twice Phi, or, for a loss that is no square, one whose
-    derivative has the products of the Gauss-Newton matrix: a change dO of the outputs counts by the
-    loss's second derivative D, as dO^T D dO / N. The features' own derivative comes to it in
-    `ReducedJacobian`, and in `dense`.
-
-    Attributes:
-        W: Linear weights, (n_out, m) with m = n_feat + 1.
-        over: The processes that the samples are divided over.
-        converged: Whether W is the minimiser.
-    """
-
-    W: Tensor
-    over: Alone
-    converged: bool = True
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Rows of this process, and features."""
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """Number of entries of the residual."""
-
-    @property
-    @abstractmethod
-    def phi(self) -> float:
-        """The value of Phi."""
-
-    @property
-    @abstractmethod
-    def gradient(self) -> Tensor:
-        """The derivative of min_W Phi with respect to the features, (n_samples, n_feat)."""
-
-    @abstractmethod
-    def push(self, dF: Tensor) -> Tall:
-        """Differentiate the residual along a change of the features, (n_samples, n_feat)."""
-
-    @abstractmethod
-    def pull(self, M: Tall) -> Tensor:
-        """Apply the transpose of `push`, (n_samples, n_feat)."""
-
-    @abstractmethod
-    def gram(self, dF: Tensor) -> Tensor:
-        """Apply both, at less cost."""
-
-    @abstractmethod
-    def change(self, other: Inner) -> Tall:
-        """Give the difference of the residual at other features from this one."""
-
-    @abstractmethod
-    def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
-        """Say how the Gauss-Newton matrix follows from dF, for some samples of this process.
-
-        It is the sum over samples of (L dF)^T (L dF), plus and minus the Gram matrices of what
-        `corrections` makes of the sums over all samples of p_i (N_i dF_i), two of them.
-
-        Returns:
-            L, (n_feat or fewer, n_feat) for all samples or (n, k, n_feat) for each; and the pairs
-            p (n, k) and N (n, l, n_feat), None for a unit matrix.
-        """
-
-    @abstractmethod
-    def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the matrices whose Gram matrices are added and taken away, from the two sums.
-
-        The sums are (k, l, n_theta), and the matrices (any, n_theta).
-        """
-
-
-Pair = tuple[Tensor, "Tensor | None"]
-
-
 @dataclass(frozen=True, kw_only=True)
-class InnerSolution(Inner):
+class LeastSquaresSolution(Inner):
     """The solution for least squares, and what its derivative needs (see the module's text).
 
     Attributes:
@@ -272,7 +125,7 @@ class InnerSolution(Inner):
         W_ref: Tensor | None = None,
         *,
         over: Alone = ALONE,
-    ) -> InnerSolution:
+    ) -> LeastSquaresSolution:
         """Solve the inner problem; arguments are those of `solve_w`, and are not checked."""
         n, m = over.count(len(Z)), Z.shape[1]
         root = math.sqrt(n)
@@ -347,7 +200,7 @@ class InnerSolution(Inner):
 
     def change(self, other: Inner) -> Tall:
         """Give the difference of the residual at other features from this one."""
-        assert isinstance(other, InnerSolution)
+        assert isinstance(other, LeastSquaresSolution)
         return other.residual - self.residual
 
     def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
@@ -387,29 +240,6 @@ class InnerSolution(Inner):
         return T / math.sqrt(self.residual.n_samples)
 
 
-def tall_svd(Z: Tensor, factor: float, over: Alone = ALONE) -> tuple[Tensor, Tensor, Tensor]:
-    """Give U, s and V of factor * Z, (n, m), U for this process's rows.
-
-    Chunks and processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel
-    et al. 2012, "Communication-optimal parallel and sequential QR and LU factorizations"). With
-    fewer samples than columns, vanishing values make up m, with columns of zeros in U.
-    """
-    n, m = Z.shape
-    pieces = -(-n // CHUNK)
-    U = torch.zeros_like(Z)
-    factors = []
-    for z, u in zip(Z.tensor_split(pieces), U.tensor_split(pieces), strict=True):
-        q, r = torch.linalg.qr(factor * z)
-        u[:, : q.shape[1]] = q
-        factors.append(torch.cat([r, r.new_zeros((m - len(r), m))]))
-    Q, R = torch.linalg.qr(torch.cat(factors))
-    left, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
-    blocks = Q @ left[m * over.rank : m * (over.rank + 1)]
-    for u, block in zip(U.tensor_split(pieces), blocks.split(m), strict=True):
-        u.copy_(u @ block)
-    return U, s, Vh.T
-
-
 def _check(Z: Tensor, C: Tensor, alpha2: float, W_ref: Tensor | None) -> None:
     if Z.ndim != 2 or C.ndim != 2 or len(Z) != len(C) or 0 in (*Z.shape, *C.shape):
         raise ValueError(
@@ -446,64 +276,3 @@ def first_columns(L: Tensor, n: int) -> Tensor:
     first = L[..., :n]
     R: Tensor = torch.linalg.qr(first, mode="r").R if L.ndim == 2 and len(L) > n else first
     return R
-
-
-class ReducedJacobian:
-    """dR/dtheta of the reduced residual, an operator of shape (entries of R, n_theta).
-
-    ``J @ v`` takes a vector and gives a `Tall` matrix, ``J.T @ M`` takes such a matrix and gives a
-    vector. It is the derivative of the features, and then that of the inner problem's solution.
-    """
-
-    def __init__(self, dF: FeatureJacobian, inner: Inner) -> None:
-        """Combine the derivative of the features with the inner problem's solution."""
-        if inner.shape != dF.shape:
-            raise ValueError(f"expected W for features {dF.shape}, got it for {inner.shape}")
-        self._dF = dF
-        self._inner = inner
-        self.shape = (inner.size, dF.n_theta)
-
-    @property
-    def T(self) -> Transposed:
-        """The transposed operator."""
-        return Transposed(self)
-
-    @property
-    def gradient(self) -> Tensor:
-        """The gradient of Phi_red, J^T R for least squares, (n_theta,)."""
-        return self._dF.vjp(self._inner.gradient)
-
-    def __matmul__(self, v: Tensor) -> Tall:
-        """Multiply by a vector (n_theta,)."""
-        return self._inner.push(self._dF.jvp(self._checked(v)))
-
-    def rmatvec(self, M: Tall) -> Tensor:
-        """Multiply the transpose by a matrix."""
-        return self._dF.vjp(self._inner.pull(M))
-
-    def gram(self, v: Tensor) -> Tensor:
-        """Multiply J^T J by a vector (n_theta,), at less cost than ``J.T @ (J @ v)``."""
-        return self._dF.vjp(self._inner.gram(self._dF.jvp(self._checked(v))))
-
-    def _checked(self, v: Tensor) -> Tensor:
-        if v.shape != (self.shape[1],):
-            raise ValueError(f"expected a vector ({self.shape[1]},), got {tuple(v.shape)}")
-        return v
-
-
-class Transposed:
-    """The transpose of a `ReducedJacobian`."""
-
-    def __init__(self, J: ReducedJacobian) -> None:
-        """Keep the operator."""
-        self._J = J
-        self.shape = J.shape[::-1]
-
-    @property
-    def T(self) -> ReducedJacobian:
-        """The operator itself."""
-        return self._J
-
-    def __matmul__(self, M: Tall) -> Tensor:
-        """Multiply by a matrix."""
-        return self._J.rmatvec(M)

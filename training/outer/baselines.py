@@ -30,7 +30,8 @@ from surrogates.model.networks import with_ones
 
 from ..features import FeatureJacobian
 from ..inner.losses import outputs_of
-from ..inner.varpro import Inner, Tall
+from ..inner.solution import Inner
+from ..inner.tall import Tall
 from ..trust_region import RadiusRule
 from .gauss_newton import (
     KrylovModel,
@@ -88,7 +89,7 @@ class JointJacobian:
     def gradient(self, theta: Tensor) -> Tensor:
         """Give the gradient of Phi, (n_theta + n_out (width + 1),)."""
         problem = self._problem
-        slope = problem.loss.slope(self.Z, self._W, problem.C, problem.features.over)
+        slope = problem.loss.tall_gradient(self.Z, self._W, problem.C, problem.features.over)
         penalty = problem.penalty.gradient(theta)
         return self._back(slope, penalty, _away(problem, self._W))
 
@@ -100,7 +101,7 @@ class JointJacobian:
         parts = ((self._dF.jvp(theta), self._W[:, :-1].T / root), (self.Z, W.T / root))
         none = self._W.new_zeros((0, len(W)))
         change = Tall(parts=parts, last=none, n_samples=self._n_samples, over=over)
-        curved = problem.loss.weighed(self.Z, self._W, problem.C, change)
+        curved = problem.loss.tall_hvp(self.Z, self._W, problem.C, change)
         return self._back(curved, problem.penalty.times(theta), W)
 
     @cached_property

@@ -31,7 +31,8 @@ from torch.nn.utils import vector_to_parameters
 from surrogates.model.networks import Sensitivities
 
 from ..features import Features
-from ..inner.varpro import Inner, first_columns
+from ..inner.solution import Inner
+from ..inner.varpro import first_columns
 
 BYTES = 2**27
 """What the arrays of one chunk of samples may take, about."""

@@ -17,7 +17,8 @@ from surrogates.model.networks import with_ones
 from ..features import Features
 from ..inner.losses import LeastSquares, Loss
 from ..inner.newton import Start
-from ..inner.varpro import Inner, ReducedJacobian
+from ..inner.solution import Inner, ReducedJacobian
+from ..inner.solve import solve
 from ..trust_region import (
     Multiplier,
     RadiusRule,
@@ -124,7 +125,7 @@ class ReducedProblem:
         if over.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
         start = self.W_first if start is None else start
-        inner = self.loss.inner(Z, self.C, self.alpha2, start, over, self.W_ref)
+        inner = solve(self.loss, Z, self.C, self.alpha2, start, self.W_ref, over=over)
         if not inner.converged:
             return None
         phi = inner.phi + self.penalty.value(theta)

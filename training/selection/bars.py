@@ -24,7 +24,7 @@ from torch import Tensor
 
 from surrogates.model.surrogate import ErrorBars, Members, Surrogate
 
-from ..inner.varpro import tall_svd
+from ..inner.tall import tall_svd
 from .regression import Selection
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)

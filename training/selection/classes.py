@@ -45,18 +45,20 @@ from surrogates.data.split import check_classes
 from surrogates.model.forms import KERNELS
 
 from .. import pool
+from ..config import TrainConfig
 from ..data import Data
-from ..fit import FitResult, TrainConfig
+from ..fit import FitResult
 from ..history import Record
 from ..inner import logistic
 from ..inner.losses import CrossEntropy
+from ..member import Member
 from . import kernel
 from .contest import Contest
 from .entropy import Entropy, calibrated, mixed
 from .folds import Fold, Rows, available, ordered, repeated, stratified
 from .kernel import CENTRES, Form
 from .plain import Plain, path
-from .regression import COSTS, FOLDED, Asked, Member, Tried, searched
+from .regression import COSTS, FOLDED, Asked, Tried, searched
 
 _FOLDS = 5
 _ALPHAS = tuple(10 ** (-1 - k / 2) for k in range(13))
@@ -192,7 +194,7 @@ def choose(
         dataset: A classification. Its training and validation samples are used, and divided anew
             where there are few.
         settings: Of the networks; what `given` does not name is chosen.
-        given: Names of settings that are fixed.
+        given: Keys of settings that are fixed.
         effort: ``default`` or ``high``.
         processes: How many; one for each core if None. The result is the same to rounding.
         stop: Asked now and then whether to end.
@@ -202,7 +204,8 @@ def choose(
         InputError: If no sample can be held out, a class has no sample, or values are not finite.
         Interrupted: If ``stop`` said so.
     """
-    check(settings.trend <= 0, f"radial functions of classes have no trend; got {settings.trend}")
+    trend = settings.network.trend
+    check(trend in (None, 0), f"radial functions of classes have no trend; got {trend}")
     frame = _framed(dataset, settings)
     with pool.Pool(pool.cores() if processes is None else processes, stop) as workers:
         asked = Asked(
@@ -214,11 +217,11 @@ def choose(
         )
         budget = _SECONDS[effort] * min(max(1.0, len(frame.final) / 1000), _LONGER)
         candidates: list[_Candidate] = []
-        if "network" not in given:
+        if "network.kind" not in given:
             candidates += _linear(frame, asked)
-        if "network" not in given or settings.network == "rbf":
+        if "network.kind" not in given or settings.network.kind == "rbf":
             candidates += _kernels(frame, asked, budget)
-        if settings.network != "rbf":
+        if settings.network.kind != "rbf":
             best = min((one.cross_entropy for one in candidates), default=math.inf)
             candidates += _networks(frame, asked, best)
         return _combined(frame, candidates)
@@ -301,8 +304,11 @@ def _paths(
 ) -> list[_Path]:
     """Follow the path of alpha2 for features, given with those of each fold."""
     # Else a given alpha2 is that of networks.
-    fixed = {"network", "alpha2"} <= asked.given and asked.settings.network == "rbf"
-    alphas = (max(asked.settings.alpha2, 1e-12),) if fixed else _ALPHAS
+    fixed = {
+        "network.kind",
+        "regularisation.alpha2",
+    } <= asked.given and asked.settings.network.kind == "rbf"
+    alphas = (max(asked.settings.regularisation.alpha2, 1e-12),) if fixed else _ALPHAS
     tasks = [task for _, plains in tried for task in _tasks(frame, plains, alphas)]
     results: dict[int, Tensor] = {}
     for number, result in asked.each(tasks):
@@ -354,7 +360,8 @@ def _linear(frame: _Frame, asked: Asked) -> Iterator[_Candidate]:
 
 def _kernels(frame: _Frame, asked: Asked, budget: float) -> Iterator[_Candidate]:
     """Return the best radial functions of one scale, and the best of one for each input."""
-    kernels = KERNELS if asked.settings.kernel == "auto" else (asked.settings.kernel,)
+    one = asked.settings.network.kernel
+    kernels = KERNELS if one is None else (one,)
     X = frame.X[frame.final]
     varies = (X != 0).any(dim=0)
     few = _affordable(frame, budget / 2 / (len(kernels) * len(_SCALES) + 2), len(frame.trial))

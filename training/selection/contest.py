@@ -14,25 +14,25 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from surrogates.config import replaced
 from surrogates.data import Dataset, Split
 from surrogates.model.networks import with_ones
 
-from ..fit import FitResult, TrainConfig, fit
+from ..config import TrainConfig
+from ..fit import FitResult, fit
 from ..inner.losses import Loss
 from ..inner.varpro import solve_path
+from ..member import Member
 from ..outer.dense import flops
 from ..pool import Task
 from ..scaling import moments
 from .folds import Fold, Rows
-
-if TYPE_CHECKING:
-    from .regression import Member
 
 _LEAST = 20  # samples from which networks are tried
 _RATE = 4e10  # operations a second of one core, about
@@ -47,23 +47,23 @@ SHARE = 0.6
 """Of the work of a training, what the first round takes."""
 
 NETWORKS: tuple[dict[str, Any], ...] = (
-    {"network": "mlp", "width": 16, "alpha1": 1e-3},
-    {"network": "ode", "width": 8, "alpha1": 1e-6},
-    {"network": "mlp", "width": 16, "alpha1": 1e-4},
-    {"network": "mlp", "width": 16, "alpha1": 1e-2},
-    {"network": "ode", "width": 12, "alpha1": 1e-5},
-    {"network": "mlp", "width": 8, "alpha1": 1e-4},
-    {"network": "mlp", "width": 24, "alpha1": 1e-3},
-    {"network": "resnet", "width": 16, "alpha1": 1e-4},
-    {"network": "ode", "width": 16, "alpha1": 1e-4},
-    {"network": "mlp", "width": 16, "alpha1": 1e-6},
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-3},
+    {"network.kind": "ode", "network.width": 8, "regularisation.alpha1": 1e-6},
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-4},
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-2},
+    {"network.kind": "ode", "network.width": 12, "regularisation.alpha1": 1e-5},
+    {"network.kind": "mlp", "network.width": 8, "regularisation.alpha1": 1e-4},
+    {"network.kind": "mlp", "network.width": 24, "regularisation.alpha1": 1e-3},
+    {"network.kind": "resnet", "network.width": 16, "regularisation.alpha1": 1e-4},
+    {"network.kind": "ode", "network.width": 16, "regularisation.alpha1": 1e-4},
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-6},
 )
 """Settings in the order in which they are tried."""
 
 VARIANTS: tuple[dict[str, Any], ...] = (
-    {"alpha2": 1e-6},
-    {"alpha2": 1e-6, "linear": True},
-    {"linear": True},
+    {"regularisation.alpha2": 1e-6},
+    {"regularisation.alpha2": 1e-6, "network.linear": True},
+    {"network.linear": True},
 )
 """Changes of the best of these, which are tried after them."""
 
@@ -71,10 +71,10 @@ ALPHAS = tuple(10.0**k for k in range(-10, -1))
 """Values of alpha2 that W is solved for at the end, if they are larger than in training."""
 
 STARTED: tuple[dict[str, Any], ...] = (
-    {"alpha1": 1e-4, "alpha2": 1e-6},
-    {"alpha1": 1e-2, "alpha2": 1e-4},
-    {"alpha1": 1e-6, "alpha2": 1e-10},
-    {"alpha1": 1e-1, "alpha2": 1e-2},
+    {"regularisation.alpha1": 1e-4, "regularisation.alpha2": 1e-6},
+    {"regularisation.alpha1": 1e-2, "regularisation.alpha2": 1e-4},
+    {"regularisation.alpha1": 1e-6, "regularisation.alpha2": 1e-10},
+    {"regularisation.alpha1": 1e-1, "regularisation.alpha2": 1e-2},
 )
 """Those of networks that start from others' weights."""
 
@@ -163,10 +163,11 @@ class Squares:
 
     def name(self, settings: TrainConfig) -> str:
         """Return settings in words; alpha2 and the linear part where they are no defaults."""
-        words = f"{settings.network} {settings.width}, alpha1 {settings.alpha1:.0e}"
-        if settings.alpha2 != TrainConfig().alpha2:
-            words += f", alpha2 {settings.alpha2:.0e}"
-        return words + ", linear part" * settings.linear
+        network, weights = settings.network, settings.regularisation
+        words = f"{network.kind} {network.width}, alpha1 {weights.alpha1:.0e}"
+        if weights.alpha2 != TrainConfig().regularisation.alpha2:
+            words += f", alpha2 {weights.alpha2:.0e}"
+        return words + ", linear part" * network.linear
 
     def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
         """Return scaled residuals."""
@@ -179,12 +180,12 @@ class Squares:
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core."""
-        width = settings.width
+        width = settings.network.width
         theta = parameters(settings, n_in)
-        others = theta - width * (n_in + 1) if settings.network == "ode" else 0
+        others = theta - width * (n_in + 1) if settings.network.kind == "ode" else 0
         operations = flops(theta, others, n, width, self.n_seen) + 2 * theta**3
-        iterations = settings.work_units / (width + 5)
-        if settings.linear:
+        iterations = settings.stopping.work_units / (width + 5)
+        if settings.network.linear:
             operations += n_in * width * theta * (2 * n + theta)
         traffic = n * width * (theta * _TRAFFIC + others * _FORMED)
         return iterations * (operations / _RATE + traffic + _OVERHEAD)
@@ -211,9 +212,13 @@ def _path(
 
 def parameters(settings: TrainConfig, n_in: int) -> int:
     """Return the number of weights of a network."""
-    width, cells = settings.width, settings.cells
-    nodes = 2 * cells + 1 if settings.network == "ode" else cells
-    entries = width * (width - 1) // 2 if settings.network == "ode" else width**2
+    width, cells, ode = (
+        settings.network.width,
+        settings.network.cells,
+        settings.network.kind == "ode",
+    )
+    nodes = 2 * cells + 1 if ode else cells
+    entries = width * (width - 1) // 2 if ode else width**2
     return width * (n_in + 1) + nodes * (entries + width)
 
 
@@ -260,7 +265,7 @@ class Contest:
 
         Args:
             base: What holds for all settings.
-            given: Names of settings that are fixed.
+            given: Keys of settings that are fixed.
             effort: What it may cost.
             other: Least score of what is no network: far worse networks win nothing.
         """
@@ -301,9 +306,12 @@ class Contest:
         Of equal scores the first is the better.
         """
         trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
+        units = [
+            max(int(SHARE * one.stopping.work_units), one.network.width + 5) for one in settings
+        ]
         short = [
-            dataclasses.replace(one, work_units=max(int(SHARE * one.work_units), one.width + 5))
-            for one in settings
+            replaced(one, {"stopping.work_units": n})
+            for one, n in zip(settings, units, strict=True)
         ]
         scores = [self._score(results, trial) for results in self._train(short, trial, rung)]
         return sorted(zip(scores, settings, strict=True), key=_score)
@@ -318,9 +326,9 @@ class Contest:
         """Return the affordable variants of the best settings."""
         found: list[TrainConfig] = []
         for change in self._changes:
-            one = dataclasses.replace(best, **change)
-            wide = one.width + self.dataset.Y.shape[1] * one.linear + 1
-            determined = not one.linear or 2 * wide <= len(self.folds[0].train)
+            one = replaced(best, change)
+            wide = one.network.width + self.dataset.Y.shape[1] * one.network.linear + 1
+            determined = not one.network.linear or 2 * wide <= len(self.folds[0].train)
             affordable = self._total([*settings, *found, one], 1) <= self._budget(effort)
             if not change.keys() & given and one != best and determined and affordable:
                 found.append(one)
@@ -329,7 +337,7 @@ class Contest:
     def _winner(
         self, settings: TrainConfig, results: Sequence[FitResult], given: frozenset[str]
     ) -> Winner:
-        if not self.starts and "alpha2" not in given:
+        if not self.starts and "regularisation.alpha2" not in given:
             settings, results = self._solved_anew(settings, results)
         return Winner(
             name=self._name(settings),
@@ -344,7 +352,8 @@ class Contest:
 
         The networks stay as they are: of each fold, one SVD has W for all values.
         """
-        larger = [alpha2 for alpha2 in self.judge.alphas if alpha2 > 1.001 * settings.alpha2]
+        least = settings.regularisation.alpha2
+        larger = [alpha2 for alpha2 in self.judge.alphas if alpha2 > 1.001 * least]
         if not larger:
             return settings, results
         pairs = zip(results, self.folds, strict=True)
@@ -353,8 +362,8 @@ class Contest:
         everything = range(len(self.folds))
         scores = [self._score(choice, everything) for choice in choices]
         best = min(range(len(scores)), key=scores.__getitem__)
-        chosen = [settings.alpha2, *larger][best]
-        return dataclasses.replace(settings, alpha2=chosen), choices[best]
+        chosen = [least, *larger][best]
+        return replaced(settings, {"regularisation.alpha2": chosen}), choices[best]
 
     def affordable(
         self, base: TrainConfig, given: frozenset[str], effort: Effort
@@ -366,7 +375,7 @@ class Contest:
         settings: list[TrainConfig] = []
         for choice in STARTED if self.starts else self.judge.networks:
             free = {key: value for key, value in choice.items() if key not in given}
-            one = dataclasses.replace(base, **free)
+            one = replaced(base, free)
             if one not in settings and len(settings) < effort.candidates:
                 settings.append(one)
         kept: list[TrainConfig] = []
@@ -378,10 +387,10 @@ class Contest:
             return kept
         cheapest = min(settings, key=self.seconds)
         share = budget / (len(self.folds) * self.seconds(cheapest))
-        units = int(cheapest.work_units * share)
+        units = int(cheapest.stopping.work_units * share)
         if units < _FEWEST:
             return []
-        return [dataclasses.replace(cheapest, work_units=units)]
+        return [replaced(cheapest, {"stopping.work_units": units})]
 
     def _name(self, settings: TrainConfig) -> str:
         name = self.judge.name(settings)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from surrogates.data import Dataset
 
+from ..config import TrainConfig
 from ..deploy import temperature
-from ..fit import FitResult, TrainConfig
+from ..fit import FitResult
 from ..inner.losses import CrossEntropy, Loss
 from .contest import parameters
 from .folds import Rows
@@ -28,16 +29,66 @@ _RATE = 2e10  # operations a second of one core, about
 _OVERHEAD = 0.015  # seconds of an iteration, about
 
 NETWORKS: tuple[dict[str, Any], ...] = (
-    {"network": "ode", "width": 8, "alpha1": 1e-3, "alpha2": 1e-3},
-    {"network": "mlp", "width": 16, "alpha1": 1e-3, "alpha2": 1e-3},
-    {"network": "mlp", "width": 16, "alpha1": 1e-2, "alpha2": 1e-3},
-    {"network": "ode", "width": 12, "alpha1": 1e-3, "alpha2": 1e-4},
-    {"network": "mlp", "width": 16, "alpha1": 1e-4, "alpha2": 1e-2},
-    {"network": "mlp", "width": 8, "alpha1": 1e-4, "alpha2": 1e-4},
-    {"network": "resnet", "width": 16, "alpha1": 1e-3, "alpha2": 1e-3},
-    {"network": "mlp", "width": 24, "alpha1": 1e-3, "alpha2": 1e-4},
-    {"network": "ode", "width": 16, "alpha1": 1e-2, "alpha2": 1e-3},
-    {"network": "ode", "width": 8, "alpha1": 1e-5, "alpha2": 1e-4},
+    {
+        "network.kind": "ode",
+        "network.width": 8,
+        "regularisation.alpha1": 1e-3,
+        "regularisation.alpha2": 1e-3,
+    },
+    {
+        "network.kind": "mlp",
+        "network.width": 16,
+        "regularisation.alpha1": 1e-3,
+        "regularisation.alpha2": 1e-3,
+    },
+    {
+        "network.kind": "mlp",
+        "network.width": 16,
+        "regularisation.alpha1": 1e-2,
+        "regularisation.alpha2": 1e-3,
+    },
+    {
+        "network.kind": "ode",
+        "network.width": 12,
+        "regularisation.alpha1": 1e-3,
+        "regularisation.alpha2": 1e-4,
+    },
+    {
+        "network.kind": "mlp",
+        "network.width": 16,
+        "regularisation.alpha1": 1e-4,
+        "regularisation.alpha2": 1e-2,
+    },
+    {
+        "network.kind": "mlp",
+        "network.width": 8,
+        "regularisation.alpha1": 1e-4,
+        "regularisation.alpha2": 1e-4,
+    },
+    {
+        "network.kind": "resnet",
+        "network.width": 16,
+        "regularisation.alpha1": 1e-3,
+        "regularisation.alpha2": 1e-3,
+    },
+    {
+        "network.kind": "mlp",
+        "network.width": 24,
+        "regularisation.alpha1": 1e-3,
+        "regularisation.alpha2": 1e-4,
+    },
+    {
+        "network.kind": "ode",
+        "network.width": 16,
+        "regularisation.alpha1": 1e-2,
+        "regularisation.alpha2": 1e-3,
+    },
+    {
+        "network.kind": "ode",
+        "network.width": 8,
+        "regularisation.alpha1": 1e-5,
+        "regularisation.alpha2": 1e-4,
+    },
 )
 """Settings in the order in which they are tried: that of `fast`, and others ten times off."""
 
@@ -90,8 +141,9 @@ class Entropy:
 
     def name(self, settings: TrainConfig) -> str:
         """Return settings in words."""
-        alphas = f"alpha1 {settings.alpha1:.0e}, alpha2 {settings.alpha2:.0e}"
-        return f"{settings.network} {settings.width}, {alphas}"
+        weights, network = settings.regularisation, settings.network
+        alphas = f"alpha1 {weights.alpha1:.0e}, alpha2 {weights.alpha2:.0e}"
+        return f"{network.kind} {network.width}, {alphas}"
 
     def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
         """Return logits."""
@@ -103,8 +155,8 @@ class Entropy:
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core: some 100 iterations."""
-        iterations = min(settings.work_units / 2.2, _ITERATIONS)
-        m = settings.width + 1
+        iterations = min(settings.stopping.work_units / 2.2, _ITERATIONS)
+        m = settings.network.width + 1
         unknowns = self.n_classes * m
         hessian = n * unknowns**2 / 2 + unknowns**3 / 3
         products = 15 * 4 * n * unknowns
@@ -132,7 +184,7 @@ def mixed(logits: Sequence[Tensor], C: Tensor) -> npt.NDArray[np.float64]:
         ) -> tuple[float, npt.NDArray[np.float64]]:
             outputs = torch.einsum("m,mnk->nk", torch.from_numpy(w), some)
             value = float(CrossEntropy().values(outputs, C).mean()) + _RIDGE / 2 * float(w @ w)
-            slopes = CrossEntropy().slopes(outputs, C) / len(C)
+            slopes = CrossEntropy().gradient(outputs, C) / len(C)
             gradient = torch.einsum("nk,mnk->m", slopes, some).numpy()
             return value, gradient + _RIDGE * w
 

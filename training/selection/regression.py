@@ -47,9 +47,11 @@ from surrogates.model.networks import FeatureExtractor
 from surrogates.model.radial import Joined, Monomials
 
 from .. import pool
+from ..config import ANOVA, KERNEL_NAMES, TrainConfig
 from ..data import Data
-from ..fit import ANOVA, KERNEL_NAMES, FitResult, TrainConfig
+from ..fit import FitResult
 from ..history import Record
+from ..member import Member
 from ..scaling import groups_of, weights_of
 from . import kernel
 from .contest import Contest, Squares
@@ -94,35 +96,6 @@ COSTS = {
     "high": Effort(seconds=700.0, candidates=10, finalists=4),
 }
 """What the networks of each effort may cost."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A member of the surrogate: c = [features((y - y_shift) / y_scale), 1] W^T.
-
-    Attributes:
-        features: Of scaled inputs.
-        y_shift: (n_in,), units of y.
-        y_scale: (n_in,), units of y.
-        W: (n_out, width + 1), units of c.
-        weight: Its share of the prediction.
-        group: Members of one number are the same on different folds.
-        kriging: Whether it is the kernel of `Selection.kriging`.
-    """
-
-    features: FeatureExtractor
-    y_shift: Tensor
-    y_scale: Tensor
-    W: Tensor
-    weight: float = 1.0
-    group: int = 0
-    kriging: bool = False
-
-    def predict(self, Y: Tensor) -> Tensor:
-        """Predict at inputs (n, n_in), units of y."""
-        with torch.no_grad():
-            F = self.features.forward((Y - self.y_shift) / self.y_scale)
-            return F @ self.W[:, :-1].T + self.W[:, -1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +244,7 @@ def choose(
         dataset: A regression. Its training and validation samples are used, and divided anew where
             there are few.
         settings: Of the networks; what `given` does not name is chosen.
-        given: Names of settings that are fixed.
+        given: Keys of settings that are fixed.
         effort: ``default`` or ``high``.
         processes: How many; one for each core if None. The result is the same to rounding.
         stop: Asked now and then whether to end.
@@ -293,12 +266,12 @@ def choose(
             on_progress=on_progress or (lambda done, total, note: None),
         )
         candidates: list[_Candidate] = []
-        if "network" not in given:
+        if "network.kind" not in given:
             candidates += _ridges(frame)
-        if "network" not in given or settings.network == "rbf":
+        if "network.kind" not in given or settings.network.kind == "rbf":
             candidates += _kernels(frame, asked)
         candidates = _grown(candidates)
-        if settings.network != "rbf":
+        if settings.network.kind != "rbf":
             best = min((candidate.score for candidate in candidates), default=math.inf)
             candidates += _networks(frame, asked, best)
         if more is not None:
@@ -350,8 +323,8 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> _Frame:
         return Data.of(
             (arrays[0][0], arrays[0][1]),
             (arrays[1][0], arrays[1][1]),
-            groups=groups_of(settings.outputs, dataset.info.c_units),
-            weights=weights_of(settings.weights, dataset.info.c_names),
+            groups=groups_of(settings.outputs.scaling, dataset.info.c_units),
+            weights=weights_of(settings.outputs.weights, dataset.info.c_names),
         )
 
     first = scaled(rows, rows[:1])
@@ -406,10 +379,10 @@ def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
 
     Products over the inputs have a trend of degree 1 in them.
     """
-    auto = settings.kernel == "auto"
-    for kind in KERNEL_NAMES if auto else (settings.kernel,):
+    asked, trend = settings.network.kernel, settings.network.trend
+    for kind in KERNEL_NAMES if asked is None else (asked,):
         anova = kind.startswith(ANOVA)
-        if anova and auto and not 1 < n_in <= kernel.FACTORS:
+        if anova and asked is None and not 1 < n_in <= kernel.FACTORS:
             continue
         check(
             not anova or n_in <= kernel.FACTORS,
@@ -417,7 +390,7 @@ def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
             "or 'matern52'",
         )
         degrees = (0,) if anova else (0, 1, 2)
-        for degree in degrees if settings.trend < 0 else (settings.trend,):
+        for degree in degrees if trend is None else (trend,):
             yield Form(kernel=kind.removeprefix(ANOVA), degree=degree, anova=anova)
 
 
@@ -425,7 +398,9 @@ def _kernels(frame: _Frame, asked: Asked, apart: bool = True) -> list[_Candidate
     """Return the best kernels, with honest errors; ``apart``, with scales by output too."""
     n, n_in = frame.X.shape
     forms = [form for form in _forms(n_in, asked.settings) if form.size(n_in) <= max(1, n / 2)]
-    check(bool(forms), f"{n} samples are too few for a trend of degree {asked.settings.trend}")
+    check(
+        bool(forms), f"{n} samples are too few for a trend of degree {asked.settings.network.trend}"
+    )
 
     def tasks(forms: Sequence[Form], start: Fit | None) -> list[pool.Task]:
         shared = {"X": frame.X, "C": frame.C, "start": start, "steps": 150}

@@ -31,22 +31,25 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from torch import Tensor
 
+from surrogates.config import replaced
 from surrogates.data import Dataset
 from surrogates.model.radial import Joined
 
 from ..data import Part
 from ..features import CHUNK
-from ..fit import settings_of
+from ..initial import settings_of
+from ..member import Member
 from ..scaling import Scaling
 from ..weights import Mask, Start
 from . import kernel
 from .folds import Rows
 from .kernel import CENTRES
-from .regression import _MANY, Asked, Member, _Candidate, _Frame, _kernels, _networks
+from .regression import _MANY, Asked, _Candidate, _Frame, _kernels, _networks
 from .ridge import shrunk
 
 NEW = 8
@@ -73,15 +76,15 @@ def candidates(
         return []
     old = _Old.of(start, frame)
     found: list[list[_Candidate]] = []
-    if "network" not in asked.given:
+    if "network.kind" not in asked.given:
         found.append([old.itself(), old.affine(), old.shrunk()])
-    if "network" not in asked.given or asked.settings.network == "rbf":
+    if "network.kind" not in asked.given or asked.settings.network.kind == "rbf":
         found.append(old.corrected(asked))
     starts = start.networks()
-    if asked.settings.network != "rbf" and starts:
+    if asked.settings.network.kind != "rbf" and starts:
         own = settings_of(starts[0].features)
-        if all(getattr(asked.settings, name) == own[name] for name in asked.given & own.keys()):
-            settings = dataclasses.replace(asked.settings, **own)
+        if all(attrgetter(key)(asked.settings) == own[key] for key in asked.given & own.keys()):
+            settings = replaced(asked.settings, own)
             asked = dataclasses.replace(asked, settings=settings, given=asked.given | own.keys())
             found += [[one] for one in _networks(frame, asked, best, starts)]
     error = start.error / old.scaling.scale

@@ -1,0 +1,40 @@
+"""The inner problem: W at fixed features, in closed form or by Newton's method."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..processes import ALONE, Alone
+from .losses import LeastSquares, Loss
+from .newton import Start, minimise
+from .solution import Inner
+from .varpro import LeastSquaresSolution
+
+
+def solve(
+    loss: Loss,
+    Z: Tensor,
+    C: Tensor,
+    alpha2: float,
+    start: Start = None,
+    W_ref: Tensor | None = None,
+    *,
+    over: Alone = ALONE,
+) -> Inner:
+    """Minimise Phi over W at fixed features.
+
+    Args:
+        loss: Least squares is solved by an SVD, any other loss by Newton's method.
+        Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
+        C: Targets, (n_samples, n_out).
+        alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
+        start: Where Newton's method begins: the solution nearby, or its W, (n_out, n_feat + 1).
+        W_ref: (n_out, n_feat + 1); zero if None.
+        over: The processes that the samples are divided over.
+
+    Raises:
+        InputError: If there is no minimum, which takes alpha2 = 0.
+    """
+    if isinstance(loss, LeastSquares):
+        return LeastSquaresSolution.of(Z, C, alpha2, W_ref, over=over)
+    return minimise(loss, Z, C, alpha2, start, W_ref, over=over)
