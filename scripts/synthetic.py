@@ -18,8 +18,8 @@ from mpi4py import MPI
 
 from surrogates.config import check
 from surrogates.data.dataset import SOLVER
-from surrogates.pde import Problem, Settings
-from surrogates.pde.problem import Array, Batch
+from surrogates.pde import Batch, Problem, Settings
+from surrogates.pde.results import Array
 
 
 class Synthetic(Problem):

@@ -53,14 +53,16 @@ from petsc4py import PETSc
 
 from surrogates.config import check, unknown
 from surrogates.data.dataset import SOLVER
-from surrogates.plots import figures as plotting
 
 from .. import resolution
 from ..fenicsx import form, function_space
+from ..fields import Field
 from ..linear import LinearSystem, Solver, destroy
 from ..points import digest, evaluation
-from ..problem import Batch, Field, Problem
+from ..problem import Problem
+from ..results import Batch
 from ..sampling import DESIGNS
+from . import figures
 
 Array = npt.NDArray[np.float64]
 Forcing = Callable[[Array, float], Array]
@@ -577,7 +579,7 @@ class CDR(Problem):
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (n_y,), and draw u at four times; on one process."""
         points, values, titles, marks = self.snapshots(y[None])
-        plotting.field(points, values, path, titles=titles, markers=marks)
+        figures.draw(points, values, path, titles=titles, markers=marks)
 
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,), and give u at four times; on one process."""

@@ -40,9 +40,9 @@ from petsc4py import PETSc
 
 from .. import meshes
 from ..fenicsx import form, function_space
+from ..fields import Field
 from ..linear import destroy
 from ..points import digest, evaluation
-from ..problem import Field
 from .body import INDICES
 from .survey import DCRConfig, Stations
 

@@ -33,7 +33,7 @@ from surrogates.data.dataset import Info
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 
-from ..problem import Batch
+from ..results import Batch
 from ..sampling import Array
 from .limits import Mark, TimeLimitError, complete, read, too_long
 from .solvers import LocalSolver

@@ -22,8 +22,10 @@ from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance
 
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
-from ..problem import Batch, Problem, made, noted, solved
+from ..problem import Problem
+from ..results import Batch
 from ..sampling import Array
+from ..solving import made, noted, solved
 from .limits import TimeLimit
 from .shards import largest
 
@@ -93,7 +95,7 @@ class LocalSolver:
     """
 
     def __init__(self, problem: type[Problem], config: Any = None) -> None:
-        """Take a problem of `problem.load`, and its settings unless `configure` tells them."""
+        """Take a problem of `loading.load`, and its settings unless `configure` tells them."""
         self.name, self.source = problem.name, problem.source
         self._problem = problem
         self._config = config

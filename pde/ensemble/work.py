@@ -16,7 +16,7 @@ from surrogates.data.dataset import SOLVER, Dataset, Info, Status
 from surrogates.folders import Folder
 
 from ..collective import complain
-from ..problem import Batch
+from ..results import Batch
 from ..sampling import Array, draw
 from .dispatcher import Requests, Task
 from .limits import Mark, TimeLimitError, too_long, verdict

@@ -1,4 +1,4 @@
-"""Figures: training history, parity, observations, confusion and reliability, PDE solutions.
+"""Figures: training history, parity, observations, confusion and reliability.
 
 Each function writes one file, whole or not at all; the ending (.png, .pdf, .svg) is the format.
 Colours are those of Okabe and Ito (2008), cividis, and red and blue for values of both signs, which
@@ -58,9 +58,8 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
     "#666666",
 )
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
-_SYMBOLS = "o^sDv*"
 COLORMAP = "cividis"
-_SIGNED_MAP = "RdBu_r"
+SIGNED_MAP = "RdBu_r"
 # Direction, x1 (n1,), x2 (n2,), and the observables' indices (n2, n1).
 _Grid = tuple[float, Array, Array, npt.NDArray[np.intp]]
 _HISTORY_LABELS = {
@@ -163,7 +162,7 @@ def history(
         if multilevel:
             keys.append(legend_key(GREY, "", marker="o", markersize=4))
             labels.append("start of a level")
-        _legend_below(figure, keys, labels, 6)
+        legend_below(figure, keys, labels, 6)
 
 
 def parity(
@@ -260,7 +259,7 @@ def observations(
     if grids := _grids(info):
         rows = rows[:2]
         if mean is not None:
-            _check_values("a mean", mean, (C.shape[1],))
+            check_values("a mean", mean, (C.shape[1],))
             centred = _relative_errors(prediction, C, mean)
             titles = {
                 row: f"sample {row} minus the training mean: relative error {errors[row]:.2%}, "
@@ -295,7 +294,7 @@ def observations(
         if len(groups) > 1:
             keys += [legend_key(color, "-", linewidth=1.2) for color in colors]
             labels += groups
-        _legend_below(figure, keys, labels, 4)
+        legend_below(figure, keys, labels, 4)
 
 
 def confusion(
@@ -323,7 +322,7 @@ def confusion(
     counts = np.asarray(counts, dtype=np.float64)
     names = [plain(name) for name in class_names]
     n = len(names)
-    _check_values("counts", counts, (n, n))
+    check_values("counts", counts, (n, n))
     totals = counts.sum(axis=1, keepdims=True)
     check(bool((counts >= 0).all() and (counts > 0).any()), "expected counts >= 0, not all 0")
     shares = 100 * counts / np.where(totals > 0, totals, np.nan)
@@ -392,159 +391,6 @@ def reliability(assessment: Assessment, path: str | os.PathLike[str], *, title: 
         below.locator_params(axis="y", nbins=4, integer=True)
         for axis in (above.xaxis, above.yaxis):
             axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-
-
-def field(
-    points: Array,
-    values: Array,
-    path: str | os.PathLike[str],
-    *,
-    titles: Sequence[str] = (),
-    label: str = "u",
-    markers: Mapping[str, Array] | None = None,
-    title: str = "",
-) -> None:
-    """Draw a solution in the plane as filled contours, one panel for each time or case.
-
-    All panels share one colour scale.
-
-    Args:
-        points: Where the values are, (n, 2); triangulated here.
-        values: (n,) or (n_panels, n).
-        path: The figure.
-        titles: Of the panels.
-        label: Of the colour scale, with its unit.
-        markers: Places to mark by what they are, such as ``{"sensors": (k, 2)}``.
-        title: Above the figure.
-
-    Raises:
-        InputError: If the sizes disagree, a value is not finite, there are fewer than 3 points, or
-            the figure cannot be written.
-    """
-    panels_of_values = np.atleast_2d(values)
-    n_panels = len(panels_of_values)
-    check(
-        points.ndim == 2 and points.shape == (panels_of_values.shape[1], 2),
-        f"expected points (n, 2) for values {values.shape}; got {points.shape}",
-    )
-    check(len(points) >= 3, f"expected at least 3 points; got {len(points)}")
-    check(bool(np.isfinite(values).all()), "cannot draw values that are not finite")
-    check(len(titles) in (0, n_panels), f"expected {n_panels} titles; got {len(titles)}")
-    columns = min(n_panels, 4)
-    lines = -(-n_panels // columns)
-    low, high = float(panels_of_values.min()), float(panels_of_values.max())
-    high = high if high > low else low + 1
-    size = (2.6 * columns + 1.3, 2.7 * lines + 0.5 + (0.3 if markers else 0))
-    symbols = list(itertools.islice(itertools.cycle(_SYMBOLS), len(markers or {})))
-    with saved_figure(path, size, title, layout="compressed") as figure:
-        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-        levels = _round_levels(low, high)
-        for i, axes in enumerate(panels.flat):
-            if i >= n_panels:
-                axes.set_visible(False)
-                continue
-            drawn = axes.tricontourf(*points.T, panels_of_values[i], levels=levels, cmap=COLORMAP)
-            for places, symbol in zip((markers or {}).values(), symbols, strict=True):
-                axes.plot(*places.T, symbol, mfc="white", mec="black", clip_on=False)
-            axes.set(aspect="equal", title=plain(titles[i]) if titles else "")
-            axes.grid(False)
-            if i >= n_panels - columns:
-                axes.set_xlabel("$x_1$")
-                axes.tick_params(labelbottom=True)
-            if i % columns == 0:
-                axes.set_ylabel("$x_2$")
-        figure.colorbar(drawn, ax=panels, label=plain(label), ticks=_round_levels(low, high, 6))
-        if markers:
-            keys = [legend_key("black", "", marker=symbol, mfc="white") for symbol in symbols]
-            _legend_below(figure, keys, list(map(plain, markers)), 4)
-
-
-def resistivity(
-    path: str | os.PathLike[str],
-    *,
-    box: Sequence[Sequence[float]],
-    body: Mapping[str, Any],
-    section: Mapping[str, Array],
-    maps: Mapping[str, Array],
-    title: str = "",
-) -> None:
-    """Draw one sample of a survey: the body, a vertical section, and the potential differences.
-
-    The potential's colours end at its percentiles 1 and 99, for it is singular at the electrodes.
-
-    Args:
-        path: The figure.
-        box: The region around the body that is drawn in 3D: low and high of each axis, (3, 2) [m].
-            Stations and electrodes beside it are left out.
-        body: ``vertices`` (k, 3) [m] and ``triangles`` (m, 3), indices of vertices, of its surface;
-            ``stations`` (n, 3) and ``electrodes`` (2, 3), their places [m].
-        section: ``x1`` (p,) and ``x3`` (q,) [m], increasing; ``conductivity`` (q, p) [S/m] and
-            ``potential`` (q, p) [V], blank where NaN.
-        maps: ``x1`` (n1,) and ``x2`` (n2,) [m], increasing; ``values`` (2, n2, n1) [V], the
-            potential differences along x1 and along x2, and ``anomaly`` (2, n2, n1) [V], these
-            minus those without the body.
-        title: Above the figure.
-
-    Raises:
-        InputError: If an array is missing, unknown or of the wrong shape, a value is not finite, a
-            conductivity is not positive, or the figure cannot be written.
-    """
-    limits = np.asarray(box, dtype=np.float64)
-    _check_values("a box", limits, (3, 2))
-    check(bool((limits[:, 0] < limits[:, 1]).all()), f"expected low < high in the box; got {box}")
-    vertices, triangles, stations, electrodes = _parts(
-        "body", body, ("vertices", "triangles", "stations", "electrodes")
-    )
-    for what, places in (("vertices", vertices), ("triangles", triangles), ("stations", stations)):
-        _check_values(what, places, (max(1, len(np.atleast_1d(places))), 3))
-    _check_values("electrodes", electrodes, (2, 3))
-    check(
-        triangles.dtype.kind in "iu"
-        and bool(((triangles >= 0) & (triangles < len(vertices))).all()),
-        f"expected triangles of integers from 0 to {len(vertices) - 1}",
-    )
-    x1, x3, conductivity, potential = _parts(
-        "section", section, ("x1", "x3", "conductivity", "potential")
-    )
-    shape = _check_grid("section", x1=x1, x3=x3)
-    _check_values("a conductivity", conductivity, shape)
-    check(bool((conductivity > 0).all()), "expected a conductivity > 0")
-    defined = ~np.isnan(potential)
-    check(bool(defined.any()), "the potential is NaN everywhere")
-    _check_values("a potential", np.where(defined, potential, 0), shape)
-    places1, places2, values, anomaly = _parts("maps", maps, ("x1", "x2", "values", "anomaly"))
-    shape = _check_grid("maps", x1=places1, x2=places2)
-    _check_values("values", values, (2, *shape))
-    _check_values("an anomaly", anomaly, (2, *shape))
-    with saved_figure(path, (11, 6), title) as figure:
-        from matplotlib.colors import LogNorm
-
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
-        # The layout does not see the labels of x3, on the right of the 3D view: a column for them.
-        left, _, middle, right = top.add_gridspec(1, 4, width_ratios=(1.3, 0.4, 1, 1))
-        _draw_body(
-            top.add_subplot(left, projection="3d", computed_zorder=False),
-            limits,
-            vertices,
-            triangles,
-            stations,
-            electrodes,
-        )
-        middle, right = top.add_subplot(middle), top.add_subplot(right)
-        low, high = float(conductivity.min()), float(conductivity.max())
-        colors = (COLORMAP, LogNorm(low, high if high > low else 10 * low))
-        _map(middle, x1, x3, conductivity, colors, "conductivity", "[S/m]")
-        _draw_potential(right, x1, x3, potential)
-        for axes in (middle, right):
-            axes.set(xlabel="$x_1$ [m]", ylabel="$x_3$ [m]")
-            axes.locator_params(nbins=5)
-        panels = bottom.subplots(1, 4, sharex=True, sharey=True)
-        names = [f"{what} along $x_{i}$" for what in (r"$\Delta V$", "anomaly") for i in (1, 2)]
-        for axes, data, name in zip(panels, (*values, *anomaly), names, strict=True):
-            data = 1e3 * data
-            _map(axes, places1, places2, data, _colors(data), name, "[mV]")
-            axes.set_xlabel("$x_1$ [m]")
-        panels[0].set_ylabel("$x_2$ [m]")
 
 
 @contextmanager
@@ -640,7 +486,7 @@ def legend(
     return drawn
 
 
-def _legend_below(
+def legend_below(
     figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int
 ) -> None:
     """Draw a legend below the panels, in as many columns as fit; many lines make it higher."""
@@ -673,19 +519,19 @@ def _observation_maps(
             panels = part.subplots(len(grids), 3, sharex=True, sharey=True, squeeze=False)
             for line, (direction, x1, x2, indices) in zip(panels, grids, strict=True):
                 true, predicted = factor * C[row, indices], factor * prediction[row, indices]
-                shared, error = _colors(true, predicted), predicted - true
+                shared, error = colors_for(true, predicted), predicted - true
                 for axes, data, colors, what in (
                     (line[0], true, shared, "observed"),
                     (line[1], predicted, shared, "predicted"),
-                    (line[2], error, _colors(error, signed=True), "predicted - observed"),
+                    (line[2], error, colors_for(error, signed=True), "predicted - observed"),
                 ):
-                    _map(axes, x1, x2, data, colors, f"{what} along $x_{direction:g}$", label)
+                    draw_map(axes, x1, x2, data, colors, f"{what} along $x_{direction:g}$", label)
                 line[0].set_ylabel("$x_2$")
             for axes in panels[-1]:
                 axes.set_xlabel("$x_1$")
 
 
-def _map(
+def draw_map(
     axes: Axes,
     x: Array,
     y: Array,
@@ -700,58 +546,19 @@ def _map(
     name, norm = colors
     cells = axes.pcolormesh(x, y, values, shading="nearest", cmap=name, norm=norm, rasterized=True)
     # Ticks that depend on the bar's length would move after the layout has made room for them.
-    ticks = None if isinstance(norm, LogNorm) else _round_levels(*cells.get_clim(), 5)
-    _finish_map(axes, cells, title, label, ticks)
+    ticks = None if isinstance(norm, LogNorm) else round_levels(*cells.get_clim(), 5)
+    finish_map(axes, cells, title, label, ticks)
 
 
-def _finish_map(
+def finish_map(
     axes: Axes, drawn: ScalarMappable, title: str, label: str, ticks: Array | None
 ) -> None:
+    """Set the title of a map and draw its colour bar."""
     axes.grid(False)
     axes.set(aspect="equal", title=title)
     beside = axes.inset_axes((1.04, 0, 0.05, 1))  # as high as the map, whatever its aspect
     axes.figure.colorbar(drawn, cax=beside, label=label, ticks=ticks)
     beside.grid(False)
-
-
-def _draw_potential(axes: Axes, x: Array, y: Array, potential: Array) -> None:
-    """Draw contours whose colours are symmetric about 0 and end at the percentiles 1 and 99."""
-    limit = float(np.abs(np.nanpercentile(potential, (1, 99))).max()) or 1.0
-    levels = _round_levels(-limit, limit, 20)
-    drawn = axes.contourf(x, y, potential, levels=levels, cmap=_SIGNED_MAP, extend="both")
-    axes.contour(drawn, levels=levels, colors=GREY, linewidths=0.4, linestyles="solid")
-    ticks = _round_levels(-limit, limit, 4)
-    _finish_map(axes, drawn, "potential", "[V]", ticks[np.abs(ticks) <= levels[-1]])
-
-
-def _draw_body(
-    axes: Any,  # of the projection 3d, which publishes no types
-    limits: Array,
-    vertices: Array,
-    triangles: Array,
-    stations: Array,
-    electrodes: Array,
-) -> None:
-    """Draw the body under the stations and electrodes of the box."""
-    axes.plot_trisurf(*vertices.T, triangles=triangles, color=ORANGE, linewidth=0, zorder=1)
-    for places, name, color, size in (
-        (stations, "stations", BLUE, 1.5),
-        (electrodes, "electrodes", RED, 5),
-    ):
-        inside = ((limits[:2, 0] <= places[:, :2]) & (places[:, :2] <= limits[:2, 1])).all(axis=1)
-        if inside.any():
-            axes.plot(
-                *places[inside].T, "o", color=color, markersize=size, mew=0, label=name, zorder=2
-            )
-    axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
-    axes.set(xlabel="$x_1$ [m]", ylabel="$x_2$ [m]", zlabel="$x_3$ [m]")
-    axes.zaxis.labelpad = 5
-    axes.set_box_aspect(limits[:, 1] - limits[:, 0])
-    axes.locator_params(nbins=4)
-    axes.locator_params(axis="z", nbins=3)
-    handles, labels = axes.get_legend_handles_labels()
-    handles, labels = [legend_key(ORANGE, "", marker="s"), *handles], ["body", *labels]
-    axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
 def _draw_errors(axes: Axes, errors: Array, n_outputs: int) -> None:
@@ -806,14 +613,14 @@ def _grids(info: Info) -> list[_Grid]:
     return grids
 
 
-def _colors(*values: Array, signed: bool = False) -> tuple[str, Normalize]:
+def colors_for(*values: Array, signed: bool = False) -> tuple[str, Normalize]:
     """Give colours for all the values: symmetric about 0 if their sign changes or ``signed``."""
     from matplotlib.colors import Normalize
 
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     if signed or low < 0 < high:
         limit = max(-low, high) or 1.0
-        return _SIGNED_MAP, Normalize(-limit, limit)
+        return SIGNED_MAP, Normalize(-limit, limit)
     return COLORMAP, Normalize(low, high if high > low else low + 1)
 
 
@@ -835,25 +642,10 @@ def _check_same(prediction: Array, C: Array) -> None:
         check(bool(np.isfinite(values).all()), f"cannot draw {what} that are not finite")
 
 
-def _check_values(what: str, values: Array, shape: tuple[int, ...]) -> None:
+def check_values(what: str, values: Array, shape: tuple[int, ...]) -> None:
+    """Check the shape of an array, and that its values are finite."""
     check(values.shape == shape, f"expected {what} of shape {shape}; got {values.shape}")
     check(bool(np.isfinite(values).all()), f"cannot draw {what}: a value is not finite")
-
-
-def _check_grid(what: str, **axes: Array) -> tuple[int, ...]:
-    """Check a grid's two axes, and give the shape of the values on it: the first axis is last."""
-    for name, x in axes.items():
-        good = x.ndim == 1 and len(x) > 1 and bool((np.diff(x) > 0).all())
-        check(good, f"expected at least 2 increasing {name} of the {what}; got shape {x.shape}")
-        _check_values(f"{name} of the {what}", x, x.shape)
-    return tuple(len(x) for x in axes.values())[::-1]
-
-
-def _parts(what: str, given: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    """Take the arrays of a mapping, which must be those named."""
-    expected, got = (", ".join(sorted(keys)) for keys in (names, given))
-    check(expected == got, f"expected for {what}: {expected}; got {got}")
-    return [np.asarray(given[name]) for name in names]
 
 
 def _column(records: Sequence[Any], name: str) -> Array:
@@ -872,7 +664,7 @@ def legend_key(color: str, linestyle: str, **style: Any) -> Line2D:
     return Line2D([], [], color=color, linestyle=linestyle, **style)
 
 
-def _round_levels(low: float, high: float, intervals: int = 40) -> Array:
+def round_levels(low: float, high: float, intervals: int = 40) -> Array:
     """Divide a range at round numbers, which reach beyond its ends."""
     from matplotlib.ticker import MaxNLocator
 

@@ -362,8 +362,7 @@ def test_a_solve_that_changes_the_working_folder_loses_nothing(site, whole, tmp_
 MOVES = """
 import os
 import numpy as np
-from surrogates.pde import Problem
-from surrogates.pde.problem import Field
+from surrogates.pde import Field, Problem
 
 class Moves(Problem):
     y_names, y_lower, y_upper, c_names = ("a",), 0.0, 1.0, ("c",)
