@@ -26,8 +26,8 @@ from ..problem import Problem
 from ..results import Batch
 from ..sampling import Array
 from ..solving import made, noted, solved
+from .journal import largest
 from .limits import TimeLimit
-from .shards import largest
 
 if TYPE_CHECKING:
     from mpi4py import MPI

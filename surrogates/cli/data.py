@@ -79,14 +79,8 @@ def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
     if not out.exists():
         return
     with opened(out) as there:
-        differences = there.info.differences(info)
-        if not differences and digest is not None and there.digest != digest:
-            differences = ["its numbers are others"]
-    if differences:
-        raise InputError(
-            f"{out} is another dataset: {'; '.join(differences)}; it is left as it is, give "
-            "another --out"
-        )
+        same = digest is None or there.digest == digest
+        there.info.check_same(info, out, () if same else ["its numbers are others"])
 
 
 def check_out(out: str | Path, *inputs: str) -> None:

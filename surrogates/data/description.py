@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import config
+from surrogates.errors import InputError
 from surrogates.provenance import Provenance
 
 Array = npt.NDArray[np.float64]
@@ -148,6 +150,29 @@ class Info:
         """Name the files that both depend on, and that are others there than here."""
         ours, theirs = self.files, other.files
         return sorted(name for name in ours.keys() & theirs if ours[name] != theirs[name])
+
+    def check_same(
+        self, other: Info, path: str | os.PathLike[str], further: Sequence[str] = ()
+    ) -> None:
+        """Refuse to replace or continue a file that holds this dataset by another one.
+
+        Args:
+            other: The dataset that would be written.
+            path: The file.
+            further: Differences that the descriptions do not show.
+
+        Raises:
+            InputError: If the two are not of the same set.
+        """
+        differences = self.differences(other) or further
+        if differences:
+            changed = self.changed(other)
+            # Files are compared by digests, which cannot tell a comment from a number.
+            restore = f"restore {', '.join(changed)} (an edit of a comment counts, too), or "
+            raise InputError(
+                f"{path} is another dataset: {'; '.join(differences)}; it is left as it is, "
+                f"{restore if changed else ''}give another --out"
+            )
 
     @property
     def files(self) -> dict[str, str]:
