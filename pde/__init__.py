@@ -3,23 +3,35 @@
     from surrogates.pde import Problem, Settings, Solution
     from surrogates.pde import SOLVER, Batch  # to solve for many samples at a time
 
-is what a problem of one's own starts from; see `surrogates.pde.problem`.
+is what a problem of your own starts from; see `surrogates.pde.problem`.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .problem import SOLVER, Batch, Problem, Settings, Solution
+    from surrogates.data import SOLVER
 
-__all__ = ["SOLVER", "Batch", "Problem", "Settings", "Solution"]
+    from .fields import Field
+    from .problem import Problem, Settings
+    from .results import Batch, Solution
+
+_MODULES = {
+    "SOLVER": "surrogates.data.dataset",
+    "Batch": "surrogates.pde.results",
+    "Field": "surrogates.pde.fields",
+    "Problem": "surrogates.pde.problem",
+    "Settings": "surrogates.pde.problem",
+    "Solution": "surrogates.pde.results",
+}
+
+__all__ = ["SOLVER", "Batch", "Field", "Problem", "Settings", "Solution"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what `problem` defines when it is first asked for: processes without it start fast."""
-    if name not in __all__:
+    """Import a public name when it is first asked for: processes without it start fast."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import problem
-
-    return getattr(problem, name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -77,3 +77,26 @@ def create_mesh(
     # By name: 0.10 changed the order, and 0.7 the name.
     name = "e" if "e" in inspect.signature(mesh.create_mesh).parameters else "domain"
     return mesh.create_mesh(comm, cells=cells, x=points, **{name: domain})
+
+
+def geometry_nodes(domain: Any) -> npt.NDArray[np.int64]:
+    """Return the nodes of each cell of this process, (n_cells, k)."""
+    nodes = domain.geometry.dofmap
+    if isinstance(nodes, np.ndarray):
+        return nodes.astype(np.int64)
+    return np.array(nodes.array, dtype=np.int64).reshape(nodes.num_nodes, -1)  # up to 0.6
+
+
+def shape_functions(domain: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Evaluate the shape functions of a mesh's nodes at points of the reference cell, (n, k)."""
+    cmap = getattr(domain.geometry, "cmap", None) or domain.geometry.cmaps[0]  # the latter in 0.7
+    k = geometry_nodes(domain).shape[1]
+    unit = np.zeros((k, k, domain.geometry.dim))
+    unit[np.arange(k), np.arange(k), 0] = 1
+    return np.stack([cmap.push_forward(points, x)[:, 0] for x in unit], axis=1)
+
+
+def cell_name(domain: Any) -> str:
+    """Return UFL's name of a mesh's cells, such as ``triangle``."""
+    name = domain.ufl_cell().cellname  # a method up to 0.10
+    return str(name() if callable(name) else name)

@@ -26,12 +26,11 @@ from scipy.special import roots_legendre
 
 from surrogates.config import check
 from surrogates.errors import InputError
-from surrogates.files import atomic, check_hdf5
+from surrogates.files import check_hdf5
 from surrogates.types import Array
 
 from . import mesh_checks
 from .fenicsx import create_mesh
-from .problem import Field
 
 Integers = npt.NDArray[np.int64]
 
@@ -369,21 +368,3 @@ def quadrature(kind: str) -> tuple[Array, Array]:
     corner = np.stack([r, s * (1 - r), t * (1 - r) * (1 - s)], axis=1)
     shape = np.column_stack([1 - corner.sum(axis=1), corner])
     return shape, weights / weights.sum()
-
-
-def write(path: str | os.PathLike[str], field: Field) -> None:
-    """Write a solution for ParaView, as one file: VTU, or XDMF with the numbers in it as text.
-
-    Raises:
-        InputError: If the ending is neither ``.vtu`` nor ``.xdmf``, or the folder is not there.
-    """
-    ending = Path(path).suffix.lower()
-    check(ending in (".vtu", ".xdmf"), f"a solution's file ends in .vtu or .xdmf; got {path}")
-    mesh = meshio.Mesh(
-        field.points,
-        [(field.kind, field.cells)],
-        point_data=field.at_points,
-        cell_data={name: [values] for name, values in field.at_cells.items()},
-    )
-    with atomic(path) as beside:
-        mesh.write(beside, **({"data_format": "XML"} if ending == ".xdmf" else {}))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from surrogates.errors import InputError
 
-from .problem import Problem, load
+from .loading import load
+from .problem import Problem
 
 if TYPE_CHECKING:
     from surrogates.data import Info

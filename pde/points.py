@@ -22,6 +22,19 @@ def digest(comm: MPI.Comm, points: Array) -> str:
     return hashlib.sha256(nodes[np.lexsort(nodes.T)].tobytes()).hexdigest()[:12]
 
 
+def function(V: Any, values: Array) -> Any:
+    """Make a DOLFINx function of the coefficients that this process owns; collective.
+
+    Args:
+        V: The space.
+        values: Its coefficients, such as the array of a PETSc vector.
+    """
+    u = fem.Function(V)
+    u.x.array[: len(values)] = values
+    u.x.scatter_forward()
+    return u
+
+
 def evaluation(V: Any, points: Array) -> Any:
     """Make the matrix that evaluates a function of a scalar space at points. Collective.
 

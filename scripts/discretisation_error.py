@@ -16,7 +16,8 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates import config
-from surrogates.pde.problem import BUILT_IN, load
+from surrogates.pde.loading import load
+from surrogates.pde.problem import BUILT_IN
 
 
 def main() -> None:

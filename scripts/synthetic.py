@@ -18,8 +18,7 @@ from mpi4py import MPI
 
 from surrogates.config import check
 from surrogates.data import SOLVER
-from surrogates.pde import Problem, Settings
-from surrogates.pde.problem import Batch
+from surrogates.pde import Batch, Problem, Settings
 from surrogates.types import Array
 
 

@@ -52,15 +52,17 @@ from petsc4py import PETSc
 
 from surrogates.config import check, unknown
 from surrogates.data import SOLVER
-from surrogates.plots import figures as plotting
 from surrogates.types import Array
 
 from .. import resolution
 from ..fenicsx import form, function_space
+from ..fields import Field
 from ..linear import LinearSystem, Solver, destroy
 from ..points import digest, evaluation
-from ..problem import Batch, Field, Problem
+from ..problem import Problem
+from ..results import Batch
 from ..sampling import DESIGNS
+from . import figures
 
 Forcing = Callable[[Array, float], Array]
 
@@ -576,7 +578,7 @@ class CDR(Problem):
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (n_y,), and draw u at four times; on one process."""
         points, values, titles, marks = self.snapshots(y[None])
-        plotting.field(points, values, path, titles=titles, markers=marks)
+        figures.draw(points, values, path, titles=titles, markers=marks)
 
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,), and give u at four times; on one process."""

@@ -42,9 +42,9 @@ from surrogates.types import Array
 
 from .. import meshes
 from ..fenicsx import form, function_space
+from ..fields import Field
 from ..linear import destroy
 from ..points import digest, evaluation
-from ..problem import Field
 from .body import INDICES
 from .survey import DCRConfig, Stations
 

@@ -34,13 +34,14 @@ from mpi4py import MPI
 from surrogates.config import check
 from surrogates.data import SOLVER
 from surrogates.errors import InputError
-from surrogates.plots import figures as plotting
 from surrogates.types import Array
 
 from .. import meshes, resolution
 from ..collective import on_root
-from ..problem import Batch, Field, Problem
-from . import mesh_fit
+from ..fields import Field
+from ..problem import Problem
+from ..results import Batch
+from . import figures, mesh_fit
 from .condensed import Condensed, HalfSpace
 from .multigrid import Multigrid
 from .potential import Level, compile_forms
@@ -201,7 +202,7 @@ class DCR(Problem):
         return Batch(C=C, failure=reasons, solver=solver, dC_dY=dC_dY)
 
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
-        """Solve for one sample, y (3,), and draw model, potential and c; on one process."""
+        """Solve for one sample, y (3,), and draw body, section and c; on one process."""
         config, level = self.config, self._levels[0]
         values = np.asarray(self.solve(y).c)
         n1, n2 = config.stations.number
@@ -225,7 +226,7 @@ class DCR(Problem):
         S, _ = config.body.indicator(y, points)
         m = config.conductivity
         vertices, triangles = config.body.surface(y)
-        plotting.resistivity(
+        figures.draw(
             path,
             box=((low[0], high[0]), (low[1], high[1]), (bottom, 0.0)),
             body={

@@ -34,7 +34,7 @@ from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.types import Array
 
-from ..problem import Batch
+from ..results import Batch
 from .limits import Mark, TimeLimitError, complete, read, too_long
 from .solvers import LocalSolver
 

@@ -12,8 +12,9 @@ from surrogates.config import check, entries, from_toml
 from surrogates.data import Info, Status, Stored
 
 from ..inputs import inputs
-from ..problem import Problem, made, solved
+from ..problem import Problem
 from ..sampling import draw
+from ..solving import made, solved
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,11 @@ from surrogates.provenance import Provenance, provenance
 from surrogates.types import Array
 
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
-from ..problem import Batch, Problem, made, noted, solved
+from ..problem import Problem
+from ..results import Batch
+from ..solving import made, noted, solved
+from .journal import largest
 from .limits import NoLimit, TimeLimit
-from .shards import largest
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -96,7 +98,7 @@ class LocalSolver:
         """Take a problem, and its settings.
 
         Args:
-            problem: A class of `problem.load`.
+            problem: A class of `loading.load`.
             config: Its settings, unless `configure` tells them.
             limited: Whether solves have a time limit, for which this process's signals are used.
         """

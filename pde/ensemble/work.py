@@ -17,12 +17,12 @@ from surrogates.folders import Folder
 from surrogates.types import Array
 
 from ..collective import complain
-from ..problem import Batch
+from ..results import Batch
 from ..sampling import draw
 from .dispatcher import Requests, Task
+from .journal import Journal, Writer
 from .limits import Mark, TimeLimitError, too_long, verdict
 from .processes import SolveEnded
-from .shards import Journal, Parts
 from .solvers import Solver, joined
 
 TEMPORARY_FAILURE = 75
@@ -49,7 +49,7 @@ class Plan:
         size: Samples of a batch.
         done: How many of them are there already.
         address: Where to ask for tasks; None if there is nothing to do.
-        folder: Number of the folder of shards in its file system.
+        folder: Number of the journal's folder in its file system.
         marks: What earlier runs did not come back from.
     """
 
@@ -89,7 +89,7 @@ class Work:
         solved, ended = 0, False
         report: dict[str, Any] = {}
         requests = Requests(plan.address) if root else None
-        journal = Journal(Parts(folder, plan.info))
+        writer = Writer(Journal(folder, plan.info))
         try:
             while True:
                 task = requests.next(stop, **report) if requests else None
@@ -103,20 +103,20 @@ class Work:
                 start = time.perf_counter()
                 data = self._task(task)
                 if root:
-                    journal.append(data)
+                    writer.append(data)
                     self._solver.settle()
                     failed = int((data.status == Status.FAILED).sum())
                     seconds = time.perf_counter() - start
                     report = {"samples": len(data.Y), "failed": failed, "seconds": seconds}
                     solved += len(data.Y)
         except ConnectionError as error:
-            journal.close()
+            writer.close()
             time.sleep(5)  # whoever has failed says why and ends all, late on a busy machine
             complain(f"{error}, all stop; run the same command again to go on")
             comm.Abort(TEMPORARY_FAILURE)
         finally:
             try:
-                journal.close()
+                writer.close()
             finally:
                 if requests:
                     requests.close(leave=ended)

@@ -61,7 +61,7 @@ try:
     from surrogates.pde.cdr.problem import CDRConfig
     from surrogates.pde.ensemble.generate import generate
     from surrogates.pde.ensemble.solvers import LocalSolver
-    from surrogates.pde.problem import load
+    from surrogates.pde.loading import load
     from surrogates.pde.sampling import draw as draw_samples
 except ImportError as error:
     missing(error)

@@ -69,10 +69,11 @@ _NOT_OF_A_SCENE = {
 
 def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
     """Refuse to write over a file that is not the same dataset; the digest is of its numbers."""
-    if out.exists():
-        with opened(out) as there:
-            same = digest is None or there.digest == digest
-            there.info.check_same(info, out, () if same else ["its numbers are others"])
+    if not out.exists():
+        return
+    with opened(out) as there:
+        same = digest is None or there.digest == digest
+        there.info.check_same(info, out, () if same else ["its numbers are others"])
 
 
 def check_out(out: str | Path, *inputs: str) -> None:

@@ -185,9 +185,9 @@ def solve(options: argparse.Namespace) -> int:
     """Solve one sample, and write its fields."""
     out = Path(options.out).absolute()
     problem, y = _one_sample(options)
-    from surrogates.pde import meshes
+    from surrogates.pde import fields
 
-    meshes.write(out, problem.field(y))
+    fields.write(out, problem.field(y))
     return drawn(options)
 
 
@@ -211,12 +211,12 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
             len(y) == len(names) and bool(np.isfinite(y).all()),
             f"--y must be {len(names)} numbers, {names[0]} to {names[-1]}; got {options.y!r}",
         )
-    from surrogates.pde.problem import noted
+    from surrogates.pde.solving import made, noted
 
     problem.check(settings)
     for note in noted(problem, settings):
         warn(note)
-    return problem(settings, MPI.COMM_SELF), y
+    return made(problem, settings, MPI.COMM_SELF), y
 
 
 def load(name: str, info: Info | None = None) -> Any:

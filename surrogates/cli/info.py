@@ -14,7 +14,7 @@ from surrogates import config
 from surrogates.data import PARTS, Status, Stored, opened
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
-from surrogates.pde.ensemble.shards import DESCRIPTION, Parts, described
+from surrogates.pde.ensemble.journal import DESCRIPTION, Journal, described
 
 from .console import duration, per_cent, print_rows
 
@@ -169,8 +169,8 @@ def _print_classes(names: Sequence[str], counts: Any) -> None:
 def _print_run(folder: Folder) -> None:
     """Say how far a run is, from what it has left in its folder."""
     info = described(folder)
-    parts, state, running = Parts(folder, info), lock.progress(folder), lock.held(folder)
-    blocks = parts.all_blocks()
+    journal, state, running = Journal(folder, info), lock.progress(folder), lock.held(folder)
+    blocks = journal.all_blocks()
     done, failed = sum(b.count for b in blocks), sum(b.failed for b in blocks)
     total = state.get("total", info.total)
     rate = state["solved"] / state["seconds"] if state.get("solved") else 0.0

@@ -11,7 +11,7 @@ from surrogates.data import Status, Stored, opened
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
-from surrogates.pde.ensemble.shards import Parts, described
+from surrogates.pde.ensemble.journal import Journal, described
 
 from .generate import load
 from .info import run_folder, size
@@ -96,11 +96,11 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
 def _verify_run(folder: Folder) -> int:
     """Check what a run has finished so far."""
     info = described(folder)
-    parts = Parts(folder, info)
-    damage = list(parts.damage())
+    journal = Journal(folder, info)
+    damage = list(journal.damage())
     for path, what in damage:
         print(f"{path}: damaged: {what}; generate --repair solves for them again")
-    blocks = parts.all_blocks()
+    blocks = journal.all_blocks()
     total = lock.progress(folder).get("total", info.total)
     print(f"{folder.path}: not finished: {sum(b.count for b in blocks)} of {total} samples")
     return 1

@@ -25,8 +25,8 @@ from test_generate import SECONDS, SMALL, Run, environment, saved, until
 
 from surrogates.data import Dataset, Status, read_info, write
 from surrogates.folders import Folder
+from surrogates.pde.ensemble.journal import Journal
 from surrogates.pde.ensemble.lock import progress
-from surrogates.pde.ensemble.shards import Parts
 from surrogates.pde.sampling import draw
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
@@ -362,8 +362,7 @@ def test_a_solve_that_changes_the_working_folder_loses_nothing(site, whole, tmp_
 MOVES = """
 import os
 import numpy as np
-from surrogates.pde import Problem
-from surrogates.pde.problem import Field
+from surrogates.pde import Field, Problem
 
 class Moves(Problem):
     y_names, y_lower, y_upper, c_names = ("a",), 0.0, 1.0, ("c",)
@@ -823,9 +822,9 @@ def flip(path: Path, offset: int) -> None:
 
 def test_a_flipped_bit_in_a_shard_is_named_and_repaired(site, whole):
     site.stopped()
-    parts = Parts(Folder.there(site.parts), read_info(site.parts / "description.h5")[0])
-    (path,) = parts.shards()
-    block = list(parts.blocks(path))[1]
+    journal = Journal(Folder.there(site.parts), read_info(site.parts / "description.h5")[0])
+    (path,) = journal.sealed()
+    block = list(journal.blocks(path))[1]
     flip(path, block.offset + 22 + block.size - 3)
     last = block.start + block.count - 1
     for name in (site.out, site.parts):
@@ -868,7 +867,7 @@ def test_shards_of_another_set_are_no_part_of_this_one(site, whole):
     site.stopped("--seed", "5")
     foreign = [
         (path.name, path.read_bytes())
-        for path in Parts(Folder.there(site.parts), whole.info).shards()
+        for path in Journal(Folder.there(site.parts), whole.info).sealed()
     ]
     shutil.rmtree(site.parts)
     site.stopped()

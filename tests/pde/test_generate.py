@@ -15,7 +15,7 @@ import pytest
 
 from surrogates.data import Dataset, Split, Status, read_info
 from surrogates.folders import Folder
-from surrogates.pde.ensemble.shards import Parts
+from surrogates.pde.ensemble.journal import Journal
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
@@ -190,8 +190,8 @@ def test_shards_merge_into_the_same_dataset(serial, tmp_path):
 def saved(out: Path) -> int:
     """Samples that a run has finished and not yet put into the dataset."""
     folder = out.with_name(f"{out.name}.parts")
-    parts = Parts(Folder.there(folder), read_info(folder / "description.h5")[0])
-    return sum(block.count for block in parts.all_blocks() if parts.read(block) is not None)
+    journal = Journal(Folder.there(folder), read_info(folder / "description.h5")[0])
+    return sum(block.count for block in journal.all_blocks() if journal.read(block) is not None)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -304,7 +304,7 @@ def test_shards_of_another_run_are_named_and_left_alone(tmp_path):
     assert {path.name: path.read_bytes() for path in parts.glob("*.[hs]*")} == before
     (parts / "description.h5").unlink()
     error = generate(out, 1, samples=300, expect=2).stderr
-    assert error == f"error: {parts} is in the way: nothing says what its shards are; remove it\n"
+    assert error == f"error: {parts} is in the way: its description.h5 is missing; remove it\n"
 
 
 def test_what_one_shard_has_left_is_not_taken_for_another(tmp_path):

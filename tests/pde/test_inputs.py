@@ -24,7 +24,9 @@ from surrogates.data import Dataset, opened, read_info
 from surrogates.errors import InputError
 from surrogates.pde.ensemble.recompute import recompute
 from surrogates.pde.inputs import NEIGHBOURS, expect, inputs, undeclared
-from surrogates.pde.problem import Problem, load, solved
+from surrogates.pde.loading import load
+from surrogates.pde.problem import Problem
+from surrogates.pde.solving import solved
 
 pytestmark = pytest.mark.fenicsx
 

@@ -17,7 +17,8 @@ from surrogates.errors import InputError
 from surrogates.pde import resolution
 from surrogates.pde.cdr.problem import CDR
 from surrogates.pde.dcr.problem import DCR
-from surrogates.pde.problem import Problem, Settings, noted
+from surrogates.pde.problem import Problem, Settings
+from surrogates.pde.solving import noted
 
 pytestmark = pytest.mark.fenicsx
 

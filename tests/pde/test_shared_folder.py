@@ -13,7 +13,7 @@ from test_generate import until
 from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.folders import Folder
-from surrogates.pde.ensemble.shards import Journal, Parts, describe
+from surrogates.pde.ensemble.journal import Journal, Writer, describe
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
@@ -35,12 +35,12 @@ def site(tmp_path):
 
 
 def forge(whole: Dataset, folder: Path) -> dict[str, bytes]:
-    """Fill a folder with a run's shards, of numbers that no solve has given; give its files."""
+    """Fill a folder with a run's journal, of numbers that no solve has given; give its files."""
     made = Folder.made(folder)
     describe(made, whole.info)
-    journal = Journal(Parts(made, whole.info))
-    journal.append(dataclasses.replace(whole, C=np.full_like(whole.C, 7.0)))
-    journal.close()
+    writer = Writer(Journal(made, whole.info))
+    writer.append(dataclasses.replace(whole, C=np.full_like(whole.C, 7.0)))
+    writer.close()
     return files(folder)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.folders import Folder
-from surrogates.pde.ensemble import shards
-from surrogates.pde.ensemble.shards import Journal, Parts
+from surrogates.pde.ensemble import journal as module
+from surrogates.pde.ensemble.journal import Journal, Writer
 
 TOTAL = 40
 INFO = Info(
@@ -68,133 +68,133 @@ def equal(a: Dataset, b: Dataset) -> bool:
 
 
 @pytest.fixture
-def parts(tmp_path) -> Parts:
-    return Parts(Folder.made(tmp_path), INFO)
+def journal(tmp_path) -> Journal:
+    return Journal(Folder.made(tmp_path), INFO)
 
 
-def written(parts: Parts, name: str, *pieces: Dataset) -> list[bytes]:
+def written(journal: Journal, name: str, *pieces: Dataset) -> list[bytes]:
     """Write a file of blocks; give them one by one."""
-    blocks = [parts.pack(piece) for piece in pieces]
-    (parts.folder.path / name).write_bytes(b"".join(blocks))
+    blocks = [journal.pack(piece) for piece in pieces]
+    (journal.folder.path / name).write_bytes(b"".join(blocks))
     return blocks
 
 
-def whole(parts: Parts) -> list[Dataset]:
-    """All samples in finished shards whose blocks are whole."""
-    blocks = [block for path in parts.shards() for block in parts.blocks(path)]
-    return [data for block in blocks if (data := parts.read(block)) is not None]
+def whole(journal: Journal) -> list[Dataset]:
+    """All samples in sealed files whose blocks are whole."""
+    blocks = [block for path in journal.sealed() for block in journal.blocks(path)]
+    return [data for block in blocks if (data := journal.read(block)) is not None]
 
 
 @pytest.mark.parametrize("tangents", [False, True])
 @pytest.mark.parametrize("failing", [0, 1, 3])
 def test_what_a_journal_has_is_read_again_bit_for_bit(tmp_path, tangents, failing):
     info = dataclasses.replace(INFO, tangents=tangents)
-    parts = Parts(Folder.made(tmp_path), info)
+    journal = Journal(Folder.made(tmp_path), info)
     pieces = [
         samples(start, stop, maker=start % 3, failing=failing, info=info)
         for start, stop in [(7, 12), (0, 1), (12, 40)]
     ]
-    journal = Journal(parts)
+    writer = Writer(journal)
     for piece in pieces:
-        journal.append(piece)
-    assert parts.shards() == [] and len(parts.journals()) == 1
-    journal.close()
-    assert len(parts.shards()) == 1 and parts.journals() == []
-    assert all(map(equal, whole(parts), pieces))
-    blocks = list(parts.blocks(parts.shards()[0]))
+        writer.append(piece)
+    assert journal.sealed() == [] and len(journal.unsealed()) == 1
+    writer.close()
+    assert len(journal.sealed()) == 1 and journal.unsealed() == []
+    assert all(map(equal, whole(journal), pieces))
+    blocks = list(journal.blocks(journal.sealed()[0]))
     assert [(b.start, b.count) for b in blocks] == [(7, 5), (0, 1), (12, 28)]
     assert [b.failed for b in blocks] == [(p.status == Status.FAILED).sum() for p in pieces]
     assert [b.maker for b in blocks] == [1, 0, 0]
-    assert list(parts.damage()) == []
+    assert list(journal.damage()) == []
 
 
-def test_a_journal_starts_a_new_shard_when_one_is_large(parts, monkeypatch):
-    size = len(parts.pack(samples(0, 4)))
-    monkeypatch.setattr(shards, "_SHARD_BYTES", 2 * size)
-    journal = Journal(parts)
+def test_a_writer_starts_a_new_file_when_one_is_large(journal, monkeypatch):
+    size = len(journal.pack(samples(0, 4)))
+    monkeypatch.setattr(module, "_FILE_BYTES", 2 * size)
+    writer = Writer(journal)
     for start in range(0, 20, 4):
-        journal.append(samples(start, start + 4))
-    journal._settle()  # a listing may miss a file that is renamed meanwhile
-    assert parts.shards() and len(parts.files()) == 3
-    journal.close()
-    journal.close()
-    assert parts.journals() == []
-    assert sorted(path.stat().st_size for path in parts.shards()) == [size, 2 * size, 2 * size]
-    assert sorted(piece.info.first for piece in whole(parts)) == [0, 4, 8, 12, 16]
+        writer.append(samples(start, start + 4))
+    writer._settle()  # a listing may miss a file that is renamed meanwhile
+    assert journal.sealed() and len(journal.files()) == 3
+    writer.close()
+    writer.close()
+    assert journal.unsealed() == []
+    assert sorted(path.stat().st_size for path in journal.sealed()) == [size, 2 * size, 2 * size]
+    assert sorted(piece.info.first for piece in whole(journal)) == [0, 4, 8, 12, 16]
 
 
-def test_a_journal_without_samples_leaves_no_file(parts):
-    Journal(parts).close()
-    assert list(parts.folder.path.iterdir()) == []
+def test_a_writer_without_samples_leaves_no_file(journal):
+    Writer(journal).close()
+    assert list(journal.folder.path.iterdir()) == []
 
 
-def test_a_journal_cut_at_any_byte_of_its_last_block_keeps_all_before(parts):
+def test_a_file_cut_at_any_byte_of_its_last_block_keeps_all_before(journal):
     pieces = [samples(0, 3), samples(3, 5, failing=4), samples(5, 6)]
-    blocks = written(parts, "shard-a.part", *pieces)
+    blocks = written(journal, "shard-a.part", *pieces)
     content = b"".join(blocks)
     for cut in range(len(blocks[2]) + 1):
-        (parts.folder.path / "shard-a.part").write_bytes(content[: len(content) - cut])
-        parts.recover()
+        (journal.folder.path / "shard-a.part").write_bytes(content[: len(content) - cut])
+        journal.recover()
         kept = pieces if cut == 0 else pieces[:2]
-        found = whole(parts)
+        found = whole(journal)
         assert len(found) == len(kept) and all(map(equal, found, kept))
-        (shard,) = parts.shards()
-        assert parts.journals() == [] and list(parts.damage()) == []
+        (shard,) = journal.sealed()
+        assert journal.unsealed() == [] and list(journal.damage()) == []
         shard.unlink()
 
 
-def test_a_journal_cut_within_its_first_block_is_removed(parts):
-    (block,) = written(parts, "shard-a.part", samples(0, 2))
+def test_a_file_cut_within_its_first_block_is_removed(journal):
+    (block,) = written(journal, "shard-a.part", samples(0, 2))
     for size in (0, 1, 21, 22, len(block) - 1):
-        (parts.folder.path / "shard-a.part").write_bytes(block[:size])
-        parts.recover()
-        assert list(parts.folder.path.iterdir()) == []
+        (journal.folder.path / "shard-a.part").write_bytes(block[:size])
+        journal.recover()
+        assert list(journal.folder.path.iterdir()) == []
 
 
-def test_any_flipped_bit_of_a_shard_is_noticed(parts):
+def test_any_flipped_bit_of_a_sealed_file_is_noticed(journal):
     pieces = [samples(0, 1), samples(1, 3, failing=2)]
-    content = b"".join(written(parts, "shard-a.shard", *pieces))
-    path = parts.folder.path / "shard-a.shard"
+    content = b"".join(written(journal, "shard-a.shard", *pieces))
+    path = journal.folder.path / "shard-a.shard"
     for bit in range(8 * len(content)):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        found = whole(parts)
+        found = whole(journal)
         assert len(found) < 2, bit
         assert all(any(equal(data, piece) for piece in pieces) for data in found), bit
-        ((named, lost),) = parts.damage()
+        ((named, lost),) = journal.damage()
         assert named == path, bit
         assert "samples" in lost or "after byte" in lost
 
 
-def test_a_flipped_bit_costs_its_block_alone_where_the_header_is_whole(parts):
-    blocks = written(parts, "shard-a.shard", samples(0, 5), samples(5, 9), samples(9, 12))
-    path = parts.folder.path / "shard-a.shard"
+def test_a_flipped_bit_costs_its_block_alone_where_the_header_is_whole(journal):
+    blocks = written(journal, "shard-a.shard", samples(0, 5), samples(5, 9), samples(9, 12))
+    path = journal.folder.path / "shard-a.shard"
     content = bytearray(path.read_bytes())
     content[len(blocks[0]) + 22] ^= 1
     path.write_bytes(content)
-    assert list(parts.damage()) == [(path, "samples 5 to 8")]
-    assert [piece.info.first for piece in whole(parts)] == [0, 9]
+    assert list(journal.damage()) == [(path, "samples 5 to 8")]
+    assert [piece.info.first for piece in whole(journal)] == [0, 9]
     with pytest.raises(OSError, match=r"samples 5 to 8 are lost; .* --repair"):
-        list(parts.pieces())
-    parts.drop(damaged=True, failed=False)
-    assert list(parts.damage()) == []
-    assert [piece.info.first for piece in whole(parts)] == [0, 9]
+        list(journal.pieces())
+    journal.drop(damaged=True, failed=False)
+    assert list(journal.damage()) == []
+    assert [piece.info.first for piece in whole(journal)] == [0, 9]
     assert path.read_bytes() == blocks[0] + blocks[2]
 
 
-def test_any_flipped_bit_of_a_journal_costs_what_comes_from_there_on(parts):
+def test_any_flipped_bit_of_an_open_file_costs_what_comes_from_there_on(journal):
     pieces = [samples(0, 1), samples(1, 2), samples(2, 3)]
-    blocks = written(parts, "shard-a.part", *pieces)
+    blocks = written(journal, "shard-a.part", *pieces)
     content, first = b"".join(blocks), len(blocks[0])
     for bit in range(8 * first, 8 * (first + len(blocks[1])), 5):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
-        (parts.folder.path / "shard-a.part").write_bytes(flipped)
-        parts.recover()
-        found = whole(parts)
+        (journal.folder.path / "shard-a.part").write_bytes(flipped)
+        journal.recover()
+        found = whole(journal)
         assert len(found) == 1 and equal(found[0], pieces[0])
-        parts.shards()[0].unlink()
+        journal.sealed()[0].unlink()
 
 
 @pytest.mark.parametrize(
@@ -209,37 +209,37 @@ def test_any_flipped_bit_of_a_journal_costs_what_comes_from_there_on(parts):
         {"inputs": {"helper.py": "1"}},
     ],
 )
-def test_a_block_of_another_set_is_none_of_this_one(parts, other):
-    foreign = Parts(parts.folder, dataclasses.replace(INFO, **other))
+def test_a_block_of_another_set_is_none_of_this_one(journal, other):
+    foreign = Journal(journal.folder, dataclasses.replace(INFO, **other))
     content = b"".join(written(foreign, "shard-a.shard", samples(0, 2), samples(2, 4)))
     assert len(whole(foreign)) == 2
-    assert whole(parts) == []
-    assert list(parts.damage()) == [
-        (parts.folder.path / "shard-a.shard", "what comes after byte 0")
+    assert whole(journal) == []
+    assert list(journal.damage()) == [
+        (journal.folder.path / "shard-a.shard", "what comes after byte 0")
     ]
     # Not even in the midst of one of this set, at a place where a header is looked for.
-    own = parts.pack(samples(4, 6))
-    (parts.folder.path / "shard-a.shard").write_bytes(own + content)
-    assert [piece.info.first for piece in whole(parts)] == [4]
+    own = journal.pack(samples(4, 6))
+    (journal.folder.path / "shard-a.shard").write_bytes(own + content)
+    assert [piece.info.first for piece in whole(journal)] == [4]
 
 
-def test_drop_takes_failed_samples_out_and_leaves_the_rest_as_it_is(parts):
-    blocks = written(parts, "shard-a.shard", samples(1, 3), samples(3, 6, failing=4))
-    written(parts, "shard-b.shard", samples(8, 9, failing=8))
-    untouched = written(parts, "shard-c.shard", samples(9, 12))
-    before = (parts.folder.path / "shard-c.shard").stat()
-    parts.drop(damaged=False, failed=True)
-    assert [path.name for path in parts.shards()] == ["shard-a.shard", "shard-c.shard"]
-    assert (parts.folder.path / "shard-a.shard").read_bytes() == blocks[0]
-    assert (parts.folder.path / "shard-c.shard").read_bytes() == b"".join(untouched)
-    after = (parts.folder.path / "shard-c.shard").stat()
+def test_drop_takes_failed_samples_out_and_leaves_the_rest_as_it_is(journal):
+    blocks = written(journal, "shard-a.shard", samples(1, 3), samples(3, 6, failing=4))
+    written(journal, "shard-b.shard", samples(8, 9, failing=8))
+    untouched = written(journal, "shard-c.shard", samples(9, 12))
+    before = (journal.folder.path / "shard-c.shard").stat()
+    journal.drop(damaged=False, failed=True)
+    assert [path.name for path in journal.sealed()] == ["shard-a.shard", "shard-c.shard"]
+    assert (journal.folder.path / "shard-a.shard").read_bytes() == blocks[0]
+    assert (journal.folder.path / "shard-c.shard").read_bytes() == b"".join(untouched)
+    after = (journal.folder.path / "shard-c.shard").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_pieces_come_in_order_and_each_sample_once(parts):
-    written(parts, "shard-a.shard", samples(12, 20), samples(4, 10))
-    written(parts, "shard-b.shard", samples(0, 6), samples(10, 13), samples(14, 17))
-    pieces = list(parts.pieces())
+def test_pieces_come_in_order_and_each_sample_once(journal):
+    written(journal, "shard-a.shard", samples(12, 20), samples(4, 10))
+    written(journal, "shard-b.shard", samples(0, 6), samples(10, 13), samples(14, 17))
+    pieces = list(journal.pieces())
     rows = np.concatenate([piece.solver["iterations"] for piece in pieces])
     assert rows.tolist() == list(range(20))
     expected = samples(0, 6).C.tolist() + samples(4, 10).C[2:].tolist()
@@ -250,24 +250,24 @@ def test_pieces_come_in_order_and_each_sample_once(parts):
         }
 
 
-def test_pieces_read_a_damaged_block_only_if_no_other_has_its_samples(parts):
-    written(parts, "shard-a.shard", samples(0, 5))
-    written(parts, "shard-b.shard", samples(1, 3))
-    path = parts.folder.path / "shard-b.shard"
+def test_pieces_read_a_damaged_block_only_if_no_other_has_its_samples(journal):
+    written(journal, "shard-a.shard", samples(0, 5))
+    written(journal, "shard-b.shard", samples(1, 3))
+    path = journal.folder.path / "shard-b.shard"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert sum(len(piece.Y) for piece in parts.pieces()) == 5
+    assert sum(len(piece.Y) for piece in journal.pieces()) == 5
 
 
-def test_a_block_whose_file_was_cut_is_damaged(parts):
-    written(parts, "shard-a.shard", samples(0, 2))
-    path = parts.folder.path / "shard-a.shard"
-    (block,) = parts.blocks(path)
+def test_a_block_whose_file_was_cut_is_damaged(journal):
+    written(journal, "shard-a.shard", samples(0, 2))
+    path = journal.folder.path / "shard-a.shard"
+    (block,) = journal.blocks(path)
     for size in (0, 3, 22, path.stat().st_size - 1):
         os.truncate(path, size)
-        assert parts.read(block) is None
-        written(parts, "shard-a.shard", samples(0, 2))
+        assert journal.read(block) is None
+        written(journal, "shard-a.shard", samples(0, 2))
 
 
 class Full:
@@ -286,37 +286,37 @@ class Full:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_a_disk_that_fills_up_at_any_byte_leaves_a_whole_journal(parts, monkeypatch, number):
+def test_a_disk_that_fills_up_at_any_byte_leaves_whole_blocks(journal, monkeypatch, number):
     pieces = [samples(0, 2), samples(2, 3)]
-    size = [len(parts.pack(piece)) for piece in pieces]
+    size = [len(journal.pack(piece)) for piece in pieces]
     for room in range(size[0], sum(size), 7):
-        journal = Journal(parts)
+        writer = Writer(journal)
         disk = Full(room, number)
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", disk.write)
-            journal.append(pieces[0])
+            writer.append(pieces[0])
             with pytest.raises(OSError, match=f"^cannot write .*part: {os.strerror(number)}$"):
-                journal.append(pieces[1])
-        (path,) = parts.journals()
+                writer.append(pieces[1])
+        (path,) = journal.unsealed()
         assert path.stat().st_size == size[0]
-        journal.append(pieces[1])  # once there is room
-        journal.close()
-        assert all(map(equal, whole(parts), pieces))
-        parts.shards()[0].unlink()
+        writer.append(pieces[1])  # once there is room
+        writer.close()
+        assert all(map(equal, whole(journal), pieces))
+        journal.sealed()[0].unlink()
 
 
-def test_a_disk_full_from_the_first_byte_on_leaves_no_shard(parts, monkeypatch):
-    journal = Journal(parts)
+def test_a_disk_full_from_the_first_byte_on_leaves_no_file(journal, monkeypatch):
+    writer = Writer(journal)
     monkeypatch.setattr(os, "write", Full(0).write)
     with pytest.raises(OSError, match="cannot write"):
-        journal.append(samples(0, 2))
-    journal.close()
-    assert list(parts.folder.path.iterdir()) == []
+        writer.append(samples(0, 2))
+    writer.close()
+    assert list(journal.folder.path.iterdir()) == []
 
 
-def test_a_disk_that_fails_at_the_end_is_an_error_that_names_the_file(parts, monkeypatch):
-    journal = Journal(parts)
-    journal.append(samples(0, 2))
+def test_a_disk_that_fails_at_the_end_is_an_error_that_names_the_file(journal, monkeypatch):
+    writer = Writer(journal)
+    writer.append(samples(0, 2))
 
     def fail(file: int) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -324,12 +324,12 @@ def test_a_disk_that_fails_at_the_end_is_an_error_that_names_the_file(parts, mon
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         with pytest.raises(OSError, match="^cannot write .*part: Read-only file system$"):
-            journal.close()
-    parts.recover()
-    assert [piece.info.first for piece in whole(parts)] == [0]
+            writer.close()
+    journal.recover()
+    assert [piece.info.first for piece in whole(journal)] == [0]
 
 
-def test_what_is_appended_is_synced_and_before_the_rename(parts, monkeypatch):
+def test_what_is_appended_is_synced_and_before_the_rename(journal, monkeypatch):
     calls = []
     sync, rename = os.fsync, os.rename
 
@@ -343,31 +343,31 @@ def test_what_is_appended_is_synced_and_before_the_rename(parts, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "rename", renamed)
-    journal = Journal(parts)
-    journal.append(samples(0, 2))
-    (path,) = parts.journals()
-    journal.close()
-    assert calls == [path.name, "rename", parts.folder.path.name]
+    writer = Writer(journal)
+    writer.append(samples(0, 2))
+    (path,) = journal.unsealed()
+    writer.close()
+    assert calls == [path.name, "rename", journal.folder.path.name]
 
 
-def test_the_journal_is_synced_once_a_second(parts, monkeypatch):
+def test_the_journal_is_synced_once_a_second(journal, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
     now = [100.0]
-    monkeypatch.setattr(shards.time, "monotonic", lambda: now[0])
-    journal = Journal(parts)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    writer = Writer(journal)
     for second in (0.0, 0.5, 0.9, 1.1, 1.5, 2.0, 2.2):
         now[0] = 100.0 + second
-        journal.append(samples(0, 1))
-    journal.close()
+        writer.append(samples(0, 1))
+    writer.close()
     assert len(synced) == 2
 
 
-def test_a_disk_that_cannot_be_read_is_damage(parts, monkeypatch):
-    written(parts, "shard-a.shard", samples(0, 2), samples(2, 4), samples(4, 6))
-    path = parts.folder.path / "shard-a.shard"
-    second = list(parts.blocks(path))[1]
-    read = shards._read
+def test_a_disk_that_cannot_be_read_is_damage(journal, monkeypatch):
+    written(journal, "shard-a.shard", samples(0, 2), samples(2, 4), samples(4, 6))
+    path = journal.folder.path / "shard-a.shard"
+    second = list(journal.blocks(path))[1]
+    read = module._read
 
     def failing(bad: range):
         def fail(file, offset, size):
@@ -382,8 +382,8 @@ def test_a_disk_that_cannot_be_read_is_damage(parts, monkeypatch):
         (content, "samples 2 to 3"),
         (range(second.offset, second.offset + 1), f"what comes after byte {second.offset}"),
     ):
-        monkeypatch.setattr(shards, "_read", failing(bad))
-        assert list(parts.damage()) == [(path, lost)]
+        monkeypatch.setattr(module, "_read", failing(bad))
+        assert list(journal.damage()) == [(path, lost)]
 
 
 class Unreadable:

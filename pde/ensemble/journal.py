@@ -1,8 +1,9 @@
-"""Shards: what a run has finished, in the folder ``<out>.parts``, until all is one dataset file.
+"""The journal of a run: the samples that it has finished, in the folder ``<out>.parts``.
 
-The folder is its user's alone (`folders.Folder`). It holds ``description.h5``, a dataset file
-without samples that says what the set is, and shards. A shard is a sequence of blocks, each with
-consecutive samples, all numbers little-endian:
+At the end of the run all of it becomes one dataset file. The folder is its user's alone
+(`folders.Folder`). It holds ``description.h5``, a dataset file without samples that describes the
+set, and the journal's files. A file is a sequence of blocks, each with consecutive samples, all
+numbers little-endian:
 
     crc      uint32   CRC-32 of the header's fields below and of the content
     size     uint32   bytes of the content
@@ -15,11 +16,11 @@ consecutive samples, all numbers little-endian:
                       (n, n_c, n_y) if there is one, and, if a sample failed, the reasons, UTF-8,
                       with a zero byte between them
 
-Both checksums start from one of the set's identity, so that a block of another set is none of this.
-Each writer appends to a journal of its own, ``shard-<token>.part``, syncs it every second or so,
-and renames it to ``shard-<token>.shard`` once it is large: from then on it never changes. What a
-killed writer leaves is a journal whose last block may be cut; `Parts.recover` keeps the whole
-blocks. Who comes back needs the headers alone to know what is done.
+Both checksums are seeded by the set's identity, so that blocks of another set fail verification.
+Each writer appends to an open file of its own, ``shard-<token>.part``, and syncs it every second
+or so. Once the file is large, it is sealed: renamed to ``shard-<token>.shard``, and never changed
+again. A killed writer leaves an open file whose last block may be cut short; `Journal.recover`
+keeps the whole blocks. A restarted run reads only the headers.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from surrogates.folders import Folder
 
 DESCRIPTION = "description.h5"
 _BLOCK_BYTES = 16 << 20  # or one batch
-_SHARD_BYTES = 32 << 20
+_FILE_BYTES = 32 << 20
 _SYNC_SECONDS = 1.0
 _HEADER = struct.Struct("<IIIHHHH")
 
@@ -62,11 +63,11 @@ class Block:
     """Where consecutive samples are.
 
     Attributes:
-        path: The shard.
-        offset: Of the header in it.
+        path: The file.
+        offset: Where its header begins.
         size: Bytes of the content.
         start: First sample.
-        count: Samples.
+        count: Number of samples.
         failed: How many of them failed.
         maker: Index into the makers of the set.
     """
@@ -84,7 +85,7 @@ _Columns = list[tuple[str, Any, tuple[int, ...]]]
 
 
 def _columns(info: Info) -> _Columns:
-    """Return name, type and shape of what a block has of each sample."""
+    """Return name, type and shape of each array of a block, for one sample."""
     n_y, n_c = len(info.y_names), len(info.c_names)
     columns: _Columns = [
         ("status", np.dtype(np.uint8), ()),
@@ -102,12 +103,12 @@ def _bytes(columns: _Columns) -> int:
 
 
 def largest(info: Info) -> int:
-    """Return how many samples a block can have."""
+    """Return the largest number of samples of a block."""
     return min(2**16 - 1, (2**32 - 1) // (_bytes(_columns(info)) + FAILURE_BYTES))
 
 
 def described(folder: Folder) -> Info:
-    """Read what the set is whose shards are in a folder.
+    """Read the description of the set whose journal is in a folder.
 
     Raises:
         InputError: If that is missing, or not whole.
@@ -121,26 +122,26 @@ def described(folder: Folder) -> Info:
 
 
 def describe(folder: Folder, info: Info) -> None:
-    """Write what the set is, whole or not at all."""
+    """Write the description of the set, whole or not at all."""
     with folder.replacing(DESCRIPTION) as descriptor, hdf5(descriptor) as file:
         fill(file, info, 0, [])
 
 
-class Parts:
-    """The folder of one set's shards.
+class Journal:
+    """The samples of one set that its runs have finished.
 
     Attributes:
-        folder: The folder.
-        info: What the set is.
-        most: Samples that make a block of a good size.
+        folder: The folder with its files.
+        info: The description of the set.
+        most: Number of samples that makes a block of a good size.
     """
 
     def __init__(self, folder: Folder, info: Info) -> None:
-        """Take the folder.
+        """Open a journal, which may be empty.
 
         Args:
-            folder: The folder.
-            info: What the set is.
+            folder: The folder with its files.
+            info: The description of the set.
         """
         self.folder = folder
         self.info = info
@@ -153,11 +154,11 @@ class Parts:
 
     @cached_property
     def _split(self) -> npt.NDArray[np.uint8]:
-        """The split of the whole set, which those who read need."""
+        """The split of the whole set, which only readers need."""
         return assign_split(self.info.split, self.info.total, self.info.seed)
 
     def pack(self, data: Dataset) -> bytes:
-        """Make a block of consecutive samples of one maker; the first is ``data.info.first``."""
+        """Return the block of consecutive samples of one maker, from ``data.info.first`` on."""
         count, failed = len(data.failure), sum(map(bool, data.failure))
         content: list[Any] = [
             np.ascontiguousarray(getattr(data, name), dtype) for name, dtype, _ in self._columns
@@ -202,7 +203,7 @@ class Parts:
         return crc
 
     def blocks(self, path: Path) -> Iterator[Block]:
-        """Go through the headers of a shard, up to the first that is none or whose block is cut."""
+        """Yield the blocks of a file, up to the first that is cut short or has a wrong header."""
         with os.fdopen(self.folder.open(path.name), "rb", buffering=0) as file:
             end = os.fstat(file.fileno()).st_size
             offset = 0
@@ -223,27 +224,27 @@ class Parts:
                 offset = reached
 
     def files(self) -> list[Path]:
-        """List all files with samples."""
-        return self.shards() + self.journals()
+        """List all files, sealed or open."""
+        return self.sealed() + self.unsealed()
 
     def all_blocks(self) -> list[Block]:
-        """List the blocks of all of them."""
+        """List the blocks of all files."""
         return [block for path in self.files() for block in self.blocks(path)]
 
-    def shards(self) -> list[Path]:
-        """List the finished shards."""
+    def sealed(self) -> list[Path]:
+        """List the sealed files."""
         return self._files("shard-*.shard")
 
-    def journals(self) -> list[Path]:
-        """List the journals, of writers at work or killed."""
+    def unsealed(self) -> list[Path]:
+        """List the open files, of writers at work or killed."""
         return self._files("shard-*.part")
 
     def _files(self, pattern: str) -> list[Path]:
         return [self.folder.path / name for name in self.folder.names(pattern)]
 
     def recover(self) -> None:
-        """Make shards of the journals that killed writers have left; there must be no others."""
-        for path in self.journals():
+        """Seal the files that killed writers have left open; no writer may be at work."""
+        for path in self.unsealed():
             end = 0
             for block in self.blocks(path):
                 if self.read(block) is None:
@@ -262,8 +263,8 @@ class Parts:
         self.folder.sync()
 
     def damage(self) -> Iterator[tuple[Path, str]]:
-        """Read all that is there, and yield which shards are damaged, and what is lost there."""
-        for path in self.shards():
+        """Read all sealed files; yield each that is damaged, and what is lost in it."""
+        for path in self.sealed():
             lost, end = [], 0
             for block in self.blocks(path):
                 if self.read(block) is None:
@@ -275,8 +276,8 @@ class Parts:
                 yield path, " and ".join(lost)
 
     def drop(self, *, damaged: bool, failed: bool) -> None:
-        """Take blocks that are damaged, or have a failed sample, out of the shards."""
-        for path in self.shards():
+        """Remove blocks that are damaged, or that have a failed sample, from the sealed files."""
+        for path in self.sealed():
             blocks = list(self.blocks(path))
             kept = [
                 block
@@ -300,7 +301,7 @@ class Parts:
         return 0 if about is None else about.st_size
 
     def pieces(self) -> Iterator[Dataset]:
-        """Read all shards in the order of their samples; where two have a sample, the first one's.
+        """Yield all samples in their order; of a sample that is there twice, the first.
 
         Raises:
             OSError: If a block is damaged.
@@ -321,7 +322,7 @@ class Parts:
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    """Read some bytes: fewer at the end of the file, none where the disk does not give them."""
+    """Read some bytes: fewer at the end of the file, none where the disk fails."""
     file.seek(offset)
     try:
         return file.read(size)
@@ -338,21 +339,21 @@ def _write(file: int, content: bytes) -> None:
 
 
 def _sealed(path: Path) -> Path:
-    """Return the name of the shard that a journal becomes."""
+    """Return the name of a file once it is sealed."""
     return path.with_suffix(".shard")
 
 
-class Journal:
-    """A writer's own file of blocks, whole at any moment and safe on disk soon after."""
+class Writer:
+    """Appends samples to a journal: each block is whole in the file, and soon safe on disk."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, journal: Journal) -> None:
         """Prepare; the file is made with the first block."""
-        self._parts = parts
+        self._journal = journal
         self._file: int | None = None
-        self._path = parts.folder.path
+        self._path = journal.folder.path
         self._size = 0
         self._due = 0.0
-        # A full shard reaches the disk while the next one is begun.
+        # A full file reaches the disk while the next one is begun.
         self._background = ThreadPoolExecutor(max_workers=1)
         self._sealing: Future[None] | None = None
 
@@ -360,12 +361,12 @@ class Journal:
         """Append consecutive samples of one maker; the first is ``data.info.first``.
 
         Raises:
-            OSError: If the disk is full or fails; the journal is left as it was before.
+            OSError: If the disk is full or fails; the file is left as it was before.
         """
-        block = self._parts.pack(data)
+        block = self._journal.pack(data)
         try:
             if self._file is None:
-                folder = self._parts.folder
+                folder = self._journal.folder
                 self._path = folder.path / f"shard-{secrets.token_hex(8)}.part"
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
                 self._file, self._size = folder.open(self._path.name, flags), 0
@@ -382,11 +383,11 @@ class Journal:
                 with contextlib.suppress(OSError):  # the next run ignores what is cut
                     os.ftruncate(self._file, self._size)
             raise OSError(f"cannot write {self._path}: {error.strerror}") from error
-        if self._size >= _SHARD_BYTES:
+        if self._size >= _FILE_BYTES:
             self._seal()
 
     def close(self) -> None:
-        """Make a shard of what is there.
+        """Seal the file.
 
         Raises:
             OSError: If the disk fails; what was synced before is there for the next run.
@@ -405,7 +406,7 @@ class Journal:
             self._settle()
         finally:
             self._sealing = self._background.submit(
-                _seal, self._parts.folder, file, self._path, self._size
+                _seal, self._journal.folder, file, self._path, self._size
             )
 
     def _settle(self) -> None:
@@ -415,7 +416,7 @@ class Journal:
 
 
 def _seal(folder: Folder, file: int, path: Path, size: int) -> None:
-    """Make a journal a shard, which never changes from then on."""
+    """Seal a file: it never changes from then on."""
     try:
         try:
             os.fsync(file)

@@ -1,0 +1,62 @@
+"""Fields on a mesh, and the files in which they go to ParaView."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates.config import check
+from surrogates.errors import InputError
+from surrogates.files import atomic
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """Fields on a whole mesh, as `write` takes them.
+
+    Attributes:
+        points: Nodes, (n, 3).
+        kind: meshio's name of the cells: ``line``, ``triangle``, ``quad``, ``tetra`` or
+            ``hexahedron``.
+        cells: The nodes of each cell in meshio's order, (n_cells, k).
+        at_points: Values at the nodes by name, (n,), or (n, 3) of a vector.
+        at_cells: Values in the cells by name, (n_cells,), or (n_cells, 9) of a tensor.
+    """
+
+    points: Array
+    kind: str
+    cells: npt.NDArray[np.int64]
+    at_points: dict[str, Array]
+    at_cells: dict[str, Array]
+
+
+def write(path: str | os.PathLike[str], field: Field) -> None:
+    """Write fields for ParaView, as one file: VTU, or XDMF with the numbers in it as text.
+
+    Args:
+        path: The file.
+        field: The fields.
+
+    Raises:
+        InputError: If the ending is neither ``.vtu`` nor ``.xdmf``, or the folder is not there.
+    """
+    try:
+        import meshio  # slow to import, and few runs write fields
+    except ImportError as error:
+        raise InputError("fields need meshio: pip install varpro-surrogates[meshes]") from error
+    ending = Path(path).suffix.lower()
+    check(ending in (".vtu", ".xdmf"), f"a solution's file ends in .vtu or .xdmf; got {path}")
+    mesh = meshio.Mesh(
+        field.points,
+        [(field.kind, field.cells)],
+        point_data=field.at_points,
+        cell_data={name: [values] for name, values in field.at_cells.items()},
+    )
+    with atomic(path) as beside:
+        mesh.write(beside, **({"data_format": "XML"} if ending == ".xdmf" else {}))

@@ -1,0 +1,231 @@
+"""Results of solves: `Solution`, `Batch`, and the checks of both before they become data.
+
+What a user's class returns may be anything. Each check returns what is wrong in one line, empty if
+nothing is, so that the caller decides whether the sample fails or the run ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates.data import SOLVER
+from surrogates.errors import InputError
+from surrogates.given import numbers
+from surrogates.provenance import readable
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The result of `Problem.solve_batch`; rank 0 of the communicator must have it whole.
+
+    Attributes:
+        C: Observables, (n, n_c) real numbers; NaN where a solve failed.
+        failure: Why a solve failed, empty where it did not; n texts, or none if no solve failed.
+        solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`. Without
+            it there are no iterations and the residual is not known.
+        dC_dY: Tangents, (n, n_c, n_y), if they were asked for; NaN where a solve failed.
+    """
+
+    C: Array
+    failure: list[str] = field(default_factory=list)
+    solver: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, SOLVER))
+    dC_dY: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in what was left out."""
+        if not len(self.failure):
+            object.__setattr__(self, "failure", [""] * len(self.C))
+        if not len(self.solver):
+            object.__setattr__(self, "solver", unrated(len(self.C)))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The result of `Problem.solve`: c, and how well the linear systems were solved.
+
+    Attributes:
+        c: Observables, (n_c,).
+        residual: Largest relative residual of the linear solves, NaN if it is not known.
+        iterations: Iterations of all of them together.
+    """
+
+    c: npt.ArrayLike
+    residual: float = field(default=np.nan, kw_only=True)
+    iterations: int = field(default=0, kw_only=True)
+
+
+def copy_checked(given: Any, into: Batch, rows: slice, about: Mapping[str, Any]) -> str:
+    """Check what `Problem.solve_batch` has returned, and copy it into some rows of a batch.
+
+    Args:
+        given: What was returned.
+        into: The batch.
+        rows: The rows.
+        about: The problem's description, with ``y_names`` and ``c_names``.
+
+    Returns:
+        What is wrong with the batch as a whole, empty if nothing is. What is wrong with some of its
+        samples becomes their ``failure``.
+    """
+    n = rows.stop - rows.start
+    if not isinstance(given, Batch):
+        return cleaned(f"solve_batch must give a surrogates.pde.Batch; got {shown(given)}")
+    shape = into.C[rows].shape
+    C, mistake = observables(given.C, about["c_names"], shape, "solve_batch", "C")
+    dC_dY = None
+    if into.dC_dY is not None and not mistake:
+        names, shape = about["y_names"], into.dC_dY[rows].shape
+        dC_dY, mistake = observables(given.dC_dY, names, shape, "solve_batch", "dC_dY")
+    solver, failure = np.asanyarray(given.solver), given.failure
+    if not mistake and isinstance(solver, np.ma.MaskedArray):
+        mistake = "solve_batch must give solver without a mask"
+    listed = isinstance(failure, Sequence | np.ndarray) and not isinstance(failure, str)
+    if not mistake and (not listed or len(failure) != n or len(texts(failure)) != n):
+        mistake = f"solve_batch must give failure as a list of {n} texts; got {shown(failure)}"
+    if not mistake and (solver.dtype != SOLVER or solver.shape != (n,)):
+        mistake = f"solve_batch must give solver of shape {(n,)} and dtype SOLVER; got "
+        mistake += f"{solver.shape}, {solver.dtype}"
+    if mistake:
+        return cleaned(mistake)
+    with np.errstate(over="ignore"):  # to infinity, which is judged below
+        into.C[rows] = C
+    into.solver[rows] = solver
+    if into.dC_dY is not None:
+        into.dC_dY[rows] = dC_dY
+    into.failure[rows] = [text and (cleaned(text) or "failed") for text in failure]
+    for values, name in ((C, "c"), (dC_dY, "dC_dY")):
+        if isinstance(values, np.ma.MaskedArray):
+            for i, one in enumerate(values, rows.start):
+                into.failure[i] = into.failure[i] or unusable(one, name)
+    return ""
+
+
+def fail_unusable(batch: Batch) -> None:
+    """Fail the samples of a batch with numbers that cannot be data: not finite, or below 0."""
+    suspect = ~np.isfinite(batch.C).all(axis=1)
+    suspect |= (batch.solver["residual"] < 0) | (batch.solver["iterations"] < 0)
+    seconds = batch.solver["seconds"]
+    suspect |= ~((seconds >= 0) & (seconds < np.inf))
+    if batch.dC_dY is not None:
+        suspect |= ~np.isfinite(batch.dC_dY).all(axis=(1, 2))
+    for i in np.flatnonzero(suspect):
+        record = {name: batch.solver[i][name] for name in ("residual", "iterations")}
+        batch.failure[i] = (
+            batch.failure[i]
+            or keep_rating(Solution((), **record), batch.solver[i])
+            or unusable(batch.C[i], "c")
+            or "dC_dY is not finite"
+        )
+
+
+def unrated(n: int) -> npt.NDArray[np.void]:
+    """Return the records of n solves of which nothing is known."""
+    solver = np.zeros(n, SOLVER)
+    solver["residual"] = np.nan
+    return solver
+
+
+def observables(
+    given: Any, names: Sequence[str], shape: tuple[int, ...], method: str, name: str
+) -> tuple[Any, str]:
+    """Read real numbers of a shape.
+
+    Args:
+        given: The numbers, in any form that `surrogates.given` takes; a mask is kept.
+        names: Names of the entries of the last axis.
+        shape: The shape that they must have.
+        method: The method that returned them, for the message.
+        name: Name of the array, for the message.
+
+    Returns:
+        The numbers, masked where they were, and what is wrong with them, empty if nothing is.
+    """
+    what = f"{method} must give {name}"
+    try:
+        values = _detached(given)
+        if isinstance(values, list | tuple):
+            values = [_detached(value) for value in values]
+            if any(isinstance(value, np.ma.MaskedArray) for value in values):
+                values = np.ma.stack(values)
+        if not isinstance(values, np.ma.MaskedArray):
+            values = numbers(values, names, name)
+    except Exception as error:  # of rows of different lengths, or of another library's array
+        reason = str(error) if isinstance(error, InputError) else one_line(error)
+        return None, f"{what} as real numbers; got {shown(given)} ({reason})"
+    if values.dtype.kind not in "iuf":
+        return None, f"{what} as real numbers; got {shown(given)}"
+    if values.shape != shape:
+        return None, f"{what} of shape {shape}, as {name[0].lower()}_names; got {values.shape}"
+    return values, ""
+
+
+def _detached(value: Any) -> Any:
+    """Return a tensor of torch without its graph, which numpy does not take; else the value."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
+
+
+def unusable(values: Any, name: str) -> str:
+    """Say why the numbers of one sample cannot be data, empty if they can."""
+    if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
+        return f"{name} has masked values"
+    return "" if np.isfinite(np.asarray(values)).all() else f"{name} is not finite"
+
+
+def keep_rating(solution: Solution, into: Any) -> str:
+    """Copy residual and iterations of a solution; return what is wrong with them, or nothing.
+
+    Args:
+        solution: The solution.
+        into: The sample's record, of dtype `SOLVER`.
+    """
+    residual, iterations = _scalar(solution.residual), _scalar(solution.iterations)
+    if not isinstance(residual, float | int) or residual < 0:
+        return f"residual must be a number of at least 0, or NaN; got {shown(solution.residual)}"
+    whole = isinstance(iterations, float | int) and iterations % 1 == 0
+    if not whole or not 0 <= iterations < 2**63:
+        return f"iterations must be a whole number, >= 0; got {shown(solution.iterations)}"
+    if not 0 <= into["seconds"] < np.inf:
+        return f"seconds must be a number of at least 0; got {into['seconds']}"
+    into["residual"], into["iterations"] = residual, iterations
+    return ""
+
+
+def _scalar(value: Any) -> Any:
+    """Return the number in a scalar of numpy or torch; anything else, or a mask, as it is."""
+    masked = isinstance(value, np.ma.MaskedArray)
+    return value.item() if getattr(value, "shape", None) == () and not masked else value
+
+
+def shown(value: Any) -> str:
+    """Return how a value is written, at most 60 characters; its class where it cannot be."""
+    try:
+        return f"{value!r:.60}"
+    except Exception:  # of a class of theirs
+        return f"a {type(value).__name__}"
+
+
+def cleaned(text: str) -> str:
+    """Make a text one line that files can hold."""
+    return readable(" ".join(text.replace("\0", " ").split()))
+
+
+def one_line(error: BaseException) -> str:
+    """Say what was raised; of several lines the first, and the last, where PETSc's reason is."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # of a class of theirs
+        lines = []
+    return cleaned(": ".join([type(error).__name__, *lines[:1], *lines[1:][-1:]]))
+
+
+def texts(given: Any) -> tuple[str, ...]:
+    """Return the texts of a sequence of texts; nothing for anything else."""
+    sequence = isinstance(given, Iterable) and all(isinstance(text, str) for text in given)
+    return tuple(str(text) for text in given) if sequence else ()

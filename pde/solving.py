@@ -1,0 +1,229 @@
+"""Calls of a problem's class: make it, ask for its notes, solve for samples.
+
+The class may be a user's. An error of its ``__init__`` or ``notes`` becomes one line; an error of a
+solve becomes the failure of its sample. `solved` passes copies of the parameters, restores what the
+code has changed of its process, and checks the results, so that only sound numbers become data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates.config import check
+from surrogates.errors import InputError
+from surrogates.pipes import take_no_sigpipe
+
+from .ensemble.limits import TimeLimitError
+from .inputs import NEIGHBOURS
+from .results import (
+    Batch,
+    Solution,
+    cleaned,
+    copy_checked,
+    fail_unusable,
+    keep_rating,
+    observables,
+    one_line,
+    unrated,
+    unusable,
+)
+from .surroundings import surroundings_kept
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from .problem import Problem
+
+Array = npt.NDArray[np.float64]
+
+
+@functools.lru_cache(maxsize=1)
+def described(describe: Callable[[Any], dict[str, Any]], config: Any) -> dict[str, Any]:
+    """Describe a problem once, however often a small batch is drawn and solved."""
+    return describe(config)
+
+
+def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
+    """Make a problem; collective.
+
+    Raises:
+        InputError: If a class of a user's raises an error, which is said in one line.
+    """
+    try:
+        with NEIGHBOURS.looking(bool(problem.source)):
+            return problem(config, comm)
+    except Exception as error:
+        if not problem.source or isinstance(error, InputError | MemoryError):
+            raise
+        place = Path(problem.__init__.__code__.co_filename)
+        raise InputError(f"{problem.name}{explained(error, place)}") from error
+    finally:
+        take_no_sigpipe()
+
+
+def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
+    """Return a problem's notes, each as one line.
+
+    Raises:
+        InputError: If they are no texts, or a class of a user's raises an error.
+    """
+    try:
+        given = problem.notes(config)
+    except Exception as error:
+        if not problem.source or isinstance(error, InputError | MemoryError):
+            raise
+        place = Path(str(sys.modules[problem.__module__].__file__))
+        raise InputError(f"{problem.name}{explained(error, place)}") from error
+    finally:
+        take_no_sigpipe()
+    check(
+        isinstance(given, tuple | list) and all(isinstance(text, str) for text in given),
+        f"{problem.name}: notes must return a tuple of texts; got {given!r:.60}",
+    )
+    return tuple(" ".join(text.split()) for text in given)
+
+
+def explained(error: BaseException, place: Path) -> str:
+    """Say where in a file an error comes from, and what it is."""
+    stack = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in stack if frame.filename == str(place)]
+    text = one_line(error)
+    if isinstance(error, SyntaxError) and error.filename == str(place):
+        lines, text = [error.lineno], f"{type(error).__name__}: {error.msg}"
+    return f"{f', line {lines[-1]}' if lines else ''}: {text}"
+
+
+def solved(
+    problem: Problem,
+    Y: Array,
+    *,
+    size: int = 0,
+    tangents: bool = False,
+    begins: Callable[[int], None] = lambda first: None,
+) -> Batch:
+    """Solve for samples by `Problem.solve_batch`, and check what it returns; collective.
+
+    Args:
+        problem: The problem.
+        Y: Parameters, (n, n_y); the problem gets copies.
+        size: Samples of a batch; 0 for all of them in one.
+        tangents: Whether to solve for dc/dy as well.
+        begins: Called before each batch with the row of its first sample.
+
+    Returns:
+        The samples, complete on rank 0 of the problem's communicator; ``failure`` is so on every
+        process. C and dC_dY are NaN where a sample failed. The arrays are not the problem's, which
+        may use its own again.
+
+    Raises:
+        InputError: On every process, if `Problem.solve` does not give n_c real numbers.
+    """
+    comm, n, own = comm_of(problem), len(Y), problem.has_own_batches()
+    about = described(problem.describe, problem.config)
+    n_c = len(about["c_names"])
+    batch = Batch(
+        C=np.full((n, n_c), np.nan),
+        failure=[""] * n,
+        solver=unrated(n),
+        dC_dY=np.full((n, n_c, Y.shape[1]), np.nan) if tangents else None,
+    )
+    for start in range(0, n, size or n):
+        rows = slice(start, min(start + (size or n), n))
+        given, reason = None, ""
+        begins(start)
+        try:
+            with surroundings_kept() if own else contextlib.nullcontext():  # else `solve` has it
+                with NEIGHBOURS.looking(bool(problem.source)):
+                    given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
+        except BaseException as error:
+            if not own or not is_failure(error):
+                raise
+            reason = one_line(error)
+        if not reason and comm.rank == 0:
+            try:
+                reason = copy_checked(given, batch, rows, about)
+            except Exception as error:  # of an object of theirs that numpy or a text is made of
+                if isinstance(error, MemoryError):
+                    raise
+                reason = one_line(error)
+        if reason:
+            batch.failure[rows] = [reason] * (rows.stop - start)
+    if comm.rank == 0:
+        fail_unusable(batch)
+    _settle(batch, comm)
+    return batch
+
+
+def one_by_one(problem: Problem, Y: Array) -> Batch:
+    """Solve for samples by `Problem.solve`, one after another; collective.
+
+    Raises:
+        InputError: On every process, if that does not return n_c real numbers.
+    """
+    comm = comm_of(problem)
+    names = described(problem.describe, problem.config)["c_names"]
+    C = np.full((len(Y), len(names)), np.nan)
+    solver = unrated(len(Y))
+    failure = []
+    for i, y in enumerate(Y):
+        start = time.perf_counter()
+        mistake, reason, solution = "", "", Solution(())
+        try:
+            with surroundings_kept():
+                given = problem.solve(y.copy())
+            solution = given if isinstance(given, Solution) else Solution(given)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            reason = one_line(error)
+        else:
+            if comm.rank == 0:
+                c, mistake = observables(solution.c, names, C.shape[1:], "solve", "c")
+                reason = "" if mistake else keep_rating(solution, solver[i]) or unusable(c, "c")
+        # One process may have failed where others did not.
+        if comm.size > 1:
+            reports = comm.allgather((reason, mistake))
+            reason, mistake = (max(texts, key=bool) for texts in zip(*reports, strict=True))
+        failure.append(reason)
+        if not reason:
+            check(not mistake, cleaned(f"{problem.name}: {mistake}"))
+            if comm.rank == 0:
+                C[i] = c
+        solver["seconds"][i] = time.perf_counter() - start
+    return Batch(C=C, failure=failure, solver=solver)
+
+
+def comm_of(problem: Problem) -> MPI.Comm:
+    """Return the communicator of a problem, or say that its class has left it out."""
+    check(
+        hasattr(problem, "comm"),
+        f"{problem.name}: __init__ must call super().__init__(config, comm)",
+    )
+    return problem.comm
+
+
+def is_failure(error: BaseException) -> bool:
+    """Tell whether what a solve raises is a failure of its sample, or ends more than that."""
+    return not isinstance(error, KeyboardInterrupt | MemoryError | TimeLimitError)
+
+
+def _settle(batch: Batch, comm: MPI.Comm) -> None:
+    """Fail the samples that have failed on any process, and keep no numbers of them."""
+    if comm.size > 1:
+        reports = comm.allgather(batch.failure)
+        batch.failure[:] = [max(texts, key=bool) for texts in zip(*reports, strict=True)]
+    if any(batch.failure):
+        bad = [bool(text) for text in batch.failure]
+        batch.C[bad] = np.nan
+        if batch.dC_dY is not None:
+            batch.dC_dY[bad] = np.nan
