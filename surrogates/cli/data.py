@@ -9,6 +9,7 @@ from pathlib import Path
 
 from surrogates import config
 from surrogates.data.dataset import (
+    TASKS,
     Info,
     is_dataset,
     merge,
@@ -19,6 +20,96 @@ from surrogates.errors import InputError
 from surrogates.files import check_writable
 
 from .info import size
+from .options import Commands, Parser, add_split
+
+
+def add_import(commands: Commands) -> None:
+    """Add import."""
+    text = "make a dataset of tables, arrays, or a hyperspectral scene"
+    sub = commands.add("import", import_files, text)
+    sub.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a table (.csv, .tsv, .txt, .dat, also .gz), .npz, .mat or .h5; two files, such as "
+        "Y.npy C.npy; or indian_pines, the scene that the package tensorly has",
+    )
+    sub.add_argument("--out", required=True, metavar="F.h5")
+    sub.add_argument(
+        "--task",
+        choices=TASKS,
+        default=None,
+        help="default regression; of a classification C holds labels from 0, or one-hot rows",
+    )
+    _add_of_arrays(sub)
+    _add_of_a_scene(sub)
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
+    add_split(sub)
+
+
+def _add_of_arrays(sub: Parser) -> None:
+    """Add the options of tables and arrays."""
+    sub.add_argument(
+        "--inputs",
+        metavar="A,B|N",
+        help="columns or arrays that are parameters: names, or the first N; default: y..., or Y",
+    )
+    sub.add_argument(
+        "--outputs",
+        metavar="C,D|N",
+        help="those that are observables: names, or the last N; default: the rest, c..., or C",
+    )
+    sub.add_argument(
+        "--missing",
+        choices=("fail", "mask"),
+        default="fail",
+        help="whether a NaN in c means that the sample failed (default), or that it is masked",
+    )
+    sub.add_argument(
+        "--exclude", default="", metavar="ROWS", help="samples to leave out, such as 3,77,100-120"
+    )
+    sub.add_argument(
+        "--samples",
+        choices=("auto", "rows", "columns"),
+        default="auto",
+        help="where the arrays hold one sample; default: as Y and C agree",
+    )
+
+
+def _add_of_a_scene(sub: Parser) -> None:
+    """Add the options of a hyperspectral scene."""
+    sub.add_argument(
+        "--ground-truth",
+        metavar="GT.mat",
+        help="the file is a scene, rows x columns x bands, and this the class of each pixel",
+    )
+    sub.add_argument(
+        "--order",
+        choices=("auto", "rows", "columns"),
+        default="auto",
+        help="of a scene's dimensions in HDF5 that is not MATLAB's: as there, or reversed",
+    )
+    sub.add_argument(
+        "--background",
+        default="",
+        metavar="N,M",
+        help="labels of a scene's pixels without a class; default 0",
+    )
+
+
+def add_merge(commands: Commands) -> None:
+    """Add merge."""
+    sub = commands.add("merge", merge_shards, "make one dataset of its shards")
+    sub.add_argument("files", nargs="+", metavar="SHARD")
+    sub.add_argument("--out", required=True, metavar="F.h5")
+
+
+def add_append(commands: Commands) -> None:
+    """Add append."""
+    text = "join finished datasets of the same parameters and outputs"
+    sub = commands.add("append", append_sets, text)
+    sub.add_argument("files", nargs="+", metavar="F.h5")
+    sub.add_argument("--out", required=True, metavar="F.h5")
 
 
 def import_files(options: argparse.Namespace) -> int:

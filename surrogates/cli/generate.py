@@ -19,6 +19,73 @@ from surrogates.errors import InputError
 from surrogates.files import check_writable
 
 from .console import Interruption, Progress, complain, warn
+from .options import PROBLEM, Commands, Parser, add_figure, add_settings, add_split
+
+
+def add_generate(commands: Commands) -> None:
+    """Add generate."""
+    sub = commands.add(
+        "generate", generate, "solve a PDE for many parameters, under mpirun or alone"
+    )
+    sub.add_argument("problem", help=PROBLEM)
+    sub.add_argument("--samples", type=int, default=800, metavar="N", help="default 800")
+    sub.add_argument("--out", default=None, metavar="F.h5", help="default: the problem's name, .h5")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+    sub.add_argument("--ranks-per-sample", type=int, default=1, metavar="R", help="default 1")
+    sub.add_argument("--tangents", action="store_true", help="solve for dc/dy as well (dcr)")
+    sub.add_argument("--shard", default="1/1", metavar="I/N", help="do the I-th of N parts")
+    sub.add_argument(
+        "--time-limit",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="of one sample, which fails beyond it; default 3600",
+    )
+    sub.add_argument(
+        "--in-process",
+        action="store_true",
+        help="solve in the processes that were started; a crash of one then ends the run",
+    )
+    sub.add_argument(
+        "--interface",
+        default="",
+        metavar="NAME|ADDRESS",
+        help="of rank 0's host, where other hosts reach it; default: the networks that they share",
+    )
+    sub.add_argument("--repair", action="store_true", help="solve again for what is damaged")
+    sub.add_argument("--retry-failed", action="store_true", help="solve again for what failed")
+    sub.add_argument(
+        "--allow-version-change",
+        action="store_true",
+        help="go on with other versions of the libraries than before",
+    )
+    add_split(sub)
+    add_settings(sub)
+
+
+def add_solve(commands: Commands) -> None:
+    """Add solve."""
+    text = "solve a PDE for one sample, for ParaView: model and solution"
+    sub = commands.add("solve", watched(solve), text)
+    sub.add_argument("--out", required=True, metavar="F.vtu", help="or .xdmf")
+    _add_sample(sub)
+
+
+def add_model(plots: Commands) -> None:
+    """Add plot model."""
+    text = "solve the PDE for one sample and draw the solution"
+    sub = plots.add("model", watched(plot_model), text)
+    add_figure(sub)
+    _add_sample(sub)
+
+
+def _add_sample(sub: Parser) -> None:
+    """Add the options that name a problem and one sample of it."""
+    sub.add_argument("problem", help=PROBLEM)
+    sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+    sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
+    add_settings(sub)
 
 
 def watched(

@@ -22,6 +22,13 @@ from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.shards import DESCRIPTION, Parts, described
 
 from .console import duration, per_cent, print_rows
+from .options import Commands
+
+
+def add_info(commands: Commands) -> None:
+    """Add info."""
+    text = "say what a dataset or a surrogate is, or how far a run is"
+    commands.add("info", info, text).add_argument("file")
 
 
 def info(options: argparse.Namespace) -> int:

@@ -17,8 +17,36 @@ from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.shards import Parts, described
 
-from .generate import load
+from .generate import load, watched
 from .info import run_folder, size
+from .options import Commands
+
+
+def add_verify(commands: Commands) -> None:
+    """Add verify."""
+    text = "check a dataset, and solve for a few samples again"
+    sub = commands.add("verify", watched(verify), text)
+    sub.add_argument("file")
+    sub.add_argument("--max-residual", type=float, default=1e-5, metavar="R", help="default 1e-5")
+    sub.add_argument(
+        "--recompute",
+        type=int,
+        default=None,
+        metavar="K",
+        help="solve again for K samples; default 3, where that can be done",
+    )
+    sub.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-6,
+        metavar="R",
+        help="relative difference of their c that is allowed; default 1e-6",
+    )
+    sub.add_argument(
+        "--problem",
+        metavar="FILE.py:CLASS",
+        help="where a problem of your own is; it must be the file that made the dataset",
+    )
 
 
 def verify(options: argparse.Namespace) -> int:
