@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from surrogates import config
 from surrogates.data.dataset import (
     TASKS,
+    Dataset,
     Info,
     is_dataset,
     merge,
@@ -114,39 +117,10 @@ def add_append(commands: Commands) -> None:
 
 def import_files(options: argparse.Namespace) -> int:
     """Make a dataset of files from other programs."""
-    from surrogates.data import hyperspectral
-    from surrogates.data.importing import import_file
-
     check_writable(options.out)
-    files, truth = options.files, options.ground_truth
-    config.check(len(files) < 3, f"import takes one file or two, Y and C; got {len(files)}")
-    pines, notes = files[0] == hyperspectral.INDIAN_PINES, list[str]()
-    of_scene = {"order": options.order, "background": options.background}
-    for name, value in of_scene.items():
-        others = value in ("auto", "") or truth is not None
-        config.check(others, f"--{name} is for a scene, with --ground-truth")
-    if pines or truth is not None:
-        config.check(options.task != "regression", "a scene is of --task classification")
-        config.check(not pines or truth is None, "indian_pines comes with its ground truth")
-        config.check(len(files) == 1, "a scene is one file, and --ground-truth another")
-        for name, default in _NOT_OF_A_SCENE.items():
-            config.check(
-                getattr(options, name) == default, f"--{name} is not for a scene: it has pixels"
-            )
-        if pines:
-            scene = hyperspectral.indian_pines()
-        else:
-            scene = hyperspectral.read_scene(files[0], truth, note=notes.append, **of_scene)
-        dataset = scene.dataset(split=options.split, seed=options.seed)
-    else:
-        dataset = import_file(
-            *files,
-            task=options.task or "regression",
-            split=options.split,
-            seed=options.seed,
-            **{name: getattr(options, name) for name in _NOT_OF_A_SCENE},
-            note=notes.append,
-        )
+    notes: list[str] = []
+    read = _read_scene if _is_scene(options) else _read_arrays
+    dataset = read(options, notes.append)
     _refuse_another(Path(options.out), dataset.info, dataset.digest)
     dataset.write(options.out)
     with opened(options.out) as stored:
@@ -156,13 +130,65 @@ def import_files(options: argparse.Namespace) -> int:
     return 0
 
 
-_NOT_OF_A_SCENE = {
+_OF_A_SCENE: Mapping[str, Any] = {"order": "auto", "background": ""}
+"""Options of a scene alone, and their defaults."""
+
+_OF_ARRAYS: Mapping[str, Any] = {
     "samples": "auto",
     "inputs": None,
     "outputs": None,
     "missing": "fail",
     "exclude": "",
 }
+"""Options of tables and arrays alone, and their defaults."""
+
+
+def _is_scene(options: argparse.Namespace) -> bool:
+    """Tell whether the files are a hyperspectral scene, and refuse options of the other kind."""
+    from surrogates.data.hyperspectral import INDIAN_PINES
+
+    files, truth = options.files, options.ground_truth
+    config.check(len(files) < 3, f"import takes one file or two, Y and C; got {len(files)}")
+    for name, default in _OF_A_SCENE.items():
+        unused = getattr(options, name) == default
+        config.check(unused or truth is not None, f"--{name} is for a scene, with --ground-truth")
+    pines = files[0] == INDIAN_PINES
+    if not pines and truth is None:
+        return False
+    config.check(options.task != "regression", "a scene is of --task classification")
+    config.check(not pines or truth is None, "indian_pines comes with its ground truth")
+    config.check(len(files) == 1, "a scene is one file, and --ground-truth another")
+    for name, default in _OF_ARRAYS.items():
+        unused = getattr(options, name) == default
+        config.check(unused, f"--{name} is not for a scene: it has pixels")
+    return True
+
+
+def _read_scene(options: argparse.Namespace, note: Callable[[str], None]) -> Dataset:
+    """Read the labelled pixels of a scene; ``note`` takes what a user ought to know."""
+    from surrogates.data import hyperspectral
+
+    truth = options.ground_truth
+    if truth is None:
+        scene = hyperspectral.indian_pines()
+    else:
+        given = {name: getattr(options, name) for name in _OF_A_SCENE}
+        scene = hyperspectral.read_scene(options.files[0], truth, note=note, **given)
+    return scene.dataset(split=options.split, seed=options.seed)
+
+
+def _read_arrays(options: argparse.Namespace, note: Callable[[str], None]) -> Dataset:
+    """Read a table, or arrays; ``note`` takes what a user ought to know."""
+    from surrogates.data.importing import import_file
+
+    return import_file(
+        *options.files,
+        task=options.task or "regression",
+        split=options.split,
+        seed=options.seed,
+        note=note,
+        **{name: getattr(options, name) for name in _OF_ARRAYS},
+    )
 
 
 def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
