@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 
 from surrogates import config
-from surrogates.data.dataset import (
-    Info,
-)
 from surrogates.errors import InputError
 from surrogates.files import check_writable
 
 from .console import Interruption, Progress, complain, warn
 from .options import PROBLEM, Commands, Parser, add_figure, add_settings, add_split
+from .problems import load, mpi
 
 
 def add_generate(commands: Commands) -> None:
@@ -118,7 +116,7 @@ def generate(options: argparse.Namespace) -> int:
     from surrogates.pde.ensemble import processes, solvers
 
     def begin() -> solvers.LocalSolver:
-        _mpi()
+        mpi()
         return solvers.LocalSolver(load(options.problem))
 
     # Processes that share a mesh need each other's MPI. A caller's process is not to be forked, and
@@ -153,7 +151,7 @@ def _out(options: argparse.Namespace) -> Path:
 def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
     """Generate a dataset by the solver that ``begin`` gives on each process."""
     here = Path.cwd()  # a problem may change it
-    MPI = _mpi()
+    MPI = mpi()
     from surrogates.pde import collective
     from surrogates.pde.ensemble import generate, work
 
@@ -259,7 +257,7 @@ def solve(options: argparse.Namespace) -> int:
 
 def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     """Make the problem on this process, and the parameters that were asked for."""
-    MPI = _mpi()
+    MPI = mpi()
     check_writable(options.out)
     problem = load(options.problem)
     settings = config.read(problem.Config, options.config, options.set)
@@ -285,32 +283,7 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     return problem(settings, MPI.COMM_SELF), y
 
 
-def load(name: str, info: Info | None = None) -> Any:
-    """Find a problem by its name: that of a dataset, if one is given."""
-    from surrogates.pde.problem import load
-
-    try:
-        return load(name, info)
-    except ImportError as error:
-        raise _no_pde(error) from error
-
-
 def drawn(options: argparse.Namespace) -> int:
     """Say which figure was written."""
     print(options.out)
     return 0
-
-
-def _mpi() -> Any:
-    """Import MPI, which all that solves needs."""
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise _no_pde(error) from error
-    return MPI
-
-
-def _no_pde(error: ImportError) -> InputError:
-    return InputError(
-        f"solving a PDE needs DOLFINx, petsc4py, mpi4py and meshio (scripts/setup.sh): {error}"
-    )

@@ -19,9 +19,10 @@ from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.shards import Parts, described
 
-from .generate import load, watched
+from .generate import watched
 from .info import run_folder, size
 from .options import Commands
+from .problems import load
 
 
 def add_verify(commands: Commands) -> None:
