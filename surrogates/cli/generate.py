@@ -18,6 +18,7 @@ from surrogates.files import check_writable
 from .console import Interruption, Progress, complain, warn
 from .options import PROBLEM, Commands, Parser, add_figure, add_settings, add_split
 from .problems import load, mpi
+from .settings import list_of_problem
 
 
 def add_generate(commands: Commands) -> None:
@@ -58,7 +59,7 @@ def add_generate(commands: Commands) -> None:
         help="go on with other versions of the libraries than before",
     )
     add_split(sub)
-    add_settings(sub)
+    add_settings(sub, list_of_problem)
 
 
 def add_solve(commands: Commands) -> None:
@@ -83,7 +84,7 @@ def _add_sample(sub: Parser) -> None:
     sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
     sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
-    add_settings(sub)
+    add_settings(sub, list_of_problem)
 
 
 def watched(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from surrogates.data.dataset import PARTS
@@ -17,12 +17,48 @@ Run = Callable[[Any], int]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
+    """A parser whose complaints are one line, and whose help may end with a list of settings.
+
+    Attributes:
+        settings: Return the lines below the options in ``--help``. Its argument holds the options
+            before ``--help``, such as the problem in ``generate cdr --help``.
+    """
+
+    settings: Callable[[Any], Sequence[str]] | None = None
+
+    def __init__(self, **keywords: Any) -> None:
+        """Take the keywords of argparse."""
+        super().__init__(**keywords, add_help=False)
+        self.add_argument(
+            "-h",
+            "--help",
+            action=_Help,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="show this help message and exit",
+        )
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end the process with status 2."""
         complain_once(f"{message}; see '{self.prog} --help'")
         raise SystemExit(2)
+
+
+class _Help(argparse.Action):
+    """Print the help and the settings, and end the process."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Print, and end."""
+        parser.print_help()
+        if isinstance(parser, Parser) and parser.settings is not None:
+            print("", *parser.settings(namespace), sep="\n")
+        parser.exit()
 
 
 class Commands:
@@ -52,8 +88,14 @@ class Commands:
         return self._parsers.add_parser(name, help=text, description=description)
 
 
-def add_settings(sub: argparse.ArgumentParser) -> None:
-    """Add the options that set settings."""
+def add_settings(sub: Parser, listed: Callable[[Any], Sequence[str]]) -> None:
+    """Add the options that set settings.
+
+    Args:
+        sub: The parser of the command.
+        listed: Return the lines that list the settings; see `Parser.settings`.
+    """
+    sub.settings = listed
     sub.add_argument("--config", metavar="F.toml", help="settings; the rest are defaults")
     sub.add_argument(
         "--set",

@@ -6,7 +6,7 @@ import argparse
 
 from surrogates import __version__
 
-from . import data, generate, info, plot, train, use, verify
+from . import data, generate, info, plot, settings, train, use, verify
 from .options import Commands, Parser
 
 _COMMANDS = (
@@ -23,6 +23,7 @@ _COMMANDS = (
     use.add_serve,
     generate.add_solve,
     plot.add_plots,
+    settings.add_settings_command,
 )
 """Each adds a command, in the order of ``surrogates --help``."""
 

@@ -23,6 +23,7 @@ from surrogates.files import check_writable, remove_leftovers
 from .console import Interruption, Progress, accuracy, complain, coverage, per_cent, warn
 from .data import check_out
 from .options import Commands, add_settings, add_trust
+from .settings import list_of_training
 
 
 def add_train(commands: Commands) -> None:
@@ -52,7 +53,7 @@ def add_train(commands: Commands) -> None:
     )
     sub.add_argument("--log-inputs", default="", metavar="Y1,Y2", help="and of inputs, or all")
     add_trust(sub)
-    add_settings(sub)
+    add_settings(sub, list_of_training)
 
 
 def train(options: argparse.Namespace) -> int:
