@@ -72,6 +72,7 @@ class Commands:
 
     def __init__(self, parser: argparse.ArgumentParser, title: str, name: str) -> None:
         """Make a place for them."""
+        self.parser = parser
         self._parsers = parser.add_subparsers(
             title=title, metavar=name, required=True, parser_class=Parser
         )

@@ -6,7 +6,7 @@ import argparse
 
 from surrogates import __version__
 
-from . import data, generate, info, plot, settings, train, use, verify
+from . import completion, data, generate, info, plot, settings, train, use, verify
 from .options import Commands, Parser
 
 _COMMANDS = (
@@ -24,6 +24,7 @@ _COMMANDS = (
     generate.add_solve,
     plot.add_plots,
     settings.add_settings_command,
+    completion.add_completion,
 )
 """Each adds a command, in the order of ``surrogates --help``."""
 
