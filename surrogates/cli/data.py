@@ -42,11 +42,13 @@ def add_import(commands: Commands) -> None:
         "--task",
         choices=TASKS,
         default=None,
-        help="default regression; of a classification C holds labels from 0, or one-hot rows",
+        help="default regression; C of a classification holds labels from 0, or one-hot rows",
     )
     _add_of_arrays(sub)
     _add_of_a_scene(sub)
-    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the split; default 0")
+    sub.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the split; default 0"
+    )
     add_split(sub)
 
 
@@ -60,7 +62,8 @@ def _add_of_arrays(sub: Parser) -> None:
     sub.add_argument(
         "--outputs",
         metavar="C,D|N",
-        help="those that are observables: names, or the last N; default: the rest, c..., or C",
+        help="columns or arrays that are observables: names, or the last N; default: the rest, "
+        "c..., or C",
     )
     sub.add_argument(
         "--missing",
@@ -84,13 +87,14 @@ def _add_of_a_scene(sub: Parser) -> None:
     sub.add_argument(
         "--ground-truth",
         metavar="GT.mat",
-        help="the file is a scene, rows x columns x bands, and this the class of each pixel",
+        help="class of each pixel; FILE is a scene then, rows x columns x bands",
     )
     sub.add_argument(
         "--order",
         choices=("auto", "rows", "columns"),
         default="auto",
-        help="of a scene's dimensions in HDF5 that is not MATLAB's: as there, or reversed",
+        help="order of a scene's dimensions in an HDF5 file that MATLAB did not write: rows, as in "
+        "the file, or columns, reversed",
     )
     sub.add_argument(
         "--background",
@@ -192,13 +196,19 @@ def _read_arrays(options: argparse.Namespace, note: Callable[[str], None]) -> Da
 
 
 def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
-    """Refuse to write over a file that is not the same dataset; the digest is of its numbers."""
+    """Refuse to write over another dataset than the one that is to be written.
+
+    Args:
+        out: The file.
+        info: Describes the dataset that is to be written.
+        digest: Of its numbers; None if they are not known yet.
+    """
     if not out.exists():
         return
     with opened(out) as there:
         differences = there.info.differences(info)
         if not differences and digest is not None and there.digest != digest:
-            differences = ["its numbers are others"]
+            differences = ["its numbers differ"]
     if differences:
         raise InputError(
             f"{out} is another dataset: {'; '.join(differences)}; it is left as it is, give "
@@ -207,7 +217,7 @@ def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
 
 
 def check_out(out: str | Path, *inputs: str) -> None:
-    """Refuse a path that cannot be written, or that would cost a dataset or an input."""
+    """Refuse an output that cannot be written, is a dataset, or is one of the inputs."""
     check_writable(out)
     if is_dataset(out):
         raise InputError(f"{out} is a dataset; it is left as it is, give another --out")
@@ -217,11 +227,11 @@ def check_out(out: str | Path, *inputs: str) -> None:
 
 
 def merge_shards(options: argparse.Namespace) -> int:
-    """Join shards."""
+    """Make one dataset of shards."""
     check_writable(options.out)
     info = read_info(options.files[0])[0]
     _refuse_another(Path(options.out), info)
-    # Imported sets have no configuration that would tell whether they are the same.
+    # Imported sets have no configuration by which two of them could be told apart.
     if not info.config and Path(options.out).exists():
         raise InputError(f"{options.out} exists; it is left as it is, give another --out")
     merge(options.files, options.out)
@@ -230,7 +240,7 @@ def merge_shards(options: argparse.Namespace) -> int:
 
 
 def append_sets(options: argparse.Namespace) -> int:
-    """Join datasets."""
+    """Join datasets of the same parameters and observables."""
     from surrogates.data.joining import append
 
     check_writable(options.out)
@@ -241,8 +251,8 @@ def append_sets(options: argparse.Namespace) -> int:
     if joined.repeated:
         sample, before = joined.repeated[0]
         print(
-            f"samples with the y and c of an earlier one, which are kept: {len(joined.repeated)}, "
-            f"the first {sample}, as {before}",
+            f"samples that repeat the y and c of an earlier one: {len(joined.repeated)}, all kept; "
+            f"the first is {sample}, which repeats {before}",
             file=sys.stderr,
         )
     return 0

@@ -27,18 +27,28 @@ def add_generate(commands: Commands) -> None:
         "generate", generate, "solve a PDE for many parameters, under mpirun or alone"
     )
     sub.add_argument("problem", help=PROBLEM)
-    sub.add_argument("--samples", type=int, default=800, metavar="N", help="default 800")
+    sub.add_argument(
+        "--samples", type=int, default=800, metavar="N", help="number of samples; default 800"
+    )
     sub.add_argument("--out", default=None, metavar="F.h5", help="default: the problem's name, .h5")
-    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
-    sub.add_argument("--ranks-per-sample", type=int, default=1, metavar="R", help="default 1")
+    sub.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the design and split; default 0"
+    )
+    sub.add_argument(
+        "--ranks-per-sample",
+        type=int,
+        default=1,
+        metavar="R",
+        help="processes that share the mesh of a sample; default 1",
+    )
     sub.add_argument("--tangents", action="store_true", help="solve for dc/dy as well (dcr)")
-    sub.add_argument("--shard", default="1/1", metavar="I/N", help="do the I-th of N parts")
+    sub.add_argument("--shard", default="1/1", metavar="I/N", help="solve the I-th of N parts")
     sub.add_argument(
         "--time-limit",
         type=float,
         default=3600.0,
         metavar="SECONDS",
-        help="of one sample, which fails beyond it; default 3600",
+        help="time limit of a sample, which fails beyond it; default 3600",
     )
     sub.add_argument(
         "--in-process",
@@ -49,10 +59,10 @@ def add_generate(commands: Commands) -> None:
         "--interface",
         default="",
         metavar="NAME|ADDRESS",
-        help="of rank 0's host, where other hosts reach it; default: the networks that they share",
+        help="where other hosts reach the host of rank 0; default: the networks that they share",
     )
-    sub.add_argument("--repair", action="store_true", help="solve again for what is damaged")
-    sub.add_argument("--retry-failed", action="store_true", help="solve again for what failed")
+    sub.add_argument("--repair", action="store_true", help="solve again for damaged samples")
+    sub.add_argument("--retry-failed", action="store_true", help="solve again for failed samples")
     sub.add_argument(
         "--allow-version-change",
         action="store_true",
@@ -64,7 +74,7 @@ def add_generate(commands: Commands) -> None:
 
 def add_solve(commands: Commands) -> None:
     """Add solve."""
-    text = "solve a PDE for one sample, for ParaView: model and solution"
+    text = "solve a PDE for one sample and write model and solution for ParaView"
     sub = commands.add("solve", watched(solve), text)
     sub.add_argument("--out", required=True, metavar="F.vtu", help="or .xdmf")
     _add_sample(sub)
@@ -81,9 +91,9 @@ def add_model(plots: Commands) -> None:
 def _add_sample(sub: Parser) -> None:
     """Add the options that name a problem and one sample of it."""
     sub.add_argument("problem", help=PROBLEM)
-    sub.add_argument("--sample", type=int, default=0, metavar="I", help="default 0")
-    sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
-    sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters instead of a sample's")
+    sub.add_argument("--sample", type=int, default=0, metavar="I", help="its number; default 0")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the design; default 0")
+    sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters in place of those of a sample")
     add_settings(sub, list_of_problem)
 
 

@@ -18,7 +18,9 @@ from .use import held_out_errors, load_both, training_mean
 
 def add_plots(commands: Commands) -> None:
     """Add plot, with a command for each figure."""
-    plots = Commands(commands.group("plot", "draw"), "plots", "PLOT")
+    plots = Commands(
+        commands.group("plot", "draw a training, predictions or a solution"), "plots", "PLOT"
+    )
     sub = plots.add("history", plot_history, "loss and error against work units, or time")
     add_figure(sub)
     sub.add_argument("histories", nargs="+", metavar="F.history.jsonl")

@@ -49,7 +49,10 @@ def add_export(commands: Commands) -> None:
     sub.add_argument("--format", choices=("c", "npz", "pt2"), required=True)
     sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2")
     sub.add_argument(
-        "--method", default="forward", metavar="NAME", help="that a pt2 has; default forward"
+        "--method",
+        default="forward",
+        metavar="NAME",
+        help="method that a .pt2 file holds; default forward",
     )
     add_trust(sub)
 

@@ -30,7 +30,13 @@ def add_verify(commands: Commands) -> None:
     text = "check a dataset, and solve for a few samples again"
     sub = commands.add("verify", watched(verify), text)
     sub.add_argument("file")
-    sub.add_argument("--max-residual", type=float, default=1e-5, metavar="R", help="default 1e-5")
+    sub.add_argument(
+        "--max-residual",
+        type=float,
+        default=1e-5,
+        metavar="R",
+        help="largest relative residual of a solve; default 1e-5",
+    )
     sub.add_argument(
         "--recompute",
         type=int,
@@ -43,7 +49,7 @@ def add_verify(commands: Commands) -> None:
         type=float,
         default=1e-6,
         metavar="R",
-        help="relative difference of their c that is allowed; default 1e-6",
+        help="largest relative difference of c, then and now, that is allowed; default 1e-6",
     )
     sub.add_argument(
         "--problem",

@@ -13,15 +13,20 @@ import pytest
 from test_cli import refused
 
 
+def written(folder: Path, shell: str) -> Path:
+    """Write the script of a shell into a folder, under the shell's name."""
+    pytest.importorskip("shtab", reason="it makes the scripts")
+    with open(folder / shell, "w") as file:
+        words = [sys.executable, "-m", "surrogates", "completion", shell]
+        subprocess.run(words, check=True, stdout=file, timeout=120)
+    return folder / shell
+
+
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory) -> Path:
-    """A folder with the script of each shell."""
-    pytest.importorskip("shtab", reason="it makes the scripts")
+    """A folder with the script of bash, and files to complete."""
     folder = tmp_path_factory.mktemp("scripts")
-    for shell in ("bash", "zsh", "fish"):
-        with open(folder / shell, "w") as file:
-            words = [sys.executable, "-m", "surrogates", "completion", shell]
-            subprocess.run(words, check=True, stdout=file, timeout=120)
+    written(folder, "bash")
     (folder / "darcy.py").touch()
     (folder / "data.h5").touch()
     return folder
@@ -99,21 +104,22 @@ def test_the_key_of_a_setting_completes_as_it_is_typed(scripts):
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
-def test_fish_completes_commands_and_keys(scripts):
+def test_fish_completes_commands_and_keys(tmp_path):
+    script = written(tmp_path, "fish")
     for words, expected in (
         ("surrogates ev", "evaluate"),
         ("surrogates train --set wid", "width="),
     ):
-        code = f"source fish; complete -C '{words}'"
+        code = f"source {script}; complete -C '{words}'"
         done = subprocess.run(
-            ["fish", "--no-config", "-c", code], cwd=scripts, capture_output=True, timeout=60
+            ["fish", "--no-config", "-c", code], capture_output=True, text=True, timeout=60
         )
-        assert done.stdout.decode().split("\t")[0].strip() == expected
+        assert done.stdout.split("\t")[0].strip() == expected
 
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
-def test_zsh_reads_its_script(scripts):
-    subprocess.run(["zsh", "-n", scripts / "zsh"], check=True, timeout=60)
+def test_zsh_reads_its_script(tmp_path):
+    subprocess.run(["zsh", "-n", written(tmp_path, "zsh")], check=True, timeout=60)
 
 
 def test_without_shtab_one_line_says_how_to_install_it(monkeypatch, capsys):
