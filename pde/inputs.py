@@ -387,7 +387,7 @@ def _imported(folder: Path) -> set[Path]:
     for name, module in list(sys.modules.items()):
         file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
         top = name.partition(".")[0]
-        # `problem.load` names the modules that it makes with a hyphen.
+        # `loading.load` names the modules that it makes with a hyphen.
         if isinstance(file, str) and "-" not in top and top not in _OTHERS:
             path = Path(_real(os.path.dirname(file)), os.path.basename(file))
             if _is_below(path, folder) and path.is_file():

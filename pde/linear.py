@@ -35,6 +35,12 @@ class Solver:
     needs less memory on a mesh too fine to factor, and its solutions differ with the number of
     processes that share the mesh, within the tolerance. PETSc options with the problem's name as
     prefix apply, such as ``cdr_mat_mumps_icntl_14`` and, with ``gmres``, ``cdr_ksp_monitor``.
+
+    Attributes:
+        method: ``lu``, a sparse factorisation by MUMPS, or ``gmres``.
+        rtol: Relative tolerance; a solve whose relative residual is 100 times larger fails.
+        max_iterations: Largest number of iterations of ``gmres``.
+        batch: Samples that are solved together.
     """
 
     method: str = "lu"

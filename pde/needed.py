@@ -27,7 +27,7 @@ def mpi() -> Any:
 
 
 def problem_of(name: str, info: Info | None = None) -> type[Problem]:
-    """Find a problem by its name; arguments and errors are those of `problem.load`.
+    """Find a problem by its name; arguments and errors are those of `loading.load`.
 
     Raises:
         InputError: If a library is missing.

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
 import os
+import re
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -204,6 +207,115 @@ def differences(stored: str, asked: str, but: Collection[str] = ()) -> list[str]
         for key in [*old, *(k for k in new if k not in old)]
         if key not in but and old.get(key) != new.get(key)
     ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting of a configuration.
+
+    Attributes:
+        key: Its dotted key, such as ``mesh.cells``.
+        value: Its value; None where the program chooses it.
+        text: Its meaning in one sentence; empty where the class's docstring does not name it.
+    """
+
+    key: str
+    value: Any
+    text: str
+
+    @property
+    def shown(self) -> str:
+        """The value as TOML text, or ``auto`` for None."""
+        return "auto" if self.value is None else _inline(self.value)
+
+
+def described(config: Any, where: str = "") -> list[Setting]:
+    """List the settings of a configuration, those of its tables in place of each table.
+
+    The texts are the first sentences in the section "Attributes:" of the dataclass's docstring, or
+    of the dataclasses that it derives from.
+
+    Args:
+        config: The configuration; its values are listed.
+        where: The prefix of every key.
+    """
+    texts, found = _texts(type(config)), list[Setting]()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found += described(value, f"{where}{field.name}.")
+        else:
+            text = texts.get(field.name, "")
+            found.append(Setting(key=where + field.name, value=value, text=text))
+    return found
+
+
+def template(config: Any) -> str:
+    """Write a configuration as TOML text to start from, with a comment above each setting.
+
+    `read` makes the same configuration of it. A setting that the program chooses is a comment.
+    """
+    return "\n".join(_template(config, ())).lstrip("\n") + "\n"
+
+
+def _template(config: Any, where: tuple[str, ...]) -> list[str]:
+    """Return the lines of a table; ``where`` has the names of the tables around it and its own."""
+    texts, lines, tables = _texts(type(config)), list[str](), list[str]()
+    for field in dataclasses.fields(config):
+        value, text = getattr(config, field.name), texts.get(field.name, "")
+        if dataclasses.is_dataclass(value):
+            name = ".".join(map(_key, (*where, field.name)))
+            tables += ["", *_comment(text or _summary(type(value))), f"[{name}]"]
+            tables += _template(value, (*where, field.name))
+        else:
+            key = _key(field.name)
+            entry = f'# {key} = "auto"' if value is None else f"{key} = {_inline(value)}"
+            lines += [*_comment(text), entry]
+    return lines + tables
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, 96, initial_indent="# ", subsequent_indent="# ")
+
+
+def _key(name: str) -> str:
+    """Write a key as TOML: in quotes where a letter of it is not ASCII's."""
+    return tomli_w.dumps({name: 0}).rpartition(" = ")[0]
+
+
+def _inline(value: Any) -> str:
+    """Write a value as TOML on one line."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")
+
+
+def _texts(cls: type) -> dict[str, str]:
+    """Return the first sentence that docstrings have for each field of a dataclass."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        inside, section = False, list[str]()
+        for line in inspect.cleandoc(vars(base).get("__doc__") or "").splitlines():
+            if line and not line.startswith(" "):
+                inside = line == "Attributes:"
+            elif inside:
+                section.append(line)
+        for entry in re.split(r"^(?= {4}\w)", "\n".join(section), flags=re.MULTILINE):
+            if match := re.match(r" {4}(\w+)(?: \(.*?\))?:\s+(.+)", entry, re.DOTALL):
+                found[match[1]] = _first_sentence(match[2])
+    return found
+
+
+def _summary(cls: type) -> str:
+    """Return the first sentence of a class's docstring, "" for a text that dataclasses make."""
+    text = inspect.cleandoc(cls.__doc__ or "")
+    return "" if text.startswith(f"{cls.__name__}(") else _first_sentence(text)
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of a docstring's text, without its marks of code."""
+    words = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z`])", words)[0].replace("`", "")
 
 
 def _override(table: dict[str, Any], override: str) -> None:

@@ -117,7 +117,12 @@ _MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: half a m
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """Quadrilaterals in each direction and the degree of the elements on them."""
+    """Quadrilaterals in each direction and the degree of the elements on them.
+
+    Attributes:
+        cells: Numbers of cells along x1 and x2.
+        degree: Polynomial degree of the elements, 1 to 8.
+    """
 
     cells: tuple[int, int] = (8, 8)
     degree: int = 4
@@ -133,7 +138,12 @@ class Mesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Time:
-    """Final time and the number of equal steps to it."""
+    """Final time and the number of equal steps to it.
+
+    Attributes:
+        final: Final time T.
+        steps: Number of time steps.
+    """
 
     final: float = 1.5
     steps: int = 60
@@ -146,7 +156,13 @@ class Time:
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """Diffusivity and velocity: the swirl's largest speed, and the drift."""
+    """Diffusivity and velocity: the swirl's largest speed, and the drift.
+
+    Attributes:
+        diffusivity: Diffusivity D.
+        swirl: Largest speed of the divergence-free swirl.
+        drift: Constant velocity that is added to the swirl, along x1 and x2.
+    """
 
     diffusivity: float = 0.02
     swirl: float = 0.5
@@ -159,7 +175,13 @@ class Flow:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Gaussian sources: centres, standard deviation, and rate at a centre."""
+    """Gaussian sources: centres, standard deviation, and rate at a centre.
+
+    Attributes:
+        centres: Centres of the sources; none for no source.
+        width: Standard deviation of each source.
+        strength: Rate at the centre of a source.
+    """
 
     centres: tuple[tuple[float, float], ...] = ((0.25, 0.3), (0.5, 0.7), (0.75, 0.35))
     width: float = 0.08
@@ -177,6 +199,13 @@ class Reaction:
     ``linear`` is u, ``logistic`` u (1 - u / capacity), ``michaelis-menten``
     u / (1 + u / saturation), ``ignition`` saturation exp(-activation / u): nothing happens until u
     comes near the activation, in the spirit of wildfire models (Grasso and Innocente 2018).
+
+    Attributes:
+        law: Reaction law: ``linear``, ``logistic``, ``michaelis-menten`` or ``ignition``.
+        rate: Factor of the law; 0 for no reaction.
+        saturation: Constant of ``michaelis-menten`` and ``ignition``.
+        capacity: Carrying capacity of ``logistic``.
+        activation: Value of u near which ``ignition`` begins.
     """
 
     law: str = "michaelis-menten"
@@ -195,7 +224,12 @@ class Reaction:
 
 @dataclass(frozen=True, kw_only=True)
 class Bumps:
-    """Lattice of the functions psi_k, and their width as a multiple of its spacing."""
+    """Lattice of the functions psi_k, and their width as a multiple of its spacing.
+
+    Attributes:
+        lattice: Numbers of bumps along x1 and x2; y has a weight for each bump.
+        width: Standard deviation of a bump, as a multiple of the lattice's spacing.
+    """
 
     lattice: tuple[int, int] = (11, 5)
     width: float = 0.9
@@ -216,7 +250,12 @@ class Bumps:
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """Where and when u is observed; every time is a multiple of the time step."""
+    """Where and when u is observed; every time is a multiple of the time step.
+
+    Attributes:
+        sensors: Places of the sensors in the unit square.
+        times: Times of the observations; they increase.
+    """
 
     sensors: tuple[tuple[float, float], ...] = (
         (0.56, 0.48),
@@ -245,7 +284,13 @@ class Observations:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Sampling design, and the bounds of every y_k for those that fill a box."""
+    """Sampling design, and the bounds of every y_k for those that fill a box.
+
+    Attributes:
+        design: Sampling design: ``simplex``, ``box``, ``latin-hypercube`` or ``sobol``.
+        lower: Lower bound of every y_k; ``simplex`` does not use it.
+        upper: Upper bound of every y_k; ``simplex`` does not use it.
+    """
 
     design: str = "simplex"
     lower: float = 0.0

@@ -42,7 +42,14 @@ INDICES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Shape, ratio of the semi-axes, centre [m] in the plane, and width [m] of the blended edge."""
+    """Shape, ratio of the semi-axes, centre [m] in the plane, and width [m] of the blended edge.
+
+    Attributes:
+        shape: ``ellipsoid`` or ``cuboid``.
+        aspect: Ratio of the semi-axes.
+        centre: Place of the centre [m] along x1 and x2.
+        blend: Width of the blended edge [m].
+    """
 
     shape: str = "ellipsoid"
     aspect: tuple[float, float, float] = (2.0, 1.4, 1.0)

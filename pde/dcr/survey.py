@@ -20,7 +20,11 @@ from .body import Body
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """Box: extent [m] along x1, x2 and x3, centred at x1 = x2 = 0, below x3 = 0."""
+    """Box: extent [m] along x1, x2 and x3, centred at x1 = x2 = 0, below x3 = 0.
+
+    Attributes:
+        size: Extent of the box [m] along x1, x2 and x3.
+    """
 
     size: tuple[float, float, float] = (1000.0, 1000.0, 500.0)
 
@@ -37,6 +41,13 @@ class Mesh:
     surface, ``layers`` those around it. With ``extrapolate``, 3 divides all of these. A file's
     lengths are in m and its top is x3 = 0; it takes the place of the box, and there is no
     extrapolation.
+
+    Attributes:
+        cells: Numbers of cells along x1, x2 and x3 in the region that bodies can reach.
+        above: Layers of cells between that region and the surface.
+        layers: Layers of cells around that region.
+        extrapolate: Whether a second, coarser mesh removes the leading error of the finer one.
+        file: A mesh file that meshio reads; empty for the built-in mesh.
     """
 
     cells: tuple[int, int, int] = (24, 24, 30)
@@ -61,7 +72,12 @@ class Mesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Conductivity:
-    """Conductivities [S/m] of the background and of the body."""
+    """Conductivities [S/m] of the background and of the body.
+
+    Attributes:
+        background: Conductivity of the background [S/m].
+        body: Conductivity of the body [S/m].
+    """
 
     background: float = 0.01
     body: float = 1.0
@@ -75,7 +91,12 @@ class Conductivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Electrodes [m] where the current [A] comes in and goes out, at the surface."""
+    """Electrodes [m] where the current [A] comes in and goes out, at the surface.
+
+    Attributes:
+        electrodes: Places [m] where the current comes in and where it goes out.
+        current: Current [A].
+    """
 
     electrodes: tuple[tuple[float, float, float], tuple[float, float, float]] = (
         (-75.0, 0.0, 0.0),
@@ -102,6 +123,12 @@ class Stations:
     """Grid of stations at the surface: the first one [m], spacing [m] and number along x1 and x2.
 
     At each station, u is measured over two dipoles of a length [m] with their centres there.
+
+    Attributes:
+        first: Place of the first station [m].
+        spacing: Distances of neighbouring stations along x1 and x2 [m].
+        number: Numbers of stations along x1 and x2.
+        dipole: Length of the receiver dipoles [m].
     """
 
     first: tuple[float, float, float] = (-50.0, -50.0, 0.0)
@@ -140,7 +167,14 @@ class Stations:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Sampling design, and bounds of depth [m], volume [m^3] and rotation [rad]."""
+    """Sampling design, and bounds of depth [m], volume [m^3] and rotation [rad].
+
+    Attributes:
+        design: Sampling design: ``box``, ``latin-hypercube`` or ``sobol``.
+        depth: Bounds of the depth of the body's centre [m].
+        volume: Bounds of the body's volume [m^3].
+        rotation: Bounds of the body's rotation in the x1-x2 plane [rad].
+    """
 
     design: str = "box"
     depth: tuple[float, float] = (20.0, 35.0)
@@ -173,6 +207,13 @@ class Solver:
     ``dcr_pc_type``. ``auto`` is the first where it can be and needs no more time: its iterations
     grow with the root of the contrast. The tolerance is relative to d = 0, in the norm of the
     preconditioner; it keeps the error of c well below that of the mesh.
+
+    Attributes:
+        method: Preconditioner: ``condensed``, ``multigrid`` or ``auto``.
+        formulation: Unknown of the equation: the ``secondary`` or the ``total`` potential.
+        rtol: Relative tolerance of the conjugate gradients.
+        max_iterations: Largest number of iterations.
+        batch: Samples that are solved together.
     """
 
     method: str = "auto"

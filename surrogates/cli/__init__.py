@@ -1,8 +1,11 @@
-"""The command ``surrogates``: one subcommand for each thing a user does.
+"""The command ``surrogates``.
+
+`parser` knows all commands; the module of a group has their options and runs them. A command reads
+its options, calls the library and prints.
 
 A user's mistake is one line after ``error:`` and exit status 2. Exit status 1 says that the work
-was done and the result is not all right: samples failed, or a file has problems. DOLFINx, MPI and
-torch are imported by the subcommands that need them.
+was done but the result is faulty: samples failed, or a file has problems. A command imports
+DOLFINx, MPI or torch only when it runs.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_standard_files()
     handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)  # compilers report each of their calls as information
+    handler.setLevel(logging.WARNING)  # compilers log each of their calls as information
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
     try:
         options = parser().parse_args(arguments)
@@ -41,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         complain_once(str(error))
         return 2
-    except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
+    except BrokenPipeError:  # the program that read the output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a full disk, say; nothing half-written is left
+    except OSError as error:  # such as a full disk; no file is left half written
         complain(str(error))
         return 1
     except MemoryError as error:

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 
 def complain_once(text: str) -> None:
-    """Print an error that may be one of every process, under mpirun or torchrun, once.
+    """Print an error once, where every process of mpirun or torchrun may have it.
 
-    The first process prints it and ends, on which the launcher ends the others. If it does not,
-    the mistake is of this process alone.
+    Rank 0 prints it and ends, and the launcher then ends the other processes. A process that is
+    still there after ten seconds prints its error: rank 0 does not have it.
     """
-    # MPI is not started for this; Open MPI, or MPICH and its relatives, give the rank.
+    # Open MPI, MPICH and its relatives set the rank, so that MPI need not be started for it.
     names = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"]
     if "TORCHELASTIC_RUN_ID" in os.environ:
         names.append("RANK")
@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
 def print_rows(rows: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
     for name, value in rows.items():
-        if value:  # names of a file are not to move a terminal's cursor
+        if value:  # a name in a file may hold control characters
             line = f"{name + ':':18}{value}"
             print("".join(char if char.isprintable() else " " for char in line))
 
@@ -80,7 +80,7 @@ class Interruption:
 
 
 def coverage(shares: Sequence[float]) -> str:
-    """Return the coverage of error bars in words."""
+    """Return in words which shares of the errors the error bars cover."""
     from surrogates.model.metrics import LEVELS
 
     if not shares:

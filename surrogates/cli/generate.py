@@ -12,11 +12,88 @@ from typing import Any
 import numpy as np
 
 from surrogates import config
-from surrogates.data import Info
 from surrogates.errors import InputError
 from surrogates.files import check_writable
 
 from .console import Interruption, Progress, complain, warn
+from .options import PROBLEM, Commands, Parser, add_figure, add_settings, add_split
+from .settings import list_of_problem
+
+
+def add_generate(commands: Commands) -> None:
+    """Add generate."""
+    sub = commands.add(
+        "generate", generate, "solve a PDE for many parameters, under mpirun or alone"
+    )
+    sub.add_argument("problem", help=PROBLEM)
+    sub.add_argument(
+        "--samples", type=int, default=800, metavar="N", help="number of samples; default 800"
+    )
+    sub.add_argument("--out", default=None, metavar="F.h5", help="default: the problem's name, .h5")
+    sub.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the design and split; default 0"
+    )
+    sub.add_argument(
+        "--ranks-per-sample",
+        type=int,
+        default=1,
+        metavar="R",
+        help="processes that share the mesh of a sample; default 1",
+    )
+    sub.add_argument("--tangents", action="store_true", help="solve for dc/dy as well (dcr)")
+    sub.add_argument("--shard", default="1/1", metavar="I/N", help="solve the I-th of N parts")
+    sub.add_argument(
+        "--time-limit",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="time limit of a sample, which fails beyond it; default 3600",
+    )
+    sub.add_argument(
+        "--in-process",
+        action="store_true",
+        help="solve in the processes that were started; a crash of one then ends the run",
+    )
+    sub.add_argument(
+        "--interface",
+        default="",
+        metavar="NAME|ADDRESS",
+        help="where other hosts reach the host of rank 0; default: the networks that they share",
+    )
+    sub.add_argument("--repair", action="store_true", help="solve again for damaged samples")
+    sub.add_argument("--retry-failed", action="store_true", help="solve again for failed samples")
+    sub.add_argument(
+        "--allow-version-change",
+        action="store_true",
+        help="go on with other versions of the libraries than before",
+    )
+    add_split(sub)
+    add_settings(sub, list_of_problem)
+
+
+def add_solve(commands: Commands) -> None:
+    """Add solve."""
+    text = "solve a PDE for one sample and write model and solution for ParaView"
+    sub = commands.add("solve", watched(solve), text)
+    sub.add_argument("--out", required=True, metavar="F.vtu", help="or .xdmf")
+    _add_sample(sub)
+
+
+def add_model(plots: Commands) -> None:
+    """Add plot model."""
+    text = "solve the PDE for one sample and draw the solution"
+    sub = plots.add("model", watched(plot_model), text)
+    add_figure(sub)
+    _add_sample(sub)
+
+
+def _add_sample(sub: Parser) -> None:
+    """Add the options that name a problem and one sample of it."""
+    sub.add_argument("problem", help=PROBLEM)
+    sub.add_argument("--sample", type=int, default=0, metavar="I", help="its number; default 0")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the design; default 0")
+    sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters in place of those of a sample")
+    add_settings(sub, list_of_problem)
 
 
 def watched(
@@ -47,10 +124,11 @@ def watched(
 def generate(options: argparse.Namespace) -> int:
     """Solve a PDE for many parameters."""
     from surrogates.pde.ensemble import processes, solvers
+    from surrogates.pde.needed import mpi, problem_of
 
     def begin() -> solvers.LocalSolver:
-        _mpi()
-        return solvers.LocalSolver(load(options.problem))
+        mpi()
+        return solvers.LocalSolver(problem_of(options.problem))
 
     # Processes that share a mesh need each other's MPI. A caller's process is not to be forked, and
     # no process can be that has started MPI.
@@ -84,9 +162,10 @@ def _out(options: argparse.Namespace) -> Path:
 def _generated(options: argparse.Namespace, begin: Callable[[], Any]) -> int:
     """Generate a dataset by the solver that ``begin`` returns on each process."""
     here = Path.cwd()  # a problem may change it
-    comm = _mpi().COMM_WORLD
-    from surrogates.pde import collective
+    from surrogates.pde import collective, needed
     from surrogates.pde.ensemble import work
+
+    comm = needed.mpi().COMM_WORLD
 
     root, out = comm.rank == 0, _out(options)
     progress = Progress("samples") if root else None
@@ -193,9 +272,11 @@ def solve(options: argparse.Namespace) -> int:
 
 def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     """Make the problem on this process, and the parameters that were asked for."""
-    MPI = _mpi()
+    from surrogates.pde.needed import mpi, problem_of
+
+    MPI = mpi()
     check_writable(options.out)
-    problem = load(options.problem)
+    problem = problem_of(options.problem)
     settings = config.read(problem.Config, options.config, options.set)
     config.check(options.sample >= 0, f"the sample must be at least 0; got {options.sample}")
     if options.y is None:
@@ -219,21 +300,7 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
     return made(problem, settings, MPI.COMM_SELF), y
 
 
-def load(name: str, info: Info | None = None) -> Any:
-    """Find a problem by its name: that of a dataset, if one is given."""
-    from surrogates.pde.needed import problem_of
-
-    return problem_of(name, info)
-
-
 def drawn(options: argparse.Namespace) -> int:
     """Say which figure was written."""
     print(options.out)
     return 0
-
-
-def _mpi() -> Any:
-    """Import MPI, which all that solves needs."""
-    from surrogates.pde.needed import mpi
-
-    return mpi()

@@ -17,10 +17,17 @@ from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.journal import DESCRIPTION, Journal, described
 
 from .console import duration, per_cent, print_rows
+from .options import Commands
+
+
+def add_info(commands: Commands) -> None:
+    """Add info."""
+    text = "say what a dataset or a surrogate is, or how far a run is"
+    commands.add("info", info, text).add_argument("file")
 
 
 def info(options: argparse.Namespace) -> int:
-    """Say what a file holds."""
+    """Say what a dataset or a surrogate holds, or how far a run is."""
     if Path(options.file).is_file() and h5py.is_hdf5(options.file):
         with opened(options.file) as stored:
             _print_dataset(stored)
@@ -44,7 +51,7 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
-    """Print what a surrogate file says of itself, and what is to be said of its code."""
+    """Print the metadata of a surrogate file; ``code`` says whether its code is harmless."""
     from surrogates.model.metadata import task_of
 
     training, dataset = about["training"], about.get("dataset", {})
@@ -167,7 +174,7 @@ def _print_classes(names: Sequence[str], counts: Any) -> None:
 
 
 def _print_run(folder: Folder) -> None:
-    """Say how far a run is, from what it has left in its folder."""
+    """Say how far a run is, by the files in its folder."""
     info = described(folder)
     journal, state, running = Journal(folder, info), lock.progress(folder), lock.held(folder)
     blocks = journal.all_blocks()
@@ -207,7 +214,11 @@ def _range(ends: tuple[float, float]) -> str:
 
 
 def run_folder(path: str) -> Folder | None:
-    """Open the folder of a run that is not finished: as it was named, or beside its dataset."""
+    """Open the folder of an unfinished run; return None if there is none.
+
+    Args:
+        path: The folder, or the dataset that the run will write.
+    """
     beside = Path(f"{path}.parts")
     for place in (Path(path), beside):
         if place.is_dir() and not (place == beside and Path(path).exists()):

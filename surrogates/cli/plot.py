@@ -9,8 +9,33 @@ from typing import Any
 from surrogates.data import Dataset
 from surrogates.errors import InputError
 
-from .generate import drawn
+from .generate import add_model, drawn
+from .options import Commands, add_figure, add_part, add_trust
 from .use import load_both
+
+
+def add_plots(commands: Commands) -> None:
+    """Add plot, with a command for each figure."""
+    plots = Commands(
+        commands.group("plot", "draw a training, predictions or a solution"), "plots", "PLOT"
+    )
+    sub = plots.add("history", plot_history, "loss and error against work units, or time")
+    add_figure(sub)
+    sub.add_argument("histories", nargs="+", metavar="F.history.jsonl")
+    sub.add_argument("--against", choices=("work", "time"), default="work", help="default work")
+    for name, run, text in (
+        ("parity", plot_parity, "predicted against true observables"),
+        ("observations", plot_observations, "predicted and true observables of a few samples"),
+        ("confusion", plot_confusion, "true against predicted classes"),
+        ("reliability", plot_reliability, "accuracy against the probability of a class"),
+    ):
+        sub = plots.add(name, run, text)
+        add_figure(sub)
+        sub.add_argument("surrogate", metavar="F.pt")
+        sub.add_argument("file", metavar="F.h5")
+        add_part(sub)
+        add_trust(sub)
+    add_model(plots)
 
 
 def plot_history(options: argparse.Namespace) -> int:

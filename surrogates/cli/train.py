@@ -12,6 +12,44 @@ from surrogates.data import Dataset, read_info
 from surrogates.errors import InputError
 
 from .console import Interruption, Progress, accuracy, complain, coverage, per_cent, warn
+from .options import Commands, add_settings, add_trust
+from .settings import list_of_training
+
+
+def add_train(commands: Commands) -> None:
+    """Add train."""
+    sub = commands.add("train", train, "fit a surrogate to a dataset")
+    sub.add_argument("file", metavar="F.h5")
+    sub.add_argument("--out", default=None, metavar="F.pt", help="default: the dataset's name, .pt")
+    sub.add_argument("--optimizer", metavar="NAME", help="gnvpro (default), gn, lbfgs, adam or sgd")
+    sub.add_argument(
+        "--seed", type=int, default=None, metavar="S", help="seed of the first weights"
+    )
+    sub.add_argument("--device", metavar="NAME", help="cpu (default) or cuda")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    sub.add_argument(
+        "--from",
+        dest="start",
+        metavar="OLD.pt",
+        help="start from a surrogate of the same inputs and outputs: more data, another fidelity",
+    )
+    sub.add_argument(
+        "--effort",
+        choices=("fast", "default", "high"),
+        default="default",
+        help="fast: one training with the settings; default, high: chosen by held-out errors",
+    )
+    sub.add_argument(
+        "--exclude", default="", metavar="ROWS", help="leave out samples, such as 3,77,100-120"
+    )
+    sub.add_argument(
+        "--log", default="", metavar="C1,C2", help="learn logarithms of these outputs, or of all"
+    )
+    sub.add_argument(
+        "--log-inputs", default="", metavar="Y1,Y2", help="and of these inputs, or of all"
+    )
+    add_trust(sub)
+    add_settings(sub, list_of_training)
 
 
 def train(options: argparse.Namespace) -> int:

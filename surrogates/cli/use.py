@@ -14,6 +14,61 @@ from surrogates.errors import InputError
 
 from .console import coverage, per_cent, print_rows, warn
 from .data import check_out
+from .options import Commands, add_part, add_refuse_outside, add_trust
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Add evaluate."""
+    sub = commands.add("evaluate", evaluate, "measure a surrogate's errors on a part of a dataset")
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("file", metavar="F.h5")
+    add_part(sub)
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    add_trust(sub)
+
+
+def add_predict(commands: Commands) -> None:
+    """Add predict."""
+    sub = commands.add("predict", predict, "evaluate a surrogate at the parameters in a file")
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("--in", dest="input", required=True, metavar="y.csv|.npy|.h5")
+    sub.add_argument("--out", required=True, metavar="c.csv|.npy|.h5")
+    add_refuse_outside(sub)
+    add_trust(sub)
+
+
+def add_export(commands: Commands) -> None:
+    """Add export."""
+    sub = commands.add(
+        "export", export_surrogate, "write a surrogate as C99, for numpy alone or torch.export"
+    )
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("--format", choices=("c", "npz", "pt2"), required=True)
+    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2")
+    sub.add_argument(
+        "--method",
+        default="forward",
+        metavar="NAME",
+        help="method that a .pt2 file holds; default forward",
+    )
+    add_trust(sub)
+
+
+def add_serve(commands: Commands) -> None:
+    """Add serve."""
+    sub = commands.add("serve", serve, "answer UM-Bridge clients over HTTP")
+    sub.add_argument("surrogates", nargs="+", metavar="F.pt")
+    sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1, this machine alone")
+    sub.add_argument("--port", type=int, default=4242, help="default 4242; 0 for any that is free")
+    sub.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name by which clients call this server; may be repeated",
+    )
+    add_refuse_outside(sub)
+    add_trust(sub)
 
 
 def load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:

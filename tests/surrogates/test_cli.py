@@ -330,7 +330,7 @@ def test_an_import_does_not_write_over_another_dataset(folder, tmp_path, capsys)
     other = np.load(folder / "map.npz")
     np.savez(tmp_path / "map.npz", Y=other["Y"], C=2 * other["C"])
     words = ("import", tmp_path / "map.npz", "--out", folder / "map.h5")
-    assert "its numbers are others" in refused(capsys, *words)
+    assert "its numbers differ" in refused(capsys, *words)
     assert (folder / "map.h5").read_bytes() == before
 
 
@@ -378,7 +378,8 @@ def test_two_arrays_are_imported_and_sets_are_joined(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == f"{out}: 35 samples from 2 files\n"
     assert said.err == (
-        "samples with the y and c of an earlier one, which are kept: 15, the first 20, as 5\n"
+        "samples that repeat the y and c of an earlier one: 15, all kept; the first is 20, "
+        "which repeats 5\n"
     )
     found = Dataset.read(out)
     assert np.array_equal(found.Y, np.r_[Y, Y[5:]]) and np.array_equal(found.C, np.r_[C, C[5:]])

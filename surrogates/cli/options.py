@@ -1,0 +1,144 @@
+"""What the commands' options have in common: the parser, and options of several commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from surrogates.data import PARTS
+
+from .console import complain_once
+
+PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
+
+Run = Callable[[Any], int]
+"""A command: it takes its options and returns the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, and whose help may end with a list of settings.
+
+    Attributes:
+        settings: Return the lines below the options in ``--help``. Its argument holds the options
+            before ``--help``, such as the problem in ``generate cdr --help``.
+    """
+
+    settings: Callable[[Any], Sequence[str]] | None = None
+
+    def __init__(self, **keywords: Any) -> None:
+        """Take the keywords of argparse."""
+        super().__init__(**keywords, add_help=False)
+        self.add_argument(
+            "-h",
+            "--help",
+            action=_Help,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="show this help message and exit",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Complain, and end the process with status 2."""
+        complain_once(f"{message}; see '{self.prog} --help'")
+        raise SystemExit(2)
+
+
+class _Help(argparse.Action):
+    """Print the help and the settings, and end the process."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Print, and end."""
+        parser.print_help()
+        if isinstance(parser, Parser) and parser.settings is not None:
+            print("", *parser.settings(namespace), sep="\n")
+        parser.exit()
+
+
+class Commands:
+    """The commands of a parser.
+
+    Args:
+        parser: Whose commands they are.
+        title: The heading of their list in the help.
+        name: What stands for one of them in the usage.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, title: str, name: str) -> None:
+        """Make a place for them."""
+        self.parser = parser
+        self._parsers = parser.add_subparsers(
+            title=title, metavar=name, required=True, parser_class=Parser
+        )
+
+    def add(self, name: str, run: Run, text: str) -> Parser:
+        """Add a command; ``text`` says in the list of commands what it does."""
+        sub = self.group(name, text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def group(self, name: str, text: str) -> Parser:
+        """Add a command that has commands itself."""
+        description = f"{text[0].upper()}{text[1:]}."
+        return self._parsers.add_parser(name, help=text, description=description)
+
+
+def add_settings(sub: Parser, listed: Callable[[Any], Sequence[str]]) -> None:
+    """Add the options that set settings.
+
+    Args:
+        sub: The parser of the command.
+        listed: Return the lines that list the settings; see `Parser.settings`.
+    """
+    sub.settings = listed
+    sub.add_argument("--config", metavar="F.toml", help="settings; the rest are defaults")
+    sub.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one setting, such as reaction.rate=3; may be repeated",
+    )
+
+
+def add_figure(sub: argparse.ArgumentParser) -> None:
+    """Add ``--out`` of a command that draws."""
+    sub.add_argument("--out", required=True, metavar="F.png", help="or .pdf, .svg")
+
+
+def add_part(sub: argparse.ArgumentParser) -> None:
+    """Add ``--split`` of a command that takes one part of a dataset."""
+    sub.add_argument("--split", choices=PARTS, default="test", help="default test")
+
+
+def add_split(sub: argparse.ArgumentParser) -> None:
+    """Add ``--split`` of a command that makes a dataset."""
+    sub.add_argument(
+        "--split",
+        default="0.8/0.1/0.1",
+        metavar="A/B/C",
+        help="counts or fractions of train, validation and test, or balanced (import of a "
+        "classification); default 0.8/0.1/0.1",
+    )
+
+
+def add_refuse_outside(sub: argparse.ArgumentParser) -> None:
+    """Add ``--refuse-outside``."""
+    sub.add_argument(
+        "--refuse-outside", action="store_true", help="refuse y outside the training domain"
+    )
+
+
+def add_trust(sub: argparse.ArgumentParser) -> None:
+    """Add ``--trust`` of a command that reads a surrogate file."""
+    sub.add_argument(
+        "--trust",
+        action="store_true",
+        help="load a surrogate file whose code is not known to be harmless",
+    )
