@@ -49,6 +49,7 @@ from .description import Info as Info
 from .description import Split as Split
 from .description import Status as Status
 from .description import read_attributes, write_attributes
+from .html import shown
 from .inspection import DIGESTED, Census, Summary, Tally, digest, problems, runs, say
 
 SCHEMA_VERSION = 2
@@ -163,6 +164,10 @@ class Dataset:
     def problems(self, max_residual: float = 1e-5) -> list[str]:
         """List what is wrong with the samples, as `Stored.problems`."""
         return problems(self.info, len(self.Y), [self], max_residual)
+
+    def _repr_html_(self) -> str:
+        """Return a table of names, sizes and bounds, for notebooks."""
+        return shown(self)
 
 
 class Stored:
