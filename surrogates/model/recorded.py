@@ -19,10 +19,11 @@ _FIRST = ("relative", "accuracy")  # errors that a line has
 _SHOWN = 12  # parameters in a table
 
 
-def recorded(metadata: Mapping[str, Any]) -> dict[str, Evaluation | Assessment]:
+def recorded(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the errors on held-out samples in the metadata of a file, by the part's name.
 
-    Numbers that are missing, as older files have fewer, or were not finite, are NaN.
+    They are an `Evaluation` of a regression, and an `Assessment` of a classification. Numbers
+    are NaN where they were not finite, or where an older file lacks them.
     """
     read = _assessment if task_of(metadata) == "classification" else _evaluation
     return {name: read(found) for name, found in metadata.get("errors", {}).items()}
