@@ -8,13 +8,9 @@ The surrogates FOLDER/*.pt, with their histories, are of the dataset FOLDER.h5.
 import sys
 from pathlib import Path
 
-import torch
-
+import surrogates
+from surrogates import Dataset, InputError
 from surrogates.config import check
-from surrogates.data import Dataset
-from surrogates.errors import InputError
-from surrogates.model import file as export
-from surrogates.model.metrics import evaluate
 from surrogates.training import history
 
 
@@ -35,12 +31,9 @@ def main() -> int:
 def table(folder: Path) -> None:
     """Print a line for each surrogate, the smallest error first."""
     dataset = Dataset.read(folder.with_suffix(".h5"))
-    Y, C = map(torch.from_numpy, dataset.part("test"))
     lines = []
     for path in folder.glob("*.pt"):
-        surrogate = export.load(path)
-        mean = torch.tensor(surrogate.metadata["training"]["c_mean"], dtype=torch.float64)
-        errors = evaluate(surrogate.module, Y, C, mean=mean)
+        errors = surrogates.load(path).evaluate(dataset)
         records = history.read(path.with_suffix(".history.jsonl"))
         check(bool(records), f"{path} has no history: no network was trained for it")
         last = records[-1]
@@ -53,7 +46,7 @@ def table(folder: Path) -> None:
                 f"{last.seconds:8.1f}",
             )
         )
-    print(f"{folder}: {len(Y)} test samples")
+    print(f"{folder}: {dataset.size('test')} test samples")
     names = " ".join(f"{name:>8}" for name in ("mean", "std", "min", "max", "centred"))
     print(f"{'':16}{names}  work units  seconds")
     for _, line in sorted(lines):

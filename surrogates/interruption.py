@@ -45,20 +45,21 @@ class Work(Generic[T]):
             return action()
         found: list[T] = []
         failures: list[BaseException] = []
+        ended = threading.Event()  # a join that is interrupted takes the thread for ended
 
         def attempt() -> None:
             try:
                 found.append(action())
             except BaseException as error:
                 failures.append(error)
+            ended.set()
 
-        thread = threading.Thread(target=attempt, name="surrogates", daemon=True)
-        thread.start()
+        threading.Thread(target=attempt, name="surrogates", daemon=True).start()
         try:
-            thread.join()
+            ended.wait()
         except KeyboardInterrupt:
             self.asked = True
-            thread.join()
+            ended.wait()
         if failures:
             raise failures[0]
         return found[0]

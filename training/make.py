@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from torch import nn
+
 from surrogates.config import override
 from surrogates.data import Dataset, read_info
 from surrogates.data.from_arrays import Bounds, Shares, from_arrays
@@ -36,6 +38,7 @@ def train(
     log_inputs: Sequence[str] = (),
     exclude: Sequence[int] | str = (),
     start: LoadedSurrogate | PathLike | None = None,
+    network: nn.Module | None = None,
     resume: bool = False,
     processes: int | None = None,
     progress: bool | Told = False,
@@ -47,8 +50,8 @@ def train(
 
     Args:
         dataset: The dataset, or its file; needs at least 3 samples for training and validation.
-        config: Settings: a `TrainConfig`, a mapping such as ``{"width": 16}``, or a TOML file. A
-            choice keeps these, and chooses the others.
+        config: Settings: a mapping such as ``{"width": 16}``, a TOML file, or a `TrainConfig`. A
+            choice keeps these, and chooses the others (see `surrogates.training.settings`).
         out: The surrogate's file, NAME.pt; None for no file. Beside it are NAME.history.jsonl and,
             where one network is trained, NAME.checkpoint.
         effort: ``default``, a choice by held-out errors, in about a minute for 400 samples on two
@@ -58,6 +61,8 @@ def train(
         log_inputs: Names of such inputs, likewise.
         exclude: Samples to leave out, counted from 0, or their text, ``3,77,100-120``.
         start: A surrogate of the same inputs and outputs to start from, or its file.
+        network: A module of your own, in double precision, in place of a network that the settings
+            describe; see `surrogates.training.fit.fit`.
         resume: Whether to go on from the checkpoint of ``out``.
         processes: That a choice may use; one for each core if None.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
@@ -76,7 +81,8 @@ def train(
     about |= {"effort": effort, "resume": resume, "processes": processes}
     read = (lambda: dataset) if isinstance(dataset, Dataset) else (lambda: Dataset.read(dataset))
     first = None if start is None else lambda: _start(start)
-    request = Request(read=read, settings=settings, given=given, start=first, **about)
+    about |= {"start": first, "network": network}
+    request = Request(read=read, settings=settings, given=given, **about)
     return _finished(request, out, progress)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from torch import nn
 
 from surrogates.config import check
 from surrogates.data import Dataset, is_dataset
@@ -83,6 +84,7 @@ class Request:
         log_inputs: Names of such inputs.
         exclude: Samples that are left out, or their text, as `read_rows` takes it.
         start: Reads the surrogate that the training starts from; None where there is none.
+        network: A module of the caller's in place of a network that settings describe.
         resume: Whether to go on from the checkpoint.
         processes: Of a choice; one for each core if None.
     """
@@ -95,6 +97,7 @@ class Request:
     log_inputs: Sequence[str] = ()
     exclude: Sequence[int] | str = ()
     start: Callable[[], Start] | None = None
+    network: nn.Module | None = None
     resume: bool = False
     processes: int | None = None
 
@@ -280,7 +283,8 @@ class _Training:
         self._request, self._output, self._dataset, self._over = request, output, dataset, over
         settings = request.settings
         self._logs = logs_of(dataset, request.log, request.log_inputs)
-        self._selecting = over.size == 1 and chooses(dataset, settings, request.effort)
+        alone = over.size == 1 and request.network is None
+        self._selecting = alone and chooses(dataset, settings, request.effort)
         self._effort = request.effort if self._selecting else FAST
         start = self._start = over.on_each(self._read_start)
         if start is not None and not self._selecting:
@@ -343,6 +347,7 @@ class _Training:
                     effort=self._request.effort,
                     logs=self._logs,
                     start=self._start,
+                    network=self._request.network,
                     processes=self._request.processes,
                     checkpoint=checkpoint,
                     resume=self._request.resume,

@@ -1,8 +1,8 @@
 """The settings of a training as callers give them, and which of them are fixed.
 
-A choice by held-out errors keeps the settings that were given, and chooses the others. A
-`TrainConfig` cannot tell which of its values were given: here, those that differ from its defaults.
-A mapping can: ``{"network": {"width": 8}}`` fixes the width, although 8 is the default.
+A choice by held-out errors keeps the settings that were given, and chooses the others. Of a mapping
+or a file, these are its keys; the others have the defaults of the dataset's task. A `TrainConfig`
+holds all settings, and is taken as it is; given are those that differ from the task's defaults.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def settings_of(
     """
     path: str | os.PathLike[str] | None = None
     texts: list[str] = []
+    defaults = DEFAULTS[task]
+    changed: set[str] = set()
     if isinstance(config, TrainConfig):
-        texts = [override(key, value) for key, value in _changed(config).items()]
+        changed, defaults = _changed(config, defaults), config
     elif isinstance(config, Mapping):
         texts = [override(key, value) for key, value in configuration.flat(config).items()]
     elif config is not None:
@@ -50,13 +52,11 @@ def settings_of(
         )
         path = config
     texts += overrides
-    settings = configuration.read(TrainConfig, path, texts, DEFAULTS[task])
-    return settings, frozenset(configuration.keys(path, texts))
+    settings = configuration.read(TrainConfig, path, texts, defaults)
+    return settings, frozenset(changed | configuration.keys(path, texts))
 
 
-def _changed(config: TrainConfig) -> dict[str, Any]:
-    """Return the values that differ from the defaults, by their keys."""
-    given, defaults = (
-        configuration.entries(configuration.to_toml(one)) for one in (config, TrainConfig())
-    )
-    return {key: value for key, value in given.items() if value != defaults.get(key)}
+def _changed(config: TrainConfig, defaults: TrainConfig) -> set[str]:
+    """Return the keys of the values that differ from the defaults."""
+    ours, theirs = (configuration.entries(configuration.to_toml(one)) for one in (config, defaults))
+    return {key for key, value in ours.items() if value != theirs.get(key)}

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import nn
+
 from surrogates.config import check, unknown
 from surrogates.data import Dataset, Split
 from surrogates.model.surrogate import Logs
@@ -35,6 +37,7 @@ def train(
     effort: str = "default",
     logs: Logs | None = None,
     start: Start | None = None,
+    network: nn.Module | None = None,
     processes: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -58,6 +61,8 @@ def train(
         start: A surrogate of the same inputs and outputs to start from. A fast training has its
             network, and theta_ref and W_ref are its weights; a selection tries what `start` says
             as well. That of classes is fast.
+        network: A module of the caller's in place of a network that settings describe; see `fit`.
+            Such a training is fast.
         processes: Of a selection; one for each core if None.
         checkpoint: Of a fast training, see `fit`.
         resume: Go on from the checkpoint.
@@ -78,7 +83,8 @@ def train(
     learned = completed(dataset if logs is None else logarithms(dataset, logs))
     of_classes = dataset.info.task == "classification"
     alone_here = over is None or over.size == 1
-    if chooses(dataset, settings, effort) and alone_here and not (start and of_classes):
+    chosen = network is None and chooses(dataset, settings, effort)
+    if chosen and alone_here and not (start and of_classes):
         asked: dict[str, Any] = {
             "given": given,
             "effort": "default" if effort == "fast" else effort,
@@ -95,12 +101,12 @@ def train(
         seconds = time.perf_counter() - clock
         found = told_selection(surrogate, selection, dataset, learned, settings, effort, seconds)
         return kept(found, selection, dataset, start)
-    network = None
+    first = None
     if start is not None:
-        network, settings = start.network(settings, given)
+        first, settings = start.network(settings, given)
     files: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume}
     watched: dict[str, Any] = {"on_iteration": on_iteration, "stop": stop, "over": over}
-    result = fit(learned, settings, start=network, **files, **watched)
+    result = fit(learned, settings, network=network, start=first, **files, **watched)
     surrogate = deployed(result, learned, logs)
     found = told_fit(surrogate, result, dataset, settings, time.perf_counter() - clock)
     return kept(found, alone(result, learned), dataset, start)

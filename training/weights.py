@@ -90,10 +90,8 @@ class Start:
             "network of the user's own, or is a classifier that was chosen; train it again, a "
             "classifier with --effort fast",
         )
-        with (
-            reading(path, "surrogate file"),
-            np.load(io.BytesIO(content), allow_pickle=False) as arrays,
-        ):
+        file = io.BytesIO(content)
+        with reading(path, "surrogate file", file), np.load(file, allow_pickle=False) as arrays:
             in_file(path, arrays.zip, _LEAST + _PACKED * len(content))
             about = json.loads(str(arrays["about"]))
             members = []

@@ -141,16 +141,16 @@ def study(options: Namespace) -> None:
         print(
             f"{run.label:18}"
             + "".join(f"{per_cent(run.found[name].accuracy):>12}" for name in PARTS)
-            + f"{run.found['test'].cross_entropy:22.4f}{run.result.history[-1].work_units:12}"
+            + f"{run.found['test'].cross_entropy:22.4f}{run.classifier.history[-1].work_units:12}"
             + f"{run.wall:10.1f}{run.cpu:9.1f}",
             flush=True,
         )
     first = runs[OPTIMIZERS["gnvpro"]]
-    loaded = save(first, dataset, out)
+    loaded = save(first, out)
     Y, C = dataset.part("test")
     right = (loaded.predict(Y) == C.argmax(axis=1)).sum()
     figure = out.with_suffix(".png")
-    histories = {label: run.result.history for label, run in runs.items()}
+    histories = {label: run.classifier.history for label, run in runs.items()}
     title = f"handwritten digits, {dataset.size('train')} training images"
     plotting.history(histories, figure, task="classification", title=title)
     print(

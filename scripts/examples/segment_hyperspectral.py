@@ -95,7 +95,7 @@ class Row:
             return line
         seconds = self.run.reached(TARGET)
         until = f"{seconds:9.1f}" if math.isfinite(seconds) else f"{'never':>9}"
-        return f"{line}{until}{self.run.result.history[-1].work_units:8}"
+        return f"{line}{until}{self.run.classifier.history[-1].work_units:8}"
 
 
 HEADER = (
@@ -167,7 +167,7 @@ def study(options: Namespace) -> None:
     first, dataset = rows[0].run, scene.dataset(split=split, seed=options.seeds[0])
     assert first is not None
     report(dataset, first)
-    loaded = save(first, dataset, out)
+    loaded = save(first, out)
     labelled = scene.truth > 0
     prediction, trained = np.zeros_like(scene.truth), np.zeros_like(labelled)
     prediction[labelled] = 1 + loaded.predict(scene.cube[labelled])
@@ -178,7 +178,8 @@ def study(options: Namespace) -> None:
     title = f"{scene.name}: validation pixels"
     classification.confusion(counts, scene.class_names, confusion, title=title)
     seed = options.seeds[0]
-    histories = {row.method: row.run.result.history for row in rows if row.run and row.seed == seed}
+    runs = {row.method: row.run for row in rows if row.run and row.seed == seed}
+    histories = {method: run.classifier.history for method, run in runs.items()}
     title = f"{scene.name}, {dataset.size('train')} training pixels"
     history.history(histories, convergence, task="classification", title=title)
     print(f"\nclassifier: {out}\nfigures: {maps}, {confusion}, {convergence}")

@@ -17,6 +17,7 @@ from surrogates.types import Array
 
 from .description import PARTS, Info, Split, Status
 from .format import DIGESTED, SampleArrays, digest, open_arrays, read_array, write
+from .html import shown
 from .inspection import problems
 
 
@@ -110,3 +111,7 @@ class Dataset(SampleArrays):
     def problems(self, max_residual: float = 1e-5) -> list[str]:
         """List what is wrong with the samples, as `Stored.problems` does."""
         return problems(self.info, len(self.Y), [(self.info.first, self)], max_residual)
+
+    def _repr_html_(self) -> str:
+        """Return a table of names, sizes and bounds, for notebooks."""
+        return shown(self)

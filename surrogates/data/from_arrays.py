@@ -188,8 +188,10 @@ def _bounded(dataset: Dataset, bounds: Bounds) -> Dataset:
     if isinstance(bounds, Mapping):
         for name, ends in bounds.items():
             check(name in info.y_names, unknown(f"name {name!r} in bounds", name, info.y_names))
+            pair = np.asarray(ends, dtype=np.float64)
+            check(pair.shape == (2,), f"bounds of {name} must be two numbers; got {ends!r:.60}")
             k = info.y_names.index(name)
-            lower[k], upper[k] = (float(end) for end in ends)
+            lower[k], upper[k] = pair
     else:
         check(len(bounds) == 2, f"bounds must be lower and upper ones; got {len(bounds)} sequences")
         shape = lower.shape

@@ -24,7 +24,8 @@ from surrogates.files import atomic, reading
 from . import forms, fused, script, torchscript, torchscript_check
 from .describe import plain
 from .eager import OPTIONAL
-from .loaded import METADATA, LoadedClassifier, LoadedSurrogate, loaded
+from .kinds import loaded
+from .loaded import METADATA, LoadedClassifier, LoadedSurrogate
 from .metadata import SCHEMA_VERSION, parsed, task_of
 from .surrogate import Surrogate
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +21,12 @@ from surrogates.errors import InputError
 from surrogates.files import atomic
 from surrogates.types import Array
 
-from . import script, torchscript
+from . import torchscript
 from .classifier import Assessment
 from .eager import eager
 from .held_out import held_out_errors
 from .matching import check_matches
-from .metadata import parsed, task_of
+from .metadata import task_of
 from .metrics import Evaluation
 from .recorded import described, described_in_html, recorded
 from .surrogate import Surrogate
@@ -46,25 +45,25 @@ class LoadedSurrogate:
     """A surrogate in memory, called with arrays.
 
     Each method takes one sample, (n_in,), or a batch, (n, n_in) with n >= 1, of real numbers in the
-    units of the metadata, and gives float64 with or without the leading n alike. Numbers that bear
-    names, as a data frame's, are matched by them (`surrogates.given`). All methods raise an
-    `InputError` for a wrong size, for what is not a finite number, for names that are not those of
-    the metadata, and, with ``refuse_outside``, for y outside the training domain.
+    units of the metadata. It returns float64, with the leading n for a batch. Numbers with names,
+    as those of a data frame, are matched by the names (`surrogates.given`). All methods raise an
+    `InputError` for a wrong size, a number that is not finite, or names that are not those of the
+    metadata; and, with ``refuse_outside``, for y outside the training domain.
 
     Attributes:
-        METHODS: Of its module.
-        OUTPUTS: What it gives, in a word.
+        METHODS: Names of the methods of its module.
+        OUTPUTS: The word for its outputs, in messages.
         module: Its TorchScript module, for tensors in and out, with gradients; the methods are
             those of `surrogates.model.surrogate.Surrogate`.
-        metadata: What it is: names, units, bounds, training and errors; see
+        metadata: Names, units, bounds, training and errors; see
             `surrogates.model.describe.metadata`.
-        path: Where it came from, for messages.
+        path: Its file, for messages.
         refuse_outside: Whether to refuse y outside the training domain. `in_domain` only tells.
         history: One record (`surrogates.training.history.Record`) for each iteration of its
             training; empty where it was read from a file, or no network was trained.
-        warnings: What its training warned of, a line each; empty where it was read from a file.
-        dataset: The samples that it was trained on; None where it was read from a file.
-        members: Its file, by the names of the archive's members.
+        warnings: Warnings of its training, a line each; empty where it was read from a file.
+        dataset: The dataset that it was trained on; None where it was read from a file.
+        members: The content of its file, by the names of the archive's members.
     """
 
     METHODS: ClassVar[tuple[str, ...]] = (
@@ -103,11 +102,12 @@ class LoadedSurrogate:
         return 1 if members is None else len(members.weights)
 
     @functools.cached_property
-    def errors(self) -> dict[str, Evaluation | Assessment]:
-        """Its errors on held-out samples, by the part's name: ``errors["test"].relative.mean``.
+    def errors(self) -> Mapping[str, Evaluation | Any]:
+        """Errors on held-out samples, by the part's name: ``errors["test"].relative.mean``.
 
-        Of a surrogate that was chosen by held-out errors, those of ``validation`` are of the folds:
-        each sample was predicted by a surrogate that was not trained on it.
+        An `Evaluation` for each part, or an `Assessment` if this is a classifier. Of a surrogate
+        that was chosen by held-out errors, those of ``validation`` are of the folds: each sample
+        was predicted by a surrogate that was not trained on it.
         """
         return recorded(self.metadata)
 
@@ -137,8 +137,8 @@ class LoadedSurrogate:
         )
         return np.array(mean)
 
-    def evaluate(self, dataset: Dataset, split: str = "test") -> Evaluation | Assessment:
-        """Measure its errors on a part of a dataset.
+    def evaluate(self, dataset: Dataset, split: str = "test") -> Evaluation | Any:
+        """Measure the errors on a part of a dataset, as `errors` has them.
 
         Args:
             dataset: Of the same parameters and observables or classes.
@@ -179,7 +179,9 @@ class LoadedSurrogate:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the bytes of its file, as torch's module cannot be pickled; not the dataset."""
         about = self.path, self.refuse_outside, tuple(self.history), self.warnings
-        return _unpickled, (torchscript.pack(self.members), *about)
+        from .kinds import unpickled
+
+        return unpickled, (torchscript.pack(self.members), *about)
 
     def __repr__(self) -> str:
         """Return one line: what it predicts, of what, and how well."""
@@ -383,6 +385,15 @@ class LoadedClassifier(LoadedSurrogate):
     )
     OUTPUTS: ClassVar = "classes"
 
+    @functools.cached_property
+    def errors(self) -> Mapping[str, Assessment]:
+        """Assessments on held-out samples, by the part's name: ``errors["test"].accuracy``."""
+        return recorded(self.metadata)
+
+    def evaluate(self, dataset: Dataset, split: str = "test") -> Assessment:
+        """Assess it on a part of a dataset; see `LoadedSurrogate.evaluate`."""
+        return cast(Assessment, super().evaluate(dataset, split))
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of logits and probabilities."""
@@ -412,32 +423,3 @@ class LoadedClassifier(LoadedSurrogate):
     def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
         """Refuse: a classifier has no error bars."""
         return self.predict_std(y)
-
-
-def loaded(
-    members: torchscript.Members, metadata: Mapping[str, Any], *, path: str, **known: Any
-) -> LoadedSurrogate:
-    """Return the surrogate of an archive, whose code is run: check it before.
-
-    Args:
-        members: Of the archive.
-        metadata: Its description.
-        path: Where it came from, for messages.
-        known: Further fields of `LoadedSurrogate`.
-    """
-    kind = LoadedClassifier if task_of(metadata) == "classification" else LoadedSurrogate
-    module = script.module(members)
-    return kind(module=module, metadata=metadata, path=path, members=members, **known)
-
-
-def _unpickled(
-    content: bytes,
-    path: str,
-    refuse_outside: bool,
-    history: Sequence[Any],
-    warnings: tuple[str, ...],
-) -> LoadedSurrogate:
-    members = torchscript.read(io.BytesIO(content))
-    about = parsed(members[f"extra/{METADATA}"], path)
-    known = {"refuse_outside": refuse_outside, "history": history, "warnings": warnings}
-    return loaded(members, about, path=path, **known)

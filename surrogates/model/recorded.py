@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from surrogates.notebook import Rows, number, table
+from surrogates.notebook import Rows, listed, number, table
 
 from .classifier import Assessment, Bin
 from .metadata import task_of
@@ -19,10 +19,11 @@ _FIRST = ("relative", "accuracy")  # errors that a line has
 _SHOWN = 12  # parameters in a table
 
 
-def recorded(metadata: Mapping[str, Any]) -> dict[str, Evaluation | Assessment]:
+def recorded(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the errors on held-out samples in the metadata of a file, by the part's name.
 
-    Numbers that are missing, as older files have fewer, or were not finite, are NaN.
+    They are an `Evaluation` of a regression, and an `Assessment` of a classification. Numbers
+    are NaN where they were not finite, or where an older file lacks them.
     """
     read = _assessment if task_of(metadata) == "classification" else _evaluation
     return {name: read(found) for name, found in metadata.get("errors", {}).items()}
@@ -91,8 +92,8 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
     about, training = surrogate.metadata, surrogate.metadata["training"]
     rows: dict[str, str] = {
         "problem": about["problem"],
-        "parameters": _listed(about["y_names"]),
-        surrogate.OUTPUTS: _listed(about["c_names"]),
+        "parameters": listed(about["y_names"]),
+        surrogate.OUTPUTS: listed(about["c_names"]),
         "training samples": str(training.get("samples", "")),
         "chosen": str(training.get("chosen", "")),
         **_errors(surrogate),
@@ -131,8 +132,3 @@ def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
         if len(found.coverage) == len(LEVELS):
             said[f"errors within 95 % bars, {name}"] = f"{found.coverage[-1]:.1%}"
     return said
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
