@@ -23,13 +23,13 @@ from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.model.metrics import Evaluation, compared, evaluate
 from surrogates.model.surrogate import Logs, Surrogate
 
+from .communicator import Communicator
 from .completion import completed
 from .config import DEFAULTS, TrainConfig
 from .deploy import alone, assembled, assembled_classes, deployed
 from .fit import FitResult, fit
 from .history import Record
 from .outer.multilevel import Reason
-from .processes import Alone
 from .scaling import moments
 from .selection import classes
 from .selection.folds import fresh
@@ -89,7 +89,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     on_iteration: Callable[[Record], None] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
-    over: Alone | None = None,
+    comm: Communicator | None = None,
 ) -> Trained:
     """Train a surrogate, with settings chosen from the data.
 
@@ -101,7 +101,7 @@ def train(
         effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
             finds in about a minute for 400 samples on two cores, for classes `classes.choose`;
             or ``high``, in ten times that. Optimizers other than GNvpro, and several processes of
-            ``over``, are fast.
+            ``comm``, are fast.
         logs: Inputs and outputs to learn the logarithms of; see `logs_of`.
         start: A surrogate of the same inputs and outputs to start from. A fast training has its
             network, and theta_ref and W_ref are its weights; a selection tries what `start` says
@@ -112,7 +112,7 @@ def train(
         stop: Asked now and then whether to stop.
         on_iteration: Called after each iteration of a fast training.
         on_progress: Called after each training of a selection.
-        over: The processes that the samples are divided over.
+        comm: The processes that the samples are divided over.
 
     Raises:
         InputError: If the dataset, the settings, the checkpoint or ``start`` do not do.
@@ -125,7 +125,7 @@ def train(
         start.check(dataset, logs)
     learned = completed(dataset if logs is None else logarithms(dataset, logs))
     of_classes = dataset.info.task == "classification"
-    alone_here = over is None or over.size == 1
+    alone_here = comm is None or comm.size == 1
     if chooses(dataset, settings, effort) and alone_here and not (start and of_classes):
         asked: dict[str, Any] = {
             "given": given,
@@ -155,7 +155,7 @@ def train(
         resume=resume,
         on_iteration=on_iteration,
         stop=stop,
-        over=over,
+        comm=comm,
     )
     surrogate = deployed(result, learned, logs)
     found = _told_fit(surrogate, result, dataset, settings, time.perf_counter() - clock)

@@ -26,8 +26,8 @@ from .data import check_out
 
 def train(options: argparse.Namespace) -> int:
     """Train a surrogate on a dataset."""
+    from surrogates.training import communicator, pool
     from surrogates.training import config as training_config
-    from surrogates.training import pool, processes
     from surrogates.training import train as training
 
     if options.out is None and not Path(options.file).name:
@@ -36,15 +36,15 @@ def train(options: argparse.Namespace) -> int:
     out = Path(options.file).with_suffix(".pt") if options.out is None else Path(options.out)
     checkpoint, records = out.with_suffix(".checkpoint"), out.with_suffix(".history.jsonl")
     settings, given = _settings(options, training_config.DEFAULTS[read_info(options.file)[0].task])
-    with processes.of_environment(settings.device) as over:
-        over.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
-        dataset = over.on_each(lambda: _training_set(options))
+    with communicator.of_environment(settings.device) as comm:
+        comm.on_root(lambda: _prepare_training(out, checkpoint, records, options.resume))
+        dataset = comm.on_each(lambda: _training_set(options))
         logs = training.logs_of(dataset, _names(options.log), _names(options.log_inputs))
-        selecting = over.size == 1 and training.chooses(dataset, settings, options.effort)
+        selecting = comm.size == 1 and training.chooses(dataset, settings, options.effort)
         effort = options.effort if selecting else "fast"
-        start = over.on_each(lambda: _start(options, dataset, logs))
+        start = comm.on_each(lambda: _start(options, dataset, logs))
         if start is not None and not selecting:
-            _, settings = over.on_each(lambda: start.network(settings, given))
+            _, settings = comm.on_each(lambda: start.network(settings, given))
         if options.resume and _is_trained(out, checkpoint, dataset, settings, logs, effort, start):
             print(f"{out}: finished before, with these settings: nothing is left to do")
             return 0
@@ -54,7 +54,7 @@ def train(options: argparse.Namespace) -> int:
             f"with a training of one network, {checkpoint}, by --effort fast",
         )
         unit = "trainings" if selecting else "work units"
-        progress = Progress(unit) if over.rank == 0 else None
+        progress = Progress(unit) if comm.rank == 0 else None
         try:
             with Interruption() as interruption:
                 found = training.train(
@@ -69,7 +69,7 @@ def train(options: argparse.Namespace) -> int:
                     on_iteration=_notes(progress, settings),
                     on_progress=progress.update if progress is not None else None,
                     stop=lambda: interruption.asked,
-                    over=over,
+                    comm=comm,
                 )
         except ConnectionError as error:
             raise ConnectionError(f"{error}; go on with --resume, from {checkpoint}") from error
@@ -79,7 +79,7 @@ def train(options: argparse.Namespace) -> int:
         finally:
             if progress is not None:
                 progress.close()
-    if over.rank:
+    if comm.rank:
         return 130 if found.interrupted else 0
     status = _write_trained(found, dataset, out, checkpoint, records)
     if selecting:  # that of a training whose surrogate was there before
