@@ -5,43 +5,32 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from mpi4py import MPI
 
+from surrogates.collective import Outcome
 from surrogates.errors import InputError
 
 T = TypeVar("T")
 
 
 def on_root(comm: MPI.Comm, action: Callable[[], T]) -> T:
-    """Do something on rank 0 and give every process its result, or raise its `InputError`."""
-    result: Any = None
-    error: str | None = None
+    """Do something on rank 0; return its result on all, or raise its `InputError` on all."""
+    outcome: Outcome[T] | None = None
     with abort_on_error(comm):
         if comm.rank == 0:
-            try:
-                result = action()
-            except InputError as caught:
-                error = str(caught)
-        result, error = comm.bcast((result, error))
-    if error is not None:
-        raise InputError(error)
-    return cast(T, result)
+            outcome = Outcome.of(action)
+        outcome = cast("Outcome[T]", comm.bcast(outcome))
+    return outcome.agreed()
 
 
 def on_each(comm: MPI.Comm, action: Callable[[], T]) -> T:
     """Do something on every process, or raise the `InputError` that one of them has met, on all."""
-    error: str | None = None
     with abort_on_error(comm):
-        try:
-            result = action()
-        except InputError as caught:
-            error = str(caught)
-        errors = [text for text in comm.allgather(error) if text is not None]
-    if errors:
-        raise InputError(errors[0])
-    return result
+        outcome = Outcome.of(action)
+        errors = comm.allgather(outcome.error)
+    return outcome.agreed(errors)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ import torch
 from surrogates import config
 from surrogates.data import SOLVER, Dataset, Info, Status
 from surrogates.errors import InputError
-from surrogates.training import processes
+from surrogates.training import communicator
 from surrogates.training.config import TrainConfig
 from surrogates.training.fit import fit
 from surrogates.training.outer import multilevel
@@ -86,19 +86,19 @@ def run(size: int, words: list[str]) -> dict[str, float]:
 def work(n: int, settings: TrainConfig, iterations: int) -> None:
     """Iterate in this process, with those of torchrun, and print what it took."""
     multilevel.WARM_UP = 0  # the method itself is measured
-    with processes.of_environment(settings.device) as over:
+    with communicator.of_environment(settings.device) as comm:
         dataset = made_up(n)
         peak = Peak()
         asked = iter(range(1, iterations + 1))
-        result = fit(dataset, settings, over=over, stop=lambda: next(asked) == iterations)
+        result = fit(dataset, settings, comm=comm, stop=lambda: next(asked) == iterations)
         ends = [0.0, *(record.seconds for record in result.history)]
         times = [b - a for a, b in zip(ends, ends[1:], strict=False)]
-        memory = over.stacked(torch.tensor([[peak.gib()]], device=over.device)).max()
-        if over.rank == 0:
+        memory = comm.stacked(torch.tensor([[peak.gib()]], device=comm.device)).max()
+        if comm.rank == 0:
             found = {
                 "seconds": statistics.median(times),
                 "memory": float(memory),
-                "sent": over.traffic / iterations,
+                "sent": comm.traffic / iterations,
             }
             print(json.dumps(found))
 

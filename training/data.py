@@ -10,9 +10,9 @@ from torch import Tensor
 
 from surrogates.config import check
 
+from .communicator import ALONE, Communicator
 from .features import CHUNK
 from .inner.losses import LeastSquares, Loss, outputs_of
-from .processes import ALONE, Alone
 from .scaling import Scaling, moments
 
 Arrays = tuple[Tensor, Tensor]
@@ -57,7 +57,7 @@ class Part:
         loss: The loss.
         scaling: How the targets were scaled; None where the loss takes them as they are.
         whole: All scaled targets, (n_samples, n_out), where ``C`` are not all of them.
-        over: The processes.
+        comm: The processes.
     """
 
     Y: Tensor
@@ -65,7 +65,7 @@ class Part:
     loss: Loss = field(default_factory=LeastSquares)
     scaling: Scaling | None = None
     whole: Tensor | None = None
-    over: Alone = field(default=ALONE)
+    comm: Communicator = field(default=ALONE)
 
     def measure(self, F: Tensor, W: Tensor) -> Measured:
         """Measure linear weights on features F; W is for the targets that are seen."""
@@ -87,7 +87,7 @@ class Part:
                 sums[4:] += squares.sum(dim=0)
             n_rows = values.new_tensor(len(values))
             sums[:4] += torch.stack([values.sum(), errors.sum(), scores.sum(), n_rows])
-        sums = self.over.total(sums)[0]
+        sums = self.comm.total(sums)[0]
         loss, error, score, n = sums[:4].tolist()
         over_spread = None if scaling is None else (sums[4:] / n).sqrt() * scaling.over_spread
         return Measured(loss=loss / n, error=error / n, score=score / n, outputs=over_spread)
@@ -184,7 +184,7 @@ class Data:
         weights: Tensor | None = None,
         dtype: torch.dtype = torch.float64,
         loss: Loss | None = None,
-        over: Alone = ALONE,
+        comm: Communicator = ALONE,
     ) -> Data:
         """Scale samples, in place where they are on the processes' device already.
 
@@ -202,7 +202,7 @@ class Data:
             weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
             dtype: Of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
-            over: The processes.
+            comm: The processes.
 
         Raises:
             InputError: If values are not finite, or too large to be squared.
@@ -210,9 +210,9 @@ class Data:
         loss = loss or LeastSquares()
         for name, arrays in {"training": train, "validation": validation}.items():
             for kind, values in zip(("inputs", "observables"), arrays, strict=True):
-                _check_finite(values, f"the {name} {kind} are not finite", over)
-        Y, C = train[0].to(over.device), train[1].to(over.device)
-        y_shift, spread, size = moments(Y, over)
+                _check_finite(values, f"the {name} {kind} are not finite", comm)
+        Y, C = train[0].to(comm.device), train[1].to(comm.device)
+        y_shift, spread, size = moments(Y, comm)
         varies = spread > _ROUNDING * size
         y_scale = torch.where(varies, spread, 1.0) / scale
         if inputs is not None:
@@ -223,24 +223,24 @@ class Data:
         Y = Y.sub_(y_shift).div_(y_scale)
         scaling, whole = None, None
         if loss.scales_targets:
-            scaling = Scaling.of(C, groups, weights, over)
+            scaling = Scaling.of(C, groups, weights, comm)
             C, whole = scaling.apply(C)
-        n = over.count(len(Y))
+        n = comm.count(len(Y))
         mixing = None
         if mix is not None:
-            mixing = mix.of(over.total(Y.T @ Y)[0] / (n * scale**2))
+            mixing = mix.of(comm.total(Y.T @ Y)[0] / (n * scale**2))
         elif ordered:
-            mixing = canonical(Y / scale, varies, C, over)
+            mixing = canonical(Y / scale, varies, C, comm)
 
         def seen(Y: Tensor) -> Tensor:
             return (Y if mixing is None else Y @ mixing.T).to(dtype)
 
-        first = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, over=over)
-        Y, C = (values.to(over.device) for values in validation)
+        first = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
+        Y, C = (values.to(comm.device) for values in validation)
         Y, whole = Y.sub_(y_shift).div_(y_scale), None
         if scaling is not None:
             C, whole = scaling.apply(C)
-        held_out = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, over=over)
+        held_out = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
         return cls(
             train=first,
             validation=held_out,
@@ -259,13 +259,13 @@ class Data:
         return W.to(self.y_scale) if self.scaling is None else self.scaling.seen(W)
 
 
-def _check_finite(values: Tensor, what: str, over: Alone) -> None:
+def _check_finite(values: Tensor, what: str, comm: Communicator) -> None:
     whole = (int(torch.isfinite(X).all(dim=1).sum()) for X in torch.split(values, CHUNK))
-    bad = over.count(len(values) - sum(whole))
+    bad = comm.count(len(values) - sum(whole))
     check(bad == 0, f"{what}, in {bad} samples")
 
 
-def canonical(X: Tensor, varies: Tensor, C: Tensor, over: Alone = ALONE) -> Tensor:
+def canonical(X: Tensor, varies: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tensor:
     """Return the order and the signs of inputs that their samples define.
 
     Inputs are ordered by how much they say of the targets to first and second order, and a sign is
@@ -278,13 +278,13 @@ def canonical(X: Tensor, varies: Tensor, C: Tensor, over: Alone = ALONE) -> Tens
         X: Standardised inputs, (n, n_in).
         varies: Which of them vary, (n_in,).
         C: Scaled targets, (n, n_seen).
-        over: The processes.
+        comm: The processes.
 
     Returns:
         A signed permutation, (n_kept, n_in), n_kept >= 1.
     """
     size = C.square().sum(dim=1)
-    first, second, odd, even = over.total(
+    first, second, odd, even = comm.total(
         X.T @ C, X.square().T @ C, X.T @ size + X.pow(3).sum(dim=0), X.pow(4).sum(dim=0)
     )
     weight = first.square().sum(dim=1) + second.square().sum(dim=1) + even

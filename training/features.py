@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from .processes import ALONE, Alone
+from .communicator import ALONE, Communicator
 
 CHUNK = 8192
 
@@ -24,7 +24,7 @@ class Features:
         Y: Inputs, (n_samples, n_in), those of this process; float64 or float32.
         chunk: Samples per pass. With more samples than this each product with the Jacobian records
             the graphs of its passes anew, since only that of a single chunk is held.
-        over: The processes that the samples are divided over.
+        comm: The processes that the samples are divided over.
 
     Attributes:
         width: Number of features.
@@ -32,13 +32,13 @@ class Features:
     """
 
     def __init__(
-        self, module: nn.Module, Y: Tensor, chunk: int = CHUNK, over: Alone = ALONE
+        self, module: nn.Module, Y: Tensor, chunk: int = CHUNK, comm: Communicator = ALONE
     ) -> None:
         """Keep the module and the inputs; nothing is computed."""
         self.module = copy.deepcopy(module).to(Y).requires_grad_(False)
         self.Y = Y
         self.chunk = chunk
-        self.over = over
+        self.comm = comm
         self._names = [name for name, _ in module.named_parameters()]
         self.shapes = [parameter.shape for parameter in module.parameters()]
         self.n_theta = sum(shape.numel() for shape in self.shapes)
@@ -107,7 +107,7 @@ class FeatureJacobian:
         total = T.new_zeros(self.n_theta)
         for rows, graph in self._graphs():
             total += graph.vjp(T[rows].to(self._features.Y))
-        return self._features.over.total(total)[0]
+        return self._features.comm.total(total)[0]
 
     def _graphs(self) -> Iterator[tuple[slice, _Graph]]:
         if self._held:

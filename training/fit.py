@@ -20,6 +20,7 @@ from surrogates.model.networks import FeatureExtractor
 
 from . import initial, methods
 from .checkpoint import Checkpoint
+from .communicator import Communicator
 from .config import TrainConfig
 from .data import Data
 from .history import Record
@@ -27,7 +28,6 @@ from .inner.losses import CrossEntropy, LeastSquares, Loss
 from .member import Member
 from .outer.baselines import STOCHASTIC
 from .outer.multilevel import Multilevel, Reason, State
-from .processes import Alone
 from .scaling import groups_of, weights_of
 from .selection import beside
 
@@ -86,7 +86,7 @@ def fit(
     resume: bool = False,
     on_iteration: Callable[[Record], None] | None = None,
     stop: Callable[[], bool] | None = None,
-    over: Alone | None = None,
+    comm: Communicator | None = None,
 ) -> FitResult:
     """Train a surrogate on a dataset's training samples, and keep the best on validation.
 
@@ -131,7 +131,7 @@ def fit(
             are checked; of ``start`` all numbers.
         on_iteration: Called after each iteration.
         stop: Asked after each iteration whether to end there.
-        over: The processes that the samples are divided over; None for this one alone. Each must
+        comm: The processes that the samples are divided over; None for this one alone. Each must
             be given the same dataset, configuration and network.
 
     Raises:
@@ -140,7 +140,7 @@ def fit(
             checkpoint cannot be written, or read, or is of another run.
     """
     check(not resume or checkpoint is not None, "to resume, name the checkpoint to resume from")
-    run = _Run.of(dataset, config, network, start, loss, over)
+    run = _Run.of(dataset, config, network, start, loss, comm)
     if checkpoint is not None:
         run.keep(Path(checkpoint).absolute(), dataset, start)
     return run.finished(resume, on_iteration, stop)
@@ -172,15 +172,15 @@ class _Run:
         network: nn.Module | None,
         start: Member | None,
         loss: Loss | None,
-        over: Alone | None,
+        comm: Communicator | None,
     ) -> _Run:
         """Check what `fit` was given, and make the run of it."""
-        over = Alone(config.device) if over is None else over
-        _check(dataset, config, network, over)
+        comm = Communicator(config.device) if comm is None else comm
+        _check(dataset, config, network, comm)
         loss = _loss(dataset) if loss is None else loss
         data = Data.of(
-            _share(dataset, "train", over),
-            _share(dataset, "validation", over),
+            _share(dataset, "train", comm),
+            _share(dataset, "validation", comm),
             scale=config.inputs.scale,
             mix=config.mix,
             ordered=network is None and start is None and config.mix is None,
@@ -189,7 +189,7 @@ class _Run:
             weights=weights_of(config.outputs.weights, dataset.info.c_names),
             dtype=torch.float64 if config.precision == "double" else torch.float32,
             loss=loss,
-            over=over,
+            comm=comm,
         )
         network = initial.network(network, start, config, dataset.Y.shape[1], data)
         n_linear = data.train.Y.shape[1] if config.network.linear else 0
@@ -216,7 +216,7 @@ class _Run:
 
     def keep(self, path: Path, dataset: Dataset, start: Member | None) -> None:
         """Keep the training in a checkpoint."""
-        if self.data.train.over.rank == 0:
+        if self.data.train.comm.rank == 0:
             loss = self.data.train.loss
             self.checkpoint = Checkpoint(path, dataset, self.config, self.network, loss, start)
 
@@ -227,10 +227,10 @@ class _Run:
         stop: Callable[[], bool] | None,
     ) -> FitResult:
         """Train to the end, or until it is told to stop."""
-        over = self.data.train.over
-        state = over.on_root(lambda: self._opened(resume))
+        comm = self.data.train.comm
+        state = comm.on_root(lambda: self._opened(resume))
         if state is not None:
-            state = state.to(over.device)
+            state = state.to(comm.device)
         after = functools.partial(self._after, on_iteration)
         try:
             with _threads(self.config.threads):
@@ -269,7 +269,9 @@ class _Run:
         )
 
 
-def _check(dataset: Dataset, config: TrainConfig, network: nn.Module | None, over: Alone) -> None:
+def _check(
+    dataset: Dataset, config: TrainConfig, network: nn.Module | None, comm: Communicator
+) -> None:
     """Refuse what cannot be trained here, or by these processes."""
     check(
         config.device == "cpu" or torch.cuda.is_available(),
@@ -280,13 +282,13 @@ def _check(dataset: Dataset, config: TrainConfig, network: nn.Module | None, ove
         "the network rbf has no weights to train: `selection.choose` fits it",
     )
     check(
-        over.size == 1 or config.optimizer.name not in STOCHASTIC,
-        f"the optimizer {config.optimizer.name} works in one process; got {over.size}",
+        comm.size == 1 or config.optimizer.name not in STOCHASTIC,
+        f"the optimizer {config.optimizer.name} works in one process; got {comm.size}",
     )
     for name in ("train", "validation"):
         n = dataset.size(name)
         check(
-            n >= over.size, f"{over.size} processes need at least as many {name} samples; got {n}"
+            n >= comm.size, f"{comm.size} processes need at least as many {name} samples; got {n}"
         )
 
 
@@ -309,9 +311,9 @@ def _loss(dataset: Dataset) -> Loss:
     return LeastSquares()
 
 
-def _share(dataset: Dataset, name: str, over: Alone) -> tuple[Tensor, Tensor]:
+def _share(dataset: Dataset, name: str, comm: Communicator) -> tuple[Tensor, Tensor]:
     """Copy this process's samples of a part: every so many, so that any order is shared alike."""
-    Y, C = dataset.part(name, over.share())
+    Y, C = dataset.part(name, comm.share())
     return torch.from_numpy(Y), torch.from_numpy(C)
 
 

@@ -29,11 +29,11 @@ from surrogates.model.surrogate import Logs
 
 from . import history
 from .checkpoint import is_finished
+from .communicator import Communicator, of_environment
 from .config import TrainConfig
 from .history import Record
 from .logs import logs_of
 from .outcome import Trained
-from .processes import Alone, of_environment
 from .train import chooses, train, without
 from .weights import Start
 
@@ -260,11 +260,11 @@ def run(request: Request, out: str | os.PathLike[str] | None, watch: Watch) -> F
     """
     output = None if out is None else Output(out)
     check(output is not None or not request.resume, "resume goes on from a file: give its out")
-    with of_environment(request.settings.device) as over:
+    with of_environment(request.settings.device) as comm:
         if output is not None:
-            over.on_root(lambda: output.prepare(request.resume))
-        dataset = over.on_each(lambda: _samples(request))
-        return _Training(request, output, dataset, over).finished(watch)
+            comm.on_root(lambda: output.prepare(request.resume))
+        dataset = comm.on_each(lambda: _samples(request))
+        return _Training(request, output, dataset, comm).finished(watch)
 
 
 def _samples(request: Request) -> Dataset:
@@ -278,17 +278,17 @@ class _Training:
     """A training on this process, once its dataset is read."""
 
     def __init__(
-        self, request: Request, output: Output | None, dataset: Dataset, over: Alone
+        self, request: Request, output: Output | None, dataset: Dataset, comm: Communicator
     ) -> None:
-        self._request, self._output, self._dataset, self._over = request, output, dataset, over
+        self._request, self._output, self._dataset, self._comm = request, output, dataset, comm
         settings = request.settings
         self._logs = logs_of(dataset, request.log, request.log_inputs)
-        alone = over.size == 1 and request.network is None
+        alone = comm.size == 1 and request.network is None
         self._selecting = alone and chooses(dataset, settings, request.effort)
         self._effort = request.effort if self._selecting else FAST
-        start = self._start = over.on_each(self._read_start)
+        start = self._start = comm.on_each(self._read_start)
         if start is not None and not self._selecting:
-            _, settings = over.on_each(lambda: start.network(settings, request.given))
+            _, settings = comm.on_each(lambda: start.network(settings, request.given))
         self._settings = settings
 
     def _read_start(self) -> Start | None:
@@ -300,7 +300,7 @@ class _Training:
 
     def finished(self, watch: Watch) -> Finished:
         """Train, unless the file is there, and write the files."""
-        output, rank = self._output, self._over.rank
+        output, rank = self._output, self._comm.rank
         if output is not None and self._request.resume:
             about = self._dataset, self._settings, self._logs, self._effort, self._start
             there = output.of_before(*about)
@@ -336,7 +336,7 @@ class _Training:
 
     def _trained(self, watch: Watch) -> Trained:
         unit = "trainings" if self._selecting else "work units"
-        bar = watch.bar(unit) if watch.bar is not None and self._over.rank == 0 else None
+        bar = watch.bar(unit) if watch.bar is not None and self._comm.rank == 0 else None
         checkpoint = None if self._selecting or self._output is None else self._output.checkpoint
         try:
             with watch.interruption as interruption:
@@ -354,7 +354,7 @@ class _Training:
                     on_iteration=None if bar is None else _Notes(bar, self._settings),
                     on_progress=None if bar is None else bar.update,
                     stop=lambda: interruption.asked,
-                    over=self._over,
+                    comm=self._comm,
                 )
         except ConnectionError as error:
             if checkpoint is None:

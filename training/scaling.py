@@ -24,8 +24,8 @@ from torch import Tensor
 
 from surrogates.config import check, unknown
 
+from .communicator import ALONE, Communicator
 from .features import CHUNK
-from .processes import ALONE, Alone
 
 WAYS = ("unit", "column", "common")
 """Outputs that share a scale: those of one known unit, none, or all."""
@@ -81,27 +81,27 @@ def weights_of(texts: Sequence[str], names: Sequence[str]) -> Tensor | None:
     return weights if texts else None
 
 
-def moments(X: Tensor, over: Alone = ALONE) -> tuple[Tensor, Tensor, Tensor]:
+def moments(X: Tensor, comm: Communicator = ALONE) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, standard deviation and largest size of each column, (n_columns,) each.
 
     Squares are those of the columns over their largest deviation: they neither overflow nor vanish
     at 1e-200.
     """
-    n = over.count(len(X))
-    low, high = over.stacked(torch.stack(torch.aminmax(X, dim=0))).view(-1, 2, X.shape[1]).unbind(1)
+    n = comm.count(len(X))
+    low, high = comm.stacked(torch.stack(torch.aminmax(X, dim=0))).view(-1, 2, X.shape[1]).unbind(1)
     low, high = low.amin(dim=0), high.amax(dim=0)
     size = torch.maximum(low.abs(), high.abs())
     unit = torch.where(size > 0, size, 1.0)
 
     def mean(values: Tensor) -> Tensor:
         sums = torch.stack([piece.sum(dim=0) for piece in torch.split(values, CHUNK)]).sum(dim=0)
-        return over.total(sums)[0] / n
+        return comm.total(sums)[0] / n
 
     shift = torch.clamp(mean(X / unit) * unit, low, high)
     reach = torch.maximum(high - shift, shift - low)
     reach = torch.where(reach > 0, reach, 1.0)
     squares = [((piece - shift) / reach).square().sum(dim=0) for piece in torch.split(X, CHUNK)]
-    spread = (over.total(torch.stack(squares).sum(dim=0))[0] / n).sqrt() * reach
+    spread = (comm.total(torch.stack(squares).sum(dim=0))[0] / n).sqrt() * reach
     return shift, spread, size
 
 
@@ -128,7 +128,7 @@ class Scaling:
         C: Tensor,
         groups: Tensor | None = None,
         weights: Tensor | None = None,
-        over: Alone = ALONE,
+        comm: Communicator = ALONE,
     ) -> Scaling:
         """Find the scaling of training targets, (n, n_out) of this process.
 
@@ -136,12 +136,12 @@ class Scaling:
             C: Targets.
             groups: As `groups_of` returns them; each output has its own scale if None.
             weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
-            over: The processes.
+            comm: The processes.
 
         Raises:
             InputError: If the targets are too large for their spread to be a number.
         """
-        shift, spread, size = moments(C, over)
+        shift, spread, size = moments(C, comm)
         check(bool(torch.isfinite(spread).all()), "the training observables are too large")
         varies = spread > _ROUNDING * size
         own = torch.where(varies, spread, torch.where(size > 0, size, 1.0))
@@ -156,7 +156,7 @@ class Scaling:
         if weights is not None:
             scale = scale / weights.to(C)
         rough = cls(shift=shift, scale=scale, over_spread=scale / own, basis=None)
-        basis = _basis(C, rough, varies, over)
+        basis = _basis(C, rough, varies, comm)
         return cls(shift=shift, scale=scale, over_spread=scale / own, basis=basis)
 
     def apply(self, C: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -202,7 +202,7 @@ class Scaling:
         return error
 
 
-def _basis(C: Tensor, scaling: Scaling, varies: Tensor, over: Alone) -> Tensor | None:
+def _basis(C: Tensor, scaling: Scaling, varies: Tensor, comm: Communicator) -> Tensor | None:
     """Return the leading right singular vectors of the scaled targets, if these are fewer by far.
 
     Otherwise the outputs that vary, if not all do.
@@ -212,9 +212,9 @@ def _basis(C: Tensor, scaling: Scaling, varies: Tensor, over: Alone) -> Tensor |
     for chunk in torch.split(C, CHUNK):
         scaled = (chunk - scaling.shift) / scaling.scale
         R = torch.linalg.qr(torch.cat([R, torch.where(varies, scaled, 0.0)]), mode="r").R
-    if over.size > 1:  # all processes must give as many rows
+    if comm.size > 1:  # all processes must give as many rows
         R = torch.cat([R, R.new_zeros((n_out - len(R), n_out))])
-    _, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
+    _, s, Vh = torch.linalg.svd(comm.stacked(R), full_matrices=False)
     rank = max(1, int((s > _NEGLIGIBLE * s[0]).sum()))
     if rank < 0.8 * int(varies.sum()):
         # Exactly zero for an output that does not vary: rounding must not move its constant.

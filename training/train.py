@@ -15,6 +15,7 @@ from surrogates.config import check, unknown
 from surrogates.data import Dataset, Split
 from surrogates.model.surrogate import Logs
 
+from .communicator import Communicator
 from .completion import completed
 from .config import DEFAULTS, TrainConfig
 from .deploy import alone, assembled, deployed
@@ -22,7 +23,6 @@ from .fit import fit
 from .history import Record
 from .logs import logarithms
 from .outcome import Trained, kept, told_choice, told_fit, told_selection, where_there
-from .processes import Alone
 from .selection import classes
 from .selection.regression import EFFORTS, choose
 from .selection.start import candidates
@@ -44,7 +44,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     on_iteration: Callable[[Record], None] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
-    over: Alone | None = None,
+    comm: Communicator | None = None,
 ) -> Trained:
     """Train a surrogate, with settings chosen from the data.
 
@@ -56,7 +56,7 @@ def train(
         effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
             finds in about a minute for 400 samples on two cores, for classes `classes.choose`;
             or ``high``, in ten times that. Optimizers other than GNvpro, and several processes of
-            ``over``, are fast.
+            ``comm``, are fast.
         logs: Inputs and outputs to learn the logarithms of; see `logs_of`.
         start: A surrogate of the same inputs and outputs to start from. A fast training has its
             network, and theta_ref and W_ref are its weights; a selection tries what `start` says
@@ -69,7 +69,7 @@ def train(
         stop: Asked now and then whether to stop.
         on_iteration: Called after each iteration of a fast training.
         on_progress: Called after each training of a selection.
-        over: The processes that the samples are divided over.
+        comm: The processes that the samples are divided over.
 
     Raises:
         InputError: If the dataset, the settings, the checkpoint or ``start`` do not do.
@@ -82,7 +82,7 @@ def train(
         start.check(dataset, logs)
     learned = completed(dataset if logs is None else logarithms(dataset, logs))
     of_classes = dataset.info.task == "classification"
-    alone_here = over is None or over.size == 1
+    alone_here = comm is None or comm.size == 1
     chosen = network is None and chooses(dataset, settings, effort)
     if chosen and alone_here and not (start and of_classes):
         asked: dict[str, Any] = {
@@ -105,7 +105,7 @@ def train(
     if start is not None:
         first, settings = start.network(settings, given)
     files: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume}
-    watched: dict[str, Any] = {"on_iteration": on_iteration, "stop": stop, "over": over}
+    watched: dict[str, Any] = {"on_iteration": on_iteration, "stop": stop, "comm": comm}
     result = fit(learned, settings, network=network, start=first, **files, **watched)
     surrogate = deployed(result, learned, logs)
     found = told_fit(surrogate, result, dataset, settings, time.perf_counter() - clock)

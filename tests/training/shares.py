@@ -9,7 +9,7 @@ import torch
 
 from surrogates.config import replaced
 from surrogates.data import Dataset
-from surrogates.training import processes
+from surrogates.training import communicator
 from surrogates.training.config import (
     Inputs,
     Network,
@@ -75,10 +75,10 @@ SETTINGS = {
 ITERATIONS = 10
 
 
-def trained(dataset, settings, over):
+def trained(dataset, settings, comm):
     """Iterate ten times, and give all numbers that training found."""
     asked = iter(range(1, 10**6))
-    result = fit(dataset, settings, over=over, stop=lambda: next(asked) == ITERATIONS)
+    result = fit(dataset, settings, comm=comm, stop=lambda: next(asked) == ITERATIONS)
     theta = torch.nn.utils.parameters_to_vector(result.features.parameters())
     phis = torch.tensor([record.phi for record in result.history], dtype=torch.float64)
     errors = torch.tensor([record.validation_error for record in result.history])
@@ -88,13 +88,13 @@ def trained(dataset, settings, over):
 
 def main():
     dataset = Dataset.read(sys.argv[1])
-    with processes.of_environment("cpu") as over:
+    with communicator.of_environment("cpu") as comm:
         settings = SETTINGS[dataset.info.task]
-        found = {name: trained(dataset, one, over) for name, one in settings.items()}
+        found = {name: trained(dataset, one, comm) for name, one in settings.items()}
         rows = torch.cat([value["theta"] for value in found.values()])[None]
-        thetas = over.stacked(rows)
-        if over.rank == 0:
-            torch.save({"found": found, "thetas": thetas, "traffic": over.traffic}, sys.argv[2])
+        thetas = comm.stacked(rows)
+        if comm.rank == 0:
+            torch.save({"found": found, "thetas": thetas, "traffic": comm.traffic}, sys.argv[2])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import torch
 from draws import Poisson, classes, normal, orders
 
 from surrogates.model.networks import AntisymmetricODE
+from surrogates.training.communicator import Communicator
 from surrogates.training.features import Features
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
 from surrogates.training.outer import kronecker
 from surrogates.training.outer.baselines import LBFGS, inverse_times
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.kronecker import Kronecker, KroneckerMatrix
-from surrogates.training.processes import Alone
 
 
 def linear(n_in=3, width=2):
@@ -180,7 +180,7 @@ def test_a_long_dimension_has_the_trace_alone(monkeypatch):
         assert torch.allclose(bias, bias[0, 0] * eye[:4, :4], rtol=1e-12, atol=1e-15)
 
 
-class Share(Alone):
+class Share(Communicator):
     """One of two processes, whose sums are its own."""
 
     def __init__(self, rank):
@@ -201,7 +201,7 @@ def test_evenly_spread_samples_stand_for_all_and_keep_their_signs(monkeypatch):
     assert torch.allclose(ratio.abs(), torch.full_like(ratio, math.sqrt(31 / 11)))
     found = []
     for rank in (0, 1):
-        inner = replace(here.inner, over=Share(rank))
+        inner = replace(here.inner, comm=Share(rank))
         some, part = kronecker._cotangents(replace(here, inner=inner), 31, 5)
         found += [(rank + 2 * int(i), t) for i, t in zip(some, part, strict=True)]
     found.sort(key=lambda pair: pair[0])

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.func import hessian as second_derivatives
 
+from ..communicator import ALONE, Communicator
 from ..features import CHUNK
-from ..processes import ALONE, Alone
 from .tall import Tall
 
 
@@ -78,20 +78,20 @@ class Loss(ABC):
         norm: Tensor = torch.linalg.vector_norm(C, dim=1)
         return difference / norm
 
-    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
+    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
         """Give the first derivatives at outputs Z W^T, over sqrt(N)."""
-        return self._tall(self.gradient(Z @ W.T, C), over)
+        return self._tall(self.gradient(Z @ W.T, C), comm)
 
     def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
         """Multiply a change of the outputs by the second derivatives at Z W^T."""
         curved = self.hvp(Z @ W.T, C)(change.rows(slice(None)))
-        return self._tall(curved * math.sqrt(change.n_samples), change.over)
+        return self._tall(curved * math.sqrt(change.n_samples), change.comm)
 
-    def _tall(self, rows: Tensor, over: Alone) -> Tall:
-        n_samples = over.count(len(rows))
+    def _tall(self, rows: Tensor, comm: Communicator) -> Tall:
+        n_samples = comm.count(len(rows))
         eye = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
         parts = ((rows, eye / math.sqrt(n_samples)),)
-        return Tall(parts=parts, last=rows[:0], n_samples=n_samples, over=over)
+        return Tall(parts=parts, last=rows[:0], n_samples=n_samples, comm=comm)
 
     def _one(self, o: Tensor, c: Tensor) -> Tensor:
         return self.values(o[None], c[None])[0]
@@ -118,11 +118,11 @@ class LeastSquares(Loss):
             len(outputs), -1, -1
         )
 
-    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, over: Alone = ALONE) -> Tall:
+    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
         """Give Z W^T - C, over sqrt(N), in factors."""
-        n_samples = over.count(len(Z))
+        n_samples = comm.count(len(Z))
         parts = ((Z, W.T / math.sqrt(n_samples)),)
-        return Tall(parts=parts, last=C[:0], n_samples=n_samples, over=over, C=C)
+        return Tall(parts=parts, last=C[:0], n_samples=n_samples, comm=comm, C=C)
 
     def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
         """Give the change as it is."""

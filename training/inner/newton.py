@@ -36,7 +36,7 @@ from torch import Tensor
 
 from surrogates.errors import InputError
 
-from ..processes import ALONE, Alone
+from ..communicator import ALONE, Communicator
 from ..trust_region import Multiplier, RadiusRule, cholesky, solve_by_cholesky, solve_factored
 from .losses import Loss
 from .solution import Inner, Pair
@@ -69,7 +69,7 @@ class NewtonSolution(Inner):
         iterations: Newton steps taken.
         converged: Whether the gradient has come down to `TOLERANCE`, or to rounding.
         n_samples: N, of all processes.
-        over: The processes.
+        comm: The processes.
     """
 
     loss: Loss
@@ -82,7 +82,7 @@ class NewtonSolution(Inner):
     iterations: int
     converged: bool
     n_samples: int
-    over: Alone
+    comm: Communicator
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,7 +113,7 @@ class NewtonSolution(Inner):
     def pull(self, M: Tall) -> Tensor:
         """Apply the transpose of `push`."""
         Q = (M.rows(slice(None))[:, None] @ self._roots)[:, 0] / math.sqrt(self.n_samples)
-        K = self.over.total(Q.T @ self.Z)[0] + math.sqrt(self.alpha2) * M.last.T
+        K = self.comm.total(Q.T @ self.Z)[0] + math.sqrt(self.alpha2) * M.last.T
         V = self._solved(K)
         return (Q - self._curved(self.Z @ V.T)) @ self._W - self._G @ V[:, :-1]
 
@@ -162,7 +162,7 @@ class NewtonSolution(Inner):
     @cached_property
     def factor(self) -> Tensor:
         """The Cholesky factor of H, with the least shift that makes it positive definite."""
-        H = hessian(self.loss, self.Z, self._outputs, self.C, self.alpha2, self.over)
+        H = hessian(self.loss, self.Z, self._outputs, self.C, self.alpha2, self.comm)
         shift = 1e-15 * float(H.diagonal().sum())
         while (
             factor := cholesky(H + shift * torch.eye(len(H), dtype=H.dtype, device=H.device))
@@ -177,7 +177,7 @@ class NewtonSolution(Inner):
         """Give H^-1 B and H^-1 E of a change of the features, both (n_out, m)."""
         B = self._curved(dF @ self._W.T).T @ self.Z
         E = torch.nn.functional.pad(self._G.T @ dF, (0, 1))
-        B, E = self.over.total(B, E)
+        B, E = self.comm.total(B, E)
         return self._solved(B), self._solved(E)
 
     def _curved(self, dO: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ class NewtonSolution(Inner):
         rows = (self._roots @ dO[:, :, None])[:, :, 0] / math.sqrt(self.n_samples)
         eye = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
         last = math.sqrt(self.alpha2) * dW.T
-        return Tall(parts=((rows, eye),), last=last, n_samples=self.n_samples, over=self.over)
+        return Tall(parts=((rows, eye),), last=last, n_samples=self.n_samples, comm=self.comm)
 
 
 def minimise(
@@ -203,7 +203,7 @@ def minimise(
     start: Start = None,
     W_ref: Tensor | None = None,
     *,
-    over: Alone = ALONE,
+    comm: Communicator = ALONE,
 ) -> NewtonSolution:
     """Minimise Phi over W at fixed features, by Newton's method.
 
@@ -219,13 +219,13 @@ def minimise(
         start: Where to start: a solution at features nearby, or a W, (n_out, m). W_ref if None, or
             if Phi is less there.
         W_ref: (n_out, m); zero if None.
-        over: The processes that the samples are divided over.
+        comm: The processes that the samples are divided over.
 
     Raises:
         InputError: If the outputs grow without limit, so that there is no minimum: alpha2 = 0, and
             data that the features separate.
     """
-    objective = _Objective(loss, Z, C, alpha2, W_ref, over, over.count(len(Z)))
+    objective = _Objective(loss, Z, C, alpha2, W_ref, comm, comm.count(len(Z)))
     search = _Search(objective, start)
     search.run()
     search.check_bounded()
@@ -249,7 +249,7 @@ class _Objective:
     C: Tensor
     alpha2: float
     W_ref: Tensor | None
-    over: Alone
+    comm: Communicator
     n_samples: int
 
     def at(self, W: Tensor) -> _Iterate:
@@ -257,7 +257,7 @@ class _Objective:
         outputs = self.Z @ W.T
         value = self.loss.values(outputs, self.C).sum() / self.n_samples
         gradient = self.loss.gradient(outputs, self.C).T @ self.Z / self.n_samples
-        value, gradient = self.over.total(value, gradient)
+        value, gradient = self.comm.total(value, gradient)
         away = W if self.W_ref is None else W - self.W_ref
         gradient += self.alpha2 * away
         phi = float(value) + self.alpha2 / 2 * float(away.square().sum())
@@ -268,14 +268,14 @@ class _Objective:
         hvp = self.loss.hvp(here.outputs, self.C)
 
         def product(V: Tensor) -> Tensor:
-            (total,) = self.over.total(hvp(self.Z @ V.T).T @ self.Z / self.n_samples)
+            (total,) = self.comm.total(hvp(self.Z @ V.T).T @ self.Z / self.n_samples)
             return total + self.alpha2 * V
 
         return product
 
     def exact_step(self, here: _Iterate, radius: float) -> tuple[Tensor, Tensor] | None:
         """Return a step within the radius, and the factor that it comes from."""
-        H = hessian(self.loss, self.Z, here.outputs, self.C, self.alpha2, self.over)
+        H = hessian(self.loss, self.Z, here.outputs, self.C, self.alpha2, self.comm)
         if self.alpha2 == 0:
             # Rounding must not move W where H vanishes: all outputs alike, for one.
             H.diagonal().add_(_SHIFT * H.diagonal().mean())
@@ -342,7 +342,7 @@ class _Search:
     def check_bounded(self) -> None:
         """Raise `InputError` if the outputs grow without limit."""
         far = int((self._last.abs() > _UNBOUNDED).sum())
-        if self._objective.alpha2 == 0 and self._objective.over.count(far) > 0:
+        if self._objective.alpha2 == 0 and self._objective.comm.count(far) > 0:
             raise InputError(
                 "with alpha2 = 0 the loss has no minimum: the features separate the training "
                 "samples, and the weights W grow without limit; take alpha2 > 0"
@@ -362,7 +362,7 @@ class _Search:
             iterations=self._iterations,
             converged=here.norm <= self._limit or self._stalled,
             n_samples=objective.n_samples,
-            over=objective.over,
+            comm=objective.comm,
         )
 
 
@@ -399,7 +399,7 @@ def conjugate_gradients(
 
 
 def hessian(
-    loss: Loss, Z: Tensor, outputs: Tensor, C: Tensor, alpha2: float, over: Alone = ALONE
+    loss: Loss, Z: Tensor, outputs: Tensor, C: Tensor, alpha2: float, comm: Communicator = ALONE
 ) -> Tensor:
     """Compute the Hessian of Phi in W, by rows, (n_out m, n_out m).
 
@@ -412,7 +412,7 @@ def hessian(
     for z, o, c in zip(*(torch.split(X, _CHUNK) for X in (Z, outputs, C)), strict=True):
         squares = torch.cat([z[:, k : k + 1] * z[:, : k + 1] for k in range(m)], dim=1)
         total.addmm_(loss.hessian(o, c)[:, i, j].T, squares)
-    total = over.total(total)[0] / over.count(len(Z))
+    total = comm.total(total)[0] / comm.count(len(Z))
     blocks = Z.new_empty((len(i), m, m))
     blocks[:, a, b] = blocks[:, b, a] = total
     H = Z.new_empty((n_out, m, n_out, m))

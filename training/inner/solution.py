@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from ..communicator import Communicator
 from ..features import FeatureJacobian
-from ..processes import Alone
 from .tall import Rows, Tall
 
 Pair = tuple[Tensor, "Tensor | None"]
@@ -23,12 +23,12 @@ class Inner(ABC):
 
     Attributes:
         W: Linear weights, (n_out, m) with m = n_feat + 1.
-        over: The processes that the samples are divided over.
+        comm: The processes that the samples are divided over.
         converged: Whether W is the minimiser.
     """
 
     W: Tensor
-    over: Alone
+    comm: Communicator
     converged: bool = True
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..processes import ALONE, Alone
+from ..communicator import ALONE, Communicator
 from .losses import LeastSquares, Loss
 from .newton import Start, minimise
 from .solution import Inner
@@ -19,7 +19,7 @@ def solve(
     start: Start = None,
     W_ref: Tensor | None = None,
     *,
-    over: Alone = ALONE,
+    comm: Communicator = ALONE,
 ) -> Inner:
     """Minimise Phi over W at fixed features.
 
@@ -30,11 +30,11 @@ def solve(
         alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
         start: Where Newton's method begins: the solution nearby, or its W, (n_out, n_feat + 1).
         W_ref: (n_out, n_feat + 1); zero if None.
-        over: The processes that the samples are divided over.
+        comm: The processes that the samples are divided over.
 
     Raises:
         InputError: If there is no minimum, which takes alpha2 = 0.
     """
     if isinstance(loss, LeastSquares):
-        return LeastSquaresSolution.of(Z, C, alpha2, W_ref, over=over)
-    return minimise(loss, Z, C, alpha2, start, W_ref, over=over)
+        return LeastSquaresSolution.of(Z, C, alpha2, W_ref, comm=comm)
+    return minimise(loss, Z, C, alpha2, start, W_ref, comm=comm)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..communicator import ALONE, Communicator
 from ..features import CHUNK
-from ..processes import ALONE, Alone
 
 Rows = slice | Tensor
 """Some samples of this process, by a slice or by their numbers."""
@@ -26,14 +26,14 @@ class Tall:
         parts: Pairs of left (n, k), the rows of this process, and right (k, n_out).
         last: The lower m rows, (m, n_out), the same on all processes.
         n_samples: N, of all processes.
-        over: The processes.
+        comm: The processes.
         C: Targets of this process's rows, (n, n_out), or None.
     """
 
     parts: tuple[tuple[Tensor, Tensor], ...]
     last: Tensor
     n_samples: int
-    over: Alone = field(default=ALONE)
+    comm: Communicator = field(default=ALONE)
     C: Tensor | None = None
 
     def __matmul__(self, X: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Tall:
     def transposed_times(self, P: Tensor) -> Tensor:
         """Multiply the upper rows, transposed, by (n, k) of each process: (n_out, k)."""
         lefts = [left for left, _ in self.parts] + ([] if self.C is None else [self.C])
-        products = self.over.total(*(left.T @ P for left in lefts))
+        products = self.comm.total(*(left.T @ P for left in lefts))
         rights = [right.T for _, right in self.parts]
         total = _sum_of_products(list(zip(rights, products, strict=False)))
         if self.C is not None:
@@ -71,7 +71,7 @@ class Tall:
         """Sum the squares of all entries."""
         n = len(self.parts[0][0])
         squares = [self.rows(slice(i, i + CHUNK)).square().sum() for i in range(0, n, CHUNK)]
-        upper = self.over.total(torch.stack(squares).sum())[0]
+        upper = self.comm.total(torch.stack(squares).sum())[0]
         return float(upper + self.last.square().sum())
 
 
@@ -82,7 +82,7 @@ def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     return total
 
 
-def tall_svd(Z: Tensor, factor: float, over: Alone = ALONE) -> tuple[Tensor, Tensor, Tensor]:
+def tall_svd(Z: Tensor, factor: float, comm: Communicator = ALONE) -> tuple[Tensor, Tensor, Tensor]:
     """Give U, s and V of factor * Z, (n, m), U for this process's rows.
 
     Chunks and processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel
@@ -98,8 +98,8 @@ def tall_svd(Z: Tensor, factor: float, over: Alone = ALONE) -> tuple[Tensor, Ten
         u[:, : q.shape[1]] = q
         factors.append(torch.cat([r, r.new_zeros((m - len(r), m))]))
     Q, R = torch.linalg.qr(torch.cat(factors))
-    left, s, Vh = torch.linalg.svd(over.stacked(R), full_matrices=False)
-    blocks = Q @ left[m * over.rank : m * (over.rank + 1)]
+    left, s, Vh = torch.linalg.svd(comm.stacked(R), full_matrices=False)
+    blocks = Q @ left[m * comm.rank : m * (comm.rank + 1)]
     for u, block in zip(U.tensor_split(pieces), blocks.split(m), strict=True):
         u.copy_(u @ block)
     return U, s, Vh.T

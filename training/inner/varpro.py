@@ -20,7 +20,7 @@ has the same right vectors V and the singular values sqrt(s^2 + alpha2).
 
 Residuals and their derivatives have N rows and n_out columns, and are never formed: they are `Tall`
 matrices, products of thin factors, less C. The N samples may be divided over processes; all sums
-over samples pass through `processes`.
+over samples pass through `communicator`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..processes import ALONE, Alone
+from ..communicator import ALONE, Communicator
 from .solution import Inner, Pair
 from .tall import Rows, Tall, tall_svd
 
@@ -44,7 +44,7 @@ def solve_w(
     alpha2: float,
     W_ref: Tensor | None = None,
     *,
-    over: Alone = ALONE,
+    comm: Communicator = ALONE,
 ) -> Tensor:
     r"""Minimise Phi over W at fixed features, by QR and then SVD of the small factor.
 
@@ -58,7 +58,7 @@ def solve_w(
         C: Targets, (n_samples, n_out), same dtype and device as Z.
         alpha2: Tikhonov weight, >= 0; with 0, the solution nearest to W_ref.
         W_ref: Reference weights, (n_out, n_feat + 1); zero if None.
-        over: The processes that the samples are divided over; N is that of all.
+        comm: The processes that the samples are divided over; N is that of all.
 
     Returns:
         W, (n_out, n_feat + 1).
@@ -67,7 +67,7 @@ def solve_w(
         ValueError: If shapes, dtypes or devices disagree, alpha2 < 0, or a value is not finite.
     """
     _check(Z, C, alpha2, W_ref)
-    return LeastSquaresSolution.of(Z, C, alpha2, W_ref, over=over).W
+    return LeastSquaresSolution.of(Z, C, alpha2, W_ref, comm=comm).W
 
 
 def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
@@ -105,7 +105,7 @@ class LeastSquaresSolution(Inner):
         U_last: Their lower rows, (m, m).
         inverse: 1 / s of A, (m,); zero where s vanishes.
         V: Right singular vectors, (m, m).
-        over: The processes.
+        comm: The processes.
     """
 
     W: Tensor
@@ -114,7 +114,7 @@ class LeastSquaresSolution(Inner):
     U_last: Tensor
     inverse: Tensor
     V: Tensor
-    over: Alone = field(default=ALONE)
+    comm: Communicator = field(default=ALONE)
 
     @classmethod
     def of(
@@ -124,19 +124,19 @@ class LeastSquaresSolution(Inner):
         alpha2: float,
         W_ref: Tensor | None = None,
         *,
-        over: Alone = ALONE,
+        comm: Communicator = ALONE,
     ) -> LeastSquaresSolution:
         """Solve the inner problem; arguments are those of `solve_w`, and are not checked."""
-        n, m = over.count(len(Z)), Z.shape[1]
+        n, m = comm.count(len(Z)), Z.shape[1]
         root = math.sqrt(n)
-        U, s, V = tall_svd(Z, 1 / root, over)
+        U, s, V = tall_svd(Z, 1 / root, comm)
         values = torch.sqrt(s * s + alpha2)
         tiny = max(n, m) * torch.finfo(s.dtype).eps * values[0]
         inverse = torch.where(values > tiny, 1 / values, 0)
         U *= s * inverse
         # With A = U' diag(values) V^T: W - W_ref is V diag(1 / values) U^T (C / root - Z W_ref^T /
         # root), and U^T Z / root is diag(s^2 / values) V^T.
-        defect = over.total(U.T @ C)[0] / root
+        defect = comm.total(U.T @ C)[0] / root
         if W_ref is not None:
             defect = defect - (s * s * inverse)[:, None] * (W_ref @ V).T
         step = V @ (inverse[:, None] * defect)
@@ -145,11 +145,11 @@ class LeastSquaresSolution(Inner):
             parts=((Z, W.T / root),),
             last=math.sqrt(alpha2) * step,
             n_samples=n,
-            over=over,
+            comm=comm,
             C=C,
         )
         U_last = V * (math.sqrt(alpha2) * inverse)
-        return cls(W=W, residual=residual, U=U, U_last=U_last, inverse=inverse, V=V, over=over)
+        return cls(W=W, residual=residual, U=U, U_last=U_last, inverse=inverse, V=V, comm=comm)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -233,7 +233,7 @@ class LeastSquaresSolution(Inner):
     def _products(self, dF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give D = dF / sqrt(N), U^T D and R^T D."""
         D = self._pulled(dF)
-        (UtD,) = self.over.total(self.U.T @ D)
+        (UtD,) = self.comm.total(self.U.T @ D)
         return D, UtD, self.residual.transposed_times(D)
 
     def _pulled(self, T: Tensor) -> Tensor:

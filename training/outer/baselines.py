@@ -48,13 +48,13 @@ from .gauss_newton import (
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:
     """Evaluate Phi(W, theta)."""
     F = problem.features(theta) if F is None else F
-    over = problem.features.over
+    comm = problem.features.comm
     total = F.new_zeros(())
     for rows, outputs in outputs_of(F, W):
         total += problem.loss.values(outputs, problem.C[rows]).sum()
     away = _away(problem, W)
     weights = problem.penalty.value(theta) + problem.alpha2 / 2 * float(away.square().sum())
-    phi = float(over.total(total)[0]) / over.count(len(F)) + weights
+    phi = float(comm.total(total)[0]) / comm.count(len(F)) + weights
     return Point(theta=theta, F=F, W=W, phi=phi)
 
 
@@ -89,7 +89,7 @@ class JointJacobian:
     def gradient(self, theta: Tensor) -> Tensor:
         """Give the gradient of Phi, (n_theta + n_out (width + 1),)."""
         problem = self._problem
-        slope = problem.loss.tall_gradient(self.Z, self._W, problem.C, problem.features.over)
+        slope = problem.loss.tall_gradient(self.Z, self._W, problem.C, problem.features.comm)
         penalty = problem.penalty.gradient(theta)
         return self._back(slope, penalty, _away(problem, self._W))
 
@@ -97,16 +97,16 @@ class JointJacobian:
         """Multiply J^T J by a vector (n_theta + n_out (width + 1),)."""
         problem = self._problem
         theta, W = _split(v, self._W)
-        over, root = problem.features.over, math.sqrt(self._n_samples)
+        comm, root = problem.features.comm, math.sqrt(self._n_samples)
         parts = ((self._dF.jvp(theta), self._W[:, :-1].T / root), (self.Z, W.T / root))
         none = self._W.new_zeros((0, len(W)))
-        change = Tall(parts=parts, last=none, n_samples=self._n_samples, over=over)
+        change = Tall(parts=parts, last=none, n_samples=self._n_samples, comm=comm)
         curved = problem.loss.tall_hvp(self.Z, self._W, problem.C, change)
         return self._back(curved, problem.penalty.times(theta), W)
 
     @cached_property
     def _n_samples(self) -> int:
-        return self._problem.features.over.count(len(self.Z))
+        return self._problem.features.comm.count(len(self.Z))
 
     def _back(self, M: Tall, penalty: Tensor, W: Tensor) -> Tensor:
         root = math.sqrt(M.n_samples)

@@ -107,7 +107,7 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
         total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]
         for x, y in zip(total, sums, strict=True):
             x.add_(y)
-    H, *products = inner.over.total(*total)
+    H, *products = inner.comm.total(*total)
     plus, minus = inner.corrections(*products)
     H += _gram(plus)
     H -= _gram(minus)

@@ -121,11 +121,11 @@ class ReducedProblem:
             The point, or None if the features there are not finite, or the solution is not found.
         """
         Z = with_ones(self.features(theta) if F is None else F)
-        over = self.features.over
-        if over.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
+        comm = self.features.comm
+        if comm.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
         start = self.W_first if start is None else start
-        inner = solve(self.loss, Z, self.C, self.alpha2, start, self.W_ref, over=over)
+        inner = solve(self.loss, Z, self.C, self.alpha2, start, self.W_ref, comm=comm)
         if not inner.converged:
             return None
         phi = inner.phi + self.penalty.value(theta)

@@ -201,8 +201,8 @@ def _moments(
     problem: ReducedProblem, here: ReducedPoint, seed: int
 ) -> tuple[list[list[Tensor | None]], Tensor]:
     """Return the factors of each parameter, None for a long dimension, and the blocks' traces."""
-    features, over = problem.features, problem.features.over
-    n_samples = over.count(len(features.Y))
+    features, comm = problem.features, problem.features.comm
+    n_samples = comm.count(len(features.Y))
     rows, cotangents = _cotangents(here, n_samples, seed)
     sums = [
         [cotangents.new_zeros((size, size)) for size in shape if size <= _LARGEST]
@@ -233,7 +233,7 @@ def _moments(
             for M, j in zip(sums[i], sizes, strict=True):
                 unfolded = T.movedim(j + 1, 0).reshape(len(M), -1)
                 M.addmm_(unfolded, unfolded.T)
-    *flat, traces = over.total(*(M for block in sums for M in block), traces)
+    *flat, traces = comm.total(*(M for block in sums for M in block), traces)
     in_order = iter(flat)
     factors = [
         [next(in_order) if size <= _LARGEST else None for size in shape]
@@ -249,11 +249,11 @@ def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, 
     up to the signs of its rows; with a diagonal that is not negative, it does not change where the
     outputs are rotated.
     """
-    over = here.inner.over
+    comm = here.inner.comm
     stride = -(-n_samples // SAMPLES)
-    mine = torch.arange(n_samples)[over.share()]
+    mine = torch.arange(n_samples)[comm.share()]
     rows = torch.nonzero(mine % stride == 0)[:, 0]
-    L = here.inner.outer_terms(rows.to(over.device))[0]
+    L = here.inner.outer_terms(rows.to(comm.device))[0]
     if L.ndim == 2:
         L = torch.where(L.diagonal() < 0, -1.0, 1.0).to(L)[:, None] * L
     L = L.expand(len(rows), *L.shape[-2:])
@@ -261,4 +261,4 @@ def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, 
     signs = torch.randint(2, (n_samples, L.shape[1]), generator=generator)[mine[rows]]
     weight = math.sqrt(n_samples / -(-n_samples // stride))
     xi = weight * (2.0 * signs - 1.0).to(L)
-    return rows.to(over.device), (xi[:, None] @ L)[:, 0]
+    return rows.to(comm.device), (xi[:, None] @ L)[:, 0]

@@ -233,9 +233,9 @@ class Multilevel:
         stop: Callable[[], bool] | None,
     ) -> tuple[State, bool]:
         """Work on one level until it ends, or is told to; tell which."""
-        over = data.train.over
+        comm = data.train.comm
         problem = ReducedProblem(
-            features=Features(network, data.train.Y, over=over),
+            features=Features(network, data.train.Y, comm=comm),
             C=data.train.C,
             alpha1=self.alpha1 / 2**state.level,
             alpha2=self.alpha2,
@@ -244,7 +244,7 @@ class Multilevel:
             theta_ref=None if self.W_ref is None else _weights(network, data),
             W_ref=self.W_ref,
         )
-        validation = Features(network, data.validation.Y, over=over)
+        validation = Features(network, data.validation.Y, comm=comm)
         if state.spent == 0:
             problem = dataclasses.replace(problem, W_first=_checked_first(problem, state))
         while state.reason is None:
@@ -266,7 +266,7 @@ class Multilevel:
             state = dataclasses.replace(state, records=(*state.records[:-1], last))
             if after is not None:
                 after(state)
-            if over.count(int(stop is not None and stop())) > 0:
+            if comm.count(int(stop is not None and stop())) > 0:
                 return state, True
         return state, False
 
@@ -303,15 +303,15 @@ class Multilevel:
             progress = iteration
         first_gradient = state.first_gradient or step.gradient_norm
         spent = state.spent + step.work_units
-        over = self.work_units - spent < least
+        spent_all = self.work_units - spent < least
         reason = None
         if step.gradient_norm <= self.tolerance * first_gradient:
             reason = Reason.TOLERANCE
         elif not (step.accepted or warming_up):
-            reason = Reason.WORK_UNITS if over else Reason.STALLED
+            reason = Reason.WORK_UNITS if spent_all else Reason.STALLED
         elif iteration - max(progress, state.start) >= self.patience:
             reason = Reason.PATIENCE
-        elif over:
+        elif spent_all:
             reason = Reason.WORK_UNITS
         total = state.records[-1].work_units if state.records else 0
         median, worst = held_out.median_and_worst()
@@ -362,7 +362,7 @@ def _checked_first(problem: ReducedProblem, state: State) -> Tensor | None:
     """Check that training can start, and return the first W of a loss that iterates for it."""
     too_large = (problem.features(state.theta).abs() < _HUGE).logical_not().sum()
     check(
-        problem.features.over.count(int(too_large)) == 0,
+        problem.features.comm.count(int(too_large)) == 0,
         f"the network's features overflow at the first weights of level {state.level + 1}; "
         "take a smaller final_time or scale",
     )

@@ -16,9 +16,9 @@ from draws import classes, labelled, normal
 from test_fit import dataset, smooth
 
 from surrogates import config
+from surrogates.training.communicator import Communicator
 from surrogates.training.config import Network, Optimizer, TrainConfig
 from surrogates.training.fit import fit
-from surrogates.training.processes import Alone
 
 
 def torchrun_starts():
@@ -60,7 +60,7 @@ def test_two_processes_find_what_one_finds(tmp_path, data, fall):
     assert run.returncode == 0, run.stderr
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     for name, settings in every.items():
-        one, two = shares.trained(data, settings, Alone()), found["found"][name]
+        one, two = shares.trained(data, settings, Communicator()), found["found"][name]
         assert len(one["phi"]) == len(two["phi"]) == shares.ITERATIONS
         assert float(one["phi"][-1]) < fall * float(one["phi"][0])
         for key, value in one.items():
@@ -71,7 +71,7 @@ def test_two_processes_find_what_one_finds(tmp_path, data, fall):
     assert 0 < found["traffic"] / (len(every) * shares.ITERATIONS) < 8 * data.C.size * 10
 
 
-class Halves(Alone):
+class Halves(Communicator):
     """Says that it is one of two processes, and is alone."""
 
     size = 2
@@ -79,13 +79,13 @@ class Halves(Alone):
 
 def test_what_two_processes_cannot_do_is_refused():
     with pytest.raises(Exception, match="the optimizer adam works in one process; got 2"):
-        fit(smooth(), TrainConfig(optimizer=Optimizer(name="adam")), over=Halves())
+        fit(smooth(), TrainConfig(optimizer=Optimizer(name="adam")), comm=Halves())
     few = smooth(n=12)
     few.split[:] = 1
     few.split[3] = 0
     few.split[-1] = 2
     with pytest.raises(Exception, match="2 processes need at least as many train samples; got 1"):
-        fit(few, TrainConfig(network=Network(width=2)), over=Halves())
+        fit(few, TrainConfig(network=Network(width=2)), comm=Halves())
 
 
 @needs_torchrun

@@ -1,33 +1,34 @@
-"""Samples divided over processes: what training adds up passes through here, and nothing else does.
+"""Samples divided over processes: all sums over samples pass through a communicator.
 
 Every process holds a share of the samples and all of theta. What it computes from its samples is
-summed over the processes, or stacked; the rest each of them does alike, with the same numbers, so
-that all take the same decisions. `Alone` is one process with all samples.
+summed over the processes, or stacked. All else is done by each process alike, with the same
+numbers, so that all take the same decisions. The base class `Communicator` is one process with all
+samples.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from surrogates.errors import InputError
+from surrogates.collective import Outcome
 
 T = TypeVar("T")
 
 
-class Alone:
+class Communicator:
     """One process.
 
     Attributes:
         device: Where this process's samples are, and all that is computed from them.
         rank: Number of this process, from 0.
         size: Number of processes.
-        traffic: Bytes that this process has given to sums and stacks.
+        traffic: Bytes that this process has sent.
     """
 
     rank: int = 0
@@ -39,11 +40,11 @@ class Alone:
         self.device = torch.device(device)
 
     def total(self, *parts: Tensor) -> tuple[Tensor, ...]:
-        """Add up each tensor, float64, over the processes, on all of which it has one shape."""
+        """Add up each tensor over the processes; it is float64, and of one shape on all."""
         return parts
 
     def stacked(self, rows: Tensor) -> Tensor:
-        """Put one below the other the (n, k) of each process, n and k the same on all."""
+        """Stack the rows (n, k) of all processes; n and k are the same on each."""
         return rows
 
     def count(self, n: int) -> int:
@@ -55,32 +56,32 @@ class Alone:
         return slice(self.rank, None, self.size)
 
     def on_root(self, action: Callable[[], T]) -> T:
-        """Do something on process 0, and give all its result, or its `InputError`."""
+        """Do something on process 0, and return its result on all."""
         return action()
 
     def on_each(self, action: Callable[[], T]) -> T:
-        """Do something on each process; an `InputError` of one is one of all."""
+        """Do something on each process; an `InputError` of one is raised on all."""
         return action()
 
-    def __enter__(self) -> Alone:
-        """Begin."""
+    def __enter__(self) -> Communicator:
+        """Return the communicator."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Part from the others."""
+        """Leave the other processes."""
 
 
-ALONE = Alone()
+ALONE = Communicator()
 
 
-class Torchrun(Alone):
+class Torchrun(Communicator):
     """The processes that ``torchrun`` has started.
 
     Each collective that fails means that a process is gone, and raises a `ConnectionError`.
     """
 
     def __init__(self, device: str) -> None:
-        """Meet the other processes, by gloo, or nccl between GPUs."""
+        """Join the other processes, by gloo, or by nccl between GPUs."""
         super().__init__(device)
         if self.device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -97,7 +98,7 @@ class Torchrun(Alone):
         return tuple(piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True))
 
     def stacked(self, rows: Tensor) -> Tensor:
-        """Put one below the other the rows of each process."""
+        """Stack the rows of all processes."""
         self._counted(rows)
         all_rows = [torch.empty_like(rows) for _ in range(self.size)]
         self._guarded(lambda: dist.all_gather(all_rows, rows.contiguous()))
@@ -108,34 +109,20 @@ class Torchrun(Alone):
         return int(self.total(torch.tensor([n], dtype=torch.float64, device=self.device))[0])
 
     def on_root(self, action: Callable[[], T]) -> T:
-        """Do something on process 0, and give all its result, or its `InputError`."""
-        found: list[Any] = [None, None]
-        if self.rank == 0:
-            try:
-                found[0] = action()
-            except InputError as error:
-                found[1] = str(error)
+        """Do something on process 0; return its result on all, or raise its `InputError` on all."""
+        found: list[Outcome[T] | None] = [Outcome.of(action) if self.rank == 0 else None]
         self._guarded(lambda: dist.broadcast_object_list(found, src=0, device=self.device))
-        if found[1] is not None:
-            raise InputError(found[1])
-        return cast(T, found[0])
+        return cast("Outcome[T]", found[0]).agreed()
 
     def on_each(self, action: Callable[[], T]) -> T:
-        """Do something on each process; an `InputError` of one is one of all."""
-        result, error = None, None
-        try:
-            result = action()
-        except InputError as caught:
-            error = str(caught)
+        """Do something on each process; an `InputError` of one is raised on all."""
+        outcome = Outcome.of(action)
         errors: list[str | None] = [None] * self.size
-        self._guarded(lambda: dist.all_gather_object(errors, error))
-        for found in errors:
-            if found is not None:
-                raise InputError(found)
-        return cast(T, result)
+        self._guarded(lambda: dist.all_gather_object(errors, outcome.error))
+        return outcome.agreed(errors)
 
     def __exit__(self, *error: object) -> None:
-        """Part from the others."""
+        """Leave the other processes."""
         dist.destroy_process_group()
 
     def _counted(self, sent: Tensor) -> None:
@@ -151,7 +138,7 @@ class Torchrun(Alone):
             ) from error
 
 
-def of_environment(device: str) -> Alone:
-    """Give the processes that this one belongs to, as ``torchrun`` tells in the environment."""
+def of_environment(device: str) -> Communicator:
+    """Return the communicator of the processes that ``torchrun`` names in the environment."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return Torchrun(device) if several else Alone(device)
+    return Torchrun(device) if several else Communicator(device)
