@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check, unknown
-from surrogates.errors import InputError
+from surrogates.errors import InputError, listed
 from surrogates.types import Array
 
 from . import arrays, tables
@@ -423,9 +423,3 @@ def _left_out(rows: Sequence[int], n: int) -> str:
     words = ",".join(map(str, rows))
     its = "it" if len(rows) == 1 else "them"
     return f"; --exclude {words} leaves {its} out" if len(rows) <= min(20, n / 2) else ""
-
-
-def listed(texts: Sequence[str], most: int = 20) -> str:
-    """Return a list of texts in words; a long one ends with the number of the others."""
-    more = len(texts) - most
-    return (", ".join(texts[:most]) or "nothing") + (f" and {more} more" if more > 0 else "")
