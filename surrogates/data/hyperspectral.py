@@ -7,7 +7,7 @@ Arrays of MATLAB and numpy are taken in the order that these store. An HDF5 file
 marks was written by another program, which may have reversed the dimensions, as MATLAB does, or
 not. Two such arrays are assumed to have the same order: the one in which their sizes fit. If both
 fit, as for the labels of a square scene whose cube is MATLAB's, the user must choose (`ORDERS`). In
-any case `doubt` warns if labels that are transposed, turned or mirrored would fit the spectra
+any case `read_scene` warns if labels that are transposed, turned or mirrored would fit the spectra
 clearly better.
 
 The Indian Pines scene (Baumgardner, Biehl, Landgrebe 2015, "220 Band AVIRIS Hyperspectral Image
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +35,7 @@ from surrogates.provenance import readable
 from surrogates.types import Array
 
 from . import arrays
+from .agreement import agreement, doubt
 from .dataset import Dataset
 from .importing import as_dataset
 
@@ -43,9 +44,6 @@ INDIAN_PINES = "indian_pines"
 ORDERS = ("auto", "rows", "columns")
 """Orders of dimensions in an HDF5 file without MATLAB's marks: as in the file, or reversed."""
 _NO_DATA = (255, 65535)  # the largest labels of 8 and 16 bits, which often stand for no class
-_BANDS, _PIXELS = 32, 20_000  # the most that `agreement` uses
-_CLEARLY, _FAR, _ABOVE, _SHIFTS = 1.25, 0.1, 3.0, 24  # see `doubt`
-_EVENLY = np.array((0.7548776662, 0.5698402910))  # steps of an evenly spread sequence in a square
 _PINES_CLASSES = {  # the scene is recognised by the numbers of pixels of its classes
     "Alfalfa": 46,
     "Corn-notill": 1428,
@@ -169,7 +167,7 @@ def read_scene(
             f"classes account for so much of the spectra: {said}"
         )
     scene = next(iter(scenes.values()))
-    if text := doubt(scene):
+    if text := doubt(scene.cube, scene.truth):
         note(f"warning: {truth}: {text}")
     return scene
 
@@ -181,126 +179,6 @@ def _ways(order: str, without: Sequence[_Found]) -> tuple[str, ...]:
         f"--order {order} is for HDF5 files without MATLAB's marks; the order of these is known",
     )
     return (ORDERS[1:] if order == "auto" else (order,)) if without else ("rows",)
-
-
-def agreement(cube: Array, truth: npt.NDArray[np.int64], *, shapes: bool = False) -> float:
-    """Return the share of the spectra's variance that the classes of the pixels explain.
-
-    All bands have the same weight. Wrong labels explain little: in Indian Pines, transposed labels
-    explain 20 %, the right ones 66 %.
-
-    Args:
-        cube: The spectra, (n_rows, n_columns, n_bands).
-        truth: The classes, (n_rows, n_columns); 0 is background.
-        shapes: Whether to divide each spectrum by its norm, which light and slopes change.
-    """
-    chosen = np.unique(np.linspace(0, cube.shape[2] - 1, _BANDS).round().astype(int))
-    rows, columns = np.nonzero(truth > 0)
-    some = slice(None, None, -(-len(rows) // _PIXELS))
-    rows, columns = rows[some], columns[some]
-    X, k = cube[rows, columns][:, chosen], truth[rows, columns]
-    if shapes:
-        length = np.linalg.norm(X, axis=1, keepdims=True)
-        X = X / np.where(length > 0, length, 1.0)
-    X = X - X.mean(axis=0)
-    size = np.sqrt((X * X).mean(axis=0))
-    X /= np.where(size > 0, size, 1.0)
-    counts = np.bincount(k)
-    sums = np.array([np.bincount(k, band) for band in X.T])
-    total = float((X * X).sum())
-    return float((sums * sums / np.maximum(counts, 1)).sum()) / total if total else 1.0
-
-
-def doubt(scene: Scene) -> str:
-    """Return a warning if the labels fit the spectra clearly better in another way, else nothing.
-
-    The other ways are mirrored, turned and transposed labels. The fit is the `agreement`. Another
-    way fits clearly better if its agreement exceeds 1.25 times that of the labels as they are, and
-    either the excess is more than 0.1, or the agreement lies above the mean of chance by more than
-    three times the range of chance. The second rule is for noisy scenes, where even the right
-    labels explain only a few per cent. Chance is measured with labels that are shifted cyclically:
-    these keep their patches and lose their places (Lotwick and Silverman 1982, "Methods for
-    analysing spatial processes of several types of points").
-
-    The test is made with the spectra and with their shapes: in uneven light the shapes tell more,
-    and on dark and bright ground the spectra. One of them must show a better way, and neither the
-    contrary. Labels that equal their own transpose cannot be tested for transposition.
-    """
-    truth = scene.truth
-    others = {
-        "upside down": truth[::-1],
-        "mirrored": truth[:, ::-1],
-        "turned by 180 degrees": truth[::-1, ::-1],
-    }
-    if truth.shape[0] == truth.shape[1]:
-        others |= {
-            "transposed": truth.T,
-            "turned by 90 degrees": np.rot90(truth),
-            "turned by 270 degrees": np.rot90(truth, 3),
-            "transposed and turned by 180 degrees": truth[::-1, ::-1].T,
-        }
-    views = [_Agreements.of(scene.cube, truth, others, shapes) for shapes in (False, True)]
-    doubting = [view for view in views if view.clearly(view.best, view.found)]
-    if not doubting or any(view.clearly(view.found, view.best) for view in views):
-        return ""
-    view = max(doubting, key=lambda one: one.above_chance(one.best))
-    how = max(view.others, key=lambda way: view.others[way])
-    return (
-        f"the labels do not seem to be those of the scene: {how}, the classes would account for "
-        f"{100 * view.best:.0f} % of the spectra, and as they are for {100 * view.found:.0f} %"
-    )
-
-
-@dataclass(frozen=True)
-class _Agreements:
-    """Agreements of labels with the spectra: as they are, in other ways, and shifted."""
-
-    found: float
-    others: dict[str, float]
-    shifted: list[float]
-
-    @classmethod
-    def of(
-        cls,
-        cube: Array,
-        truth: npt.NDArray[np.int64],
-        others: Mapping[str, npt.NDArray[np.int64]],
-        shapes: bool,
-    ) -> _Agreements:
-        def fit(labels: npt.NDArray[np.int64]) -> float:
-            return agreement(cube, labels, shapes=shapes)
-
-        return cls(
-            fit(truth),
-            {how: fit(labels) for how, labels in others.items()},
-            [fit(labels) for labels in _shifted(truth)],
-        )
-
-    @property
-    def best(self) -> float:
-        """The agreement in the best of the other ways."""
-        return max(self.others.values())
-
-    def clearly(self, share: float, other: float) -> bool:
-        """Return whether an agreement is clearly better than another; see `doubt`."""
-        beyond = share - _CLEARLY * other
-        return beyond > 0 and (beyond > _FAR or self.above_chance(share) > _ABOVE)
-
-    def above_chance(self, share: float) -> float:
-        """Return the distance of an agreement above the mean of chance, over the range of chance.
-
-        The range is the distance of the largest chance agreement above the mean, but at least the
-        mean itself: for few, disordered labels all chance agreements are nearly the same.
-        """
-        mean = float(np.mean(self.shifted))
-        return (share - mean) / max(max(self.shifted) - mean, mean, 1e-12)
-
-
-def _shifted(truth: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield labels shifted by a quarter to three quarters of the scene each way, evenly spread."""
-    for i in range(_SHIFTS):
-        share = 0.25 + 0.5 * (((i + 0.5) * _EVENLY) % 1)
-        yield np.roll(truth, (share * truth.shape).astype(int), (0, 1))
 
 
 def indian_pines() -> Scene:
