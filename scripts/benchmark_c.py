@@ -2,11 +2,11 @@
 
     python scripts/benchmark_c.py cdr.pt
 
-The source is that of `surrogates export --format c`, built by cc, for any machine and for this one.
-All calls take turns, so that a change of the machine's pace meets them alike, and go round many y;
-the times are the thread's own, without those of other programs. The floor of a forward is the time
-of its arithmetic alone, measured in the same run: as many exponentials, and as many multiplications
-and additions, in eight sums at a time.
+The source is that of `surrogates export --format c`, compiled by cc for any machine and for this
+one. All calls take turns, so that a change of the machine's speed affects them alike, and loop over
+many y. Times are the thread's own, without those of other programs. The floor of a forward is the
+time of its arithmetic alone, measured in the same run: the same number of exponentials, and of
+multiplications and additions, eight sums at a time.
 """
 
 import ctypes
@@ -119,7 +119,7 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
 
 
 def build(folder: Path, flags: str) -> ctypes.CDLL:
-    """Compile source and loops to a library of their own."""
+    """Compile the source and the loops to a library."""
     library = folder / f"{len(flags)}.so"
     (folder / "loops.c").write_text(LOOPS)
     sources = [str(folder / name) for name in ("loops.c", "timed.c")]
@@ -132,7 +132,7 @@ def build(folder: Path, flags: str) -> ctypes.CDLL:
 
 
 def bound(loop: Callable[..., object], *arrays: np.ndarray) -> Callable[[], object]:
-    """Give a call of a loop that takes no arguments, and keeps its arrays."""
+    """Return a function without arguments that calls a loop on arrays, and keeps them alive."""
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
     return lambda: loop(ctypes.c_long(CALLS), *pointers)
 

@@ -2,10 +2,10 @@
 
     python scripts/benchmark_dcr.py [--samples 40] [--sizes] [--simpeg PYTHON]
 
-The first table is of `generate` at the default mesh, by the profiler. ``--sizes`` solves on meshes
-of 40 000 to 350 000 unknowns. ``--simpeg`` names a python that imports simpeg (``pip install
-simpeg`` in an environment of its own): the same bodies and stations are then solved for with
-SimPEG's own solver on its tensor mesh, right after ours, and the observables compared.
+The first table is the profile of `generate` at the default mesh. ``--sizes`` solves on meshes of
+40 000 to 350 000 unknowns. ``--simpeg`` names a python that imports simpeg (``pip install simpeg``
+in an environment of its own). SimPEG's own solver then solves for the same bodies and stations on
+its tensor mesh, right after ours, and the observables are compared.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def print_parts(samples: int) -> None:
 
 
 def spent(profile: cProfile.Profile, function: str, caller: str) -> float:
-    """Give the seconds in a function where it was called by another one."""
+    """Return the seconds spent in a function when it was called by another one."""
     return sum(
         values[3]
         for (_, _, name), (*_, callers) in pstats.Stats(profile).stats.items()

@@ -1,21 +1,21 @@
-"""Measure `surrogates generate`: what it adds to the solves, its files, what two processes gain.
+"""Measure `surrogates generate`: its overhead, its files, and the gain of two processes.
 
     python scripts/benchmark_generate.py scheduler [--ranks 64]
     python scripts/benchmark_generate.py storage [--samples 1000000] [--folder FOLDER]
     python scripts/benchmark_generate.py efficiency [--cdr 3000] [--dcr 300] [--repeats 5]
 
-Every figure is of the commands that users run, in a temporary folder inside ``--folder``.
+All figures are measured on the commands that users run, in a temporary folder inside ``--folder``.
 
-scheduler: the time that a sample takes beyond its share of the solves, for the problem that costs
-nothing (`synthetic.py`), alone and on more ranks than there are cores.
+scheduler: the time that a sample takes beyond its share of the solves, for a problem that costs
+nothing (`synthetic.py`), with one rank and with more ranks than cores.
 
-storage: a million samples of 882 outputs by the same problem, generated, stopped near the end,
-continued, verified and described: time, rate beside the disk's own, memory, bytes that are not the
-samples' numbers, and what a run reads again of what is done. Files are read from the disk, not from
-memory. It takes 15 KB of disk a sample.
+storage: a million samples of 882 outputs of the same problem are generated, stopped near the end,
+continued, verified and described. Printed are the time, the rate beside the disk's own, memory, the
+bytes beyond the samples' numbers, and the bytes that a continued run reads again. Files are read
+from the disk, not from memory. It takes 15 KB of disk a sample.
 
 efficiency: samples a second of one process, of two under mpirun with twice the samples, and of two
-that know nothing of each other, in turn. The last is what the machine allows.
+independent ones, in turn. The last is the machine's limit.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ LIMIT = 7200.0
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A command that has come to its end.
+    """A command that has ended.
 
     Attributes:
-        output: What it printed.
+        output: Its output.
         seconds: Wall time.
         peak: Largest resident set of one of its processes, bytes.
-        read: Bytes that its processes have asked of files, from the disk or not.
+        read: Bytes that its processes have read from files, whether from the disk or from memory.
     """
 
     output: str
@@ -81,7 +81,7 @@ class Finished:
         return int(solved), seconds
 
     def numbers(self, pattern: str) -> list[float]:
-        """Give the numbers that it has printed where a pattern has its groups."""
+        """Return the numbers in its output that match the groups of a pattern."""
         found = re.search(pattern, self.output)
         if found is None:
             raise InputError(f"expected {pattern!r}; got {self.output.strip()}")
@@ -124,10 +124,10 @@ def run(
     """Run a command of `surrogates` to its end.
 
     Args:
-        folder: Where.
+        folder: The working folder.
         words: The command.
-        ranks: Processes; more than one under mpirun.
-        stop: Asked again and again: whether to ask the command to stop, by SIGUSR1.
+        ranks: Number of processes; more than one run under mpirun.
+        stop: Called repeatedly; once it returns true, the command is asked to stop, by SIGUSR1.
 
     Raises:
         InputError: If it fails, or does not stop when it is asked to.
@@ -168,7 +168,7 @@ def run(
 
 
 def scheduler(folder: Path, options: argparse.Namespace) -> None:
-    """Print what a sample takes beyond its share of the solves."""
+    """Print the time that a sample takes beyond its share of the solves."""
     print("  ranks  batch  asleep, ms  samples  solving, s  ideal, s  overhead, ms a sample")
     for batch, delay, alone, many in CASES:
         for ranks, samples in ((1, alone), (options.ranks, many)):
@@ -185,7 +185,7 @@ def scheduler(folder: Path, options: argparse.Namespace) -> None:
 
 
 def storage(folder: Path, options: argparse.Namespace) -> None:
-    """Print time, rates, memory and bytes of a large set, of each step of its life."""
+    """Print time, rates, memory and bytes of a large set, for each command on it."""
     n, out, parts = options.samples, folder / "a.h5", folder / "a.h5.parts"
     size = n * SAMPLE_BYTES
     needed, free = 2.1 * size + DISK_BYTES, shutil.disk_usage(folder).free
@@ -250,7 +250,7 @@ def storage(folder: Path, options: argparse.Namespace) -> None:
 
 
 def disk_rates(path: Path) -> tuple[float, float]:
-    """Write a file and sync it, and read it: MB/s of both."""
+    """Return the rates in MB/s of writing and syncing a file, and of reading it."""
     piece = os.urandom(8 << 20)
     start = time.perf_counter()
     with open(path, "wb") as file:
@@ -269,7 +269,7 @@ def disk_rates(path: Path) -> tuple[float, float]:
 
 
 def forget(folder: Path) -> None:
-    """Have the system drop its copies in memory of a folder's files."""
+    """Make the system drop its copies in memory of a folder's files."""
     for path in filter(Path.is_file, folder.iterdir()):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -277,7 +277,7 @@ def forget(folder: Path) -> None:
 
 
 def efficiency(folder: Path, options: argparse.Namespace) -> None:
-    """Print samples a second of one process and of two, and what of it is due to the machine."""
+    """Print samples a second of one process and of two, and the limit of the machine."""
 
     def rate(problem: str, samples: int, ranks: int, seed: int) -> float:
         out = folder / f"{seed}.h5"

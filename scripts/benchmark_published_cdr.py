@@ -2,11 +2,11 @@
 
     python scripts/benchmark_published_cdr.py FILE [--seeds 10] [--effort E] [--set KEY=VALUE ...]
 
-For each seed, the 400/200/200 split and the starting weights are both redrawn. The published
-code, GNvpro with 3 levels of 200 work units, has a mean of 1.04 % over ten seeds on the published
-convection-diffusion-reaction data; of one training with the default settings (--effort fast), one
-column is the time until the validation error is below that. The last three columns are the share of
-the test errors in 50, 90 and 95 % intervals. The test samples are looked at here only.
+Each seed redraws the 400/200/200 split and the starting weights. The published code, GNvpro with 3
+levels of 200 work units, has a mean of 1.04 % over ten seeds on the published
+convection-diffusion-reaction data. With --effort fast, one column is the time until the validation
+error is below that. The last three columns are the shares of the test errors in 50, 90 and 95 %
+intervals. The test samples are used here only.
 """
 
 from __future__ import annotations

@@ -77,11 +77,11 @@ Key = tuple[str, int, int, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one training gave.
+    """Result of one training.
 
     Attributes:
         mean: Predictions at the test points, or labels.
-        seconds: Of tuning and training.
+        seconds: Time of tuning and training.
         coverage: Shares of observations in intervals of `LEVELS`; None if there are none.
     """
 
@@ -91,7 +91,7 @@ class Outcome:
 
 
 class Failed(Exception):
-    """A process failed; the message is its last line."""
+    """Raised when a process fails; the message is its last line."""
 
 
 def main() -> int:
@@ -175,24 +175,24 @@ def read_rows(path: Path) -> dict[Key, Row]:
 
 
 def key(row: Mapping[str, Any]) -> Key:
-    """Return what makes a training: set, size, seed, method, the surrogate's arguments."""
+    """Return what identifies a training: set, size, seed, method, the surrogate's arguments."""
     return row["set"], row["size"], row["seed"], row["method"], row["arguments"]
 
 
 def arguments(method: str, options: argparse.Namespace) -> str:
-    """Return the arguments that a row is kept with: those of the surrogate, none of others."""
+    """Return the arguments to store with a row: those of the surrogate, nothing for others."""
     return f"{options.train_arguments} {options.split}".strip() if method == SURROGATE else ""
 
 
 def asked(row: Row, options: argparse.Namespace) -> bool:
-    """Tell whether a row belongs to the table of these options."""
+    """Return whether a row belongs to the table of these options."""
     wanted = (options.sets, options.sizes, options.seeds, options.methods)
     chosen = all(part in parts for part, parts in zip(key(row), wanted, strict=False))
     return chosen and row["arguments"] == arguments(row["method"], options)
 
 
 def done(row: Row | None, limit: float) -> bool:
-    """Tell whether a training need not be run (again)."""
+    """Return whether a training need not be run (again)."""
     if row is None or row["status"] == "failed":
         return False
     return bool(row["status"] == "done" or row["limit"] >= limit)
@@ -388,12 +388,12 @@ class Cell:
 
     Attributes:
         name: The set.
-        size: The training rows that were asked for.
-        samples: Those that there were.
-        seeds: How many.
+        size: Requested number of training rows.
+        samples: Number of rows there were.
+        seeds: Number of seeds.
         errors: Median error of each method; infinite if half of its trainings gave none.
-        ratio: The surrogate's over the smallest other; None without a surrogate or another.
-        surrogate_seconds: Median.
+        ratio: The surrogate's error over the smallest other; None without a surrogate or another.
+        surrogate_seconds: Median time of the surrogate.
         coverages: Medians of the surrogate and the Gaussian process (RBF); None if there are none.
     """
 
@@ -408,7 +408,7 @@ class Cell:
 
 
 def medians(rows: Iterable[Row]) -> list[Cell]:
-    """Sum up the rows of each set and size, in the order of the rows' sets."""
+    """Return the medians of each set and size, in the order of the rows' sets."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["set"], row["size"]), []).append(row)
@@ -476,7 +476,7 @@ def report(rows: Sequence[Row], options: argparse.Namespace) -> None:
 
 
 def summary(cells: Sequence[Cell]) -> list[str]:
-    """Say the geometric mean of the ratios, the largest, and how many are bad."""
+    """Return lines with the geometric mean of the ratios, the largest, and how many are bad."""
     pairs = [(cell, cell.ratio) for cell in cells if cell.ratio is not None]
     finite = [(cell, ratio) for cell, ratio in pairs if ratio < math.inf]
     lines = []

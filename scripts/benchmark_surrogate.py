@@ -3,10 +3,10 @@
     python -m pip install onnxruntime onnxscript    # or without
     python scripts/benchmark_surrogate.py cdr.pt
 
-All calls take turns, so that a change of the machine's pace meets them alike. The floor of a call
-is its multiplications and additions at the rate of a product of large matrices in the same run; the
-bytes that it reads and writes are beside it. torch.func.jacrev runs on the surrogate's own module,
-and on a network of the same sizes as it is trained, before it is fused.
+All calls take turns, so that a change of the machine's speed affects them alike. The floor of a
+call is the time of its multiplications and additions at the rate of a product of large matrices in
+the same run; the bytes that the call reads and writes are printed beside it. torch.func.jacrev runs
+on the surrogate's own module, and on an unfused network of the same sizes, as in training.
 """
 
 import logging
@@ -118,7 +118,7 @@ def floors(module: torch.jit.ScriptModule) -> dict[str, tuple[int, int]]:
 
 
 def as_trained(surrogate: LoadedSurrogate) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Make the surrogate's function of an antisymmetric network before it is fused."""
+    """Return the surrogate's function with an antisymmetric network that is not fused."""
     module = surrogate.module
     sizes = (surrogate.n_in, module.W.shape[1], len(list(module.features.steps.children())))
     net = AntisymmetricODE(*sizes).requires_grad_(False)
@@ -131,7 +131,7 @@ def as_trained(surrogate: LoadedSurrogate) -> Callable[[torch.Tensor], torch.Ten
 
 
 def numpy_forward(module: torch.jit.ScriptModule) -> Callable[..., object]:
-    """Write the fused forward in numpy."""
+    """Return the fused forward, written in numpy."""
     net = module.features
     if getattr(net, "phi", None) != "sigmoid":
         raise InputError("expected a fused network with tanh or sigmoid, as train writes it")
@@ -159,7 +159,7 @@ def numpy_forward(module: torch.jit.ScriptModule) -> Callable[..., object]:
 def onnx_forward(
     surrogate: LoadedSurrogate, Y: torch.Tensor
 ) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Give the forward as onnxruntime runs it, or None where it is not installed."""
+    """Return the forward in onnxruntime, or None if that is not installed."""
     if not (find_spec("onnxruntime") and find_spec("onnxscript")):
         return None
     import onnxruntime

@@ -1,13 +1,13 @@
-"""Measure how an iteration of training grows with samples, and what processes or a GPU gain.
+"""Measure the time of a training iteration: by samples, number of processes, and device.
 
     python scripts/benchmark_training.py [--samples 1000 10000 100000] [--set KEY=VALUE ...]
     python scripts/benchmark_training.py --samples 100000 --processes 1 2
     python scripts/benchmark_training.py --samples 1000 100000 1000000 --devices cpu cuda
 
 The samples are of a made-up map of 55 inputs to 72 outputs. Each case runs in processes of its own.
-Printed are the seconds of an iteration of the method that the settings choose, those of a sample,
-memory beyond the dataset's own (its peak, on the largest process), what a process sends in an
-iteration, and the ratio of the time to the first case with as many samples.
+Printed are the seconds of an iteration of the chosen method, in total and for a sample, the peak
+memory beyond the dataset's own (of the largest process), the data that a process sends in an
+iteration, and the speed relative to the first case with as many samples.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def run(size: int, words: list[str]) -> dict[str, float]:
-    """Run one case, and give what its first process prints."""
+    """Run one case; return the figures that its first process prints."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
     command = [sys.executable, *(launcher if size > 1 else []), __file__, *words]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -84,7 +84,7 @@ def run(size: int, words: list[str]) -> dict[str, float]:
 
 
 def work(n: int, settings: TrainConfig, iterations: int) -> None:
-    """Iterate in this process, with those of torchrun, and print what it took."""
+    """Iterate in this process, together with those of torchrun, and print the figures."""
     multilevel.WARM_UP = 0  # the method itself is measured
     with communicator.of_environment(settings.device) as comm:
         dataset = made_up(n)
@@ -135,15 +135,15 @@ def made_up(n: int) -> Dataset:
 
 
 class Peak:
-    """The largest memory of this process beyond what it has now, looked at every 5 ms."""
+    """Peak of this process's memory above its present use, sampled every 5 ms."""
 
     def __init__(self) -> None:
-        """Start to look."""
+        """Start sampling."""
         self._base = self._most = self._now()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def gib(self) -> float:
-        """Give it, in GiB; on a GPU, what torch has held there instead."""
+        """Return the peak in GiB; on a GPU, the peak of torch's memory there."""
         if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
             return torch.cuda.max_memory_allocated() / 2**30
         return (self._most - self._base) / 2**30

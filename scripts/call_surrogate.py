@@ -1,4 +1,4 @@
-"""Call a surrogate file with torch alone, as a code does that has nothing of this package.
+"""Call a surrogate file with torch alone, as a program without this package would.
 
     python -I scripts/call_surrogate.py cdr.pt < y.csv > c.csv
 

@@ -1,11 +1,11 @@
-"""Solve on random meshes of DC resistivity, with and without faults: each is right, or refused.
+"""Solve DC resistivity on random meshes, with and without faults: each is right, or refused.
 
     python scripts/check_random_meshes.py --meshes 100
 
-Right is what the body adds to c with an error below the one that the mesh's note says, against the
-built-in mesh. Meshes are graded and jittered hexahedra and tetrahedra, Delaunay's of jittered
-points, and gmsh's where it is installed; half of them are then damaged. The exit status is 1 if
-c is wrong by more on any mesh, or one ends in anything but one line.
+A mesh is right if the body's contribution to c agrees with that on the built-in mesh within the
+error that the mesh's note states. Meshes are of graded and jittered hexahedra and tetrahedra, from
+Delaunay's method on jittered points, and from gmsh if it is installed; half of them are then
+damaged. The exit status is 1 if c is wrong on any mesh, or an error is not one line.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def settings(problem: str, *more: str) -> DCRConfig:
 
 
 def solve(case: DCRConfig) -> Array:
-    """Return what the bodies add to c, (n, n_c)."""
+    """Return the bodies' contribution to c, (n, n_c)."""
     problem = dcr.DCR(case, MPI.COMM_SELF)
     batch = problem.solve_batch(Y)
     assert not any(batch.failure), batch.failure
@@ -92,7 +92,7 @@ def axes(random: np.random.Generator, step: float, growth: float) -> list[Array]
 
 
 def grid(random: np.random.Generator, step: float, growth: float, kind: str) -> Cells:
-    """Make a graded grid, jittered, of hexahedra, their tetrahedra, or Delaunay's of its points."""
+    """Make a graded, jittered grid of hexahedra, of their tetrahedra, or of Delaunay's."""
     nodes = axes(random, step, growth)
     points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
     shortest = [
@@ -169,7 +169,7 @@ def permuted(
 
 
 def torn(random: np.random.Generator, points: Array, vertices: Integers) -> tuple[Array, Integers]:
-    """Separate cells from their neighbours: their points are copies, moved by little or nothing."""
+    """Separate cells from their neighbours: their points become copies, slightly moved or not."""
     vertices, chosen = vertices.copy(), some(random, points, vertices)
     nodes, inverse = np.unique(vertices[chosen], return_inverse=True)
     vertices[chosen] = len(points) + inverse.reshape(vertices[chosen].shape)
@@ -193,7 +193,7 @@ def rough(random: np.random.Generator, points: Array, vertices: Integers) -> tup
 def second(
     random: np.random.Generator, points: Array, vertices: Integers
 ) -> tuple[Array, Integers]:
-    """Add a part: other cells in the same place."""
+    """Add a second part: other cells in the same place."""
     again = vertices[some(random, points, vertices)]
     return np.concatenate([points, points + 1]), np.concatenate([vertices, again + len(points)])
 
@@ -201,7 +201,7 @@ def second(
 def unused(
     random: np.random.Generator, points: Array, vertices: Integers
 ) -> tuple[Array, Integers]:
-    """Add points that no cell has."""
+    """Add points that belong to no cell."""
     return np.concatenate([random.normal(0, 1e3, (9, 3)), points]), vertices + 9
 
 
@@ -214,7 +214,7 @@ def attempt(seed: int, path: Path, references: dict[str, Array]) -> tuple[str, s
     """Solve on a random mesh.
 
     Returns:
-        Whether it was right, refused or wrong, and a line about it.
+        The verdict (right, refused or wrong), and a line about it.
     """
     random = np.random.default_rng(seed)
     problem = str(random.choice(list(PROBLEMS)))

@@ -2,7 +2,7 @@
 
 python scripts/compare.py FOLDER [FOLDER ...]
 
-The surrogates FOLDER/*.pt, with their histories, are of the dataset FOLDER.h5.
+The surrogates FOLDER/*.pt, with their histories, were trained on the dataset FOLDER.h5.
 """
 
 import sys

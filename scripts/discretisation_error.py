@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def refine_cdr(base: Any) -> tuple[Any, dict[str, Any]]:
-    """Give the reference, and what is compared with it."""
+    """Return the reference settings, and the settings to compare with them by name."""
     cells = (2 * base.mesh.cells[0], 2 * base.mesh.cells[1])
     mesh = dataclasses.replace(base.mesh, cells=cells)
     steps, most = (dataclasses.replace(base.time, steps=k * base.time.steps) for k in (2, 4))
@@ -64,7 +64,7 @@ def refine_cdr(base: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def refine_dcr(base: Any) -> tuple[Any, dict[str, Any]]:
-    """Give the reference, and what is compared with it."""
+    """Return the reference settings, and the settings to compare with them by name."""
     old = base.mesh
     mesh = dataclasses.replace(
         old, cells=tuple(2 * n for n in old.cells), above=2 * old.above, layers=2 * old.layers

@@ -2,7 +2,7 @@
 
 python scripts/report.py F.pt F.h5 [F.h5 ...]
 
-Each dataset's test samples give a line of errors; the last one's are timed as well.
+Printed are the errors on each dataset's test samples, and the times of calls on the last one's.
 """
 
 import subprocess
@@ -46,7 +46,11 @@ def main() -> int:
 
 
 def call(surrogate: str, Y: Array) -> tuple[Array, float, float]:
-    """Predict in a process that imports torch alone: c, seconds a sample alone and in batches."""
+    """Predict in a process that imports torch alone.
+
+    Returns:
+        c, and the seconds a sample takes, one at a time and in batches.
+    """
     text = "\n".join(",".join(map(repr, row)) for row in Y.tolist())
     script = Path(__file__).with_name("call_surrogate.py")
     # -I: neither this folder nor PYTHONPATH, so that torch is all there is to import.

@@ -14,7 +14,7 @@ from simpeg.electromagnetics.static import resistivity as dc
 
 
 def main() -> None:
-    """Solve on two meshes of SimPEG's kind: cells of one size in a core, padding around."""
+    """Solve on two typical meshes of SimPEG: a core of equal cells, with padding around it."""
     task = json.load(sys.stdin)
     for h in (4.0, 3.0):
         for mean in ("arithmetic", "geometric"):

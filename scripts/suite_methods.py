@@ -65,7 +65,7 @@ MONOMIALS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """Predictions at the test points.
+    """A fitted method's predictions at the test points.
 
     Attributes:
         mean: Outputs, (n_test, n_out), or labels, (n_test, 1).
@@ -80,7 +80,7 @@ Method = Callable[[Array, Array, Array, int], Fitted]
 
 
 def available() -> list[str]:
-    """List the methods that can run here: `smt` has to be installed for Kriging."""
+    """List the methods that can run here: Kriging needs `smt`."""
     there = importlib.util.find_spec("smt") is not None
     return [name for name in REGRESSION if name != "smt_kriging" or there]
 
@@ -255,7 +255,7 @@ def gaussian_process(smooth: bool) -> Method:
 
 
 class Reduced:
-    """Outputs, standardised, as they are or as scores of principal components.
+    """Standardised outputs, either themselves or as scores of principal components.
 
     Attributes:
         scores: Of the training rows, (n, n_scores).

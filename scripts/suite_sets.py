@@ -61,7 +61,7 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where the files of data sets are.
+    """Paths of the files of data sets.
 
     Attributes:
         published: The published CDR data, F.mat; None if the user has none.
@@ -79,7 +79,7 @@ class Function:
     """A function on a box.
 
     Attributes:
-        citation: Where it is defined.
+        citation: The source of its definition.
         lower: Lower ends of the inputs.
         upper: Upper ends.
         evaluate: Maps (n, n_in) to (n,) or (n, n_out).
@@ -123,10 +123,10 @@ class Function:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Rows that are there already.
+    """A set of given rows.
 
     Attributes:
-        citation: Where they are from.
+        citation: Their source.
         read: Returns Y, C and the number of last rows that are always for test; None if the
             user's file is not given.
         task: ``regression`` or ``classification``.
@@ -161,12 +161,12 @@ def draw(name: str, n: int, seed: int, files: Files) -> Draw | None:
 
     Args:
         name: Of `SETS` or `HELD_OUT`.
-        n: Training rows; fewer where the set has fewer.
-        seed: Of the draw.
-        files: Where data sets are.
+        n: Number of training rows; the set may have fewer.
+        seed: Seed of the draw.
+        files: Paths of data sets.
 
     Returns:
-        The rows; None if they are in a file of the user's that is not given.
+        The rows; None if they are in a file of the user that is not given.
 
     Raises:
         InputError: If there is no such set, or its file cannot be read.

@@ -1,10 +1,11 @@
-"""A problem that costs nothing: with it `surrogates generate` measures the generator alone.
+"""A problem that costs nothing, to measure the overhead of `surrogates generate`.
 
     surrogates generate scripts/synthetic.py:Synthetic --samples 10000 --out synthetic.h5
 
-c(t; y) = sin(y1) + y2^2 t + exp(-y3) t^2 at equal steps of t in [0, 1], as many as DC resistivity
-has outputs: a whole batch is one product of matrices, some microseconds a sample. ``delay`` makes
-each sample take longer and leaves the core to others, as a solve on another machine would.
+c(t; y) = sin(y1) + y2^2 t + exp(-y3) t^2 at equal steps of t in [0, 1]. There are as many steps as
+DC resistivity has outputs. A whole batch is one product of matrices, which takes some microseconds
+a sample. ``delay`` makes each sample take longer without using the core, like a solve on another
+machine.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Synthetic(Problem):
         Attributes:
             outputs: Length of c.
             batch: Samples of a batch.
-            delay: Seconds that a sample takes, asleep.
+            delay: Seconds that a sample sleeps.
         """
 
         outputs: int = 882

@@ -1,4 +1,8 @@
-"""The exception for a user's mistakes."""
+"""The exception for a user's mistakes, and helpers for its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -12,3 +16,9 @@ def check(condition: bool, message: str) -> None:
     """Raise `InputError` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise InputError(message)
+
+
+def listed(texts: Sequence[str], most: int = 20) -> str:
+    """Return a list of texts in words; a list longer than ``most`` ends with "and 3 more"."""
+    more = len(texts) - most
+    return (", ".join(texts[:most]) or "nothing") + (f" and {more} more" if more > 0 else "")

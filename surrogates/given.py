@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from surrogates.types import Array
 
-from .errors import InputError
+from .errors import InputError, listed
 
 _Pairs = list[tuple[Any, Any]]  # names and columns
 _T = TypeVar("_T")
@@ -184,7 +184,7 @@ def _matched(pairs: _Pairs, names: Sequence[str], what: str) -> npt.NDArray[Any]
     if len(shapes) != 1 or len(next(iter(shapes))) > 1:
         raise InputError(
             f"expected columns of one length in {what}; got the shapes "
-            + _listed([str(shape) for shape in sorted(shapes)])
+            + listed([str(shape) for shape in sorted(shapes)], _SHOWN)
         )
     order = range(len(keys)) if numbered else [keys.index(name) for name in names]
     return np.stack([found[i] for i in order], axis=-1)
@@ -199,14 +199,14 @@ def _check_names(there: Sequence[str], names: Sequence[str], what: str) -> None:
         ("has the unknown", [name for name in there if name not in names]),
     ):
         if found:
-            faults.append(f"{text} {_listed([repr(name) for name in found])}")
+            faults.append(f"{text} {listed([repr(name) for name in found], _SHOWN)}")
     if faults:
         near = [
             f"did you mean {close[0]!r}?"
             for name in there
             if name not in names and (close := difflib.get_close_matches(name, names, n=1))
         ]
-        hint = near[0] if near else f"expected are {_listed(names)}"
+        hint = near[0] if near else f"expected are {listed(names, _SHOWN)}"
         raise InputError(f"{what} {', '.join(faults)}; {hint}")
 
 
@@ -243,8 +243,3 @@ def _tried(read: Callable[[], _T], what: str) -> _T:
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"{what} cannot be read as an array of numbers: {reason}") from error
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - _SHOWN
-    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

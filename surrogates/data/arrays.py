@@ -1,7 +1,7 @@
-"""Arrays in the files of other programs: .npy, .npz, .mat of any version from 5 to 7.3, and HDF5.
+"""Arrays in files of other programs: .npy, .npz, .mat of any version from 5 to 7.3, and HDF5.
 
-What holds no numbers is refused by name and never read as numbers: a MATLAB file of version 7.3
-keeps text as codes, an empty matrix as its size, and objects as references.
+Objects that are not numbers are refused by name and never read as numbers: a MATLAB file of version
+7.3 stores text as codes, an empty matrix as its size, and objects as references.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from surrogates.files import members, reading, within
 from surrogates.types import Array
 
 _HDF5 = (".h5", ".hdf5")
-_MOST = 1 << 31  # entries of a sparse matrix, once it is none
+_MOST = 1 << 31  # entries of a sparse matrix, once it is dense
 _MATLAB_NUMBERS = frozenset(
     (
         "double",
@@ -35,18 +35,18 @@ _MATLAB_NUMBERS = frozenset(
 
 
 class NotNumbersError(InputError):
-    """An array that is there, and holds something else than numbers."""
+    """Raised for an array that holds something else than numbers."""
 
 
 class _Reader(NamedTuple):
-    """Reads one format: the names of a file's arrays, and one of them."""
+    """The functions for one format: list the names of a file's arrays, and read one of them."""
 
     names: Callable[[Path], list[str]]
     read: Callable[[Path, str], Any]
 
 
 def names(path: Path) -> list[str]:
-    """List the arrays of a file; those in groups of an HDF5 file by their paths.
+    """List the names of the arrays of a file; in groups of an HDF5 file, these are paths.
 
     Raises:
         InputError: If it is missing, truncated or of another format.
@@ -56,10 +56,10 @@ def names(path: Path) -> list[str]:
 
 
 def read(path: Path, name: str) -> npt.NDArray[Any]:
-    """Read one array as it lies in the file; a sparse matrix is made a full one.
+    """Read one array as it is in the file; a sparse matrix becomes a dense one.
 
     Raises:
-        InputError: If the file is damaged, has no such array, or that is not of numbers.
+        InputError: If the file is damaged, has no such array, or the array does not hold numbers.
     """
     there = names(path)
     with reading(path, f"{path.suffix} file"):
@@ -69,18 +69,18 @@ def read(path: Path, name: str) -> npt.NDArray[Any]:
     if scipy.sparse.issparse(found):
         check(np.prod(found.shape, dtype=float) <= _MOST, f"{path}: {name} is sparse and too large")
         with reading(path, f"{path.suffix} file"):
-            # Places beyond its end would be written to. Lists of places are checked by columns.
+            # Indices beyond the end would be written to; only this format checks them.
             found.tocsc().check_format(full_check=True)
         found = found.toarray()
     return np.asarray(found)
 
 
 def has_order(path: Path, name: str) -> bool:
-    """Tell whether the order of an array's dimensions is known.
+    """Return whether the order of an array's dimensions is known.
 
-    MATLAB reverses the dimensions in a file of version 7.3 and marks each array as its own, so that
-    `read` turns it. An array of HDF5 without the mark was written by another program, which may
-    have reversed them or not.
+    MATLAB reverses the dimensions in a file of version 7.3 and marks each array, so that `read`
+    transposes it. An HDF5 array without the mark was written by another program, which may or may
+    not have reversed them.
     """
     with reading(path, f"{path.suffix} file"):
         if not h5py.is_hdf5(path):
@@ -102,7 +102,7 @@ def read_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 
 
 def check_numbers(array: npt.NDArray[Any], what: str) -> None:
-    """Refuse an array of anything else than real numbers, in one or two dimensions."""
+    """Refuse an array unless it holds real numbers in one or two dimensions."""
     if array.dtype.kind not in "biuf":
         raise NotNumbersError(f"{what} holds {_kind(array)}, not real numbers")
     if array.ndim not in (1, 2):
@@ -113,8 +113,8 @@ def check_finite(array: npt.NDArray[Any], what: str) -> Array:
     """Return an array of numbers as float64, (n_rows, n_columns); one dimension means one column.
 
     Raises:
-        InputError: If it has no such shape, or holds anything else than finite real numbers; the
-            first such place is said, counted from 1.
+        InputError: If it has another shape, or holds anything else than finite real numbers; the
+            message names the first such place, counted from 1.
     """
     check_numbers(array, what)
     columns = array[:, None] if array.ndim == 1 else array
@@ -130,7 +130,7 @@ def check_finite(array: npt.NDArray[Any], what: str) -> Array:
 
 
 def _kind(array: npt.NDArray[Any]) -> str:
-    """Say what an array holds that is not of real numbers."""
+    """Return a description of the content of an array that does not hold real numbers."""
     if array.dtype.names:
         return f"a structure of {', '.join(array.dtype.names[:5])}"
     kinds = {"O": "objects (a cell array, say)", "U": "text", "S": "text"}
@@ -174,7 +174,7 @@ def _read_npz(path: Path, name: str) -> Any:
 
 
 def _loaded(what: str, load: Callable[[], Any]) -> Any:
-    """Load an array of numpy's; one of objects would run code of the file's."""
+    """Load an array of numpy; refuse one of objects, which would run code of the file."""
     try:
         return load()
     except ValueError as error:
@@ -225,7 +225,7 @@ def _read_hdf5(path: Path, name: str) -> Any:
 
 
 def _fault(item: Any, kind: str) -> str:
-    """Say what an object of an HDF5 file is if it is no array of numbers; empty if it is one."""
+    """Return why an object of an HDF5 file is not an array of numbers; empty if it is one."""
     attributes = item.attrs
     if kind and kind not in _MATLAB_NUMBERS:
         return f"a MATLAB {kind}, not an array of numbers"
@@ -240,7 +240,7 @@ def _fault(item: Any, kind: str) -> str:
 
 
 def _sparse(parts: Mapping[str, Any], n_rows: int) -> Any:
-    """Make a sparse matrix of how MATLAB keeps one: by columns, without arrays if it is zero."""
+    """Return a sparse matrix from MATLAB's arrays: by columns; no data means that it is zero."""
     starts = parts["jc"][()].astype(np.int64)
     shape = (n_rows, len(starts) - 1)
     if parts["data"] is None:

@@ -1,6 +1,7 @@
-"""Which columns or arrays of a file are the parameters Y, which the observables C.
+"""Choice of the columns or arrays of a file that are the parameters Y and the observables C.
 
-Either is named, counted, or known by its first letter; samples of arrays may lie in columns.
+They are given by name or by number, or recognised by their first letters. Samples of arrays may be
+rows or columns.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.config import check, unknown
-from surrogates.errors import InputError
+from surrogates.errors import InputError, listed
 from surrogates.types import Array
 
 from . import arrays, tables
@@ -25,25 +26,25 @@ from .tables import Table
 
 ORIENTATIONS = ("auto", "rows", "columns")
 LEAST = 3  # samples that training needs
-_FEW = 10  # samples that may be columns instead
+_FEW = 10  # so few samples may be columns in truth
 _ENDINGS = (*arrays.READERS, ".npy", *tables.ENDINGS)
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Samples in rows, as they are in the file.
+    """Samples of a file, in rows.
 
     Attributes:
         what: The file, for messages.
         Y: Parameters, (n, n_y).
         C: Observables, class probabilities, or labels in one column, (n, n_c).
         y_names: Names of the parameters.
-        c_names: Names of the observables; none where the file has none.
-        y_units: Units of the parameters; none where the file has none.
+        c_names: Names of the observables; empty if the file has none.
+        y_units: Units of the parameters; empty if the file has none.
         c_units: Units of the observables, likewise.
         rows: The samples' numbers in the file, from 0.
-        labels: Whether C may be labels of any integers; the labels, if they are texts.
+        labels: The labels, if they are texts; otherwise whether C may hold labels of any integers.
     """
 
     what: str
@@ -59,7 +60,7 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was asked for; see `import_file`."""
+    """The options of an import; see `import_file`."""
 
     classes: bool
     samples: str
@@ -68,12 +69,12 @@ class Asked:
     exclude: str
 
     def rows(self, n: int) -> Rows:
-        """Return the numbers of the samples that are not left out, of n."""
+        """Return the numbers of the samples that remain of n."""
         rows = np.arange(n)
         return np.delete(rows, read_rows(self.exclude, n)) if self.exclude else rows
 
     def words(self, option: str) -> list[str] | None:
-        """Return the names that an option has, None if it is not given."""
+        """Return the names in an option's text, None if it is not given."""
         text = getattr(self, option)
         if text is None:
             return None
@@ -92,7 +93,7 @@ def read(path: Path, second: Path | None, asked: Asked, note: Callable[[str], ob
     """Read the samples of a table, a file of arrays, or two files of one array each.
 
     Raises:
-        InputError: If a file cannot be read, or does not have what was asked for.
+        InputError: If a file cannot be read, or lacks what the options name.
     """
     if second is None and (tables.is_table(path) or _is_npy(path)):
         return _of_table(path, asked, note)
@@ -160,7 +161,7 @@ def _table_of_array(path: Path) -> Table:
 
 
 def _columns(table: Table, there: list[int], asked: Asked) -> tuple[list[int], list[int]]:
-    """Tell the columns of Y from those of C; ``there`` are all that count."""
+    """Return the columns of Y and those of C, out of the columns ``there``."""
     y, c = (_chosen(table, there, asked, option) for option in ("inputs", "outputs"))
     if y is None and c is None:
         groups = [table.names[i][:1].lower() if table.names else "" for i in there]
@@ -192,7 +193,7 @@ def _columns(table: Table, there: list[int], asked: Asked) -> tuple[list[int], l
 
 
 def _chosen(table: Table, there: list[int], asked: Asked, option: str) -> list[int] | None:
-    """Return the columns that an option names, None if it is not given."""
+    """Return the columns that an option names or counts, None if it is not given."""
     words = asked.words(option)
     if words is None:
         return None
@@ -252,7 +253,7 @@ def _of_arrays(
     arrays.check_numbers(C, what["C"])
     check(min(*Y.shape, *C.shape) > 0, f"{path} holds no samples, parameters or observables")
     if asked.samples == "auto" and not _agree(Y, C):
-        # MATLAB's vectors are rows or columns; none has more than one way to be one.
+        # MATLAB's vectors are rows or columns; as arrays of one dimension they agree.
         Y, C = (array.ravel() if 1 in array.shape else array for array in (Y, C))
     labels = asked.classes and (C.ndim == 1 or 1 in C.shape)
     turned = _turned(str(path), Y, C, asked.samples, labels, note)
@@ -292,9 +293,9 @@ def _foreign(path: Path) -> InputError:
 def _alone(
     path: Path, name: str, classes: bool = False
 ) -> tuple[npt.NDArray[Any], Sequence[str], Sequence[str]]:
-    """Read the one array of a file, with names and units of its columns if it has them.
+    """Read the only array of a file, with names and units of its columns if it has them.
 
-    With ``classes``, one column of a table may be texts.
+    With ``classes``, a table of one column may hold texts.
     """
     if tables.is_table(path):
         table = tables.read(path)
@@ -321,7 +322,7 @@ def _alone(
 def _named(
     path: Path, words: list[str] | None, default: str
 ) -> tuple[npt.NDArray[Any], Sequence[str]]:
-    """Read an array by its name; several, of one dimension each, are columns of one."""
+    """Read an array by its name; several arrays of one dimension become the columns of one."""
     if words is None:
         there = arrays.names(path)
         if default not in there:
@@ -368,7 +369,7 @@ def _turned(
     labels: bool,
     note: Callable[[str], object],
 ) -> bool:
-    """Tell whether samples lie in columns; an array of one dimension has a sample in each entry."""
+    """Return whether samples are columns; in an array of one dimension each entry is a sample."""
     flat_Y, flat_C = Y.ndim == 1, C.ndim == 1 or labels
     of_Y = (Y.size, Y.size) if flat_Y else Y.shape
     of_C = (C.size, C.size) if flat_C else C.shape
@@ -388,7 +389,7 @@ def _turned(
     if len(ways) == 1 or (flat_Y and flat_C):
         return ways == ["columns"]
     few, many = sorted(of_Y)
-    # A column or a row is of many samples, and few samples of many values are rare.
+    # One column or row holds many samples, and few samples of many values are rare.
     if not (few < LEAST <= many or (few < _FEW and many >= _FEW * few)):
         raise InputError(
             f"{path}: {said}: samples may lie in rows or in columns; say which (--samples)"
@@ -406,7 +407,7 @@ def _in_rows(array: npt.NDArray[Any], turned: bool) -> Array:
 
 
 def _check_finite(Y: Array, rows: Rows, what: str, turned: bool) -> None:
-    """Refuse parameters that are not finite, in rows of Y; say where they lie in the file."""
+    """Refuse parameters that are not finite, with their place in the file, in rows of Y."""
     bad = np.argwhere(~np.isfinite(Y[rows]))
     if len(bad):
         sample, column = int(rows[bad[0, 0]]), int(bad[0, 1])
@@ -418,13 +419,7 @@ def _check_finite(Y: Array, rows: Rows, what: str, turned: bool) -> None:
 
 
 def _left_out(rows: Sequence[int], n: int) -> str:
-    """Say how to leave some of n samples out, unless they are many."""
+    """Return a hint how to leave some of n samples out, empty if they are many."""
     words = ",".join(map(str, rows))
     its = "it" if len(rows) == 1 else "them"
     return f"; --exclude {words} leaves {its} out" if len(rows) <= min(20, n / 2) else ""
-
-
-def listed(texts: Sequence[str], most: int = 20) -> str:
-    """List texts, or the first of them and the number of the others."""
-    more = len(texts) - most
-    return (", ".join(texts[:most]) or "nothing") + (f" and {more} more" if more > 0 else "")

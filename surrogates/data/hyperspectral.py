@@ -1,27 +1,26 @@
-"""Hyperspectral scenes as classification: the spectrum of a pixel to the class of its ground.
+"""Hyperspectral scenes as classification: from the spectrum of a pixel to its ground class.
 
-A scene is a pair of files as they are published: a cube of rows x columns x bands, and a map of the
-ground truth, rows x columns, whose 0 is background, pixels of no known class.
+A scene is published as a pair of files: a cube of rows x columns x bands, and a ground truth of
+rows x columns. In the ground truth 0 is background: pixels of no known class.
 
-Arrays of MATLAB and of numpy are taken as these have them. An HDF5 file without MATLAB's marks is
-of another program, which may have stored the dimensions in their order or, as MATLAB does,
-reversed. Two such arrays are taken to be of one program. Of their two orders the one is taken in
-which the sizes fit; where both fit, as of the labels of a square scene whose cube is MATLAB's, it
-must be said which (`ORDERS`). Whatever the order, a warning says where labels that are transposed,
-turned or mirrored would fit the spectra clearly better (`doubt`).
+Arrays of MATLAB and numpy are taken in the order that these store. An HDF5 file without MATLAB's
+marks was written by another program, which may have reversed the dimensions, as MATLAB does, or
+not. Two such arrays are assumed to have the same order: the one in which their sizes fit. If both
+fit, as for the labels of a square scene whose cube is MATLAB's, the user must choose (`ORDERS`). In
+any case `read_scene` warns if labels that are transposed, turned or mirrored would fit the spectra
+clearly better.
 
 The Indian Pines scene (Baumgardner, Biehl, Landgrebe 2015, "220 Band AVIRIS Hyperspectral Image
 Data Set: June 12, 1992 Indian Pine Test Site 3", CC BY 3.0) also comes with the package tensorly.
-
-Bands are taken as they are. Of Indian Pines there is a file of all 220 bands and one, called
-corrected, of the 200 that water vapour does not absorb; tensorly has the latter.
+Of this scene there is a file of all 220 bands and one, called corrected, of the 200 bands that
+water vapour does not absorb; tensorly has the latter. All bands of a file are used.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -36,18 +35,16 @@ from surrogates.provenance import readable
 from surrogates.types import Array
 
 from . import arrays
+from .agreement import agreement, doubt
 from .dataset import Dataset
 from .importing import as_dataset
 
 _log = logging.getLogger(__name__)
 INDIAN_PINES = "indian_pines"
 ORDERS = ("auto", "rows", "columns")
-"""Of dimensions in an HDF5 file without MATLAB's marks: as in the file, or reversed."""
-_NO_DATA = (255, 65535)  # that 8 and 16 bits hold at most, and that often stand for no class
-_BANDS, _PIXELS = 32, 20_000  # at most, that tell how well labels fit
-_CLEARLY, _FAR, _ABOVE, _SHIFTS = 1.25, 0.1, 3.0, 24  # see `doubt`
-_EVENLY = np.array((0.7548776662, 0.5698402910))  # steps of an evenly spread sequence in a square
-_PINES_CLASSES = {  # and their pixels, by which the scene is known
+"""Orders of dimensions in an HDF5 file without MATLAB's marks: as in the file, or reversed."""
+_NO_DATA = (255, 65535)  # the largest labels of 8 and 16 bits, which often stand for no class
+_PINES_CLASSES = {  # the scene is recognised by the numbers of pixels of its classes
     "Alfalfa": 46,
     "Corn-notill": 1428,
     "Corn-mintill": 830,
@@ -72,13 +69,13 @@ class Scene:
     """A hyperspectral scene and its ground truth.
 
     Attributes:
-        name: Its name.
+        name: Name of the scene.
         cube: Radiance or reflectance as in the file, (n_rows, n_columns, n_bands) float64.
         truth: The class of each pixel, (n_rows, n_columns) int64: 0 is background, and k the class
             of ``class_names[k - 1]``.
         class_names: Names of the classes, each of which has pixels.
-        wavelengths: Of each band, nm; None if not known.
-        libraries: Modules that the scene came with.
+        wavelengths: Wavelength of each band, nm; None if not known.
+        libraries: Modules that the scene comes from.
     """
 
     name: str
@@ -92,11 +89,11 @@ class Scene:
         """Make a dataset of the labelled pixels, row by row.
 
         Args:
-            split: As `surrogates.data.assign_split` takes it.
+            split: A split for `surrogates.data.assign_split`.
             seed: Seed of the split.
 
         Returns:
-            Y are the pixels' spectra, C their classes, one-hot.
+            The dataset: Y holds the pixels' spectra, C their classes, one-hot.
 
         Raises:
             InputError: If the split cannot be made, or leaves a class without training samples.
@@ -128,22 +125,22 @@ def read_scene(
 ) -> Scene:
     """Read a scene and its ground truth from .mat files (any version from 5 to 7.3), .npz or HDF5.
 
-    The arrays may have any name: the cube is the file's one array of three dimensions, the ground
-    truth the one of two, and both may be in one file. Classes are named by their numbers in the
-    file, those of Indian Pines by what they are.
+    The arrays may have any name: the cube is the file's only array of three dimensions, the ground
+    truth its only one of two. Both may be in one file. Classes are named by their numbers in the
+    file; those of Indian Pines have their published names.
 
     Args:
         path: The cube.
         truth: The ground truth.
         order: One of `ORDERS`; ``auto`` refuses to guess.
-        background: Labels of pixels without a class, separated by commas; 0 if empty, when 255 or
-            65535 far from the other labels is refused.
-        note: Is told, in a line, where the labels do not seem to be the scene's.
+        background: Labels of pixels without a class, separated by commas. Empty means 0, and then a
+            label of 255 or 65535 far from the others is refused.
+        note: Called with a line if the labels do not seem to belong to the scene.
 
     Raises:
-        InputError: If a file is missing, truncated or foreign, has no such array or several, the
-            sizes differ, or fit in two orders, a pixel holds NaN or infinity, the truth holds
-            anything but integers from 0, or less than two classes.
+        InputError: If a file is missing, truncated or foreign, or has no such array or several; if
+            the sizes differ, or fit in two orders; if a pixel is not finite, or the ground truth
+            holds anything but integers from 0, or no class.
     """
     path, truth = Path(path), Path(truth)
     check(order in ORDERS, unknown(f"order {order!r}", order, ORDERS))
@@ -170,13 +167,13 @@ def read_scene(
             f"classes account for so much of the spectra: {said}"
         )
     scene = next(iter(scenes.values()))
-    if text := doubt(scene):
+    if text := doubt(scene.cube, scene.truth):
         note(f"warning: {truth}: {text}")
     return scene
 
 
 def _ways(order: str, without: Sequence[_Found]) -> tuple[str, ...]:
-    """Return the orders that arrays may have, of which some are without a known one."""
+    """Return the possible orders of the arrays; ``without`` are those of unknown order."""
     check(
         bool(without) or order == "auto",
         f"--order {order} is for HDF5 files without MATLAB's marks; the order of these is known",
@@ -184,127 +181,11 @@ def _ways(order: str, without: Sequence[_Found]) -> tuple[str, ...]:
     return (ORDERS[1:] if order == "auto" else (order,)) if without else ("rows",)
 
 
-def agreement(cube: Array, truth: npt.NDArray[np.int64], *, shapes: bool = False) -> float:
-    """Return the share of the spectra's variance that the classes of the pixels account for.
-
-    Bands count alike. Labels that are not the scene's leave little: in Indian Pines 20 % where they
-    are transposed, for 66 % where they are not.
-
-    Args:
-        cube: The spectra, (n_rows, n_columns, n_bands).
-        truth: The classes, (n_rows, n_columns); 0 is background.
-        shapes: Whether each spectrum is divided by its length, which light and slopes change.
-    """
-    chosen = np.unique(np.linspace(0, cube.shape[2] - 1, _BANDS).round().astype(int))
-    rows, columns = np.nonzero(truth > 0)
-    some = slice(None, None, -(-len(rows) // _PIXELS))
-    rows, columns = rows[some], columns[some]
-    X, k = cube[rows, columns][:, chosen], truth[rows, columns]
-    if shapes:
-        length = np.linalg.norm(X, axis=1, keepdims=True)
-        X = X / np.where(length > 0, length, 1.0)
-    X = X - X.mean(axis=0)
-    size = np.sqrt((X * X).mean(axis=0))
-    X /= np.where(size > 0, size, 1.0)
-    counts = np.bincount(k)
-    sums = np.array([np.bincount(k, band) for band in X.T])
-    total = float((X * X).sum())
-    return float((sums * sums / np.maximum(counts, 1)).sum()) / total if total else 1.0
-
-
-def doubt(scene: Scene) -> str:
-    """Say in which other way the labels fit the spectra clearly better; empty if in none.
-
-    Clearly is 1.25 times as well, and beyond that by 10 % of the spectra, or more than three times
-    as far above the mean of chance as chance itself goes: noise may leave a few per cent to the
-    right labels. What chance gives is seen from labels that are shifted, around the edges of the
-    scene: they keep their patches, and lose their places (Lotwick and Silverman 1982, "Methods for
-    analysing spatial processes of several types of points"). The spectra or their shapes must say
-    so, and neither clearly the contrary: in uneven light the shapes tell more, and of dark and
-    bright ground the spectra. Labels that are their own transposition cannot be doubted for it.
-    """
-    truth = scene.truth
-    others = {
-        "upside down": truth[::-1],
-        "mirrored": truth[:, ::-1],
-        "turned by 180 degrees": truth[::-1, ::-1],
-    }
-    if truth.shape[0] == truth.shape[1]:
-        others |= {
-            "transposed": truth.T,
-            "turned by 90 degrees": np.rot90(truth),
-            "turned by 270 degrees": np.rot90(truth, 3),
-            "transposed and turned by 180 degrees": truth[::-1, ::-1].T,
-        }
-    views = [_Agreements.of(scene.cube, truth, others, shapes) for shapes in (False, True)]
-    doubting = [view for view in views if view.clearly(view.best, view.found)]
-    if not doubting or any(view.clearly(view.found, view.best) for view in views):
-        return ""
-    view = max(doubting, key=lambda one: one.above_chance(one.best))
-    how = max(view.others, key=lambda way: view.others[way])
-    return (
-        f"the labels do not seem to be those of the scene: {how}, the classes would account for "
-        f"{100 * view.best:.0f} % of the spectra, and as they are for {100 * view.found:.0f} %"
-    )
-
-
-@dataclass(frozen=True)
-class _Agreements:
-    """How well labels fit the spectra, as they are, in other ways, and shifted."""
-
-    found: float
-    others: dict[str, float]
-    shifted: list[float]
-
-    @classmethod
-    def of(
-        cls,
-        cube: Array,
-        truth: npt.NDArray[np.int64],
-        others: Mapping[str, npt.NDArray[np.int64]],
-        shapes: bool,
-    ) -> _Agreements:
-        def fit(labels: npt.NDArray[np.int64]) -> float:
-            return agreement(cube, labels, shapes=shapes)
-
-        return cls(
-            fit(truth),
-            {how: fit(labels) for how, labels in others.items()},
-            [fit(labels) for labels in _shifted(truth)],
-        )
-
-    @property
-    def best(self) -> float:
-        """How well they fit in the best of the other ways."""
-        return max(self.others.values())
-
-    def clearly(self, share: float, other: float) -> bool:
-        """Tell whether a share is clearly more than another; see `doubt`."""
-        beyond = share - _CLEARLY * other
-        return beyond > 0 and (beyond > _FAR or self.above_chance(share) > _ABOVE)
-
-    def above_chance(self, share: float) -> float:
-        """Return how far a share is above the mean of chance, over how far chance goes.
-
-        Chance goes at least as far above its mean as the mean is from 0: few labels of no order
-        have shares that are nearly the same.
-        """
-        mean = float(np.mean(self.shifted))
-        return (share - mean) / max(max(self.shifted) - mean, mean, 1e-12)
-
-
-def _shifted(truth: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Shift labels by a quarter to three quarters of the scene each way, evenly spread."""
-    for i in range(_SHIFTS):
-        share = 0.25 + 0.5 * (((i + 0.5) * _EVENLY) % 1)
-        yield np.roll(truth, (share * truth.shape).astype(int), (0, 1))
-
-
 def indian_pines() -> Scene:
-    """Give the Indian Pines scene that the optional package tensorly ships: 200 bands, 16 classes.
+    """Return the Indian Pines scene from the optional package tensorly: 200 bands, 16 classes.
 
     Raises:
-        InputError: If tensorly is not installed, or is one without the scene.
+        InputError: If tensorly is not installed, or its version has no such scene.
     """
     try:
         import tensorly
@@ -330,11 +211,11 @@ def indian_pines() -> Scene:
 
 @dataclass(frozen=True)
 class _Found:
-    """An array of a file, as `surrogates.data.arrays` reads it.
+    """An array of a file.
 
     Attributes:
         path: The file.
-        array: In MATLAB's order if it is MATLAB's, and otherwise as in the file.
+        array: The array, in MATLAB's order if MATLAB wrote it, and otherwise as in the file.
         has_order: Whether the order of its dimensions is known.
     """
 
@@ -344,7 +225,7 @@ class _Found:
 
     @classmethod
     def read(cls, path: Path, n_dimensions: int) -> _Found:
-        """Read a file's one array of so many dimensions."""
+        """Read a file's only array with a number of dimensions."""
         known = " or ".join(arrays.READERS)
         check(
             path.suffix.lower() in arrays.READERS, f"cannot read {path}: a scene is a file {known}"
@@ -370,7 +251,7 @@ class _Found:
         return cls(path, array.T if turned else array, has_order)
 
     def taken(self, order: str) -> npt.NDArray[Any]:
-        """Return the array in an order, which says nothing where that is known."""
+        """Return the array in an order of `ORDERS`, which is ignored if the order is known."""
         return self.array.T if order == "columns" and not self.has_order else self.array
 
 
@@ -396,7 +277,7 @@ def _scene(
     background: str = "",
     **more: Any,
 ) -> Scene:
-    """Check a scene's arrays, whose sizes fit, and number its classes from 1 on."""
+    """Check the arrays of a scene, whose sizes fit, and number its classes from 1."""
     bad = np.argwhere(~np.isfinite(cube))
     if len(bad):
         row, column, band = bad[0]

@@ -36,13 +36,13 @@ import numpy.typing as npt
 import scipy
 
 from surrogates.config import check, unknown
-from surrogates.errors import InputError
+from surrogates.errors import InputError, listed
 from surrogates.given import check_plain
 from surrogates.provenance import provenance, readable
 from surrogates.types import Array
 
 from . import columns, tables
-from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples, listed
+from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples
 from .dataset import Dataset
 from .description import TASKS, Info, Split, Status
 from .format import SOLVER

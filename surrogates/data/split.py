@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import config
-from surrogates.errors import InputError
+from surrogates.errors import InputError, listed
 from surrogates.types import Array
 
 from .description import PARTS, Split
@@ -136,10 +136,9 @@ def check_classes(c_names: Sequence[str], C: Array) -> None:
         InputError: If there are not two classes, or one has no training samples.
     """
     config.check(len(c_names) > 1, "there is a single class; a classifier needs two")
-    absent = [name for name, weight in zip(c_names, C.sum(axis=0), strict=True) if weight == 0]
+    absent = [repr(c_names[k]) for k in np.flatnonzero(C.sum(axis=0) == 0)]
     if absent:
         raise InputError(
-            f"there are no training samples of {', '.join(map(repr, absent[:5]))}"
-            f"{f' and {len(absent) - 5} more' * (len(absent) > 5)}; give another split, another "
+            f"there are no training samples of {listed(absent, 5)}; give another split, another "
             "seed, or leave the class out"
         )

@@ -1,9 +1,9 @@
 """Tables of text: .csv, .tsv, .txt and .dat files, also compressed by gzip.
 
-The separator (comma, semicolon, tab, runs of blanks) is found out from the file: it is the one that
-divides most lines into the same number of cells, most of them numbers. Decimal commas are read
-where the separator is no comma; numbers with thousands separators are refused. Lines that start
-with # or % are comments, unless they start with an error of a spreadsheet, as #DIV/0! is.
+The separator (comma, semicolon, tab, runs of blanks) is inferred from the file: it divides most
+lines into the same number of cells, most of them numbers. Decimal commas are read unless the
+separator is a comma; numbers with thousands separators are refused. Lines that start with # or %
+are comments, unless they start with an error of a spreadsheet, such as #DIV/0!.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from surrogates.types import Array
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat")
 _SEPARATORS = (";", "\t", ",", " ")
-_SAMPLE = 100  # lines that tell the separator
+_SAMPLE = 100  # lines from which the separator is inferred
 _NUMBER = re.compile(
     r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[ed][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE
 )
@@ -48,12 +48,12 @@ class Table:
 
     Attributes:
         path: The file.
-        names: Of the columns; None if there are none.
-        units: Of the columns; none where the file has none.
-        values: The numbers, (n_rows, n_columns); NaN where a cell is none.
-        odd: The text of each cell that is no finite number, by row and column from 0.
-        lines: For each row its line in the file, counted from 1.
-        comma: Where the first decimal comma is that could separate thousands; empty if there is
+        names: Names of the columns; None if the file has none.
+        units: Units of the columns; empty if the file has none.
+        values: The numbers, (n_rows, n_columns); NaN where a cell is not a number.
+        odd: The text of each cell that is not a finite number, by row and column from 0.
+        lines: The line of each row in the file, counted from 1.
+        comma: Place of the first decimal comma that could separate thousands; empty if there is
             none.
     """
 
@@ -66,7 +66,7 @@ class Table:
     comma: str = ""
 
     def indices(self) -> list[int]:
-        """Return the columns that count the rows, from 0 or 1, and have no other name than that."""
+        """Return the columns that count the rows, from 0 or 1, and are named accordingly."""
         if len(self.values) < 2:
             return []
         counts = np.arange(len(self.values))[:, None]
@@ -75,7 +75,7 @@ class Table:
         return [i for i, name in enumerate(names) if found[i] and name.lower() in _INDICES]
 
     def without(self, columns: Sequence[int]) -> Table:
-        """Leave columns out."""
+        """Return the table without some columns."""
         kept = [i for i in range(self.values.shape[1]) if i not in columns]
         place = {column: k for k, column in enumerate(kept)}
         return replace(
@@ -87,7 +87,7 @@ class Table:
         )
 
     def check_names(self, but: Sequence[int] = ()) -> None:
-        """Refuse columns, but some, that have no name, or the same one."""
+        """Refuse columns with no name or with the same name; columns in ``but`` need none."""
         names = self.names or ()
         for i, name in enumerate(names):
             check(bool(name) or i in but, f"{self.path}: column {i + 1} has no name")
@@ -96,7 +96,7 @@ class Table:
             check(number == 1 or not name, f"{self.path}: the columns {at} have one name, {name!r}")
 
     def refuse(self, row: int, column: int, why: str = "is not a finite number") -> None:
-        """Raise `InputError`, naming a cell by its place in the file."""
+        """Raise `InputError` about a cell, with its place in the file."""
         cell = self.odd.get((row, column), f"{self.values[row, column]:g}")
         hint = "; write numbers without thousands separators" * bool(_GROUPED.fullmatch(cell))
         place = f"{self.path}, row {self.lines[row]}, column {column + 1}"
@@ -104,7 +104,7 @@ class Table:
 
 
 def is_text(cell: str) -> bool:
-    """Tell whether a cell is neither a number nor a sign that the number is missing."""
+    """Return whether a cell is neither a number nor a mark of a missing one."""
     return cell.lower() not in _MISSING and not _NUMBER.fullmatch(cell)
 
 
@@ -115,16 +115,16 @@ def ending(path: Path) -> str:
 
 
 def is_table(path: Path) -> bool:
-    """Tell by its ending whether a file is a table."""
+    """Return whether a file's ending is that of a table."""
     return ending(path).removesuffix(".gz") in ENDINGS
 
 
 def read(path: str | os.PathLike[str]) -> Table:
     """Read a table.
 
-    A first line of which no cell is a number has the names; so has a commented line right above the
-    numbers, if it has as many cells as they. A line of text between the names and the numbers has
-    the units.
+    A first line without any number holds the names. So does a comment right above the numbers, if
+    it has as many cells as the lines of numbers. A line of text between the names and the numbers
+    holds the units.
 
     Raises:
         InputError: If the file is missing, truncated or not UTF-8, has no numbers, lines of
@@ -150,8 +150,8 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[list[str] | None, Array]:
         The names, None if there are none, and the numbers, (n_rows, n_columns).
 
     Raises:
-        InputError: As `read`, or if a cell is not a finite number (line and column are said,
-            counted from 1).
+        InputError: As for `read`, or if a cell is not a finite number; the message names its line
+            and column, counted from 1.
     """
     table = read(path)
     if table.odd:
@@ -161,7 +161,7 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[list[str] | None, Array]:
 
 @contextlib.contextmanager
 def _text(path: Path) -> Iterator[IO[str]]:
-    """Open a file as text, compressed or not; UTF-16 is known by its byte order mark."""
+    """Open a file as text, compressed or not; a byte order mark indicates UTF-16."""
     with open(path, "rb") as raw:
         packed = raw.peek(2)[:2] == b"\x1f\x8b"
         binary: Any = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw
@@ -174,15 +174,15 @@ class _Parser:
 
     def __init__(self, path: Path, file: Iterable[str]) -> None:
         self._path, self._file = path, file
-        self._comment = ""  # right above the first other line
+        self._comment = ""  # the comment right above the first line that is not one
         self._first: list[str] = []  # the first row's cells
         self._units: tuple[str, ...] = ()
         self._rows: list[Array] = []
         self._lines: list[int] = []
         self._odd: dict[tuple[int, int], str] = {}
-        self._comma = ""  # the first number with a comma, and where it is
+        self._comma = ""  # the first number with a comma, and its place
         self._point = False  # whether any number has a point
-        self._grouped: Counter[int] = Counter()  # by column, cells as 1,234
+        self._grouped: Counter[int] = Counter()  # for each column the number of cells like 1,234
         self._decimal = False  # whether any comma can only be a decimal one
 
     def table(self) -> Table:
@@ -201,7 +201,7 @@ class _Parser:
         table = self._complete(names)
         if self._decimal or not self._comma:
             return table
-        # In a column of decimal numbers, all with three digits, none is a whole number without any.
+        # If all commas are decimal ones with three digits, a column has no numbers without a comma.
         there = np.isfinite(np.array(self._rows)).sum(axis=0)
         check(
             all(count == there[k] for k, count in self._grouped.items()),
@@ -211,7 +211,7 @@ class _Parser:
         return replace(table, comma=self._comma)
 
     def _content(self) -> Iterator[tuple[int, str]]:
-        """Give the lines that are neither blank nor comments, and their numbers."""
+        """Yield the lines that are neither blank nor comments, with their numbers."""
         above, first = "", True
         for number, line in enumerate(self._file, start=1):
             text = line.rstrip("\r\n")
@@ -237,14 +237,14 @@ class _Parser:
             nonlocal at
             for number, text in content:
                 at = number
-                yield f"{text} "  # where a quoted name goes over two lines
+                yield f"{text} "  # a blank for the line break within a quoted name
 
         for cells in _cells(lines(), separator):
             if any(cells):
                 yield at, cells
 
     def _read(self, rows: Iterator[_Row], separator: str) -> list[str] | None:
-        """Read all rows; give the names, None if there are none."""
+        """Read all rows; return the names, None if there are none."""
         head = list(itertools.islice(rows, 3))
         first = head[0][1] if head else []
         names, expected = self._commented(len(first), separator), len(first)
@@ -257,7 +257,7 @@ class _Parser:
                 raise self._of_another_length(len(names or units), len(units), line)
         self._first = head[0][1] if head else []
         if names is first:
-            # One cell more in every line: row numbers without a name, or a separator at the end.
+            # Every line may have one cell more: a row number without a name, or an empty last cell.
             expected = len(names) + (len(self._first) == len(names) + 1)
         self._units = (*[""] * (expected - len(units)), *units) if units else ()
         for line, cells in itertools.chain(head, rows):
@@ -267,7 +267,7 @@ class _Parser:
         return names
 
     def _commented(self, n: int, separator: str) -> list[str] | None:
-        """Give the names of n columns in the comment above the numbers, None if it has none."""
+        """Return the names of n columns in the comment above the numbers, None if it has none."""
         for apart in (",", separator) if separator == " " else (separator,):
             names = next(_cells([self._comment], apart), [])
             if len(names) == n and not any(map(_is_number, names)) and all(names):
@@ -293,7 +293,7 @@ class _Parser:
         self._lines.append(line)
 
     def _complete(self, names: list[str] | None) -> Table:
-        """Make the table; see to what spreadsheets and programs of statistics add."""
+        """Return the table, without what spreadsheets and statistics programs add to it."""
         values, start = np.array(self._rows), 0
         n = values.shape[1]
         if names is None and _are_numbers_of_columns(self._first, values):
@@ -323,7 +323,7 @@ class _Parser:
 
 
 def _cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
-    """Divide lines into cells; blanks around a cell do not count."""
+    """Divide lines into cells, without the blanks around each cell."""
     blank = separator == " "
     lines = (" ".join(line.split()) for line in lines) if blank else lines
     for cells in csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t"):
@@ -331,7 +331,7 @@ def _cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """Find out the separator of some lines; a comma where there is none."""
+    """Infer the separator of some lines; a comma if there is none."""
     best, most = ",", 0.0
     for separator in _SEPARATORS:
         rows = list(_cells(lines, separator))
@@ -346,7 +346,7 @@ def _separator(lines: Sequence[str]) -> str:
 
 
 def _pointed(cells: list[str], separator: str) -> list[str]:
-    """Write numbers with decimal commas with points; a comma that separates is no decimal comma."""
+    """Replace decimal commas of numbers by points, unless commas separate the cells."""
     if separator == "," or not any("," in cell for cell in cells):
         return cells
     points = [cell.replace(",", ".") if cell.count(",") == 1 else cell for cell in cells]
@@ -354,9 +354,9 @@ def _pointed(cells: list[str], separator: str) -> list[str]:
 
 
 def _are_units(cells: Sequence[str], below: Sequence[str]) -> bool:
-    """Tell whether a line is that of the units: text, above a number at least once.
+    """Return whether a line holds units: it has no numbers, and text above a number.
 
-    A sample without any number but with a class is none: its text is above text.
+    A sample with a class and no numbers is not a line of units: its text is above text.
     """
     pairs = list(zip(cells, below, strict=False))
     above = any(is_text(cell) and _is_number(number) for cell, number in pairs)
@@ -368,7 +368,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _values(cells: Sequence[str]) -> Array:
-    """Read numbers, NaN where a cell is none."""
+    """Return numbers, NaN for cells that are not numbers."""
     if not any("_" in cell for cell in cells):  # Python reads 1_000
         try:
             return np.array(cells, dtype=np.float64)
@@ -378,7 +378,7 @@ def _values(cells: Sequence[str]) -> Array:
 
 
 def _are_numbers_of_columns(cells: Sequence[str], values: Array) -> bool:
-    """Tell whether a first row has the names 0, 1, 2, ..., by which pandas names columns."""
+    """Return whether a first row holds pandas's default names of columns: 0, 1, 2, ..."""
     start = int(cells[0] == "")
     if list(cells[start:]) != [str(k) for k in range(len(cells) - start)] or len(values) == 1:
         return False

@@ -127,7 +127,7 @@ def test_a_sphere_agrees_with_its_multipoles():
         return m0 * (m1 / m0) ** (t**3 * (10 + t * (6 * t - 15)))
 
     def response(order):
-        """Give B / A of the potential A r^l + B r^-(l + 1) outside."""
+        """Return B / A of the potential A r^l + B r^-(l + 1) outside."""
 
         def radial(r, state):  # f and r^2 m f'
             return [

@@ -101,7 +101,7 @@ def test_a_class_may_be_written_in_any_form_of_text(tmp_path):
 DAMAGED_SPARSE = """
 import sys
 from pathlib import Path
-from surrogates import arrays
+from surrogates.data import arrays
 from surrogates.errors import InputError
 for path in map(Path, sys.argv[1:]):
     for name in arrays.names(path):

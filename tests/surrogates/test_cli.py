@@ -37,7 +37,7 @@ def names(folder: Path) -> list[str]:
 
 
 def refused(capsys, *words: object) -> str:
-    """Give the error line of a command that must refuse."""
+    """Return the error line of a command that must refuse."""
     capsys.readouterr()
     assert run(*words) == 2
     error = capsys.readouterr().err

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import os
 import re
+import subprocess
+import sys
 import tracemalloc
 from fractions import Fraction
 
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surrogates import data
 from surrogates.data import (
     PARTS,
     SOLVER,
@@ -95,7 +98,7 @@ def made_classes(n, seed=0):
 
 
 def cut(whole, start, stop):
-    """Give the samples from start to stop as a shard."""
+    """Return the samples from start to stop as a shard."""
     rows = slice(start, stop)
     return dataclasses.replace(
         whole,
@@ -1114,3 +1117,33 @@ def test_shards_of_other_files_or_another_mesh_do_not_merge(tmp_path):
     ]
     unknown = [dataclasses.replace(one, inputs={}) for one in (info, moved)]
     assert unknown[0].differences(unknown[1]) == ["m is a.msh there and b.msh here"]
+
+
+def test_a_file_of_another_set_is_refused_and_an_edited_file_named():
+    info = dataclasses.replace(made(3).info, problem="own.py:P", source="ab" * 32)
+    info.check_same(info, "a.h5")
+    with pytest.raises(InputError, match="^a.h5 is another dataset: seed is .*; it is left as it"):
+        info.check_same(dataclasses.replace(info, seed=7), "a.h5")
+    with pytest.raises(InputError, match=r"restore own.py \(an edit .*\), or give another --out$"):
+        info.check_same(dataclasses.replace(info, source="12"), "a.h5")
+    with pytest.raises(InputError, match="another dataset: its numbers are others; it is left"):
+        info.check_same(info, "a.h5", ["its numbers are others"])
+
+
+def test_the_public_names_are_there_and_a_file_is_read_without_scipy(tmp_path):
+    made(3).write(tmp_path / "a.h5")
+    assert all(hasattr(data, name) for name in data.__all__)
+    with pytest.raises(AttributeError, match="surrogates.data"):
+        _ = data.no_such_name
+    code = (
+        "import sys; from surrogates.data import Dataset; Dataset.read(sys.argv[1]);"
+        "print(*{'scipy', 'torch', 'dolfinx', 'mpi4py'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.h5"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert run.stdout.strip() == ""

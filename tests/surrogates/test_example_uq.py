@@ -44,7 +44,7 @@ TOTAL = np.array([[0.5576, 1 / 14], [0.4424, 4 / 14], [0.2437, 9 / 14]])
 
 
 def interacting(X):
-    """Give sums and a product of two variables among six, and their first-order indices."""
+    """Return sums and a product of two variables among six, and their first-order indices."""
     a = np.array([1, 0.8, 0.6, 0.4, 0.2, 0])
     variances = a**2 / 12
     variances[0] += 0.5**2 * (1 / 80 - 1 / 144)

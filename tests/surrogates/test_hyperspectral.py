@@ -9,8 +9,8 @@ import scipy.io
 import scipy.ndimage
 
 from surrogates import cli
-from surrogates.data import PARTS, Dataset, Scene, Split, indian_pines, read_scene
-from surrogates.data.hyperspectral import doubt
+from surrogates.data import PARTS, Dataset, Split, indian_pines, read_scene
+from surrogates.data.agreement import doubt
 from surrogates.errors import InputError
 
 PINES = (46, 1428, 830, 237, 483, 730, 28, 478, 20, 972, 2455, 593, 205, 1265, 386, 93)
@@ -198,10 +198,7 @@ def test_labels_that_are_turned_are_doubted_and_others_not(tmp_path, capsys, tur
 def test_labels_without_any_order_are_not_doubted():
     for seed in range(20):
         cube, truth = scene(12, 12, seed)
-        made = Scene(
-            name="noise", cube=cube.astype(float), truth=truth.astype(int), class_names=("a",) * 5
-        )
-        assert doubt(made) == ""
+        assert doubt(cube.astype(float), truth.astype(int)) == ""
 
 
 def dim_fields(light: float, noise: float, seed: int):
@@ -221,9 +218,8 @@ def dim_fields(light: float, noise: float, seed: int):
 @pytest.mark.parametrize(("light", "noise"), [(0.8, 0.1), (0.0, 4.0), (0.3, 1.0)])
 def test_light_and_noise_hide_no_transposition_and_raise_no_doubt(light, noise):
     cube, truth = dim_fields(light, noise, seed=0)
-    made = {"name": "dim", "cube": cube, "class_names": tuple("abcde")}
-    assert doubt(Scene(truth=truth, **made)) == ""
-    assert "the scene: transposed, the classes" in doubt(Scene(truth=truth.T, **made))
+    assert doubt(cube, truth) == ""
+    assert "the scene: transposed, the classes" in doubt(cube, truth.T)
 
 
 def test_a_background_of_255_is_asked_for(tmp_path, capsys):

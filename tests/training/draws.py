@@ -46,7 +46,7 @@ def classes(n, n_classes, seed):
 
 
 def orders(remainders):
-    """Give the orders at which remainders fall where a step is halved, again and again."""
+    """Return the orders at which remainders fall as a step is halved again and again."""
     return [math.log2(a / b) for a, b in zip(remainders, remainders[1:], strict=False)]
 
 

@@ -101,7 +101,7 @@ def weights(result):
 
 
 def best_of(result):
-    """Give the record of the least validation loss."""
+    """Return the record of the least validation loss."""
     return min(result.history, key=lambda record: record.validation_score)
 
 
