@@ -21,7 +21,8 @@ from surrogates.data.inspection import outliers
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment, Classifier, assess
 from surrogates.model.metrics import Evaluation, compared, evaluate
-from surrogates.model.surrogate import Logs, Surrogate
+from surrogates.model.parts import Logs
+from surrogates.model.surrogate import Surrogate
 
 from .completion import completed
 from .deploy import alone, assembled, assembled_classes, deployed

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from .networks import FeatureExtractor
-from .surrogate import Domain, Surrogate, Values
+from .parts import Domain, Values
+from .surrogate import Surrogate
 
 BINS = 10
 """Of the largest probability, of equal width, over which reliability is measured."""

@@ -34,7 +34,8 @@ from surrogates.export import c as c_source
 from surrogates.export.constants import constants
 from surrogates.export.reference import Reference
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.surrogate import Surrogate
 
 METROPOLIS = Path(__file__).parents[2] / "scripts" / "examples" / "metropolis.c"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")

@@ -18,7 +18,8 @@ from surrogates.export import npz
 from surrogates.export.constants import constants
 from surrogates.model import file as export
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
-from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.surrogate import Surrogate
 
 CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")

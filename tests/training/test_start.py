@@ -12,8 +12,8 @@ from torch.nn.utils import parameters_to_vector
 from surrogates.errors import InputError
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.parts import Logs
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.model.surrogate import Logs
 from surrogates.training.deploy import alone
 from surrogates.training.features import Features
 from surrogates.training.fit import TrainConfig, fit, settings_of
