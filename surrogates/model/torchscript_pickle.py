@@ -166,8 +166,8 @@ class Pickle:
         """
         value = self.stack[-1]
         unbuilt = isinstance(value, _Mutable) and value.kind in self.classes and not value.content
-        self._refuse(value is _MARK or unbuilt, "keeps what is no value yet")
-        self._refuse(place > len(self.memo), "keeps a value far from the others")
+        self._refuse(value is _MARK or unbuilt, "keeps an unfinished value")
+        self._refuse(place > len(self.memo), "keeps a value in a place out of turn")
         self.memo[place] = value
 
     def _marked(self) -> list[Any]:
@@ -195,7 +195,7 @@ class Pickle:
     def _fill(self, kind: str, content: list[Any]) -> None:
         target = self.stack[-1]
         fits = isinstance(target, _Mutable) and target.kind == kind and not target.held
-        self._refuse(not fits, f"fills what is no new {kind}")
+        self._refuse(not fits, f"fills a value that is not a new {kind}")
         target.depth = max(target.depth, self._depth(content))
         self._refuse(target.held, f"has a {kind} in itself")
         target.content += content
@@ -204,7 +204,7 @@ class Pickle:
         """Set the attributes of an object, and check that they have the declared types."""
         target = self.stack[-1]
         fits = isinstance(target, _Mutable) and target.kind in self.classes and not target.held
-        self._refuse(not fits or target.content != [], "builds what is no new object")
+        self._refuse(not fits or target.content != [], "builds a value that is not a new object")
         names, values = state.content[::2], state.content[1::2]
         declared = self.classes[target.kind]
         self._refuse(sorted(names) != sorted(declared), f"has other attributes than {target.kind}")

@@ -1,4 +1,4 @@
-"""What the networks share: stages of steps, and their adjoint equations."""
+"""The common part of the networks: stages of steps, and their adjoint equations."""
 
 from __future__ import annotations
 
