@@ -15,8 +15,9 @@ from torch import Tensor
 
 from surrogates.data import Dataset
 from surrogates.model.classifier import Classifier
+from surrogates.model.parts import Domain, Logs
 from surrogates.model.radial import Joined
-from surrogates.model.surrogate import Domain, Logs, Surrogate
+from surrogates.model.surrogate import Surrogate
 
 from .features import CHUNK
 from .fit import FitResult

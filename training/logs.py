@@ -10,7 +10,7 @@ import numpy as np
 from surrogates.config import check, unknown
 from surrogates.data import Dataset, Status
 from surrogates.errors import InputError
-from surrogates.model.surrogate import Logs
+from surrogates.model.parts import Logs
 
 
 def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> Logs | None:

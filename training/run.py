@@ -25,7 +25,7 @@ from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable, remove_leftovers
 from surrogates.model import describe, file, torchscript
 from surrogates.model.loaded import LoadedSurrogate
-from surrogates.model.surrogate import Logs
+from surrogates.model.parts import Logs
 
 from . import history
 from .checkpoint import is_finished

@@ -13,7 +13,7 @@ from torch import nn
 
 from surrogates.config import check, unknown
 from surrogates.data import Dataset, Split
-from surrogates.model.surrogate import Logs
+from surrogates.model.parts import Logs
 
 from .communicator import Communicator
 from .completion import completed

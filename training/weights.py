@@ -32,8 +32,8 @@ from surrogates.files import reading
 from surrogates.model import file as export
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import FeatureExtractor
+from surrogates.model.parts import Logs
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.model.surrogate import Logs
 
 from .config import Network, TrainConfig
 from .initial import described, settings_of

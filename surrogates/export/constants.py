@@ -27,8 +27,8 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
         surrogate: From `surrogates.load`.
 
     Raises:
-        InputError: If its features are another module than those of `surrogates.model.fused` and
-            `surrogates.model.forms`, or `Unfused`.
+        InputError: If its features are a module of the user's own, or were written by an older
+            version.
     """
     module: Any = surrogate.module
     has_bars = surrogate.metadata["schema_version"] > 1

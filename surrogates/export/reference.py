@@ -201,10 +201,9 @@ class Reference:
         array, size = given.real(x, names, name), len(names)
         lead = array.shape[:-1] if like is None else like.shape[:-1]
         if not (array.shape == (*lead, size) and len(lead) < 2 and 0 not in lead):
-            raise InputError(
-                f"expected real numbers {name} of shape ({size},) or (n, {size}), n at least 1 and "
-                f"that of y; got {array.dtype} of shape {array.shape}"
-            )
+            one_sample = f"({size},) or (n, {size}), n at least 1"
+            shape = one_sample if like is None else f"{(*lead, size)}, one for each y"
+            raise InputError(f"expected {name} of shape {shape}; got {array.shape}")
         return array
 
 

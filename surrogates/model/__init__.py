@@ -1,1 +1,1 @@
-"""The surrogate: networks, the deployable module, its file, and what users call."""
+"""The surrogate: networks, the module that is deployed, its file, and its errors."""

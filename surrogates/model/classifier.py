@@ -1,12 +1,12 @@
-r"""The classifier that users call, and how good its classes and probabilities are.
+r"""The classifier that users call, and the errors of its classes and probabilities.
 
     logits(y) = W [F((y - y_shift) / y_scale), 1]^T / T,    probabilities = softmax(logits)
 
-takes parameters, in the dataset's units, to one logit for each class. The temperature T was found
-on validation samples (`surrogates.training.deploy`) and is a part of W in every file, so that the
-softmax of what a file gives is calibrated: of the samples whose largest probability is 0.8, about
-80 % are of that class (Guo et al. 2017, "On calibration of modern neural networks"). `assess`
-measures how far that is so. The most probable class does not depend on T.
+maps parameters, in the dataset's units, to one logit for each class. The temperature T was found on
+validation samples (`surrogates.training.deploy`), and W absorbs it in every file. So the softmax of
+a file's logits is calibrated: of the samples whose largest probability is 0.8, about 80 % are of
+that class (Guo et al. 2017, "On calibration of modern neural networks"). `assess` measures how well
+this holds. The most probable class does not depend on T.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import torch
 from torch import Tensor
 
 from .networks import FeatureExtractor
-from .surrogate import Domain, Surrogate, Values
+from .parts import Domain, Values
+from .surrogate import Surrogate
 
 BINS = 10
-"""Of the largest probability, of equal width, over which reliability is measured."""
+"""Number of intervals of the largest probability, of equal width, for reliability."""
 
 
 class Classifier(Surrogate):
     """The map from y to the logits of classes, with its Jacobian in closed form and its domain.
 
-    Its arguments and errors are those of `Surrogate`, and so are the methods that both have:
-    ``forward`` gives calibrated logits, and ``jacobian``, ``jvp`` and ``vjp`` are derivatives of
-    these. A classifier has no error bars: its probabilities say how sure it is, and its file has
-    neither ``predict_std`` nor ``predict_interval``. Outside the domain they may be sure of a wrong
-    class.
+    Arguments and errors are those of `Surrogate`. ``forward`` returns calibrated logits, and
+    ``jacobian``, ``jvp`` and ``vjp`` are their derivatives. A classifier has no error bars: its
+    probabilities say how sure it is, and its file has neither ``predict_std`` nor
+    ``predict_interval``. Outside the domain, a wrong class may have a probability near 1.
 
     Attributes:
-        temperature: What has divided the logits, and is a part of ``W`` and ``c``; > 0, ().
+        temperature: The divisor of the logits, which ``W`` and ``c`` already contain; > 0, ().
     """
 
     if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Classifier(Surrogate):
 
     @torch.jit.export
     def probabilities(self, y: Tensor) -> Tensor:
-        """Give the calibrated probability of each class.
+        """Return the calibrated probability of each class.
 
         Args:
             y: Parameters, (n_in,) or (n, n_in), units of the dataset.
@@ -83,7 +83,7 @@ class Classifier(Surrogate):
 
     @torch.jit.export
     def predict(self, y: Tensor) -> Tensor:
-        """Give the most probable class.
+        """Return the most probable class.
 
         Args:
             y: Parameters, (n_in,) or (n, n_in), units of the dataset.
@@ -95,11 +95,11 @@ class Classifier(Surrogate):
         return torch.where(logits.isnan().any(-1), -1, logits.argmax(-1))
 
     def predict_std(self, y: Tensor) -> Tensor:
-        """Refuse: a classifier has no error bars. It is not exported, so no file has it."""
+        """Raise an error: a classifier has no error bars. It is not exported, so no file has it."""
         raise NotImplementedError("a classifier has probabilities in place of error bars")
 
     def predict_interval(self, y: Tensor, level: float) -> Tensor:
-        """Refuse, as `predict_std` does."""
+        """Raise the error of `predict_std`."""
         raise NotImplementedError("a classifier has probabilities in place of error bars")
 
 
@@ -108,12 +108,12 @@ class Bin:
     """Samples whose largest probability lies in one interval.
 
     Attributes:
-        lower: Its end below, which belongs to it only in the first interval.
-        upper: Its end above, which belongs to it.
-        samples: How many samples.
+        lower: Lower end of the interval, which belongs to it only in the first one.
+        upper: Upper end of the interval, which belongs to it.
+        samples: Number of samples.
         confidence: Mean of their largest probabilities; NaN without samples.
-        accuracy: Mean of the true probabilities of the predicted classes, of one-hot truth the
-            share that is classified rightly; NaN without samples.
+        accuracy: Mean of the true probabilities of the predicted classes; NaN without samples. If
+            the truth is one-hot, it is the share that is classified rightly.
     """
 
     lower: float
@@ -125,21 +125,21 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """How good a classifier is on some samples, whose truth is the probability of each class.
+    """Errors of a classifier on some samples, whose truth is the probability of each class.
 
-    A class is true of a sample to the extent of its probability c_k, and counts in all that follows
-    as so much of a sample. Where the truth is one-hot, as a rule, these are numbers of samples;
-    where it is not, no classifier has an accuracy above the mean of the largest c_k, and one whose
-    probabilities are the truth is calibrated.
+    A sample counts for class k with the weight c_k, its true probability. As a rule the truth is
+    one-hot, and the sums of these weights are numbers of samples. Otherwise no classifier has an
+    accuracy above the mean of the largest c_k. A classifier that predicts the true probabilities is
+    calibrated.
 
     Attributes:
-        samples: How many samples.
+        samples: Number of samples.
         accuracy: Mean of the true probabilities of the predicted classes: the share of the samples
             that is classified rightly.
-        class_accuracy: The same over the samples of each true class (recall), (n_classes,); NaN for
-            a class without samples.
-        confusion: Numbers of samples by true class (row) and predicted one (column), (n_classes,
-            n_classes); integers where the truth is one-hot.
+        class_accuracy: The accuracy on the samples of each true class (recall), (n_classes,); NaN
+            for a class without samples.
+        confusion: Numbers of samples by true class (row) and predicted class (column), (n_classes,
+            n_classes); integers if the truth is one-hot.
         cross_entropy: Mean of -sum_k c_k log p_k, in nats.
         brier: Mean of ||p - c||^2, from 0 to 2.
         calibration_error: Expected calibration error: mean of |accuracy - confidence| over the
@@ -160,7 +160,7 @@ class Assessment:
 def assess(
     logits: Callable[[Tensor], Tensor], Y: Tensor, C: Tensor, *, batch: int = 8192
 ) -> Assessment:
-    """Measure how good a classifier is.
+    """Measure the errors of a classifier.
 
     Args:
         logits: A `Classifier`, or any function (n, n_in) -> (n, n_classes).

@@ -1,7 +1,7 @@
-r"""Features that are not one network in the form in which a surrogate file runs them.
+r"""Features other than one network, in the form in which a surrogate file runs them.
 
-Each class here has the methods of `surrogates.model.fused.Fused`: they take unscaled parameters,
-one sample, (n_in,), or a batch, (n, n_in), and their features are (width,) or (width, n).
+Each class here has the methods of `surrogates.model.fused.Fused`. They take unscaled parameters:
+one sample, (n_in,), or a batch, (n, n_in). Their features are (width,) or (width, n).
 
     Radial       F_k = kappa(||a - c_k||),    a = (y - shift) factor
     Anova        F_k = prod_i (1 + shares_i (kappa(|a_i - c_ki|) - 1))
@@ -41,8 +41,8 @@ def radial(kernel: str, centres: Tensor, a: Tensor, slope: bool = False) -> Tens
     """
     if a.dim() == 1:
         return _kappa(kernel, (a - centres).square().sum(1), slope)
-    # TorchScript does a few centres at a time, so that what belongs to them stays in the cache. A
-    # program of torch.export would hold every turn of the loop, and n is not known then.
+    # TorchScript takes a few centres at a time, so that their part of the result stays in the
+    # cache. A program of torch.export would hold each pass of the loop, and would not know n.
     size = max(1, 65536 // a.size(0)) if scripting() else centres.size(0)
     a_t = a.t().contiguous()
     pieces = [
@@ -54,9 +54,9 @@ def radial(kernel: str, centres: Tensor, a: Tensor, slope: bool = False) -> Tens
 def squared_distances(centres: Tensor, a_t: Tensor) -> Tensor:
     """Return the squared distances of columns of a_t, (n_in, n), from centres: (width, n).
 
-    They are sums of squared differences: the expansion ||a||^2 - 2 a^T c + ||c||^2 would lose the
-    digits that large weights of the features need. torch.cdist would do, but its derivatives by
-    torch.func are wrong (seen in torch 2.13).
+    They are sums of squared differences: the expansion ||a||^2 - 2 a^T c + ||c||^2 would lose
+    digits that matter if the weights of the features are large. torch.cdist would do, but
+    torch.func differentiates it wrongly (seen in torch 2.13).
     """
     rows, columns = a_t.unsqueeze(1), centres.t().unsqueeze(2)
     d = rows[0] - columns[0]
@@ -68,12 +68,12 @@ def squared_distances(centres: Tensor, a_t: Tensor) -> Tensor:
 
 
 def _kappa(kernel: str, square: Tensor, slope: bool) -> Tensor:
-    """Return kappa(r), or kappa'(r) / r, where the square of r is given."""
+    """Return kappa(r), or kappa'(r) / r if ``slope``, from the square of r."""
     if kernel == "gaussian":
         value = torch.exp(square * -0.5)
         return -value if slope else value
-    # The number added changes nothing, but gives the root a derivative at 0. Beyond 1000, exp(-s)
-    # is 0, and the factor in front of it must not be infinite.
+    # The added number changes no value; the root has a derivative at 0 by it. Beyond 1000, exp(-s)
+    # is 0, and the factor before it must stay finite.
     s = torch.clamp(torch.sqrt(5.0 * square + 1e-300), max=1000.0)
     factor = (1.0 + s) * (-5.0 / 3.0) if slope else 1.0 + s * (1.0 + s / 3.0)
     return factor * torch.exp(-s)
@@ -85,7 +85,7 @@ class Radial(nn.Module):
     Attributes:
         shift: Subtracted from y, (n_in,).
         factor: Multiplies y after that, (n_in,).
-        centres: Where each feature is 1, in the terms of (y - shift) factor, (width, n_in).
+        centres: The points (y - shift) factor at which each feature is 1, (width, n_in).
         kernel: One of `KERNELS`.
         width: Number of features.
     """
@@ -105,7 +105,7 @@ class Radial(nn.Module):
             self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
 
     def folded(self, W: Tensor) -> Tensor:
-        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        """Return weights of [F, 1] unchanged: the features here are those of the module."""
         return W
 
     def forward(self, y: Tensor) -> Tensor:
@@ -141,7 +141,8 @@ class Anova(Radial):
     """Products over the inputs, of unscaled parameters.
 
     Attributes:
-        shares: What of a factor varies with its input, (n_in,); the others are those of `Radial`.
+        shares: The share of each factor that varies with its input, (n_in,).
+        shift, factor, centres, kernel, width: As in `Radial`.
     """
 
     if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Anova(Radial):
         return F if y.dim() == 2 else F[:, 0]
 
     def _pieces(self, a_t: Tensor) -> list[Tensor]:
-        """Return the centres a few at a time; see `radial`."""
+        """Return the centres in pieces, as `radial` takes them."""
         size = max(1, 65536 // a_t.size(1)) if scripting() else self.width
         return list(torch.split(self.centres, size))
 
@@ -233,7 +234,10 @@ class Anova(Radial):
 
 
 def _nan_where_nan(x: Tensor) -> Tensor:
-    """Return NaN for a sample with one, else 0: the derivative of x itself is constant."""
+    """Return NaN for a sample with a NaN, else 0.
+
+    The derivative of x itself is constant, and would not show the NaN.
+    """
     return torch.where(torch.isnan(x), x, torch.zeros_like(x)).sum(0)
 
 
@@ -243,8 +247,8 @@ class Polynomial(nn.Module):
     Attributes:
         shift: Subtracted from y, (n_in,).
         scale: Divides y after that, (n_in,).
-        first: Index i of each product x_i x_j, int64 (n_pairs,).
-        second: Its index j, int64 (n_pairs,).
+        first: The index i of each product x_i x_j, int64 (n_pairs,).
+        second: The index j of each product, int64 (n_pairs,).
         units: The derivatives of x, (n_in, n_in).
         width: Number of features, n_in + n_pairs.
     """
@@ -268,7 +272,7 @@ class Polynomial(nn.Module):
             self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
 
     def folded(self, W: Tensor) -> Tensor:
-        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        """Return weights of [F, 1] unchanged: the features here are those of the module."""
         return W
 
     def forward(self, y: Tensor) -> Tensor:
@@ -296,7 +300,7 @@ class Polynomial(nn.Module):
 
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
-        # By columns: the fuser of torch 2.6 does not come to an end with products by broadcasting.
+        # Column by column: with products by broadcasting, the fuser of torch 2.6 does not end.
         eye = torch.eye(y.size(-1), dtype=y.dtype, device=y.device)
         columns = [self.jvp(y, eye[i].expand_as(y)) for i in range(y.size(-1))]
         J = torch.stack(columns, -1)
@@ -325,7 +329,7 @@ class Unfused(nn.Module):
         self.register_buffer("scale", scale)
 
     def folded(self, W: Tensor) -> Tensor:
-        """Return weights of [F, 1] unchanged: the features here are the module's own."""
+        """Return weights of [F, 1] unchanged: the features here are those of the module."""
         return W
 
     def forward(self, y: Tensor) -> Tensor:
@@ -377,10 +381,10 @@ class Blocks(nn.Module):
         self.parts = nn.ModuleList(parts)  # type: ignore[assignment]
 
     def folded(self, W: Tensor) -> Tensor:
-        """Turn weights of [F, 1], (n, width + 1), into those of the features here.
+        """Return the weights of [F, 1], (n, width + 1), for the features here.
 
-        Each column stays with its feature: the weights of a feature are scaled, and the last
-        column, the bias, takes the rest.
+        Each column stays with its feature: the weights of a feature are scaled, and constants are
+        added to the last column, the bias.
         """
         columns, start, bias = [], 0, W[:, -1]
         for part in self.parts:
@@ -413,13 +417,13 @@ class Blocks(nn.Module):
 
 
 Form = Fused | Radial | Polynomial | Blocks | Unfused
-"""Of the features of a surrogate."""
+"""The form of a surrogate's features."""
 
 
 def form_of(features: FeatureExtractor, y_shift: Tensor, y_scale: Tensor) -> Form:
     """Return the form of a feature extractor that takes (y - y_shift) / y_scale.
 
-    It is the one that the module's own ``fused`` makes, where it has this method.
+    The module's own method ``fused`` makes it. A module without this method becomes `Unfused`.
     """
     fused = getattr(features, "fused", None)
     if fused is None:

@@ -1,18 +1,19 @@
 r"""Networks in the form in which a surrogate file runs them: few operations, and no training code.
 
-The networks of `networks` are a first layer u = sigma(K_in y + b_in) and steps after it. A step
-takes the stages
+The networks of `networks` are a first layer u = sigma(K_in y + b_in) and steps after it. A step has
+the stages
 
     k_1 = sigma(A_1 u + b_1),    k_i = sigma(A_i (u + l_i k_{i-1}) + b_i),    i = 2, ..., s
 
-and gives carry u + sum_i w_i k_i. Everything that does not depend on y is computed once, here: the
-scaling of y is in K_in and b_in, the A_i u + b_i of a step are one product, and so is the sum. What
-remains costs the number of operations, for one sample, and tanh, for many. torch's logistic
-function takes 0.4 of the time of its tanh, and tanh(x) = 2 / (1 + exp(-2 x)) - 1 is affine in it:
-the weights absorb that, and the features come out affine in those of the network (`Fused.folded`).
+and replaces u by carry u + sum_i w_i k_i. Everything that does not depend on y is computed once,
+here. K_in and b_in absorb the scaling of y. All A_i u + b_i of a step are one product, and so is
+the sum. For one sample the number of operations then dominates the cost; for a batch, tanh does.
+torch's logistic function takes 0.4 of the time of its tanh, and tanh(x) = 2 / (1 + exp(-2 x)) - 1
+is affine in it. The weights absorb that, and the features are affine in those of the network
+(`Fused.folded`).
 
-One sample is a vector, and n samples are the columns of a matrix: the stages of a step are blocks
-of rows then, each in one piece of memory.
+One sample is a vector, and n samples are the columns of a matrix. So the stages of a step are
+blocks of rows, each contiguous in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 Stages = Sequence[tuple[int, float, float]]
-"""Of a step: node i (0 is the step's first), length l, weight w."""
+"""The stages of a step: node (0 is the first of the step), length l, weight w."""
 
 # sigma(x) = alpha phi(gain x) + beta: name of phi, gain, alpha, beta.
 _PHI = {
@@ -35,11 +36,11 @@ _PHI = {
 }
 
 
-_WHOLE = 256  # values of all stages up to which one sample's derivative is one triangular system
+_WHOLE = 256  # largest number of stage values for which derivatives solve one triangular system
 
 
 def _affine(b: Tensor, A: Tensor, x: Tensor) -> Tensor:
-    """Give b + A x for a vector or columns x."""
+    """Return b + A x for a vector or columns x."""
     if x.dim() == 1:
         return torch.addmv(b, A, x)
     # TorchScript makes two passes of addmm, but not of addmm_.
@@ -51,13 +52,13 @@ def phi(name: str, x: Tensor) -> Tensor:
     if name == "sigmoid":
         return torch.sigmoid(x)
     if name == "softplus":
-        # torch is linear above the threshold; with its default, 20, by a jump of 2e-9.
+        # Above the threshold torch is linear. With the default, 20, it would jump by 2e-9.
         return torch.nn.functional.softplus(x, 1.0, 40.0)
     return torch.relu(x)
 
 
 def _phi_(name: str, x: Tensor) -> Tensor:
-    """Evaluate phi in x's own memory where that is possible."""
+    """Evaluate phi in place if possible."""
     if name == "sigmoid":
         return x.sigmoid_()
     if name == "relu":
@@ -66,7 +67,7 @@ def _phi_(name: str, x: Tensor) -> Tensor:
 
 
 def slope_at(name: str, k: Tensor) -> Tensor:
-    """Differentiate phi where its value is k."""
+    """Return the derivative of phi where its value is k."""
     if name == "sigmoid":
         return torch.addcmul(k, k, k, value=-1.0)
     if name == "softplus":
@@ -87,7 +88,7 @@ def scripting() -> bool:
 
 
 def _plus_(z: Tensor, A: Tensor, x: Tensor) -> Tensor:
-    """Add A x to z, for a vector or columns x, in z's own memory."""
+    """Add A x to z in place, for a vector or columns x."""
     if x.dim() == 2:
         return z.addmm_(A, x)
     if scripting():
@@ -96,7 +97,7 @@ def _plus_(z: Tensor, A: Tensor, x: Tensor) -> Tensor:
 
 
 class _Coupling(nn.Module):
-    """What a stage takes from the one before it."""
+    """The matrix that couples a stage to the one before it."""
 
     if TYPE_CHECKING:
         M: Tensor
@@ -107,7 +108,10 @@ class _Coupling(nn.Module):
 
 
 class _Step(nn.Module):
-    """u to carry u + w k, with k_1 = phi(P_1 u + p_1) and k_i = phi(P_i u + p_i + M_i k_{i-1})."""
+    """A step: it maps u to carry u + w k.
+
+    The stages are k_1 = phi(P_1 u + p_1) and k_i = phi(P_i u + p_i + M_i k_{i-1}).
+    """
 
     __constants__ = ("width", "carry", "phi")
 
@@ -131,10 +135,10 @@ class _Step(nn.Module):
         self.backwards = nn.ModuleList(reversed(couplings))  # type: ignore[assignment]
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the next u, and the stages' k in rows."""
+        """Return the next u, and the k of the stages in rows."""
         z = _affine(self.p, self.P, u)
-        # Where no gradient needs what was there before, all k are made where they end up. Else the
-        # blocks may be changed as well, but not be read through z.
+        # If no gradient needs the old values, all k are written into z. Otherwise the blocks may be
+        # overwritten too, but z may not be read afterwards.
         in_place = scripting() and self.phi != "softplus" and not z.requires_grad
         if in_place:
             blocks = torch.split(z, self.width)
@@ -211,15 +215,15 @@ class Fused(nn.Module):
         y_shift: Tensor,
         y_scale: Tensor,
     ) -> None:
-        """Absorb what does not depend on y.
+        """Compute everything that does not depend on y.
 
         Args:
             K_in: First weights, for scaled y, (width, n_in).
             b_in: First biases, (width,).
             A: Operators at the nodes, (n_nodes, width, width).
             b: Biases at the nodes, (n_nodes, width).
-            stages: Of each step; its last node is the next step's first. Lengths are in units of
-                ``step``, and weights are relative: ``step`` is their sum.
+            stages: Stages of each step, whose last node is the first of the next step. Lengths
+                are in units of ``step``. Weights are relative: they are scaled to the sum ``step``.
             step: Length of a step.
             carry: Factor of u in a step.
             activation: Name of sigma.
@@ -256,10 +260,10 @@ class Fused(nn.Module):
         self.assemble()
 
     def assemble(self) -> None:
-        """Make one triangular system of all steps, for the derivatives of one sample.
+        """Assemble all steps into one triangular system, for the derivatives of one sample.
 
-        Its unknowns x are the first u and all k: changes of them satisfy dx = S (K_in dy - L dx)
-        with the slopes S, and that of the features is w dx.
+        Its unknowns x are the first u and all k. Their changes satisfy dx = S (K_in dy - L dx) with
+        the slopes S, and the features change by w dx.
         """
         sizes = [self.width, *(len(step.p) for step in self.steps)]
         self.whole = sum(sizes) <= _WHOLE
@@ -279,7 +283,7 @@ class Fused(nn.Module):
         self.register_buffer("w", w)
 
     def folded(self, W: Tensor) -> Tensor:
-        """Turn weights of [F, 1], (n, width + 1), into those of the features here."""
+        """Return the weights of [F, 1], (n, width + 1), for the features here."""
         bias = W[:, -1] + W[:, :-1] @ self._offset
         return torch.cat([self._alpha * W[:, :-1], bias[:, None]], dim=1)
 
@@ -303,7 +307,7 @@ class Fused(nn.Module):
         return torch.mm(self._pull(y, g).t(), self.K_in)
 
     def jacobian(self, y: Tensor) -> Tensor:
-        """Give the features' derivative, (width, n_in) or (n, width, n_in)."""
+        """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
         if y.dim() == 1:
             return torch.mm(self._response(y), self.K_in)
         w, n_in = self.K_in.shape

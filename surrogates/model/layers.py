@@ -1,6 +1,6 @@
-"""What a surrogate file runs before its features and after them: logarithms, and its members.
+"""Layers of a surrogate file before and after its features: logarithms, and members.
 
-`surrogates.model.surrogate.Surrogate` has these modules only where it needs them.
+A `surrogates.model.surrogate.Surrogate` has these modules only if it needs them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class Logarithms(nn.Module):
     """The logarithms of marked inputs, and the exponentials of marked outputs.
 
     Attributes:
-        inputs: Which inputs, bool (n_in,).
-        outputs: Which outputs, bool (n_out,).
-        exponential: Whether there is any such output.
+        inputs: Marks of the inputs, bool (n_in,).
+        outputs: Marks of the outputs, bool (n_out,).
+        exponential: Whether any output is marked.
     """
 
     __constants__ = ("exponential",)
@@ -35,7 +35,7 @@ class Logarithms(nn.Module):
         self.register_buffer("outputs", outputs)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Map y to what the features see; an input without a logarithm becomes NaN."""
+        """Map y to the argument of the features. A marked input that is not > 0 becomes NaN."""
         return torch.where(self.inputs, self._positive(y).log(), y)
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -43,17 +43,17 @@ class Logarithms(nn.Module):
         return torch.where(self.inputs, x.exp(), x)
 
     def physical(self, c: Tensor) -> Tensor:
-        """Map what the linear layer gives to c."""
-        # The exponential of no other output is taken, as its gradient might be infinite.
+        """Map the output of the linear layer to c."""
+        # Other outputs have no exponential: its gradient could be infinite.
         exponents = torch.where(self.outputs, c, torch.zeros_like(c))
         return torch.where(self.outputs, exponents.exp(), c)
 
     def input_factor(self, y: Tensor) -> Tensor:
-        """Return the derivative of each input's logarithm, or 1."""
+        """Return the derivative of each marked input's logarithm, and 1 for other inputs."""
         return self._positive(y).reciprocal()
 
     def output_factor(self, c: Tensor) -> Tensor:
-        """Return c where it is an exponential, which is its derivative, or 1."""
+        """Return c for marked outputs, the derivative of their exponential, and 1 for others."""
         return torch.where(self.outputs, c, torch.ones_like(c))
 
     def _positive(self, y: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Logarithms(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """The predictions of the members one by one, before any exponential.
+    """The spread of the members' own predictions, before any exponential.
 
     Attributes:
         W: The members' own linear layers side by side, (n_out, width).

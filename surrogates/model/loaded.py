@@ -202,7 +202,7 @@ class LoadedSurrogate:
     def predict_std(self, y: npt.ArrayLike) -> Array:
         """Return the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
-        `surrogates.model.surrogate.ErrorBars` says what it covers.
+        `surrogates.model.parts.ErrorBars` says what it covers.
         """
         self._check_bars()
         return self._call("predict_std", self._parameters(y))

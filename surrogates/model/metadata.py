@@ -1,7 +1,7 @@
-"""What a surrogate file says of itself, checked before anything uses it.
+"""The metadata of a surrogate file, checked before anything uses them.
 
-The metadata are JSON, which anyone may have written. `parsed` accepts them if all that this package
-reads of them has the right type and length; `surrogates.model.describe.metadata` makes them.
+Metadata are JSON, and anyone may have written them. `parsed` accepts them if every entry that this
+package reads has the right type and length; `surrogates.model.describe.metadata` makes them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ DESCRIBED = (
     *("problem", "y_names", "y_units", "y_lower", "y_upper"),
     *("c_names", "c_units", "coordinates"),
 )
-"""Keys of the metadata that say what a surrogate takes and gives."""
+"""Keys of the metadata that describe parameters and outputs."""
 
 _TASKS = ("regression", "classification")
 _DEPTH = 50  # of nested values
-# What is read of the metadata, and its kind. A * stands for every key, and a ? after a key says
-# that it may be missing where what holds it is there. A list with y has an entry for each
-# parameter, and one with c for each output.
+# The entries that are read, and their kinds. A * stands for every key. A key with a ? may be
+# missing from its object. Lists with y have an entry for each parameter, with c for each output.
 _KINDS = {
     **{key: "text" for key in ("problem", "command?", "created?", "revision?")},
     **{"y_names": "texts y", "y_units": "texts y", "y_lower": "numbers y", "y_upper": "numbers y"},
@@ -61,9 +60,9 @@ def parsed(
     """Parse and check metadata.
 
     Args:
-        text: JSON; empty where a file has none.
+        text: JSON; empty if the file has none.
         path: The file, for messages.
-        what: It is.
+        what: The kind of the file, for messages.
 
     Raises:
         InputError: If they are missing, of another program or a newer version of this one, or
@@ -99,7 +98,7 @@ def parsed(
 
 
 def task_of(metadata: Mapping[str, Any]) -> str:
-    """Return the task; files of older versions do not say."""
+    """Return the task. Files of older versions do not name it: theirs is regression."""
     return str(metadata.get("task", _TASKS[0]))
 
 
@@ -108,7 +107,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object, of which readers could take either of two values under one key."""
+    """Make an object, and refuse a repeated key: readers differ about its value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
@@ -117,12 +116,12 @@ def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def _fault(text: str | bytes) -> str:
-    """Say what is wrong with metadata, once where the same are read again; empty if nothing is."""
+    """Return the first fault of metadata, or an empty text. The last results are kept."""
     return next(_faults(json.loads(text)), "")
 
 
 def _faults(found: Mapping[str, Any]) -> Iterator[str]:
-    """Return what is wrong with metadata, the first of it first."""
+    """Return all faults of metadata in turn."""
     yield from _unreadable(found)
     if (task := found.get("task", _TASKS[0])) not in _TASKS:
         yield f"the task {str(task)[:40]!r}; expected {' or '.join(_TASKS)}"
@@ -144,7 +143,7 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unreadable(found: Any) -> Iterator[str]:
-    """Return texts and numbers that cannot be written, and values that are nested too deeply."""
+    """Return faults that no kind finds: texts and numbers that cannot be written, deep nesting."""
     waiting = [(found, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -164,9 +163,9 @@ def _unreadable(found: Any) -> Iterator[str]:
 def _wrong(
     found: Any, path: Sequence[str], kind: str, sizes: Mapping[str, int], where: str = ""
 ) -> Iterator[str]:
-    """Return what is not of its kind, or missing, at a place that may have a * in it."""
+    """Return the entries that are missing or of another kind, at a path that may have a *."""
     if not isinstance(found, dict):
-        return  # what holds it is checked by a kind of its own
+        return  # the kind of the object itself is checked on its own
     key = path[0].removesuffix("?")
     for name in list(found) if key == "*" else [key]:
         place = f"{where}{name[:40]}"

@@ -1,6 +1,6 @@
-"""How far predictions are from the truth: relative errors, errors by output, and coverage.
+"""Errors of predictions: relative errors, errors by output, and coverage of the error bars.
 
-Entries of C that are missing (NaN) count nowhere.
+Missing entries of C (NaN) are left out of all of them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 from .tails import widened
 
 LEVELS = (0.5, 0.9, 0.95)
-"""Of intervals, those of `predict_interval`."""
+"""Levels of the intervals whose coverage is measured."""
 _QUANTILES = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS)
 
-_NEAR_ZERO = 0.02  # of the spread of c, below which a sample's relative error says little
+_NEAR_ZERO = 0.02  # size of c, over its spread, below which a relative error says little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class ErrorSummary:
     """Mean, standard deviation and extremes of the samples' relative errors, dimensionless.
 
     Attributes:
-        near_zero: Samples whose c is so small, beside the spread of c, that their relative errors
-            decide the mean and say little.
+        near_zero: Number of samples whose c is small beside the spread of c. Their relative errors
+            say little, and may dominate the mean.
     """
 
     mean: float
@@ -49,7 +49,7 @@ class ErrorSummary:
         )
 
     def __str__(self) -> str:
-        """Give one line, in per cent."""
+        """Return one line, in per cent."""
         if not math.isfinite(self.mean):
             return "undefined, as a sample has c = 0"
         values = f"mean {self.mean:.3%}, std {self.std:.3%}, min {self.min:.3%}, max {self.max:.3%}"
@@ -62,14 +62,15 @@ class Evaluation:
     """Errors of a surrogate over some samples.
 
     Attributes:
-        samples: How many samples.
-        relative: Of ||prediction - c|| / ||c||.
-        centred: Of ||prediction - c|| / ||c - mean||, mean that of the training samples.
+        samples: Number of samples.
+        relative: Summary of ||prediction - c|| / ||c||.
+        centred: Summary of ||prediction - c|| / ||c - mean||, with the mean of the training
+            samples.
         output_rms: Root mean square error of each output, units of c.
-        output_relative: The same over the root mean square of the output, dimensionless.
-        output_spread: The same over the output's spread, its standard deviation on the training
-            samples, dimensionless: 1 is as good as their mean. Of an output that does not vary
-            there, over its size.
+        output_relative: ``output_rms`` over the root mean square of the output, dimensionless.
+        output_spread: ``output_rms`` over the output's spread, which is its standard deviation on
+            the training samples, dimensionless: 1 is as good as their mean. For an output that does
+            not vary there, it is over the output's size.
         coverage: Share of all errors within the error bars' intervals, for each of `LEVELS`.
     """
 
@@ -82,7 +83,7 @@ class Evaluation:
     coverage: tuple[float, ...] = ()
 
     def by_spread(self, names: Sequence[str]) -> str:
-        """Return one line of the errors over the outputs' spreads; names are the outputs'."""
+        """Return one line on `output_spread`; names are those of the outputs."""
         values = torch.tensor(self.output_spread, dtype=torch.float64).nan_to_num(0.0)
         worst = int(values.argmax())
         if len(values) == 1:
@@ -96,7 +97,7 @@ def _share(value: float) -> str:
 
 
 def relative_errors(prediction: Tensor, C: Tensor) -> Tensor:
-    """Relative error of each sample, ||prediction - c||_2 / ||c||_2.
+    """Return the relative error of each sample, ||prediction - c||_2 / ||c||_2.
 
     Args:
         prediction: Predicted observables, (n, n_out).
@@ -133,9 +134,9 @@ def evaluate(
 
     Args:
         predict: A `Surrogate`, or any function (n, n_in) -> (n, n_out). The intervals of a
-            `Surrogate` are those of its `predict_interval`, with tails and logarithms; of a
-            function they are those of a normal distribution.
-        predict_std: Its method of that name, for the coverage; where None, that is empty.
+            `Surrogate` are those of its `predict_interval`, with tails and logarithms. Those of a
+            function are normal.
+        predict_std: Its method of that name, for the coverage; without it the coverage is empty.
         Y: Parameters, (n, n_in), n >= 1.
         C: True observables, (n, n_out); NaN where one is missing.
         mean: Mean of the training observables, (n_out,).
@@ -155,11 +156,11 @@ def evaluate(
             std = torch.cat([predict_std(piece) for piece in pieces])
             sizes = (prediction - C).abs()
             logs = getattr(predict, "logs", None)
-            if logs is not None:  # where std / prediction is the deviation of the logarithm
+            if logs is not None:  # std / prediction is the deviation of the logarithm
                 of_logs = (prediction.log() - C.log()).abs() * prediction
                 sizes = torch.where(logs.outputs, of_logs, sizes)
             there = torch.isfinite(C)
-            # A constant is predicted without error, or but for rounding, and has no bar.
+            # A constant is predicted to rounding, and its error bar is 0.
             allowed = 1e-14 * C.abs()
             tail = getattr(predict, "tail", None)
             tails = [0.0] if tail is None else tail.tolist()
@@ -191,7 +192,7 @@ def compared(
     def rms(values: Tensor) -> Tensor:
         values = torch.where(there, values, zero)
         unit = values.abs().amax(dim=0)
-        unit = torch.where(unit > 0, unit, 1.0)  # squares must neither vanish nor overflow
+        unit = torch.where(unit > 0, unit, 1.0)  # squares must not vanish or overflow
         return ((values / unit).square().sum(dim=0) / counts).sqrt() * unit
 
     error, size = rms(prediction - C), rms(C)
@@ -199,7 +200,7 @@ def compared(
         spread = rms(C - torch.where(there, C, zero).sum(dim=0) / counts)
     unit = torch.where(spread > 1e-13 * size, spread, torch.where(size > 0, size, 1.0))
     deviation = torch.where(there, (C - mean) / unit, zero)
-    # In units of the outputs' spreads; a sample's c is small if all of it is.
+    # In units of the outputs' spreads: c of a sample is small if all its entries are.
     norms = torch.where(there, C / unit, zero).norm(dim=1)
     near = int((norms < _NEAR_ZERO * deviation.square().sum(dim=1).mean().sqrt()).sum())
     return Evaluation(

@@ -1,9 +1,9 @@
-r"""Features that are not one network: functions about centres, monomials, and features joined.
+r"""Features that are not one network: functions about centres, monomials, and joined features.
 
-They are feature extractors as `surrogates.model.networks` describes them, of scaled inputs x. Only
-those that are joined may have parameters to train. The Matern kernel of smoothness 5/2 is twice
-differentiable, the Gaussian one infinitely often (Rasmussen and Williams 2006, "Gaussian Processes
-for Machine Learning", section 4.2).
+They are feature extractors of scaled inputs x, as `surrogates.model.networks` describes them. Only
+the parts of joined features may have parameters to train. The Matern kernel of smoothness 5/2 is
+twice differentiable, the Gaussian kernel infinitely often (Rasmussen and Williams 2006, "Gaussian
+Processes for Machine Learning", section 4.2).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def _float64(name: str, value: Tensor) -> Tensor:
 
 
 class _AboutCentres(nn.Module):
-    """What functions about centres have in common.
+    """The common part of functions about centres.
 
     Attributes:
-        centres: Of the functions, (width, n_in).
+        centres: Centres of the functions, (width, n_in).
         scales: Inverse lengths, (n_in,).
         kernel: One of `surrogates.model.forms.KERNELS`.
         n_in: Number of inputs.
@@ -45,7 +45,7 @@ class _AboutCentres(nn.Module):
         """Copy the centres and lengths, as float64 buffers.
 
         Args:
-            centres: Of scaled inputs x, (width, n_in), width and n_in >= 1.
+            centres: Centres in scaled inputs x, (width, n_in), width and n_in >= 1.
             scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
             kernel: One of `surrogates.model.forms.KERNELS`.
 
@@ -90,7 +90,7 @@ class RadialBasis(_AboutCentres):
         return self.forward(Y), slope.unsqueeze(2) * differences
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Radial:
-        """Return the form for export, which takes unscaled y."""
+        """Return the form for the surrogate file, which takes unscaled y."""
         return Radial(
             centres=self.centres * self.scales,
             shift=y_shift,
@@ -102,13 +102,14 @@ class RadialBasis(_AboutCentres):
 class AnovaBasis(_AboutCentres):
     r"""Products over the inputs: F_k(x) = prod_i (1 + shares_i (kappa(scales_i |x_i - c_ki|) - 1)).
 
-    Multiplied out these are functions of no, one, two and more inputs, in the proportions that the
-    shares in [0, 1] give them: near 0 sums of functions of one input, at 1 products of all, which
-    is the radial function if kappa is Gaussian (Durrande, Ginsbourger, Roustant and Carraro 2013,
-    "ANOVA kernels and RKHS of zero mean functions for model-based sensitivity analysis").
+    Multiplied out, these are sums of functions of no, one, two and more inputs. The shares, in
+    [0, 1], are their proportions: near 0 the features are sums of functions of one input, and at 1
+    products of functions of all inputs. For a Gaussian kappa these products are radial functions
+    (Durrande, Ginsbourger, Roustant and Carraro 2013, "ANOVA kernels and RKHS of zero mean
+    functions for model-based sensitivity analysis").
 
     Attributes:
-        shares: (n_in,).
+        shares: Share of each factor that varies with its input, (n_in,).
     """
 
     if TYPE_CHECKING:
@@ -118,9 +119,9 @@ class AnovaBasis(_AboutCentres):
         """Copy the parts, as float64 buffers.
 
         Args:
-            centres: Of scaled inputs x, (width, n_in), width and n_in >= 1.
+            centres: Centres in scaled inputs x, (width, n_in), width and n_in >= 1.
             scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
-            shares: (n_in,), from 0 to 1.
+            shares: Share of each factor that varies with its input, (n_in,), from 0 to 1.
             kernel: One of `surrogates.model.forms.KERNELS`.
 
         Raises:
@@ -145,7 +146,7 @@ class AnovaBasis(_AboutCentres):
         return form.forward(Y).t(), form.jacobian(Y)
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Anova:
-        """Return the form for export, which takes unscaled y."""
+        """Return the form for the surrogate file, which takes unscaled y."""
         return Anova(
             centres=self.centres * self.scales,
             shift=y_shift,
@@ -207,17 +208,17 @@ class Monomials(nn.Module):
         return self.forward(Y), form.jacobian(Y)
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Polynomial:
-        """Return the form for export, which takes unscaled y."""
+        """Return the form for the surrogate file, which takes unscaled y."""
         return Polynomial(pairs=self.pairs, shift=y_shift, scale=y_scale)
 
 
 class Joined(nn.Module):
-    """The features of several parts, one after the other; part p sees (x - shifts[p]) / scales[p].
+    """The features of several parts, one after the other; part p takes (x - shifts[p]) / scales[p].
 
     Attributes:
         parts: The feature extractors, an ``nn.ModuleList``.
-        shifts: Of each part, (n_parts, n_in).
-        scales: Of each part, (n_parts, n_in), > 0.
+        shifts: Shift of the inputs of each part, (n_parts, n_in).
+        scales: Scale of the inputs of each part, (n_parts, n_in), > 0.
         n_in: Number of inputs.
         width: Number of all features.
     """
@@ -231,7 +232,7 @@ class Joined(nn.Module):
         """Keep the parts, and copy shifts and scales as float64 buffers.
 
         Args:
-            parts: Feature extractors of one number of inputs, at least one; not copied.
+            parts: Feature extractors with equal numbers of inputs, at least one; not copied.
             shifts: Subtracted from the inputs x, (n_parts, n_in).
             scales: Divide the inputs after that, (n_parts, n_in), > 0.
 
@@ -266,9 +267,9 @@ class Joined(nn.Module):
         return self.forward(Y), torch.matmul(form.folded(eye)[:, :-1], form.jacobian(Y))
 
     def fused(self, y_shift: Tensor, y_scale: Tensor) -> Blocks:
-        """Return the form for export, which takes unscaled y: each part with its own scaling.
+        """Return the form for the surrogate file, of unscaled y: each part has its own scaling.
 
-        A part without a method ``fused`` runs as the module that it is.
+        A part without a method ``fused`` is kept as it is.
         """
         pieces = zip(self.parts, self.shifts, self.scales, strict=True)
         return Blocks([form_of(part, y_shift + y_scale * a, y_scale * b) for part, a, b in pieces])

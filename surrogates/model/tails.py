@@ -1,12 +1,13 @@
-"""Intervals of errors whose tails are heavier than a normal distribution's.
+"""Intervals of errors with heavier tails than a normal distribution.
 
-The half width of an interval is k(q) standard deviations, q the normal quantile of its level:
+Half the width of an interval is k(q) standard deviations, with the normal quantile q of its level:
 
     k(q) = q exp(tail (q^2 - MIDDLE) / 2)
 
-With tail = 0 the distribution is normal; with tail > 0 it is Tukey's h distribution (Hoaglin 1985,
-"Summarizing shape numerically: the g-and-h distributions"), whose tails are those of a power,
-1 / tail. The standard deviation fixes the interval of 79 %, where q^2 = MIDDLE, for every tail.
+With tail = 0 the distribution is normal. With tail > 0 it is Tukey's h distribution (Hoaglin 1985,
+"Summarizing shape numerically: the g-and-h distributions"): the probability of an error beyond x
+falls like the power x^(-1 / tail). Whatever the tail, the standard deviation fixes the interval of
+79 %, where q^2 = MIDDLE.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ The geometric mean of k(q) over these two does not depend on the tail, so that o
 deviation serves both as well as it can."""
 
 LIMIT = 0.5
-"""What a tail must be below: from here on the error has no finite variance."""
+"""Bound of the tail: from here on the error has no finite variance."""
 
 
 def widened(q: float, tail: float) -> float:

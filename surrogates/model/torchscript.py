@@ -1,7 +1,7 @@
 """TorchScript archives as bytes: read, written, and made the same in every process.
 
-A TorchScript file is a zip archive of code, pickles and data. Members are named here without the
-folder that holds all of them. `surrogates.model.torchscript_check` tells whether their code is
+A TorchScript file is a zip archive of code, pickles and data. One folder in it holds all members;
+their names here leave it out. `surrogates.model.torchscript_check` checks that their code is
 harmless.
 """
 
@@ -33,11 +33,11 @@ _CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 
 Members = Mapping[str, bytes]
-"""Contents of an archive's members by name, without the folder that holds all of them."""
+"""Contents of an archive's members, by their names without the common folder."""
 
 
 def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
-    """Read all members of an archive, and check every checksum: torch itself does not look.
+    """Read all members of an archive, and verify every checksum: torch itself does not.
 
     Raises:
         InputError: If a checksum is wrong, two members have one name, or compressed members are
@@ -56,7 +56,7 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
                 ) from error
             name = one.filename.partition("/")[2]
             check(
-                name.lower() not in seen,  # torch does not tell names by their case
+                name.lower() not in seen,  # torch ignores the case of names
                 f"{path} is refused: two of its members are {name[:80]!r}",
             )
             seen.add(name.lower())
@@ -65,11 +65,11 @@ def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
 
 
 def pack(members: Members) -> bytes:
-    """Write members as an archive that torch reads: equal members make equal bytes."""
+    """Write members as an archive that torch reads. Equal members make equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
-            one = zipfile.ZipInfo(f"archive/{name}")  # of 1980, not of now
+            one = zipfile.ZipInfo(f"archive/{name}")  # with the date 1980, not now
             one.create_system, one.external_attr = 3, 0o644 << 16
             unaligned = (buffer.tell() + 30 + len(one.filename) + 4) % _ALIGNMENT
             padding = -unaligned % _ALIGNMENT
@@ -79,7 +79,7 @@ def pack(members: Members) -> bytes:
 
 
 def loadable(members: Members) -> dict[str, bytes]:
-    """Return the members of which torch makes a module, without extra files and sources."""
+    """Return the members that torch needs for a module, without extra files and sources."""
     return {
         name: content
         for name, content in members.items()
@@ -89,12 +89,12 @@ def loadable(members: Members) -> dict[str, bytes]:
 
 
 def canonical(members: Members) -> dict[str, bytes]:
-    """Return the members without what depends on the process that compiled them.
+    """Return the members in a form that does not depend on the process that compiled them.
 
     torch numbers classes of the same name over the life of a process, writes the constants of a
-    class in the order of a set, and adds the paths and texts of their sources, by which its errors
-    show lines. Here the numbers begin at 0 in each file, constants are sorted, and there are no
-    sources.
+    class in the order of a set, and adds the paths and texts of sources, for the lines in its
+    errors. Here the numbers begin at 0 in each file, constants are sorted, and sources are left
+    out.
     """
     kept = loadable(members)
     sources = {name: kept.pop(name).decode() for name in list(kept) if CODE.fullmatch(name)}
@@ -132,7 +132,7 @@ def _sorted(lines: re.Match[str]) -> str:
 
 
 def _renamed(items: Mapping[str, str], pickle: bytes) -> dict[str, str]:
-    """Return new names for those in use, in the order in which the code comes to them."""
+    """Return new names of the classes and functions in use, numbered in the order of their use."""
     found = [match[0].replace(" ", ".") for match in _globals(pickle)]
     renamed: dict[str, str] = {}
     waiting = [name for name in found if name in items][:1]
@@ -150,7 +150,7 @@ def _renamed(items: Mapping[str, str], pickle: bytes) -> dict[str, str]:
 
 
 def _globals(pickle: bytes) -> Iterator[tuple[str, int]]:
-    """Return the names in a pickle, and where each begins."""
+    """Return the names in a pickle, and the position of each."""
     for opcode, argument, position in pickletools.genops(pickle):
         if opcode.name == "GLOBAL" and isinstance(argument, str) and position is not None:
             yield argument, position

@@ -295,7 +295,7 @@ def _grids(info: Info) -> list[_Grid]:
 
 
 def _errors(prediction: Array, C: Array, mean: Array | None = None) -> Array:
-    """Return the relative errors of the samples, of what is left of both without a mean."""
+    """Return the relative errors of the samples, after a mean is subtracted from both."""
     if mean is not None:
         prediction, C = prediction - mean, C - mean
     zero = (C == 0).all(axis=1)

@@ -1,4 +1,4 @@
-"""The size and style of all figures, and what their panels share.
+"""The size and style of all figures, and the common parts of their panels.
 
 Colours are those of Okabe and Ito (2008), cividis, and red and blue for values of both signs.
 Colour-blind readers can distinguish them.

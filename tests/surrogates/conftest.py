@@ -8,7 +8,8 @@ import torch
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.surrogate import Surrogate
 
 N_IN, N_OUT = 4, 6
 

@@ -12,8 +12,9 @@ from test_reference import saved
 
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
+from surrogates.model.parts import Domain, ErrorBars, Logs, Members
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.model.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
+from surrogates.model.surrogate import Surrogate
 
 METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
 N_IN, N_OUT = 5, 11

@@ -31,10 +31,12 @@ from test_reference import (
 
 from surrogates.errors import InputError
 from surrogates.export import c as c_source
+from surrogates.export.c import templates
 from surrogates.export.constants import constants
 from surrogates.export.reference import Reference
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.surrogate import Surrogate
 
 METROPOLIS = Path(__file__).parents[2] / "scripts" / "examples" / "metropolis.c"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
@@ -98,6 +100,12 @@ def libraries(tmp_path_factory):
         network: Library(library, f"net{i}", network[2], network[4])
         for i, network in enumerate(NETWORKS)
     }
+
+
+def test_the_list_of_templates_is_whole():
+    folder = Path(templates.__file__).parent
+    listed = re.findall(r"\w+\.[ch]\.in", templates.__doc__)
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.in"))
 
 
 @needs_cc

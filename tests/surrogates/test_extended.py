@@ -28,8 +28,9 @@ from surrogates.export.constants import constants
 from surrogates.model.classifier import Classifier
 from surrogates.model.metrics import evaluate
 from surrogates.model.networks import AntisymmetricODE
+from surrogates.model.parts import Domain, ErrorBars, Logs, Members
 from surrogates.model.radial import RadialBasis
-from surrogates.model.surrogate import Domain, ErrorBars, Logs, Members, Surrogate
+from surrogates.model.surrogate import Surrogate
 
 every_surrogate = pytest.mark.parametrize("name", SURROGATES)
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")

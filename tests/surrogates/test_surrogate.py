@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 from surrogates.model.metrics import LEVELS, ErrorSummary, evaluate, relative_errors
 from surrogates.model.networks import AntisymmetricODE
-from surrogates.model.surrogate import Domain, ErrorBars, Surrogate
+from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.surrogate import Surrogate
 
 N_IN, N_OUT = 4, 6
 METHODS = ("forward", "jacobian", "jvp", "vjp", "in_domain", "predict_std")

@@ -14,8 +14,8 @@ from surrogates.errors import InputError
 from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.parts import Logs
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.model.surrogate import Logs
 from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import alone
 from surrogates.training.features import Features

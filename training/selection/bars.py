@@ -3,7 +3,7 @@ r"""Error bars of a surrogate from residuals of samples that it has not seen.
     std_j(y)^2 = sigma_j^2 g(y) + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
     g(y) = 1 - rho + rho q(y) + d(y)^2
 
-(see `surrogates.model.surrogate.ErrorBars`). The shape q, of mean one over these samples, is the
+(see `surrogates.model.parts.ErrorBars`). The shape q, of mean one over these samples, is the
 variance of kriging where a kernel is a member, and that of W's posterior for the features of the
 networks else. The share rho and the sizes sigma_j are found from the residuals by their quantiles:
 one sample that is far off does not decide them, as it would a root mean square. So is the tail of
@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogates.model.surrogate import ErrorBars, Members, Surrogate
+from surrogates.model.parts import ErrorBars, Members
+from surrogates.model.surrogate import Surrogate
 
 from ..inner.tall import tall_svd
 from .regression import Selection

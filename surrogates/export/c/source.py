@@ -62,7 +62,7 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
 
 
 def _jacobian(r: Reference) -> tuple[str, str]:
-    """Choose what is taken through the features: the fewest.
+    """Choose the fewest of inputs, outputs and features to take through the features.
 
     Returns:
         ``inputs``, ``outputs`` or ``features``, and the statements.

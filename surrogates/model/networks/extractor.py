@@ -1,0 +1,47 @@
+"""The interface between feature extractors and the rest: training and surrogates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivities:
+    """Features and their derivatives with respect to the parameters, sample by sample.
+
+    Some parameters are the weights of layers that each sample passes once. For these, with the
+    biases in the last column, the derivative of feature j of sample n with respect to entry (a, b)
+    of a layer's weights is S[n, j, a] A[n, b]. The product is not formed.
+
+    Attributes:
+        F: Features, (N, width or more). Those beyond the width have no derivative.
+        layers: S and A of each layer. S, (N, width, n_a), are derivatives with respect to the
+            layer's output before sigma. A, (N, n_b), is its input, with a last column of ones.
+        D: Derivatives with respect to all other parameters, (N, width, q).
+    """
+
+    F: Tensor
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    D: Tensor
+
+
+class FeatureExtractor(Protocol):
+    """The methods that a module of the caller's needs; see `surrogates.model.networks`."""
+
+    n_in: int
+    width: int
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width)."""
+
+    def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
+
+
+def with_ones(X: Tensor) -> Tensor:
+    """Append the column of ones that carries the bias: [X, 1]."""
+    return torch.cat([X, X.new_ones((len(X), 1))], dim=1)

@@ -1,0 +1,225 @@
+"""The common part of the networks: stages of steps, and their adjoint equations."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..fused import Fused, Stages, phi, slope_at
+from .extractor import Sensitivities, with_ones
+
+ACTIVATIONS = ("tanh", "softplus", "sigmoid", "relu")
+"""Names of the activation functions. relu has the derivative 0 at 0."""
+
+# The stages of a step: node within the step, length, weight.
+_EULER = ((0, 0.0, 1.0),)
+
+Stage = tuple[int, Tensor, Tensor]
+"""A stage's node and two tensors, see `Network._at_nodes`."""
+
+_Net = TypeVar("_Net", bound="Network")
+
+
+def _sigma(activation: str, x: Tensor) -> Tensor:
+    return torch.tanh(x) if activation == "tanh" else phi(activation, x)
+
+
+def _slope(activation: str, k: Tensor) -> Tensor:
+    """Return the derivative of sigma where its value is k, which determines it."""
+    return 1 - k * k if activation == "tanh" else slope_at(activation, k)
+
+
+class Network(nn.Module):
+    """The common part of the networks: the first layer, and the adjoint equations of the stages.
+
+    A step of length h takes u to carry u + h sum_i w_i k_i / sum_i w_i. Its stages are
+    k_i = sigma(A v_i + b) with v_i = u + l_i h k_{i-1}. A subclass adds the parameters K and b at
+    the nodes, and may define A as another function of K.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        depth: int,
+        activation: str,
+        scale: float,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> None:
+        """Check the common arguments, and draw the first weights."""
+        super().__init__()
+        if min(n_in, width, depth) < 1:
+            raise ValueError(f"expected sizes of at least 1, got {(n_in, width, depth)}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"expected an activation of {ACTIVATIONS}, got {activation!r}")
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"expected 0 <= scale, finite; got {scale}")
+        self.n_in = n_in
+        self.width = width
+        self.activation = activation
+        self.step = 1.0
+        self.carry = 1.0
+        K_in = torch.randn((width, n_in), generator=generator, dtype=dtype)
+        self.K_in = nn.Parameter(scale * math.sqrt(2 / n_in) * K_in)
+        self.b_in = nn.Parameter(torch.zeros(width, dtype=dtype))
+
+    def _set_nodes(self, K: Tensor) -> None:
+        """Set the weights at the nodes, (n_nodes, width, width), and the biases to zero."""
+        self.K = nn.Parameter(K)
+        self.b = nn.Parameter(K.new_zeros(K.shape[:2]))
+
+    def sensitivities(self, Y: Tensor) -> Sensitivities:
+        """Differentiate the features with respect to the parameters, in their `coordinates`.
+
+        The adjoint equations go backwards through the stages, for all features at once.
+        """
+        A_t = self._transposed_operators()
+        stages = self._stages()
+        last = stages[-1][0]
+        share = sum(weight for _, _, weight in stages)
+        h, carry = self.step, self.carry
+        n_samples, width, n_nodes = len(Y), self.width, len(self.b)
+        steps = range(0, n_nodes - last, max(1, last))  # by their first nodes
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        first_slope = _slope(self.activation, u)
+        taken, slopes = [], []
+        for first in steps:
+            k = torch.zeros_like(u)
+            total = torch.zeros_like(u)
+            for node, length, weight in stages:
+                v = u + length * h * k
+                k = self._layer(v, A_t[first + node], self.b[first + node])
+                total = total + weight * k
+                taken.append(v)
+                slopes.append(_slope(self.activation, k).unsqueeze(1))
+            u = carry * u + h / share * total
+        at_stages = []
+        # costate[n, j, :] is the derivative of feature j with respect to u.
+        costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n_samples, -1, -1)
+        for first in reversed(steps):
+            back, total = torch.zeros_like(costate), torch.zeros_like(costate)
+            for node, length, weight in reversed(stages):
+                at = first + node
+                z = (weight * h / share * costate + back) * slopes.pop()
+                at_stages.append((at, z, taken.pop()))
+                through = z @ A_t[at].t()
+                total = total + through
+                back = length * h * through
+            costate = carry * costate + total
+        layers, D = self._at_nodes(at_stages[::-1])
+        return Sensitivities(
+            F=u, layers=((costate * first_slope.unsqueeze(1), with_ones(Y)), *layers), D=D
+        )
+
+    def coordinates(self, theta: Tensor) -> Tensor:
+        """Map the parameters, as one vector, to the coordinates of `sensitivities`.
+
+        First come the rows of [K_in, b_in], then the entries of [K, b] at each node on which the
+        network depends. Norms are the same.
+        """
+        K_in, b_in, K, b = self._divided(theta)
+        first = torch.cat([K_in, b_in[:, None]], dim=1)
+        return torch.cat([first.reshape(-1), self._entries(K, b).reshape(-1)])
+
+    def parameters_at(self, z: Tensor) -> Tensor:
+        """Invert `coordinates`."""
+        n_first = self.width * (self.n_in + 1)
+        first = z[:n_first].view(self.width, self.n_in + 1)
+        parts = (first[:, :-1], first[:, -1], *self._weights(z[n_first:].view(len(self.b), -1)))
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    def mixed(self: _Net, mixing: Tensor) -> _Net:
+        """Return the network of x that this network is of mixing @ x; mixing is (n_in, n_x)."""
+        other = copy.deepcopy(self)
+        other.n_in = mixing.shape[1]
+        other.K_in = nn.Parameter(self.K_in.detach() @ mixing.to(self.K_in))
+        return other
+
+    def fused(self, y_shift: Tensor, y_scale: Tensor) -> Fused:
+        """Return the form for the surrogate file, of unscaled y; `Fused` has the arguments."""
+        return Fused(
+            K_in=self.K_in.detach(),
+            b_in=self.b_in.detach(),
+            A=self._transposed_operators().detach().transpose(1, 2),
+            b=self.b.detach(),
+            stages=self._stages(),
+            step=self.step,
+            carry=self.carry,
+            activation=self.activation,
+            y_shift=y_shift,
+            y_scale=y_scale,
+        )
+
+    def _stages(self) -> Stages:
+        return _EULER
+
+    def _transposed_operators(self) -> Tensor:
+        """Return A^T at the nodes."""
+        return self.K.transpose(1, 2)
+
+    def _at_nodes(self, stages: Sequence[Stage]) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Return the derivatives with respect to `_entries`, as `Sensitivities` has them.
+
+        Args:
+            stages: In order, the node of each stage, the features' derivative with respect to
+                sigma's argument, (N, width, width), and the vector v that A multiplies,
+                (N, width).
+        """
+        none = stages[0][1]
+        return [(z, with_ones(v)) for _, z, v in stages], none.new_empty((*none.shape[:2], 0))
+
+    def _entries(self, K: Tensor, b: Tensor) -> Tensor:
+        """Return the entries of K and b at the nodes that matter, (n_nodes, n_entries)."""
+        return torch.cat([K, b[:, :, None]], dim=2).flatten(1)
+
+    def _weights(self, entries: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `_entries`."""
+        both = entries.view(len(self.b), self.width, -1)
+        return both[:, :, :-1], both[:, :, -1]
+
+    def _divided(self, theta: Tensor) -> list[Tensor]:
+        shapes = [parameter.shape for parameter in self.parameters()]
+        parts = torch.split_with_sizes(theta, [shape.numel() for shape in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def _halved(self: _Net, n_nodes: int) -> _Net:
+        """Return a network of half the step, with the same K(t) and b(t).
+
+        They are linear between their nodes, and constant after the last.
+        """
+        fine = copy.deepcopy(self)
+        fine.step = self.step / 2
+        for name in ("K", "b"):
+            old = getattr(self, name).detach()
+            new = old.new_empty((n_nodes, *old.shape[1:]))
+            new[0::2] = old
+            new[1::2] = ((torch.cat([old[1:], old[-1:]]) + old) / 2)[: n_nodes // 2]
+            setattr(fine, name, nn.Parameter(new))
+        return fine
+
+    def _roughness(self, spacing: float) -> Tensor:
+        """Return T: x^T T x is the integral of x'(t)^2, for x linear between nodes."""
+        n = len(self.b)
+        D = torch.eye(n, dtype=self.b.dtype).diff(dim=0)
+        return D.T @ D / spacing
+
+    def _layer(self, u: Tensor, A_t: Tensor, b: Tensor) -> Tensor:
+        return _sigma(self.activation, torch.addmm(b, u, A_t))
+
+
+class Layers(Network):
+    """Layers u_{j+1} = carry u_j + step sigma(K_j u_j + b_j)."""
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Map inputs (N, n_in) to features (N, width), dtype of the weights."""
+        A_t = self._transposed_operators()
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        for j in range(len(self.b)):
+            u = self.carry * u + self.step * self._layer(u, A_t[j], self.b[j])
+        return u
