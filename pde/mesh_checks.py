@@ -113,7 +113,7 @@ def place(x: Array) -> str:
     return f"[{', '.join(f'{value:.7g}' for value in x.round(3) + 0.0)}]"
 
 
-def place_of(points: Array, vertices: Integers) -> str:
+def _place(points: Array, vertices: Integers) -> str:
     """Say where a cell or a face is."""
     return place(points[vertices].mean(axis=0))
 
@@ -128,7 +128,7 @@ def _refuse(wrong: Marks, what: str, points: Array, vertices: Integers) -> None:
         vertices: Those of each cell or face.
     """
     if wrong.any():
-        where = place_of(points, vertices[int(np.argmax(wrong))])
+        where = _place(points, vertices[int(np.argmax(wrong))])
         raise InputError(f"has {what}: {int(wrong.sum())}, the first around {where} m")
 
 
@@ -235,7 +235,7 @@ def _merged(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array
         close = distance[:, 1] <= np.minimum(tolerance, tolerance[other])
         if not close.any():
             break
-        where = where or place_of(points, np.flatnonzero(close)[:1])
+        where = where or _place(points, np.flatnonzero(close)[:1])
         some = np.flatnonzero(close)
         pairs = coo_matrix((np.ones(len(some)), (some, other[some])), (len(points),) * 2)
         number = connected_components(pairs, directed=False)[1]
@@ -255,7 +255,7 @@ def _single(points: Array, vertices: Integers, mended: list[str]) -> Integers:
         again = np.setdiff1d(np.arange(len(vertices)), first)
         mended.append(
             f"{len(again)} cells that are there more than once were left out, as around "
-            f"{place_of(points, vertices[again[0]])} m"
+            f"{_place(points, vertices[again[0]])} m"
         )
     return vertices[first]
 
@@ -284,7 +284,7 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
     _check_connected(points, vertices, number, owner)
 
     outside = first[shared == 1]
-    volumes = np.concatenate(
+    filled = np.concatenate(
         [volumes(kind, points[vertices[part]]) for part in chunks(len(vertices))]
     )
     boundary = faces[outside]
@@ -295,13 +295,13 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
         raise InputError("is too small for its distance from the origin") from error
     _check_top(points, boundary, float(np.abs(_normals(nodes[hull.simplices])[:, 2]).sum()) / 2)
     planes = np.unique(hull.equations.round(9), axis=0)
-    inner = _off_hull(points, boundary, planes, volumes[owner[outside]], len(local))
+    inner = _off_hull(points, boundary, planes, filled[owner[outside]], len(local))
     what = (
         "faces inside with a cell on one side only, at a hole, a crack, or cells that do not match "
         "(it must fill its convex hull)"
     )
     _refuse(inner, what, points, boundary)
-    ratio = volumes.sum() / hull.volume
+    ratio = filled.sum() / hull.volume
     check(
         abs(ratio - 1) < 0.01,
         f"has cells that overlap: together they are {ratio:.4g} times as large as their hull",
@@ -328,7 +328,7 @@ def _check_connected(points: Array, vertices: Integers, number: Integers, owner:
         apart = vertices[np.argmax(part[:n_cells] == small)]
         raise InputError(
             f"has {count} parts that share no face: the smallest has {sizes[small]} cells, around "
-            f"{place_of(points, apart)} m"
+            f"{_place(points, apart)} m"
         )
 
 
