@@ -220,7 +220,10 @@ def _in_cells(domain: Any, lattice: Array) -> Array:
     owned = domain.topology.index_map(domain.topology.dim).size_local
     nodes = geometry_nodes(domain)[:owned]
     x = domain.geometry.x[nodes.ravel()].reshape(*nodes.shape, 3)
-    return np.asarray(np.einsum("pk,ckd->cpd", shape_functions(domain, lattice), x))
+    shapes = shape_functions(domain, lattice)
+    whole = shapes.round()  # 0 and 1 at the nodes, which are then where the mesh has them
+    shapes = np.where(np.abs(shapes - whole) < 1e-12, whole, shapes)
+    return np.asarray(np.einsum("pk,ckd->cpd", shapes, x))
 
 
 def _merged(rows: Array) -> tuple[Integers, Integers]:

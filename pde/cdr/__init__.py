@@ -1,5 +1,6 @@
 """Convection, diffusion and reaction in the unit square."""
 
-from .problem import CDR, CDRConfig
+from .config import CDRConfig
+from .problem import CDR
 
 __all__ = ["CDR", "CDRConfig"]

@@ -10,7 +10,7 @@ at most about
 
     h^2 / (t max(b, 0.4 h)) 1.25 max(3, q^(1/3)) / 7
 
-and on tetrahedra of poor shape larger by a factor (`mesh_checks.poorness`). A body that resists has
+and on tetrahedra of poor shape larger by a factor (`cell_shapes.poorness`). A body that resists has
 half of that on fine cells, and all of it where cells are as long as its edge is wide. Around the
 body, its field falls like that of a dipole, and cells that grow fast miss it. The error there is at
 most about
@@ -37,7 +37,8 @@ from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.types import Array
 
-from ..mesh_checks import SLIVER, chunks, edges, elements, place, poorness
+from ..cell_shapes import SLIVER, chunks, edges, elements, poorness
+from ..mesh_checks import place
 from ..meshes import FileMesh
 from .survey import DCRConfig
 

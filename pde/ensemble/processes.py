@@ -15,18 +15,13 @@ question is none.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
 import signal
 import socket
-import struct
 import sys
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from surrogates.config import check
 from surrogates.data import Info
@@ -35,25 +30,17 @@ from surrogates.folders import Folder
 from surrogates.types import Array
 
 from ..results import Batch
-from .limits import Mark, TimeLimitError, complete, read, too_long
+from .limits import Mark, complete, read, too_long
+from .nursery import IN_SETUP, RAISED, STATUS, fork, how_ended, started
 from .solvers import LocalSolver
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_STATUS = struct.Struct("<i")
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _LEAVE_SECONDS = 10.0  # for a solver to end, after its last answer
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-_LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "HYDI_", "I_MPI_", "MPI_LOCAL")
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MPI_LOCALRANKID")
 _RAISES = 255  # in place of a status, where an action raises
-_SCHEDULERS = ("SLURM_", "PALS_", "ALPS_", "FLUX_")
 _MEANWHILE = "while the run was at work; go on by the same command with the file as it was"
-_RAISED: dict[str, type[BaseException]] = {
-    kind.__name__: kind for kind in (InputError, TimeLimitError)
-}
-_IN_SETUP: dict[str, type[Exception]] = {kind.__name__: kind for kind in (MemoryError, OSError)}
 
 
 class SolveEnded(Exception):
@@ -78,7 +65,7 @@ class _Died(Exception):
 
 
 class _Unforeseen(Exception):
-    """The solver has raised what is no failure of a sample: its kind, of `_IN_SETUP`, and text."""
+    """The solver has raised what is no failure of a sample: its kind, of `IN_SETUP`, and text."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(kind, text)
@@ -99,12 +86,7 @@ class SolverProcess:
         """
         sys.stdout.flush()
         sys.stderr.flush()
-        self._nursery, theirs = socket.socketpair()
-        self._nursery_pid = _fork()
-        if not self._nursery_pid:
-            self._nursery.close()
-            _serve(_nurse(theirs), begin)
-        theirs.close()
+        self._nursery_pid, self._nursery = started(begin)
         self._setup: list[tuple[str, tuple[Any, ...], Any]] = []
         self._marks: list[str] = []  # of those that have ended
         self._mark: str | None = None
@@ -199,7 +181,7 @@ class SolverProcess:
             reason = death.reason
         except _Unforeseen as error:
             self._end()
-            reason = f"{error.kind}: {error.text}" if error.kind in _IN_SETUP else error.text
+            reason = f"{error.kind}: {error.text}" if error.kind in IN_SETUP else error.text
         raise SolveEnded(self._marked(reason, start, start + len(Y)))
 
     def settle(self) -> None:
@@ -276,7 +258,7 @@ class SolverProcess:
         except _Died as death:
             raise ChildProcessError(f"the solver cannot be set up: {death.reason}") from None
         except _Unforeseen as error:
-            raise _IN_SETUP.get(error.kind, ChildProcessError)(error.text) from None
+            raise IN_SETUP.get(error.kind, ChildProcessError)(error.text) from None
 
     def _answer(self) -> Any:
         try:
@@ -284,14 +266,14 @@ class SolverProcess:
         except _Died as death:
             raise ChildProcessError(f"the problem cannot be loaded: {death.reason}") from None
         except _Unforeseen as error:
-            raise _IN_SETUP.get(error.kind, ChildProcessError)(error.text) from None
+            raise IN_SETUP.get(error.kind, ChildProcessError)(error.text) from None
 
     def _exchange(self, name: str, *arguments: Any, patience: float | None = None) -> Any:
         self._number += 1
         try:
             self._channel.send((self._number, name, arguments))
         except OSError:
-            raise _Died(_how(self._code())) from None
+            raise _Died(how_ended(self._code())) from None
         return self._received(patience)
 
     def _received(self, patience: float | None) -> Any:
@@ -307,16 +289,16 @@ class SolverProcess:
             try:
                 number, kind, content = self._channel.recv()
             except (EOFError, OSError):
-                raise _Died(_how(self._code())) from None
+                raise _Died(how_ended(self._code())) from None
             if number != self._number:
                 self._end()
                 raise _Died("the solver's process has answered another question")
-            if kind in _RAISED:
-                raise _RAISED[kind](content)
+            if kind in RAISED:
+                raise RAISED[kind](content)
             if kind:
                 raise _Unforeseen(kind, content)
             return content
-        raise _Died(_how(self._code()))
+        raise _Died(how_ended(self._code()))
 
     def _end(self) -> None:
         """End the process, if there is one."""
@@ -328,14 +310,14 @@ class SolverProcess:
         """Wait for the end of the process, also of what it has started; return its exit code."""
         if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
             self._kill()
-        status = self._nursery.recv(_STATUS.size)
+        status = self._nursery.recv(STATUS.size)
         if not status:
             raise ChildProcessError("the process that starts the solver was killed")
         with contextlib.suppress(ProcessLookupError):  # most start none
             os.killpg(cast(int, self._pid), signal.SIGKILL)
         self._pid = None
         self._channel.close()
-        return os.waitstatus_to_exitcode(*_STATUS.unpack(status))
+        return os.waitstatus_to_exitcode(*STATUS.unpack(status))
 
     def _kill(self) -> None:
         """Kill the process, which has not ended, and what it has started: its group."""
@@ -373,7 +355,7 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
     sys.stdout.flush()
     sys.stderr.flush()
     done, say = os.pipe()
-    pid = _fork()
+    pid = fork()
     if not pid:
         os.close(done)
         code = _RAISES
@@ -398,149 +380,9 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
     with contextlib.suppress(BlockingIOError), open(done, "rb", buffering=0) as file:
         if status := file.read(1):
             return (max(ended, 1) if status[0] == _RAISES else status[0]), ""
-    return (128 - ended if ended < 0 else max(ended, 1)), _how(ended)
+    return (128 - ended if ended < 0 else max(ended, 1)), how_ended(ended)
 
 
 def is_launched() -> bool:
     """Tell whether a launcher such as mpirun has started this process."""
     return any(name in os.environ for name in _RANKS)
-
-
-def _how(code: int | None) -> str:
-    """Say how a process has ended."""
-    if code is None:
-        return "the solver's process was killed"
-    if code >= 0:
-        return f"the solver ended its process, with exit status {code}"
-    name = signal.Signals(-code).name
-    memory = ", as the system does where memory runs out" if name == "SIGKILL" else ""
-    return f"the solver's process was ended by {name}{memory}"
-
-
-def _fork() -> int:
-    """Fork, and let the child end with this process."""
-    parent = os.getpid()
-    with warnings.catch_warnings():
-        # Newer versions of Python warn of threads; BLAS, whose these are, looks after its own.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if not pid:
-        with contextlib.suppress(AttributeError, OSError):  # elsewhere than on Linux
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-    return pid
-
-
-def _nurse(keeper: socket.socket) -> Connection:
-    """Start solvers as the keeper asks for them, and say how they end; return in the solvers."""
-    for kind in _SIGNALS:
-        signal.signal(kind, signal.SIG_IGN)  # the keeper has these too, and decides
-    with contextlib.suppress(OSError):  # the keeper waits no more
-        while keeper.recv(1):
-            ours, theirs = socket.socketpair()
-            done, say = os.pipe()
-            pid = _fork()
-            if not pid:
-                keeper.close()
-                ours.close()
-                os.close(done)
-                _guard(say, theirs)
-                return Connection(theirs.detach())
-            theirs.close()
-            os.close(say)
-            socket.send_fds(keeper, [str(pid).encode()], [ours.fileno()])
-            ours.close()
-            status = os.waitpid(pid, 0)[1]  # the guardian's, if that was killed
-            keeper.sendall(os.read(done, _STATUS.size) or _STATUS.pack(status))
-            os.close(done)
-    os._exit(0)
-
-
-def _guard(say: int, channel: socket.socket) -> None:
-    """Fork a solver, and wait for it, to tell its status; return in the solver.
-
-    Both are one session: the keys of a terminal are for the keeper, and neither for the solver nor
-    for what that starts.
-    """
-    os.setsid()
-    pid = _fork()
-    if not pid:
-        os.close(say)
-        return
-    channel.close()
-    os.write(say, _STATUS.pack(os.waitpid(pid, 0)[1]))
-    os._exit(0)
-
-
-def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
-    """Be the solver, until the keeper takes leave."""
-    for kind in _SIGNALS:
-        signal.signal(kind, lambda number, frame: None)
-    os.register_at_fork(after_in_child=keeper.close)
-    with _alone():
-        solver, answer = _begun(begin)
-    number, this = 0, os.getpid()
-    try:
-        while os.getpid() == this:  # and no copy that a solve has forked
-            keeper.send((number, *answer))
-            try:
-                message = keeper.recv()
-            except InputError as error:  # a folder among the arguments is not that one any more
-                number, answer = number + 1, ("InputError", str(error))
-                continue
-            if message is None:
-                break
-            number, name, arguments = message
-            answer = _attempt(functools.partial(getattr(solver, name), *arguments))
-            with contextlib.suppress(Exception):  # the solver may have closed it
-                sys.stdout.flush()
-        else:
-            os._exit(1)
-    except (EOFError, OSError):  # a solve has closed the socket, and MPI's, whose end would hang
-        os._exit(1)
-    if solver is not None:
-        solver.close()
-    raise SystemExit(0)
-
-
-def _begun(begin: Callable[[], LocalSolver]) -> tuple[LocalSolver | None, tuple[str, Any]]:
-    solver: LocalSolver | None = None
-
-    def find() -> tuple[str, str]:
-        nonlocal solver
-        solver = begin()
-        return solver.name, solver.source
-
-    answer = _attempt(find)
-    return solver, answer
-
-
-def _attempt(action: Callable[[], Any]) -> tuple[str, Any]:
-    """Return what an action returns, or the kind and the text of what it raises."""
-    try:
-        return "", action()
-    except BaseException as error:
-        for name, kind in {**_RAISED, **_IN_SETUP}.items():
-            if isinstance(error, kind):
-                return name, str(error)
-        if isinstance(error, Exception):
-            traceback.print_exception(error)
-        return "Exception", f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Hide the launcher from MPI while it starts: this process is none of its ranks.
-
-    The variables are there again for the solves, which may look at them.
-    """
-    hidden = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if name.startswith((*_LAUNCHERS, *_SCHEDULERS))
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)

@@ -12,7 +12,7 @@ from petsc4py import PETSc
 
 from surrogates.pde import Problem, Solution
 from surrogates.pde.fenicsx import form, function_space
-from surrogates.pde.points import evaluation
+from surrogates.pde.points import evaluation, function
 
 WELLS = np.array([(i / 6, j / 6, 0) for j in range(1, 6) for i in range(1, 6)])
 
@@ -56,5 +56,6 @@ class Darcy(Problem):
         assemble_matrix(self.A, self.a, bcs=self.bcs)
         self.A.assemble()
         self.ksp.solve(self.b, self.h)
+        self.solution = function(self.k.function_space, self.h.array)  # for pictures and ParaView
         c, r = self.wells * self.h, self.A * self.h - self.b
         return Solution(c.array, residual=r.norm() / self.b.norm(), iterations=self.ksp.its)

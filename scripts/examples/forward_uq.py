@@ -58,7 +58,7 @@ try:
     )
     from mpi4py import MPI
 
-    from surrogates.pde.cdr.problem import CDRConfig
+    from surrogates.pde.cdr import CDRConfig
     from surrogates.pde.ensemble.generate import generate
     from surrogates.pde.ensemble.solvers import LocalSolver
     from surrogates.pde.loading import load

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from surrogates import config
-from surrogates.data import PARTS, Status, Stored, opened
+from surrogates.data import PARTS, Info, Status, Stored, opened
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.journal import DESCRIPTION, Journal, described
@@ -24,6 +24,9 @@ def add_info(commands: Commands) -> None:
     """Add info."""
     text = "say what a dataset or a surrogate is, or how far a run is"
     commands.add("info", info, text).add_argument("file")
+
+
+_LINES = 12  # of parameters' bounds
 
 
 def info(options: argparse.Namespace) -> int:
@@ -132,7 +135,11 @@ def _print_dataset(stored: Stored) -> None:
         "task": info.task,
         "split": ", ".join(f"{n} {name}" for name, n in found.split.items()),
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
-        "y": f"{_range(found.y_range)} ({info.y_names[0]} to {info.y_names[-1]})",
+    }
+    print_rows(rows)
+    for text in _bounds(info):
+        print_rows({"y": text})
+    rows = {
         "c": f"{_range(found.c_range)} ({info.c_names[0]} to {info.c_names[-1]})",
         "spread of c": f"{spread.min():.1%} to {spread.max():.1%} of the size of an output"
         if len(spread)
@@ -163,6 +170,27 @@ def _print_dataset(stored: Stored) -> None:
     if info.config:
         print("configuration:")
         print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _bounds(info: Info) -> list[str]:
+    """Return the bounds of the parameters, one line for neighbours with equal bounds and units."""
+    groups: list[list[int]] = []
+    for k in range(len(info.y_names)):
+        about = (info.y_lower[k], info.y_upper[k], info.y_units[k])
+        first = groups[-1][0] if groups else k
+        same = about == (info.y_lower[first], info.y_upper[first], info.y_units[first])
+        if groups and same:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    lines = []
+    for group in groups[:_LINES]:
+        first, last = group[0], group[-1]
+        names = info.y_names[first] + (f" to {info.y_names[last]}" if last > first else "")
+        unit = "" if info.y_units[first] in ("", "1") else f" {info.y_units[first]}"
+        lines.append(f"{names}: {_range((info.y_lower[first], info.y_upper[first]))}{unit}")
+    rest = sum(map(len, groups[_LINES:]))
+    return [*lines, f"and {rest} more parameters"] if rest else lines
 
 
 def _print_classes(names: Sequence[str], counts: Any) -> None:

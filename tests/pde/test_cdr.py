@@ -9,15 +9,16 @@ from scipy.integrate import solve_ivp
 
 from surrogates import config
 from surrogates.errors import InputError
-from surrogates.pde.cdr import problem as cdr
+from surrogates.pde.cdr import CDR, CDRConfig, discretisation
+from surrogates.pde.cdr import config as settings
 
 pytestmark = pytest.mark.fenicsx
 
 EQUAL = np.full((1, 55), 1 / 55)
 
 
-def make(*overrides: str) -> cdr.CDR:
-    return cdr.CDR(config.read(cdr.CDRConfig, None, overrides), MPI.COMM_SELF)
+def make(*overrides: str) -> CDR:
+    return CDR(config.read(CDRConfig, None, overrides), MPI.COMM_SELF)
 
 
 def exact(x1, x2, t):
@@ -26,7 +27,7 @@ def exact(x1, x2, t):
     return 2 + sin(2 * t) * cos(pi * x1) * cos(2 * pi * x2) + t * cos(pi * x2)
 
 
-def manufactured_error(problem: cdr.CDR) -> float:
+def manufactured_error(problem: CDR) -> float:
     """The L2 error at the final time for `exact`, its forcing derived here by hand."""
     flow, reaction = problem.config.flow, problem.config.reaction
     assert problem.config.sources.strength == 0
@@ -117,7 +118,7 @@ def test_order_in_time_is_three():
 
 
 def test_high_mesh_peclet_numbers_are_handled_and_without_stabilisation_they_fail():
-    Y = cdr.CDR.parameters(cdr.CDRConfig(), total=4, seed=0, start=0, stop=4)
+    Y = CDR.parameters(CDRConfig(), total=4, seed=0, start=0, stop=4)
     for diffusivity in ("1e-4", "1e-5"):
         convection = f"flow.diffusivity={diffusivity}"
         stabilised, fine = make(convection), make(convection, "mesh.cells=[24,24]")
@@ -126,12 +127,12 @@ def test_high_mesh_peclet_numbers_are_handled_and_without_stabilisation_they_fai
         error = np.linalg.norm(stabilised.solve_batch(Y).C - reference) / np.linalg.norm(reference)
         assert error < 2e-3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cdr, "mesh_peclet", lambda config: 0.0)
+        patch.setattr("surrogates.pde.cdr.problem.mesh_peclet", lambda config: 0.0)
         galerkin = make("flow.diffusivity=1e-4").solve_batch(Y)
     assert all("u has the wrong sign" in reason for reason in galerkin.failure)
 
 
-def spectral_observations(c: cdr.CDRConfig, y: np.ndarray, n: int = 34) -> np.ndarray:
+def spectral_observations(c: CDRConfig, y: np.ndarray, n: int = 34) -> np.ndarray:
     """Solve by Chebyshev collocation and an adaptive Runge-Kutta method: nothing is shared."""
     theta = np.pi * np.arange(n + 1) / n
     z = np.cos(theta)
@@ -184,7 +185,7 @@ def spectral_observations(c: cdr.CDRConfig, y: np.ndarray, n: int = 34) -> np.nd
 
 def test_agrees_with_an_independent_spectral_solver():
     problem = make()
-    Y = cdr.CDR.parameters(problem.config, total=2, seed=3, start=0, stop=2)
+    Y = CDR.parameters(problem.config, total=2, seed=3, start=0, stop=2)
     C = problem.solve_batch(Y).C
     for y, c in zip(Y, C, strict=True):
         reference = spectral_observations(problem.config, y)
@@ -192,8 +193,8 @@ def test_agrees_with_an_independent_spectral_solver():
 
 
 def test_discretisation_error_of_the_defaults_is_below_two_per_mille():
-    config_, fine = cdr.CDRConfig(), ("mesh.cells=[16,16]", "time.steps=120")
-    Y = cdr.CDR.parameters(config_, total=20, seed=1, start=0, stop=20)
+    config_, fine = CDRConfig(), ("mesh.cells=[16,16]", "time.steps=120")
+    Y = CDR.parameters(config_, total=20, seed=1, start=0, stop=20)
     C, reference = make().solve_batch(Y).C, make(*fine).solve_batch(Y).C
     errors = np.linalg.norm(C - reference, axis=1) / np.linalg.norm(reference, axis=1)
     assert errors.mean() < 2e-3
@@ -202,7 +203,7 @@ def test_discretisation_error_of_the_defaults_is_below_two_per_mille():
 @pytest.mark.slow
 def test_the_default_map_is_as_rich_as_the_published_data():
     problem = make()
-    Y = cdr.CDR.parameters(problem.config, total=800, seed=0, start=0, stop=800)
+    Y = CDR.parameters(problem.config, total=800, seed=0, start=0, stop=800)
     C = np.vstack([problem.solve_batch(rows).C for rows in np.split(Y, 20)])
     spread = C.std(axis=0) / C.mean(axis=0)
     assert 0.10 < spread.min() and spread.max() < 0.25
@@ -216,11 +217,11 @@ def test_the_default_map_is_as_rich_as_the_published_data():
 
 def test_equal_weights_give_the_uniform_rate():
     points = np.random.default_rng(0).random((50, 2))
-    psi = cdr.bumps(points, cdr.Bumps())
+    psi = discretisation.bumps(points, settings.Bumps())
     assert np.allclose(psi @ EQUAL[0], 1, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("law", cdr.LAWS)
+@pytest.mark.parametrize("law", settings.LAWS)
 def test_every_law_solves_and_differs(law):
     C = make(f"reaction.law='{law}'", "reaction.rate=2.0").solve_batch(EQUAL).C
     linear = make("reaction.law='linear'", "reaction.rate=2.0").solve_batch(EQUAL).C
@@ -230,14 +231,14 @@ def test_every_law_solves_and_differs(law):
 
 def test_a_sample_does_not_depend_on_its_batch():
     problem = make()
-    Y = cdr.CDR.parameters(problem.config, total=7, seed=0, start=0, stop=7)
+    Y = CDR.parameters(problem.config, total=7, seed=0, start=0, stop=7)
     together = problem.solve_batch(Y).C
     alone = np.vstack([problem.solve_batch(Y[i : i + 1]).C for i in range(7)])
     assert np.allclose(together, alone, rtol=1e-12)
 
 
 def test_gmres_agrees_with_lu():
-    Y = cdr.CDR.parameters(cdr.CDRConfig(), total=2, seed=0, start=0, stop=2)
+    Y = CDR.parameters(CDRConfig(), total=2, seed=0, start=0, stop=2)
     small = ("mesh.cells=[6,6]", "mesh.degree=2", "time.steps=15")
     lu, gmres = make(*small).solve_batch(Y), make(*small, "solver.method=gmres").solve_batch(Y)
     assert np.allclose(lu.C, gmres.C, rtol=1e-7)
@@ -279,12 +280,12 @@ def test_a_time_step_too_long_for_the_reaction_is_a_failure(overrides):
     assert batch.failure[1] == "" and np.isfinite(batch.C[1]).all()
 
 
-@pytest.mark.parametrize("law", cdr.LAWS)
+@pytest.mark.parametrize("law", settings.LAWS)
 def test_the_steepest_slope_of_a_law_is_its_largest(law):
-    p = cdr.Reaction(law=law, saturation=7.0, capacity=3.0, activation=2.0)
+    p = settings.Reaction(law=law, saturation=7.0, capacity=3.0, activation=2.0)
     u = np.linspace(0, 3, 3001)
-    slopes = np.abs(np.diff(cdr.LAWS[law](u, p)) / np.diff(u))
-    assert slopes.max() == pytest.approx(cdr.STEEPEST[law](p), rel=1e-3)
+    slopes = np.abs(np.diff(settings.LAWS[law](u, p)) / np.diff(u))
+    assert slopes.max() == pytest.approx(settings.STEEPEST[law](p), rel=1e-3)
 
 
 def test_a_picture_of_few_steps_has_a_panel_for_each_and_a_failure_has_none():
@@ -311,6 +312,6 @@ def test_a_picture_of_few_steps_has_a_panel_for_each_and_a_failure_has_none():
 )
 def test_bad_settings_are_one_clear_line(override, message):
     with pytest.raises(InputError, match=".") as caught:
-        config.read(cdr.CDRConfig, None, [override])
+        config.read(CDRConfig, None, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.errors import InputError
-from surrogates.pde import mesh_checks, meshes
+from surrogates.pde import cell_shapes, mesh_checks, meshes
 
 pytestmark = pytest.mark.fenicsx
 
@@ -248,11 +248,11 @@ def test_any_convex_shape_is_right():
 def test_poor_tetrahedra_have_a_larger_error():
     """A cube's six and better ones have that of the bound's measurements, slivers four times it."""
     points, vertices = box("tetrahedron", *[np.arange(2.0)] * 3)
-    assert mesh_checks.poorness("tetrahedron", points, vertices) == pytest.approx(1, abs=1e-3)
+    assert cell_shapes.poorness("tetrahedron", points, vertices) == pytest.approx(1, abs=1e-3)
     regular = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]])
     half = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.3]])
     sliver = np.array([[0, 0, 0], [1, 0, 0.01], [1, 1, 0], [0, 1, 0.01]])
-    found = mesh_checks.poorness(
+    found = cell_shapes.poorness(
         "tetrahedron",
         np.concatenate([regular, half, sliver]),
         np.arange(12).reshape(3, 4)[:, [1, 0, 2, 3]],
@@ -260,7 +260,7 @@ def test_poor_tetrahedra_have_a_larger_error():
     assert found[0] == 1
     assert 1.2 < found[1] < 2
     assert found[2] == 4
-    assert mesh_checks.poorness("hexahedron", *box("hexahedron", *[np.arange(2.0)] * 3)) == [1]
+    assert cell_shapes.poorness("hexahedron", *box("hexahedron", *[np.arange(2.0)] * 3)) == [1]
 
 
 STEPS = st.lists(st.floats(0.3, 3), min_size=4, max_size=6).map(np.cumsum)

@@ -256,7 +256,7 @@ def row(text, name):
 def test_solves_are_of_the_configuration_and_independent():
     from mpi4py import MPI
 
-    from surrogates.pde.cdr.problem import CDR, CDRConfig
+    from surrogates.pde.cdr import CDR, CDRConfig
     from surrogates.pde.sampling import draw
 
     box = ("sampling.design=sobol", "sampling.lower=0.01", "sampling.upper=0.03")
@@ -278,7 +278,7 @@ def test_solves_are_of_the_configuration_and_independent():
     ],
 )
 def test_solves_that_are_no_use_end_the_study(setting, message):
-    from surrogates.pde.cdr.problem import CDRConfig
+    from surrogates.pde.cdr import CDRConfig
 
     text = config.to_toml(config.read(CDRConfig, None, [*SMALL, setting]))
     with pytest.raises(InputError, match=message):

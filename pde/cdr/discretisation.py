@@ -1,0 +1,126 @@
+r"""The discretisation of CDR: operators in space, a Runge-Kutta method in time.
+
+Weak form, in Lagrange elements on quadrilaterals:
+
+    m(du/dt - N(u), w) + a(u, w) = 0,   m(u, w) = (u, w + tau v . grad w)
+    a(u, w) = (D grad u, grad w) + (v . grad u - D lap u, tau v . grad w) + (v . grad u, w)
+              + 0.3 h^2 <max(-v . n, 0) n . grad u, n . grad w>
+
+where N(u) = f + r s(u) is interpolated at the nodes, and tau = max(0, h/(2 |v|) - D/|v|^2), h the
+distance of nodes, is zero unless the mesh Peclet number |v| h / (2 D) exceeds one (SUPG: Brooks and
+Hughes 1982). So is the term on the boundary where the flow comes in: nothing but diffusion holds u
+there, and on a mesh that does not resolve its layer errors would grow as exp(8 t) with degree 4
+(with the term as exp(0.8 t), by the eigenvalues of m and a). Both vanish for the solution.
+
+In time, the implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri (1997), N
+explicit: it is of order 3, its last stage is the step's result, and with N at the nodes no mass
+matrix is ever inverted. All its stages, steps and samples share one matrix, m + dt/2 a, which is
+factored once. The explicit part is stable only while dt |r s'(u)| is below 2.5 or so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx.fem.petsc import assemble_matrix
+from petsc4py import PETSc
+
+from surrogates.types import Array
+
+from ..fenicsx import form
+from .config import Bumps, CDRConfig, Flow, Sources
+
+# Ascher, Ruuth, Spiteri (1997), section 2.8. Row i: the weights of stages 0 to i.
+IMPLICIT = np.array(
+    [
+        [0, 0, 0, 0, 0],
+        [0, 1 / 2, 0, 0, 0],
+        [0, 1 / 6, 1 / 2, 0, 0],
+        [0, -1 / 2, 1 / 2, 1 / 2, 0],
+        [0, 3 / 2, -3 / 2, 1 / 2, 1 / 2],
+    ]
+)
+EXPLICIT = np.array(
+    [
+        [0, 0, 0, 0],
+        [1 / 2, 0, 0, 0],
+        [11 / 18, 1 / 18, 0, 0],
+        [5 / 6, -5 / 6, 1 / 2, 0],
+        [1 / 4, 7 / 4, 3 / 4, -7 / 4],
+    ]
+)
+GAMMA = 1 / 2
+NODES = IMPLICIT.sum(axis=1)
+
+
+def mesh_peclet(config: CDRConfig) -> float:
+    """Return the largest |v| h / (2 D), h the distance of nodes."""
+    return largest_speed(config.flow) * max(config.node_distances) / (2 * config.flow.diffusivity)
+
+
+def largest_speed(flow: Flow) -> float:
+    """Return the largest |v|."""
+    x1, x2 = np.pi * np.stack(np.meshgrid(*[np.linspace(0, 1, 101)] * 2))
+    speed = np.hypot(
+        flow.swirl * np.sin(x1) * np.cos(x2) + flow.drift[0],
+        -flow.swirl * np.cos(x1) * np.sin(x2) + flow.drift[1],
+    )
+    return float(speed.max())
+
+
+def bumps(points: Array, config: Bumps) -> Array:
+    """Evaluate psi_k at points (n, 2): (n, n_y), each row with the sum n_y."""
+    m1, m2 = config.lattice
+    centres = np.array([((i + 0.5) / m1, (j + 0.5) / m2) for j in range(m2) for i in range(m1)])
+    square = (((points[:, None] - centres) / config.spread) ** 2).sum(axis=2)
+    # The largest exponent is 0, so that narrow bumps do not all vanish between their centres.
+    phi = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
+    return np.asarray(phi * (m1 * m2 / phi.sum(axis=1, keepdims=True)))
+
+
+def sources(points: Array, config: Sources) -> Array:
+    """Evaluate f at points (n, 2): (n,)."""
+    f = np.zeros(len(points))
+    for centre in config.centres:
+        square = ((points - np.array(centre)) ** 2).sum(axis=1)
+        f += config.strength * np.exp(-square / (2 * config.width**2))
+    return f
+
+
+def operators(V: Any, degree: int, flow: Flow, h: float, stabilised: bool) -> tuple[Any, Any]:
+    """Assemble m and a. Constants, not numbers, in the forms: they are compiled once for all."""
+    domain = V.mesh
+    u, w = ufl.TrialFunction(V), ufl.TestFunction(V)
+    x = ufl.SpatialCoordinate(domain)
+    D = fem.Constant(domain, PETSc.ScalarType(flow.diffusivity))
+    swirl = fem.Constant(domain, PETSc.ScalarType(flow.swirl))
+    drift = fem.Constant(domain, np.array(flow.drift, dtype=PETSc.ScalarType))
+    v = drift + swirl * ufl.as_vector(
+        [
+            ufl.sin(ufl.pi * x[0]) * ufl.cos(ufl.pi * x[1]),
+            -ufl.cos(ufl.pi * x[0]) * ufl.sin(ufl.pi * x[1]),
+        ]
+    )
+    test, residual = w, ufl.dot(v, ufl.grad(u))
+    a = D * ufl.dot(ufl.grad(u), ufl.grad(w))
+    if stabilised:
+        distance = fem.Constant(domain, PETSc.ScalarType(h))
+        speed = ufl.sqrt(ufl.dot(v, v) + 1e-30)
+        tau = ufl.max_value(distance / (2 * speed) - D / speed**2, 0)
+        test = w + tau * ufl.dot(v, ufl.grad(w))
+        a = a - D * ufl.div(ufl.grad(u)) * tau * ufl.dot(v, ufl.grad(w))
+    quadrature = {"quadrature_degree": 2 * degree + 2}
+    dx, ds = ufl.dx(metadata=quadrature), ufl.ds(metadata=quadrature)
+    a = (a + residual * test) * dx
+    if stabilised:
+        normal = ufl.FacetNormal(domain)
+        inflow = 0.3 * distance**2 * ufl.max_value(-ufl.dot(v, normal), 0)
+        a = a + inflow * ufl.dot(normal, ufl.grad(u)) * ufl.dot(normal, ufl.grad(w)) * ds
+    m = assemble_matrix(form(u * test * dx))
+    m.assemble()
+    A = assemble_matrix(form(a))
+    A.assemble()
+    return m, A
