@@ -313,9 +313,10 @@ def _summary(cls: type) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    """Return the first sentence of a docstring's text, without its marks of code."""
+    """Return the first sentence of a docstring, without marks of code, with "auto" for None."""
     words = " ".join(text.split("\n\n")[0].split())
-    return re.split(r"(?<=\.) (?=[A-Z`])", words)[0].replace("`", "")
+    sentence = re.split(r"(?<=\.) (?=[A-Z`])", words)[0].replace("`", "")
+    return re.sub(r"\bNone\b", "auto", sentence)
 
 
 def _override(table: dict[str, Any], override: str) -> None:

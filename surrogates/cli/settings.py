@@ -39,6 +39,8 @@ def settings(options: argparse.Namespace) -> int:
     else:
         config.check(task is None, "--task is for the settings of train")
         defaults, command, notes = of_problem(subject), f"generate {subject}", []
+    if any(one.value is None for one in config.described(defaults)):
+        notes.append("The program chooses a setting that is auto, which is a comment here.")
     print(f"# The default settings of: surrogates {command}")
     print("# Change some, and name this file by --config.")
     print(*(f"# {note}" for note in notes), "", config.template(defaults), sep="\n", end="")

@@ -20,6 +20,7 @@ class Table:
             A second paragraph.
         κ (float): A setting whose docstring
             has a line break and a type.
+        limit: Largest number, None for no limit.
     """
 
     rtol: float = 1e-6
@@ -63,7 +64,7 @@ def test_settings_are_described_by_the_first_sentences_of_docstrings():
         "name": ('"two\\nlines, \\"quoted\\""', ""),
         "solver.rtol": ("1e-06", "Relative tolerance, 1e-3 at most (see check)."),
         "solver.κ": ("2.5", "A setting whose docstring has a line break and a type."),
-        "solver.limit": ("auto", ""),
+        "solver.limit": ("auto", "Largest number, auto for no limit."),
         "plain.cells": ("[32, 32]", ""),
         "plain.order": ("1", ""),
         "pairs": ('[[1, "a"], [2, "b"]]', "Pairs of numbers."),
@@ -85,6 +86,7 @@ def test_a_template_has_a_comment_above_each_setting_and_those_that_are_chosen_a
         "rtol = 1e-06",
         "# A setting whose docstring has a line break and a type.",
         '"κ" = 2.5',
+        "# Largest number, auto for no limit.",
         '# limit = "auto"',
         "",
         "[plain]",
