@@ -32,8 +32,9 @@ from .history import Record
 from .outer.multilevel import Reason
 from .scaling import moments
 from .selection import classes
+from .selection.effort import EFFORTS
 from .selection.folds import fresh
-from .selection.regression import EFFORTS, Selection, Tried, choose
+from .selection.regression import Selection, Tried, choose
 from .selection.ridge import ridge
 from .selection.start import candidates, too_few
 from .weights import Start, checksums, packed

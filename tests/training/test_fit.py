@@ -38,9 +38,10 @@ from surrogates.training.config import (
 )
 from surrogates.training.data import Data
 from surrogates.training.fit import fit
-from surrogates.training.outer.baselines import LBFGS, STOCHASTIC, Stochastic
+from surrogates.training.outer.baselines import STOCHASTIC, Stochastic
 from surrogates.training.outer.gauss_newton import GaussNewton
 from surrogates.training.outer.kronecker import Kronecker
+from surrogates.training.outer.lbfgs import LBFGS
 from surrogates.training.outer.multilevel import WARM_UP, Multilevel, Reason, State
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
