@@ -28,7 +28,7 @@ from surrogates.errors import InputError
 from surrogates.model.metrics import LEVELS, evaluate
 from surrogates.training.config import TrainConfig
 from surrogates.training.pool import keep_memory
-from surrogates.training.selection.regression import EFFORTS
+from surrogates.training.selection.effort import EFFORTS
 from surrogates.training.train import train
 
 SPLIT = "400/200/200"

@@ -20,6 +20,7 @@ from surrogates.data import Dataset, Status
 from .scaling import moments
 from .selection import kernel
 from .selection.kernel import Form
+from .selection.likelihood import search
 
 _FORM = Form(kernel="matern52", degree=0)  # rough: it goes far from no sample
 _LEAST = 3
@@ -49,7 +50,7 @@ def completed(dataset: Dataset) -> Dataset:
     X = (Y - shift) / torch.where(spread > 0, spread, 1.0)
     whole = ~missing.any(dim=1)
     chosen = whole if int(whole.sum()) >= _ENOUGH else torch.ones_like(whole)
-    fit = kernel.search(X[chosen], _by_means(C[chosen], missing[chosen]), _FORM)
+    fit = search(X[chosen], _by_means(C[chosen], missing[chosen]), _FORM)
     for j in torch.nonzero(missing.any(dim=0))[:, 0].tolist():
         there = ~missing[:, j]
         mean = C[there, j].mean()

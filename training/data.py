@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -211,39 +211,25 @@ class Data:
         for name, arrays in {"training": train, "validation": validation}.items():
             for kind, values in zip(("inputs", "observables"), arrays, strict=True):
                 _check_finite(values, f"the {name} {kind} are not finite", comm)
-        Y, C = train[0].to(comm.device), train[1].to(comm.device)
-        y_shift, spread, size = moments(Y, comm)
-        varies = spread > _ROUNDING * size
-        y_scale = torch.where(varies, spread, 1.0) / scale
-        if inputs is not None:
-            y_shift, y_scale = (values.to(y_scale) for values in inputs)
-        check(
-            bool(torch.isfinite(y_scale).all()), "the training inputs are too large to be squared"
-        )
+        Y, C = (values.to(comm.device) for values in train)
+        y_shift, y_scale, varies = _scale_of(Y, scale, inputs, comm)
         Y = Y.sub_(y_shift).div_(y_scale)
-        scaling, whole = None, None
-        if loss.scales_targets:
-            scaling = Scaling.of(C, groups, weights, comm)
-            C, whole = scaling.apply(C)
-        n = comm.count(len(Y))
+        scaling = Scaling.of(C, groups, weights, comm) if loss.scales_targets else None
+        C, whole = (C, None) if scaling is None else scaling.apply(C)
         mixing = None
         if mix is not None:
+            n = comm.count(len(Y))
             mixing = mix.of(comm.total(Y.T @ Y)[0] / (n * scale**2))
         elif ordered:
             mixing = canonical(Y / scale, varies, C, comm)
-
-        def seen(Y: Tensor) -> Tensor:
-            return (Y if mixing is None else Y @ mixing.T).to(dtype)
-
-        first = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
+        Y = _seen(Y, mixing, dtype)
+        first = Part(Y=Y, C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
         Y, C = (values.to(comm.device) for values in validation)
-        Y, whole = Y.sub_(y_shift).div_(y_scale), None
-        if scaling is not None:
-            C, whole = scaling.apply(C)
-        held_out = Part(Y=seen(Y), C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
+        Y = _seen(Y.sub_(y_shift).div_(y_scale), mixing, dtype)
+        C, whole = (C, None) if scaling is None else scaling.apply(C)
         return cls(
             train=first,
-            validation=held_out,
+            validation=replace(first, Y=Y, C=C, whole=whole),
             y_shift=y_shift,
             y_scale=y_scale,
             scaling=scaling,
@@ -257,6 +243,24 @@ class Data:
     def seen(self, W: Tensor) -> Tensor:
         """Turn linear weights for c in its own units into those for what training sees."""
         return W.to(self.y_scale) if self.scaling is None else self.scaling.seen(W)
+
+
+def _scale_of(
+    Y: Tensor, scale: float, kept: Arrays | None, comm: Communicator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return shift and scale of inputs, and which of them vary, (n_in,) each."""
+    y_shift, spread, size = moments(Y, comm)
+    varies = spread > _ROUNDING * size
+    y_scale = torch.where(varies, spread, 1.0) / scale
+    if kept is not None:
+        y_shift, y_scale = (values.to(y_scale) for values in kept)
+    check(bool(torch.isfinite(y_scale).all()), "the training inputs are too large to be squared")
+    return y_shift, y_scale, varies
+
+
+def _seen(Y: Tensor, mixing: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return scaled inputs as the features see them."""
+    return (Y if mixing is None else Y @ mixing.T).to(dtype)
 
 
 def _check_finite(values: Tensor, what: str, comm: Communicator) -> None:

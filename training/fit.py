@@ -1,4 +1,24 @@
-"""The training of one network: a dataset and a configuration become features and W."""
+"""The training of one network: a dataset and a configuration become features and W.
+
+Inputs are centred, and divided so that each has the standard deviation ``inputs.scale`` while the
+first weights have sqrt(2 / n_in): the features start nearly linear, and the trust region weighs a
+change of the first layer by its effect on the features. Both matter more than any other setting. An
+input that does not vary is only centred.
+
+A network of the caller's may be any module, here of convolutions along y. For a surrogate file it
+needs the methods of `FeatureExtractor` as well.
+
+>>> n_in, width = dataset.Y.shape[1], 8
+>>> layers = torch.nn.Sequential(
+...     torch.nn.Unflatten(1, (1, n_in)),
+...     torch.nn.Conv1d(1, 3, kernel_size=3, padding=1),
+...     torch.nn.Tanh(),
+...     torch.nn.Flatten(),
+...     torch.nn.Linear(3 * n_in, width),
+...     torch.nn.Tanh(),
+... ).double()
+>>> result = fit(dataset, TrainConfig(network=Network(width=width)), network=layers)
+"""
 
 from __future__ import annotations
 
@@ -90,38 +110,18 @@ def fit(
 ) -> FitResult:
     """Train a surrogate on a dataset's training samples, and keep the best on validation.
 
-    Inputs are centred, and divided so that each has the standard deviation ``inputs.scale`` while
-    the first weights have sqrt(2 / n_in): the features start nearly linear, and the trust region
-    weighs a change of the first layer by its effect on the features. Both matter more than any
-    other setting. An input that does not vary is only centred.
-
     For one seed, on one device with one version of torch, the result is the same bit for bit,
     whether or not training was interrupted.
-
-    A network of the caller's may be any module, here of convolutions along y. For a surrogate file
-    it needs the methods of `FeatureExtractor` as well.
-
-    >>> n_in, width = dataset.Y.shape[1], 8
-    >>> layers = torch.nn.Sequential(
-    ...     torch.nn.Unflatten(1, (1, n_in)),
-    ...     torch.nn.Conv1d(1, 3, kernel_size=3, padding=1),
-    ...     torch.nn.Tanh(),
-    ...     torch.nn.Flatten(),
-    ...     torch.nn.Linear(3 * n_in, width),
-    ...     torch.nn.Tanh(),
-    ... ).double()
-    >>> result = fit(dataset, TrainConfig(network=Network(width=width)), network=layers)
 
     Args:
         dataset: Needs training and validation samples.
         config: Settings.
         network: A float64 module that maps scaled inputs (N, n_in) to features (N, width), each
-            sample by itself, in place of the one that ``config`` describes, of whose settings only
-            ``width`` and ``levels`` count then. It is copied; all its parameters are trained, from
-            the values that they have. More than one level needs a method ``refined``.
-        start: What a training starts from, in place of a network that is described or the caller's:
-            its weights are the first ones, theta_ref and W_ref, and its inputs are scaled as they
-            were. ``config`` must describe its network.
+            sample by itself. It takes the place of the network that ``config`` describes, of which
+            only ``width`` and ``levels`` count then. It is copied; all its parameters are trained,
+            from their values. More than one level needs a method ``refined``.
+        start: Trained features to start from. Their weights are the first ones, theta_ref and
+            W_ref, and the inputs are scaled as theirs were. ``config`` must describe their network.
         loss: What to minimise the mean of (see `losses`), with the targets as they are; None for
             that of the dataset's task, least squares of scaled targets or cross-entropy.
         checkpoint: A file that is written every second, and when training ends or is interrupted.

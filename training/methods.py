@@ -11,10 +11,11 @@ from torch.nn.utils import parameters_to_vector
 from .config import TrainConfig
 from .data import Data
 from .features import Features
-from .outer.baselines import LBFGS, STOCHASTIC, JointGaussNewton
+from .outer.baselines import STOCHASTIC, JointGaussNewton
 from .outer.dense import Structure, flops
 from .outer.gauss_newton import GaussNewton
 from .outer.kronecker import Kronecker
+from .outer.lbfgs import LBFGS
 from .outer.multilevel import Method
 
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core

@@ -24,7 +24,8 @@ from .history import Record
 from .logs import logarithms
 from .outcome import Trained, kept, told_choice, told_fit, told_selection, where_there
 from .selection import classes
-from .selection.regression import EFFORTS, choose
+from .selection.effort import EFFORTS
+from .selection.regression import choose
 from .selection.start import candidates
 from .weights import Start
 

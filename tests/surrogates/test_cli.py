@@ -995,7 +995,7 @@ def test_a_chosen_classifier_of_several_kinds_is_the_same_in_every_export(
 
     small = ({"network.kind": "mlp", "network.width": 4},)
     monkeypatch.setattr("surrogates.training.selection.entropy.NETWORKS", small)
-    monkeypatch.setattr(choice, "_SCALES", (1.0,))
+    monkeypatch.setattr("surrogates.training.selection.class_candidates._SCALES", (1.0,))
     monkeypatch.setattr(choice, "mixed", all_of)
     monkeypatch.setattr(choice, "_PAYS", np.inf)
     out = tmp_path / "a.pt"

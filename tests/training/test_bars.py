@@ -12,6 +12,7 @@ from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials
 from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import assembled
+from surrogates.training.member import Member
 from surrogates.training.selection.bars import (
     _posterior,
     _shape,
@@ -22,8 +23,10 @@ from surrogates.training.selection.bars import (
     tail,
     unseen,
 )
+from surrogates.training.selection.frame import framed
 from surrogates.training.selection.kernel import pairs
-from surrogates.training.selection.regression import Member, Selection, _framed, _ridges, choose
+from surrogates.training.selection.regression import Selection, choose
+from surrogates.training.selection.regression_candidates import ridges
 
 NOISE = 0.2
 
@@ -194,8 +197,8 @@ def test_intervals_of_errors_with_tails_hold_as_many_as_they_say(kind):
 
     data, fresh = drawn(600, 0), drawn(4000, 5)
     settings = TrainConfig(outputs=Outputs(scaling="column"))
-    frame = _framed(data, settings)
-    ridge = next(one for one in _ridges(frame) if one.name == "linear ridge")
+    frame = framed(data, settings)
+    ridge = next(one for one in ridges(frame) if one.name == "linear ridge")
     selection = Selection(
         members=tuple(ridge.members()),
         tried=(),
@@ -286,8 +289,8 @@ def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as
         TrainConfig(stopping=Stopping(work_units=50), outputs=Outputs(scaling="column")),
         processes=1,
     )
-    frame = _framed(data, TrainConfig(outputs=Outputs(scaling="column")))
-    ridge = next(one for one in _ridges(frame) if one.name == "linear ridge")
+    frame = framed(data, TrainConfig(outputs=Outputs(scaling="column")))
+    ridge = next(one for one in ridges(frame) if one.name == "linear ridge")
     scale = frame.data.scaling.scale
     only = dataclasses.replace(
         selection,

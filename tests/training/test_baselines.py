@@ -12,14 +12,9 @@ from surrogates.model.networks import AntisymmetricODE, with_ones
 from surrogates.training.features import Features
 from surrogates.training.inner.losses import CrossEntropy
 from surrogates.training.inner.solve import solve
-from surrogates.training.outer.baselines import (
-    LBFGS,
-    JointGaussNewton,
-    JointJacobian,
-    Stochastic,
-    inverse_times,
-)
+from surrogates.training.outer.baselines import JointGaussNewton, JointJacobian, Stochastic
 from surrogates.training.outer.gauss_newton import ReducedProblem
+from surrogates.training.outer.lbfgs import LBFGS, inverse_times
 from surrogates.training.trust_region import RadiusRule
 
 

@@ -25,7 +25,7 @@ def few_candidates(monkeypatch):
     """Let contests be of two small networks and kernels of two scales, for the tests' time."""
     small = tuple({"network.kind": name, "network.width": 4} for name in ("mlp", "ode"))
     monkeypatch.setattr("surrogates.training.selection.entropy.NETWORKS", small)
-    monkeypatch.setattr("surrogates.training.selection.classes._SCALES", (0.5, 1.0))
+    monkeypatch.setattr("surrogates.training.selection.class_candidates._SCALES", (0.5, 1.0))
 
 
 def rings(n, seed=0, split="0.8/0.2/0"):

@@ -22,7 +22,7 @@ from surrogates.training.config import (
     TrainConfig,
 )
 from surrogates.training.fit import fit
-from surrogates.training.inner import losses
+from surrogates.training.inner import solve
 
 SMALL = TrainConfig(
     optimizer=Optimizer(method="krylov", krylov_rank=8),
@@ -135,14 +135,14 @@ def test_every_method_decreases_phi_and_without_variable_projection_far_less():
 
 
 def test_the_first_w_is_searched_for_once(monkeypatch):
-    data, searches, minimise = noisy(), [], losses.minimise
+    data, searches, minimise = noisy(), [], solve.minimise
 
     def counted(*arguments, **options):
         found = minimise(*arguments, **options)
         searches.append(found.iterations)
         return found
 
-    monkeypatch.setattr(losses, "minimise", counted)
+    monkeypatch.setattr(solve, "minimise", counted)
     fit(data, SETTINGS["kronecker"])
     assert searches[0] > 3 and searches[1] == 0
 

@@ -13,9 +13,10 @@ from surrogates.config import replaced
 from surrogates.model.networks import with_ones
 from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.inner.varpro import solve_w
-from surrogates.training.selection.contest import ALPHAS, NETWORKS, SHARE, Contest, Squares, trained
+from surrogates.training.selection.contest import SHARE, Contest, trained
+from surrogates.training.selection.effort import Effort
 from surrogates.training.selection.folds import Fold, divided
-from surrogates.training.selection.regression import Effort
+from surrogates.training.selection.squares import ALPHAS, NETWORKS, Squares
 
 BASE = TrainConfig()
 NOTHING = frozenset()

@@ -17,8 +17,8 @@ from surrogates.model.radial import Monomials, RadialBasis
 from surrogates.training.config import Network, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import TEMPERATURES, assembled_classes, deployed, temperature
 from surrogates.training.fit import fit
+from surrogates.training.member import Member
 from surrogates.training.selection.classes import Choice
-from surrogates.training.selection.regression import Member
 
 CONFIG = TrainConfig(network=Network(width=4), stopping=Stopping(work_units=150))
 

@@ -38,9 +38,10 @@ from surrogates.training.config import (
 )
 from surrogates.training.data import Data
 from surrogates.training.fit import fit
-from surrogates.training.outer.baselines import LBFGS, STOCHASTIC, Stochastic
+from surrogates.training.outer.baselines import STOCHASTIC, Stochastic
 from surrogates.training.outer.gauss_newton import GaussNewton
 from surrogates.training.outer.kronecker import Kronecker
+from surrogates.training.outer.lbfgs import LBFGS
 from surrogates.training.outer.multilevel import WARM_UP, Multilevel, Reason, State
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
@@ -908,11 +909,14 @@ def test_the_example_of_a_network_of_the_callers(method):
         "dataset": data,
         "fit": fit,
         "torch": torch,
-        "TrainConfig": functools.partial(TrainConfig, method=method, work_units=400),
+        "Network": Network,
+        "TrainConfig": functools.partial(
+            TrainConfig, optimizer=Optimizer(method=method), stopping=Stopping(work_units=400)
+        ),
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for example in doctest.DocTestParser().get_examples(fit.__doc__):
+        for example in doctest.DocTestParser().get_examples(sys.modules[fit.__module__].__doc__):
             exec(example.source, names)
             if "Sequential" in example.source:
                 start = copy.deepcopy(names["layers"].state_dict())

@@ -31,7 +31,7 @@ def one_small_network():
     """Let contests be of one small network, for the tests' time."""
     with pytest.MonkeyPatch.context() as patch:
         small = ({"network.kind": "mlp", "network.width": 4, "regularisation.alpha1": 1e-3},)
-        patch.setattr("surrogates.training.selection.contest.NETWORKS", small)
+        patch.setattr("surrogates.training.selection.squares.NETWORKS", small)
         yield
 
 

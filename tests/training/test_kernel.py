@@ -6,8 +6,10 @@ import torch
 from draws import normal, orders
 
 from surrogates.training.selection import kernel
-from surrogates.training.selection.kernel import Fit, Form, blocks_left_out, search, solve
-from surrogates.training.selection.kernel import _Likelihood as Likelihood
+from surrogates.training.selection import likelihood as searching
+from surrogates.training.selection.kernel import Fit, Form, blocks_left_out, solve
+from surrogates.training.selection.likelihood import _Likelihood as Likelihood
+from surrogates.training.selection.likelihood import search
 
 N, N_IN = 18, 2
 FORMS = [
@@ -117,6 +119,7 @@ def test_the_gradient_of_the_likelihood_is_exact(form, seed):
 @pytest.mark.parametrize("name", ["gaussian", "matern52"])
 def test_the_gradient_is_exact_where_inputs_share_a_scale(name, monkeypatch):
     monkeypatch.setattr(kernel, "EACH", 2)
+    monkeypatch.setattr(searching, "EACH", 2)
     X, C = samples(n_in=3)
     likelihood = Likelihood(X, C, Form(kernel=name, degree=1))
     assert len(likelihood.bounds) == 2
@@ -327,7 +330,7 @@ def test_a_start_is_at_least_as_likely_as_what_it_begins_with():
 
 
 def test_the_scales_of_many_samples_are_sought_on_some(monkeypatch):
-    monkeypatch.setattr(kernel, "_SEARCHED", 30)
+    monkeypatch.setattr(searching, "_SEARCHED", 30)
     X, C = samples(n=90)
     rows = torch.linspace(0, 89, 30).round().long()
     form = Form(kernel="gaussian", degree=0)

@@ -14,9 +14,9 @@ from surrogates.training.communicator import Communicator
 from surrogates.training.features import Features
 from surrogates.training.inner.losses import CrossEntropy, LeastSquares
 from surrogates.training.outer import kronecker
-from surrogates.training.outer.baselines import LBFGS, inverse_times
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.kronecker import Kronecker, KroneckerMatrix
+from surrogates.training.outer.lbfgs import LBFGS, inverse_times
 
 
 def linear(n_in=3, width=2):

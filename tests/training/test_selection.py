@@ -12,9 +12,10 @@ from surrogates.config import replaced
 from surrogates.errors import InputError
 from surrogates.training.config import Outputs, Stopping, TrainConfig
 from surrogates.training.pool import Interrupted
-from surrogates.training.selection import regression as selection
+from surrogates.training.selection import regression_candidates
 from surrogates.training.selection.bars import _shape, features_of
-from surrogates.training.selection.regression import _LEFT_OUT, choose, stacked
+from surrogates.training.selection.regression import choose
+from surrogates.training.selection.stacking import _LEFT_OUT, stacked
 
 QUICK = TrainConfig(stopping=Stopping(work_units=150), outputs=Outputs(scaling="column"))
 GRID = 200
@@ -28,7 +29,7 @@ def small_networks(monkeypatch):
         {"network.kind": name, "network.width": 4, "regularisation.alpha1": alpha}
         for name, alpha in settings
     )
-    monkeypatch.setattr("surrogates.training.selection.contest.NETWORKS", small)
+    monkeypatch.setattr("surrogates.training.selection.squares.NETWORKS", small)
 
 
 def smooth(n=40, n_in=2, noise=0.0, seed=0):
@@ -201,11 +202,11 @@ def test_a_kernel_s_error_grows_where_it_may_be_a_member_and_elsewhere_costs_not
     given = frozenset({"network.kind", "network.kernel", "network.trend"})
 
     def told(growth):
-        monkeypatch.setattr(selection, "_growth", lambda *arguments: growth)
+        monkeypatch.setattr(regression_candidates, "_growth", lambda *arguments: growth)
         return quick(smooth(), settings, given=given).tried[0].error
 
     assert told(2.5) == pytest.approx(2.5 * told(1.0), rel=1e-12)
-    monkeypatch.delattr(selection, "_growth")
+    monkeypatch.delattr(regression_candidates, "_growth")
     Y = normal(40, 3, seed=0).numpy()
     data = dataset(Y, Y[:, :1] * Y[:, 1:], "0.8/0.2/0")  # the quadratic ridge is exact
     found = quick(data, replaced(QUICK, {"network.kernel": "gaussian", "network.trend": 0}))
@@ -349,7 +350,7 @@ def test_test_samples_are_not_looked_at():
 
 
 def test_validation_samples_are_the_fold_of_many_samples(monkeypatch):
-    monkeypatch.setattr("surrogates.training.selection.regression.FOLDED", 30)
+    monkeypatch.setattr("surrogates.training.selection.frame.FOLDED", 30)
     data = smooth(n=60)
     held = data.rows_of("validation")
     settings = replaced(QUICK, {"network.kind": "rbf"})

@@ -24,12 +24,15 @@ from surrogates.training.initial import settings_of
 from surrogates.training.inner.losses import LeastSquares
 from surrogates.training.inner.solve import solve
 from surrogates.training.inner.varpro import LeastSquaresSolution
+from surrogates.training.member import Member
 from surrogates.training.outer.baselines import JointJacobian
 from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.multilevel import Reason
 from surrogates.training.selection import kernel
-from surrogates.training.selection.contest import Contest, Squares
-from surrogates.training.selection.regression import Member, _framed, choose
+from surrogates.training.selection.contest import Contest
+from surrogates.training.selection.frame import framed
+from surrogates.training.selection.regression import choose
+from surrogates.training.selection.squares import Squares
 from surrogates.training.selection.start import NEW, _Old, enlarged
 from surrogates.training.train import train
 from surrogates.training.trust_region import RadiusRule
@@ -44,7 +47,7 @@ INFINITE = {"regularisation.alpha1": 1e10, "regularisation.alpha2": 1e10}
 def small_networks(monkeypatch):
     """Let contests be of few small networks, for the tests' time."""
     small = ({"network.kind": "mlp", "network.width": 4, "regularisation.alpha1": 1e-3},)
-    monkeypatch.setattr("surrogates.training.selection.contest.NETWORKS", small)
+    monkeypatch.setattr("surrogates.training.selection.squares.NETWORKS", small)
     few = ({"regularisation.alpha1": 1e-3, "regularisation.alpha2": 1e-4},)
     monkeypatch.setattr("surrogates.training.selection.contest.STARTED", few)
 
@@ -558,7 +561,7 @@ def left_out_slope(K, H, g, t, i):
 
 def test_left_out_residuals_are_those_of_fits_without_each_sample(cheap):
     data = of(high, drawn(20, 1))
-    frame = _framed(data, QUICK)
+    frame = framed(data, QUICK)
     asked = asked_of(data)
     old = _Old.of(cheap, frame)
     for candidate in old.corrected(asked):
@@ -602,9 +605,9 @@ def asked_of(data):
 
 
 def test_residuals_of_a_fold_are_those_of_the_members(cheap, monkeypatch):
-    monkeypatch.setattr("surrogates.training.selection.regression.FOLDED", 30)
+    monkeypatch.setattr("surrogates.training.selection.frame.FOLDED", 30)
     data = of(high, drawn(60, 4), "0.7/0.3/0")
-    frame = _framed(data, QUICK)
+    frame = framed(data, QUICK)
     assert not frame.closed
     old = _Old.of(cheap, frame)
     Y, C = map(torch.from_numpy, data.part("validation"))
@@ -618,7 +621,7 @@ def test_residuals_of_a_fold_are_those_of_the_members(cheap, monkeypatch):
 
 def test_networks_of_folds_start_from_the_old_ones_in_turn(fast):
     _, start, data = fast
-    frame = _framed(data, QUICK)
+    frame = framed(data, QUICK)
     asked = asked_of(data)
     first = start.networks()[0]
     pair = (first, dataclasses.replace(first, W=2 * first.W))

@@ -35,8 +35,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from .baselines import LBFGS, Initial
 from .gauss_newton import Memory, ReducedPoint, ReducedProblem
+from .lbfgs import LBFGS, Initial
 
 SAMPLES = 1024
 """The matrix is made from about as many samples, evenly spread."""

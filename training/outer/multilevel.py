@@ -18,11 +18,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from surrogates.config import check
 from surrogates.errors import InputError
 
-from ..data import Data
+from ..data import Data, Measured
 from ..features import Features
 from ..history import Record
 from ..inner.newton import ITERATIONS
-from .gauss_newton import Memory, ReducedProblem, Step
+from .gauss_newton import Memory, Point, ReducedProblem, Step
 
 WARM_UP = 30
 
@@ -44,14 +44,14 @@ class Refinable(Protocol):
     """A feature extractor that multilevel training can refine."""
 
     def refined(self) -> nn.Module:
-        """Give a deeper network that computes nearly the same features."""
+        """Return a deeper network that computes nearly the same features."""
 
 
 class Method(Protocol):
     """An outer method: `GaussNewton`, `Kronecker`, or one of `baselines`."""
 
     def least(self, width: int) -> int:
-        """Give the work units of the cheapest iteration."""
+        """Return the work units of the cheapest iteration."""
 
     def step(
         self,
@@ -67,7 +67,7 @@ class Method(Protocol):
         """
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with."""
+        """Return the part of the memory that the next level starts with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +216,7 @@ class Multilevel:
             )
 
     def network(self, network: nn.Module, level: int, theta: Tensor | None = None) -> nn.Module:
-        """Give the network of a level, with weights theta if they are given."""
+        """Return the network of a level, with weights theta if they are given."""
         for _ in range(level):
             network = cast(Refinable, network).refined()
         if theta is not None:
@@ -232,7 +232,7 @@ class Multilevel:
         after: Callable[[State], None] | None,
         stop: Callable[[], bool] | None,
     ) -> tuple[State, bool]:
-        """Work on one level until it ends, or is told to; tell which."""
+        """Iterate on one level until it ends or is told to; return whether it was told to."""
         comm = data.train.comm
         problem = ReducedProblem(
             features=Features(network, data.train.Y, comm=comm),
@@ -271,7 +271,7 @@ class Multilevel:
         return state, False
 
     def _next_method(self, records: tuple[Record, ...]) -> Method:
-        """Give the outer method of the next iteration: a warm-up ends early where it has failed."""
+        """Return the outer method of the next iteration; a warm-up that has failed ends early."""
         if len(records) >= WARM_UP or any(math.isnan(record.ratio) for record in records):
             return self.method
         return self.warm_up
@@ -287,75 +287,83 @@ class Multilevel:
         least: int,
     ) -> State:
         """Enter a step into the state; ``least`` are the work units of another."""
-        theta = step.point.theta
-        train = data.train.measure(step.point.F, step.point.W)
-        held_out = data.validation.measure(validation(theta), step.point.W)
-        score = held_out.score
+        point = step.point
+        train = data.train.measure(point.F, point.W)
+        held_out = data.validation.measure(validation(point.theta), point.W)
         iteration = len(state.records) + 1
-        best = state.best
-        if best is None or (score, held_out.loss) < (best.score, _loss_of(best, state.records)):
-            W = data.physical(step.point.W)
-            best = Best(level=state.level, theta=theta, W=W, score=score, iteration=iteration)
         mark, progress = state.mark, state.progress
-        if score < (1 - _PROGRESS) * mark:
-            mark, progress = score, iteration
-        if warming_up:
-            progress = iteration
-        first_gradient = state.first_gradient or step.gradient_norm
-        spent = state.spent + step.work_units
-        spent_all = self.work_units - spent < least
-        reason = None
-        if step.gradient_norm <= self.tolerance * first_gradient:
-            reason = Reason.TOLERANCE
-        elif not (step.accepted or warming_up):
-            reason = Reason.WORK_UNITS if spent_all else Reason.STALLED
-        elif iteration - max(progress, state.start) >= self.patience:
-            reason = Reason.PATIENCE
-        elif spent_all:
-            reason = Reason.WORK_UNITS
-        total = state.records[-1].work_units if state.records else 0
-        median, worst = held_out.median_and_worst()
-        record = Record(
-            level=state.level,
-            iteration=iteration,
-            work_units=total + step.work_units,
-            seconds=0.0,
-            phi=step.point.phi,
-            train_loss=train.loss,
-            validation_loss=held_out.loss,
-            train_error=train.error,
-            validation_error=held_out.error,
-            validation_score=score,
-            validation_median=median,
-            validation_worst=worst,
-            gradient_norm=step.gradient_norm,
-            radius=step.radius,
-            ratio=step.ratio,
-            rank=step.rank,
-        )
-        return dataclasses.replace(
+        if held_out.score < (1 - _PROGRESS) * mark:
+            mark, progress = held_out.score, iteration
+        state = dataclasses.replace(
             state,
-            theta=theta,
+            theta=point.theta,
             radius=step.radius,
             memory=step.memory,
-            spent=spent,
-            first_gradient=first_gradient,
+            spent=state.spent + step.work_units,
+            first_gradient=state.first_gradient or step.gradient_norm,
             mark=mark,
-            progress=progress,
-            reason=reason,
-            best=best,
-            records=(*state.records, record),
+            progress=iteration if warming_up else progress,
+            best=_better(state, point, data, held_out),
+            records=(*state.records, _record(state, step, train, held_out)),
         )
+        return dataclasses.replace(state, reason=self._reason(state, step, warming_up, least))
+
+    def _reason(self, state: State, step: Step, warming_up: bool, least: int) -> Reason | None:
+        """Return why the level ends after a step; None if it goes on."""
+        exhausted = self.work_units - state.spent < least
+        if step.gradient_norm <= self.tolerance * state.first_gradient:
+            return Reason.TOLERANCE
+        if not (step.accepted or warming_up):
+            return Reason.WORK_UNITS if exhausted else Reason.STALLED
+        if len(state.records) - max(state.progress, state.start) >= self.patience:
+            return Reason.PATIENCE
+        return Reason.WORK_UNITS if exhausted else None
+
+
+def _better(state: State, point: Point, data: Data, held_out: Measured) -> Best:
+    """Return the better of the best weights so far and those of a step."""
+    best, score = state.best, held_out.score
+    if best is not None:
+        # The loss tells apart equal shares of classes.
+        loss = state.records[best.iteration - 1].validation_loss
+        if (score, held_out.loss) >= (best.score, loss):
+            return best
+    return Best(
+        level=state.level,
+        theta=point.theta,
+        W=data.physical(point.W),
+        score=score,
+        iteration=len(state.records) + 1,
+    )
+
+
+def _record(state: State, step: Step, train: Measured, held_out: Measured) -> Record:
+    """Return the record of a step; its seconds are filled in later."""
+    total = state.records[-1].work_units if state.records else 0
+    median, worst = held_out.median_and_worst()
+    return Record(
+        level=state.level,
+        iteration=len(state.records) + 1,
+        work_units=total + step.work_units,
+        seconds=0.0,
+        phi=step.point.phi,
+        train_loss=train.loss,
+        validation_loss=held_out.loss,
+        train_error=train.error,
+        validation_error=held_out.error,
+        validation_score=held_out.score,
+        validation_median=median,
+        validation_worst=worst,
+        gradient_norm=step.gradient_norm,
+        radius=step.radius,
+        ratio=step.ratio,
+        rank=step.rank,
+    )
 
 
 def _weights(network: nn.Module, data: Data) -> Tensor:
     """Return a network's weights as theta, (n_theta,) float64 on the data's device."""
     return parameters_to_vector(network.parameters()).detach().to(data.y_shift)
-
-
-def _loss_of(best: Best, records: tuple[Record, ...]) -> float:
-    """Give the validation loss of the best weights, which tells apart equal shares of classes."""
-    return records[best.iteration - 1].validation_loss
 
 
 def _checked_first(problem: ReducedProblem, state: State) -> Tensor | None:
@@ -364,7 +372,7 @@ def _checked_first(problem: ReducedProblem, state: State) -> Tensor | None:
     check(
         problem.features.comm.count(int(too_large)) == 0,
         f"the network's features overflow at the first weights of level {state.level + 1}; "
-        "take a smaller final_time or scale",
+        "take a smaller network.final_time or inputs.scale",
     )
     if not problem.loss.iterative:
         return None
@@ -372,11 +380,11 @@ def _checked_first(problem: ReducedProblem, state: State) -> Tensor | None:
     if first is None:
         raise InputError(
             f"W is not found at the first weights of level {state.level + 1} in {ITERATIONS} "
-            "Newton steps; scale the targets, or take a larger alpha2"
+            "Newton steps; scale the targets, or take a larger regularisation.alpha2"
         )
     return first.W
 
 
 def _first_radius(theta: Tensor) -> float:
-    """Give a tenth of the norm of theta; 1 if theta is zero."""
+    """Return a tenth of the norm of theta; 1 if theta is zero."""
     return 0.1 * float(torch.linalg.vector_norm(theta)) or 1.0

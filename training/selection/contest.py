@@ -29,46 +29,18 @@ from ..fit import FitResult, fit
 from ..inner.losses import Loss
 from ..inner.varpro import solve_path
 from ..member import Member
-from ..outer.dense import flops
 from ..pool import Task
 from ..scaling import moments
+from .effort import Effort
 from .folds import Fold, Rows
 
 _LEAST = 20  # samples from which networks are tried
-_RATE = 4e10  # operations a second of one core, about
-_TRAFFIC = 8e-9  # seconds for an entry of the features' derivative, about
-_FORMED = 27e-9  # seconds more where it is formed
-_OVERHEAD = 0.02  # seconds of an iteration, about
 _LONGER = 5.0  # times the seconds of 1000 samples that many samples may take
 _FEWEST = 300  # work units that a training is cut to before it is left out
 _FIRST = 3  # settings that are tried whether or not variants of one can be tried then
 
 SHARE = 0.6
 """Of the work of a training, what the first round takes."""
-
-NETWORKS: tuple[dict[str, Any], ...] = (
-    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-3},
-    {"network.kind": "ode", "network.width": 8, "regularisation.alpha1": 1e-6},
-    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-4},
-    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-2},
-    {"network.kind": "ode", "network.width": 12, "regularisation.alpha1": 1e-5},
-    {"network.kind": "mlp", "network.width": 8, "regularisation.alpha1": 1e-4},
-    {"network.kind": "mlp", "network.width": 24, "regularisation.alpha1": 1e-3},
-    {"network.kind": "resnet", "network.width": 16, "regularisation.alpha1": 1e-4},
-    {"network.kind": "ode", "network.width": 16, "regularisation.alpha1": 1e-4},
-    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-6},
-)
-"""Settings in the order in which they are tried."""
-
-VARIANTS: tuple[dict[str, Any], ...] = (
-    {"regularisation.alpha2": 1e-6},
-    {"regularisation.alpha2": 1e-6, "network.linear": True},
-    {"network.linear": True},
-)
-"""Changes of the best of these, which are tried after them."""
-
-ALPHAS = tuple(10.0**k for k in range(-10, -1))
-"""Values of alpha2 that W is solved for at the end, if they are larger than in training."""
 
 STARTED: tuple[dict[str, Any], ...] = (
     {"regularisation.alpha1": 1e-4, "regularisation.alpha2": 1e-6},
@@ -77,22 +49,6 @@ STARTED: tuple[dict[str, Any], ...] = (
     {"regularisation.alpha1": 1e-1, "regularisation.alpha2": 1e-2},
 )
 """Those of networks that start from others' weights."""
-
-
-class Effort(Protocol):
-    """What a selection may cost."""
-
-    @property
-    def seconds(self) -> float:
-        """Of one core, about, for up to 1000 samples, and up to ten times that for more."""
-
-    @property
-    def candidates(self) -> int:
-        """Largest number of settings that are tried."""
-
-    @property
-    def finalists(self) -> int:
-        """Largest number of them that are trained on all folds."""
 
 
 class Judge(Protocol):
@@ -133,62 +89,6 @@ class Judge(Protocol):
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate what a training of n samples costs, on one core."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Squares:
-    """Judge regressions by the mean square of their scaled residuals.
-
-    Attributes:
-        scale: What divides residuals, (n_out,), units of c.
-        n_seen: Number of targets that training sees.
-    """
-
-    scale: Tensor
-    n_seen: int
-    near: float = 1.5**2
-    hopeless: float = 2.0**2
-    loss: Loss | None = None
-    alphas: tuple[float, ...] = ALPHAS
-
-    @property
-    def networks(self) -> tuple[dict[str, Any], ...]:
-        """Settings in the order in which they are tried."""
-        return NETWORKS
-
-    @property
-    def variants(self) -> tuple[dict[str, Any], ...]:
-        """Changes of the best of these, which are tried after them."""
-        return VARIANTS
-
-    def name(self, settings: TrainConfig) -> str:
-        """Return settings in words; alpha2 and the linear part where they are no defaults."""
-        network, weights = settings.network, settings.regularisation
-        words = f"{network.kind} {network.width}, alpha1 {weights.alpha1:.0e}"
-        if weights.alpha2 != TrainConfig().regularisation.alpha2:
-            words += f", alpha2 {weights.alpha2:.0e}"
-        return words + ", linear part" * network.linear
-
-    def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
-        """Return scaled residuals."""
-        Y, C = (torch.from_numpy(values[rows]) for values in (dataset.Y, dataset.C))
-        return (result.predict(Y) - C) / self.scale
-
-    def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
-        """Return their mean square."""
-        return float(held.square().mean())
-
-    def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
-        """Estimate what a training of n samples costs, on one core."""
-        width = settings.network.width
-        theta = parameters(settings, n_in)
-        others = theta - width * (n_in + 1) if settings.network.kind == "ode" else 0
-        operations = flops(theta, others, n, width, self.n_seen) + 2 * theta**3
-        iterations = settings.stopping.work_units / (width + 5)
-        if settings.network.linear:
-            operations += n_in * width * theta * (2 * n + theta)
-        traffic = n * width * (theta * _TRAFFIC + others * _FORMED)
-        return iterations * (operations / _RATE + traffic + _OVERHEAD)
 
 
 def _score(entry: tuple[float, TrainConfig]) -> float:

@@ -26,13 +26,9 @@ on the features kappa(x, x_k) L^-T.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from surrogates.model.radial import AnovaBasis, RadialBasis
@@ -40,23 +36,13 @@ from surrogates.model.radial import AnovaBasis, RadialBasis
 from .folds import Rows
 from .left_out import apart
 
-Derivatives = Callable[[Tensor], npt.NDArray[np.float64]]
 CENTRES = 1000
 """Largest number of centres."""
 FACTORS = 20
 """Largest number of inputs whose products are tried: a factor costs as much as all distances."""
 
-_SEARCHED = 300  # samples that the scales are sought on
 EACH = 200
 """Largest number of inputs of which each has a scale of its own."""
-
-_SCALES = (1e-3, 30.0)
-_NUGGETS = (1e-10, 10.0)
-_SHARES = (0.005, 0.9995)
-# Mean and deviation of the scales' logarithms, and of the shares' logits: they decide where the
-# samples say nothing.
-_PRIOR = (math.log(0.2), 3.0)
-_SHARE_PRIOR = (0.0, 3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,151 +164,7 @@ def kappa_and_slope(kernel: str, square: Tensor) -> tuple[Tensor, Tensor]:
     return (1 + s + square * (5 / 3)) * decay, (-5 / 3) * (1 + s) * decay
 
 
-def search(
-    X: Tensor,
-    C: Tensor,
-    form: Form,
-    start: Fit | None = None,
-    steps: int = 150,
-    anew: bool = True,
-) -> Fit:
-    """Find the scales and the nugget of a form.
-
-    Args:
-        X: Standardised inputs, (n, n_in); of more than 300 samples some are looked at.
-        C: Scaled targets, (n, n_seen).
-        form: The form.
-        start: Where to begin as well, beside a rough function; a smooth one if None.
-        steps: Largest number of iterations of each.
-        anew: Whether to begin at a rough function too where there is a ``start``.
-    """
-    if len(X) > _SEARCHED:
-        chosen = torch.linspace(0, len(X) - 1, _SEARCHED).round().long()
-        X, C = X[chosen], C[chosen]
-    likelihood = _Likelihood(X, C, form)
-    starts = [likelihood.begin(0.2, 1e-4) if start is None else likelihood.at(start)]
-    if anew or start is None:
-        starts.append(likelihood.begin(0.7, 1e-2))
-    found = [
-        minimize(
-            likelihood,
-            x,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=likelihood.bounds,
-            options={"maxiter": steps},
-        )
-        for x in starts
-    ]
-    best = min(found, key=lambda result: float(result.fun))
-    return likelihood.read(best.x)
-
-
-class _Likelihood:
-    """Minus the logarithm of the restricted likelihood for one output, and its gradient.
-
-    It is a function of the logarithms of the scales, the logits of the shares if there are some,
-    and the logarithm of the nugget.
-    """
-
-    def __init__(self, X: Tensor, C: Tensor, form: Form) -> None:
-        self._X, self._C, self._form = X, C, form
-        self._H = form.trend(X)
-        n_in = X.shape[1]
-        self.each = n_in <= EACH or form.anova
-        self._n_scales = n_in if self.each else 1
-        # Inputs that do not vary have no scale: nothing is known of what they do.
-        self._varies = (X != 0).any(dim=0)
-        if form.anova:
-            self._pairs = torch.triu_indices(len(X), len(X), 1)
-            self._squares = (X[self._pairs[0]] - X[self._pairs[1]]).square().T.contiguous()
-        shares = [tuple(torch.logit(torch.tensor(_SHARES)).tolist())] * (n_in * form.anova)
-        self.bounds = [*[tuple(np.log(_SCALES))] * self._n_scales, *shares, tuple(np.log(_NUGGETS))]
-
-    def begin(self, scale: float, nugget: float) -> npt.NDArray[np.float64]:
-        shrunk = scale if self.each else scale / math.sqrt(self._X.shape[1])
-        x = np.zeros(len(self.bounds))
-        x[: self._n_scales] = math.log(max(shrunk, 2 * _SCALES[0]))
-        x[-1] = math.log(nugget)
-        return x
-
-    def at(self, fit: Fit) -> npt.NDArray[np.float64]:
-        """Return the place of a fit, of this form or a radial one."""
-        x = self.begin(1.0, min(max(fit.nugget, _NUGGETS[0]), _NUGGETS[1]))
-        x[: self._n_scales] = fit.scales.clamp(*_SCALES)[: self._n_scales].log().numpy()
-        if fit.shares is not None:
-            x[self._n_scales : -1] = torch.logit(fit.shares.clamp(*_SHARES)).numpy()
-        return x
-
-    def read(self, x: npt.NDArray[np.float64]) -> Fit:
-        scales = torch.from_numpy(np.exp(x[: self._n_scales])).expand(self._X.shape[1])
-        shares = torch.from_numpy(x[self._n_scales : -1]).sigmoid() if self._form.anova else None
-        scales = torch.where(self._varies, scales, 0.0)
-        return Fit(form=self._form, scales=scales, nugget=float(np.exp(x[-1])), shares=shares)
-
-    def __call__(self, x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        C, fit = self._C, self.read(x)
-        if fit.shares is None:
-            k, derivatives = self._radial(fit)
-        else:
-            k, derivatives = self._products(fit)
-        projected = _projection(k, fit.nugget, self._H)
-        if projected is None:
-            return 1e10, np.zeros_like(x)
-        P, log_determinant = projected
-        A = P @ C
-        n = len(C) - self._H.shape[1]
-        v = ((C * A).sum(dim=0) / n).clamp(min=1e-300)
-        value = 0.5 * float(n * v.log().mean() + log_determinant)
-        M = 0.5 * (P - (A / v) @ A.T / C.shape[1])
-        gradient = np.append(derivatives(M), fit.nugget * float(M.diagonal().sum()))
-        scales, shares = slice(self._n_scales), slice(self._n_scales, -1)
-        for part, (mean, deviation) in ((scales, _PRIOR), (shares, _SHARE_PRIOR)):
-            far = (x[part] - mean) / deviation
-            gradient[part] += far / deviation
-            value += 0.5 * float(far @ far)
-        return value, gradient
-
-    def _radial(self, fit: Fit) -> tuple[Tensor, Derivatives]:
-        X = self._X
-        k, slopes = kappa_and_slope(self._form.kernel, distances(X, X, fit.scales).square())
-
-        def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
-            # That of kappa by log s_d is its slope over r times s_d^2 (x_d - x'_d)^2.
-            M = M * slopes
-            by_scales = 2 * (M.sum(dim=1) @ X.square() - ((M @ X) * X).sum(dim=0))
-            by_scales = by_scales * fit.scales.square()
-            return (by_scales if self.each else by_scales.sum()[None]).numpy()
-
-        return k, derivatives
-
-    def _products(self, fit: Fit) -> tuple[Tensor, Derivatives]:
-        shares, (rows, columns) = fit.shares, self._pairs
-        assert shares is not None
-        squares = self._squares * fit.scales.square()[:, None]
-        varying, slopes = kappa_and_slope(self._form.kernel, squares)
-        varying -= 1
-        factors = 1 + shares[:, None] * varying
-        before = [torch.ones_like(squares[0])]
-        for factor in factors:
-            before.append(before[-1] * factor)
-        k = torch.eye(len(self._X), dtype=torch.float64)
-        k[rows, columns] = k[columns, rows] = before[-1]
-
-        def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
-            after = 2 * M[rows, columns]
-            others = torch.empty_like(squares)  # what is multiplied by the change of a factor
-            for i in reversed(range(len(factors))):
-                torch.mul(after, before[i], out=others[i])
-                after = after * factors[i]
-            by_scales = (others * slopes * squares).sum(dim=1)
-            by_shares = (others * varying).sum(dim=1)
-            return (shares * torch.stack([by_scales, by_shares * (1 - shares)])).flatten().numpy()
-
-        return k, derivatives
-
-
-def _projection(k: Tensor, nugget: float, H: Tensor) -> tuple[Tensor, float] | None:
+def projection(k: Tensor, nugget: float, H: Tensor) -> tuple[Tensor, float] | None:
     """Return P (see the module's text) and log |K| + log |H^T K^-1 H|; None where K is singular."""
     K = k.clone()
     K.diagonal().add_(nugget)
@@ -354,7 +196,7 @@ def solve(X: Tensor, C: Tensor, fit: Fit, same: Rows | None = None) -> Kriging |
         return _solve_many(X, C, fit, same)
     k = fit.kappa(X, X)
     H = fit.form.trend(X)
-    projected = _projection(k, fit.nugget, H)
+    projected = projection(k, fit.nugget, H)
     if projected is None:
         return None
     P, _ = projected
@@ -444,7 +286,7 @@ def blocks_left_out(X: Tensor, C: Tensor, fit: Fit, folds: Tensor) -> Tensor | N
         folds: Fold of each sample, (n,).
     """
     k = fit.kappa(X, X)
-    projected = _projection(k, fit.nugget, fit.form.trend(X))
+    projected = projection(k, fit.nugget, fit.form.trend(X))
     if projected is None:
         return None
     P = projected[0]

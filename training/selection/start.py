@@ -47,9 +47,12 @@ from ..member import Member
 from ..scaling import Scaling
 from ..weights import Mask, Start
 from . import kernel
+from .effort import Asked
 from .folds import Rows
+from .frame import Candidate, Frame
 from .kernel import CENTRES
-from .regression import _MANY, Asked, _Candidate, _Frame, _kernels, _networks
+from .regression import networks
+from .regression_candidates import MANY, kernels
 from .ridge import shrunk
 
 NEW = 8
@@ -60,8 +63,8 @@ _NEGLIGIBLE = 1e-12  # of a sum of squares, one that is rounding
 
 
 def candidates(
-    start: Start, dataset: Dataset, frame: _Frame, asked: Asked, best: float
-) -> list[_Candidate]:
+    start: Start, dataset: Dataset, frame: Frame, asked: Asked, best: float
+) -> list[Candidate]:
     """Return the candidates that start from a surrogate.
 
     Args:
@@ -75,7 +78,7 @@ def candidates(
     if too_few(known.numpy()):
         return []
     old = _Old.of(start, frame)
-    found: list[list[_Candidate]] = []
+    found: list[list[Candidate]] = []
     if "network.kind" not in asked.given:
         found.append([old.itself(), old.affine(), old.shrunk()])
     if "network.kind" not in asked.given or asked.settings.network.kind == "rbf":
@@ -86,10 +89,10 @@ def candidates(
         if all(attrgetter(key)(asked.settings) == own[key] for key in asked.given & own.keys()):
             settings = replaced(asked.settings, own)
             asked = dataclasses.replace(asked, settings=settings, given=asked.given | own.keys())
-            found += [[one] for one in _networks(frame, asked, best, starts)]
+            found += [[one] for one in networks(frame, asked, best, starts)]
     error = start.error / old.scaling.scale
 
-    def honest(candidate: _Candidate) -> _Candidate:
+    def honest(candidate: Candidate) -> Candidate:
         residual = enlarged(candidate.residual, known, shared, error)
         return dataclasses.replace(candidate, residual=residual)
 
@@ -139,7 +142,7 @@ class _Old:
     """
 
     member: Member
-    frame: _Frame
+    frame: Frame
     scaling: Scaling
     T: Tensor
     G: Tensor
@@ -147,7 +150,7 @@ class _Old:
     G_held: Tensor
 
     @classmethod
-    def of(cls, start: Start, frame: _Frame) -> _Old:
+    def of(cls, start: Start, frame: Frame) -> _Old:
         """Predict the samples."""
         assert frame.data.scaling is not None
         scaling = dataclasses.replace(frame.data.scaling, basis=None)
@@ -164,12 +167,12 @@ class _Old:
             member=member, frame=frame, scaling=scaling, T=T, G=G, T_held=T_held, G_held=G_held
         )
 
-    def itself(self) -> _Candidate:
+    def itself(self) -> Candidate:
         """Return the old surrogate as it is."""
         residual = self.G_held - self.T_held
-        return _Candidate(name="old", residual=residual, members=lambda: [self.member])
+        return Candidate(name="old", residual=residual, members=lambda: [self.member])
 
-    def affine(self) -> _Candidate:
+    def affine(self) -> Candidate:
         """Return a + b c_old, by least squares for each output."""
         g, t = self.G - self.G.mean(dim=0), self.T - self.T.mean(dim=0)
         size = g.square().sum(dim=0)
@@ -179,15 +182,15 @@ class _Old:
         if self.frame.closed:
             leverage = 1 / len(g) + g.square() / size.clamp(min=1e-300)
             residual = residual / (1 - leverage).clamp(min=1e-5)
-        return _Candidate(
+        return Candidate(
             name="old, affine",
             residual=residual,
             members=lambda: [self._scaled_by(b, a)],
         )
 
-    def shrunk(self) -> _Candidate:
+    def shrunk(self) -> Candidate:
         """Return the old features with W by ridge regression towards W_old."""
-        some = slice(None, None, 1 if self.frame.closed else -(-len(self.T) // _MANY))
+        some = slice(None, None, 1 if self.frame.closed else -(-len(self.T) // MANY))
         F = self._features(self.frame.rows[some])
         weights, residual = shrunk(F, (self.T - self.G)[some], self.frame.same)
         if not self.frame.closed:
@@ -201,13 +204,13 @@ class _Old:
                 ]
             )
         W = self.member.W + self.scaling.scale[:, None] * weights
-        return _Candidate(
+        return Candidate(
             name="old features",
             residual=residual,
             members=lambda: [dataclasses.replace(self.member, W=W)],
         )
 
-    def corrected(self, asked: Asked) -> list[_Candidate]:
+    def corrected(self, asked: Asked) -> list[Candidate]:
         """Return b c_old plus kernel regressions of what that leaves."""
         b = self._slopes()
         E, E_held = self.T - b * self.G, self.T_held - b * self.G_held
@@ -225,7 +228,7 @@ class _Old:
             held = Part(Y=held.Y, C=E_held @ basis, scaling=scaling, whole=E_held)
         residuals = dataclasses.replace(data, train=train, validation=held, scaling=scaling)
         frame = dataclasses.replace(self.frame, data=residuals)
-        found = _kernels(frame, asked, apart=False)
+        found = kernels(frame, asked, apart=False)
         return [self._joined(one.grown(), frame, b) for one in found]
 
     def _slopes(self) -> Tensor:
@@ -239,7 +242,7 @@ class _Old:
         g, t = (V - Q @ (Q.T @ V) for V in (self.G, self.T))
         return self._quotient((g * t).sum(dim=0), g.square().sum(dim=0), self.G.square().sum(dim=0))
 
-    def _joined(self, candidate: _Candidate, frame: _Frame, b: Tensor) -> _Candidate:
+    def _joined(self, candidate: Candidate, frame: Frame, b: Tensor) -> Candidate:
         """Return b c_old and a kernel regression as one candidate, b fitted beside the kernel.
 
         For given scales, b is that of generalised least squares, and has left-out residuals in
