@@ -52,18 +52,17 @@ def generate(
     """Solve a PDE for many parameters, as ``surrogates generate`` does.
 
     Args:
-        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a class or object derived from
-            `surrogates.pde.Problem`, defined in a notebook, say. A dataset of the latter does not
-            know their code: it is not compared when a run goes on, nor are samples solved again.
-        samples: Number of samples.
+        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a class or an object of a notebook's, whose
+            code is not recorded, nor compared when a run goes on.
+        samples: How many.
         out: The dataset's file; None for no file. The same call finishes an interrupted run.
         config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Of the sampling design and the split.
         split: Counts or fractions of training, validation and test samples.
         tangents: Whether to solve for dc/dy as well, for a problem that can.
-        processes: 1 to solve in this process, or in those of the mpirun that has started it; more
-            are started by mpirun.
+        processes: 1 solves in this process (and those that mpirun has started with it); more are
+            started by mpirun.
         ranks_per_sample: Processes that share a mesh.
         time_limit: Seconds of one sample; where mpirun starts the processes.
         repair: Whether to solve again for samples that are damaged on disk.
@@ -72,27 +71,21 @@ def generate(
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
-        The dataset. Failed samples are marked in it, and are in no part; a warning is logged.
+        The dataset, in which failed samples are marked; a warning is logged.
 
     Raises:
         InputError: If an argument does not fit, or ``out`` is another dataset.
         KeyboardInterrupt: If it was interrupted; the finished samples are kept beside ``out``.
     """
-    run: dict[str, Any] = {"seed": seed, "split": split, "tangents": tangents}
-    run |= {
-        "time_limit": time_limit,
-        "ranks_per_sample": ranks_per_sample,
-        "samples": samples,
-        "repair": repair,
-    }
+    run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
+    run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
     run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
     check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
         path = Path(folder) / "samples.h5" if out is None else Path(out).absolute()
-        if processes > 1:
-            return asked.by_mpirun(path, processes, progress)
-        return asked.here(path, progress)
+        several = processes > 1
+        return asked.by_mpirun(path, processes, progress) if several else asked.here(path, progress)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _finished(request: Request, out: PathLike | None, progress: bool | Told) -> 
         _log.warning("interrupted: the surrogate has the best weights so far")
     if found.history_fault:
         _log.warning("no history is written: %s", found.history_fault)
-    return found.surrogate
+    return found.surrogate()
 
 
 def fit(

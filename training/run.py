@@ -107,18 +107,25 @@ class Finished:
     """A training that has come to its end.
 
     Attributes:
-        surrogate: The surrogate.
+        members: The content of the surrogate's file.
         trained: How it was trained; None if the file was there before, of the same training.
         dataset: The samples.
         history_fault: Why the history is not written, empty if it is, or was not asked for.
         rank: Of this process.
     """
 
-    surrogate: LoadedSurrogate
+    members: torchscript.Members
     trained: Trained | None
     dataset: Dataset
     history_fault: str = ""
     rank: int = 0
+
+    def surrogate(self) -> LoadedSurrogate:
+        """Load the surrogate from the content of its file."""
+        known: dict[str, Any] = {"dataset": self.dataset}
+        if self.trained is not None:
+            known |= {"history": self.trained.history, "warnings": self.trained.warnings}
+        return file.in_memory(self.members, **known)
 
 
 class Output:
@@ -185,11 +192,11 @@ class Output:
         )
         return there if same else None
 
-    def save(self, surrogate: LoadedSurrogate, kept: bool) -> None:
+    def save(self, members: torchscript.Members, kept: bool) -> None:
         """Write the surrogate; where it cannot be, the error says where the training is kept.
 
         Args:
-            surrogate: The surrogate.
+            members: The content of its file.
             kept: Whether the checkpoint holds the training's end.
 
         Raises:
@@ -197,7 +204,7 @@ class Output:
                 training's end, or the surrogate is in a temporary folder, or, where that is full as
                 well, the last checkpoint stays as it is.
         """
-        content = torchscript.pack(surrogate.members)
+        content = torchscript.pack(members)
         try:
             _write(self.path, content)
             return
@@ -302,32 +309,28 @@ class _Training:
         """Train, unless the file is there, and write the files."""
         output, rank = self._output, self._comm.rank
         if output is not None and self._request.resume:
-            about = self._dataset, self._settings, self._logs, self._effort, self._start
-            there = output.of_before(*about)
+            asked = self._dataset, self._settings, self._logs, self._effort, self._start
+            there = output.of_before(*asked)
             if there is not None:
-                return Finished(surrogate=there, trained=None, dataset=self._dataset, rank=rank)
+                return Finished(
+                    members=there.members, trained=None, dataset=self._dataset, rank=rank
+                )
             check(
                 not (self._selecting and (output.path.exists() or output.checkpoint.exists())),
                 "no checkpoint is kept of a choice by held-out errors: leave --resume out, or go "
                 f"on with a training of one network, {output.checkpoint}, by --effort fast",
             )
         trained = self._trained(watch)
-        surrogate = file.in_memory(
-            trained.surrogate,
-            describe.metadata(self._dataset, training=trained.training, errors=trained.errors),
-            trained.weights,
-            history=trained.history,
-            warnings=trained.warnings,
-            dataset=self._dataset,
-        )
+        about = describe.metadata(self._dataset, training=trained.training, errors=trained.errors)
+        members = file.archive(trained.surrogate, about, trained.weights)
         fault = ""
         if output is not None and rank == 0:
-            output.save(surrogate, trained.kept)
+            output.save(members, trained.kept)
             fault = output.write_history(trained.history)
             if self._selecting:  # that of a training whose surrogate was there before
                 output.checkpoint.unlink(missing_ok=True)
         return Finished(
-            surrogate=surrogate,
+            members=members,
             trained=trained,
             dataset=self._dataset,
             history_fault=fault,

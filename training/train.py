@@ -54,63 +54,85 @@ def train(
         settings: Of the training; the task's defaults if None.
         given: Keys of settings that are fixed, such as ``network.width``; the others are chosen,
             unless ``effort`` is fast.
-        effort: ``fast``, one training with ``settings``; ``default``, what `selection.choose`
-            finds in about a minute for 400 samples on two cores, for classes `classes.choose`;
-            or ``high``, in ten times that. Optimizers other than GNvpro, and several processes of
-            ``comm``, are fast.
-        logs: Inputs and outputs to learn the logarithms of; see `logs_of`.
+        effort: ``fast``, one training with ``settings``; ``default``, a choice in about a minute
+            for 400 samples on two cores; or ``high``, in ten times that. Optimizers other than
+            GNvpro, and several processes of ``comm``, are fast.
+        logs: Inputs and outputs to learn the logarithms of; see `logs.logs_of`.
         start: A surrogate of the same inputs and outputs to start from. A fast training has its
-            network, and theta_ref and W_ref are its weights; a selection tries what `start` says
-            as well. That of classes is fast.
-        network: A module of the caller's in place of a network that settings describe; see `fit`.
-            Such a training is fast.
-        processes: Of a selection; one for each core if None.
+            network, and theta_ref and W_ref are its weights; a choice tries it beside others. A
+            training of classes is then fast.
+        network: A module in place of a network that settings describe; the training is then fast.
+        processes: Of a choice; one for each core if None.
         checkpoint: Of a fast training, see `fit`.
-        resume: Go on from the checkpoint.
+        resume: Whether to go on from the checkpoint.
         stop: Asked now and then whether to stop.
         on_iteration: Called after each iteration of a fast training.
-        on_progress: Called after each training of a selection.
+        on_progress: Called after each training of a choice.
         comm: The processes that the samples are divided over.
 
     Raises:
-        InputError: If the dataset, the settings, the checkpoint or ``start`` do not do.
-        Interrupted: If ``stop`` ended a selection.
+        InputError: If the dataset, the settings, the checkpoint or ``start`` do not fit.
+        Interrupted: If ``stop`` ended a choice.
     """
     check(effort in EFFORTS, unknown(f"effort {effort!r}", effort, EFFORTS))
     settings = settings or DEFAULTS[dataset.info.task]
-    clock = time.perf_counter()
     if start is not None:
         start.check(dataset, logs)
-    learned = completed(dataset if logs is None else logarithms(dataset, logs))
-    of_classes = dataset.info.task == "classification"
+    job = _Job(dataset, settings, given, logs, start, time.perf_counter())
     alone_here = comm is None or comm.size == 1
+    starts_classes = start is not None and dataset.info.task == "classification"
     chosen = network is None and chooses(dataset, settings, effort)
-    if chosen and alone_here and not (start and of_classes):
-        asked: dict[str, Any] = {
-            "given": given,
-            "effort": "default" if effort == "fast" else effort,
-            "processes": processes,
-            "stop": stop,
-            "on_progress": on_progress,
-        }
-        if of_classes:
-            choice = classes.choose(learned, settings, **asked)
-            return told_choice(choice, dataset, settings, effort, time.perf_counter() - clock)
-        more = None if start is None else functools.partial(candidates, start, dataset)
-        selection = where_there(choose(learned, settings, **asked, more=more), dataset)
-        surrogate = assembled(selection, learned, logs)
-        seconds = time.perf_counter() - clock
-        found = told_selection(surrogate, selection, dataset, learned, settings, effort, seconds)
-        return kept(found, selection, dataset, start)
-    first = None
-    if start is not None:
-        first, settings = start.network(settings, given)
+    if chosen and alone_here and not starts_classes:
+        how: dict[str, Any] = {"processes": processes, "stop": stop, "on_progress": on_progress}
+        return job.chosen(effort, **how)
     files: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume}
     watched: dict[str, Any] = {"on_iteration": on_iteration, "stop": stop, "comm": comm}
-    result = fit(learned, settings, network=network, start=first, **files, **watched)
-    surrogate = deployed(result, learned, logs)
-    found = told_fit(surrogate, result, dataset, settings, time.perf_counter() - clock)
-    return kept(found, alone(result, learned), dataset, start)
+    return job.fitted(network=network, **files, **watched)
+
+
+class _Job:
+    """A training by one of the two ways."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: TrainConfig,
+        given: frozenset[str],
+        logs: Logs | None,
+        start: Start | None,
+        clock: float,
+    ) -> None:
+        self._dataset, self._settings, self._given = dataset, settings, given
+        self._logs, self._start, self._clock = logs, start, clock
+        self._learned = completed(dataset if logs is None else logarithms(dataset, logs))
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._clock
+
+    def chosen(self, effort: str, **how: Any) -> Trained:
+        """Choose a surrogate by held-out errors; arguments are those of `choose`."""
+        dataset, settings = self._dataset, self._settings
+        learned, start = self._learned, self._start
+        how |= {"given": self._given, "effort": "default" if effort == "fast" else effort}
+        if dataset.info.task == "classification":
+            choice = classes.choose(learned, settings, **how)
+            return told_choice(choice, dataset, settings, effort, self._seconds())
+        more = None if start is None else functools.partial(candidates, start, dataset)
+        selection = where_there(choose(learned, settings, **how, more=more), dataset)
+        surrogate = assembled(selection, learned, self._logs)
+        seconds = self._seconds()
+        found = told_selection(surrogate, selection, dataset, learned, settings, effort, seconds)
+        return kept(found, selection, dataset, start)
+
+    def fitted(self, **how: Any) -> Trained:
+        """Train one network; arguments are those of `fit`."""
+        settings, first = self._settings, None
+        if self._start is not None:
+            first, settings = self._start.network(settings, self._given)
+        result = fit(self._learned, settings, start=first, **how)
+        surrogate = deployed(result, self._learned, self._logs)
+        found = told_fit(surrogate, result, self._dataset, settings, self._seconds())
+        return kept(found, alone(result, self._learned), self._dataset, self._start)
 
 
 def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:

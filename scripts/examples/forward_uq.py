@@ -24,12 +24,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +37,6 @@ from tqdm import tqdm
 import surrogates
 from surrogates import config
 from surrogates.config import check
-from surrogates.data import Dataset
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.metrics import LEVELS
 from surrogates.plots import style as plotting
@@ -56,12 +53,8 @@ try:
         sobol_indices,
         std,
     )
-    from mpi4py import MPI
 
     from surrogates.pde.cdr import CDRConfig
-    from surrogates.pde.ensemble.generate import generate
-    from surrogates.pde.ensemble.solvers import LocalSolver
-    from surrogates.pde.loading import load
     from surrogates.pde.sampling import draw as draw_samples
 except ImportError as error:
     missing(error)
@@ -260,22 +253,17 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
         # All designs in the box have one distribution; the errors are those of independent draws.
         box = dataclasses.replace(problem.sampling, design="box")
         problem = dataclasses.replace(problem, sampling=box)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        tqdm(total=n, unit=" solves", disable=None, leave=False) as bar,
-    ):
-        out = Path(folder, "cdr.h5")
-        summary = generate(
-            LocalSolver(load("cdr"), problem),
-            MPI.COMM_SELF,
-            out=out,
+    with tqdm(total=n, unit=" solves", disable=None, leave=False) as bar:
+        dataset = surrogates.generate(
+            "cdr",
+            config=problem,
             samples=n,
             seed=seed,
             split="0/0/1",
-            on_progress=lambda progress: bar.update(progress.done - bar.n),
+            progress=lambda done, total, note: bar.update(done - bar.n),
         )
-        check(not summary.failed, f"{summary.failed} of {n} solves failed: {summary.reason}")
-        dataset = Dataset.read(out)
+    reasons = [reason for reason in dataset.failure if reason]
+    check(not reasons, f"{len(reasons)} of {n} solves failed: {' '.join(reasons[:1])}")
     Y, C = dataset.part("test")
     check(bool((C.std(axis=0) > 0).all()), "an observable has one value in all solves")
     unit = np.zeros(Y.shape[1]), np.ones(Y.shape[1])

@@ -99,12 +99,11 @@ def _add_sample(sub: Parser) -> None:
 def watched(
     run: Callable[[Any], int], on_end: Callable[[Any, str], None] = lambda options, how: None
 ) -> Callable[[Any], int]:
-    """Let no solve that ends its process pass for the end of a command's work.
+    """Return a command whose process is watched: a solve may end it before the command is done.
 
     Args:
         run: The command.
-        on_end: Called with its options, and with how the process has ended, where that was not by
-            the command.
+        on_end: Called with the options, and with how the process has ended, if a solve ended it.
     """
 
     def watching(options: Any) -> int:
@@ -146,7 +145,7 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def _mark_the_end(options: argparse.Namespace, how: str) -> None:
-    """Leave word for the next run of how the one process that solves has ended this one."""
+    """Write how the process has ended, for the next run, into the marks of its samples."""
     from surrogates.pde.ensemble import limits
 
     out = _out(options)
@@ -271,7 +270,7 @@ def solve(options: argparse.Namespace) -> int:
 
 
 def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Make the problem on this process, and the parameters that were asked for."""
+    """Return the problem, made on this process, and the parameters that were asked for."""
     from surrogates.pde.needed import mpi, problem_of
 
     MPI = mpi()

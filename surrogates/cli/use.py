@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import surrogates
 from surrogates.data import Dataset
 from surrogates.errors import InputError
 
@@ -73,9 +74,7 @@ def add_serve(commands: Commands) -> None:
 
 def load_both(options: argparse.Namespace) -> tuple[Any, Dataset]:
     """Read a surrogate and a dataset that it fits."""
-    from surrogates.model import file as export
-
-    surrogate = export.load(options.surrogate, trust=options.trust)
+    surrogate = surrogates.load(options.surrogate, trust=options.trust)
     dataset = Dataset.read(options.file)
     surrogate.check_matches(dataset.info)
     return surrogate, dataset
@@ -141,11 +140,10 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
 def predict(options: argparse.Namespace) -> int:
     """Write the predictions of a table of parameters."""
     from surrogates.data.row_files import read_table, write_table
-    from surrogates.model import file as export
     from surrogates.model.loaded import LoadedClassifier
 
     check_out(options.out, options.input, options.surrogate)
-    surrogate = export.load(
+    surrogate = surrogates.load(
         options.surrogate, refuse_outside=options.refuse_outside, trust=options.trust
     )
     Y = read_table(options.input, surrogate.metadata["y_names"])
@@ -167,12 +165,11 @@ def predict(options: argparse.Namespace) -> int:
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
     from surrogates.export import c, npz, pt2
-    from surrogates.model import file as export
 
     check_out(options.out, options.surrogate)
     if options.method != "forward" and options.format != "pt2":
         raise InputError("--method is for --format pt2: the others have all methods")
-    surrogate = export.load(options.surrogate, trust=options.trust)
+    surrogate = surrogates.load(options.surrogate, trust=options.trust)
     if options.format == "c":
         c.save(surrogate, options.out)
     elif options.format == "npz":

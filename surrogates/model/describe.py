@@ -23,10 +23,10 @@ _VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what 
 def metadata(
     dataset: Dataset, *, training: Mapping[str, Any], errors: Mapping[str, Evaluation | Assessment]
 ) -> dict[str, Any]:
-    """Describe a surrogate for those who have only its file.
+    """Return the description of a surrogate, for those who have only its file.
 
     Args:
-        dataset: What it was trained on.
+        dataset: The dataset that it was trained on.
         training: Settings and outcome of the training: dataclasses, mappings, arrays and values.
         errors: Errors on held-out parts of the dataset, by the part's name.
 
@@ -53,7 +53,7 @@ def metadata(
 
 
 def plain(value: Any) -> Any:
-    """Make of dataclasses, arrays and mappings what JSON knows; None of what is not finite."""
+    """Return dataclasses, arrays and mappings as JSON has them; None for a number not finite."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):

@@ -79,18 +79,13 @@ def archive(
     return {**script.compiled(surrogate), **extra}
 
 
-def in_memory(
-    surrogate: Surrogate, metadata: Mapping[str, Any], weights: bytes = b"", **known: Any
-) -> LoadedSurrogate:
+def in_memory(members: torchscript.Members, **known: Any) -> LoadedSurrogate:
     """Return a surrogate as `load` would return it from its file, without a file.
 
     Args:
-        surrogate: The module.
-        metadata: Its description; see `archive`.
-        weights: What a training can start from; see `archive`.
+        members: Of `archive`.
         known: Further fields of `LoadedSurrogate`: its history, say.
     """
-    members = archive(surrogate, metadata, weights)
     described = parsed(members[f"extra/{METADATA}"], _UNSAVED)
     return loaded(members, described, path=_UNSAVED, **known)
 

@@ -192,7 +192,7 @@ class LoadedSurrogate:
         return described_in_html(self)
 
     def __call__(self, y: npt.ArrayLike) -> Array:
-        """Return what its module's ``forward`` does, (n_out,) or (n, n_out)."""
+        """Return the result of its module's ``forward``, (n_out,) or (n, n_out)."""
         return self._call("forward", self._parameters(y))
 
     def predict(self, y: npt.ArrayLike) -> Array:
@@ -298,7 +298,7 @@ class LoadedSurrogate:
         names: Sequence[str],
         like: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Check values at this edge, so that messages speak of arrays."""
+        """Return the caller's numbers as a tensor, checked; messages speak of arrays."""
         array = given.real(values, names, name)
         shape, size = array.shape, len(names)
         check(
@@ -315,7 +315,7 @@ class LoadedSurrogate:
         return torch.from_numpy(array)
 
     def failure(self, method: str, error: Exception) -> InputError:
-        """Return what to raise where its module's method fails, in one line."""
+        """Return the error to raise where a method of its module fails, in one line."""
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[-1].strip() if lines else type(error).__name__
         return InputError(f"{self.path} fails in {method}: {reason[:200]}")
@@ -344,7 +344,7 @@ class LoadedSurrogate:
 
     @functools.cached_property
     def _results(self) -> Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]:
-        """Shape and type of what each method gives of one sample."""
+        """Shape and type of the result of each method for one sample."""
         n_in, n_out = self.n_in, self.n_out
         shapes: dict[str, tuple[int, ...]] = {
             **dict.fromkeys(("forward", "jvp", "predict_std", "probabilities"), (n_out,)),
@@ -368,10 +368,10 @@ class LoadedSurrogate:
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LoadedClassifier(LoadedSurrogate):
-    """The file of a classifier in memory: a `LoadedSurrogate` whose observables are logits.
+    """A classifier in memory: a `LoadedSurrogate` whose outputs are logits.
 
-    Called, it gives the logits, and the Jacobian is theirs. They are calibrated: their softmax are
-    the probabilities. `surrogates.model.classifier.Classifier` has its module's methods.
+    A call returns the logits, and the Jacobian is that of the logits. They are calibrated: their
+    softmax is the probabilities. `surrogates.model.classifier.Classifier` has its module's methods.
     """
 
     METHODS: ClassVar[tuple[str, ...]] = (
@@ -401,7 +401,7 @@ class LoadedClassifier(LoadedSurrogate):
 
     @property
     def temperature(self) -> float:
-        """What has divided the logits, so that they are calibrated."""
+        """The number that has divided the logits to calibrate them."""
         return float(self.module.temperature)
 
     def logits(self, y: npt.ArrayLike) -> Array:
