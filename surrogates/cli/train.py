@@ -95,7 +95,7 @@ def _settings(options: argparse.Namespace, defaults: Any) -> tuple[Any, frozense
 
 def _training_set(options: argparse.Namespace) -> Dataset:
     """Read the dataset, without the samples that are left out."""
-    from surrogates.data.rows import read_rows
+    from surrogates.data.ranges import read_rows
     from surrogates.training.train import without
 
     dataset = Dataset.read(options.file)

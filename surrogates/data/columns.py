@@ -21,7 +21,7 @@ from surrogates.types import Array
 
 from . import arrays, tables
 from .format import is_dataset
-from .rows import read_rows
+from .ranges import read_rows
 from .tables import Table
 
 ORIENTATIONS = ("auto", "rows", "columns")

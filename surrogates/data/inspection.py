@@ -13,7 +13,7 @@ from surrogates.types import Array
 
 from .description import Info, Split, Status
 from .format import SampleArrays
-from .rows import runs, sentence
+from .ranges import runs, sentence
 
 
 @dataclass(frozen=True, kw_only=True)
