@@ -278,7 +278,7 @@ def _decoded(text: str | bytes, what: str) -> str:
     try:
         return text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError as error:
-        raise InputError(f"{what} has the label {text!r:.40}, which is no UTF-8 text") from error
+        raise InputError(f"{what} has the label {text!r:.40}, which is not UTF-8 text") from error
 
 
 def _is_npy(path: Path) -> bool:

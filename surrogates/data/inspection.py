@@ -115,5 +115,5 @@ def _faults(
     }
     if info.task == "classification":
         unlikely = done & finite["C"] & ~are_probabilities(window.C)
-        faults["with a C that is no class probabilities"] = unlikely
+        faults["with a C that is not a set of class probabilities"] = unlikely
     return faults
