@@ -20,7 +20,7 @@ from torch import nn
 
 from surrogates.config import check
 from surrogates.data import Dataset, is_dataset
-from surrogates.data.rows import read_rows
+from surrogates.data.ranges import read_rows
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable, remove_leftovers
 from surrogates.model import describe, file, torchscript

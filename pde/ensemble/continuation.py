@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from surrogates.config import check
 from surrogates.data import Info, Status, Stored, opened, read_info
-from surrogates.data.rows import runs
+from surrogates.data.ranges import runs
 from surrogates.folders import TEMPORARY, Folder
 from surrogates.provenance import Provenance
 

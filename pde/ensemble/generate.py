@@ -24,7 +24,7 @@ from mpi4py import MPI
 
 from surrogates.config import check
 from surrogates.data import Info, Status, opened, write
-from surrogates.data.rows import runs
+from surrogates.data.ranges import runs
 from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import Folder
 

@@ -139,7 +139,7 @@ def _print_assessment(found: Any, surrogate: Any) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     """Write the predictions of a table of parameters."""
-    from surrogates.data.row_files import read_table, write_table
+    from surrogates.data.rows import read_table, write_table
     from surrogates.model.loaded import LoadedClassifier
 
     check_out(options.out, options.input, options.surrogate)

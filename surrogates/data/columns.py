@@ -21,7 +21,7 @@ from surrogates.types import Array
 
 from . import arrays, tables
 from .format import is_dataset
-from .rows import read_rows
+from .ranges import read_rows
 from .tables import Table
 
 ORIENTATIONS = ("auto", "rows", "columns")
@@ -278,7 +278,7 @@ def _decoded(text: str | bytes, what: str) -> str:
     try:
         return text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError as error:
-        raise InputError(f"{what} has the label {text!r:.40}, which is no UTF-8 text") from error
+        raise InputError(f"{what} has the label {text!r:.40}, which is not UTF-8 text") from error
 
 
 def _is_npy(path: Path) -> bool:

@@ -261,8 +261,9 @@ def _class_probabilities(found: Samples) -> tuple[Array, Sequence[str]]:
     wrong = np.flatnonzero(known & ~are_probabilities(np.where(known[:, None], C, 0)))
     if len(wrong):
         raise InputError(
-            f"{found.what} of sample {found.rows[wrong[0]] + 1} is no class probabilities: none is "
-            f"negative, and their sum is 1 (samples counted from 1; {len(wrong)} such ones)"
+            f"{found.what} of sample {found.rows[wrong[0]] + 1} is not a set of class "
+            "probabilities: none is negative, and their sum is 1 (samples counted from 1; "
+            f"{len(wrong)} such samples)"
         )
     return C, found.c_names
 
@@ -290,7 +291,7 @@ def _one_hot(labels: Array, rows: Rows, what: str, *, gaps: bool) -> tuple[Array
     if len(wrong):
         raise InputError(
             f"{what} of sample {rows[wrong[0]] + 1} is {labels[wrong[0]]:g}; labels are integers "
-            f"from 0 (samples counted from 1; {len(wrong)} such ones)"
+            f"from 0 (samples counted from 1; {len(wrong)} such samples)"
         )
     there = np.unique(labels)
     absent = np.flatnonzero(there != np.arange(len(there)))

@@ -13,7 +13,7 @@ from surrogates.types import Array
 
 from .description import Info, Split, Status
 from .format import SampleArrays
-from .rows import runs, sentence
+from .ranges import runs, sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,5 +115,5 @@ def _faults(
     }
     if info.task == "classification":
         unlikely = done & finite["C"] & ~are_probabilities(window.C)
-        faults["with a C that is no class probabilities"] = unlikely
+        faults["with a C that is not a set of class probabilities"] = unlikely
     return faults

@@ -24,7 +24,7 @@ from surrogates.provenance import Provenance
 from .dataset import Dataset
 from .description import Info, Status
 from .format import read_info, write
-from .rows import sentence
+from .ranges import sentence
 from .stored import opened
 
 _Path = str | os.PathLike[str]

@@ -1,61 +1,125 @@
-"""Numbers of samples: read from a text, found in a mask, and put into words."""
+"""Rows of parameters and of predictions in files: .csv, .npy, and .h5 (/Y, /C)."""
 
 from __future__ import annotations
 
-import re
+import csv
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
-import numpy.typing as npt
 
+from surrogates import given
 from surrogates.config import check
+from surrogates.files import atomic, atomic_hdf5, reading, within
+from surrogates.types import Array
+
+from .arrays import check_finite
+from .format import is_dataset
+from .stored import opened
+from .tables import read_csv
+
+_TABLES = (".csv", ".npy", ".h5")
 
 
-def read_rows(text: str, n: int) -> npt.NDArray[np.int64]:
-    """Read numbers of rows, from 0, such as ``3,77,100-120``; a range includes its end.
+def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
+    """Read rows of parameters from a .csv (names in the first line or not), .npy or .h5 (/Y) file.
 
     Args:
-        text: The numbers.
-        n: Number of rows.
+        path: The file; a one-dimensional .npy or /Y is one row.
+        names: Of the parameters. Those of a .csv file, of a structured array, or of a dataset may
+            be in any order; the columns follow.
 
     Returns:
-        Each number once, in ascending order.
+        (n_rows, n_parameters) float64, in the order of ``names``.
 
     Raises:
-        InputError: If a word is neither a number nor a range, or there is no such row.
+        InputError: If the file is missing, truncated, of another format or size, names other
+            parameters, or holds a value that is not a finite number (row and column are said).
     """
-    chosen = np.zeros(n, dtype=bool)
-    for word in text.split(","):
-        found = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", word)
-        check(found is not None, f"cannot read the rows {text!r}; write 3,77,100-120")
-        assert found is not None
-        first, last = int(found[1]), int(found[2] or found[1])
-        check(first <= last, f"the rows {word.strip()} end before they begin")
-        check(last < n, f"there is no row {last}: there are {n}, from 0 to {n - 1}")
-        chosen[first : last + 1] = True
-    return np.flatnonzero(chosen)
+    path = Path(path)
+    ending = _table_ending(path)
+    there = None
+    if ending == ".csv":
+        there, table = read_csv(path)
+    else:
+        with reading(path, f"{ending} file"):
+            array = _read_npy(path) if ending == ".npy" else _read_Y(path)
+        if array.dtype.names:
+            array = given.real(array, names, os.fspath(path))
+        table = check_finite(array[None] if array.ndim == 1 else array, os.fspath(path))
+        if is_dataset(path):
+            with opened(path) as stored:
+                there = own_names(names, "y") and own_names(stored.info.y_names, "y")
+    n = table.shape[1]
+    expected = f"expected {len(names)}, one for each parameter"
+    check(n == len(names), f"{path} has {n} columns; {expected}")
+    if there is None or there == list(names):
+        return table
+    wrong = [name for name in names if there.count(name) != 1]
+    check(not wrong, f"{path} must have one column {', '.join(wrong[:3])}; it has {there[:3]}, ...")
+    return table[:, [there.index(name) for name in names]]
 
 
-def runs(mask: npt.NDArray[np.bool_], first: int = 0) -> list[range]:
-    """Return the runs of true entries; the mask's first entry has the number ``first``."""
-    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False)) + first
-    return [range(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
-
-
-def sentence(runs: Sequence[range], predicate: str) -> str:
-    """Return a sentence about samples, such as ``samples 3 to 5 and 9 are missing``.
+def write_table(
+    path: str | os.PathLike[str],
+    array: Array,
+    names: Sequence[str],
+    classes: Sequence[str] = (),
+) -> None:
+    """Write rows of numbers, exactly, as .csv with a line of names, .npy, or .h5 (/C).
 
     Args:
-        runs: Runs of samples, at least one; runs that touch are joined.
-        predicate: What the samples are, such as ``missing``.
+        path: The file; written whole or not at all.
+        array: (n_rows, n_columns) float64.
+        names: Of the columns.
+        classes: Of the rows: the first column, ``class``, of a .csv file. The others hold numbers
+            only.
+
+    Raises:
+        InputError: If the ending is unknown or the path cannot be written.
     """
-    joined = [runs[0]]
-    for run in runs[1:]:
-        if run.start == joined[-1].stop:
-            joined[-1] = range(joined[-1].start, run.stop)
+    ending = _table_ending(Path(path))
+    if ending == ".h5":
+        with atomic_hdf5(path) as file:
+            file["C"] = array
+            file["C"].attrs["names"] = list(names)
+        return
+    with atomic(path) as beside:
+        if ending == ".npy":
+            np.save(beside, array)
         else:
-            joined.append(run)
-    names = [f"{r.start} to {r.stop - 1}" if len(r) > 1 else f"{r.start}" for r in joined]
-    text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    several = sum(map(len, joined)) > 1
-    return f"sample{'s' * several} {text} {'are' if several else 'is'} {predicate}"
+            with open(beside, "w", newline="", encoding="utf-8") as text:
+                rows: list[Sequence[Any]] = [names, *array.tolist()]
+                if classes:
+                    first = ("class", *classes)
+                    rows = [(name, *row) for name, row in zip(first, rows, strict=True)]
+                csv.writer(text, lineterminator="\n").writerows(rows)
+
+
+def _table_ending(path: Path) -> str:
+    ending = path.suffix.lower()
+    check(ending in _TABLES, f"cannot tell the format of {path}: know {', '.join(_TABLES)}")
+    return ending
+
+
+def _read_npy(path: Path) -> Any:
+    with open(path, "rb") as file:
+        array = np.load(file, allow_pickle=False)
+        check(isinstance(array, np.ndarray), f"{path} is an .npz file, not one array")
+        return array
+
+
+def _read_Y(path: Path) -> Any:
+    with h5py.File(path, "r") as file:
+        array = within(file, "Y")
+        check(isinstance(array, h5py.Dataset), f"{path} has no array /Y")
+        return array[()]
+
+
+def own_names(names: Sequence[str], letter: str) -> list[str] | None:
+    """Return names; None if they are those that an import gives to columns without any."""
+    numbered = [f"{letter}{i}" for i in range(len(names))]
+    return None if list(names) == numbered else list(names)

@@ -21,7 +21,7 @@ from .dataset import Dataset
 from .description import PARTS, Info, Split, Status
 from .format import DIGESTED, digest, open_arrays, read_array
 from .inspection import Summary, problems
-from .rows import runs, sentence
+from .ranges import runs, sentence
 from .statistics import ClassCounts, RunningStats
 
 WINDOW_BYTES = 8 << 20

@@ -138,7 +138,7 @@ def read(path: str | os.PathLike[str]) -> Table:
                 return _Parser(path, file).table()
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{path} is not a whole {what}: byte {error.start} is no UTF-8 text; save it as "
+                f"{path} is not a whole {what}: byte {error.start} is not UTF-8 text; save it as "
                 "UTF-8"
             ) from error
 
@@ -217,8 +217,8 @@ class _Parser:
             text = line.rstrip("\r\n")
             check(
                 "\0" not in text,
-                f"{self._path}, row {number}: a null byte, so that it is no UTF-8 text; save it as "
-                "UTF-8",
+                f"{self._path}, row {number}: a null byte, so that it is not UTF-8 text; save it "
+                "as UTF-8",
             )
             if text.lstrip().startswith(("#", "%")) and not _SHEET_ERROR.match(text):
                 above = text.strip().lstrip("#%").strip()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from surrogates.config import check
 from surrogates.data import Info
-from surrogates.data.row_files import own_names
+from surrogates.data.rows import own_names
 from surrogates.errors import InputError
 
 from .metadata import task_of

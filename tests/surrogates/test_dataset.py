@@ -278,7 +278,7 @@ def test_rows_that_are_no_class_probabilities_are_found():
     whole.C[7] += 1e-7
     whole.C[8] = [np.inf, -np.inf, 0]
     found = [line for line in whole.problems() if "probabilities" in line]
-    assert found == ["3 samples with a C that is no class probabilities, first 2"]
+    assert found == ["3 samples with a C that is not a set of class probabilities, first 2"]
     info = dataclasses.replace(whole.info, task="regression")
     assert "probabilities" not in str(dataclasses.replace(whole, info=info).problems())
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surrogates
-from surrogates.data.row_files import read_table, write_table
+from surrogates.data.rows import read_table, write_table
 from surrogates.errors import InputError
 from surrogates.export import npz, pt2
 from surrogates.model import describe

@@ -651,9 +651,12 @@ def with_row(*row):
         (2 * LABELS, "labels from 0 to 4, but no sample of class 1"),
         (with_label(1e12), "labels from 0 to 1e+12, but no sample of class 3"),
         (0 * LABELS, "there is a single class; a classifier needs two"),
-        (with_row(0.5, 0.6, 0), "a.npz: C of sample 7 is no class probabilities"),
-        (with_row(1.5, -0.5, 0), "C of sample 7 is no class probabilities: none is negative"),
-        (with_row(0, 0, 0), "their sum is 1 (samples counted from 1; 1 such ones)"),
+        (with_row(0.5, 0.6, 0), "a.npz: C of sample 7 is not a set of class probabilities"),
+        (
+            with_row(1.5, -0.5, 0),
+            "C of sample 7 is not a set of class probabilities: none is negative",
+        ),
+        (with_row(0, 0, 0), "their sum is 1 (samples counted from 1; 1 such samples)"),
         (np.eye(4)[LABELS], "there are no training samples of 'class 3'"),
     ],
 )
@@ -726,7 +729,7 @@ def test_labels_that_are_no_text_and_half_a_sparse_matrix_are_one_clear_line(tmp
     path = tmp_path / "a.npz"
     np.savez(path, Y=np.random.default_rng(0).random((4, 3)), C=np.array([b"\xe4", b"b"] * 2))
     with pytest.raises(
-        InputError, match=r"a.npz: C has the label b'\\xe4', which is no UTF-8 text"
+        InputError, match=r"a.npz: C has the label b'\\xe4', which is not UTF-8 text"
     ):
         import_file(path, task="classification")
     with h5py.File(tmp_path / "a.mat", "w") as file:

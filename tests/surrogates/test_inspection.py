@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surrogates.data.outliers import decades, outliers
-from surrogates.data.rows import read_rows
+from surrogates.data.ranges import read_rows
 from surrogates.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -137,7 +137,7 @@ def test_cells_that_are_no_numbers_keep_their_text_and_place(tmp_path):
             "row 3, column 1: '1,234' has a comma, and other numbers have points; write numbers",
         ),
         ("a;b\n2.5;3\n1;5,5\n", "row 3, column 2: '5,5' has a comma"),
-        ("t °C,b\n1,2\n".encode("latin-1"), "byte 2 is no UTF-8 text; save it as UTF-8"),
+        ("t °C,b\n1,2\n".encode("latin-1"), "byte 2 is not UTF-8 text; save it as UTF-8"),
         (
             gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:30],
             "a.csv is not a whole .csv file: Compressed",
@@ -206,5 +206,5 @@ def test_an_error_of_a_spreadsheet_is_no_comment(tmp_path):
 def test_text_of_another_encoding_is_one_clear_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("y0,c0\n1,2\n3,4\n5,6\n", encoding="utf-16-le")
-    with pytest.raises(InputError, match="row 1: a null byte, so that it is no UTF-8 text"):
+    with pytest.raises(InputError, match="row 1: a null byte, so that it is not UTF-8 text"):
         tables.read(path)
