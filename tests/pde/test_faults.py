@@ -21,7 +21,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_generate import SECONDS, SMALL, Run, environment, saved, until
+from test_generate import SMALL, Run, saved
+from waiting import SECONDS, until
 
 from surrogates.data.dataset import Dataset, Status, read_info, write
 from surrogates.folders import Folder
@@ -72,6 +73,13 @@ def interrupt():
 def leave():
     raise GeneratorExit
 
+def fail():
+    raise ArithmeticError("no root")
+
+def sleep():
+    open(os.environ.get("ASLEEP", os.devnull), "a").close()
+    time.sleep(600)
+
 FAULTS = {
     "copy": lambda: ctypes.CDLL(None).fork() and 0,  # both processes go on
     "shut": lambda: os.closerange(3, 4096),  # MPI's files, and the socket for the answer
@@ -80,9 +88,9 @@ FAULTS = {
     "interrupt": interrupt,
     "leave": leave,
     "change": change,
-    "raise": lambda: 1 / 0,
+    "raise": fail,
     "nan": lambda: np.nan,
-    "sleep": lambda: time.sleep(600),
+    "sleep": sleep,
     "wait": lambda: time.sleep(3),
     "swallow": swallow,
     "hang": lambda: ctypes.PyDLL(None).pause(),  # with the interpreter's lock held
@@ -157,7 +165,7 @@ class Site:
     def stopped(self, *words: str, samples: int = N) -> None:
         """Begin the dataset, and leave it unfinished."""
         run = self.start(1, *words, samples=samples, PACE="0.02")
-        until(lambda: self.saved() > 1000, run)
+        until(lambda: self.saved() > 1000, run.process)
         run.process.send_signal(signal.SIGUSR1)
         run.end(75)
 
@@ -214,7 +222,7 @@ def failed(site: Site, whole: Dataset, numbers: list[int], reason: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("raise", "ZeroDivisionError: division by zero"),
+        ("raise", "ArithmeticError: no root"),
         ("nan", "c is not finite"),
         ("exit", "SystemExit: 0"),
         ("leave", "GeneratorExit"),
@@ -245,21 +253,27 @@ def test_a_solve_that_cannot_be_interrupted_fails_and_the_rest_goes_on(site, who
     failed(site, whole, [0], TOO_LONG)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_solve_that_takes_the_limit_from_its_process_fails_all_the_same(site, whole):
     site.run(1, "--time-limit", "0.5", FAULT="limitless", AT=y(0), expect=1)
     failed(site, whole, [0], TOO_LONG)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+ENDS = [
+    ("crash", CRASHED),
+    ("abort", "the solver crashed: Aborted"),
+    ("kill", "the solver's process was ended by SIGKILL, as the system does where memory"),
+    ("end", "the solver ended its process, with exit status 0"),
+    ("linger", "the solver ended its process, with exit status 7"),
+]
+
+
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("ranks", "fault", "reason"),
     [
-        ("crash", CRASHED),
-        ("abort", "the solver crashed: Aborted"),
-        ("kill", "the solver's process was ended by SIGKILL, as the system does where memory"),
-        ("end", "the solver ended its process, with exit status 0"),
-        ("linger", "the solver ended its process, with exit status 7"),
+        *[(1, *end) for end in ENDS],
+        (2, *ENDS[0]),
+        *[pytest.param(2, *end, marks=pytest.mark.thorough) for end in ENDS[1:]],
     ],
 )
 def test_a_solve_that_ends_its_process_costs_its_sample_alone(site, whole, ranks, fault, reason):
@@ -297,7 +311,7 @@ def test_a_copy_of_its_process_that_a_solve_forks_answers_no_question(site, whol
     same(site.dataset(), whole)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_with_many_samples_that_end_their_process_is_one_run(site):
     bad = list(range(3, 300, 25))
     assert len(bad) == 12
@@ -310,7 +324,7 @@ def test_a_process_that_ended_once_is_no_fault_of_its_sample(site, whole):
     run = site.start(1, PACE="0.1")
     for _ in range(3):
         before = site.saved()
-        until(lambda b=before: site.saved() > b and bool(run.solvers()), run)
+        until(lambda b=before: site.saved() > b and bool(run.solvers()), run.process)
         os.kill(run.solvers()[0], signal.SIGKILL)
     run.end(0)
     assert "ended by SIGKILL" in run.stderr
@@ -322,6 +336,8 @@ from surrogates.pde import Batch
 
 class Together(Toy):
     def solve_batch(self, Y, *, tangents=False):
+        with open(os.environ["BEGUN"], "a") as file:
+            file.write("x")
         time.sleep(PACE)
         return Batch(C=np.outer(Y[:, 0], np.ones(7)) + 1e-9 * len(Y))
 """
@@ -332,9 +348,9 @@ def test_a_batch_whose_process_was_killed_has_the_numbers_of_a_batch(site):
     problem = site.out.with_name("toy.py")
     problem.write_text(problem.read_text() + TOGETHER)
     site.problem = (f"{problem}:Together", "--set", "batch=4")
-    run = site.start(1, samples=16, PACE="0.5")
-    until(lambda: site.saved() > 0 and bool(run.solvers()), run)
-    time.sleep(0.1)  # within the solve for the next batch
+    begun = site.out.with_name("begun")
+    run = site.start(1, samples=16, PACE="0.5", BEGUN=str(begun))
+    until(lambda: begun.exists() and begun.stat().st_size > 1 and site.saved() > 0, run.process)
     os.kill(run.solvers()[0], signal.SIGKILL)
     run.end(0)
     assert "ended by SIGKILL" in run.stderr
@@ -411,12 +427,12 @@ def test_a_solve_that_ends_its_process_is_no_success_of_another_command(site, tm
     assert crash.end(128 + signal.SIGSEGV).endswith("was ended by SIGSEGV\n")
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.thorough), 1])
 def test_a_problem_that_changes_while_a_run_is_at_work_does_not_go_on(site, tmp_path, rank):
     run = site.start(2, FAULT="sleep", AT=y(*range(4, N)))  # each rank comes to one
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     (tmp_path / "toy.py").write_text(TOY + "# changed\n")
-    time.sleep(0.5)
+    until(lambda: len(run.solvers()) == 2, run.process)
     os.kill(run.solvers()[rank], signal.SIGKILL)
     error = run.end(2)
     assert (
@@ -466,7 +482,10 @@ def test_a_signal_reaches_a_solver_in_the_process_that_was_started(site, whole):
 
 @pytest.mark.parametrize(
     ("fault", "limit", "runs", "reason"),
-    [("hang", "0.5", 1, TOO_LONG), ("crash", "60", 2, CRASHED)],
+    [
+        ("hang", "0.5", 1, TOO_LONG),
+        pytest.param("crash", "60", 2, CRASHED, marks=pytest.mark.thorough),
+    ],
 )
 def test_the_second_of_two_ranks_that_share_a_sample_ends_the_run(
     site, whole, fault, limit, runs, reason
@@ -490,7 +509,7 @@ def kill_at_random(site: Site, kills: int, *words: str, samples: int, **how: str
     for killed in range(kills):
         run, before = site.start(2, *words, samples=samples, **how), site.saved()
         if killed % 4:  # else at any moment, also before the first sample
-            until(lambda b=before: site.saved() != b or site.out.exists(), run)
+            until(lambda b=before: site.saved() != b or site.out.exists(), run.process)
         time.sleep(rng.uniform(0, 0.4))
         if killed % 3 == 1 and run.ranks():  # a rank alone; the launcher ends the others
             os.kill(rng.choice(run.ranks()), signal.SIGKILL)
@@ -510,7 +529,7 @@ def undisturbed(site: Site, folder: Path, *words: str, samples: int) -> Dataset:
     return other.dataset()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_twenty_kills_at_random_moments_change_no_number(site, tmp_path):
     words = ("--set", "failing=0.02", "--set", "batch=3")
     assert kill_at_random(site, 20, *words, samples=1500, PACE="0.01") > 15
@@ -520,7 +539,7 @@ def test_twenty_kills_at_random_moments_change_no_number(site, tmp_path):
     same(dataset, undisturbed(site, tmp_path / "whole", *words, samples=1500))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_kills_of_solves_of_a_pde_change_no_number(site, tmp_path):
     site.problem = ("cdr", *SMALL, "--set", "time.steps=150")
     assert kill_at_random(site, 5, samples=150) == 5
@@ -530,7 +549,7 @@ def test_kills_of_solves_of_a_pde_change_no_number(site, tmp_path):
 
 def test_a_rank_that_is_killed_ends_the_run_and_loses_samples_in_flight_alone(site, whole):
     run = site.start(2, FAULT="sleep", AT=y(21))
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     solvers = run.solvers()
     os.kill(run.ranks()[1], signal.SIGKILL)
     run.end()
@@ -543,7 +562,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_loses_samples_in_flight_alone(si
 
 def test_a_launcher_that_is_killed_takes_its_ranks_along(site, whole):
     run = site.start(2, PACE="0.1")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     ranks = run.ranks()
     assert len(ranks) == 2
     run.process.kill()
@@ -582,7 +601,7 @@ raise SystemExit(cli.main())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_a_kill_at_any_step_that_changes_the_folder_changes_no_number(site, tmp_path):
     script = tmp_path / "steps.py"
@@ -615,13 +634,13 @@ def test_a_kill_at_any_step_that_changes_the_folder_changes_no_number(site, tmp_
         (signal.SIGTERM, 1, 0),
         (signal.SIGUSR1, 1, 0),
         (signal.SIGINT, 1, 0),
-        (signal.SIGTERM, 2, 0),
+        pytest.param(signal.SIGTERM, 2, 0, marks=pytest.mark.thorough),
         (signal.SIGUSR1, 2, 1),
     ],
 )
 def test_a_signal_to_a_rank_ends_the_run_with_everything_saved(site, whole, kind, ranks, rank):
     run = site.start(ranks, PACE="0.1")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     os.kill(run.ranks()[rank], kind)
     error = run.end()
     assert run.process.returncode == (130 if kind == signal.SIGINT else 75)
@@ -636,16 +655,18 @@ def test_a_signal_to_a_rank_ends_the_run_with_everything_saved(site, whole, kind
 
 def test_mpirun_hands_sigusr1_on(site):
     run = site.start(2, PACE="0.1")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     run.process.send_signal(signal.SIGUSR1)
     run.end(75)
     assert {path.suffix for path in site.parts.glob("shard-*")} == {".shard"}
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)]
+)
 def test_mpirun_that_is_ended_ends_the_ranks_which_save_what_they_have(site, whole, kind):
     run = site.start(2, PACE="0.1")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     run.process.send_signal(kind)
     run.end()
     assert run.process.returncode not in (0, 2)  # its own, whatever the ranks' are
@@ -653,14 +674,21 @@ def test_mpirun_that_is_ended_ends_the_ranks_which_save_what_they_have(site, who
     same(site.dataset(), whole)
 
 
+def has_taken(pid: int, kind: signal.Signals) -> bool:
+    """Tell whether a process waits again, with no signal of a kind left to take."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    status = dict(line.split(":\t", 1) for line in text.splitlines())
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    return status["State"].startswith("S") and not pending >> (kind - 1) & 1
+
+
 def test_a_second_ctrl_c_ends_a_run_at_once(site):
-    run = site.start(1, FAULT="sleep", AT=y(21))
-    until(lambda: site.saved() > 0, run)
-    time.sleep(0.5)
-    for _ in range(2):
-        assert run.process.poll() is None
-        run.process.send_signal(signal.SIGINT)
-        time.sleep(1.5)
+    asleep = site.out.with_name("asleep")
+    run = site.start(1, FAULT="sleep", AT=y(21), ASLEEP=str(asleep))
+    until(lambda: asleep.exists() and site.saved() > 0, run.process)
+    run.process.send_signal(signal.SIGINT)
+    until(lambda: has_taken(run.process.pid, signal.SIGINT), run.process)
+    run.process.send_signal(signal.SIGINT)
     run.end(130)
     assert site.saved() > 0
 
@@ -692,6 +720,7 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(words, check=True, timeout=20)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     site, disk, tmp_path, ranks
@@ -709,6 +738,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     same(site.dataset(), undisturbed(site, tmp_path / "whole", samples=2500))
 
 
+@pytest.mark.thorough
 def test_a_disk_with_room_for_the_shards_alone_keeps_them(site, disk, tmp_path):
     site.move(disk)
     run = site.run(1, samples=1200, expect=1)
@@ -734,10 +764,10 @@ def test_a_disk_that_is_read_only_is_one_line(site, disk, whole):
     same(site.dataset(), whole)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_a_folder_that_cannot_be_changed_any_more_is_one_line(site, whole, ranks):
     run = site.start(ranks, PACE="0.1")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     or_skip("chattr", "+i", str(site.parts))
     try:
         error = run.end(1)
@@ -758,23 +788,23 @@ def test_a_folder_that_cannot_be_changed_any_more_is_one_line(site, whole, ranks
 
 
 def test_a_second_run_is_refused_and_the_first_one_goes_on(site, whole):
-    first = site.start(2, PACE="1.5")  # so that it goes on for long after the other two
-    until(lambda: site.saved() > 0, first)
+    first = site.start(1, PACE="1.5")  # so that it goes on for long after the other two
+    until(lambda: site.saved() > 0, first.process)
     error = site.run(1, expect=2).stderr
     assert re.match(rf"error: another run \(process \d+ on .*\) is writing {site.parts}", error)
     assert error.count("\n") == 1
     assert re.search(r"run: +running", site.command("info", str(site.out)))
     before = site.saved()
-    until(lambda: site.saved() > before, first)
+    until(lambda: site.saved() > before, first.process)
     first.process.send_signal(signal.SIGUSR1)
     first.end(75)
-    site.run(2)
+    site.run()
     same(site.dataset(), whole)
 
 
 def test_the_lock_of_a_dead_process_is_not_in_the_way(site, whole):
     run = site.start(1, PACE="0.1")
-    until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run)
+    until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run.process)
     run.kill()
     assert (site.parts / "lock").exists()
     assert not json.loads((site.parts / "progress.json").read_text())["ended"]
@@ -840,14 +870,14 @@ def test_a_flipped_bit_in_a_shard_is_named_and_repaired(site, whole):
 
 
 def test_a_flipped_bit_in_the_dataset_is_named_and_repaired(site):
-    site.run(2, samples=2500)
+    site.run(samples=2500)
     before = site.dataset()
     with h5py.File(site.out) as file:
         offset = file["C"].id.get_chunk_info(1).byte_offset
     flip(site.out, offset + 1000)
     said = site.command("verify", str(site.out), expect=1)
     assert "samples 1024 to 2047 are damaged: the checksum of /C is wrong" in said
-    assert "1024 solved now" in site.run(2, "--repair", samples=2500).stdout
+    assert "1024 solved now" in site.run(1, "--repair", samples=2500).stdout
     same(site.dataset(), before)
     said = site.command("verify", str(site.out), "--recompute", "0")
     assert "nothing wrong found; not checked: whether samples can be solved again" in said
@@ -940,20 +970,21 @@ def jumping(tmp_path_factory) -> dict[str, str]:
     subprocess.run(words, cwd=folder, check=True, timeout=60)
     jumps = {"LD_PRELOAD": str(folder / "clock.so")}
     probe = "import time; a, b = time.time(), time.time(); assert abs(a - b) > 86400"
-    subprocess.run([sys.executable, "-c", probe], env={**environment(), **jumps}, check=True)
+    subprocess.run([sys.executable, "-c", probe], env={**os.environ, **jumps}, check=True)
     return jumps
 
 
-def test_a_clock_that_jumps_and_times_of_files_change_nothing(site, whole, jumping):
-    run = site.start(2, FAULT="sleep", AT=y(N - 1), **jumping)
-    until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run)
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
+def test_a_clock_that_jumps_and_times_of_files_change_nothing(site, whole, jumping, ranks):
+    run = site.start(ranks, FAULT="sleep", AT=y(N - 1), **jumping)
+    until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run.process)
     assert "another run" in site.run(1, expect=2, **jumping).stderr
     run.kill()
     state = json.loads((site.parts / "progress.json").read_text())
     assert 0 <= state["seconds"] < SECONDS
     for k, path in enumerate(sorted(site.parts.iterdir())):
         os.utime(path, (k % 2 * 4e9, k % 2 * 4e9))
-    out = site.run(2, PACE="0.1", **jumping).stdout
+    out = site.run(ranks, PACE="0.1", **jumping).stdout
     (seconds,) = re.findall(r"in ([0-9.]+) s", out)
     assert 0 < float(seconds) < SECONDS
     dataset = site.dataset()
@@ -988,8 +1019,8 @@ def test_other_versions_are_refused_or_recorded_with_each_sample(site, whole):
 
 def test_a_sample_that_does_not_end_holds_up_nobody(site, whole):
     run = site.start(2, FAULT="sleep", AT=y(0))
-    until(site.parts.exists, run)
-    until(lambda: progress(Folder.there(site.parts)).get("done") == N - 1, run)
+    until(site.parts.exists, run.process)
+    until(lambda: progress(Folder.there(site.parts)).get("done") == N - 1, run.process)
     run.kill()
     assert "1 solved now" in site.run(2).stdout
     same(site.dataset(), whole)
@@ -1031,7 +1062,7 @@ def test_info_says_how_far_a_run_is(site):
     assert 0 < done < N
     assert done + missing == N
     assert re.search(r"rate: +[\d.]+ a second\n", said)  # of a run that has ended: no time left
-    run = site.start(2, FAULT="sleep", AT=y(N - 1))  # it has not ended before it is asked about
-    until(lambda: progress(Folder.there(site.parts)).get("done", 0) > done, run)
+    run = site.start(1, FAULT="sleep", AT=y(N - 1))  # it has not ended before it is asked about
+    until(lambda: progress(Folder.there(site.parts)).get("done", 0) > done, run.process)
     said = site.command("info", str(site.parts))
     assert re.search(r"rate: +[\d.]+ a second, about \d+ s left\n", said)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_faults import N, Site, same, y
-from test_generate import until
+from waiting import until
 
 from surrogates.data.dataset import Dataset
 from surrogates.errors import InputError
@@ -127,10 +127,10 @@ def test_samples_of_another_user_s_dataset_are_not_taken(site, whole, words):
     assert error.count("\n") == 1 and not site.parts.exists()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_whoever_swaps_the_folder_of_a_run_changes_no_number(site, whole, tmp_path, ranks):
     run = site.start(ranks, FAULT="wait", AT=y(N - 1), PACE="0.05")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     site.parts.rename(tmp_path / "away")
     before = forge(whole, site.parts)
     run.end(0)

@@ -66,12 +66,9 @@ def part(data, name):
     return tuple(torch.from_numpy(array) for array in data.part(name))
 
 
-def test_error(data, result):
+def mean_error(data, result):
     Y, C = part(data, "test")
     return float(relative_errors(result.predict(Y), C).mean())
-
-
-test_error.__test__ = False
 
 
 def timeless(records):
@@ -116,7 +113,7 @@ def test_a_planted_network_is_recovered_from_exact_data(method):
         krylov_tolerance=1e-8,
     )
     result = fit(data, settings)
-    assert test_error(data, result) < 1e-9
+    assert mean_error(data, result) < 1e-9
     assert result.history[-1].phi < 1e-16
     assert result.reason is Reason.TOLERANCE
 
@@ -212,7 +209,7 @@ def test_inputs_that_do_not_vary_and_constant_outputs():
     assert result.y_scale[-1] == 1 / SMALL.scale
     assert torch.isfinite(weights(result)).all()
     constant = dataclasses.replace(data, C=np.full_like(data.C, 3.0))
-    assert test_error(constant, fit(constant, SMALL)) < 1e-12
+    assert mean_error(constant, fit(constant, SMALL)) < 1e-12
 
 
 def test_the_method_is_chosen_by_task_and_cost(monkeypatch):
@@ -296,7 +293,7 @@ def test_outputs_that_depend_on_each_other_are_trained_on_as_fewer():
     assert torch.allclose(scaling.seen_to_all(seen) * scaling.scale + scaling.shift, C, rtol=1e-10)
     result = fit(mixed, DENSE)
     assert result.W.shape == (40, 4)
-    assert test_error(mixed, result) < 0.02
+    assert mean_error(mixed, result) < 0.02
 
 
 def test_errors_are_those_of_outputs_that_training_does_not_see():
@@ -322,7 +319,7 @@ def test_single_precision_trains_nearly_as_well(settings):
         single = fit(data, dataclasses.replace(settings, seed=seed, precision="single"))
         assert not torch.equal(weights(single), weights(double))
         assert {p.dtype for p in single.features.parameters()} == {torch.float64}
-        errors.append((test_error(data, single), test_error(data, double)))
+        errors.append((mean_error(data, single), mean_error(data, double)))
     best_single, best_double = map(min, zip(*errors, strict=True))
     assert best_single < 2 * best_double + 3e-3
 
@@ -579,11 +576,11 @@ def test_training_stops_where_it_is_asked_to_even_at_the_end_of_a_level(tmp_path
 
 
 def test_a_checkpoint_is_written_when_it_is_due_and_costs_training_no_time(tmp_path, monkeypatch):
-    written = []
+    written, clock = [], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 1000 * len(written))
 
-    def slow(self, state):
+    def slow(self, state):  # by the clock of training, a write takes 1000 s
         written.append(len(state.records))
-        time.sleep(0.3)
 
     monkeypatch.setattr(_Checkpoint, "_write", slow)
     monkeypatch.setattr("surrogates.training.fit._CHECKPOINT_SECONDS", 60.0)
@@ -593,7 +590,7 @@ def test_a_checkpoint_is_written_when_it_is_due_and_costs_training_no_time(tmp_p
     written.clear()
     result = fit(smooth(), SMALL, checkpoint=tmp_path / "run.ckpt")
     assert written == list(range(1, len(result.history) + 1))
-    assert result.history[-1].seconds < 0.3 * (len(written) - 1)
+    assert result.history[-1].seconds < 1000
 
 
 @pytest.mark.parametrize("comes_back", [False, True])
@@ -829,9 +826,9 @@ def test_published_setting_beats_the_published_code(seed):
     result = fit(data, dataclasses.replace(settings, seed=seed))
     # The published code: 0.82 to 1.31 % over ten seeds. Ours, at the defaults: 0.13 to 0.28 % over
     # six, as the weights of the least mean square are not those of the least relative error.
-    assert test_error(data, result) < 0.007
+    assert mean_error(data, result) < 0.007
     assert result.history[-1].work_units <= 600
-    assert test_error(data, fit(data, TrainConfig(seed=seed))) < 0.0035
+    assert mean_error(data, fit(data, TrainConfig(seed=seed))) < 0.0035
 
 
 # Networks
@@ -885,7 +882,7 @@ def test_the_example_of_a_network_of_the_callers(method):
     assert not torch.equal(result.features[1].weight, layers[1].weight)
     phis = [record.phi for record in result.history]
     assert phis[-1] < 0.2 * phis[0]
-    assert test_error(data, result) < 0.1
+    assert mean_error(data, result) < 0.1
 
 
 def linear(n_in=3, width=3, *more):
