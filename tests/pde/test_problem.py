@@ -758,7 +758,7 @@ def test_darcy_end_to_end(tmp_path):
     both = ("--samples", "16", "--ranks-per-sample", "2", "--out", shared)
     run(*MPIRUN, *surrogates, *words, *both)
     np.testing.assert_allclose(Dataset.read(shared).C, dataset.C[:16], rtol=1e-6)
-    run(*surrogates, "train", out, "--out", model, "--set", "work_units=100")
+    run(*surrogates, "train", out, "--out", model, "--effort", "fast", "--set", "work_units=100")
     run(*surrogates, "export", model, "--format", "npz", "--out", str(tmp_path / "darcy.npz"))
     h = reference.load(tmp_path / "darcy.npz").predict(np.zeros(8))
     x1 = np.tile(np.arange(1, 6) / 6, 5)

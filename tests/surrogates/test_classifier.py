@@ -45,13 +45,12 @@ def classes(dataset, classifier):
 
 
 @pytest.fixture
-def saved(classifier, classes, tmp_path):
+def saved(classifier, classes, tmp_path, written_once):
     Y, C = map(torch.from_numpy, classes.part("test"))
     training = {"temperature": float(classifier.temperature)}
     errors = {"test": assess(classifier, Y, C)}
-    path = tmp_path / "toy.pt"
-    export.save(classifier, export.metadata(classes, training=training, errors=errors), path)
-    return path
+    about = export.metadata(classes, training=training, errors=errors)
+    return written_once("saved", lambda path: export.save(classifier, about, path), tmp_path)
 
 
 def with_nan(Y: torch.Tensor) -> torch.Tensor:

@@ -42,14 +42,13 @@ import torch
 
 
 @pytest.fixture
-def saved(surrogate, dataset, tmp_path):
+def saved(surrogate, dataset, tmp_path, written_once):
     Y, C = map(torch.from_numpy, dataset.part("test"))
     std = surrogate.predict_std
     errors = {"test": evaluate(surrogate, Y, C + 0.01, mean=C.mean(dim=0), predict_std=std)}
     training = {"width": 5, "alpha": (1e-10, np.float64(2)), "gap": float("nan"), "mean": C[0]}
-    path = tmp_path / "toy.pt"
-    export.save(surrogate, export.metadata(dataset, training=training, errors=errors), path)
-    return path
+    about = export.metadata(dataset, training=training, errors=errors)
+    return written_once("saved", lambda path: export.save(surrogate, about, path), tmp_path)
 
 
 def alone(script: str, *arguments: object, cwd: Path) -> str:

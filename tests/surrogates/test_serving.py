@@ -31,7 +31,7 @@ serving = pytest.importorskip("surrogates.serve.serving", reason="aiohttp is not
 
 SERVE = """
 import json, sys
-from surrogates import serving
+from surrogates.serve import serving
 options, *paths = sys.argv[1:]
 tell = lambda url, names: print(f"serving {', '.join(names)} at {url}", flush=True)
 serving.serve(paths, **json.loads(options), on_listening=tell)
@@ -98,10 +98,9 @@ def serve(*paths: Path, script: str = SERVE, **options: Any):
 
 
 @pytest.fixture
-def toy(surrogate, dataset, tmp_path) -> Path:
-    path = tmp_path / "toy.pt"
-    export.save(surrogate, export.metadata(dataset, training={}, errors={}), path)
-    return path
+def toy(surrogate, dataset, tmp_path, written_once) -> Path:
+    about = export.metadata(dataset, training={}, errors={})
+    return written_once("served", lambda path: export.save(surrogate, about, path), tmp_path)
 
 
 @pytest.fixture
@@ -620,7 +619,10 @@ def check_idle_connections(toy, soft, hard, most, fewer):
 
 @pytest.mark.parametrize(
     ("soft", "hard", "most", "fewer"),
-    [(256, 1024, 256, False), (64, 64, 8, True)],
+    [
+        pytest.param(256, 1024, 256, False, marks=pytest.mark.thorough),
+        (64, 64, 8, True),
+    ],
 )
 def test_idle_connections_lock_nobody_out_and_leave_few_lines(request, soft, hard, most, fewer):
     # In a process of its own: after all tests before it, it has ended the one that runs them, three

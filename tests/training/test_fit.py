@@ -539,16 +539,18 @@ def stop_at(iteration):
     return on_iteration
 
 
+@pytest.mark.parametrize("each", [1000, pytest.param(7, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(
     "settings", [SMALL, DENSE, *OTHERS.values()], ids=["krylov", "dense", *OTHERS]
 )
-def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, settings):
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, settings, each):
+    """At the ends of levels, the iterations after them, and one of ``each`` others."""
     data, checkpoint = smooth(), tmp_path / "run.ckpt"
     whole = fit(data, settings)
     n = len(whole.history)
     assert n >= 6
     ends = [a.iteration for a, b in itertools.pairwise(whole.history) if a.level != b.level]
-    for iteration in sorted({1, *ends, *(end + 1 for end in ends), *range(2, n, 7), n}):
+    for iteration in sorted({1, *ends, *(end + 1 for end in ends), *range(2, n, each), n}):
         with pytest.raises(Stopped):
             fit(data, settings, checkpoint=checkpoint, on_iteration=stop_at(iteration))
         seen = []
@@ -817,6 +819,7 @@ def test_training_imports_no_pde_library():
 # The published data
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not PUBLISHED.is_file(), reason="the published data is not beside the checkout")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_published_setting_beats_the_published_code(seed):
