@@ -303,6 +303,7 @@ def test_indian_pines_with_both_splits(tmp_path, capsys):
     assert (dataset.split != Split.UNUSED).all()
 
 
+@pytest.mark.thorough
 def test_the_published_files_of_indian_pines_are_known_and_bands_kept(tmp_path):
     """Both files are the scene of tensorly: the corrected one, and that of all 220 bands."""
     pytest.importorskip("tensorly", reason="needs tensorly, which has the scene")

@@ -116,7 +116,7 @@ def test_samples_of_the_only_one_of_a_class_are_learned_and_not_held_out():
     C = np.eye(4)[data.C.argmax(axis=1)]
     C[17] = [0, 0, 0, 1]
     data = labelled(data.Y, C, "0.8/0.2/0")
-    choice = quick(data)
+    choice = quick(data, RBF, **ONLY)
     assert 17 not in choice.rows and 17 in choice.train
     assert len(choice.rows) == 39
     found = assembled_classes(choice, data)(torch.from_numpy(data.Y))
