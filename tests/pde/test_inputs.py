@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
-from test_generate import Run, run
+from runs import Run, run
 from waiting import until
 
 from surrogates import cli, config

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_faults import N, Site, same, y
+from faulty import N, Site, same, y
 from waiting import until
 
 from surrogates.data.dataset import Dataset
@@ -16,22 +16,6 @@ from surrogates.folders import Folder
 from surrogates.pde.ensemble.shards import Journal, Parts, describe
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Dataset:
-    made = Site(tmp_path_factory.mktemp("whole"))
-    made.run()
-    return made.dataset()
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path)
-    yield made
-    for run in made.runs:
-        if run.process.poll() is None:
-            run.kill()
 
 
 def forge(whole: Dataset, folder: Path) -> dict[str, bytes]:
