@@ -28,4 +28,8 @@ part() {
 }
 
 part -m "not mpi$chosen" "$@"
+if [ $# -eq 0 ]; then # the other files are not read a second time
+    mapfile -t files < <(grep -rl --include='test_*.py' 'pytest\.mark\.mpi' tests)
+    set -- "${files[@]}"
+fi
 part -m "mpi$chosen" "$@"
