@@ -183,7 +183,14 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
             export.load(one).check_matches(another)
 
 
-@pytest.mark.parametrize("method", ["forward", "probabilities", "predict", "jacobian"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "probabilities",
+        "jacobian",
+        *[pytest.param(x, marks=pytest.mark.thorough) for x in ("forward", "predict")],
+    ],
+)
 def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     export.save_program(surrogates.load(saved), tmp_path / "toy.pt2", method=method)

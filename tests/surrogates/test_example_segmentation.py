@@ -140,6 +140,7 @@ def test_pixels_of_indian_pines_are_segmented_like_the_maps_say(tmp_path, capsys
         assert tuple((255 * np.array(color)).round().astype(int)) in colors
 
 
+@pytest.mark.thorough
 def test_other_methods_are_compared_on_the_same_network(scene, tmp_path, capsys):
     out = tmp_path / "field.pt"
     words = ("--split", SPLIT, "--compare", "--set=width=4", "--set=work_units=20")

@@ -617,12 +617,10 @@ def check_idle_connections(toy, soft, hard, most, fewer):
     assert ("the limit of open files (ulimit -n) lets 8 connections" in found[0]) == fewer
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("soft", "hard", "most", "fewer"),
-    [
-        pytest.param(256, 1024, 256, False, marks=pytest.mark.thorough),
-        (64, 64, 8, True),
-    ],
+    [(256, 1024, 256, False), (64, 64, 8, True)],
 )
 def test_idle_connections_lock_nobody_out_and_leave_few_lines(request, soft, hard, most, fewer):
     # In a process of its own: after all tests before it, it has ended the one that runs them, three

@@ -8,8 +8,6 @@ import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -805,17 +803,6 @@ def test_bad_datasets():
                 fit(dataclasses.replace(data, **{kind: values}), SMALL)
 
 
-def test_training_imports_no_pde_library():
-    code = (
-        "import sys, surrogates.training.fit\n"
-        "print([m for m in ('dolfinx', 'petsc4py', 'mpi4py') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
 # The published data
 
 
@@ -837,8 +824,18 @@ def test_published_setting_beats_the_published_code(seed):
 # Networks
 
 
-@pytest.mark.parametrize("method", ["dense", "krylov"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("method", "activation"),
+    [
+        ("krylov", "tanh"),
+        *[("dense", activation) for activation in ACTIVATIONS],
+        *[
+            pytest.param("krylov", activation, marks=pytest.mark.thorough)
+            for activation in ACTIVATIONS
+            if activation != "tanh"
+        ],
+    ],
+)
 @pytest.mark.parametrize("network", ["ode", "resnet", "mlp"])
 def test_every_network_and_activation_is_trained(network, activation, method):
     settings = TrainConfig(
