@@ -1,24 +1,35 @@
 #!/usr/bin/env bash
-# Runs pytest in the environment that is active, two files of tests at a time: first those that keep
-# their core busy, then those that start processes of their own, under a time limit, and wait.
+# Runs pytest in the environment that is active, two tests at a time: first the tests that keep their
+# core busy, then those that start processes under a time limit.
 #
-#   scripts/run_tests.sh [--quick] [PYTEST ARGUMENT...]
+#   scripts/run_tests.sh [--quick|--all] [PYTEST ARGUMENT...]
 #
 # --quick leaves out the tests that are marked as slow.
+# --all adds those that are marked as thorough.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fast=""
-if [ "${1:-}" = --quick ]; then
-    fast=" and not slow"
+chosen=" and not thorough"
+case "${1:-}" in
+--quick)
+    chosen+=" and not slow"
     shift
-fi
+    ;;
+--all)
+    chosen=""
+    shift
+    ;;
+esac
 
 # part PYTEST ARGUMENT...: it is no fault when all tests are of the other part.
 part() {
-    python -m pytest --durations=10 "$@" || [ $? = 5 ]
+    python -m pytest --durations=10 --numprocesses=2 --dist=worksteal "$@" || [ $? = 5 ]
 }
 
-part -m "not mpi$fast" --numprocesses=2 --dist=loadfile "$@"
-part -m "mpi$fast" --numprocesses=2 --dist=loadfile "$@"
+part -m "not mpi$chosen" "$@"
+if [ $# -eq 0 ]; then # the other files are not read a second time
+    mapfile -t files < <(grep -rl --include='test_*.py' 'pytest\.mark\.mpi' tests)
+    set -- "${files[@]}"
+fi
+part -m "mpi$chosen" "$@"

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# Sets up what is missing, then every check: format, lint, types, tests (those under MPI too).
+# Sets up what is missing, then checks format, lint, types and tests (those under MPI too).
 #
-#   scripts/test.sh [--quick] [PYTEST ARGUMENT...]
-#   scripts/test.sh --lowest [--quick] [PYTEST ARGUMENT...]
+#   scripts/test.sh [--quick|--all] [PYTEST ARGUMENT...]
+#   scripts/test.sh --lowest [--quick|--all] [PYTEST ARGUMENT...]
+#
+# --quick leaves out the tests that are marked as slow. --all adds the thorough ones, then builds the
+# documentation (scripts/docs.sh) and runs the blocks that README.md and the pages print, but for those
+# that take minutes (scripts/readme_commands.py).
 #
 # --lowest runs the tests alone, with each package at the lower end of its range in pyproject.toml
 # (.venv-lowest). What DOLFINx was built with, numpy for one, stays at the system's version: on Debian
@@ -23,3 +27,9 @@ python -m ruff format --check .
 python -m ruff check .
 python -m mypy
 timeout --kill-after=10 4500 scripts/run_tests.sh "$@"
+if [ "$*" = --all ]; then
+    scripts/docs.sh
+    folder="$(mktemp -d)"
+    trap 'rm -rf "$folder"' EXIT
+    timeout --kill-after=10 1800 python scripts/readme_commands.py "$folder" --quick
+fi

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests on another Debian release, and so on another DOLFINx, with its packages alone:
 #
-#   scripts/test_on_debian.sh [trixie|sid] [--quick] [PYTEST ARGUMENT...]
+#   scripts/test_on_debian.sh [trixie|sid] [--quick|--all] [PYTEST ARGUMENT...]
 #
 # trixie (Debian 13) has DOLFINx 0.9, sid 0.11. The release's root file system (3 GB) is built once,
 # in ~/.cache/varpro-surrogates, and built again when its list of packages changes or after a month
 # for sid. All mounts are in a private namespace, so none can outlive this script.
 #
-# With all tests, or those of tests/surrogates/test_compatibility.py by name, surrogate files are
+# Without PYTEST ARGUMENT, or with tests/surrogates/test_compatibility.py by name, surrogate files are
 # exchanged between the release's torch and that of the environment here, where there is one.
 set -euo pipefail
 
@@ -135,7 +135,7 @@ for python in python "$root/.venv/bin/python" ""; do
     if "$python" -c 'import pytest_timeout, surrogates.model.file' 2>/dev/null; then break; fi
 done
 case "$*" in
-"" | --quick | *"$compatibility"*)
+"" | --quick | --all | *"$compatibility"*)
     if [ -n "$python" ]; then
         say "exchanging surrogate files with $(command -v "$python")"
         (inside -q "$compatibility")

@@ -60,9 +60,10 @@ def stretched(fine: float, core: float, end: float, ratio: float) -> np.ndarray:
     return np.array(x)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("formulation", "cells", "bound"),
-    [pytest.param("secondary", 2, 0.01, marks=pytest.mark.slow), ("total", 4, 0.05)],
+    [("secondary", 2, 0.01), ("total", 4, 0.05)],
 )
 def test_two_layers_agree_with_the_analytic_solution(formulation, cells, bound):
     """Images of a pole in a layer on a half-space; point sources on the mesh are less accurate."""
@@ -242,6 +243,7 @@ def manufactured_errors(factor: int) -> tuple[float, float]:
     return float(np.sqrt(L2)), float(np.sqrt(H1))
 
 
+@pytest.mark.thorough
 def test_manufactured_solution_has_the_order_of_trilinear_elements():
     coarse, fine = (np.array(manufactured_errors(factor)) for factor in (2, 3))
     orders = np.log(coarse / fine) / np.log(3 / 2)
@@ -267,7 +269,14 @@ def test_the_background_s_inverse_is_that_of_the_matrix_of_dolfinx():
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ('body.shape="cuboid"', "conductivity.body=1e-4", "mesh.cells=[15,15,15]")]
+    "overrides",
+    [
+        (),
+        pytest.param(
+            ('body.shape="cuboid"', "conductivity.body=1e-4", "mesh.cells=[15,15,15]"),
+            marks=pytest.mark.thorough,
+        ),
+    ],
 )
 def test_condensed_and_multigrid_agree(overrides):
     y = np.array([[26.3, 2700.0, 0.37]])
@@ -374,7 +383,7 @@ def test_source_and_receiver_can_be_exchanged():
     assert body == pytest.approx(r - back._levels[0].c0[0], rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_secondary_and_total_potential_agree():
     y = (25.0, 3000.0, 0.6)
     case = settings(*TIGHT)
@@ -392,7 +401,12 @@ def test_secondary_and_total_potential_agree():
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ('body.shape="cuboid"', "body.blend=3"), ('solver.formulation="total"',)]
+    "overrides",
+    [
+        (),
+        ('body.shape="cuboid"', "body.blend=3"),
+        pytest.param(('solver.formulation="total"',), marks=pytest.mark.thorough),
+    ],
 )
 def test_tangents_pass_a_taylor_test_down_to_small_steps(overrides):
     problem = make(*SMALL, *TIGHT, *overrides)
@@ -410,7 +424,7 @@ def test_tangents_pass_a_taylor_test_down_to_small_steps(overrides):
         assert np.all(np.abs(orders[4:] - 2) < 0.15), (k, orders)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_extrapolation_raises_the_accuracy():
     ys = np.array([[22.0, 3500.0, 0.3], [30.0, 2000.0, -1.0], [26.0, 2700.0, 1.2]])
     reference = solve(make("mesh.cells=[27,27,36]", "mesh.above=6", "mesh.layers=12"), *ys)
@@ -423,7 +437,7 @@ def test_extrapolation_raises_the_accuracy():
     assert error(*SMALL) < 0.3 * alone
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(400)
 def test_default_mesh_has_an_error_below_one_per_cent():
     script = Path(__file__).parents[2] / "scripts" / "discretisation_error.py"
@@ -463,7 +477,7 @@ def test_tetrahedra_are_read_from_files_of_any_format(tmp_path, ending):
     assert np.array_equal(ours, theirs)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path):
     path = tmp_path / "tetrahedra.msh"
     tetrahedral(path)

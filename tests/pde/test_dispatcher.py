@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import SECONDS, until
 
 from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.pde.ensemble.dispatcher import Dispatcher, Requests, Task
 from surrogates.pde.ensemble.lock import held, progress
 
-SECONDS = 60
 ABOUT = {"groups": 1, "most": 1000, "total": 0, "done": 0, "failed": 0, "hosts": ["127.0.0.1"]}
 
 
@@ -32,13 +32,6 @@ def never() -> bool:
 def about(pending: list[tuple[int, int]], groups: int = 1, **other: Any) -> dict[str, Any]:
     total = sum(stop - first for first, stop in pending)
     return {**ABOUT, "groups": groups, "total": total, **other}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    stop = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < stop
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -134,9 +127,15 @@ def test_those_who_have_nothing_to_do_wait_for_those_who_have(dispatcher):
     assert second.next(never) == Task(1, 1)
     given: list[Task | None] = []
     report = {"samples": 1, "failed": 1, "seconds": 1.0}
-    waiting = threading.Thread(target=lambda: given.append(second.next(never, **report)))
+    asked: list[None] = []
+
+    def on_request() -> bool:
+        asked.append(None)
+        return False
+
+    waiting = threading.Thread(target=lambda: given.append(second.next(on_request, **report)))
     waiting.start()
-    time.sleep(0.5)
+    until(lambda: len(asked) > 2)
     assert given == []
     assert first.next(never, samples=1, failed=0, seconds=1.0) is None
     waiting.join(SECONDS)

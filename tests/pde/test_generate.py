@@ -1,144 +1,24 @@
 """Ensembles under MPI: the same dataset for any number of processes, kills, failures, refusals."""
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import meshio
 import numpy as np
 import pytest
+from runs import SMALL, Run, run, saved
+from waiting import until
 
-from surrogates.data import Dataset, Split, Status, read_info
-from surrogates.folders import Folder
-from surrogates.pde.ensemble.journal import Journal
+from surrogates.data import Dataset, Split, Status
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
-SMALL = ("--set", "mesh.cells=[4,4]", "--set", "mesh.degree=2", "--set", "solver.batch=5")
-SECONDS = 240
-
-
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    }
-
-
-def command(ranks: int, *words: str, program: tuple[str, ...] = ("-m", "surrogates")) -> list[str]:
-    run = [sys.executable, *program, *words]
-    return run if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks), *run]
-
-
-class Run:
-    """A command at work, whose processes can be told apart.
-
-    Attributes:
-        process: The one started: mpirun, or the command itself.
-        stdout: What it has said, once it has ended.
-        stderr: The same.
-    """
-
-    def __init__(
-        self,
-        ranks: int,
-        *words: str,
-        more: dict[str, str] | None = None,
-        program: tuple[str, ...] = ("-m", "surrogates"),
-    ) -> None:
-        self.process = subprocess.Popen(
-            command(ranks, *words, program=program),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**environment(), **(more or {})},
-        )
-        self.stdout = self.stderr = ""
-
-    def processes(self) -> dict[int, int]:
-        """All that it consists of, with their parents: mpirun, the ranks, and what these start."""
-        parents = {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has just ended
-                parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        found = {self.process.pid: 0}
-        for one in (queue := [self.process.pid]):
-            below = {pid: parent for pid, parent in parents.items() if parent == one}
-            found |= below
-            queue += below
-        return found
-
-    def ranks(self) -> list[int]:
-        """The ranks' processes, rank 0 first: the first of this program, from the top."""
-        found, below = [], set()
-        for pid, parent in self.processes().items():
-            if parent in below:
-                below.add(pid)
-                continue
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if words[0] == sys.executable.encode():
-                    found.append(pid)
-                    below.add(pid)
-        return sorted(found)
-
-    def solvers(self) -> list[int]:
-        """The processes in which the ranks solve: their children's children's children."""
-        parents, ranks = self.processes(), self.ranks()
-        return [
-            pid for pid, parent in parents.items() if parents.get(parents.get(parent, 0)) in ranks
-        ]
-
-    def kill(self) -> None:
-        """End all of it at once."""
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._read()
-
-    def end(self, expect: int | None = None) -> str:
-        """Wait for its end, with that exit status if one is given; give what it has complained."""
-        try:
-            self._read()
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise
-        if expect is not None:
-            assert self.process.returncode == expect, f"{self.stdout}\n{self.stderr}"
-            assert "Traceback" not in self.stderr
-        return self.stderr
-
-    def _read(self) -> None:
-        out, errors = self.process.communicate(timeout=SECONDS)
-        # Open MPI 5 at times puts a null byte before the lines of a rank that calls MPI_Abort.
-        self.stdout, self.stderr = out.replace("\0", ""), errors.replace("\0", "")
-
-
-def until(condition: Callable[[], bool], run: Run | None = None) -> None:
-    """Wait for something that happens as long as the run goes on."""
-    stop = time.monotonic() + SECONDS
-    while not condition():
-        assert run is None or run.process.poll() is None, run.end(None)
-        assert time.monotonic() < stop
-        time.sleep(0.005)
-
-
-def run(ranks: int, *words: str, expect: int = 0, **how) -> Run:
-    done = Run(ranks, *words, **how)
-    done.end(expect)
-    return done
-
 
 def generate(out: Path, ranks: int = 1, *words: str, samples: int = 24, **how):
-    base = ("generate", "cdr", "--out", str(out), "--samples", str(samples), *SMALL, *words)
-    return run(ranks, *base, **how)
+    return run(ranks, *cdr(out, *words, samples=samples), **how)
+
+
+def cdr(out: Path, *words: str, samples: int = 24) -> tuple[str, ...]:
+    return ("generate", "cdr", "--out", str(out), "--samples", str(samples), *SMALL, *words)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +47,15 @@ def test_one_process_makes_a_whole_dataset(serial):
     assert not serial.with_name("cdr.h5.parts").exists()
 
 
-@pytest.mark.parametrize(("ranks", "per_sample"), [(2, 1), (3, 1), (2, 2), (3, 3)])
+@pytest.mark.parametrize(
+    ("ranks", "per_sample"),
+    [
+        (2, 1),
+        (2, 2),
+        pytest.param(3, 1, marks=pytest.mark.thorough),
+        pytest.param(3, 3, marks=pytest.mark.thorough),
+    ],
+)
 def test_any_number_of_ranks_gives_the_same_dataset(serial, tmp_path, ranks, per_sample):
     generate(tmp_path / "cdr.h5", ranks, "--ranks-per-sample", str(per_sample))
     one, many = Dataset.read(serial), Dataset.read(tmp_path / "cdr.h5")
@@ -175,26 +63,19 @@ def test_any_number_of_ranks_gives_the_same_dataset(serial, tmp_path, ranks, per
     assert one.digest == many.digest or per_sample > 1
 
 
-def test_shards_merge_into_the_same_dataset(serial, tmp_path):
+def test_shards_merge_into_the_same_dataset(serial, tmp_path, inside):
     shards = [tmp_path / f"{i}.h5" for i in (1, 2, 3)]
     for i, shard in enumerate(shards, start=1):
-        generate(shard, 1, "--shard", f"{i}/3")
-    run(1, "merge", *map(str, reversed(shards)), "--out", str(tmp_path / "cdr.h5"))
+        inside(*cdr(shard, "--shard", f"{i}/3"))
+    inside("merge", *reversed(shards), "--out", tmp_path / "cdr.h5")
     same(Dataset.read(serial), Dataset.read(tmp_path / "cdr.h5"))
     assert Dataset.read(serial).digest == Dataset.read(tmp_path / "cdr.h5").digest
-    missing = ("merge", str(shards[0]), str(shards[2]), "--out", str(tmp_path / "no.h5"))
-    assert "are missing" in run(1, *missing, expect=2).stderr
+    missing = ("merge", shards[0], shards[2], "--out", tmp_path / "no.h5")
+    assert "are missing" in inside(*missing, expect=2)
     assert not (tmp_path / "no.h5").exists()
 
 
-def saved(out: Path) -> int:
-    """Samples that a run has finished and not yet put into the dataset."""
-    folder = out.with_name(f"{out.name}.parts")
-    journal = Journal(Folder.there(folder), read_info(folder / "description.h5")[0])
-    return sum(block.count for block in journal.all_blocks() if journal.read(block) is not None)
-
-
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_a_killed_run_goes_on_and_loses_at_most_the_batches_in_flight(tmp_path, ranks):
     def words(name):
         out = ("--out", str(tmp_path / name), "--samples", "60")
@@ -202,7 +83,7 @@ def test_a_killed_run_goes_on_and_loses_at_most_the_batches_in_flight(tmp_path, 
 
     out, parts = tmp_path / "killed.h5", tmp_path / "killed.h5.parts"
     killed = Run(ranks, *words(out.name))
-    until(lambda: bool(list(parts.glob("shard-*"))) and saved(out) >= 15, killed)
+    until(lambda: bool(list(parts.glob("shard-*"))) and saved(out) >= 15, killed.process)
     killed.kill()
     kept = saved(out)
     assert 15 <= kept < 60
@@ -223,6 +104,7 @@ raise SystemExit(cli.main())
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_run_ended_by_a_full_disk_goes_on_once_there_is_room(tmp_path, ranks):
     out, script = tmp_path / "cdr.h5", tmp_path / "full.py"
@@ -249,7 +131,7 @@ def test_a_factorisation_without_memory_is_one_line(tmp_path):
     assert not (tmp_path / "cdr.h5").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_kill_during_the_compilation_of_the_forms_does_not_stop_later_runs(tmp_path):
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     generate(tmp_path / "cdr.h5", 2, samples=2, more=cache)
@@ -262,9 +144,9 @@ def test_a_kill_during_the_compilation_of_the_forms_does_not_stop_later_runs(tmp
     generate(tmp_path / "cdr.h5", 2, samples=2, more=cache)
 
 
-def test_a_finished_dataset_is_left_alone(serial):
+def test_a_finished_dataset_is_left_alone(serial, inside):
     before = serial.stat().st_mtime_ns
-    assert "0 solved now" in generate(serial).stdout
+    assert "0 solved now" in inside(*cdr(serial))
     assert serial.stat().st_mtime_ns == before
 
 
@@ -277,9 +159,9 @@ def test_a_finished_dataset_is_left_alone(serial):
         (("--split", "8/8/8"), "split is 0.8/0.1/0.1 there and 8/8/8 here"),
     ],
 )
-def test_a_dataset_of_another_run_is_named_and_left_alone(serial, words, message):
+def test_a_dataset_of_another_run_is_named_and_left_alone(serial, inside, words, message):
     before = serial.read_bytes()
-    error = generate(serial, 1, *words, expect=2).stderr
+    error = inside(*cdr(serial, *words), expect=2)
     assert message in error
     assert error.count("\n") == 1
     assert serial.read_bytes() == before
@@ -289,59 +171,72 @@ def stopped(out: Path, *words: str) -> None:
     """Begin a dataset, and leave it unfinished."""
     slow = ("--samples", "300", *SMALL, *words)
     begun = Run(1, "generate", "cdr", "--out", str(out), *slow)
-    until(lambda: bool(list(out.with_name(f"{out.name}.parts").glob("shard-*"))), begun)
+    until(lambda: bool(list(out.with_name(f"{out.name}.parts").glob("shard-*"))), begun.process)
     begun.process.send_signal(signal.SIGUSR1)
     begun.end(75)
 
 
-def test_shards_of_another_run_are_named_and_left_alone(tmp_path):
+def test_shards_of_another_run_are_named_and_left_alone(tmp_path, inside):
     out, parts = tmp_path / "cdr.h5", tmp_path / "cdr.h5.parts"
     stopped(out, "--seed", "9")
     before = {path.name: path.read_bytes() for path in parts.glob("*.[hs]*")}
-    error = generate(out, 1, samples=300, expect=2).stderr
+    error = inside(*cdr(out, samples=300), expect=2)
     assert "seed is 9 there and 0 here" in error
     assert error.count("\n") == 1
     assert {path.name: path.read_bytes() for path in parts.glob("*.[hs]*")} == before
     (parts / "description.h5").unlink()
-    error = generate(out, 1, samples=300, expect=2).stderr
+    error = inside(*cdr(out, samples=300), expect=2)
     assert error == f"error: {parts} is in the way: its description.h5 is missing; remove it\n"
 
 
-def test_what_one_shard_has_left_is_not_taken_for_another(tmp_path):
+def test_what_one_shard_has_left_is_not_taken_for_another(tmp_path, inside):
     out = tmp_path / "cdr.h5"
     stopped(out, "--shard", "1/2")
     kept = saved(out)
-    error = generate(out, 1, "--shard", "2/2", samples=300, expect=2).stderr
+    error = inside(*cdr(out, "--shard", "2/2", samples=300), expect=2)
     assert f"{out}.parts has samples of another --shard of the set" in error
     assert error.count("\n") == 1
     assert saved(out) == kept
-    done = generate(out, 1, "--shard", "1/2", samples=300)
-    assert f"150 samples, {150 - kept} solved now" in done.stdout
+    said = inside(*cdr(out, "--shard", "1/2", samples=300))
+    assert f"150 samples, {150 - kept} solved now" in said
     assert Dataset.read(out).problems() == ["150 of 300 samples: a shard; merge it with the others"]
+
+
+REFUSED = [
+    (("--samples", "0"), "at least 1 and at most 10^9; got 0"),
+    (("--seed", "-1"), "seed must be at least 0"),
+    (("--seed", str(2**63)), "below 2^63; got 9223372036854775808"),
+    (("--split", "30/2/2"), "needs 34 samples; there are 24"),
+    (("--split", "a/b"), "cannot read the split"),
+    (("--shard", "3/2"), "shard is i/n"),
+    (("--shard", "x"), "cannot read the shard"),
+    (("--set", "flow.difusivity=1"), "did you mean 'flow.diffusivity'"),
+    (("--config", "/nowhere.toml"), "cannot read the configuration"),
+    (("--out", "/nowhere/cdr.h5"), "there is no folder /nowhere"),
+    (("--samples", "1000000000000"), "at most 10^9"),
+    (("--set", "time.final=1e9"), "at different time steps"),
+    (("--tangents",), "cdr has no tangents"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, inside, words, message):
+    error = inside(*cdr(tmp_path / "cdr.h5", *words), expect=2)
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("ranks", "words", "message"),
     [
-        (1, ("--samples", "0"), "at least 1 and at most 10^9; got 0"),
-        (1, ("--seed", "-1"), "seed must be at least 0"),
-        (1, ("--seed", str(2**63)), "below 2^63; got 9223372036854775808"),
-        (1, ("--split", "30/2/2"), "needs 34 samples; there are 24"),
-        (1, ("--split", "a/b"), "cannot read the split"),
-        (1, ("--shard", "3/2"), "shard is i/n"),
-        (1, ("--shard", "x"), "cannot read the shard"),
         (1, ("--set", "flow.difusivity=1"), "did you mean 'flow.diffusivity'"),
-        (1, ("--config", "/nowhere.toml"), "cannot read the configuration"),
-        (1, ("--out", "/nowhere/cdr.h5"), "there is no folder /nowhere"),
-        (2, ("--out", "/"), "'/' is a folder"),
-        (1, ("--samples", "1000000000000"), "at most 10^9"),
-        (1, ("--set", "time.final=1e9"), "at different time steps"),
-        (1, ("--tangents",), "cdr has no tangents"),
-        (2, ("--ranks-per-sample", "3"), "must divide the 2 ranks; got 3"),
         (2, ("--set", "flow.difusivity=1"), "did you mean 'flow.diffusivity'"),
+        (2, ("--out", "/"), "'/' is a folder"),
+        (2, ("--ranks-per-sample", "3"), "must divide the 2 ranks; got 3"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(tmp_path, ranks, words, message):
+def test_bad_input_is_one_line_of_all_processes(tmp_path, ranks, words, message):
     error = generate(tmp_path / "cdr.h5", ranks, *words, expect=2).stderr
     lines = [line for line in error.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
@@ -386,166 +281,3 @@ def test_a_rank_that_fails_ends_all(tmp_path, per_sample):
     assert done.process.returncode not in (0, 2)
     assert "rank 1 failed, all stop: MemoryError: no memory left" in done.stderr
     assert not (tmp_path / "cdr.h5").exists()
-
-
-# DC resistivity
-
-COARSE = (
-    "mesh.cells=[12,12,15]",
-    "mesh.above=3",
-    "mesh.layers=6",
-    "solver.batch=2",
-    "solver.rtol=1e-9",
-)
-
-
-def generate_dcr(out: Path, ranks: int = 1, *words: str, samples: int = 5, **how):
-    settings = [word for setting in COARSE for word in ("--set", setting)]
-    base = ("generate", "dcr", "--out", str(out), "--samples", str(samples), *settings)
-    return run(ranks, *base, *words, **how)
-
-
-@pytest.fixture(scope="module")
-def resistivity(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("resistivity") / "dcr.h5"
-    generate_dcr(out, 1, "--tangents")
-    return out
-
-
-def test_dcr_makes_a_dataset_with_tangents(resistivity):
-    dataset = Dataset.read(resistivity)
-    assert dataset.C.shape == (5, 882)
-    assert dataset.dC_dY.shape == (5, 882, 3)
-    assert dataset.problems() == []
-    assert dataset.info.y_names == ("depth", "volume", "rotation")
-    assert set(dataset.info.coordinates) == {"direction", "x1", "x2"}
-    assert "with tangents" in run(1, "info", str(resistivity)).stdout
-
-
-@pytest.mark.parametrize(
-    ("ranks", "per_sample", "method"),
-    [
-        (2, 1, "auto"),
-        (2, 2, "auto"),
-        (3, 3, "auto"),
-        (2, 2, "multigrid"),
-        pytest.param(3, 3, "multigrid", marks=pytest.mark.slow),
-    ],
-)
-def test_dcr_gives_the_same_c_on_any_number_of_ranks(
-    resistivity, tmp_path, ranks, per_sample, method
-):
-    out = tmp_path / "dcr.h5"
-    words = ("--ranks-per-sample", str(per_sample), "--set", f"solver.method={method}")
-    generate_dcr(out, ranks, "--tangents", *words)
-    one, many = Dataset.read(resistivity), Dataset.read(out)
-    assert np.array_equal(one.Y, many.Y)
-    assert one.info.mesh == many.info.mesh
-    anomaly = np.linalg.norm(one.C - one.C.mean(axis=0), axis=1)
-    assert (np.linalg.norm(one.C - many.C, axis=1) < 1e-4 * anomaly).all()
-    assert np.linalg.norm(one.dC_dY - many.dC_dY) < 1e-4 * np.linalg.norm(one.dC_dY)
-    if per_sample == 1:
-        assert one.digest == many.digest
-
-
-def test_shards_with_and_without_tangents_do_not_merge(resistivity, tmp_path):
-    plain = tmp_path / "plain.h5"
-    generate_dcr(plain, 1, "--shard", "1/3")
-    shards = [plain]
-    for i in (2, 3):
-        shards.append(tmp_path / f"{i}.h5")
-        generate_dcr(shards[-1], 1, "--tangents", "--shard", f"{i}/3")
-    words = ("merge", *map(str, shards), "--out", str(tmp_path / "dcr.h5"))
-    assert "tangents is False there and True here" in run(1, *words, expect=2).stderr
-    plain.unlink()
-    generate_dcr(plain, 1, "--tangents", "--shard", "1/3")
-    run(1, *words)
-    merged = Dataset.read(tmp_path / "dcr.h5")
-    assert merged.digest == Dataset.read(resistivity).digest
-    assert np.array_equal(merged.dC_dY, Dataset.read(resistivity).dC_dY)
-
-
-def test_petsc_options_reach_the_solver_and_a_failed_solve_is_recorded(tmp_path):
-    out = tmp_path / "dcr.h5"
-    options = {"PETSC_OPTIONS": "-dcr_ksp_monitor"}
-    words = ("--set", "solver.max_iterations=3", "--set", "solver.method=multigrid")
-    done = generate_dcr(out, 2, *words, samples=4, expect=1, more=options)
-    assert "KSP Residual norm" in done.stdout
-    assert "4 of 4 samples failed" in done.stderr
-    dataset = Dataset.read(out)
-    assert all("diverged_max_it after 3 iterations" in text for text in dataset.failure)
-    assert np.isnan(dataset.C).all()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("absent.msh", "there is no mesh file 'absent.msh'"),
-        ("words.msh", "words.msh is not a mesh that meshio reads"),
-        ("words.vtu", "words.vtu is not a mesh that meshio reads"),
-        ("words.abc", "words.abc is not a mesh that meshio reads"),
-    ],
-)
-def test_a_bad_mesh_file_is_one_line_and_writes_nothing(tmp_path, monkeypatch, name, message):
-    monkeypatch.chdir(tmp_path)
-    if name != "absent.msh":
-        (tmp_path / name).write_text("no mesh\nat all\n")
-    error = generate_dcr(Path("dcr.h5"), 1, "--set", f"mesh.file={name}", expect=2).stderr
-    assert error.startswith(f"error: {message}")
-    assert error.count("\n") == 1
-    assert not (tmp_path / "dcr.h5").exists()
-    assert not (tmp_path / "dcr.h5.parts").exists()
-
-
-# Commands
-
-
-@pytest.mark.parametrize(("problem", "cells"), [("cdr", "quad"), ("dcr", "hexahedron")])
-@pytest.mark.parametrize("ending", ["vtu", "xdmf"])
-def test_solve_writes_a_file_that_opens_again(tmp_path, problem, cells, ending):
-    out = tmp_path / f"solution.{ending}"
-    settings = COARSE if problem == "dcr" else SMALL[1::2]
-    words = [word for setting in settings for word in ("--set", setting)]
-    run(1, "solve", problem, "--out", str(out), *words)
-    assert {path.name for path in tmp_path.iterdir()} == {out.name}
-    mesh = meshio.read(out)
-    (block,) = mesh.cells
-    assert block.type == cells
-    assert len(block.data) > 50
-    for values in mesh.point_data.values():
-        assert values.shape == (len(mesh.points),)
-        assert np.isfinite(values).all()
-        assert np.ptp(values) > 0
-    if problem == "cdr":
-        areas = np.cross(
-            *(mesh.points[block.data[:, k]] - mesh.points[block.data[:, 0]] for k in (1, 3))
-        )
-        assert areas[:, 2].min() > 0
-        assert areas[:, 2].sum() == pytest.approx(1)
-    else:
-        corners = mesh.points[block.data]
-        edges = [corners[:, k] - corners[:, 0] for k in (1, 3, 4)]
-        assert np.einsum("ni,ni->n", np.cross(edges[0], edges[1]), edges[2]).min() > 0
-        m = mesh.cell_data["conductivity [S/m]"][0]
-        assert m.min() == pytest.approx(0.01)
-        assert 0.5 < m.max() <= 1.0 + 1e-9
-
-
-@pytest.mark.slow
-def test_plot_model_draws_a_body(tmp_path):
-    words = [word for setting in COARSE for word in ("--set", setting)]
-    out = tmp_path / "model.png"
-    run(1, "plot", "model", "dcr", "--y", "25,3000,0.5", "--out", str(out), *words)
-    assert out.read_bytes()[:4] == b"\x89PNG"
-    for y, message in (
-        ("25,3000", "--y must be 3 numbers, depth to rotation; got '25,3000'"),
-        ("a,b,c", "--y must be 3 numbers"),
-        ("5,3000,0", "parameters must be within"),
-    ):
-        bad = ("plot", "model", "dcr", "--y", y, "--out", str(tmp_path / "bad.png"), *words)
-        error = run(1, *bad, expect=2).stderr
-        assert message in error
-        assert error.count("error:") == 1 and "Traceback" not in error
-    ending = run(1, "solve", "dcr", "--out", str(tmp_path / "bad.stl"), *words, expect=2).stderr
-    assert "ends in .vtu or .xdmf" in ending
-    assert {path.name for path in tmp_path.iterdir()} == {"model.png"}

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
-from test_generate import Run, run, until
+from runs import Run, run
+from waiting import until
 
 from surrogates import cli, config
 from surrogates.data import Dataset, opened, read_info
@@ -296,14 +297,27 @@ def test_a_module_of_a_computed_name_is_a_warning(folder, caplog):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", ["own.py", "helper.py", "late.py", "once.py", "data/table.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "own.py",
+        "data/table.txt",
+        *[
+            pytest.param(name, marks=pytest.mark.thorough)
+            for name in ("helper.py", "late.py", "once.py")
+        ],
+    ],
+)
 def test_a_run_does_not_go_on_with_another_file(folder, name):
     out, given = folder / "own.h5", folder / "given.txt"
     given.write_text("1.0")
     words = ("generate", f"{folder / 'own.py'}:Own", "--samples", "60", "--out", str(out))
     words += ("--set", f"path={given}")
     begun = Run(1, *words)
-    until(lambda: sum(p.stat().st_size for p in folder.glob("own.h5.parts/shard-*")) > 500, begun)
+    until(
+        lambda: sum(p.stat().st_size for p in folder.glob("own.h5.parts/shard-*")) > 500,
+        begun.process,
+    )
     begun.process.send_signal(signal.SIGUSR1)
     begun.end(75)
     text = (folder / name).read_text()
@@ -328,7 +342,10 @@ def test_data_that_change_during_a_run_are_noted(folder, gone):
     out = folder / "own.h5"
     words = ("generate", f"{folder / 'own.py'}:Own", "--samples", "100", "--out", str(out))
     begun = Run(1, *words)
-    until(lambda: sum(p.stat().st_size for p in folder.glob("own.h5.parts/shard-*")) > 500, begun)
+    until(
+        lambda: sum(p.stat().st_size for p in folder.glob("own.h5.parts/shard-*")) > 500,
+        begun.process,
+    )
     table = folder / "data/table.txt"
     if gone:
         table.unlink()

@@ -230,29 +230,47 @@ def test_files_that_are_none_are_refused_in_one_line(tmp_path):
         assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("kind", ["HDF", "Binary"])
-def test_a_mesh_file_that_would_read_files_of_others_is_refused(tmp_path, monkeypatch, kind):
-    """Or any file of the user's: its bytes would be the mesh's points, and be written with it."""
+# A mesh file that names another file: its bytes would be the mesh's points, and be written with it.
+NAMED = {"HDF": "m.h5", "Binary": "m0.bin"}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder of the user's, which is the working folder."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def sound_xdmf(own, kind):
+    """Write m.xdmf, whose numbers are in the file `NAMED`; return its text."""
     points, cells = graded(65.0)
-    own, secret = tmp_path / "own", tmp_path / "secret"
-    own.mkdir()
-    monkeypatch.chdir(own)
     meshio.Mesh(points, [("hexahedron", cells)]).write(own / "m.xdmf", data_format=kind)
-    sound = (own / "m.xdmf").read_text()
-    name = "m.h5" if kind == "HDF" else "m0.bin"
-    assert name in sound
     assert len(meshes.read(own / "m.xdmf").points) == len(points)
-    plain = sound.replace(f"{own}/", "")
+    text = (own / "m.xdmf").read_text()
+    assert NAMED[kind] in text
+    return text
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_a_mesh_file_that_would_read_files_of_others_is_refused(own, kind):
+    name, plain = NAMED[kind], sound_xdmf(own, kind).replace(f"{own}/", "")
     for wrong in ("/etc/", "../", "own/"):
         (own / "m.xdmf").write_text(plain.replace(name, wrong + name))
         with pytest.raises(InputError, match="names the file .*, which is not one of its own"):
             meshes.read(own / "m.xdmf")
-    if kind == "Binary":
-        (own / "m.xdmf").write_text(sound.replace(name, "known_hosts"))
-        with pytest.raises(InputError, match="names the file '.*known_hosts', which is not"):
-            meshes.read(own / "m.xdmf")
-        return
-    (own / "m.xdmf").write_text(sound)
+
+
+def test_a_mesh_file_that_would_read_another_file_of_the_user_is_refused(own):
+    (own / "m.xdmf").write_text(sound_xdmf(own, "Binary").replace("m0.bin", "known_hosts"))
+    with pytest.raises(InputError, match="names the file '.*known_hosts', which is not"):
+        meshes.read(own / "m.xdmf")
+
+
+def test_a_mesh_file_with_a_link_to_a_file_of_others_is_refused(own):
+    sound_xdmf(own, "HDF")
+    secret = own.with_name("secret")
     with h5py.File(own / "m.h5", "r+") as file:
         with h5py.File(secret, "w") as other:
             file.copy("data0", other)

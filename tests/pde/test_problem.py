@@ -26,12 +26,6 @@ pytestmark = pytest.mark.fenicsx
 ROOT = Path(__file__).parents[2]
 DARCY = str(ROOT / "scripts/examples/darcy.py") + ":Darcy"
 MPIRUN = ("mpirun", "--oversubscribe", "-n", "2")
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-}
 
 OSCILLATOR = """
 from dataclasses import dataclass
@@ -57,9 +51,7 @@ class Oscillator(Problem):
 
 
 def run(*words: str, seconds: int = 120) -> str:
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=seconds, env=ENVIRONMENT, cwd=ROOT
-    )
+    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, cwd=ROOT)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -188,7 +180,7 @@ def test_a_problem_without_pictures_says_so(tmp_path):
 class Fragile(Plain):
     def solve(self, y):
         if y[0] == 1:
-            return 1 / (y[1] - y[1]) if y[1] < 0 else 1 // 0
+            raise ArithmeticError("no root")
         if y[0] == 2:
             return Solution([1.0, np.nan], residual=0.5)
         if y[0] == 3:
@@ -208,7 +200,7 @@ def test_samples_that_fail_are_recorded_and_the_others_are_not_touched():
     assert np.array_equal(Y, before)
     assert batch.failure[0] == batch.failure[6] == ""
     assert batch.failure[1:5] == [
-        "ZeroDivisionError: integer division or modulo by zero",
+        "ArithmeticError: no root",
         "c is not finite",
         "RuntimeError: error code 91: [0] not converged",
         "InputError: outside of the table",
@@ -603,10 +595,10 @@ def test_an_unknown_problem_is_refused(name, message):
 @pytest.mark.parametrize(
     ("text", "wanted", "message"),
     [
-        ("x = 1\ny = 1 / 0", "A", ", line 2: ZeroDivisionError: division by zero"),
-        ("x = 1\n\nx x", "A", ", line 3: SyntaxError: invalid syntax"),
-        ("import nonesuch", "A", ", line 1: ModuleNotFoundError: No module named 'nonesuch'"),
-        ("import json\n\njson.loads('x')", "A", ", line 3: JSONDecodeError: Expecting value"),
+        ("x = 1\nraise ValueError('no y')", "A", ", line 2: ValueError: no y"),
+        ("x = 1\n\nx x", "A", ", line 3: SyntaxError: "),
+        ("import nonesuch", "A", ", line 1: ModuleNotFoundError: "),
+        ("import json\n\njson.loads('x')", "A", ", line 3: JSONDecodeError: "),
         ("raise SystemExit('use me otherwise')", "A", ", line 1: SystemExit: use me otherwise"),
         ("from surrogates.pde import Problem", "Problem", "defines no class that derives"),
         (OSCILLATOR, "Osciladora", "unknown class 'Osciladora'; did you mean 'Oscillator'?"),
@@ -768,7 +760,17 @@ def test_darcy_end_to_end(tmp_path):
     both = ("--samples", "16", "--ranks-per-sample", "2", "--out", shared)
     run(*MPIRUN, *surrogates, *words, *both)
     np.testing.assert_allclose(Dataset.read(shared).C, dataset.C[:16], rtol=1e-6)
-    run(*surrogates, "train", out, "--out", model, "--set", "work_units=100")
+    run(
+        *surrogates,
+        "train",
+        out,
+        "--out",
+        model,
+        "--effort",
+        "fast",
+        "--set",
+        "stopping.work_units=100",
+    )
     run(*surrogates, "export", model, "--format", "npz", "--out", str(tmp_path / "darcy.npz"))
     h = npz.load(tmp_path / "darcy.npz").predict(np.zeros(8))
     x1 = np.tile(np.arange(1, 6) / 6, 5)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_faults import N, Site, same, y
-from test_generate import until
+from faulty import N, Site, same, y
+from waiting import until
 
 from surrogates.data import Dataset
 from surrogates.errors import InputError
@@ -16,22 +16,6 @@ from surrogates.folders import Folder
 from surrogates.pde.ensemble.journal import Journal, Writer, describe
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Dataset:
-    made = Site(tmp_path_factory.mktemp("whole"))
-    made.run()
-    return made.dataset()
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path)
-    yield made
-    for run in made.runs:
-        if run.process.poll() is None:
-            run.kill()
 
 
 def forge(whole: Dataset, folder: Path) -> dict[str, bytes]:
@@ -127,10 +111,10 @@ def test_samples_of_another_user_s_dataset_are_not_taken(site, whole, words):
     assert error.count("\n") == 1 and not site.parts.exists()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_whoever_swaps_the_folder_of_a_run_changes_no_number(site, whole, tmp_path, ranks):
     run = site.start(ranks, FAULT="wait", AT=y(N - 1), PACE="0.05")
-    until(lambda: site.saved() > 0, run)
+    until(lambda: site.saved() > 0, run.process)
     site.parts.rename(tmp_path / "away")
     before = forge(whole, site.parts)
     run.end(0)

@@ -9,11 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import SECONDS, until
 
 from surrogates.data import Dataset, Status
 
@@ -36,7 +35,6 @@ class Slow(Problem):
         return y.sum(keepdims=True)
 """
 WORDS = ("slow.py:Slow", "--samples", "40")
-SECONDS = 120
 
 # The options of srun start with a dash, and it hands signals on, as mpirun does. Each rank says who
 # it is, and dies where the test wants a node on which nothing lives long.
@@ -114,14 +112,6 @@ def finish(job: subprocess.Popen[str], expect: int) -> str:
     return error
 
 
-def wait(job: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    stop = time.monotonic() + SECONDS
-    while not condition():
-        assert job.poll() is None, job.communicate()
-        assert time.monotonic() < stop
-        time.sleep(0.01)
-
-
 def surrogates(folder: Path, *words: str) -> None:
     command = [sys.executable, "-m", "surrogates", *words]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=SECONDS)
@@ -165,11 +155,11 @@ def test_the_header_asks_for_what_the_script_relies_on(name):
 def test_a_job_outlives_a_rank_and_one_that_is_warned_goes_on_when_it_runs_again(slurm, digest):
     words = (*WORDS, "--out", "slow.h5")
     job = slurm.start("many_nodes.sh", *words, RANKS="2")
-    wait(job, lambda: slurm.saved("slow.h5") > 0)
+    until(lambda: slurm.saved("slow.h5") > 0, job)
     os.kill(int((slurm.stubs / "rank1").read_text()), signal.SIGKILL)
-    wait(job, lambda: len(slurm.said("starts")) == 2)
+    until(lambda: len(slurm.said("starts")) == 2, job)
     before = slurm.saved("slow.h5")
-    wait(job, lambda: slurm.saved("slow.h5") > before)
+    until(lambda: slurm.saved("slow.h5") > before, job)
     job.send_signal(signal.SIGUSR1)
     assert "starting it again" in finish(job, 75)
     assert len(slurm.said("starts")) == 2
@@ -184,7 +174,7 @@ def test_a_job_outlives_a_rank_and_one_that_is_warned_goes_on_when_it_runs_again
 def test_without_slurm_a_run_ended_by_ctrl_c_goes_on_when_it_runs_again(here, digest):
     words = (*WORDS, "--out", "slow.h5")
     job = here.start("one_node.sh", *words)
-    wait(job, lambda: here.saved("slow.h5") > 0)
+    until(lambda: here.saved("slow.h5") > 0, job)
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to all that it sees
     assert "run the same command again" in finish(job, 75)
     assert not (here.folder / "slow.h5").exists()
@@ -195,7 +185,7 @@ def test_without_slurm_a_run_ended_by_ctrl_c_goes_on_when_it_runs_again(here, di
 
 def test_a_job_warned_before_its_first_sample_is_not_put_back(slurm):
     job = slurm.start("one_node.sh", *WORDS, "--out", "slow.h5")
-    wait(job, lambda: (slurm.stubs / "rank0").exists())
+    until(lambda: (slurm.stubs / "rank0").exists(), job)
     job.send_signal(signal.SIGUSR1)
     assert "before a sample was finished" in finish(job, 75)
     assert slurm.said("requeued") == []
@@ -244,7 +234,7 @@ def array(task: int, tasks: range) -> dict[str, str]:
 def test_a_task_of_an_array_is_put_back_alone_and_the_shards_merge(slurm, digest):
     words = (*WORDS, "--out", "slow.h5")
     job = slurm.start("array.sh", *words, **array(2, range(1, 3)))
-    wait(job, lambda: slurm.saved("slow.shard2.h5") > 0)
+    until(lambda: slurm.saved("slow.shard2.h5") > 0, job)
     job.send_signal(signal.SIGUSR1)
     finish(job, 75)
     assert slurm.said("requeued") == ["requeue Incomplete 9_2"]

@@ -82,6 +82,7 @@ def test_the_summary_counts_bad_ratios_and_surrogates_that_failed():
     ]
 
 
+@pytest.mark.thorough
 def test_a_second_run_trains_only_what_is_missing(monkeypatch, tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
     assert run(monkeypatch, out, *QUICK) == 0
@@ -159,7 +160,7 @@ def test_other_methods_are_not_given_the_outputs_at_the_test_points(monkeypatch,
     assert seen == [{"Y_train", "C_train", "Y_test", "task"}]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["friedman1_noise", "digits"])
 def test_the_surrogate_is_trained_and_measured_by_the_command_line(monkeypatch, tmp_path, name):
     out = tmp_path / "rows.jsonl"
@@ -177,7 +178,7 @@ def test_the_surrogate_is_trained_and_measured_by_the_command_line(monkeypatch, 
         assert len(found["coverage"]) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_surrogate_that_fails_says_why_and_is_tried_again(monkeypatch, tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
     words = [*QUICK, "--methods", "surrogate", "--train-arguments", "--set widht=3"]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,21 @@ def parts() -> dict[str, Any]:
             sigma=torch.linspace(0.01, 0.06, N_OUT),
         ),
     }
+
+
+@pytest.fixture(scope="module")
+def written_once(tmp_path_factory) -> Callable[..., Path]:
+    """Write a surrogate file at its first use in a module, and copy it to each test's folder."""
+    folder = tmp_path_factory.mktemp("written")
+
+    def copied(name: str, write: Callable[[Path], object], to: Path) -> Path:
+        (folder / name).mkdir(exist_ok=True)
+        path = folder / name / "toy.pt"
+        if not path.exists():
+            write(path)
+        return Path(shutil.copy(path, to))
+
+    return copied
 
 
 @pytest.fixture

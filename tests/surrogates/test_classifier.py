@@ -47,13 +47,12 @@ def classes(dataset, classifier):
 
 
 @pytest.fixture
-def saved(classifier, classes, tmp_path):
+def saved(classifier, classes, tmp_path, written_once):
     Y, C = map(torch.from_numpy, classes.part("test"))
     training = {"temperature": float(classifier.temperature)}
     errors = {"test": assess(classifier, Y, C)}
-    path = tmp_path / "toy.pt"
-    export.save(classifier, describe.metadata(classes, training=training, errors=errors), path)
-    return path
+    about = describe.metadata(classes, training=training, errors=errors)
+    return written_once("saved", lambda path: export.save(classifier, about, path), tmp_path)
 
 
 def with_nan(Y: torch.Tensor) -> torch.Tensor:
@@ -186,7 +185,14 @@ def test_metadata_say_what_the_classifier_is_and_older_versions_refuse_it(
             export.load(one).check_matches(another)
 
 
-@pytest.mark.parametrize("method", ["forward", "probabilities", "predict", "jacobian"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "probabilities",
+        "jacobian",
+        *[pytest.param(x, marks=pytest.mark.thorough) for x in ("forward", "predict")],
+    ],
+)
 def test_every_method_can_be_a_program(classifier, saved, Y, tmp_path, method):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     pt2.save(surrogates.load(saved), tmp_path / "toy.pt2", method=method)

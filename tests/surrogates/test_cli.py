@@ -1,5 +1,6 @@
 """The commands as users run them: the whole path, and one clear line for each mistake."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -474,32 +476,49 @@ def test_no_command_writes_over_a_dataset(folder, capsys):
     ],
     ids=lambda words: f"{words[0]} {words[-1] if words[0] in ('predict', 'export') else ''}",
 )
-def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(folder, words):
+def test_a_disk_that_is_full_is_one_clear_line_and_leaves_nothing_half_written(
+    folder, monkeypatch, capsys, words
+):
     if "new.pt2" in words:
         pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     before = names(folder)
-    done = on_a_full_disk(folder, *words)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("error: cannot write new.")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(folder)
+    with full_disk():
+        status = run(*words)
+    error = capsys.readouterr().err
+    assert status == 1, error
+    assert error.startswith("error: cannot write new.")
+    assert error.count("\n") == 1
     assert names(folder) == before
+
+
+@contextlib.contextmanager
+def full_disk(limit: int = 3000) -> Iterator[None]:
+    """Let no file have more bytes: the system refuses them, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def on_a_full_disk(
     folder: Path, *words: str, limit: int = 3000, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run where no file can have more bytes: the system refuses them, as a full disk does."""
-    return subprocess.run(
-        [sys.executable, "-m", "surrogates", *words],
-        cwd=folder,
-        env={**os.environ, **more},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    """Run a process on a full disk, whose limit it inherits."""
+    with full_disk(limit):
+        return subprocess.run(
+            [sys.executable, "-m", "surrogates", *words],
+            cwd=folder,
+            env={**os.environ, **more},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
 
 
+@pytest.mark.thorough
 def test_a_training_whose_surrogate_has_no_room_is_in_its_checkpoint(folder, apart, tmp_path):
     words = ("train", str(folder / "map.h5"), "--out", "new.pt", *QUICK)
     room = (folder / "map.checkpoint").stat().st_size + 4000
@@ -517,6 +536,7 @@ def test_a_training_whose_surrogate_has_no_room_is_in_its_checkpoint(folder, apa
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.thorough
 def test_a_training_that_finds_no_room_at_all_says_so_and_leaves_nothing(folder, tmp_path):
     (tmp_path / "temporary").mkdir()
     words = ("train", str(folder / "map.h5"), "--out", "new.pt", *QUICK)
@@ -532,6 +552,7 @@ def test_a_training_that_finds_no_room_at_all_says_so_and_leaves_nothing(folder,
     assert names(tmp_path / "temporary") == []
 
 
+@pytest.mark.thorough
 def test_a_surrogate_without_room_is_kept_in_a_temporary_folder(folder, apart, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -889,7 +910,7 @@ def test_radial_basis_functions_are_fitted_whatever_the_effort(tmp_path, capsys)
     assert "chosen:           rbf matern52, linear trend" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("n", "n_in", "n_out"), [(30, 4, 5000), (60, 300, 3)])
 def test_wide_sets_are_trained_at_the_default_effort(tmp_path, capsys, n, n_in, n_out):
     rng = np.random.default_rng(0)

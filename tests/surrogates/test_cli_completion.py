@@ -54,7 +54,7 @@ def test_bash_completes_commands_options_files_and_keys(scripts):
         "surrogates train --op": "--optimizer",
         "surrogates train --effort .": "fast default high",
         "surrogates train da": "data.h5 darcy.py",
-        "surrogates train --set wid": "width=",
+        "surrogates train --set network.wid": "network.width=",
         "surrogates train --set width = .": "",
         "surrogates train --set width = 8 dat": "data.h5",
         "surrogates generate c": "cdr",
@@ -108,7 +108,7 @@ def test_fish_completes_commands_and_keys(tmp_path):
     script = written(tmp_path, "fish")
     for words, expected in (
         ("surrogates ev", "evaluate"),
-        ("surrogates train --set wid", "width="),
+        ("surrogates train --set network.wid", "network.width="),
     ):
         code = f"source {script}; complete -C '{words}'"
         done = subprocess.run(

@@ -26,7 +26,7 @@ NEEDED = {
 MISSING = [reason for reason, there in NEEDED.items() if not there]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING)),
     pytest.mark.timeout(700),  # of the first test, which builds
 ]

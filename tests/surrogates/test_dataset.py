@@ -12,7 +12,7 @@ from fractions import Fraction
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from surrogates import data
@@ -452,8 +452,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
 )
 def test_a_split_by_counts_is_exact_and_the_same_for_a_seed(counts, spare, seed):
     n = sum(counts) + spare
-    if sum(counts) == 1:  # reads as fractions
-        return
+    assume(sum(counts) != 1)  # which reads as fractions
     split = assign_split("/".join(map(str, counts)), n, seed)
     assert split.dtype == np.uint8 and split.shape == (n,)
     assert [int((split == Split[part.upper()]).sum()) for part in PARTS] == list(counts)
@@ -509,24 +508,36 @@ def test_a_split_that_cannot_be_made_is_refused(split, message):
         assign_split(split, 10, 0)
 
 
+def of_sizes(sizes):
+    """Return shuffled labels of classes with so many samples each, and the classes' rows."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    return labels, rows_of_classes("abcde"[: len(sizes)], np.eye(len(sizes))[labels])
+
+
+SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(sizes=SIZES, more=st.integers(0, 12))
+def test_a_balanced_split_that_holds_back_a_whole_class_is_refused(sizes, more):
+    labels, classes = of_sizes(sizes)
+    held = min(sizes) + more
+    with pytest.raises(InputError, match=f"needs {held + 1} samples of each class; '[a-e]' has"):
+        assign_split(f"balanced:20/{held}/0.2", len(labels), 0, classes)
+
+
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(
-    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    sizes=SIZES,
     most=st.integers(1, 40),
     held=st.integers(0, 12),
     share=st.sampled_from([0.0, 0.2, 0.5, 0.99]),
     seed=st.integers(0, 2**63 - 1),
 )
 def test_a_balanced_split_takes_as_many_of_each_class_as_it_says(sizes, most, held, share, seed):
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    classes = rows_of_classes("abcde"[: len(sizes)], np.eye(len(sizes))[labels])
+    assume(min(sizes) > held)
+    labels, classes = of_sizes(sizes)
     text, n = f"balanced:{most}/{held}/{share}", len(labels)
-    if min(sizes) <= held:
-        with pytest.raises(
-            InputError, match=f"needs {held + 1} samples of each class; '[a-e]' has"
-        ):
-            assign_split(text, n, seed, classes)
-        return
     split = assign_split(text, n, seed, classes)
     assert split.dtype == np.uint8 and split.shape == (n,)
     for k, m in enumerate(sizes):

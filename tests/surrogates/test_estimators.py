@@ -79,7 +79,7 @@ def test_settings_are_searched_in_a_pipeline():
     search = GridSearchCV(steps, grid, cv=2).fit(X, y)
     assert search.best_params_["gnvproregressor__width"] == 4
     settings = search.best_estimator_[-1].surrogate_.metadata["training"]["settings"]
-    assert settings["width"] == 4 and settings["alpha1"] == 1e-6
+    assert settings["network"]["width"] == 4 and settings["regularisation"]["alpha1"] == 1e-6
     assert cross_val_score(steps, X, y, cv=2).min() > 0.9
 
 
@@ -104,7 +104,7 @@ def test_a_seed_decides_and_every_class_is_trained_on():
     ("given", "message"),
     [
         ({"width": 0}, "width must be at least 1"),
-        ({"config": {"widht": 2}}, "did you mean 'width'"),
+        ({"config": {"network.widht": 2}}, "did you mean 'network.width'"),
         ({"effort": "slow"}, "unknown effort 'slow'"),
         ({"validation_fraction": 1.0}, "validation_fraction must be between 0 and 1"),
     ],

@@ -288,7 +288,7 @@ def test_reweighted_samples_have_the_target_s_mean_within_the_error(rng):
 # The programs
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_inversion_runs_and_draws(path, tmp_path, capsys):
     out = tmp_path / "inversion.png"
     words = ("--truths", "2", "--steps", "100", "--out", str(out))
@@ -300,7 +300,7 @@ def test_the_inversion_runs_and_draws(path, tmp_path, capsys):
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_delayed_acceptance_runs_and_draws(path, tmp_path, capsys):
     out = tmp_path / "delayed.png"
     words = ("--solves", "96", "--subchain", "20", "--noise", "1", "--out", str(out))

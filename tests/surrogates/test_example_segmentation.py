@@ -79,7 +79,7 @@ def segmented(scene, tmp_path_factory):
     return done.stdout, out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_scene_is_segmented_and_compared_by_the_command(segmented):
     text, out = segmented
     assert re.search(r"26 x 22 pixels, 20 bands; 4\d\d pixels of 3 classes: train 200, va", text)
@@ -99,6 +99,7 @@ def test_a_scene_is_segmented_and_compared_by_the_command(segmented):
         assert min(size_of(out.with_suffix(name))) > 300
 
 
+@pytest.mark.thorough
 def test_its_file_predicts_the_map(scene, segmented):
     _, cube, truth = scene
     text, out = segmented
@@ -118,6 +119,7 @@ def test_its_file_predicts_the_map(scene, segmented):
     assert f"{share:.2f}" == re.search(r"not trained on: ([\d.]+) % wrong", text)[1]
 
 
+@pytest.mark.thorough
 def test_pixels_of_indian_pines_are_segmented_like_the_maps_say(tmp_path, capsys):
     pytest.importorskip("tensorly", reason="the scene comes with tensorly")
     out = tmp_path / "pines.pt"
@@ -138,6 +140,7 @@ def test_pixels_of_indian_pines_are_segmented_like_the_maps_say(tmp_path, capsys
         assert tuple((255 * np.array(color)).round().astype(int)) in colors
 
 
+@pytest.mark.thorough
 def test_other_methods_are_compared_on_the_same_network(scene, tmp_path, capsys):
     out = tmp_path / "field.pt"
     words = ("--split", SPLIT, "--compare", "--set=network.width=4", "--set=stopping.work_units=20")

@@ -351,7 +351,14 @@ torch.save(results, sys.argv[3])
         torch.testing.assert_close(found, value, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["forward", "jacobian", "jvp", "vjp", "predict_std"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "forward",
+        "jacobian",
+        *[pytest.param(x, marks=pytest.mark.thorough) for x in ("jvp", "vjp", "predict_std")],
+    ],
+)
 def test_methods_can_be_programs_of_torch_export(method, tmp_path):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     surrogate, loaded = both("everything")

@@ -21,11 +21,12 @@ import surrogates
 from surrogates import InputError, TrainConfig
 from surrogates.data import Dataset, Split
 from surrogates.data.from_arrays import from_arrays
+from surrogates.training.config import Network, Outputs
 from surrogates.training.fit import DEFAULTS
 from surrogates.training.settings import settings_of
 
-QUICK = {"work_units": 60, "width": 4}
-SAME = ("--effort", "fast", "--set", "work_units=60", "--set", "width=4")
+QUICK = {"stopping": {"work_units": 60}, "network.width": 4}
+SAME = ("--effort", "fast", "--set", "stopping.work_units=60", "--set", "network.width=4")
 
 
 def samples(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +153,7 @@ def test_a_surrogate_draws_itself(fitted, tmp_path):
 def test_labels_become_a_classifier(kind, tmp_path):
     Y, _ = samples(90)
     labels = np.where(Y[:, 0] > 0.5, "10", np.where(Y[:, 1] > 0.6, "9", "2")).astype(kind)
-    found = surrogates.fit(Y, labels=labels, effort="fast", config={"work_units": 100})
+    found = surrogates.fit(Y, labels=labels, effort="fast", config={"stopping.work_units": 100})
     assert isinstance(found, surrogates.LoadedClassifier)
     assert list(found.class_names) == [str(label) for label in sorted(set(labels.tolist()))]
     predicted = np.array(found.class_names)[found.predict(Y)].astype(kind)
@@ -200,15 +201,15 @@ def test_a_training_starts_from_a_surrogate_or_its_file(dataset, fitted, tmp_pat
     first = surrogates.train(dataset, QUICK, effort="fast", seed=3)
     first.save(tmp_path / "first.pt")
     start = tmp_path / "first.pt" if how == "path" else first
-    found = surrogates.train(dataset, {"work_units": 30}, effort="fast", start=start)
+    found = surrogates.train(dataset, {"stopping.work_units": 30}, effort="fast", start=start)
     assert found.metadata["training"]["from"]
-    assert found.metadata["training"]["settings"]["width"] == 4
+    assert found.metadata["training"]["settings"]["network"]["width"] == 4
     assert found.history[0].train_loss < 0.2 * first.history[0].train_loss
 
 
 def test_a_choice_keeps_the_settings_that_are_given(dataset):
     told = []
-    config = {"network": "rbf", "kernel": "gaussian", "trend": 1}
+    config = {"network": {"kind": "rbf", "kernel": "gaussian", "trend": 1}}
     found = surrogates.train(dataset, config, processes=1, progress=lambda *one: told.append(one))
     assert found.metadata["training"]["effort"] == "default"
     assert "gaussian" in found.metadata["training"]["chosen"].lower() or found.n_members > 1
@@ -268,14 +269,15 @@ def test_an_interrupted_choice_is_given_up(dataset, tmp_path):
 
 def test_settings_are_a_mapping_a_file_or_a_config(tmp_path):
     path = tmp_path / "train.toml"
-    path.write_text("width = 5\n")
-    for config in ({"width": 5}, {"width": np.int64(5)}, path, str(path)):
+    path.write_text("[network]\nwidth = 5\n")
+    for config in ({"network": {"width": 5}}, {"network.width": np.int64(5)}, path, str(path)):
         settings, given = settings_of(config, "classification", ["seed=2"])
-        assert settings.width == 5 and settings.seed == 2 and given == {"width", "seed"}
+        assert settings.network.width == 5 and settings.seed == 2
+        assert given == {"network.width", "seed"}
         assert settings.alpha1 == DEFAULTS["classification"].alpha1
-    config = TrainConfig(width=5, weights=("u=2",))
+    config = TrainConfig(network=Network(width=5), outputs=Outputs(weights=("u=2",)))
     settings, given = settings_of(config, "regression")
-    assert settings == config and given == {"width", "weights"}
+    assert settings == config and given == {"network.width", "outputs.weights"}
 
 
 def test_a_data_frame_names_its_columns_and_predictions_match_them():
@@ -330,9 +332,9 @@ Y0, C0 = samples(8)
         ({"split": ["train"] * 5}, "expected the part of each of 8 samples"),
         ({"split": [1, 2]}, "expected a split of three counts or fractions"),
         ({"missing": "drop"}, "unknown meaning of missing 'drop'"),
-        ({"config": {"widht": 3}}, "unknown configuration key 'widht'; did you mean 'width'"),
-        ({"config": {"width": "many"}}, "width must be of type int"),
-        ({"config": {"width": object()}}, "width must be a number, a text"),
+        ({"config": {"network.widht": 3}}, "did you mean 'network.width'"),
+        ({"config": {"network.width": "many"}}, "width must be of type int"),
+        ({"config": {"network.width": object()}}, "width must be a number, a text"),
         ({"config": 3}, "config must be a TrainConfig, a mapping of settings"),
         ({"effort": "slow"}, "unknown effort 'slow'"),
         ({"log": ["c9"]}, "unknown name 'c9' for a logarithm"),

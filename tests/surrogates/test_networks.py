@@ -169,7 +169,12 @@ def test_sensitivities_against_automatic_differentiation(n_in, width, depth, kin
 
 
 @pytest.mark.parametrize(
-    ("kind", "activation"), [("resnet", "tanh"), ("resnet", "softplus"), ("mlp", "sigmoid")]
+    ("kind", "activation"),
+    [
+        ("resnet", "softplus"),
+        pytest.param("resnet", "tanh", marks=pytest.mark.thorough),
+        pytest.param("mlp", "sigmoid", marks=pytest.mark.thorough),
+    ],
 )
 def test_from_the_command_to_the_file_and_its_jacobian(tmp_path, kind, activation):
     rng = np.random.default_rng(0)

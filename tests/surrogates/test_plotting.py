@@ -117,7 +117,9 @@ def draw_all(folder, ending, info, C, prediction):
     observations(prediction, C, info, folder / f"o{ending}", title="T")
 
 
-@pytest.mark.parametrize("ending", MAGIC)
+@pytest.mark.parametrize(
+    "ending", [".png", *[pytest.param(x, marks=pytest.mark.thorough) for x in (".pdf", ".svg")]]
+)
 def test_every_figure_in_every_format(tmp_path, data, ending):
     draw_all(tmp_path, ending, data[0], data[1], data[2])
     assert sorted(os.listdir(tmp_path)) == [f"{name}{ending}" for name in "hop"]

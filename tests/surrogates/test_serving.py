@@ -100,10 +100,9 @@ def serve(*paths: Path, script: str = SERVE, **options: Any):
 
 
 @pytest.fixture
-def toy(surrogate, dataset, tmp_path) -> Path:
-    path = tmp_path / "toy.pt"
-    export.save(surrogate, describe.metadata(dataset, training={}, errors={}), path)
-    return path
+def toy(surrogate, dataset, tmp_path, written_once) -> Path:
+    about = describe.metadata(dataset, training={}, errors={})
+    return written_once("served", lambda path: export.save(surrogate, about, path), tmp_path)
 
 
 @pytest.fixture
@@ -605,6 +604,22 @@ def crowd(port: int, n: int):
         process.kill()
 
 
+def check_idle_connections(toy, soft, hard, most, fewer):
+    script = LIMITED.format(soft=soft, hard=hard) + SERVE
+    with serve(toy, script=script) as server, crowd(server.port, 1100) as counted:
+        for _ in range(3):
+            while (answer := post_or_busy(server)) == 503:  # until some count as idle
+                pass
+            assert answer == 200
+        assert most - 4 <= counted() <= most
+        assert server.end() == 0
+    found = server.errors.splitlines()
+    assert len(found) < 12  # of four kinds, each once in a minute
+    assert any(f"{most} connections are the most: closed the longest idle" in x for x in found)
+    assert ("the limit of open files (ulimit -n) lets 8 connections" in found[0]) == fewer
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("soft", "hard", "most", "fewer"),
     [(256, 1024, 256, False), (64, 64, 8, True)],
@@ -627,20 +642,8 @@ def test_idle_connections_lock_nobody_out_and_leave_few_lines(request, soft, har
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
         assert done.returncode == 0, done.stdout
         assert "1 passed" in done.stdout or "1 skipped" in done.stdout
-        return
-    toy = request.getfixturevalue("toy")
-    script = LIMITED.format(soft=soft, hard=hard) + SERVE
-    with serve(toy, script=script) as server, crowd(server.port, 1100) as counted:
-        for _ in range(3):
-            while (answer := post_or_busy(server)) == 503:  # until some count as idle
-                pass
-            assert answer == 200
-        assert most - 4 <= counted() <= most
-        assert server.end() == 0
-    found = server.errors.splitlines()
-    assert len(found) < 12  # of four kinds, each once in a minute
-    assert any(f"{most} connections are the most: closed the longest idle" in x for x in found)
-    assert ("the limit of open files (ulimit -n) lets 8 connections" in found[0]) == fewer
+    else:
+        check_idle_connections(request.getfixturevalue("toy"), soft, hard, most, fewer)
 
 
 def post_or_busy(server: Server) -> int:

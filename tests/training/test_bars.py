@@ -1,7 +1,5 @@
 """Error bars: robust sizes, and intervals that hold as many errors as they say."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -284,20 +282,17 @@ def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as
         return dataset(Y, Y[:, :2] + Y[:, 2:4] + 0.3 * noise, "0.8/0.2/0")
 
     data, fresh = linear(100, 0), linear(500, 9)
-    selection = choose(
-        data,
-        TrainConfig(stopping=Stopping(work_units=50), outputs=Outputs(scaling="column")),
-        processes=1,
-    )
     frame = framed(data, TrainConfig(outputs=Outputs(scaling="column")))
     ridge = next(one for one in ridges(frame) if one.name == "linear ridge")
-    scale = frame.data.scaling.scale
-    only = dataclasses.replace(
-        selection,
+    only = Selection(
         members=tuple(ridge.members()),
-        residual=ridge.residual * scale,
-        kriging=None,
+        tried=(),
+        rows=frame.held,
+        residual=ridge.residual * frame.data.scaling.scale,
         variance=None,
+        kriging=None,
+        history=(),
+        train=frame.rows,
     )
     surrogate = assembled(only, data)
     Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)

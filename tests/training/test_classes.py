@@ -54,7 +54,7 @@ def error(choice, data, fresh):
     return float((found.numpy() != fresh.C.argmax(axis=1)).mean())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_curved_classes_are_not_given_to_the_linear_one():
     data, fresh = rings(120), rings(1000, seed=7)
     choice = quick(data)
@@ -69,7 +69,7 @@ def test_curved_classes_are_not_given_to_the_linear_one():
     assert entropies == sorted(entropies)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_straight_classes_are_learned_about_as_well_as_they_can_be():
     data, fresh = straight(100), straight(1000, seed=7)
     choice = quick(data)
@@ -106,7 +106,7 @@ def test_alpha2_that_is_given_is_that_of_radial_functions_only_with_them():
     assert any("alpha2" in one.name and "2e-02" not in one.name for one in linear)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("n_classes", "most"), [(2, 0.3), (20, 0.8)])
 def test_two_classes_and_many(n_classes, most):
     data = straight(3 * n_classes + 10, n_classes)
@@ -121,7 +121,7 @@ def test_samples_of_the_only_one_of_a_class_are_learned_and_not_held_out():
     C = np.eye(4)[data.C.argmax(axis=1)]
     C[17] = [0, 0, 0, 1]
     data = labelled(data.Y, C, "0.8/0.2/0")
-    choice = quick(data)
+    choice = quick(data, RBF, **ONLY)
     assert 17 not in choice.rows and 17 in choice.train
     assert len(choice.rows) == 39
     found = assembled_classes(choice, data)(torch.from_numpy(data.Y))
@@ -158,7 +158,7 @@ def test_where_nothing_can_be_held_out_one_line_says_so():
         )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_constant_inputs_and_repeated_ones_with_other_labels_do():
     data = straight(40)
     Y = data.Y.copy()
@@ -207,7 +207,7 @@ def test_test_samples_are_not_looked_at():
     assert not set(np.flatnonzero(data.split == 2)) & set(first.train.tolist())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_result_does_not_depend_on_processes_nor_on_the_order_of_samples_and_classes():
     data = straight(40)
     one, two = (choose(data, RBF, processes=k, **ONLY) for k in (1, 2))

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 import torch.distributed
 from draws import classes, labelled, normal
 from test_fit import dataset, smooth
+from waiting import until
 
 from surrogates import config
 from surrogates.training.communicator import Communicator
@@ -103,7 +103,7 @@ def test_a_mistake_is_one_line_of_one_process(tmp_path):
 
 
 @needs_torchrun
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_lost_process_ends_the_run_with_a_checkpoint(tmp_path, rank):
     data = smooth()
     noise = np.random.default_rng(1).normal(size=data.C.shape)
@@ -122,9 +122,7 @@ def test_a_lost_process_ends_the_run_with_a_checkpoint(tmp_path, rank):
     with subprocess.Popen(
         [*RUN, *train], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 60
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(checkpoint.exists)
         os.kill(worker(process.pid, rank), signal.SIGKILL)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode != 0

@@ -8,7 +8,6 @@ import itertools
 import json
 import math
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -84,12 +83,9 @@ def part(data, name):
     return tuple(torch.from_numpy(array) for array in data.part(name))
 
 
-def test_error(data, result):
+def mean_error(data, result):
     Y, C = part(data, "test")
     return float(relative_errors(result.predict(Y), C).mean())
-
-
-test_error.__test__ = False
 
 
 def timeless(records):
@@ -128,7 +124,7 @@ def test_a_planted_network_is_recovered_from_exact_data(method):
         regularisation=Regularisation(alpha1=0.0, alpha2=1e-20),
     )
     result = fit(data, settings)
-    assert test_error(data, result) < 1e-9
+    assert mean_error(data, result) < 1e-9
     assert result.history[-1].phi < 1e-16
     assert result.reason is Reason.TOLERANCE
 
@@ -233,7 +229,7 @@ def test_inputs_that_do_not_vary_and_constant_outputs():
     assert result.y_scale[-1] == 1 / SMALL.inputs.scale
     assert torch.isfinite(weights(result)).all()
     constant = dataclasses.replace(data, C=np.full_like(data.C, 3.0))
-    assert test_error(constant, fit(constant, SMALL)) < 1e-12
+    assert mean_error(constant, fit(constant, SMALL)) < 1e-12
 
 
 def test_the_method_is_chosen_by_task_and_cost(monkeypatch):
@@ -319,7 +315,7 @@ def test_outputs_that_depend_on_each_other_are_trained_on_as_fewer():
     assert torch.allclose(scaling.seen_to_all(seen) * scaling.scale + scaling.shift, C, rtol=1e-10)
     result = fit(mixed, DENSE)
     assert result.W.shape == (40, 4)
-    assert test_error(mixed, result) < 0.02
+    assert mean_error(mixed, result) < 0.02
 
 
 def test_errors_are_those_of_outputs_that_training_does_not_see():
@@ -345,7 +341,7 @@ def test_single_precision_trains_nearly_as_well(settings):
         single = fit(data, replaced(settings, {"seed": seed, "precision": "single"}))
         assert not torch.equal(weights(single), weights(double))
         assert {p.dtype for p in single.features.parameters()} == {torch.float64}
-        errors.append((test_error(data, single), test_error(data, double)))
+        errors.append((mean_error(data, single), mean_error(data, double)))
     best_single, best_double = map(min, zip(*errors, strict=True))
     assert best_single < 2 * best_double + 3e-3
 
@@ -571,16 +567,18 @@ def stop_at(iteration):
     return on_iteration
 
 
+@pytest.mark.parametrize("each", [1000, pytest.param(7, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(
     "settings", [SMALL, DENSE, *OTHERS.values()], ids=["krylov", "dense", *OTHERS]
 )
-def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, settings):
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, settings, each):
+    """At the ends of levels, the iterations after them, and one of ``each`` others."""
     data, checkpoint = smooth(), tmp_path / "run.ckpt"
     whole = fit(data, settings)
     n = len(whole.history)
     assert n >= 6
     ends = [a.iteration for a, b in itertools.pairwise(whole.history) if a.level != b.level]
-    for iteration in sorted({1, *ends, *(end + 1 for end in ends), *range(2, n, 7), n}):
+    for iteration in sorted({1, *ends, *(end + 1 for end in ends), *range(2, n, each), n}):
         with pytest.raises(Stopped):
             fit(data, settings, checkpoint=checkpoint, on_iteration=stop_at(iteration))
         seen = []
@@ -608,11 +606,11 @@ def test_training_stops_where_it_is_asked_to_even_at_the_end_of_a_level(tmp_path
 
 
 def test_a_checkpoint_is_written_when_it_is_due_and_costs_training_no_time(tmp_path, monkeypatch):
-    written = []
+    written, clock = [], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 1000 * len(written))
 
-    def slow(self, state):
+    def slow(self, state):  # by the clock of training, a write takes 1000 s
         written.append(len(state.records))
-        time.sleep(0.3)
 
     monkeypatch.setattr(Checkpoint, "_write", slow)
     monkeypatch.setattr("surrogates.training.checkpoint._SECONDS", 60.0)
@@ -622,7 +620,7 @@ def test_a_checkpoint_is_written_when_it_is_due_and_costs_training_no_time(tmp_p
     written.clear()
     result = fit(smooth(), SMALL, checkpoint=tmp_path / "run.ckpt")
     assert written == list(range(1, len(result.history) + 1))
-    assert result.history[-1].seconds < 0.3 * (len(written) - 1)
+    assert result.history[-1].seconds < 1000
 
 
 @pytest.mark.parametrize("comes_back", [False, True])
@@ -836,20 +834,10 @@ def test_bad_datasets():
                 fit(dataclasses.replace(data, **{kind: values}), SMALL)
 
 
-def test_training_imports_no_pde_library():
-    code = (
-        "import sys, surrogates.training.fit\n"
-        "print([m for m in ('dolfinx', 'petsc4py', 'mpi4py') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
 # The published data
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not PUBLISHED.is_file(), reason="the published data is not beside the checkout")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_published_setting_beats_the_published_code(seed):
@@ -863,16 +851,26 @@ def test_published_setting_beats_the_published_code(seed):
     result = fit(data, replaced(settings, {"seed": seed}))
     # The published code: 0.82 to 1.31 % over ten seeds. Ours, at the defaults: 0.13 to 0.28 % over
     # six, as the weights of the least mean square are not those of the least relative error.
-    assert test_error(data, result) < 0.007
+    assert mean_error(data, result) < 0.007
     assert result.history[-1].work_units <= 600
-    assert test_error(data, fit(data, TrainConfig(seed=seed))) < 0.0035
+    assert mean_error(data, fit(data, TrainConfig(seed=seed))) < 0.0035
 
 
 # Networks
 
 
-@pytest.mark.parametrize("method", ["dense", "krylov"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("method", "activation"),
+    [
+        ("krylov", "tanh"),
+        *[("dense", activation) for activation in ACTIVATIONS],
+        *[
+            pytest.param("krylov", activation, marks=pytest.mark.thorough)
+            for activation in ACTIVATIONS
+            if activation != "tanh"
+        ],
+    ],
+)
 @pytest.mark.parametrize("network", ["ode", "resnet", "mlp"])
 def test_every_network_and_activation_is_trained(network, activation, method):
     settings = TrainConfig(
@@ -926,7 +924,7 @@ def test_the_example_of_a_network_of_the_callers(method):
     assert not torch.equal(result.features[1].weight, layers[1].weight)
     phis = [record.phi for record in result.history]
     assert phis[-1] < 0.2 * phis[0]
-    assert test_error(data, result) < 0.1
+    assert mean_error(data, result) < 0.1
 
 
 def linear(n_in=3, width=3, *more):

@@ -464,7 +464,7 @@ def test_logarithms_that_were_learned_are_asked_for(tmp_path):
 # A selection
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_cheap_fidelity_saves_samples_of_a_dear_one(cheap, nested):
     data = of(high, drawn(200, 0)[:15] if nested else drawn(15, 1))
@@ -478,7 +478,7 @@ def test_a_cheap_fidelity_saves_samples_of_a_dear_one(cheap, nested):
     assert found.training["from"] == cheap.digest
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(2))
 def test_more_data_are_never_much_worse_and_bars_hold(seed, tmp_path):
     Y = drawn(120, 10 + seed)
@@ -492,7 +492,7 @@ def test_more_data_are_never_much_worse_and_bars_hold(seed, tmp_path):
     assert float(inside.mean()) > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_old_surrogate_of_noise_does_not_pass_for_good(tmp_path):
     """What it has learned by heart is no reason to take it: new samples tell."""
     rng = np.random.default_rng(0)
@@ -518,7 +518,7 @@ def test_an_old_surrogate_of_noise_does_not_pass_for_good(tmp_path):
     assert best_old > 0.7 * best
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_too_few_new_samples_are_said_and_the_old_surrogate_is_left_out(fast):
     _, start, data = fast
     more = of(high, np.concatenate([data.Y, drawn(NEW - 1, 5)]))
@@ -643,7 +643,7 @@ def test_networks_of_folds_start_from_the_old_ones_in_turn(fast):
         torch.testing.assert_close(result.predict(Y), expected, rtol=0, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_settings_of_another_network_leave_the_old_ones_out(fast):
     _, start, data = fast
     more = of(high, np.concatenate([data.Y, drawn(20, 5)]))

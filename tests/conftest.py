@@ -1,0 +1,16 @@
+"""Settings of all tests."""
+
+import os
+
+# Ranks that wait leave their core to the others, and are bound to none: two tests run at a time.
+# The names are those of Open MPI 4 and 5; other MPIs take no notice of them.
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+}
+for name, value in SETTINGS.items():
+    os.environ.setdefault(name, value)
