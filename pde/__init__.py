@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .results import Batch, Solution
 
 _MODULES = {
-    "SOLVER": "surrogates.data.dataset",
+    "SOLVER": "surrogates.data.format",
     "Batch": "surrogates.pde.results",
     "Field": "surrogates.pde.fields",
     "Problem": "surrogates.pde.problem",

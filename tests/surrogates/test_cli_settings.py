@@ -6,7 +6,7 @@ import pytest
 from test_cli import refused, run
 
 from surrogates import config
-from surrogates.training.fit import DEFAULTS, TrainConfig
+from surrogates.training.config import DEFAULTS, TrainConfig
 
 OSCILLATOR = '''
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from surrogates import InputError, TrainConfig
 from surrogates.data import Dataset, Split
 from surrogates.data.from_arrays import from_arrays
 from surrogates.training.config import Network, Outputs
-from surrogates.training.fit import DEFAULTS
+from surrogates.training.config import DEFAULTS
 from surrogates.training.settings import settings_of
 
 QUICK = {"stopping": {"work_units": 60}, "network.width": 4}
