@@ -57,7 +57,7 @@ class _Help(argparse.Action):
         """Print, and end."""
         parser.print_help()
         if isinstance(parser, Parser) and parser.settings is not None:
-            print("", *parser.settings(namespace), sep="\n")
+            print("", *parser.settings(namespace), sep="\n", flush=True)
         parser.exit()
 
 
