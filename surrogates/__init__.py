@@ -16,6 +16,7 @@ it is first used.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Without the estimators, which need scikit-learn: all of these can be imported.
 __all__ = [
     "Dataset",
-    "GNvproClassifier",
-    "GNvproRegressor",
     "InputError",
     "LoadedClassifier",
     "LoadedSurrogate",
@@ -73,5 +73,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, also those that are not imported yet."""
-    return sorted({*globals(), *__all__})
+    """Return the public names, also those that are not imported yet, but can be."""
+    there = importlib.util.find_spec("sklearn") is not None
+    return sorted({*globals(), *__all__, *(_MODULES if there else ())})

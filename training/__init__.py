@@ -33,4 +33,11 @@ and where the choice of a surrogate is made:
     error bars from held-out residuals              bars
     the surrogate that is written                   deploy
     missing observables                             completion
+    logarithms of inputs and outputs                logs
+
+and from the callers to the files:
+
+    surrogates.train, surrogates.fit                make; the settings they are given: settings
+    checkpoint, surrogate file, history             run, which the command train calls as well
+    a surrogate with its errors and warnings        train, outcome, advice
 """

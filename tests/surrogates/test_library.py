@@ -400,11 +400,28 @@ def test_names_are_imported_when_they_are_first_used():
     with pytest.raises(AttributeError, match="no attribute .tain."):
         getattr(surrogates, "ta" + "in")
     for name in surrogates.__all__:
-        if not name.startswith("GNvpro"):
-            assert getattr(surrogates, name) is not None
+        assert getattr(surrogates, name) is not None
+
+
+def test_without_scikit_learn_the_estimators_say_what_they_need():
+    code = (
+        "import sys\n"
+        "sys.modules['sklearn'] = None\n"
+        "from surrogates import *\n"
+        "import surrogates\n"
+        "assert load and train and fit\n"
+        "try:\n"
+        "    surrogates.GNvproRegressor\n"
+        "except surrogates.InputError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert "pip install 'varpro-surrogates[sklearn]'" in done.stdout
 
 
 def test_editors_see_the_public_names():
     text = Path(surrogates.__file__).read_text()
-    for name in surrogates.__all__:
-        assert name == "__version__" or f"import {name} as {name}" in text
+    for name in {*surrogates.__all__, "GNvproRegressor", "GNvproClassifier"} - {"__version__"}:
+        assert f"import {name} as {name}" in text
