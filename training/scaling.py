@@ -37,7 +37,7 @@ _ZERO = 1e-15  # of the outputs' means, below which a sample is zero
 
 
 def groups_of(way: str, units: Sequence[str]) -> Tensor:
-    """Say which outputs share a scale.
+    """Return the groups of outputs that share a scale.
 
     Args:
         way: One of `WAYS`. Dimensionless outputs, and those whose unit is not known, share none
