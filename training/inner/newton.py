@@ -345,7 +345,7 @@ class _Search:
         if self._objective.alpha2 == 0 and self._objective.comm.count(far) > 0:
             raise InputError(
                 "with alpha2 = 0 the loss has no minimum: the features separate the training "
-                "samples, and the weights W grow without limit; take alpha2 > 0"
+                "samples, and the weights W grow without limit; take regularisation.alpha2 > 0"
             )
 
     def solution(self) -> NewtonSolution:

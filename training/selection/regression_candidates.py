@@ -62,8 +62,8 @@ def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
             continue
         check(
             not anova or n_in <= kernel.FACTORS,
-            f"kernel {kind!r} takes at most {kernel.FACTORS} inputs; got {n_in}: take 'gaussian' "
-            "or 'matern52'",
+            f"network.kernel {kind!r} takes at most {kernel.FACTORS} inputs; got {n_in}: "
+            "take 'gaussian' or 'matern52'",
         )
         degrees = (0,) if anova else (0, 1, 2)
         for degree in degrees if trend is None else (trend,):
