@@ -48,7 +48,7 @@ def main() -> int:
         read = Dataset.read if Path(options.file).suffix == ".h5" else import_file
         dataset = read(options.file)
         settings = config.read(TrainConfig, None, options.set)
-        given = frozenset(text.partition("=")[0] for text in options.set)
+        given = frozenset(config.keys(None, options.set))
         measure(dataset, options.seeds, settings, given, options.effort)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,36 +1,49 @@
 """Training: a dataset becomes a surrogate by variable projection. Imports no PDE library.
 
 `train.train` is the entry: it chooses a surrogate (`selection`), or trains one network (`fit.fit`).
-Where what the paper describes is found (Newman, Ruthotto, Hart and van
+The list below says where each equation of the paper is computed (Newman, Ruthotto, Hart and van
 Bloemen Waanders 2021, "Train Like a (Var)Pro: Efficient Training of Neural Networks with Variable
 Projection"; its samples are columns, ours are rows):
 
-    Phi(W, theta), the inner problem, W(theta)      varpro: solve_w, LeastSquaresSolution
-    losses: least squares, cross-entropy, others    losses: Loss
-    W(theta) for these, by Newton-Krylov            newton: minimise, NewtonSolution
-    the reduced problem Phi_red, its gradient       gauss_newton: ReducedProblem
-    Tikhonov's penalty, weights smooth in time      penalty: Penalty
-    the Jacobian of the reduced residual            varpro: ReducedJacobian (J @ v, J.T @ M, J.gram)
+    Phi(W, theta), the inner problem, W(theta)      inner/varpro: solve_w, LeastSquaresSolution
+    losses: least squares, cross-entropy, others    inner/losses: Loss
+    W(theta) for these, by Newton-Krylov            inner/newton: minimise, NewtonSolution
+    the reduced problem Phi_red, its gradient       outer/gauss_newton: ReducedProblem
+    Tikhonov's penalty, weights smooth in time      outer/penalty: Penalty
+    the Jacobian of the reduced residual            inner/solution: ReducedJacobian
+                                                    (J @ v, J.T @ M, J.gram)
     products with the features' Jacobian            features: FeatureJacobian
-    the Gauss-Newton matrix, exact                  dense: gauss_newton_matrix
-    the Gauss-Newton matrix on a Krylov space       krylov: lanczos
-    the matrix in Kronecker products, for L-BFGS    kronecker
-    the trust-region subproblem, the radius         trust_region
-    an iteration of GNvpro, its work units          gauss_newton: GaussNewton
-    levels: refinement, alpha1                      multilevel: Multilevel
+    the Gauss-Newton matrix, exact                  outer/dense: gauss_newton_matrix
+    the Gauss-Newton matrix on a Krylov space       outer/krylov: lanczos
+    the matrix in Kronecker products, for L-BFGS    outer/kronecker: Kronecker
+    the trust-region subproblem, the radius         trust_region: solve_subproblem, RadiusRule
+    an iteration of GNvpro, its work units          outer/gauss_newton: GaussNewton
+    levels: refinement, alpha1                      outer/multilevel: Multilevel
     scaling of inputs, errors; of targets           data: Data, Mix; scaling: Scaling
-    the methods that it is compared with            baselines
-    samples over several processes                  processes
+    the methods that it is compared with            outer/baselines, outer/lbfgs: LBFGS
+    samples over several processes                  communicator: Communicator
 
-and where the choice of a surrogate is made:
+A training:
 
-    what is tried, and how it is weighed            selection, for classes: classes, entropy
-    networks on folds, within a cost                contest, folds, pool
-    radial basis functions, by likelihood           kernel
-    ridge regressions                               ridge
-    what starts from another surrogate              start; its file: weights
-    logistic regressions, on radial functions too   plain, logistic
-    error bars from held-out residuals              bars
+    its settings, and those of older files          config: TrainConfig, stored
+    the network with the first weights              initial: network
+    the outer method, chosen by sizes               methods: methods
+    the file that it is resumed from                checkpoint: Checkpoint
+    one record per iteration                        history: Record
+
+The choice of a surrogate:
+
+    what is tried, and how it is weighed            selection/regression, selection/classes: choose
+    candidates that are no networks                 selection/regression_candidates,
+                                                    selection/class_candidates
+    networks on folds, within a cost                selection/contest, selection/folds, pool
+    how networks are judged                         selection/squares, selection/entropy
+    the mean of candidates                          selection/stacking: stacked
+    radial basis functions, by likelihood           selection/kernel, selection/likelihood
+    ridge regressions                               selection/ridge
+    what starts from another surrogate              selection/start; its file: weights
+    logistic regressions, on radial functions too   selection/plain, inner/logistic
+    error bars from held-out residuals              selection/bars
     the surrogate that is written                   deploy
     missing observables                             completion
     logarithms of inputs and outputs                logs

@@ -38,7 +38,7 @@ _SECONDS = 1.0  # between two writings
 
 
 def is_finished(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a checkpoint is of a training that has come to its end.
+    """Return whether a checkpoint is of a training that has ended.
 
     Raises:
         InputError: If it is damaged or no checkpoint.

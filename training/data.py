@@ -124,7 +124,7 @@ class Mix:
     noise: float = 0.0
 
     def of(self, covariance: Tensor) -> Tensor:
-        """Give the map, (n_in, n_in), from the covariance of x, (n_in, n_in).
+        """Return the map, (n_in, n_in), from the covariance of x, (n_in, n_in).
 
         Raises:
             InputError: If no input varies.

@@ -57,7 +57,7 @@ class Features:
         return dict(zip(self._names, self._leaves(theta), strict=True))
 
     def jacobian(self, theta: Tensor) -> FeatureJacobian:
-        """Give the Jacobian at theta (n_theta,), and access to the features there."""
+        """Return the Jacobian at theta (n_theta,), and access to the features there."""
         return FeatureJacobian(self, theta)
 
     def _chunks(self) -> Iterator[slice]:

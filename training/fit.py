@@ -304,7 +304,7 @@ def _whole(network: nn.Module, W: Tensor, data: Data) -> tuple[FeatureExtractor,
 
 
 def _loss(dataset: Dataset) -> Loss:
-    """Give the loss of the dataset's task."""
+    """Return the loss of the dataset's task."""
     if dataset.info.task == "classification":
         check_classes(dataset.info.c_names, dataset.part("train")[1])
         return CrossEntropy()

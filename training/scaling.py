@@ -37,7 +37,7 @@ _ZERO = 1e-15  # of the outputs' means, below which a sample is zero
 
 
 def groups_of(way: str, units: Sequence[str]) -> Tensor:
-    """Say which outputs share a scale.
+    """Return the groups of outputs that share a scale.
 
     Args:
         way: One of `WAYS`. Dimensionless outputs, and those whose unit is not known, share none
@@ -47,7 +47,7 @@ def groups_of(way: str, units: Sequence[str]) -> Tensor:
     Returns:
         Outputs of one number share a scale, (n_out,) int64.
     """
-    check(way in WAYS, unknown(f"outputs {way!r}", way, WAYS))
+    check(way in WAYS, unknown(f"outputs.scaling {way!r}", way, WAYS))
     if way == "common":
         return torch.zeros(len(units), dtype=torch.int64)
     numbers: dict[str, int] = {}
@@ -71,7 +71,7 @@ def weights_of(texts: Sequence[str], names: Sequence[str]) -> Tensor | None:
     for text in texts:
         name, equals, number = text.rpartition("=")
         check(bool(equals), f"cannot read the weight {text!r}; write name=2")
-        check(name in names, unknown(f"observable {name!r} in weights", name, names))
+        check(name in names, unknown(f"observable {name!r} in outputs.weights", name, names))
         try:
             weight = float(number)
         except ValueError:

@@ -157,7 +157,7 @@ def solve_by_cholesky(
 
 
 def cholesky(M: Tensor) -> Tensor | None:
-    """Give the lower Cholesky factor, perhaps in M's place; None if M is not positive definite.
+    """Return the lower Cholesky factor, perhaps in M's place; None if M is not positive definite.
 
     Scipy's LAPACK takes half the time of torch's on some processors.
     """
@@ -206,7 +206,7 @@ class RadiusRule:
     grow: float = 2.0
 
     def next_radius(self, radius: float, length: float, ratio: float) -> float:
-        """Give the radius for the next step, from this step's length and ratio."""
+        """Return the radius for the next step, from this step's length and ratio."""
         if not (ratio >= self.shrink_below and ratio > self.accept):
             return self.shrink * min(length, radius)
         if ratio > self.grow_above and length >= 0.79 * radius:

@@ -204,14 +204,14 @@ class Start:
         )
 
     def overlap(self, dataset: Dataset) -> tuple[Mask, Mask]:
-        """Tell which samples the surrogate was trained on, and which with another c, (n,) each."""
+        """Return masks of samples it was trained on, and of those it saw with another c, (n,)."""
         own = checksums(dataset, range(len(dataset.Y)))
         known = np.isin(own[:, 1], self.seen[:, 1])
         return known, np.isin(own[:, 0], self.seen[:, 0]) & ~known
 
 
 def _fits(member: Member, surrogate: LoadedSurrogate) -> bool:
-    """Tell whether a member's parts have the sizes and types that a training relies on."""
+    """Return whether a member's parts have the sizes and types that a training relies on."""
     shapes: dict[str, tuple[int, ...]] = {
         "y_shift": (surrogate.n_in,),
         "y_scale": (surrogate.n_in,),
@@ -283,7 +283,7 @@ def packed(
 
 
 def _is_known(features: object) -> bool:
-    """Tell whether features can be kept: those of a module of the caller's cannot."""
+    """Return whether features can be kept: those of a module of the caller's cannot."""
     if isinstance(features, Joined):
         return all(_is_known(part) for part in features.parts)
     return isinstance(features, RadialBasis | AnovaBasis | Monomials) or bool(settings_of(features))

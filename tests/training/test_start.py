@@ -423,7 +423,7 @@ def test_a_network_of_the_callers_has_no_weights_to_start_from(fast, tmp_path):
 
     member = dataclasses.replace(members()[0], features=Own())
     assert packed([member], checksums(data, [0]), torch.zeros(2)) == b""
-    path = saved(replaced(found, {"outputs.weights": b""}), data, tmp_path / "own.pt")
+    path = saved(dataclasses.replace(found, weights=b""), data, tmp_path / "own.pt")
     with pytest.raises(InputError, match="has no weights to start from"):
         Start.read(path)
 
@@ -511,7 +511,7 @@ def test_an_old_surrogate_of_noise_does_not_pass_for_good(tmp_path):
     )
     found = trained(few)
     weights = packed([heart], checksums(few, range(100)), zeros + 1.0)
-    start = started(replaced(found, {"outputs.weights": weights}), few, tmp_path)
+    start = started(dataclasses.replace(found, weights=weights), few, tmp_path)
     tried = {one.name: one.error for one in trained(more, start=start).tried}
     best_old = min(value for name, value in tried.items() if name.startswith("old"))
     best = min(value for name, value in tried.items() if not name.startswith("old"))

@@ -1,17 +1,17 @@
-r"""Losses: what training minimises the mean of, as objects that all methods share.
+r"""Losses, whose mean training minimises, as objects that all methods share.
 
     Phi(W, theta) = 1/N sum_i ell(o_i, c_i) + alpha1/2 d^T P d + alpha2/2 ||W - W_ref||_F^2
 
 with d = theta - theta_ref and outputs o_i = W [F(y_i; theta), 1]. A loss is smooth and convex in o.
-One of your own says what it is for each sample, and hands it to `fit.fit`; its derivatives are
-torch's unless it gives them:
+A loss of your own returns its value for each sample, and is an argument of `fit.fit`. Torch
+differentiates it, unless it has `gradient`, `hessian` and `hvp` of its own:
 
 >>> class Poisson(Loss):
 ...     def values(self, outputs, C):
 ...         return (outputs.exp() - C * outputs).sum(dim=1)
 
-Least squares has a closed solution for W, by an SVD (`varpro`); of any other loss, W is found by
-Newton's method (`newton`).
+For least squares, W has a closed form, by an SVD (`varpro`). For any other loss, W is found by
+Newton's method (`newton`). `solve` chooses between them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.func import hessian as second_derivatives
 
+from surrogates.model.metrics import relative_errors
+
 from ..communicator import ALONE, Communicator
 from ..features import CHUNK
 from .tall import Tall
@@ -37,9 +39,9 @@ class Loss(ABC):
         scales_targets: Whether training may centre, scale and rotate the targets, as a loss that is
             a norm of o - c allows.
         iterative: Whether W is found by iterations, which start from the last W.
-        selects_by_error: Whether the best weights are those of the least mean error on validation,
-            where its mean loss is not what a user wants to be least.
-        watched: What tells the best weights, in words (see `data.Measured`).
+        selects_by_error: Whether the best weights are those of the least mean error on the
+            validation samples, in place of the least mean loss.
+        watched: Name of the score that tells the best weights (see `data.Measured`).
     """
 
     scales_targets: bool = False
@@ -49,41 +51,39 @@ class Loss(ABC):
 
     @abstractmethod
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give ell of each sample, (n,), by operations that torch differentiates."""
+        """Return ell of each sample, (n,), by operations that torch differentiates."""
 
     def gradient(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give its derivatives with respect to o, (n, n_out)."""
+        """Return the gradient of ell with respect to o, (n, n_out)."""
         gradient: Tensor = vmap(grad(self._one))(outputs, C)
         return gradient
 
     def hessian(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give its second derivatives with respect to o, (n, n_out, n_out)."""
+        """Return the Hessian of ell with respect to o, (n, n_out, n_out)."""
         found: Tensor = vmap(second_derivatives(self._one))(outputs, C)
         return found
 
     def hvp(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
-        """Give what multiplies the second derivatives by a change of the outputs, (n, n_out)."""
+        """Return the function that multiplies the Hessians by a change of o, (n, n_out)."""
         matrices = self.hessian(outputs, C)
         return lambda change: (matrices @ change[:, :, None])[:, :, 0]
 
     def roots(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give matrices M with M^T M the second derivatives, (n, k, n_out)."""
+        """Return matrices M whose M^T M are the Hessians, (n, k, n_out)."""
         values, vectors = torch.linalg.eigh(self.hessian(outputs, C))
         roots: Tensor = values.clamp(min=0).sqrt()[:, :, None] * vectors.transpose(1, 2)
         return roots
 
     def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give the error that the history tells, (n,): the relative one, ||o - c|| / ||c||."""
-        difference: Tensor = torch.linalg.vector_norm(outputs - C, dim=1)
-        norm: Tensor = torch.linalg.vector_norm(C, dim=1)
-        return difference / norm
+        """Return the error that the history holds, (n,): the relative one, ||o - c|| / ||c||."""
+        return relative_errors(outputs, C)
 
     def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
-        """Give the first derivatives at outputs Z W^T, over sqrt(N)."""
+        """Return the gradients at outputs Z W^T, over sqrt(N)."""
         return self._tall(self.gradient(Z @ W.T, C), comm)
 
     def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
-        """Multiply a change of the outputs by the second derivatives at Z W^T."""
+        """Multiply a change of the outputs by the Hessians at Z W^T."""
         curved = self.hvp(Z @ W.T, C)(change.rows(slice(None)))
         return self._tall(curved * math.sqrt(change.n_samples), change.comm)
 
@@ -105,27 +105,27 @@ class LeastSquares(Loss):
     watched = "loss, as a mean norm,"
 
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give ell of each sample."""
+        """Return ell of each sample."""
         return (outputs - C).square().sum(dim=1) / 2
 
     def gradient(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give o - c."""
+        """Return o - c."""
         return outputs - C
 
     def hessian(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give unit matrices."""
+        """Return unit matrices."""
         return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(
             len(outputs), -1, -1
         )
 
     def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
-        """Give Z W^T - C, over sqrt(N), in factors."""
+        """Return Z W^T - C, over sqrt(N), in factors."""
         n_samples = comm.count(len(Z))
         parts = ((Z, W.T / math.sqrt(n_samples)),)
         return Tall(parts=parts, last=C[:0], n_samples=n_samples, comm=comm, C=C)
 
     def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
-        """Give the change as it is."""
+        """Return the change as it is."""
         return change
 
 
@@ -142,20 +142,20 @@ class CrossEntropy(Loss):
     watched = "error"
 
     def values(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give ell of each sample."""
+        """Return ell of each sample."""
         return torch.logsumexp(outputs, dim=1) - (C * outputs).sum(dim=1)
 
     def gradient(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give p - c, with p = softmax(o)."""
+        """Return p - c, with p = softmax(o)."""
         return torch.softmax(outputs, dim=1) - C
 
     def hessian(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give diag(p) - p p^T."""
+        """Return diag(p) - p p^T."""
         p = torch.softmax(outputs, dim=1)
         return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
 
     def hvp(self, outputs: Tensor, C: Tensor) -> Callable[[Tensor], Tensor]:
-        """Give what multiplies diag(p) - p p^T by a change of the outputs."""
+        """Return the function that multiplies diag(p) - p p^T by a change of o."""
         p = torch.softmax(outputs, dim=1)
 
         def product(change: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class CrossEntropy(Loss):
         return product
 
     def roots(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Give diag(sqrt(p)) - sqrt(p) p^T."""
+        """Return diag(sqrt(p)) - sqrt(p) p^T."""
         p = torch.softmax(outputs, dim=1)
         root = p.sqrt()
         return torch.diag_embed(root) - root[:, :, None] * p[:, None, :]
@@ -176,7 +176,7 @@ class CrossEntropy(Loss):
 
 
 def outputs_of(F: Tensor, W: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Give the outputs [F, 1] W^T of some samples at a time."""
+    """Return the outputs [F, 1] W^T of some samples at a time."""
     for start in range(0, len(F), CHUNK):
         rows = slice(start, start + CHUNK)
         yield rows, torch.addmm(W[:, -1], F[rows], W[:, :-1].T)

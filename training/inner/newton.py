@@ -124,19 +124,19 @@ class NewtonSolution(Inner):
         return self._curved(dO) @ self._W + self._G @ by_slope[:, :-1]
 
     def change(self, other: Inner) -> Tall:
-        """Give the difference of outputs and weights at other features, as a residual."""
+        """Return the difference of outputs and weights at other features, as a residual."""
         assert isinstance(other, NewtonSolution)
         return self._residual(other._outputs - self._outputs, other.W - self.W)
 
     def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
-        """Say how the Gauss-Newton matrix follows from dF: B and E, and the roots of D."""
+        """Return the terms of the Gauss-Newton matrix: B and E, and the roots of D."""
         outputs, C = self._outputs[rows], self.C[rows]
         L = self._roots[rows] @ self._W / math.sqrt(self.n_samples)
         curved = self.loss.hessian(outputs, C) @ self._W / self.n_samples
         return L, ((self._G[rows], None), (self.Z[rows], curved))
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
-        """Give L^-1 E and L^-1 B, where H = L L^T."""
+        """Return L^-1 E and L^-1 B, where H = L L^T."""
         none = plus.new_zeros((len(plus), self.Z.shape[1] - plus.shape[1], plus.shape[2]))
         E = torch.cat([plus, none], dim=1)
         columns = [X.reshape(-1, X.shape[2]) for X in (E, minus.transpose(0, 1))]
@@ -174,7 +174,7 @@ class NewtonSolution(Inner):
         return solve_factored(self.factor, K)
 
     def _moved(self, dF: Tensor) -> tuple[Tensor, Tensor]:
-        """Give H^-1 B and H^-1 E of a change of the features, both (n_out, m)."""
+        """Return H^-1 B and H^-1 E of a change of the features, both (n_out, m)."""
         B = self._curved(dF @ self._W.T).T @ self.Z
         E = torch.nn.functional.pad(self._G.T @ dF, (0, 1))
         B, E = self.comm.total(B, E)
@@ -345,7 +345,7 @@ class _Search:
         if self._objective.alpha2 == 0 and self._objective.comm.count(far) > 0:
             raise InputError(
                 "with alpha2 = 0 the loss has no minimum: the features separate the training "
-                "samples, and the weights W grow without limit; take alpha2 > 0"
+                "samples, and the weights W grow without limit; take regularisation.alpha2 > 0"
             )
 
     def solution(self) -> NewtonSolution:

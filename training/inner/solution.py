@@ -65,14 +65,14 @@ class Inner(ABC):
 
     @abstractmethod
     def change(self, other: Inner) -> Tall:
-        """Give the difference of the residual at other features from this one."""
+        """Return the difference of the residual at other features from this one."""
 
     @abstractmethod
     def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
-        """Say how the Gauss-Newton matrix follows from dF, for some samples of this process.
+        """Return the terms of the Gauss-Newton matrix in dF, for some samples of this process.
 
-        It is the sum over samples of (L dF)^T (L dF), plus and minus the Gram matrices of what
-        `corrections` makes of the sums over all samples of p_i (N_i dF_i), two of them.
+        H = sum_i (L_i dF_i)^T (L_i dF_i) + P+^T P+ - P-^T P-, with P+- = corrections(sums), and the
+        two sums over all samples of p_i (N_i dF_i).
 
         Returns:
             L, (n_feat or fewer, n_feat) for all samples or (n, k, n_feat) for each; and the pairs
@@ -81,7 +81,7 @@ class Inner(ABC):
 
     @abstractmethod
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the matrices whose Gram matrices are added and taken away, from the two sums.
+        """Return P+ and P-, whose Gram matrices are added and subtracted, from the two sums.
 
         The sums are (k, l, n_theta), and the matrices (any, n_theta).
         """

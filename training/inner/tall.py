@@ -83,7 +83,7 @@ def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def tall_svd(Z: Tensor, factor: float, comm: Communicator = ALONE) -> tuple[Tensor, Tensor, Tensor]:
-    """Give U, s and V of factor * Z, (n, m), U for this process's rows.
+    """Return U, s and V of factor * Z, (n, m), U for this process's rows.
 
     Chunks and processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel
     et al. 2012, "Communication-optimal parallel and sequential QR and LU factorizations"). With

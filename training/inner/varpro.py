@@ -199,16 +199,16 @@ class LeastSquaresSolution(Inner):
         return self._pulled(T)
 
     def change(self, other: Inner) -> Tall:
-        """Give the difference of the residual at other features from this one."""
+        """Return the difference of the residual at other features from this one."""
         assert isinstance(other, LeastSquaresSolution)
         return other.residual - self.residual
 
     def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
-        """Say how the Gauss-Newton matrix follows from dF: W = Q L makes n_feat of n_out rows."""
+        """Return the terms of the Gauss-Newton matrix: W = Q L makes n_feat of n_out rows."""
         return self._factors[0], ((self.residual.rows(rows), None), (self.U[rows], None))
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
-        """Give S^-1 V^T dF^T R = P M dF^T R, without P, and U^T dF L^T."""
+        """Return S^-1 V^T dF^T R = P M dF^T R, without P, and U^T dF L^T."""
         L, M = (first_columns(X, plus.shape[1]) for X in self._factors)
         return (M @ plus).flatten(0, 1), (L @ minus).flatten(0, 1)
 
@@ -231,7 +231,7 @@ class LeastSquaresSolution(Inner):
         return self.inverse[:, None] * self.V.T[:, :-1]
 
     def _products(self, dF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give D = dF / sqrt(N), U^T D and R^T D."""
+        """Return D = dF / sqrt(N), U^T D and R^T D."""
         D = self._pulled(dF)
         (UtD,) = self.comm.total(self.U.T @ D)
         return D, UtD, self.residual.transposed_times(D)

@@ -1,14 +1,14 @@
 r"""Other outer methods, to compare GNvpro with: same network, data, history and work units.
 
     gn      Gauss-Newton without variable projection, on theta and W together
-    lbfgs   L-BFGS with variable projection, on Phi_red(theta)
+    lbfgs   L-BFGS with variable projection, on Phi_red(theta) (`lbfgs`)
     adam    Adam on theta and W together, by mini-batches
     sgd     stochastic gradients with momentum, likewise
 
 Each is a `multilevel.Method`. Methods that hold a W of their own carry it on from level to level.
 They start from a regularised least-squares solution at the first theta, and not from W(theta): the
-features start nearly linear, hence nearly dependent where there are few inputs, and a large W is
-one that steps in theta and W together do not get away from. How strong each method wants it was
+features start nearly linear, hence nearly dependent where there are few inputs. W(theta) is large
+then, and joint steps cannot escape a large initial W. How strong each method wants it was
 measured on convection-diffusion-reaction and DC resistivity.
 """
 
@@ -61,7 +61,7 @@ def _away(problem: ReducedProblem, W: Tensor) -> Tensor:
 
 
 def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float) -> Tensor:
-    """Give the W that a method holds, or the one that it starts from."""
+    """Return the W that a method holds, or the one that it starts from."""
     if "W" in memory:
         return memory["W"]
     found = replace(problem, alpha2=ridge).at(theta)
@@ -84,7 +84,7 @@ class JointJacobian:
         self.Z = with_ones(dF.F)
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """Give the gradient of Phi, (n_theta + n_out (width + 1),)."""
+        """Return the gradient of Phi, (n_theta + n_out (width + 1),)."""
         problem = self._problem
         slope = problem.loss.tall_gradient(self.Z, self._W, problem.C, problem.features.comm)
         penalty = problem.penalty.gradient(theta)
@@ -137,7 +137,7 @@ class JointGaussNewton:
     ridge: float = 1e-4
 
     def least(self, width: int) -> int:
-        """Give the work units of the cheapest iteration."""
+        """Return the work units of the cheapest iteration."""
         return 4
 
     def step(
@@ -170,7 +170,7 @@ class JointGaussNewton:
         return replace(step, memory={"W": step.point.W})
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with: W."""
+        """Return the part of the memory that the next level starts with: W."""
         return only(memory, "W")
 
 
@@ -198,7 +198,7 @@ class Stochastic:
     batch: int = 32
 
     def least(self, width: int) -> int:
-        """Give the work units of an epoch."""
+        """Return the work units of an epoch."""
         return 2
 
     def step(
@@ -247,7 +247,7 @@ class Stochastic:
         )
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with: W, and the number of epochs."""
+        """Return the part of the memory that the next level starts with: W, and the epochs."""
         return only(memory, "W", "epoch")
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -35,7 +35,7 @@ Memory = Mapping[str, Tensor]
 
 
 def only(memory: Memory, *names: str) -> Memory:
-    """Give what a memory has of some names."""
+    """Return the entries of a memory with some names."""
     return {name: memory[name] for name in names if name in memory}
 
 
@@ -134,7 +134,7 @@ class ReducedProblem:
     def linearised(
         self, theta: Tensor, start: Start = None
     ) -> tuple[ReducedPoint, ReducedJacobian, Tensor]:
-        """Give the point, the residual's Jacobian and the gradient at theta.
+        """Return the point, the residual's Jacobian and the gradient at theta.
 
         Raises:
             ValueError: If the features there are not finite, or the inner problem is not solved.
@@ -261,7 +261,7 @@ class DenseModel(Model):
         )
 
     def _curvature(self, s: Tensor) -> Tensor | None:
-        """Give J^T R'' along s, (n_theta,); None where the features overflow."""
+        """Return J^T R'' along s, (n_theta,); None where the features overflow."""
         here = self._here
         there = self._problem.at(here.theta + _DIFFERENCE * s, start=here.inner)
         if there is None:
@@ -429,5 +429,5 @@ class GaussNewton:
         return replace(step, memory=problem.kept(step.memory, step.point))
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with: W, if it is kept."""
+        """Return the part of the memory that the next level starts with: W, if it is kept."""
         return only(memory, "W")

@@ -48,7 +48,7 @@ class LBFGS:
     trials: int = 20
 
     def least(self, width: int) -> int:
-        """Give the work units of an iteration that is a level's first: its start, and a step."""
+        """Return the work units of a level's first iteration: its start, and a step."""
         return 4
 
     def step(
@@ -134,14 +134,14 @@ class LBFGS:
         return new, ratio, work
 
     def carried(self, memory: Memory) -> Memory:
-        """Give what of the memory the next level starts with: W, if it is kept."""
+        """Return the part of the memory that the next level starts with: W, if it is kept."""
         return only(memory, "W")
 
 
 def _evaluate(
     problem: ReducedProblem, theta: Tensor, start: Inner
 ) -> tuple[ReducedPoint, Tensor] | None:
-    """Give the point and the gradient at theta; None if there is none."""
+    """Return the point and the gradient at theta; None if there is none."""
     try:
         here, _, gradient = problem.linearised(theta, start)
     except ValueError:

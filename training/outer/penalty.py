@@ -14,7 +14,7 @@ class Timed(Protocol):
     """A module with parameters K and b that depend on time, by nodes."""
 
     def roughness(self) -> Tensor:
-        """Give T, (n_nodes, n_nodes): x^T T x is the integral of x'(t)^2 for x at the nodes."""
+        """Return T, (n_nodes, n_nodes): x^T T x is the integral of x'(t)^2 for x at the nodes."""
 
 
 class Penalty:
@@ -52,12 +52,12 @@ class Penalty:
         self._timed = [name.rpartition(".")[2] in _TIMED for name in parameters]
 
     def of(self, theta: Tensor) -> Tensor:
-        """Give the penalty of theta (n_theta,), as a number that torch differentiates."""
+        """Return the penalty of theta (n_theta,), as a number that torch differentiates."""
         d = self._away(theta)
         return d @ self.times(d) / 2
 
     def value(self, theta: Tensor) -> float:
-        """Give the penalty of theta."""
+        """Return the penalty of theta."""
         return float(self.of(theta))
 
     def gradient(self, theta: Tensor) -> Tensor:

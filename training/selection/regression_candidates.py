@@ -34,7 +34,7 @@ MANY = 5000  # samples that determine a kernel's weights, at most
 
 
 def ridges(frame: Frame) -> Iterator[Candidate]:
-    """Give the linear and, of few inputs, the quadratic ridge regression."""
+    """Yield the linear ridge regression and, for few inputs, the quadratic one."""
     n, n_in = frame.X.shape
     for degree, name in ((1, "linear ridge"), (2, "quadratic ridge")):
         size = Form(kernel="gaussian", degree=degree).size(n_in)
@@ -62,8 +62,8 @@ def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
             continue
         check(
             not anova or n_in <= kernel.FACTORS,
-            f"kernel {kind!r} takes at most {kernel.FACTORS} inputs; got {n_in}: take 'gaussian' "
-            "or 'matern52'",
+            f"network.kernel {kind!r} takes at most {kernel.FACTORS} inputs; got {n_in}: "
+            "take 'gaussian' or 'matern52'",
         )
         degrees = (0,) if anova else (0, 1, 2)
         for degree in degrees if trend is None else (trend,):
@@ -137,7 +137,7 @@ def _side_by_side(bases: Sequence[FeatureExtractor], form: Form) -> FeatureExtra
 
 
 def _may_differ(frame: Frame, form: Form) -> bool:
-    """Tell whether each output may have scales of its own: of a few outputs and samples."""
+    """Return whether each output may have scales of its own: of a few outputs and samples."""
     n, n_out = len(frame.X), frame.dataset.C.shape[1]
     most = _APART_ANOVA if form.anova else _APART
     return frame.closed and 2 <= n_out <= most and (n_out + 1) * n <= _APART_FEATURES

@@ -100,7 +100,7 @@ def candidates(
 
 
 def too_few(known: Mask) -> bool:
-    """Tell whether new samples are too few to judge the old surrogate by."""
+    """Return whether new samples are too few to judge the old surrogate by."""
     return bool(known.any()) and int((~known).sum()) < NEW
 
 
