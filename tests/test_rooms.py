@@ -108,7 +108,7 @@ def is_within(target: str, forbidden: str) -> bool:
 
 
 def wrong(one: Import) -> bool:
-    if (one.module, one.target) in ALLOWED and not one.at_top:
+    if (one.module, one.target) in ALLOWED and (one.for_types or not one.at_top):
         return False
     return any(is_within(one.target, other) for other in FORBIDDEN.get(room(one.module), ()))
 
