@@ -81,15 +81,21 @@ def create_mesh(
 
 def geometry_nodes(domain: Any) -> npt.NDArray[np.int64]:
     """Return the nodes of each cell of this process, (n_cells, k)."""
-    nodes = domain.geometry.dofmap
+    nodes = _first(domain.geometry, "dofmap")
     if isinstance(nodes, np.ndarray):
         return nodes.astype(np.int64)
     return np.array(nodes.array, dtype=np.int64).reshape(nodes.num_nodes, -1)  # up to 0.6
 
 
+def _first(geometry: Any, name: str) -> Any:
+    """Return a map of a mesh's geometry, which newer versions have in a list: one for each kind."""
+    several = getattr(geometry, f"{name}s", None)
+    return getattr(geometry, name) if several is None or callable(several) else several[0]
+
+
 def shape_functions(domain: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Evaluate the shape functions of a mesh's nodes at points of the reference cell, (n, k)."""
-    cmap = getattr(domain.geometry, "cmap", None) or domain.geometry.cmaps[0]  # the latter in 0.7
+    cmap = _first(domain.geometry, "cmap")
     k = geometry_nodes(domain).shape[1]
     unit = np.zeros((k, k, domain.geometry.dim))
     unit[np.arange(k), np.arange(k), 0] = 1

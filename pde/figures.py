@@ -27,6 +27,7 @@ Array = npt.NDArray[np.float64]
 _Section = tuple[int, float, Array, Array, dict[str, Array]]  # see `_sections`
 
 _COLUMNS = 4  # of panels, at most
+_WIDTH = 8.4  # of a figure in inches
 _ARROWS = 14  # of a vector, along the longer side of its panel
 _GRID = 160  # parts of the longer side of a section
 
@@ -78,7 +79,7 @@ def panels(figure: Figure, n: int) -> list[Axes]:
 def panels_size(n: int) -> tuple[float, float]:
     """Return the size in inches of a figure with n panels."""
     columns = min(n, _COLUMNS)
-    return 2.6 * columns + 1.3, 2.7 * -(-n // columns) + 0.5
+    return _WIDTH, min(3.4, _WIDTH / columns) * -(-n // columns) + 0.4
 
 
 def levels_of(values: Array, intervals: int = 40) -> Array:
@@ -98,7 +99,7 @@ def _draw_curves(field: Field, path: str | os.PathLike[str]) -> None:
     order = np.argsort(x.mean(axis=1))
     nodes = np.take_along_axis(field.cells, np.argsort(x, axis=1), axis=1)[order].ravel()
     n = len(field.at_points)
-    with style.saved_figure(path, (5.5, 2.4 * n + 0.4), "") as figure:
+    with style.saved_figure(path, (_WIDTH, 2.4 * n + 0.4), "") as figure:
         every = figure.subplots(n, 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, values) in zip(every, field.at_points.items(), strict=True):
             components = _checked(name, values).reshape(len(values), -1).T
@@ -160,7 +161,9 @@ def _sections(functions: Mapping[str, Any]) -> list[_Section]:
 def _draw_sections(sections: Sequence[_Section], path: str | os.PathLike[str]) -> None:
     """Draw sections through functions in space, a line of panels for each function."""
     names = list(sections[0][4])
-    with style.saved_figure(path, (9.4, 2.9 * len(names) + 0.3), "", layout="compressed") as figure:
+    with style.saved_figure(
+        path, (_WIDTH, 2.7 * len(names) + 0.3), "", layout="compressed"
+    ) as figure:
         every = figure.subplots(len(names), 3, squeeze=False)
         for line, name in zip(every, names, strict=True):
             sizes = [_sizes(u[name].reshape(-1, u[name].shape[2])) for *_, u in sections]

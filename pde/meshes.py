@@ -75,7 +75,7 @@ class Grid:
     core: tuple[slice, slice, slice]
 
     def cells(self) -> Cells:
-        """Give the mesh as arrays; the last index of a vertex is the fastest."""
+        """Return the mesh as arrays; the last index of a vertex is the fastest."""
         n = [len(axis) for axis in self.axes]
         points = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1).reshape(-1, 3)
         return Cells("hexahedron", points, corners(*n))
@@ -130,7 +130,7 @@ def graded(
 
 
 def _layers(first: float, length: float, n: int) -> Array:
-    """Give the ends of n layers that fill a length, the first about as thick as asked for.
+    """Return the ends of n layers that fill a length; the first is about as thick as ``first``.
 
     Their ends are at (1 + a t)^3 - 1 times a factor. Of the maps tried for DC resistivity (powers
     2, 3 and 5, exponential, sinh), this one leaves the least error after the extrapolation.
@@ -352,7 +352,7 @@ NAMES = {"tetrahedron": "tetra", "hexahedron": "hexahedron"}
 
 
 def quadrature(kind: str) -> tuple[Array, Array]:
-    """Give three Gauss points in each direction of a cell, for averages over it.
+    """Return three Gauss points in each direction of a cell, for averages over it.
 
     Returns:
         The vertices' shape functions at the points, (n_points, 8 or 4), and weights of sum 1.

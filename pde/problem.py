@@ -51,7 +51,7 @@ BUILT_IN = ("cdr", "dcr")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every problem of one's own lets its users set; derive from it to add to these.
+    """The settings that every user's problem has; derive from it to add others.
 
     Attributes:
         design: Sampling design, one of `DESIGNS`.
@@ -70,9 +70,9 @@ class Settings:
 class Problem:
     """A PDE with its parameters and observables, discretised on one communicator.
 
-    A class of one's own says what y and c are, by the class attributes here, and defines `solve`.
-    What all samples share is made once, in ``__init__``. One with settings nests a dataclass, whose
-    fields are then keys of ``--set`` and of the configuration file:
+    A class of your own describes y and c by the class attributes here, and defines `solve`. What
+    all samples share is made once, in ``__init__``. For settings, nest a dataclass; its fields are
+    then keys of ``--set`` and of the configuration file:
 
         @dataclass(frozen=True, kw_only=True)
         class Config(Settings):
@@ -83,16 +83,16 @@ class Problem:
         source: SHA-256 of that file, empty for a built-in problem.
         neighbours: SHA-256 of the modules from its folder that it had imported when it was loaded.
         data_files: Files that the samples depend on, by their paths from that folder. A dataset
-            keeps what they hold, and a run does not go on with others; so for `neighbours`.
+            keeps their digests and those of `neighbours`, and a run does not go on if one changes.
         file_settings: Keys of settings that name such files, as ``mesh.file``.
-        has_tangents: Whether `solve_batch` can give dc/dy.
+        has_tangents: Whether `solve_batch` can return dc/dy.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
-        y_lower: Their lower bounds; a number is that of all.
-        y_upper: Their upper bounds, likewise.
-        y_units: Their units; a text is that of all, ``1`` if they have none.
+        y_lower: Their lower bounds; one number holds for all.
+        y_upper: Their upper bounds; one number holds for all.
+        y_units: Their units; one text holds for all, and ``1`` means none.
         c_names: Names of the observables.
-        c_units: Their units, likewise.
+        c_units: Their units; one text holds for all.
         coordinates: Numbers that say where or when each c is observed, n_c of them by name
             (``time``, ``x1``, ...).
         config: The settings of this problem.
@@ -141,24 +141,24 @@ class Problem:
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise `InputError` if a file that the configuration names does not fit it."""
+        """Raise `InputError` if a file that the settings name does not fit them."""
         return  # most name none
 
     @classmethod
     def notes(cls, config: Any) -> tuple[str, ...]:
-        """Say what the users of a dataset must know about its samples, one line each.
+        """Return what users of a dataset must know about its samples, one line each.
 
-        Examples are an estimated discretisation error, or what was mended in a mesh. They are
+        Examples are an estimated discretisation error, or what was mended in a mesh. Notes are
         printed when a run begins, stored in the dataset, and printed by ``surrogates info``.
         """
         return ()  # most have nothing to say
 
     @classmethod
     def compile(cls, config: Any) -> None:
-        """Compile what every process then finds in a cache; on one process, before the others.
+        """Compile the forms into the cache, on one process, before the others need them.
 
-        Here by making the problem, twice, as FFCx 0.5 names forms otherwise the first time. Where
-        that takes long, a class overrides this.
+        The base class makes the problem twice, as FFCx 0.5 names a form differently the first
+        time. A class for which that takes long overrides this.
         """
         from mpi4py import MPI
 
@@ -255,21 +255,21 @@ class Problem:
     def solve(self, y: Array) -> Any:
         """Solve for one sample; collective.
 
-        What it raises is the sample's reason of failure, and the run goes on. After a
-        `MemoryError` the sample is tried once more, in a new process; within the process that was
-        started it ends the run.
+        If it raises an error, the sample fails for that reason, and the run goes on. After a
+        `MemoryError` the sample is tried once more, in a new process. With ``--in-process`` a
+        `MemoryError` ends the run.
 
-        What it changes of its process is put back: working folder, mask of new files' rights,
-        environment, locale, limits of resources, numpy's and the processor's floating-point
-        settings. Where it draws random numbers, their generator should be made from y, as in
-        ``np.random.default_rng(y.view(np.uint64))``: samples are solved for in any order.
+        After each solve the state of the process is restored: working folder, mask of new files'
+        rights, environment, locale, limits of resources, numpy's and the processor's
+        floating-point settings. Samples are solved for in any order: make a generator of random
+        numbers from y, as by ``np.random.default_rng(y.view(np.uint64))``.
 
         Args:
             y: Parameters, (n_y,) float64.
 
         Returns:
-            c, (n_c,), or a `Solution` with it; only that on rank 0 of the communicator is used. A c
-            that bears names (`surrogates.given`) is matched by them.
+            c, (n_c,), or a `Solution` that holds it; the value on rank 0 of the communicator is
+            used. A c with names (`surrogates.given`) is matched by them.
         """
         batch = solved(self, np.asarray(y)[None])
         check(not batch.failure[0], f"the solve failed: {batch.failure[0]}")
@@ -280,7 +280,7 @@ class Problem:
         )
 
     def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
-        """Solve for a batch; collective. Here one sample after another, by `solve`.
+        """Solve for a batch; collective. The base class calls `solve` for one sample after another.
 
         A class that solves many samples at a time overrides this, with the same arguments:
 
@@ -289,8 +289,8 @@ class Problem:
                 solver = np.zeros(len(Y), SOLVER)  # iterations, residual, seconds
                 return Batch(C=C, failure=[""] * len(Y), solver=solver)
 
-        What an override raises or returns wrong is the failure of all samples of the batch, and
-        the run goes on; for `MemoryError`, and for what is put back, see `solve`.
+        If an override raises an error or returns something wrong, all samples of the batch fail,
+        and the run goes on. `solve` says what happens after a `MemoryError`, and what is restored.
 
         Args:
             Y: Parameters, (n, n_y) float64, the same on every process of the communicator: a copy,
@@ -298,7 +298,7 @@ class Problem:
             tangents: Whether to solve for dc/dy as well, where ``has_tangents``.
 
         Returns:
-            The batch; only that on rank 0 of the communicator is used.
+            The batch; the value on rank 0 of the communicator is used.
 
         Raises:
             InputError: On every process, if `solve` does not give n_c real numbers.

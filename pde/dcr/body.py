@@ -63,12 +63,12 @@ class Body:
         check(self.blend > 0, f"body.blend must be positive; got {self.blend}")
 
     def semi_axes(self, volume: Any) -> Any:
-        """Give the semi-axes [m] of a body of a volume [m^3]: (3,)."""
+        """Return the semi-axes [m] of a body of a volume [m^3]: (3,)."""
         aspect = np.array(self.aspect)
         return (volume / (SHAPES[self.shape] * aspect.prod())) ** (1 / 3) * aspect
 
     def reach(self, volume: float) -> tuple[float, float]:
-        """Give how far [m] a body and its edge reach from its centre, in the plane and upwards."""
+        """Return how far [m] a body with its edge reaches from its centre: in the plane, and up."""
         axes = self.semi_axes(volume)
         plane = float(axes[:2].max() if self.shape == "ellipsoid" else np.hypot(*axes[:2]))
         # Across a corner of two faces, the cuboid's blend reaches out to both.

@@ -61,7 +61,7 @@ class Background:
         self._inverse = np.where(constant, 0, 1 / (m0 * np.where(constant, 1, total)))
 
     def solve(self, b: Array, there: Box, here: Box) -> Array:
-        """Give A0^-1 b, but for a constant. Collective.
+        """Return A0^-1 b up to a constant. Collective.
 
         Args:
             b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3); 0 elsewhere.
@@ -148,7 +148,7 @@ class Condensed(Level):
         return self._observe(self._respond(-self._apply(self._assemble(dK), self._u))[1])
 
     def added(self) -> Array:
-        """Give d of the last sample at the nodes of V, (n,)."""
+        """Return d of the last sample at the nodes of V, (n,)."""
         d = np.empty(self._dofs.size)
         d[self._dofs] = self._background.solve(self._q, self._box, EVERYWHERE)
         return d

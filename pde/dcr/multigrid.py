@@ -127,7 +127,7 @@ class Multigrid(Level):
         return self._respond(b)
 
     def added(self) -> Array:
-        """Give d of the last sample at the nodes of V, (n,); on one process."""
+        """Return d of the last sample at the nodes of V, (n,); on one process."""
         return np.asarray(self._u.x.array - self._u0.x.array)
 
     def _respond(self, b: Any) -> Array:

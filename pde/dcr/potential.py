@@ -85,7 +85,7 @@ class Region:
         )
 
     def change(self, y: npt.NDArray[Any]) -> Any:
-        """Give K / m0 - I of a sample, (n, 6), 0 off the body; of complex y its imaginary part."""
+        """Return K / m0 - I (n, 6): 0 off the body; for complex y the imaginary part."""
         plane, upwards = self._config.body.reach(float(y[1].real))
         depth = float(y[0].real)
         near = self.within(plane, depth - upwards, depth + upwards)
@@ -148,7 +148,7 @@ class Level(ABC):
 
     @abstractmethod
     def added(self) -> Array:
-        """Give d of the last sample at the nodes of V, (n,); on one process."""
+        """Return d of the last sample at the nodes of V, (n,); on one process."""
 
     def description(self) -> str:
         """Say size and hash of the mesh; collective."""
@@ -170,7 +170,7 @@ class Level(ABC):
         return np.asarray(known + _values(evaluation(self.V, points), smooth))
 
     def field(self, y: Array) -> Field:
-        """Give the last sample's model and solution; on one process."""
+        """Return the last sample's model and solution; on one process."""
         vertices = self._vertices()
         m0 = self.config.conductivity.background
         points = self.V.tabulate_dof_coordinates()
@@ -194,7 +194,7 @@ class Level(ABC):
         )
 
     def _vertices(self) -> npt.NDArray[np.int32]:
-        """Give the nodes of each of this process's own cells, (n, 8 or 4)."""
+        """Return the nodes of each of this process's own cells, (n, 8 or 4)."""
         cells = range(self.V.mesh.topology.index_map(3).size_local)
         rows = [self.V.dofmap.cell_dofs(cell) for cell in cells]
         return np.array(rows, dtype=np.int32).reshape(len(rows), len(meshes.VTK[self.kind]))
@@ -320,7 +320,7 @@ class _FarFlux:
         self._form = form(flux * ufl.TestFunction(V) * ds)
 
     def assemble(self, electrodes: Any, currents: Any) -> Any:
-        """Give the right-hand side for electrodes with given currents."""
+        """Return the right-hand side for electrodes with given currents."""
         parts = []
         for place, current in zip(electrodes, currents, strict=True):
             self._place.value[:] = place
@@ -375,12 +375,12 @@ def half_space(config: DCRConfig, x: Array) -> Array:
 
 
 def currents(config: DCRConfig) -> tuple[float, float]:
-    """Give the currents [A] into the two electrodes."""
+    """Return the currents [A] into the two electrodes."""
     return config.source.current, -config.source.current
 
 
 def receivers(stations: Stations) -> tuple[Array, npt.NDArray[np.intp]]:
-    """Give the places of all receivers' electrodes, and for each dipole the two it has: (2, n)."""
+    """Return the places of all receivers' electrodes, and the two of each dipole, (2, n)."""
     both = np.concatenate(stations.ends)
     # Stations have electrodes in common, but for rounding.
     grain = 1e-9 * stations.dipole

@@ -90,8 +90,9 @@ class DCR(Problem):
     def notes(cls, config: DCRConfig) -> tuple[str, ...]:
         """Estimate the discretisation error, and say so if it is not small.
 
-        Where no number is worse than in the default, whose error was measured, it is small. Of a
-        mesh from a file, say also what was mended in it, and its groups of cells.
+        The default's error was measured, and is small. So is the error of settings that are no
+        worse in any number on which it depends. For a mesh from a file, the notes also say what was
+        mended in it, and name its groups of cells.
 
         Raises:
             InputError: If c would say nothing of y, or the mesh in the file cannot be solved on, or
@@ -144,12 +145,12 @@ class DCR(Problem):
 
     @classmethod
     def design(cls, config: DCRConfig) -> str:
-        """Give the sampling design."""
+        """Return the name of the sampling design."""
         return config.sampling.design
 
     @classmethod
     def batch(cls, config: DCRConfig) -> int:
-        """Give the number of samples that are solved and saved together."""
+        """Return the number of samples that are solved and saved together."""
         return config.solver.batch
 
     @cached_property

@@ -1,18 +1,18 @@
-"""The process that hands out tasks: started by rank 0, in the way of no solve and no solve in its.
+"""The process that hands out tasks: rank 0 starts it; solves neither block it nor wait for it.
 
 A task is a run of consecutive batches that takes about a fifth of a second, or one batch where
-that takes longer, and no more than half of an equal share of what is left. Whoever is ready asks
-for the next one, so that a slow sample holds up nobody. The requests go over sockets and not by
-MPI: no rank has to look up from a solve to answer, and those who wait leave their cores to the
-others. The same process holds the lock of the folder and writes how far the run is.
+that takes longer, and no more than half of an equal share of what is left. A group that is ready
+asks for the next task, so that a slow sample delays no other group. The requests go over sockets
+and not by MPI: no rank has to interrupt a solve to answer, and ranks that wait use no core. The
+same process holds the lock of the folder and writes how far the run is.
 
-It listens at the addresses it is told (`network`), and to those who say the run's token. Until then
-a connection can do nothing but send that: other bytes, none, too many, or a reset end it, and the
-oldest ones go where there are too many.
+It listens at the addresses that rank 0 names (`network`), and answers only connections that send
+the run's token first. A connection that sends other bytes, none, or too many is closed; where there
+are too many without the token, the oldest are closed.
 
-What rank 0 says to it is one line of JSON each way: the folder, whose descriptor it inherits, to
-which the answer is that the lock is taken or why not; then the pending batches, to which the answer
-is where to ask. It ends with rank 0, however that ends.
+Rank 0 talks to it by lines of JSON. First it sends the folder, whose descriptor the process
+inherits; the answer is that the lock is taken, or why not. Then it sends the pending batches; the
+answer is the address for requests. The process ends with rank 0, however that ends.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Dispatcher:
     """Rank 0's side of the process."""
 
     def __init__(self, folder: Folder) -> None:
-        """Start it, which takes the folder's lock.
+        """Start the process, which takes the folder's lock.
 
         Raises:
-            InputError: If another run has it.
+            InputError: If another run has the lock.
             FileNotFoundError: If the run that had it has ended, and removed the folder.
         """
         take_no_sigpipe()
@@ -130,7 +130,7 @@ class Dispatcher:
 
 
 class Requests:
-    """A group's side: ask for tasks, and say what became of them.
+    """The side of a group: ask for tasks, and report their results.
 
     Attributes:
         done: Samples done in the whole run, as far as known.
@@ -177,7 +177,7 @@ class Requests:
             time.sleep(_WAIT_SECONDS)
 
     def close(self, *, leave: bool = True) -> None:
-        """End it, and take leave; without that, the others are told that a process is lost."""
+        """Close the connection; unless ``leave``, the others are told that a process is lost."""
         with contextlib.suppress(OSError):
             if leave:
                 self._file.write(json.dumps({"leave": True}) + "\n")
@@ -186,7 +186,7 @@ class Requests:
 
 
 def _connected(address: dict[str, Any]) -> tuple[socket.socket, TextIO]:
-    """Connect and say the token; again where strangers have taken the place meanwhile."""
+    """Connect and send the token; try again if other connections have filled the queue."""
     stop, pause = time.monotonic() + _CONNECT_SECONDS, 0.05
     while True:
         reasons = []

@@ -312,22 +312,22 @@ class _Run:
         comm, solver, asked = self._comm, self._solver, self._request
         with abort_on_error(comm):
             start = time.perf_counter()
-            group = comm.Split(comm.rank // asked.ranks_per_sample, comm.rank)
+            shared = comm.Split(comm.rank // asked.ranks_per_sample, comm.rank)
             if comm.rank == 0 and comm.size > 1:
                 solver.compile()  # the others then find it in the cache
             comm.barrier()
             folder = self._folder
             if folder is None:
                 folder = Folder.again(asked.parts, plan.folder)
-            mesh = solver.make(group, folder, asked.time_limit, plan.size, asked.tangents)
+            mesh = solver.make(shared, folder, asked.time_limit, plan.size, asked.tangents)
             made = comm.gather((mesh, solver.needs(list(plan.info.inputs))))
             info = on_root(comm, lambda: continuation.settle(folder, plan.info, made or []))
             solver.expect(info.inputs)
-            work = Work(solver, group, dataclasses.replace(plan, info=info), asked.time_limit)
+            work = Work(solver, shared, dataclasses.replace(plan, info=info), asked.time_limit)
             samples = work.run(folder, comm, self._hooks.stop, self._hooks.on_progress)
             changes = on_root(comm, lambda: solver.changes(info))
             solver.close()
-            group.Free()
+            shared.Free()
             return _Solved(time.perf_counter() - start, mesh, samples, changes)
 
     def _finish(self, plan: Plan, solved: _Solved) -> Summary:

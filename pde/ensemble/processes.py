@@ -1,15 +1,16 @@
-"""A solver in a process of its own, so that a solve that ends its process costs its sample alone.
+"""A solver in a process of its own: a solve that ends its process fails only its sample.
 
-The process that a user or a launcher has started is the keeper: it takes the signals, asks for
-tasks and saves what is solved. Its solver is forked before MPI is started, as a fork after that is
-not safe, and starts MPI for itself, as a program of one process. By the time a solver ends, MPI is
-at work in the keeper. So a third process, the nursery, is forked first; it starts the solvers, says
-how they end, and does nothing else. Between it and each solver is a guardian, which waits for that:
-a solve that kills its parent has killed its guardian. Each of these is killed when its parent ends.
+The process that a user or a launcher has started is the keeper: it receives the signals, asks for
+tasks and saves the results. Its solver is forked before MPI is started, as a fork after that is not
+safe, and starts MPI for itself, as a program of one process. When a solver ends, MPI already runs
+in the keeper, which can then fork no other. So a third process, the nursery, is forked first; it
+starts the solvers, reports how they end, and does nothing else (`nursery`). Between it and each
+solver is a guardian, which waits for the solver: a solve that kills its parent process kills only
+its guardian. Each of these processes is killed when its parent ends.
 
 The keeper sends the name of a method of `LocalSolver` and its arguments, pickled, over a socket,
-and the solver sends back what it has returned or raised. Both are numbered: an answer to another
-question is none.
+and the solver sends back what the method has returned or raised. Questions and answers are
+numbered, and an answer with another number is refused.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class SolveEnded(Exception):
 
 
 class _Died(Exception):
-    """The solver's process is no more, for this reason; None if it is killed at the limit."""
+    """The solver's process has ended, for this reason; None if it was killed at the time limit."""
 
     def __init__(self, reason: str | None) -> None:
         super().__init__(reason)
@@ -65,7 +66,7 @@ class _Died(Exception):
 
 
 class _Unforeseen(Exception):
-    """The solver has raised what is no failure of a sample: its kind, of `IN_SETUP`, and text."""
+    """The solver has raised an error that fails no sample: its kind, of `IN_SETUP`, and text."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(kind, text)
@@ -130,9 +131,9 @@ class SolverProcess:
         self._call("compile")
 
     def make(
-        self, group: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
     ) -> str:
-        """Make the problem; see `LocalSolver`. The group is that of this process alone."""
+        """Make the problem; see `LocalSolver`. The communicator is this process alone."""
         self._seconds = seconds
         self._folder = folder
         mesh = cast(str, self._set_up("make", None, folder, seconds, size, tangents))
@@ -252,7 +253,7 @@ class SolverProcess:
         return answer
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Have a method called that calls no solve."""
+        """Call a method of the solver that solves for no sample."""
         try:
             return self._exchange(name, *arguments)
         except _Died as death:
@@ -277,9 +278,9 @@ class SolverProcess:
         return self._received(patience)
 
     def _received(self, patience: float | None) -> Any:
-        """Wait for an answer, and not for one of a process that has ended.
+        """Wait for an answer, or for the end of the process.
 
-        What the process has forked may hold the socket open: it is its end that counts.
+        Processes that it has forked may hold the socket open, so that is no sign of its life.
         """
         found = wait([self._channel, self._nursery], patience)
         if not found:
@@ -307,7 +308,7 @@ class SolverProcess:
             self._code()
 
     def _code(self) -> int:
-        """Wait for the end of the process, also of what it has started; return its exit code."""
+        """Wait for the end of the process, end those it has started, and return its exit code."""
         if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
             self._kill()
         status = self._nursery.recv(STATUS.size)
@@ -327,7 +328,7 @@ class SolverProcess:
                 kill(self._pid, signal.SIGKILL)
 
     def _marked(self, reason: str | None, start: int, stop: int) -> Mark:
-        """Say what a process that has ended was doing, here and for later runs."""
+        """Return what a process that has ended was doing, and keep it for later runs."""
         name, self._mark = self._mark, None
         assert name is not None
         if reason is None:
@@ -344,7 +345,7 @@ class SolverProcess:
 
 
 def watched(action: Callable[[], int]) -> tuple[int, str]:
-    """Have an action done by a forked process, which may end without leave.
+    """Run an action in a forked process, which may end at any point.
 
     Must be called before MPI is started. In that process the call returns too.
 

@@ -69,7 +69,7 @@ class Solver(Protocol):
         """Compile what every process then finds in a cache."""
 
     def make(
-        self, group: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
     ) -> str:
         """Make the problem."""
 
@@ -168,12 +168,12 @@ class LocalSolver:
         self._problem.compile(self._config)
 
     def make(
-        self, group: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
     ) -> str:
         """Make the problem; collective.
 
         Args:
-            group: The processes that share a mesh; None for this one alone.
+            comm: The processes that share a mesh; None for this one alone.
             folder: Where a process that does not come back leaves its mark.
             seconds: Limit of a sample's time.
             size: Samples of a batch.
@@ -182,15 +182,15 @@ class LocalSolver:
         Returns:
             What the dataset says of the mesh.
         """
-        if group is None:
+        if comm is None:
             from mpi4py import MPI
 
-            group = MPI.COMM_SELF
-        self._group = group
+            comm = MPI.COMM_SELF
+        self._comm = comm
         self._size = size
         self._tangents = tangents
         if self._limited:
-            self._limit = TimeLimit(seconds, folder, interrupt=group.size == 1)
+            self._limit = TimeLimit(seconds, folder, interrupt=comm.size == 1)
         else:
             self._limit = NoLimit()
         self.remake()
@@ -229,7 +229,7 @@ class LocalSolver:
 
     def remake(self) -> None:
         """Make the problem again, as after a solve that was interrupted."""
-        self._solver = made(self._problem, self._config, self._group)
+        self._solver = made(self._problem, self._config, self._comm)
 
     def mark(self) -> str | None:
         """Return the name of the file that says what this process is doing."""

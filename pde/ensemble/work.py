@@ -1,4 +1,4 @@
-"""A group's share of an ensemble: take tasks, solve within the time limit, keep the results."""
+"""The work of a group of processes: take tasks, solve within the time limit, keep the results."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What every process needs to know.
+    """The plan of a run, which every process has.
 
     Attributes:
-        info: What the set is, with this run among its makers.
-        maker: Index of this run's versions among them.
-        samples: Those of the file.
-        size: Samples of a batch.
-        done: How many of them are there already.
+        info: The description of the set, with this run among its makers.
+        maker: Index of this run's versions among the makers.
+        samples: The samples of the file.
+        size: Number of samples of a batch.
+        done: Number of samples that are finished already.
         address: Where to ask for tasks; None if there is nothing to do.
         folder: Number of the journal's folder in its file system.
-        marks: What earlier runs did not come back from.
+        marks: The samples in whose solves processes of earlier runs have ended.
     """
 
     info: Info
@@ -66,10 +66,10 @@ class Plan:
 class Work:
     """A group's share of the solves."""
 
-    def __init__(self, solver: Solver, group: MPI.Comm, plan: Plan, time_limit: float) -> None:
-        """Take the solver, which is made."""
+    def __init__(self, solver: Solver, comm: MPI.Comm, plan: Plan, time_limit: float) -> None:
+        """Take a solver whose problem is made, and the processes that share its mesh."""
         self._solver = solver
-        self._group = group
+        self._comm = comm
         self._plan = plan
         self._seconds = time_limit
         self._size = plan.size
@@ -78,13 +78,13 @@ class Work:
     def run(
         self,
         folder: Folder,
-        comm: MPI.Comm,
+        world: MPI.Comm,
         stop: Callable[[], bool],
         on_progress: Callable[[Progress], None] | None,
     ) -> int:
-        """Work until nothing is left, or the run is to stop; give the samples solved by all."""
-        group, plan = self._group, self._plan
-        root = group.rank == 0
+        """Work until nothing is left, or the run is to stop; return how many samples all solved."""
+        comm, plan = self._comm, self._plan
+        root = comm.rank == 0
         assert plan.address is not None
         solved, ended = 0, False
         report: dict[str, Any] = {}
@@ -93,10 +93,10 @@ class Work:
         try:
             while True:
                 task = requests.next(stop, **report) if requests else None
-                if requests and comm.rank == 0 and on_progress is not None:
+                if requests and world.rank == 0 and on_progress is not None:
                     total = len(plan.samples)
                     on_progress(Progress(done=requests.done, failed=requests.failed, total=total))
-                task = group.bcast(task) if group.size > 1 else task
+                task = comm.bcast(task) if comm.size > 1 else task
                 if task is None:
                     ended = True
                     break
@@ -111,16 +111,18 @@ class Work:
                     solved += len(data.Y)
         except ConnectionError as error:
             writer.close()
-            time.sleep(5)  # whoever has failed says why and ends all, late on a busy machine
+            time.sleep(
+                5
+            )  # the process that has failed says why and ends all, late on a busy machine
             complain(f"{error}, all stop; run the same command again to go on")
-            comm.Abort(TEMPORARY_FAILURE)
+            world.Abort(TEMPORARY_FAILURE)
         finally:
             try:
                 writer.close()
             finally:
                 if requests:
                     requests.close(leave=ended)
-        return cast(int, comm.allreduce(solved))
+        return cast(int, world.allreduce(solved))
 
     def _task(self, task: Task) -> Dataset:
         """Solve for the batches of a task."""
@@ -159,11 +161,11 @@ class Work:
         return [mark for mark in self._marks if mark.start < start + n and start < mark.stop]
 
     def _divided(self, Y: Array, start: int) -> Batch:
-        """Solve for the parts of what is over the limit, or has ended a process, one by one.
+        """Solve one by one for the parts of a batch that was over the limit or ended a process.
 
-        Where no sample of a batch does so by itself, there was another reason, such as a kill. The
-        whole batch is solved again: its numbers differ in the last bits from those of its samples
-        alone, and must not depend on that.
+        If none of its samples does so by itself, the reason was another one, such as a kill. Then
+        the whole batch is solved again: its numbers differ in the last bits from those of single
+        samples, and must not depend on a kill.
         """
         n = len(Y)
         size = self._size if n > self._size else 1
@@ -174,13 +176,13 @@ class Work:
         return self._tried(Y, start, together=n) or batch
 
     def _tried(self, Y: Array, start: int, together: int = 1) -> Batch | None:
-        """Solve within the limit of some samples; else return None, and leave one more mark.
+        """Solve for some samples within their time limit; else add a mark, and return None.
 
-        What is over the limit is divided. Processes that share a mesh cannot go on after that:
-        their batch may take as long as its samples.
+        The caller divides samples that were over the limit. Processes that share a mesh cannot go
+        on after that, so their batch may take as long as all of its samples.
         """
         n = len(Y)
-        together = together if self._group.size == 1 else min(n, self._size)
+        together = together if self._comm.size == 1 else min(n, self._size)
         limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
         try:
             return self._solver.solve(Y, start, limit)

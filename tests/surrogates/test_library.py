@@ -21,8 +21,7 @@ import surrogates
 from surrogates import InputError, TrainConfig
 from surrogates.data import Dataset, Split
 from surrogates.data.from_arrays import from_arrays
-from surrogates.training.config import Network, Outputs
-from surrogates.training.config import DEFAULTS
+from surrogates.training.config import DEFAULTS, Network, Outputs
 from surrogates.training.settings import settings_of
 
 QUICK = {"stopping": {"work_units": 60}, "network.width": 4}
