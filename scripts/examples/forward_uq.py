@@ -47,7 +47,6 @@ from surrogates.plots import figures as plotting
 try:
     from estimates import (
         DEGREE,
-        Array,
         Distribution,
         Estimate,
         first_order,
@@ -63,6 +62,7 @@ try:
     from surrogates.pde.ensemble.solvers import LocalSolver
     from surrogates.pde.problem import load
     from surrogates.pde.sampling import draw as draw_samples
+    from surrogates.types import Array
 except ImportError as error:
     missing(error)
 
