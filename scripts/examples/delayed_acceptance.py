@@ -53,19 +53,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from buried_body import (
-    NAMES,
-    PDE,
-    Array,
-    BuriedBody,
-    Density,
-    Mixture,
-    autocorrelation,
-)
+from buried_body import NAMES, PDE, BuriedBody, Density, Mixture, autocorrelation
 from program import program, say
 
 from surrogates.config import check
 from surrogates.plots.style import BLUE, GREEN, GREY, RED
+from surrogates.types import Array
 
 CHAINS, BURN = 8, 5  # of delayed acceptance, and its first steps that are left out
 WALKERS, LONG = 64, 1600  # of the surrogate alone

@@ -44,7 +44,6 @@ from surrogates.plots import style as plotting
 try:
     from estimates import (
         DEGREE,
-        Array,
         Distribution,
         Estimate,
         first_order,
@@ -56,6 +55,7 @@ try:
 
     from surrogates.pde.cdr import CDRConfig
     from surrogates.pde.sampling import draw as draw_samples
+    from surrogates.types import Array
 except ImportError as error:
     missing(error)
 

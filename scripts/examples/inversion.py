@@ -53,19 +53,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from buried_body import (
-    NAMES,
-    PDE,
-    Array,
-    BuriedBody,
-    Mixture,
-    autocorrelation,
-)
+from buried_body import NAMES, PDE, BuriedBody, Mixture, autocorrelation
 from program import missing, program, say
 from scipy.stats import binom
 
 from surrogates.config import check
 from surrogates.plots.style import BLUE, GREEN, GREY, RED
+from surrogates.types import Array
 
 try:
     import emcee
