@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "extensions"), str(HERE.parent)]
 
 project = "varpro-surrogates"
-author = "the authors of varpro-surrogates"
+author = "the varpro-surrogates developers"
 _metadata = (HERE.parent / "pyproject.toml").read_text()
 release = re.findall(r'^version = "(.*)"$', _metadata, flags=re.MULTILINE)[0]
 version = release
@@ -39,8 +39,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 # The site is built without these packages.
-autodoc_mock_imports = """aiohttp basix dolfinx emcee ffcx h5py matplotlib meshio mpi4py petsc4py SALib
-scipy sklearn tensorly tomli_w torch tqdm ufl umbridge""".split()
+autodoc_mock_imports = """
+aiohttp basix dolfinx emcee ffcx h5py matplotlib meshio mpi4py petsc4py SALib scipy sklearn tensorly
+tomli_w torch tqdm ufl umbridge
+""".split()
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

@@ -85,7 +85,9 @@ def convert(lines: list[str]) -> list[str]:
     return prose(lines[:first]) + sections.split("\n")
 
 
-def on_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def on_docstring(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     """Convert the docstring of any object, in place."""
     lines[:] = convert(lines)
 

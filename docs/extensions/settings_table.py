@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from docstrings import escaped
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
-from docstrings import escaped
 from sphinx.application import Sphinx
 from sphinx.ext.autodoc.mock import mock
 

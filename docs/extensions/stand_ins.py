@@ -1,4 +1,4 @@
-"""Let Sphinx's stand-ins for packages that are absent be part of a union, as in ``Array | Tensor``."""
+"""Let Sphinx's stand-ins for absent packages be part of a union, as in ``Array | Tensor``."""
 
 from __future__ import annotations
 
