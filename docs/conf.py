@@ -20,7 +20,7 @@ extensions = [
     "docstrings",  # before napoleon: it sees each docstring first
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    "sphinx.ext.mathjax",
+    "mathml",
     "module_pages",
     "settings_table",
 ]
@@ -47,6 +47,8 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
+python_maximum_signature_line_length = 80
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"varpro-surrogates {release}"
 html_static_path = ["_static"]

@@ -1,6 +1,6 @@
 """Run the commands and Python blocks of README.md and docs/ as they are printed.
 
-    python scripts/readme_commands.py FOLDER [--quick] [--page README docs/train ...] [--list]
+    python scripts/readme_commands.py FOLDER [--quick] [--without KIND ...] [--page NAME ...]
 
 Blocks run in FOLDER, page by page, in the order of the site's table of contents: later ones use the
 files of earlier ones. A block of `bash` is one shell script. The `python` blocks of a page run one
@@ -13,7 +13,7 @@ A comment before a block says why it may be left out:
 
     mpi       needs mpirun and FEniCSx; left out where these are not installed
     fenicsx   needs FEniCSx; left out where it is not installed
-    time      takes minutes or needs files of such a block; left out with --quick
+    time      takes minutes or needs files of such a block; left out with --quick, or --without time
     machine   needs another machine; never run
     show      is no program of this page, such as a line of a method's signature; never run
 
@@ -35,7 +35,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,13 +114,18 @@ def blocks(page: str, text: str) -> Iterator[Block]:
 
 def pages() -> list[str]:
     """List the pages, in the order of the site's table of contents, the README first."""
-    index = (ROOT / "docs" / "index.md").read_text()
-    names = []
-    for tree in re.findall(r"```\{toctree\}\n(.*?)```", index, flags=re.DOTALL):
+    return ["README", *_listed("docs/index")]
+
+
+def _listed(page: str) -> Iterator[str]:
+    """Yield the pages in the table of contents of a page, and those in theirs."""
+    text = (ROOT / f"{page}.md").read_text()
+    for tree in re.findall(r"```\{toctree\}\n(.*?)```", text, flags=re.DOTALL):
         for line in tree.splitlines():
-            if (ROOT / "docs" / f"{line}.md").is_file():
-                names.append(f"docs/{line}")
-    return ["README", *names]
+            name = f"{page.rpartition('/')[0]}/{line}"
+            if (ROOT / f"{name}.md").is_file():
+                yield name
+                yield from _listed(name)
 
 
 class Notebook:
@@ -160,6 +165,10 @@ class Notebook:
     def close(self) -> None:
         """End the process, and what it has started."""
         _kill(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):  # what a dead process has not read
+                pipe.close()
 
 
 def run_script(text: str, folder: Path, timeout: float) -> int:
@@ -188,16 +197,16 @@ def _kill(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def left_out(block: Block, quick: bool) -> str:
+def left_out(block: Block, without: Sequence[str]) -> str:
     """Return why a block is left out here; empty if it is not."""
     lacking = block.kind in ("mpi", "fenicsx") and importlib.util.find_spec("dolfinx") is None
     lacking |= block.kind == "mpi" and shutil.which("mpirun") is None
-    if block.kind in ("machine", "show") or lacking or (block.kind == "time" and quick):
+    if block.kind in ("machine", "show", *without) or lacking:
         return f"{block.kind}: {block.reason}"
     return ""
 
 
-def run_page(chosen: list[Block], folder: Path, quick: bool, timeout: float) -> int:
+def run_page(chosen: list[Block], folder: Path, without: Sequence[str], timeout: float) -> int:
     """Run the blocks of a page, with one line for each; return how many failed."""
     notebook = None
     failed = 0
@@ -205,7 +214,7 @@ def run_page(chosen: list[Block], folder: Path, quick: bool, timeout: float) -> 
         for block in chosen:
             with (folder / "commands.log").open("a") as log:
                 print(f"\n== {block.page}\n{block.text}", file=log)
-            if reason := left_out(block, quick):
+            if reason := left_out(block, without):
                 said = f"left out ({reason})"
             elif block.file:
                 (folder / block.file).write_text(block.text)
@@ -233,6 +242,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--page", nargs="+", metavar="NAME", help="such as README or docs/train")
     parser.add_argument("--quick", action="store_true", help="leave out what takes minutes")
+    parser.add_argument("--without", nargs="+", choices=KINDS, default=[], metavar="KIND")
     parser.add_argument("--list", action="store_true", help="list the blocks, and run none")
     parser.add_argument("--timeout", type=float, default=3600.0, help="of a block, in seconds")
     args = parser.parse_args()
@@ -243,6 +253,7 @@ def main() -> int:
     scripts = args.folder / "scripts"
     if not scripts.exists():
         scripts.symlink_to(ROOT / "scripts")
+    without = [*args.without, *(["time"] if args.quick else [])]
     failed = 0
     for page in args.page or known:
         chosen = list(blocks(page, (ROOT / f"{page}.md").read_text()))
@@ -251,7 +262,7 @@ def main() -> int:
                 why = f"  [{block.kind}: {block.reason}]" if block.kind else ""
                 print(f"{page}: {block.language}: {block.first}{why}")
             continue
-        failed += run_page(chosen, args.folder, args.quick, args.timeout)
+        failed += run_page(chosen, args.folder, without, args.timeout)
     return 1 if failed else 0
 
 
