@@ -27,11 +27,9 @@ extensions = [
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["extensions", "_build"]
-nitpicky = True
-# Annotations name types of numpy, torch and DOLFINx, and short names of our own. Pages name objects
-# by the role py:obj with the whole path, and these are checked.
-nitpick_ignore_regex = [("py:(?!obj).*", ".*"), ("py:obj", r"(?!surrogates\b).*")]
-default_role = "found"  # of extensions/docstrings.py
+# Pages name code by the role `line`, with as much of a name as is unique, and these links are
+# checked. Docstrings name it in backticks: a link where there is such an object, else code.
+default_role = "found"  # of extensions/docstrings.py, as `line` is
 
 suppress_warnings = ["ref.python"]  # a short name in an annotation may be of two modules
 autodoc_default_options = {"members": True, "show-inheritance": True}

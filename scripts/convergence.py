@@ -1,6 +1,6 @@
 """Draw how the error of c falls with the mesh and the time step, against a finer reference.
 
-    python scripts/convergence.py {cdr,dcr} --out F.png [--samples 4] [--seed 0]
+    python scripts/convergence.py {cdr,dcr} --out F.png [--samples 2] [--seed 0]
 
 An error is the mean over the samples of ||c - reference|| / ||reference||; for dcr both are centred
 by the mean of the reference, which no body changes. The order of the solution itself is held by the
@@ -53,16 +53,16 @@ class Study:
 def cdr(study: Study) -> list[tuple[str, list[Curve]]]:
     """Return the panels of CDR: cells by degree, and steps of time."""
     base = study.base
-    fine = changed(changed(base, "mesh", cells=(16, 16), degree=5), "time", steps=480)
+    fine = changed(changed(base, "mesh", cells=(16, 16)), "time", steps=240)
     reference = study.solve(fine)
     space = []
-    for degree, cells in ((1, (8, 16, 32, 64)), (2, (4, 8, 16, 32)), (4, (2, 4, 8))):
+    for degree, cells in ((1, (8, 16, 32)), (2, (4, 8, 16)), (4, (2, 4, 8))):
         errors = [
             study.error(changed(fine, "mesh", cells=(n, n), degree=degree), reference)
             for n in cells
         ]
         space.append((f"degree {degree}", [float(n) for n in cells], errors))
-    steps = (30, 60, 120, 240)
+    steps = (15, 30, 60, 120)
     errors = [study.error(changed(fine, "time", steps=n), reference) for n in steps]
     return [
         ("cells in each direction", space),
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problem", choices=("cdr", "dcr"))
     parser.add_argument("--out", required=True, metavar="F.png")
-    parser.add_argument("--samples", type=int, default=4, metavar="N")
+    parser.add_argument("--samples", type=int, default=2, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     options = parser.parse_args()
     study = Study(options.problem, options.samples, options.seed)

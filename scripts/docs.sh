@@ -33,6 +33,6 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
         --requirement "$wanted"
     cp "$wanted" "$venv/installed.txt"
 fi
-timeout --kill-after=10 600 "$venv/bin/python" -m sphinx --jobs auto --fail-on-warning --keep-going \
+timeout --kill-after=10 3000 "$venv/bin/python" -m sphinx --jobs auto --fail-on-warning --keep-going \
     --quiet "$root/docs" "$out"
 echo "$out/index.html"

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
+from module_pages import DOORS
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
+LOG = logging.getLogger(__name__)
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Note|Notes|Example|Examples):\s*$")
 CODE = re.compile(r"(``.+?``|`[^`]+`)", flags=re.DOTALL)
 ITEM = re.compile(r"([-*]|\d+\.) ")
@@ -95,11 +98,12 @@ def on_docstring(
 def found_role(
     name: str, rawtext: str, text: str, lineno: int, inliner: Any, *more: Any
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-    """Make a link to an object of that name, if there is one; else code."""
+    """Make a link to an object of that name: `found` if there is one, `line` in any case."""
     env = inliner.document.settings.env
     code = nodes.literal(text, text, classes=["xref", "py"])
     node = pending_xref("", code, refdomain="", reftype="found", reftarget=text, refdoc=env.docname)
     node["near"] = env.ref_context.get("py:module") or ""
+    node["strict"] = name == "line"
     return [node], []
 
 
@@ -113,9 +117,14 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Nod
     ends = f".{target}"
     names = [name for name in domain.objects if name == target or name.endswith(ends)]
     near = node["near"]
-    names = [n for n in names if "." in target or n.startswith(f"{near}.")] or (
-        names if len(names) == 1 else []
-    )
+    names = [n for n in names if n.rpartition(".")[0] not in DOORS] or names
+    if node["strict"]:
+        if len(names) != 1:
+            found = ", ".join(names) or "nothing"
+            LOG.warning("'%s' must name one object; it names %s", target, found, location=node)
+    else:
+        near_ones = [n for n in names if "." in target or n.startswith(f"{near}.")]
+        names = near_ones or (names if len(names) == 1 else [])
     if not names:
         return contnode
     best = min(names, key=lambda name: (-len(_common(name, near)), len(name), name))
@@ -137,6 +146,7 @@ def _common(a: str, b: str) -> list[str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx."""
     app.add_role("found", found_role)
+    app.add_role("line", found_role)
     app.connect("autodoc-process-docstring", on_docstring, priority=400)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
