@@ -118,7 +118,7 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Nod
     names = [name for name in domain.objects if name == target or name.endswith(ends)]
     near = node["near"]
     names = [n for n in names if n.rpartition(".")[0] not in DOORS] or names
-    if node["strict"]:
+    if node.get("strict"):
         if len(names) != 1:
             found = ", ".join(names) or "nothing"
             LOG.warning("'%s' must name one object; it names %s", target, found, location=node)
