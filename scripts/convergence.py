@@ -78,7 +78,7 @@ def dcr(study: Study) -> list[tuple[str, list[Curve]]]:
             study.base, "mesh", cells=cells, above=above, layers=layers, extrapolate=extrapolate
         )
 
-    reference = study.solve(on((36, 36, 45), 6, 24, True))
+    reference = study.solve(on((36, 36, 45), 6, 21, True))
     centre = reference.mean(axis=0)
     one = (((12, 12, 15), 2, 8), ((16, 16, 20), 2, 10), ((24, 24, 30), 3, 15))
     two = (((12, 12, 15), 3, 9), ((18, 18, 24), 3, 12), ((24, 24, 30), 3, 15))

@@ -24,8 +24,18 @@ out="${1:-$root/build/docs}"
 venv="$root/.venv-docs"
 wanted="$root/docs/requirements.txt"
 if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    base="$(command -v python3 || true)"
-    if [ -x /usr/bin/python3 ]; then base=/usr/bin/python3; fi # not one of an environment
+    base=""
+    for candidate in "$(command -v python3 || true)" /usr/bin/python3; do
+        if [ -x "$candidate" ] && "$candidate" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' \
+            2>/dev/null; then
+            base="$candidate"
+            break
+        fi
+    done
+    if [ -z "$base" ]; then
+        echo "docs: there is no Python 3.10 or later with venv (on Debian: apt-get install python3-venv)" >&2
+        exit 1
+    fi
     echo "docs: installing Sphinx into .venv-docs" >&2
     rm -rf "$venv"
     "$base" -m venv "$venv"
