@@ -1,19 +1,32 @@
-"""Run the README's commands as they are printed, to show that they do.
+"""Run the commands and Python blocks of README.md and docs/ as they are printed.
 
-    python scripts/readme_commands.py FOLDER [--section "Use 1" ...] [--without "samples 10000" ...]
+    python scripts/readme_commands.py FOLDER [--quick] [--without KIND ...] [--page NAME ...]
 
-Each indented block of a section is one shell script, run in FOLDER, in the README's order: later
-ones use the files of earlier ones. A block that begins with `# NAME.py` becomes that file. One
-whose first command is not installed (sbatch) is skipped. What they print goes to
-FOLDER/commands.log; a line for each block says how long it took. The exit status is 1 when one
-failed. Everything takes an hour on 2 cores, most of it for the blocks with "samples 10000" and with
-"delayed_acceptance".
+Blocks run in FOLDER, page by page, in the order of the site's table of contents: later ones use the
+files of earlier ones. A block of `bash` is one shell script. The `python` blocks of a page run one
+after the other in one process, as the cells of a notebook. A block of any language whose first line
+is `# NAME.EXT` is written to that file instead. Blocks of other languages are only shown.
+
+A comment before a block says why it may be left out:
+
+    <!-- run: time: ten thousand solves take six minutes -->    (or, in docs/, `% run: ...`)
+
+    mpi       needs mpirun and FEniCSx; left out where these are not installed
+    fenicsx   needs FEniCSx; left out where it is not installed
+    time      takes minutes or needs files of such a block; left out with --quick, or --without time
+    machine   needs another machine; never run
+    show      is no program of this page, such as a line of a method's signature; never run
+
+What the blocks print goes to FOLDER/commands.log; one line for each block says how long it took.
+The exit status is 1 when one failed. Without --quick everything takes over an hour on 2 cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -22,26 +35,146 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS = ("Use 1", "Use 2", "Use 3")
+KINDS = ("mpi", "fenicsx", "time", "machine", "show")
+BLOCK = re.compile(
+    r"^(?:(?:<!--|%) run: (?P<kind>\w+): (?P<reason>[^\n]*?)(?: -->)?\n+)?"
+    r"(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$",
+    flags=re.MULTILINE | re.DOTALL,
+)
+NOTEBOOK = """
+import json, sys, traceback
+answers, sys.stdout, names = sys.stdout, sys.stderr, {"__name__": "__main__"}
+for line in sys.stdin:
+    try:
+        exec(compile(json.loads(line), "the block", "exec"), names)
+        failed = False
+    except BaseException:
+        traceback.print_exc()
+        failed = True
+    sys.stderr.flush()
+    print(int(failed), file=answers, flush=True)
+"""
 
 
-def blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Heading of the section and text of each indented block, in order."""
-    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        heading = section.partition("\n")[0]
-        for block in re.findall(r"(?<=\n\n)((?:    .*\n|\n(?=    ))+)", section):
-            yield heading, textwrap.dedent(block)
+@dataclass(frozen=True)
+class Block:
+    """A block of a page.
+
+    Attributes:
+        page: The page's name, such as ``docs/train``.
+        language: As the fence says.
+        text: What is printed.
+        kind: Why it may be left out, one of `KINDS`; empty for no reason.
+        reason: The same in words.
+    """
+
+    page: str
+    language: str
+    text: str
+    kind: str = ""
+    reason: str = ""
+
+    @property
+    def first(self) -> str:
+        """The first line."""
+        return self.text.partition("\n")[0]
+
+    @property
+    def file(self) -> str:
+        """The file that the block is written to; empty for none."""
+        name = re.fullmatch(r"# ([\w-]+\.\w+)", self.first)
+        return name[1] if name else ""
 
 
-def run(block: str, folder: Path, timeout: float) -> int:
-    """Exit status of a block as a shell script, whose processes have ended with it."""
-    script = f'. "{ROOT}/scripts/mpi.sh"\n{block}'
+def blocks(page: str, text: str) -> Iterator[Block]:
+    """Yield the blocks of a page that are run or written, in order.
+
+    Raises:
+        ValueError: If a comment names no known reason, or stands before nothing.
+    """
+    found = 0
+    for match in BLOCK.finditer(text):
+        kind = match["kind"] or ""
+        if kind and kind not in KINDS:
+            raise ValueError(f"{page}: '{kind}' is not one of {', '.join(KINDS)}")
+        found += bool(kind)
+        block = Block(
+            page, match["language"], textwrap.dedent(match["text"]), kind, match["reason"] or ""
+        )
+        if block.file or block.language in ("bash", "python"):
+            yield block
+    if found != len(re.findall(r"^(?:<!--|%) run: ", text, flags=re.MULTILINE)):
+        raise ValueError(f"{page}: a comment 'run: ...' does not stand right before a block")
+
+
+def pages() -> list[str]:
+    """List the pages, in the order of the site's table of contents, the README first."""
+    return ["README", *_listed("docs/index")]
+
+
+def _listed(page: str) -> Iterator[str]:
+    """Yield the pages in the table of contents of a page, and those in theirs."""
+    text = (ROOT / f"{page}.md").read_text()
+    for tree in re.findall(r"```\{toctree\}\n(.*?)```", text, flags=re.DOTALL):
+        for line in tree.splitlines():
+            name = f"{page.rpartition('/')[0]}/{line}"
+            if (ROOT / f"{name}.md").is_file():
+                yield name
+                yield from _listed(name)
+
+
+class Notebook:
+    """A Python process that runs the blocks of one page, in one namespace."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start the process in a folder, with its output in the log."""
+        with (folder / "commands.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", NOTEBOOK],
+                cwd=folder,
+                env={**os.environ, "MPLBACKEND": "Agg"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, text: str, timeout: float) -> int:
+        """Run a block; return 0 if it went well, 124 if it took too long."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, timeout)
+        try:
+            self._process.stdin.write(json.dumps(text) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline() or 1)
+        except KeyboardInterrupt:
+            return 124
+        except BrokenPipeError:
+            return 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+
+    def close(self) -> None:
+        """End the process, and what it has started."""
+        _kill(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):  # what a dead process has not read
+                pipe.close()
+
+
+def run_script(text: str, folder: Path, timeout: float) -> int:
+    """Run a shell script; return its exit status. Its processes have ended by then."""
+    script = f'. "{ROOT}/scripts/mpi.sh"\n{text}'
     with (folder / "commands.log").open("a") as log:
-        print(f"\n{block}", file=log, flush=True)
         shell = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=folder,
@@ -54,44 +187,82 @@ def run(block: str, folder: Path, timeout: float) -> int:
         except subprocess.TimeoutExpired:
             return 124
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
+            _kill(shell)
+
+
+def _kill(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """Kill a process and its children, which are a session of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def left_out(block: Block, without: Sequence[str]) -> str:
+    """Return why a block is left out here; empty if it is not."""
+    lacking = block.kind in ("mpi", "fenicsx") and importlib.util.find_spec("dolfinx") is None
+    lacking |= block.kind == "mpi" and shutil.which("mpirun") is None
+    if block.kind in ("machine", "show", *without) or lacking:
+        return f"{block.kind}: {block.reason}"
+    return ""
+
+
+def run_page(chosen: list[Block], folder: Path, without: Sequence[str], timeout: float) -> int:
+    """Run the blocks of a page, with one line for each; return how many failed."""
+    notebook = None
+    failed = 0
+    try:
+        for block in chosen:
+            with (folder / "commands.log").open("a") as log:
+                print(f"\n== {block.page}\n{block.text}", file=log)
+            if reason := left_out(block, without):
+                said = f"left out ({reason})"
+            elif block.file:
+                (folder / block.file).write_text(block.text)
+                said = "written"
+            else:
+                start = time.monotonic()
+                if block.language == "python":
+                    notebook = notebook or Notebook(folder)
+                    status = notebook.run(block.text, timeout)
+                else:
+                    status = run_script(block.text, folder, timeout)
+                said = f"{time.monotonic() - start:.1f} s"
+                said += f", FAILED ({status})" if status else ""
+                failed += status != 0
+            print(f"{said:>8}  {block.page}: {block.first}", flush=True)
+    finally:
+        if notebook is not None:
+            notebook.close()
+    return failed
 
 
 def main() -> int:
-    """Run the blocks; one line for each."""
+    """Run the blocks of the chosen pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--section", nargs="+", default=SECTIONS, help="how its heading begins")
-    parser.add_argument("--without", nargs="+", default=(), help="leave out blocks with this text")
+    parser.add_argument("--page", nargs="+", metavar="NAME", help="such as README or docs/train")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes minutes")
+    parser.add_argument("--without", nargs="+", choices=KINDS, default=[], metavar="KIND")
+    parser.add_argument("--list", action="store_true", help="list the blocks, and run none")
     parser.add_argument("--timeout", type=float, default=3600.0, help="of a block, in seconds")
     args = parser.parse_args()
+    known = pages()
+    if unknown := set(args.page or ()) - set(known):
+        parser.error(f"no such page: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     args.folder.mkdir(parents=True, exist_ok=True)
     scripts = args.folder / "scripts"
     if not scripts.exists():
         scripts.symlink_to(ROOT / "scripts")
-    chosen = [
-        (heading, block)
-        for heading, block in blocks((ROOT / "README.md").read_text())
-        if heading.startswith(tuple(args.section)) and not any(t in block for t in args.without)
-    ]
-    if not chosen:
-        parser.error(f"README.md has no such block in {', '.join(args.section)}")
+    without = [*args.without, *(["time"] if args.quick else [])]
     failed = 0
-    for heading, block in chosen:
-        first = block.partition("\n")[0]
-        if name := re.fullmatch(r"# (\w+\.py)", first):
-            (args.folder / name[1]).write_text(block)
-            said = "written"
-        elif shutil.which(first.split()[0]) is None:
-            said = f"skipped: no {first.split()[0]} here"
-        else:
-            start = time.monotonic()
-            status = run(block, args.folder, args.timeout)
-            said = f"{time.monotonic() - start:.1f} s" + (f", FAILED ({status})" if status else "")
-            failed += status != 0
-        print(f"{said:>8}  {heading}: {first}", flush=True)
+    for page in args.page or known:
+        chosen = list(blocks(page, (ROOT / f"{page}.md").read_text()))
+        if args.list:
+            for block in chosen:
+                why = f"  [{block.kind}: {block.reason}]" if block.kind else ""
+                print(f"{page}: {block.language}: {block.first}{why}")
+            continue
+        failed += run_page(chosen, args.folder, without, args.timeout)
     return 1 if failed else 0
 
 
