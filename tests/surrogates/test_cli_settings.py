@@ -12,6 +12,8 @@ OSCILLATOR = '''
 from dataclasses import dataclass
 from surrogates.pde import Problem, Settings
 
+print("This line is not TOML.")
+
 @dataclass(frozen=True, kw_only=True)
 class Times(Settings):
     """When it is observed.
