@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,7 +42,7 @@ def settings(options: argparse.Namespace) -> int:
         config.check(task is None, "--task is for the settings of train")
         defaults, command, notes = of_problem(subject), f"generate {subject}", []
     if any(one.value is None for one in config.described(defaults)):
-        notes.append("The program chooses a setting that is auto, which is a comment here.")
+        notes.append("A setting that is a comment here is auto: the program chooses it.")
     print(f"# The default settings of: surrogates {command}")
     print("# Change some, and name this file by --config.")
     print(*(f"# {note}" for note in notes), "", config.template(defaults), sep="\n", end="")
@@ -61,9 +63,15 @@ def of_problem(name: str) -> Any:
     known = ("train", *BUILT_IN)
     if ":" not in name and name not in known:
         raise InputError(f"{config.unknown(f'settings {name!r}', name, known)} or FILE.py:CLASS")
+    return _defaults(name)
+
+
+def _defaults(name: str) -> Any:
+    """Load a problem and return its default settings; what its file prints goes to stderr."""
     from surrogates.pde.needed import problem_of
 
-    return problem_of(name).Config()
+    with contextlib.redirect_stdout(sys.stderr):
+        return problem_of(name).Config()
 
 
 def list_of_training(options: Any) -> list[str]:
@@ -81,7 +89,7 @@ def list_of_problem(options: Any) -> list[str]:
             "and surrogates generate cdr --help lists them",
         ]
     try:
-        found = config.described(of_problem(name))
+        found = config.described(_defaults(name))
     except InputError as error:
         return [f"its settings cannot be listed: {error}"]
     head = f"settings, by --set KEY=VALUE or --config; as a file: surrogates settings {name}"

@@ -12,6 +12,8 @@ OSCILLATOR = '''
 from dataclasses import dataclass
 from surrogates.pde import Problem, Settings
 
+print("This line is not TOML.")
+
 @dataclass(frozen=True, kw_only=True)
 class Times(Settings):
     """When it is observed.
@@ -75,7 +77,7 @@ def test_the_settings_of_a_user_s_problem_are_described_by_its_docstrings(
 
 
 def test_every_setting_of_training_has_a_line(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("COLUMNS", "1000")
     every_setting_has_a_line(printed(capsys, "train", "--help"), TrainConfig())
 
 
@@ -85,7 +87,7 @@ def test_every_setting_of_training_has_a_line(capsys, monkeypatch):
 def test_every_setting_of_a_problem_has_a_line(name, command, capsys, monkeypatch):
     from surrogates.pde.loading import load
 
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("COLUMNS", "1000")
     every_setting_has_a_line(printed(capsys, *command, name, "--help"), load(name).Config())
 
 
