@@ -27,6 +27,7 @@ A training:
 
     its settings, and those of older files          config: TrainConfig, stored
     the network with the first weights              initial: network
+    a linear part, the inputs as features           beside: WithInputs
     the outer method, chosen by sizes               methods: methods
     the file that it is resumed from                checkpoint: Checkpoint
     one record per iteration                        history: Record
