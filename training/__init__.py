@@ -45,6 +45,6 @@ The choice of a surrogate:
     what starts from another surrogate              selection/start; its file: weights
     logistic regressions, on radial functions too   selection/plain, inner/logistic
     error bars from held-out residuals              selection/bars
-    the surrogate that is written                   deploy
+    the surrogate that is written                   deploy, temperature
     missing observables                             completion
 """
