@@ -27,6 +27,7 @@ A training:
 
     its settings, and those of older files          config: TrainConfig, stored
     the network with the first weights              initial: network
+    a linear part, the inputs as features           beside: WithInputs
     the outer method, chosen by sizes               methods: methods
     the file that it is resumed from                checkpoint: Checkpoint
     one record per iteration                        history: Record
@@ -44,7 +45,7 @@ The choice of a surrogate:
     what starts from another surrogate              selection/start; its file: weights
     logistic regressions, on radial functions too   selection/plain, inner/logistic
     error bars from held-out residuals              selection/bars
-    the surrogate that is written                   deploy
+    the surrogate that is written                   deploy, temperature
     missing observables                             completion
     logarithms of inputs and outputs                logs
 

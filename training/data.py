@@ -193,12 +193,11 @@ class Data:
             validation: Likewise.
             scale: Standard deviation of the scaled inputs, on average where they are mixed.
             mix: How the scaled inputs are mixed; not at all if None.
-            ordered: Whether the inputs are put in the order and under the signs of `canonical`, so
-                that what is drawn for them does not depend on those of the file. Not with ``mix``.
+            ordered: Whether the inputs get the order and the signs of `canonical`, so that the
+                weights drawn for them do not depend on the file's. Not with ``mix``.
             inputs: ``y_shift`` and ``y_scale`` of a network whose weights are kept, in place of
-                those of the samples and ``scale``. Not with ``mix`` or ``ordered``.
-            groups: Outputs of one number share a scale, (n_out,) integers; each has its own if
-                None.
+                those of the samples. Not with ``mix`` or ``ordered``.
+            groups: Outputs of one number share a scale, (n_out,); each has its own if None.
             weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
             dtype: Of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
@@ -208,9 +207,8 @@ class Data:
             InputError: If values are not finite, or too large to be squared.
         """
         loss = loss or LeastSquares()
-        for name, arrays in {"training": train, "validation": validation}.items():
-            for kind, values in zip(("inputs", "observables"), arrays, strict=True):
-                _check_finite(values, f"the {name} {kind} are not finite", comm)
+        _check_finite("training", train, comm)
+        _check_finite("validation", validation, comm)
         Y, C = (values.to(comm.device) for values in train)
         y_shift, y_scale, varies = _scale_of(Y, scale, inputs, comm)
         Y = Y.sub_(y_shift).div_(y_scale)
@@ -263,10 +261,11 @@ def _seen(Y: Tensor, mixing: Tensor | None, dtype: torch.dtype) -> Tensor:
     return (Y if mixing is None else Y @ mixing.T).to(dtype)
 
 
-def _check_finite(values: Tensor, what: str, comm: Communicator) -> None:
-    whole = (int(torch.isfinite(X).all(dim=1).sum()) for X in torch.split(values, CHUNK))
-    bad = comm.count(len(values) - sum(whole))
-    check(bad == 0, f"{what}, in {bad} samples")
+def _check_finite(name: str, arrays: Arrays, comm: Communicator) -> None:
+    for kind, values in zip(("inputs", "observables"), arrays, strict=True):
+        whole = (int(torch.isfinite(X).all(dim=1).sum()) for X in torch.split(values, CHUNK))
+        bad = comm.count(len(values) - sum(whole))
+        check(bad == 0, f"the {name} {kind} are not finite, in {bad} samples")
 
 
 def canonical(X: Tensor, varies: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tensor:

@@ -7,11 +7,8 @@ temperature that calibrates its probabilities.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from scipy.optimize import brentq
-from torch import Tensor
 
 from surrogates.data import Dataset
 from surrogates.model.classifier import Classifier
@@ -23,13 +20,9 @@ from .features import CHUNK
 from .fit import FitResult
 from .member import Member
 from .selection.bars import error_bars, members_of
+from .selection.classes import Choice
 from .selection.regression import Selection
-
-if TYPE_CHECKING:
-    from .selection.classes import Choice
-
-TEMPERATURES = (1e-3, 1e3)
-"""Bounds of `temperature`."""
+from .temperature import temperature
 
 
 def deployed(result: FitResult, dataset: Dataset, logs: Logs | None = None) -> Surrogate:
@@ -122,38 +115,3 @@ def alone(result: FitResult, dataset: Dataset) -> Selection:
         history=result.history,
         train=rows["train"],
     )
-
-
-def temperature(logits: Tensor, C: Tensor) -> float:
-    r"""Find the temperature that calibrates logits (Guo et al. 2017).
-
-    T > 0 minimises the mean cross-entropy of softmax(logits / T), which is convex in 1 / T: at the
-    minimum the mean logit of the true class, mean_i c_i^T l_i, is that which the probabilities
-    expect, mean_i p_i^T l_i.
-
-    Where every sample is classified rightly there is no minimum: the smaller T, the less the
-    cross-entropy. That n of n samples are right says that the next one is, with the probability
-    (n + 1) / (n + 2) (rule of succession), and T is then such that the mean of the largest
-    probabilities is this. In any case T lies within `TEMPERATURES`; the upper bound is met where
-    the logits are no better than equal ones.
-
-    Args:
-        logits: (n, n_classes), finite float64.
-        C: True probabilities of the classes, one-hot as a rule, (n, n_classes).
-    """
-    n = len(logits)
-    logits = logits - logits.max(dim=1, keepdim=True).values
-    true = float((C * logits).sum()) / n
-
-    def excess(inverse: float) -> float:
-        p = torch.softmax(inverse * logits, dim=1)
-        if true == 0:
-            return float(p.max(dim=1).values.mean()) - (n + 1) / (n + 2)
-        return float((p * logits).sum()) / n - true
-
-    low, high = (1 / bound for bound in reversed(TEMPERATURES))
-    if excess(low) >= 0:
-        return 1 / low
-    if excess(high) <= 0:
-        return 1 / high
-    return 1 / float(brentq(excess, low, high, xtol=1e-15))

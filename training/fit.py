@@ -38,7 +38,7 @@ from surrogates.data import Dataset
 from surrogates.data.split import check_classes
 from surrogates.model.networks import FeatureExtractor
 
-from . import initial, methods
+from . import beside, initial, methods
 from .checkpoint import Checkpoint
 from .communicator import Communicator
 from .config import TrainConfig
@@ -49,7 +49,6 @@ from .member import Member
 from .outer.baselines import STOCHASTIC
 from .outer.multilevel import Multilevel, Reason, State
 from .scaling import groups_of, weights_of
-from .selection import beside
 
 _INNER = 10_000  # entries of W, with a Hessian of 0.8 GB
 

@@ -15,10 +15,10 @@ from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 
+from . import beside
 from .config import Network, TrainConfig
 from .data import Data
 from .member import Member
-from .selection import beside
 
 
 def settings_of(features: object) -> dict[str, Any]:

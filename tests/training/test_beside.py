@@ -15,6 +15,7 @@ from surrogates.model import describe
 from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
 from surrogates.model.radial import Joined, Monomials
+from surrogates.training.beside import WithInputs, joined, mixed, parted
 from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import deployed
 from surrogates.training.features import Features
@@ -25,7 +26,6 @@ from surrogates.training.inner.solution import ReducedJacobian
 from surrogates.training.inner.varpro import first_columns
 from surrogates.training.outer.dense import gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import ReducedProblem
-from surrogates.training.selection.beside import WithInputs, joined, mixed, parted
 from surrogates.training.train import train
 from surrogates.training.weights import Start
 

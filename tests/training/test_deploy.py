@@ -15,10 +15,11 @@ from surrogates.model.metrics import evaluate
 from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials, RadialBasis
 from surrogates.training.config import Network, Regularisation, Stopping, TrainConfig
-from surrogates.training.deploy import TEMPERATURES, assembled_classes, deployed, temperature
+from surrogates.training.deploy import assembled_classes, deployed
 from surrogates.training.fit import fit
 from surrogates.training.member import Member
 from surrogates.training.selection.classes import Choice
+from surrogates.training.temperature import TEMPERATURES, temperature
 
 CONFIG = TrainConfig(network=Network(width=4), stopping=Stopping(work_units=150))
 

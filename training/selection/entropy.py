@@ -16,9 +16,9 @@ from torch import Tensor
 from surrogates.data import Dataset
 
 from ..config import TrainConfig
-from ..deploy import temperature
 from ..fit import FitResult
 from ..inner.losses import CrossEntropy, Loss
+from ..temperature import temperature
 from .contest import parameters
 from .folds import Rows
 
