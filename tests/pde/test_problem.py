@@ -625,7 +625,7 @@ def test_an_unknown_problem_is_refused(name, message):
         (
             OSCILLATOR.replace("solve(self, y)", "solve_batch(self, Y)"),
             "Oscillator",
-            "solve_batch must be solve_batch(self, Y, *, tangents=False): got an unexpected",
+            "solve_batch must be solve_batch(self, Y, *, tangents=False): ",
         ),
         (
             OSCILLATOR.replace("c_units =", "source ="),

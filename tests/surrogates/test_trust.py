@@ -263,7 +263,7 @@ def test_what_is_checked_is_what_is_loaded(members, here, monkeypatch):
 
 
 def test_what_zip_readers_disagree_about_is_refused(members, here):
-    with pytest.warns(UserWarning, match="Duplicate"):
+    with pytest.warns(UserWarning):
         with zipfile.ZipFile(here / "twice.pt", "w") as archive:
             for name, content in [*members.items(), (CODE, b"")]:
                 archive.writestr(f"archive/{name}", content)

@@ -701,7 +701,7 @@ def test_a_checkpoint_that_torch_would_read_as_another_format_is_refused(tmp_pat
     checkpoint.unlink()
     fit(smooth(), SMALL, checkpoint=checkpoint)
     checkpoint.write_bytes(b"other" + checkpoint.read_bytes())  # zipfile reads this, from its end
-    with pytest.raises(InputError, match="not a whole checkpoint: File is not a zip file"):
+    with pytest.raises(InputError, match="not a whole checkpoint: "):
         fit(smooth(), SMALL, checkpoint=checkpoint, resume=True)
 
 
