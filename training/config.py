@@ -53,19 +53,21 @@ class Network:
     """The features.
 
     Attributes:
-        kind: ``ode``, ``resnet`` or ``mlp``: `AntisymmetricODE`, `ResNet` or `MLP`; or ``rbf``,
-            radial basis functions (see `kernel`), which `selection` fits and `fit` does not.
-        activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.
+        kind: ``ode``, ``resnet``, ``mlp`` or ``rbf``. The first three are the networks
+            `AntisymmetricODE`, `ResNet` and `MLP`. ``rbf`` are radial basis functions
+            (`selection.kernel`), which have no weights to train: `selection` fits them.
+        activation: Activation: ``tanh``, ``softplus``, ``sigmoid`` or ``relu``.
         width: Number of the network's features.
-        linear: Whether the inputs are further features, c = [F(y), y, 1] W^T (see `beside`).
-        cells: Runge-Kutta cells, or layers, of the first level; each level doubles them.
-        levels: Number of levels; 1 for ``mlp``, which cannot be refined.
+        linear: Whether the inputs are features too. Then c = [F(y), y, 1] W^T (see
+            `selection.beside`).
+        cells: Runge-Kutta cells, or layers, of the first level. Each level doubles them.
+        levels: Number of levels. It is 1 for ``mlp``, which cannot be refined.
         final_time: Final time of ``ode`` and ``resnet``.
         gamma: Damping of ``ode``.
-        kernel: Of ``rbf``: ``gaussian`` or ``matern52``, of distances; ``anova_gaussian`` or
-            ``anova_matern52``, products over the inputs (`surrogates.model.radial.AnovaBasis`);
-            None for the kernel of the least held-out error.
-        trend: Degree of the polynomial trend of ``rbf``, 0 to 2; None for the degree of the least
+        kernel: Kernel of ``rbf``. ``gaussian`` and ``matern52`` are functions of the distance;
+            ``anova_gaussian`` and ``anova_matern52`` are products over the inputs
+            (`surrogates.model.radial.AnovaBasis`). None takes the one of least held-out error.
+        trend: Degree of the polynomial trend of ``rbf``, 0 to 2. None takes the degree of least
             held-out error.
     """
 
@@ -114,13 +116,13 @@ class Optimizer:
     """The method that finds the weights.
 
     Attributes:
-        name: ``gnvpro``, or another to compare it with (see `baselines`): ``gn``, ``lbfgs``,
-            ``adam`` or ``sgd``.
-        method: Of ``gnvpro``, how a step is modelled. ``dense`` has the exact Gauss-Newton matrix,
+        name: ``gnvpro``, ``gn``, ``lbfgs``, ``adam`` or ``sgd``. The last four are there to be
+            compared with (see `outer.baselines`).
+        method: How ``gnvpro`` models a step. ``dense`` has the exact Gauss-Newton matrix,
             ``krylov`` has it on Krylov spaces, as in the paper. ``kronecker`` is L-BFGS that starts
-            from the matrix in Kronecker products (see `kronecker`). None is ``dense`` for least
-            squares, unless an iteration costs too much, and else ``kronecker``.
-        learning_rate: Step size of ``adam`` and ``sgd``; None for 0.01.
+            from the matrix in Kronecker products (see `outer.kronecker`). None is ``dense`` for
+            least squares, unless an iteration costs too much, and else ``kronecker``.
+        learning_rate: Step size of ``adam`` and ``sgd``. None is 0.01.
         krylov_rank: Largest number of Krylov vectors of an iteration.
         krylov_tolerance: Relative residual at which Lanczos stops.
     """
@@ -156,14 +158,14 @@ class Regularisation:
     """The weights of the penalties.
 
     Attributes:
-        alpha1: Weight of ||theta - theta_ref||^2 / 2 on the first level; each level halves it. The
-            reference is zero, or the weights that a training starts from.
-        alpha2: Weight of ||W - W_ref||^2 / 2, for targets scaled to a mean square of one.
-        penalty: What ``alpha1`` weighs: ``tikhonov``, or ``smooth``, where it is ||theta||^2 of the
-            first layer alone, and for the other weights of ``ode`` and ``resnet`` their change in
-            time (see `penalty.Penalty`).
-        smoothing: Weight of the differences of neighbouring inputs' first weights (see `data.Mix`;
-            for the networks that ``network.kind`` names).
+        alpha1: Weight of ||theta - theta_ref||^2 / 2. Each level halves it. The reference is zero,
+            or the weights that a training starts from.
+        alpha2: Weight of ||W - W_ref||^2 / 2. The targets are scaled to a mean square of one.
+        penalty: Penalty on theta: ``tikhonov`` or ``smooth``. For ``smooth`` it is ||theta||^2 of
+            the first layer alone, and for the other weights of ``ode`` and ``resnet`` their change
+            in time (see `outer.penalty.Penalty`).
+        smoothing: Weight of the differences of neighbouring inputs' weights. These are weights of
+            the first layer (see `data.Mix`).
     """
 
     alpha1: float = 1e-6
@@ -183,10 +185,10 @@ class Inputs:
     """The scaling of the inputs.
 
     Attributes:
-        scale: Standard deviation of the scaled inputs; see `fit.fit`.
-        whitening: Power of the principal components' variances that is taken out of the inputs, 0
-            to 1 (see `data.Mix`; for the networks that ``network.kind`` names).
-        noise: Power of the inputs' noise that they are divided by, likewise, 0 to 1.
+        scale: Standard deviation of the scaled inputs. `fit.fit` says why it matters.
+        whitening: Power of the inputs' variances that is taken out, 0 to 1. The variances are those
+            of the principal components (see `data.Mix`).
+        noise: Power of the inputs' noise that they are divided by, 0 to 1. See `data.Mix`.
     """
 
     scale: float = 0.1
@@ -205,9 +207,10 @@ class Outputs:
     """The scaling of the observables.
 
     Attributes:
-        scaling: Which observables share a scale (see `scaling`): ``unit``, those of one known
-            unit; ``column``, none: each is scaled by its own spread; or ``common``, all.
-        weights: What scaled observables are multiplied by, as ``name=2``; 1 for the others.
+        scaling: Which observables share a scale: ``unit``, ``column`` or ``common``. ``unit`` are
+            those of one known unit; ``column`` scales each by its own spread; ``common`` are all
+            (see `scaling`).
+        weights: Factors of scaled observables, as ``name=2``. The others have 1.
     """
 
     scaling: str = "unit"
@@ -226,10 +229,10 @@ class Stopping:
         work_units: Work units of each level. An iteration costs ``network.width`` + 5 with the
             dense method, 2 + 2 ``optimizer.krylov_rank`` on Krylov spaces, and 2 with Kronecker
             products, every tenth time 4.
-        patience: A level ends after as many iterations in which the best validation score (of
-            regressions the mean norm of the scaled residual, of classes the error) has not fallen
-            by 2 %. None for 10 with the dense method, 50 with Kronecker products, else 200.
-        tolerance: A level ends when the gradient's norm falls below this times its first value.
+        patience: Iterations without progress on validation that end a level. Progress is a fall of
+            the best score by 2 %; the score is the mean norm of the scaled residual, or the error
+            of classes. None is 10 with the dense method, 50 with Kronecker products, and else 200.
+        tolerance: Fall of the gradient's norm, relative to its first value, that ends a level.
     """
 
     work_units: int = 1200
@@ -267,12 +270,12 @@ class TrainConfig:
         inputs: The scaling of the inputs.
         outputs: The scaling of the observables.
         stopping: The end of a level.
-        seed: Of the starting weights.
+        seed: Seed of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
             of samples, and is slower by far for hundreds, or where other programs run as well.
-        precision: ``double``, or ``single`` for the features and their derivatives; the linear
-            weights and the steps are solved for in double precision all the same.
-        device: ``cpu``, or ``cuda`` for a GPU.
+        precision: Precision of the features: ``double`` or ``single``. The linear weights and the
+            steps are solved for in double precision all the same.
+        device: Device: ``cpu``, or ``cuda`` for a GPU.
 
     Raises:
         InputError: If a value is out of range.
