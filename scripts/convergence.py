@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.pde.problem import load
-from surrogates.plots import figures
+from surrogates.plots import style
 
 Array = npt.NDArray[np.float64]
 Curve = tuple[str, list[float], list[float]]
@@ -103,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     study = Study(options.problem, options.samples, options.seed)
     panels = {"cdr": cdr, "dcr": dcr}[options.problem](study)
-    with figures.saved_figure(options.out, (9.0, 3.8), "") as figure:
+    with style.saved_figure(options.out, (9.0, 3.8), "") as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (label, curves) in zip(row, panels, strict=True):
             for name, sizes, errors in curves:
