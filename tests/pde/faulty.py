@@ -146,7 +146,7 @@ class Site:
 
     def stopped(self, *words: str, samples: int = N) -> None:
         """Begin the dataset, and leave it unfinished."""
-        run = self.start(1, *words, samples=samples, PACE="0.02")
+        run = self.start(1, *words, samples=samples, PACE="0.1")
         until(lambda: self.saved() > 1000, run.process)
         run.process.send_signal(signal.SIGUSR1)
         run.end(75)

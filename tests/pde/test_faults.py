@@ -117,10 +117,13 @@ def test_a_run_with_many_samples_that_end_their_process_is_one_run(site):
 
 def test_a_process_that_ended_once_is_no_fault_of_its_sample(site, whole):
     run = site.start(1, PACE="0.1")
+    killed: set[int] = set()
     for _ in range(3):
         before = site.saved()
-        until(lambda b=before: site.saved() > b and bool(run.solvers()), run.process)
-        os.kill(run.solvers()[0], signal.SIGKILL)
+        until(lambda b=before: site.saved() > b and not killed >= {*run.solvers()}, run.process)
+        (solver,) = {*run.solvers()} - killed
+        os.kill(solver, signal.SIGKILL)
+        killed.add(solver)
     run.end(0)
     assert "ended by SIGKILL" in run.stderr
     same(site.dataset(), whole)

@@ -3,13 +3,13 @@
 A file written here carries its reference: arguments and the results of the module that was never
 scripted, in its metadata. Who reads it compares all methods with that, plain and frozen.
 
-``data`` holds files of older versions, which must be read for ever. What today's code writes is
+``stored`` holds files of older versions, which must be read for ever. What today's code writes is
 exchanged live between two versions of torch: with the environment variable SURROGATE_EXCHANGE these
 tests write their files into that folder and read all that lie there. scripts/test_on_debian.sh runs
 them here, on Debian, and here again. When torch or the format changes what it writes, keep a copy
 for ever by
 
-    SURROGATE_EXCHANGE=tests/surrogates/data python -m pytest tests/surrogates/test_compatibility.py
+    cd tests/surrogates && SURROGATE_EXCHANGE=stored python -m pytest test_compatibility.py
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from surrogates.model.classifier import Classifier
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.model.surrogate import Surrogate
 
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).with_name("stored")
 EXCHANGE = os.environ.get("SURROGATE_EXCHANGE")
 FILES = {
     f"{folder.name}/{path.stem}": path
