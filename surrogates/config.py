@@ -175,12 +175,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 def override(key: str, value: Any) -> str:
     """Return the override, as `read` takes it, that sets a key to a value of Python.
 
+    None stands for what the program chooses, ``auto``.
+
     Raises:
         InputError: If TOML has no such values.
     """
     plain = value.item() if getattr(value, "shape", None) == () else value  # a scalar of numpy
     try:
-        text = tomli_w.dumps({"value": list(plain) if isinstance(plain, tuple) else plain})
+        text = tomli_w.dumps({"value": _plain(plain)})
     except TypeError as error:
         raise InputError(
             f"{key} must be a number, a text, or a list of these; got {value!r:.60}"

@@ -50,8 +50,9 @@ def train(
 
     Args:
         dataset: The dataset, or its file; needs at least 3 samples for training and validation.
-        config: Settings: a mapping such as ``{"width": 16}``, a TOML file, or a `TrainConfig`. A
-            choice keeps these, and chooses the others (see `surrogates.training.settings`).
+        config: Settings: a mapping such as ``{"network.width": 16}``, a TOML file, or a
+            `TrainConfig`. A choice keeps these, and chooses the others (see
+            `surrogates.training.settings`).
         out: The surrogate's file, NAME.pt; None for no file. Beside it are NAME.history.jsonl and,
             where one network is trained, NAME.checkpoint.
         effort: ``default``, a choice by held-out errors, in about a minute for 400 samples on two

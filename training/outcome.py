@@ -75,7 +75,7 @@ def about(
     used = dataset.part("train")[1]
     mean, spread = _centre(used)
     training = {
-        "optimizer": settings.optimizer,
+        "optimizer": settings.optimizer.name,
         "settings": settings,
         "effort": "fast",
         "reason": result.reason.name.lower(),
@@ -156,7 +156,7 @@ def _about_choice(
 ) -> dict[str, Any]:
     chosen = [one for one in found.tried if one.weight > 0]
     return {
-        "optimizer": settings.optimizer,
+        "optimizer": settings.optimizer.name,
         "settings": settings,
         "effort": effort,
         "reason": f"chosen by {by}",

@@ -30,7 +30,7 @@ from surrogates.model.parts import Logs
 from . import history
 from .checkpoint import is_finished
 from .communicator import Communicator, of_environment
-from .config import TrainConfig
+from .config import TrainConfig, stored
 from .history import Record
 from .logs import logs_of
 from .outcome import Trained
@@ -185,7 +185,7 @@ class Output:
         training = there.metadata["training"]
         same = (
             there.metadata.get("dataset", {}).get("digest") == dataset.digest
-            and training.get("settings") == describe.plain(settings)
+            and _are_stored(settings, training.get("settings"))
             and _marks(getattr(there.module, "logs", None)) == _marks(logs)
             and training.get("effort", FAST) == effort
             and training.get("from") == (start and start.digest)
@@ -244,6 +244,14 @@ def _write(path: Path, content: bytes) -> None:
             beside.write_bytes(content)
     except InputError as error:  # its folder has gone, say
         raise OSError(str(error)) from error
+
+
+def _are_stored(settings: TrainConfig, there: Any) -> bool:
+    """Tell whether a file's settings are these; older releases had other keys."""
+    try:
+        return bool(there) and stored(there) == settings
+    except InputError:  # a setting of a later release
+        return False
 
 
 def _marks(logs: Any) -> Any:

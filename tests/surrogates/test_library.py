@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from test_cli import run
 
 import surrogates
 from surrogates import InputError, TrainConfig
+from surrogates import config as configuration
 from surrogates.data import Dataset, Split
 from surrogates.data.from_arrays import from_arrays
 from surrogates.training.config import DEFAULTS, Network, Outputs
@@ -273,7 +275,7 @@ def test_settings_are_a_mapping_a_file_or_a_config(tmp_path):
         settings, given = settings_of(config, "classification", ["seed=2"])
         assert settings.network.width == 5 and settings.seed == 2
         assert given == {"network.width", "seed"}
-        assert settings.alpha1 == DEFAULTS["classification"].alpha1
+        assert settings.regularisation == DEFAULTS["classification"].regularisation
     config = TrainConfig(network=Network(width=5), outputs=Outputs(weights=("u=2",)))
     settings, given = settings_of(config, "regression")
     assert settings == config and given == {"network.width", "outputs.weights"}
@@ -424,3 +426,26 @@ def test_editors_see_the_public_names():
     text = Path(surrogates.__file__).read_text()
     for name in {*surrogates.__all__, "GNvproRegressor", "GNvproClassifier"} - {"__version__"}:
         assert f"import {name} as {name}" in text
+
+
+def test_a_file_of_a_release_without_tables_of_settings_is_known_as_finished(dataset, tmp_path):
+    out = tmp_path / "old.pt"
+    surrogates.train(dataset, QUICK, effort="fast", out=out)
+    with zipfile.ZipFile(out) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    (name,) = (name for name in members if name.endswith("metadata.json"))
+    about = json.loads(members[name])
+    now = configuration.flat(about["training"]["settings"])
+    about["training"]["settings"] = {
+        **{old: now.pop(key) for old, key in TrainConfig.MOVED.items()},
+        **now,
+        **{"method": "auto", "kernel": "auto", "trend": -1, "patience": 0, "learning_rate": 0.0},
+    }
+    members[name] = json.dumps(about).encode()
+    with zipfile.ZipFile(out, "w") as new:
+        for member, content in members.items():
+            new.writestr(member, content)
+    before = out.read_bytes()
+    (tmp_path / "old.checkpoint").unlink()
+    surrogates.train(dataset, QUICK, effort="fast", out=out, resume=True)
+    assert out.read_bytes() == before
