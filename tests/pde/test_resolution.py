@@ -240,6 +240,7 @@ def surrogates(*words: str, ranks: int = 1, cwd: Path) -> subprocess.CompletedPr
     return subprocess.run(
         [*launcher, sys.executable, "-m", "surrogates", *words],
         cwd=cwd,
+        env={**os.environ},  # without what MPI has set for this process
         capture_output=True,
         text=True,
         timeout=300,
