@@ -12,8 +12,7 @@ import numpy.typing as npt
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.files import atomic
-
-Array = npt.NDArray[np.float64]
+from surrogates.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)

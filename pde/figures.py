@@ -13,6 +13,7 @@ import numpy.typing as npt
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.plots import style
+from surrogates.types import Array
 
 from .collective import on_root
 from .fields import Field
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = npt.NDArray[np.float64]
 
 _Section = tuple[int, float, Array, Array, dict[str, Array]]  # see `_sections`
 

@@ -17,11 +17,11 @@ from dolfinx import fem
 
 from surrogates.config import check
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 from .fenicsx import cell_name, geometry_nodes, locate, shape_functions
 from .fields import Field
 
-Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _MOST = 8  # divisions of a cell's edge

@@ -17,8 +17,7 @@ from surrogates.data import SOLVER
 from surrogates.errors import InputError
 from surrogates.given import numbers
 from surrogates.provenance import readable
-
-Array = npt.NDArray[np.float64]
+from surrogates.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.pipes import take_no_sigpipe
+from surrogates.types import Array
 
 from .ensemble.limits import TimeLimitError
 from .inputs import NEIGHBOURS
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from .problem import Problem
-
-Array = npt.NDArray[np.float64]
 
 
 @functools.lru_cache(maxsize=1)

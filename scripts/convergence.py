@@ -14,13 +14,12 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.pde.problem import load
 from surrogates.plots import style
+from surrogates.types import Array
 
-Array = npt.NDArray[np.float64]
 Curve = tuple[str, list[float], list[float]]
 """Its label, cells or steps, and errors."""
 

@@ -46,8 +46,8 @@ from program import Parser, ended, say
 
 from surrogates import config
 from surrogates.config import check, check_seed, replaced
-from surrogates.data import PARTS, Dataset, Split, hyperspectral
-from surrogates.data.hyperspectral import INDIAN_PINES, Scene
+from surrogates.data import PARTS, Dataset, Scene, Split, hyperspectral
+from surrogates.data.hyperspectral import INDIAN_PINES
 from surrogates.errors import InputError
 from surrogates.model.classifier import Assessment
 from surrogates.plots import classification, history

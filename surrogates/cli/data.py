@@ -175,7 +175,7 @@ def _read_scene(options: argparse.Namespace, note: Callable[[str], None]) -> Dat
 
 def _read_arrays(options: argparse.Namespace, note: Callable[[str], None]) -> Dataset:
     """Read a table, or arrays; ``note`` takes what a user ought to know."""
-    from surrogates.data.importing import import_file
+    from surrogates.data import import_file
 
     return import_file(
         *options.files,
