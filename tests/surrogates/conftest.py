@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import QUICK, run, trained
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 from surrogates.model.networks import AntisymmetricODE
@@ -132,3 +134,41 @@ def dataset(surrogate: Surrogate) -> Dataset:
         failure=[*[""] * (n - 1), "the solver diverged: ü"],
         solver=solver,
     )
+
+
+# The commands' own datasets and surrogates
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with an imported dataset of a smooth map and a surrogate of it."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    Y = rng.random((120, 3))
+    A = rng.normal(size=(3, 5))
+    np.savez(folder / "map.npz", Y=Y, C=2 + np.tanh(Y @ A) + 0.1 * (Y @ A) ** 2)
+    assert run("import", folder / "map.npz", "--out", folder / "map.h5") == 0
+    assert run("train", folder / "map.h5", "--out", folder / "map.pt", *QUICK) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def apart(folder, tmp_path_factory) -> Path:
+    return trained(folder, tmp_path_factory.mktemp("apart") / "map.pt")
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory) -> Path:
+    """A folder with a dataset of three classes, of which ``b, c`` is rare, and a classifier."""
+    folder = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(0)
+    Y = rng.uniform(-1, 1, (300, 2))
+    labels = np.digitize(Y[:, 0] ** 2 + Y[:, 1] + 0.1 * rng.normal(size=300), [0.3, 0.45])
+    np.savez(folder / "map.npz", Y=Y, C=labels)
+    words = ("--task", "classification", "--split", "150/100/50")
+    assert run("import", folder / "map.npz", "--out", folder / "plain.h5", *words) == 0
+    plain = Dataset.read(folder / "plain.h5")
+    info = dataclasses.replace(plain.info, c_names=("a", "b, c", "100 % d"))
+    dataclasses.replace(plain, info=info).write(folder / "map.h5")
+    assert run("train", folder / "map.h5", "--out", folder / "map.pt", *QUICK) == 0
+    return folder

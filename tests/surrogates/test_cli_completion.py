@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import refused
+from commands import refused
 
 
 def written(folder: Path, shell: str) -> Path:

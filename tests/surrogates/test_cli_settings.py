@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_cli import refused, run
+from commands import refused, run
 
 from surrogates import config
 from surrogates.training.config import DEFAULTS, TrainConfig

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import names, refused, run
 from test_c_source import C99, Library, build
-from test_cli import names, refused, run
 
 import surrogates
 from surrogates.data import Dataset

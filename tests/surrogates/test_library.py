@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_cli import run
+from commands import run
 
 import surrogates
 from surrogates import InputError, TrainConfig
