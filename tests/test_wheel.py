@@ -20,7 +20,7 @@ import setuptools.build_meta as backend, sys
 print(getattr(backend, f"build_{sys.argv[1]}")(sys.argv[2]))
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900)]
 
 
 def built(kind: str, source: Path, folder: Path) -> Path:

@@ -24,7 +24,6 @@ from surrogates.files import atomic, reading
 from . import forms, fused, script, torchscript, torchscript_check
 from .describe import plain
 from .eager import OPTIONAL
-from .kinds import loaded
 from .loaded import METADATA, LoadedClassifier, LoadedSurrogate
 from .metadata import SCHEMA_VERSION, parsed, task_of
 from .surrogate import Surrogate
@@ -225,3 +224,19 @@ def _check_module(found: LoadedSurrogate) -> None:
     if "unit" in shapes:
         fits = bool((module.unit > 0).all() and (module.sigma >= 0).all())
         check(fits, f"{path} is damaged: its unit is not > 0, or its sigma not >= 0")
+
+
+def loaded(
+    members: torchscript.Members, metadata: Mapping[str, Any], *, path: str, **known: Any
+) -> LoadedSurrogate:
+    """Return the surrogate of an archive, whose code is run: check it before.
+
+    Args:
+        members: Of the archive.
+        metadata: Its description.
+        path: Where it came from, for messages.
+        known: Further fields of `LoadedSurrogate`.
+    """
+    kind = LoadedClassifier if task_of(metadata) == "classification" else LoadedSurrogate
+    module = script.module(members)
+    return kind(module=module, metadata=metadata, path=path, members=members, **known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ from surrogates.errors import InputError
 from surrogates.files import atomic
 from surrogates.types import Array
 
-from . import torchscript
+from . import script, torchscript
 from .classifier import Assessment
 from .eager import eager
 from .held_out import held_out_errors
 from .matching import check_matches
-from .metadata import task_of
+from .metadata import parsed, task_of
 from .metrics import Evaluation
 from .recorded import described, described_in_html, recorded
 from .surrogate import Surrogate
@@ -179,9 +180,22 @@ class LoadedSurrogate:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the bytes of its file, as torch's module cannot be pickled; not the dataset."""
         about = self.path, self.refuse_outside, tuple(self.history), self.warnings
-        from .kinds import unpickled
+        return self._unpickled, (torchscript.pack(self.members), *about)
 
-        return unpickled, (torchscript.pack(self.members), *about)
+    @classmethod
+    def _unpickled(
+        cls, content: bytes, path: str, refuse: bool, history: Sequence[Any], warnings: Any
+    ) -> LoadedSurrogate:
+        members = torchscript.read(io.BytesIO(content))
+        return cls(
+            module=script.module(members),
+            metadata=parsed(members[f"extra/{METADATA}"], path),
+            path=path,
+            refuse_outside=refuse,
+            members=members,
+            history=history,
+            warnings=warnings,
+        )
 
     def __repr__(self) -> str:
         """Return one line: what it predicts, of what, and how well."""

@@ -161,7 +161,8 @@ def test_labels_become_a_classifier(kind, tmp_path):
     assert (predicted == labels).mean() > 0.85
     test = found.dataset.split == Split.TEST
     assert found.errors["test"].accuracy == (predicted == labels)[test].mean()
-    assert found.metadata["training"]["settings"]["alpha1"] == DEFAULTS["classification"].alpha1
+    settings = found.metadata["training"]["settings"]["regularisation"]
+    assert settings["alpha1"] == DEFAULTS["classification"].regularisation.alpha1
     page = Texts(found._repr_html_())
     assert "accuracy, test" in page.texts
     found.save(tmp_path / "classes.pt")
