@@ -214,12 +214,9 @@ class Data:
         Y = Y.sub_(y_shift).div_(y_scale)
         scaling = Scaling.of(C, groups, weights, comm) if loss.scales_targets else None
         C, whole = (C, None) if scaling is None else scaling.apply(C)
-        mixing = None
+        mixing = canonical(Y / scale, varies, C, comm) if ordered else None
         if mix is not None:
-            n = comm.count(len(Y))
-            mixing = mix.of(comm.total(Y.T @ Y)[0] / (n * scale**2))
-        elif ordered:
-            mixing = canonical(Y / scale, varies, C, comm)
+            mixing = mix.of(comm.total(Y.T @ Y)[0] / (comm.count(len(Y)) * scale**2))
         Y = _seen(Y, mixing, dtype)
         first = Part(Y=Y, C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
         Y, C = (values.to(comm.device) for values in validation)

@@ -669,7 +669,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     def resume(data, settings):
         fit(data, settings, checkpoint=checkpoint, resume=True)
 
-    with pytest.raises(InputError, match="another configuration: width is 3 there and 4 here"):
+    with pytest.raises(
+        InputError, match="another configuration: network.width is 3 there and 4 here"
+    ):
         resume(data, replaced(SMALL, {"network.width": 4}))
     C = data.C.copy()
     C[0, 0] += 1e-9
@@ -941,7 +943,12 @@ def test_a_network_of_the_callers_equals_the_same_one_described():
     samples = Data.of(part(data, "train"), part(data, "validation"), ordered=True)
     assert torch.equal(samples.mixing, torch.eye(3, dtype=torch.float64))
     network = AntisymmetricODE(
-        3, 3, 1, TAME.final_time, TAME.gamma, generator=torch.Generator().manual_seed(0)
+        3,
+        3,
+        1,
+        TAME.network.final_time,
+        TAME.network.gamma,
+        generator=torch.Generator().manual_seed(0),
     )
     other = replaced(
         TAME, {"network.kind": "resnet", "network.activation": "relu", "network.cells": 7}
