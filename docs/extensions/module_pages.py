@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 PACKAGE = Path(__file__).resolve().parents[2] / "surrogates"
 DOORS = ("surrogates", "surrogates.pde", "surrogates.training")
-"""Packages whose names users import; what they list in ``__all__`` is shown on their pages."""
+"""Packages that show on their pages what they list in ``__all__``; others leave it to its module."""
 
 
 def modules(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
@@ -25,7 +25,7 @@ def modules(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 def page(name: str) -> str:
     """Return the page of a module."""
-    options = "   :imported-members:\n" if name in DOORS else ""
+    options = f"   :{'imported-members' if name in DOORS else 'ignore-module-all'}:\n"
     return f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n{options}"
 
 
