@@ -116,7 +116,7 @@ def test_the_same_call_finishes_what_was_begun(tmp_path):
 
 def test_a_dataset_becomes_a_surrogate_without_a_file():
     dataset = surrogates.generate(Wave, samples=40)
-    found = surrogates.train(dataset, {"work_units": 60}, effort="fast")
+    found = surrogates.train(dataset, {"stopping.work_units": 60}, effort="fast")
     assert found.metadata["c_units"] == ["m", "m"] and found.errors["validation"].samples > 0
 
 

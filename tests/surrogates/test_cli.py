@@ -22,7 +22,7 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
     cases = {
         ("generate", "cdrr"): "unknown problem 'cdrr'; did you mean 'cdr'?",
         ("train",): "F.h5",
-        ("train", data, "--optimizer", "sgdd"): "unknown optimizer 'sgdd'",
+        ("train", data, "--optimizer", "sgdd"): "unknown optimizer.name 'sgdd'",
         ("train", data, "--out", out, "--set", "widht=3"): "did you mean 'network.width'",
         (*train, "--set", "network.width=0"): "width must be at least 1; got 0",
         (*train, "--set", "width"): "write key=value",
