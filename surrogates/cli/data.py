@@ -199,7 +199,7 @@ def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
         return
     with opened(out) as there:
         same = digest is None or there.digest == digest
-        there.info.check_same(info, out, () if same else ["its numbers are others"])
+        there.info.check_same(info, out, () if same else ["its numbers differ"])
 
 
 def check_out(out: str | Path, *inputs: str) -> None:
