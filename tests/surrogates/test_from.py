@@ -130,7 +130,7 @@ def test_an_old_surrogate_that_does_not_do_is_one_clear_line(folder, tmp_path, c
     line = refused(capsys, *new, tmp_path / "kernels.pt", "--effort", "fast")
     assert "no network that one training could start from" in line
     line = refused(capsys, *new, folder / "net.pt", *FAST, "--set", "network.width=5")
-    assert "has width 4; got 5: leave width out" in line
+    assert "has network.width 4; got 5: leave network.width out" in line
     line = refused(capsys, *new, folder / "net.pt", "--log-inputs", "y0")
     assert "learned the logarithms of no inputs" in line
     data = Dataset.read(folder / "high.h5")
