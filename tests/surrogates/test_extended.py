@@ -438,7 +438,7 @@ def test_plain_surrogates_keep_their_schema_version(parts, convolution, Y, tmp_p
 
 
 def test_a_file_of_an_older_version_has_intervals(monkeypatch):
-    path = os.path.join(os.path.dirname(__file__), "data", "schema2-torch2.6-ode.pt")
+    path = os.path.join(os.path.dirname(__file__), "stored", "schema2-torch2.6-ode.pt")
     loaded = surrogates.load(path)
     y = np.array(loaded.metadata["reference"]["forward"]["arguments"][0])
     low, high = np.moveaxis(loaded.predict_interval(y, 0.9), -2, 0)
