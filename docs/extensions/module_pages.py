@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 PACKAGE = Path(__file__).resolve().parents[2] / "surrogates"
 DOORS = ("surrogates", "surrogates.pde", "surrogates.training")
-"""Packages that show on their pages what they list in ``__all__``; others leave it to its module."""
+"""Packages that show what they list in ``__all__``; others leave it to the module that defines it."""
 
 
 def modules(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
