@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 PACKAGE = Path(__file__).resolve().parents[2] / "surrogates"
 DOORS = ("surrogates", "surrogates.pde", "surrogates.training")
-"""Packages that show what they list in ``__all__``; others leave it to the module that defines it."""
+"""Packages whose pages show what ``__all__`` lists; others leave it to the defining module."""
 
 
 def modules(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
