@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import scipy
 
 from surrogates import config as configuration
 from surrogates.config import check, from_toml, to_toml
@@ -32,7 +33,9 @@ from .limits import NoLimit, TimeLimit
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py", "numpy", "scipy")
+# Each counts once the problem has imported it. numpy and scipy always count: the designs draw with
+# them, and import the parts that they need only then.
+_LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py")
 
 
 class Solver(Protocol):
@@ -313,7 +316,8 @@ def _made() -> Provenance:
     """Say which versions make the samples: of what the problem has imported by now."""
     from mpi4py import MPI
 
-    made = provenance(*(sys.modules[name] for name in _LIBRARIES if name in sys.modules))
+    others = (sys.modules[name] for name in _LIBRARIES if name in sys.modules)
+    made = provenance(np, scipy, *others)
     vendor, number = MPI.get_vendor()
     below = {vendor: number}
     if "petsc4py.PETSc" in sys.modules:

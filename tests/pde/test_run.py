@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import scipy
 
 import surrogates
 from surrogates import InputError
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.fenicsx
 
 SOURCE = """
 import numpy as np
+import scipy
 from dataclasses import dataclass
 from surrogates.pde import Problem, Settings
 
@@ -112,6 +116,19 @@ def test_the_same_call_finishes_what_was_begun(tmp_path):
     assert same(whole, surrogates.generate(Wave, samples=20))
     with pytest.raises(InputError, match="is another dataset: seed is 0 there and 1 here"):
         surrogates.generate(Stopped, samples=20, out=out, seed=1)
+
+
+@pytest.mark.fenicsx
+def test_numpy_and_scipy_are_recorded_whatever_is_imported_yet():
+    code = """
+import surrogates
+small = {"mesh.cells": (4, 4), "mesh.degree": 2, "time.steps": 15}
+found = surrogates.generate("cdr", samples=3, settings=small).info.versions
+print(found["numpy"], found["scipy"])
+"""
+    words = [sys.executable, "-c", code]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=200).stdout
+    assert said.split() == [np.__version__, scipy.__version__]
 
 
 def test_a_dataset_becomes_a_surrogate_without_a_file():
