@@ -171,7 +171,7 @@ class BuriedBody:
         return float(self.upper[2] - self.lower[2])
 
     def near_to(self, y: Array, Y: Array) -> Array:
-        """Give rotations of Y, (..., 3), within half a period of that of y, (3,)."""
+        """Return rotations of Y, (..., 3), within half a period of that of y, (3,)."""
         start = y[2] - self.turn / 2
         rotation = start + (Y[..., 2] - start) % self.turn
         return np.concatenate([Y[..., :2], rotation[..., None]], axis=-1)
@@ -185,7 +185,7 @@ class BuriedBody:
         return rng.uniform(self.lower, self.upper, (n, 3))
 
     def on_box(self, log_likelihood: Density) -> Density:
-        """Give the posterior's log density, up to a constant, of any Y, (n, 3), to (n,).
+        """Return the posterior's log density, up to a constant, of any Y, (n, 3), to (n,).
 
         Args:
             log_likelihood: Of Y in the box, (n, 3) with n >= 1.
@@ -303,7 +303,7 @@ class Mixture:
 
 
 def autocorrelation(chains: Array) -> float:
-    """Give the longest integrated autocorrelation time of chains (steps, n, d), in steps.
+    """Return the longest integrated autocorrelation time of chains (steps, n, d), in steps.
 
     All chains share one mean, so that those which stay apart count as correlated, and the sum over
     lags ends at five times itself (Sokal, "Monte Carlo methods in statistical mechanics", 1997).

@@ -50,7 +50,7 @@ class Darcy(Problem):
         self.ksp.setTolerances(rtol=1e-10)
 
     def solve(self, y):
-        """Give h at the wells, with its residual."""
+        """Return h at the wells, with its residual."""
         self.k.x.array[:] = self.modes @ y
         self.A.zeroEntries()
         assemble_matrix(self.A, self.a, bcs=self.bcs)

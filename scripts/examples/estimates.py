@@ -110,7 +110,7 @@ def first_order(X: Array, C: Array, degree: int = DEGREE) -> Estimate:
 
 
 def probability(z: Array, estimate: Estimate, draws: int = 5000) -> float:
-    """Give the probability that chance alone makes a largest |z| as large as found.
+    """Return the probability that chance alone makes a largest |z| as large as found.
 
     Args:
         z: Differences of an estimate's entries from what they shall be, in their standard errors.
@@ -156,12 +156,12 @@ class Distribution:
         self.counts += np.bincount(flat, minlength=_BINS * n_c).reshape(_BINS, n_c)
 
     def mean(self) -> tuple[Array, Array]:
-        """Give the means and their standard errors, (n_c,) each."""
+        """Return the means and their standard errors, (n_c,) each."""
         m1, m2 = self._powers[:2] / self.n
         return self._centre + self._scale * m1, self._scale * np.sqrt((m2 - m1**2) / self.n)
 
     def std(self) -> tuple[Array, Array]:
-        """Give the standard deviations and their standard errors, (n_c,) each."""
+        """Return the standard deviations and their standard errors, (n_c,) each."""
         m1, m2, m3, m4 = self._powers / self.n
         variance = m2 - m1**2
         fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
@@ -169,7 +169,7 @@ class Distribution:
         return self._scale * np.sqrt(variance), self._scale * error
 
     def quantiles(self, shares: Sequence[float]) -> Array:
-        """Give quantiles, interpolated within the bins, (n_shares, n_c)."""
+        """Return quantiles, interpolated within the bins, (n_shares, n_c)."""
         below = np.vstack([np.zeros(self.counts.shape[1]), self.counts.cumsum(axis=0)]) / self.n
         columns = zip(below.T, self.edges.T, strict=True)
         return np.array([np.interp(shares, b, e) for b, e in columns]).T

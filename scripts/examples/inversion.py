@@ -223,7 +223,7 @@ def covered(ranks: Array) -> Array:
 
 
 def expected(n: int) -> tuple[float, float, int, int]:
-    """Give mean and deviation of the count for n truths, and its own central 90 % interval."""
+    """Return mean and deviation of the count for n truths, and its own central 90 % interval."""
     count = binom(n, LEVEL)
     return count.mean(), count.std(), *(int(k) for k in count.interval(0.9))
 

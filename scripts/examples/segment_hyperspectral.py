@@ -208,7 +208,7 @@ def row_of(run: Run) -> Row:
 
 
 def reference_models() -> dict[str, Any]:
-    """Give scikit-learn's classifiers by their names."""
+    """Return scikit-learn's classifiers by their names."""
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.svm import SVC
@@ -355,7 +355,7 @@ def draw(scene: Scene, prediction: Array, trained: Array, path: Path) -> None:
 
 
 def class_colors(n: int) -> list[Any]:
-    """Give a colour for each class: tints and shades of few hues."""
+    """Return a colour for each class: tints and shades of few hues."""
     from matplotlib.colors import to_rgb
 
     hues = [np.array(to_rgb(color)) for color in plotting.CYCLE]

@@ -68,7 +68,7 @@ class Interruption:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give them back."""
+        """Put the earlier handlers back."""
         for kind, handler in self._before.items():
             signal.signal(kind, handler)
 
