@@ -5,8 +5,8 @@
 #   scripts/test.sh --lowest [--quick|--all] [PYTEST ARGUMENT...]
 #
 # --quick leaves out the tests that are marked as slow. --all adds the thorough ones, then builds the
-# documentation (scripts/docs.sh) and runs the blocks that README.md and the pages print, but for those
-# that take minutes (scripts/readme_commands.py).
+# documentation (scripts/docs.sh) and runs the blocks that README.md and the first page print, but for
+# those that take minutes. scripts/readme_commands.py runs those of all pages, in ten minutes or more.
 #
 # --lowest runs the tests alone, with each package at the lower end of its range in pyproject.toml
 # (.venv-lowest). What DOLFINx was built with, numpy for one, stays at the system's version: on Debian
@@ -31,5 +31,5 @@ if [ "$*" = --all ]; then
     scripts/docs.sh
     folder="$(mktemp -d)"
     trap 'rm -rf "$folder"' EXIT
-    timeout --kill-after=10 1800 python scripts/readme_commands.py "$folder" --quick
+    timeout --kill-after=10 1800 python scripts/readme_commands.py "$folder" --quick --page README docs/start
 fi
