@@ -186,4 +186,4 @@ def test_a_surrogate_that_fails_says_why_and_is_tried_again(monkeypatch, tmp_pat
         assert run(monkeypatch, out, *words) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["status"] for row in rows] == ["failed", "failed"]
-    assert "'widht'; did you mean 'width'?" in rows[0]["message"]
+    assert "'widht'; did you mean 'network.width'?" in rows[0]["message"]
