@@ -153,7 +153,7 @@ def test_other_methods_are_compared_on_the_same_network(scene, tmp_path, capsys)
     )
     for label in classification.OPTIMIZERS.values():
         assert accuracies(text, label).min() > 75, label
-    assert surrogates.load(out).metadata["training"]["settings"]["optimizer"] == "gnvpro"
+    assert surrogates.load(out).metadata["training"]["settings"]["optimizer"]["name"] == "gnvpro"
 
 
 def test_digits_are_recognised_and_the_file_is_the_network(tmp_path, capsys):
