@@ -166,7 +166,8 @@ def test_labels_become_a_classifier(kind, tmp_path):
     page = Texts(found._repr_html_())
     assert "accuracy, test" in page.texts
     found.save(tmp_path / "classes.pt")
-    assert surrogates.load(tmp_path / "classes.pt").errors == found.errors
+    there = surrogates.load(tmp_path / "classes.pt").errors
+    assert repr(there) == repr(found.errors)  # empty bins of the reliability are NaN
     again = pickle.loads(pickle.dumps(found))
     assert np.array_equal(again.probabilities(Y), found.probabilities(Y))
     if pytest.importorskip("matplotlib"):
