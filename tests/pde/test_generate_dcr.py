@@ -62,13 +62,14 @@ def test_dcr_gives_the_same_c_on_any_number_of_ranks(
 ):
     out = tmp_path / "dcr.h5"
     words = ("--ranks-per-sample", str(per_sample), "--set", f"solver.method={method}")
-    generate_dcr(out, ranks, "--tangents", *words)
+    n = 5 if method == "auto" else 2  # multigrid on several ranks of two cores is slow
+    generate_dcr(out, ranks, "--tangents", *words, samples=n)
     one, many = Dataset.read(resistivity), Dataset.read(out)
-    assert np.array_equal(one.Y, many.Y)
+    assert np.array_equal(one.Y[:n], many.Y)
     assert one.info.mesh == many.info.mesh
     anomaly = np.linalg.norm(one.C - one.C.mean(axis=0), axis=1)
-    assert (np.linalg.norm(one.C - many.C, axis=1) < 1e-4 * anomaly).all()
-    assert np.linalg.norm(one.dC_dY - many.dC_dY) < 1e-4 * np.linalg.norm(one.dC_dY)
+    assert (np.linalg.norm(one.C[:n] - many.C, axis=1) < 1e-4 * anomaly[:n]).all()
+    assert np.linalg.norm(one.dC_dY[:n] - many.dC_dY) < 1e-4 * np.linalg.norm(many.dC_dY)
     if per_sample == 1:
         assert one.digest == many.digest
 
