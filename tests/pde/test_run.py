@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,48 +20,34 @@ from surrogates.pde import Problem, Settings
 
 pytestmark = pytest.mark.fenicsx
 
-SOURCE = """
+
+class Wave(Problem):
+    """A problem of a few lines, some of whose solves fail."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Settings):
+        power: int = 1
+
+    y_names, y_lower, y_upper = ("a", "b"), 0.0, (1.0, 2.0)
+    c_names, c_units = ("u", "v"), "m"
+
+    def solve(self, y):
+        if y[0] > 0.9:
+            raise RuntimeError("no convergence")
+        return np.sin(y) ** self.config.power
+
+
+HEADER = """
 import numpy as np
-import scipy
 from dataclasses import dataclass
 from surrogates.pde import Problem, Settings
-
-
-class Wave(Problem):
-    @dataclass(frozen=True, kw_only=True)
-    class Config(Settings):
-        power: int = 1
-
-    y_names, y_lower, y_upper = ("a", "b"), 0.0, (1.0, 2.0)
-    c_names, c_units = ("u", "v"), "m"
-
-    def solve(self, y):
-        if y[0] > 0.9:
-            raise RuntimeError("no convergence")
-        return np.sin(y) ** self.config.power
 """
-
-
-class Wave(Problem):
-    """The same, of this module."""
-
-    @dataclass(frozen=True, kw_only=True)
-    class Config(Settings):
-        power: int = 1
-
-    y_names, y_lower, y_upper = ("a", "b"), 0.0, (1.0, 2.0)
-    c_names, c_units = ("u", "v"), "m"
-
-    def solve(self, y):
-        if y[0] > 0.9:
-            raise RuntimeError("no convergence")
-        return np.sin(y) ** self.config.power
 
 
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "wave.py"
-    path.write_text(textwrap.dedent(SOURCE))
+    path.write_text(HEADER + inspect.getsource(Wave))
     return path
 
 
