@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("pde", "training", "surrogates", "pyproject.toml", "README.md", "LICENSE")
 FENICSX = ("basix", "dolfinx", "ffcx", "mpi4py", "petsc4py", "ufl")
 BUILD = """

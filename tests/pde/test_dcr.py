@@ -12,6 +12,7 @@ import ufl
 from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
+from places import SCRIPTS
 from scipy.integrate import solve_ivp
 
 from surrogates import config
@@ -440,7 +441,7 @@ def test_extrapolation_raises_the_accuracy():
 @pytest.mark.thorough
 @pytest.mark.timeout(400)
 def test_default_mesh_has_an_error_below_one_per_cent():
-    script = Path(__file__).parents[2] / "scripts" / "discretisation_error.py"
+    script = SCRIPTS / "discretisation_error.py"
     run = subprocess.run(
         [sys.executable, str(script), "dcr", "--samples", "6", "--seed", "5"],
         capture_output=True,

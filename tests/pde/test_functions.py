@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import meshio
 import numpy as np
 import pytest
 from dolfinx import fem, mesh
 from mpi4py import MPI
+from places import EXAMPLES
 
 from surrogates import cli
 from surrogates.errors import InputError
@@ -20,7 +20,7 @@ from surrogates.pde.fenicsx import function_space
 
 pytestmark = pytest.mark.fenicsx
 
-EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "darcy.py"
+EXAMPLE = EXAMPLES / "darcy.py"
 KINDS = {
     "line": (mesh.CellType.interval, 1.0),
     "triangle": (mesh.CellType.triangle, 2.0),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
+from places import EXAMPLES, ROOT
 
 from surrogates import config
 from surrogates.data import Dataset
@@ -23,8 +24,7 @@ from surrogates.pde.solving import solved
 
 pytestmark = pytest.mark.fenicsx
 
-ROOT = Path(__file__).parents[2]
-DARCY = str(ROOT / "scripts/examples/darcy.py") + ":Darcy"
+DARCY = str(EXAMPLES / "darcy.py") + ":Darcy"
 MPIRUN = ("mpirun", "--oversubscribe", "-n", "2")
 
 OSCILLATOR = """

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import places
 import pytest
 from waiting import SECONDS, until
 
@@ -18,8 +19,7 @@ from surrogates.data import Dataset, Status
 
 pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "scripts" / "slurm"
+SCRIPTS = places.SCRIPTS / "slurm"
 NAMES = ("one_node.sh", "many_nodes.sh", "array.sh")
 # Two seconds on one rank: long enough to reach in, and the core is free for the others meanwhile.
 PROBLEM = """
@@ -74,7 +74,7 @@ class Cluster:
         there["STUBS"] = str(self.stubs)
         path = SCRIPTS / script
         if self.slurm:
-            there |= {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(ROOT)}
+            there |= {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(places.ROOT)}
             path = Path(shutil.copy(path, self.folder / "slurm_script"))
         else:
             there["LAUNCH"] = str(self.stubs / "srun")  # mpirun, whose ranks say who they are

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="the suite compares with scikit-learn")
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import benchmark_suite as suite
 
 QUICK = ["--sets", "diabetes", "--sizes", "40", "--seeds", "1", "--methods", "quadratic_ridge"]

@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import readme_commands as runner
-
-ROOT = Path(__file__).parents[2]
+from places import ROOT
 
 PAGE = """# A page
 

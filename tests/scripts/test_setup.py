@@ -6,15 +6,12 @@ import importlib.metadata
 import re
 import shutil
 import subprocess
-import sys
 import venv
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pip", reason="its parser of requirements is what setup.sh uses")
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import environment
 from pip._vendor.packaging.requirements import Requirement
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from surrogates.errors import InputError
 
 pytest.importorskip("sklearn", reason="the suite compares with scikit-learn")
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import suite_methods as methods
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from surrogates.errors import InputError
 
 pytest.importorskip("sklearn", reason="the suite compares with scikit-learn")
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import suite_sets as suite
 
 FUNCTIONS = {

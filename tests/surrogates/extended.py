@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from test_reference import saved
+from exports import saved
 
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
@@ -16,7 +16,6 @@ from surrogates.model.parts import Domain, ErrorBars, Logs, Members
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
 from surrogates.model.surrogate import Surrogate
 
-METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
 N_IN, N_OUT = 5, 11
 # Parts of the features, whether there are members, signs, log inputs, log outputs, tails.
 SURROGATES = {

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from test_export import alone
+from exports import alone
 
 import surrogates
 from surrogates.errors import InputError

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from extended import made, points
+from places import STORED
 from torch import Tensor
 
 import surrogates
@@ -32,11 +33,10 @@ from surrogates.model.classifier import Classifier
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.model.surrogate import Surrogate
 
-DATA = Path(__file__).with_name("stored")
 EXCHANGE = os.environ.get("SURROGATE_EXCHANGE")
 FILES = {
     f"{folder.name}/{path.stem}": path
-    for folder in (DATA, Path(EXCHANGE or DATA))
+    for folder in (STORED, Path(EXCHANGE or STORED))
     for path in sorted(folder.glob("*.pt"))
 }
 

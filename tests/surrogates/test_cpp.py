@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import EXAMPLES
 from torch.utils import cpp_extension
 
 from surrogates.model import file as export
 
-EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "cpp"
+EXAMPLE = EXAMPLES / "cpp"
 NEEDED = {
     "there is no C++ compiler": shutil.which("c++") or shutil.which("g++"),
     "there is no CMake": shutil.which("cmake"),

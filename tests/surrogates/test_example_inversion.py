@@ -3,7 +3,6 @@
 import importlib
 import math
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from surrogates import cli
 from surrogates.model import describe
 from surrogates.model import file as export
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
 buried_body, inversion, delayed_acceptance = map(
     importlib.import_module, ("buried_body", "inversion", "delayed_acceptance")
 )

@@ -7,23 +7,20 @@ import re
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
+import classification
+import digits
 import numpy as np
 import pytest
 import scipy.io
+import segment_hyperspectral as segment
 import torch
 from matplotlib.image import imread
+from places import EXAMPLES
 
 import surrogates
 from surrogates.data import Split, assign_split
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
-import classification
-import digits
-import segment_hyperspectral as segment
-
-EXAMPLES = Path(digits.__file__).parent
 BANDS, CLASSES = 20, (2, 3, 5)
 SPLIT, SEEDS = "200/130/90", (3, 4, 3)
 

@@ -19,7 +19,6 @@ from surrogates.model import file as export
 pytest.importorskip("dolfinx", reason="the example solves a PDE, which needs DOLFINx")
 pytest.importorskip("SALib", reason="the example needs SALib")
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts" / "examples"))
 import estimates
 import forward_uq as uq
 

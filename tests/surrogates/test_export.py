@@ -3,16 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import h5py
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import torch
+from exports import alone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,23 +24,6 @@ from surrogates.model import loaded as loaded_module
 from surrogates.model.metrics import evaluate
 from surrogates.model.surrogate import Surrogate
 
-WITHOUT_THIS_PACKAGE = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "surrogates":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent())
-try:
-    import surrogates
-    raise SystemExit("the package is there after all")
-except ModuleNotFoundError:
-    pass
-import torch
-"""
-
 
 @pytest.fixture
 def saved(surrogate, dataset, tmp_path, written_once):
@@ -52,15 +33,6 @@ def saved(surrogate, dataset, tmp_path, written_once):
     training = {"width": 5, "alpha": (1e-10, np.float64(2)), "gap": float("nan"), "mean": C[0]}
     about = describe.metadata(dataset, training=training, errors=errors)
     return written_once("saved", lambda path: export.save(surrogate, about, path), tmp_path)
-
-
-def alone(script: str, *arguments: object, cwd: Path) -> str:
-    """Run a script where this package cannot be imported; give what it prints."""
-    command = [sys.executable, "-I", "-W", "ignore", "-c", WITHOUT_THIS_PACKAGE + script]
-    words = [str(argument) for argument in arguments]
-    run = subprocess.run([*command, *words], capture_output=True, text=True, cwd=cwd, timeout=100)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
 
 
 def test_the_file_needs_only_torch(surrogate, saved, Y, tmp_path):

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import re
-import shutil
 from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
-from extended import METHODS, N_IN, N_OUT, SURROGATES, both, draw, joined, made, points
+from compiled import C99, Library, build, needs_cc
+from exports import METHODS, alone, arguments, check_close, expected, saved
+from extended import N_IN, N_OUT, SURROGATES, both, draw, joined, made, points
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_c_source import C99, Library, build
-from test_export import alone
-from test_reference import arguments, check_close, expected, saved
+from places import STORED
 
 import surrogates
 from surrogates.errors import InputError
@@ -33,7 +31,6 @@ from surrogates.model.radial import RadialBasis
 from surrogates.model.surrogate import Surrogate
 
 every_surrogate = pytest.mark.parametrize("name", SURROGATES)
-needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
 
 def given_to(surrogate, method, Y):
@@ -438,8 +435,7 @@ def test_plain_surrogates_keep_their_schema_version(parts, convolution, Y, tmp_p
 
 
 def test_a_file_of_an_older_version_has_intervals(monkeypatch):
-    path = os.path.join(os.path.dirname(__file__), "stored", "schema2-torch2.6-ode.pt")
-    loaded = surrogates.load(path)
+    loaded = surrogates.load(STORED / "schema2-torch2.6-ode.pt")
     y = np.array(loaded.metadata["reference"]["forward"]["arguments"][0])
     low, high = np.moveaxis(loaded.predict_interval(y, 0.9), -2, 0)
     q = NormalDist().inv_cdf(0.95)

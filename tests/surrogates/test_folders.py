@@ -7,9 +7,9 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from surrogates.errors import InputError
 from surrogates.files import atomic, check_writable, remove_leftovers
@@ -235,8 +235,7 @@ for make, name in ((check_writable, "a.h5"), (Folder.there, "b.h5"), (Folder.mad
     except InputError as error:
         print(error)
 """
-    root = Path(__file__).parents[2]
-    done = by_nobody(code, root, shared)
+    done = by_nobody(code, ROOT, shared)
     if "ModuleNotFoundError" in done.stderr or "PermissionError" in done.stderr:
         pytest.skip("another user cannot read this package here")
     closed = (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from commands import names, refused, run
-from test_c_source import C99, Library, build
+from compiled import C99, Library, build
 
 import surrogates
 from surrogates.data import Dataset

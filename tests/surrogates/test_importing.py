@@ -2,17 +2,15 @@ from __future__ import annotations
 
 import gzip
 import re
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+from places import PUBLISHED
 
 from surrogates.data import PARTS, Dataset, Split, Status, as_dataset, import_file
 from surrogates.errors import InputError
-
-PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "CDR_Data.mat"
 
 
 @pytest.fixture

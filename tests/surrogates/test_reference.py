@@ -1,133 +1,23 @@
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from exports import METHODS, arguments, check_close, expected, saved
+from plain import NETWORKS, Sine, both, made, points
 
 import surrogates
 from surrogates.errors import InputError
 from surrogates.export import npz
 from surrogates.export.constants import constants
-from surrogates.model import file as export
-from surrogates.model.loaded import LoadedSurrogate
-from surrogates.model.metadata import FORMAT, SCHEMA_VERSION
-from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
-from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.networks import ACTIVATIONS
 from surrogates.model.surrogate import Surrogate
-
-CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
-METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
-# Kind, activation, inputs, features, outputs, depth: each kind with each activation; the fewest are
-# features, inputs, outputs in turn.
-NETWORKS = [
-    ("ode", "tanh", 9, 5, 7, 2),
-    ("ode", "softplus", 8, 11, 17, 3),
-    ("ode", "sigmoid", 12, 9, 4, 1),
-    ("ode", "relu", 10, 8, 16, 2),
-    ("resnet", "tanh", 3, 6, 9, 1),
-    ("resnet", "softplus", 20, 16, 8, 2),
-    ("resnet", "sigmoid", 17, 4, 25, 3),
-    ("resnet", "relu", 4, 9, 5, 2),
-    ("mlp", "tanh", 6, 12, 4, 1),
-    ("mlp", "softplus", 5, 2, 3, 4),
-    ("mlp", "sigmoid", 1, 1, 1, 1),
-    ("mlp", "relu", 9, 7, 6, 2),
-]
-
-
-def made(kind, activation, n_in, width, n_out, depth, *, bars=True) -> Surrogate:
-    """A surrogate with rough weights, whose domain is a box, or a flat for an even n_in."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    net = CLASSES[kind](n_in, width, depth, activation=activation)
-    for parameter in net.parameters():
-        parameter.data = 0.7 * draw(*parameter.shape)
-    Y = 2 + 3 * np.random.default_rng(1).random((500, n_in))
-    if n_in % 2 == 0:
-        Y /= Y.sum(axis=1, keepdims=True)
-    error_bars = ErrorBars(
-        leverage=draw(width + 1, width + 1) / 3, floor=0.25, sigma=0.01 + draw(n_out).abs()
-    )
-    return Surrogate(
-        net,
-        draw(n_out, width + 1),
-        Y.mean(axis=0),
-        Y.std(axis=0),
-        Domain.of(Y),
-        error_bars if bars else None,
-    )
-
-
-def saved(surrogate: Surrogate, path: Path, **metadata) -> LoadedSurrogate:
-    """Write a surrogate file, and read it."""
-    n_out, n_in = len(surrogate.c), len(surrogate.lower)
-    about = {
-        "format": FORMAT,
-        "schema_version": SCHEMA_VERSION,
-        "problem": "toy",
-        "y_names": [f"y{i}" for i in range(n_in)],
-        "y_units": ["m"] * n_in,
-        "y_lower": surrogate.lower.tolist(),
-        "y_upper": surrogate.upper.tolist(),
-        "c_names": [f"c{j}" for j in range(n_out)],
-        "c_units": ["V"] * n_out,
-        "coordinates": {},
-        "training": {},
-    }
-    export.save(surrogate, {**about, **metadata}, path)
-    return surrogates.load(path)
-
-
-@functools.cache
-def both(*network) -> tuple[Surrogate, LoadedSurrogate]:
-    """A surrogate of `NETWORKS`, and what comes of it in a file."""
-    surrogate = made(*network)
-    with tempfile.TemporaryDirectory() as folder:
-        return surrogate, saved(surrogate, Path(folder, "s.pt"))
-
-
-def points(surrogate: Surrogate) -> np.ndarray:
-    """Points in the domain, around it and far outside, (21, n_in)."""
-    rng = np.random.default_rng(2)
-    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
-    Y = rng.uniform(lower, upper, (7, len(lower)))
-    if len(surrogate.normals):
-        Y /= Y.sum(axis=1, keepdims=True)
-    near = Y + 1e-2 * rng.standard_normal(Y.shape) * (upper - lower)
-    return np.concatenate([Y, near, Y + 5 * rng.standard_normal(Y.shape) * (upper - lower)])
-
-
-def arguments(surrogate: Surrogate, method: str, n: int) -> list[np.ndarray]:
-    """What a method takes besides n rows of y."""
-    sizes = {"jvp": [len(surrogate.lower)], "vjp": [len(surrogate.c)]}.get(method, [])
-    return [np.random.default_rng(3).standard_normal((n, size)) for size in sizes]
-
-
-def expected(surrogate: Surrogate, method: str, *given: np.ndarray) -> np.ndarray:
-    """What torch gives."""
-    name = "forward" if method == "predict" else method
-    return np.asarray(getattr(surrogate, name)(*map(torch.from_numpy, given)))
-
-
-def check_close(found, right, what: str) -> None:
-    """Compare to 1e-12 of the largest value."""
-    assert found.dtype == right.dtype and found.shape == right.shape, what
-    if found.dtype == bool:
-        assert found.tolist() == right.tolist(), what
-    else:
-        atol = 1e-12 * np.abs(right).max(initial=0, where=np.isfinite(right))
-        np.testing.assert_allclose(found, right, rtol=1e-12, atol=atol, err_msg=what)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
@@ -242,21 +132,6 @@ def test_without_error_bars_the_deviation_is_nan(change, tmp_path):
     y = surrogate.lower.numpy()
     assert np.isnan(npz.load(tmp_path / "s.npz").predict_std(y)).all()
     check_close(npz.load(tmp_path / "s.npz").predict(y), loaded.predict(y), "predict")
-
-
-class Sine(torch.nn.Module):
-    """A feature extractor of a user's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_in = self.width = 4
-        self.scale = torch.nn.Parameter(torch.ones(4))
-
-    def forward(self, Y: torch.Tensor) -> torch.Tensor:
-        return torch.sin(Y * self.scale)
-
-    def forward_and_jacobian(self, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.forward(Y), torch.diag_embed(self.scale * torch.cos(Y * self.scale))
 
 
 def test_other_features_are_refused(parts, tmp_path):

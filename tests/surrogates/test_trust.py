@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exports import saved
 from extended import SURROGATES, made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_reference import saved
 
 import surrogates
 from surrogates import cli

@@ -1,12 +1,14 @@
-"""What the tests of training share: random numbers, losses, datasets, matrices written out."""
+"""What the tests of training share: numbers, losses, networks, datasets, matrices written out."""
 
 import dataclasses
 import math
 
 import numpy as np
 import torch
+from torch import nn
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.training.inner.losses import LeastSquares, Loss
 from surrogates.training.inner.tall import Tall
 
@@ -94,3 +96,27 @@ def labelled(Y, C, split="0.6/0.2/0.2", seed=0):
     made = dataset(Y, C, split, seed)
     info = dataclasses.replace(made.info, task="classification", c_units=("1",) * C.shape[1])
     return dataclasses.replace(made, info=info)
+
+
+class Convolution(nn.Module):
+    """A network of a user: nothing but a forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv1d(1, 3, 3, padding=1, dtype=torch.float64)
+        self.last = nn.Linear(3 * 6, 4, dtype=torch.float64)
+
+    def forward(self, Y):
+        return torch.tanh(self.last(torch.relu(self.first(Y[:, None])).flatten(1)))
+
+
+def networks():
+    generator = torch.Generator().manual_seed(0)
+    layers = (nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 4), nn.Sigmoid())
+    return {
+        "ode": AntisymmetricODE(6, 4, 2, 2.0, generator=generator),
+        "mlp": MLP(6, 4, 2, generator=generator),
+        "resnet": ResNet(6, 4, 3, 2.0, generator=generator),
+        "sequential": nn.Sequential(*layers).double(),
+        "convolution": Convolution(),
+    }

@@ -4,41 +4,16 @@ import math
 
 import pytest
 import torch
-from draws import flat, normal, tall
-from torch import nn
+from draws import flat, networks, normal, tall
 from torch.func import functional_call, jacrev
 
-from surrogates.model.networks import MLP, AntisymmetricODE, ResNet, with_ones
+from surrogates.model.networks import with_ones
 from surrogates.training.features import Features
 from surrogates.training.inner.solution import ReducedJacobian
 from surrogates.training.outer import dense
 from surrogates.training.outer.dense import gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import DenseModel, GaussNewton, ReducedProblem
 from surrogates.training.trust_region import Multiplier
-
-
-class Convolution(nn.Module):
-    """A network of a user: nothing but a forward pass."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv1d(1, 3, 3, padding=1, dtype=torch.float64)
-        self.last = nn.Linear(3 * 6, 4, dtype=torch.float64)
-
-    def forward(self, Y):
-        return torch.tanh(self.last(torch.relu(self.first(Y[:, None])).flatten(1)))
-
-
-def networks():
-    generator = torch.Generator().manual_seed(0)
-    layers = (nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 4), nn.Sigmoid())
-    return {
-        "ode": AntisymmetricODE(6, 4, 2, 2.0, generator=generator),
-        "mlp": MLP(6, 4, 2, generator=generator),
-        "resnet": ResNet(6, 4, 3, 2.0, generator=generator),
-        "sequential": nn.Sequential(*layers).double(),
-        "convolution": Convolution(),
-    }
 
 
 def problem(name, n_out=7, alpha2=1e-3, n=30):

@@ -10,13 +10,13 @@ import math
 import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
 from draws import classes, dataset, labelled
+from places import PUBLISHED
 
 from surrogates import config
 from surrogates.config import replaced
@@ -43,7 +43,6 @@ from surrogates.training.outer.kronecker import Kronecker
 from surrogates.training.outer.lbfgs import LBFGS
 from surrogates.training.outer.multilevel import WARM_UP, Multilevel, Reason, State
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "CDR_Data.mat"
 SMALL = TrainConfig(
     optimizer=Optimizer(method="krylov", krylov_rank=8),
     network=Network(width=3, cells=1, levels=2),

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from draws import GeneralSquares, Poisson, PseudoHuber, classes, flat, normal, orders, tall
+from draws import (
+    GeneralSquares,
+    Poisson,
+    PseudoHuber,
+    classes,
+    flat,
+    networks,
+    normal,
+    orders,
+    tall,
+)
 from hypothesis import given, settings
-from test_dense import networks
 
 from surrogates.errors import InputError
 from surrogates.model.networks import with_ones

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 def python(*words):
     """Run Python in a process that finds `tasks`."""
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    path = os.pathsep.join([str(Path(tasks.__file__).parent), *sys.path])
     return subprocess.run(
         [sys.executable, *words],
         capture_output=True,
