@@ -7,7 +7,7 @@
 # in ~/.cache/varpro-surrogates, and built again when its list of packages changes or after a month
 # for sid. All mounts are in a private namespace, so none can outlive this script.
 #
-# Without PYTEST ARGUMENT, or with tests/surrogates/test_compatibility.py by name, surrogate files are
+# Without PYTEST ARGUMENT, or with tests/surrogates/model/test_compatibility.py by name, surrogate files are
 # exchanged between the release's torch and that of the environment here, where there is one.
 set -euo pipefail
 
@@ -128,7 +128,7 @@ inside() {
         }' "$@"
 }
 
-compatibility=tests/surrogates/test_compatibility.py
+compatibility=tests/surrogates/model/test_compatibility.py
 rm -rf "$debian/exchange"
 mkdir "$debian/exchange"
 for python in python "$root/.venv/bin/python" ""; do

@@ -6,5 +6,5 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 SCRIPTS = ROOT / "scripts"
 EXAMPLES = SCRIPTS / "examples"
-STORED = TESTS / "surrogates" / "stored"  # surrogate files of older versions
+STORED = TESTS / "surrogates" / "model" / "stored"  # surrogate files of older versions
 PUBLISHED = ROOT.parent / "shared" / "data" / "CDR_Data.mat"

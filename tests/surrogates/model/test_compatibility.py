@@ -9,7 +9,7 @@ tests write their files into that folder and read all that lie there. scripts/te
 them here, on Debian, and here again. When torch or the format changes what it writes, keep a copy
 for ever by
 
-    cd tests/surrogates && SURROGATE_EXCHANGE=stored python -m pytest test_compatibility.py
+    cd tests/surrogates/model && SURROGATE_EXCHANGE=stored python -m pytest test_compatibility.py
 """
 
 from __future__ import annotations
