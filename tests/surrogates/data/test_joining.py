@@ -1,12 +1,30 @@
+"""Shards put together (merge), and several sets joined to one (append)."""
+
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import assert_same, cut, made, made_classes, maker, sound
 
-from surrogates.data import SOLVER, Dataset, Info, Status, append, as_dataset, assign_split, opened
+from surrogates.data import (
+    PARTS,
+    SOLVER,
+    Dataset,
+    Info,
+    Split,
+    Status,
+    append,
+    as_dataset,
+    assign_split,
+    merge,
+    opened,
+)
 from surrogates.data import stored as stored_module
 from surrogates.errors import InputError
 
@@ -167,3 +185,159 @@ def test_fewer_than_two_sets_or_a_maker_that_is_not_named(tmp_path):
     with pytest.raises(InputError, match="1.h5 is not a whole dataset file: index 3"):
         joined(tmp_path, solved(7, 1), bad)
     assert not (tmp_path / "out.h5").exists()
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    n=st.integers(1, 40),
+    n_y=st.integers(1, 3),
+    n_c=st.integers(1, 4),
+    tangents=st.booleans(),
+    data=st.data(),
+)
+def test_shards_in_any_order_merge_to_the_whole(tmp_path_factory, n, n_y, n_c, tangents, data):
+    folder = tmp_path_factory.mktemp("shards")
+    whole = made(n, n_y, n_c, tangents=tangents)
+    cuts = sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=4))) if n > 1 else []
+    shards = []
+    for start, stop in zip([0, *cuts], [*cuts, n], strict=True):
+        shards.append(folder / f"{start}.h5")
+        cut(whole, start, stop).write(shards[-1])
+    info = merge(data.draw(st.permutations(shards)), folder / "all.h5")
+    assert (info.first, info.total) == (0, n)
+    assert_same(Dataset.read(folder / "all.h5"), whole)
+
+
+def test_files_that_do_not_make_up_the_set_are_refused_by_sample_number(tmp_path):
+    whole = made(10)
+    pieces = {}
+    for start, stop in ((0, 4), (3, 6), (4, 6), (4, 8), (6, 10)):
+        pieces[start, stop] = tmp_path / f"{start}-{stop}.h5"
+        cut(whole, start, stop).write(pieces[start, stop])
+    out = tmp_path / "all.h5"
+    for asked, message in (
+        ([(0, 4), (6, 10)], "samples 4 to 5 are missing"),
+        ([(4, 6)], "samples 0 to 3 and 6 to 9 are missing"),
+        ([(4, 6), (6, 10)], "samples 0 to 3 are missing"),
+        ([(0, 4), (4, 8)], "samples 8 to 9 are missing"),
+        ([(0, 4), (3, 6), (6, 10)], "sample 3 is there twice; .*3-6.h5 starts at 3"),
+        ([(0, 4), (0, 4)], "samples 0 to 3 are there twice"),
+        ([], "nothing to merge"),
+    ):
+        with pytest.raises(InputError, match=message):
+            merge([pieces[key] for key in asked], out)
+        assert not out.exists()
+    info = merge([pieces[6, 10], pieces[4, 6]], out, whole=False)
+    assert info.first == 4
+    assert_same(Dataset.read(out), cut(whole, 4, 10))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (made, {"seed": 1}, "is of another set than .*: seed is 0 there and 1 here"),
+        (made, {"problem": "other"}, "problem is toy there and other here"),
+        (made, {"total": 11}, "total is 10 there and 11 here"),
+        (made, {"config": "[mesh]\nn = 4\n"}, "mesh.n is 3 there and 4 here"),
+        (made_classes, {"task": "regression"}, "task is classification there and regression here"),
+        (made_classes, {"c_names": ("oats", "corn", "hay")}, "the classes have other names there"),
+    ],
+)
+def test_shards_of_another_set_are_refused(tmp_path, kind, change, message):
+    first, second = cut(kind(10), 0, 5), cut(kind(10), 5, 10)
+    second = dataclasses.replace(second, info=dataclasses.replace(second.info, **change))
+    first.write(tmp_path / "0.h5")
+    second.write(tmp_path / "1.h5")
+    with pytest.raises(InputError, match=message):
+        merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+def test_a_classification_comes_back_in_shards_too(tmp_path):
+    whole = made_classes(20)
+    for start, stop in ((0, 8), (8, 20)):
+        cut(whole, start, stop).write(tmp_path / f"{start}.h5")
+    merge([tmp_path / "8.h5", tmp_path / "0.h5"], tmp_path / "all.h5")
+    assert_same(Dataset.read(tmp_path / "all.h5"), whole)
+    with opened(tmp_path / "all.h5") as stored:
+        summary = stored.summary()
+    done = whole.status == Status.DONE
+    for part in PARTS:
+        rows = done & (whole.split == Split[part.upper()])
+        counts = np.bincount(whole.C[rows].argmax(axis=1), minlength=3)
+        np.testing.assert_array_equal(summary.classes[:, PARTS.index(part)], counts)
+    assert summary.classes.sum() == 16
+
+
+@pytest.mark.parametrize("tangents", [(True, False), (False, True)])
+def test_shards_with_and_without_tangents_are_refused(tmp_path, tangents):
+    for i, has_tangents in enumerate(tangents):
+        cut(made(10, tangents=has_tangents), 5 * i, 5 * i + 5).write(tmp_path / f"{i}.h5")
+    message = f"tangents is {tangents[0]} there and {tangents[1]} here"
+    with pytest.raises(InputError, match=message):
+        merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+def test_shards_with_different_arrays_are_refused(tmp_path):
+    cut(made(10), 0, 5).write(tmp_path / "0.h5")
+    cut(made(10, n_c=4), 5, 10).write(tmp_path / "1.h5")
+    message = r"samples 5 to 9 do not fit .*: /C is float64 \(5, 4\); expected float64 \(5, 3\)"
+    with pytest.raises(InputError, match=message):
+        merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+def test_shards_of_several_makers_keep_who_made_each_sample(tmp_path):
+    whole = made(9)
+    makers = [maker("1"), maker("2"), maker("3")]
+    shards = {0: (makers[:2], [0, 1, 0, 1]), 4: (makers[1:], [0, 1]), 6: (makers[::-1], [0, 1, 2])}
+    for start, (known, made_by) in shards.items():
+        shard = cut(whole, start, start + len(made_by))
+        info = dataclasses.replace(shard.info, **known[0], later_makers=tuple(known[1:]))
+        dataclasses.replace(shard, info=info, made_by=np.array(made_by, np.uint16)).write(
+            tmp_path / f"{start}.h5"
+        )
+    info = merge([tmp_path / f"{start}.h5" for start in shards], tmp_path / "all.h5")
+    merged = Dataset.read(tmp_path / "all.h5")
+    assert list(merged.info.makers) == list(info.makers) == makers
+    assert merged.made_by.tolist() == [0, 1, 0, 1, 1, 2, 2, 1, 0]
+    assert merged.digest == whole.digest
+    assert merged.problems() == whole.problems()
+
+
+def test_a_maker_that_the_file_does_not_name_is_refused_when_merged(tmp_path):
+    dataclasses.replace(made(3), made_by=np.full(3, 2, np.uint16)).write(tmp_path / "a.h5")
+    with pytest.raises(InputError, match="a.h5 is not a whole dataset file: index 2"):
+        merge([tmp_path / "a.h5"], tmp_path / "b.h5")
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_shards_of_other_files_or_another_mesh_do_not_merge(tmp_path):
+    whole = sound(6)
+    files = {"own.py": "ab" * 32, "m": "cd" * 32}
+    config = "m = 'a.msh'\n"
+    info = dataclasses.replace(whole.info, inputs=files, mesh="8 cells", config=config)
+    changes = {
+        "own.py has SHA-256 abababababab there and 12 here": {"inputs": {**files, "own.py": "12"}},
+        "own.py has SHA-256 abababababab there and none here": {"inputs": {"m": "cd" * 32}},
+        "m has SHA-256 cdcdcdcdcdcd there and 12 here": {"inputs": {**files, "m": "12"}},
+        "more.py has no SHA-256 there and 12 here": {"inputs": {**files, "more.py": "12"}},
+        "the mesh is 8 cells there and 9 cells here": {"mesh": "9 cells"},
+    }
+    dataclasses.replace(cut(whole, 0, 3), info=info).write(tmp_path / "0.h5")
+    second = dataclasses.replace(info, first=3)
+    for message, change in changes.items():
+        other = dataclasses.replace(second, **change)
+        dataclasses.replace(cut(whole, 3, 6), info=other).write(tmp_path / "1.h5")
+        with pytest.raises(InputError, match=re.escape(message)):
+            merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5")
+    # What a path holds counts, not the path, if that is known.
+    moved = dataclasses.replace(second, config="m = 'b.msh'\n")
+    dataclasses.replace(cut(whole, 3, 6), info=moved).write(tmp_path / "1.h5")
+    assert merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "all.h5").inputs == files
+    assert info.changed(dataclasses.replace(info, inputs={"own.py": "12", "m": "cd" * 32})) == [
+        "own.py"
+    ]
+    unknown = [dataclasses.replace(one, inputs={}) for one in (info, moved)]
+    assert unknown[0].differences(unknown[1]) == ["m is a.msh there and b.msh here"]
