@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from draws import Poisson, PseudoHuber, classes, dataset, labelled, normal
-from test_fit import Stopped, part, same, stop_at
+from trainings import Stopped, part, same, stop_at
 
 from surrogates.config import replaced
 from surrogates.errors import InputError

@@ -11,8 +11,8 @@ import pytest
 import shares
 import torch
 import torch.distributed
-from draws import classes, labelled, normal
-from test_fit import dataset, smooth
+from draws import classes, dataset, labelled, normal
+from trainings import smooth
 from waiting import until
 
 from surrogates import config

@@ -1,4 +1,4 @@
-"""The settings of a training: the keys of older releases, and what they stored."""
+"""The settings of a training: their range, and the keys of older releases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from test_fit import SMALL, Stopped, smooth, stop_at
+from trainings import SMALL, Stopped, smooth, stop_at
 
 from surrogates import config
 from surrogates.config import replaced
@@ -93,3 +93,65 @@ def test_a_checkpoint_of_a_release_without_tables_is_resumed(tmp_path):
     torch.save({**torch.load(path, weights_only=True), "config": FLAT}, path)
     with pytest.raises(InputError, match="configuration: network.width is 3 there and 4 here"):
         fit(data, replaced(SMALL, {"network.width": 4}), checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "network.width=0",
+        "network.cells=0",
+        "network.levels=0",
+        "network.levels=99",
+        "stopping.work_units=3",
+        "regularisation.alpha1=-1e-10",
+        "regularisation.alpha1=1e13",
+        "regularisation.alpha2=nan",
+        'optimizer.method="newton"',
+        "optimizer.name=newton",
+        "optimizer.learning_rate=-1",
+        "optimizer.learning_rate=1e13",
+        "optimizer.learning_rate=nan",
+        "optimizer.krylov_rank=0",
+        "optimizer.krylov_tolerance=1.0",
+        "network.final_time=0",
+        "network.gamma=-1",
+        "network.cells=5000",
+        "inputs.scale=0",
+        "inputs.scale=inf",
+        "stopping.patience=-1",
+        "stopping.tolerance=-1",
+        "seed=-1",
+        "threads=0",
+        "threads=2000",
+        "precision=half",
+        "device=tpu",
+    ],
+)
+def test_settings_out_of_range(override):
+    with pytest.raises(InputError, match=override.partition("=")[0]) as caught:
+        config.read(TrainConfig, None, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_survive_toml():
+    settings = config.read(TrainConfig, None, ["regularisation.alpha1=1e-7", "network.width=12"])
+    assert (settings.regularisation.alpha1, settings.network.width) == (1e-7, 12)
+    assert config.from_toml(TrainConfig, config.to_toml(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.kind=resent", "unknown network.kind 'resent'; did you mean 'resnet'?"),
+        ("network.activation=gelu", "unknown network.activation 'gelu'; "),
+    ],
+)
+def test_unknown_networks_and_activations(override, message):
+    with pytest.raises(InputError) as error:
+        config.read(TrainConfig, overrides=[override])
+    assert str(error.value).startswith(message)
+
+
+def test_an_mlp_has_one_level():
+    with pytest.raises(InputError, match="levels must be 1 for an mlp.*; got 2"):
+        TrainConfig(network=Network(kind="mlp", levels=2))
