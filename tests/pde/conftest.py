@@ -1,6 +1,8 @@
-"""A folder for a run, the dataset of a run without any fault, and commands in this process."""
+"""Folders for runs and for files of problems, a faultless dataset, commands in this process."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from faulty import Site
@@ -38,3 +40,21 @@ def inside(capsys) -> Callable[..., str]:
         return said.err if expect else said.out
 
     return call
+
+
+@pytest.fixture
+def path_kept(monkeypatch):
+    """Let `load` change the path of imports for one test."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.fixture
+def write(tmp_path, path_kept) -> Callable[..., Path]:
+    """Write a file of problems into the test's folder."""
+
+    def write_(text: str, name: str = "own.py") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_
