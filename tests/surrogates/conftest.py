@@ -12,6 +12,9 @@ import torch
 from commands import QUICK, run, trained
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
+from surrogates.model import describe
+from surrogates.model import file as export
+from surrogates.model.metrics import evaluate
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.parts import Domain, ErrorBars
 from surrogates.model.surrogate import Surrogate
@@ -134,6 +137,17 @@ def dataset(surrogate: Surrogate) -> Dataset:
         failure=[*[""] * (n - 1), "the solver diverged: ü"],
         solver=solver,
     )
+
+
+@pytest.fixture
+def saved(surrogate, dataset, tmp_path, written_once) -> Path:
+    """A file of the surrogate, with errors and settings in its metadata."""
+    Y, C = map(torch.from_numpy, dataset.part("test"))
+    std = surrogate.predict_std
+    errors = {"test": evaluate(surrogate, Y, C + 0.01, mean=C.mean(dim=0), predict_std=std)}
+    training = {"width": 5, "alpha": (1e-10, np.float64(2)), "gap": float("nan"), "mean": C[0]}
+    about = describe.metadata(dataset, training=training, errors=errors)
+    return written_once("saved", lambda path: export.save(surrogate, about, path), tmp_path)
 
 
 # The commands' own datasets and surrogates
