@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
-from exports import saved
+from exports import arguments, saved
 
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
@@ -30,6 +31,7 @@ SURROGATES = {
     "network": ("ode", False, False, True, True),
     "tailed": ("ode", False, False, False, False, True),
 }
+every_surrogate = pytest.mark.parametrize("name", SURROGATES)
 
 
 def draw(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -132,3 +134,8 @@ def points(surrogate: Surrogate) -> np.ndarray:
         Y[:4, 2] = Y[:4, 0] * Y[:4, 1]
         Y[:4] = np.clip(Y[:4], lower, upper)
     return np.concatenate([Y, Y * rng.uniform(0.3, 2, Y.shape)])
+
+
+def given_to(surrogate: Surrogate, method: str, Y: np.ndarray) -> list[torch.Tensor]:
+    """Y, and what a method takes besides, as tensors."""
+    return [torch.from_numpy(x) for x in (Y, *arguments(surrogate, method, len(Y)))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from exports import alone
+from extended import both, given_to, points
 
 import surrogates
 from surrogates.errors import InputError
@@ -72,3 +73,23 @@ def test_a_program_takes_a_torch_that_can_export_it(saved, tmp_path, monkeypatch
     with pytest.raises(InputError, match=r"takes torch 2\.6 or later; this is 2\.5\.1"):
         pt2.save(surrogates.load(saved), tmp_path / "toy.pt2")
     assert not (tmp_path / "toy.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "forward",
+        "jacobian",
+        *[pytest.param(x, marks=pytest.mark.thorough) for x in ("jvp", "vjp", "predict_std")],
+    ],
+)
+def test_methods_can_be_programs_of_torch_export(method, tmp_path):
+    pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
+    surrogate, loaded = both("everything")
+    pt2.save(loaded, tmp_path / "s.pt2", method=method)
+    program = torch.export.load(tmp_path / "s.pt2").module()
+    tensors = given_to(surrogate, method, points(surrogate))
+    for n in (1, 3, len(tensors[0])):
+        rows = [x[:n] for x in tensors]
+        found, right = program(*rows), getattr(surrogate, method)(*rows)
+        torch.testing.assert_close(found, right, rtol=1e-11, atol=1e-12)

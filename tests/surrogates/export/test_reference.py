@@ -1,10 +1,8 @@
+"""The surrogate in numpy alone, against torch."""
+
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import torch
 from exports import METHODS, arguments, check_close, expected, saved
 from plain import NETWORKS, Sine, both, made, points
 
-import surrogates
 from surrogates.errors import InputError
 from surrogates.export import npz
 from surrogates.export.constants import constants
@@ -43,69 +40,6 @@ def test_is_the_surrogate_file(surrogate, Y, tmp_path):
     for method in METHODS:
         given = (Y.numpy(), *arguments(surrogate, method, len(Y)))
         check_close(getattr(found, method)(*given), getattr(loaded, method)(*given), method)
-
-
-ALONE = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        allowed = {"numpy", "surrogates", *sys.stdlib_module_names}
-        if name.split(".")[0] not in allowed:
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent())
-sys.path.insert(0, sys.argv[1])
-try:
-    import torch
-    raise SystemExit("torch is there after all")
-except ModuleNotFoundError:
-    pass
-import numpy as np
-from surrogates.export import npz
-r = npz.load(sys.argv[2])
-y = np.load(sys.argv[3])
-np.savez(sys.argv[4], predict=r.predict(y), jacobian=r.jacobian(y), predict_std=r.predict_std(y))
-"""
-
-
-def test_needs_only_numpy(surrogate, Y, tmp_path):
-    loaded = saved(surrogate, tmp_path / "s.pt")
-    npz.save(loaded, tmp_path / "s.npz")
-    np.save(tmp_path / "y.npy", Y.numpy())
-    words = [Path(surrogates.__file__).parents[1], *(tmp_path / n for n in ("s.npz", "y.npy", "r"))]
-    command = [sys.executable, "-I", "-W", "error", "-c", ALONE, *map(str, words)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0, run.stderr
-    with np.load(tmp_path / "r.npz") as results:
-        for name in results.files:
-            check_close(results[name], getattr(loaded, name)(Y.numpy()), name)
-
-
-def test_the_documented_formula_needs_no_module_of_ours(surrogate, Y, tmp_path):
-    """The module's text, read as a user of the arrays alone reads it."""
-    loaded = saved(surrogate, tmp_path / "s.pt")
-    npz.save(loaded, tmp_path / "s.npz")
-    with np.load(tmp_path / "s.npz", allow_pickle=False) as a:
-        assert (str(a["format"]), int(a["schema_version"])) == ("varpro-surrogates-npz", 1)
-        assert json.loads(str(a["metadata"])) == loaded.metadata and str(a["phi"]) == "sigmoid"
-        y = Y[0].numpy()
-
-        def phi(x):
-            return 1 / (1 + np.exp(-x))
-
-        u = phi(a["K_in"] @ y + a["b_in"])
-        n_steps, n_stages = a["A"].shape[:2]
-        for j in range(n_steps):
-            k = [phi(a["A"][j, 0] @ u + a["b"][j, 0])]
-            for i in range(1, n_stages):
-                k.append(phi(a["A"][j, i] @ (u + a["lengths"][i] * k[i - 1]) + a["b"][j, i]))
-            u = a["carry"] * u + a["weights"] @ k
-        check_close(a["W"] @ u + a["c_0"], loaded.predict(y), "c")
-        beyond = np.maximum(0, np.maximum(a["lower"] - y, y - a["upper"])) / a["unit"]
-        off = a["normals"] @ ((y - a["centre"]) / a["unit"])
-        squares = [(x**2).sum() for x in (a["leverage"] @ u + a["constant"], beyond, off)]
-        check_close(a["sigma"] * np.sqrt(a["floor"] + sum(squares)), loaded.predict_std(y), "std")
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -140,69 +74,6 @@ def test_other_features_are_refused(parts, tmp_path):
     with pytest.raises(InputError, match=r"user.pt cannot be exported: .* features are another m"):
         npz.save(loaded, tmp_path / "user.npz")
     assert os.listdir(tmp_path) == ["user.pt"]
-
-
-def test_bad_paths_leave_nothing(surrogate, tmp_path):
-    loaded = saved(surrogate, tmp_path / "s.pt")
-    (tmp_path / "folder.npz").mkdir()
-    for name, message in {
-        "s.npy": "expected the name of an .npz file",
-        "missing/s.npz": "there is no folder",
-        "folder.npz": "is a folder",
-    }.items():
-        with pytest.raises(InputError, match=message):
-            npz.save(loaded, tmp_path / name)
-    assert sorted(os.listdir(tmp_path)) == ["folder.npz", "s.pt"]
-
-
-def test_the_same_surrogate_is_the_same_file(surrogate, tmp_path):
-    loaded = saved(surrogate, tmp_path / "s.pt")
-    for name in ("a.npz", "b.npz"):
-        npz.save(loaded, tmp_path / name)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-
-
-def test_foreign_damaged_and_newer_files_are_one_line(surrogate, tmp_path):
-    npz.save(saved(surrogate, tmp_path / "s.pt"), tmp_path / "s.npz")
-    whole = (tmp_path / "s.npz").read_bytes()
-    with np.load(tmp_path / "s.npz") as file:
-        arrays = {name: file[name] for name in file.files}
-    weight = surrogate.W.numpy().tobytes()[:8]
-    assert whole.count(weight) == 1
-    contents = {
-        "truncated": (whole[: len(whole) // 2], "is not a whole .npz file"),
-        "end-missing": (whole[:-10], "is not a whole .npz file"),
-        "empty": (b"", "is not a whole .npz file"),
-        "text": (b"y0,y1\n1,2\n", "is not a whole .npz file"),
-        "flipped": (whole.replace(weight, np.float64(3.14).tobytes()), "not a whole .npz file"),
-    }
-    for name, (content, message) in contents.items():
-        (tmp_path / name).write_bytes(content)
-        refused(tmp_path / name, message)
-    np.save(tmp_path / "array.npy", np.ones(3))
-    refused(tmp_path / "array.npy", "is not a whole .npz file")
-    np.savez(tmp_path / "pickle.npz", format=np.array({"a": 1}, dtype=object))
-    refused(tmp_path / "pickle.npz", "is not a whole .npz file")
-    refused(tmp_path / "s.pt", "is not a whole|is an .npz file but not a surrogate")
-    refused(tmp_path / "missing.npz", "there is no file .*missing.npz")
-    refused(tmp_path, "there is no file")
-    changes = {
-        "foreign": ({"format": "other"}, "is an .npz file but not a surrogate of this package"),
-        "newer": ({"schema_version": 4}, "schema version 4, this package reads up to 3; update"),
-        "shape": ({"W": arrays["W"][:, 1:]}, r"is damaged: leverage is float64 of shape \(6, 5\)"),
-        "type": ({"b_in": arrays["b_in"].astype("f4")}, "is damaged: b_in is float32 of shape"),
-        "absent": ({"sigma": None}, "is damaged: sigma is"),
-    }
-    for name, (change, message) in changes.items():
-        kept = {key: value for key, value in {**arrays, **change}.items() if value is not None}
-        np.savez(tmp_path / f"{name}.npz", **kept)
-        refused(tmp_path / f"{name}.npz", message)
-
-
-def refused(path, message):
-    with pytest.raises(InputError, match=message) as caught:
-        npz.load(path)
-    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("y", [np.ones(3), np.ones((2, 5)), 1.0, np.ones((0, 4)), ["a"] * 4, 1j])
