@@ -150,6 +150,13 @@ def saved(surrogate, dataset, tmp_path, written_once) -> Path:
     return written_once("saved", lambda path: export.save(surrogate, about, path), tmp_path)
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder, which is the working one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 # The commands' own datasets and surrogates
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from statistics import NormalDist
 
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from exports import METHODS, arguments, check_close, expected, saved
-from extended import N_IN, N_OUT, both, every_surrogate, points
+from extended import N_IN, N_OUT, SURROGATES, both, every_surrogate, made, points
+from strangers import Shell
 
 import surrogates
 from surrogates.errors import InputError
@@ -278,3 +281,56 @@ def test_damaged_files_of_version_3_are_one_line(tmp_path):
         with pytest.raises(InputError, match=message) as caught:
             npz.load(tmp_path / f"{name}.npz")
         assert len(str(caught.value).splitlines()) == 1
+
+
+# Arrays of strangers
+
+
+def test_an_npz_file_cannot_run_code(here):
+    np.savez(here / "s.npz", format=npz.FORMAT, W=np.array([Shell()], dtype=object))
+    with pytest.raises(InputError, match="s.npz is not a whole .npz file"):
+        npz.load(here / "s.npz")
+    with zipfile.ZipFile(here / "p.npz", "w") as archive:
+        archive.writestr("format.npy", pickle.dumps(Shell()))
+    with pytest.raises(InputError, match="p.npz is "):
+        npz.load(here / "p.npz")
+    assert sorted(os.listdir(here)) == ["p.npz", "s.npz"]
+
+
+def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
+    npz.save(saved(made(*SURROGATES["everything"]), tmp_path / "s.pt"), tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(str(arrays["metadata"]))
+    first = next(name for name in arrays if name.endswith("_first"))
+    kernel = next(name for name in arrays if name.endswith("_kernel"))
+    changes = {
+        "version": ({"schema_version": np.array("x")}, "is not a whole .npz file"),
+        "no-version": ({"schema_version": None}, "is not a whole .npz file"),
+        "index": ({first: arrays[first] + 99}, "is no index of an input"),
+        "kernel": ({kernel: np.array("x")}, "_kernel is 'x'"),
+        "finite": ({"c_0": arrays["c_0"] * np.nan}, "c_0 is not finite"),
+        "weights": ({"block0_A": arrays["block0_A"] + np.inf}, "block0_A is not finite"),
+        "box": ({"lower": arrays["upper"] + 1}, "lower is out of its range"),
+        "unit": ({"unit": 0 * arrays["unit"]}, "unit is out of its range"),
+        "sigma": ({"sigma": -arrays["sigma"]}, "sigma is out of its range"),
+        "signs": ({"signs": 7 * arrays["signs"]}, "signs is out of its range"),
+        "tail": ({"tail": arrays["tail"] + 9}, "tail is out of its range"),
+        "spread": ({"spread": np.array(-1.0)}, "spread is out of its range"),
+        "old": ({"schema_version": np.array(0)}, "has the schema version 0"),
+        "widths": ({"member_widths": -arrays["member_widths"]}, "blocks or members have not"),
+        "metadata": ({"metadata": np.array("{}")}, "is an .npz file but not a surrogate"),
+        "names": (
+            {"metadata": np.array(json.dumps({**about, "y_names": ["a"], "y_units": ["1"]}))},
+            "y_lower = .* expected a list of 1 numbers",
+        ),
+    }
+    for name, (change, message) in changes.items():
+        kept = {key: value for key, value in {**arrays, **change}.items() if value is not None}
+        np.savez(tmp_path / f"{name}.npz", **kept)
+        with pytest.raises(InputError, match=message) as caught:
+            npz.load(tmp_path / f"{name}.npz")
+        assert len(str(caught.value).splitlines()) == 1
+    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    with pytest.raises(InputError, match="packed.npz is refused: its compressed members unpack to"):
+        npz.load(tmp_path / "packed.npz")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import warnings
+import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from exports import alone
+from exports import alone, saved
+from extended import SURROGATES, made
 
 import surrogates
 from surrogates.errors import InputError
@@ -144,3 +147,15 @@ def test_nothing_is_left_when_writing_fails(surrogate, saved, tmp_path):
     with pytest.raises(TypeError):
         export.save(surrogate, {"problem": object()}, tmp_path / "new.pt")
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_files_of_one_surrogate_are_the_same_whatever_was_compiled_before(tmp_path):
+    surrogate = made(*SURROGATES["everything"])
+    saved(surrogate, tmp_path / "a.pt")
+    saved(made(*SURROGATES["anova"]), tmp_path / "other.pt")
+    saved(made(*SURROGATES["everything"]), tmp_path / "b.pt")
+    content = (tmp_path / "a.pt").read_bytes()
+    assert content == (tmp_path / "b.pt").read_bytes()
+    assert os.fsencode(Path(surrogates.__file__).parent) not in content
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        assert {one.date_time for one in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}

@@ -8,59 +8,30 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import os
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from exports import saved
 from extended import SURROGATES, made
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from strangers import MARK, Shell, refused
 
 import surrogates
 from surrogates import cli
 from surrogates.errors import InputError
-from surrogates.export import npz
 from surrogates.model import file as export
 from surrogates.model import torchscript, torchscript_check, torchscript_code
 from surrogates.model.surrogate import Surrogate
 
-MARK = "written"
 CODE = "code/__torch__/surrogates/model/surrogate.py"
 FORWARD = "    y: Tensor) -> Tensor:\n"
 Members = dict[str, bytes]
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory) -> Mapping[str, bytes]:
-    """The members of a file that this package wrote."""
-    path = tmp_path_factory.mktemp("trust") / "s.pt"
-    saved(made(*SURROGATES["network"]), path)
-    return torchscript.read(path)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty folder, which is the working one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def refused(path: Path, message: str) -> None:
-    """Check that a file is refused in one line, and has written nothing."""
-    before = sorted(os.listdir(path.parent))
-    with pytest.raises(InputError, match=message) as caught:
-        surrogates.load(path)
-    assert len(str(caught.value).splitlines()) == 1
-    assert sorted(os.listdir(path.parent)) == before
 
 
 def in_forward(*lines: str) -> Callable[[Members], None]:
@@ -85,11 +56,6 @@ def replaced(name: str, old: bytes, new: bytes) -> Callable[[Members], None]:
 
 def added(name: str, content: bytes) -> Callable[[Members], None]:
     return lambda members: members.update({name: members.get(name, b"") + content})
-
-
-class Shell:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, (f"touch {MARK}",)
 
 
 EDITS: dict[str, tuple[Callable[[Members], None], str]] = {
@@ -434,180 +400,3 @@ def test_what_is_not_known_can_be_trusted(members, tmp_path):
     (tmp_path / "s.pt").write_bytes(torchscript.pack(edited))
     refused(tmp_path / "s.pt", "calls torch.stft")
     assert surrogates.load(tmp_path / "s.pt", trust=True).n_in == 5
-
-
-# Metadata
-
-
-def test_a_file_saved_again_says_that_its_metadata_are_lost(members, tmp_path):
-    (tmp_path / "s.pt").write_bytes(torchscript.pack(members))
-    torch.jit.save(surrogates.load(tmp_path / "s.pt").module, tmp_path / "again.pt")
-    refused(tmp_path / "again.pt", "saved again by torch.jit.save, which keeps no metadata.json")
-    single = surrogates.load(tmp_path / "s.pt").module.float()
-    about = json.dumps(surrogates.load(tmp_path / "s.pt").metadata)
-    torch.jit.save(single, tmp_path / "again.pt", _extra_files={"metadata.json": about})
-    refused(tmp_path / "again.pt", "is a surrogate that was made torch.float32, and loses digits")
-
-
-FORGED = {
-    "names": ("y_names", ["a"] * 4, "y_units = .*; expected a list of 4 texts"),
-    "outputs": ("c_names", [f"c{j}" for j in range(3)], "expected a list of 3 texts"),
-    "number": ("y_names", 5, "no y_names; expected a list of texts"),
-    "bounds": ("y_upper", ["x"] * 5, "y_upper = .*; expected a list of 5 numbers"),
-    "huge": ("y_upper", [10**400] * 5, "y_upper = .*; expected a list of 5 numbers"),
-    "task": ("task", "cooking", "the task 'cooking'; expected regression or classification"),
-    "other-task": ("task", "classification", "its task is classification, but it has no"),
-    "version": ("schema_version", "5", 'it has the schema version "5"'),
-    "reversed": ("y_lower", [99.0] * 5, "a lower bound of y0 above the upper one"),
-    "large": ("more", {"x": [1e308]}, "a number that is too large"),
-    "text": ("problem", "\ud800", "a text that is no Unicode"),
-    "mean": ("training", {"c_mean": [1.0]}, "training.c_mean = .*; expected a list of 11 numbers"),
-    "errors": ("errors", {"test": {"samples": 3}}, "no errors.test.relative"),
-    "digest": ("dataset", {}, "no dataset.digest"),
-    "versions": ("versions", {"torch": 3}, "versions.torch = 3; expected a text"),
-}
-
-
-@pytest.mark.parametrize("name", FORGED)
-def test_forged_metadata_are_one_line(name, members, tmp_path):
-    key, value, message = FORGED[name]
-    about = {**json.loads(members["extra/metadata.json"]), key: value}
-    text = json.dumps(about).replace("1e+308", "1e+999")
-    forged = {**members, "extra/metadata.json": text.encode()}
-    (tmp_path / "s.pt").write_bytes(torchscript.pack(forged))
-    refused(tmp_path / "s.pt", message)
-
-
-def test_metadata_with_a_key_twice_are_refused(members, tmp_path):
-    """Another reader could take the other value."""
-    text = members["extra/metadata.json"].replace(b'"c_names":', b'"c_names": ["x"], "c_names":')
-    (tmp_path / "s.pt").write_bytes(torchscript.pack({**members, "extra/metadata.json": text}))
-    refused(tmp_path / "s.pt", "its metadata are no JSON .a key is there twice")
-
-
-def test_metadata_of_another_size_than_the_module_are_refused(members, tmp_path):
-    about = json.loads(members["extra/metadata.json"])
-    for key in ("y_names", "y_units", "y_lower", "y_upper"):
-        about[key] = about[key][:-1]
-    forged = {**members, "extra/metadata.json": json.dumps(about).encode()}
-    (tmp_path / "s.pt").write_bytes(torchscript.pack(forged))
-    refused(tmp_path / "s.pt", r"lower has the shape \(4,\); got \(5,\)")
-
-
-VALUES = st.sampled_from(
-    [None, True, -1, 0, 10**400, 1e308, float("nan"), "x", "\x1b[2J", "\ud800", [], {}, [[]], [1]]
-)
-
-
-@settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data())
-def test_any_change_of_the_metadata_is_one_line_or_harmless(data, members, tmp_path):
-    about = json.loads(members["extra/metadata.json"])
-    numbers = dict.fromkeys(("mean", "std", "min", "max"), 0.1)
-    about |= {
-        "training": {"c_mean": [0.0] * 11, "settings": {"width": 3}, "samples": 3},
-        "errors": {"test": {"samples": 3, "relative": numbers}},
-        "dataset": {"digest": "x", "command": "y"},
-        "versions": {"torch": "2"},
-    }
-    place = about
-    while True:
-        keys = list(place) if isinstance(place, dict) else range(len(place))
-        key = data.draw(st.sampled_from(keys))
-        inner = place[key]
-        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
-            break
-        place = inner
-    if data.draw(st.booleans()):
-        place[key] = data.draw(VALUES)
-    else:
-        del place[key]
-    forged = {**members, "extra/metadata.json": json.dumps(about).encode()}
-    path = tmp_path / "s.pt"
-    path.write_bytes(torchscript.pack(forged))
-    np.save(tmp_path / "y.npy", np.full((2, 5), 2.5))
-    commands = (
-        ("info", path),
-        ("predict", path, "--in", tmp_path / "y.npy", "--out", tmp_path / "c.csv"),
-        ("export", path, "--format", "c", "--out", tmp_path / "s.c"),
-    )
-    statuses = (cli.main([str(word) for word in words]) for words in commands)
-    refused = next(filter(None, statuses), None)
-    if refused is None:
-        protocol = pytest.importorskip("surrogates.serve.umbridge", reason="it needs aiohttp")
-        assert len(protocol.load_models([path], refuse_outside=False)) == 2
-    else:
-        assert refused == 2
-
-
-# Arrays for strangers
-
-
-def test_an_npz_file_cannot_run_code(here):
-    np.savez(here / "s.npz", format=npz.FORMAT, W=np.array([Shell()], dtype=object))
-    with pytest.raises(InputError, match="s.npz is not a whole .npz file"):
-        npz.load(here / "s.npz")
-    with zipfile.ZipFile(here / "p.npz", "w") as archive:
-        archive.writestr("format.npy", pickle.dumps(Shell()))
-    with pytest.raises(InputError, match="p.npz is "):
-        npz.load(here / "p.npz")
-    assert sorted(os.listdir(here)) == ["p.npz", "s.npz"]
-
-
-def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
-    npz.save(saved(made(*SURROGATES["everything"]), tmp_path / "s.pt"), tmp_path / "s.npz")
-    with np.load(tmp_path / "s.npz") as file:
-        arrays = {name: file[name] for name in file.files}
-    about = json.loads(str(arrays["metadata"]))
-    first = next(name for name in arrays if name.endswith("_first"))
-    kernel = next(name for name in arrays if name.endswith("_kernel"))
-    changes = {
-        "version": ({"schema_version": np.array("x")}, "is not a whole .npz file"),
-        "no-version": ({"schema_version": None}, "is not a whole .npz file"),
-        "index": ({first: arrays[first] + 99}, "is no index of an input"),
-        "kernel": ({kernel: np.array("x")}, "_kernel is 'x'"),
-        "finite": ({"c_0": arrays["c_0"] * np.nan}, "c_0 is not finite"),
-        "weights": ({"block0_A": arrays["block0_A"] + np.inf}, "block0_A is not finite"),
-        "box": ({"lower": arrays["upper"] + 1}, "lower is out of its range"),
-        "unit": ({"unit": 0 * arrays["unit"]}, "unit is out of its range"),
-        "sigma": ({"sigma": -arrays["sigma"]}, "sigma is out of its range"),
-        "signs": ({"signs": 7 * arrays["signs"]}, "signs is out of its range"),
-        "tail": ({"tail": arrays["tail"] + 9}, "tail is out of its range"),
-        "spread": ({"spread": np.array(-1.0)}, "spread is out of its range"),
-        "old": ({"schema_version": np.array(0)}, "has the schema version 0"),
-        "widths": ({"member_widths": -arrays["member_widths"]}, "blocks or members have not"),
-        "metadata": ({"metadata": np.array("{}")}, "is an .npz file but not a surrogate"),
-        "names": (
-            {"metadata": np.array(json.dumps({**about, "y_names": ["a"], "y_units": ["1"]}))},
-            "y_lower = .* expected a list of 1 numbers",
-        ),
-    }
-    for name, (change, message) in changes.items():
-        kept = {key: value for key, value in {**arrays, **change}.items() if value is not None}
-        np.savez(tmp_path / f"{name}.npz", **kept)
-        with pytest.raises(InputError, match=message) as caught:
-            npz.load(tmp_path / f"{name}.npz")
-        assert len(str(caught.value).splitlines()) == 1
-    np.savez_compressed(tmp_path / "packed.npz", **arrays)
-    with pytest.raises(InputError, match="packed.npz is refused: its compressed members unpack to"):
-        npz.load(tmp_path / "packed.npz")
-
-
-# The same training, the same file
-
-
-def test_files_of_one_surrogate_are_the_same_whatever_was_compiled_before(tmp_path):
-    surrogate = made(*SURROGATES["everything"])
-    saved(surrogate, tmp_path / "a.pt")
-    saved(made(*SURROGATES["anova"]), tmp_path / "other.pt")
-    saved(made(*SURROGATES["everything"]), tmp_path / "b.pt")
-    content = (tmp_path / "a.pt").read_bytes()
-    assert content == (tmp_path / "b.pt").read_bytes()
-    assert os.fsencode(Path(surrogates.__file__).parent) not in content
-    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
-        assert {one.date_time for one in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
