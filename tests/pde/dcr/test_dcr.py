@@ -1,11 +1,9 @@
-"""DC resistivity: analytic solutions, manufactured ones, symmetries, derivatives, meshes."""
+"""DC resistivity: analytic solutions, manufactured ones, symmetries, derivatives."""
 
 import itertools
 import subprocess
 import sys
-from pathlib import Path
 
-import meshio
 import numpy as np
 import pytest
 import ufl
@@ -14,41 +12,15 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from places import SCRIPTS
 from scipy.integrate import solve_ivp
+from surveys import SMALL, grid, make, settings, solve
 
-from surrogates import config
 from surrogates.errors import InputError
 from surrogates.pde import meshes
 from surrogates.pde.dcr import problem as dcr
-from surrogates.pde.dcr.condensed import EVERYWHERE, Background
 from surrogates.pde.dcr.multigrid import Multigrid
-from surrogates.pde.dcr.potential import stiffness
-from surrogates.pde.dcr.survey import DCRConfig
-from surrogates.pde.fenicsx import function_space
 
 pytestmark = pytest.mark.fenicsx
-
-SMALL = ("mesh.cells=[12,12,15]", "mesh.above=3", "mesh.layers=6")
 TIGHT = ("solver.rtol=1e-12",)
-
-
-def settings(*overrides: str) -> DCRConfig:
-    return config.read(DCRConfig, None, overrides)
-
-
-def make(*overrides: str) -> dcr.DCR:
-    return dcr.DCR(settings(*overrides), MPI.COMM_SELF)
-
-
-def solve(problem: dcr.DCR, *ys: tuple[float, float, float]) -> np.ndarray:
-    batch = problem.solve_batch(np.array(ys, dtype=float))
-    assert batch.failure == [""] * len(ys)
-    return batch.C
-
-
-def grid(*axes: np.ndarray) -> meshes.Cells:
-    """Hexahedra of a tensor-product grid."""
-    x1, x2, x3 = axes
-    return meshes.Grid((x1, x2, x3), EVERYWHERE).cells()
 
 
 def stretched(fine: float, core: float, end: float, ratio: float) -> np.ndarray:
@@ -252,105 +224,6 @@ def test_manufactured_solution_has_the_order_of_trilinear_elements():
     assert orders[1] > 0.95
 
 
-def test_the_background_s_inverse_is_that_of_the_matrix_of_dolfinx():
-    case = settings("mesh.cells=[8,9,10]", "mesh.layers=4", "mesh.extrapolate=false")
-    (mesh,) = dcr._built_in(case)
-    V = function_space(mesh.cells().create(MPI.COMM_SELF), 1)
-    A0 = stiffness(V, 0.03)
-    shape = [len(axis) for axis in mesh.axes]
-    x = V.tabulate_dof_coordinates()
-    at = tuple(np.abs(x[:, i, None] - axis).argmin(axis=1) for i, axis in enumerate(mesh.axes))
-    b = np.random.default_rng(0).standard_normal(shape)
-    b -= b.mean()
-    u = Background(mesh.axes, 0.03, MPI.COMM_SELF).solve(b, EVERYWHERE, EVERYWHERE)
-    left, right = A0.createVecRight(), A0.createVecLeft()
-    left.array[:] = u[at]
-    A0.mult(left, right)
-    assert np.abs(right.array - b[at]).max() < 1e-11 * np.abs(b).max()
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        (),
-        pytest.param(
-            ('body.shape="cuboid"', "conductivity.body=1e-4", "mesh.cells=[15,15,15]"),
-            marks=pytest.mark.thorough,
-        ),
-    ],
-)
-def test_condensed_and_multigrid_agree(overrides):
-    y = np.array([[26.3, 2700.0, 0.37]])
-    results, added = [], []
-    for method in ("condensed", "multigrid"):
-        problem = make(*SMALL, "solver.rtol=1e-10", f'solver.method="{method}"', *overrides)
-        results.append(problem.solve_batch(y, tangents=True))
-        added.append(problem._levels[0].added())
-    ours, theirs = results
-    anomaly = np.linalg.norm(ours.C - problem.background)
-    assert np.linalg.norm(ours.C - theirs.C) < 1e-7 * anomaly
-    assert np.linalg.norm(ours.dC_dY - theirs.dC_dY) < 1e-7 * np.linalg.norm(ours.dC_dY)
-    difference = added[0] - added[1]
-    assert np.ptp(difference) < 1e-6 * np.ptp(added[0])  # d is known up to a constant
-
-
-def test_condensed_iterations_do_not_grow_with_the_unknowns():
-    counts = [
-        make(f"mesh.cells=[{4 * n},{4 * n},{5 * n}]", "mesh.extrapolate=false")
-        .solve_batch(np.array([[26.3, 2700.0, 0.37]]))
-        .solver["iterations"][0]
-        for n in (3, 6)
-    ]
-    assert counts[1] <= counts[0] + 2
-
-
-def test_auto_leaves_high_contrasts_to_multigrid():
-    assert settings().condensed
-    assert not settings("conductivity.body=1e3").condensed
-    assert settings("conductivity.body=1e3", 'solver.method="condensed"').condensed
-
-
-@pytest.mark.parametrize("shape", ["ellipsoid", "cuboid"])
-def test_body_has_its_volume_and_a_smooth_edge(shape):
-    body = settings(f'body.shape="{shape}"').body
-    y = np.array([27.0, 3000.0, 0.7])
-    axis = np.linspace(-25, 25, 101)
-    x = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) - [0, 0, 27.0]
-    S, _ = body.indicator(y, x.reshape(-1, 3))
-    assert S.min() == 0
-    assert S.max() == 1
-    # The edge is symmetric about the surface: to first order the volume is that of S.
-    volume = S.sum() * 0.5**3
-    assert abs(volume / 3000 - 1) < (0.1 if shape == "ellipsoid" else 0.02)
-    plane, upwards = body.reach(3000.0)
-    inside = (np.hypot(x[..., 0], x[..., 1]) <= plane) & (np.abs(x[..., 2] + 27) <= upwards)
-    assert S.reshape(x.shape[:-1])[~inside].max() == 0
-
-
-@pytest.mark.parametrize("shape", ["ellipsoid", "cuboid"])
-def test_indicator_s_normal_is_along_its_gradient(shape):
-    body = settings(f'body.shape="{shape}"').body
-    y = np.array([27.0, 3000.0, 0.7])
-    x = np.random.default_rng(0).uniform(-12, 12, (4000, 3)) - [0, 0, 27.0]
-    S, normal = body.indicator(y, x)
-    edge = (S > 0.05) & (S < 0.95)
-    assert edge.sum() > 100
-    step = 1e-6
-    gradient = np.stack(
-        [
-            (body.indicator(y, x + step * e)[0] - body.indicator(y, x - step * e)[0]) / (2 * step)
-            for e in np.eye(3)
-        ],
-        axis=1,
-    )
-    cosine = (
-        -(gradient * normal).sum(axis=1)[edge]
-        / (np.linalg.norm(gradient, axis=1) * np.linalg.norm(normal, axis=1))[edge]
-    )
-    # For the ellipsoid d is the distance to first order only.
-    assert cosine.min() > (0.97 if shape == "ellipsoid" else 1 - 1e-6)
-
-
 def test_c_is_the_same_after_a_rotation_by_pi():
     problem = make(*SMALL, *TIGHT)
     low, high = problem.config.sampling.rotation
@@ -451,125 +324,6 @@ def test_default_mesh_has_an_error_below_one_per_cent():
     assert run.returncode == 0, run.stderr
     row = next(line for line in run.stdout.splitlines() if line.startswith("default  "))
     assert float(row.split()[-2]) < 1.0
-
-
-def tetrahedra(cells: meshes.Cells) -> np.ndarray:
-    """Divide hexahedra into six tetrahedra each, around a diagonal."""
-    paths = [(0, 1 << a, (1 << a) | (1 << b), 7) for a, b in itertools.permutations(range(3), 2)]
-    return np.concatenate([cells.vertices[:, list(path)] for path in paths])
-
-
-def tetrahedral(path: Path) -> meshes.Cells:
-    """Write a mesh of tetrahedra, graded around the bodies."""
-    case = settings()
-    mesh = meshes.graded(case.core, case.domain.size, (18, 18, 22), 3, 8).cells()
-    cells = tetrahedra(mesh)
-    meshio.write(path, meshio.Mesh(mesh.points, [("tetra", cells)]))
-    return meshes.Cells("tetrahedron", mesh.points, cells)
-
-
-@pytest.mark.parametrize("ending", ["vtu", "msh", "xdmf"])
-def test_tetrahedra_are_read_from_files_of_any_format(tmp_path, ending):
-    expected = tetrahedral(tmp_path / f"tetrahedra.{ending}")
-    found = meshes.read(tmp_path / f"tetrahedra.{ending}")
-    assert found.kind == expected.kind
-    assert np.array_equal(found.points, expected.points)
-    ours, theirs = (np.sort(cells.vertices, axis=1) for cells in (found, expected))
-    assert np.array_equal(ours, theirs)
-
-
-@pytest.mark.thorough
-def test_tetrahedra_from_a_file_agree_with_hexahedra(tmp_path):
-    path = tmp_path / "tetrahedra.msh"
-    tetrahedral(path)
-    problem = make(f'mesh.file="{path}"')
-    assert "tetrahedra" in problem.mesh
-    ys = [(22.0, 3500.0, 0.3), (30.0, 2000.0, -1.0)]
-    anomaly = solve(problem, *ys) - problem._levels[0].c0
-    reference = make()
-    expected = solve(reference, *ys) - reference._levels[0].c0
-    error = np.linalg.norm(anomaly - expected, axis=1) / np.linalg.norm(expected, axis=1)
-    assert error.max() < 0.12
-
-
-def test_hexahedra_from_a_file_are_the_built_in_mesh(tmp_path):
-    case = settings(*SMALL, "mesh.extrapolate=false")
-    (mesh,) = dcr._built_in(case)
-    cells = mesh.cells()
-    path = tmp_path / "hexahedra.vtk"
-    block = ("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])
-    meshio.write(path, meshio.Mesh(cells.points, [block]))
-    y = (25.0, 3000.0, 0.5)
-    expected = solve(make(*SMALL, "mesh.extrapolate=false"), y)
-    assert np.allclose(solve(make(f'mesh.file="{path}"'), y), expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["sampling.depth=[8,30]"], "touches the surface"),
-        (
-            [
-                "domain.size=[30,400,200]",
-                "stations.number=[1,1]",
-                "stations.first=[0,0,0]",
-                "source.electrodes=[[-9,0,0],[9,0,0]]",
-            ],
-            "the body leaves the box",
-        ),
-        (["domain.size=[1000,1000,40]"], "the body leaves the box"),
-        (["source.electrodes=[[-600,0,0],[75,0,0]]"], "an electrode is outside the box"),
-        (["source.electrodes=[[-75,0,-3],[75,0,0]]"], "every electrode must be at the surface"),
-        (["stations.first=[-50,-50,-1]"], "every station must be at the surface"),
-        (["stations.spacing=[50,50]"], "a station is outside the box"),
-        (["source.electrodes=[[-52.5,0,0],[75,0,0]]"], "on the source's electrode"),
-        (["source.electrodes=[[75,0,0],[75,0,0]]"], "must be two places"),
-        (["conductivity.body=0"], "conductivity.body must be positive"),
-        (["conductivity.background=-1"], "conductivity.background must be positive"),
-        (["sampling.volume=[0,4000]"], "sampling.volume must be positive"),
-        (["sampling.depth=[-20,30]"], "sampling.depth must be positive"),
-        (["sampling.depth=[30,20]"], "must be [low, high]"),
-        (["mesh.cells=[6,6,6]"], "too coarse for the body: cells of"),
-        (["mesh.cells=[18,18,25]"], "multiples of 3"),
-        (["body.blend=12"], "body.blend must be below"),
-        (['solver.method="lu"'], "unknown solver.method 'lu'"),
-        (['solver.method="condensed"', 'mesh.file="a.msh"'], "needs the built-in mesh"),
-        (['solver.method="condensed"', 'solver.formulation="total"'], "the secondary potential"),
-        (['body.shape="sphere"'], "unknown body.shape 'sphere'"),
-        (['sampling.design="simplex"'], "unknown sampling.design"),
-    ],
-)
-def test_bad_configurations_are_refused_with_what_is_wrong(overrides, words):
-    with pytest.raises(InputError, match=words.replace("[", r"\[").replace("]", r"\]")):
-        settings(*overrides)
-
-
-def test_bad_mesh_files_are_refused_with_what_is_wrong(tmp_path):
-    def refused(words: str, name: str) -> None:
-        with pytest.raises(InputError, match=words):
-            dcr.DCR.check(settings(f'mesh.file="{tmp_path / name}"'))
-
-    refused("there is no mesh file", "absent.vtu")
-    (tmp_path / "words.vtu").write_text("not a mesh")
-    refused("is not a mesh that meshio reads", "words.vtu")
-    (tmp_path / "mesh.abc").write_text("not a mesh")
-    refused("is not a mesh that meshio reads", "mesh.abc")
-    flat = meshio.Mesh(np.eye(3), [("triangle", np.array([[0, 1, 2]]))])
-    meshio.write(tmp_path / "flat.vtu", flat)
-    refused("must have volume cells of one kind.*its cells are: triangle", "flat.vtu")
-
-    def write(name: str, *axes: np.ndarray) -> None:
-        cells = grid(*axes)
-        block = ("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])
-        meshio.write(tmp_path / name, meshio.Mesh(cells.points, [block]))
-
-    wide = np.linspace(-500, 500, 11)
-    write("coarse.vtu", wide, wide, np.linspace(-500, 0, 6))
-    refused("too coarse for the body: the edges of the 4 cells there are 100 m", "coarse.vtu")
-    write("deep.vtu", wide, wide, np.linspace(-500, -10, 6))
-    refused("top at x3 = 0.*its points go from x3 = -500 to -10 m", "deep.vtu")
-    write("small.vtu", wide / 10, wide / 10, np.linspace(-500, 0, 6))
-    refused("an electrode is outside the mesh", "small.vtu")
 
 
 def test_parameters_out_of_bounds_are_refused():

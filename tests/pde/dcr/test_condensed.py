@@ -1,0 +1,71 @@
+"""The condensed method against multigrid, and against DOLFINx's matrix."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from surveys import SMALL, make, settings
+
+from surrogates.pde.dcr import problem as dcr
+from surrogates.pde.dcr.condensed import EVERYWHERE, Background
+from surrogates.pde.dcr.potential import stiffness
+from surrogates.pde.fenicsx import function_space
+
+pytestmark = pytest.mark.fenicsx
+
+
+def test_the_background_s_inverse_is_that_of_the_matrix_of_dolfinx():
+    case = settings("mesh.cells=[8,9,10]", "mesh.layers=4", "mesh.extrapolate=false")
+    (mesh,) = dcr._built_in(case)
+    V = function_space(mesh.cells().create(MPI.COMM_SELF), 1)
+    A0 = stiffness(V, 0.03)
+    shape = [len(axis) for axis in mesh.axes]
+    x = V.tabulate_dof_coordinates()
+    at = tuple(np.abs(x[:, i, None] - axis).argmin(axis=1) for i, axis in enumerate(mesh.axes))
+    b = np.random.default_rng(0).standard_normal(shape)
+    b -= b.mean()
+    u = Background(mesh.axes, 0.03, MPI.COMM_SELF).solve(b, EVERYWHERE, EVERYWHERE)
+    left, right = A0.createVecRight(), A0.createVecLeft()
+    left.array[:] = u[at]
+    A0.mult(left, right)
+    assert np.abs(right.array - b[at]).max() < 1e-11 * np.abs(b).max()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        pytest.param(
+            ('body.shape="cuboid"', "conductivity.body=1e-4", "mesh.cells=[15,15,15]"),
+            marks=pytest.mark.thorough,
+        ),
+    ],
+)
+def test_condensed_and_multigrid_agree(overrides):
+    y = np.array([[26.3, 2700.0, 0.37]])
+    results, added = [], []
+    for method in ("condensed", "multigrid"):
+        problem = make(*SMALL, "solver.rtol=1e-10", f'solver.method="{method}"', *overrides)
+        results.append(problem.solve_batch(y, tangents=True))
+        added.append(problem._levels[0].added())
+    ours, theirs = results
+    anomaly = np.linalg.norm(ours.C - problem.background)
+    assert np.linalg.norm(ours.C - theirs.C) < 1e-7 * anomaly
+    assert np.linalg.norm(ours.dC_dY - theirs.dC_dY) < 1e-7 * np.linalg.norm(ours.dC_dY)
+    difference = added[0] - added[1]
+    assert np.ptp(difference) < 1e-6 * np.ptp(added[0])  # d is known up to a constant
+
+
+def test_condensed_iterations_do_not_grow_with_the_unknowns():
+    counts = [
+        make(f"mesh.cells=[{4 * n},{4 * n},{5 * n}]", "mesh.extrapolate=false")
+        .solve_batch(np.array([[26.3, 2700.0, 0.37]]))
+        .solver["iterations"][0]
+        for n in (3, 6)
+    ]
+    assert counts[1] <= counts[0] + 2
+
+
+def test_auto_leaves_high_contrasts_to_multigrid():
+    assert settings().condensed
+    assert not settings("conductivity.body=1e3").condensed
+    assert settings("conductivity.body=1e3", 'solver.method="condensed"').condensed
