@@ -1,6 +1,8 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the figures that a test draws."""
 
 import os
+
+import pytest
 
 # Ranks that wait leave their core to the others, and are bound to none: two tests run at a time.
 # The names are those of Open MPI 4 and 5; other MPIs take no notice of them.
@@ -14,3 +16,19 @@ SETTINGS = {
 }
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Keep each figure that is written, for a look at what is in it."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    savefig = Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        figures.append(figure)
+        return savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures

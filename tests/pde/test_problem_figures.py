@@ -8,31 +8,13 @@ import re
 import matplotlib
 import numpy as np
 import pytest
+from panels import MAGIC, X1, X2, bar_label, mapped, panels_of
 
 from surrogates.errors import InputError
 from surrogates.pde.cdr import figures as cdr_figures
 from surrogates.pde.dcr import figures as dcr_figures
 
 pytestmark = pytest.mark.fenicsx
-
-X1, X2 = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([-3.0, 0.0, 3.0])
-MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Keep each figure that is written, for a look at what is in it."""
-    from matplotlib.figure import Figure
-
-    figures = []
-    savefig = Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        return savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def pictured(**changes):
@@ -66,22 +48,6 @@ def pictured(**changes):
         part, _, name = key.partition("__")
         parts[part] = {**parts[part], name: value} if name else value
     return parts
-
-
-def panels_of(figure):
-    """Its axes by their title; the colour bars are inside them."""
-    return {axes.get_title(): axes for axes in figure.axes}
-
-
-def mapped(axes):
-    """The values, limits of the colours, and the name of the colours of a map."""
-    (cells,) = axes.collections
-    return np.asarray(cells.get_array()), cells.get_clim(), cells.get_cmap().name
-
-
-def bar_label(axes):
-    (bar,) = axes.child_axes
-    return bar.get_ylabel()
 
 
 @pytest.mark.parametrize("ending", MAGIC)
