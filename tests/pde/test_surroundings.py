@@ -24,7 +24,7 @@ def other_locale() -> None:
     for name in ("C.UTF-8", "C.utf8", "POSIX"):
         locale.setlocale(locale.LC_NUMERIC, name)
         if state()["locale"] != before_locale:
-            return
+            break
 
 
 before_locale = locale.setlocale(locale.LC_ALL)

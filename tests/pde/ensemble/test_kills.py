@@ -20,7 +20,10 @@ pytestmark = [pytest.mark.fenicsx, pytest.mark.mpi]
 
 
 def kill_at_random(site: Site, kills: int, *words: str, samples: int, **how: str) -> int:
-    """Kill runs of two ranks at random moments; give how many there were before all was done."""
+    """Kill runs of two ranks at random moments; return how many there were before all was done.
+
+    The moments are random on purpose: whatever a run is at, a kill changes no number.
+    """
     rng = np.random.default_rng(0)
     for killed in range(kills):
         run, before = site.start(2, *words, samples=samples, **how), site.saved()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from drawings import records, surveyed
 from panels import MAGIC
+from waiting import SECONDS, until
 
 from surrogates.errors import InputError
 from surrogates.model.classifier import assess
@@ -229,18 +230,35 @@ def test_characters_that_cannot_be_drawn_are_told(caplog):
     )
 
 
-def test_figures_of_several_threads_leave_the_settings_as_they_were(tmp_path):
-    inside, left = threading.Event(), threading.Event()
+class Noted:
+    """A lock that notes when somebody has to wait for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.waited_for = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(blocking=False):
+            self.waited_for.set()
+            self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_figures_of_several_threads_leave_the_settings_as_they_were(tmp_path, monkeypatch):
+    drawing, inside, left = Noted(), threading.Event(), threading.Event()
+    monkeypatch.setattr(style, "_DRAWING", drawing)
 
     def other():
         with style.saved_figure(tmp_path / "b.png", (2, 2), ""):
             inside.set()
-            left.wait(20)
+            left.wait(SECONDS)
 
     before, thread = dict(matplotlib.rcParams), threading.Thread(target=other)
     with style.saved_figure(tmp_path / "a.png", (2, 2), ""):
         thread.start()
-        inside.wait(0.5)  # which it must not be
+        until(lambda: drawing.waited_for.is_set() or inside.is_set())
     left.set()
-    thread.join(20)
+    thread.join(SECONDS)
+    assert drawing.waited_for.is_set()
     assert (tmp_path / "b.png").is_file() and dict(matplotlib.rcParams) == before
