@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from configured import Mesh, Problem, problems
 from hypothesis import given, settings
-from test_config import Mesh, Problem, problems
 
 from surrogates import config
 

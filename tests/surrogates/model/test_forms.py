@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from derivatives import Features, check_all_methods
 from extended import draw, joined
-from test_fused import Features, check_all_methods
 
 from surrogates.model.forms import Blocks, Unfused, form_of
 from surrogates.model.radial import Joined

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from derivatives import Features, check_all_methods
+from extended import draw
 
 from surrogates.model import fused
 from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
@@ -15,37 +16,6 @@ every_size = pytest.mark.parametrize(
 )
 
 
-class Features(nn.Module):
-    """The network's own features by its fused form: what a surrogate does with it."""
-
-    def __init__(self, form: fused.Fused) -> None:
-        super().__init__()
-        eye = torch.eye(form.width, form.width + 1, dtype=torch.float64)
-        W = form.folded(eye)
-        self.form = form
-        self.register_buffer("factor", W[:, :-1].diagonal().clone())
-        self.register_buffer("offset", W[:, -1].clone())
-
-    def forward(self, y: Tensor) -> Tensor:
-        return self.form.forward(y).t() * self.factor + self.offset
-
-    @torch.jit.export
-    def jacobian(self, y: Tensor) -> Tensor:
-        return self.form.jacobian(y) * self.factor.unsqueeze(1)
-
-    @torch.jit.export
-    def jvp(self, y: Tensor, v: Tensor) -> Tensor:
-        return self.form.jvp(y, v).t() * self.factor
-
-    @torch.jit.export
-    def vjp(self, y: Tensor, w: Tensor) -> Tensor:
-        return self.form.vjp(y, (w * self.factor).t())
-
-
-def draw(*shape, seed=1):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def both(n_in, width, depth, kind, activation):
     """A network with rough weights as a function of unscaled y, and its fused form."""
     net = CLASSES[kind](n_in, width, depth, activation=activation)
@@ -53,22 +23,6 @@ def both(n_in, width, depth, kind, activation):
         parameter.data = 0.7 * draw(*parameter.shape, seed=seed)
     shift, scale = draw(n_in, seed=8), 0.3 + draw(n_in, seed=9).abs()
     return lambda y: net((y - shift) / scale), Features(net.fused(shift, scale))
-
-
-def check_all_methods(net, form, Y):
-    expected = net(Y).detach()
-    n, width = expected.shape
-    J = torch.func.vmap(torch.func.jacrev(lambda y: net(y[None])[0]))(Y).detach()
-    v, w = draw(*Y.shape, seed=2), draw(n, width, seed=3)
-    for rows in (slice(None), slice(0, 1), 0):
-        pairs = {
-            "forward": (form(Y[rows]), expected[rows]),
-            "jacobian": (form.jacobian(Y[rows]), J[rows]),
-            "jvp": (form.jvp(Y[rows], v[rows]), torch.einsum("nfi,ni->nf", J, v)[rows]),
-            "vjp": (form.vjp(Y[rows], w[rows]), torch.einsum("nfi,nf->ni", J, w)[rows]),
-        }
-        for name, (found, right) in pairs.items():
-            torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12, msg=f"{name} {rows}")
 
 
 @every_activation
