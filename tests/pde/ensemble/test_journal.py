@@ -1,4 +1,4 @@
-"""Shards: whatever is cut, flipped, foreign or full, a block is whole or it is none."""
+"""The journal: of files that are cut, flipped, foreign or full, a block is whole or it is none."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from derivatives import Features, check_all_methods
 from extended import draw
+from plain import CLASSES
 
 from surrogates.model import fused
-from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.model.networks import ACTIVATIONS
 
-CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 every_network = pytest.mark.parametrize("kind", CLASSES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 every_size = pytest.mark.parametrize(

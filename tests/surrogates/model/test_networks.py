@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from plain import CLASSES
 from scipy.integrate import solve_ivp
 
 from surrogates import cli
 from surrogates.data import Dataset
 from surrogates.model import file as export
-from surrogates.model.networks import ACTIVATIONS, MLP, AntisymmetricODE, ResNet
+from surrogates.model.networks import ACTIVATIONS, AntisymmetricODE
 
-CLASSES = {"ode": AntisymmetricODE, "resnet": ResNet, "mlp": MLP}
 SIGMA = {
     "tanh": np.tanh,
     "softplus": lambda x: np.logaddexp(x, 0),
