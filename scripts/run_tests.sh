@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs pytest in the environment that is active, two tests at a time: first the tests that keep their
-# core busy, then those that start processes under a time limit.
+# Runs pytest in the environment that is active: first the tests that keep their core busy, two at a
+# time, then, four at a time, those that start processes and mostly wait for them.
 #
 #   scripts/run_tests.sh [--quick|--all] [PYTEST ARGUMENT...]
 #
@@ -22,14 +22,14 @@ case "${1:-}" in
     ;;
 esac
 
-# part PYTEST ARGUMENT...: it is no fault when all tests are of the other part.
+# part WORKERS PYTEST ARGUMENT...: it is no fault when all tests are of the other part.
 part() {
-    python -m pytest --durations=10 --numprocesses=2 --dist=worksteal "$@" || [ $? = 5 ]
+    python -m pytest --durations=10 --dist=worksteal --numprocesses="$@" || [ $? = 5 ]
 }
 
-part -m "not mpi$chosen" "$@"
+part 2 -m "not mpi$chosen" "$@"
 if [ $# -eq 0 ]; then # the other files are not read a second time
     mapfile -t files < <(grep -rl --include='test_*.py' 'pytest\.mark\.mpi' tests)
     set -- "${files[@]}"
 fi
-part -m "mpi$chosen" "$@"
+part 4 -m "mpi$chosen" "$@"

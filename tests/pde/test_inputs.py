@@ -337,7 +337,7 @@ def test_a_run_does_not_go_on_with_another_file(folder, name):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("gone", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_data_that_change_during_a_run_are_noted(folder, gone):
     out = folder / "own.h5"
     words = ("generate", f"{folder / 'own.py'}:Own", "--samples", "100", "--out", str(out))

@@ -266,6 +266,7 @@ def test_poor_tetrahedra_have_a_larger_error():
 STEPS = st.lists(st.floats(0.3, 3), min_size=4, max_size=6).map(np.cumsum)
 
 
+@pytest.mark.thorough
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),

@@ -111,10 +111,13 @@ def test_the_defaults_have_no_note(problem):
             "mesh.cells=[12,12] mesh.degree=4 time.steps=60",
         ),
         ("sources.width=0.04 mesh.cells=[5,5]", "mesh.cells=[15,15] time.steps=60"),
-        ("reaction.law=ignition time.steps=30", "time.steps=240"),
-        (
+        pytest.param(
+            "reaction.law=ignition time.steps=30", "time.steps=240", marks=pytest.mark.thorough
+        ),
+        pytest.param(
             "sampling.design=box sampling.lower=0.017 mesh.cells=[4,4] mesh.degree=3",
             "mesh.degree=6 time.steps=60",
+            marks=pytest.mark.thorough,
         ),
     ],
 )
@@ -135,8 +138,16 @@ def test_an_error_that_counts_because_c_hardly_varies_is_told():
     assert 7 < noted_error(CDR, "reaction.saturation=0.001") < 70
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("overrides", [(), ("body.blend=1",), ("conductivity.body=100",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        *(
+            pytest.param(overrides, marks=pytest.mark.thorough)
+            for overrides in (("body.blend=1",), ("conductivity.body=100",))
+        ),
+    ],
+)
 def test_the_error_of_dcr_is_estimated_within_a_factor_of_three(overrides):
     overrides = (*COARSE, "stations.spacing=[25,25]", *overrides)
     finer = ("mesh.cells=[27,27,33]", "mesh.above=6", "mesh.layers=15")
@@ -145,6 +156,7 @@ def test_the_error_of_dcr_is_estimated_within_a_factor_of_three(overrides):
     assert true / 3 < noted_error(DCR, *overrides) < 3 * true
 
 
+@pytest.mark.thorough
 def test_layers_that_start_too_thick_are_refused_with_the_number_that_would_do():
     large = ("domain.size=[1e6,1e6,1e6]",)
     for act in (DCR.check, DCR.notes, lambda one: DCR(one, MPI.COMM_SELF)):
@@ -262,6 +274,7 @@ def test_notes_are_printed_once_stored_shown_and_merged(tmp_path):
         assert shown.count("the mesh was mended") == shown.count("c is 3 % off") == 1
 
 
+@pytest.mark.thorough
 def test_notes_of_different_shards_are_all_kept(tmp_path):
     (tmp_path / "own.py").write_text(NOTED)
     for part in (1, 2):

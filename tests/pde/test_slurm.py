@@ -171,6 +171,7 @@ def test_a_job_outlives_a_rank_and_one_that_is_warned_goes_on_when_it_runs_again
     assert len(slurm.said("requeued")) == 1
 
 
+@pytest.mark.thorough
 def test_without_slurm_a_run_ended_by_ctrl_c_goes_on_when_it_runs_again(here, digest):
     words = (*WORDS, "--out", "slow.h5")
     job = here.start("one_node.sh", *words)
@@ -183,6 +184,7 @@ def test_without_slurm_a_run_ended_by_ctrl_c_goes_on_when_it_runs_again(here, di
     assert here.said("requeued") == []
 
 
+@pytest.mark.thorough
 def test_a_job_warned_before_its_first_sample_is_not_put_back(slurm):
     job = slurm.start("one_node.sh", *WORDS, "--out", "slow.h5")
     until(lambda: (slurm.stubs / "rank0").exists(), job)
@@ -191,6 +193,7 @@ def test_a_job_warned_before_its_first_sample_is_not_put_back(slurm):
     assert slurm.said("requeued") == []
 
 
+@pytest.mark.thorough
 def test_a_run_that_dies_without_getting_on_is_given_up(slurm):
     (slurm.stubs / "deadly").touch()
     error = slurm.run("one_node.sh", *WORDS, "--out", "slow.h5", expect=128 + signal.SIGKILL)
@@ -199,6 +202,7 @@ def test_a_run_that_dies_without_getting_on_is_given_up(slurm):
     assert slurm.said("requeued") == []
 
 
+@pytest.mark.thorough
 def test_bad_input_ends_the_job(slurm):
     words = (*WORDS, "--out", "slow.h5", "--set", "bach=2")
     error = slurm.run("one_node.sh", *words, expect=2)
@@ -207,6 +211,7 @@ def test_bad_input_ends_the_job(slurm):
     assert slurm.said("requeued") == []
 
 
+@pytest.mark.thorough
 def test_failed_samples_end_the_job(slurm):
     settings = {"mesh.cells": "[4,4]", "solver.method": "gmres", "solver.max_iterations": 1}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
@@ -231,6 +236,7 @@ def array(task: int, tasks: range) -> dict[str, str]:
     return {**names, "SLURM_ARRAY_JOB_ID": "9"}
 
 
+@pytest.mark.thorough
 def test_a_task_of_an_array_is_put_back_alone_and_the_shards_merge(slurm, digest):
     words = (*WORDS, "--out", "slow.h5")
     job = slurm.start("array.sh", *words, **array(2, range(1, 3)))

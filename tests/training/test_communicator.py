@@ -51,7 +51,11 @@ def overlapping(n=203, n_in=5, n_classes=3):
 
 @needs_torchrun
 @pytest.mark.parametrize(
-    ("data", "fall"), [(smooth(n=203, n_in=5, n_out=7), 0.6), (overlapping(), 0.9)]
+    ("data", "fall"),
+    [
+        (smooth(n=203, n_in=5, n_out=7), 0.6),
+        pytest.param(overlapping(), 0.9, marks=pytest.mark.thorough),
+    ],
 )
 def test_two_processes_find_what_one_finds(tmp_path, data, fall):
     data.write(tmp_path / "data.h5")

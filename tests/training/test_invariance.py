@@ -167,6 +167,7 @@ def test_a_selection_chooses_and_learns_the_same(kind, seed):
     assert difference("default", kind, seed) < TOLERANCE
 
 
+@pytest.mark.thorough
 def test_what_is_learned_is_worth_comparing():
     # Were all predictions the mean, nothing could differ.
     for effort in ("fast", "default"):

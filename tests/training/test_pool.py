@@ -179,7 +179,7 @@ def test_the_number_of_cores_is_that_of_this_process():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
-@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("kept", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_memory_that_is_kept_is_not_asked_for_again(kept):
     program = (
         "import resource, torch\n"

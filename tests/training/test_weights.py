@@ -262,6 +262,7 @@ def test_what_does_not_match_is_refused(fast):
     refused("learned the logarithms of no inputs: leave --log-inputs out", data, marks)
 
 
+@pytest.mark.thorough
 def test_logarithms_that_were_learned_are_asked_for(tmp_path):
     data = of(lambda Y: np.exp(low(Y) / 10), drawn(40, 0))
     logs = Logs(inputs=np.array([False, False]), outputs=np.array([True, False]))

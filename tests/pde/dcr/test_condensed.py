@@ -55,6 +55,7 @@ def test_condensed_and_multigrid_agree(overrides):
     assert np.ptp(difference) < 1e-6 * np.ptp(added[0])  # d is known up to a constant
 
 
+@pytest.mark.thorough
 def test_condensed_iterations_do_not_grow_with_the_unknowns():
     counts = [
         make(f"mesh.cells=[{4 * n},{4 * n},{5 * n}]", "mesh.extrapolate=false")

@@ -74,6 +74,7 @@ def test_a_disk_with_room_for_the_shards_alone_keeps_them(site, disk, tmp_path):
     same(site.dataset(), undisturbed(site, tmp_path / "whole", samples=1200))
 
 
+@pytest.mark.thorough
 def test_a_disk_that_is_read_only_is_one_line(site, disk, whole):
     site.move(disk)
     site.stopped()
@@ -88,7 +89,8 @@ def test_a_disk_that_is_read_only_is_one_line(site, disk, whole):
     same(site.dataset(), whole)
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_a_folder_that_cannot_be_changed_any_more_is_one_line(site, whole, ranks):
     run = site.start(ranks, PACE="0.1")
     until(lambda: site.saved() > 0, run.process)
@@ -162,6 +164,7 @@ def test_a_flipped_bit_in_the_description_is_one_line(site):
     assert error.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_shards_of_another_set_are_no_part_of_this_one(site, whole):
     site.stopped("--seed", "5")
     foreign = [

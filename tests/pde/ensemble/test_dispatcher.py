@@ -251,7 +251,7 @@ def test_a_crowd_of_strangers_keeps_no_group_out(dispatcher, tmp_path):
     assert not requests.stopped
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_stranger_who_says_nothing_is_sent_away(dispatcher):
     pending = [(0, 3)]
     address = dispatcher.open(pending, **about(pending))
@@ -326,7 +326,9 @@ def rank(folder: Path, what: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
+)
 def test_the_process_and_its_lock_end_with_rank_0_whatever_that_has_forked(tmp_path, kind):
     with rank(tmp_path, "hang") as process:
         forked = process.stdout.readline()

@@ -42,7 +42,7 @@ def test_a_solve_that_sleeps_fails_at_the_limit_and_the_rest_goes_on(site, whole
     failed(site, whole, [21], TOO_LONG)
 
 
-@pytest.mark.parametrize("fault", ["hang", "swallow"])
+@pytest.mark.parametrize("fault", ["hang", pytest.param("swallow", marks=pytest.mark.thorough)])
 def test_a_solve_that_cannot_be_interrupted_fails_and_the_rest_goes_on(site, whole, fault):
     site.run(1, "--time-limit", "0.5", FAULT=fault, AT=y(0), expect=1)
     failed(site, whole, [0], TOO_LONG)
@@ -66,9 +66,12 @@ ENDS = [
 @pytest.mark.parametrize(
     ("ranks", "fault", "reason"),
     [
-        *[(1, *end) for end in ENDS],
-        (2, *ENDS[0]),
-        *[pytest.param(2, *end, marks=pytest.mark.thorough) for end in ENDS[1:]],
+        *((ranks, *ENDS[0]) for ranks in (1, 2)),
+        *(
+            pytest.param(ranks, *end, marks=pytest.mark.thorough)
+            for ranks in (1, 2)
+            for end in ENDS[1:]
+        ),
     ],
 )
 def test_a_solve_that_ends_its_process_costs_its_sample_alone(site, whole, ranks, fault, reason):
@@ -141,6 +144,7 @@ class Together(Toy):
 """
 
 
+@pytest.mark.thorough
 # A batch's size changes the last bits of its samples, here by more.
 def test_a_batch_whose_process_was_killed_has_the_numbers_of_a_batch(site):
     problem = site.out.with_name("toy.py")

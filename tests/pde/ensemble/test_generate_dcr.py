@@ -74,6 +74,7 @@ def test_dcr_gives_the_same_c_on_any_number_of_ranks(
         assert one.digest == many.digest
 
 
+@pytest.mark.thorough
 def test_shards_with_and_without_tangents_do_not_merge(resistivity, tmp_path, inside):
     plain = tmp_path / "plain.h5"
     inside(*dcr(plain, "--shard", "1/3"))
@@ -91,6 +92,7 @@ def test_shards_with_and_without_tangents_do_not_merge(resistivity, tmp_path, in
     assert np.array_equal(merged.dC_dY, Dataset.read(resistivity).dC_dY)
 
 
+@pytest.mark.thorough
 def test_petsc_options_reach_the_solver_and_a_failed_solve_is_recorded(tmp_path):
     out = tmp_path / "dcr.h5"
     options = {"PETSC_OPTIONS": "-dcr_ksp_monitor"}
@@ -159,6 +161,7 @@ def test_solve_writes_a_file_that_opens_again(tmp_path, inside, problem, cells, 
         assert 0.5 < m.max() <= 1.0 + 1e-9
 
 
+@pytest.mark.thorough
 def test_plot_model_draws_a_body(tmp_path, inside):
     words = [word for setting in COARSE for word in ("--set", setting)]
     out = tmp_path / "model.png"

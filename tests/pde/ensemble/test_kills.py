@@ -70,6 +70,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_loses_samples_in_flight_alone(si
     same(site.dataset(), whole)
 
 
+@pytest.mark.thorough
 def test_a_launcher_that_is_killed_takes_its_ranks_along(site, whole):
     run = site.start(2, PACE="0.1")
     until(lambda: site.saved() > 0, run.process)
@@ -142,10 +143,11 @@ def test_a_kill_at_any_step_that_changes_the_folder_changes_no_number(site, tmp_
     ("kind", "ranks", "rank"),
     [
         (signal.SIGTERM, 1, 0),
-        (signal.SIGUSR1, 1, 0),
-        (signal.SIGINT, 1, 0),
-        pytest.param(signal.SIGTERM, 2, 0, marks=pytest.mark.thorough),
         (signal.SIGUSR1, 2, 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in ((signal.SIGUSR1, 1, 0), (signal.SIGINT, 1, 0), (signal.SIGTERM, 2, 0))
+        ),
     ],
 )
 def test_a_signal_to_a_rank_ends_the_run_with_everything_saved(site, whole, kind, ranks, rank):
@@ -163,6 +165,7 @@ def test_a_signal_to_a_rank_ends_the_run_with_everything_saved(site, whole, kind
     same(site.dataset(), whole)
 
 
+@pytest.mark.thorough
 def test_mpirun_hands_sigusr1_on(site):
     run = site.start(2, PACE="0.1")
     until(lambda: site.saved() > 0, run.process)

@@ -51,6 +51,7 @@ def test_the_lock_of_a_dead_process_is_not_in_the_way(site, whole):
     same(site.dataset(), whole)
 
 
+@pytest.mark.thorough
 def test_a_run_of_another_host_is_in_the_way_as_long_as_it_shows_signs_of_life(site, whole):
     site.stopped()
     path = site.parts / "progress.json"
@@ -126,7 +127,8 @@ def jumping(tmp_path_factory) -> dict[str, str]:
     return jumps
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_a_clock_that_jumps_and_times_of_files_change_nothing(site, whole, jumping, ranks):
     run = site.start(ranks, FAULT="sleep", AT=y(N - 1), **jumping)
     until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run.process)

@@ -111,7 +111,8 @@ def test_samples_of_another_user_s_dataset_are_not_taken(site, whole, words):
     assert error.count("\n") == 1 and not site.parts.exists()
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_whoever_swaps_the_folder_of_a_run_changes_no_number(site, whole, tmp_path, ranks):
     run = site.start(ranks, FAULT="wait", AT=y(N - 1), PACE="0.05")
     until(lambda: site.saved() > 0, run.process)

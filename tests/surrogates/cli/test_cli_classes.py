@@ -75,6 +75,7 @@ def test_a_classifier_is_chosen_by_held_out_cross_entropies(classes, tmp_path, c
     assert out.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_a_chosen_classifier_of_several_kinds_is_the_same_in_every_export(
     classes, tmp_path, monkeypatch
 ):

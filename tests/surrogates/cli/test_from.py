@@ -78,6 +78,7 @@ def test_another_fidelity_from_the_command_line(folder, tmp_path, capsys):
     assert run("info", tmp_path / "from.pt") == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_every_form_of_such_a_surrogate_agrees(folder, tmp_path):
     path = tmp_path / "from.pt"

@@ -71,7 +71,10 @@ def test_c_gives_nan_and_zero_where_torch_does(name, libraries):
 
 
 @needs_cc
-@pytest.mark.parametrize("flags", ["-O3 -march=native", "-O0 -fsanitize=undefined"])
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param("-O3 -march=native", marks=pytest.mark.thorough), "-O0 -fsanitize=undefined"],
+)
 def test_compilers_have_nothing_to_say(flags, tmp_path):
     for name in SURROGATES:
         c_source.save(both(name)[1], tmp_path / f"{name}.c")

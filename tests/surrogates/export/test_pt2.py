@@ -79,8 +79,10 @@ def test_a_program_takes_a_torch_that_can_export_it(saved, tmp_path, monkeypatch
     "method",
     [
         "forward",
-        "jacobian",
-        *[pytest.param(x, marks=pytest.mark.thorough) for x in ("jvp", "vjp", "predict_std")],
+        *(
+            pytest.param(x, marks=pytest.mark.thorough)
+            for x in ("jacobian", "jvp", "vjp", "predict_std")
+        ),
     ],
 )
 def test_methods_can_be_programs_of_torch_export(method, tmp_path):

@@ -134,7 +134,13 @@ pdf.fonttype: 42
 """
 
 
-@pytest.mark.parametrize("backend", ["nope", "module://nope", "tkagg"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "nope",
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("module://nope", "tkagg")),
+    ],
+)
 def test_no_setting_of_the_user_changes_a_figure(tmp_path, backend):
     code = """
 import os

@@ -253,7 +253,7 @@ def test_unseen_points_are_spread_like_the_samples(n, in_order, n_in):
     assert 0.75 < float(along) < 1.2
 
 
-@pytest.mark.parametrize("kind", ["rbf", "mlp"])
+@pytest.mark.parametrize("kind", ["rbf", pytest.param("mlp", marks=pytest.mark.thorough)])
 def test_intervals_hold_as_many_errors_as_they_say(kind):
     data = noisy(80)
     settings = TrainConfig(

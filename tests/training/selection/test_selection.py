@@ -153,7 +153,7 @@ def test_held_out_residuals_are_of_the_size_of_those_on_new_samples():
     assert sorted(selection.rows) == list(range(60))
 
 
-@pytest.mark.parametrize("network", ["rbf", "mlp"])
+@pytest.mark.parametrize("network", ["rbf", pytest.param("mlp", marks=pytest.mark.thorough)])
 def test_held_out_residuals_are_of_that_size_where_samples_are_repeated(network):
     once = smooth(n=24)
     data = dataset(*(np.repeat(values, 3, axis=0) for values in (once.Y, once.C)), "0.8/0.2/0")
@@ -165,6 +165,7 @@ def test_held_out_residuals_are_of_that_size_where_samples_are_repeated(network)
     assert 0.3 < float(error / held) < 3
 
 
+@pytest.mark.thorough
 def test_held_out_residuals_are_of_that_size_where_a_trend_takes_half_of_the_samples():
     def curved(n, seed):
         Y = np.random.default_rng(seed).uniform(-1, 1, (n, 8))
@@ -361,7 +362,7 @@ def test_validation_samples_are_the_fold_of_many_samples(monkeypatch):
     np.testing.assert_allclose(selection.residual, found, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("network", ["rbf", "mlp"])
+@pytest.mark.parametrize("network", [pytest.param("rbf", marks=pytest.mark.thorough), "mlp"])
 def test_the_result_does_not_depend_on_the_number_of_processes(network):
     data = smooth(n=24, noise=0.5)
     shape = {

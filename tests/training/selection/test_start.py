@@ -185,6 +185,7 @@ def test_residuals_of_a_fold_are_those_of_the_members(cheap, monkeypatch):
         torch.testing.assert_close(candidate.residual, residual, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_networks_of_folds_start_from_the_old_ones_in_turn(fast):
     _, start, data = fast
     frame = framed(data, QUICK)
@@ -226,6 +227,7 @@ def test_settings_of_another_network_leave_the_old_ones_out(fast):
     assert not any("rbf" in one.name or one.name == "old" for one in network.tried)
 
 
+@pytest.mark.thorough
 def test_a_chain_of_fidelities_remembers_all_samples(cheap, tmp_path):
     data = of(high, drawn(15, 1))
     start = started(trained(data, start=cheap), data, tmp_path)
