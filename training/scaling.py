@@ -192,7 +192,9 @@ class Scaling:
     def relative_errors(self, residual: Tensor, scaled: Tensor) -> Tensor:
         """Return ||residual|| / ||c|| in units of c, (n,), of scaled residuals and targets.
 
-        Infinite for c = 0, which scaling and back turns into rounding.
+        Infinite for c = 0, which scaling and back turns into rounding. The relative errors of
+        `surrogates.model.metrics` are those of predictions: to add c to the residual, so that they
+        can take it off again, would cost its last digits.
         """
         unit = torch.maximum(self.scale.max(), self.shift.abs().max())
         scale, shift = self.scale / unit, self.shift / unit
