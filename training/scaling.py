@@ -26,9 +26,7 @@ from surrogates.config import check, unknown
 
 from .communicator import ALONE, Communicator
 from .features import CHUNK
-
-WAYS = ("unit", "column", "common")
-"""Outputs that share a scale: those of one known unit, none, or all."""
+from .known import WAYS
 
 _UNKNOWN_UNITS = ("", "1", "?", "-", "unknown")
 _ROUNDING = 1e-13  # an output of less relative spread is constant
@@ -40,8 +38,8 @@ def groups_of(way: str, units: Sequence[str]) -> Tensor:
     """Return the groups of outputs that share a scale.
 
     Args:
-        way: One of `WAYS`. Dimensionless outputs, and those whose unit is not known, share none
-            with ``unit``: nothing says that they can be compared.
+        way: One of `known.WAYS`. Dimensionless outputs, and those whose unit is not known, share
+            none with ``unit``: nothing says that they can be compared.
         units: Of the outputs.
 
     Returns:
