@@ -14,6 +14,7 @@ from surrogates.training.config import Outputs, Stopping, TrainConfig
 from surrogates.training.pool import Interrupted
 from surrogates.training.selection import regression_candidates
 from surrogates.training.selection.bars import _shape, features_of
+from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.regression import choose
 from surrogates.training.selection.stacking import _LEFT_OUT, stacked
 
@@ -41,7 +42,7 @@ def smooth(n=40, n_in=2, noise=0.0, seed=0):
 
 
 def quick(data, settings=QUICK, **others):
-    return choose(data, settings, **{"processes": 1, **others})
+    return choose(data, Terms(settings=settings, **{"processes": 1, **others}))
 
 
 def predicted(selection, Y):
@@ -372,7 +373,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(network):
     }
     settings = replaced(QUICK, {"stopping.work_units": 60, **shape})
     given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
-    one, two = (choose(data, settings, given=given, processes=k) for k in (1, 2))
+    one, two = (quick(data, settings, given=given, processes=k) for k in (1, 2))
     # To rounding: sums of arrays that lie elsewhere in memory may be taken in another order.
     assert [tried.name for tried in one.tried] == [tried.name for tried in two.tried]
     for a, b in zip(one.tried, two.tried, strict=True):

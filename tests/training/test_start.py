@@ -30,6 +30,7 @@ from surrogates.training.outer.gauss_newton import GaussNewton, ReducedProblem
 from surrogates.training.outer.multilevel import Reason
 from surrogates.training.selection import kernel
 from surrogates.training.selection.contest import Contest
+from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.frame import framed
 from surrogates.training.selection.regression import choose
 from surrogates.training.selection.squares import Squares
@@ -600,7 +601,7 @@ def asked_of(data):
         kept.append(asked)
         return []
 
-    choose(data, QUICK, given=frozenset(), processes=1, more=keep)
+    choose(data, Terms(settings=QUICK, processes=1), more=keep)
     return kept[0]
 
 

@@ -31,7 +31,7 @@ samples that chose nothing, the means look worse by a third than they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,6 @@ from surrogates.config import check
 from surrogates.data import Dataset
 from surrogates.data.split import check_classes
 
-from .. import pool
 from ..config import TrainConfig
 from ..data import Data
 from ..fit import FitResult
@@ -52,7 +51,7 @@ from ..inner.losses import CrossEntropy
 from ..member import Member
 from .class_candidates import Candidate, Frame, kernels, linear
 from .contest import Contest
-from .effort import COSTS, Asked
+from .effort import Asked, Terms
 from .entropy import Entropy, calibrated, mixed
 from .folds import Fold, Rows, available, ordered, repeated, stratified
 from .frame import FOLDED
@@ -98,50 +97,32 @@ class Choice:
     train: Rows
 
 
-def choose(
-    dataset: Dataset,
-    settings: TrainConfig,
-    *,
-    given: frozenset[str] = frozenset(),
-    effort: str = "default",
-    processes: int | None = None,
-    stop: Callable[[], bool] | None = None,
-    on_progress: Callable[[int, int, str], None] | None = None,
-) -> Choice:
+def choose(dataset: Dataset, terms: Terms) -> Choice:
     """Choose members by held-out cross-entropies (see the module's text).
 
     Args:
         dataset: A classification. Its training and validation samples are used, and divided anew
             where there are few.
-        settings: Of the networks; what `given` does not name is chosen.
-        given: Keys of settings that are fixed.
-        effort: ``default`` or ``high``.
-        processes: How many; one for each core if None. The result is the same to rounding.
-        stop: Asked now and then whether to end.
-        on_progress: Called with the trainings done, their number, and a note.
+        terms: What is asked for.
 
     Raises:
         InputError: If no sample can be held out, a class has no sample, or values are not finite.
         Interrupted: If ``stop`` said so.
     """
-    trend = settings.network.trend
-    check(trend in (None, 0), f"radial functions of classes have no trend; got {trend}")
-    frame = _framed(dataset, settings)
-    with pool.Pool(pool.cores() if processes is None else processes, stop) as workers:
-        asked = Asked(
-            settings=settings,
-            given=given,
-            effort=COSTS[effort],
-            each=workers.run,
-            on_progress=on_progress or (lambda done, total, note: None),
-        )
-        budget = _SECONDS[effort] * min(max(1.0, len(frame.final) / 1000), _LONGER)
+    network, given = terms.settings.network, "network.kind" in terms.given
+    check(
+        network.trend in (None, 0),
+        f"radial functions of classes have no trend; got {network.trend}",
+    )
+    frame = _framed(dataset, terms.settings)
+    with terms.at_work() as asked:
+        budget = _SECONDS[terms.effort] * min(max(1.0, len(frame.final) / 1000), _LONGER)
         candidates: list[Candidate] = []
-        if "network.kind" not in given:
+        if not given:
             candidates += linear(frame, asked)
-        if "network.kind" not in given or settings.network.kind == "rbf":
+        if not given or network.kind == "rbf":
             candidates += kernels(frame, asked, budget)
-        if settings.network.kind != "rbf":
+        if network.kind != "rbf":
             best = min((one.cross_entropy for one in candidates), default=math.inf)
             candidates += _networks(frame, asked, best)
         return _combined(frame, candidates)

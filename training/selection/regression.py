@@ -41,13 +41,11 @@ from torch import Tensor
 from surrogates.config import check
 from surrogates.data import Dataset
 
-from .. import pool
-from ..config import TrainConfig
 from ..fit import FitResult
 from ..history import Record
 from ..member import Member
 from .contest import Contest
-from .effort import COSTS, Asked
+from .effort import Asked, Terms
 from .folds import Rows
 from .frame import Candidate, Frame, framed
 from .kernel import Kriging
@@ -104,13 +102,8 @@ class Selection:
 
 def choose(
     dataset: Dataset,
-    settings: TrainConfig,
+    terms: Terms,
     *,
-    given: frozenset[str] = frozenset(),
-    effort: str = "default",
-    processes: int | None = None,
-    stop: Callable[[], bool] | None = None,
-    on_progress: Callable[[int, int, str], None] | None = None,
     more: Callable[[Frame, Asked, float], Sequence[Candidate]] | None = None,
 ) -> Selection:
     """Choose members by held-out errors (see the module's text).
@@ -118,12 +111,7 @@ def choose(
     Args:
         dataset: A regression. Its training and validation samples are used, and divided anew where
             there are few.
-        settings: Of the networks; what `given` does not name is chosen.
-        given: Keys of settings that are fixed.
-        effort: ``default`` or ``high``.
-        processes: How many; one for each core if None. The result is the same to rounding.
-        stop: Asked now and then whether to end.
-        on_progress: Called with the trainings done, their number, and a note.
+        terms: What is asked for.
         more: Returns further candidates, such as `start.candidates`, from the samples as they are
             divided and scaled, what was asked for, and the least mean square of the others.
 
@@ -131,22 +119,16 @@ def choose(
         InputError: If there are fewer than three samples, or values are not finite or too large.
         Interrupted: If ``stop`` said so.
     """
-    frame = framed(dataset, settings)
-    with pool.Pool(pool.cores() if processes is None else processes, stop) as workers:
-        asked = Asked(
-            settings=settings,
-            given=given,
-            effort=COSTS[effort],
-            each=workers.run,
-            on_progress=on_progress or (lambda done, total, note: None),
-        )
+    frame = framed(dataset, terms.settings)
+    with terms.at_work() as asked:
+        kind, given = terms.settings.network.kind, "network.kind" in terms.given
         candidates: list[Candidate] = []
-        if "network.kind" not in given:
+        if not given:
             candidates += ridges(frame)
-        if "network.kind" not in given or settings.network.kind == "rbf":
+        if not given or kind == "rbf":
             candidates += kernels(frame, asked)
         candidates = _grown(candidates)
-        if settings.network.kind != "rbf":
+        if kind != "rbf":
             best = min((candidate.score for candidate in candidates), default=math.inf)
             candidates += networks(frame, asked, best)
         if more is not None:
