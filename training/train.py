@@ -72,7 +72,7 @@ def train(
 
     Raises:
         InputError: If the dataset, the settings, the checkpoint or ``start`` do not fit.
-        Interrupted: If ``stop`` ended a choice.
+        Interrupted: If ``stop`` ended a choice before there was anything to choose from.
     """
     check(effort in EFFORTS, unknown(f"effort {effort!r}", effort, EFFORTS))
     settings = settings or DEFAULTS[dataset.info.task]

@@ -233,6 +233,17 @@ def test_progress_is_told_and_stop_is_heard():
         quick(straight(40), RBF, stop=lambda: True, **ONLY)
 
 
+def test_a_choice_that_is_stopped_is_among_what_was_judged():
+    notes = []
+    part = quick(
+        straight(40),
+        on_progress=lambda done, total, note: notes.append(note),
+        stop=lambda: ", linear" not in notes[-1:] and bool(notes),
+    )
+    assert part.interrupted and [one.name.split(",")[0] for one in part.tried] == ["linear"]
+    assert part.logits.shape == (40, 3)
+
+
 def test_training_tells_what_was_tried_and_the_errors_that_were_held_out():
     data = straight(60, split="0.6/0.2/0.2")
     found = train(data, RBF, processes=1, **ONLY)

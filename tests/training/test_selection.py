@@ -396,3 +396,14 @@ def test_progress_is_told_and_stop_is_heard():
     assert told[-1][0] == told[-1][1]
     with pytest.raises(Interrupted):
         quick(smooth(), settings, given=network, stop=lambda: True)
+
+
+def test_a_choice_that_is_stopped_is_among_what_was_judged():
+    told = []
+    whole = quick(smooth())
+    part = quick(smooth(), on_progress=lambda *one: told.append(one), stop=lambda: bool(told))
+    assert part.interrupted and not whole.interrupted
+    errors = {one.name: one.error for one in whole.tried}
+    assert {one.name: one.error for one in part.tried}.items() < errors.items()
+    assert part.tried[0].error == min(one.error for one in part.tried)
+    assert predicted(part, smooth().Y).shape == (40, 2)

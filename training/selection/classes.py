@@ -30,6 +30,7 @@ samples that chose nothing, the means look worse by a third than they are.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from surrogates.config import check
 from surrogates.data import Dataset
 from surrogates.data.split import check_classes
 
+from .. import pool
 from ..config import TrainConfig
 from ..data import Data
 from ..fit import FitResult
@@ -86,6 +88,7 @@ class Choice:
         temperature: What divides logits, found from these.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
+        interrupted: Whether it is the best of what was tried until it was told to stop.
     """
 
     members: tuple[Member, ...]
@@ -95,6 +98,7 @@ class Choice:
     temperature: float
     history: tuple[Record, ...]
     train: Rows
+    interrupted: bool = False
 
 
 def choose(dataset: Dataset, terms: Terms) -> Choice:
@@ -107,25 +111,32 @@ def choose(dataset: Dataset, terms: Terms) -> Choice:
 
     Raises:
         InputError: If no sample can be held out, a class has no sample, or values are not finite.
-        Interrupted: If ``stop`` said so.
+        Interrupted: If ``stop`` said so before there was a candidate; else the choice is among
+            those that there are.
     """
-    network, given = terms.settings.network, "network.kind" in terms.given
-    check(
-        network.trend in (None, 0),
-        f"radial functions of classes have no trend; got {network.trend}",
-    )
+    trend = terms.settings.network.trend
+    check(trend in (None, 0), f"radial functions of classes have no trend; got {trend}")
     frame = _framed(dataset, terms.settings)
     with terms.at_work() as asked:
         budget = _SECONDS[terms.effort] * min(max(1.0, len(frame.final) / 1000), _LONGER)
-        candidates: list[Candidate] = []
-        if not given:
-            candidates += linear(frame, asked)
-        if not given or network.kind == "rbf":
-            candidates += kernels(frame, asked, budget)
-        if network.kind != "rbf":
-            best = min((one.cross_entropy for one in candidates), default=math.inf)
-            candidates += _networks(frame, asked, best)
-        return _combined(frame, candidates)
+        candidates, interrupted = pool.latest(_stages(frame, asked, budget))
+    return dataclasses.replace(_combined(frame, candidates), interrupted=interrupted)
+
+
+def _stages(frame: Frame, asked: Asked, budget: float) -> Iterator[list[Candidate]]:
+    """Yield the candidates so far, each time that those of a kind are there."""
+    kind, given = asked.settings.network.kind, "network.kind" in asked.given
+    candidates: list[Candidate] = []
+    if not given:
+        candidates = list(linear(frame, asked))
+        yield candidates
+    if not given or kind == "rbf":
+        candidates = [*candidates, *kernels(frame, asked, budget)]
+        yield candidates
+    if kind != "rbf":
+        best = min((one.cross_entropy for one in candidates), default=math.inf)
+        candidates = [*candidates, *_networks(frame, asked, best)]
+        yield candidates
 
 
 def _framed(dataset: Dataset, settings: TrainConfig) -> Frame:

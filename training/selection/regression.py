@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ from torch import Tensor
 from surrogates.config import check
 from surrogates.data import Dataset
 
+from .. import pool
 from ..fit import FitResult
 from ..history import Record
 from ..member import Member
@@ -88,6 +89,7 @@ class Selection:
         kriging: The kernel that is a member, None if none is.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
+        interrupted: Whether it is the best of what was tried until it was told to stop.
     """
 
     members: tuple[Member, ...]
@@ -98,6 +100,7 @@ class Selection:
     kriging: Kriging | None
     history: tuple[Record, ...]
     train: Rows
+    interrupted: bool = False
 
 
 def choose(
@@ -117,24 +120,41 @@ def choose(
 
     Raises:
         InputError: If there are fewer than three samples, or values are not finite or too large.
-        Interrupted: If ``stop`` said so.
+        Interrupted: If ``stop`` said so before there was a candidate; else the choice is among
+            those that there are.
     """
     frame = framed(dataset, terms.settings)
     with terms.at_work() as asked:
-        kind, given = terms.settings.network.kind, "network.kind" in terms.given
-        candidates: list[Candidate] = []
-        if not given:
-            candidates += ridges(frame)
-        if not given or kind == "rbf":
-            candidates += kernels(frame, asked)
-        candidates = _grown(candidates)
-        if kind != "rbf":
-            best = min((candidate.score for candidate in candidates), default=math.inf)
-            candidates += networks(frame, asked, best)
-        if more is not None:
-            best = min((candidate.score for candidate in candidates), default=math.inf)
-            candidates += more(frame, asked, best)
-        return _combined(frame, _grown(candidates, _FAR))
+        candidates, interrupted = pool.latest(_stages(frame, asked, more))
+    if interrupted:  # without those whose residuals still lack a factor
+        whole = [candidate for candidate in candidates if candidate.growth is None]
+        candidates = sorted(whole, key=lambda candidate: candidate.score)
+    return dataclasses.replace(_combined(frame, candidates), interrupted=interrupted)
+
+
+def _stages(
+    frame: Frame,
+    asked: Asked,
+    more: Callable[[Frame, Asked, float], Sequence[Candidate]] | None,
+) -> Iterator[list[Candidate]]:
+    """Yield the candidates so far, each time that those of a kind are there."""
+    kind, given = asked.settings.network.kind, "network.kind" in asked.given
+    candidates: list[Candidate] = []
+    if not given:
+        candidates = list(ridges(frame))
+        yield candidates
+    if not given or kind == "rbf":
+        candidates = _grown([*candidates, *kernels(frame, asked)])
+        yield candidates
+    if kind != "rbf":
+        best = min((candidate.score for candidate in candidates), default=math.inf)
+        candidates = [*candidates, *networks(frame, asked, best)]
+        yield candidates
+    if more is not None:
+        best = min((candidate.score for candidate in candidates), default=math.inf)
+        candidates = [*candidates, *more(frame, asked, best)]
+        yield candidates
+    yield _grown(candidates, _FAR)
 
 
 def _grown(candidates: list[Candidate], near: float = 1.0) -> list[Candidate]:
