@@ -25,7 +25,7 @@ from scipy.optimize import brentq
 from scipy.special import roots_legendre
 
 from surrogates.config import check
-from surrogates.errors import InputError
+from surrogates.errors import InputError, listed
 from surrogates.files import check_hdf5
 from surrogates.types import Array
 
@@ -333,11 +333,8 @@ def _groups(mesh: Any, name: str) -> list[str]:
     groups = [f"{_printable(group)[:60]} ({n})" for group, n in counts.items() if n]
     if not groups:
         return []
-    more = f" and {len(groups) - _GROUPS} more" if len(groups) > _GROUPS else ""
-    return [
-        f"groups of cells, which conductivities do not depend on: {', '.join(groups[:_GROUPS])}"
-        f"{more}"
-    ]
+    said = listed(groups, _GROUPS)
+    return [f"groups of cells, which conductivities do not depend on: {said}"]
 
 
 def _printable(name: str) -> str:

@@ -64,7 +64,10 @@ def generate(
         processes: 1 solves in this process (and those that mpirun has started with it); more are
             started by mpirun.
         ranks_per_sample: Processes that share a mesh.
-        time_limit: Seconds of one sample; where mpirun starts the processes.
+        time_limit: Seconds that a sample may take; one that takes longer fails. It holds where
+            ``processes`` is more than 1. Solves in this process have no limit: it would take this
+            process's signals, and a solve that hangs can only be ended with its process. To solve
+            in another one, this one would have to be forked, which is not safe with MPI or threads.
         repair: Whether to solve again for samples that are damaged on disk.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to go on with other versions of the libraries than before.

@@ -15,16 +15,14 @@ import json
 import pstats
 import resource
 import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
+import surrogates
 from surrogates.pde.dcr.problem import DCR
 from surrogates.pde.dcr.survey import DCRConfig, Mesh
-from surrogates.pde.ensemble.generate import generate
-from surrogates.pde.ensemble.solvers import LocalSolver
 
 PARTS = {  # function and caller, as the profiler knows them
     "conductivity": ("change", "solve_batch"),
@@ -52,11 +50,8 @@ def main() -> None:
 
 def print_parts(samples: int) -> None:
     """Profile `generate`."""
-    DCR.compile(DCRConfig())
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "dcr.h5"
-        profile, solver = cProfile.Profile(), LocalSolver(DCR, DCRConfig())
-        profile.runcall(generate, solver, MPI.COMM_SELF, out=out, samples=samples, split="1/0/0")
+    profile = cProfile.Profile()
+    profile.runcall(surrogates.generate, "dcr", samples=samples, split="1/0/0")
     seconds = {part: spent(profile, *calls) for part, calls in PARTS.items()}
     once = seconds.pop("set-up, once")
     parts = {part: value / samples for part, value in seconds.items()}

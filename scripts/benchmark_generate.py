@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,41 +193,12 @@ def storage(folder: Path, options: argparse.Namespace) -> None:
     writing, reading = disk_rates(folder / "disk")
     print(f"  the disk: {writing:.0f} MB/s written and synced, {reading:.0f} MB/s read")
     words = ("generate", SYNTHETIC, "--samples", str(n), "--out", "a.h5")
-
-    def show(step: str, done: Finished, moved: float) -> None:
-        rate = f"{moved / done.seconds / 1e6:8.0f} MB/s" if moved else 13 * " "
-        print(
-            f"  {step:42}{done.seconds:8.1f} s{rate}{done.peak / 2**20:8.0f} MiB"
-            f"{done.read / 1e6:9.0f} MB read",
-            flush=True,
-        )
-
-    def written() -> int:
-        held = 0
-        for path in parts.glob("shard-*"):
-            with contextlib.suppress(FileNotFoundError):  # renamed since
-                held += path.stat().st_size
-        return held
-
-    begun = run(folder, *words, stop=lambda: written() > 0.9 * size)
-    show("generate, stopped by SIGUSR1", begun, written())
+    begun = run(folder, *words, stop=lambda: written(parts) > 0.9 * size)
+    show("generate, stopped by SIGUSR1", begun, written(parts))
     done = int(begun.numbers(r"stopped with (\d+) of")[0])
     extra = sum(path.stat().st_size for path in parts.iterdir()) - done * SAMPLE_BYTES
     print(f"    {done} samples done; beside their numbers {extra / done:.2f} MB a million")
-    before = (parts / "progress.json").stat().st_mtime_ns
-    opened: list[float] = []
-
-    def ready() -> bool:
-        """Whether samples are handed out, as the first sign of life of a run says."""
-        if (parts / "progress.json").stat().st_mtime_ns != before:
-            opened.append(time.perf_counter())
-        return bool(opened)
-
-    forget(parts)
-    start = time.perf_counter()
-    again = run(folder, *words, stop=ready)
-    show("the same, stopped at once", again, 0)
-    looking = opened[0] - start
+    looking = looked(folder, parts, words)
     print(f"    {looking:.1f} s until samples are handed out")
     forget(parts)
     rest = run(folder, *words)
@@ -247,6 +218,43 @@ def storage(folder: Path, options: argparse.Namespace) -> None:
     ):
         forget(folder)
         show(step, run(folder, *command), moved)
+
+
+def show(step: str, done: Finished, moved: float) -> None:
+    """Print time, rate, memory and bytes of a command that has moved so many bytes; 0 for none."""
+    rate = f"{moved / done.seconds / 1e6:8.0f} MB/s" if moved else 13 * " "
+    print(
+        f"  {step:42}{done.seconds:8.1f} s{rate}{done.peak / 2**20:8.0f} MiB"
+        f"{done.read / 1e6:9.0f} MB read",
+        flush=True,
+    )
+
+
+def written(parts: Path) -> int:
+    """Return the bytes of the samples that a run has written so far."""
+    held = 0
+    for path in parts.glob("shard-*"):
+        with contextlib.suppress(FileNotFoundError):  # renamed since
+            held += path.stat().st_size
+    return held
+
+
+def looked(folder: Path, parts: Path, words: Sequence[str]) -> float:
+    """Continue a run, stop it at once, and return the seconds until it hands out samples."""
+    before = (parts / "progress.json").stat().st_mtime_ns
+    opened: list[float] = []
+
+    def ready() -> bool:
+        """Tell whether samples are handed out, by the first sign of life of a run."""
+        if (parts / "progress.json").stat().st_mtime_ns != before:
+            opened.append(time.perf_counter())
+        return bool(opened)
+
+    forget(parts)
+    start = time.perf_counter()
+    again = run(folder, *words, stop=ready)
+    show("the same, stopped at once", again, 0)
+    return opened[0] - start
 
 
 def disk_rates(path: Path) -> tuple[float, float]:

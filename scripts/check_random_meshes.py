@@ -21,11 +21,13 @@ from pathlib import Path
 import meshio
 import numpy as np
 import numpy.typing as npt
+import torch
 from mpi4py import MPI
 from scipy.spatial import Delaunay
 
 from surrogates import config
 from surrogates.errors import InputError
+from surrogates.model.metrics import relative_errors
 from surrogates.pde import meshes
 from surrogates.pde.dcr import problem as dcr
 from surrogates.pde.dcr.survey import DCRConfig
@@ -240,8 +242,8 @@ def attempt(seed: int, path: Path, references: dict[str, Array]) -> tuple[str, s
     bound = float(said.split("adds to c has an error of up to ")[1].split(" %")[0]) / 100
     if problem not in references:
         references[problem] = solve(settings(problem))
-    expected = references[problem]
-    error = (np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max()
+    pair = map(torch.from_numpy, (found, references[problem]))
+    error = float(relative_errors(*pair).max())
     return "right" if error <= bound else "wrong", f"{about}: error {error:.3f}, bound {bound:.3f}"
 
 

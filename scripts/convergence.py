@@ -14,8 +14,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import torch
 from mpi4py import MPI
 
+from surrogates.model.metrics import relative_errors
 from surrogates.pde.problem import load
 from surrogates.plots import style
 from surrogates.types import Array
@@ -45,8 +47,8 @@ class Study:
 
     def error(self, config: Any, reference: Array, centre: Array | float = 0.0) -> float:
         """Return the mean relative error at some settings."""
-        size = np.linalg.norm(reference - centre, axis=1)
-        return float((np.linalg.norm(self.solve(config) - reference, axis=1) / size).mean())
+        centred = (torch.from_numpy(C - centre) for C in (self.solve(config), reference))
+        return float(relative_errors(*centred).mean())
 
 
 def cdr(study: Study) -> list[tuple[str, list[Curve]]]:

@@ -12,10 +12,11 @@ import dataclasses
 import time
 from typing import Any
 
-import numpy as np
+import torch
 from mpi4py import MPI
 
 from surrogates import config
+from surrogates.model.metrics import relative_errors
 from surrogates.pde.loading import load
 from surrogates.pde.problem import BUILT_IN
 
@@ -33,8 +34,8 @@ def main() -> None:
     n = options.samples
     Y = problem.parameters(base, total=n, seed=options.seed, start=0, stop=n)
     reference, others = {"cdr": refine_cdr, "dcr": refine_dcr}[options.problem](base)
-    C = problem(reference, MPI.COMM_SELF).solve_batch(Y).C
-    spread = np.linalg.norm(C - C.mean(axis=0), axis=1)
+    C = torch.from_numpy(problem(reference, MPI.COMM_SELF).solve_batch(Y).C)
+    mean = C.mean(dim=0)
     print(f"error of c over {n} parameters, in per cent")
     print(
         f"{'':26}{'mean':>9}{'std':>9}{'min':>9}{'max':>9}{'ms a sample':>13}  centred: mean, max"
@@ -42,10 +43,10 @@ def main() -> None:
     for name, settings in others.items():
         one = problem(settings, MPI.COMM_SELF)
         start = time.perf_counter()
-        c = one.solve_batch(Y).C
+        c = torch.from_numpy(one.solve_batch(Y).C)
         seconds = time.perf_counter() - start
-        size = 100 * np.linalg.norm(c - C, axis=1)
-        errors, centred = size / np.linalg.norm(C, axis=1), size / spread
+        errors = 100 * relative_errors(c, C).numpy()
+        centred = 100 * relative_errors(c - mean, C - mean).numpy()
         numbers = (errors.mean(), errors.std(), errors.min(), errors.max())
         row = "".join(f"{number:9.4f}" for number in numbers)
         print(f"{name:26}{row}{1e3 * seconds / n:13.2f}{centred.mean():13.3f}{centred.max():9.3f}")

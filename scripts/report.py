@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from surrogates.data import Dataset
 from surrogates.errors import InputError
+from surrogates.model.metrics import relative_errors
 from surrogates.types import Array
 
 
@@ -28,7 +30,7 @@ def main() -> int:
         for file, dataset in datasets.items():
             Y, C = dataset.part("test")
             c, single, batched = call(surrogate, Y)
-            errors[file] = 100 * np.linalg.norm(c - C, axis=1) / np.linalg.norm(C, axis=1)
+            errors[file] = 100 * relative_errors(*map(torch.from_numpy, (c, C))).numpy()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -55,6 +55,9 @@ _KEYS = {
 class GNvproEstimator(BaseEstimator):
     """The settings and the training that both estimators share.
 
+    An interrupt ends a fit with the best so far (see `surrogates.train`); a search goes on with its
+    next fit, unless a second interrupt comes before.
+
     Args:
         effort: ``default``, a choice by held-out errors; ``high``, of more; or ``fast``, the
             training of one network. See `surrogates.train`.

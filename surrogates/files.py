@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import InputError
-from .folders import Folder, user
+from .folders import Folder, named, user
 
 if TYPE_CHECKING:
     import h5py
@@ -154,6 +154,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary file lies in a private folder of its own beside ``path``: other users who may
     write beside ``path`` could otherwise replace the file by a link before it is opened again.
+    `Folder.replacing` replaces a file in a folder that is closed to all others, and yields the
+    descriptor of the new file, where the writer takes one.
 
     Args:
         path: The final path.
@@ -169,20 +171,14 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = _behind_links(Path(path))
     token = secrets.token_hex(8)
     name, inner = f".{target.name}-{token}.tmp", token + target.suffix
-    try:
+    with named(path):
         around = Folder.around(target)
-        with around.private(name) as own:
+        with around.private(name) as own, own.moved(inner, target.name, around):
             beside = own.place / inner
-            try:
-                beside.touch(exist_ok=False)  # unlike tempfile's, its mode is as the umask allows
-                yield beside
-                sync(beside)
-                own.rename(inner, target.name, around)
-            finally:
-                own.remove(inner)
+            beside.touch(exist_ok=False)  # unlike tempfile's, its mode is as the umask allows
+            yield beside
+            sync(beside)
         around.sync()
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

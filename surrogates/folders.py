@@ -237,6 +237,9 @@ class Folder:
     def replacing(self, name: str, *, sync: bool = True) -> Iterator[int]:
         """Yield the descriptor of a new file that replaces a file once the block has succeeded.
 
+        This is for a folder that is closed to all others. `surrogates.files.atomic` replaces a file
+        in any folder, by the same steps in a private folder.
+
         Args:
             name: The name of the file.
             sync: Whether to flush the new file to disk first, so that a crash leaves one of the two
@@ -246,19 +249,30 @@ class Folder:
             OSError: If the disk is full or fails; its text names the file.
         """
         beside = f".{name}-{_token()}.tmp"
-        try:
-            file = self.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            try:
-                yield file
-                if sync:
-                    os.fsync(file)
-            finally:
-                os.close(file)
-            self.rename(beside, name)
+        with named(self.path / name):
+            with self.moved(beside, name):
+                file = self.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                try:
+                    yield file
+                    if sync:
+                        os.fsync(file)
+                finally:
+                    os.close(file)
             if sync:
                 self.sync()
-        except OSError as error:
-            raise OSError(f"cannot write {self.path / name}: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def moved(self, beside: str, name: str, within: Folder | None = None) -> Iterator[None]:
+        """Rename a file that the block writes once it has succeeded; remove it if it has not.
+
+        Args:
+            beside: Its name in this folder.
+            name: The name that it gets; a file with that name is replaced.
+            within: The folder that it is moved to; this one if None.
+        """
+        try:
+            yield
+            self.rename(beside, name, within)
         finally:
             with contextlib.suppress(OSError):
                 self.remove(beside)
@@ -283,13 +297,8 @@ class Folder:
     def remove(self, *names: str) -> None:
         """Remove files; ignore those that do not exist."""
         for name in names:
-            try:
+            with named(self.path / name), contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.file)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                path = self.path / name
-                raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
     def sync(self) -> None:
         """Flush the folder's entries to disk."""
@@ -304,6 +313,15 @@ class Folder:
     def close(self) -> None:
         """Close the descriptor; a second call does nothing."""
         self._close()
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an error of the disk say which file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _token() -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-_SHOWN = 12  # names in a list
+SHOWN = 12
+"""Names in a list, and rows in a table, of many."""
 
 Rows = Sequence[Sequence[str]]
 
@@ -32,9 +33,3 @@ def table(title: str, header: Sequence[str], rows: Rows) -> str:
 def number(value: float) -> str:
     """Return a number as tables show it, with up to six digits."""
     return f"{value:.6g}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names in a list, the first dozen of many."""
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -25,7 +25,7 @@ Projection"; its samples are columns, ours are rows):
 
 A training:
 
-    its settings, and those of older files          config: TrainConfig, stored
+    its settings, and those of older files          config: TrainConfig, stored; names: known
     the network with the first weights              initial: network
     a linear part, the inputs as features           beside: WithInputs
     the outer method, chosen by sizes               methods: methods

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from surrogates.data import Dataset, Split, Status
 from surrogates.data.outliers import outliers
+from surrogates.errors import listed
 
 from .scaling import moments
 from .selection.folds import fresh
@@ -43,7 +44,7 @@ def data_warnings(dataset: Dataset, *judges: str) -> list[str]:
         counts = dataset.C[done].sum(axis=0)
         few = [name for name, count in zip(dataset.info.c_names, counts, strict=True) if count < 2]
         if few:
-            lines.append(f"classes with a single sample: {_listed(few)}")
+            lines.append(f"classes with a single sample: {listed(few, _SHOWN)}")
         return lines
     found = outliers(dataset.C[done])
     if found:
@@ -51,10 +52,10 @@ def data_warnings(dataset: Dataset, *judges: str) -> list[str]:
         numbers = [str(done[row]) for row, _, _ in found]
         several = len(found) > 1
         lines.append(
-            f"sample{'s' * several} {_listed(numbers)} (from 0) {'lie' if several else 'lies'} far "
-            f"from all others, by up to {worst[2]:.3g} robust deviations "
-            f"({dataset.info.c_names[worst[1]]}), and may decide the fit: --exclude leaves "
-            f"{'them' if several else 'it'} out"
+            f"sample{'s' * several} {listed(numbers, _SHOWN)} (from 0) "
+            f"{'lie' if several else 'lies'} far from all others, by up to {worst[2]:.3g} robust "
+            f"deviations ({dataset.info.c_names[worst[1]]}), and may decide the fit: --exclude "
+            f"leaves {'them' if several else 'it'} out"
         )
     return lines
 
@@ -83,9 +84,8 @@ def poor_outputs(errors: Mapping[str, Any], dataset: Dataset) -> list[str]:
     if not poor:
         return []
     poor.sort(key=lambda j: -found.output_spread[j])
-    said = [f"{names[j]} {found.output_spread[j]:.2f}" for j in poor[:_SHOWN]]
-    more = f" and {len(poor) - _SHOWN} more" if len(poor) > _SHOWN else ""
-    return [f"badly fitted, by their error over their spread on {part}: {', '.join(said)}{more}"]
+    said = listed([f"{names[j]} {found.output_spread[j]:.2f}" for j in poor], _SHOWN)
+    return [f"badly fitted, by their error over their spread on {part}: {said}"]
 
 
 def mirror_warnings(dataset: Dataset, errors: dict[str, Any]) -> list[str]:
@@ -117,8 +117,3 @@ def ridge_warning(name: str, where: str) -> str:
         f"{name} regression on the same rows has less error on {where} than this surrogate: "
         "take --effort default, or more samples"
     )
-
-
-def _listed(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

@@ -1,23 +1,22 @@
-"""The settings of a training, their ranges, and those of files that older releases wrote."""
+"""The settings of a training, their ranges, and those of files that older releases wrote.
+
+Importing it imports no torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from surrogates.config import check, check_seed, from_table, unknown
-from surrogates.model.forms import KERNELS
-from surrogates.model.networks import ACTIVATIONS
+from surrogates.model.kinds import ACTIVATIONS, KERNELS
 
-from .data import Mix
-from .outer.baselines import STOCHASTIC
-from .outer.gauss_newton import GaussNewton
-from .outer.kronecker import Kronecker
-from .scaling import WAYS
+from .known import METHODS, OPTIMIZERS, WAYS, least
 
-OPTIMIZERS = ("gnvpro", "gn", "lbfgs", "adam", "sgd")
-METHODS = ("dense", "krylov", "kronecker")
+if TYPE_CHECKING:
+    from .data import Mix
+
 NETWORKS = ("ode", "resnet", "mlp", "rbf")
 ANOVA = "anova_"
 KERNEL_NAMES = (*KERNELS, *(ANOVA + name for name in KERNELS))
@@ -145,12 +144,7 @@ class Optimizer:
 
     def least(self, width: int) -> int:
         """Return the work units of the cheapest iteration of a network of this width."""
-        if self.name in STOCHASTIC:
-            return 2
-        if self.name == "gnvpro" and self.method == "kronecker":
-            return Kronecker().least(width)
-        dense = self.name == "gnvpro" and self.method != "krylov"
-        return GaussNewton(dense=dense).least(width)
+        return least(self.name, self.method, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +338,8 @@ class TrainConfig:
     @property
     def mix(self) -> Mix | None:
         """How the inputs are mixed; None where they are not."""
+        from .data import Mix  # which imports torch: settings alone need none
+
         mix = Mix(
             whitening=self.inputs.whitening,
             smoothing=self.regularisation.smoothing,

@@ -45,8 +45,10 @@ def train(
 ) -> LoadedSurrogate:
     """Train a surrogate on a dataset, as ``surrogates train`` does.
 
-    An interrupt (Ctrl-C, a notebook's stop button) ends the training of one network with the best
-    weights so far. A choice by held-out errors has none before its end: it is given up.
+    An interrupt (Ctrl-C, a notebook's stop button) ends a training: the surrogate has the best
+    weights so far, or is the best of what a choice has tried so far. Then ``interrupted`` is the
+    reason in its metadata, and a warning is logged. What a choice was training is lost; its
+    surrogate is not written where ``out`` was there before.
 
     Args:
         dataset: The dataset, or its file; needs at least 3 samples for training and validation.
@@ -73,7 +75,7 @@ def train(
 
     Raises:
         InputError: If the dataset, a setting or a file does not fit; the message says why.
-        KeyboardInterrupt: If a choice was interrupted, or a training twice.
+        KeyboardInterrupt: If it was interrupted twice, or before there was anything to return.
     """
     task = (dataset.info if isinstance(dataset, Dataset) else read_info(dataset)[0]).task
     overrides = [] if seed is None else [override(SEED, seed)]
@@ -99,8 +101,12 @@ def _finished(request: Request, out: PathLike | None, progress: bool | Told) -> 
         found = work.done(lambda: run(request, out, watch))
     except pool.Interrupted:
         raise KeyboardInterrupt("interrupted before anything was chosen") from None
-    if found.trained is not None and found.trained.interrupted:
-        _log.warning("interrupted: the surrogate has the best weights so far")
+    trained = found.trained
+    if trained is not None and trained.interrupted:
+        best = "is the best of what was tried" if trained.tried else "has the best weights"
+        there = out is None or found.written or found.rank
+        left = "" if there else f"; {out} is left as it was"
+        _log.warning("interrupted: the surrogate %s so far%s", best, left)
     if found.history_fault:
         _log.warning("no history is written: %s", found.history_fault)
     return found.surrogate()
@@ -156,6 +162,7 @@ def fit(
 
     Raises:
         InputError: If the arrays do not fit each other, or hold other values than finite numbers.
+        KeyboardInterrupt: As for `train`.
     """
     about: dict[str, Any] = {"labels": labels, "y_names": y_names, "c_names": c_names}
     about |= {"y_units": y_units, "c_units": c_units, "bounds": bounds, "split": split}

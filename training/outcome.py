@@ -29,6 +29,9 @@ from .selection.regression import Selection, Tried
 from .selection.start import too_few
 from .weights import Start, checksums, packed
 
+INTERRUPTED = Reason.INTERRUPTED.name.lower()
+"""The reason, in the metadata, of a training that was told to stop before its end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -40,7 +43,7 @@ class Trained:
         errors: On held-out samples, by the part's name.
         history: One record per iteration of one network; empty if none was trained.
         reason: Why training stopped, or what was chosen, in words.
-        interrupted: Whether it was told to stop before its end.
+        interrupted: Whether it was told to stop before its end: it is the best so far.
         tried: What a selection tried, the best first; empty where there was none.
         warnings: What a user should know, a line each.
         seconds: Wall time.
@@ -144,7 +147,7 @@ def told_selection(
         errors=errors,
         history=selection.history,
         reason=training["chosen"],
-        interrupted=False,
+        interrupted=selection.interrupted,
         tried=selection.tried,
         warnings=tuple(warnings),
         seconds=seconds,
@@ -159,7 +162,7 @@ def _about_choice(
         "optimizer": settings.optimizer.name,
         "settings": settings,
         "effort": effort,
-        "reason": f"chosen by {by}",
+        "reason": INTERRUPTED if found.interrupted else f"chosen by {by}",
         "chosen": "; ".join(
             one.name + (f" ({one.weight:.0%})" if len(chosen) > 1 else "") for one in chosen
         ),
@@ -194,7 +197,7 @@ def told_choice(
         errors=errors,
         history=choice.history,
         reason=training["chosen"],
-        interrupted=False,
+        interrupted=choice.interrupted,
         tried=choice.tried,
         warnings=tuple(data_warnings(dataset, "test")),
         seconds=seconds,

@@ -15,13 +15,15 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from surrogates.errors import InputError
 from surrogates.pipes import broken_pipes_are_errors
+
+T = TypeVar("T")
 
 _SERVE = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
 _POLL = 0.5  # seconds
@@ -115,6 +117,26 @@ class Pool:
     def _ask(self) -> None:
         if self._stop is not None and self._stop():
             raise Interrupted
+
+
+def latest(results: Iterable[list[T]]) -> tuple[list[T], bool]:
+    """Go through lists of results, each of which takes the place of the one before.
+
+    Returns:
+        The last list, and whether the tasks were told to stop before the end.
+
+    Raises:
+        Interrupted: If they were told so before there was a result.
+    """
+    found: list[T] = []
+    try:
+        for result in results:
+            found = result
+    except Interrupted:
+        if not found:
+            raise
+        return found, True
+    return found, False
 
 
 def run(

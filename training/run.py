@@ -6,6 +6,7 @@ network, ``NAME.checkpoint``.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 import zipfile
@@ -33,7 +34,7 @@ from .communicator import Communicator, of_environment
 from .config import TrainConfig, stored
 from .history import Record
 from .logs import logs_of
-from .outcome import Trained
+from .outcome import INTERRUPTED, Trained
 from .train import chooses, train, without
 from .weights import Start
 
@@ -111,6 +112,7 @@ class Finished:
         trained: How it was trained; None if the file was there before, of the same training.
         dataset: The samples.
         history_fault: Why the history is not written, empty if it is, or was not asked for.
+        written: Whether its file is written now.
         rank: Of this process.
     """
 
@@ -118,6 +120,7 @@ class Finished:
     trained: Trained | None
     dataset: Dataset
     history_fault: str = ""
+    written: bool = False
     rank: int = 0
 
     def surrogate(self) -> LoadedSurrogate:
@@ -189,6 +192,7 @@ class Output:
             and _marks(getattr(there.module, "logs", None)) == _marks(logs)
             and training.get("effort", FAST) == effort
             and training.get("from") == (start and start.digest)
+            and not ("tried" in training and training["reason"] == INTERRUPTED)
         )
         return there if same else None
 
@@ -270,7 +274,8 @@ def run(request: Request, out: str | os.PathLike[str] | None, watch: Watch) -> F
         InputError: If the dataset, the settings, the paths or the surrogate to start from do not
             fit, or ``resume`` has nothing to go on from.
         OSError: If a file cannot be written; see `Output.save`.
-        Interrupted: If a choice was stopped, which writes nothing.
+        Interrupted: If a choice was stopped before there was anything to choose from, which writes
+            nothing.
         ConnectionError: If one of the processes of ``torchrun`` has died.
     """
     output = None if out is None else Output(out)
@@ -331,19 +336,21 @@ class _Training:
         trained = self._trained(watch)
         about = describe.metadata(self._dataset, training=trained.training, errors=trained.errors)
         members = file.archive(trained.surrogate, about, trained.weights)
-        fault = ""
-        if output is not None and rank == 0:
-            output.save(members, trained.kept)
-            fault = output.write_history(trained.history)
-            if self._selecting:  # that of a training whose surrogate was there before
-                output.checkpoint.unlink(missing_ok=True)
-        return Finished(
-            members=members,
-            trained=trained,
-            dataset=self._dataset,
-            history_fault=fault,
-            rank=rank,
-        )
+        found = Finished(members=members, trained=trained, dataset=self._dataset, rank=rank)
+        return found if output is None or rank else self._written(found, trained, output)
+
+    def _written(self, found: Finished, trained: Trained, output: Output) -> Finished:
+        """Write the files of a training, and say so.
+
+        A choice that was interrupted replaces no surrogate that was there before: it cannot go on.
+        """
+        if trained.tried and trained.interrupted and output.path.exists():
+            return found
+        output.save(found.members, trained.kept)
+        fault = output.write_history(trained.history)
+        if self._selecting:  # that of a training whose surrogate was there before
+            output.checkpoint.unlink(missing_ok=True)
+        return dataclasses.replace(found, written=True, history_fault=fault)
 
     def _trained(self, watch: Watch) -> Trained:
         unit = "trainings" if self._selecting else "work units"

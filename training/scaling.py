@@ -26,9 +26,7 @@ from surrogates.config import check, unknown
 
 from .communicator import ALONE, Communicator
 from .features import CHUNK
-
-WAYS = ("unit", "column", "common")
-"""Outputs that share a scale: those of one known unit, none, or all."""
+from .known import WAYS
 
 _UNKNOWN_UNITS = ("", "1", "?", "-", "unknown")
 _ROUNDING = 1e-13  # an output of less relative spread is constant
@@ -40,8 +38,8 @@ def groups_of(way: str, units: Sequence[str]) -> Tensor:
     """Return the groups of outputs that share a scale.
 
     Args:
-        way: One of `WAYS`. Dimensionless outputs, and those whose unit is not known, share none
-            with ``unit``: nothing says that they can be compared.
+        way: One of `known.WAYS`. Dimensionless outputs, and those whose unit is not known, share
+            none with ``unit``: nothing says that they can be compared.
         units: Of the outputs.
 
     Returns:
@@ -192,7 +190,9 @@ class Scaling:
     def relative_errors(self, residual: Tensor, scaled: Tensor) -> Tensor:
         """Return ||residual|| / ||c|| in units of c, (n,), of scaled residuals and targets.
 
-        Infinite for c = 0, which scaling and back turns into rounding.
+        Infinite for c = 0, which scaling and back turns into rounding. The relative errors of
+        `surrogates.model.metrics` are those of predictions: to add c to the residual, so that they
+        can take it off again, would cost its last digits.
         """
         unit = torch.maximum(self.scale.max(), self.shift.abs().max())
         scale, shift = self.scale / unit, self.shift / unit

@@ -24,7 +24,7 @@ from .history import Record
 from .logs import logarithms
 from .outcome import Trained, kept, told_choice, told_fit, told_selection, where_there
 from .selection import classes
-from .selection.effort import EFFORTS
+from .selection.effort import EFFORTS, Terms
 from .selection.regression import choose
 from .selection.start import candidates
 from .weights import Start
@@ -72,7 +72,7 @@ def train(
 
     Raises:
         InputError: If the dataset, the settings, the checkpoint or ``start`` do not fit.
-        Interrupted: If ``stop`` ended a choice.
+        Interrupted: If ``stop`` ended a choice before there was anything to choose from.
     """
     check(effort in EFFORTS, unknown(f"effort {effort!r}", effort, EFFORTS))
     settings = settings or DEFAULTS[dataset.info.task]
@@ -110,15 +110,16 @@ class _Job:
         return time.perf_counter() - self._clock
 
     def chosen(self, effort: str, **how: Any) -> Trained:
-        """Choose a surrogate by held-out errors; arguments are those of `choose`."""
+        """Choose a surrogate by held-out errors; further arguments are those of `Terms`."""
         dataset, settings = self._dataset, self._settings
         learned, start = self._learned, self._start
-        how |= {"given": self._given, "effort": "default" if effort == "fast" else effort}
+        sought = "default" if effort == "fast" else effort
+        terms = Terms(settings=settings, given=self._given, effort=sought, **how)
         if dataset.info.task == "classification":
-            choice = classes.choose(learned, settings, **how)
+            choice = classes.choose(learned, terms)
             return told_choice(choice, dataset, settings, effort, self._seconds())
         more = None if start is None else functools.partial(candidates, start, dataset)
-        selection = where_there(choose(learned, settings, **how, more=more), dataset)
+        selection = where_there(choose(learned, terms, more=more), dataset)
         surrogate = assembled(selection, learned, self._logs)
         seconds = self._seconds()
         found = told_selection(surrogate, selection, dataset, learned, settings, effort, seconds)

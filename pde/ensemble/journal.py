@@ -49,7 +49,7 @@ from surrogates.data import SOLVER, Dataset, Info, assign_split, read_info
 from surrogates.data.format import FAILURE_BYTES, fill
 from surrogates.errors import InputError
 from surrogates.files import hdf5
-from surrogates.folders import Folder
+from surrogates.folders import Folder, named
 
 DESCRIPTION = "description.h5"
 _BLOCK_BYTES = 16 << 20  # or one batch
@@ -417,7 +417,7 @@ class Writer:
 
 def _seal(folder: Folder, file: int, path: Path, size: int) -> None:
     """Seal a file: it never changes from then on."""
-    try:
+    with named(path):
         try:
             os.fsync(file)
         finally:
@@ -427,5 +427,3 @@ def _seal(folder: Folder, file: int, path: Path, size: int) -> None:
         else:
             folder.remove(path.name)
         folder.sync()
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror}") from error

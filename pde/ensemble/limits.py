@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from surrogates.errors import InputError
-from surrogates.folders import Folder
+from surrogates.folders import Folder, named
 
 _WIDTH = 64  # of the mark's first line
 _ENDED = "Ended: "
@@ -85,11 +85,9 @@ class TimeLimit:
         self._armed = False
         self._folder = folder
         self.mark = f"mark-{secrets.token_hex(8)}.txt"
-        try:
+        with named(folder.path / self.mark):
             self._file = folder.open(self.mark, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             os.pwrite(self._file, b" " * _WIDTH, 0)  # the room is there from now on
-        except OSError as error:
-            raise OSError(f"cannot write {folder.path / self.mark}: {error.strerror}") from error
         os.lseek(self._file, _WIDTH, os.SEEK_SET)
         self._enabled = faulthandler.is_enabled()
         faulthandler.enable(self._file)

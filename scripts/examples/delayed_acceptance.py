@@ -131,44 +131,14 @@ def study(options: Namespace, figure: Any) -> None:
     check(options.subchain >= 1, f"--subchain must be at least 1; got {options.subchain}")
     body = BuriedBody(options.surrogate, options.noise)
     rng = np.random.default_rng(options.seed)
-    truth = body.draw(1, rng)[0]
-
-    say("solving for the data")
-    pde, predict = body.pde, body.surrogate.predict
-    exact, trained = PDE(body.finer)(truth), pde(truth)
-    d = exact + body.noise * rng.standard_normal(len(exact))
-    for name, delta in (
-        ("surrogate against its PDE", predict(truth) - trained),
-        ("its PDE against a finer mesh", trained - exact),
-    ):
-        shift = ", ".join(f"{x:+.2f}" for x in body.shift(truth, delta))
-        print(f"{name}: shifts depth, volume, rotation by about {shift} posterior sd")
+    truth, d = observe(body, rng)
 
     def posterior(c: Callable[[Array], Array]) -> Density:
         return body.on_box(lambda Y: -0.5 * (((c(Y) - d) / body.noise) ** 2).sum(axis=1))
 
-    say("the surrogate's posterior, alone and anchored")
-    before = pde.solves
-    jacobian = body.surrogate.jacobian
-    fit = body.fit(lambda y: (predict(y), jacobian(y)), d, body.starts(d, rng))
-    best, mixture = fit.minima[0], Mixture(body, fit)
-    factor = np.linalg.cholesky(2.38**2 / 3 * body.covariance(best))
-    offset = pde(best) - predict(best)
-    first = posterior(lambda Y: predict(Y) + offset)
-    second = posterior(lambda Y: np.array([pde(y) for y in Y]))
-    start = time.perf_counter()
-    alone, anchored = (
-        metropolis(p, mixture.choose(p, WALKERS, rng), factor, LONG, rng)[0][LONG // 8 :]
-        for p in (posterior(predict), first)
-    )
-    seconds = time.perf_counter() - start
-    print(f"surrogate alone and anchored: {2 * LONG * WALKERS} calls in {seconds:.1f} s")
-
-    def on_step(done: int) -> None:
-        if done % 10 == 0:
-            left = (time.perf_counter() - start) / done * (steps - done)
-            say(f"{done * CHAINS} of {steps * CHAINS} solves, about {left:.0f} s left")
-
+    before = body.pde.solves
+    first, factor, alone, anchored = sample_surrogate(body, posterior, d, rng)
+    second = posterior(lambda Y: np.array([body.pde(y) for y in Y]))
     start = time.perf_counter()
     chains = delayed_acceptance(
         first,
@@ -178,9 +148,9 @@ def study(options: Namespace, figure: Any) -> None:
         subchain=options.subchain,
         steps=steps,
         rng=rng,
-        on_step=on_step,
+        on_step=time_left(steps),
     )
-    seconds, solves = time.perf_counter() - start, pde.solves - before
+    seconds, solves = time.perf_counter() - start, body.pde.solves - before
     check(chains.accepted > 0, "the second stage accepted nothing: the surrogate is too far off")
     kept = chains.samples[BURN:]
     proposals, log_weights = chains.proposals.reshape(-1, 3), chains.log_weights.ravel()
@@ -190,17 +160,12 @@ def study(options: Namespace, figure: Any) -> None:
         "delayed acceptance": Estimate.of_chains(kept),
         "importance": Estimate.of_weighted(proposals, log_weights),
     }
-    tau, effective = autocorrelation(anchored), estimates["delayed acceptance"].effective
-    cost, gain = solves / effective, tau * effective / solves
-    # Sokal's error of an autocorrelation time, whose sum over lags ends at five times itself.
-    relative = math.sqrt(20 / effective + 2 / kept[..., 0].size)
     print(
         f"delayed acceptance: {solves} solves, {steps * CHAINS * options.subchain} calls of the "
-        f"surrogate, {seconds:.1f} s\n"
-        f"  the second stage accepts {chains.accepted:.3f}; {effective:.0f} effective samples, one "
-        f"in {cost:.2f} +- {relative * cost:.2f} solves\n"
-        f"  plain Metropolis: one in {tau:.1f}, {gain:.1f} +- {relative * gain:.1f} times as many"
+        f"surrogate, {seconds:.1f} s"
     )
+    effective = estimates["delayed acceptance"].effective
+    costs = compare_costs(chains.accepted, effective, solves, kept, anchored)
     print_means(estimates, kept.reshape(-1, 3).std(axis=0), truth)
     draw(
         figure,
@@ -210,8 +175,97 @@ def study(options: Namespace, figure: Any) -> None:
             "delayed acceptance": (kept.reshape(-1, 3), None),
             "importance reweighting": (proposals, np.exp(log_weights - log_weights.max())),
         },
-        {"plain\nMetropolis": tau, "delayed\nacceptance": cost},
+        costs,
     )
+
+
+def observe(body: BuriedBody, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw a truth, (3,), and its noisy data, (n_c,), and print how far off surrogate and mesh are.
+
+    The data are of a finer mesh than the training data's.
+    """
+    say("solving for the data")
+    truth = body.draw(1, rng)[0]
+    exact, trained = PDE(body.finer)(truth), body.pde(truth)
+    d = exact + body.noise * rng.standard_normal(len(exact))
+    for name, delta in (
+        ("surrogate against its PDE", body.surrogate.predict(truth) - trained),
+        ("its PDE against a finer mesh", trained - exact),
+    ):
+        shift = ", ".join(f"{x:+.2f}" for x in body.shift(truth, delta))
+        print(f"{name}: shifts depth, volume, rotation by about {shift} posterior sd")
+    return truth, d
+
+
+def sample_surrogate(
+    body: BuriedBody,
+    posterior: Callable[[Callable[[Array], Array]], Density],
+    d: Array,
+    rng: np.random.Generator,
+) -> tuple[Density, Array, Array, Array]:
+    """Sample the surrogate's posterior, alone and anchored at its best fit.
+
+    Args:
+        body: The inverse problem.
+        posterior: Returns the posterior for a model of c.
+        d: The data, (n_c,).
+        rng: Random generator.
+
+    Returns:
+        The anchored density, the factor of its proposals, (3, 3), and the chains of both, alone and
+        anchored, (steps, WALKERS, 3) each.
+    """
+    say("the surrogate's posterior, alone and anchored")
+    predict, jacobian = body.surrogate.predict, body.surrogate.jacobian
+    fit = body.fit(lambda y: (predict(y), jacobian(y)), d, body.starts(d, rng))
+    best, mixture = fit.minima[0], Mixture(body, fit)
+    factor = np.linalg.cholesky(2.38**2 / 3 * body.covariance(best))
+    offset = body.pde(best) - predict(best)
+    first = posterior(lambda Y: predict(Y) + offset)
+    start = time.perf_counter()
+    alone, anchored = (
+        metropolis(p, mixture.choose(p, WALKERS, rng), factor, LONG, rng)[0][LONG // 8 :]
+        for p in (posterior(predict), first)
+    )
+    seconds = time.perf_counter() - start
+    print(f"surrogate alone and anchored: {2 * LONG * WALKERS} calls in {seconds:.1f} s")
+    return first, factor, alone, anchored
+
+
+def time_left(steps: int) -> Callable[[int], None]:
+    """Return a function that says, of the steps done, how long the rest will take."""
+    start = time.perf_counter()
+
+    def on_step(done: int) -> None:
+        if done % 10 == 0:
+            left = (time.perf_counter() - start) / done * (steps - done)
+            say(f"{done * CHAINS} of {steps * CHAINS} solves, about {left:.0f} s left")
+
+    return on_step
+
+
+def compare_costs(
+    accepted: float, effective: float, solves: int, kept: Array, anchored: Array
+) -> dict[str, float]:
+    """Print and return the solves for an independent sample, by plain Metropolis and by ours.
+
+    Args:
+        accepted: Share of the second stage's proposals that were accepted.
+        effective: Number of independent samples that delayed acceptance gave.
+        solves: Number of solves that it took.
+        kept: Its chains, (steps, CHAINS, 3).
+        anchored: Chains of the anchored surrogate's posterior, (steps, WALKERS, 3).
+    """
+    tau = autocorrelation(anchored)
+    cost, gain = solves / effective, tau * effective / solves
+    # Sokal's error of an autocorrelation time, whose sum over lags ends at five times itself.
+    relative = math.sqrt(20 / effective + 2 / kept[..., 0].size)
+    print(
+        f"  the second stage accepts {accepted:.3f}; {effective:.0f} effective samples, one in "
+        f"{cost:.2f} +- {relative * cost:.2f} solves\n"
+        f"  plain Metropolis: one in {tau:.1f}, {gain:.1f} +- {relative * gain:.1f} times as many"
+    )
+    return {"plain\nMetropolis": tau, "delayed\nacceptance": cost}
 
 
 def metropolis(

@@ -158,26 +158,16 @@ def compare(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int
         InputError: If the surrogate is of another problem, a number is out of range, or a solve
             fails.
     """
-    about = surrogate.metadata
-    check(
-        about["problem"] == "cdr",
-        f"{surrogate.path} is a surrogate of {about['problem']!r}; this study is of 'cdr'",
-    )
-    surrogate.predict_std(about["y_lower"])  # an older file has no error bars
-    n_y, trained = surrogate.n_in, about["dataset"]["seed"]
-    check(seed != trained, f"the training data have the seed {seed}; give another --seed")
-    least = 2 * (1 + DEGREE * n_y)
-    check(least <= n_solves <= 10**6, f"--solves must be {least} to 10^6; got {n_solves}")
-    least = 16 * SCRAMBLINGS * (n_y + 2)
-    check(least <= n_samples <= 10**9, f"--samples must be {least} to 10^9; got {n_samples}")
-
+    check_asked(surrogate, n_samples, n_solves, seed)
+    about, n_y = surrogate.metadata, surrogate.n_in
     problem, X, C, slow = solve(about["dataset"]["config"], n_solves, seed)
     Y = parameters(problem.sampling, X)
     twin = surrogate.predict(Y)
     inside = float(surrogate.in_domain(Y).mean())
     print(
         f"{surrogate.path}: cdr, {n_y} parameters, {surrogate.n_out} observables, trained on data "
-        f"of seed {trained}\nPDE: {n_solves} solves of seed {seed}, {1e3 * slow:.3g} ms each; "
+        f"of seed {about['dataset']['seed']}\n"
+        f"PDE: {n_solves} solves of seed {seed}, {1e3 * slow:.3g} ms each; "
         f"{100 * inside:.0f} % of their parameters are in the training domain",
         flush=True,
     )
@@ -185,27 +175,22 @@ def compare(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int
     def predict(X: Array) -> Array:
         return surrogate.predict(parameters(problem.sampling, X))
 
-    many, seconds = _sample(predict, C, n_y, n_samples, seed)
-    print(
-        f"surrogate: {n_samples} calls in {seconds:.3g} s; as many solves take "
-        f"{slow * n_samples / 3600:.3g} h, {slow * n_samples / seconds:.0f} times as long",
-        flush=True,
-    )
+    many = _sample(predict, C, n_y, n_samples, seed, slow)
     moments = {
         name: Moment(n_many=many.n, many=value, many_error=error, pde=of(C), twin=of(twin))
         for name, of, (value, error) in (("mean", mean, many.mean()), ("std", std, many.std()))
     }
-    places = np.array(problem.observations.sensors)
-    central = int(((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin())
-    shown = range(central, surrogate.n_out, len(places))
-    chosen = [shown[i] for i in sorted({0, len(shown) // 2, len(shown) - 1})]
+    shown, chosen = at_the_centre(np.array(problem.observations.sensors), surrogate.n_out)
     names = about["c_names"]
     _print_moments(moments, np.sqrt(((twin - C) ** 2).mean(axis=0)), names, shown)
     _print_comparison(moments, C, many, names)
     _print_coverage(surrogate, Y, C)
-
     n_base = 2 ** int(np.log2(n_samples / (SCRAMBLINGS * (n_y + 2))))
     first, total = sobol_indices(lambda X: predict(X)[:, chosen], n_y, n_base, SCRAMBLINGS, seed)
+    print(
+        f"\nSobol indices of the x_k: by SALib, {SCRAMBLINGS} x {n_base} x {n_y + 2} calls; by "
+        f"regression, the parameters of the {n_solves} solves"
+    )
     found = Study(
         problem=problem,
         names=names,
@@ -218,12 +203,43 @@ def compare(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int
         pde=first_order(X, C[:, chosen]),
         twin=first_order(X, twin[:, chosen]),
     )
-    print(
-        f"\nSobol indices of the x_k: by SALib, {SCRAMBLINGS} x {n_base} x {n_y + 2} calls; by "
-        f"regression, the parameters of the {n_solves} solves"
-    )
     _print_indices(found, about["y_names"])
     return found
+
+
+def check_asked(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int) -> None:
+    """Refuse what cannot be compared; the arguments are those of `compare`.
+
+    Raises:
+        InputError: If the surrogate is of another problem, or a number is out of range.
+    """
+    about, n_y = surrogate.metadata, surrogate.n_in
+    check(
+        about["problem"] == "cdr",
+        f"{surrogate.path} is a surrogate of {about['problem']!r}; this study is of 'cdr'",
+    )
+    surrogate.predict_std(about["y_lower"])  # an older file has no error bars
+    trained = about["dataset"]["seed"]
+    check(seed != trained, f"the training data have the seed {seed}; give another --seed")
+    least = 2 * (1 + DEGREE * n_y)
+    check(least <= n_solves <= 10**6, f"--solves must be {least} to 10^6; got {n_solves}")
+    least = 16 * SCRAMBLINGS * (n_y + 2)
+    check(least <= n_samples <= 10**9, f"--samples must be {least} to 10^9; got {n_samples}")
+
+
+def at_the_centre(sensors: Array, n_c: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the observables of the sensor that is nearest to the mean of all.
+
+    Args:
+        sensors: Their places, (n, 2).
+        n_c: Number of observables.
+
+    Returns:
+        Those at all times, and those at the first, middle and last time.
+    """
+    central = int(((sensors - sensors.mean(axis=0)) ** 2).sum(axis=1).argmin())
+    shown = range(central, n_c, len(sensors))
+    return shown, [shown[i] for i in sorted({0, len(shown) // 2, len(shown) - 1})]
 
 
 def parameters(sampling: Any, X: Array) -> Array:
@@ -273,9 +289,18 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
 
 
 def _sample(
-    predict: Callable[[Array], Array], like: Array, n_y: int, n: int, seed: int
-) -> tuple[Distribution, float]:
-    """Call a surrogate at n independent draws; give its observables and the calls' seconds."""
+    predict: Callable[[Array], Array], like: Array, n_y: int, n: int, seed: int, slow: float
+) -> Distribution:
+    """Call a surrogate at n independent draws, print how long that takes, return its observables.
+
+    Args:
+        predict: The surrogate.
+        like: Observables of the PDE, (n_solves, n_c).
+        n_y: Number of parameters.
+        n: Number of calls.
+        seed: Of the draws.
+        slow: Seconds of a solve, to compare with.
+    """
     many, seconds = Distribution(like), 0.0
     rng = np.random.default_rng([seed, 1])
     with tqdm(total=n, unit=" calls", disable=None, leave=False) as bar:
@@ -286,7 +311,12 @@ def _sample(
             seconds += time.perf_counter() - start
             many.add(C)
             bar.update(len(C))
-    return many, seconds
+    print(
+        f"surrogate: {n} calls in {seconds:.3g} s; as many solves take "
+        f"{slow * n / 3600:.3g} h, {slow * n / seconds:.0f} times as long",
+        flush=True,
+    )
+    return many
 
 
 def _print_moments(

@@ -127,13 +127,23 @@ def _tell(finished: Any, out: Path) -> int:
         f"({found.reason})"
     )
     _tell_errors(found, finished.dataset.info)
-    print(f"history: {'none' if fault else output.records}")
+    print(f"history: {output.records if finished.written and not fault else 'none'}")
     for warning in found.warnings:
         warn(warning)
     if interrupted:
-        more = "--resume goes on" if found.kept else f"{output.checkpoint} is not of this moment"
-        complain(f"interrupted; {out} has the best weights so far, {more}")
+        complain(f"interrupted; {_left(finished, output)}")
     return interrupted or int(bool(fault))
+
+
+def _left(finished: Any, output: Any) -> str:
+    """Say what an interrupted training has left."""
+    found, out = finished.trained, output.path
+    if not finished.written:
+        return f"{out} was there before, and is left as it was"
+    if found.tried:
+        return f"{out} is the best of what was tried so far"
+    more = "--resume goes on" if found.kept else f"{output.checkpoint} is not of this moment"
+    return f"{out} has the best weights so far, {more}"
 
 
 def _tell_errors(found: Any, info: Any) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from surrogates.notebook import listed, number, table
+from surrogates.errors import listed
+from surrogates.notebook import SHOWN, number, table
 
 from .description import PARTS, Split, Status
 
 if TYPE_CHECKING:
     from .dataset import Dataset
-
-_SHOWN = 12  # parameters in a table
 
 
 def shown(dataset: Dataset) -> str:
@@ -25,14 +24,14 @@ def shown(dataset: Dataset) -> str:
         "samples": str(len(dataset.Y)),
         "train, validation, test": ", ".join(map(str, sizes)),
         "failed": str(failed) if failed else "",
-        "parameters": listed(info.y_names),
-        "classes" if info.task == "classification" else "observables": listed(info.c_names),
+        "parameters": listed(info.y_names, SHOWN),
+        "classes" if info.task == "classification" else "observables": listed(info.c_names, SHOWN),
         "mesh": info.mesh,
         "notes": " ".join(f"{note}." for note in info.notes),
     }
     ends = (map(number, end) for end in (info.y_lower, info.y_upper))
     bounds = list(zip(info.y_names, *ends, info.y_units, strict=True))
-    more = f" (the first {_SHOWN} of {len(bounds)})" if len(bounds) > _SHOWN else ""
+    more = f" (the first {SHOWN} of {len(bounds)})" if len(bounds) > SHOWN else ""
     return table("Dataset", (), [row for row in rows.items() if row[1]]) + table(
-        f"bounds{more}", ("parameter", "lower", "upper", "unit"), bounds[:_SHOWN]
+        f"bounds{more}", ("parameter", "lower", "upper", "unit"), bounds[:SHOWN]
     )

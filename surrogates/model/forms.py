@@ -23,15 +23,12 @@ from .fused import Fused, scripting
 if TYPE_CHECKING:
     from .networks import FeatureExtractor
 
-KERNELS = ("gaussian", "matern52")
-"""Names of the kernels, kappa."""
-
 
 def radial(kernel: str, centres: Tensor, a: Tensor, slope: bool = False) -> Tensor:
     """Evaluate a kernel at the distances of a from centres.
 
     Args:
-        kernel: One of `KERNELS`.
+        kernel: One of `surrogates.model.kinds.KERNELS`.
         centres: (width, n_in).
         a: (n_in,) or (n, n_in).
         slope: Return kappa'(r) / r, which is finite at r = 0 too, in place of kappa(r).
@@ -86,7 +83,7 @@ class Radial(nn.Module):
         shift: Subtracted from y, (n_in,).
         factor: Multiplies y after that, (n_in,).
         centres: The points (y - shift) factor at which each feature is 1, (width, n_in).
-        kernel: One of `KERNELS`.
+        kernel: One of `surrogates.model.kinds.KERNELS`.
         width: Number of features.
     """
 

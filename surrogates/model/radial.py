@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from surrogates.config import check, unknown
 
-from .forms import KERNELS, Anova, Blocks, Polynomial, Radial, form_of, radial
+from .forms import Anova, Blocks, Polynomial, Radial, form_of, radial
+from .kinds import KERNELS
 from .networks import FeatureExtractor
 
 
@@ -32,7 +33,7 @@ class _AboutCentres(nn.Module):
     Attributes:
         centres: Centres of the functions, (width, n_in).
         scales: Inverse lengths, (n_in,).
-        kernel: One of `surrogates.model.forms.KERNELS`.
+        kernel: One of `surrogates.model.kinds.KERNELS`.
         n_in: Number of inputs.
         width: Number of features.
     """
@@ -47,7 +48,7 @@ class _AboutCentres(nn.Module):
         Args:
             centres: Centres in scaled inputs x, (width, n_in), width and n_in >= 1.
             scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
-            kernel: One of `surrogates.model.forms.KERNELS`.
+            kernel: One of `surrogates.model.kinds.KERNELS`.
 
         Raises:
             InputError: If a shape or the kernel is wrong, a value is not finite, or a scale < 0.
@@ -122,7 +123,7 @@ class AnovaBasis(_AboutCentres):
             centres: Centres in scaled inputs x, (width, n_in), width and n_in >= 1.
             scales: Inverse lengths, (n_in,), >= 0; an input of scale 0 is ignored.
             shares: Share of each factor that varies with its input, (n_in,), from 0 to 1.
-            kernel: One of `surrogates.model.forms.KERNELS`.
+            kernel: One of `surrogates.model.kinds.KERNELS`.
 
         Raises:
             InputError: If a shape or the kernel is wrong, a value is not finite or out of range.

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from surrogates.notebook import Rows, listed, number, table
+from surrogates.errors import listed
+from surrogates.notebook import SHOWN, Rows, number, table
 
 from .classifier import Assessment, Bin
 from .metadata import task_of
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from .loaded import LoadedSurrogate
 
 _FIRST = ("relative", "accuracy")  # errors that a line has
-_SHOWN = 12  # parameters in a table
 
 
 def recorded(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
     about, training = surrogate.metadata, surrogate.metadata["training"]
     rows: dict[str, str] = {
         "problem": about["problem"],
-        "parameters": listed(about["y_names"]),
-        surrogate.OUTPUTS: listed(about["c_names"]),
+        "parameters": listed(about["y_names"], SHOWN),
+        surrogate.OUTPUTS: listed(about["c_names"], SHOWN),
         "training samples": str(training.get("samples", "")),
         "chosen": str(training.get("chosen", "")),
         **_errors(surrogate),
@@ -103,7 +103,7 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
     lower, upper = surrogate.module.lower.tolist(), surrogate.module.upper.tolist()
     domain: Rows = list(
         zip(
-            about["y_names"][:_SHOWN],
+            about["y_names"][:SHOWN],
             map(number, lower),
             map(number, upper),
             about["y_units"],
@@ -111,7 +111,7 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
         )
     )
     more = surrogate.n_in - len(domain)
-    title = "training domain" + (f" (the first {_SHOWN} of {surrogate.n_in})" if more else "")
+    title = "training domain" + (f" (the first {SHOWN} of {surrogate.n_in})" if more else "")
     parts = [
         table(type(surrogate).__name__, (), [(name, text) for name, text in rows.items() if text]),
         table(title, ("parameter", "lower", "upper", "unit"), domain),

@@ -256,10 +256,28 @@ def test_an_interrupt_keeps_the_best_weights_and_the_training_goes_on(dataset, t
     assert again.members == whole.members
 
 
-def test_an_interrupted_choice_is_given_up(dataset, tmp_path):
+def test_an_interrupted_choice_is_the_best_of_what_was_tried(dataset, tmp_path, caplog):
+    out = tmp_path / "map.pt"
+    asked = {"out": out, "processes": 1}
+    found = surrogates.train(dataset, **asked, progress=interrupted_after(1))
+    training = found.metadata["training"]
+    assert training["reason"] == "interrupted" and training["chosen"]
+    assert training["tried"] and not any("alpha1" in one["name"] for one in training["tried"])
+    assert "is the best of what was tried so far" in caplog.text and "left as" not in caplog.text
+    before = out.read_bytes()
+    assert surrogates.load(out).errors == found.errors
+    with pytest.raises(InputError, match="no checkpoint is kept of a choice"):
+        surrogates.train(dataset, **asked, resume=True)
+    again = surrogates.train(dataset, **asked, seed=1, progress=interrupted_after(1))
+    assert again.metadata["training"]["settings"]["seed"] == 1
+    assert out.read_bytes() == before and f"{out} is left as it was" in caplog.text
+
+
+def test_a_choice_interrupted_before_anything_was_tried_is_given_up(dataset, tmp_path):
+    config = {"network.kind": "mlp"}
     with pytest.raises(KeyboardInterrupt, match="before anything was chosen"):
         surrogates.train(
-            dataset, out=tmp_path / "map.pt", processes=1, progress=interrupted_after(1)
+            dataset, config, out=tmp_path / "map.pt", processes=1, progress=interrupted_after(1)
         )
     assert list(tmp_path.iterdir()) == []
 

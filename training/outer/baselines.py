@@ -30,6 +30,7 @@ from surrogates.model.networks import with_ones
 from ..features import FeatureJacobian
 from ..inner.losses import outputs_of
 from ..inner.tall import Tall
+from ..known import least
 from ..trust_region import RadiusRule
 from .gauss_newton import (
     KrylovModel,
@@ -138,7 +139,7 @@ class JointGaussNewton:
 
     def least(self, width: int) -> int:
         """Return the work units of the cheapest iteration."""
-        return 4
+        return least("gn", None, width)
 
     def step(
         self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
@@ -199,7 +200,7 @@ class Stochastic:
 
     def least(self, width: int) -> int:
         """Return the work units of an epoch."""
-        return 2
+        return least(self.optimizer, None, width)
 
     def step(
         self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory

@@ -19,6 +19,7 @@ from ..inner.losses import LeastSquares, Loss
 from ..inner.newton import Start
 from ..inner.solution import Inner, ReducedJacobian
 from ..inner.solve import solve
+from ..known import CORRECTION, least
 from ..trust_region import (
     Multiplier,
     RadiusRule,
@@ -231,13 +232,8 @@ class DenseModel(Model):
         problem.penalty.add_to(self._H)
         self.rank = len(self._g)
         self.multiplier = multiplier
-        self.proposal = _CORRECTION
-        self.work_units = self.cost(problem.features.trained) - self.proposal
-
-    @staticmethod
-    def cost(width: int) -> int:
-        """Work units of an iteration: passes for the gradient, a feature, and the correction."""
-        return 2 + width + _CORRECTION
+        self.proposal = CORRECTION
+        self.work_units = least("gnvpro", "dense", problem.features.trained) - self.proposal
 
     def propose(self, radius: float) -> Proposal:
         """Minimise the model within a radius, and correct; if H overflows, propose to stay."""
@@ -270,7 +266,6 @@ class DenseModel(Model):
         return self._J.T @ (change - self._J @ (_DIFFERENCE * s)) * (2 / _DIFFERENCE**2)
 
 
-_CORRECTION = 3
 _DIFFERENCE = 0.1
 
 
@@ -380,8 +375,8 @@ class GaussNewton:
     rule: RadiusRule = field(default_factory=RadiusRule)
 
     def least(self, width: int) -> int:
-        """Work units of the cheapest iteration."""
-        return DenseModel.cost(width) if self.dense else 4
+        """Return the work units of the cheapest iteration."""
+        return least("gnvpro", "dense" if self.dense else "krylov", width)
 
     def step(
         self,

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from ..known import least
 from .gauss_newton import Memory, ReducedPoint, ReducedProblem
 from .lbfgs import LBFGS, Initial
 
@@ -156,7 +157,7 @@ class Kronecker(LBFGS):
 
     def least(self, width: int) -> int:
         """Return the work units of a level's first iteration: its start, the matrix, and a step."""
-        return 6
+        return least("gnvpro", "kronecker", width)
 
     def initial(
         self, problem: ReducedProblem, here: ReducedPoint, memory: Memory, budget: int

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..inner.solution import Inner
+from ..known import least
 from .gauss_newton import Memory, ReducedPoint, ReducedProblem, Step, only
 
 
@@ -49,7 +50,7 @@ class LBFGS:
 
     def least(self, width: int) -> int:
         """Return the work units of a level's first iteration: its start, and a step."""
-        return 4
+        return least("lbfgs", None, width)
 
     def step(
         self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from surrogates.data import Dataset
-from surrogates.model.forms import KERNELS
+from surrogates.model.kinds import KERNELS
 
 from .. import pool
 from ..history import Record

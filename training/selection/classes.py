@@ -30,8 +30,9 @@ samples that chose nothing, the means look worse by a third than they are.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ from ..inner.losses import CrossEntropy
 from ..member import Member
 from .class_candidates import Candidate, Frame, kernels, linear
 from .contest import Contest
-from .effort import COSTS, Asked
+from .effort import Asked, Terms
 from .entropy import Entropy, calibrated, mixed
 from .folds import Fold, Rows, available, ordered, repeated, stratified
 from .frame import FOLDED
@@ -87,6 +88,7 @@ class Choice:
         temperature: What divides logits, found from these.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
+        interrupted: Whether it is the best of what was tried until it was told to stop.
     """
 
     members: tuple[Member, ...]
@@ -96,55 +98,45 @@ class Choice:
     temperature: float
     history: tuple[Record, ...]
     train: Rows
+    interrupted: bool = False
 
 
-def choose(
-    dataset: Dataset,
-    settings: TrainConfig,
-    *,
-    given: frozenset[str] = frozenset(),
-    effort: str = "default",
-    processes: int | None = None,
-    stop: Callable[[], bool] | None = None,
-    on_progress: Callable[[int, int, str], None] | None = None,
-) -> Choice:
+def choose(dataset: Dataset, terms: Terms) -> Choice:
     """Choose members by held-out cross-entropies (see the module's text).
 
     Args:
         dataset: A classification. Its training and validation samples are used, and divided anew
             where there are few.
-        settings: Of the networks; what `given` does not name is chosen.
-        given: Keys of settings that are fixed.
-        effort: ``default`` or ``high``.
-        processes: How many; one for each core if None. The result is the same to rounding.
-        stop: Asked now and then whether to end.
-        on_progress: Called with the trainings done, their number, and a note.
+        terms: What is asked for.
 
     Raises:
         InputError: If no sample can be held out, a class has no sample, or values are not finite.
-        Interrupted: If ``stop`` said so.
+        Interrupted: If ``stop`` said so before there was a candidate; else the choice is among
+            those that there are.
     """
-    trend = settings.network.trend
+    trend = terms.settings.network.trend
     check(trend in (None, 0), f"radial functions of classes have no trend; got {trend}")
-    frame = _framed(dataset, settings)
-    with pool.Pool(pool.cores() if processes is None else processes, stop) as workers:
-        asked = Asked(
-            settings=settings,
-            given=given,
-            effort=COSTS[effort],
-            each=workers.run,
-            on_progress=on_progress or (lambda done, total, note: None),
-        )
-        budget = _SECONDS[effort] * min(max(1.0, len(frame.final) / 1000), _LONGER)
-        candidates: list[Candidate] = []
-        if "network.kind" not in given:
-            candidates += linear(frame, asked)
-        if "network.kind" not in given or settings.network.kind == "rbf":
-            candidates += kernels(frame, asked, budget)
-        if settings.network.kind != "rbf":
-            best = min((one.cross_entropy for one in candidates), default=math.inf)
-            candidates += _networks(frame, asked, best)
-        return _combined(frame, candidates)
+    frame = _framed(dataset, terms.settings)
+    with terms.at_work() as asked:
+        budget = _SECONDS[terms.effort] * min(max(1.0, len(frame.final) / 1000), _LONGER)
+        candidates, interrupted = pool.latest(_stages(frame, asked, budget))
+    return dataclasses.replace(_combined(frame, candidates), interrupted=interrupted)
+
+
+def _stages(frame: Frame, asked: Asked, budget: float) -> Iterator[list[Candidate]]:
+    """Yield the candidates so far, each time that those of a kind are there."""
+    kind, given = asked.settings.network.kind, "network.kind" in asked.given
+    candidates: list[Candidate] = []
+    if not given:
+        candidates = list(linear(frame, asked))
+        yield candidates
+    if not given or kind == "rbf":
+        candidates = [*candidates, *kernels(frame, asked, budget)]
+        yield candidates
+    if kind != "rbf":
+        best = min((one.cross_entropy for one in candidates), default=math.inf)
+        candidates = [*candidates, *_networks(frame, asked, best)]
+        yield candidates
 
 
 def _framed(dataset: Dataset, settings: TrainConfig) -> Frame:

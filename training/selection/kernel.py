@@ -50,7 +50,7 @@ class Form:
     """Which kernel and which trend.
 
     Attributes:
-        kernel: One of `surrogates.model.forms.KERNELS`.
+        kernel: One of `surrogates.model.kinds.KERNELS`.
         degree: Of the trend: 0, a constant; 1, linear; or 2, quadratic.
         anova: Whether the kernel is a product over the inputs, with shares.
     """

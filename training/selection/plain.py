@@ -34,7 +34,7 @@ class Plain:
     """Features without weights to train.
 
     Attributes:
-        kernel: ``linear``, or one of `surrogates.model.forms.KERNELS`.
+        kernel: ``linear``, or one of `surrogates.model.kinds.KERNELS`.
         scales: Inverse lengths, (n_in,).
         n_centres: Largest number of centres.
     """

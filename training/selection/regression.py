@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +42,11 @@ from surrogates.config import check
 from surrogates.data import Dataset
 
 from .. import pool
-from ..config import TrainConfig
 from ..fit import FitResult
 from ..history import Record
 from ..member import Member
 from .contest import Contest
-from .effort import COSTS, Asked
+from .effort import Asked, Terms
 from .folds import Rows
 from .frame import Candidate, Frame, framed
 from .kernel import Kriging
@@ -90,6 +89,7 @@ class Selection:
         kriging: The kernel that is a member, None if none is.
         history: Of the network with the largest share, or else of the best that was tried.
         train: Rows of the samples that the members have seen.
+        interrupted: Whether it is the best of what was tried until it was told to stop.
     """
 
     members: tuple[Member, ...]
@@ -100,17 +100,13 @@ class Selection:
     kriging: Kriging | None
     history: tuple[Record, ...]
     train: Rows
+    interrupted: bool = False
 
 
 def choose(
     dataset: Dataset,
-    settings: TrainConfig,
+    terms: Terms,
     *,
-    given: frozenset[str] = frozenset(),
-    effort: str = "default",
-    processes: int | None = None,
-    stop: Callable[[], bool] | None = None,
-    on_progress: Callable[[int, int, str], None] | None = None,
     more: Callable[[Frame, Asked, float], Sequence[Candidate]] | None = None,
 ) -> Selection:
     """Choose members by held-out errors (see the module's text).
@@ -118,41 +114,47 @@ def choose(
     Args:
         dataset: A regression. Its training and validation samples are used, and divided anew where
             there are few.
-        settings: Of the networks; what `given` does not name is chosen.
-        given: Keys of settings that are fixed.
-        effort: ``default`` or ``high``.
-        processes: How many; one for each core if None. The result is the same to rounding.
-        stop: Asked now and then whether to end.
-        on_progress: Called with the trainings done, their number, and a note.
+        terms: What is asked for.
         more: Returns further candidates, such as `start.candidates`, from the samples as they are
             divided and scaled, what was asked for, and the least mean square of the others.
 
     Raises:
         InputError: If there are fewer than three samples, or values are not finite or too large.
-        Interrupted: If ``stop`` said so.
+        Interrupted: If ``stop`` said so before there was a candidate; else the choice is among
+            those that there are.
     """
-    frame = framed(dataset, settings)
-    with pool.Pool(pool.cores() if processes is None else processes, stop) as workers:
-        asked = Asked(
-            settings=settings,
-            given=given,
-            effort=COSTS[effort],
-            each=workers.run,
-            on_progress=on_progress or (lambda done, total, note: None),
-        )
-        candidates: list[Candidate] = []
-        if "network.kind" not in given:
-            candidates += ridges(frame)
-        if "network.kind" not in given or settings.network.kind == "rbf":
-            candidates += kernels(frame, asked)
-        candidates = _grown(candidates)
-        if settings.network.kind != "rbf":
-            best = min((candidate.score for candidate in candidates), default=math.inf)
-            candidates += networks(frame, asked, best)
-        if more is not None:
-            best = min((candidate.score for candidate in candidates), default=math.inf)
-            candidates += more(frame, asked, best)
-        return _combined(frame, _grown(candidates, _FAR))
+    frame = framed(dataset, terms.settings)
+    with terms.at_work() as asked:
+        candidates, interrupted = pool.latest(_stages(frame, asked, more))
+    if interrupted:  # without those whose residuals still lack a factor
+        whole = [candidate for candidate in candidates if candidate.growth is None]
+        candidates = sorted(whole, key=lambda candidate: candidate.score)
+    return dataclasses.replace(_combined(frame, candidates), interrupted=interrupted)
+
+
+def _stages(
+    frame: Frame,
+    asked: Asked,
+    more: Callable[[Frame, Asked, float], Sequence[Candidate]] | None,
+) -> Iterator[list[Candidate]]:
+    """Yield the candidates so far, each time that those of a kind are there."""
+    kind, given = asked.settings.network.kind, "network.kind" in asked.given
+    candidates: list[Candidate] = []
+    if not given:
+        candidates = list(ridges(frame))
+        yield candidates
+    if not given or kind == "rbf":
+        candidates = _grown([*candidates, *kernels(frame, asked)])
+        yield candidates
+    if kind != "rbf":
+        best = min((candidate.score for candidate in candidates), default=math.inf)
+        candidates = [*candidates, *networks(frame, asked, best)]
+        yield candidates
+    if more is not None:
+        best = min((candidate.score for candidate in candidates), default=math.inf)
+        candidates = [*candidates, *more(frame, asked, best)]
+        yield candidates
+    yield _grown(candidates, _FAR)
 
 
 def _grown(candidates: list[Candidate], near: float = 1.0) -> list[Candidate]:

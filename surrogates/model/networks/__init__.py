@@ -22,11 +22,11 @@ connection (`ResNet`), or layers without one (`MLP`). `ACTIVATIONS` names the si
 In place of ``forward_and_jacobian`` they have ``fused``, a form for the surrogate file.
 """
 
+from ..kinds import ACTIVATIONS
 from .extractor import FeatureExtractor, Sensitivities, with_ones
 from .mlp import MLP
 from .ode import AntisymmetricODE
 from .resnet import ResNet
-from .stages import ACTIVATIONS
 
 __all__ = [
     "ACTIVATIONS",

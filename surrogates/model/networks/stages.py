@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..fused import Fused, Stages, phi, slope_at
+from ..kinds import ACTIVATIONS
 from .extractor import Sensitivities, with_ones
-
-ACTIVATIONS = ("tanh", "softplus", "sigmoid", "relu")
-"""Names of the activation functions. relu has the derivative 0 at 0."""
 
 # The stages of a step: node within the step, length, weight.
 _EULER = ((0, 0.0, 1.0),)

@@ -1,5 +1,7 @@
 """The command settings, and the settings in the help of other commands."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,31 @@ def every_setting_has_a_line(text: str, defaults: object) -> None:
     for one in settings:
         assert said[one.key].startswith(one.shown[:17]), one.key
         assert one.text and said[one.key].endswith(one.text[-20:]), one.key
+
+
+EVERY_HELP = """
+import contextlib, io, sys
+from surrogates.cli import main
+from surrogates.cli.completion import _parsers
+from surrogates.cli.parser import parser
+
+asked = [("settings", "train"), ("settings", "train", "--task", "classification")]
+asked += [(*one.prog.split()[1:], "--help") for one in _parsers(parser())]
+for words in asked:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main(words)
+    assert said.getvalue(), words
+    assert not {"torch", "dolfinx"} & sys.modules.keys(), words
+print(len(asked))
+"""
+
+
+def test_no_help_and_no_settings_of_training_import_torch():
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_HELP], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert int(done.stdout) > 20
 
 
 def test_lines_are_no_wider_than_the_terminal(capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """The command train: what it leaves, says, resumes and chooses."""
 
+import dataclasses
 import os
 import signal
 import zipfile
@@ -292,6 +293,38 @@ def test_an_interrupted_choice_writes_nothing_and_says_so(folder, tmp_path, monk
         "error: interrupted before anything was chosen; nothing is written\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_choice_saves_the_best_of_what_was_tried(
+    folder, tmp_path, monkeypatch, capsys
+):
+    from surrogates.training import train
+
+    choose = train.choose
+
+    def stopped(learned, terms, **how):
+        told = []
+        changes = {"on_progress": lambda *one: told.append(one), "stop": lambda: bool(told)}
+        return choose(learned, dataclasses.replace(terms, **changes), **how)
+
+    monkeypatch.setattr(train, "choose", stopped)
+    out = tmp_path / "a.pt"
+    words = ("train", folder / "map.h5", "--out", out)
+    capsys.readouterr()
+    assert run(*words) == 130
+    said = capsys.readouterr()
+    assert f"error: interrupted; {out} is the best of what was tried so far\n" in said.err
+    assert "tried, error over spread:" in said.out and names(tmp_path) == [
+        "a.history.jsonl",
+        "a.pt",
+    ]
+    assert surrogates.load(out).metadata["training"]["reason"] == "interrupted"
+    assert "no checkpoint is kept of a choice" in refused(capsys, *words, "--resume")
+    before = out.read_bytes()
+    assert run(*words, "--seed", "1") == 130
+    said = capsys.readouterr()
+    assert f"error: interrupted; {out} was there before, and is left as it was\n" in said.err
+    assert "history: none" in said.out and out.read_bytes() == before
 
 
 def test_few_samples_are_fitted_without_a_network(tmp_path, capsys):

@@ -21,6 +21,7 @@ from surrogates.training.selection.bars import (
     tail,
     unseen,
 )
+from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.frame import framed
 from surrogates.training.selection.kernel import pairs
 from surrogates.training.selection.regression import Selection, choose
@@ -263,7 +264,7 @@ def test_intervals_hold_as_many_errors_as_they_say(kind):
         regularisation=Regularisation(alpha1=1e-3),
     )
     given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
-    selection = choose(data, settings, given=given, processes=1)
+    selection = choose(data, Terms(settings=settings, given=given, processes=1))
     surrogate = assembled(selection, data)
     fresh = noisy(2000, seed=9)
     Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
@@ -337,12 +338,8 @@ def test_the_surrogate_is_the_weighted_mean_of_its_members():
         outputs=Outputs(scaling="column"),
         network=Network(kind="mlp", width=4),
     )
-    selection = choose(
-        data,
-        settings,
-        given=frozenset({"network.kind", "network.width", "regularisation.alpha1"}),
-        processes=1,
-    )
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
+    selection = choose(data, Terms(settings=settings, given=given, processes=1))
     members = members_of(selection)
     assert members is not None and len(members.widths) == len(selection.members)
     torch.testing.assert_close(members.weights.sum(dim=0), torch.ones(2).double())

@@ -13,6 +13,7 @@ from surrogates.training.config import DEFAULTS
 from surrogates.training.deploy import assembled_classes
 from surrogates.training.pool import Interrupted
 from surrogates.training.selection.classes import Choice, choose
+from surrogates.training.selection.effort import Terms
 from surrogates.training.train import chooses, train
 
 QUICK = replaced(DEFAULTS["classification"], {"stopping.work_units": 60})
@@ -46,7 +47,7 @@ def straight(n, n_classes=3, seed=0, split="0.8/0.2/0"):
 
 
 def quick(data, settings=QUICK, **others) -> Choice:
-    return choose(data, settings, **{"processes": 1, **others})
+    return choose(data, Terms(settings=settings, **{"processes": 1, **others}))
 
 
 def error(choice, data, fresh):
@@ -210,7 +211,7 @@ def test_test_samples_are_not_looked_at():
 @pytest.mark.thorough
 def test_the_result_does_not_depend_on_processes_nor_on_the_order_of_samples_and_classes():
     data = straight(40)
-    one, two = (choose(data, RBF, processes=k, **ONLY) for k in (1, 2))
+    one, two = (quick(data, RBF, processes=k, **ONLY) for k in (1, 2))
     torch.testing.assert_close(one.logits, two.logits, rtol=1e-5, atol=1e-5)
     mixed = np.random.default_rng(0).permutation(40)
     other = dataclasses.replace(
@@ -230,6 +231,17 @@ def test_progress_is_told_and_stop_is_heard():
     assert told and all(done <= total for done, total in told)
     with pytest.raises(Interrupted):
         quick(straight(40), RBF, stop=lambda: True, **ONLY)
+
+
+def test_a_choice_that_is_stopped_is_among_what_was_judged():
+    notes = []
+    part = quick(
+        straight(40),
+        on_progress=lambda done, total, note: notes.append(note),
+        stop=lambda: ", linear" not in notes[-1:] and bool(notes),
+    )
+    assert part.interrupted and [one.name.split(",")[0] for one in part.tried] == ["linear"]
+    assert part.logits.shape == (40, 3)
 
 
 def test_training_tells_what_was_tried_and_the_errors_that_were_held_out():

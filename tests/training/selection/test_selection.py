@@ -14,6 +14,7 @@ from surrogates.training.config import Outputs, Stopping, TrainConfig
 from surrogates.training.pool import Interrupted
 from surrogates.training.selection import regression_candidates
 from surrogates.training.selection.bars import _shape, features_of
+from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.regression import choose
 from surrogates.training.selection.stacking import _LEFT_OUT, stacked
 
@@ -41,7 +42,7 @@ def smooth(n=40, n_in=2, noise=0.0, seed=0):
 
 
 def quick(data, settings=QUICK, **others):
-    return choose(data, settings, **{"processes": 1, **others})
+    return choose(data, Terms(settings=settings, **{"processes": 1, **others}))
 
 
 def predicted(selection, Y):
@@ -373,7 +374,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(network):
     }
     settings = replaced(QUICK, {"stopping.work_units": 60, **shape})
     given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
-    one, two = (choose(data, settings, given=given, processes=k) for k in (1, 2))
+    one, two = (quick(data, settings, given=given, processes=k) for k in (1, 2))
     # To rounding: sums of arrays that lie elsewhere in memory may be taken in another order.
     assert [tried.name for tried in one.tried] == [tried.name for tried in two.tried]
     for a, b in zip(one.tried, two.tried, strict=True):
@@ -396,3 +397,14 @@ def test_progress_is_told_and_stop_is_heard():
     assert told[-1][0] == told[-1][1]
     with pytest.raises(Interrupted):
         quick(smooth(), settings, given=network, stop=lambda: True)
+
+
+def test_a_choice_that_is_stopped_is_among_what_was_judged():
+    told = []
+    whole = quick(smooth())
+    part = quick(smooth(), on_progress=lambda *one: told.append(one), stop=lambda: bool(told))
+    assert part.interrupted and not whole.interrupted
+    errors = {one.name: one.error for one in whole.tried}
+    assert {one.name: one.error for one in part.tried}.items() < errors.items()
+    assert part.tried[0].error == min(one.error for one in part.tried)
+    assert predicted(part, smooth().Y).shape == (40, 2)

@@ -14,6 +14,7 @@ from surrogates.model.radial import RadialBasis
 from surrogates.training.initial import settings_of
 from surrogates.training.member import Member
 from surrogates.training.selection.contest import Contest
+from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.frame import framed
 from surrogates.training.selection.regression import choose
 from surrogates.training.selection.squares import Squares
@@ -166,7 +167,7 @@ def asked_of(data):
         kept.append(asked)
         return []
 
-    choose(data, QUICK, given=frozenset(), processes=1, more=keep)
+    choose(data, Terms(settings=QUICK, processes=1), more=keep)
     return kept[0]
 
 
