@@ -128,7 +128,7 @@ def _logarithms(r: Reference) -> dict[str, str]:
     if of_outputs:
         numbers = ", ".join(str(j) for j in np.flatnonzero(r.log_outputs))
         words["asymmetric"] = (
-            "\n * These outputs are predicted by their logarithms, and so are their ends:\n"
+            "\n * These outputs, and their intervals' ends, are predicted by their logarithms:\n"
             f" * {numbers}"
         )
     places: dict[str, str] = {}
@@ -161,7 +161,7 @@ def _bars(r: Reference, *, needs_c: bool) -> dict[str, str]:
         "c_parameter": "const double *c, " if spread else "",
         "c_argument": "c, " if spread else "",
         "needed_c": optional["needed_c"] if needs_c else "",
-        "of_what": "what the linear layer gives, c," if needs_c else "c",
+        "of_what": "the linear layer's outputs, c," if needs_c else "c",
         "half": _TAILED_HALF if tailed else "q * std[j]",
         "tailed": optional["tailed"].rstrip() if tailed else "",
         "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
