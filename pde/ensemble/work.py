@@ -82,7 +82,7 @@ class Work:
         stop: Callable[[], bool],
         on_progress: Callable[[Progress], None] | None,
     ) -> int:
-        """Work until nothing is left, or the run is to stop; return all samples solved."""
+        """Work until nothing is left, or the run is to stop; count the samples of all groups."""
         comm, plan = self._comm, self._plan
         root = comm.rank == 0
         assert plan.address is not None
