@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs pytest in the environment that is active, two tests at a time: first the tests that keep their
-# core busy, then those that start processes under a time limit.
+# Runs pytest in the active environment, two tests at a time: first the tests that keep their core
+# busy, then those that start processes under a time limit.
 #
 #   scripts/run_tests.sh [--quick|--all] [PYTEST ARGUMENT...]
 #
-# --quick leaves out the tests that are marked as slow.
-# --all adds those that are marked as thorough.
+# --quick leaves out the tests marked as slow.
+# --all adds those marked as thorough.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,7 +22,7 @@ case "${1:-}" in
     ;;
 esac
 
-# part PYTEST ARGUMENT...: it is no fault when all tests are of the other part.
+# part PYTEST ARGUMENT...: succeeds also if the arguments select only tests of the other part.
 part() {
     python -m pytest --durations=10 --numprocesses=2 --dist=worksteal "$@" || [ $? = 5 ]
 }
