@@ -417,7 +417,7 @@ def _imports(file: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Find a file's imports: the folder to look in, and the parts of the module's name."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own import gives them
+            warnings.simplefilter("ignore")  # its own import warns
             tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):  # its own import says so
         return

@@ -63,7 +63,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a run is to generate.
+    """The arguments of a run.
 
     Attributes:
         out: The dataset file. Finished samples are kept beside it, in ``<out>.parts``, until the

@@ -31,7 +31,7 @@ from .krylov import lanczos
 from .penalty import Penalty
 
 Memory = Mapping[str, Tensor]
-"""What a method keeps from step to step, as a checkpoint holds it."""
+"""The tensors that a method keeps from step to step, and a checkpoint stores."""
 
 
 def only(memory: Memory, *names: str) -> Memory:
