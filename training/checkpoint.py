@@ -145,7 +145,7 @@ class Checkpoint:
             "best": dataclasses.asdict(state.best) if state.best else None,
             "records": [dataclasses.asdict(record) for record in state.records],
         }
-        buffer = io.BytesIO()  # torch would not report a full disk as an OSError
+        buffer = io.BytesIO()  # torch would report a full disk in its own way
         torch.save(content, buffer)
         with atomic(self._path) as beside:
             beside.write_bytes(buffer.getvalue())

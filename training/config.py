@@ -119,7 +119,7 @@ class Optimizer:
         name: ``gnvpro``, ``gn``, ``lbfgs``, ``adam`` or ``sgd``. The last four are for comparison
             (see `outer.baselines`).
         method: How ``gnvpro`` models a step. ``dense`` uses the exact Gauss-Newton matrix,
-            ``krylov`` projects it on Krylov spaces, as in the paper. ``kronecker`` is L-BFGS that
+            ``krylov`` projects it to Krylov spaces, as in the paper. ``kronecker`` is L-BFGS that
             starts from the matrix in Kronecker products (see `outer.kronecker`). None is ``dense``
             for least squares, unless an iteration costs too much, and else ``kronecker``.
         learning_rate: Step size of ``adam`` and ``sgd``. None is 0.01.

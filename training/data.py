@@ -191,7 +191,7 @@ class Data:
         Args:
             train: Inputs (n_train, n_in) and targets (n_train, n_out) of this process, float64.
             validation: The same of the validation samples.
-            scale: Standard deviation of the scaled inputs; their mean one if they are mixed.
+            scale: Standard deviation of the scaled inputs, on average if they are mixed.
             mix: Map of the scaled inputs; None for no mixing.
             ordered: Whether the inputs get the order and the signs of `canonical`, so that the
                 weights drawn for them do not depend on the file's order. Not with ``mix``.

@@ -17,7 +17,7 @@ def temperature(logits: Tensor, C: Tensor) -> float:
     minimum the mean logit of the true class, mean_i c_i^T l_i, is that which the probabilities
     expect, mean_i p_i^T l_i.
 
-    If every sample is classified correctly there is no minimum: the cross-entropy falls with T.
+    If every sample is classified correctly there is no minimum: the cross-entropy falls as T does.
     After n correct samples the next one is correct with the probability (n + 1) / (n + 2) (rule of
     succession), and T then makes the mean of the largest probabilities equal to this. T always lies
     within `TEMPERATURES`; it is the upper bound if the logits are no better than equal ones.

@@ -8,10 +8,10 @@ Weak form, in Lagrange elements on quadrilaterals:
 
 N(u) = f + r s(u) is interpolated at the nodes. tau = max(0, h/(2 |v|) - D/|v|^2), with h the
 distance of nodes, is zero unless the mesh Peclet number |v| h / (2 D) exceeds one (SUPG: Brooks and
-Hughes 1982). The boundary term, where the flow comes in, is zero unless this number exceeds one
-too: only diffusion controls u there, and on a mesh that does not resolve its layer, errors would
-grow as exp(8 t) with degree 4 (with the term as exp(0.8 t), by the eigenvalues of m and a). Both
-terms vanish for the solution.
+Hughes 1982). The same holds for the term on the boundary where the flow comes in: only diffusion
+controls u there, and on a mesh that does not resolve its layer, errors would grow as exp(8 t) with
+degree 4 (with the term as exp(0.8 t), by the eigenvalues of m and a). Both terms vanish for the
+solution.
 
 The method in time is the implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri
 (1997), with N explicit: it has order 3, its last stage is the step's result, and with N at the

@@ -228,7 +228,7 @@ class HalfSpace(Condensed):
 
 
 def _box(ends: Any, start: Any, more: int) -> Box:
-    """Make slices of ranges of cells, counted from a start, with ``more`` nodes than cells."""
+    """Make slices of ranges of cells, counted from a start, and longer by ``more``."""
     s1, s2, s3 = (slice(s + a, s + b + more) for (a, b), s in zip(ends, start, strict=True))
     return s1, s2, s3
 

@@ -207,9 +207,9 @@ def minimise(
 ) -> NewtonSolution:
     """Minimise Phi over W at fixed features, by Newton's method.
 
-    If it starts from a solution, that solution's factor preconditions conjugate gradients, and no
-    Hessian is formed. Otherwise, and if conjugate gradients take long or lead uphill, or H may be
-    singular (alpha2 = 0), steps are exact, in a trust region.
+    A known factor, of the solution to start from or of the last exact step, preconditions conjugate
+    gradients, so that no Hessian is formed. Without one, and if these take long or lead uphill, or
+    H may be singular (alpha2 = 0), steps are exact, in a trust region.
 
     Args:
         loss: The loss.

@@ -3,7 +3,7 @@ r"""Outer methods that GNvpro is compared with: same network, data, history and 
     gn      Gauss-Newton without variable projection, on theta and W together
     lbfgs   L-BFGS with variable projection, on Phi_red(theta) (`lbfgs`)
     adam    Adam on theta and W together, by mini-batches
-    sgd     stochastic gradients with momentum, on the same batches
+    sgd     stochastic gradients with momentum, by mini-batches
 
 Each is a `multilevel.Method`. Methods that hold a W of their own carry it on from level to level.
 They start from a ridge regression at the first theta, and not from W(theta): the features start

@@ -118,8 +118,7 @@ class Kriging:
     Attributes:
         fit: Scales and nugget.
         centres: (n_centres, n_in), standardised.
-        weights: Weights of the kernels and the trend, the constant last, (n_seen, n_centres +
-            size).
+        weights: Weights of kernels and trend, the constant last, (n_seen, n_centres + size).
         left_out: Residual of each sample when it, with any of the same number, is left out,
             (n, n_seen): prediction less c.
         variance: The variance of that residual over v_j, (n,).
