@@ -1,9 +1,9 @@
-"""PDE problems to dataset files: the built-in ones, and those of users. Never imports torch.
+"""From PDE problems, built-in or a user's, to dataset files. Never imports torch.
 
     from surrogates.pde import Problem, Settings, Solution
     from surrogates.pde import SOLVER, Batch  # to solve for many samples at a time
 
-is what a problem of your own starts from; see `surrogates.pde.problem`.
+import the base classes of your own problem; see `surrogates.pde.problem`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["SOLVER", "Batch", "Field", "Problem", "Settings", "Solution"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: processes without it start fast."""
+    """Import a public name at its first use: processes without it start fast."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""Shapes of tetrahedra and hexahedra: edges, volumes, quality, and what integrals need.
+"""Shapes of tetrahedra and hexahedra: edges, volumes, quality, shape functions.
 
 Vertices are in the order of DOLFINx.
 """
@@ -16,7 +16,7 @@ from surrogates.types import Array
 Integers = npt.NDArray[np.int64]
 
 SLIVER = 4.0
-"""`poorness` of a tetrahedron that is nearly flat, and the largest that counts."""
+"""The largest `poorness`, that of a nearly flat tetrahedron."""
 
 _CUBE = np.array(list(itertools.product((0, 1), repeat=3)))[:, ::-1]  # corners, x1 fastest
 _GAUSS = np.array(list(itertools.product((1 + np.array([-1, 1]) / np.sqrt(3)) / 2, repeat=3)))
@@ -39,11 +39,11 @@ def edges(points: Array, vertices: Integers) -> tuple[Array, Array]:
 
 
 def poorness(kind: str, points: Array, vertices: Integers) -> Array:
-    """Return how much larger the error is in tetrahedra that are poorly shaped, (n_cells,).
+    """Return the factor by which poorly shaped tetrahedra enlarge the error, (n_cells,).
 
-    Of hexahedra 1. Else that of a cube's six tetrahedra, 0.756, over the mean ratio (Liu and Joe
-    1994), 12 (3 V)^(2/3) over the sum of the squares of the edges, but from 1 to `SLIVER`: its
-    neighbours make up for it in part.
+    It is 1 for hexahedra. For a tetrahedron it is 0.756 over the mean ratio (Liu and Joe 1994),
+    12 (3 V)^(2/3) over the sum of the squared edges; the six tetrahedra of a cube have 0.756. It is
+    limited to 1 to `SLIVER`: neighbours compensate in part.
     """
     if kind == "hexahedron":
         return np.ones(len(vertices))
@@ -72,10 +72,10 @@ def _trilinear(at: Array) -> tuple[Array, Array]:
 
 
 def elements(kind: str) -> tuple[Array, Array, float]:
-    """Return what integrals over cells need, at one Gauss point of a tetrahedron or 8 of others.
+    """Evaluate shape functions at one Gauss point of a tetrahedron, or 8 of a hexahedron.
 
     Returns:
-        Shape functions, (n, 4 or 8), their slopes in the cell of reference, (n, 3, 4 or 8), and the
+        Shape functions, (n, 4 or 8), their slopes in the reference cell, (n, 3, 4 or 8), and the
         weight of each point there.
     """
     if kind == "hexahedron":
@@ -102,13 +102,13 @@ def quality(kind: str, corners: Array) -> tuple[Array, Array]:
     """Measure how far cells are from being flat or tangled.
 
     Args:
-        kind: Of the cells.
+        kind: Kind of the cells.
         corners: Their vertices, (n, 8 or 4, 3).
 
     Returns:
-        Of a tetrahedron the least height over the longest edge, twice; of a hexahedron the least
-        and the largest scaled Jacobian at corners and Gauss points, times the ratio of the edges.
-        (n,) each, negative if mirrored.
+        For tetrahedra, twice the same: the least height over the longest edge. For hexahedra, the
+        least and the largest scaled Jacobian at corners and Gauss points, times the ratio of the
+        edges. (n,) each, negative if mirrored.
     """
     if kind == "hexahedron":
         J = _maps(corners)

@@ -1,4 +1,4 @@
-"""Failure decided together: an error of one process, where others wait for it, is one of all."""
+"""Collective failure: an error of one process for which others wait is raised on all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def on_root(comm: MPI.Comm, action: Callable[[], T]) -> T:
 
 
 def on_each(comm: MPI.Comm, action: Callable[[], T]) -> T:
-    """Do something on every process, or raise the `InputError` that one of them has met, on all."""
+    """Do something on every process; an `InputError` of one is raised on all."""
     with abort_on_error(comm):
         outcome = Outcome.of(action)
         errors = comm.allgather(outcome.error)
@@ -35,7 +35,7 @@ def on_each(comm: MPI.Comm, action: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def abort_on_error(comm: MPI.Comm) -> Iterator[None]:
-    """End all processes when one fails where others wait for it: else they would wait forever."""
+    """End all processes if one fails, as the others would wait for it forever."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Every difference between DOLFINx 0.5, 0.9 and 0.11 that this package meets, and nothing else."""
+"""All differences between DOLFINx 0.5, 0.9 and 0.11 that matter here, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def function_space(domain: Any, degree: int) -> Any:
-    """Make the space of Lagrange elements of a degree on a mesh; degree 0 is constant in cells."""
+    """Make a space of Lagrange elements on a mesh; functions of degree 0 are constant in cells."""
     make = getattr(fem, "functionspace", None) or fem.FunctionSpace  # the latter up to 0.7
     return _compiling(lambda: make(domain, ("Lagrange" if degree else "DG", degree)))
 
@@ -28,15 +28,15 @@ def form(expression: Any) -> Any:
 
 
 def _compiling(action: Callable[[], T]) -> T:
-    """Do what compiles, and again without what a killed process has left in the cache.
+    """Run an action that compiles; if a killed process blocks the cache, clear it and try again.
 
-    FFCx takes a source file without its library as a compilation that another process is at, waits
-    for ten seconds and gives up, now and ever after.
+    FFCx takes a source file without its library for another process's compilation: it waits for ten
+    seconds and gives up, every time.
     """
     while True:
         try:
             return action()
-        except (TimeoutError, RuntimeError) as error:  # the latter where the mesh is divided
+        except (TimeoutError, RuntimeError) as error:  # the latter if the mesh is divided
             stale = re.search(r"remove (\S.*\.c)\)", str(error))
             if stale is None:
                 raise
@@ -51,7 +51,7 @@ def locate(domain: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32
         points: Coordinates, (n, 3).
 
     Returns:
-        Local cell indices, (n,) int32; -1 where the point is in no cell of this process.
+        Local cell indices, (n,) int32; -1 if the point is in no cell of this process.
     """
     dim = domain.topology.dim
     if hasattr(geometry, "bb_tree"):
@@ -66,7 +66,7 @@ def locate(domain: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32
 def create_mesh(
     comm: Any, kind: str, points: npt.NDArray[np.float64], cells: npt.NDArray[np.int64]
 ) -> Any:
-    """Make a mesh of straight cells of one kind in space; each process gives some of it."""
+    """Make a mesh of straight cells of one kind in space; each process passes a part of it."""
     try:
         import basix.ufl
 

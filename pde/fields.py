@@ -1,4 +1,4 @@
-"""Fields on a mesh, and the files in which they go to ParaView."""
+"""Fields on a mesh, and their files for ParaView."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from surrogates.types import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """Fields on a whole mesh, as `write` takes them.
+    """Fields on a whole mesh, for `write`.
 
     Attributes:
         points: Nodes, (n, 3).
         kind: meshio's name of the cells: ``line``, ``triangle``, ``quad``, ``tetra`` or
             ``hexahedron``.
         cells: The nodes of each cell in meshio's order, (n_cells, k).
-        at_points: Values at the nodes by name, (n,), or (n, 3) of a vector.
-        at_cells: Values in the cells by name, (n_cells,), or (n_cells, 9) of a tensor.
+        at_points: Values at the nodes by name, (n,), or (n, 3) for a vector.
+        at_cells: Values in the cells by name, (n_cells,), or (n_cells, 9) for a tensor.
     """
 
     points: Array
@@ -43,7 +43,7 @@ def write(path: str | os.PathLike[str], field: Field) -> None:
         field: The fields.
 
     Raises:
-        InputError: If the ending is neither ``.vtu`` nor ``.xdmf``, or the folder is not there.
+        InputError: If the ending is neither ``.vtu`` nor ``.xdmf``, or there is no such folder.
     """
     try:
         import meshio  # slow to import, and few runs write fields

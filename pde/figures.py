@@ -33,10 +33,10 @@ _GRID = 160  # parts of the longer side of a section
 
 
 def draw(functions: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Draw functions, each on a panel with a scale of its own. Collective; rank 0 writes the file.
+    """Draw functions, each on a panel with its own scale. Collective; rank 0 writes the file.
 
     Args:
-        functions: DOLFINx functions on one mesh by name, of `functions.checked`.
+        functions: DOLFINx functions on one mesh by name, from `functions.checked`.
         path: The figure.
 
     Raises:
@@ -184,20 +184,20 @@ def _draw_sections(sections: Sequence[_Section], path: str | os.PathLike[str]) -
 
 
 def _sizes(values: Array) -> Array:
-    """Return scalars as they are, (n,), and of vectors and tensors the Euclidean norms."""
+    """Return scalars unchanged, (n,), and the Euclidean norms of vectors and tensors."""
     if values.ndim == 1:
         return values
     return values[:, 0] if values.shape[1] == 1 else np.asarray(np.linalg.norm(values, axis=1))
 
 
 def _title(name: str, values: Array) -> str:
-    """Return the name of what is drawn: of the norm, where there are several components."""
+    """Return a panel's title: the name, or that of the norm if there are several components."""
     scalar = values.ndim == 1 or values.shape[-1] == 1
     return style.plain(name) if scalar else f"|{style.plain(name)}|"
 
 
 def _spread(points: Array) -> npt.NDArray[np.intp]:
-    """Choose points for arrows: of each square of a lattice the one nearest to its middle, (n,)."""
+    """Choose points for arrows: the point nearest to the middle of each lattice square, (n,)."""
     low, size = points.min(axis=0), float(np.ptp(points, axis=0).max()) or 1.0
     at = (points - low) / size * _ARROWS
     squares = np.floor(at)

@@ -1,8 +1,8 @@
 """DOLFINx functions as arrays: sampled on the cells of their mesh, and on plane sections of it.
 
-A cell is sampled on a lattice, as fine as the functions' degree asks for, and divided along it into
-cells with straight sides. Nothing here knows the kind of the elements: a function is evaluated in
-cells. So functions may be of any degree, continuous or not, scalars, vectors or tensors.
+A cell is sampled on a lattice, whose fineness depends on the functions' degree, and divided along
+it into cells with straight sides. The kind of the elements does not matter, as functions are
+evaluated in cells: they may be of any degree, continuous or not, scalars, vectors or tensors.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def sampled(functions: Mapping[str, Any]) -> Field:
     """Evaluate functions on the whole of their mesh. Collective.
 
     Args:
-        functions: Of `checked`.
+        functions: Functions from `checked`.
 
     Returns:
-        The values at points, whole on rank 0 and without cells on others: (n,) of a scalar, (n, 3)
-        of a vector in up to three dimensions, (n, k) of anything else. Points where no function
-        jumps are there once.
+        The values at points, on rank 0 for the whole mesh and on others without cells: (n,) for a
+        scalar, (n, 3) for a vector in up to three dimensions, (n, k) for anything else. A point at
+        which no function jumps occurs once.
     """
     domain = next(iter(functions.values())).function_space.mesh
     comm, kind = domain.comm, cell_name(domain)
@@ -117,7 +117,7 @@ def along(functions: Mapping[str, Any], points: Array) -> dict[str, Array]:
     """Evaluate functions at points, (n, 3), the same on every process. Collective.
 
     Returns:
-        Their values, (n, k) each, on every process; NaN where the mesh has no cell.
+        Their values, (n, k) each, on every process; NaN outside the mesh.
     """
     domain = next(iter(functions.values())).function_space.mesh
     cells = locate(domain, points)
@@ -144,7 +144,7 @@ def extent(functions: Mapping[str, Any]) -> Array:
 
 
 def dimension(functions: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the dimension of the functions' cells, and that of the space that these are in."""
+    """Return the dimension of the functions' cells, and that of the space around them."""
     domain = next(iter(functions.values())).function_space.mesh
     return int(domain.topology.dim), int(domain.geometry.dim)
 
@@ -198,13 +198,13 @@ def _divided(kind: str, n: int) -> tuple[Array, Integers]:
     ]
     if kind in ("quadrilateral", "hexahedron"):
         return inside / n, np.array(cells, dtype=np.int64)
-    # From t to the coordinates of the reference simplex, whose sums are at most n.
+    # From t to coordinates of the reference simplex, whose sums are at most n.
     lattice = np.column_stack([-np.diff(inside, axis=1), inside[:, -1:]])
     return lattice / n, _positive(lattice, np.array(cells, dtype=np.int64))
 
 
 def _positive(points: Integers, cells: Integers) -> Integers:
-    """Exchange two corners of the simplices that are inside out."""
+    """Exchange two corners of inverted simplices."""
     edges = points[cells[:, 1:]] - points[cells[:, :1]]
     mirrored = np.linalg.det(edges.astype(float)) < 0
     cells[mirrored, -2:] = cells[mirrored, :-3:-1]
@@ -212,7 +212,7 @@ def _positive(points: Integers, cells: Integers) -> Integers:
 
 
 def _in_cells(domain: Any, lattice: Array) -> Array:
-    """Return where a lattice of the reference cell is in each cell that this process owns.
+    """Map a lattice of the reference cell to each cell that this process owns.
 
     Returns:
         Points, (n_cells, n_points, 3).
@@ -221,7 +221,7 @@ def _in_cells(domain: Any, lattice: Array) -> Array:
     nodes = geometry_nodes(domain)[:owned]
     x = domain.geometry.x[nodes.ravel()].reshape(*nodes.shape, 3)
     shapes = shape_functions(domain, lattice)
-    whole = shapes.round()  # 0 and 1 at the nodes, which are then where the mesh has them
+    whole = shapes.round()  # 0 and 1 at the nodes: these then keep their coordinates exactly
     shapes = np.where(np.abs(shapes - whole) < 1e-12, whole, shapes)
     return np.asarray(np.einsum("pk,ckd->cpd", shapes, x))
 
@@ -230,7 +230,7 @@ def _merged(rows: Array) -> tuple[Integers, Integers]:
     """Find rows that are equal but for rounding.
 
     Returns:
-        The first row of each kind, and for every row the number of its kind.
+        The first of each set of equal rows, and the number of its set for every row.
     """
     if not len(rows):
         return np.empty(0, np.int64), np.empty(0, np.int64)

@@ -2,22 +2,22 @@
 
 There are three kinds, and each has a name in the dataset:
 
-- modules from the folder of the problem's file, or below it, or from one that the file adds to
-  ``sys.path``, and code that it reads from there to run it: their paths from there;
-- data of the problem, `Problem.data_files`: these paths, from there too;
-- files that a setting names, `Problem.file_settings`: the setting's key. What the file holds
-  counts, not where it is.
+- modules, and code that the problem reads and runs, in or below the folder of the problem's file or
+  a folder that the file adds to ``sys.path``; their names are paths from there;
+- data of the problem, `Problem.data_files`; their names are paths from there too;
+- files that a setting names, `Problem.file_settings`; their name is the setting's key. The content
+  counts, not the path.
 
-Installed packages are none of these: a dataset keeps the versions of those that matter.
+Installed packages are not included: a dataset keeps the versions of those that matter.
 
-A module is run from the content that was hashed. Python's cache of compiled modules would not do:
-it knows a source by its size and the second of its last change, and after a quick edit of one digit
-gives the old code. A module that is imported only while samples are solved is found before, in the
-text of the problem's file or of a module that this imports. If its content has changed by then, the
-import fails, and so does the sample. An import by a name that the text does not have is a warning.
-What is opened from those folders is seen by an audit hook of Python, whoever runs it (``exec``,
-`runpy`, `importlib`, `ctypes`). Data that are read there without being declared become a note of
-the dataset, but for files that have changed since the process began, as scratch files have.
+A module is run from the content that was hashed, not from Python's cache of compiled modules: that
+identifies a source by its size and the second of its last change, and returns old code after a
+quick edit of one digit. A module that is imported only during solves is found before, in the text
+of the problem's file or of a module that it imports. If its content has changed by then, the import
+and the sample fail. An import by a name that the text does not contain is a warning.
+An audit hook of Python sees all files that are opened in those folders (by ``exec``, `runpy`,
+`importlib`, `ctypes` and others). Undeclared data that are read there become a note of the dataset,
+except files that have changed since the process began, such as scratch files.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ class Neighbours(importlib.abc.MetaPathFinder):
 
     Attributes:
         loaded: SHA-256 of the content that was run, by the file.
-        read: Other files that were read in the folders, each with that of the problem that did.
-        expected: What the files must hold, while a run is on; None otherwise.
+        read: Other files that were read in the folders, each with the problem's file that did.
+        expected: Digests that the files must have during a run; None otherwise.
     """
 
     def __init__(self) -> None:
-        """Begin with no folder."""
+        """Start with no folder."""
         self.loaded: dict[Path, str] = {}
         self.read: dict[Path, Path] = {}
         self.expected: dict[Path, str] | None = None
@@ -96,7 +96,7 @@ class Neighbours(importlib.abc.MetaPathFinder):
         self._looks, self._begun = False, 0.0
 
     def watch(self, problem: Path) -> None:
-        """Import the modules of a file's folder from now on; those imported before stay."""
+        """Watch imports from a file's folder from now on; modules imported before stay."""
         folder = problem.parent
         self._problems.add(problem)
         if not self._folders:
@@ -113,7 +113,7 @@ class Neighbours(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find a module as Python does; one of the folders is loaded by this class."""
+        """Find a module as Python does; load it by this class if it is in the folders."""
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None or fullname.partition(".")[0] == _PACKAGE:
             return spec
@@ -125,20 +125,20 @@ class Neighbours(importlib.abc.MetaPathFinder):
         return spec
 
     def counted(self, origin: str) -> Path | None:
-        """Return the file that something comes from, if it is of the folders; else None."""
+        """Return the file of a module's origin if it is in the folders; else None."""
         named = Path(os.path.abspath(origin))
         added = {Path(os.path.abspath(one)) for one in sys.path if one not in self._path}
         for place in dict.fromkeys((named, Path(os.path.realpath(origin)))):
             if any(_is_below(place, folder) for folder in self._folders | added):
                 inside = (one for one in (place, *place.parents) if one.is_file())
-                return next(inside, None)  # the archive, of what is in one
+                return next(inside, None)  # the archive that holds it
         return None
 
     def keep(self, place: Path, found: str) -> None:
         """Keep the digest of a module that is about to be run.
 
         Raises:
-            ImportError: If that is not what the samples of this run depend on.
+            ImportError: If the samples of this run depend on another content.
         """
         if self.expected is not None:
             if place not in self.expected:
@@ -157,7 +157,7 @@ class Neighbours(importlib.abc.MetaPathFinder):
 
     @contextmanager
     def looking(self, looks: bool = True) -> Iterator[None]:
-        """See which files the code of a problem opens in a block, or see none."""
+        """Watch, or do not watch, which files a problem's code opens in a block."""
         before, self._looks = self._looks, looks
         try:
             yield
@@ -165,19 +165,19 @@ class Neighbours(importlib.abc.MetaPathFinder):
             self._looks = before
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Be told by Python of whatever it does; see `sys.addaudithook`."""
+        """Handle Python's audit events; see `sys.addaudithook`."""
         if not self._looks or event not in ("open", "ctypes.dlopen"):
             return
         name, *how = arguments
         if not isinstance(name, str | bytes | os.PathLike):  # a descriptor
             return
-        if event == "open" and how[1] & os.O_DIRECTORY:  # as each solve does: a folder is no file
+        if event == "open" and how[1] & os.O_DIRECTORY:  # a folder, which each solve opens
             return
-        with self.looking(False):  # at what is opened here
+        with self.looking(False):  # not at files opened here
             self._opened(os.fsdecode(name), *how)
 
     def _opened(self, name: str, mode: str | None = None, flags: int = 0) -> None:
-        """Keep what is opened to be read in the folders: code by its digest, and names of data."""
+        """Record a file opened for reading in the folders: code by its digest, data by name."""
         if name.endswith(".pyc") and os.path.basename(os.path.dirname(name)) == "__pycache__":
             name = importlib.util.source_from_cache(name)
         writes = set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
@@ -190,9 +190,9 @@ class Neighbours(importlib.abc.MetaPathFinder):
             self.read.setdefault(place, self._current)
 
     def forget_changed(self) -> bool:
-        """Forget all modules if the source of one has changed, and tell whether it has.
+        """Forget all modules if the source of one has changed; return whether one has.
 
-        All are forgotten, as others may have taken values from that one.
+        All are forgotten, as others may have imported values from it.
         """
         changed = [
             place
@@ -214,7 +214,7 @@ class Neighbours(importlib.abc.MetaPathFinder):
         return True
 
     def modules(self, place: Path) -> dict[Path, str]:
-        """Return the digests of the modules that a file needs, from its folder or what it added."""
+        """Return the digests of a file's modules, from its folder or those that it added."""
         folder = place.parent
         imported = {
             path
@@ -226,7 +226,7 @@ class Neighbours(importlib.abc.MetaPathFinder):
 
 
 class _Source(importlib.machinery.SourceFileLoader):
-    """Loads a module from its source, which is hashed, and from nothing cached."""
+    """Loads a module from its hashed source, and never from a cache."""
 
     @property
     def place(self) -> Path:
@@ -240,7 +240,7 @@ class _Source(importlib.machinery.SourceFileLoader):
 
 
 NEIGHBOURS = Neighbours()
-"""The finder of this process, as imports are of all of it."""
+"""The finder of this process; imports are global to it."""
 
 
 def inputs(
@@ -251,13 +251,13 @@ def inputs(
     Args:
         problem: The problem.
         config: Its settings.
-        there: Names of such files in a dataset of the problem: its ``__init__`` may import modules
-            by names that are not in its text, and it may not have been made yet.
-        here: Folder from which relative paths in the settings are meant; the working folder, unless
-            the problem may have left that.
+        there: Names of such files in a dataset of the problem. Before the problem is made, its text
+            may not contain the names of modules that its ``__init__`` imports.
+        here: Folder of relative paths in the settings; the working folder, unless the problem may
+            have changed that.
 
     Raises:
-        InputError: If a file is missing, or the class declares them wrong.
+        InputError: If a file is missing, or the class declares files wrongly.
     """
     found = {}
     if problem.source:
@@ -279,7 +279,7 @@ def files(problem: type[Problem], config: Any, *, here: Path = Path()) -> dict[s
         here: As for `inputs`.
 
     Raises:
-        InputError: If a file is missing, or the class declares them wrong.
+        InputError: If a file is missing, or the class declares files wrongly.
     """
     for what in ("data_files", "file_settings"):
         given = getattr(problem, what)
@@ -301,9 +301,9 @@ def files(problem: type[Problem], config: Any, *, here: Path = Path()) -> dict[s
 
 
 def check_files(place: Path, source: str, info: Info) -> None:
-    """Refuse to run a file that did not make a dataset, or has other neighbours than had made it.
+    """Refuse to run a file if it, or a file that it depends on, differs from the dataset's.
 
-    From now on, a module that is imported must be that of the dataset, too.
+    From now on, an imported module must be the dataset's too.
 
     Args:
         place: The file.
@@ -328,11 +328,11 @@ def check_files(place: Path, source: str, info: Info) -> None:
 
 
 def expect(problem: type[Problem], known: Mapping[str, str]) -> None:
-    """Let no module be imported from now on that is not what the samples are said to depend on.
+    """From now on, refuse to import a module other than those that the samples depend on.
 
     Args:
         problem: The problem.
-        known: The digests, of `inputs`.
+        known: The digests, from `inputs`.
     """
     if problem.source:
         folder = _place(problem).parent
@@ -340,12 +340,12 @@ def expect(problem: type[Problem], known: Mapping[str, str]) -> None:
 
 
 def undeclared(problem: type[Problem], config: Any, known: Iterable[str]) -> list[str]:
-    """Name the data that a problem has read and not declared, so that no dataset knows them.
+    """Name the data that a problem has read but not declared: no dataset knows them.
 
     Args:
         problem: The problem.
         config: Its settings, which may name files.
-        known: Names of files, of `inputs`.
+        known: Names of files, from `inputs`.
     """
     if not problem.source:
         return []
@@ -361,28 +361,28 @@ def undeclared(problem: type[Problem], config: Any, known: Iterable[str]) -> lis
 
 
 def _named(folder: Path, name: str) -> Path:
-    """Return the file of a name in a dataset."""
+    """Return the file that a name in a dataset denotes."""
     return Path(os.path.abspath(folder / name))
 
 
 def _name(path: Path, folder: Path) -> str:
-    """Return what a dataset calls a file: its path from the folder of the problem."""
+    """Return a file's name in a dataset: its path from the folder of the problem."""
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _place(problem: type[Problem]) -> Path:
-    """Return the file that defines a problem; of one without, as in a notebook, a name here."""
+    """Return the file that defines a problem; if there is none, as in a notebook, a name here."""
     return Path(getattr(sys.modules[problem.__module__], "__file__", None) or "none").resolve()
 
 
 def _is_below(path: Path, folder: Path) -> bool:
-    """Tell whether a module is of a folder, and not of a package that is installed there."""
+    """Return whether a module is in a folder, and not in a package that is installed there."""
     installed = {"site-packages", "dist-packages"} & set(path.parts)
     return path.is_relative_to(folder) and not (installed or str(path).startswith(_INSTALLED))
 
 
 def _imported(folder: Path) -> set[Path]:
-    """Find the modules of a folder that this process has imported, but for the program itself."""
+    """Find the modules of a folder that this process has imported, except the program itself."""
     found = set()
     for name, module in list(sys.modules.items()):
         file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
@@ -414,10 +414,10 @@ def _mentioned(files: Iterable[Path], folder: Path) -> set[Path]:
 
 
 def _imports(file: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Find what a file imports: where a module is to be looked for, and its name's parts."""
+    """Find a file's imports: the folder to look in, and the parts of the module's name."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own import gives them
+            warnings.simplefilter("ignore")  # its own import warns
             tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):  # its own import says so
         return

@@ -1,4 +1,4 @@
-"""The command ``surrogates generate`` in processes that mpirun starts, watched from this one."""
+"""Run the command ``surrogates generate`` under mpirun, and follow it from this process."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def launch(words: Sequence[str], processes: int, progress: bool | Told) -> None:
     """Run the command in several processes, and wait for its end.
 
     Args:
-        words: Those after ``surrogates``.
-        processes: How many.
-        progress: As `surrogates.generate` has it.
+        words: The command line after ``surrogates``.
+        processes: Number of processes.
+        progress: As for `surrogates.generate`.
 
     Raises:
-        InputError: If there is no mpirun, or the command fails; with its reason.
+        InputError: If there is no mpirun, or the command fails; the message has its reason.
         KeyboardInterrupt: At an interrupt, once the samples at work are finished and saved.
     """
     launcher = next(filter(None, map(shutil.which, _LAUNCHERS)), None)
@@ -44,7 +44,7 @@ def launch(words: Sequence[str], processes: int, progress: bool | Told) -> None:
     command = [launcher, "-n", str(processes), sys.executable, "-m", "surrogates", *words]
     here = str(Path(surrogates.__file__).resolve().parents[1])
     path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    # Python's own copy of the environment has nothing that MPI in this process has added to it.
+    # Python's copy of the environment lacks the variables that MPI in this process has added.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     process = subprocess.Popen(
         command,
@@ -54,7 +54,7 @@ def launch(words: Sequence[str], processes: int, progress: bool | Told) -> None:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # a notebook's interrupt is for this process, which passes it on
+        start_new_session=True,  # only this process gets a notebook's interrupt, and passes it on
     )
     try:
         said = _followed(process, progress)

@@ -1,4 +1,4 @@
-"""One linear system for many right-hand sides, and an account of how each was solved."""
+"""One linear system for many right-hand sides, with the iterations and residual of each solve."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from surrogates.types import Array
 LARGEST_RTOL = 1e-6
 """The largest tolerance of a linear solve, relative.
 
-It leaves c an error of 0.001 % of its spread, of cdr by GMRES and of dcr by either method, where
-1e-3 leaves up to 0.9 % and 1e-2 up to 29 %; and residuals that ``surrogates verify`` accepts.
+For cdr by GMRES and dcr by either method, the error of c is then 0.001 % of its spread; with 1e-3
+it is up to 0.9 %, and with 1e-2 up to 29 %. ``surrogates verify`` accepts the residuals.
 """
 
 
 def check_rtol(rtol: float) -> None:
-    """Raise `InputError` unless a solver's relative tolerance leaves c right."""
+    """Raise `InputError` unless a solver's relative tolerance is small enough for c."""
     check(
         0 < rtol <= LARGEST_RTOL,
         f"solver.rtol must be positive and at most {LARGEST_RTOL:g}; got {rtol:g}",
@@ -31,10 +31,10 @@ def check_rtol(rtol: float) -> None:
 class Solver:
     """How the linear systems are solved, and how many samples at a time.
 
-    ``lu`` factors once with MUMPS and serves a batch of right-hand sides in one call; ``gmres``
-    needs less memory on a mesh too fine to factor, and its solutions differ with the number of
-    processes that share the mesh, within the tolerance. PETSc options with the problem's name as
-    prefix apply, such as ``cdr_mat_mumps_icntl_14`` and, with ``gmres``, ``cdr_ksp_monitor``.
+    ``lu`` factors once with MUMPS and solves for a batch of right-hand sides in one call. ``gmres``
+    needs less memory on a mesh too fine to factor; its solutions differ, within the tolerance, with
+    the number of processes that share the mesh. PETSc options with the problem's name as prefix
+    apply, such as ``cdr_mat_mumps_icntl_14`` and, with ``gmres``, ``cdr_ksp_monitor``.
 
     Attributes:
         method: ``lu``, a sparse factorisation by MUMPS, or ``gmres``.
@@ -64,7 +64,7 @@ class Solver:
 
 
 def destroy(*matrices: Any) -> None:
-    """Free matrices now: Python's collector may not, as processes must do it together."""
+    """Free matrices now, together on all processes; Python's collector would not be collective."""
     for matrix in matrices:
         matrix.destroy()
 
@@ -77,7 +77,7 @@ _REASONS = {
 
 
 def failure(ksp: Any) -> str:
-    """Say why the last solve did not converge, empty if it did."""
+    """Return why the last solve did not converge; empty if it did."""
     reason = ksp.getConvergedReason()
     if reason >= 0:
         return ""
@@ -92,7 +92,7 @@ class LinearSystem:
     Attributes:
         iterations: Iterations of each sample so far, (n,) int64.
         residual: Largest relative residual of each sample so far, (n,).
-        failure: Why a sample failed, empty where it did not; n texts.
+        failure: Why each sample failed, n texts; empty if it did not.
     """
 
     def __init__(self, A: Any, config: Solver, prefix: str) -> None:
@@ -101,7 +101,7 @@ class LinearSystem:
         Args:
             A: An assembled PETSc matrix.
             config: The method.
-            prefix: Of the PETSc options that apply.
+            prefix: Prefix of the PETSc options that apply.
         """
         self._A = A
         self._lu = config.method == "lu"
@@ -129,7 +129,7 @@ class LinearSystem:
         self.start(0)
 
     def start(self, n: int) -> None:
-        """Forget earlier solves; the next ones are of n samples."""
+        """Forget earlier solves; the next ones are for n samples."""
         self.iterations = np.zeros(n, dtype=np.int64)
         self.residual = np.zeros(n)
         self.failure = [""] * n
@@ -157,10 +157,10 @@ class LinearSystem:
         X.assemble()
 
     def check(self, U: Array) -> None:
-        """Record the residuals of the last solve, and which samples are not finite or not solved.
+        """Record the residuals of the last solve, and the samples not finite or not solved.
 
-        The solution may be wrong without a sign from the solver: an explicit reaction that is too
-        fast for the time step overflows, and a factorisation may lose its accuracy.
+        The solver does not report every wrong solution: an explicit reaction that is too fast for
+        the time step overflows, and a factorisation may lose its accuracy.
         """
         B, X = self._last
         right = B.getDenseArray()

@@ -1,6 +1,6 @@
-"""Finding a problem by its name, and running the file of a user's.
+"""Find a problem by its name, and run a user's file.
 
-A user's file is run as a script would be, once for each content of it and of its neighbours.
+A user's file is run like a script, once for each content of it and of the modules beside it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def load(name: str, info: Info | None = None) -> type[Problem]:
     """Find a problem.
 
     Args:
-        name: One of `BUILT_IN`, or ``FILE.py:CLASS``. The file is run as a script would be: its
-            folder is the first where its imports are looked for.
-        info: A dataset that the problem must have made: else nothing of the file is run.
+        name: One of `BUILT_IN`, or ``FILE.py:CLASS``. The file is run like a script: its folder is
+            the first in which its imports are looked for.
+        info: A dataset; the file is run only if it has made it.
 
     Raises:
-        InputError: If there is none of that name, the file fails, the class cannot be used, or it
-            has not made the dataset.
+        InputError: If there is no problem of that name, the file fails, the class cannot be used,
+            or it has not made the dataset.
         ImportError: If a built-in problem's libraries are missing.
     """
     NEIGHBOURS.expected = None
@@ -102,7 +102,7 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     source, place = hashlib.sha256(content).hexdigest(), path.resolve()
-    # No import can be of this name; it is the same on every process, where settings are sent.
+    # No import can have this name. It is the same on every process, as pickled settings need it.
     name = f"{path.stem}-{hashlib.sha256(f'{place} {source}'.encode()).hexdigest()[:16]}"
     name = name.replace(".", "-")
     NEIGHBOURS.watch(place)
@@ -118,7 +118,7 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
         sys.path.insert(0, str(place.parent))
     sys.modules[name] = module
     try:
-        # Not by the spec's loader: the content that was hashed, and nothing cached.
+        # Run the content that was hashed: the spec's loader might use a cache.
         with NEIGHBOURS.looking():
             exec(compile(content, place, "exec"), vars(module))
     except (Exception, SystemExit) as error:
@@ -128,7 +128,7 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
 
 
 def _check_batches(name: str, solve_batch: Callable[..., Any]) -> None:
-    """Check that a method takes what it is called with."""
+    """Check that a method takes the arguments of its calls."""
     try:
         inspect.signature(solve_batch).bind(None, None, tangents=False)
     except TypeError as error:
@@ -138,7 +138,7 @@ def _check_batches(name: str, solve_batch: Callable[..., Any]) -> None:
 
 
 def _check_settings(name: str, settings: Any) -> None:
-    """Check that a class of settings can be told by users and kept in files."""
+    """Check that users can give a class's settings, and files can keep them."""
     check(
         isinstance(settings, type)
         and issubclass(settings, Settings)
@@ -150,7 +150,7 @@ def _check_settings(name: str, settings: Any) -> None:
         defaults = settings()
         same = configuration.from_toml(settings, configuration.to_toml(defaults)) == defaults
         check(same, "a default changes as it is written to a file and read")
-    except Exception as error:  # what a user's annotations and defaults raise has no common type
+    except Exception as error:  # a user's annotations and defaults may raise anything
         text = str(error) if isinstance(error, InputError) else one_line(error)
         raise InputError(
             f"{name}: the fields of Config must be bool, int, float, str or tuples of these, "

@@ -1,18 +1,18 @@
-"""Checks of a user's mesh before it is solved on: what is safe to mend is mended, the rest refused.
+"""Checks of a user's mesh before solves: safe faults are mended, other faults are refused.
 
-The equation is that of a half-space that is cut off far away (see `potential`). Its mesh must be
+The domain is a half-space that is cut off far away (see `potential`). Its mesh must be
 
 - one connected whole of convex shape (a box, a cylinder, half of a ball), with the flat top x3 = 0;
 - conforming: two cells meet in a whole face, an edge, a vertex, or not at all, and no cell is there
   twice, flat, or tangled.
 
-Convexity is what tells a hole, a crack or an overlap from a shape that is meant: every face with a
-cell on one side only must lie on the convex hull of the points, the two cells of any other face
-must lie on its two sides, and the volumes must add up to that of the hull.
+Convexity distinguishes a hole, a crack or an overlap from an intended shape: every face with a cell
+on one side only must lie on the convex hull of the points, the two cells of any other face must lie
+on its two sides, and the volumes must add up to that of the hull.
 
-Tolerances are relative to the cells: see the constants. A mesh that is torn, because a mesh
-generator was not told to merge the faces of two volumes, becomes whole when the points that
-coincide are merged; a body in a homogeneous earth has no use for an insulating crack.
+Tolerances are relative to the cells: see the constants. If a mesh generator did not merge the faces
+of two volumes, the mesh is torn; merging coincident points makes it whole. A crack would insulate,
+and is never intended here.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ Integers = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 
 TOP = 0.01
-"""How far [m] from x3 = 0 a point of the top can be; it is then moved there.
+"""Largest distance [m] of a point of the top from x3 = 0; the point is moved there.
 
-It must also be below a hundredth of the shortest edge at the point, so that no cell changes.
+The distance must also be below a hundredth of the shortest edge at the point, to keep cells' shape.
 """
 MERGED = 1e-4
-"""Points are one if they are closer than this part of the shortest edge at either."""
+"""Points are merged if they are closer than this part of the shortest edge at either."""
 FLAT = 1e-4
 """Least height of a tetrahedron over its longest edge; of a hexahedron see `quality`."""
 HULL = 0.25
-"""How far a face of the boundary can be from the hull, as a part of its cell's and its own size.
+"""Largest distance of a boundary face from the hull, as a part of its cell's and its own size.
 
-A sphere's triangles are not all on the hull of their corners.
+The triangles of a sphere do not all lie on the hull of their corners.
 """
 TANGLED = "cells that are flat or tangled"
 LARGEST = 1e7
-"""No coordinate [m] can be larger: the earth is not."""
+"""Largest coordinate [m], of the size of the earth."""
 
 # Faces in the order of DOLFINx's vertices, counterclockwise from outside.
 _FACES = {
@@ -69,10 +69,10 @@ class Solid:
 
     Attributes:
         points: Vertices, (n_points, 3).
-        vertices: Those of each cell in the order of DOLFINx, with a positive Jacobian.
+        vertices: Vertices of each cell in the order of DOLFINx, with a positive Jacobian.
         hull: Planes (normal, offset) of the convex hull: n . x + offset <= 0 inside, (n, 4).
-        sides: Vertices of the faces of the boundary but the top, (n, 4 or 3).
-        mended: What was mended, one line each.
+        sides: Vertices of the boundary's faces except the top, (n, 4 or 3).
+        mended: The mended faults, one line each.
     """
 
     points: Array
@@ -88,10 +88,10 @@ def solid(kind: str, points: Array, vertices: Integers) -> Solid:
     Args:
         kind: ``hexahedron`` or ``tetrahedron``.
         points: Vertices, (n_points, 3).
-        vertices: Those of each cell in the order of DOLFINx, (n_cells, 8 or 4).
+        vertices: Vertices of each cell in the order of DOLFINx, (n_cells, 8 or 4).
 
     Raises:
-        InputError: If the mesh cannot be solved on; says what is wrong, in how many cells, where.
+        InputError: If the mesh has other faults; the message says which, where, in how many cells.
     """
     mended: list[str] = []
     points, vertices = _used(points, vertices, mended)
@@ -102,7 +102,7 @@ def solid(kind: str, points: Array, vertices: Integers) -> Solid:
     vertices = _single(merged, vertices, mended)
     try:
         hull, sides = _whole(kind, merged, vertices)
-    except InputError:  # with the order of corners that was found, the cells do not match
+    except InputError:  # the cells do not match with the order of corners found here
         _refuse(tangled, TANGLED, points, given)
         raise
     return Solid(merged, vertices, hull, sides, tuple(mended))
@@ -114,7 +114,7 @@ def place(x: Array) -> str:
 
 
 def _place(points: Array, vertices: Integers) -> str:
-    """Say where a cell or a face is."""
+    """Write the centre of a cell or a face."""
     return place(points[vertices].mean(axis=0))
 
 
@@ -122,10 +122,10 @@ def _refuse(wrong: Marks, what: str, points: Array, vertices: Integers) -> None:
     """Refuse a mesh if there are cells or faces with a fault.
 
     Args:
-        wrong: Which have it.
+        wrong: Whether each has the fault.
         what: The fault, after "has".
         points: The mesh's points.
-        vertices: Those of each cell or face.
+        vertices: Vertices of each cell or face.
     """
     if wrong.any():
         where = _place(points, vertices[int(np.argmax(wrong))])
@@ -133,7 +133,7 @@ def _refuse(wrong: Marks, what: str, points: Array, vertices: Integers) -> None:
 
 
 def _used(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array, Integers]:
-    """Check indices and coordinates, and drop the points that no cell has."""
+    """Check indices and coordinates, and drop points without a cell."""
     wrong = (vertices < 0) | (vertices >= len(points))
     if wrong.any():
         raise InputError(
@@ -157,7 +157,7 @@ def _used(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array, 
 
 
 def _levelled(points: Array, vertices: Integers, mended: list[str]) -> Array:
-    """Move the points that are nearly at x3 = 0 there."""
+    """Move points near x3 = 0 to it."""
     highest = points[:, 2].max()
     check(
         abs(highest) <= TOP,
@@ -176,7 +176,7 @@ def _levelled(points: Array, vertices: Integers, mended: list[str]) -> Array:
 
 
 def _signs(kind: str, points: Array, vertices: Integers) -> npt.NDArray[np.int8]:
-    """Say of each cell whether it is proper, 1, proper but mirrored, -1, or flat or tangled, 0."""
+    """Classify cells: 1 for proper, -1 for proper but mirrored, 0 for flat or tangled."""
     signs = np.zeros(len(vertices), dtype=np.int8)
     for part in chunks(len(vertices)):
         least, most = quality(kind, points[vertices[part]])
@@ -187,11 +187,11 @@ def _signs(kind: str, points: Array, vertices: Integers) -> npt.NDArray[np.int8]
 def _oriented(
     kind: str, points: Array, vertices: Integers, tangled: Marks, mended: list[str]
 ) -> Integers:
-    """Bring into order the vertices of mirrored cells, and of tangled hexahedra.
+    """Reorder the vertices of mirrored cells, and of tangled hexahedra.
 
-    Eight points are the corners of one hexahedron at most, so that the order in which all Jacobians
-    have one sign is the right one. Those tried have the same four points at the bottom; among them
-    is that of VTK's voxels.
+    Eight points are the corners of at most one hexahedron, so that the order in which all Jacobians
+    have one sign is the right one. All orders tried have the same four points at the bottom; VTK's
+    voxels have one of them.
     """
     vertices, wrong = vertices.copy(), np.flatnonzero(tangled)
     for bottom in ([0, 1, 2, 3], [0, 1, 3, 2], [0, 3, 2, 1]) if kind == "hexahedron" else ():
@@ -214,7 +214,7 @@ def _same(rows: Integers) -> tuple[Integers, Integers]:
     """Number the different rows of a matrix, (n, k).
 
     Returns:
-        For each row its number, (n,), and for each number the first row that has it.
+        The number of each row, (n,), and the first row with each number.
     """
     order = np.lexsort(rows.T[::-1])
     new = np.ones(len(rows), dtype=bool)
@@ -225,12 +225,12 @@ def _same(rows: Integers) -> tuple[Integers, Integers]:
 
 
 def _merged(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array, Integers]:
-    """Make one of points that coincide."""
+    """Merge coincident points."""
     before, where = len(points), ""
     while True:
         tolerance = MERGED * shortest_edges(points, vertices)
         distance, nearest = cKDTree(points).query(points, k=2)
-        # Of points at one place, either can be named as the nearest.
+        # The nearest of coincident points may be the point itself, or another one.
         other = np.where(nearest[:, 1] == np.arange(len(points)), nearest[:, 0], nearest[:, 1])
         close = distance[:, 1] <= np.minimum(tolerance, tolerance[other])
         if not close.any():
@@ -249,7 +249,7 @@ def _merged(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array
 
 
 def _single(points: Array, vertices: Integers, mended: list[str]) -> Integers:
-    """Keep one of cells with the same vertices."""
+    """Keep one of several cells with the same vertices."""
     first = np.sort(_same(np.sort(vertices, axis=1))[1])
     if len(first) < len(vertices):
         again = np.setdiff1d(np.arange(len(vertices)), first)
@@ -264,12 +264,12 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
     """Check that cells of positive orientation fill their convex hull once.
 
     Returns:
-        The hull's planes, and the faces of the boundary but the top.
+        The hull's planes, and the boundary's faces except the top.
     """
     local = _FACES[kind]
     faces = vertices[:, local].reshape(-1, local.shape[1])
     owner = np.repeat(np.arange(len(vertices)), len(local))
-    # The smallest vertex first, then its smaller neighbour; the sense of rotation apart.
+    # The smallest vertex first, then its smaller neighbour: equal for both senses of rotation.
     turns = (np.argmin(faces, axis=1)[:, None] + np.arange(faces.shape[1])) % faces.shape[1]
     keys = np.take_along_axis(faces, turns, axis=1)
     backwards = keys[:, -1] < keys[:, 1]
@@ -310,13 +310,13 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
 
 
 def _check_connected(points: Array, vertices: Integers, number: Integers, owner: Integers) -> None:
-    """Check that one gets from any cell to any other through faces.
+    """Check that faces connect all cells.
 
     Args:
         points: Vertices.
-        vertices: Those of each cell.
-        number: Of each cell's faces, all one after another.
-        owner: The cell of each of these.
+        vertices: Vertices of each cell.
+        number: Numbers of the cells' faces, one cell after another.
+        owner: The cell of each of these faces.
     """
     n_cells, n_faces = len(vertices), int(number.max()) + 1
     size = n_cells + n_faces
@@ -335,14 +335,14 @@ def _check_connected(points: Array, vertices: Integers, number: Integers, owner:
 def _off_hull(
     points: Array, boundary: Integers, planes: Array, volumes: Array, n_faces: int
 ) -> Marks:
-    """Say which faces of the boundary are not on the hull, (n,).
+    """Mark the boundary's faces that are not on the hull, (n,).
 
     Args:
         points: Vertices.
-        boundary: Those of each face.
-        planes: Of the hull.
-        volumes: Of each face's cell.
-        n_faces: Of a cell.
+        boundary: Vertices of each face.
+        planes: Planes of the hull.
+        volumes: Volume of each face's cell.
+        n_faces: Number of a cell's faces.
     """
     corners = points[boundary]
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
@@ -358,7 +358,7 @@ def _off_hull(
 
 
 def _normals(corners: Array) -> Array:
-    """Return the normals of faces, (n, 3 or 4, 3), as long as their areas: (n, 3)."""
+    """Return the normals of faces, (n, 3 or 4, 3), with their areas as lengths: (n, 3)."""
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     if corners.shape[1] == 3:
         return np.asarray(np.cross(a, b) / 2)
@@ -366,12 +366,12 @@ def _normals(corners: Array) -> Array:
 
 
 def _check_top(points: Array, boundary: Integers, area: float) -> None:
-    """Check that what looks up is x3 = 0, unless there are faces inside as well.
+    """Check that faces that look up are at x3 = 0, unless some are inside the hull.
 
     Args:
         points: Vertices.
-        boundary: Those of each face.
-        area: Of the hull, seen from above.
+        boundary: Vertices of each face.
+        area: Area of the hull, seen from above.
     """
     corners = points[boundary]
     normals = _normals(corners)

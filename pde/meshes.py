@@ -1,4 +1,4 @@
-"""Meshes of hexahedra or tetrahedra: the built-in one, and those that meshio reads."""
+"""Meshes of hexahedra or tetrahedra: the built-in mesh, and files that meshio reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .fenicsx import create_mesh
 
 Integers = npt.NDArray[np.int64]
 
-# From VTK's order of a cell's vertices, which is meshio's, to that of DOLFINx; its own inverse.
+# From the order of a cell's vertices in VTK and meshio to DOLFINx's; its own inverse.
 VTK = {"hexahedron": [0, 1, 3, 2, 4, 5, 7, 6], "tetrahedron": [0, 1, 2, 3]}
 
 
@@ -45,7 +45,7 @@ class Cells:
     Attributes:
         kind: ``hexahedron`` or ``tetrahedron``.
         points: Vertices, (n_points, 3).
-        vertices: Those of each cell in the order of DOLFINx, (n_cells, 8 or 4).
+        vertices: Vertices of each cell in the order of DOLFINx, (n_cells, 8 or 4).
     """
 
     kind: str
@@ -55,7 +55,7 @@ class Cells:
     def create(self, comm: MPI.Comm) -> Any:
         """Make a DOLFINx mesh over the processes of a communicator. Collective.
 
-        The arrays of rank 0 count.
+        Only rank 0's arrays are used.
         """
         if comm.rank == 0:
             return create_mesh(comm, self.kind, self.points, self.vertices)
@@ -64,11 +64,11 @@ class Cells:
 
 @dataclass(frozen=True)
 class Grid:
-    """Hexahedra of a tensor-product grid, with equal ones in its core.
+    """A tensor-product grid of hexahedra, with equal cells in its core.
 
     Attributes:
-        axes: Coordinates of the nodes along x1, x2 and x3, rising.
-        core: Which of these are the core's.
+        axes: Coordinates of the nodes along x1, x2 and x3, increasing.
+        core: The core's nodes among these.
     """
 
     axes: tuple[Array, Array, Array]
@@ -82,7 +82,7 @@ class Grid:
 
 
 def corners(n1: int, n2: int, n3: int) -> Integers:
-    """Number the vertices of the hexahedra of a grid with so many nodes: (n_cells, 8)."""
+    """Number the vertices of a grid's hexahedra, from its numbers of nodes: (n_cells, 8)."""
     number = np.arange(n1 * n2 * n3).reshape(n1, n2, n3)
     return np.stack(
         [
@@ -100,17 +100,17 @@ def graded(
     above: int,
     layers: int,
 ) -> Grid:
-    """Make hexahedra for a box: equal ones in a core, and layers around it that grow outwards.
+    """Make hexahedra for a box: equal cells in a core, and layers around it that grow outwards.
 
     The first layer is about as thick as the core's cells, and the thickness grows so that the last
-    one ends at the box. With all the numbers doubled, every cell is divided in eight, nearly.
+    layer ends at the box. If all numbers are doubled, every cell is divided nearly into eight.
 
     Args:
         core: Half-widths along x1 and x2, and depths of top and bottom.
-        size: Of the box, which is centred at x1 = x2 = 0 and has its top at x3 = 0.
-        cells: In the core along each direction.
-        above: Between the core's top and x3 = 0.
-        layers: On each side of the core, and below it.
+        size: Extent of the box, which is centred at x1 = x2 = 0 and has its top at x3 = 0.
+        cells: Numbers of cells in the core along each direction.
+        above: Number of layers between the core's top and x3 = 0.
+        layers: Number of layers on each side of the core, and below it.
     """
     n1, n2, n3 = cells
     x1 = np.linspace(-core[0], core[0], n1 + 1)
@@ -146,11 +146,11 @@ class FileMesh(Cells):
     """A mesh from a file, checked and mended.
 
     Attributes:
-        path: Of the file, as it was named.
+        path: Path of the file, as it was given.
         hull: Planes of its convex hull: n . x + offset <= 0 inside, (n, 4).
-        sides: Vertices of the faces of its boundary but the top, (n, 4 or 3).
-        notes: What was mended, and what groups of cells the file has, one line each.
-        sha256: Of the kind, the points and the vertices.
+        sides: Vertices of the boundary's faces except the top, (n, 4 or 3).
+        notes: The mended faults, and the file's groups of cells, one line each.
+        sha256: Hash of the kind, the points and the vertices.
     """
 
     path: str
@@ -167,27 +167,27 @@ class FileMesh(Cells):
 
 
 def read(path: str | os.PathLike[str]) -> FileMesh:
-    """Read, check and mend a mesh in any format that meshio reads, as `mesh_checks` says.
+    """Read a mesh in any format that meshio reads; check and mend it by `mesh_checks`.
 
-    The last file is kept in memory, as a run asks for its mesh several times: all get the mesh that
-    was checked.
+    The last file is kept in memory, as a run reads its mesh several times: it always gets the mesh
+    that was checked.
 
     Raises:
-        InputError: If meshio does not read the file, or the mesh cannot be solved on.
+        InputError: If meshio cannot read the file, or the mesh has a fault.
     """
     path = Path(path)
     check(not path.is_dir(), f"the mesh file {str(path)!r} is a folder")
     check(path.is_file(), f"there is no mesh file {str(path)!r}")
     about = path.stat()
     state = (about.st_ino, about.st_size, about.st_mtime_ns)
-    # Other files of the same mesh can change while this one does not.
+    # Other files of the same mesh can change without this one.
     apart = path.suffix.lower() in (".xdmf", ".xmf", ".node", ".ele")
     return (_read.__wrapped__ if apart else _read)(str(path), path.resolve(), state)
 
 
 @functools.lru_cache(maxsize=1)
 def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
-    said = io.StringIO()  # its readers print, raise what they like, and exit
+    said = io.StringIO()  # its readers print, raise anything, and exit
     try:
         _check_itself(Path(path))
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -224,14 +224,14 @@ def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
 
 
 def _check_itself(path: Path) -> None:
-    """Refuse a mesh file that would have meshio read files other than of that mesh.
+    """Refuse a mesh file that would make meshio read files of something else.
 
-    XDMF names the files of its arrays, and HDF5 may link to others: what they hold, be it anything
-    that this user may read, would pass for a mesh. Arrays of XDMF are in HDF5 files beside it, or
-    in others beside it that begin with its name, as meshio writes them.
+    XDMF names the files of its arrays, and HDF5 may link to others: any file that the user can read
+    would pass for a mesh. Arrays of XDMF must be in HDF5 files beside it, or in other files beside
+    it whose names begin with its own, as meshio writes them.
 
     Raises:
-        InputError: If it does.
+        InputError: If it names another file.
     """
     if h5py.is_hdf5(path):
         check_hdf5(path)
@@ -242,7 +242,7 @@ def _check_itself(path: Path) -> None:
         kind, text = item.get("Format"), (item.text or "").strip()
         if kind in ("HDF", "Binary"):
             name = text.rpartition(":")[0] if kind == "HDF" else text
-            # meshio takes the one from the mesh's folder, the other from the working one.
+            # meshio takes HDF5 files from the mesh's folder, others from the working folder.
             there = (place.parent / name if kind == "HDF" else Path(name)).resolve()
             own = kind == "HDF" or there.name.startswith(place.stem)
             check(
@@ -254,7 +254,7 @@ def _check_itself(path: Path) -> None:
 
 
 def _volume_cells(path: str, mesh: Any) -> tuple[str, Array, Integers]:
-    """Take the volume cells of a mesh that meshio has read; those of other dimensions are ignored.
+    """Take the volume cells of a mesh from meshio; ignore cells of other dimensions.
 
     Returns:
         Kind, points, and vertices in the order of VTK.
@@ -266,7 +266,7 @@ def _volume_cells(path: str, mesh: Any) -> tuple[str, Array, Integers]:
         counts[block.type] += len(block.data)
     kinds = [kind for kind, name in NAMES.items() if name in counts]
     if len(counts) != 1 or len(kinds) != 1:
-        # Name the places of the others: of each kind but the most frequent right one.
+        # Name a place of each kind except the most frequent right one.
         right = max((NAMES[kind] for kind in kinds), key=counts.__getitem__, default="")
         there = []
         for name, n in counts.items():
@@ -291,7 +291,7 @@ def _volume_cells(path: str, mesh: Any) -> tuple[str, Array, Integers]:
 
 
 def _centre(points: Array, cell: Any) -> str:
-    """Say where a cell of any kind is, if that can be said."""
+    """Write the centre of a cell of any kind, if its points exist."""
     try:
         corners = np.unique(np.concatenate([np.ravel(part) for part in cell]))
     except ValueError:  # not of faces
@@ -304,8 +304,8 @@ def _centre(points: Array, cell: Any) -> str:
 def _groups(mesh: Any, name: str) -> list[str]:
     """Name the groups of a file's volume cells, with the number of cells in each: one line or none.
 
-    A group is a physical one of gmsh, a set of cells (Abaqus, FLAC3D), a family of MED, or a value
-    of any other data of whole numbers.
+    A group is a physical group of gmsh, a set of cells (Abaqus, FLAC3D), a family of MED, or a
+    value of any other integer data.
     """
     which = [i for i, block in enumerate(mesh.cells) if block.type == name]
     counts = Counter[str]()
@@ -328,7 +328,7 @@ def _groups(mesh: Any, name: str) -> list[str]:
             continue  # numbers of cells, of parts, ...
         for tag, n in zip(tags.tolist(), numbers.tolist(), strict=True):
             for group in names.get(tag, [f"{key} {tag}"]):
-                if group not in mesh.cell_sets:  # meshio gives gmsh's both ways
+                if group not in mesh.cell_sets:  # meshio has gmsh's in both
                     counts[group] += n
     groups = [f"{_printable(group)[:60]} ({n})" for group, n in counts.items() if n]
     if not groups:
@@ -342,10 +342,10 @@ def _printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(name.split()))[:300]
 
 
-_GROUPS = 20  # of a file that are named
+_GROUPS = 20  # largest number of groups that are named
 
 NAMES = {"tetrahedron": "tetra", "hexahedron": "hexahedron"}
-"""What meshio calls each kind of cell."""
+"""meshio's name of each kind of cell."""
 
 
 def quadrature(kind: str) -> tuple[Array, Array]:
@@ -360,7 +360,7 @@ def quadrature(kind: str) -> tuple[Array, Array]:
     if kind == "hexahedron":
         ends = [np.stack([1 - a, a]) for a in (t, s, r)]
         return np.einsum("kq,jq,iq->qkji", *ends).reshape(len(r), 8), weights
-    # The cube collapsed to the tetrahedron (Duffy 1982).
+    # Collapse the cube to the tetrahedron (Duffy 1982).
     weights = weights * (1 - r) ** 2 * (1 - s)
     corner = np.stack([r, s * (1 - r), t * (1 - r) * (1 - s)], axis=1)
     shape = np.column_stack([1 - corner.sum(axis=1), corner])

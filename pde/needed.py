@@ -1,4 +1,4 @@
-"""The libraries that solving a PDE needs; where one is missing, the error says how to get it."""
+"""The libraries that solving a PDE needs; the error of a missing one says how to get it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def digest(comm: MPI.Comm, points: Array) -> str:
 
 
 def function(V: Any, values: Array) -> Any:
-    """Make a DOLFINx function of the coefficients that this process owns; collective.
+    """Make a DOLFINx function from the coefficients that this process owns; collective.
 
     Args:
         V: The space.
@@ -54,7 +54,7 @@ def evaluation(V: Any, points: Array) -> Any:
     if not holders.any(axis=0).all():
         missing = points[np.argmin(holders.any(axis=0))]
         raise InputError(f"the mesh has no cell at {missing.tolist()} m, or is dented there")
-    owner = np.argmax(holders, axis=0)  # a point on a facet is in several processes' cells
+    owner = np.argmax(holders, axis=0)  # a point on a facet may be in several processes' cells
     rows = (len(points) if comm.rank == 0 else 0, len(points))
     P = PETSc.Mat().createAIJ((rows, (index_map.size_local, index_map.size_global)), comm=comm)
     P.setPreallocationNNZ(V.dofmap.cell_dofs(0).size)

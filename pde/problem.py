@@ -1,6 +1,6 @@
 """The class `Problem`: a PDE with parameters and observables, from which users derive their own.
 
-A problem of your own is a class in a file of your own:
+Your own problem is a class in your own file:
 
     import numpy as np
     from surrogates.pde import Problem
@@ -15,7 +15,7 @@ A problem of your own is a class in a file of your own:
             omega = np.sqrt(stiffness - damping**2 / 4)
             return [np.exp(-damping * t / 2) * np.cos(omega * t) for t in (1, 2)]
 
-which `loading.load` finds as ``oscillator.py:Oscillator``. This module imports neither MPI nor
+`loading.load` finds it as ``oscillator.py:Oscillator``. This module imports neither MPI nor
 DOLFINx.
 """
 
@@ -51,7 +51,7 @@ BUILT_IN = ("cdr", "dcr")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings that every user's problem has; derive from it to add others.
+    """The settings of every user's problem; derive from it to add others.
 
     Attributes:
         design: Sampling design, one of `DESIGNS`.
@@ -70,8 +70,8 @@ class Settings:
 class Problem:
     """A PDE with its parameters and observables, discretised on one communicator.
 
-    A class of your own describes y and c by the class attributes here, and defines `solve`. What
-    all samples share is made once, in ``__init__``. For settings, nest a dataclass; its fields are
+    Your own class describes y and c by these class attributes, and defines `solve`. Make objects
+    that all samples share once, in ``__init__``. For settings, nest a dataclass; its fields are
     then keys of ``--set`` and of the configuration file:
 
         @dataclass(frozen=True, kw_only=True)
@@ -83,8 +83,8 @@ class Problem:
         source: SHA-256 of that file, empty for a built-in problem.
         neighbours: SHA-256 of the modules from its folder that it had imported when it was loaded.
         data_files: Files that the samples depend on, by their paths from that folder. A dataset
-            keeps their digests and those of `neighbours`, and a run does not go on if one changes.
-        file_settings: Keys of settings that name such files, as ``mesh.file``.
+            keeps their digests and those of `neighbours`, and a run stops if one changes.
+        file_settings: Keys of settings that name such files, such as ``mesh.file``.
         has_tangents: Whether `solve_batch` can return dc/dy.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
@@ -98,10 +98,10 @@ class Problem:
         config: The settings of this problem.
         comm: The processes that share its mesh.
         solution: The DOLFINx function that `solve` has found, or a dict of several by name, all on
-            one mesh. It is what ``surrogates plot model`` draws and ``surrogates solve`` writes for
-            ParaView; a problem without it has neither, unless it overrides `picture` and `field`.
-            `solve` sets it for each sample, such as by ``self.solution = function(V, x.array)``
-            (`surrogates.pde.points.function`) where x is a PETSc vector.
+            one mesh. ``surrogates plot model`` draws it, and ``surrogates solve`` writes it for
+            ParaView; without it, a problem must override `picture` and `field` for these. `solve`
+            sets it for each sample, for example by ``self.solution = function(V, x.array)``
+            (`surrogates.pde.points.function`) with a PETSc vector x.
     """
 
     name: ClassVar[str]
@@ -124,13 +124,13 @@ class Problem:
     solution: Any = None
 
     def __init_subclass__(cls) -> None:
-        """Name the class, for messages, until `load` does it better."""
+        """Name the class, for messages, until `load` sets its full name."""
         super().__init_subclass__()
         if "name" not in vars(cls):
             cls.name = cls.__name__
 
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
-        """Prepare all that the samples share; collective.
+        """Prepare the objects that all samples share; collective.
 
         Args:
             config: Settings, a `Config`.
@@ -142,23 +142,23 @@ class Problem:
     @classmethod
     def check(cls, config: Any) -> None:
         """Raise `InputError` if a file that the settings name does not fit them."""
-        return  # most name none
+        return  # most settings name no file
 
     @classmethod
     def notes(cls, config: Any) -> tuple[str, ...]:
-        """Return what users of a dataset must know about its samples, one line each.
+        """Return notes for the users of a dataset, one line each.
 
-        Examples are an estimated discretisation error, or what was mended in a mesh. Notes are
+        Examples are an estimated discretisation error, or mended faults of a mesh. Notes are
         printed when a run begins, stored in the dataset, and printed by ``surrogates info``.
         """
-        return ()  # most have nothing to say
+        return ()  # most problems have none
 
     @classmethod
     def compile(cls, config: Any) -> None:
         """Compile the forms into the cache, on one process, before the others need them.
 
         The base class makes the problem twice, as FFCx 0.5 names a form differently the first
-        time. A class for which that takes long overrides this.
+        time. Override this if that takes long.
         """
         from mpi4py import MPI
 
@@ -177,9 +177,9 @@ class Problem:
 
     @classmethod
     def describe(cls, config: Any) -> dict[str, Any]:
-        """Name parameters and observables: the fields of `surrogates.data.Info` about them.
+        """Describe parameters and observables: their fields of `surrogates.data.Info`.
 
-        From the class's attributes; a problem where they depend on the settings overrides this.
+        They come from the class's attributes; override this if they depend on the settings.
 
         Raises:
             InputError: If an attribute is missing or does not fit the others.
@@ -233,12 +233,12 @@ class Problem:
 
     @classmethod
     def has_own_batches(cls) -> bool:
-        """Tell whether a user's class has a method of its own that solves for batches."""
+        """Return whether a user's class has its own method that solves for batches."""
         return cls.solve_batch is not Problem.solve_batch and cls.name not in BUILT_IN
 
     @property
     def mesh(self) -> str:
-        """What the dataset says of the mesh, one line; collective when first asked for."""
+        """The dataset's line on the mesh; collective at its first use."""
         return self._mesh
 
     @mesh.setter
@@ -255,21 +255,21 @@ class Problem:
     def solve(self, y: Array) -> Any:
         """Solve for one sample; collective.
 
-        If it raises an error, the sample fails for that reason, and the run goes on. After a
+        If it raises an error, the sample fails for that reason, and the run continues. After a
         `MemoryError` the sample is tried once more, in a new process. With ``--in-process`` a
         `MemoryError` ends the run.
 
-        After each solve the state of the process is restored: working folder, mask of new files'
-        rights, environment, locale, limits of resources, numpy's and the processor's
-        floating-point settings. Samples are solved for in any order: make a generator of random
-        numbers from y, as by ``np.random.default_rng(y.view(np.uint64))``.
+        After each solve the state of the process is restored: working folder, umask, environment,
+        locale, resource limits, numpy's and the processor's floating-point settings. Samples are
+        solved for in any order: seed random numbers by y, for example by
+        ``np.random.default_rng(y.view(np.uint64))``.
 
         Args:
             y: Parameters, (n_y,) float64.
 
         Returns:
             c, (n_c,), or a `Solution` that holds it; the value on rank 0 of the communicator is
-            used. A c with names (`surrogates.given`) is matched by them.
+            used. If c has names (`surrogates.given`), it is ordered by them.
         """
         batch = solved(self, np.asarray(y)[None])
         check(not batch.failure[0], f"the solve failed: {batch.failure[0]}")
@@ -295,13 +295,13 @@ class Problem:
         Args:
             Y: Parameters, (n, n_y) float64, the same on every process of the communicator: a copy,
                 which the method may change.
-            tangents: Whether to solve for dc/dy as well, where ``has_tangents``.
+            tangents: Whether to solve for dc/dy as well, if ``has_tangents``.
 
         Returns:
             The batch; the value on rank 0 of the communicator is used.
 
         Raises:
-            InputError: On every process, if `solve` does not give n_c real numbers.
+            InputError: On every process, if `solve` does not return n_c real numbers.
         """
         assert not tangents
         return one_by_one(self, Y)
@@ -309,9 +309,9 @@ class Problem:
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample and draw ``self.solution``; collective, rank 0 writes the file.
 
-        On a line each function is a curve, in the plane it is drawn as filled contours, with arrows
-        if it is a vector, and in space on three sections through the middle of the mesh. A class
-        that draws itself otherwise overrides this.
+        On a line each function is drawn as a curve; in the plane as filled contours, with arrows if
+        it is a vector; in space on three sections through the middle of the mesh. Override this to
+        draw in another way.
 
         Args:
             y: Parameters, (n_y,).
@@ -328,7 +328,7 @@ class Problem:
     def field(self, y: Array) -> Field:
         """Solve for one sample and return ``self.solution`` on the whole mesh; collective.
 
-        Cells of functions of a degree above 1 are divided, so that straight ones show them.
+        For functions of a degree above 1, cells are divided into smaller ones with straight sides.
 
         Args:
             y: Parameters, (n_y,).
@@ -383,7 +383,7 @@ def _units(cls: type[Problem], attribute: str, n: int) -> tuple[str, ...]:
 
 
 def _numbers(cls: type[Problem], what: str, given: Any, n: int, names: str) -> Array:
-    """Read n finite numbers from as many, or from one."""
+    """Read n finite numbers from n numbers, or from one for all."""
     try:
         values = np.broadcast_to(np.asarray(given, dtype=np.float64), n).copy()
     except (TypeError, ValueError):

@@ -1,14 +1,14 @@
-"""Whether a discretisation resolves what it is to solve for: an estimate of c's error, and a note.
+"""Estimate the discretisation error of c, and write a note on it.
 
-What a mesh cannot see at all is refused by the configurations themselves (`cdr`, `survey`): no
-estimate would see it either. For all else a few samples are solved for, and again with each number
-of the discretisation (cells, layers, time steps) made larger by itself, which says how much of the
-error comes from which. An error of order p is the difference over 1 - factor^-p (Richardson).
+The configurations themselves (`cdr`, `survey`) refuse meshes that miss a length of the problem
+completely: no estimate would notice that. Otherwise a few samples are solved for, and again with
+each number of the discretisation (cells, layers, time steps) made larger by itself, which separates
+the parts of the error. An error of order p is the difference over 1 - factor^-p (Richardson).
 
-The error is that of c relative to c's spread over the parameters, as a surrogate learns that, and
-an inversion lives on it: root mean squares over samples and observables. Below `SMALL`, no user has
-to know: a surrogate's own error is no smaller. Above `LARGE`, c says nothing of y. Between, c is
-inaccurate, which may be what a user wants for a trial.
+The error of c is relative to c's spread over the parameters, which a surrogate learns and an
+inversion uses: root mean squares over samples and observables. Below `SMALL` there is no note, as a
+surrogate's own error is no smaller. Above `LARGE`, c hardly depends on y. Between, c is inaccurate,
+which may suffice for a trial.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from surrogates.types import Array
 from .problem import Problem
 
 SMALL = 0.01
-"""An error of c, relative to its spread, below which nothing is said."""
+"""Error of c, relative to its spread, below which there is no note."""
 LARGE = 2.0
-"""An error of c, relative to its spread, above which a discretisation is refused."""
+"""Error of c, relative to its spread, above which a discretisation is refused."""
 _SAMPLES = 4
 
 
@@ -38,10 +38,10 @@ class Refinement:
     """One way to make a discretisation finer.
 
     Attributes:
-        order: Of the error in the step.
-        factor: By which the step becomes smaller for the estimate.
-        settings: Returns the settings of a step that is smaller by a factor, as ``--set`` takes
-            them; those of the factor 1 are the configuration's own.
+        order: Order of the error in the step.
+        factor: Factor by which the estimate divides the step.
+        settings: Returns the settings of a step divided by a factor, in the form of ``--set``; for
+            the factor 1 they are the configuration's own.
     """
 
     order: int
@@ -55,13 +55,14 @@ class Refinement:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The discretisation error of c, estimated.
+    """An estimate of the discretisation error of c.
 
     Attributes:
-        error: Relative to c's spread over the parameters; NaN if no two samples could be solved.
-        relative: Relative to c.
-        parts: What each refinement would remove of `error`.
-        reason: Why samples could not be solved, empty if all were.
+        error: Error relative to c's spread over the parameters; NaN if fewer than two samples could
+            be solved.
+        relative: Error relative to c.
+        parts: Part of `error` that each refinement would remove.
+        reason: Why samples could not be solved; empty if all were.
     """
 
     error: float = np.nan
@@ -78,8 +79,8 @@ def estimate(
     Args:
         problem: The problem.
         config: Its settings.
-        refinements: What to make finer.
-        samples: How many samples to solve for.
+        refinements: Ways to make the discretisation finer.
+        samples: Number of samples to solve for.
     """
     Y = problem.parameters(config, total=samples, seed=0, start=0, stop=samples)
     finer = [refinement.apply(config) for refinement in refinements]
@@ -96,7 +97,7 @@ def estimate(
     ]
     size = _norm(C, len(C))
     spread = _norm(C - C.mean(axis=0), len(C) - 1)
-    if spread < 1e-9 * size:  # the parameters have one value only
+    if spread < 1e-9 * size:  # the parameters do not vary
         spread = size
     total = _norm(np.sum(differences, axis=0), len(C))
     return Estimate(
@@ -115,8 +116,8 @@ def notes(
     Args:
         problem: The problem.
         config: Its settings.
-        refinements: What to make finer.
-        work: What an estimate costs over what it may cost: above 1 none is made.
+        refinements: Ways to make the discretisation finer.
+        work: Cost of an estimate over the largest cost: above 1 none is made.
 
     Raises:
         InputError: If the error is larger than `LARGE`.
@@ -135,7 +136,7 @@ def notes(
         f"the discretisation error of c is about {_percent(found.error)} of its spread over the "
         f"parameters, {_percent(found.relative)} of c"
     )
-    # Two parts of half the size together make up what is small.
+    # The parts' limits add up to `SMALL`.
     limit = SMALL / len(refinements)
     now, then = list[str](), list[str]()
     for refinement, part in zip(refinements, found.parts, strict=True):

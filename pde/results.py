@@ -1,7 +1,7 @@
 """Results of solves: `Solution`, `Batch`, and the checks of both before they become data.
 
-What a user's class returns may be anything. Each check returns what is wrong in one line, empty if
-nothing is, so that the caller decides whether the sample fails or the run ends.
+A user's class may return anything. Each check returns its finding in one line, empty if all is
+right, and the caller decides whether the sample fails or the run ends.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Batch:
     """The result of `Problem.solve_batch`; rank 0 of the communicator must have it whole.
 
     Attributes:
-        C: Observables, (n, n_c) real numbers; NaN where a solve failed.
-        failure: Why a solve failed, empty where it did not; n texts, or none if no solve failed.
+        C: Observables, (n, n_c) real numbers; NaN for a failed solve.
+        failure: Why each solve failed, n texts, empty if it did not; no texts if none failed.
         solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`. Without
-            it there are no iterations and the residual is not known.
-        dC_dY: Tangents, (n, n_c, n_y), if they were asked for; NaN where a solve failed.
+            it, there are no iterations and the residual is unknown.
+        dC_dY: Tangents, (n, n_c, n_y), if asked for; NaN for a failed solve.
     """
 
     C: Array
@@ -38,7 +38,7 @@ class Batch:
     dC_dY: Array | None = None
 
     def __post_init__(self) -> None:
-        """Fill in what was left out."""
+        """Fill in omitted fields."""
         if not len(self.failure):
             object.__setattr__(self, "failure", [""] * len(self.C))
         if not len(self.solver):
@@ -47,12 +47,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Solution:
-    """The result of `Problem.solve`: c, and how well the linear systems were solved.
+    """The result of `Problem.solve`: c, and the linear solves' residual and iterations.
 
     Attributes:
         c: Observables, (n_c,).
-        residual: Largest relative residual of the linear solves, NaN if it is not known.
-        iterations: Iterations of all of them together.
+        residual: Largest relative residual of the linear solves; NaN if unknown.
+        iterations: Iterations of all linear solves together.
     """
 
     c: npt.ArrayLike
@@ -61,17 +61,17 @@ class Solution:
 
 
 def copy_checked(given: Any, into: Batch, rows: slice, about: Mapping[str, Any]) -> str:
-    """Check what `Problem.solve_batch` has returned, and copy it into some rows of a batch.
+    """Check the result of `Problem.solve_batch`, and copy it into some rows of a batch.
 
     Args:
-        given: What was returned.
+        given: The result.
         into: The batch.
         rows: The rows.
         about: The problem's description, with ``y_names`` and ``c_names``.
 
     Returns:
-        What is wrong with the batch as a whole, empty if nothing is. What is wrong with some of its
-        samples becomes their ``failure``.
+        The fault of the batch as a whole; empty if there is none. Faults of single samples become
+        their ``failure``.
     """
     n = rows.stop - rows.start
     if not isinstance(given, Batch):
@@ -93,7 +93,7 @@ def copy_checked(given: Any, into: Batch, rows: slice, about: Mapping[str, Any])
         mistake += f"{solver.shape}, {solver.dtype}"
     if mistake:
         return cleaned(mistake)
-    with np.errstate(over="ignore"):  # to infinity, which is judged below
+    with np.errstate(over="ignore"):  # to infinity, which is checked below
         into.C[rows] = C
     into.solver[rows] = solver
     if into.dC_dY is not None:
@@ -107,7 +107,7 @@ def copy_checked(given: Any, into: Batch, rows: slice, about: Mapping[str, Any])
 
 
 def fail_unusable(batch: Batch) -> None:
-    """Fail the samples of a batch with numbers that cannot be data: not finite, or below 0."""
+    """Fail the samples of a batch with invalid numbers: not finite, or below 0."""
     suspect = ~np.isfinite(batch.C).all(axis=1)
     suspect |= (batch.solver["residual"] < 0) | (batch.solver["iterations"] < 0)
     seconds = batch.solver["seconds"]
@@ -125,7 +125,7 @@ def fail_unusable(batch: Batch) -> None:
 
 
 def unrated(n: int) -> npt.NDArray[np.void]:
-    """Return the records of n solves of which nothing is known."""
+    """Return empty records of n solves."""
     solver = np.zeros(n, SOLVER)
     solver["residual"] = np.nan
     return solver
@@ -137,14 +137,14 @@ def observables(
     """Read real numbers of a shape.
 
     Args:
-        given: The numbers, in any form that `surrogates.given` takes; a mask is kept.
+        given: The numbers, in any form for `surrogates.given`; a mask is kept.
         names: Names of the entries of the last axis.
         shape: The shape that they must have.
         method: The method that returned them, for the message.
         name: Name of the array, for the message.
 
     Returns:
-        The numbers, masked where they were, and what is wrong with them, empty if nothing is.
+        The numbers, with their mask, and their fault; empty if there is none.
     """
     what = f"{method} must give {name}"
     try:
@@ -155,7 +155,7 @@ def observables(
                 values = np.ma.stack(values)
         if not isinstance(values, np.ma.MaskedArray):
             values = numbers(values, names, name)
-    except Exception as error:  # of rows of different lengths, or of another library's array
+    except Exception as error:  # rows of different lengths, or another library's array
         reason = str(error) if isinstance(error, InputError) else one_line(error)
         return None, f"{what} as real numbers; got {shown(given)} ({reason})"
     if values.dtype.kind not in "iuf":
@@ -166,19 +166,19 @@ def observables(
 
 
 def _detached(value: Any) -> Any:
-    """Return a tensor of torch without its graph, which numpy does not take; else the value."""
+    """Return a torch tensor without its graph, for numpy; any other value unchanged."""
     return value.detach().cpu() if hasattr(value, "detach") else value
 
 
 def unusable(values: Any, name: str) -> str:
-    """Say why the numbers of one sample cannot be data, empty if they can."""
+    """Return why the numbers of one sample are invalid; empty if they are valid."""
     if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
         return f"{name} has masked values"
     return "" if np.isfinite(np.asarray(values)).all() else f"{name} is not finite"
 
 
 def keep_rating(solution: Solution, into: Any) -> str:
-    """Copy residual and iterations of a solution; return what is wrong with them, or nothing.
+    """Copy residual and iterations of a solution; return their fault, empty if there is none.
 
     Args:
         solution: The solution.
@@ -197,13 +197,13 @@ def keep_rating(solution: Solution, into: Any) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    """Return the number in a scalar of numpy or torch; anything else, or a mask, as it is."""
+    """Return the number in a scalar of numpy or torch; a mask or anything else unchanged."""
     masked = isinstance(value, np.ma.MaskedArray)
     return value.item() if getattr(value, "shape", None) == () and not masked else value
 
 
 def shown(value: Any) -> str:
-    """Return how a value is written, at most 60 characters; its class where it cannot be."""
+    """Return a value as text of at most 60 characters; its class if that fails."""
     try:
         return f"{value!r:.60}"
     except Exception:  # of a class of theirs
@@ -216,7 +216,7 @@ def cleaned(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Say what was raised; of several lines the first, and the last, where PETSc's reason is."""
+    """Return an error's text in one line: its first line, and the last, with PETSc's reason."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # of a class of theirs

@@ -1,7 +1,7 @@
 """Generate a dataset from Python: `surrogates.generate`.
 
-The solves take place in this process, without forks and without signal handlers, as a notebook
-needs it; or in processes that mpirun starts (`launch`), as ``surrogates generate`` does.
+The solves run in this process, without forks or signal handlers, for notebooks; or in processes
+that mpirun starts (`launch`), as with ``surrogates generate``.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def generate(
     """Solve a PDE for many parameters, as ``surrogates generate`` does.
 
     Args:
-        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a class or an object of a notebook's, whose
-            code is not recorded, nor compared when a run goes on.
-        samples: How many.
+        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object, whose code is
+            not recorded, nor compared when a run continues.
+        samples: Number of samples.
         out: The dataset's file; None for no file. The same call finishes an interrupted run.
         config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
-        seed: Of the sampling design and the split.
+        seed: Seed of the sampling design and the split.
         split: Counts or fractions of training, validation and test samples.
-        tangents: Whether to solve for dc/dy as well, for a problem that can.
+        tangents: Whether to solve for dc/dy as well, if the problem can.
         processes: 1 solves in this process (and those that mpirun has started with it); more are
             started by mpirun.
         ranks_per_sample: Processes that share a mesh.
@@ -70,7 +70,7 @@ def generate(
             in another one, this one would have to be forked, which is not safe with MPI or threads.
         repair: Whether to solve again for samples that are damaged on disk.
         retry_failed: Whether to solve again for samples that failed.
-        allow_version_change: Whether to go on with other versions of the libraries than before.
+        allow_version_change: Whether to continue with other versions of the libraries.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
@@ -93,13 +93,13 @@ def generate(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a caller asks for.
+    """The caller's arguments.
 
     Attributes:
         problem: Name, class or object.
         config: File or object.
         settings: Single settings.
-        run: Arguments of `ensemble.generate.generate`.
+        run: Arguments for `ensemble.generate.generate`.
     """
 
     problem: str | type[Problem] | Problem

@@ -1,11 +1,10 @@
-"""Sampling designs: row i of a design depends on (design, bounds, total, seed, i) alone.
+"""Sampling designs: row i of a design depends only on (design, bounds, total, seed, i).
 
 ``simplex`` draws each coordinate uniformly from (0, 1) and divides by their sum, as Newman et al.
-(2021) do; this is not the uniform distribution on the simplex, but it is the published data's.
-``box`` is uniform in a box, ``latin-hypercube`` and ``sobol`` are `scipy.stats.qmc`'s in the same
-box. The first two draw every sample from its own stream of a counter-based generator, so that a
-set can be made longer without a change to what is there; the last two are one design of ``total``
-points.
+(2021) do; this is the published data's distribution, and not the uniform one on the simplex.
+``box`` is uniform in a box; ``latin-hypercube`` and ``sobol`` are those of `scipy.stats.qmc` in the
+same box. The first two draw every sample from its own stream of a counter-based generator, so that
+a longer set contains a shorter one; the last two are one design of ``total`` points.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def draw(
         stop: Sample after the last.
 
     Returns:
-        Y, (stop - start, n_y) float64, the same to the bit for any division into parts.
+        Y, (stop - start, n_y) float64, bit for bit the same for any division into parts.
 
     Raises:
         InputError: If the design is unknown or the seed is out of range.
@@ -69,8 +68,8 @@ def _independent(n_y: int, seed: int, start: int, stop: int) -> Array:
 
 @functools.lru_cache(maxsize=1)
 def _latin_hypercube(n_y: int, total: int, seed: int) -> Array:
-    """Draw a whole design and keep it, 8 n_y bytes a sample: no part can be had without it."""
-    from scipy.stats import qmc  # slow to import, and the designs above do without
+    """Draw a whole design, which every part needs, and keep it, 8 n_y bytes a sample."""
+    from scipy.stats import qmc  # slow to import, and not needed above
 
     unit: Array = qmc.LatinHypercube(n_y, seed=seed).random(total)
     unit.setflags(write=False)
@@ -78,7 +77,7 @@ def _latin_hypercube(n_y: int, total: int, seed: int) -> Array:
 
 
 def _sobol(n_y: int, seed: int, start: int, stop: int) -> Array:
-    """Draw a part of a sequence; going forward is fast, going back begins anew."""
+    """Draw a part of a sequence: fast forwards; backwards it starts again."""
     engine = _sobol_engine(n_y, seed)
     if engine.num_generated > start:
         engine.reset()

@@ -1,8 +1,8 @@
-"""Calls of a problem's class: make it, ask for its notes, solve for samples.
+"""Calls of a problem's class: make it, get its notes, solve for samples.
 
 The class may be a user's. An error of its ``__init__`` or ``notes`` becomes one line; an error of a
-solve becomes the failure of its sample. `solved` passes copies of the parameters, restores what the
-code has changed of its process, and checks the results, so that only sound numbers become data.
+solve becomes the failure of its sample. `solved` passes copies of the parameters, restores the
+process's state, and checks the results, so that only valid numbers become data.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=1)
 def described(describe: Callable[[Any], dict[str, Any]], config: Any) -> dict[str, Any]:
-    """Describe a problem once, however often a small batch is drawn and solved."""
+    """Describe a problem, and keep the description: small batches need it often."""
     return describe(config)
 
 
@@ -55,7 +55,7 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
     """Make a problem; collective.
 
     Raises:
-        InputError: If a class of a user's raises an error, which is said in one line.
+        InputError: If a user's class raises an error; the message has it in one line.
     """
     try:
         with NEIGHBOURS.looking(bool(problem.source)):
@@ -73,7 +73,7 @@ def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
     """Return a problem's notes, each as one line.
 
     Raises:
-        InputError: If they are no texts, or a class of a user's raises an error.
+        InputError: If they are no texts, or a user's class raises an error.
     """
     try:
         given = problem.notes(config)
@@ -92,7 +92,7 @@ def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
 
 
 def explained(error: BaseException, place: Path) -> str:
-    """Say where in a file an error comes from, and what it is."""
+    """Return an error's line in a file, and its text."""
     stack = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in stack if frame.filename == str(place)]
     text = one_line(error)
@@ -109,22 +109,22 @@ def solved(
     tangents: bool = False,
     begins: Callable[[int], None] = lambda first: None,
 ) -> Batch:
-    """Solve for samples by `Problem.solve_batch`, and check what it returns; collective.
+    """Solve for samples by `Problem.solve_batch`, and check its results; collective.
 
     Args:
         problem: The problem.
         Y: Parameters, (n, n_y); the problem gets copies.
-        size: Samples of a batch; 0 for all of them in one.
+        size: Samples of a batch; 0 for one batch of all.
         tangents: Whether to solve for dc/dy as well.
         begins: Called before each batch with the row of its first sample.
 
     Returns:
-        The samples, complete on rank 0 of the problem's communicator; ``failure`` is so on every
-        process. C and dC_dY are NaN where a sample failed. The arrays are not the problem's, which
+        The samples, complete on rank 0 of the problem's communicator; ``failure`` is complete on
+        every process. C and dC_dY are NaN for failed samples. The arrays are copies: the problem
         may use its own again.
 
     Raises:
-        InputError: On every process, if `Problem.solve` does not give n_c real numbers.
+        InputError: On every process, if `Problem.solve` does not return n_c real numbers.
     """
     comm, n, own = comm_of(problem), len(Y), problem.has_own_batches()
     about = described(problem.describe, problem.config)
@@ -140,7 +140,7 @@ def solved(
         given, reason = None, ""
         begins(start)
         try:
-            with surroundings_kept() if own else contextlib.nullcontext():  # else `solve` has it
+            with surroundings_kept() if own else contextlib.nullcontext():  # else around `solve`
                 with NEIGHBOURS.looking(bool(problem.source)):
                     given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
         except BaseException as error:
@@ -150,7 +150,7 @@ def solved(
         if not reason and comm.rank == 0:
             try:
                 reason = copy_checked(given, batch, rows, about)
-            except Exception as error:  # of an object of theirs that numpy or a text is made of
+            except Exception as error:  # from a user's object in a conversion to numpy or text
                 if isinstance(error, MemoryError):
                     raise
                 reason = one_line(error)
@@ -188,7 +188,7 @@ def one_by_one(problem: Problem, Y: Array) -> Batch:
             if comm.rank == 0:
                 c, mistake = observables(solution.c, names, C.shape[1:], "solve", "c")
                 reason = "" if mistake else keep_rating(solution, solver[i]) or unusable(c, "c")
-        # One process may have failed where others did not.
+        # Maybe only one process has failed.
         if comm.size > 1:
             reports = comm.allgather((reason, mistake))
             reason, mistake = (max(texts, key=bool) for texts in zip(*reports, strict=True))
@@ -202,7 +202,7 @@ def one_by_one(problem: Problem, Y: Array) -> Batch:
 
 
 def comm_of(problem: Problem) -> MPI.Comm:
-    """Return the communicator of a problem, or say that its class has left it out."""
+    """Return the communicator of a problem; raise `InputError` if its class has not set it."""
     check(
         hasattr(problem, "comm"),
         f"{problem.name}: __init__ must call super().__init__(config, comm)",
@@ -211,12 +211,12 @@ def comm_of(problem: Problem) -> MPI.Comm:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Tell whether what a solve raises is a failure of its sample, or ends more than that."""
+    """Return whether a solve's exception fails only its sample."""
     return not isinstance(error, KeyboardInterrupt | MemoryError | TimeLimitError)
 
 
 def _settle(batch: Batch, comm: MPI.Comm) -> None:
-    """Fail the samples that have failed on any process, and keep no numbers of them."""
+    """Fail the samples that have failed on any process, and remove their numbers."""
     if comm.size > 1:
         reports = comm.allgather(batch.failure)
         batch.failure[:] = [max(texts, key=bool) for texts in zip(*reports, strict=True)]

@@ -1,4 +1,4 @@
-"""What a solve may change of its process, put back for the next sample and for the run itself."""
+"""Restore the state of the process that a solve may change, for the next sample and the run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _LIMITS = (
     resource.RLIMIT_NOFILE,
 )
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
-_ROUNDING = ctypes.CDLL(None)  # the C library: fegetenv and fesetenv, where it has them
+_ROUNDING = ctypes.CDLL(None)  # the C library, which may have fegetenv and fesetenv
 _ROUNDING_BYTES = 256  # of a fenv_t, at most
 
 
 @contextlib.contextmanager
 def surroundings_kept() -> Iterator[None]:
-    """Put back what a block changes of the process: a sample must not depend on earlier ones.
+    """Restore the state of the process after a block: a sample must not depend on earlier ones.
 
-    These are the working folder, which many codes change, the mask of the rights of new files, the
-    environment, the locale, limits of resources, what numpy does at floating-point errors, and the
-    rounding of the processor. A copy of the process that the block forks, and that comes back from
-    it, ends here: it would do all that follows a second time.
+    The state is the working folder, which many codes change, the umask, the environment, the
+    locale, resource limits, numpy's handling of floating-point errors, and the processor's
+    rounding. If the block forks the process, and the copy returns from the block, it ends here: it
+    would repeat all that follows.
     """
     folder = os.open(".", _FOLDER)
     if folder < 3:  # the block may close those
@@ -67,14 +67,14 @@ def surroundings_kept() -> Iterator[None]:
 
 
 def _environment() -> dict[bytes, bytes]:
-    """Return a copy of the environment; its own copying, of texts, takes fifty times as long."""
+    """Return a copy of the environment in bytes; a copy of texts takes fifty times as long."""
     return dict(vars(os.environ)["_data"])
 
 
 def _limit(kind: int, before: tuple[int, int]) -> None:
-    """Set a limit to what it was, as far as this user may."""
+    """Restore a limit, as far as this user may."""
     try:
         resource.setrlimit(kind, before)
-    except (OSError, ValueError):  # the hard one was lowered, too
+    except (OSError, ValueError):  # the hard limit was lowered too
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (hard, hard))

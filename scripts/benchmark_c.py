@@ -2,11 +2,11 @@
 
     python scripts/benchmark_c.py cdr.pt
 
-The source is that of `surrogates export --format c`, compiled by cc for any machine and for this
-one. All calls take turns, so that a change of the machine's speed affects them alike, and loop over
-many y. Times are the thread's own, without those of other programs. The floor of a forward is the
-time of its arithmetic alone, measured in the same run: the same number of exponentials, and of
-multiplications and additions, eight sums at a time.
+The source comes from `surrogates export --format c`, compiled by cc for any machine and for this
+one. All calls take turns, so that a change of the machine's speed affects all, and loop over many
+y. Times are the thread's own, without other programs. The floor of a forward is the time of its
+arithmetic alone, measured in the same run: as many exponentials, and as many multiplications and
+additions, eight sums at a time.
 """
 
 import ctypes
@@ -27,11 +27,11 @@ from surrogates.model.loaded import LoadedSurrogate
 
 FLAGS = ("-O2", "-O3 -march=native")
 METHODS = ("forward", "jacobian", "jvp", "vjp", "predict_std")
-SAMPLES = 64  # y that a loop goes round
+SAMPLES = 64  # different y in a loop
 CALLS = 200  # of a loop
 ROUNDS = 60
 
-# Every loop has the same arguments: how often, Y, a direction, a cotangent, the result.
+# Every loop has the same arguments: number of calls, Y, a direction, a cotangent, the result.
 LOOPS = (
     """
 #include "timed.h"

@@ -4,8 +4,8 @@
 
 The first table is the profile of `generate` at the default mesh. ``--sizes`` solves on meshes of
 40 000 to 350 000 unknowns. ``--simpeg`` names a python that imports simpeg (``pip install simpeg``
-in an environment of its own). SimPEG's own solver then solves for the same bodies and stations on
-its tensor mesh, right after ours, and the observables are compared.
+in a separate environment). SimPEG's own solver then solves for the same bodies and stations on its
+tensor mesh, right after ours, and the observables are compared.
 """
 
 import argparse

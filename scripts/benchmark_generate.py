@@ -6,13 +6,13 @@
 
 All figures are measured on the commands that users run, in a temporary folder inside ``--folder``.
 
-scheduler: the time that a sample takes beyond its share of the solves, for a problem that costs
-nothing (`synthetic.py`), with one rank and with more ranks than cores.
+scheduler: the time of a sample beyond its share of the solves, for a problem that costs nothing
+(`synthetic.py`), with one rank and with more ranks than cores.
 
 storage: a million samples of 882 outputs of the same problem are generated, stopped near the end,
-continued, verified and described. Printed are the time, the rate beside the disk's own, memory, the
+continued, verified and described. It prints the time, the rate beside the disk's own, memory, the
 bytes beyond the samples' numbers, and the bytes that a continued run reads again. Files are read
-from the disk, not from memory. It takes 15 KB of disk a sample.
+from the disk, not from memory. A sample takes 15 KB of disk.
 
 efficiency: samples a second of one process, of two under mpirun with twice the samples, and of two
 independent ones, in turn. The last is the machine's limit.
@@ -45,7 +45,7 @@ ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
-STOPPED = 75  # exit status of a run that was asked to stop
+STOPPED = 75  # exit status of a stopped run
 SYNTHETIC = "synthetic.py:Synthetic"
 N_IN, N_OUT = 3, 882
 SAMPLE_BYTES = 8 * (N_IN + N_OUT) + 24  # Y, C, and three numbers on the solve
@@ -76,7 +76,7 @@ class Finished:
 
     @property
     def solving(self) -> tuple[int, float]:
-        """Samples solved and seconds taken, as `surrogates generate` prints them."""
+        """Return the samples solved and seconds taken, as `surrogates generate` prints them."""
         solved, seconds = self.numbers(r"(\d+) solved now on \d+ process.* in ([\d.]+) s")
         return int(solved), seconds
 
@@ -89,7 +89,7 @@ class Finished:
 
 
 def main() -> int:
-    """Print the sections that are asked for."""
+    """Print the requested sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sections = {"scheduler": scheduler, "storage": storage, "efficiency": efficiency}
     parser.add_argument("sections", nargs="+", choices=sections)
@@ -149,7 +149,7 @@ def run(
                 expected, stop = STOPPED, None
             time.sleep(0.01)
         seconds = time.perf_counter() - start
-        # The counts of a process that nobody has waited for yet: its own and its children's.
+        # Read before the wait: the counts include children, and vanish afterwards.
         counts = Path(f"/proc/{process.pid}/io").read_text()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -168,7 +168,7 @@ def run(
 
 
 def scheduler(folder: Path, options: argparse.Namespace) -> None:
-    """Print the time that a sample takes beyond its share of the solves."""
+    """Print the time of a sample beyond its share of the solves."""
     print("  ranks  batch  asleep, ms  samples  solving, s  ideal, s  overhead, ms a sample")
     for batch, delay, alone, many in CASES:
         for ranks, samples in ((1, alone), (options.ranks, many)):
@@ -277,7 +277,7 @@ def disk_rates(path: Path) -> tuple[float, float]:
 
 
 def forget(folder: Path) -> None:
-    """Make the system drop its copies in memory of a folder's files."""
+    """Drop the system's copies of a folder's files in memory."""
     for path in filter(Path.is_file, folder.iterdir()):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -297,7 +297,7 @@ def efficiency(folder: Path, options: argparse.Namespace) -> None:
     for problem in ("cdr", "dcr"):
         samples = getattr(options, problem)
         found: dict[str, list[float]] = {"one": [], "two": [], "apart": []}
-        rate(problem, 1, 1, 0)  # what is compiled once
+        rate(problem, 1, 1, 0)  # compiles the forms
         for _ in range(options.repeats):
             found["one"].append(rate(problem, samples, 1, 0))
             found["two"].append(rate(problem, samples, 2, 0))

@@ -5,28 +5,27 @@
     python scripts/benchmark_suite.py --sets ishigami,borehole --sizes 100,400 --seeds 1
 
 `suite_sets.py` defines the sets and cites their sources; `suite_methods.py` has the other methods.
-Every method, the surrogate too, is given the same training rows: n of them, 100, 400 and 1000
-unless said, by Latin hypercube or from the shuffled rows of a data set. The surrogate takes its
-validation samples from these rows (--split); the other methods choose their settings by folds of
-them. Test points are an independent draw, 1000 or what is left of a data set. Training sees
-nothing of them: the other methods' processes do not get the outputs at the test points, and the
-surrogate's dataset of the test points is made apart and read by `evaluate` alone.
+Every method, the surrogate too, gets the same n training rows, 100, 400 and 1000 by default, by
+Latin hypercube or from the shuffled rows of a data set. The surrogate takes its validation samples
+from these rows (--split); the other methods choose their settings by folds of them. Test points are
+an independent draw of 1000, or the remaining rows of a data set. No training can use them: the
+other methods' processes do not get the outputs at the test points, and only `evaluate` reads the
+surrogate's separate dataset of them.
 
 The surrogate is run by the command line: import, train, predict, evaluate. --train-arguments are
-handed to train. Each training runs in a process of its own with --threads threads, and is ended
-after --limit seconds, which is shown as "-". Seconds are those of tuning and training; for the
-surrogate those of the command train, start of Python included.
+passed to train. Each training runs in its own process with --threads threads, and is ended after
+--limit seconds, shown as "-". Seconds are those of tuning and training; for the surrogate, those of
+the command train, with the start of Python.
 
 The error is the root mean square error over the standard deviation of an output on the test points,
-as root mean square over outputs; the share of wrong labels for a classification. Where a function
-has noise, the error is measured against the function without it, and `error_observed` in --out
-against observations. Coverages are of observations, at 50, 90 and 95 %.
+as root mean square over outputs; the share of wrong labels for a classification. If a function has
+noise, the error is measured against the function without it, and `error_observed` in --out against
+observations. Coverages are of observations, at 50, 90 and 95 %.
 
-Printed are medians over seeds; a seed that failed or met the limit counts as infinite. The ratio is
-the surrogate's median over the smallest of the others'. An error below 1e-6, or below half a test
-label, counts as that in ratios. --out holds a JSON line for each training; a run that was stopped
-goes on, and trains again only what failed, met a smaller limit, or was asked for with other
-arguments.
+Medians over seeds are printed; a seed that failed or met the limit counts as infinite. The ratio is
+the surrogate's median over the smallest of the others'. In ratios, errors are at least 1e-6, or
+half a test label. --out holds a JSON line for each training; a stopped run continues, and repeats
+only trainings that failed, met a smaller limit, or had other arguments.
 
 Data of `surrogates generate` are made once, in --cache: 2000 samples of CDR (half a minute) and
 1250 of DCR (three to ten minutes).
@@ -67,7 +66,7 @@ SURROGATE = "surrogate"
 METHODS = Path(suite_methods.__file__)
 LEVELS = (0.5, 0.9, 0.95)
 COMMAND_SECONDS = 600.0  # for import, predict and evaluate
-SMALLEST_ERROR = 1e-6  # differences below it are of no use to anyone
+SMALLEST_ERROR = 1e-6  # smaller differences do not matter
 BAD_RATIO = 1.5
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch")
@@ -95,7 +94,7 @@ class Failed(Exception):
 
 
 def main() -> int:
-    """Train what is missing, then print the table."""
+    """Run the missing trainings, then print the table."""
     options = parser().parse_args()
     try:
         check_options(options)
@@ -137,7 +136,7 @@ def _list(kind: type) -> Any:
     def parse(text: str) -> list[Any]:
         return [kind(item) for item in text.split(",")]
 
-    parse.__name__ = f"list of {kind.__name__}"  # argparse names it when a text is none
+    parse.__name__ = f"list of {kind.__name__}"  # for argparse's error messages
     return parse
 
 
@@ -175,7 +174,7 @@ def read_rows(path: Path) -> dict[Key, Row]:
 
 
 def key(row: Mapping[str, Any]) -> Key:
-    """Return what identifies a training: set, size, seed, method, the surrogate's arguments."""
+    """Return a training's key: set, size, seed, method, the surrogate's arguments."""
     return row["set"], row["size"], row["seed"], row["method"], row["arguments"]
 
 
@@ -199,7 +198,7 @@ def done(row: Row | None, limit: float) -> bool:
 
 
 def measure(options: argparse.Namespace, rows: dict[Key, Row]) -> None:
-    """Run the trainings that are missing from rows; add them there and to the file."""
+    """Run the trainings missing from rows; add them there and to the file."""
     files = Files(published=options.published, darcy=options.darcy, cache=options.cache)
     lock, sizes = threading.Lock(), sorted(set(options.sizes))
 
@@ -252,7 +251,7 @@ def say(text: str) -> None:
 
 
 def append(path: Path, row: Row) -> None:
-    """Write a row at the end of the file, on a line of its own even after a cut one."""
+    """Write a row at the end of the file, on a new line even after a cut one."""
     with open(path, "a+b") as file:
         end = file.seek(0, os.SEEK_END)
         if end:
@@ -389,9 +388,9 @@ class Cell:
     Attributes:
         name: The set.
         size: Requested number of training rows.
-        samples: Number of rows there were.
+        samples: Actual number of training rows.
         seeds: Number of seeds.
-        errors: Median error of each method; infinite if half of its trainings gave none.
+        errors: Median error of each method; infinite if half of its trainings have none.
         ratio: The surrogate's error over the smallest other; None without a surrogate or another.
         surrogate_seconds: Median time of the surrogate.
         coverages: Medians of the surrogate and the Gaussian process (RBF); None if there are none.

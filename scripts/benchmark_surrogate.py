@@ -3,7 +3,7 @@
     python -m pip install onnxruntime onnxscript    # or without
     python scripts/benchmark_surrogate.py cdr.pt
 
-All calls take turns, so that a change of the machine's speed affects them alike. The floor of a
+All calls take turns, so that a change of the machine's speed affects all. The floor of a
 call is the time of its multiplications and additions at the rate of a product of large matrices in
 the same run; the bytes that the call reads and writes are printed beside it. torch.func.jacrev runs
 on the surrogate's own module, and on an unfused network of the same sizes, as in training.
@@ -31,7 +31,7 @@ ROUNDS = 40
 
 
 def main(benchmark: Callable[[LoadedSurrogate], None]) -> int:
-    """Time the surrogate that the command names, or complain in one line."""
+    """Time the surrogate that the command names, or print an error in one line."""
     try:
         if len(sys.argv) != 2:
             raise InputError("give a surrogate file")

@@ -4,10 +4,10 @@
     python scripts/benchmark_training.py --samples 100000 --processes 1 2
     python scripts/benchmark_training.py --samples 1000 100000 1000000 --devices cpu cuda
 
-The samples are of a made-up map of 55 inputs to 72 outputs. Each case runs in processes of its own.
-Printed are the seconds of an iteration of the chosen method, in total and for a sample, the peak
-memory beyond the dataset's own (of the largest process), the data that a process sends in an
-iteration, and the speed relative to the first case with as many samples.
+The samples are of a made-up map of 55 inputs to 72 outputs. Each case runs in new processes. It
+prints the seconds of an iteration of the chosen method, in total and for a sample, the peak memory
+beyond the dataset's own (of the largest process), the data that a process sends in an iteration,
+and the speed relative to the first case with as many samples.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run(size: int, words: list[str]) -> dict[str, float]:
 
 
 def work(n: int, settings: TrainConfig, iterations: int) -> None:
-    """Iterate in this process, together with those of torchrun, and print the figures."""
+    """Iterate in this process, together with torchrun's others, and print the figures."""
     multilevel.WARM_UP = 0  # the method itself is measured
     with communicator.of_environment(settings.device) as comm:
         dataset = made_up(n)

@@ -1,4 +1,4 @@
-"""Call a surrogate file with torch alone, as a program without this package would.
+"""Call a surrogate file with torch alone, like a program without this package.
 
     python -I scripts/call_surrogate.py cdr.pt < y.csv > c.csv
 

@@ -1,4 +1,4 @@
-"""Solve DC resistivity on random meshes, with and without faults: each is right, or refused.
+"""Solve DC resistivity on random meshes, with and without faults: each must be right or refused.
 
     python scripts/check_random_meshes.py --meshes 100
 
@@ -35,7 +35,7 @@ from surrogates.types import Array
 
 try:
     import gmsh
-except (ImportError, OSError):  # OSError: without the libraries of a screen
+except (ImportError, OSError):  # OSError: gmsh lacks a graphics library
     gmsh = None
 
 Integers = npt.NDArray[np.int64]

@@ -1,10 +1,10 @@
-"""Draw how the error of c falls with the mesh and the time step, against a finer reference.
+"""Draw the error of c against the mesh and the time step, with a finer reference.
 
     python scripts/convergence.py {cdr,dcr} --out F.png [--samples 2] [--seed 0]
 
 An error is the mean over the samples of ||c - reference|| / ||reference||; for dcr both are centred
-by the mean of the reference, which no body changes. The order of the solution itself is held by the
-manufactured solutions of tests/pde.
+by the mean of the reference, the part without the body. The manufactured solutions of tests/pde
+check the order of the solution itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from surrogates.plots import style
 from surrogates.types import Array
 
 Curve = tuple[str, list[float], list[float]]
-"""Its label, cells or steps, and errors."""
+"""A curve's label, cells or steps, and errors."""
 
 
 def changed(config: Any, table: str, **values: Any) -> Any:

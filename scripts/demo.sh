@@ -3,7 +3,7 @@
 #
 #   scripts/demo.sh [FOLDER]        # default: demo
 #
-# Sets up what is missing. What is there already is used again; remove the folder to start anew.
+# Sets up what is missing. Files that exist are used again; remove the folder to start anew.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"

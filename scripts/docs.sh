@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the documentation site, with warnings as errors and every link within it checked.
+# Builds the documentation site with warnings as errors, and checks every link within it.
 #
 #   scripts/docs.sh [FOLDER]     # default: build/docs; the first page is FOLDER/index.html
 #   scripts/docs.sh --figures    # remakes the figures in docs/figures first (scripts/figures.py), which

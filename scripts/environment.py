@@ -1,19 +1,19 @@
-"""Answers what scripts/setup.sh asks about the Python environment that runs this.
+"""Answer the questions of scripts/setup.sh about the Python environment that runs this.
 
     PYTHON scripts/environment.py QUESTION [--lowest]
 
 kind     Print "environment" (a virtual one, or conda), or "base": not to be installed into.
 lacking  Print the compiled packages that it cannot find, and pip.
 pins     Print a file of constraints for pip.
-wanted   Print what pip has to install: requirements that are missing or have another version.
+wanted   Print the requirements for pip: those that are missing or have another version.
 project  Print "installed" if this checkout is installed, editable and up to date.
 
-What DOLFINx was built with, and a system's torch, stay as they are. In an environment that
-setup.sh made, all else is at the version in scripts/constraints.txt, or with --lowest at the lower
-end of its range in pyproject.toml. In any other, what is there stays, unless a requirement refuses
-it.
+The packages that DOLFINx was built with, and a system's torch, do not change. In an environment
+that setup.sh made, all others have the version in scripts/constraints.txt, or with --lowest the
+lower end of their range in pyproject.toml. In other environments installed packages stay, unless a
+requirement refuses them.
 
-The answers take no import of what they are about, which would take seconds.
+No package is imported to answer, as that would take seconds.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = ("dolfinx", "petsc4py", "mpi4py", "h5py", "torch")  # must be of one origin
 HELD = ("numpy", "scipy", "h5py", "mpi4py", "petsc4py", "torch")
-STAMP = ".varpro-surrogates"  # in an environment that setup.sh made
-MARK = "scripts/setup.sh"  # the INSTALLER of what it registered, and did not install
+STAMP = ".varpro-surrogates"  # file in an environment that setup.sh made
+MARK = "scripts/setup.sh"  # the INSTALLER of packages that it only registered
 
 
 def main(question: str, lowest: bool) -> None:
@@ -69,7 +69,7 @@ def project() -> dict[str, Any]:
 
 
 def requirements() -> Iterator[Any]:
-    """Parse what pyproject.toml names and this Python needs: to build, to run, and every extra."""
+    """Parse the requirements in pyproject.toml for this Python: to build, to run, every extra."""
     from pip._vendor.packaging.requirements import Requirement
 
     read = project()
@@ -82,7 +82,7 @@ def requirements() -> Iterator[Any]:
 
 
 def constraints() -> dict[str, str]:
-    """Read the versions that scripts/constraints.txt has for this Python."""
+    """Read the versions in scripts/constraints.txt for this Python."""
     from pip._vendor.packaging.requirements import Requirement
 
     pinned = {}
@@ -96,7 +96,7 @@ def constraints() -> dict[str, str]:
 
 
 def same(one: str, other: str) -> bool:
-    """Return whether two versions are one, as 3.0 and 3.0.0 are."""
+    """Return whether two versions are equal, such as 3.0 and 3.0.0."""
     from pip._vendor.packaging.version import Version
 
     return Version(one) == Version(other)
@@ -116,7 +116,7 @@ def lower_end(need: Any) -> str:
 
 
 def installed() -> dict[str, tuple[str, bool]]:
-    """Find what is installed: its version, and whether it lies in this environment itself."""
+    """Find the installed packages: versions, and whether they lie in this environment itself."""
     found: dict[str, tuple[str, bool]] = {}
     for distribution in metadata.distributions():
         name, version = distribution.metadata["Name"], distribution.metadata["Version"]
@@ -143,13 +143,13 @@ def is_version(text: str | None) -> bool:
 
 
 def is_own() -> bool:
-    """Return whether setup.sh made this environment, and not conda for it."""
+    """Return whether setup.sh itself made this environment, and not by conda."""
     prefix = Path(sys.prefix)
     return (prefix / STAMP).exists() and not (prefix / "conda-meta").exists()
 
 
 def versions(lowest: bool) -> dict[str, str]:
-    """Return the version that each package has in an environment of setup.sh's making, by name."""
+    """Return the version of each package in an environment that setup.sh makes, by name."""
     there = installed()
     if lowest:
         wanted = {canonical(need.name): lower_end(need) for need in requirements()}
@@ -160,10 +160,10 @@ def versions(lowest: bool) -> dict[str, str]:
 
 
 def pins(lowest: bool) -> dict[str, str]:
-    """Return what pip keeps to, by name: one version, or none above it.
+    """Return pip's constraints by name: exactly a version, or at most a version.
 
-    pip keeps a package that is there if its version is allowed and suffices. With none above the
-    constraint's, what it does replace gets that version.
+    pip keeps an installed package if its version is allowed and suffices. With at most the
+    constraint's version, a package that it replaces gets that version.
     """
     there = installed()
     if is_own():
@@ -177,7 +177,7 @@ def pins(lowest: bool) -> dict[str, str]:
 
 
 def wanted(lowest: bool) -> list[str]:
-    """Return what is missing or has another version, as pip takes it."""
+    """Return the requirements that are missing or have another version, in pip's form."""
     there, own = installed(), is_own()
     exact = versions(lowest)
     found = {}
@@ -214,7 +214,7 @@ def is_installed() -> bool:
 
 
 if __name__ == "__main__":
-    # Without this folder and the working directory: setuptools leaves an egg-info there that looks
-    # like an install.
+    # Without this folder and the working directory: setuptools' egg-info there looks like an
+    # installation.
     sys.path = [p for p in sys.path if p not in ("", os.getcwd(), str(ROOT / "scripts"))]
     main(sys.argv[1], "--lowest" in sys.argv[2:])

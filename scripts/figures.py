@@ -1,8 +1,8 @@
-"""Remake the figures of the documentation, each by the command that is named here.
+"""Remake the figures of the documentation, each by its command here.
 
     python scripts/figures.py [--list] [NAME.png ...]     # all of them, without a name
 
-Commands run in build/figures, where what they share (datasets, surrogates) is made once and kept.
+Commands run in build/figures, where shared files (datasets, surrogates) are made once and kept.
 Their figures are copied to docs/figures. All take an hour on 2 cores.
 """
 
@@ -28,7 +28,7 @@ SHARED = {
     "small.h5": "surrogates generate dcr --samples 200 --out small.h5",
     "small.pt": "surrogates train small.h5 --out small.pt",
 }
-"""What makes a file that several commands use."""
+"""The command that makes each file for several commands."""
 
 FIGURES = {
     "field.png": ("", "surrogates plot model cdr --seed 1 --out field.png"),
@@ -63,7 +63,7 @@ FIGURES = {
     "convergence_cdr.png": ("", "python scripts/convergence.py cdr --out convergence_cdr.png"),
     "convergence_dcr.png": ("", "python scripts/convergence.py dcr --out convergence_dcr.png"),
 }
-"""Of each figure, the files that its command uses, and the command."""
+"""The files that each figure's command uses, and the command."""
 
 
 def run(command: str) -> None:
@@ -74,7 +74,7 @@ def run(command: str) -> None:
 
 
 def remake(name: str) -> None:
-    """Make what a figure's command uses, run it, and copy the figure."""
+    """Make the files for a figure's command, run it, and copy the figure."""
     shared, command = FIGURES[name]
     for file in shared.split():
         if not (FOLDER / file).exists():
@@ -84,7 +84,7 @@ def remake(name: str) -> None:
 
 
 def main() -> int:
-    """Remake the figures that are named; one that fails does not keep the others."""
+    """Remake the named figures; go on if one fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", metavar="NAME.png")
     parser.add_argument("--list", action="store_true", help="print the commands, and run none")

@@ -4,21 +4,21 @@
 
 Blocks run in FOLDER, page by page, in the order of the site's table of contents: later ones use the
 files of earlier ones. A block of `bash` is one shell script. The `python` blocks of a page run one
-after the other in one process, as the cells of a notebook. A block of any language whose first line
-is `# NAME.EXT` is written to that file instead. Blocks of other languages are only shown.
+after the other in one process, like the cells of a notebook. A block of any language whose first
+line is `# NAME.EXT` is written to that file instead. Blocks of other languages are only shown.
 
 A comment before a block says why it may be left out:
 
     <!-- run: time: ten thousand solves take six minutes -->    (or, in docs/, `% run: ...`)
 
-    mpi       needs mpirun and FEniCSx; left out where these are not installed
-    fenicsx   needs FEniCSx; left out where it is not installed
+    mpi       needs mpirun and FEniCSx; left out if these are not installed
+    fenicsx   needs FEniCSx; left out if it is not installed
     time      takes minutes or needs files of such a block; left out with --quick, or --without time
     machine   needs another machine; never run
-    show      is no program of this page, such as a line of a method's signature; never run
+    show      is not a program, such as a method's signature; never run
 
-What the blocks print goes to FOLDER/commands.log; one line for each block says how long it took.
-The exit status is 1 when one failed. Without --quick everything takes over an hour on 2 cores.
+The blocks' output goes to FOLDER/commands.log; one line for each block shows its time. The exit
+status is 1 if one failed. Without --quick everything takes over an hour on 2 cores.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class Block:
 
     Attributes:
         page: The page's name, such as ``docs/train``.
-        language: As the fence says.
-        text: What is printed.
+        language: The fence's language.
+        text: The block's text.
         kind: Why it may be left out, one of `KINDS`; empty for no reason.
-        reason: The same in words.
+        reason: The comment's text on it.
     """
 
     page: str
@@ -118,7 +118,7 @@ def pages() -> list[str]:
 
 
 def _listed(page: str) -> Iterator[str]:
-    """Yield the pages in the table of contents of a page, and those in theirs."""
+    """Yield the pages in a page's table of contents, and in these pages' own."""
     text = (ROOT / f"{page}.md").read_text()
     for tree in re.findall(r"```\{toctree\}\n(.*?)```", text, flags=re.DOTALL):
         for line in tree.splitlines():
@@ -146,7 +146,7 @@ class Notebook:
             )
 
     def run(self, text: str, timeout: float) -> int:
-        """Run a block; return 0 if it went well, 124 if it took too long."""
+        """Run a block; return 0 if it succeeded, 124 if it took too long."""
         assert self._process.stdin is not None and self._process.stdout is not None
         previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, timeout)
@@ -163,11 +163,11 @@ class Notebook:
             signal.signal(signal.SIGALRM, previous)
 
     def close(self) -> None:
-        """End the process, and what it has started."""
+        """End the process, and its children."""
         _kill(self._process)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):  # what a dead process has not read
+            with contextlib.suppress(BrokenPipeError):  # input that a dead process has not read
                 pipe.close()
 
 
@@ -207,7 +207,7 @@ def left_out(block: Block, without: Sequence[str]) -> str:
 
 
 def run_page(chosen: list[Block], folder: Path, without: Sequence[str], timeout: float) -> int:
-    """Run the blocks of a page, with one line for each; return how many failed."""
+    """Run the blocks of a page, with one line for each; return the number that failed."""
     notebook = None
     failed = 0
     try:

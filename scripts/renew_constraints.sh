@@ -4,9 +4,9 @@
 #
 #   scripts/renew_constraints.sh [REQUIREMENT...]    # such as 'torch==2.14.1' 'pytest<10'
 #
-# Run scripts/test.sh after it: setup.sh then brings .venv to the new versions, and the tests say
-# whether they are right. uv resolves, in an environment of its own that is removed at the end, for
-# it can for all releases of Python at once; the versions in the old file have no say, save torch's.
+# Run scripts/test.sh after it: setup.sh then brings .venv to the new versions, and the tests check
+# them. uv resolves the versions, as it can for all releases of Python at once, in an environment that
+# is removed at the end; of the old file, only torch's version counts.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
@@ -27,7 +27,7 @@ numpy>=2.3 ; python_version >= "3.14"
 contourpy>=1.3.3 ; python_version >= "3.14"
 END
 printf '%s\n' "$@" >>"$folder/held.txt"
-# A new torch may bring gigabytes of GPU libraries, or none for numpy 1.24: by name alone.
+# A new torch may bring gigabytes of GPU libraries, or lack support for numpy 1.24: only on request.
 case " $*" in
 *" torch"*) ;;
 *) grep '^torch==' "$file" >>"$folder/held.txt" ;;

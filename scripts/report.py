@@ -2,7 +2,7 @@
 
 python scripts/report.py F.pt F.h5 [F.h5 ...]
 
-Printed are the errors on each dataset's test samples, and the times of calls on the last one's.
+It prints the errors on each dataset's test samples, and the times of calls on the last one's.
 """
 
 import subprocess
@@ -48,14 +48,14 @@ def main() -> int:
 
 
 def call(surrogate: str, Y: Array) -> tuple[Array, float, float]:
-    """Predict in a process that imports torch alone.
+    """Predict in a process that imports only torch.
 
     Returns:
-        c, and the seconds a sample takes, one at a time and in batches.
+        c, and the seconds of a sample, one at a time and in batches.
     """
     text = "\n".join(",".join(map(repr, row)) for row in Y.tolist())
     script = Path(__file__).with_name("call_surrogate.py")
-    # -I: neither this folder nor PYTHONPATH, so that torch is all there is to import.
+    # -I: neither this folder nor PYTHONPATH can be imported.
     command = [sys.executable, "-I", str(script), str(Path(surrogate).resolve())]
     run = subprocess.run(command, input=text, capture_output=True, text=True, timeout=300)
     if run.returncode:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The source's comparison of optimizers, on data of this project's PDEs: figures and a table.
+# The paper's comparison of optimizers, on data of this project's PDEs: figures and a table.
 #
 #   scripts/reproduce_paper.sh [FOLDER]                         # default: paper
-#   DCR_SAMPLES=10000 scripts/reproduce_paper.sh [FOLDER]       # the source's number; default 800
+#   DCR_SAMPLES=10000 scripts/reproduce_paper.sh [FOLDER]       # the paper's number; default 800
 #
-# Sets up what is missing. Data and surrogates that are there are used again; remove the folder, or
-# a surrogate's files, to do them anew. PROCESSES (default 2) solve the PDEs.
+# Sets up what is missing. Existing data and surrogates are used again; remove the folder, or a
+# surrogate's files, to make them anew. PROCESSES (default 2) solve the PDEs.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
@@ -21,7 +21,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 generate() { mpirun -n "${PROCESSES:-2}" surrogates generate "$@"; }
 
-# The source's setting; all its optimizers have as many work units, and none stops early.
+# The paper's setting: all optimizers have equal work units, and none stops early.
 source=(--set network.levels=3 --set network.final_time=1 --set stopping.work_units=200
     --set stopping.patience=1000 --set regularisation.alpha1=1e-10)
 

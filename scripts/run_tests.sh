@@ -4,8 +4,8 @@
 #
 #   scripts/run_tests.sh [--quick|--all] [PYTEST ARGUMENT...]
 #
-# --quick leaves out the tests that are marked as slow.
-# --all adds those that are marked as thorough.
+# --quick leaves out the tests marked as slow.
+# --all adds those marked as thorough.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,7 +22,7 @@ case "${1:-}" in
     ;;
 esac
 
-# part WORKERS PYTEST ARGUMENT...: it is no fault when all tests are of the other part.
+# part WORKERS PYTEST ARGUMENT...: succeeds also if the arguments select only tests of the other part.
 part() {
     python -m pytest --durations=10 --dist=worksteal --numprocesses="$@" || [ $? = 5 ]
 }

@@ -6,12 +6,12 @@
 #   scripts/setup.sh --lowest     # .venv-lowest, with the oldest packages that pyproject.toml allows
 #
 # Standard output ends with the path of the environment's python; all else goes to standard error.
-# An active environment with DOLFINx, petsc4py, mpi4py, h5py and torch is used as it is. Otherwise
-# .venv is built: by conda, mamba or micromamba where there is one, else from Debian or Ubuntu
-# packages. A complete environment costs a second; an interrupted or moved one is repaired.
+# An active environment with DOLFINx, petsc4py, mpi4py, h5py and torch is used unchanged. Otherwise
+# .venv is built: by conda, mamba or micromamba if there is one, else from Debian or Ubuntu packages.
+# A complete environment costs a second; an interrupted or moved one is repaired.
 #
-# Root is needed for missing Debian packages alone. The commands are shown before they run, and on a
-# terminal they wait for a yes. What pip installs is at the version in constraints.txt, which
+# Root is needed only for missing Debian packages. The commands are shown before they run, and on a
+# terminal they wait for a yes. pip installs the versions in constraints.txt, which
 # renew_constraints.sh renews; other versions in .venv are replaced.
 set -euo pipefail
 
@@ -57,7 +57,7 @@ step() {
         die "that failed: $(grep -v '^ *$' "$log" | tail -n 1) (all of it: $log)"
 }
 
-# inspect PYTHON QUESTION: what environment.py says of that environment.
+# inspect PYTHON QUESTION: prints environment.py's answer for that environment.
 inspect() { "$1" "$root/scripts/environment.py" "$2" ${lowest:+"$lowest"}; }
 
 # imports PYTHON: whether the compiled packages work together, and DOLFINx is not too old.
@@ -81,7 +81,7 @@ find_environment() {
         [ -x "$candidate" ] || continue
         [ "$(inspect "$candidate" kind 2>/dev/null)" = environment ] || continue
         lacking="$(inspect "$candidate" lacking 2>/dev/null || echo "a working python")"
-        # Once the project is in it, its imports have been tried.
+        # If the project is in it, its imports have been tried before.
         if [ -z "$lacking" ]; then
             if [ "$(inspect "$candidate" project 2>/dev/null)" = installed ] ||
                 imports "$candidate" >/dev/null 2>&1; then
@@ -144,14 +144,14 @@ missing_packages() {
     done
 }
 
-# Debian 13 has a torch for the CPU alone, which saves gigabytes against pip's.
+# Debian 13 has a torch only for the CPU, gigabytes smaller than pip's.
 torch_packages() {
     local candidate
     candidate="$(apt-cache policy python3-torch 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]\)/\1/p')"
     if [ -n "$candidate" ] && dpkg --compare-versions "$candidate" ge 2.2; then echo python3-torch; fi
 }
 
-# ask_for_root PACKAGE...: shows what is about to be done as root, and on a terminal asks.
+# ask_for_root PACKAGE...: shows the commands that run as root, and on a terminal asks.
 ask_for_root() {
     local answer=""
     say "as root${sudo:+, by sudo}, this installs Debian packages and changes nothing else:" \
@@ -164,7 +164,7 @@ ask_for_root() {
     fi
 }
 
-# may_be_root PACKAGE...: whether root is there, wanted and willing; sets reason where not.
+# may_be_root PACKAGE...: succeeds if commands may run as root; else sets reason.
 may_be_root() {
     reason="neither root nor sudo"
     if [ -n "${NO_ROOT:-}" ]; then
@@ -208,7 +208,7 @@ install_packages() {
         "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
-# build_over BASE: a .venv that sees BASE's packages and that pip cannot put others in front of.
+# build_over BASE: builds a .venv that sees BASE's packages, which pip cannot replace.
 build_over() {
     mkdir "$venv"
     echo building >"$stamp"
@@ -270,7 +270,7 @@ install_project() {
         if [ -e "$venv/pip.conf" ] && [ "$python" = "$venv/bin/python" ]; then
             cp "$pins" "$venv/constraints.txt" # for every later pip there, by pip.conf
         fi
-        # No source packages: what pip builds them with would have no exact version.
+        # No source packages: the tools that build them would have no exact version.
         step "installing with pip what ${python%/bin/python} lacks: ${wanted[*]}" \
             "$python" -m pip install --only-binary :all: --constraint "$pins" "${wanted[@]}"
     fi
@@ -281,7 +281,7 @@ install_project() {
     fi
 }
 
-# One run at a time in a checkout. What an ended run has left working keeps the lock too.
+# One run at a time in a checkout. Processes that outlive a run keep the lock too.
 exec 9<"$root/scripts/setup.sh"
 if command -v flock >/dev/null && ! flock --nonblock 9; then
     say "waiting for another setup.sh of this checkout"

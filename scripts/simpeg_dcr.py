@@ -1,6 +1,6 @@
 """Solve DC resistivity by SimPEG for `benchmark_dcr.py`: a task on stdin, results as JSON lines.
 
-It runs in an environment of its own, with simpeg and without this project.
+It runs in a separate environment, with simpeg and without this project.
 """
 
 import json

@@ -2,18 +2,18 @@
 
     python scripts/suite_methods.py METHOD DRAW.npz RESULT.npz [--seed S]
 
-DRAW.npz holds Y_train, C_train, Y_test and task; the outputs at the test points are not in it, so
-no method can see them. RESULT.npz holds the predictions, the seconds that tuning and training
-took, and the standard deviations of the method's intervals if it has any.
+DRAW.npz holds Y_train, C_train, Y_test and task, but not the outputs at the test points: no method
+can see them. RESULT.npz holds the predictions, the seconds of tuning and training, and the standard
+deviations of the method's intervals if it has any.
 
 Each method gets all training rows; those that need a validation part split them themselves. Inputs
 and outputs are standardised by the training rows. Settings are chosen by five folds (perceptrons:
-three), by all outputs together, each output by its standard deviation. More than 8 outputs are
-reduced to principal components by the methods that fit one model for each output.
+three), by the error of all outputs, each over its standard deviation. Methods that fit one model
+for each output reduce more than 8 outputs to principal components.
 
-Gaussian processes are scikit-learn's, of a constant times an anisotropic kernel plus white noise.
-Only the marginal likelihood is evaluated here, because its gradient costs scikit-learn an array of
-n x n x n_in numbers; `log_likelihood` needs products of matrices alone.
+Gaussian processes are scikit-learn's, with a constant times an anisotropic kernel plus white noise.
+Only the marginal likelihood is evaluated here, because scikit-learn's gradient needs an array of
+n x n x n_in numbers; `log_likelihood` needs only products of matrices.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from surrogates.types import Array
 FOLDS = 5
 PERCEPTRON_FOLDS = 3  # their searches take longest
 SEPARATE_OUTPUTS = 8  # more than these are reduced to principal components
-VARIANCE = 0.9999  # that the components of Gaussian processes and Kriging keep
+VARIANCE = 0.9999  # kept by the components of Gaussian processes and Kriging
 BOOSTED_VARIANCE = 0.999
-SEPARATE_COST = 2e10  # components times n^3: beyond, one kernel for all components
-ANISOTROPIC_INPUTS = 20  # more: one length scale is tried too
+SEPARATE_COST = 2e10  # components times n^3; above it, one kernel for all components
+ANISOTROPIC_INPUTS = 20  # with more, one common length scale is tried too
 JITTER = 1e-10
 SCALES, AMPLITUDES, NOISES = (1e-2, 1e3), (1e-3, 1e5), (1e-9, 1e1)
 ROOT5 = 5**0.5
-TREES = {0.03: 1000, 0.1: 300}  # the most at each learning rate
+TREES = {0.03: 1000, 0.1: 300}  # largest number at each learning rate
 TUNED_OUTPUTS = 3
 MONOMIALS = 2000
 
@@ -94,12 +94,12 @@ def run(method: str, task: str, Y: Array, C: Array, Y_test: Array, seed: int) ->
     """Tune and train a method; return its predictions.
 
     Args:
-        method: Of `REGRESSION`.
+        method: A name of `of_task`.
         task: ``regression`` or ``classification``.
         Y: Training inputs, (n, n_in).
         C: Training outputs, (n, n_out), or labels, (n, 1).
         Y_test: Test inputs, (n_test, n_in).
-        seed: Of folds, starts and subsamples.
+        seed: Seed of folds, starts and subsamples.
 
     Raises:
         InputError: If there is no such method for the task.
@@ -186,10 +186,10 @@ def maximise(
 
 
 def starts(n_in: int, n_scales: int, seed: int) -> list[Array]:
-    """Return first values of theta, short and long scales with little and much noise, one random.
+    """Return first values of theta: short and long scales, little and much noise, one random.
 
-    The likelihood has several maxima: from any one of these alone, Ishigami's function or
-    Friedman's with noise is taken for pure noise at some seed.
+    The likelihood has several maxima: with any single one of these starts, Ishigami's function or
+    Friedman's with noise is fitted as pure noise at some seed.
     """
     wide = n_in**0.5
     pairs = [(0.5, 1e-3), (1.0, 1e-6), (1.0, 1e-2), (wide, 1e-6), (2 * wide, 1e-1)]
@@ -258,8 +258,8 @@ class Reduced:
     """Standardised outputs, either themselves or as scores of principal components.
 
     Attributes:
-        scores: Of the training rows, (n, n_scores).
-        components: (n_scores, n_out); None where the outputs are as they are.
+        scores: Scores of the training rows, (n, n_scores).
+        components: (n_scores, n_out); None if the outputs are not reduced.
     """
 
     def __init__(self, C: Array, variance: float) -> None:
@@ -273,7 +273,7 @@ class Reduced:
             self.scores, self.components = pca.transform(standard), pca.components_
 
     def restore(self, means: Array, stds: Array | None = None) -> Fitted:
-        """Return the outputs of scores, with the standard deviations of independent scores."""
+        """Return the outputs from scores, with standard deviations as of independent scores."""
         if self.components is not None:
             means = means @ self.components
             if stds is not None:
@@ -290,7 +290,7 @@ def searched(model: BaseEstimator, grid: dict[str, Any], folds: int = FOLDS) -> 
     Args:
         model: The regressor; its ``random_state`` becomes the seed if it has one.
         grid: Settings to try.
-        folds: How many.
+        folds: Number of folds.
     """
 
     def method(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
@@ -376,7 +376,7 @@ def quadratic_ridge(Y: Array, C: Array, Y_test: Array, seed: int) -> Fitted:
     """Predict by ridge regression on monomials of degree 1 or 2.
 
     Weights, for each output, and the degree are chosen by leave-one-out residuals. Degree 2 is not
-    tried where its monomials are too many.
+    tried if it has too many monomials.
     """
     n_in = Y.shape[1]
     outputs = StandardScaler().fit(C)
@@ -472,7 +472,7 @@ def main() -> int:
     parser.add_argument("result")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # of searches that have not converged, ill-conditioned folds
+    warnings.simplefilter("ignore")  # searches do not converge, folds are ill-conditioned
     with np.load(options.draw) as arrays:
         Y, C, Y_test, task = (arrays[name] for name in ("Y_train", "C_train", "Y_test", "task"))
     start = time.perf_counter()

@@ -3,12 +3,12 @@
 A function of n_in inputs is drawn by Latin hypercube in its box: n training points from one seed,
 1000 test points from another, which does not depend on n. A data set is shuffled by the seed; the
 first n rows are for training and the rest, at most 1000, for test. At most 80 % of a data set's
-rows are for training. `SETS` were looked at when defaults were chosen. Of `HELD_OUT` some
-were too: kernels that are products over the inputs, or have scales by output, were first tried on
-robot_arm, morris, lorenz96 and land_model, and error bars on environmental and friedman3.
+rows are for training. Defaults were chosen with a view to `SETS`, and to some of `HELD_OUT`:
+kernels that are products over the inputs, or have scales by output, were first tried on robot_arm,
+morris, lorenz96 and land_model, and error bars on environmental and friedman3.
 
-Where a function has noise, `Draw.truth` is the function itself at the test points and `Draw.C_test`
-has the noise: errors are measured against the first and intervals against the second.
+If a function has noise, `Draw.truth` is the function itself at the test points and `Draw.C_test`
+has the noise: errors are measured against the former and intervals against the latter.
 
 Citations name the first source. "VLSE" is S. Surjanovic and D. Bingham, "Virtual Library of
 Simulation Experiments: Test Functions and Datasets" (sfu.ca/~ssurjano), whose ranges are used.
@@ -44,9 +44,9 @@ class Draw:
 
     Attributes:
         Y_train: Inputs, (n, n_in).
-        C_train: Outputs, (n, n_out); labels from 0, (n, 1), of a classification.
+        C_train: Outputs, (n, n_out); for a classification labels from 0, (n, 1).
         Y_test: Inputs, (n_test, n_in).
-        C_test: Outputs as they would be observed, (n_test, n_out) or (n_test, 1).
+        C_test: Observed outputs, with noise, (n_test, n_out) or (n_test, 1).
         truth: Outputs without noise, same shape.
         task: ``regression`` or ``classification``.
     """
@@ -110,7 +110,7 @@ class Function:
 
     def sample(self, n: int, seed: np.random.SeedSequence | int) -> Array:
         """Draw n points of the box by Latin hypercube, (n, n_in)."""
-        # Not scipy.stats.qmc.LatinHypercube, whose argument for the seed has changed its name.
+        # scipy.stats.qmc.LatinHypercube has renamed its argument for the seed.
         state = np.random.default_rng(seed)
         cells = np.stack([state.permutation(n) for _ in self.lower], axis=1)
         unit = (cells + state.random(cells.shape)) / n
@@ -160,13 +160,13 @@ def draw(name: str, n: int, seed: int, files: Files) -> Draw | None:
     """Draw training and test rows of a set.
 
     Args:
-        name: Of `SETS` or `HELD_OUT`.
+        name: A name of `SETS` or `HELD_OUT`.
         n: Number of training rows; the set may have fewer.
         seed: Seed of the draw.
         files: Paths of data sets.
 
     Returns:
-        The rows; None if they are in a file of the user that is not given.
+        The rows; None if they are in a user's file that is not given.
 
     Raises:
         InputError: If there is no such set, or its file cannot be read.
@@ -364,8 +364,8 @@ def zhou(Y: Array) -> Array:
 def land_model(Y: Array) -> Array:
     """Return net carbon uptake in ten months by a light-use-efficiency model, gC/m^2/d.
 
-    Uptake is light times the share that leaves absorb (Beer's law) times an efficiency with
-    factors for cold, heat, dry air and dry soil; respiration grows with temperature by a Q10 law
+    Uptake is light times the share that leaves absorb (Beer's law) times an efficiency, which has
+    factors for cold, heat, dry air and dry soil. Respiration grows with temperature by a Q10 law
     and with the pools of living matter and soil.
     """
     efficiency, k, leaf, season, phase, cold, hot, dry, soil, q10, base, pool, warm, rain, depth = (
@@ -386,8 +386,9 @@ def land_model(Y: Array) -> Array:
 def heat_rod(Y: Array) -> Array:
     """Return 20 temperatures along a rod whose conductivity is k (1 + b T), in K.
 
-    It is heated by q, T_0 at one end, and cooled at the other by h (T - T_out). Kirchhoff's
-    transform T + b T^2 / 2 makes the equation linear, and the unknown end a root of a quadratic.
+    It is heated by q, has T_0 at one end, and is cooled at the other by h (T - T_out). Kirchhoff's
+    transform T + b T^2 / 2 makes the equation linear; the other end's temperature is a root of a
+    quadratic.
     """
     T_0, k, b, q, h, T_out = Y.T[:, :, None]
     start = T_0 + b * T_0**2 / 2

@@ -1,4 +1,4 @@
-"""A problem that costs nothing, to measure the overhead of `surrogates generate`.
+"""A problem without cost, to measure the overhead of `surrogates generate`.
 
     surrogates generate scripts/synthetic.py:Synthetic --samples 10000 --out synthetic.h5
 
@@ -27,7 +27,7 @@ class Synthetic(Problem):
     """A smooth map of R^3 to R^outputs, solved for a batch at a time."""
 
     y_names, y_lower, y_upper = ("y1", "y2", "y3"), -1.0, 1.0
-    c_names = ("c",)  # one for each output in `describe`
+    c_names = ("c",)  # `describe` has one for each output
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
@@ -56,7 +56,7 @@ class Synthetic(Problem):
 
     @classmethod
     def describe(cls, config: Config) -> dict[str, Any]:
-        """Name the outputs, as many as are asked for."""
+        """Name the requested outputs."""
         return {
             **super().describe(config),
             "c_names": tuple(f"c{i}" for i in range(1, config.outputs + 1)),

@@ -8,9 +8,9 @@
 # documentation (scripts/docs.sh) and runs the blocks that README.md and the first page print, but for
 # those that take minutes. scripts/readme_commands.py runs those of all pages, in ten minutes or more.
 #
-# --lowest runs the tests alone, with each package at the lower end of its range in pyproject.toml
-# (.venv-lowest). What DOLFINx was built with, numpy for one, stays at the system's version: on Debian
-# 12 that is the lower end too. pip's torch of that age comes with 2 GB of GPU libraries.
+# --lowest runs only the tests, with each package at the lower end of its range in pyproject.toml
+# (.venv-lowest). Packages that DOLFINx was built with, such as numpy, stay at the system's version:
+# on Debian 12 that is the lower end too. pip's torch of that age comes with 2 GB of GPU libraries.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests on another Debian release, and so on another DOLFINx, with its packages alone:
+# Runs the tests on another Debian release, and so on another DOLFINx, only with its packages:
 #
 #   scripts/test_on_debian.sh [trixie|sid] [--quick|--all] [PYTEST ARGUMENT...]
 #
@@ -8,7 +8,7 @@
 # for sid. All mounts are in a private namespace, so none can outlive this script.
 #
 # Without PYTEST ARGUMENT, or with tests/surrogates/model/test_compatibility.py by name, surrogate files are
-# exchanged between the release's torch and that of the environment here, where there is one.
+# exchanged between the release's torch and the environment's torch here, if there is one.
 set -euo pipefail
 
 packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-torch
@@ -72,7 +72,7 @@ build() {
     local mirror log="$cache/$suite.log"
     say "building a root file system of Debian $suite in $debian (1 to 4 minutes)"
     rm -rf --one-file-system "$debian" "$stamp"
-    # The mirror this machine itself uses, if it is a Debian; else the default one.
+    # This machine's own mirror if it is a Debian; else the default mirror.
     # shellcheck disable=SC2016 # apt-get expands it
     mirror="$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' \
         'Label: Debian' 2>/dev/null | head -n 1 || true)"
@@ -88,8 +88,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "${packages[*]}" ] || [ -n "$(find "$stamp
     build
 fi
 
-# What git has or would take: neither build products nor another environment. Hypothesis keeps what
-# it has read of the installed packages, which is 20 seconds' work.
+# Files that git has or would add: neither build products nor another environment. Hypothesis keeps
+# its data on the installed packages, which take 20 seconds to collect.
 mkdir -p "$debian/checkout"
 find "$debian/checkout" -mindepth 1 -maxdepth 1 ! -name .hypothesis -exec rm -rf {} +
 "${git[@]}" ls-files -z --cached --others --exclude-standard |

@@ -1,7 +1,7 @@
-"""What several processes decide together, by MPI or by torch: an error of one is one of all.
+"""Collective decisions of processes, by MPI or by torch: an error of one is raised on all.
 
-Where one process raises and the others wait for it, all would wait forever. So each keeps what its
-action led to, an `Outcome`; the processes exchange these, and then all return or all raise.
+If one process raised while the others wait for it, they would wait forever. So each keeps the
+`Outcome` of its action; the processes exchange these, and then all return or all raise.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def read(
         path: A TOML file; None for the defaults.
         overrides: ``section.key=value`` texts; the value is written as in TOML, and a text that is
             not valid TOML is taken as a string.
-        defaults: What holds for keys that are not given; those of the dataclass if None.
+        defaults: Values of keys that are not given; the dataclass's defaults if None.
 
     Raises:
         InputError: If the file cannot be read, a key is unknown (the nearest known key is named),
@@ -130,7 +130,7 @@ def table(text: str) -> dict[str, Any]:
 
 
 def to_toml(config: Any) -> str:
-    """Write a configuration as TOML text; `from_toml` gives it back."""
+    """Write a configuration as TOML text, which `from_toml` reads."""
     return tomli_w.dumps(_plain(config))
 
 
@@ -175,7 +175,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 def override(key: str, value: Any) -> str:
     """Return the override, as `read` takes it, that sets a key to a value of Python.
 
-    None stands for what the program chooses, ``auto``.
+    None stands for ``auto``: the program chooses the value.
 
     Raises:
         InputError: If TOML has no such values.
@@ -232,7 +232,7 @@ class Setting:
 
 
 def described(config: Any, where: str = "") -> list[Setting]:
-    """List the settings of a configuration, those of its tables in place of each table.
+    """List the settings of a configuration, including those of its tables.
 
     The texts are the first sentences in the section "Attributes:" of the dataclass's docstring, or
     of the dataclasses that it derives from.

@@ -63,7 +63,7 @@ class GNvproEstimator(BaseEstimator):
             training of one network. See `surrogates.train`.
         network: ``ode``, ``resnet``, ``mlp``, or ``rbf``. This and the next arguments are settings
             of `surrogates.TrainConfig`; None is a choice, or with ``effort="fast"`` the default.
-        activation: Of the network.
+        activation: Activation of the network.
         width: Number of the network's features.
         linear: Whether the inputs are further features.
         cells: Cells, or layers, of the network.
@@ -73,9 +73,9 @@ class GNvproEstimator(BaseEstimator):
         alpha1: Weight of the regularisation of the network.
         alpha2: Weight of the regularisation of the linear weights.
         scale: Standard deviation of the scaled inputs.
-        whitening: Power of the principal components' variances that is taken out of the inputs.
+        whitening: Power of the principal components' variances that scales the inputs.
         smoothing: Weight of the differences of neighbouring inputs' first weights.
-        noise: Power of the inputs' noise that they are divided by.
+        noise: Power of the inputs' noise that divides them.
         config: Further settings by their keys, which the arguments above override; None for none.
         validation_fraction: Share of the samples that stops a training, and chooses its weights; a
             choice by held-out errors takes all samples for both.
@@ -197,7 +197,7 @@ class GNvproRegressor(RegressorMixin, GNvproEstimator):
         return tuple(found) if return_std else found[0]
 
     def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn wants to know: several outputs are taken."""
+        """Return scikit-learn's tags: several outputs are allowed."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

@@ -200,12 +200,12 @@ class Folder:
 
     @property
     def number(self) -> int:
-        """Its inode number: the same on every host, whatever becomes of its name."""
+        """Its inode number: the same on every host, even if the folder is renamed."""
         return os.fstat(self.file).st_ino
 
     @property
     def place(self) -> Path:
-        """A path that leads to this folder whatever becomes of its name.
+        """A path that leads to this folder even if it is renamed.
 
         It is for libraries that take only paths. On systems without ``/proc`` it is `path`.
         """

@@ -1,7 +1,7 @@
-"""Work that Ctrl-C, or a notebook's stop button, ends in good order.
+"""Work that Ctrl-C, or a notebook's stop button, ends in order.
 
-No signal handler is set: the work is done by a thread, and the main thread waits for it. Python
-raises `KeyboardInterrupt` in the main thread alone.
+No signal handler is set: a thread does the work, and the main thread waits for it. Python raises
+`KeyboardInterrupt` only in the main thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Work(Generic[T]):
-    """Work that is asked to stop at the first interrupt, and left at the second one.
+    """Work that is asked to stop at the first interrupt, and abandoned at the second.
 
     Attributes:
         asked: Whether it is asked to stop.
@@ -34,12 +34,12 @@ class Work(Generic[T]):
     def done(self, action: Callable[[], T]) -> T:
         """Do the work, and return its result.
 
-        In the main thread the work is done by another one, so that a `KeyboardInterrupt` does not
-        cut it. Elsewhere none can come, and it is done at once.
+        From the main thread, the work is done in another one, so that a `KeyboardInterrupt` does
+        not cut it. In other threads none can come, and the work is done directly.
 
         Raises:
-            KeyboardInterrupt: At the second interrupt; the thread goes on to its next look at
-                `asked`, and what it returns is lost.
+            KeyboardInterrupt: At the second interrupt; the thread continues until it next reads
+                `asked`, and its result is lost.
         """
         if threading.current_thread() is not threading.main_thread():
             return action()

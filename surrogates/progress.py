@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 Told = Callable[[int, int, str], object]
-"""Is told how many of how many are done, and a note."""
+"""A function of the number done, the total, and a note."""
 
 
 class TqdmBar:
@@ -34,7 +34,7 @@ class TqdmBar:
 
 
 class CallerBar:
-    """A caller's function in place of a bar."""
+    """A caller's function instead of a bar."""
 
     def __init__(self, tell: Told) -> None:
         """Take the function."""
@@ -49,13 +49,13 @@ class CallerBar:
 
 
 def bar_of(progress: bool | Told) -> Callable[[str], TqdmBar | CallerBar] | None:
-    """Return what makes the bar that a caller has asked for.
+    """Return the maker of the caller's bar.
 
     Args:
-        progress: True for a bar of tqdm, False for none, or a function that is told.
+        progress: True for a bar of tqdm, False for none, or a function to call instead.
 
     Returns:
-        A function of the unit that is counted; None for no bar.
+        A function that makes the bar for a unit; None for no bar.
     """
     if callable(progress):
         tell = progress

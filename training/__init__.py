@@ -20,7 +20,7 @@ Projection"; its samples are columns, ours are rows):
     an iteration of GNvpro, its work units          outer/gauss_newton: GaussNewton
     levels: refinement, alpha1                      outer/multilevel: Multilevel
     scaling of inputs, errors; of targets           data: Data, Mix; scaling: Scaling
-    the methods that it is compared with            outer/baselines, outer/lbfgs: LBFGS
+    methods to compare with                         outer/baselines, outer/lbfgs: LBFGS
     samples over several processes                  communicator: Communicator
 
 A training:
@@ -34,15 +34,15 @@ A training:
 
 The choice of a surrogate:
 
-    what is tried, and how it is weighed            selection/regression, selection/classes: choose
-    candidates that are no networks                 selection/regression_candidates,
+    candidates and their weights                    selection/regression, selection/classes: choose
+    candidates besides networks                     selection/regression_candidates,
                                                     selection/class_candidates
     networks on folds, within a cost                selection/contest, selection/folds, pool
     how networks are judged                         selection/squares, selection/entropy
     the mean of candidates                          selection/stacking: stacked
     radial basis functions, by likelihood           selection/kernel, selection/likelihood
     ridge regressions                               selection/ridge
-    what starts from another surrogate              selection/start; its file: weights
+    candidates from another surrogate               selection/start; its file: weights
     logistic regressions, on radial functions too   selection/plain, inner/logistic
     error bars from held-out residuals              selection/bars
     the surrogate that is written                   deploy, temperature

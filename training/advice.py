@@ -1,4 +1,4 @@
-"""What a user should know of a dataset and of a surrogate's errors: warnings, a line each."""
+"""Warnings to the user about a dataset and a surrogate's errors, a line each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .selection.folds import fresh
 from .selection.ridge import ridge
 
 POOR = 0.5
-"""Error of an output over its spread from which it is warned of."""
+"""Least error of an output, over its spread, for a warning."""
 
 _SHOWN = 5  # names or numbers in a warning
 
@@ -28,7 +28,7 @@ def data_warnings(dataset: Dataset, *judges: str) -> list[str]:
 
     Args:
         dataset: The samples.
-        judges: The parts whose errors are told.
+        judges: The parts whose errors are reported.
     """
     lines = [line for part in judges for line in _seen_inputs(dataset, part)]
     done = np.flatnonzero(

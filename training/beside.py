@@ -1,7 +1,7 @@
 r"""A linear part: the inputs beside a network's features, c = [F(y), y, 1] W^T.
 
 W is eliminated, so the linear part costs the outer problem nothing: its columns have no parameters.
-It changes what the network learns, which is left with what no linear map of the inputs explains.
+The network learns only the part that no linear map of the inputs explains.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WithInputs(nn.Module):
         return dataclasses.replace(found, F=torch.cat([found.F, Y], dim=1))
 
     def coordinates(self, theta: Tensor) -> Tensor:
-        """Turn the parameters into what `sensitivities` is for."""
+        """Turn the parameters into the coordinates of `sensitivities`."""
         found: Tensor = self.network.coordinates(theta)
         return found
 
@@ -56,7 +56,7 @@ class WithInputs(nn.Module):
         return WithInputs(self.network.refined())
 
     def roughness(self) -> Tensor:
-        """Return that of the network."""
+        """Return the network's roughness."""
         found: Tensor = self.network.roughness()
         return found
 
@@ -70,9 +70,9 @@ def joined(network: object) -> Joined:
 
 
 def parted(features: object) -> tuple[object, bool]:
-    """Return the network in what `joined` makes, and True; other features as they are, and False.
+    """Return the network of `joined` features, and True; other features unchanged, and False.
 
-    Both parts must see the same inputs.
+    Both parts must have the same inputs.
     """
     if not (isinstance(features, Joined) and len(features.parts) == 2):
         return features, False

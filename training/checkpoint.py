@@ -1,4 +1,4 @@
-"""The checkpoint of a training: written now and then, and read where a training is resumed."""
+"""The checkpoint of a training: written now and then, and read to resume."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _VERSION = 6
 _MAY_GROW = ("stopping.work_units", "stopping.patience", "threads")
 """Settings that a resumed training may change."""
 
-_SECONDS = 1.0  # between two writings
+_SECONDS = 1.0  # least time between two writes
 
 
 def is_finished(path: str | os.PathLike[str]) -> bool:
-    """Return whether a checkpoint is of a training that has ended.
+    """Return whether a checkpoint's training has ended.
 
     Raises:
         InputError: If it is damaged or no checkpoint.
@@ -60,12 +60,12 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _settings(content: Mapping[str, Any]) -> TrainConfig:
-    """Return the settings of a checkpoint, with defaults for those that are newer than it."""
+    """Return the settings of a checkpoint, with defaults for newer settings."""
     return stored(configuration.table(content["config"]))
 
 
 def _digest(start: Member) -> str:
-    """Return a checksum of the numbers that a training starts from."""
+    """Return a checksum of the weights and scalings that a training starts from."""
     theta = parameters_to_vector(cast(nn.Module, start.features).parameters()).detach()
     numbers = torch.cat([theta, start.W.reshape(-1), start.y_shift, start.y_scale])
     return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
@@ -80,7 +80,7 @@ def _sizes(network: nn.Module) -> str:
 class Checkpoint:
     """The file that a run can be resumed from.
 
-    It holds the whole history, so that to write it each iteration would cost more than training.
+    It holds the whole history: writing it each iteration would cost more than training.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Checkpoint:
         loss: Loss,
         start: Member | None = None,
     ) -> None:
-        """Take what tells this run from another; nothing is written yet."""
+        """Take what identifies this run; nothing is written yet."""
         self._path = path
         self._digest = dataset.digest
         self._config = configuration.to_toml(config)
@@ -113,8 +113,8 @@ class Checkpoint:
     def flush(self) -> bool:
         """Write the newest state, whole or not at all, unless it has been written.
 
-        A disk that is full, or fails, is warned of once: a training is worth more than a checkpoint
-        of it. What was written before is kept.
+        If the disk is full or fails, warn once: the training matters more than its checkpoint. The
+        last file is kept.
 
         Returns:
             Whether the file holds the newest state.
@@ -145,13 +145,13 @@ class Checkpoint:
             "best": dataclasses.asdict(state.best) if state.best else None,
             "records": [dataclasses.asdict(record) for record in state.records],
         }
-        buffer = io.BytesIO()  # torch reports a full disk in words of its own
+        buffer = io.BytesIO()  # torch would report a full disk in its own way
         torch.save(content, buffer)
         with atomic(self._path) as beside:
             beside.write_bytes(buffer.getvalue())
 
     def opened(self, resume: bool) -> State | None:
-        """Check that it can be written, and read the state to resume from."""
+        """Check that the file can be written, and read the state to resume from."""
         check_writable(self._path)
         return self.read() if resume else None
 
@@ -159,7 +159,7 @@ class Checkpoint:
         """Read the state of the same run.
 
         Raises:
-            InputError: If there is none, or it is damaged, or of another run, or another user's.
+            InputError: If the file is missing, damaged, of another run, or of another user.
         """
         if not self._path.is_file():
             raise InputError(f"there is no checkpoint {self._path} to resume from")

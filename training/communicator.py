@@ -1,9 +1,8 @@
 """Samples divided over processes: all sums over samples pass through a communicator.
 
-Every process holds a share of the samples and all of theta. What it computes from its samples is
-summed over the processes, or stacked. All else is done by each process alike, with the same
-numbers, so that all take the same decisions. The base class `Communicator` is one process with all
-samples.
+Every process holds a share of the samples and all of theta. Results from its samples are summed
+over the processes, or stacked. All else is computed by every process, from the same numbers, so
+that all take the same decisions. The base class `Communicator` is one process with all samples.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Communicator:
     """One process.
 
     Attributes:
-        device: Where this process's samples are, and all that is computed from them.
+        device: Device of this process's samples and computations.
         rank: Number of this process, from 0.
         size: Number of processes.
         traffic: Bytes that this process has sent.
@@ -40,7 +39,7 @@ class Communicator:
         self.device = torch.device(device)
 
     def total(self, *parts: Tensor) -> tuple[Tensor, ...]:
-        """Add up each tensor over the processes; it is float64, and of one shape on all."""
+        """Add up each tensor, float64 of the same shape everywhere, over the processes."""
         return parts
 
     def stacked(self, rows: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ ALONE = Communicator()
 class Torchrun(Communicator):
     """The processes that ``torchrun`` has started.
 
-    Each collective that fails means that a process is gone, and raises a `ConnectionError`.
+    A collective that fails means that a process has ended: it raises a `ConnectionError`.
     """
 
     def __init__(self, device: str) -> None:

@@ -1,10 +1,9 @@
 """Single missing observables: filled in before training, and not counted afterwards.
 
-Where entries of C are missing (NaN), each output is predicted from the samples that have it by
-kernel regression, and the predictions take the missing entries' place. The scales are those of the
-whole samples, where there are enough. What is filled in adds nothing that the other samples do not
-say, and lets all outputs share features and one factorisation. Errors and error bars are of the
-entries that are there.
+If entries of C are missing (NaN), kernel regression predicts each output from the samples that have
+it, and the predictions replace the missing entries. The scales come from the complete samples if
+there are enough. The predictions add no information beyond the samples, but let all outputs share
+features and one factorisation. Errors and error bars use only entries that are present.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from .selection import kernel
 from .selection.kernel import Form
 from .selection.likelihood import search
 
-_FORM = Form(kernel="matern52", degree=0)  # rough: it goes far from no sample
+_FORM = Form(kernel="matern52", degree=0)  # rough: it stays near the samples' values
 _LEAST = 3
-_ENOUGH = 20  # whole samples, from which the scales are found on these alone
+_ENOUGH = 20  # least number of complete samples to find the scales from them alone
 
 
 def completed(dataset: Dataset) -> Dataset:
-    """Fill in the missing entries of the done samples; the dataset itself where none is missing.
+    """Fill in the missing entries of the done samples; return an unchanged dataset if none is.
 
     Raises:
-        InputError: If an output is there in fewer than three samples.
+        InputError: If fewer than three samples have an output.
     """
     done = dataset.status == Status.DONE
     C = torch.from_numpy(dataset.C[done].copy())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NETWORKS = ("ode", "resnet", "mlp", "rbf")
 ANOVA = "anova_"
 KERNEL_NAMES = (*KERNELS, *(ANOVA + name for name in KERNELS))
-"""Of radial basis functions, and of products over the inputs."""
+"""Kernels: radial basis functions, and products over the inputs."""
 
 
 def _check_known(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -115,12 +115,12 @@ class Optimizer:
     """The method that finds the weights.
 
     Attributes:
-        name: ``gnvpro``, ``gn``, ``lbfgs``, ``adam`` or ``sgd``. The last four are there to be
-            compared with (see `outer.baselines`).
-        method: How ``gnvpro`` models a step. ``dense`` has the exact Gauss-Newton matrix,
-            ``krylov`` has it on Krylov spaces, as in the paper. ``kronecker`` is L-BFGS that starts
-            from the matrix in Kronecker products (see `outer.kronecker`). None is ``dense`` for
-            least squares, unless an iteration costs too much, and else ``kronecker``.
+        name: ``gnvpro``, ``gn``, ``lbfgs``, ``adam`` or ``sgd``. The last four are for comparison
+            (see `outer.baselines`).
+        method: How ``gnvpro`` models a step. ``dense`` uses the exact Gauss-Newton matrix,
+            ``krylov`` projects it to Krylov spaces, as in the paper. ``kronecker`` is L-BFGS that
+            starts from the matrix in Kronecker products (see `outer.kronecker`). None is ``dense``
+            for least squares, unless an iteration costs too much, and else ``kronecker``.
         learning_rate: Step size of ``adam`` and ``sgd``. None is 0.01.
         krylov_rank: Largest number of Krylov vectors of an iteration.
         krylov_tolerance: Relative residual at which Lanczos stops.
@@ -156,8 +156,8 @@ class Regularisation:
             or the weights that a training starts from.
         alpha2: Weight of ||W - W_ref||^2 / 2. The targets are scaled to a mean square of one.
         penalty: Penalty on theta: ``tikhonov`` or ``smooth``. For ``smooth`` it is ||theta||^2 of
-            the first layer alone, and for the other weights of ``ode`` and ``resnet`` their change
-            in time (see `outer.penalty.Penalty`).
+            the first layer, and for the other weights of ``ode`` and ``resnet`` their change in
+            time (see `outer.penalty.Penalty`).
         smoothing: Weight of the differences of neighbouring inputs' weights. These are weights of
             the first layer (see `data.Mix`).
     """
@@ -180,9 +180,9 @@ class Inputs:
 
     Attributes:
         scale: Standard deviation of the scaled inputs. `fit.fit` says why it matters.
-        whitening: Power of the inputs' variances that is taken out, 0 to 1. The variances are those
-            of the principal components (see `data.Mix`).
-        noise: Power of the inputs' noise that they are divided by, 0 to 1. See `data.Mix`.
+        whitening: Power of the principal components' variances that scales them, from 0 for not at
+            all to 1 for equal variances (see `data.Mix`).
+        noise: Power of the inputs' noise that divides them, 0 to 1. See `data.Mix`.
     """
 
     scale: float = 0.1
@@ -201,9 +201,9 @@ class Outputs:
     """The scaling of the observables.
 
     Attributes:
-        scaling: Which observables share a scale: ``unit``, ``column`` or ``common``. ``unit`` are
-            those of one known unit; ``column`` scales each by its own spread; ``common`` are all
-            (see `scaling`).
+        scaling: Which observables share a scale: ``unit``, ``column`` or ``common``. With ``unit``,
+            those of one known unit do; with ``column``, none; with ``common``, all (see
+            `scaling`).
         weights: Factors of scaled observables, as ``name=2``. The others have 1.
     """
 
@@ -266,9 +266,9 @@ class TrainConfig:
         stopping: The end of a level.
         seed: Seed of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
-            of samples, and is slower by far for hundreds, or where other programs run as well.
+            of samples, and is far slower for hundreds, or if other programs run too.
         precision: Precision of the features: ``double`` or ``single``. The linear weights and the
-            steps are solved for in double precision all the same.
+            steps are always solved for in double precision.
         device: Device: ``cpu``, or ``cuda`` for a GPU.
 
     Raises:
@@ -304,7 +304,7 @@ class TrainConfig:
         "patience": "stopping.patience",
         "tolerance": "stopping.tolerance",
     }
-    """The keys of today by those of releases that had no tables."""
+    """Today's keys by the keys of releases without tables."""
 
     network: Network = Network()
     optimizer: Optimizer = Optimizer()
@@ -352,16 +352,16 @@ DEFAULTS = {
     "regression": TrainConfig(),
     "classification": TrainConfig(regularisation=Regularisation(alpha1=1e-3, alpha2=1e-3)),
 }
-"""Settings for each task of a dataset. Classes want more regularisation, and that of the source:
-where the features separate the training samples, a cross-entropy is least for W without limit. It
-was chosen on Indian Pines, digits, and four small sets."""
+"""Default settings for each task of a dataset. Classes need more regularisation, and the paper's
+penalty: if the features separate the training samples, the cross-entropy falls as W grows without
+limit. These weights were chosen on Indian Pines, digits, and four small sets."""
 
 _CHOSEN = {"learning_rate": 0, "trend": -1, "patience": 0}
-"""What meant "chosen" in releases that had no tables."""
+"""The values that meant "chosen" in releases without tables."""
 
 
 def stored(table: Mapping[str, Any]) -> TrainConfig:
-    """Return the configuration that a file holds, also one of a release that had no tables.
+    """Return the configuration in a file, also of a release without tables.
 
     Args:
         table: Settings as a checkpoint or the metadata of a surrogate file has them.

@@ -1,4 +1,4 @@
-"""The samples as training sees them: scaled, rotated, and divided over processes."""
+"""The samples for training: scaled, rotated, and divided over processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .scaling import Scaling, moments
 Arrays = tuple[Tensor, Tensor]
 
 _LEAST_NOISE = 1e-3
-_ROUNDING = 1e-12  # an input of less relative spread does not vary
+_ROUNDING = 1e-12  # an input with less relative spread counts as constant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,13 @@ class Measured:
     """The mean loss and errors of some samples.
 
     Attributes:
-        loss: Mean loss, in the units that training sees.
-        error: Mean relative error, or share of samples in a wrong class (see `Loss.errors`).
-        score: What tells the best weights and when to stop: of least squares the mean norm of the
-            scaled residual, of classes the error, of any other loss its mean. A mean square would
-            leave it to the few samples that are farthest off.
+        loss: Mean loss, in the units of training.
+        error: Mean relative error, or share of misclassified samples (see `Loss.errors`).
+        score: Selects the best weights, and decides when to stop: the mean norm of the scaled
+            residual for least squares, the error for classes, the mean loss for any other loss. A
+            mean square would depend on the few worst samples.
         outputs: Root mean square error of each output over its spread on the training samples,
-            (n_out,); None where the loss takes the targets as they are.
+            (n_out,); None if the loss takes unscaled targets.
     """
 
     loss: float
@@ -41,7 +41,7 @@ class Measured:
     outputs: Tensor | None = None
 
     def median_and_worst(self) -> tuple[float, float]:
-        """Return the median and the largest of ``outputs``; NaN where there are none."""
+        """Return the median and the largest of ``outputs``; NaN if there are none."""
         if self.outputs is None:
             return math.nan, math.nan
         return float(self.outputs.median()), float(self.outputs.max())
@@ -49,14 +49,14 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Scaled samples of one part, this process's.
+    """This process's scaled samples of one part.
 
     Attributes:
         Y: Scaled inputs, (n_samples, n_in), in the precision of the features.
-        C: Targets that training sees, (n_samples, n_seen) float64.
+        C: Targets of training, (n_samples, n_seen) float64.
         loss: The loss.
-        scaling: How the targets were scaled; None where the loss takes them as they are.
-        whole: All scaled targets, (n_samples, n_out), where ``C`` are not all of them.
+        scaling: Scaling of the targets; None if the loss takes unscaled targets.
+        whole: All scaled targets, (n_samples, n_out), if ``C`` holds only some; else None.
         comm: The processes.
     """
 
@@ -68,7 +68,7 @@ class Part:
     comm: Communicator = field(default=ALONE)
 
     def measure(self, F: Tensor, W: Tensor) -> Measured:
-        """Measure linear weights on features F; W is for the targets that are seen."""
+        """Measure linear weights on features F; W is for ``C``."""
         scaling = self.scaling
         n_out = 0 if scaling is None else len(scaling.shift)
         sums = F.new_zeros(4 + n_out)
@@ -95,28 +95,28 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    r"""A linear map of standardised inputs x to those that the features see.
+    r"""A linear map of standardised inputs x to the inputs z of the features.
 
         z = V L^(-whitening/2) V^T (I + smoothing D^T D)^(-1/2) S^-noise x
 
-    with S the standard deviations of what an input's linear regression on all others leaves, at
+    with S the standard deviation of each input's residual in a linear regression on all others, at
     least 0.001 (an input that does not vary is left out), D the differences of neighbours, and
-    V L V^T the covariance of what V^T acts on; scaled so that the mean variance of z is one. A
-    network sees the same functions of y as before, but the weights that alpha1 and the trust region
-    measure, and that are drawn first, are those of z. With smoothing alone the first layer's
-    weights K of x have the norm
+    V L V^T the covariance of the vectors that V^T multiplies; z is scaled to a mean variance of
+    one. The network can represent the same functions of y, but its first weights, alpha1 and the
+    trust region refer to weights of z. With smoothing only, the first layer's weights K of x have
+    the norm
 
         ||K||^2 + smoothing ||K D^T||^2.
 
-    It is for inputs that are samples of a curve, as the bands of a spectrum are. Neighbours say
-    much the same there: weights ought to be smooth, bands with little noise count more (Green et
-    al. 1988, "A transformation for ordering multispectral data in terms of image quality with
-    implications for noise removal"), and what tells samples apart is in small components too.
+    The map is for inputs that are samples of a curve, such as the bands of a spectrum. Neighbours
+    are nearly equal there: weights should be smooth, bands with little noise should count more
+    (Green et al. 1988, "A transformation for ordering multispectral data in terms of image quality
+    with implications for noise removal"), and small components distinguish samples too.
 
     Attributes:
-        whitening: Power of the components' variances that is taken out, 0 to 1.
+        whitening: Power of the components' variances, 0 to 1; 1 makes variances equal.
         smoothing: Weight of the differences, >= 0.
-        noise: Power of the noise's deviations that is divided by, 0 to 1.
+        noise: Power of the noise's deviations that divides the inputs, 0 to 1.
     """
 
     whitening: float = 0.0
@@ -141,7 +141,7 @@ class Mix:
         values, vectors = torch.linalg.eigh(scaled @ covariance @ scaled.T)
         kept = values > 1e-12 * values[-1]
         values, vectors = values[kept], vectors[:, kept]
-        # V on the left too: its signs, and what it is where values are close, are up to rounding.
+        # V on the left too: rounding decides its signs, and its columns for close eigenvalues.
         mixing: Tensor = (vectors * values ** (-self.whitening / 2)) @ (vectors.T @ scaled)
         size: Tensor = ((values ** (1 - self.whitening)).sum() / len(covariance)).sqrt()
         return mixing / size
@@ -149,18 +149,18 @@ class Mix:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Training and validation samples, and the scaling that makes them what training sees.
+    """Training and validation samples, scaled for training, and their scaling.
 
-    Inputs are centred, and divided so that each has one standard deviation; one that does not vary
-    is only centred. Targets are scaled as `Scaling` says, unless the loss takes them as they are.
+    Inputs are centred, and divided so that all have the same standard deviation; an input that does
+    not vary is only centred. `Scaling` scales the targets, unless the loss takes unscaled ones.
 
     Attributes:
         train: Training samples.
         validation: Validation samples.
         y_shift: Mean of the training inputs, (n_in,) float64.
-        y_scale: What divides the centred inputs, (n_in,) float64.
-        scaling: How the targets were scaled; None where the loss takes them as they are.
-        mixing: What multiplies the inputs after that, (n_seen_in, n_in); None for nothing.
+        y_scale: Divides the centred inputs, (n_in,) float64.
+        scaling: Scaling of the targets; None if the loss takes unscaled targets.
+        mixing: Multiplies the scaled inputs, (n_seen_in, n_in); None for no mixing.
     """
 
     train: Part
@@ -186,20 +186,20 @@ class Data:
         loss: Loss | None = None,
         comm: Communicator = ALONE,
     ) -> Data:
-        """Scale samples, in place where they are on the processes' device already.
+        """Scale samples, in place if they are on the processes' device already.
 
         Args:
             train: Inputs (n_train, n_in) and targets (n_train, n_out) of this process, float64.
-            validation: Likewise.
-            scale: Standard deviation of the scaled inputs, on average where they are mixed.
-            mix: How the scaled inputs are mixed; not at all if None.
+            validation: The same of the validation samples.
+            scale: Standard deviation of the scaled inputs, on average if they are mixed.
+            mix: Map of the scaled inputs; None for no mixing.
             ordered: Whether the inputs get the order and the signs of `canonical`, so that the
-                weights drawn for them do not depend on the file's. Not with ``mix``.
-            inputs: ``y_shift`` and ``y_scale`` of a network whose weights are kept, in place of
+                weights drawn for them do not depend on the file's order. Not with ``mix``.
+            inputs: ``y_shift`` and ``y_scale`` of a network whose weights are kept, instead of
                 those of the samples. Not with ``mix`` or ``ordered``.
             groups: Outputs of one number share a scale, (n_out,); each has its own if None.
-            weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
-            dtype: Of the scaled inputs, and so of the features.
+            weights: Factors of the scaled outputs, (n_out,), > 0; ones if None.
+            dtype: Type of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
             comm: The processes.
 
@@ -232,18 +232,18 @@ class Data:
         )
 
     def physical(self, W: Tensor) -> Tensor:
-        """Turn linear weights for what training sees into those for c in its own units."""
+        """Turn linear weights for the targets of training into weights for c in its own units."""
         return W.clone() if self.scaling is None else self.scaling.physical(W)
 
     def seen(self, W: Tensor) -> Tensor:
-        """Turn linear weights for c in its own units into those for what training sees."""
+        """Turn linear weights for c in its own units into weights for the targets of training."""
         return W.to(self.y_scale) if self.scaling is None else self.scaling.seen(W)
 
 
 def _scale_of(
     Y: Tensor, scale: float, kept: Arrays | None, comm: Communicator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return shift and scale of inputs, and which of them vary, (n_in,) each."""
+    """Return shift and scale of inputs, and whether each varies, (n_in,) each."""
     y_shift, spread, size = moments(Y, comm)
     varies = spread > _ROUNDING * size
     y_scale = torch.where(varies, spread, 1.0) / scale
@@ -254,7 +254,7 @@ def _scale_of(
 
 
 def _seen(Y: Tensor, mixing: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Return scaled inputs as the features see them."""
+    """Return scaled inputs for the features: mixed, and of their type."""
     return (Y if mixing is None else Y @ mixing.T).to(dtype)
 
 
@@ -266,17 +266,17 @@ def _check_finite(name: str, arrays: Arrays, comm: Communicator) -> None:
 
 
 def canonical(X: Tensor, varies: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tensor:
-    """Return the order and the signs of inputs that their samples define.
+    """Return an order and signs of inputs that depend only on the samples.
 
-    Inputs are ordered by how much they say of the targets to first and second order, and a sign is
+    Inputs are ordered by how much of the targets they explain to first and second order. A sign is
     that of the input's mean product with ||c||^2 and its own square. Neither depends on the order
-    of inputs, outputs or samples, nor on the inputs' signs and units, so that a training that
-    draws weights for the inputs in this order does not either. An input that does not vary is
-    left out: nothing is known of what it does.
+    of inputs, outputs or samples, nor on the inputs' signs and units, and so neither does a
+    training that draws weights for the inputs in this order. An input that does not vary is left
+    out: the samples do not show its effect.
 
     Args:
         X: Standardised inputs, (n, n_in).
-        varies: Which of them vary, (n_in,).
+        varies: Whether each of them varies, (n_in,).
         C: Scaled targets, (n, n_seen).
         comm: The processes.
 

@@ -1,6 +1,6 @@
-"""From a training's result to the surrogate that is called.
+"""From a training's result to the surrogate.
 
-That of a regression has its domain and error bars, that of a classification its domain and the
+A surrogate of a regression has a domain and error bars; a classifier has a domain and the
 temperature that calibrates its probabilities.
 """
 
@@ -26,15 +26,15 @@ from .temperature import temperature
 
 
 def deployed(result: FitResult, dataset: Dataset, logs: Logs | None = None) -> Surrogate:
-    """Make the surrogate of a training, a `Classifier` where the dataset's task is classification.
+    """Make the surrogate of a training, a `Classifier` if the dataset's task is classification.
 
     Args:
-        result: Of `fit`.
-        dataset: What it was trained on; its training and validation samples are used.
-        logs: Inputs and outputs of which the dataset holds the logarithms.
+        result: Result of `fit`.
+        dataset: Its dataset; the training and validation samples are used.
+        logs: Inputs and outputs whose logarithms the dataset holds.
 
     Returns:
-        With error bars, or calibrated on the validation samples by `temperature`.
+        The surrogate with error bars, or calibrated on the validation samples by `temperature`.
     """
     if dataset.info.task == "classification":
         domain = Domain.of(dataset.part("train")[0])
@@ -50,9 +50,9 @@ def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) 
     """Make the surrogate of a selection, with error bars.
 
     Args:
-        selection: Of `selection.choose`, or `alone`.
-        dataset: What it was made of.
-        logs: Inputs and outputs of which the dataset holds the logarithms.
+        selection: Result of `regression.choose`, or of `alone`.
+        dataset: Its dataset.
+        logs: Inputs and outputs whose logarithms the dataset holds.
     """
     seen = torch.from_numpy(dataset.Y[selection.train])
     domain = Domain.of(dataset.Y[selection.train])
@@ -72,11 +72,11 @@ def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) 
 
 
 def assembled_classes(choice: Choice, dataset: Dataset) -> Classifier:
-    """Make the classifier of a choice, which has the weighted mean of its members' logits.
+    """Make the classifier of a choice, with the weighted mean of its members' logits.
 
     Args:
-        choice: Of `classes.choose`.
-        dataset: What it was made of.
+        choice: Result of `classes.choose`.
+        dataset: Its dataset.
     """
     domain = Domain.of(dataset.Y[choice.train])
     first = choice.members[0]
@@ -99,7 +99,7 @@ def _joined(members: Sequence[Member]) -> Joined:
 
 
 def alone(result: FitResult, dataset: Dataset) -> Selection:
-    """Make a selection of one training on the dataset's own parts, judged by its validation."""
+    """Make a selection of one training on the dataset's own parts, judged by validation."""
     rows = {name: dataset.rows_of(name) for name in ("train", "validation")}
     member = Member(
         features=result.features, y_shift=result.y_shift, y_scale=result.y_scale, W=result.W

@@ -17,18 +17,18 @@ CHUNK = 8192
 class Features:
     """A module's features at given inputs as a function of its parameters, one flat vector.
 
-    They are computed in the precision of the inputs, and given in float64.
+    They are computed in the precision of the inputs, and returned in float64.
 
     Args:
         module: Maps (N, n_in) to (N, width). It is copied, to the device and dtype of Y.
-        Y: Inputs, (n_samples, n_in), those of this process; float64 or float32.
-        chunk: Samples per pass. With more samples than this each product with the Jacobian records
-            the graphs of its passes anew, since only that of a single chunk is held.
+        Y: Inputs of this process, (n_samples, n_in); float64 or float32.
+        chunk: Samples per pass. With more samples, each product with the Jacobian records the
+            graphs of its passes again, since only one chunk's graph is held.
         comm: The processes that the samples are divided over.
 
     Attributes:
         width: Number of features.
-        trained: Number of those that depend on the parameters, the first ones.
+        trained: Number of features that depend on the parameters, the first ones.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Features:
         return dict(zip(self._names, self._leaves(theta), strict=True))
 
     def jacobian(self, theta: Tensor) -> FeatureJacobian:
-        """Return the Jacobian at theta (n_theta,), and access to the features there."""
+        """Return the Jacobian at theta (n_theta,), which has the features there too."""
         return FeatureJacobian(self, theta)
 
     def _chunks(self) -> Iterator[slice]:
@@ -90,11 +90,11 @@ class FeatureJacobian:
         single = len(features.Y) <= features.chunk
         self._held = _Graph(features, theta, slice(None)) if single else None
         self.n_theta = features.n_theta
-        self.shape = (len(features.Y), features.width)  # that of the features
+        self.shape = (len(features.Y), features.width)  # shape of F
 
     @property
     def F(self) -> Tensor:
-        """The features, (n_samples, width); not kept where there are many chunks."""
+        """The features, (n_samples, width); not kept if there are several chunks."""
         return self._held.F.detach().double() if self._held else self._features(self._theta)
 
     def jvp(self, v: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class FeatureJacobian:
         return torch.cat([graph.jvp(pieces).double() for _, graph in self._graphs()])
 
     def vjp(self, T: Tensor) -> Tensor:
-        """Multiply the transpose by cotangents of all processes: (n_samples, width), (n_theta,)."""
+        """Multiply the transpose by all processes' cotangents: (n_samples, width) to (n_theta,)."""
         total = T.new_zeros(self.n_theta)
         for rows, graph in self._graphs():
             total += graph.vjp(T[rows].to(self._features.Y))
@@ -120,7 +120,7 @@ class FeatureJacobian:
 class _Graph:
     """The recorded forward pass of one chunk, and its backward pass once `jvp` asks for it.
 
-    What is differentiated is always one number: given cotangents, torch would import sympy first.
+    Only scalars are differentiated: for cotangents, torch would import sympy first.
     """
 
     def __init__(self, features: Features, theta: Tensor, rows: slice) -> None:

@@ -1,12 +1,12 @@
 """The training of one network: a dataset and a configuration become features and W.
 
-Inputs are centred, and divided so that each has the standard deviation ``inputs.scale`` while the
+Inputs are centred, and divided so that each has the standard deviation ``inputs.scale``, while the
 first weights have sqrt(2 / n_in): the features start nearly linear, and the trust region weighs a
 change of the first layer by its effect on the features. Both matter more than any other setting. An
 input that does not vary is only centred.
 
-A network of the caller's may be any module, here of convolutions along y. For a surrogate file it
-needs the methods of `FeatureExtractor` as well.
+The caller's network may be any module, here of convolutions along y. For a surrogate file it also
+needs the methods of `FeatureExtractor`.
 
 >>> n_in, width = dataset.Y.shape[1], 8
 >>> layers = torch.nn.Sequential(
@@ -50,7 +50,7 @@ from .outer.baselines import STOCHASTIC
 from .outer.multilevel import Multilevel, Reason, State
 from .scaling import groups_of, weights_of
 
-_INNER = 10_000  # entries of W, with a Hessian of 0.8 GB
+_INNER = 10_000  # largest number of entries of W; their Hessian has 0.8 GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +60,15 @@ class FitResult:
     For classes these are the outputs whose softmax is trained (see `losses.CrossEntropy`).
 
     Attributes:
-        features: The network with the best weights on the validation samples; a module of the
-            caller's is of its own class, and has only that class's methods.
+        features: The network with the best weights on the validation samples; the caller's module
+            keeps its own class and methods.
         W: Its linear weights, (n_out, width + 1) float64, units of c.
         y_shift: Mean of the training inputs, (n_in,) float64, units of y.
-        y_scale: What divides the centred inputs, (n_in,) float64, units of y.
+        y_scale: Divides the centred inputs, (n_in,) float64, units of y.
         history: One record per iteration.
         reason: Why training stopped.
-        patience: Of the training.
-        watched: What told the best weights, in words.
+        patience: Patience of the training.
+        watched: The score that selected the best weights, in words.
         kept: Whether the checkpoint holds the training's end.
     """
 
@@ -107,7 +107,7 @@ def fit(
     stop: Callable[[], bool] | None = None,
     comm: Communicator | None = None,
 ) -> FitResult:
-    """Train a surrogate on a dataset's training samples, and keep the best on validation.
+    """Train a surrogate on a dataset's training samples, and keep the best weights on validation.
 
     For one seed, on one device with one version of torch, the result is the same bit for bit,
     whether or not training was interrupted.
@@ -116,22 +116,22 @@ def fit(
         dataset: Needs training and validation samples.
         config: Settings.
         network: A float64 module that maps scaled inputs (N, n_in) to features (N, width), each
-            sample by itself. It takes the place of the network that ``config`` describes, of which
-            only ``width`` and ``levels`` count then. It is copied; all its parameters are trained,
-            from their values. More than one level needs a method ``refined``.
-        start: Trained features to start from. Their weights are the first ones, theta_ref and
-            W_ref, and the inputs are scaled as theirs were. ``config`` must describe their network.
-        loss: What to minimise the mean of (see `losses`), with the targets as they are; None for
-            that of the dataset's task, least squares of scaled targets or cross-entropy.
+            sample by itself. It replaces the network that ``config`` describes, of which only
+            ``width`` and ``levels`` then count. It is copied; all its parameters are trained, from
+            their values. More than one level needs a method ``refined``.
+        start: Trained features to start from. Their weights are the first weights, theta_ref and
+            W_ref, and the inputs are scaled as theirs. ``config`` must describe their network.
+        loss: Loss whose mean is minimised (see `losses`), with unscaled targets; None for that of
+            the dataset's task, least squares of scaled targets or cross-entropy.
         checkpoint: A file that is written every second, and when training ends or is interrupted.
-            Where it cannot be, training goes on, and it is tried again.
-        resume: Go on from ``checkpoint``; it must exist, and be of this dataset and ``config``, and
-            of ``network`` and ``loss``: of these the class, and the parameters' names and shapes,
-            are checked; of ``start`` all numbers.
+            If it cannot be written, training continues, and tries again later.
+        resume: Continue from ``checkpoint``. It must exist, and be of the same dataset, ``config``,
+            ``network``, ``loss`` and ``start``. Of the network and the loss, the class and the
+            parameters' names and shapes are checked; of ``start``, all numbers.
         on_iteration: Called after each iteration.
-        stop: Asked after each iteration whether to end there.
-        comm: The processes that the samples are divided over; None for this one alone. Each must
-            be given the same dataset, configuration and network.
+        stop: Called after each iteration; returns whether to end there.
+        comm: The processes that the samples are divided over; None for this process alone. Each
+            must get the same dataset, configuration and network.
 
     Raises:
         InputError: If the dataset has no training or validation samples, or values that are not
@@ -151,10 +151,10 @@ class _Run:
 
     Attributes:
         config: Settings.
-        network: With the first weights.
-        data: The samples as training sees them.
-        method: Trains.
-        checkpoint: Keeps it, on process 0; None where it is not kept.
+        network: The network with the first weights.
+        data: The scaled samples.
+        method: The multilevel method.
+        checkpoint: The checkpoint, on process 0; None for none.
     """
 
     config: TrainConfig
@@ -173,7 +173,7 @@ class _Run:
         loss: Loss | None,
         comm: Communicator | None,
     ) -> _Run:
-        """Check what `fit` was given, and make the run of it."""
+        """Check the arguments of `fit`, and make the run."""
         comm = Communicator(config.device) if comm is None else comm
         _check(dataset, config, network, comm)
         loss = _loss(dataset) if loss is None else loss
@@ -225,7 +225,7 @@ class _Run:
         on_iteration: Callable[[Record], None] | None,
         stop: Callable[[], bool] | None,
     ) -> FitResult:
-        """Train to the end, or until it is told to stop."""
+        """Train to the end, or until ``stop`` returns True."""
         comm = self.data.train.comm
         state = comm.on_root(lambda: self._opened(resume))
         if state is not None:
@@ -271,7 +271,7 @@ class _Run:
 def _check(
     dataset: Dataset, config: TrainConfig, network: nn.Module | None, comm: Communicator
 ) -> None:
-    """Refuse what cannot be trained here, or by these processes."""
+    """Refuse settings that cannot be trained here, or by these processes."""
     check(
         config.device == "cpu" or torch.cuda.is_available(),
         "there is no CUDA device here; use device=cpu",
@@ -292,7 +292,7 @@ def _check(
 
 
 def _whole(network: nn.Module, W: Tensor, data: Data) -> tuple[FeatureExtractor, Tensor]:
-    """Return features of all inputs, and their linear weights, of a network that training sees."""
+    """Return features of all inputs, unmixed, and their linear weights from a trained network."""
     linear = isinstance(network, beside.WithInputs)
     inner: Any = network.network if linear else network
     if data.mixing is not None:
@@ -311,14 +311,14 @@ def _loss(dataset: Dataset) -> Loss:
 
 
 def _share(dataset: Dataset, name: str, comm: Communicator) -> tuple[Tensor, Tensor]:
-    """Copy this process's samples of a part: every so many, so that any order is shared alike."""
+    """Copy every k-th sample of a part for one of k processes: this shares any order evenly."""
     Y, C = dataset.part(name, comm.share())
     return torch.from_numpy(Y), torch.from_numpy(C)
 
 
 @contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """Let torch use n threads; the number is the process's, and is put back."""
+    """Let torch use n threads in this process, and restore their number at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

@@ -19,8 +19,7 @@ class Record:
 
     For least squares, losses are 1/(2N) ||Z W^T - C||_F^2 in the scaled observables (see
     `scaling`), and errors mean relative errors ||prediction - c|| / ||c|| in physical units. For
-    classes, losses are mean cross-entropies in nats, and errors the share of samples in a wrong
-    class.
+    classes, losses are mean cross-entropies in nats, and errors the share of misclassified samples.
 
     Attributes:
         level: Level of the multilevel scheme, from 0.
@@ -34,9 +33,9 @@ class Record:
         validation_error: Error on the validation samples.
         gradient_norm: Norm of the gradient before the step, or of its mean over an epoch.
         radius: Trust-region radius after the step, or a line search's step length; NaN for epochs.
-        ratio: Actual over predicted decrease; NaN where no step was tried, and for epochs.
+        ratio: Actual over predicted decrease; NaN if no step was tried, and for epochs.
         rank: Number of Krylov vectors, of the dense model's unknowns, or of L-BFGS pairs.
-        validation_score: What tells the best weights and when to stop (see `data.Measured`).
+        validation_score: Selects the best weights, and decides when to stop (see `data.Measured`).
         validation_median: Median over the outputs of the root mean square error on the validation
             samples, over the output's spread on the training samples; NaN for classes.
         validation_worst: The largest of these.

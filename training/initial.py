@@ -1,4 +1,4 @@
-"""The network with the first weights: of the configuration, the caller's, or a surrogate's."""
+"""The network with the first weights: the configuration's, the caller's, or a surrogate's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .member import Member
 
 
 def settings_of(features: object) -> dict[str, Any]:
-    """Return the settings that describe features by their keys; none for those of no network."""
+    """Return the settings that describe a network's features, by their keys; else none."""
     network, linear = beside.parted(features)
     if not isinstance(network, AntisymmetricODE | ResNet | MLP):
         return {}
@@ -61,14 +61,14 @@ def network(
     """Return the network that a training begins with.
 
     Args:
-        own: The caller's, or None.
-        start: What the training starts from, or None; it comes before ``own``.
-        config: Describes the network where there is neither.
+        own: The caller's network, or None.
+        start: Features to start from, or None; they come before ``own``.
+        config: Describes the network if there is neither.
         n_in: Number of inputs of the dataset.
-        data: The samples as training sees them.
+        data: The scaled samples.
 
     Raises:
-        InputError: If the caller's network, or the one to start from, does not do.
+        InputError: If the caller's network, or the one to start from, does not fit.
     """
     if start is not None:
         return _started(start, config, n_in)
@@ -99,7 +99,7 @@ def _started(start: Member, config: TrainConfig, n_in: int) -> nn.Module:
 
 
 def _checked(network: nn.Module, config: TrainConfig, n_in: int) -> nn.Module:
-    """Copy a network of the caller's, after a trial."""
+    """Check the caller's network by a trial, and copy it."""
     check(
         config.mix is None
         and config.regularisation.penalty == "tikhonov"

@@ -1,4 +1,4 @@
-"""Logarithms of inputs and outputs, which a surrogate may learn in their place."""
+"""Logarithms that a surrogate may learn instead of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from surrogates.model.parts import Logs
 
 
 def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> Logs | None:
-    """Mark inputs and outputs by name; ``all`` is all of them. None where nothing is named.
+    """Mark inputs and outputs by name; ``all`` is all of them. Return None if nothing is named.
 
     Raises:
-        InputError: If a name is not known, the task is classification, or a value is not positive
-            (its sample is said).
+        InputError: If a name is not known, the task is classification, or a value is not positive;
+            the message names its sample.
     """
     if not outputs and not inputs:
         return None
@@ -46,7 +46,7 @@ def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
     """Replace marked inputs and outputs by their logarithms."""
     inputs, outputs = (np.asarray(mark, dtype=bool) for mark in (logs.inputs, logs.outputs))
     Y, C = dataset.Y.copy(), dataset.C.copy()
-    with np.errstate(invalid="ignore", divide="ignore"):  # of samples that have failed
+    with np.errstate(invalid="ignore", divide="ignore"):  # failed samples
         Y[:, inputs] = np.log(Y[:, inputs])
         C[:, outputs] = np.log(C[:, outputs])
     units = tuple(

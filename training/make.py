@@ -55,23 +55,23 @@ def train(
         config: Settings: a mapping such as ``{"network.width": 16}``, a TOML file, or a
             `TrainConfig`. A choice keeps these, and chooses the others (see
             `surrogates.training.settings`).
-        out: The surrogate's file, NAME.pt; None for no file. Beside it are NAME.history.jsonl and,
-            where one network is trained, NAME.checkpoint.
+        out: The surrogate's file, NAME.pt; None for no file. NAME.history.jsonl and, if one network
+            is trained, NAME.checkpoint are written beside it.
         effort: ``default``, a choice by held-out errors, in about a minute for 400 samples on two
             cores; ``high``, in ten times that; or ``fast``, the training of one network.
-        seed: Of the first weights; that of the settings if None.
+        seed: Seed of the first weights; the settings' seed if None.
         log: Names of outputs whose logarithms are learned, or ``["all"]``.
-        log_inputs: Names of such inputs, likewise.
+        log_inputs: Names of inputs whose logarithms are used, or ``["all"]``.
         exclude: Samples to leave out, counted from 0, or their text, ``3,77,100-120``.
         start: A surrogate of the same inputs and outputs to start from, or its file.
-        network: A module of your own, in double precision, in place of a network that the settings
+        network: Your own module, in double precision, instead of a network that the settings
             describe; see `surrogates.training.fit.fit`.
-        resume: Whether to go on from the checkpoint of ``out``.
-        processes: That a choice may use; one for each core if None.
+        resume: Whether to continue from the checkpoint of ``out``.
+        processes: Number of processes of a choice; one for each core if None.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
-        The surrogate; of a dataset of classes, a `LoadedClassifier`.
+        The surrogate; for a dataset of classes, a `LoadedClassifier`.
 
     Raises:
         InputError: If the dataset, a setting or a file does not fit; the message says why.
@@ -94,7 +94,7 @@ def _start(start: LoadedSurrogate | PathLike) -> Start:
 
 
 def _finished(request: Request, out: PathLike | None, progress: bool | Told) -> LoadedSurrogate:
-    """Train, and say in the log what has not gone as it should."""
+    """Train, and log an interruption or an unwritten history."""
     work = Work[Finished]()
     watch = Watch(interruption=work, bar=bar_of(progress))
     try:
@@ -138,27 +138,29 @@ def fit(
 
     Args:
         Y: Parameters, (n, n_y) or (n,): an array, a list, or a data frame with names.
-        C: Observables, (n, n_c) or (n,), likewise.
-        labels: In place of C, the class of each sample, n texts or integers.
+        C: Observables, (n, n_c) or (n,), in the same forms.
+        labels: Instead of C, the class of each sample, n texts or integers.
         y_names: Names of the parameters; a data frame's own, or y0, y1, ... if empty.
-        c_names: Names of the observables, likewise, or of the classes in the order of their labels.
+        c_names: Names of the observables; a data frame's own, or c0, c1, ... if empty. With labels,
+            names of the classes in the order of their labels.
         y_units: Units of the parameters; none if empty.
         c_units: Units of the observables; none if empty.
-        bounds: Of the parameters, ``{name: (lower, upper)}`` or two sequences; else their extremes.
+        bounds: Bounds of the parameters, ``{name: (lower, upper)}`` or two sequences; their
+            extremes if None.
         split: Shares or counts of training, validation, test samples, or the part of each sample.
-        missing: What a NaN in C is: a sample that failed (``fail``), or a missing entry (``mask``).
+        missing: Meaning of NaN in C: a failed sample (``fail``), or a missing entry (``mask``).
         name: Name of the data.
         config: As for `train`.
         out: As for `train`.
         effort: As for `train`.
-        seed: Of the split, and as for `train`.
+        seed: Seed of the split, and as for `train`.
         log: As for `train`.
         log_inputs: As for `train`.
         processes: As for `train`.
         progress: As for `train`.
 
     Returns:
-        The surrogate; of labels, a `LoadedClassifier`.
+        The surrogate; for labels, a `LoadedClassifier`.
 
     Raises:
         InputError: If the arrays do not fit each other, or hold other values than finite numbers.

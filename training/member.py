@@ -15,13 +15,13 @@ class Member:
     """A member of the surrogate: c = [features((y - y_shift) / y_scale), 1] W^T.
 
     Attributes:
-        features: Of scaled inputs.
+        features: Features of scaled inputs.
         y_shift: (n_in,), units of y.
         y_scale: (n_in,), units of y.
         W: (n_out, width + 1), units of c.
-        weight: Its share of the prediction.
-        group: Members of one number are the same on different folds.
-        kriging: Whether it is the kernel of `selection.regression.Selection.kriging`.
+        weight: Its weight in the prediction.
+        group: Members with one number were trained alike, on different folds.
+        kriging: Whether it is the kernel in `selection.regression.Selection.kriging`.
     """
 
     features: FeatureExtractor

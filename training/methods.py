@@ -1,4 +1,4 @@
-"""The outer method of a training: the one that was asked for, or the one that its sizes suggest."""
+"""The outer method of a training: the given one, or one chosen by the training's sizes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .outer.lbfgs import LBFGS
 from .outer.multilevel import Method
 
 _DENSE_FLOPS = 1e12  # of an iteration, about a minute on a core
-_KRYLOV_FLOPS = 100  # of a vector, sample and parameter: the dense method's in the same time
+_KRYLOV_FLOPS = 100  # per vector, sample and parameter; counted at the dense method's speed
 
 
 def methods(config: TrainConfig, network: nn.Module, data: Data) -> tuple[Method, Method]:
-    """Return the outer method, and that of the first iterations.
+    """Return the outer method, and the method of the first iterations.
 
     Args:
-        config: What was asked for.
-        network: The one of the first level.
-        data: The samples as training sees them.
+        config: The settings.
+        network: The network of the first level.
+        data: The scaled samples.
     """
     asked = config.optimizer
     limits: dict[str, Any] = {"rank": asked.krylov_rank, "tolerance": asked.krylov_tolerance}

@@ -1,4 +1,4 @@
-"""A training's outcome: the surrogate, its held-out errors, and what is to be said of it."""
+"""A training's outcome: the surrogate, its held-out errors, and the report on them."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Trained:
     Attributes:
         surrogate: The module.
         training: How it was trained, for the metadata of its file.
-        errors: On held-out samples, by the part's name.
+        errors: Errors on held-out samples, by the part's name.
         history: One record per iteration of one network; empty if none was trained.
         reason: Why training stopped, or what was chosen, in words.
         interrupted: Whether it was told to stop before its end: it is the best so far.
         tried: What a selection tried, the best first; empty where there was none.
         warnings: What a user should know, a line each.
         seconds: Wall time.
-        weights: What its file needs so that another training can start from it.
-        kept: Whether a checkpoint holds its end.
+        weights: Part of the surrogate's file from which another training can start.
+        kept: Whether a checkpoint holds the training's end.
     """
 
     surrogate: Surrogate
@@ -65,7 +65,7 @@ class Trained:
 
 
 def where_there(selection: Selection, dataset: Dataset) -> Selection:
-    """Leave the residuals of missing observables out."""
+    """Replace the residuals of missing observables by NaN."""
     there = torch.isfinite(torch.from_numpy(dataset.C[selection.rows]))
     residual = torch.where(there, selection.residual, math.nan)
     return dataclasses.replace(selection, residual=residual)
@@ -115,9 +115,9 @@ def told_selection(
         surrogate: The surrogate that was assembled.
         selection: The choice.
         dataset: The samples.
-        learned: The same as they were learnt: logarithms, and without missing observables.
-        settings: Of the training.
-        effort: Of the choice.
+        learned: The samples as they were learned: logarithms, and without missing observables.
+        settings: Settings of the training.
+        effort: Effort of the choice.
         seconds: Wall time.
     """
     mean, spread = _centre(dataset.C[selection.train])
@@ -237,7 +237,7 @@ def told_fit(
 def kept(trained: Trained, selection: Selection, dataset: Dataset, start: Start | None) -> Trained:
     """Return an outcome with the weights that another training can start from.
 
-    Where this training has started from another surrogate, its metadata say from which one.
+    If this training started from another surrogate, the metadata name it.
     """
     error = selection.residual.square().nanmean(dim=0).sqrt()
     seen = checksums(dataset, selection.train)

@@ -1,8 +1,8 @@
-"""Tasks on several cores: processes of this program's own that run functions by name.
+"""Tasks on several cores: worker processes that run functions by name.
 
-Each process is a fresh interpreter that imports this package and nothing of the caller's program,
-so that a script needs no guard around its main part, and threads of the caller do no harm. A task
-does not depend on the process that runs it, nor on the order of the tasks.
+Each process is a fresh interpreter that imports this package, but not the caller's program: a
+script needs no guard around its main part, and the caller's threads do no harm. A task depends
+neither on the process that runs it nor on the order of the tasks.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _HEAP = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
 
 
 def keep_memory() -> None:
-    """Let this process keep what memory it has had, until it ends.
+    """Let this process keep freed memory until it ends.
 
-    glibc asks the system for each large tensor, and gives it back: of a choice among 400 samples a
-    sixth of the processor time was the system's, of L-BFGS on 8000 samples of 882 outputs two
-    fifths. Other libraries' allocators stay as they are.
+    By default glibc maps each large tensor anew and returns it. System calls then took a sixth of
+    the processor time of a choice with 400 samples, and two fifths of L-BFGS with 8000 samples of
+    882 outputs. Other allocators do not change.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
@@ -57,7 +57,7 @@ class Task:
 
     Attributes:
         function: Defined at the top of a module of this package.
-        arguments: Keyword arguments that pickle takes.
+        arguments: Keyword arguments that can be pickled.
     """
 
     function: Callable[..., Any]
@@ -72,8 +72,8 @@ class Pool:
     """Processes that stay for several rounds of tasks, as starting one costs seconds.
 
     Args:
-        processes: How many at a time; one runs tasks in this process, one after the other.
-        stop: Asked between tasks, and twice a second, whether to end.
+        processes: Largest number at a time; with one, this process runs the tasks in turn.
+        stop: Called between tasks, and twice a second; returns whether to end.
     """
 
     def __init__(self, processes: int, stop: Callable[[], bool] | None = None) -> None:
@@ -93,11 +93,11 @@ class Pool:
         self._threads.shutdown()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-        """Run tasks and give each one's number and result as it ends.
+        """Run tasks and yield each one's number and result as it ends.
 
         Raises:
-            Interrupted: If ``stop`` said so; tasks that run are ended with the pool.
-            InputError: As a task raised it.
+            Interrupted: If ``stop`` returned True; running tasks are ended with the pool.
+            InputError: If a task raised it.
             RuntimeError: If a process ended without a result.
         """
         if min(self._processes, len(tasks)) <= 1:
@@ -142,13 +142,13 @@ def latest(results: Iterable[list[T]]) -> tuple[list[T], bool]:
 def run(
     tasks: Sequence[Task], processes: int, stop: Callable[[], bool] | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Run tasks in a `Pool` of their own, of as many processes as there are tasks at most."""
+    """Run tasks in a new `Pool`, with at most as many processes as tasks."""
     with Pool(min(processes, len(tasks)), stop) as own:
         yield from own.run(tasks)
 
 
 def _on_one_thread(task: Task) -> Any:
-    """Run a task as a worker does: sums of several threads are rounded otherwise."""
+    """Run a task on one thread, like a worker: sums of several threads round differently."""
     import torch
 
     before = torch.get_num_threads()
@@ -198,7 +198,7 @@ class _Workers:
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    # What was not sent is not needed.
+                    # Data that was not sent is not needed.
                     with broken_pipes_are_errors(), contextlib.suppress(BrokenPipeError):
                         stream.close()
 
@@ -213,7 +213,7 @@ class _Workers:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the parent to tell of
+                start_new_session=True,  # Ctrl-C reaches only the parent, which ends its workers
             )
             self._all.append(process)
         self._own.process = process
@@ -225,7 +225,7 @@ def serve() -> None:
     keep_memory()
     requests: BinaryIO = sys.stdin.buffer
     replies = os.fdopen(os.dup(1), "wb")
-    # What a task prints is no reply; scipy's L-BFGS-B of 2023 prints where it ends by rounding.
+    # Prints must not mix with replies: scipy's L-BFGS-B of 2023 prints if it ends by rounding.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     import torch
 

@@ -1,6 +1,6 @@
-"""A training from its dataset to its files: what `surrogates.train` and ``surrogates train`` do.
+"""A training from its dataset to its files, for `surrogates.train` and ``surrogates train``.
 
-Beside the surrogate ``NAME.pt`` a training leaves ``NAME.history.jsonl``, and, where it trains one
+Beside the surrogate ``NAME.pt`` a training writes ``NAME.history.jsonl`` and, if it trains one
 network, ``NAME.checkpoint``.
 """
 
@@ -42,7 +42,7 @@ FAST = "fast"
 
 
 class Bar(Protocol):
-    """Shows how far a training is."""
+    """Shows a training's progress."""
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Show that ``done`` of ``total`` are finished."""
@@ -52,7 +52,7 @@ class Bar(Protocol):
 
 
 class Asked(Protocol):
-    """Tells whether somebody has asked a training to stop."""
+    """Tells whether a training is to stop."""
 
     @property
     def asked(self) -> bool:
@@ -61,11 +61,11 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Who watches a training, and may stop it.
+    """Interruption and progress bar of a training.
 
     Attributes:
-        interruption: Entered while samples are learned; it tells whether to stop.
-        bar: Makes what shows the progress, of ``trainings`` or ``work units``; None shows none.
+        interruption: Context entered while training; it tells whether to stop.
+        bar: Makes a progress bar of ``trainings`` or ``work units``; None shows none.
     """
 
     interruption: AbstractContextManager[Asked]
@@ -74,20 +74,20 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of a training.
+    """The arguments of a training.
 
     Attributes:
         read: Reads the dataset; called on each process.
-        settings: Of the training.
+        settings: Settings of the training.
         given: Keys of the settings that are fixed.
         effort: ``fast``, ``default`` or ``high``; see `training.train.train`.
         log: Names of outputs whose logarithms are learned.
-        log_inputs: Names of such inputs.
-        exclude: Samples that are left out, or their text, as `read_rows` takes it.
-        start: Reads the surrogate that the training starts from; None where there is none.
-        network: A module of the caller's in place of a network that settings describe.
-        resume: Whether to go on from the checkpoint.
-        processes: Of a choice; one for each core if None.
+        log_inputs: Names of inputs whose logarithms are used.
+        exclude: Samples that are left out, or a text of them for `read_rows`.
+        start: Reads the surrogate to start from; None for none.
+        network: The caller's module, instead of a network that settings describe.
+        resume: Whether to continue from the checkpoint.
+        processes: Number of processes of a choice; one for each core if None.
     """
 
     read: Callable[[], Dataset]
@@ -105,11 +105,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A training that has come to its end.
+    """A training that has ended.
 
     Attributes:
         members: The content of the surrogate's file.
-        trained: How it was trained; None if the file was there before, of the same training.
+        trained: The training's outcome; None if the same training's file existed before.
         dataset: The samples.
         history_fault: Why the history is not written, empty if it is, or was not asked for.
         written: Whether its file is written now.
@@ -141,13 +141,13 @@ class Output:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Name the files by the surrogate's."""
+        """Derive the files' names from the surrogate's file."""
         self.path = Path(path)
         self.checkpoint = self.path.with_suffix(".checkpoint")
         self.records = self.path.with_suffix(".history.jsonl")
 
     def prepare(self, resume: bool) -> None:
-        """Remove what a killed run has left.
+        """Check the paths, and remove temporary files of a killed run.
 
         Raises:
             InputError: If a path cannot be written, or is a file that is to be kept.
@@ -178,9 +178,9 @@ class Output:
         effort: str,
         start: Start | None,
     ) -> LoadedSurrogate | None:
-        """Return the surrogate that is there, if this training would write the same.
+        """Return the surrogate in the file, if this training would write the same.
 
-        None where there is a checkpoint to go on with.
+        Return None if there is a checkpoint to continue from.
         """
         if not self.path.exists() or (self.checkpoint.exists() and effort == FAST):
             return None
@@ -197,16 +197,16 @@ class Output:
         return there if same else None
 
     def save(self, members: torchscript.Members, kept: bool) -> None:
-        """Write the surrogate; where it cannot be, the error says where the training is kept.
+        """Write the surrogate; on failure, the error names the file that keeps the training.
 
         Args:
             members: The content of its file.
             kept: Whether the checkpoint holds the training's end.
 
         Raises:
-            OSError: If it is not written. Nothing is lost by that: there is a checkpoint of the
-                training's end, or the surrogate is in a temporary folder, or, where that is full as
-                well, the last checkpoint stays as it is.
+            OSError: If it is not written. The training is then kept in a checkpoint of its end, or
+                the surrogate in a temporary folder; if that is full too, the last checkpoint is
+                kept.
         """
         content = torchscript.pack(members)
         try:
@@ -219,14 +219,14 @@ class Output:
                     "writes it"
                 ) from error
             full = error
-        safe = Path(tempfile.mkdtemp(prefix="surrogates-")) / self.path.name  # for this user alone
+        safe = Path(tempfile.mkdtemp(prefix="surrogates-")) / self.path.name  # this user's
         try:
             _write(safe, content)
         except OSError:
             safe.parent.rmdir()
             raise full from None
         try:
-            self.checkpoint.unlink(missing_ok=True)  # of an earlier moment; its room may do
+            self.checkpoint.unlink(missing_ok=True)  # an earlier state; frees its space
             _write(self.path, content)
         except OSError:
             raise OSError(f"{full}; the surrogate is in {safe}: move it") from None
@@ -251,7 +251,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _are_stored(settings: TrainConfig, there: Any) -> bool:
-    """Tell whether a file's settings are these; older releases had other keys."""
+    """Return whether a file's settings are equal to these; older releases had other keys."""
     try:
         return bool(there) and stored(there) == settings
     except InputError:  # a setting of a later release
@@ -266,13 +266,13 @@ def run(request: Request, out: str | os.PathLike[str] | None, watch: Watch) -> F
     """Train a surrogate, and write its files.
 
     Args:
-        request: What is asked for.
+        request: The training's arguments.
         out: The surrogate's file; None writes nothing.
-        watch: Who watches it.
+        watch: Interruption and progress bar.
 
     Raises:
         InputError: If the dataset, the settings, the paths or the surrogate to start from do not
-            fit, or ``resume`` has nothing to go on from.
+            fit, or ``resume`` finds no checkpoint.
         OSError: If a file cannot be written; see `Output.save`.
         Interrupted: If a choice was stopped before there was anything to choose from, which writes
             nothing.
@@ -319,7 +319,7 @@ class _Training:
         return start
 
     def finished(self, watch: Watch) -> Finished:
-        """Train, unless the file is there, and write the files."""
+        """Train, unless the surrogate exists, and write the files."""
         output, rank = self._output, self._comm.rank
         if output is not None and self._request.resume:
             asked = self._dataset, self._settings, self._logs, self._effort, self._start

@@ -1,16 +1,16 @@
-r"""How the targets are scaled before training sees them, and back.
+r"""The scaling of the targets for training, and back.
 
     seen = ((c - shift) / scale) basis
 
 Each output is centred by its mean over the training samples and divided by a scale, so that the
-regularisation means the same in every unit. Least squares weighs outputs by these scales: an output
-that is divided by a common one, and is small, is not learned at all. The scale is the standard
-deviation of the output itself, or, for outputs that share a unit and are therefore comparable, the
-root mean square of theirs (`groups_of`).
+regularisation means the same in every unit. Least squares weighs outputs by these scales: a small
+output with a common scale is not learned at all. The scale is the output's standard deviation, or,
+for outputs that share a unit and are therefore comparable, the root mean square of their standard
+deviations (`groups_of`).
 
-An output that does not vary costs nothing and is predicted exactly: it is not seen. Where the
-outputs' singular values fall below rounding, training sees their leading right singular vectors:
-the problem is the same, and smaller.
+An output that does not vary is left out, and predicted exactly. If the outputs' singular values
+fall below rounding, training uses their leading right singular vectors: the problem is the same,
+and smaller.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from .features import CHUNK
 from .known import WAYS
 
 _UNKNOWN_UNITS = ("", "1", "?", "-", "unknown")
-_ROUNDING = 1e-13  # an output of less relative spread is constant
+_ROUNDING = 1e-13  # an output with less relative spread is constant
 _NEGLIGIBLE = 1e-9  # singular values of scaled outputs, relative to the largest
-_ZERO = 1e-15  # of the outputs' means, below which a sample is zero
+_ZERO = 1e-15  # times the outputs' means; smaller samples are zero
 
 
 def groups_of(way: str, units: Sequence[str]) -> Tensor:
@@ -43,7 +43,7 @@ def groups_of(way: str, units: Sequence[str]) -> Tensor:
         units: Of the outputs.
 
     Returns:
-        Outputs of one number share a scale, (n_out,) int64.
+        Group number of each output, (n_out,) int64; outputs of one number share a scale.
     """
     check(way in WAYS, unknown(f"outputs.scaling {way!r}", way, WAYS))
     if way == "common":
@@ -60,7 +60,7 @@ def weights_of(texts: Sequence[str], names: Sequence[str]) -> Tensor | None:
     """Read weights of outputs, given as ``name=number``.
 
     Returns:
-        (n_out,) float64, ones where none is given; None if there are none at all.
+        (n_out,) float64, one for outputs without a weight; None if no weight is given.
 
     Raises:
         InputError: If a name is not one of the outputs', or a number is not positive.
@@ -82,8 +82,8 @@ def weights_of(texts: Sequence[str], names: Sequence[str]) -> Tensor | None:
 def moments(X: Tensor, comm: Communicator = ALONE) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, standard deviation and largest size of each column, (n_columns,) each.
 
-    Squares are those of the columns over their largest deviation: they neither overflow nor vanish
-    at 1e-200.
+    Columns are divided by their largest deviation before they are squared: squares neither overflow
+    nor vanish at 1e-200.
     """
     n = comm.count(len(X))
     low, high = comm.stacked(torch.stack(torch.aminmax(X, dim=0))).view(-1, 2, X.shape[1]).unbind(1)
@@ -110,9 +110,9 @@ class Scaling:
     Attributes:
         shift: Subtracted from c, (n_out,), units of c.
         scale: Divides c after that, (n_out,), units of c, > 0.
-        over_spread: Turns an error in units of ``scale`` into one over the output's own standard
-            deviation on the training samples (of a constant output over its size), (n_out,).
-        basis: What training sees of the scaled outputs, orthonormal, (n_out, n_seen); None for all.
+        over_spread: Factor of errors in units of ``scale``, for errors over the output's own
+            standard deviation on the training samples (size if it is constant), (n_out,).
+        basis: Orthonormal; multiplies the scaled outputs, (n_out, n_seen); None for all outputs.
     """
 
     shift: Tensor
@@ -128,16 +128,16 @@ class Scaling:
         weights: Tensor | None = None,
         comm: Communicator = ALONE,
     ) -> Scaling:
-        """Find the scaling of training targets, (n, n_out) of this process.
+        """Find the scaling of training targets.
 
         Args:
-            C: Targets.
+            C: Targets of this process, (n, n_out).
             groups: As `groups_of` returns them; each output has its own scale if None.
-            weights: What the scaled outputs are multiplied by, (n_out,), > 0; ones if None.
+            weights: Factors of the scaled outputs, (n_out,), > 0; ones if None.
             comm: The processes.
 
         Raises:
-            InputError: If the targets are too large for their spread to be a number.
+            InputError: If the targets are so large that their spread overflows.
         """
         shift, spread, size = moments(C, comm)
         check(bool(torch.isfinite(spread).all()), "the training observables are too large")
@@ -158,7 +158,7 @@ class Scaling:
         return cls(shift=shift, scale=scale, over_spread=scale / own, basis=basis)
 
     def apply(self, C: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Scale targets in place; return those that are seen, and all where these are others."""
+        """Scale targets in place; return the targets of training, and all if these differ."""
         C = C.sub_(self.shift).div_(self.scale)
         if self.basis is None:
             return C, None
@@ -168,19 +168,19 @@ class Scaling:
         return seen, C
 
     def seen_to_all(self, outputs: Tensor) -> Tensor:
-        """Turn outputs that are seen into all scaled ones, (n, n_out), in new memory."""
+        """Turn outputs of training into all scaled outputs, (n, n_out), in new memory."""
         return outputs.clone() if self.basis is None else outputs @ self.basis.T
 
     def physical(self, W: Tensor) -> Tensor:
-        """Turn linear weights for what training sees into those for c in its own units."""
+        """Turn linear weights for the targets of training into weights for c in its own units."""
         W = self.scale[:, None] * (W if self.basis is None else self.basis @ W)
         W[:, -1] += self.shift
         return W
 
     def seen(self, W: Tensor) -> Tensor:
-        """Turn linear weights for c in its own units into those for what training sees of it.
+        """Turn linear weights for c in its own units into weights for the targets of training.
 
-        What they predict outside of the basis is lost.
+        The part of their prediction outside the basis is lost.
         """
         W = W.to(self.scale, copy=True)
         W[:, -1] -= self.shift
@@ -188,7 +188,7 @@ class Scaling:
         return W if self.basis is None else self.basis.T @ W
 
     def relative_errors(self, residual: Tensor, scaled: Tensor) -> Tensor:
-        """Return ||residual|| / ||c|| in units of c, (n,), of scaled residuals and targets.
+        """Return ||residual|| / ||c|| in units of c, (n,), from scaled residuals and targets.
 
         Infinite for c = 0, which scaling and back turns into rounding. The relative errors of
         `surrogates.model.metrics` are those of predictions: to add c to the residual, so that they
@@ -203,16 +203,16 @@ class Scaling:
 
 
 def _basis(C: Tensor, scaling: Scaling, varies: Tensor, comm: Communicator) -> Tensor | None:
-    """Return the leading right singular vectors of the scaled targets, if these are fewer by far.
+    """Return the leading right singular vectors of the scaled targets, if they are far fewer.
 
-    Otherwise the outputs that vary, if not all do.
+    Otherwise return unit vectors of the outputs that vary; None if all do.
     """
     n_out = len(varies)
     R = C.new_zeros((0, n_out))
     for chunk in torch.split(C, CHUNK):
         scaled = (chunk - scaling.shift) / scaling.scale
         R = torch.linalg.qr(torch.cat([R, torch.where(varies, scaled, 0.0)]), mode="r").R
-    if comm.size > 1:  # all processes must give as many rows
+    if comm.size > 1:  # all processes must have as many rows
         R = torch.cat([R, R.new_zeros((n_out - len(R), n_out))])
     _, s, Vh = torch.linalg.svd(comm.stacked(R), full_matrices=False)
     rank = max(1, int((s > _NEGLIGIBLE * s[0]).sum()))

@@ -1,8 +1,8 @@
-"""The settings of a training as callers give them, and which of them are fixed.
+"""The caller's settings of a training, and the keys that are fixed.
 
-A choice by held-out errors keeps the settings that were given, and chooses the others. Of a mapping
-or a file, these are its keys; the others have the defaults of the dataset's task. A `TrainConfig`
-holds all settings, and is taken as it is; given are those that differ from the task's defaults.
+A choice by held-out errors keeps the given settings, and chooses the others. A mapping or a file
+gives the settings of its keys; the others have the defaults of the dataset's task. A `TrainConfig`
+holds all settings; it gives those that differ from the task's defaults.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Config = TrainConfig | Mapping[str, Any] | str | os.PathLike[str]
 """Settings, a mapping of keys to values (tables nested, or keys with dots), or a TOML file."""
 
 SEED, DEVICE, OPTIMIZER = "seed", "device", "optimizer.name"
-"""Keys of settings that have options of their own."""
+"""Keys of settings that have their own options."""
 
 
 def settings_of(
     config: Config | None, task: str, overrides: Iterable[str] = ()
 ) -> tuple[TrainConfig, frozenset[str]]:
-    """Return the settings of a training, and the keys of those that were given.
+    """Return the settings of a training, and the keys of the given settings.
 
     Args:
-        config: What the caller gives; the task's defaults if None.
-        task: Of the dataset, whose defaults hold for the rest.
-        overrides: ``key=value`` texts that come after these.
+        config: The caller's settings; the task's defaults if None.
+        task: The dataset's task, whose defaults hold for the rest.
+        overrides: ``key=value`` texts, which replace these.
 
     Raises:
         InputError: If a key is unknown or a value out of range.

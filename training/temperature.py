@@ -17,11 +17,10 @@ def temperature(logits: Tensor, C: Tensor) -> float:
     minimum the mean logit of the true class, mean_i c_i^T l_i, is that which the probabilities
     expect, mean_i p_i^T l_i.
 
-    Where every sample is classified rightly there is no minimum: the smaller T, the less the
-    cross-entropy. That n of n samples are right says that the next one is, with the probability
-    (n + 1) / (n + 2) (rule of succession), and T is then such that the mean of the largest
-    probabilities is this. In any case T lies within `TEMPERATURES`; the upper bound is met where
-    the logits are no better than equal ones.
+    If every sample is classified correctly there is no minimum: the cross-entropy falls as T does.
+    After n correct samples the next one is correct with the probability (n + 1) / (n + 2) (rule of
+    succession), and T then makes the mean of the largest probabilities equal to this. T always lies
+    within `TEMPERATURES`; it is the upper bound if the logits are no better than equal ones.
 
     Args:
         logits: (n, n_classes), finite float64.

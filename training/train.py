@@ -1,4 +1,4 @@
-"""From a dataset to a surrogate and what is to be said of it: what ``surrogates train`` does."""
+"""From a dataset to a surrogate and its report, for ``surrogates train``."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ def train(
 
     Args:
         dataset: Needs at least 3 samples for training and validation.
-        settings: Of the training; the task's defaults if None.
+        settings: Settings of the training; the task's defaults if None.
         given: Keys of settings that are fixed, such as ``network.width``; the others are chosen,
             unless ``effort`` is fast.
         effort: ``fast``, one training with ``settings``; ``default``, a choice in about a minute
             for 400 samples on two cores; or ``high``, in ten times that. Optimizers other than
             GNvpro, and several processes of ``comm``, are fast.
-        logs: Inputs and outputs to learn the logarithms of; see `logs.logs_of`.
-        start: A surrogate of the same inputs and outputs to start from. A fast training has its
-            network, and theta_ref and W_ref are its weights; a choice tries it beside others. A
+        logs: Inputs and outputs whose logarithms are learned; see `logs.logs_of`.
+        start: A surrogate of the same inputs and outputs to start from. A fast training starts from
+            its network, and theta_ref and W_ref are its weights; a choice tries it beside others. A
             training of classes is then fast.
-        network: A module in place of a network that settings describe; the training is then fast.
-        processes: Of a choice; one for each core if None.
-        checkpoint: Of a fast training, see `fit`.
-        resume: Whether to go on from the checkpoint.
-        stop: Asked now and then whether to stop.
+        network: A module instead of a network that settings describe; the training is then fast.
+        processes: Number of processes of a choice; one for each core if None.
+        checkpoint: File of a fast training, see `fit`.
+        resume: Whether to continue from the checkpoint.
+        stop: Called now and then; returns whether to stop.
         on_iteration: Called after each iteration of a fast training.
         on_progress: Called after each training of a choice.
         comm: The processes that the samples are divided over.
@@ -91,7 +91,7 @@ def train(
 
 
 class _Job:
-    """A training by one of the two ways."""
+    """A training: a choice, or one network."""
 
     def __init__(
         self,
@@ -137,9 +137,9 @@ class _Job:
 
 
 def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
-    """Tell whether there is a choice: by GNvpro on a CPU there is.
+    """Return whether the training is a choice, which needs GNvpro on a CPU.
 
-    Radial basis functions have no other training.
+    Radial basis functions are always a choice.
     """
     return (
         (effort != "fast" or settings.network.kind == "rbf")
@@ -151,7 +151,7 @@ def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:
 
 
 def without(dataset: Dataset, rows: Sequence[int]) -> Dataset:
-    """Return a dataset in which samples, counted from 0, are in no part.
+    """Return a dataset without some samples, counted from 0, in any part.
 
     Raises:
         InputError: If there is no such sample.

@@ -93,7 +93,7 @@ class Multiplier(NamedTuple):
     Attributes:
         shift: The multiplier, of H + shift I.
         length: Length of its step.
-        exponent: Nearby, the length is as shift ** -exponent; from 0.1 to 1.
+        exponent: Near this shift, the length is proportional to shift ** -exponent; from 0.1 to 1.
     """
 
     shift: float = 0.0
@@ -110,12 +110,13 @@ def solve_by_cholesky(
 ) -> tuple[Tensor, Multiplier, Tensor] | None:
     """Minimise g^T s + 1/2 s^T H s over ||s|| <= radius, to a fifth of the radius.
 
-    As `solve_subproblem`, for an H that is positive semidefinite and too large to be decomposed
-    each time: every shift that is tried costs a Cholesky factorisation. The eigenvalues of a
-    Gauss-Newton matrix are spread over many powers of ten, so that the length falls slowly as a
-    power of the shift: its logarithm is followed linearly, where More (1978, "The
-    Levenberg-Marquardt algorithm: implementation and theory") follows its inverse. The last step's
-    multiplier, and a tolerance about as wide as More's, leave one or two factorisations.
+    Unlike for `solve_subproblem`, H is positive semidefinite, and too large for an eigenvalue
+    decomposition each time: every trial shift costs a Cholesky factorisation. The eigenvalues of a
+    Gauss-Newton matrix are spread over many powers of ten, so that the length falls as a small
+    power of the shift. The logarithm of the length is therefore linear in that of the shift here;
+    More (1978, "The Levenberg-Marquardt algorithm: implementation and theory") interpolates the
+    inverse of the length. With the last step's multiplier, and a tolerance about as wide as More's,
+    one or two factorisations suffice.
 
     Args:
         H: (n, n).
@@ -124,8 +125,8 @@ def solve_by_cholesky(
         guess: The last multiplier, for this H or one near it.
 
     Returns:
-        s (n,), of at most 1.1 radius, its multiplier, and the Cholesky factor of H + shift I,
-        which may be more than H by rounding where s is inside. None if H is not finite.
+        s (n,), of at most 1.1 radius, its multiplier, and the Cholesky factor of H + shift I, with
+        a shift as small as rounding if s is inside. None if H is not finite.
     """
     if not bool(torch.isfinite(H).all()):
         return None
@@ -189,7 +190,7 @@ def solve_factored(factor: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class RadiusRule:
-    """When a step is accepted, and how the radius follows.
+    """The rule that accepts steps and changes the radius.
 
     Attributes:
         accept: A step is accepted if actual over predicted decrease exceeds this.

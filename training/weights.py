@@ -1,10 +1,10 @@
 """The part of a surrogate file that a training can start from, and its check against a dataset.
 
-A surrogate file runs fused constants, which do not tell the parameters of its networks. Its extra
-file ``weights.npz`` does: of each member the kind and settings of the features, their parameters,
-the scaling of the inputs, W and the member's weight, in double precision as they were trained; the
-error of the prediction on held-out samples; and checksums of the samples that the members were
-trained on. No reader of the surrogate looks at it.
+A surrogate file computes with fused constants, not with its networks' parameters. Its extra file
+``weights.npz`` holds, for each member, the kind and settings of the features, their parameters, the
+scaling of the inputs, W and the member's weight, all in double precision; also the error of the
+prediction on held-out samples, and checksums of the members' training samples. Calls of the
+surrogate do not read it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ Checksums = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 _IN_FILE = {"network": "kind"}
-"""The setting of `config.Network` by its name in the file, where these differ."""
+"""Settings of `config.Network` by their names in the file, if these differ."""
 
-_LEAST, _PACKED = 2**26, 100  # bytes that any file's weights may have, and more for each of its own
+_LEAST, _PACKED = 2**26, 100  # limit of unpacked bytes: a base, and a factor of packed bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class Start:
     """A surrogate that a training starts from.
 
     Attributes:
-        surrogate: Its file.
-        members: Whose weighted mean it predicts.
-        seen: Checksums of the samples that they were trained on, see `checksums`.
+        surrogate: The loaded surrogate.
+        members: Members, whose weighted mean it predicts.
+        seen: Checksums of their training samples, see `checksums`.
         error: Root mean square of its error on held-out samples, (n_out,), units of c, or of the
             logarithms that it learned.
         digest: Checksum of all of these.
@@ -69,7 +69,7 @@ class Start:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, trust: bool = False) -> Start:
-        """Read a surrogate file; ``trust`` as of `surrogates.load`.
+        """Read a surrogate file; for ``trust`` see `surrogates.load`.
 
         Raises:
             InputError: If it is damaged, or holds no weights.
@@ -152,7 +152,7 @@ class Start:
             )
 
     def networks(self) -> tuple[Member, ...]:
-        """Return the networks of the group with the largest weight; none where there are none."""
+        """Return the networks of the group with the largest weight; empty without networks."""
         groups: dict[int, list[Member]] = {}
         for member in self.members:
             if settings_of(member.features):
@@ -162,10 +162,10 @@ class Start:
         return tuple(max(groups.values(), key=lambda group: sum(one.weight for one in group)))
 
     def network(self, settings: TrainConfig, given: frozenset[str]) -> tuple[Member, TrainConfig]:
-        """Return the network that one training starts from, and settings that describe it.
+        """Return the network to start one training from, and settings that describe it.
 
         Raises:
-            InputError: If there is none, or settings that are given describe another.
+            InputError: If there is none, or the given settings describe another.
         """
         networks = self.networks()
         check(
@@ -204,14 +204,14 @@ class Start:
         )
 
     def overlap(self, dataset: Dataset) -> tuple[Mask, Mask]:
-        """Return masks of samples it was trained on, and of those it saw with another c, (n,)."""
+        """Return masks of its training samples, and of samples whose y it saw with another c."""
         own = checksums(dataset, range(len(dataset.Y)))
         known = np.isin(own[:, 1], self.seen[:, 1])
         return known, np.isin(own[:, 0], self.seen[:, 0]) & ~known
 
 
 def _fits(member: Member, surrogate: LoadedSurrogate) -> bool:
-    """Return whether a member's parts have the sizes and types that a training relies on."""
+    """Return whether a member's parts have the sizes and types that a training needs."""
     shapes: dict[str, tuple[int, ...]] = {
         "y_shift": (surrogate.n_in,),
         "y_scale": (surrogate.n_in,),
@@ -231,13 +231,13 @@ def _fits(member: Member, surrogate: LoadedSurrogate) -> bool:
 def packed(
     members: Sequence[Member], seen: Checksums, error: Tensor, before: Start | None = None
 ) -> bytes:
-    """Return what `Start.read` reads; nothing where the features are of a kind not known here.
+    """Return the bytes that `Start.read` reads; empty if the features are of an unknown kind.
 
     Args:
-        members: Of the surrogate.
-        seen: Checksums of the samples that they were trained on.
+        members: Members of the surrogate.
+        seen: Checksums of their training samples.
         error: See `Start`.
-        before: What that training started from, whose samples they have seen too.
+        before: The surrogate that the training started from, whose samples count too.
     """
     if not all(_is_known(member.features) for member in members):
         return b""
@@ -283,7 +283,7 @@ def packed(
 
 
 def _is_known(features: object) -> bool:
-    """Return whether features can be kept: those of a module of the caller's cannot."""
+    """Return whether features can be kept; the caller's module cannot."""
     if isinstance(features, Joined):
         return all(_is_known(part) for part in features.parts)
     return isinstance(features, RadialBasis | AnovaBasis | Monomials) or bool(settings_of(features))
@@ -299,7 +299,7 @@ def _named_in_file(features: object) -> dict[str, Any]:
 
 
 def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
-    """Make features of what `packed` kept of them."""
+    """Make features from the entry and arrays that `packed` wrote."""
 
     def tensor(name: str) -> Tensor:
         found = torch.from_numpy(arrays[entry[name]])
@@ -320,7 +320,7 @@ def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
     names = {name: _IN_FILE.get(name, name) for name in entry["settings"]}
     own = Network(**{names[name]: value for name, value in entry["settings"].items()})
     n_in, theta = entry["n_in"], tensor("theta")
-    # Before a network of another size than its parameters', which could fill the memory, is made.
+    # Checked first: a network far larger than its parameters could fill the memory.
     fewest = own.width * (own.width * own.cells + n_in)
     if type(n_in) is not int or n_in < 1 or fewest > len(theta):
         raise ValueError(f"its weights have {len(theta)} parameters of another network")
@@ -332,7 +332,7 @@ def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:
 def checksums(dataset: Dataset, rows: Sequence[int] | npt.NDArray[np.int64] | range) -> Checksums:
     """Return 8 bytes of a checksum of y, and of y and c together, for each sample, (n, 2).
 
-    A y that is known with another c is that of another fidelity: its error is not a training error.
+    A known y with another c belongs to another fidelity: its error is not a training error.
     """
     found = np.empty((len(rows), 2), np.uint64)
     for i, row in enumerate(rows):

@@ -15,7 +15,7 @@ from surrogates.types import Array
 from ..linear import Solver
 from ..sampling import DESIGNS
 
-_FARTHEST = 2.5  # of a node from the next one, over a Gaussian's standard deviation
+_FARTHEST = 2.5  # largest distance of nodes, over a Gaussian's standard deviation
 
 
 def _ignition(u: Array, saturation: float, activation: float) -> Array:
@@ -23,7 +23,7 @@ def _ignition(u: Array, saturation: float, activation: float) -> Array:
     return np.asarray(saturation * np.exp(-activation / hot))
 
 
-# |u| keeps the denominator away from 0 where an unresolved front undershoots.
+# |u| keeps the denominator away from 0 if an unresolved front undershoots.
 LAWS: dict[str, Callable[[Array, Any], Array]] = {
     "linear": lambda u, p: u,
     "logistic": lambda u, p: u * (1 - u / p.capacity),
@@ -32,7 +32,7 @@ LAWS: dict[str, Callable[[Array, Any], Array]] = {
 }
 
 
-# The largest |s'(u)| for u >= 0, and up to the capacity for logistic growth.
+# The largest |s'(u)| for u >= 0; for logistic growth, for u up to the capacity.
 STEEPEST: dict[str, Callable[[Any], float]] = {
     "linear": lambda p: 1.0,
     "logistic": lambda p: 1.0,
@@ -123,8 +123,8 @@ class Reaction:
     """Reaction law s(u), the rate in front of it, and the constants that the laws use.
 
     ``linear`` is u, ``logistic`` u (1 - u / capacity), ``michaelis-menten``
-    u / (1 + u / saturation), ``ignition`` saturation exp(-activation / u): nothing happens until u
-    comes near the activation, in the spirit of wildfire models (Grasso and Innocente 2018).
+    u / (1 + u / saturation), ``ignition`` saturation exp(-activation / u), which is nearly 0 until
+    u comes near the activation, similar to wildfire models (Grasso and Innocente 2018).
 
     Attributes:
         law: Reaction law: ``linear``, ``logistic``, ``michaelis-menten`` or ``ignition``.
@@ -176,7 +176,7 @@ class Bumps:
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """Where and when u is observed; every time is a multiple of the time step.
+    """Places and times at which u is observed; every time is a multiple of the time step.
 
     Attributes:
         sensors: Places of the sensors in the unit square.
@@ -268,9 +268,9 @@ class CDRConfig:
     def _check_lengths(self) -> None:
         """Check that the nodes are close enough for every length in the equation.
 
-        A Gaussian is lost between nodes three standard deviations apart: c is 30 % off, and an
-        estimate from a finer mesh no longer sees how much. Nodes at half a standard deviation (at a
-        quarter, of degree 1) leave 1 % of c's spread.
+        Nodes three standard deviations apart miss a Gaussian: c is 30 % off, and an estimate from a
+        finer mesh no longer shows the error. With nodes at half a standard deviation (at a quarter
+        for degree 1) the error is 1 % of c's spread.
         """
         distances, degree = self.node_distances, self.mesh.degree
         for name, lengths in self.lengths.items():
@@ -307,7 +307,7 @@ class CDRConfig:
 
     @property
     def is_no_coarser(self) -> bool:
-        """Whether this is the default's problem, on the default's mesh and steps or finer ones."""
+        """Whether this is the default problem, on the default mesh and steps or finer ones."""
         default = CDRConfig()
         old, new = default.mesh, self.mesh
         time = dataclasses.replace(default.time, steps=self.time.steps)

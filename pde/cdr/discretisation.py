@@ -6,16 +6,17 @@ Weak form, in Lagrange elements on quadrilaterals:
     a(u, w) = (D grad u, grad w) + (v . grad u - D lap u, tau v . grad w) + (v . grad u, w)
               + 0.3 h^2 <max(-v . n, 0) n . grad u, n . grad w>
 
-where N(u) = f + r s(u) is interpolated at the nodes, and tau = max(0, h/(2 |v|) - D/|v|^2), h the
+N(u) = f + r s(u) is interpolated at the nodes. tau = max(0, h/(2 |v|) - D/|v|^2), with h the
 distance of nodes, is zero unless the mesh Peclet number |v| h / (2 D) exceeds one (SUPG: Brooks and
-Hughes 1982). So is the term on the boundary where the flow comes in: nothing but diffusion holds u
-there, and on a mesh that does not resolve its layer errors would grow as exp(8 t) with degree 4
-(with the term as exp(0.8 t), by the eigenvalues of m and a). Both vanish for the solution.
+Hughes 1982). The same holds for the term on the boundary where the flow comes in: only diffusion
+controls u there, and on a mesh that does not resolve its layer, errors would grow as exp(8 t) with
+degree 4 (with the term as exp(0.8 t), by the eigenvalues of m and a). Both terms vanish for the
+solution.
 
-In time, the implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri (1997), N
-explicit: it is of order 3, its last stage is the step's result, and with N at the nodes no mass
-matrix is ever inverted. All its stages, steps and samples share one matrix, m + dt/2 a, which is
-factored once. The explicit part is stable only while dt |r s'(u)| is below 2.5 or so.
+The method in time is the implicit-explicit Runge-Kutta method (4,4,3) of Ascher, Ruuth and Spiteri
+(1997), with N explicit: it has order 3, its last stage is the step's result, and with N at the
+nodes no mass matrix is inverted. All stages, steps and samples share one matrix, m + dt/2 a, which
+is factored once. The explicit part is stable only for dt |r s'(u)| below about 2.5.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ NODES = IMPLICIT.sum(axis=1)
 
 
 def mesh_peclet(config: CDRConfig) -> float:
-    """Return the largest |v| h / (2 D), h the distance of nodes."""
+    """Return the largest |v| h / (2 D), with h the distance of nodes."""
     return largest_speed(config.flow) * max(config.node_distances) / (2 * config.flow.diffusivity)
 
 
@@ -76,7 +77,7 @@ def bumps(points: Array, config: Bumps) -> Array:
     m1, m2 = config.lattice
     centres = np.array([((i + 0.5) / m1, (j + 0.5) / m2) for j in range(m2) for i in range(m1)])
     square = (((points[:, None] - centres) / config.spread) ** 2).sum(axis=2)
-    # The largest exponent is 0, so that narrow bumps do not all vanish between their centres.
+    # The largest exponent is set to 0: narrow bumps do not all vanish between their centres.
     phi = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
     return np.asarray(phi * (m1 * m2 / phi.sum(axis=1, keepdims=True)))
 
@@ -91,7 +92,7 @@ def sources(points: Array, config: Sources) -> Array:
 
 
 def operators(V: Any, degree: int, flow: Flow, h: float, stabilised: bool) -> tuple[Any, Any]:
-    """Assemble m and a. Constants, not numbers, in the forms: they are compiled once for all."""
+    """Assemble m and a. The forms hold constants instead of numbers, to be compiled only once."""
     domain = V.mesh
     u, w = ufl.TrialFunction(V), ufl.TestFunction(V)
     x = ufl.SpatialCoordinate(domain)

@@ -32,12 +32,12 @@ def draw(
     All panels share one colour scale.
 
     Args:
-        points: Where the values are, (n, 2); triangulated here.
+        points: Places of the values, (n, 2); triangulated here.
         values: (n,) or (n_panels, n).
         path: The figure.
         titles: Titles of the panels.
         label: Label of the colour scale, with its unit.
-        markers: Places to mark, by what they are, such as ``{"sensors": (k, 2)}``.
+        markers: Places to mark, by name, such as ``{"sensors": (k, 2)}``.
         title: Title of the figure.
 
     Raises:

@@ -7,12 +7,12 @@ Strong form (all quantities dimensionless), with Omega = (0,1)^2 and t in (0, T]
 
 v is a constant drift plus the swirl (sin(pi x1) cos(pi x2), -cos(pi x1) sin(pi x2)) times its
 largest speed, f a sum of Gaussians, s a reaction law. psi_k are Gaussians divided by their mean at
-x, so that equal weights y_k = 1/n_y give the uniform rate: k = j m1 + i has its centre at
-((i + 1/2)/m1, (j + 1/2)/m2) on an m1 x m2 lattice, and in each direction the standard deviation
+x, so that equal weights y_k = 1/n_y make the rate uniform. The centre of psi_k, k = j m1 + i, is
+((i + 1/2)/m1, (j + 1/2)/m2) on an m1 x m2 lattice; its standard deviation in each direction is
 width times the lattice's spacing. c holds u at the sensors at each time, sensor fastest. The
 problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders, "Train Like a (Var)Pro" (2021);
-its constants are not published, so the defaults are our own, for a map as rich as the published
-data's.
+its constants are not published, so the defaults are our own, chosen for a map as rich as the
+published data's.
 
 `discretisation` has the weak form and the method in time, `config` the settings.
 """
@@ -58,8 +58,8 @@ from .discretisation import (
 
 Forcing = Callable[[Array, float], Array]
 
-_LARGEST_STEP = 2.0  # of dt |r s'(u)|
-_MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: half a minute or so
+_LARGEST_STEP = 2.0  # largest dt |r s'(u)|
+_MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: about half a minute
 
 
 class CDR(Problem):
@@ -101,10 +101,10 @@ class CDR(Problem):
         """Estimate the discretisation error, and say so if it is not small.
 
         The default's error was measured, and is small. Any other setting may change the error, or
-        how much c varies. An estimate costs less than a batch.
+        the spread of c. An estimate costs less than a batch.
 
         Raises:
-            InputError: If c would say nothing of y.
+            InputError: If the error is larger than `resolution.LARGE`.
         """
         if config.is_no_coarser:
             return ()
@@ -114,7 +114,7 @@ class CDR(Problem):
             return (f"mesh.cells={[math.ceil(factor * n1 - 1e-6), math.ceil(factor * n2 - 1e-6)]}",)
 
         def more_steps(factor: float) -> tuple[str, ...]:
-            # A multiple: the times of the observations must remain times of steps.
+            # A multiple, as the observations' times must remain times of steps.
             return (f"time.steps={math.ceil(factor - 1e-6) * steps}",)
 
         order = config.mesh.degree + 1
@@ -123,15 +123,15 @@ class CDR(Problem):
             resolution.Refinement(order=3, factor=2.0, settings=more_steps),
         ]
         unknowns = 1.5**2 * n1 * n2 * config.mesh.degree**2
-        direct = dataclasses.replace(config, solver=Solver())  # the same c, for less work
+        direct = dataclasses.replace(config, solver=Solver())  # the same c with less work
         return resolution.notes(cls, direct, finer, unknowns * steps / _MOST_WORK)
 
     @classmethod
     def compile(cls, config: CDRConfig) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
         degree = config.mesh.degree
-        # Twice, each time on a new mesh: FFCx 0.5 names a form otherwise where it has just compiled
-        # another one on the same mesh, and other processes will find the first one in the cache.
+        # Twice, each time on a new mesh: FFCx 0.5 names a form differently after it has compiled
+        # another form on the same mesh, and other processes find the first one in the cache.
         for _ in range(2):
             one = mesh.create_unit_square(MPI.COMM_SELF, 1, 1, mesh.CellType.quadrilateral)
             V = function_space(one, degree)
@@ -149,7 +149,7 @@ class CDR(Problem):
 
     @cached_property
     def mesh(self) -> str:
-        """Size, mesh Peclet number and hash, one line; collective when first asked for."""
+        """Size, mesh Peclet number and hash, one line; collective at its first use."""
         cells = " x ".join(map(str, self.config.mesh.cells))
         return (
             f"{cells} quadrilaterals of degree {self.config.mesh.degree}, {self._sizes[1]} "
@@ -186,7 +186,7 @@ class CDR(Problem):
         return Batch(C=C, failure=failure, solver=solver)
 
     def _check(self, Y: Array, U: Array) -> None:
-        """Fail the samples whose u, (n_nodes, n), is no solution though the solves are right.
+        """Fail the samples whose u, (n_nodes, n), is wrong although the linear solves are right.
 
         The time step may be unstable; and by the maximum principle u has the sign of the sources.
         """
@@ -219,8 +219,8 @@ class CDR(Problem):
 
         Args:
             Y: Parameters, (n, n_y), the same on every process.
-            forcing: Added to f: ``forcing(points (n_nodes, 2), t)`` gives (n_nodes,) values, as
-                manufactured solutions need.
+            forcing: Added to f: ``forcing(points (n_nodes, 2), t)`` returns (n_nodes,) values, for
+                manufactured solutions.
             initial: u at t = 0 at this process's nodes, (n_nodes,); zero if None.
 
         Yields:
@@ -295,7 +295,7 @@ class CDR(Problem):
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,), and return u at four times; on one process."""
         points, values, titles, _ = self.snapshots(y[None])
-        # The nodes are those of a grid of lines, which its smallest quadrilaterals connect.
+        # The nodes form a grid, which is divided into its smallest quadrilaterals.
         order = np.lexsort(points.round(9).T)
         n = [len(np.unique(points[:, k].round(9))) for k in (0, 1)]
         number = order.reshape(n[1], n[0])
@@ -314,17 +314,17 @@ class CDR(Problem):
         X.getDenseArray()[:] = U
         X.assemble()
         observed = self._sensors.matMult(X)
-        values = observed.getDenseArray().copy()  # its own array lives as long as the matrix
+        values = observed.getDenseArray().copy()  # PETSc's array lives only as long as the matrix
         destroy(X, observed)
         return np.asarray(values)
 
     def function(self, values: Array) -> Any:
-        """Make a DOLFINx function of this process's nodal values, (n_nodes,)."""
+        """Make a DOLFINx function from this process's nodal values, (n_nodes,)."""
         return function(self.V, values)
 
     @classmethod
     def describe(cls, config: CDRConfig) -> dict[str, Any]:
-        """Return what `Info` says of the parameters and observables: names, units, bounds."""
+        """Return the fields of `Info` on parameters and observables: names, units, bounds."""
         n_y = config.bumps.lattice[0] * config.bumps.lattice[1]
         sensors, times = config.observations.sensors, config.observations.times
         simplex = config.sampling.design == "simplex"

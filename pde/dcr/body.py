@@ -1,16 +1,16 @@
-r"""The conductivity model of DC resistivity: a body in a homogeneous background, and its edge.
+r"""The conductivity model of DC resistivity: a body with a blended edge in a homogeneous earth.
 
 The body is an ellipsoid or a cuboid of semi-axes s (a1, a2, a3), with the factor s from its volume.
 Its first axis is turned from x1 towards x2 by the rotation. With S between 0 and 1,
 
     m(x; y) = m0 (m1 / m0)^S
 
-goes from the background's conductivity m0 to the body's m1 across the body's surface, over a band
-of fixed width, and is constant elsewhere: a blend of the logarithms. S is a smoothstep,
-6 t^5 - 15 t^4 + 10 t^3, of t = 1/2 - d / width; for the ellipsoid d is the first-order distance
-from its surface, (q - 1) q / |grad q^2 / 2| with q^2 = sum (x_i / (s a_i))^2, and for the cuboid S
-is the product of three such factors, one for each pair of faces. m has two continuous derivatives
-in x and in y.
+blends the logarithms of the background's conductivity m0 and the body's m1 across the body's
+surface, over a band of fixed width, and is constant elsewhere. S is a smoothstep,
+6 t^5 - 15 t^4 + 10 t^3, of t = 1/2 - d / width. For the ellipsoid, d is the first-order distance
+from its surface, (q - 1) q / |grad q^2 / 2| with q^2 = sum (x_i / (s a_i))^2. For the cuboid, S is
+the product of three such factors, one for each pair of faces. m has two continuous derivatives in x
+and in y.
 
 On a mesh, each cell gets the tensor of a laminate: the harmonic mean of m along the mean normal n
 of the body's edge, the arithmetic mean across it (Moskow, Druskin, Habashy, Lee and Davydycheva
@@ -18,8 +18,8 @@ of the body's edge, the arithmetic mean across it (Moskow, Druskin, Habashy, Lee
 
     K = <m> (I - n n^T) + <1/m>^-1 n n^T
 
-which tends to m as the cells shrink, and on a given mesh is closer than a scalar mean: along n the
-current density is continuous, and across n the field.
+K tends to m as the cells shrink, and on a given mesh is more accurate than a scalar mean: the
+current density along n and the field across n are continuous.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from surrogates.config import check, unknown
 from surrogates.types import Array
 
 SHAPES = {"ellipsoid": 4 / 3 * np.pi, "cuboid": 8.0}
-"""For each shape the volume of the body whose semi-axes are 1."""
+"""The volume of each shape with semi-axes of 1."""
 
 INDICES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-"""Of the six entries that stand for a symmetric tensor."""
+"""Indices of the six entries of a symmetric tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,10 @@ class Body:
         return (volume / (SHAPES[self.shape] * aspect.prod())) ** (1 / 3) * aspect
 
     def reach(self, volume: float) -> tuple[float, float]:
-        """Return how far [m] a body with its edge reaches from its centre: in the plane, and up."""
+        """Return the reach [m] of a body with its edge from its centre: in the plane, and up."""
         axes = self.semi_axes(volume)
         plane = float(axes[:2].max() if self.shape == "ellipsoid" else np.hypot(*axes[:2]))
-        # Across a corner of two faces, the cuboid's blend reaches out to both.
+        # At a corner of two faces, the cuboid's edge extends beyond both.
         stretch = 1.0 if self.shape == "ellipsoid" else np.sqrt(2)
         return plane + stretch * self.blend / 2, float(axes[2]) + self.blend / 2
 
@@ -84,7 +84,7 @@ class Body:
             x: Points [m], (..., 3).
 
         Returns:
-            S, (...), and a vector along -grad S as long as dS/dt, (..., 3).
+            S, (...), and a vector along -grad S with the length dS/dt, (..., 3).
         """
         depth, volume, rotation = y
         axes = self.semi_axes(volume)
@@ -138,7 +138,7 @@ class Body:
             weights: Their weights, (k,), with the sum 1.
 
         Returns:
-            K / m0 - I, (n, 6), with the entries of `INDICES`; exactly 0 off the body.
+            K / m0 - I, (n, 6), with the entries of `INDICES`; exactly 0 outside the body.
         """
         S, normal = self.indicator(y, points)
         m = np.exp(np.log(contrast) * S)

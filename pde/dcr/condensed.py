@@ -9,14 +9,15 @@ and with K_i V_i = M_i V_i L_i, V_i^T M_i V_i = I (Lynch, Rice and Thomas 1964),
 
     A0^-1 = (V_1 x V_2 x V_3) (m0 (L_1 + L_2 + L_3))^-1 (V_1 x V_2 x V_3)^T
 
-which takes six products with small dense matrices. Conjugate gradients on (A0 + D) d = b with this
-preconditioner meet only residuals at the nodes of the body, as b = -D u0 and (A0 + D) d - b have
-entries there only: A0^-1 is needed between the nodes of a box around the body, D there too, and
-A0 p follows by the recurrence of the search direction p. All else of the mesh costs nothing.
+which takes six products with small dense matrices. In conjugate gradients on (A0 + D) d = b with
+this preconditioner, residuals are zero except at the nodes of the body, as b = -D u0 and
+(A0 + D) d - b have entries only there. So A0^-1 and D are needed only between the nodes of a box
+around the body, and A0 p follows by the recurrence of the search direction p. The rest of the mesh
+costs nothing.
 
-The condition number is that of the conductivities, at most their contrast, whatever the mesh: the
-iterations do not grow with the unknowns. The processes of a communicator divide the modes along x3,
-and add up their parts of A0^-1 r.
+The condition number is at most the contrast of the conductivities, for any mesh: the iterations do
+not grow with the unknowns. The processes of a communicator divide the modes along x3, and add up
+their parts of A0^-1 r.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Background:
 
         Args:
             b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3); 0 elsewhere.
-            there: Of the axes' nodes.
-            here: Where the solution is asked for.
+            there: Box of the right-hand side, in nodes of the axes.
+            here: Box of the solution.
 
         Returns:
             The solution at the nodes of the box ``here``.
@@ -81,7 +82,7 @@ class Background:
         u = W2 @ u
         u = W1 @ u.reshape(N1, -1)
         u = (u.reshape(-1, N3) @ W3.T).reshape(len(W1), len(W2), len(W3))
-        if self._comm.size > 1:  # and the same to the bit, as every process counts the iterations
+        if self._comm.size > 1:  # bit for bit equal, so that all processes take as many iterations
             total = np.empty_like(u)
             self._comm.Reduce(u, total)
             self._comm.Bcast(total)
@@ -90,7 +91,7 @@ class Background:
 
 
 class Condensed(Level):
-    """The equation on the built-in mesh; each process of the communicator has all of it."""
+    """The equation on the built-in mesh; each process of the communicator has the whole mesh."""
 
     def __init__(self, grid: meshes.Grid, config: DCRConfig, comm: MPI.Comm) -> None:
         """Prepare all that does not depend on the sample.
@@ -171,7 +172,7 @@ class Condensed(Level):
         return np.asarray((D @ u.ravel()).reshape(u.shape))
 
     def _respond(self, b: Array) -> tuple[Array, Array]:
-        """Solve A d = b for d and q = A0 d in the box, and keep an account of how."""
+        """Solve A d = b for d and q = A0 d in the box; record iterations and residual."""
         settings = self.config.solver
 
         def inverse(r: Array) -> Array:
@@ -206,10 +207,10 @@ class Condensed(Level):
 
 
 class HalfSpace(Condensed):
-    """What a body adds to a half-space on the built-in mesh, on one process.
+    """The effect of a body in a half-space on the built-in mesh, on one process, for estimates.
 
-    The sides of the box are left out of the known potentials, so that there is no mesh to make: it
-    is ready in a small part of the time, for estimates of the error.
+    The known potentials leave out the sides of the box. No mesh is made, which saves most of the
+    set-up.
     """
 
     def __init__(self, grid: meshes.Grid, config: DCRConfig) -> None:
@@ -227,7 +228,7 @@ class HalfSpace(Condensed):
 
 
 def _box(ends: Any, start: Any, more: int) -> Box:
-    """Make slices of ranges of cells, counted from a start, with so many nodes more than cells."""
+    """Make slices of ranges of cells, counted from a start, and longer by ``more``."""
     s1, s2, s3 = (slice(s + a, s + b + more) for (a, b), s in zip(ends, start, strict=True))
     return s1, s2, s3
 

@@ -28,12 +28,12 @@ def draw(
 ) -> None:
     """Draw one sample of a survey: the body, a vertical section, and the potential differences.
 
-    The potential's colours end at its percentiles 1 and 99, for it is singular at the electrodes.
+    The potential's colours end at its percentiles 1 and 99, as it is singular at the electrodes.
 
     Args:
         path: The figure.
         box: The region around the body that is drawn in 3D: low and high of each axis, (3, 2) [m].
-            Stations and electrodes beside it are left out.
+            Stations and electrodes outside it are left out.
         body: ``vertices`` (k, 3) [m] and ``triangles`` (m, 3), indices of vertices, of its surface;
             ``stations`` (n, 3) and ``electrodes`` (2, 3), their places [m].
         section: ``x1`` (p,) and ``x3`` (q,) [m], increasing; ``conductivity`` (q, p) [S/m] and
@@ -53,7 +53,7 @@ def draw(
     of_body, of_section, of_maps = _body(body), _section(section), _maps(maps)
     with style.saved_figure(path, (11, 6), title) as figure:
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
-        # The layout does not see the labels of x3, on the right of the 3D view: a column for them.
+        # The layout ignores the labels of x3 on the right of the 3D view: they get a column.
         left, _, middle, right = top.add_gridspec(1, 4, width_ratios=(1.3, 0.4, 1, 1))
         view = top.add_subplot(left, projection="3d", computed_zorder=False)
         _draw_body(view, limits, *of_body)
@@ -136,7 +136,7 @@ def _draw_potential(axes: Axes, x: Array, y: Array, potential: Array) -> None:
 
 
 def _draw_body(
-    axes: Any,  # of the projection 3d, which publishes no types
+    axes: Any,  # of the projection 3d, which has no types
     limits: Array,
     vertices: Array,
     triangles: Array,
@@ -177,7 +177,7 @@ def _check_grid(what: str, **axes: Array) -> tuple[int, ...]:
 
 
 def _parts(what: str, given: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    """Return the arrays of a mapping in the order of the names, which must be all of its keys."""
+    """Return the arrays of a mapping in the order of the names, which must be all its keys."""
     expected, got = (", ".join(sorted(keys)) for keys in (names, given))
     check(expected == got, f"expected for {what}: {expected}; got {got}")
     return [np.asarray(given[name]) for name in names]

@@ -1,29 +1,29 @@
-"""The mesh of a file against the settings of DC resistivity: what it must hold, and how finely.
+"""Check a file's mesh against the settings of DC resistivity: its extent, and its cells' sizes.
 
-**Secondary potential.** The error of what the body adds to c is that of u in the body (see
-`potential`): the cells there matter, and neither those at the electrodes nor those at the stations,
-as nothing singular is on the mesh. It was measured against the built-in mesh, for hexahedra and
-tetrahedra, graded and jittered ones, ellipsoids and cuboids. With the longest edge h of the cells
-that a body meets, the harmonic mean t of its three thicknesses (a shift of its surface changes its
-volume by a part of 6 / t), the width b of its edge and the contrast q of the conductivities, it is
-at most about
+**Secondary potential.** The anomaly, the body's contribution to c, has the error of u in the body
+(see `potential`): the cells there matter, but not the cells at electrodes and stations, as nothing
+singular is on the mesh. The error was measured against the built-in mesh, for graded and jittered
+hexahedra and tetrahedra, ellipsoids and cuboids. With the longest edge h of the cells that a body
+meets, the harmonic mean t of its three thicknesses (a shift of its surface changes its volume by a
+part of 6 / t), the width b of its edge and the contrast q of the conductivities, it is at most
+about
 
     h^2 / (t max(b, 0.4 h)) 1.25 max(3, q^(1/3)) / 7
 
-and on tetrahedra of poor shape larger by a factor (`cell_shapes.poorness`). A body that resists has
-half of that on fine cells, and all of it where cells are as long as its edge is wide. Around the
-body, its field falls like that of a dipole, and cells that grow fast miss it. The error there is at
-most about
+and on tetrahedra of poor shape larger by a factor (`cell_shapes.poorness`). For a resistive body it
+is half of that on fine cells, and all of it if cells are as long as its edge is wide. Around the
+body, its field falls like a dipole's, and cells that grow fast do not resolve it. The error there
+is at most about
 
     D / (1 + D),   D = int |grad(d - I d)|^2 / int |grad d|^2
 
 for d = x_i / (1 + s^2)^(3/2), a dipole's field without its singularity, with s = 1 on the body's
 surface, I the interpolation on the mesh, and the upper integral over the cells that the body does
-not meet. `RESOLVED` is the largest sum of both errors that is accepted. The correction for the far
-sides needs cells there that are not much larger than their distance from the electrodes.
+not meet. `RESOLVED` is the largest accepted sum of both errors. The correction for the far sides
+needs cells there that are not much larger than their distance from the electrodes.
 
-**Total potential.** Electrodes and stations are on the mesh as well, and the cells there matter:
-see `_check_electrodes`. The errors of the body's field in the body and at stations are independent.
+**Total potential.** Electrodes and stations are on the mesh too, and the cells there matter: see
+`_check_electrodes`. The errors of the body's field in the body and at stations are independent.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ from ..meshes import FileMesh
 from .survey import DCRConfig
 
 RESOLVED = 0.4
-"""Largest bound of the error of what the body adds to c, in the Euclidean norm, that is accepted.
+"""Largest accepted bound of the anomaly's error, in the Euclidean norm.
 
-The note says the bound, so that users can tell whether it will do."""
+The note states the bound, so that users can decide."""
 NEAR = 0.3
-"""Likewise of c itself, or of what the body adds to it, by the cells at a station."""
+"""Largest accepted error of c, or of the anomaly, from the cells at a station."""
 SIDES = 0.05
-"""Likewise of c without the body, by the cells at the far sides."""
+"""Largest accepted error of c without the body, from the cells at the far sides."""
 FAR = 8.0
-"""So many of a body's largest semi-axes away, a 500th of a dipole's energy is left."""
+"""Distance, in largest semi-axes of a body, beyond which a 500th of a dipole's energy is left."""
 DEPTHS = 5
-"""Bodies for which it is estimated, of the smallest and of the largest volume."""
+"""Bodies for the estimate, of the smallest and of the largest volume."""
 
 
 def notes(config: DCRConfig, mesh: FileMesh) -> tuple[str, ...]:
-    """Check a mesh against the settings, and say what users of the samples must know.
+    """Check a mesh against the settings, and return notes for the users of the samples.
 
     Raises:
         InputError: If the mesh does not hold all bodies, electrodes and stations, or its cells are
@@ -77,10 +77,10 @@ def notes(config: DCRConfig, mesh: FileMesh) -> tuple[str, ...]:
 
 
 def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
-    """Estimate the error of what the body adds to c, as a part of that, by the cells near the body.
+    """Estimate the anomaly's relative error from the cells near the body.
 
-    The cells that a body can meet count by their volume, and the worst of some depths and volumes
-    is taken.
+    The cells that a body can meet are weighted by volume; the estimate is the worst of some depths
+    and volumes.
 
     Raises:
         InputError: If it is above `RESOLVED`.
@@ -107,7 +107,7 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
             if depth in config.sampling.depth:
                 around.append(_Around(np.array([*centre, -depth]), axes, met, error))
             if error > worst:
-                # For half of the error, one of the two holds.
+                # The edge for half of `RESOLVED`: one of the two terms of the bound's max holds.
                 half = RESOLVED / 2 / factor / shape * t
                 right = max(np.sqrt(half * b), 0.4 * half)
                 first = int(np.argmax(longest * met))
@@ -127,13 +127,13 @@ def anomaly_error(config: DCRConfig, mesh: FileMesh) -> float:
 
 @dataclass(frozen=True)
 class _Around:
-    """A body that the mesh around must resolve.
+    """A body whose field the cells around it must resolve.
 
     Attributes:
-        centre: Its own [m], (3,).
+        centre: Its centre [m], (3,).
         axes: Semi-axes [m], (3,).
-        met: Which cells it can meet.
-        error: By these cells.
+        met: Whether it can meet each cell.
+        error: Error from the cells that it can meet.
     """
 
     centre: Array
@@ -147,7 +147,7 @@ class _Around:
         return np.asarray(r * ((1 + ((r / self.axes) ** 2).sum(axis=-1)) ** -1.5)[..., None])
 
     def gradients(self, x: Array) -> Array:
-        """Return those of the three fields, (..., 3 fields, 3)."""
+        """Return the gradients of the three fields, (..., 3 fields, 3)."""
         r = x - self.centre
         s = 1 + ((r / self.axes) ** 2).sum(axis=-1)[..., None, None]
         outer = r[..., :, None] * (r / self.axes**2)[..., None, :]
@@ -162,10 +162,10 @@ class _Around:
 
 
 def _check_slivers(mesh: FileMesh, slivers: npt.NDArray[np.bool_]) -> None:
-    """Refuse tetrahedra that are nearly flat where a body that resists can be.
+    """Refuse nearly flat tetrahedra where a resistive body can be.
 
-    No size of the edges bounds the error there: with 0.7 % of them, what the body adds to c was off
-    by up to 86 % in Delaunay's meshes of random points, and right without.
+    No edge length bounds the error there: with 0.7 % of such cells in Delaunay meshes of random
+    points, the anomaly was off by up to 86 %, and right without them.
     """
     if slivers.any():
         where = place(mesh.points[mesh.vertices[int(np.argmax(slivers))]].mean(axis=0))
@@ -177,12 +177,12 @@ def _check_slivers(mesh: FileMesh, slivers: npt.NDArray[np.bool_]) -> None:
 
 
 def _around_error(mesh: FileMesh, bodies: list[_Around], longest: Array) -> float:
-    """Estimate the error by all cells near bodies, the largest of some bodies.
+    """Estimate the error from all cells near bodies, the largest of some bodies.
 
     Args:
         mesh: The mesh.
-        bodies: Of the least and the largest depth and volume.
-        longest: Edge of each cell, (n_cells,).
+        bodies: Bodies of the least and the largest depth and volume.
+        longest: Longest edge of each cell, (n_cells,).
 
     Raises:
         InputError: If it is above `RESOLVED`.
@@ -232,7 +232,7 @@ def _missed(mesh: FileMesh, body: _Around) -> Array:
 
 
 def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
-    """Check that the mesh, which is convex, holds all that the settings place in it."""
+    """Check that the convex mesh holds the bodies, electrodes and stations of the settings."""
     bounds = mesh.points.min(axis=0), mesh.points.max(axis=0)
     config.check_box(*bounds, f"{name} (lengths are in m)")
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -254,11 +254,11 @@ def _check_holds(config: DCRConfig, mesh: FileMesh, name: str) -> None:
 
 
 def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> float:
-    """Estimate the error of c without the body, as a part of that, by the cells at the far sides.
+    """Estimate the relative error of c without the body from the cells at the far sides.
 
-    There, the flux of an electrode at a distance D is cancelled; with electrodes and stations over
-    2 L, the error of c without the body was at most 1.5 % of (H / D)^2 (L / D)^1.5 with cells of a
-    size H.
+    There, the flux of an electrode at a distance D is cancelled. With electrodes and stations over
+    2 L, and cells of a size H, the error of c without the body was at most 1.5 % of
+    (H / D)^2 (L / D)^1.5.
 
     Raises:
         InputError: If it is above `SIDES`.
@@ -268,7 +268,7 @@ def _check_sides(config: DCRConfig, mesh: FileMesh, name: str) -> float:
     receivers = np.concatenate(config.stations.ends)
     places = np.concatenate([receivers, config.source.electrodes])
     low, high = places.min(axis=0), places.max(axis=0)
-    nearest = np.clip(corners, low, high)  # in the rectangle that holds them
+    nearest = np.clip(corners, low, high)  # in the rectangle of electrodes and stations
     distance = np.linalg.norm(corners - nearest, axis=2).min(axis=1)
     half = float(np.linalg.norm(high - low)) / 2
     error = 0.015 * (size / distance) ** 2 * (half / distance) ** 1.5
@@ -286,13 +286,13 @@ def _check_electrodes(config: DCRConfig, mesh: FileMesh, name: str) -> tuple[flo
     """Estimate the errors of c at a station, with electrodes and stations on the mesh.
 
     With cells of a size H at an electrode or a station, and a distance R between these, the error
-    was at most 0.7 (H / R)^2 of the field there as long as that is small. In a station's cells, u
-    is linear: a dipole of a length L sees a field that falls over R with an error of up to
+    was at most 0.7 (H / R)^2 of the field there if that is small. In a station's cells, u is
+    linear: a dipole of a length L observes a field that falls over R with an error of up to
     H / (2 R), and of H^2 / (2 R L) if it is longer than the cells. The body's field falls over the
     distance from the body.
 
     Returns:
-        Of c itself, and of what the body adds to c, each as a part of that at the worst station.
+        The relative errors of c, and of the anomaly, each at the worst station.
 
     Raises:
         InputError: If one is above `NEAR`.

@@ -34,14 +34,14 @@ OPTIONS = {
     "mg_levels_pc_type": "sor",
     "mg_coarse_pc_type": "svd",
 }
-"""PETSc's options under the prefix that hold unless the user gives others.
+"""Default PETSc options under the prefix.
 
-Plain aggregation: the hierarchy is made once, of the background, and its coarse matrices are sums
-of the fine one's entries, so that a sample's set-up costs little. The coarsest matrix is singular,
-as A is.
+With plain aggregation the hierarchy is made once, for the background, and its coarse matrices are
+sums of the fine one's entries, so that a sample's set-up costs little. The coarsest matrix is
+singular, as A is.
 """
 EIGENVALUES = {"mg_levels_ksp_chebyshev_eigenvalues": "0.1,1.0"}
-"""On one process: symmetric relaxation has its largest eigenvalue at 1, which needs no estimate."""
+"""On one process: the largest eigenvalue of symmetric relaxation is 1, and needs no estimate."""
 
 
 class Multigrid(Level):
@@ -64,8 +64,8 @@ class Multigrid(Level):
             cells: The mesh.
             config: The configuration.
             comm: Communicator over which the mesh is divided.
-            reach: Distance from the body's centre in the plane, and depths of top and bottom, of
-                the region where the conductivity can change; by default, where bodies can be.
+            reach: Region where the conductivity can change: distance from the body's centre in the
+                plane, depths of top and bottom; by default the region that bodies can reach.
         """
         super().__init__(cells, config, comm)
         if reach is None:
@@ -88,7 +88,7 @@ class Multigrid(Level):
             electrodes.multTranspose(sent, self._q)
             self.c0 = np.zeros(len(self._ends[0]))
             return
-        # The nodes of the cells, also where those are another process's.
+        # The nodes of the cells, also another process's.
         ones = np.ones((len(self.cells), len(INDICES))) * [1, 1, 1, 0, 0, 0]
         self._change.add(ones * config.conductivity.background, self._A0, self._A)
         changed = self._A.getDiagonal().array != self._A0.getDiagonal().array
@@ -96,7 +96,7 @@ class Multigrid(Level):
         ksp, null = _prepared(self._A0, Solver(rtol=1e-7)), self._A0.getNullSpace()
 
         def solve(b: Any) -> Array:
-            null.remove(b)  # of one pole alone, the box would not let the current out
+            null.remove(b)  # the current of a single pole could not leave the box
             ksp.solve(b, self._d)
             why = failure(ksp)
             check(not why, f"the background's potential: {why}")
@@ -131,7 +131,7 @@ class Multigrid(Level):
         return np.asarray(self._u.x.array - self._u0.x.array)
 
     def _respond(self, b: Any) -> Array:
-        """Solve A d = b, keep an account of how, and observe d."""
+        """Solve A d = b, record iterations and residual, and observe d."""
         self._ksp.setOperators(self._A)
         self._ksp.setUp()
         self._ksp.solve(b, self._d)
@@ -165,7 +165,7 @@ def _prepared(A: Any, config: Solver) -> Any:
         if ours is not None and not options.hasName(name):
             options[name] = ours
         elif ours is None and options.getString(name, "") == value:
-            options.delValue(name)  # of a problem on one process
+            options.delValue(name)  # left by a problem on one process
     ksp = PETSc.KSP().create(A.comm)
     ksp.setOptionsPrefix(PREFIX)
     ksp.setType("cg")
@@ -178,5 +178,5 @@ def _prepared(A: Any, config: Solver) -> Any:
         f"PETSc's options {PREFIX}ksp_rtol and {PREFIX}ksp_atol must be at most {LARGEST_RTOL:g} "
         f"and 1e-50; got {ksp.rtol:g} and {ksp.atol:g}",
     )
-    ksp.setUp()  # now, so that the hierarchy is that of this matrix, whatever is solved first
+    ksp.setUp()  # now: the hierarchy is this matrix's, not that of the first solve
     return ksp

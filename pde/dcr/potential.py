@@ -1,25 +1,25 @@
 r"""The equation of DC resistivity on one mesh: solutions, observables, tangents.
 
-**Secondary potential.** u = u0 + d, where u0 is the potential without the body: that of the
-electrodes in a half-space, +-I/(2 pi m0 |x - x_e|), and a correction u_far, found once, whose flux
-cancels the half-space's through the sides and the bottom of the box. The rest is smooth. In
+**Secondary potential.** u = u0 + d, where u0 is the potential without the body. It is the
+electrodes' potential in a half-space, +-I/(2 pi m0 |x - x_e|), and a correction u_far, found once,
+whose flux cancels the half-space's through the sides and the bottom of the box. d is smooth. In
 trilinear elements (linear on tetrahedra), with the stiffness matrices A(y) = A0 + D(y), A0 of the
 background,
 
     A(y) d = -D(y) u0
 
-D has entries at nodes of the body only, and only its cells are assembled for each sample.
+D has entries only at nodes of the body, and only its cells are assembled for each sample.
 
-**Observables.** A0 d = -D(y)(u0 + d) =: q is the current that the body's charges send out, at the
-nodes of the body. c = c0 + G^T q, where c0 is of u0, and column j of G the potential at those nodes
-of a unit current through receiver dipole j, without the body (reciprocity): again that of a
-half-space, and a correction for the far sides, which is so smooth a function of the receiver's
-place that 16 solves and Chebyshev interpolation give it. No mesh between the body and the stations
-is involved, so the cells can grow fast outside of the region that bodies can reach, and the error
-of c is that of u in the body, with an expansion in h^2.
+**Observables.** A0 d = -D(y)(u0 + d) =: q is the current from the body's charges, at the nodes of
+the body. c = c0 + G^T q, where c0 comes from u0. By reciprocity, column j of G is the potential at
+those nodes of a unit current through receiver dipole j, without the body: again the half-space's,
+and a correction for the far sides. This correction is a smooth function of the receiver's place,
+found by 16 solves and Chebyshev interpolation. No mesh between the body and the stations is
+involved, so the cells can grow fast outside the region that bodies can reach, and the error of c is
+that of u in the body, with an expansion in h^2.
 
 **Tangents.** dc/dy_k = G^T A0 d', with A(y) d' = -dD/dy_k (u0 + d): one more solve each, with the
-same preconditioner. dD/dy is the complex step's, exact to rounding.
+same preconditioner. dD/dy comes from the complex step, exact to rounding.
 
 `condensed` and `multigrid` are two ways to solve.
 """
@@ -48,9 +48,9 @@ from ..points import digest, evaluation
 from .body import INDICES
 from .survey import DCRConfig, Stations
 
-# Chebyshev's knots along x1 and x2, for the far-side correction of the receivers. It varies faster
-# near the sides and over a near bottom: four knots leave 0.4 % of c's spread at a nearness of 0.77,
-# and 6 % at 0.87.
+# Chebyshev knots along x1 and x2, for the far-side correction of the receivers. It varies faster
+# near the sides and over a near bottom: with four knots, the error is 0.4 % of c's spread at a
+# nearness of 0.77, and 6 % at 0.87.
 _KNOTS, _NEAR, _KNOTS_NEAR = 4, 0.5, 8
 
 
@@ -58,16 +58,16 @@ class Region:
     """Cells where the conductivity can change.
 
     Attributes:
-        midpoints: Theirs [m], (n, 3).
+        midpoints: Their midpoints [m], (n, 3).
     """
 
     def __init__(self, config: DCRConfig, kind: str, corners: Array) -> None:
-        """Find what `change` needs.
+        """Prepare `change`.
 
         Args:
             config: The configuration.
-            kind: Of the cells.
-            corners: Theirs, in the order of DOLFINx, (n, 8 or 4, 3).
+            kind: Kind of the cells.
+            corners: Their corners, in the order of DOLFINx, (n, 8 or 4, 3).
         """
         self._config = config
         self.midpoints = corners.mean(axis=1)
@@ -76,7 +76,7 @@ class Region:
         self._points = np.einsum("qv,nvi->nqi", shape, corners)
 
     def within(self, plane: float, top: float, bottom: float) -> npt.NDArray[np.intp]:
-        """Number the cells that come within a distance from the body's axis, between depths."""
+        """Return the cells within a distance from the body's axis, between two depths."""
         x, margin = self.midpoints, self._radius
         distance = np.hypot(*(x[:, :2] - self._config.body.centre).T)
         depth = -x[:, 2]
@@ -85,7 +85,7 @@ class Region:
         )
 
     def change(self, y: npt.NDArray[Any]) -> Any:
-        """Return K / m0 - I (n, 6): 0 off the body; for complex y the imaginary part."""
+        """Return K / m0 - I (n, 6), 0 outside the body; for complex y the imaginary part."""
         plane, upwards = self._config.body.reach(float(y[1].real))
         depth = float(y[0].real)
         near = self.within(plane, depth - upwards, depth + upwards)
@@ -102,9 +102,9 @@ class Level(ABC):
         V: Space of the potential.
         region: Cells where the conductivity can change.
         c0: Observables without the body, (n_c,); 0 with point sources on the mesh.
-        iterations: Of the last sample's solves.
-        residual: The largest relative residual of these.
-        failure: Why one of these failed, empty if none did.
+        iterations: Iterations of the last sample's solves.
+        residual: Their largest relative residual.
+        failure: Why one of them failed; empty if none did.
     """
 
     region: Region
@@ -117,7 +117,7 @@ class Level(ABC):
         """Make the mesh over a communicator."""
         self.config = config
         self.kind = cells.kind
-        # Of a file, also what its cells are: other cells can have the same nodes.
+        # A file's hash covers its cells too: other cells can have the same nodes.
         self._sha256 = comm.bcast(cells.sha256 if isinstance(cells, meshes.FileMesh) else "")
         self.V = function_space(cells.create(comm), 1)
         self._own = self.V.dofmap.index_map.size_local
@@ -132,7 +132,7 @@ class Level(ABC):
             K: K / m0 - I in the region's cells, (n, 6).
 
         Returns:
-            What the change adds to the observables, (n_c,), on every process.
+            The change of the observables, (n_c,), on every process.
         """
 
     @abstractmethod
@@ -151,7 +151,7 @@ class Level(ABC):
         """Return d of the last sample at the nodes of V, (n,); on one process."""
 
     def description(self) -> str:
-        """Say size and hash of the mesh; collective."""
+        """Return size and hash of the mesh as text; collective."""
         n_cells = self.V.mesh.topology.index_map(3).size_global
         unknowns = self.V.dofmap.index_map.size_global
         kind = {"hexahedron": "hexahedra", "tetrahedron": "tetrahedra"}[self.kind]
@@ -204,7 +204,7 @@ class Level(ABC):
 
         Args:
             solve: Solves the background's system for a right-hand side, a PETSc vector.
-            nodes: Of this process, those where the body can be.
+            nodes: This process's nodes where the body can be.
 
         Returns:
             G, (n_nodes, n_c).
@@ -217,7 +217,7 @@ class Level(ABC):
         u0 = half_space(config, places) + _values(evaluation(self.V, places), u_far)
         self.c0 = u0[self._ends[0]] - u0[self._ends[1]]
 
-        # Of a pole at a receiver's place: the far sides' part at Chebyshev's knots, and between.
+        # The far sides' part for a pole at a receiver, interpolated between Chebyshev knots.
         low, high = places[:, :2].min(axis=0), places[:, :2].max(axis=0)
         comm = self.V.mesh.comm
         ends = [np.empty(3), np.empty(3)]
@@ -264,7 +264,7 @@ def compile_forms(domain: Any) -> None:
 
 
 class Change:
-    """Stiffness matrices of a tensor that is given in some cells, and zero elsewhere."""
+    """Stiffness matrices of a tensor given in some cells, and zero elsewhere."""
 
     def __init__(self, V: Any, cells: npt.NDArray[np.int32]) -> None:
         """Compile the forms for a space and some of this process's cells."""
@@ -288,7 +288,7 @@ class Change:
             k.x.array[self._dofs] = values
 
     def add(self, K: Array, A0: Any, A: Any) -> None:
-        """Set A to A0 and the stiffness matrix of K, (n, 6) in the order of the cells."""
+        """Set A to A0 plus the stiffness matrix of K, (n, 6) in the order of the cells."""
         self._set(K)
         A0.copy(A, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
         assemble_matrix(A, self._matrix)
@@ -382,7 +382,7 @@ def currents(config: DCRConfig) -> tuple[float, float]:
 def receivers(stations: Stations) -> tuple[Array, npt.NDArray[np.intp]]:
     """Return the places of all receivers' electrodes, and the two of each dipole, (2, n)."""
     both = np.concatenate(stations.ends)
-    # Stations have electrodes in common, but for rounding.
+    # Stations share electrodes, up to rounding.
     grain = 1e-9 * stations.dipole
     _, first, inverse = np.unique(
         (both / grain).round(), axis=0, return_index=True, return_inverse=True

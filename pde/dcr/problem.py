@@ -10,13 +10,13 @@ A and B are electrodes at the surface, y = (depth, volume, rotation) of a conduc
 x1, then those along x2. The problem is that of Newman, Ruthotto, Hart and van Bloemen Waanders,
 "Train Like a (Var)Pro" (2021); its constants are not published, so the defaults are our own.
 
-`potential` discretises it on one mesh: u is the known potential without the body and what the body
-adds, and c is observed by reciprocity, so that its error is that of u in the body, with an
+`potential` discretises it on one mesh: u is the known potential without the body plus the body's
+part, and c is observed by reciprocity, so that its error is that of u in the body, with an
 expansion in h^2. `condensed` solves on the built-in mesh, `multigrid` on any other.
 
-**Extrapolation.** On the built-in mesh, c is made of those of the mesh and of one with cells 3/2
-as large: (9 c_h - 4 c_H) / 5 (Richardson, for an error in h^2). The term in h^4 that is left is
-9/16 of what is left with cells twice as large, whose own error is hardly one in h^2.
+**Extrapolation.** On the built-in mesh, c is (9 c_h - 4 c_H) / 5, from c_h on the mesh and c_H with
+cells 3/2 as large (Richardson, for an error in h^2). The remaining term in h^4 is 9/16 of that with
+cells twice as large, whose own error is hardly proportional to h^2.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from .potential import Level, compile_forms
 from .survey import DCRConfig
 
 _WEIGHTS = {1: (1.0,), 2: (9 / 5, -4 / 5)}  # of the meshes' c, by the number of meshes
-_THICKEST = 4.0  # of the first layer around the core, over the core's half-width
-_MOST_UNKNOWNS = 2e6  # of a mesh for an estimate of the error: half a minute or so
+_THICKEST = 4.0  # largest first layer around the core, over the core's half-width
+_MOST_UNKNOWNS = 2e6  # of a mesh for an estimate of the error: about half a minute
 
 
 class DCR(Problem):
@@ -61,7 +61,7 @@ class DCR(Problem):
     Config = DCRConfig
 
     def __init__(self, config: DCRConfig, comm: MPI.Comm) -> None:
-        """Make the meshes, assemble the background, and solve for what all samples share.
+        """Make the meshes, assemble the background, and solve for its potentials.
 
         Args:
             config: The configuration.
@@ -91,12 +91,12 @@ class DCR(Problem):
         """Estimate the discretisation error, and say so if it is not small.
 
         The default's error was measured, and is small. So is the error of settings that are no
-        worse in any number on which it depends. For a mesh from a file, the notes also say what was
-        mended in it, and name its groups of cells.
+        worse in any number on which it depends. For a mesh from a file, the notes also name its
+        mended faults, and its groups of cells.
 
         Raises:
-            InputError: If c would say nothing of y, or the mesh in the file cannot be solved on, or
-                does not fit the settings.
+            InputError: If the error is larger than `resolution.LARGE`, or the mesh in the file has
+                a fault, or does not fit the settings.
         """
         if config.mesh.file:
             return mesh_fit.notes(config, meshes.read(config.mesh.file))
@@ -113,7 +113,7 @@ class DCR(Problem):
             return unit * math.ceil(factor * n / unit - 1e-6)
 
         def finer(factor: float) -> tuple[str, ...]:
-            # All together: layers that do not follow the cells of the core spoil the extrapolation.
+            # All together: layers out of proportion to the core's cells spoil the extrapolation.
             cells, above, layers = (
                 [more(n, factor) for n in numbers]
                 for numbers in (old.cells, [old.above], [old.layers])
@@ -125,7 +125,7 @@ class DCR(Problem):
         n1, n2, n3 = old.cells
         wide = (n1 + 2 * old.layers) * (n2 + 2 * old.layers)
         unknowns = 1.5**3 * wide * (n3 + old.above + old.layers)
-        # Far sides leave hardly an error, and need most of the time.
+        # Far sides add hardly any error, and take most of the time.
         near = config.nearness(*config.box) > DCRConfig().nearness(*DCRConfig().box)
         solved = cls if near else _HalfSpace
         fewer = _fewer_stations(config)
@@ -155,7 +155,7 @@ class DCR(Problem):
 
     @cached_property
     def mesh(self) -> str:
-        """Size and hash, one line; collective when first asked for."""
+        """Size and hash, one line; collective at its first use."""
         return "; extrapolated with ".join(level.description() for level in self._levels)
 
     def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
@@ -169,7 +169,7 @@ class DCR(Problem):
             The batch, complete on every process.
 
         Raises:
-            InputError: If a parameter is outside of the bounds, for which the mesh is made.
+            InputError: If a parameter is outside the bounds, for which the mesh is made.
         """
         config = self.config
         about = self.describe(config)
@@ -266,7 +266,7 @@ class DCR(Problem):
 
     @classmethod
     def describe(cls, config: DCRConfig) -> dict[str, Any]:
-        """Return what `Info` says of the parameters and observables: names, units, bounds."""
+        """Return the fields of `Info` on parameters and observables: names, units, bounds."""
         places = config.stations.centres
         bounds = [getattr(config.sampling, name) for name in ("depth", "volume", "rotation")]
         names = [f"dV{k}({x[0]:g}, {x[1]:g})" for k in (1, 2) for x in places]
@@ -288,10 +288,10 @@ class DCR(Problem):
 def _scales(config: DCRConfig) -> Array:
     """Return numbers on which the discretisation error depends; it falls with each of them.
 
-    Cells over the thickness of the thinnest body, over the edge's width and over the depth of the
-    bodies' top; the first layer over the region that they can reach; how near its end, electrodes
-    and stations are to the box's sides and bottom; the contrast; the bounds' nearness; and what the
-    default does not have.
+    These are the cells over the thickness of the thinnest body, over the edge's width and over the
+    depth of the bodies' top; the first layer over the region that bodies can reach; the nearness of
+    this region, electrodes and stations to the box's sides and bottom; the contrast; the bounds'
+    nearness; and features that the default does not have.
     """
     grid = _built_in(config)[0]
     assert isinstance(grid, meshes.Grid)
@@ -320,12 +320,12 @@ def _scales(config: DCRConfig) -> Array:
 
 
 def _first_layers(grid: meshes.Grid) -> list[float]:
-    """Return how thick the layers next to the core are, along x1, x2 and x3."""
+    """Return the thickness of the layers next to the core, along x1, x2 and x3."""
     return [float(a[k.start] - a[k.start - 1]) for a, k in zip(grid.axes, grid.core, strict=True)]
 
 
 class _HalfSpace(DCR):
-    """The problem without the sides of the box, which is ready faster; on the built-in mesh."""
+    """The problem on the built-in mesh without the sides of the box: its set-up is faster."""
 
     def __init__(self, config: DCRConfig, comm: MPI.Comm) -> None:
         self.config, self.comm = config, comm
@@ -336,7 +336,7 @@ class _HalfSpace(DCR):
 def _fewer_stations(config: DCRConfig) -> DCRConfig:
     """Return the problem with about five stations along each direction, and the faster method.
 
-    The discretisation error hardly changes between neighbours, and not with the method.
+    The discretisation error hardly differs between neighbours, and does not depend on the method.
     """
     old = config.stations
     (n1, n2), (s1, s2) = old.number, old.spacing
@@ -364,7 +364,7 @@ def _from_file(config: DCRConfig, comm: MPI.Comm) -> meshes.Cells:
 
     def read() -> str:
         mesh.append(meshes.read(config.mesh.file))
-        mesh_fit.notes(config, mesh[0])  # of what is solved on, whatever was read before
+        mesh_fit.notes(config, mesh[0])  # of the mesh of the solves, whatever was read before
         return mesh[0].kind
 
     kind = on_root(comm, read)
@@ -399,8 +399,8 @@ def _core_radius(config: DCRConfig) -> float:
 def _check_layers(config: DCRConfig, grid: meshes.Grid) -> None:
     """Check that the layers around the core do not start too thick.
 
-    The field of a body falls over its own size, so a first layer that is many times as thick as the
-    core sees none of it, and one that is half as thick none either: no estimate finds the error.
+    The field of a body falls over its own size. A first layer many times as thick as the core does
+    not resolve it, nor does one half as thick: no estimate shows the error.
     """
     radius, layers = _core_radius(config), config.mesh.layers
     first = max(_first_layers(grid))

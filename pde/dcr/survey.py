@@ -1,4 +1,4 @@
-"""What a DC resistivity problem consists of: every setting, and what must hold between them.
+"""The settings of a DC resistivity problem, and the checks between them.
 
 Lengths in m, conductivities in S/m, currents in A. The box is centred at x1 = x2 = 0, below x3 = 0.
 """
@@ -35,12 +35,11 @@ class Domain:
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """Hexahedra, as `meshes.graded` takes them, or a file that meshio reads.
+    """Numbers of hexahedra for `meshes.graded`, or a file that meshio reads.
 
-    ``cells`` are those of the region that bodies can reach, ``above`` those between it and the
-    surface, ``layers`` those around it. With ``extrapolate``, 3 divides all of these. A file's
-    lengths are in m and its top is x3 = 0; it takes the place of the box, and there is no
-    extrapolation.
+    ``cells`` are in the region that bodies can reach, ``above`` between it and the surface,
+    ``layers`` around it. With ``extrapolate``, all are multiples of 3. A file's lengths are in m
+    and its top is x3 = 0; it replaces the box, and there is no extrapolation.
 
     Attributes:
         cells: Numbers of cells along x1, x2 and x3 in the region that bodies can reach.
@@ -91,10 +90,10 @@ class Conductivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Electrodes [m] where the current [A] comes in and goes out, at the surface.
+    """Electrodes [m] at the surface, where the current [A] enters and leaves.
 
     Attributes:
-        electrodes: Places [m] where the current comes in and where it goes out.
+        electrodes: Places [m] where the current enters and where it leaves.
         current: Current [A].
     """
 
@@ -114,7 +113,7 @@ class Source:
 
     @property
     def nearest(self) -> float:
-        """How near to an electrode the potential is told apart from that at it [m]."""
+        """Least distance from an electrode [m] at which the potential differs from that at it."""
         return 1e-6 * float(np.linalg.norm(np.subtract(*self.electrodes)))
 
 
@@ -122,7 +121,7 @@ class Source:
 class Stations:
     """Grid of stations at the surface: the first one [m], spacing [m] and number along x1 and x2.
 
-    At each station, u is measured over two dipoles of a length [m] with their centres there.
+    At each station, u is measured over two dipoles of a length [m], centred there.
 
     Attributes:
         first: Place of the first station [m].
@@ -199,12 +198,12 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """How the systems are solved: by conjugate gradients.
+    """Settings of the conjugate gradients.
 
     ``condensed`` needs the built-in mesh and the secondary potential; the preconditioner is the
     background's exact inverse. ``multigrid`` is for any mesh: PETSc's algebraic multigrid (GAMG),
-    where PETSc options with the prefix ``dcr_`` apply, such as ``dcr_ksp_monitor`` and
-    ``dcr_pc_type``. ``auto`` is the first where it can be and needs no more time: its iterations
+    to which PETSc options with the prefix ``dcr_`` apply, such as ``dcr_ksp_monitor`` and
+    ``dcr_pc_type``. ``auto`` is ``condensed`` if that is possible and not slower: its iterations
     grow with the root of the contrast. The tolerance is relative to d = 0, in the norm of the
     preconditioner; it keeps the error of c well below that of the mesh.
 
@@ -252,7 +251,7 @@ class DCRConfig:
     solver: Solver = field(default_factory=Solver)
 
     def __post_init__(self) -> None:
-        """Check what is between the tables."""
+        """Check settings of different tables against each other."""
         small, large = self.sampling.volume
         thinnest = float(self.body.semi_axes(small).min())
         check(
@@ -297,7 +296,7 @@ class DCRConfig:
 
     @property
     def condensed(self) -> bool:
-        """Whether the background is solved for exactly."""
+        """Whether the method is ``condensed``."""
         if self.mesh.file or self.solver.formulation == "total":
             return False
         contrast = self.conductivity.body / self.conductivity.background
@@ -313,9 +312,9 @@ class DCRConfig:
         return half[0], half[1], low - upwards, high + upwards
 
     def nearness(self, lower: Array, upper: Array) -> float:
-        """Return how near bodies, electrodes and stations come to a box's sides and bottom.
+        """Return the nearness of bodies, electrodes and stations to a box's sides and bottom.
 
-        0 is in the middle of the surface, 1 at a side or at the bottom.
+        It is 0 in the middle of the surface, 1 at a side or at the bottom.
         """
         core, (middle, half) = self.core, ((upper + lower)[:2] / 2, (upper - lower)[:2] / 2)
         places = np.concatenate([*self.stations.ends, self.source.electrodes])[:, :2]

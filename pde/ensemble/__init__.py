@@ -1,1 +1,1 @@
-"""An ensemble of solves: tasks over the processes of a communicator, saved as they are done."""
+"""An ensemble of solves: tasks over the processes of a communicator, saved as they finish."""

@@ -1,7 +1,7 @@
-"""What earlier runs have left of a dataset, and whether this run goes on with it.
+"""Decide whether a run continues the samples of earlier runs.
 
-A run finds the finished dataset, the journal of a run that was killed, remains without use, or
-nothing. All of this is decided on rank 0.
+A run finds the finished dataset, the journal of a killed run, useless remains, or nothing. Rank 0
+decides.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from surrogates.provenance import Provenance
 
 from .journal import DESCRIPTION, Journal, Writer, describe, described
 
-# The files of a run in its folder, in the order in which they are removed: without the description,
-# the rest is known to be what a kill has left.
+# The files of a run in its folder, in the order in which they are removed. A folder without a
+# description holds the remains of a kill.
 LEFT = (
     DESCRIPTION,
     "shard-*.shard",
@@ -44,7 +44,7 @@ def share(samples: int, size: int, shard: tuple[int, int]) -> range:
 
 
 def check_same_set(path: Path, info: Info, samples: range) -> None:
-    """Refuse a dataset file of another set, or of other samples of it."""
+    """Refuse a dataset file of another set, or of other samples of this set."""
     there, n = read_info(path)
     further = []
     if (there.first, n) != (samples.start, len(samples)):
@@ -68,18 +68,18 @@ def inputs_of(out: Path, folder: Path) -> list[str]:
 def continued(
     folder: Folder, out: Path, info: Info, allow_version_change: bool
 ) -> tuple[Info, int]:
-    """Add this run to the makers of the samples that are there.
+    """Add this run to the makers of the existing samples.
 
     Returns:
-        The description of the set, which is ``info`` itself where nothing is there, and the index
-        of this run among its makers.
+        The description of the set, which is ``info`` itself if there are none, and the index of
+        this run among its makers.
 
     Raises:
         InputError: If the samples are of another set, or of other versions of the libraries.
     """
     has_description = folder.stat(DESCRIPTION) is not None
     if not out.exists() and not Journal(folder, info).files():
-        # Nothing is lost by a start from the beginning, as with a file that has been corrected.
+        # There are no samples: start again, for example with a corrected problem file.
         if has_description and described(folder).differences(info):
             folder.remove(*folder.names("mark-*.txt"))
         folder.remove(DESCRIPTION)
@@ -119,7 +119,7 @@ def _version_changes(before: Provenance, now: Provenance) -> str:
 
 
 def is_complete(folder: Folder, samples: range) -> bool:
-    """Tell whether a killed run has left all samples; without a description, remove its files."""
+    """Return whether a killed run left all samples; remove its files if it has no description."""
     if folder.stat(DESCRIPTION) is None:
         remove(folder)
         return False
@@ -127,14 +127,14 @@ def is_complete(folder: Folder, samples: range) -> bool:
 
 
 def to_keep(stored: Stored, repair: bool, retry_failed: bool) -> npt.NDArray[np.bool_]:
-    """Return which samples of a finished dataset need not be solved for again, (n,)."""
+    """Mark the samples of a finished dataset that need not be solved for again, (n,)."""
     if repair:
         return stored.readable_rows()
     return stored.status != Status.FAILED if retry_failed else np.ones(len(stored), dtype=bool)
 
 
 def copy_kept(out: Path, journal: Journal, size: int, repair: bool, retry_failed: bool) -> None:
-    """Copy the batches of a finished dataset that are kept back into the journal."""
+    """Copy the kept batches of a finished dataset back into the journal."""
     writer = Writer(journal)
     with opened(out) as stored:
         first, n = stored.info.first, len(stored)
@@ -151,11 +151,11 @@ def copy_kept(out: Path, journal: Journal, size: int, repair: bool, retry_failed
 
 
 def settle(folder: Folder, info: Info, made: Sequence[tuple[str, Mapping[str, str]]]) -> Info:
-    """Describe the set, now that the problem is made: write it, or compare it with what is there.
+    """Complete the description of the set once the problem is made; write or compare it.
 
     Args:
         folder: The folder of the journal.
-        info: The description of the set, as far as it was known.
+        info: The description of the set, as far as it is known.
         made: The mesh, and the files that the samples depend on (`inputs`), of each process.
 
     Returns:
@@ -177,7 +177,7 @@ def settle(folder: Folder, info: Info, made: Sequence[tuple[str, Mapping[str, st
 
 
 def covered(journal: Journal, samples: range) -> tuple[npt.NDArray[np.bool_], int]:
-    """Return which samples are in the journal, (n,), and how many of them failed.
+    """Mark the samples in the journal, (n,), and count those that failed.
 
     Raises:
         InputError: If there are samples of another shard.
@@ -196,7 +196,7 @@ def covered(journal: Journal, samples: range) -> tuple[npt.NDArray[np.bool_], in
 
 
 def first_reason(journal: Journal) -> str:
-    """Return why the first of the failed samples failed, empty if none did."""
+    """Return why the first failed sample failed; empty if none did."""
     for block in sorted(journal.all_blocks(), key=lambda block: block.start):
         if block.failed and (data := journal.read(block)) is not None:
             return next(filter(None, data.failure))

@@ -1,18 +1,18 @@
 """The process that hands out tasks: rank 0 starts it; solves neither block it nor wait for it.
 
-A task is a run of consecutive batches that takes about a fifth of a second, or one batch where
-that takes longer, and no more than half of an equal share of what is left. A group that is ready
-asks for the next task, so that a slow sample delays no other group. The requests go over sockets
-and not by MPI: no rank has to interrupt a solve to answer, and ranks that wait use no core. The
-same process holds the lock of the folder and writes how far the run is.
+A task is a run of consecutive batches that takes about a fifth of a second, or one batch if that
+takes longer, and at most half of an equal share of the remaining batches. A group that is ready
+asks for the next task, so that a slow sample delays no other group. The requests use sockets
+instead of MPI: no rank has to interrupt a solve to answer, and waiting ranks use no core. The same
+process holds the lock of the folder, and writes the run's progress.
 
 It listens at the addresses that rank 0 names (`network`), and answers only connections that send
-the run's token first. A connection that sends other bytes, none, or too many is closed; where there
-are too many without the token, the oldest are closed.
+the run's token first. A connection that sends other bytes, none, or too many is closed. If too many
+connections have not sent the token, the oldest are closed.
 
 Rank 0 talks to it by lines of JSON. First it sends the folder, whose descriptor the process
-inherits; the answer is that the lock is taken, or why not. Then it sends the pending batches; the
-answer is the address for requests. The process ends with rank 0, however that ends.
+inherits; the answer says that the lock is taken, or why not. Then it sends the pending batches; the
+answer is the address for requests. The process ends whenever rank 0 ends.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from surrogates.pipes import take_no_sigpipe
 
 from .lock import BEAT_SECONDS, Lock
 
-# Without the working folder, where others may have put modules for it.
+# The working folder is not on the path: others may have put modules there.
 _START = """
 import sys
 sys.path[:] = filter(None, sys.path)
@@ -53,8 +53,8 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 _TASK_SECONDS = 0.2
 _WAIT_SECONDS = 0.2
 _CONNECT_SECONDS = 60.0
-_STRANGER_SECONDS = 10.0  # in which a connection must have said the token
-_STRANGERS = 256  # connections that have not yet, beside those of the groups
+_STRANGER_SECONDS = 10.0  # in which a connection must send the token
+_STRANGERS = 256  # largest number of connections without it
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Dispatcher:
             FileNotFoundError: If the run that had it has ended, and removed the folder.
         """
         take_no_sigpipe()
-        # The package is where it is here, and no file of the user's is taken for a module.
+        # The process imports this same package, and none of the user's files as a module.
         here = str(Path(surrogates.__file__).resolve().parents[1])
         path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
@@ -100,19 +100,20 @@ class Dispatcher:
 
         Args:
             pending: Runs of batches to do: the first, and the one after the last.
-            about: ``groups`` that will ask; most batches in a task, ``most``; ``total``, ``done``
-                and ``failed`` samples so far; ``hosts``, the addresses to listen at.
+            about: ``groups``, the number that will ask; ``most``, the most batches in a task;
+                ``total``, ``done`` and ``failed``, samples so far; ``hosts``, the addresses to
+                listen at.
 
         Returns:
-            Where and how to ask: what `Requests` takes.
+            The address for `Requests`.
         """
         return self._ask({"pending": pending, **about})
 
     def end(self) -> None:
-        """End the process, and give the lock back; nothing happens the second time."""
+        """End the process, which releases the lock; a second call does nothing."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError, ValueError):  # it has died, or ended before
-            # By a line: processes that a solver has forked keep the pipe open.
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended already
+            # By a line: processes that a solver has forked may hold the pipe open.
             self._process.stdin.write("\n")
             self._process.stdin.close()
         self._process.wait()
@@ -133,13 +134,13 @@ class Requests:
     """The side of a group: ask for tasks, and report their results.
 
     Attributes:
-        done: Samples done in the whole run, as far as known.
+        done: Samples done in the whole run, at the last answer.
         failed: Samples failed.
-        stopped: Whether the run ends before all is done.
+        stopped: Whether the run ends before all samples are done.
     """
 
     def __init__(self, address: dict[str, Any]) -> None:
-        """Connect; ``address`` is what `Dispatcher.open` gave."""
+        """Connect to the address that `Dispatcher.open` returned."""
         self.done = self.failed = 0
         self.stopped = False
         take_no_sigpipe()
@@ -149,8 +150,8 @@ class Requests:
         """Report the last task, and get the next one; None at the end of the run.
 
         Args:
-            stop: Whether to ask for the end of the run, for all.
-            report: Of the last task: ``samples``, ``failed``, ``seconds``.
+            stop: Returns whether the whole run is to end.
+            report: ``samples``, ``failed`` and ``seconds`` of the last task.
 
         Raises:
             ConnectionError: If a process of the run has died.
@@ -177,7 +178,7 @@ class Requests:
             time.sleep(_WAIT_SECONDS)
 
     def close(self, *, leave: bool = True) -> None:
-        """Close the connection; unless ``leave``, the others are told that a process is lost."""
+        """Close the connection; unless ``leave``, the others learn that a process is lost."""
         with contextlib.suppress(OSError):
             if leave:
                 self._file.write(json.dumps({"leave": True}) + "\n")
@@ -230,14 +231,14 @@ class _Server:
         self._solved = 0
         self._start: float | None = None  # of the first task
         self._seconds: float | None = None  # of one batch, a mean over the latest tasks
-        self._out: dict[int, int] = {}  # tasks in flight, by group: how many batches
+        self._out: dict[int, int] = {}  # batches in flight, by group
         self._stopped = self._lost = False
         self._token = secrets.token_hex(16)
         self._strangers: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._parent = os.getppid()
 
     async def run(self) -> None:
-        """Serve until rank 0 closes its end, or is no more."""
+        """Serve until rank 0 closes its end, or ends."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_reader(sys.stdin.fileno(), ended.set)
@@ -278,14 +279,14 @@ class _Server:
                         break
                     writer.write((json.dumps(self._reply(name, message)) + "\n").encode())
                     await writer.drain()
-            except (OSError, ValueError, KeyError, AttributeError):  # no group's words
+            except (OSError, ValueError, KeyError, AttributeError):  # not from a group
                 left = False
             self._lost |= not left
         finally:
             writer.close()
 
     async def _known(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Tell whether a connection says the token, soon."""
+        """Return whether a connection sends the token in time."""
         expected = f"{self._token}\n".encode()
         self._strangers[writer] = None
         while len(self._strangers) > self._about["groups"] + _STRANGERS:
@@ -319,7 +320,7 @@ class _Server:
         if self._left and not self._stopped:
             return {**answer, "task": self._next(name)}
         if self._out and not self._stopped:
-            return {**answer, "wait": True}  # a core of its own is no use to one that waits
+            return {**answer, "wait": True}  # a waiting group must not use a core
         return {**answer, "task": None}
 
     def _next(self, name: int) -> tuple[int, int]:
@@ -344,7 +345,7 @@ def _answer(message: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Be the process: read from stdin, answer on stdout."""
+    """Run the process: read from stdin, answer on stdout."""
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(kind, signal.SIG_IGN)  # the ranks get these too, and decide
     try:

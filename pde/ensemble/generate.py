@@ -1,11 +1,11 @@
 """Generate a dataset: an ensemble of solves over the processes of a communicator.
 
-The processes form groups, each with a mesh of its own. A batch is the unit of computing:
-consecutive samples, the same for any number of processes and after any kill. A process of its own
-hands the batches out (`dispatcher`). Each group appends what it has finished to the journal in the
-folder ``<out>.parts`` (`surrogates.pde.ensemble.journal`). At the end the dataset is assembled from
-it, and the folder removed. After a kill at any moment, the same call solves for the samples that
-are missing (`continuation`).
+The processes form groups, each with its own mesh. A batch is the unit of computing: consecutive
+samples, the same for any number of processes and after any kill. A separate process hands the
+batches out (`dispatcher`). Each group appends its finished samples to the journal in the folder
+``<out>.parts`` (`surrogates.pde.ensemble.journal`). At the end the dataset is assembled from it,
+and the folder is removed. After a kill at any moment, the same call solves for the missing samples
+(`continuation`).
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Summary:
 
     Attributes:
         total: Number of samples of the file, finished or not.
-        done: Samples that are done; fewer than ``total`` if the run was asked to stop.
-        solved: Samples that this run solved; the others were there already.
+        done: Samples that are done; fewer than ``total`` if the run was stopped.
+        solved: Samples that this run solved; earlier runs solved the others.
         failed: Samples that failed.
-        reason: Why the first of them failed, empty if none did.
+        reason: Why the first of them failed; empty if none did.
         seconds: Wall time of this run's set-up of the solver and its solves.
         mesh: Size of the mesh, one line.
     """
@@ -63,7 +63,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a run is to generate.
+    """The arguments of a run.
 
     Attributes:
         out: The dataset file. Finished samples are kept beside it, in ``<out>.parts``, until the
@@ -73,14 +73,14 @@ class Request:
         split: Counts or fractions of train, validation and test.
         ranks_per_sample: Processes that share a mesh; must divide the size of the communicator.
         shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
-        tangents: Whether to solve for dc/dy as well, for a problem that can.
+        tangents: Whether to solve for dc/dy as well, if the problem can.
         time_limit: Seconds that a sample may take. A batch that takes longer is solved again one
-            sample at a time; where processes share a mesh it may take that for each sample.
-        repair: Whether to solve again for samples that are damaged on disk, and for them alone.
+            sample at a time; if processes share a mesh, a batch may take that for each sample.
+        repair: Whether to solve again for samples that are damaged on disk, and only for them.
         retry_failed: Whether to solve again for samples that failed.
-        allow_version_change: Whether to go on with other versions of the libraries than before.
+        allow_version_change: Whether to continue with other versions of the libraries.
         interface: Name or address of the network interface of rank 0's host at which the other
-            hosts reach it; chosen among those that the hosts share if empty.
+            hosts reach it; if empty, one in a common network of the hosts is chosen.
     """
 
     out: Path
@@ -120,7 +120,7 @@ class Hooks:
     """The caller's functions that a run calls.
 
     Attributes:
-        stop: Whether to end once the samples in flight are done; asked on each process.
+        stop: Returns whether to end once the samples in flight are done; called on each process.
         on_progress: Called on rank 0 between its tasks.
         on_note: Called on rank 0, before the first solve, with each note on the samples.
     """
@@ -152,18 +152,18 @@ def generate(
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
 
-    To be called from the main thread, as a time limit works by signals. A solve that ends its
-    process fails only its sample if the solver is a `processes.SolverProcess`. If it is a
-    `solvers.LocalSolver`, the solve ends this process; the same call, made again, goes on without
-    samples that have done so twice.
+    It must be called from the main thread, as a time limit works by signals. If the solver is a
+    `processes.SolverProcess`, a solve that ends its process fails only its sample. If it is a
+    `solvers.LocalSolver`, the solve ends this process; the same call, made again, continues, and
+    leaves out samples that have done so twice.
 
     ``solver`` is the problem with its settings, such as ``LocalSolver(load("cdr"), config)``; it is
     closed at the end. ``comm`` holds the processes to use. The other arguments are the attributes
     of `Request` and `Hooks`.
 
     Raises:
-        InputError: On every process alike, if an argument is out of range, ``out`` cannot be
-            written, another run is writing it, or there is a dataset of another configuration.
+        InputError: On every process, if an argument is out of range, ``out`` cannot be written,
+            another run is writing it, or it is a dataset of another configuration.
     """
     path = Path(out).absolute()  # a solve may change the working folder
     check(bool(path.name), f"{str(path)!r} is a folder; give the name of a file")
@@ -196,7 +196,7 @@ class _Solved:
 
 
 class _Run:
-    """One run: plan, solve, finish. Rank 0 alone holds the folder and the dispatcher."""
+    """One run: plan, solve, finish. Only rank 0 holds the folder and the dispatcher."""
 
     def __init__(self, solver: Solver, comm: MPI.Comm, request: Request, hooks: Hooks) -> None:
         self._solver = solver
@@ -208,10 +208,10 @@ class _Run:
         self._networks: dict[str, Interfaces] = {}
 
     def done(self) -> Summary:
-        """Do all of it. Collective."""
+        """Run from plan to summary. Collective."""
         comm = self._comm
         for host, about in comm.allgather((MPI.Get_processor_name(), interfaces())):
-            self._networks.setdefault(host, about)  # that of rank 0 first
+            self._networks.setdefault(host, about)  # rank 0's first
         ended = False
         try:
             plan = on_root(comm, self._plan)
@@ -227,7 +227,7 @@ class _Run:
                     continuation.remove(self._folder)
 
     def _plan(self) -> Plan:
-        """Check the request, see what is there, and open the dispatcher if samples are missing."""
+        """Check the request, find earlier samples, and open the dispatcher if some are missing."""
         asked = self._request
         asked.check(self._comm.size)
         there = continuation.inputs_of(asked.out, asked.parts)
@@ -251,7 +251,7 @@ class _Run:
         return self._begin(finished, folder)
 
     def _is_whole(self, info: Info, samples: range) -> bool:
-        """Tell whether the dataset that is there needs no sample again; refuse another one."""
+        """Return whether the existing dataset needs no sample again; refuse another set's."""
         asked = self._request
         continuation.check_same_set(asked.out, info, samples)
         check_own(asked.out)
@@ -260,12 +260,12 @@ class _Run:
             return bool(kept.all())
 
     def _begin(self, finished: Plan, folder: Folder) -> Plan:
-        """Take over what earlier runs have left, and open the dispatcher for the rest."""
+        """Continue from earlier runs, and open the dispatcher for the missing samples."""
         asked, size = self._request, finished.size
         info, maker = continuation.continued(
             folder, asked.out, finished.info, asked.allow_version_change
         )
-        if info is finished.info:  # nothing is there yet
+        if info is finished.info:  # no samples yet
             info = dataclasses.replace(info, notes=self._solver.notes())
         remove_leftovers(asked.out)
         journal = Journal(folder, info)
@@ -292,7 +292,7 @@ class _Run:
     def _opened(
         self, plan: Plan, journal: Journal, covered: npt.NDArray[np.bool_], failed: int
     ) -> dict[str, object]:
-        """Open the dispatcher for the batches that are missing; return where to ask for them."""
+        """Open the dispatcher for the missing batches; return the address for requests."""
         assert self._dispatcher is not None
         size = plan.size
         missing = ~np.logical_and.reduceat(covered, np.arange(0, len(covered), size))
@@ -308,13 +308,13 @@ class _Run:
         )
 
     def _solve(self, plan: Plan) -> _Solved:
-        """Make the problem, and solve for the samples that are missing. Collective."""
+        """Make the problem, and solve for the missing samples. Collective."""
         comm, solver, asked = self._comm, self._solver, self._request
         with abort_on_error(comm):
             start = time.perf_counter()
             shared = comm.Split(comm.rank // asked.ranks_per_sample, comm.rank)
             if comm.rank == 0 and comm.size > 1:
-                solver.compile()  # the others then find it in the cache
+                solver.compile()  # the other processes then find it in the cache
             comm.barrier()
             folder = self._folder
             if folder is None:
@@ -331,7 +331,7 @@ class _Run:
             return _Solved(time.perf_counter() - start, mesh, samples, changes)
 
     def _finish(self, plan: Plan, solved: _Solved) -> Summary:
-        """Assemble the dataset if all samples are done, and sum up."""
+        """Assemble the dataset if all samples are done; return the summary."""
         asked, folder = self._request, self._folder
         if plan.address is None:
             return _summary_of(asked.out)

@@ -1,9 +1,9 @@
 """The journal of a run: the samples that it has finished, in the folder ``<out>.parts``.
 
-At the end of the run all of it becomes one dataset file. The folder is its user's alone
-(`folders.Folder`). It holds ``description.h5``, a dataset file without samples that describes the
-set, and the journal's files. A file is a sequence of blocks, each with consecutive samples, all
-numbers little-endian:
+At the end of the run the journal becomes one dataset file. Only its user can use the folder
+(`folders.Folder`). The folder holds ``description.h5``, a dataset file without samples that
+describes the set, and the journal's files. A file is a sequence of blocks, each with consecutive
+samples; all numbers are little-endian:
 
     crc      uint32   CRC-32 of the header's fields below and of the content
     size     uint32   bytes of the content
@@ -52,7 +52,7 @@ from surrogates.files import hdf5
 from surrogates.folders import Folder, named
 
 DESCRIPTION = "description.h5"
-_BLOCK_BYTES = 16 << 20  # or one batch
+_BLOCK_BYTES = 16 << 20  # largest block, unless one batch is larger
 _FILE_BYTES = 32 << 20
 _SYNC_SECONDS = 1.0
 _HEADER = struct.Struct("<IIIHHHH")
@@ -60,11 +60,11 @@ _HEADER = struct.Struct("<IIIHHHH")
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Where consecutive samples are.
+    """The place of consecutive samples.
 
     Attributes:
         path: The file.
-        offset: Where its header begins.
+        offset: Byte at which its header begins.
         size: Bytes of the content.
         start: First sample.
         count: Number of samples.
@@ -111,7 +111,7 @@ def described(folder: Folder) -> Info:
     """Read the description of the set whose journal is in a folder.
 
     Raises:
-        InputError: If that is missing, or not whole.
+        InputError: If the description is missing, or not whole.
     """
     path = folder.path / DESCRIPTION
     try:
@@ -133,11 +133,11 @@ class Journal:
     Attributes:
         folder: The folder with its files.
         info: The description of the set.
-        most: Number of samples that makes a block of a good size.
+        most: Number of samples of a block of the preferred size.
     """
 
     def __init__(self, folder: Folder, info: Info) -> None:
-        """Open a journal, which may be empty.
+        """Open a journal; it may be empty.
 
         Args:
             folder: The folder with its files.
@@ -146,7 +146,7 @@ class Journal:
         self.folder = folder
         self.info = info
         identity = [info.problem, info.config, info.design, info.seed, info.total, info.source]
-        if info.inputs:  # without, as older versions have it
+        if info.inputs:  # older versions have none
             identity.append(sorted(info.inputs.items()))
         self._seed = zlib.crc32(json.dumps(identity).encode())
         self._columns = _columns(info)
@@ -154,7 +154,7 @@ class Journal:
 
     @cached_property
     def _split(self) -> npt.NDArray[np.uint8]:
-        """The split of the whole set, which only readers need."""
+        """The split of the whole set, for readers."""
         return assign_split(self.info.split, self.info.total, self.info.seed)
 
     def pack(self, data: Dataset) -> bytes:
@@ -236,14 +236,14 @@ class Journal:
         return self._files("shard-*.shard")
 
     def unsealed(self) -> list[Path]:
-        """List the open files, of writers at work or killed."""
+        """List the open files of active or killed writers."""
         return self._files("shard-*.part")
 
     def _files(self, pattern: str) -> list[Path]:
         return [self.folder.path / name for name in self.folder.names(pattern)]
 
     def recover(self) -> None:
-        """Seal the files that killed writers have left open; no writer may be at work."""
+        """Seal the open files of killed writers; no writer may be active."""
         for path in self.unsealed():
             end = 0
             for block in self.blocks(path):
@@ -263,7 +263,7 @@ class Journal:
         self.folder.sync()
 
     def damage(self) -> Iterator[tuple[Path, str]]:
-        """Read all sealed files; yield each that is damaged, and what is lost in it."""
+        """Read all sealed files; yield each damaged one, and the lost part in words."""
         for path in self.sealed():
             lost, end = [], 0
             for block in self.blocks(path):
@@ -276,7 +276,7 @@ class Journal:
                 yield path, " and ".join(lost)
 
     def drop(self, *, damaged: bool, failed: bool) -> None:
-        """Remove blocks that are damaged, or that have a failed sample, from the sealed files."""
+        """Remove damaged blocks, or blocks with a failed sample, from the sealed files."""
         for path in self.sealed():
             blocks = list(self.blocks(path))
             kept = [
@@ -301,7 +301,7 @@ class Journal:
         return 0 if about is None else about.st_size
 
     def pieces(self) -> Iterator[Dataset]:
-        """Yield all samples in their order; of a sample that is there twice, the first.
+        """Yield all samples in their order; if a sample is there twice, the first copy.
 
         Raises:
             OSError: If a block is damaged.
@@ -322,7 +322,7 @@ class Journal:
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    """Read some bytes: fewer at the end of the file, none where the disk fails."""
+    """Read some bytes: fewer at the end of the file, none if the disk fails."""
     file.seek(offset)
     try:
         return file.read(size)
@@ -339,12 +339,12 @@ def _write(file: int, content: bytes) -> None:
 
 
 def _sealed(path: Path) -> Path:
-    """Return the name of a file once it is sealed."""
+    """Return the name of a file after sealing."""
     return path.with_suffix(".shard")
 
 
 class Writer:
-    """Appends samples to a journal: each block is whole in the file, and soon safe on disk."""
+    """Appends whole blocks of samples to a journal, and soon syncs them to disk."""
 
     def __init__(self, journal: Journal) -> None:
         """Prepare; the file is made with the first block."""
@@ -353,7 +353,7 @@ class Writer:
         self._path = journal.folder.path
         self._size = 0
         self._due = 0.0
-        # A full file reaches the disk while the next one is begun.
+        # A full file is synced while the next one is written.
         self._background = ThreadPoolExecutor(max_workers=1)
         self._sealing: Future[None] | None = None
 
@@ -375,12 +375,12 @@ class Writer:
             self._size += len(block)
             if (begun := time.monotonic()) > self._due:
                 os.fdatasync(self._file)
-                # A disk that many writers share may be slow: a twentieth of the time is enough.
+                # A shared disk may be slow: syncs take at most a twentieth of the time.
                 now = time.monotonic()
                 self._due = now + max(_SYNC_SECONDS, 20 * (now - begun))
         except OSError as error:
             if self._file is not None:
-                with contextlib.suppress(OSError):  # the next run ignores what is cut
+                with contextlib.suppress(OSError):  # the next run ignores a cut block
                     os.ftruncate(self._file, self._size)
             raise OSError(f"cannot write {self._path}: {error.strerror}") from error
         if self._size >= _FILE_BYTES:
@@ -390,7 +390,7 @@ class Writer:
         """Seal the file.
 
         Raises:
-            OSError: If the disk fails; what was synced before is there for the next run.
+            OSError: If the disk fails; the next run finds what was synced before.
         """
         try:
             if self._file is not None:

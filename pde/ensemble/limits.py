@@ -1,11 +1,11 @@
-"""A limit on the time that a solve may take, whatever it is stuck in.
+"""A limit on the time of a solve, also for one that hangs.
 
-At the limit the solve is interrupted by an exception, if this process may: one of several that
-share a mesh would leave the others waiting. What does not come back, as a call of C code that
-hangs, ends the process a little later, by a signal for which no Python code needs to run. What it
-was doing is then in a file, the mark, with the stack, as after a crash, or with how the process
-ended. Those samples are solved for again one at a time, by the same run where it goes on, else by
-the next one. `verdict` says which of them have failed.
+At the limit an exception interrupts the solve, unless processes share a mesh: the others would
+wait for the interrupted one. If the solve does not return, for example from C code that hangs, a
+signal ends the process a little later, without running Python code. A file, the mark, then names
+the samples, with the stack, as after a crash, or with the process's status. These samples are
+solved for again one at a time, by the same run if it continues, or by the next one. `verdict`
+decides which of them have failed.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _ENDED = "Ended: "
 
 
 class TimeLimitError(BaseException):
-    """The limit is reached. No `Exception`: a problem's own code may catch those."""
+    """The limit is reached. It is no `Exception`, as a problem's own code may catch those."""
 
 
 class Mark(NamedTuple):
-    """What a process was doing when it came to an end.
+    """The samples that a process was solving for when it ended.
 
     Attributes:
         start: First sample.
         stop: Sample after the last.
-        reason: What happened.
-        limit: The time limit in seconds, where that was reached; None if the process ended.
+        reason: Why it ended, in words.
+        limit: The time limit in seconds if that was reached; None if the process ended.
     """
 
     start: int
@@ -50,11 +50,11 @@ class Mark(NamedTuple):
 
 
 def verdict(marks: Sequence[Mark]) -> str:
-    """Return why a sample has failed, by the marks on it; empty if it is to be solved for.
+    """Return why a sample has failed, from its marks; empty if it is to be solved for.
 
-    The time limit, reached by the sample alone, is enough. A process that ended may have done so
-    for another reason, such as the memory that other programs take: a second end is asked for, and
-    one of the two with no other sample in the batch.
+    A sample that reached the time limit alone has failed. A process may also end for another
+    reason, such as other programs' memory: the sample has failed once two processes have ended, one
+    of them with no other sample in the batch.
     """
     alone = [mark for mark in marks if mark.stop - mark.start == 1]
     slow = [mark.reason for mark in alone if mark.limit is not None]
@@ -66,15 +66,15 @@ class TimeLimit:
     """The limit of one process, to be entered for each batch.
 
     Attributes:
-        mark: Name of the file that says what the process is doing.
+        mark: Name of the file that names the samples at work.
     """
 
     def __init__(self, seconds: float, folder: Folder, *, interrupt: bool) -> None:
         """Prepare, and take the signals that it needs.
 
         Args:
-            seconds: Of one sample, > 0.
-            folder: Where a process that does not come back leaves its mark.
+            seconds: Limit of one sample, > 0.
+            folder: Folder for the mark of a process that does not return.
             interrupt: Whether this process may be interrupted on its own.
 
         Raises:
@@ -120,7 +120,7 @@ class TimeLimit:
             self._armed = self._interrupt
             try:
                 yield
-            finally:  # where the limit may still be reached
+            finally:  # the limit may be reached here too
                 self._armed = False
         finally:
             signal.setitimer(signal.ITIMER_REAL, *before)
@@ -134,22 +134,22 @@ class TimeLimit:
             raise TimeLimitError
 
     def close(self) -> None:
-        """Remove the mark: the process has come to its end by itself."""
+        """Remove the mark: the process ends normally."""
         signal.signal(signal.SIGUSR2, self._before)
         faulthandler.unregister(signal.SIGALRM)
         faulthandler.disable()
         if self._enabled and sys.__stderr__ is not None:
             faulthandler.enable(sys.__stderr__)
         os.close(self._file)
-        with contextlib.suppress(OSError):  # one that stays says nothing
+        with contextlib.suppress(OSError):  # one that stays has no effect
             self._folder.remove(self.mark)
 
 
 class NoLimit:
-    """In place of a `TimeLimit`, in a process whose signals are its user's: there is no limit.
+    """No limit, instead of a `TimeLimit`, in a process whose signals belong to its user.
 
     Attributes:
-        mark: Empty: no file says what the process is doing.
+        mark: Empty: there is no file.
     """
 
     mark = ""
@@ -159,7 +159,7 @@ class NoLimit:
 
     @contextlib.contextmanager
     def __call__(self, start: int, stop: int, seconds: float) -> Iterator[None]:
-        """Enter a block, which may take any time."""
+        """Enter a block without a limit."""
         yield
 
     def close(self) -> None:
@@ -167,12 +167,12 @@ class NoLimit:
 
 
 def marks(folder: Folder, seconds: float, *, forget: bool = False) -> list[Mark]:
-    """Read the marks of processes that did not come back, and remove those of no more use.
+    """Read the marks of processes that did not return, and remove useless ones.
 
     Args:
-        folder: Where they are.
-        seconds: The limit now: who was stopped at a shorter one may try again.
-        forget: Whether all may try again.
+        folder: Folder of the marks.
+        seconds: The limit now: a sample that was stopped at a shorter limit may try again.
+        forget: Whether all samples may try again.
     """
     found = []
     for name in folder.names("mark-*.txt"):
@@ -185,7 +185,7 @@ def marks(folder: Folder, seconds: float, *, forget: bool = False) -> list[Mark]
 
 
 def read(folder: Folder, name: str) -> Mark | None:
-    """Read a mark; None where it does not say how the process ended, as after a kill of all."""
+    """Read a mark; None if it does not say how the process ended, as after a kill of all."""
     with folder.reading(name) as file:
         text = file.read().decode(errors="replace")
     line, after = text[:_WIDTH].split(), text[_WIDTH:].strip()
@@ -200,14 +200,14 @@ def read(folder: Folder, name: str) -> Mark | None:
 
 
 def complete(folder: Folder, name: str, reason: str) -> None:
-    """Add to the mark of a process that has ended how it did, unless a stack is there."""
+    """Add the reason to the mark of an ended process, unless a stack is there."""
     with os.fdopen(folder.open(name, os.O_RDWR | os.O_APPEND), "r+b") as file:
         if not file.read()[_WIDTH:].strip():
             file.write(f"{_ENDED}{reason}\n".encode())
 
 
 def complete_all(path: Path, reason: str) -> None:
-    """Add to the marks in a folder how the one process that solved there has ended, if they can be.
+    """Add the reason to the marks in a folder where one process solved, if it can be written.
 
     Args:
         path: The folder.
@@ -220,5 +220,5 @@ def complete_all(path: Path, reason: str) -> None:
 
 
 def too_long(seconds: float) -> str:
-    """Say that a sample has reached the limit."""
+    """Return the reason of a sample that has reached the limit."""
     return f"no result within the time limit of {seconds:g} s"

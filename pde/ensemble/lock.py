@@ -1,9 +1,9 @@
-"""The lock of a folder that one run at a time may write, and the run's signs of life there.
+"""The lock of a folder that one run at a time may write, and the run's heartbeats there.
 
-The lock is the system's own (``flock``), which goes with the process that holds it: one that was
-killed is never in the way. Not every file system passes locks from one host to another, so the
-holder also counts its heartbeats in ``progress.json``; a run on another host waits to see whether
-they go on. No clock of the calendar is asked: it may jump, and those of two hosts differ.
+The lock is the system's own (``flock``), which ends with the process that holds it: a killed
+process never blocks another. Not every file system shares locks between hosts, so the holder also
+counts its heartbeats in ``progress.json``; a run on another host waits to see whether the count
+grows. Wall-clock time is not used: it may jump, and differs between hosts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from surrogates.errors import InputError
 from surrogates.folders import Folder
 
 BEAT_SECONDS = 2.0
-_PATIENCE = 3.0  # for a holder that is about to end
+_PATIENCE = 3.0  # seconds that a holder may take to end
 
 
 class Lock:
@@ -50,7 +50,7 @@ class Lock:
 
     def _take(self) -> bool:
         self._file = self.folder.open("lock", os.O_RDWR | os.O_CREAT)
-        # A run that ends removes the lock: what we hold may be gone already.
+        # A run that ends removes the lock: the file that we have locked may be gone.
         there = self.folder.stat("lock")
         same = there is not None and os.path.samestat(os.fstat(self._file), there)
         if same and _flock(self._file, fcntl.LOCK_EX) is not False:
@@ -59,7 +59,7 @@ class Lock:
         return False
 
     def beat(self, state: Mapping[str, Any], *, ended: bool = False) -> None:
-        """Say how far the run is; nothing happens where that cannot be written."""
+        """Write the run's progress; ignore errors."""
         self._beat += 1
         record = {**self._about, **state, "beat": self._beat, "ended": ended}
         with (
@@ -76,7 +76,7 @@ class Lock:
 
 
 def progress(folder: Folder) -> dict[str, Any]:
-    """Read what the last run in a folder has said of itself, empty if nothing."""
+    """Read the progress of the last run in a folder; empty if there is none."""
     try:
         with folder.reading("progress.json") as file:
             record = json.load(file)
@@ -86,12 +86,12 @@ def progress(folder: Folder) -> dict[str, Any]:
 
 
 def held(folder: Folder) -> bool:
-    """Tell whether a run is at work in a folder; takes some seconds if it is another host's."""
+    """Return whether a run is active in a folder; takes some seconds if it is another host's."""
     return _looked(folder) is False or beating(folder)
 
 
 def beating(folder: Folder) -> bool:
-    """Tell whether a run of another host goes on, or of any host where there are no locks."""
+    """Return whether a run of another host, or of any host without locks, is active."""
     before = progress(folder)
     if not before or before.get("ended"):
         return False
@@ -107,7 +107,7 @@ def beating(folder: Folder) -> bool:
 
 
 def _looked(folder: Folder) -> bool | None:
-    """Whether the lock could be taken now; None where there is none or there are no locks."""
+    """Return whether the lock is free; None if there is no lock, or locks do not work here."""
     try:
         file = folder.open("lock")
     except OSError:

@@ -1,4 +1,4 @@
-"""Choose where the process that hands out samples listens: where the other hosts are, alone."""
+"""Choose the addresses at which the dispatcher listens: only those in the hosts' networks."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def addresses(hosts: Sequence[Interfaces], named: str = "") -> list[str]:
             empty.
 
     Returns:
-        The loopback address if there is one host; else the address in each network that all hosts
-        are in, without those of bridges that look the same on each host, such as docker0; private
-        networks alone if there are any. If there is no such network, as where packets are routed
-        from host to host, it is the address that leads out of the first host.
+        The loopback address if there is one host; else the address in each network of all hosts,
+        without bridges that look the same on each host, such as docker0, and only in private
+        networks if there are any. If there is no such network, for example because packets are
+        routed between hosts, the address of the first host's outgoing route.
 
     Raises:
         InputError: If there is no interface of that name, or none can be chosen.
@@ -68,7 +68,7 @@ def addresses(hosts: Sequence[Interfaces], named: str = "") -> list[str]:
     chosen = [ip for ip in shared if ip.is_private] or shared
     if not chosen:
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-            out.connect(("192.0.2.1", 9))  # sends nothing, but finds the address that is used
+            out.connect(("192.0.2.1", 9))  # sends nothing, but selects the address
             leading = out.getsockname()[0]
             chosen = [about.ip for about in mine.values() if str(about.ip) == leading]
     if not chosen:

@@ -1,7 +1,7 @@
-"""The processes that solve, from their own side: nursery, guardian and solver; see `processes`.
+"""The nursery, the guardian and the solver: the processes that `processes` starts.
 
 The keeper forks the nursery by `started`. The nursery forks a guardian for each solver that the
-keeper asks for, and the guardian forks the solver, which alone returns from the call.
+keeper asks for, and the guardian forks the solver. The call returns only in the solver.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ IN_SETUP: dict[str, type[Exception]] = {kind.__name__: kind for kind in (MemoryE
 def started(begin: Callable[[], LocalSolver]) -> tuple[int, socket.socket]:
     """Fork the nursery. Must be called before MPI is started.
 
-    In each solver the call does not return, but raises `SystemExit` when the keeper needs the
-    solver no more.
+    In each solver the call does not return, but raises `SystemExit` when the keeper no longer needs
+    the solver.
 
     Args:
-        begin: Find the problem; called in each solver.
+        begin: Finds the problem; called in each solver.
 
     Returns:
-        The nursery's process, and the socket at which to ask it for solvers.
+        The nursery's process, and the socket for requests of solvers.
     """
     ours, theirs = socket.socketpair()
     pid = fork()
@@ -61,7 +61,7 @@ def fork() -> int:
     """Fork, and let the child end with this process."""
     parent = os.getpid()
     with warnings.catch_warnings():
-        # Newer versions of Python warn of threads; BLAS, whose these are, looks after its own.
+        # Newer versions of Python warn of threads; these are BLAS's, which handles a fork.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if not pid:
@@ -86,8 +86,8 @@ def how_ended(code: int | None) -> str:
 def _nurse(keeper: socket.socket) -> Connection:
     """Start solvers as the keeper asks for them, and say how they end; return in the solvers."""
     for kind in _SIGNALS:
-        signal.signal(kind, signal.SIG_IGN)  # the keeper has these too, and decides
-    with contextlib.suppress(OSError):  # the keeper waits no more
+        signal.signal(kind, signal.SIG_IGN)  # the keeper gets these too, and decides
+    with contextlib.suppress(OSError):  # the keeper no longer waits
         while keeper.recv(1):
             ours, theirs = socket.socketpair()
             done, say = os.pipe()
@@ -111,8 +111,8 @@ def _nurse(keeper: socket.socket) -> Connection:
 def _guard(say: int, channel: socket.socket) -> None:
     """Fork a solver, and wait for it, to tell its status; return in the solver.
 
-    Both are one session: the keys of a terminal are for the keeper, and neither for the solver nor
-    for what that starts.
+    Both form a session of their own: a terminal's interrupt reaches the keeper, but neither the
+    solver nor processes that it starts.
     """
     os.setsid()
     pid = fork()
@@ -125,7 +125,7 @@ def _guard(say: int, channel: socket.socket) -> None:
 
 
 def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
-    """Be the solver, until the keeper takes leave."""
+    """Run the solver until the keeper ends it."""
     for kind in _SIGNALS:
         signal.signal(kind, lambda number, frame: None)
     os.register_at_fork(after_in_child=keeper.close)
@@ -133,11 +133,11 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
         solver, answer = _begun(begin)
     number, this = 0, os.getpid()
     try:
-        while os.getpid() == this:  # and no copy that a solve has forked
+        while os.getpid() == this:  # not in a copy that a solve has forked
             keeper.send((number, *answer))
             try:
                 message = keeper.recv()
-            except InputError as error:  # a folder among the arguments is not that one any more
+            except InputError as error:  # a folder among the arguments has been replaced
                 number, answer = number + 1, ("InputError", str(error))
                 continue
             if message is None:
@@ -148,7 +148,7 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
                 sys.stdout.flush()
         else:
             os._exit(1)
-    except (EOFError, OSError):  # a solve has closed the socket, and MPI's, whose end would hang
+    except (EOFError, OSError):  # a solve has closed it and MPI's sockets: MPI's end would hang
         os._exit(1)
     if solver is not None:
         solver.close()
@@ -156,13 +156,13 @@ def _serve(keeper: Connection, begin: Callable[[], LocalSolver]) -> NoReturn:
 
 
 def _begun(begin: Callable[[], LocalSolver]) -> tuple[LocalSolver | None, tuple[str, Any]]:
-    """Find the problem; return its solver, None if there is none, and the first answer."""
+    """Find the problem; return its solver, None on failure, and the first answer."""
     kind, found = answer = _attempt(begin)
     return (None, answer) if kind else (found, ("", (found.name, found.source)))
 
 
 def _attempt(action: Callable[[], Any]) -> tuple[str, Any]:
-    """Return what an action returns, or the kind and the text of what it raises."""
+    """Return an action's result, or the kind and the text of its exception."""
     try:
         return "", action()
     except BaseException as error:
@@ -176,9 +176,9 @@ def _attempt(action: Callable[[], Any]) -> tuple[str, Any]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hide the launcher from MPI while it starts: this process is none of its ranks.
+    """Hide the launcher's variables while MPI starts: this process is none of its ranks.
 
-    The variables are there again for the solves, which may look at them.
+    They are restored for the solves, which may read them.
     """
     hidden = {
         name: os.environ.pop(name)

@@ -2,15 +2,15 @@
 
 The process that a user or a launcher has started is the keeper: it receives the signals, asks for
 tasks and saves the results. Its solver is forked before MPI is started, as a fork after that is not
-safe, and starts MPI for itself, as a program of one process. When a solver ends, MPI already runs
-in the keeper, which can then fork no other. So a third process, the nursery, is forked first; it
+safe. The solver starts its own MPI, as a program of one process. When a solver ends, MPI already
+runs in the keeper, which can fork no other. So a third process, the nursery, is forked first; it
 starts the solvers, reports how they end, and does nothing else (`nursery`). Between it and each
 solver is a guardian, which waits for the solver: a solve that kills its parent process kills only
 its guardian. Each of these processes is killed when its parent ends.
 
-The keeper sends the name of a method of `LocalSolver` and its arguments, pickled, over a socket,
-and the solver sends back what the method has returned or raised. Questions and answers are
-numbered, and an answer with another number is refused.
+The keeper sends the name of a method of `LocalSolver` and its pickled arguments over a socket, and
+the solver sends back the method's result or exception. Questions and answers are numbered, and an
+answer with another number is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _LEAVE_SECONDS = 10.0  # for a solver to end, after its last answer
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MPI_LOCALRANKID")
-_RAISES = 255  # in place of a status, where an action raises
+_RAISES = 255  # exit status of an action that raises
 _MEANWHILE = "while the run was at work; go on by the same command with the file as it was"
 
 
@@ -66,7 +66,7 @@ class _Died(Exception):
 
 
 class _Unforeseen(Exception):
-    """The solver has raised an error that fails no sample: its kind, of `IN_SETUP`, and text."""
+    """The solver has raised an error that fails no sample: its kind in `IN_SETUP`, and text."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(kind, text)
@@ -80,10 +80,10 @@ class SolverProcess:
         """Start the process, which begins at once; `ready` waits for it.
 
         Must be called before MPI is started. In the process itself the call does not return, but
-        raises `SystemExit` when the keeper needs it no more.
+        raises `SystemExit` when the keeper no longer needs it.
 
         Args:
-            begin: Find the problem; called in each process that is started.
+            begin: Finds the problem; called in each process that is started.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -122,18 +122,18 @@ class SolverProcess:
     def describe(
         self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
     ) -> tuple[Info, int]:
-        """Check what is asked for, and describe it; see `LocalSolver`."""
+        """Check the arguments, and describe the set; see `LocalSolver`."""
         arguments = (samples, seed, split, tangents, there)
         return cast(tuple[Info, int], self._set_up("describe", *arguments))
 
     def compile(self) -> None:
-        """Compile what every process then finds in a cache."""
+        """Compile the problem's forms; every process then finds them in a cache."""
         self._call("compile")
 
     def make(
         self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
     ) -> str:
-        """Make the problem; see `LocalSolver`. The communicator is this process alone."""
+        """Make the problem; see `LocalSolver`. The communicator holds only this process."""
         self._seconds = seconds
         self._folder = folder
         mesh = cast(str, self._set_up("make", None, folder, seconds, size, tangents))
@@ -141,7 +141,7 @@ class SolverProcess:
         return mesh
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the users of the samples must know, one line each."""
+        """Return notes for the users of the samples, one line each."""
         return cast(tuple[str, ...], self._call("notes"))
 
     def needs(self, there: Sequence[str]) -> dict[str, str]:
@@ -149,11 +149,11 @@ class SolverProcess:
         return cast(dict[str, str], self._set_up("needs", there))
 
     def expect(self, known: Mapping[str, str]) -> None:
-        """Let no module be imported from now on whose digest is not among the known ones."""
+        """From now on, refuse to import a module whose digest is not known."""
         self._set_up("expect", known)
 
     def changes(self, info: Info) -> list[str]:
-        """Say which files have changed while samples were solved, a line each."""
+        """Name the files that have changed while samples were solved, a line each."""
         self._revive()
         return cast(list[str], self._call("changes", info))
 
@@ -169,11 +169,11 @@ class SolverProcess:
 
         Raises:
             TimeLimitError: At the limit.
-            SolveEnded: If the process has ended, or has run out of memory or raised what only ends
-                processes, and is ended for that.
+            SolveEnded: If the process has ended. It is ended if it has run out of memory, or has
+                raised an exception such as `SystemExit`.
         """
         self._revive()
-        # The process has its own ways to keep the limit, all of which a solve can take from it.
+        # The process keeps the limit itself, but a solve can disable all its ways to do so.
         patience = seconds + max(5.0, 0.1 * seconds) + 20.0
         reason: str | None
         try:
@@ -191,10 +191,10 @@ class SolverProcess:
             self._folder.remove(self._marks.pop())
 
     def close(self, *, kill: bool = False) -> None:
-        """End the process; nothing happens the second time.
+        """End the process; a second call does nothing.
 
         Args:
-            kill: Whether to end it in the midst of what it does.
+            kill: Whether to end it at once, even in a solve.
         """
         if self._nursery.fileno() < 0:
             return
@@ -202,13 +202,13 @@ class SolverProcess:
             if kill:
                 self._kill()
             with contextlib.suppress(OSError):  # it has ended
-                self._channel.send(None)  # what MPI has started may keep the socket open
+                self._channel.send(None)  # MPI's processes may hold the socket open
             self._channel.close()
             with contextlib.suppress(ChildProcessError):
                 self._code()
         self._nursery.close()
         os.waitpid(self._nursery_pid, 0)
-        if self._mark is not None:  # nothing that it was doing has ended it
+        if self._mark is not None:  # no solve has ended it
             self._folder.remove(self._mark)
 
     def _start(self) -> None:
@@ -230,7 +230,7 @@ class SolverProcess:
             self._restart()
 
     def _restart(self) -> None:
-        """Start another process, and bring it to where the one before was."""
+        """Start another process, and repeat the set-up of the one before."""
         if self._pid is not None:
             self._code()
         self._start()
@@ -253,7 +253,7 @@ class SolverProcess:
         return answer
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Call a method of the solver that solves for no sample."""
+        """Call a method of the solver other than `solve`."""
         try:
             return self._exchange(name, *arguments)
         except _Died as death:
@@ -280,7 +280,7 @@ class SolverProcess:
     def _received(self, patience: float | None) -> Any:
         """Wait for an answer, or for the end of the process.
 
-        Processes that it has forked may hold the socket open, so that is no sign of its life.
+        An open socket does not show that it runs: processes that it has forked may hold it open.
         """
         found = wait([self._channel, self._nursery], patience)
         if not found:
@@ -309,7 +309,7 @@ class SolverProcess:
 
     def _code(self) -> int:
         """Wait for the end of the process, end those it has started, and return its exit code."""
-        if not wait([self._nursery], _LEAVE_SECONDS):  # a thread that it waits for, say
+        if not wait([self._nursery], _LEAVE_SECONDS):  # it may wait for a thread
             self._kill()
         status = self._nursery.recv(STATUS.size)
         if not status:
@@ -321,14 +321,14 @@ class SolverProcess:
         return os.waitstatus_to_exitcode(*STATUS.unpack(status))
 
     def _kill(self) -> None:
-        """Kill the process, which has not ended, and what it has started: its group."""
+        """Kill the running process and its process group."""
         assert self._pid is not None
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError):
                 kill(self._pid, signal.SIGKILL)
 
     def _marked(self, reason: str | None, start: int, stop: int) -> Mark:
-        """Return what a process that has ended was doing, and keep it for later runs."""
+        """Return the mark of an ended process, and keep it for later runs."""
         name, self._mark = self._mark, None
         assert name is not None
         if reason is None:
@@ -347,11 +347,11 @@ class SolverProcess:
 def watched(action: Callable[[], int]) -> tuple[int, str]:
     """Run an action in a forked process, which may end at any point.
 
-    Must be called before MPI is started. In that process the call returns too.
+    Must be called before MPI is started. The call returns in the forked process too.
 
     Returns:
-        An exit status, 0 only if the action has returned that, and how the process ended, if it
-        did so before the action returned or raised; else empty.
+        The exit status, 0 only if the action has returned 0. Then how the process ended, if the
+        action neither returned nor raised; else empty.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -373,11 +373,11 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
             os.kill(pid, kind)
 
     before = {kind: signal.signal(kind, forward) for kind in (signal.SIGTERM, signal.SIGUSR1)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # keys reach both
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both
     ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     for kind, handler in before.items():
         signal.signal(kind, handler)
-    os.set_blocking(done, False)  # what the process has forked may hold the other end
+    os.set_blocking(done, False)  # forked processes may hold the other end
     with contextlib.suppress(BlockingIOError), open(done, "rb", buffering=0) as file:
         if status := file.read(1):
             return (max(ended, 1) if status[0] == _RAISES else status[0]), ""
@@ -385,5 +385,5 @@ def watched(action: Callable[[], int]) -> tuple[int, str]:
 
 
 def is_launched() -> bool:
-    """Tell whether a launcher such as mpirun has started this process."""
+    """Return whether a launcher such as mpirun has started this process."""
     return any(name in os.environ for name in _RANKS)

@@ -19,13 +19,13 @@ from ..solving import made, solved
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A sample, as it is in the file and as it is now.
+    """A sample in the file compared with a new solve.
 
     Attributes:
         sample: Its index in the whole set.
         y: Largest difference of a parameter, relative to its bounds' distance.
         c: Relative difference of c, ||c - c'|| / ||c||; infinite if the solve fails now.
-        residual: Relative residual of the solve now, NaN if the problem gives none.
+        residual: Relative residual of the new solve; NaN if the problem returns none.
     """
 
     sample: int
@@ -35,17 +35,17 @@ class Comparison:
 
 
 def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list[Comparison]:
-    """Draw some samples that are done at random, and solve for them, on this process alone.
+    """Draw some done samples at random, and solve for them again, on this process alone.
 
     Args:
         stored: The dataset.
         problem: Its problem; the configuration is the stored one.
-        n: How many samples, at most.
-        seed: Of the choice.
+        n: Largest number of samples.
+        seed: Seed of the draw.
 
     Raises:
-        InputError: If the problem cannot be set up, a file that it depends on is not that of the
-            dataset, or a row cannot be read.
+        InputError: If the problem cannot be set up, a file that it depends on differs from that of
+            the dataset, or a row cannot be read.
     """
     info = stored.info
     done = np.flatnonzero(stored.status == Status.DONE)
@@ -63,7 +63,7 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
         there = stored.rows(row, row + 1)
         i = info.first + row
         rows_of = {"total": info.total, "start": i, "stop": i + 1}
-        if info.design == "joined":  # of several seeds: its y is as good as any
+        if info.design == "joined":  # of several seeds: its y is not checked
             y = there.Y
         else:
             y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **rows_of)
@@ -82,10 +82,10 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
 
 
 def _check_inputs(info: Info, found: Mapping[str, str]) -> None:
-    """Refuse files that are not those that the samples were made with, before any is read."""
+    """Refuse files that differ from those that made the samples, before any is read."""
     paths = entries(info.config)
     for name in {**found, **info.inputs}:
-        # A file of a setting is named by the dataset, which may be anybody's.
+        # The dataset, which may come from anybody, names the files of settings.
         if name in info.inputs or name in paths:
             check(
                 found.get(name) == info.inputs.get(name),

@@ -1,7 +1,7 @@
-"""Where solves take place: in this process, or in one of its own (`processes`).
+"""Solvers: in this process, or in a separate process (`processes`).
 
-Both kinds have the same methods. A run asks one of them for everything that needs the problem's
-class, so that a process that keeps a solver need not import the problem, nor DOLFINx.
+Both have the same methods. A run uses them for everything that needs the problem's class, so that a
+process that keeps a solver imports neither the problem nor DOLFINx.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from .limits import NoLimit, TimeLimit
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-# Each counts once the problem has imported it. numpy and scipy always count: the designs draw with
-# them, and import the parts that they need only then.
+# The version of each is recorded once the problem has imported it. numpy's and scipy's always are:
+# the designs draw with them, and import their parts only then.
 _LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py")
 
 
 class Solver(Protocol):
-    """What a run needs of a problem; each method is as in `LocalSolver`."""
+    """The methods of a solver that a run uses; `LocalSolver` describes each."""
 
     @property
     def name(self) -> str:
         """The problem's name."""
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
-        """Read settings; TOML text."""
+        """Read settings; return them as TOML text."""
 
     def configure(self, text: str) -> None:
         """Take settings."""
@@ -54,22 +54,22 @@ class Solver(Protocol):
     def describe(
         self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
     ) -> tuple[Info, int]:
-        """Check what is asked for, and describe it."""
+        """Check the arguments, and describe the set."""
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the users of the samples must know."""
+        """Return notes for the users of the samples."""
 
     def needs(self, there: Sequence[str]) -> dict[str, str]:
         """Return the digests of the files that the samples depend on."""
 
     def expect(self, known: Mapping[str, str]) -> None:
-        """Let no other module be imported."""
+        """Refuse to import other modules."""
 
     def changes(self, info: Info) -> list[str]:
-        """Say which files have changed."""
+        """Name the files that have changed."""
 
     def compile(self) -> None:
-        """Compile what every process then finds in a cache."""
+        """Compile the problem's forms; every process then finds them in a cache."""
 
     def make(
         self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
@@ -77,16 +77,16 @@ class Solver(Protocol):
         """Make the problem."""
 
     def remake(self) -> None:
-        """Make it again."""
+        """Make the problem again."""
 
     def solve(self, Y: Array, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples."""
 
     def settle(self) -> None:
-        """Forget the ends of processes, as their samples are saved."""
+        """Remove the marks of ended processes, as their samples are saved."""
 
     def close(self, *, kill: bool = False) -> None:
-        """Take leave, or end what is at work."""
+        """Close the solver; ``kill`` ends a solve at once."""
 
 
 class LocalSolver:
@@ -101,22 +101,22 @@ class LocalSolver:
         """Take a problem, and its settings.
 
         Args:
-            problem: A class of `loading.load`.
-            config: Its settings, unless `configure` tells them.
-            limited: Whether solves have a time limit, for which this process's signals are used.
+            problem: A class from `loading.load`.
+            config: Its settings, unless `configure` is called.
+            limited: Whether solves have a time limit, which uses this process's signals.
         """
         self.name, self.source = problem.name, problem.source
         self._problem = problem
         self._config = config
         self._limit: TimeLimit | NoLimit | None = None
         self._limited = limited
-        self._here = Path.cwd()  # the problem may leave it
+        self._here = Path.cwd()  # the problem may change it
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
         """Read settings from a file, and from texts such as ``mesh.degree=2``.
 
         Returns:
-            The same as TOML text, with all defaults.
+            The settings as TOML text, with all defaults.
         """
         return to_toml(configuration.read(self._problem.Config, file, overrides))
 
@@ -127,7 +127,7 @@ class LocalSolver:
     def describe(
         self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
     ) -> tuple[Info, int]:
-        """Check what is asked for.
+        """Check the arguments, and describe the set.
 
         Args:
             samples: Samples in the whole set.
@@ -167,7 +167,7 @@ class LocalSolver:
         return info, size
 
     def compile(self) -> None:
-        """Compile what every process then finds in a cache; on one process, before the others."""
+        """Compile the problem's forms on one process; the others then find them in a cache."""
         self._problem.compile(self._config)
 
     def make(
@@ -176,14 +176,14 @@ class LocalSolver:
         """Make the problem; collective.
 
         Args:
-            comm: The processes that share a mesh; None for this one alone.
-            folder: Where a process that does not come back leaves its mark.
+            comm: The processes that share a mesh; None for this process alone.
+            folder: Folder for the mark of a process that does not return.
             seconds: Limit of a sample's time.
             size: Samples of a batch.
             tangents: Whether to solve for dc/dy as well.
 
         Returns:
-            What the dataset says of the mesh.
+            The dataset's line on the mesh.
         """
         if comm is None:
             from mpi4py import MPI
@@ -200,22 +200,22 @@ class LocalSolver:
         return self._solver.mesh
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the users of the samples must know, one line each."""
+        """Return notes for the users of the samples, one line each."""
         return noted(self._problem, self._config)
 
     def needs(self, there: Sequence[str]) -> dict[str, str]:
         """Return the digests of the files that the samples depend on; see `inputs.inputs`.
 
-        Once the problem is made, those that its ``__init__`` has imported are among them.
+        Once the problem is made, they include the modules that its ``__init__`` has imported.
         """
         return inputs(self._problem, self._config, there, here=self._here)
 
     def expect(self, known: Mapping[str, str]) -> None:
-        """Let no module be imported from now on whose digest is not among the known ones."""
+        """From now on, refuse to import a module whose digest is not known."""
         expect(self._problem, known)
 
     def changes(self, info: Info) -> list[str]:
-        """Say which files have changed while samples were solved, or are unknown, a line each."""
+        """Name the files that have changed while samples were solved, or are unknown."""
         unknown = [
             f"{name} was read by {self.name} and is none of its data_files: this dataset does not "
             "know what it held"
@@ -231,11 +231,11 @@ class LocalSolver:
         return [*(f"{text} contents" for text in texts), *unknown]
 
     def remake(self) -> None:
-        """Make the problem again, as after a solve that was interrupted."""
+        """Make the problem again, for example after an interrupted solve."""
         self._solver = made(self._problem, self._config, self._comm)
 
     def mark(self) -> str | None:
-        """Return the name of the file that says what this process is doing."""
+        """Return the name of the file that names the samples at work."""
         return self._limit.mark if self._limit is not None else None
 
     def solve(self, Y: Array, start: int, seconds: float) -> Batch:
@@ -243,11 +243,11 @@ class LocalSolver:
 
         Args:
             Y: Parameters, (n, n_y).
-            start: Index of the first.
-            seconds: Limit of the time of all of them.
+            start: Index of the first sample.
+            seconds: Time limit of all samples together.
 
         Raises:
-            TimeLimitError: At the limit; then the problem is to be made again.
+            TimeLimitError: At the limit; the problem must then be made again.
         """
         assert self._limit is not None
         n, size, limit = len(Y), self._size, self._limit
@@ -260,10 +260,10 @@ class LocalSolver:
             return solved(self._solver, Y, size=size, tangents=self._tangents, begins=begins)
 
     def settle(self) -> None:
-        """Do nothing: a process whose samples are saved has not ended."""
+        """Do nothing: this process has not ended."""
 
     def close(self, *, kill: bool = False) -> None:
-        """Take leave: remove the mark, and give the signals back; this process cannot be killed."""
+        """Remove the mark, and restore the signals; ``kill`` has no effect."""
         NEIGHBOURS.expected = None
         if self._limit is not None:
             self._limit.close()
@@ -274,12 +274,12 @@ class UnfiledSolver(LocalSolver):
     """A solver of a problem that was defined in no file, such as a notebook's, in this process."""
 
     def __init__(self, problem: type[Problem], config: Any, given: Problem | None) -> None:
-        """Take a class and its settings, and an object of it, if that is to solve."""
+        """Take a class and its settings, and perhaps an object of it to solve with."""
         super().__init__(problem, config, limited=False)
         self._given = given
 
     def notes(self) -> tuple[str, ...]:
-        """Return the notes of the problem, and that its code is not known."""
+        """Return the problem's notes, and one that its code is not known."""
         unknown = (
             f"{self.name} was defined in no file: this dataset does not know its code, so that a "
             "run does not notice a change of it, and samples cannot be solved for again"
@@ -287,12 +287,12 @@ class UnfiledSolver(LocalSolver):
         return (*super().notes(), unknown)
 
     def compile(self) -> None:
-        """Compile as the class does, unless the object is there already."""
+        """Compile the class's forms, unless there is an object already."""
         if self._given is None:
             super().compile()
 
     def remake(self) -> None:
-        """Take the object, or make one of the class."""
+        """Use the object, or make one of the class."""
         if self._given is None:
             super().remake()
         else:
@@ -313,7 +313,7 @@ def joined(batches: list[Batch]) -> Batch:
 
 
 def _made() -> Provenance:
-    """Say which versions make the samples: of what the problem has imported by now."""
+    """Return the versions that make the samples, of the libraries imported so far."""
     from mpi4py import MPI
 
     others = (sys.modules[name] for name in _LIBRARIES if name in sys.modules)

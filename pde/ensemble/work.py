@@ -1,4 +1,4 @@
-"""The work of a group of processes: take tasks, solve within the time limit, keep the results."""
+"""The work of a group of processes: take tasks, solve within the time limit, save the results."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .processes import SolveEnded
 from .solvers import Solver, joined
 
 TEMPORARY_FAILURE = 75
-"""Exit status of a run that ended before all was done, and that the same command continues."""
+"""Exit status of a run that ended before all samples were done; the same command continues it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: samples finished, those of them that failed, and all."""
+    """Progress of a run: numbers of finished samples, failed samples, and all samples."""
 
     done: int
     failed: int
@@ -40,7 +40,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The plan of a run, which every process has.
+    """The plan of a run, the same on every process.
 
     Attributes:
         info: The description of the set, with this run among its makers.
@@ -48,9 +48,9 @@ class Plan:
         samples: The samples of the file.
         size: Number of samples of a batch.
         done: Number of samples that are finished already.
-        address: Where to ask for tasks; None if there is nothing to do.
-        folder: Number of the journal's folder in its file system.
-        marks: The samples in whose solves processes of earlier runs have ended.
+        address: Address for requests of tasks; None if there is nothing to do.
+        folder: Inode number of the journal's folder.
+        marks: The samples at which processes of earlier runs have ended.
     """
 
     info: Info
@@ -67,7 +67,7 @@ class Work:
     """A group's share of the solves."""
 
     def __init__(self, solver: Solver, comm: MPI.Comm, plan: Plan, time_limit: float) -> None:
-        """Take a solver whose problem is made, and the processes that share its mesh."""
+        """Take a solver with its problem made, and the processes that share its mesh."""
         self._solver = solver
         self._comm = comm
         self._plan = plan
@@ -82,7 +82,7 @@ class Work:
         stop: Callable[[], bool],
         on_progress: Callable[[Progress], None] | None,
     ) -> int:
-        """Work until nothing is left, or the run is to stop; return how many samples all solved."""
+        """Work until nothing is left, or the run is to stop; count the samples of all groups."""
         comm, plan = self._comm, self._plan
         root = comm.rank == 0
         assert plan.address is not None
@@ -161,11 +161,11 @@ class Work:
         return [mark for mark in self._marks if mark.start < start + n and start < mark.stop]
 
     def _divided(self, Y: Array, start: int) -> Batch:
-        """Solve one by one for the parts of a batch that was over the limit or ended a process.
+        """Solve one by one for the samples of a batch that exceeded the limit or ended a process.
 
-        If none of its samples does so by itself, the reason was another one, such as a kill. Then
-        the whole batch is solved again: its numbers differ in the last bits from those of single
-        samples, and must not depend on a kill.
+        If no sample does so by itself, there was another reason, such as a kill. Then the whole
+        batch is solved again: its numbers differ in the last bits from those of single samples, and
+        must not depend on a kill.
         """
         n = len(Y)
         size = self._size if n > self._size else 1
@@ -178,8 +178,8 @@ class Work:
     def _tried(self, Y: Array, start: int, together: int = 1) -> Batch | None:
         """Solve for some samples within their time limit; else add a mark, and return None.
 
-        The caller divides samples that were over the limit. Processes that share a mesh cannot go
-        on after that, so their batch may take as long as all of its samples.
+        The caller divides a batch that exceeded the limit. Processes that share a mesh cannot
+        continue after that, so their batch may take as long as all its samples.
         """
         n = len(Y)
         together = together if self._comm.size == 1 else min(n, self._size)
@@ -206,7 +206,7 @@ class Work:
 
 
 def _report(mark: Mark) -> None:
-    """Print what has ended a process, as one line."""
+    """Print why a process has ended, as one line."""
     first, last = mark.start, mark.stop - 1
     samples = f"sample {first}" if first == last else f"samples {first} to {last}"
     print(f"warning: {samples}: {mark.reason}; the run goes on", file=sys.stderr, flush=True)

@@ -1,35 +1,35 @@
-r"""What the examples on the buried body share: data, noise, prior, and a fit by Gauss-Newton.
+r"""Shared code of the examples on the buried body: data, noise, prior, a fit by Gauss-Newton.
 
 y = (depth, volume, rotation) of a conductive body is sought from the potential differences at the
-surface (`surrogates.pde.dcr.problem`), with a surrogate of that problem in place of its PDE.
+surface (`surrogates.pde.dcr.problem`), with a surrogate instead of the PDE.
 
-**Data.** d = c + e, where c is of the PDE on a mesh finer than that of the surrogate's training
-data, with twice the cells in each direction, and never of the surrogate: what the surrogate and the
-coarser mesh do wrong is in the data, as it would be in the field.
+**Data.** d = c + e, where c always comes from the PDE, on a mesh with twice as many cells in each
+direction as that of the surrogate's training data. So the errors of the surrogate and of the
+coarser mesh matter, as in the field.
 
 **Noise.** e_j is normal and independent, with the standard deviation
 
     sigma_j^2 = (relative E_j)^2 + floor^2,    relative = 0.5 %, floor = 20 microvolt at 1 A
 
 E_j is the size of the whole potential difference at the station without a body, both directions
-together: a receiver dipole of 5 m whose electrodes are placed to 2 or 3 cm is wrong in length and
-direction by 0.5 %, and a wrong direction mixes the large component into the small one. As a share
-of each datum alone, the noise would vanish where a datum does. The floor is the voltmeter and the
-ground's own potentials. A body changes c by one to three per cent, and what its c differs from
-other bodies' by is about as large as this noise: only hundreds of data together tell depth, volume
-and rotation.
+together: if the electrodes of a 5 m receiver dipole are placed to 2 or 3 cm, its length and
+direction are wrong by 0.5 %, and a wrong direction mixes the large component into the small one. A
+noise proportional to each datum would vanish with the datum. The floor is the voltmeter's noise and
+the ground's own potentials. A body changes c by one to three per cent, and the differences between
+bodies are about as large as this noise: only hundreds of data together determine depth, volume and
+rotation.
 
 **Prior.** Uniform in the training box. Rotation is an angle: a body turned by pi is the same, so
-that the box must hold half a turn, and its ends are one place.
+that the box must span half a turn, and its two ends are equal.
 
-**Errors of the model.** An error delta of c that the likelihood does not know shifts the mean of
-the posterior, to first order by
+**Errors of the model.** An error delta of c that is not in the likelihood shifts the mean of the
+posterior, to first order by
 
     (J^T Sigma^-1 J + P)^-1 J^T Sigma^-1 delta,    J = dc/dy
 
-with the covariance Sigma of the noise and P of the inverse prior: `BuriedBody.shift`, in posterior
-standard deviations. It is at most ||Sigma^-1/2 delta||, and far less unless delta looks like what a
-parameter does.
+with the noise's covariance Sigma and the prior's inverse covariance P (`BuriedBody.shift`, in
+posterior standard deviations). It is at most ||Sigma^-1/2 delta||, and far less unless delta
+resembles the effect of a parameter.
 """
 
 from __future__ import annotations
@@ -66,23 +66,23 @@ NAMES = ("depth [m]", "volume [m³]", "rotation [rad]")
 
 
 class PDE:
-    """The PDE on one process, y (3,) to c, which counts its solves and their seconds.
+    """The PDE on one process, y (3,) to c; counts solves and seconds.
 
     Attributes:
         background: c without a body, (n_c,).
-        solves: Points y solved for so far.
-        seconds: What they took together.
+        solves: Number of solves so far.
+        seconds: Their time together.
     """
 
     def __init__(self, config: DCRConfig) -> None:
-        """Make the meshes, and solve for what all y share."""
+        """Make the meshes, and solve for the background."""
         DCR.compile(config)
         self._problem = DCR(config, MPI.COMM_SELF)
         self.background = self._problem.background
         self.solves, self.seconds = 0, 0.0
 
     def __call__(self, y: Array) -> Array:
-        """Solve: c, (n_c,)."""
+        """Solve for c, (n_c,)."""
         return self._solve(y, tangents=False).C[0]
 
     def with_tangents(self, y: Array) -> tuple[Array, Array]:
@@ -101,10 +101,10 @@ class PDE:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What fits from several starts found.
+    """The minima of fits from several starts.
 
     Attributes:
-        minima: Their ends, the best first, (k, 3).
+        minima: The fits' ends, the best first, (k, 3).
         costs: Half the sums of squares of (c - d) / sigma there, (k,).
         evaluations: Points at which c and dc/dy were evaluated, together.
     """
@@ -131,7 +131,7 @@ class BuriedBody:
 
         Args:
             path: Its file.
-            noise: Factor of the standard deviations in the module's text.
+            noise: Factor on the standard deviations in the module's text.
 
         Raises:
             InputError: If the file is not a surrogate of DC resistivity on the built-in mesh over
@@ -171,13 +171,13 @@ class BuriedBody:
         return float(self.upper[2] - self.lower[2])
 
     def near_to(self, y: Array, Y: Array) -> Array:
-        """Return rotations of Y, (..., 3), within half a period of that of y, (3,)."""
+        """Shift rotations of Y, (..., 3), to within half a period of that of y, (3,)."""
         start = y[2] - self.turn / 2
         rotation = start + (Y[..., 2] - start) % self.turn
         return np.concatenate([Y[..., :2], rotation[..., None]], axis=-1)
 
     def wrap(self, Y: Array) -> Array:
-        """Take rotations of Y, (..., 3), into the box."""
+        """Shift rotations of Y, (..., 3), into the box."""
         return self.near_to((self.lower + self.upper) / 2, Y)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
@@ -188,7 +188,7 @@ class BuriedBody:
         """Return the posterior's log density, up to a constant, of any Y, (n, 3), to (n,).
 
         Args:
-            log_likelihood: Of Y in the box, (n, 3) with n >= 1.
+            log_likelihood: Log likelihood of Y in the box, (n, 3) with n >= 1.
         """
 
         def density(Y: Array) -> Array:
@@ -202,11 +202,11 @@ class BuriedBody:
         return density
 
     def starts(self, d: Array, rng: np.random.Generator) -> Array:
-        """Choose where fits to the data d, (n_c,), shall start: (8, 3).
+        """Choose the starts of fits to the data d, (n_c,): (8, 3).
 
-        A body across looks a little like a smaller one along, so that a fit may end in a local
-        minimum. Of 4000 draws from the prior, each start is the one that the surrogate fits best,
-        among those with a rotation in its eighth of the box.
+        A body across the profile resembles a smaller one along it, so that a fit may end in a local
+        minimum. From 4000 draws of the prior, each start is the draw of the best fit among those
+        with a rotation in its eighth of the box.
         """
         Y = self.draw(4000, rng)
         misfit = (((self.surrogate.predict(Y) - d) / self.noise) ** 2).sum(axis=1)
@@ -236,7 +236,7 @@ class BuriedBody:
                 lambda y: at(y)[1] / self.noise[:, None],
                 bounds=(self.lower, self.upper),
                 x_scale=self.upper - self.lower,
-                ftol=1e-6,  # of the cost, some hundreds: a tenth of a posterior deviation is 0.005
+                ftol=1e-6,  # of some hundreds; a tenth of a posterior deviation is 0.005
             )
             for start in starts
         ]
@@ -250,22 +250,23 @@ class BuriedBody:
     def covariance(self, y: Array) -> Array:
         """Approximate the posterior's covariance around y, (3,): (3, 3).
 
-        c is linearised, and the box counted as a normal distribution of its deviations.
+        c is linearised, and the box replaced by a normal distribution with its deviations.
         """
         J = self.surrogate.jacobian(y) / self.noise[:, None]
         return np.linalg.inv(J.T @ J + np.diag(12 / (self.upper - self.lower) ** 2))
 
     def shift(self, y: Array, delta: Array) -> Array:
-        """Estimate what an error delta of c, (n_c,), shifts at y, (3,): (3,), in posterior sd."""
+        """Estimate the shift of y, (3,), by an error delta of c, (n_c,): (3,), in posterior sd."""
         covariance = self.covariance(y)
         shift = covariance @ self.surrogate.vjp(y, delta / self.noise**2)
         return shift / np.sqrt(np.diag(covariance))
 
 
 class Mixture:
-    """Normal distributions around the minima of a fit, in a posterior's stead.
+    """Normal distributions around the minima of a fit, instead of a posterior.
 
-    Each has the covariance `BuriedBody.covariance`, and a share as exp(-cost). Rotations go round.
+    Each has the covariance `BuriedBody.covariance`, and a share proportional to exp(-cost).
+    Rotations are periodic.
     """
 
     def __init__(self, body: BuriedBody, fit: Fit) -> None:
@@ -275,7 +276,7 @@ class Mixture:
         self._factors = np.linalg.cholesky([body.covariance(y) for y in fit.minima])
 
     def draw(self, n: int, rng: Any) -> Array:
-        """Draw n points, (n, 3), by a generator of numpy's, new or old."""
+        """Draw n points, (n, 3), by a numpy generator, new or old."""
         which = rng.choice(len(self._centres), n, p=np.exp(self._log_shares))
         z = rng.standard_normal((n, 3))
         return self._body.wrap(
@@ -292,9 +293,10 @@ class Mixture:
         return logsumexp(parts, axis=(1, 2))
 
     def choose(self, posterior: Density, n: int, rng: np.random.Generator) -> Array:
-        """Draw n points where chains shall start, nearly of a posterior, (n, 3).
+        """Draw n points to start chains from, nearly distributed as a posterior, (n, 3).
 
-        Of 2000 points, n are chosen with probabilities as the posterior over their density.
+        From 2000 points, n are chosen with probabilities proportional to the posterior over their
+        density.
         """
         Y = self.draw(2000, rng)
         log_w = posterior(Y) - self.log_density(Y)
@@ -305,8 +307,8 @@ class Mixture:
 def autocorrelation(chains: Array) -> float:
     """Return the longest integrated autocorrelation time of chains (steps, n, d), in steps.
 
-    All chains share one mean, so that those which stay apart count as correlated, and the sum over
-    lags ends at five times itself (Sokal, "Monte Carlo methods in statistical mechanics", 1997).
+    All chains share one mean, so that chains which stay apart count as correlated, and the sum over
+    lags ends at five times the time (Sokal, "Monte Carlo methods in statistical mechanics", 1997).
     """
     steps = len(chains)
     spectrum = np.fft.rfft(chains - chains.mean(axis=(0, 1)), 2 * steps, axis=0)

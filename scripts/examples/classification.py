@@ -1,4 +1,4 @@
-"""What the examples of classification share: a training with its costs, its accuracy, its file."""
+"""Shared code of the classification examples: a training with its costs, accuracy and file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A training and what came of it.
+    """A training and its results.
 
     Attributes:
-        settings: Of the training.
+        settings: Settings of the training.
         classifier: The calibrated classifier.
-        found: How good it is on each part, by the part's name.
+        found: Its accuracy and other measures on each part, by the part's name.
         wall: Seconds of training.
-        cpu: The same, of processor time.
+        cpu: Seconds of processor time.
     """
 
     settings: TrainConfig
@@ -51,7 +51,7 @@ class Run:
         return OPTIMIZERS[self.settings.optimizer.name]
 
     def reached(self, accuracy: float) -> float:
-        """Return the seconds until the validation accuracy exceeded one, infinity if never."""
+        """Return the seconds until the validation accuracy exceeds a value; infinity if never."""
         return next(
             (r.seconds for r in self.classifier.history if 1 - r.validation_error > accuracy),
             math.inf,
@@ -63,8 +63,8 @@ def train(dataset: Dataset, settings: TrainConfig, network: torch.nn.Module | No
 
     Args:
         dataset: The dataset.
-        settings: All of them: nothing is chosen.
-        network: A module in place of the network that they describe.
+        settings: All settings: nothing is chosen.
+        network: A module instead of the network that they describe.
     """
     wall, cpu = time.perf_counter(), time.process_time()
     classifier = surrogates.train(dataset, settings, effort="fast", network=network)
@@ -75,13 +75,13 @@ def train(dataset: Dataset, settings: TrainConfig, network: torch.nn.Module | No
 
 
 def check_out(path: Path) -> None:
-    """Refuse the path of a classifier's file that could not be written in the end."""
+    """Refuse, before the work, a path to which a classifier cannot be written."""
     check(path.suffix == ".pt", f"a classifier's file ends in .pt; got {str(path)!r}")
     check_writable(path)
 
 
 def save(run: Run, path: Path) -> LoadedClassifier:
-    """Write a classifier and its history, and return what is loaded from the file."""
+    """Write a classifier and its history, and return the classifier loaded from the file."""
     run.classifier.save(path)
     history.write(path.with_suffix(".history.jsonl"), run.classifier.history)
     loaded = surrogates.load(path)
@@ -90,5 +90,5 @@ def save(run: Run, path: Path) -> LoadedClassifier:
 
 
 def per_cent(share: float) -> str:
-    """Write a share, without the sign."""
+    """Write a share in per cent, without the sign."""
     return f"{100 * share:.2f}"

@@ -32,7 +32,7 @@ class Darcy(Problem):
     c_names, c_units, cells = [f"h({x1:.2f}, {x2:.2f})" for x1, x2, _ in WELLS], "m", 30
 
     def __init__(self, config, comm):
-        """Make what the samples share."""
+        """Make the objects that all samples share."""
         super().__init__(config, comm)
         V = function_space(mesh.create_unit_square(comm, self.cells, self.cells), 1)
         ends = fem.locate_dofs_geometrical(V, lambda x: np.isclose(x[0] * (1 - x[0]), 0))

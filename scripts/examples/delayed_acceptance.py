@@ -2,10 +2,10 @@ r"""Sample the posterior of the PDE itself, with a surrogate to choose where the
 
     python scripts/examples/delayed_acceptance.py dcr.pt [--noise 0.1] [--solves 800] [--seed 1]
 
-A posterior sampled with a surrogate is biased by what the surrogate does wrong. With few training
-samples or little noise that shows: here the noise is a tenth of `buried_body`'s, better than a
-survey's, and the surrogate may well be one of 200 solves. Two-stage Metropolis (Christen and Fox,
-"Markov chain Monte Carlo using an approximation", 2005) removes the bias. From y,
+A surrogate's error biases a posterior sampled with it. With few training samples or little noise
+the bias shows: here the noise is a tenth of `buried_body`'s, less than a survey's, and the
+surrogate may be trained on only 200 solves. Two-stage Metropolis (Christen and Fox, "Markov chain
+Monte Carlo using an approximation", 2005) removes the bias. From y,
 
 1. a subchain of k Metropolis steps of the surrogate's posterior p_s leads to y' (Liu, "Monte Carlo
    strategies in scientific computing", 2001, surrogate transition; Lykkegaard, Dodwell, Fox,
@@ -13,30 +13,29 @@ survey's, and the surrogate may well be one of 200 solves. Two-stage Metropolis 
 2. y' is accepted with the probability min(1, p(y') p_s(y) / (p(y) p_s(y'))), with one solve of the
    PDE, and y is kept otherwise.
 
-The subchain is reversible with respect to p_s, so that the chain is with respect to p: it samples
-the PDE's posterior, whatever the surrogate. With one that were exact, every y' would be accepted.
-With k some autocorrelation times of the first stage, y' hardly depends on y, and each solve gives
-nearly an independent sample. (The steps are small: where the noise is large enough for two minima,
-as often in `inversion`, a chain stays in one, and the chains start in about the right proportion.)
+The subchain is reversible with respect to p_s, and hence the chain with respect to p: it samples
+the PDE's posterior with any surrogate. An exact surrogate would have every y' accepted. If k is
+several autocorrelation times of the first stage, y' hardly depends on y, and each solve yields
+nearly an independent sample. (The steps are small: if the noise is large enough for two minima, as
+often in `inversion`, a chain stays in one, and the chains start in about the right proportion.)
 
-**Anchor.** Where p_s is narrow and beside p, a chain is stuck for long once it is in the tail where
-p / p_s is large, and no number of samples tells so. What the surrogate does wrong changes little
-over a posterior, though, so that one solve more, at the surrogate's best fit y_0, removes most of
-it: p_s is that of c_s(y) + c(y_0) - c_s(y_0) (a simple form of the error model of Cui, Fox and
+**Anchor.** If p_s is narrow and displaced from p, a chain stays long in the tail where p / p_s is
+large, and no number of samples reveals it. The surrogate's error varies little over a posterior,
+though, so that one more solve, at the surrogate's best fit y_0, removes most of it: p_s is the
+posterior of c_s(y) + c(y_0) - c_s(y_0) (a simple form of the error model of Cui, Fox and
 O'Sullivan, "Bayesian calibration of a large-scale geothermal reservoir model by a new adaptive
 delayed acceptance Metropolis Hastings algorithm", 2011).
 
-**What is compared.** The surrogate's posterior alone and that of the anchored surrogate, by long
-chains; delayed acceptance, several chains side by side; and importance reweighting, where the
-proposals y' of all the subchains, which are samples of p_s, are weighted by p / p_s, from the same
-solves. Each mean comes with its Monte Carlo error. All densities are of the same noise, without the
-error bars that `inversion` adds: only c differs. p is that of the PDE on the training data's mesh;
-the data are of a finer one, and what that mesh does wrong remains (the program prints what it
-shifts).
+**Comparison.** The posteriors of the surrogate and of the anchored surrogate, by long chains;
+delayed acceptance, by several chains side by side; and importance reweighting from the same solves:
+the proposals y' of all subchains are samples of p_s, and are weighted by p / p_s. Each mean comes
+with its Monte Carlo error. All densities have the same noise, without the error bars that
+`inversion` adds: only c differs. p belongs to the PDE on the training data's mesh; the data come
+from a finer mesh, so the coarser mesh's error remains (the program prints the shift).
 
-**Solves saved.** Plain Metropolis with the PDE would need a solve for each of its steps. The number
-of its steps for an independent sample, the autocorrelation time, is measured on the anchored
-surrogate's posterior, which has nearly the same shape, with the same proposals: a normal of
+**Solves saved.** Plain Metropolis with the PDE would need one solve for each step. Its number of
+steps for an independent sample, the autocorrelation time, is measured on the anchored surrogate's
+posterior, which has nearly the same shape, with the same proposals: a normal distribution with
 2.38^2 / 3 times the posterior's covariance by the surrogate's Jacobian (Roberts and Rosenthal,
 "Optimal scaling for various Metropolis-Hastings algorithms", 2001). Such proposals favour plain
 Metropolis: without a surrogate the covariance costs solves too.
@@ -60,13 +59,13 @@ from surrogates.config import check
 from surrogates.plots.style import BLUE, GREEN, GREY, RED
 from surrogates.types import Array
 
-CHAINS, BURN = 8, 5  # of delayed acceptance, and its first steps that are left out
-WALKERS, LONG = 64, 1600  # of the surrogate alone
+CHAINS, BURN = 8, 5  # chains of delayed acceptance, and their first steps, which are left out
+WALKERS, LONG = 64, 1600  # chains and steps with the surrogate alone
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chains:
-    """What delayed acceptance gave.
+    """Results of delayed acceptance.
 
     Attributes:
         samples: (steps, chains, d).
@@ -83,12 +82,12 @@ class Chains:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A posterior's mean, by samples.
+    """An estimate of a posterior's mean from samples.
 
     Attributes:
         mean: (d,).
         error: Its Monte Carlo error, one standard deviation, (d,).
-        effective: How many independent samples are worth as much.
+        effective: Effective number of independent samples.
     """
 
     mean: Array
@@ -113,7 +112,7 @@ class Estimate:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Sample the posteriors, compare and draw; give the exit status."""
+    """Sample the posteriors, compare and draw; return the exit status."""
     options = {
         "noise": (0.1, "factor of the noise's standard deviations"),
         "solves": (800, "of the PDE, by delayed acceptance"),
@@ -274,10 +273,10 @@ def metropolis(
     """Run Metropolis chains side by side.
 
     Args:
-        density: What they sample.
-        x: Where they start, (n, d).
+        density: Log density to sample.
+        x: Starting points, (n, d).
         factor: Proposals are x plus this matrix, (d, d), times standard normal numbers.
-        steps: How many.
+        steps: Number of steps.
         rng: Random generator.
 
     Returns:
@@ -308,10 +307,10 @@ def delayed_acceptance(
     """Run two-stage Metropolis chains side by side.
 
     Args:
-        first: The density of the first stage, p_s.
-        second: The density that is sampled, p.
-        x: Where the chains start, (n, d).
-        factor: Of the first stage's proposals, as for `metropolis`.
+        first: Log density of the first stage, p_s.
+        second: Log density to sample, p.
+        x: Starting points, (n, d).
+        factor: Factor of the first stage's proposals, as for `metropolis`.
         subchain: Steps of the first stage for one of the second.
         steps: Steps of the second stage.
         rng: Random generator.
@@ -340,7 +339,7 @@ def delayed_acceptance(
 
 
 def print_means(estimates: dict[str, Estimate], sd: Array, truth: Array) -> None:
-    """Print the means, and how far each is from that of delayed acceptance."""
+    """Print the means, and their differences from that of delayed acceptance."""
 
     def row(name: str, cells: list[str], last: str = "") -> None:
         print(f"{name:26}" + "".join(f"{cell:>22}" for cell in cells) + last)
@@ -367,7 +366,7 @@ def draw(
     posteriors: dict[str, tuple[Array, Array | None]],
     costs: dict[str, float],
 ) -> None:
-    """Draw the marginals, of samples (n, 3) with weights (n,), and what a sample costs."""
+    """Draw the marginals, of samples (n, 3) with weights (n,), and the cost of a sample."""
     styles = (
         {"color": GREY, "alpha": 0.4},
         {"color": BLUE, "histtype": "step", "linewidth": 1.6},

@@ -1,4 +1,4 @@
-r"""Recognise handwritten digits by a convolutional network of one's own, trained by GNvpro.
+r"""Recognise handwritten digits with your own convolutional network, trained by GNvpro.
 
     python scripts/examples/digits.py [--split A/B/C|balanced] [--set KEY=VALUE ...] [--seed 0]
         [--out digits.pt]
@@ -7,9 +7,9 @@ The images are the 1797 of 8 x 8 pixels that scikit-learn ships (Alpaydin and Ka
 recognition of handwritten digits"). The same network, from the same weights, with the same work
 units, is trained by GNvpro, L-BFGS with variable projection and Adam, by mean cross-entropy.
 
-`Convolutions` shows what training and export ask of a network: parameters in double precision,
+`Convolutions` has all that training and export need of a network: parameters in double precision,
 ``n_in`` and ``width``, a ``forward`` that ``torch.func`` can transform and TorchScript compile,
-and, for the surrogate file alone, the derivatives of the features with respect to the inputs.
+and, only for the surrogate file, the derivatives of the features with respect to the inputs.
 
 Beside OUT.pt, the classifier by GNvpro, it writes OUT.history.jsonl and the figure OUT.png:
 convergence.
@@ -85,8 +85,8 @@ class Convolutions(nn.Module):
     def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (N, n_in) to features (N, width) and their derivatives (N, width, n_in).
 
-        The derivatives with respect to each pixel go forward beside the values: a linear layer acts
-        on them without its bias, and tanh multiplies them by its slope.
+        The derivatives are computed forward with the values: a linear layer acts on them without
+        its bias, and tanh multiplies them by its slope.
         """
         n, n_in = Y.shape
         u = Y.view(-1, 1, 8, 8)
@@ -102,7 +102,7 @@ class Convolutions(nn.Module):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, print and draw; give the exit status."""
+    """Train, print and draw; return the exit status."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--split",
@@ -160,7 +160,7 @@ def study(options: Namespace) -> None:
 
 
 def read(split: str, seed: int) -> Dataset:
-    """Make a dataset of the images; the seed is that of the split."""
+    """Make a dataset of the images; the seed is the split's."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -1,8 +1,8 @@
 """Statistics of samples with their errors: moments, distributions and Sobol indices.
 
-Each statistic of a sample comes with its influence values, the change that each sample makes to it
-(Hampel, "The influence curve and its role in robust estimation", 1974). They give its standard
-error, and that of the difference of two statistics of the same samples.
+Each statistic has influence values, the change that each sample makes to it (Hampel, "The influence
+curve and its role in robust estimation", 1974). They yield its standard error, and that of the
+difference of two statistics of the same samples.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Estimate:
 
     @property
     def error(self) -> Array:
-        """Its standard error, of its shape."""
+        """Return the standard error, in the statistic's shape."""
         n = len(self.influence)
         return np.asarray(np.sqrt((self.influence**2).sum(axis=0) / (n * (n - 1))))
 
@@ -45,11 +45,11 @@ class Estimate:
         return Estimate(value=self.value - other.value, influence=self.influence - other.influence)
 
     def sum(self) -> Estimate:
-        """Sum over the first axis of its value."""
+        """Sum over the first axis of the value."""
         return Estimate(value=self.value.sum(axis=0), influence=self.influence.sum(axis=1))
 
     def column(self, j: int) -> Estimate:
-        """Take one column of its value, the last axis."""
+        """Take one column of the value, its last axis."""
         return Estimate(value=self.value[..., j], influence=self.influence[..., j])
 
 
@@ -73,15 +73,15 @@ def first_order(X: Array, C: Array, degree: int = DEGREE) -> Estimate:
 
         S_k = sum_d a_kd^2 / V,   V = sum_kd a_kd^2 + var rest
 
-    This V is known far better than the variance of the samples, as it takes the variances and
-    correlations of the x_k for what they are and not for what they are in the samples. The bias of
-    a_kd^2, the variance of a_kd, is subtracted; what the polynomials miss of E[c | x_k] counts as
-    rest. The influence values are those of leaving a sample out.
+    This V is far more accurate than the variance of the samples, as it uses the exact variances and
+    correlations of the x_k instead of the samples'. The bias of a_kd^2, the variance of a_kd, is
+    subtracted; the part of E[c | x_k] outside the polynomials counts as rest. The influence values
+    are those of leaving a sample out.
 
     Args:
         X: Independent variables, uniform in [0, 1], (n, n_x) with n > 1 + degree n_x.
         C: Observables, (n, n_c), none of them constant.
-        degree: Of the polynomials, >= 1.
+        degree: Degree of the polynomials, >= 1.
 
     Returns:
         S, (n_x, n_c).
@@ -110,12 +110,12 @@ def first_order(X: Array, C: Array, degree: int = DEGREE) -> Estimate:
 
 
 def probability(z: Array, estimate: Estimate, draws: int = 5000) -> float:
-    """Return the probability that chance alone makes a largest |z| as large as found.
+    """Return the probability of a largest |z| at least this large by chance.
 
     Args:
-        z: Differences of an estimate's entries from what they shall be, in their standard errors.
-        estimate: The estimate; its influence values say how these errors go together.
-        draws: Of the multiplier bootstrap, whose seed is fixed.
+        z: Differences of an estimate's entries from their expected values, in standard errors.
+        estimate: The estimate; its influence values determine the correlation of these errors.
+        draws: Number of draws of the multiplier bootstrap, whose seed is fixed.
     """
     n, error = len(estimate.influence), estimate.error.ravel()
     varies = error > 0
@@ -126,16 +126,16 @@ def probability(z: Array, estimate: Estimate, draws: int = 5000) -> float:
 
 
 class Distribution:
-    """Moments and histograms of observables, of samples that are added in pieces.
+    """Moments and histograms of observables, from samples that are added in pieces.
 
     Attributes:
         n: Samples so far.
-        edges: Of the bins, (n_bins + 1, n_c).
-        counts: Samples in each bin, (n_bins, n_c); the outer bins have what is beyond as well.
+        edges: Edges of the bins, (n_bins + 1, n_c).
+        counts: Samples in each bin, (n_bins, n_c); the outer bins count all beyond them too.
     """
 
     def __init__(self, like: Array) -> None:
-        """Lay the bins around the mean of a smaller sample, (n, n_c), none of it constant."""
+        """Place the bins around the mean of a smaller sample, (n, n_c), with no constant column."""
         self.n = 0
         self._centre, self._scale = like.mean(axis=0), like.std(axis=0)
         grid = np.linspace(-_HALF_RANGE, _HALF_RANGE, _BINS + 1)
@@ -181,22 +181,22 @@ def sobol_indices(
     """Estimate Sobol indices of a function of independent variables, uniform in [0, 1].
 
     Points are Saltelli's: A and B from a scrambled Sobol sequence, and for each k a copy of A with
-    the column k of B. SALib's own sampler makes the same, number by number, which takes longer than
-    a surrogate does to go through them. Its bootstrap takes them for independent, which overstates
-    their errors by a factor of three to four here; these errors are from independent scramblings.
+    column k of B. SALib's own sampler makes the same points one number at a time, which takes
+    longer than the surrogate's calls. Its bootstrap assumes independent points, which overstates
+    the errors by a factor of three to four here; these errors come from independent scramblings.
 
     Args:
         function: (n, n_x) to (n, n_c), none of its columns constant.
         n_x: Number of variables.
         n_base: Rows of A, a power of two; the function is called with n_base (n_x + 2) rows for
             each scrambling.
-        scramblings: How many.
-        seed: Of the scramblings.
+        scramblings: Number of scramblings.
+        seed: Seed of the scramblings.
 
     Returns:
         First-order and total indices, (n_x, n_c) each, with the scramblings as samples.
     """
-    # An array of names, as pandas 3 takes no list; least and unused resamples of its bootstrap.
+    # An array of names, as pandas 3 takes no list; as few as possible of the unused resamples.
     problem = {"num_vars": n_x, "names": np.array([f"x{k}" for k in range(n_x)])}
     how = {"calc_second_order": False, "num_resamples": 2, "seed": 1}
     first, total = [], []

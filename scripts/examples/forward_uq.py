@@ -6,18 +6,17 @@ The weights y of the reaction's 55 bumps are random, with the distribution that 
 trained on: y = x / sum x, the x_k independent and uniform in [0, 1]. A million surrogate calls give
 means, standard deviations, quantiles and densities of the observables c. As many again give Sobol
 indices of the x_k, as the y_k are not independent, by SALib (Saltelli et al., "Variance based
-sensitivity analysis of model output", 2010). A thousand solves of the PDE, rebuilt from the
-configuration in the surrogate file, with a seed that its training did not use, tell how far to
-trust them:
+sensitivity analysis of model output", 2010). A thousand solves of the PDE check them. The PDE is
+rebuilt from the configuration in the surrogate file, with a seed that its training did not use:
 
 - sampling: is the surrogate's statistic that of the solves, within the error of a thousand samples?
   The observables are correlated: the largest of their differences in standard errors is compared
-  with its distribution under chance alone, by a multiplier bootstrap (Chernozhukov, Chetverikov and
-  Kato, "Gaussian approximations and multiplier bootstrap for maxima of sums of high-dimensional
-  random vectors", 2013);
-- bias: PDE and surrogate at the same thousand parameters differ by the surrogate's error alone,
+  with its distribution by chance, from a multiplier bootstrap (Chernozhukov, Chetverikov and Kato,
+  "Gaussian approximations and multiplier bootstrap for maxima of sums of high-dimensional random
+  vectors", 2013);
+- bias: PDE and surrogate at the same thousand parameters differ only by the surrogate's error,
   which is resolved far better;
-- indices: a regression gives first-order indices of both from the same thousand parameters.
+- indices: a regression finds first-order indices of both from the same thousand parameters.
 """
 
 from __future__ import annotations
@@ -60,14 +59,14 @@ except ImportError as error:
     missing(error)
 
 QUANTILES = (0.05, 0.5, 0.95)
-CHANCE = 0.01  # what is less probable than this is not put down to chance
+CHANCE = 0.01  # a less probable difference is not due to chance
 SCRAMBLINGS = 16  # of the Sobol sequence
 _PIECE = 16384  # samples at once, which bounds the memory
 _DOTS: dict[str, Any] = {"fmt": "o", "markersize": 2.5, "linewidth": 0.8}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare, print and draw; give the exit status."""
+    """Compare, print and draw; return the exit status."""
     options = {
         "samples": (10**6, "surrogate calls"),
         "solves": (1000, "PDE solves"),
@@ -91,7 +90,7 @@ class Moment:
         many: From ``n_many`` samples of the surrogate.
         many_error: Its standard error.
         pde: From samples of the PDE.
-        twin: From the surrogate at the parameters of these.
+        twin: From the surrogate at the same parameters.
     """
 
     n_many: int
@@ -102,35 +101,35 @@ class Moment:
 
     @property
     def z(self) -> Array:
-        """Surrogate less PDE, in the standard errors that this has if both are of one distribution.
+        """Return surrogate less PDE, in standard errors for equal distributions.
 
-        The surrogate's many samples know them. Those from the PDE's few are large where the moment
-        is, and z would not be normal.
+        These come from the surrogate's many samples. Errors from the PDE's few samples would be
+        large together with the moment, and z would not be normal.
         """
         error = self.many_error * np.sqrt(1 + self.n_many / len(self.pde.influence))
         return np.asarray((self.many - self.pde.value) / error)
 
     @property
     def bias(self) -> Estimate:
-        """Surrogate less PDE at the same parameters."""
+        """Return surrogate less PDE at the same parameters."""
         return self.twin - self.pde
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What was found; the observables are those of all sensors at each time, sensor fastest.
+    """The results; the observables are those of all sensors at each time, sensor fastest.
 
     Attributes:
         problem: The PDE's configuration.
-        names: Of the observables.
+        names: Names of the observables.
         solved: The PDE's observables, (n, n_c).
-        many: The surrogate's.
+        many: The surrogate's observables.
         moments: Their means and standard deviations.
-        chosen: Observables that have Sobol indices, at one sensor and up to three times.
+        chosen: Observables with Sobol indices, at one sensor and up to three times.
         first: First-order indices of the surrogate by SALib, (n_y, n_chosen).
         total: Total indices of the surrogate by SALib, (n_y, n_chosen).
         pde: First-order indices of the PDE by regression, (n_y, n_chosen).
-        twin: Those of the surrogate by regression, from the same parameters.
+        twin: First-order indices of the surrogate by regression, from the same parameters.
     """
 
     problem: Any
@@ -146,13 +145,13 @@ class Study:
 
 
 def compare(surrogate: LoadedSurrogate, n_samples: int, n_solves: int, seed: int) -> Study:
-    """Compare a surrogate with the PDE, and print what is found.
+    """Compare a surrogate with the PDE, and print the results.
 
     Args:
-        surrogate: Of the CDR problem.
+        surrogate: A surrogate of the CDR problem.
         n_samples: Surrogate calls for the moments, and at most as many for the indices.
         n_solves: PDE solves.
-        seed: Of both, another than the training data's.
+        seed: Seed of both; must differ from the training data's.
 
     Raises:
         InputError: If the surrogate is of another problem, a number is out of range, or a solve
@@ -255,7 +254,7 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
     Args:
         toml: The configuration.
         n: Number of samples.
-        seed: Of the samples.
+        seed: Seed of the samples.
 
     Returns:
         The configuration, the independent variables X (n, n_y) of the parameters, the observables
@@ -266,7 +265,7 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
     """
     problem = config.from_toml(CDRConfig, toml)
     if problem.sampling.design != "simplex":
-        # All designs in the box have one distribution; the errors are those of independent draws.
+        # All designs in the box have one distribution; the errors assume independent draws.
         box = dataclasses.replace(problem.sampling, design="box")
         problem = dataclasses.replace(problem, sampling=box)
     with tqdm(total=n, unit=" solves", disable=None, leave=False) as bar:
@@ -283,7 +282,7 @@ def solve(toml: str, n: int, seed: int) -> tuple[Any, Array, Array, float]:
     Y, C = dataset.part("test")
     check(bool((C.std(axis=0) > 0).all()), "an observable has one value in all solves")
     unit = np.zeros(Y.shape[1]), np.ones(Y.shape[1])
-    X = draw_samples("box", *unit, total=n, seed=seed, start=0, stop=n)  # what Y was made of
+    X = draw_samples("box", *unit, total=n, seed=seed, start=0, stop=n)  # Y was made from these
     assert np.allclose(parameters(problem.sampling, X), Y, rtol=1e-14)
     return problem, X, C, float(dataset.solver["seconds"].mean())
 
@@ -368,7 +367,7 @@ def _print_comparison(
 
 
 def _print_coverage(surrogate: LoadedSurrogate, Y: Array, C: Array) -> None:
-    """Print which share of solves (Y, C) lies in the surrogate's intervals."""
+    """Print the share of solves (Y, C) in the surrogate's intervals."""
     shares = np.empty((len(Y), len(LEVELS)))
     for k, level in enumerate(LEVELS):
         low, high = np.moveaxis(surrogate.predict_interval(Y, level), 1, 0)

@@ -1,4 +1,4 @@
-r"""Find a buried body from its potential differences, for many truths, and count how often rightly.
+r"""Find a buried body from its potential differences, and check the intervals over many truths.
 
     python scripts/examples/inversion.py dcr.pt [--truths 20] [--steps 2000] [--seed 1]
 
@@ -6,40 +6,39 @@ For each of many bodies drawn from the prior, data are made by the PDE on a fine
 (`buried_body` has both, and the prior). Then, with the surrogate alone:
 
 1. Gauss-Newton (`scipy.optimize.least_squares`) with its Jacobian, from eight starts: often there
-   are two minima, with different volumes and rotations, that fit nearly alike;
+   are two minima, with different volumes and rotations, that fit nearly as well;
 2. the posterior of y by an ensemble of walkers (emcee), evaluated in batches. Half of the moves
    are by differential evolution (ter Braak, "A Markov chain Monte Carlo version of the genetic
-   algorithm differential evolution", 2006), and half to anywhere around the minima, which lead from
-   one to the other.
+   algorithm differential evolution", 2006), and half to points around any of the minima, so that
+   walkers change between them.
 
-If data, noise and likelihood fit together, a 90 % interval holds the truth for 90 % of the truths
-drawn from the prior, whatever the PDE and however little the data say (Cook, Gelman and Rubin,
-"Validation of software for Bayesian models using posterior quantiles", 2006), and the truth's rank
-in the posterior is uniform. The program counts that, for each parameter.
+If data, noise and likelihood are consistent, a 90 % interval holds the truth for 90 % of the truths
+drawn from the prior, for any PDE and data (Cook, Gelman and Rubin, "Validation of software for
+Bayesian models using posterior quantiles", 2006), and the truth's rank in the posterior is uniform.
+The program checks this for each parameter.
 
-**Covariance.** Of c's errors, beside the noise, the surrogate's standard deviations s(y)
-(`predict_std`) are known, not how they go together, and they do: what is wrong with the features is
-wrong in all of the outputs. Added to the variances, as if independent, they would average out over
-882 data. Any correlation matrix R of n outputs satisfies R <= n I, so that
+**Covariance.** Beside the noise, c has the surrogate's errors. Their standard deviations s(y)
+(`predict_std`) are known, but not their correlation, which is strong: an error of the features
+affects all outputs. Added to the variances, as if independent, they would average out over 882
+data. Any correlation matrix R of n outputs satisfies R <= n I, so that
 
     diag(sigma^2 + n s(y)^2)  >=  diag(sigma^2) + diag(s) R diag(s)
 
-covers all of them, at the price of intervals too wide where n s^2 is not small against sigma^2:
-the program prints the widening. The discretisation error of the training data is not in the
-covariance, for the surrogate cannot know it. What it and the surrogate's error shift, in posterior
-standard deviations, is measured at the truths and printed: the coverage is to be trusted where this
-is well below one, as it is at this noise.
+covers every R, but the intervals are too wide unless n s^2 is small against sigma^2: the program
+prints the widening. The discretisation error of the training data is not in the covariance, as the
+surrogate cannot know it. The shifts by this error and by the surrogate's, in posterior standard
+deviations, are measured at the truths and printed: the coverage is reliable if they are well below
+one, as at this noise.
 
-**Rotation** is an angle, and a walker must be free to go round: the ensemble lives in four
-coordinates (depth, volume, r cos a, r sin a), where the angle a goes once around while the rotation
-goes through its box, and r, which means nothing, stays near 1: a density exp(-(r - 1)^2 / 0.02) is
-the same for all angles. Quantiles of the rotation are those within half its turn of the circular
-mean.
+**Rotation** is an angle, and walkers must be able to pass its ends: the ensemble has four
+coordinates (depth, volume, r cos a, r sin a). The angle a turns once while the rotation crosses its
+box. The radius r has no meaning; a density exp(-(r - 1)^2 / 0.02), equal for all angles, keeps it
+near 1. Quantiles of the rotation are taken within half its turn of the circular mean.
 
 **Against the PDE.** The same fit of the first truth, from the same starts, runs with the PDE on the
-training data's mesh and its tangents, one solve and three more for each point. What the ensemble
-would need is its number of evaluations times the seconds of a solve. The data's finer mesh takes
-4 GB of memory for some seconds, more than all the rest.
+training data's mesh and its tangents, with four solves for each point. The ensemble's time with the
+PDE is its number of evaluations times the seconds of a solve. The data's finer mesh takes 4 GB of
+memory for some seconds, more than all the rest.
 """
 
 from __future__ import annotations
@@ -71,15 +70,15 @@ WALKERS, RING, LEVEL = 32, 0.1, 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """What the data of one truth gave.
+    """The results for one truth; rotations are within half a turn of the samples' mean.
 
     Attributes:
-        truth: (3,), its rotation within half a turn of the samples' mean.
-        fit: The best fit, (3,), likewise.
-        samples: Of the posterior, (n, 3), likewise.
-        starts: Of the fits, (8, 3).
-        evaluations: Of c and dc/dy, by the fits.
-        seconds: Of the fit, and of the ensemble.
+        truth: (3,).
+        fit: The best fit, (3,).
+        samples: Samples of the posterior, (n, 3).
+        starts: Starts of the fits, (8, 3).
+        evaluations: Evaluations of c and dc/dy in the fits.
+        seconds: Seconds of the fit, and of the ensemble.
         tau: The longest autocorrelation time of the coordinates, in steps.
     """
 
@@ -93,7 +92,7 @@ class Inversion:
 
     @property
     def effective(self) -> float:
-        """Independent samples that are worth as much."""
+        """Effective number of independent samples."""
         return len(self.samples) / self.tau
 
     @property
@@ -108,7 +107,7 @@ class Inversion:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Invert, count and draw; give the exit status."""
+    """Invert, count and draw; return the exit status."""
     options = {
         "truths": (20, "bodies"),
         "steps": (2000, "of the ensemble, for each of them"),
@@ -148,9 +147,10 @@ def study(options: Namespace, figure: Any) -> None:
 def invert(
     body: BuriedBody, truth: Array, d: Array, steps: int, rng: np.random.Generator
 ) -> Inversion:
-    """Fit y to the data d, (n_c,), and sample its posterior by an ensemble of so many steps.
+    """Fit y to the data d, (n_c,), and sample its posterior by ``steps`` of an ensemble.
 
-    The first quarter of the steps is left out. The truth, (3,), is only brought near the samples.
+    The first quarter of the steps is left out. The truth, (3,), is used only for its rotation's
+    shift.
     """
     surrogate = body.surrogate
     start = time.perf_counter()
@@ -160,7 +160,7 @@ def invert(
     posterior, mixture = body.on_box(lambda Y: log_likelihood(body, Y, d)), Mixture(body, fit)
 
     def anywhere(X: Array, random: np.random.RandomState) -> tuple[Array, Array]:
-        """Propose points of the mixture with the same r, and give the ratio of densities."""
+        """Propose points of the mixture with the same r; return them and the densities' ratio."""
         Y, new = parameters(body, X), mixture.draw(len(X), random)
         ratio = mixture.log_density(Y) - mixture.log_density(new)
         return coordinates(body, new, np.hypot(X[:, 2], X[:, 3])), ratio
@@ -181,7 +181,7 @@ def invert(
     without_r = coordinates(body, Y, np.ones(len(Y))).reshape(chain.shape)
     angles = 2 * np.pi * (Y[:, 2] - body.lower[2]) / body.turn
     mean = np.angle(np.exp(1j * angles).mean()) / (2 * np.pi)
-    centre = body.wrap(body.lower + body.turn * mean)  # its rotation alone means something
+    centre = body.wrap(body.lower + body.turn * mean)  # only its rotation is used
     return Inversion(
         truth=body.near_to(centre, truth),
         fit=body.near_to(centre, fit.minima[0]),
@@ -194,7 +194,7 @@ def invert(
 
 
 def log_likelihood(body: BuriedBody, Y: Array, d: Array) -> Array:
-    """Evaluate that of the data d, (n_c,), with the surrogate's errors: Y (n, 3) to (n,)."""
+    """Evaluate the data's log likelihood, with the surrogate's errors: Y (n, 3) to (n,)."""
     C, std = body.surrogate.predict(Y), body.surrogate.predict_std(Y)
     variance = body.noise**2 + C.shape[1] * std**2
     return -0.5 * ((C - d) ** 2 / variance + np.log(2 * np.pi * variance)).sum(axis=1)
@@ -206,24 +206,24 @@ def log_ring(X: Array) -> Array:
 
 
 def parameters(body: BuriedBody, X: Array) -> Array:
-    """Take the ensemble's coordinates, (n, 4), to y, (n, 3)."""
+    """Turn the ensemble's coordinates, (n, 4), into y, (n, 3)."""
     part = np.arctan2(X[:, 3], X[:, 2]) / (2 * np.pi) % 1
     return np.column_stack([X[:, :2], body.lower[2] + body.turn * part])
 
 
 def coordinates(body: BuriedBody, Y: Array, r: Array) -> Array:
-    """Take y, (n, 3), and r, (n,), to the ensemble's coordinates, (n, 4)."""
+    """Turn y, (n, 3), and r, (n,), into the ensemble's coordinates, (n, 4)."""
     angle = 2 * np.pi * (Y[:, 2] - body.lower[2]) / body.turn
     return np.column_stack([Y[:, :2], r * np.cos(angle), r * np.sin(angle)])
 
 
 def covered(ranks: Array) -> Array:
-    """Count the truths inside of their central intervals: ranks (n, k) to (k,)."""
+    """Count the truths inside their central intervals: ranks (n, k) to (k,)."""
     return (np.abs(ranks - 0.5) <= LEVEL / 2).sum(axis=0)
 
 
 def expected(n: int) -> tuple[float, float, int, int]:
-    """Return mean and deviation of the count for n truths, and its own central 90 % interval."""
+    """Return mean and deviation of the count for n truths, and its central 90 % interval."""
     count = binom(n, LEVEL)
     return count.mean(), count.std(), *(int(k) for k in count.interval(0.9))
 
@@ -252,7 +252,7 @@ def report_errors(body: BuriedBody, truths: Array, exact: Array, trained: Array)
 
 
 def report_one(i: int, inversion: Inversion) -> None:
-    """Print a line of the table; a star is beside an interval without its truth."""
+    """Print a line of the table; a star marks an interval without its truth."""
     cells = []
     for truth, low, high, digits in zip(
         inversion.truth, *inversion.interval, (2, 0, 2), strict=True
@@ -356,7 +356,7 @@ def draw_maps(part: Any, body: BuriedBody, d: Array, predicted: Array, mean: Arr
             cells = axes.pcolormesh(x1, x2, values, rasterized=True, **colors)
             axes.set(aspect="equal", title=title)
             axes.grid(False)
-            if axes is not line[0]:  # the data's colours are those of the fit
+            if axes is not line[0]:  # data and fit share colours
                 part.colorbar(cells, ax=axes, fraction=0.046)
         line[0].set_ylabel("$x_2$ [m]")
     for axes in panels[1]:

@@ -5,7 +5,7 @@
  *     cc -std=c99 -O2 -I. scripts/examples/metropolis.c cdr.c -lm -o metropolis
  *     ./metropolis [SEED [NOISE [STEPS]]]
  *
- * Prior. That of the training data: y = x / sum(x), the x_i independent and uniform in (0, 1). (On
+ * Prior. As for the training data: y = x / sum(x), the x_i independent and uniform in (0, 1). (On
  * the simplex its density is max(y)^-n up to a factor, which is not uniform.) The chain walks in x,
  * where the prior is constant in the cube and zero outside, and needs no density on the simplex.
  *
@@ -14,12 +14,12 @@
  * at equal weights. The likelihood is this density, with its normalisation, as std depends on y.
  *
  * Chains. Four of STEPS (500 000) steps, each from its own draw of the prior; the first quarter is
- * left out. A step moves a block of 1 to 24 of the x_i, drawn at random, by a normal step: 4 / m, for
- * a block of m, times the covariance that the block has, for fixed others, in the posterior's
- * linearisation at equal weights. The surrogate's Jacobian gives it. (2.38^2 / m is best without walls:
- * Roberts, Gelman and Gilks 1997, "Weak convergence and optimal scaling of random walk Metropolis
- * algorithms".) A step out of the cube is refused. Blocks and covariances do not depend on x, so that
- * a step and its reverse are equally likely.
+ * left out. A step moves a random block of m = 1 to 24 of the x_i by a normal step, with 4 / m times
+ * the block's covariance for fixed others. The covariance comes from the posterior linearised at equal
+ * weights, by the surrogate's Jacobian. (2.38^2 / m is best without walls: Roberts, Gelman and Gilks
+ * 1997, "Weak convergence and optimal scaling of random walk Metropolis algorithms".) A step out of
+ * the cube is refused. Blocks and covariances do not depend on x, so that a step and its reverse are
+ * equally likely.
  *
  * Checks. Split R-hat (Gelman et al. 2013, "Bayesian Data Analysis", section 11.4) over the halves of
  * all chains, and the effective sample size (ESS) from the autocorrelations, summed by pairs while
@@ -172,7 +172,7 @@ static void linearise(double noise, double *P)
         }
 }
 
-/* Moves a random block of x; tells whether it is still in the cube. */
+/* Moves a random block of x; returns whether x is still in the cube. */
 static int propose(Random *random, const double *P, double *x)
 {
     int order[N_IN], inside = 1;
@@ -203,7 +203,7 @@ static int propose(Random *random, const double *P, double *x)
     return inside;
 }
 
-/* Runs a chain and keeps KEPT of its states, evenly spaced; gives the share of accepted steps. */
+/* Runs a chain and keeps KEPT of its states, evenly spaced; returns the share of accepted steps. */
 static double run(Random *random, const Data *data, const double *P, long steps, double *kept)
 {
     const long spacing = steps / 4 * 3 / KEPT, first = steps - spacing * KEPT;

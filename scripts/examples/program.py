@@ -1,4 +1,4 @@
-"""What the examples are as programs: their options, one-line errors, and the figure they draw."""
+"""Shared code of the examples as programs: options, one-line errors, and the figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from surrogates.plots import style as plotting
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of options that raises an `InputError` where it cannot read them."""
+    """A parser that raises an `InputError` for wrong options."""
 
     def error(self, message: str) -> NoReturn:
         """Refuse the options in one line."""
@@ -30,14 +30,14 @@ def program(
     """Run a program that takes a surrogate and draws a figure.
 
     Args:
-        description: Of the program, one line.
-        options: By name, the default, whose type is that of the option, and what it is.
-        study: Does it, with the options and the figure.
-        size: Of the figure, in inches.
-        arguments: The words after the program's name; those of the process if None.
+        description: Description of the program, one line.
+        options: Default and description of each option, by name; the default has the option's type.
+        study: Does the work, with the options and the figure.
+        size: Size of the figure, in inches.
+        arguments: The words after the program's name; the process's own if None.
 
     Returns:
-        The exit status: 2, with one line, for a user's mistake, else 0.
+        The exit status: 2, after an error line, for a user's mistake, else 0.
     """
     parser = Parser(description=description)
     parser.add_argument("surrogate", metavar="F.pt")
@@ -57,7 +57,7 @@ def program(
 
 
 def ended(run: Callable[[], None]) -> int:
-    """Run a program, and give its exit status: 2, with one line, for a user's mistake, else 0."""
+    """Run a program; return its exit status: 2, with an error line, for a user's mistake, or 0."""
     try:
         run()
     except InputError as error:
@@ -67,12 +67,12 @@ def ended(run: Callable[[], None]) -> int:
 
 
 def say(text: str) -> None:
-    """Tell how far the program is."""
+    """Print the program's progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def missing(error: ImportError) -> NoReturn:
-    """End a program that cannot import what it needs."""
+    """End a program that lacks a package."""
     print(
         "error: this example needs DOLFINx, petsc4py, mpi4py (scripts/setup.sh), SALib and emcee "
         f"(pip install 'varpro-surrogates[examples]'): {error}",

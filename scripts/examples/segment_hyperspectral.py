@@ -4,24 +4,23 @@ r"""Segment a hyperspectral scene: the class of each pixel from its spectrum, by
         [--split A/B/C|balanced] [--settings best|source] [--set KEY=VALUE ...]
         [--seeds 0 1 2 3 4] [--compare] [--reference] [--out segmentation.pt]
 
-The scene is Indian Pines, which the package tensorly ships, or a pair of files as they are
-published (`surrogates.data.hyperspectral`). Each labelled pixel is a sample, wherever it lies:
-nothing is taken from its neighbours. The classifier is trained on the first part of the split, by
-mean cross-entropy; the weights that are kept, and the temperature of the probabilities, are the
-best on the second; the third is only looked at.
+The scene is Indian Pines, which the package tensorly ships, or a pair of files in their published
+form (`surrogates.data.hyperspectral`). Each labelled pixel is a sample; its place and neighbours
+are not used. The classifier is trained on the first part of the split, by mean cross-entropy. The
+second part selects the weights, and the temperature of the probabilities; the third is only for
+tests.
 
 Settings: ``source``, in segment_source.toml, is that of Newman et al. 2021 ("Train Like a
-(Var)Pro"), a neural ODE of width 32 to the time 4 on 3 levels of 500 work units, its weights smooth
-in time, on standardised bands. ``best``, in segment_best.toml, is a shorter ODE on bands that
-`surrogates.training.data.Mix` has mixed: these are samples of a curve, and noise differs from one
-to the next. ``surrogates train`` takes either file as its ``--config``.
+(Var)Pro"): a neural ODE of width 32 to the time 4 on 3 levels of 500 work units, with weights
+smooth in time, on standardised bands. ``best``, in segment_best.toml, is a shorter ODE on bands
+mixed by `surrogates.training.data.Mix`, as bands are samples of a curve with different noise.
+``surrogates train`` takes either file as its ``--config``.
 
 ``--compare`` trains the same network by other methods with the same work units, and with their
-default patience. ``--reference``
-adds a support vector machine with a Gaussian kernel (C=100, gamma='scale', the best of a grid from
-10 to 10 000 times 0.0005 to 0.02 on the validation pixels of Indian Pines) and logistic regression,
-both of scikit-learn, both on standardised bands and on the network's mixed inputs. A seed is that
-of the split and of the first weights.
+default patience. ``--reference`` adds a support vector machine with a Gaussian kernel (C=100,
+gamma='scale', the best of a grid from 10 to 10 000 times 0.0005 to 0.02 on the validation pixels of
+Indian Pines) and logistic regression, both from scikit-learn, on standardised bands and on the
+network's mixed inputs. A seed is for the split and the first weights.
 
 Beside OUT.pt, the classifier of the first seed, it writes OUT.history.jsonl, and the figures
 OUT.png (maps of truth, prediction and difference), OUT.confusion.png and OUT.convergence.png.
@@ -58,7 +57,7 @@ from surrogates.types import Array
 
 PINES_SPLIT = "2957/6560/732"  # of other scenes: balanced
 FIGURES = (".png", ".confusion.png", ".convergence.png")
-TARGET = 0.872  # validation accuracy of the source's code on Indian Pines
+TARGET = 0.872  # validation accuracy of the paper's code on Indian Pines
 
 _DIFFERENCE = {
     "trained on, right": "#e8e8e8",
@@ -72,12 +71,12 @@ class Row:
     """A line of the table of accuracies.
 
     Attributes:
-        method: What was trained.
-        seed: Of split and first weights.
-        accuracy: On each part, in the order of `PARTS`.
+        method: The method.
+        seed: Seed of split and first weights.
+        accuracy: Accuracy on each part, in the order of `PARTS`.
         wall: Seconds of training.
-        cpu: The same, of processor time.
-        run: The training, None of a reference.
+        cpu: Seconds of processor time.
+        run: The training; None for a reference.
     """
 
     method: str
@@ -88,7 +87,7 @@ class Row:
     run: Run | None = None
 
     def __str__(self) -> str:
-        """Write the line, as `HEADER` has it."""
+        """Write the line in the columns of `HEADER`."""
         cells = "".join(f"{per_cent(one):>12}" for one in self.accuracy)
         line = f"{self.method:26}{self.seed:4}{cells}{self.wall:9.1f}{self.cpu:9.1f}"
         if self.run is None:
@@ -106,7 +105,7 @@ HEADER = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, print and draw; give the exit status."""
+    """Train, print and draw; return the exit status."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("scene", nargs="?", default=INDIAN_PINES, metavar="SCENE.mat")
     parser.add_argument("--ground-truth", metavar="GT.mat")
@@ -186,7 +185,7 @@ def study(options: Namespace) -> None:
 
 
 def read(scene: str, truth: str | None) -> Scene:
-    """Read the scene that was asked for."""
+    """Read the requested scene."""
     if scene == INDIAN_PINES:
         check(truth is None, f"{INDIAN_PINES} has its ground truth; leave out --ground-truth")
         return hyperspectral.indian_pines()
@@ -225,7 +224,7 @@ def reference_models() -> dict[str, Any]:
 def references(
     dataset: Dataset, settings: TrainConfig, seed: int, models: Mapping[str, Any]
 ) -> Iterator[Row]:
-    """Train them on standardised bands, and on these as the settings mix them."""
+    """Train them on standardised bands, and on bands mixed by the settings."""
     parts = [dataset.part(name) for name in PARTS]
     labels = [C.argmax(axis=1) for _, C in parts]
     mean, std = parts[0][0].mean(axis=0), parts[0][0].std(axis=0)
@@ -246,7 +245,7 @@ def references(
 
 
 def describe(scene: Scene, dataset: Dataset, settings: TrainConfig) -> None:
-    """Print what is trained on, and how."""
+    """Print the samples and the settings."""
     n_rows, n_columns, n_bands = scene.cube.shape
     sizes = ", ".join(f"{name} {dataset.size(name)}" for name in PARTS)
     print(
@@ -273,7 +272,7 @@ def summarise(rows: Sequence[Row]) -> None:
 
 
 def report(dataset: Dataset, run: Run) -> None:
-    """Print accuracy by class, the confusion matrix, and how good the probabilities are."""
+    """Print accuracy by class, the confusion matrix, and the probabilities' quality."""
     names = dataset.info.c_names
     wide = max(map(len, names)) + 2
     print(f"\n{'accuracy [%] (pixels)':{wide}}" + "".join(f"{name:>18}" for name in PARTS))
@@ -309,7 +308,7 @@ def draw(scene: Scene, prediction: Array, trained: Array, path: Path) -> None:
     Args:
         scene: The scene.
         prediction: Classes, numbered as in the scene's ground truth, (n_rows, n_columns).
-        trained: Which pixels were trained on, likewise, bool.
+        trained: Whether each pixel was trained on, (n_rows, n_columns), bool.
         path: The figure.
     """
     n_rows, n_columns = scene.truth.shape

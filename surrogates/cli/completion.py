@@ -1,4 +1,4 @@
-"""The command completion: scripts by which shells complete these commands, made by shtab.
+"""The command completion: scripts with which shells complete these commands, made by shtab.
 
 The scripts hold the names of commands, options and settings as text. A shell that completes a word
 starts no Python.
@@ -116,11 +116,11 @@ class _Functions:
         self.text = define(training, problems)
 
     def of(self, action: argparse.Action, listed: Any) -> str:
-        """Return what completes an argument; "" where there is nothing to complete it by.
+        """Return the function that completes an argument; "" if there is none.
 
         Args:
             action: The argument.
-            listed: What lists the settings of its command in the help.
+            listed: The function that lists the settings of its command in the help.
         """
         name = ""
         if action.dest == "set":
@@ -135,7 +135,7 @@ class _Functions:
 
 
 def _keys(make: Callable[[str], Any], name: str) -> tuple[str, ...]:
-    """Return the keys of default settings, each with a "=" behind; none if they are not known."""
+    """Return the keys of default settings, each followed by "="; none if they are not known."""
     try:
         return tuple(f"{one.key}=" for one in config.described(make(name)))
     except InputError as error:

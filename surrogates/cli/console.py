@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 
 def complain_once(text: str) -> None:
-    """Print an error once, where every process of mpirun or torchrun may have it.
+    """Print an error once, even if every process of mpirun or torchrun has it.
 
     Rank 0 prints it and ends, and the launcher then ends the other processes. A process that is
-    still there after ten seconds prints its error: rank 0 does not have it.
+    still running after ten seconds prints its error, as rank 0 does not have it.
     """
     # Open MPI, MPICH and its relatives set the rank, so that MPI need not be started for it.
     names = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"]
@@ -48,10 +48,10 @@ def print_rows(rows: Mapping[str, str]) -> None:
 
 
 class Interruption:
-    """While it is entered, Ctrl-C, SIGTERM or SIGUSR1 asks to stop; a second one stops at once.
+    """A context in which Ctrl-C, SIGTERM or SIGUSR1 asks to stop; a second one stops at once.
 
-    A launcher may pass on a batch system's signal that its processes have got already: within a
-    second, it counts as the same.
+    A launcher may pass on a batch system's signal that its processes have already received: a
+    repetition within a second counts as one signal.
 
     Attributes:
         asked: Whether to stop.
@@ -68,7 +68,7 @@ class Interruption:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Put the earlier handlers back."""
+        """Restore the earlier handlers."""
         for kind, handler in self._before.items():
             signal.signal(kind, handler)
 
@@ -80,7 +80,7 @@ class Interruption:
 
 
 def coverage(shares: Sequence[float]) -> str:
-    """Return in words which shares of the errors the error bars cover."""
+    """Return the shares of the errors that the error bars cover, in words."""
     from surrogates.model.metrics import LEVELS
 
     if not shares:

@@ -140,7 +140,7 @@ _OF_ARRAYS: Mapping[str, Any] = {
 
 
 def _is_scene(options: argparse.Namespace) -> bool:
-    """Tell whether the files are a hyperspectral scene, and refuse options of the other kind."""
+    """Return whether the files are a hyperspectral scene; refuse options of the other kind."""
     from surrogates.data.hyperspectral import INDIAN_PINES
 
     files, truth = options.files, options.ground_truth
@@ -161,7 +161,7 @@ def _is_scene(options: argparse.Namespace) -> bool:
 
 
 def _read_scene(options: argparse.Namespace, note: Callable[[str], None]) -> Dataset:
-    """Read the labelled pixels of a scene; ``note`` takes what a user ought to know."""
+    """Read the labelled pixels of a scene; ``note`` takes notes to the user."""
     from surrogates.data import hyperspectral
 
     truth = options.ground_truth
@@ -174,7 +174,7 @@ def _read_scene(options: argparse.Namespace, note: Callable[[str], None]) -> Dat
 
 
 def _read_arrays(options: argparse.Namespace, note: Callable[[str], None]) -> Dataset:
-    """Read a table, or arrays; ``note`` takes what a user ought to know."""
+    """Read a table, or arrays; ``note`` takes notes to the user."""
     from surrogates.data import import_file
 
     return import_file(
@@ -188,12 +188,12 @@ def _read_arrays(options: argparse.Namespace, note: Callable[[str], None]) -> Da
 
 
 def _refuse_another(out: Path, info: Info, digest: str | None = None) -> None:
-    """Refuse to write over another dataset than the one that is to be written.
+    """Refuse to overwrite a different dataset.
 
     Args:
         out: The file.
         info: Describes the dataset that is to be written.
-        digest: Of its numbers; None if they are not known yet.
+        digest: Digest of its numbers; None if they are not known yet.
     """
     if not out.exists():
         return
@@ -217,7 +217,7 @@ def merge_shards(options: argparse.Namespace) -> int:
     check_writable(options.out)
     info = read_info(options.files[0])[0]
     _refuse_another(Path(options.out), info)
-    # Imported sets have no configuration by which two of them could be told apart.
+    # Imported sets have no configuration that could distinguish them.
     if not info.config and Path(options.out).exists():
         raise InputError(f"{options.out} exists; it is left as it is, give another --out")
     merge(options.files, options.out)

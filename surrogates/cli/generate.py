@@ -99,11 +99,11 @@ def _add_sample(sub: Parser) -> None:
 def watched(
     run: Callable[[Any], int], on_end: Callable[[Any, str], None] = lambda options, how: None
 ) -> Callable[[Any], int]:
-    """Return a command whose process is watched: a solve may end it before the command is done.
+    """Return a command that runs in a watched process, which a solve may end.
 
     Args:
         run: The command.
-        on_end: Called with the options, and with how the process has ended, if a solve ended it.
+        on_end: Called with the options, and how the process has ended, if a solve ended it.
     """
 
     def watching(options: Any) -> int:
@@ -129,8 +129,8 @@ def generate(options: argparse.Namespace) -> int:
         mpi()
         return solvers.LocalSolver(problem_of(options.problem))
 
-    # Processes that share a mesh need each other's MPI. A caller's process is not to be forked, and
-    # no process can be that has started MPI.
+    # Processes that share a mesh need each other's MPI. A caller's process must not be forked, nor
+    # one that has started MPI.
     if options.called or "mpi4py.MPI" in sys.modules:
         return _generated(options, begin)
     if options.in_process or options.ranks_per_sample > 1:
@@ -228,7 +228,7 @@ def _solved(
 
 
 def _tell(summary: Any, out: Path, size: int) -> None:
-    """Print what a run has done."""
+    """Print the summary of a run."""
     rate = f", {summary.solved / summary.seconds:.3g} a second" if summary.solved else ""
     print(
         f"{out}: {summary.total} samples, {summary.solved} solved now on {size} "
@@ -270,7 +270,7 @@ def solve(options: argparse.Namespace) -> int:
 
 
 def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Return the problem, made on this process, and the parameters that were asked for."""
+    """Return the problem, made on this process, and the requested parameters."""
     from surrogates.pde.needed import mpi, problem_of
 
     MPI = mpi()

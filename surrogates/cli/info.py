@@ -1,4 +1,4 @@
-"""The command info: what a dataset, a surrogate or an unfinished run holds."""
+"""The command info, which describes a dataset, a surrogate or an unfinished run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LINES = 12  # of parameters' bounds
 
 
 def info(options: argparse.Namespace) -> int:
-    """Say what a dataset or a surrogate holds, or how far a run is."""
+    """Describe a dataset or a surrogate, or the progress of a run."""
     if Path(options.file).is_file() and h5py.is_hdf5(options.file):
         with opened(options.file) as stored:
             _print_dataset(stored)
@@ -202,7 +202,7 @@ def _print_classes(names: Sequence[str], counts: Any) -> None:
 
 
 def _print_run(folder: Folder) -> None:
-    """Say how far a run is, by the files in its folder."""
+    """Print the progress of a run from the files in its folder."""
     info = described(folder)
     journal, state, running = Journal(folder, info), lock.progress(folder), lock.held(folder)
     blocks = journal.all_blocks()

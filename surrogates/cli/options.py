@@ -1,4 +1,4 @@
-"""What the commands' options have in common: the parser, and options of several commands."""
+"""The parser of the commands, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line, and whose help may end with a list of settings.
 
     Attributes:
-        settings: Return the lines below the options in ``--help``. Its argument holds the options
+        settings: Returns the lines below the options in ``--help``. Its argument holds the options
             before ``--help``, such as the problem in ``generate cdr --help``.
     """
 
@@ -65,9 +65,9 @@ class Commands:
     """The commands of a parser.
 
     Args:
-        parser: Whose commands they are.
-        title: The heading of their list in the help.
-        name: What stands for one of them in the usage.
+        parser: The parser.
+        title: The heading of the commands' list in the help.
+        name: The placeholder of a command in the usage.
     """
 
     def __init__(self, parser: argparse.ArgumentParser, title: str, name: str) -> None:
@@ -78,7 +78,7 @@ class Commands:
         )
 
     def add(self, name: str, run: Run, text: str) -> Parser:
-        """Add a command; ``text`` says in the list of commands what it does."""
+        """Add a command; ``text`` describes it in the list of commands."""
         sub = self.group(name, text)
         sub.set_defaults(run=run)
         return sub
@@ -94,7 +94,7 @@ def add_settings(sub: Parser, listed: Callable[[Any], Sequence[str]]) -> None:
 
     Args:
         sub: The parser of the command.
-        listed: Return the lines that list the settings; see `Parser.settings`.
+        listed: Returns the lines that list the settings; see `Parser.settings`.
     """
     sub.settings = listed
     sub.add_argument("--config", metavar="F.toml", help="settings; the rest are defaults")

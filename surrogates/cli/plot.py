@@ -39,7 +39,7 @@ def add_plots(commands: Commands) -> None:
 
 
 def plot_history(options: argparse.Namespace) -> int:
-    """Draw the courses of trainings."""
+    """Draw the histories of trainings."""
     from surrogates.plots.history import history as draw
     from surrogates.training import history
 
@@ -52,7 +52,7 @@ def plot_history(options: argparse.Namespace) -> int:
 
 
 def _load_for_plot(options: argparse.Namespace, task: str) -> tuple[Any, Dataset]:
-    """Load both where the surrogate's task is the plot's."""
+    """Load both files; refuse a surrogate of another task than the plot's."""
     surrogate, dataset = load_both(options)
     if dataset.info.task != task:
         is_for = dataset.info.task

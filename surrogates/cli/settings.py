@@ -75,13 +75,13 @@ def _defaults(name: str) -> Any:
 
 
 def list_of_training(options: Any) -> list[str]:
-    """Return the lines that ``train --help`` has of its settings."""
+    """Return the lines of ``train --help`` on its settings."""
     head = "settings, by --set KEY=VALUE or --config; as a file: surrogates settings train"
     return [head, *_listed(config.described(of_training()))]
 
 
 def list_of_problem(options: Any) -> list[str]:
-    """Return the lines that ``generate --help`` has of settings, those of a problem if named."""
+    """Return the lines of ``generate --help`` on settings, those of a problem if it is named."""
     name = options.problem
     if name is None:
         return [
@@ -108,5 +108,5 @@ def _listed(found: Iterable[config.Setting]) -> list[str]:
 
 
 def _cut(text: str, width: int) -> str:
-    """Return a text of at most ``width`` letters; dots stand for those that are left out."""
+    """Return a text of at most ``width`` letters; dots replace the rest."""
     return text if len(text) <= width else f"{text[: width - 3]}..."

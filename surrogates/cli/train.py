@@ -78,7 +78,7 @@ def _out(options: argparse.Namespace) -> Path:
 
 
 def _request(options: argparse.Namespace) -> Any:
-    """Return what the options ask for."""
+    """Return the arguments of the training."""
     from surrogates.training.run import Request
     from surrogates.training.settings import DEVICE, OPTIMIZER, SEED, settings_of
 
@@ -100,7 +100,7 @@ def _request(options: argparse.Namespace) -> Any:
 
 
 def _start(options: argparse.Namespace) -> Callable[[], Any]:
-    """Return what reads the surrogate that the training starts from."""
+    """Return a function that reads the surrogate to start from."""
     from surrogates.training.weights import Start
 
     return lambda: Start.read(options.start, trust=options.trust)
@@ -112,7 +112,7 @@ def _names(text: str) -> list[str]:
 
 
 def _tell(finished: Any, out: Path) -> int:
-    """Print how good a surrogate is, and return the exit status."""
+    """Print a surrogate's errors, and return the exit status."""
     from surrogates.training.run import Output
 
     found, fault, output = finished.trained, finished.history_fault, Output(out)
@@ -147,7 +147,7 @@ def _left(finished: Any, output: Any) -> str:
 
 
 def _tell_errors(found: Any, info: Any) -> None:
-    """Print what was tried, and the held-out errors."""
+    """Print the candidates, and the held-out errors."""
     from surrogates.model.classifier import Assessment
 
     if found.tried:
@@ -168,7 +168,7 @@ def _tell_errors(found: Any, info: Any) -> None:
 
 
 def _tried(tried: Any, task: str) -> str:
-    """Return a line of what was tried, the best first."""
+    """Return a line with the candidates, the best first."""
     if task == "classification":
         errors = (f"{one.name}: {per_cent(one.error)}, {one.cross_entropy:.3g}" for one in tried)
         return f"tried, wrong and cross-entropy: {'; '.join(errors)}"

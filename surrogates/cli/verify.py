@@ -71,13 +71,13 @@ def verify(options: argparse.Namespace) -> int:
             print(f"{options.file}: {size(stored)}: {verdict}")
         elif unchecked:
             print(f"{options.file}: {unchecked}")
-    # A check that was asked for, and could not be done, is a failure.
+    # A requested check that could not be done is a failure.
     asked = options.problem if options.recompute is None else options.recompute
     return 1 if problems or (unchecked and asked) else 0
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    """Refuse limits that no dataset or every dataset would meet."""
+    """Refuse limits that no dataset, or every dataset, would meet."""
     residual, n, tolerance = options.max_residual, options.recompute, options.tolerance
     # c = 0 has a residual of 1.
     config.check(
@@ -90,10 +90,10 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 
 def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
-    """Solve again for some samples, print the largest difference, and return what is wrong.
+    """Solve again for some samples, print the largest difference, and return the faults.
 
     Raises:
-        InputError: If no sample can be solved for, or none shall be.
+        InputError: If no sample can or should be solved for.
     """
     info, n = stored.info, 3 if options.recompute is None else options.recompute
     if not info.config and options.recompute is None and options.problem is None:

@@ -56,7 +56,7 @@ def names(path: Path) -> list[str]:
 
 
 def read(path: Path, name: str) -> npt.NDArray[Any]:
-    """Read one array as it is in the file; a sparse matrix becomes a dense one.
+    """Read one array of a file; a sparse matrix becomes a dense one.
 
     Raises:
         InputError: If the file is damaged, has no such array, or the array does not hold numbers.
@@ -217,7 +217,7 @@ def _read_hdf5(path: Path, name: str) -> Any:
             )
             return _sparse(parts, int(item.attrs["MATLAB_sparse"]))
         array = np.asarray(item[()])
-        for blank in ("_FillValue", "missing_value"):  # as netCDF marks what is missing
+        for blank in ("_FillValue", "missing_value"):  # netCDF's marks of missing values
             if blank in item.attrs and array.dtype.kind in "iuf":
                 array = np.where(np.isin(array, item.attrs[blank]), np.nan, array)
         # MATLAB's columns are HDF5's rows.

@@ -82,7 +82,7 @@ class Dataset(SampleArrays):
         return self.Y[chosen], self.C[chosen]
 
     def has(self, name: str) -> bool:
-        """Tell whether a part, train, validation or test, has a done sample."""
+        """Return whether a part, train, validation or test, has a done sample."""
         done = self.split[self.status == Status.DONE]
         return bool((done == Split[name.upper()]).any())
 
@@ -109,7 +109,7 @@ class Dataset(SampleArrays):
         return digest((array.shape, [array]) for array in (getattr(self, n) for n in DIGESTED))
 
     def problems(self, max_residual: float = 1e-5) -> list[str]:
-        """List what is wrong with the samples, as `Stored.problems` does."""
+        """List the faults of the samples, as `Stored.problems` does."""
         return problems(self.info, len(self.Y), [(self.info.first, self)], max_residual)
 
     def _repr_html_(self) -> str:

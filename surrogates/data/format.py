@@ -185,7 +185,7 @@ def is_dataset(path: str | os.PathLike[str]) -> bool:
 def write(path: str | os.PathLike[str], info: Info, n: int, pieces: Iterable[SampleArrays]) -> None:
     """Write a dataset file from samples that come in pieces, whole or not at all.
 
-    Args and errors are those of `fill`, but for the path.
+    Except for the path, arguments and errors are those of `fill`.
 
     Raises:
         InputError: If ``path`` cannot be written.

@@ -45,7 +45,7 @@ def from_arrays(
     Args:
         Y: Parameters, (n, n_y), or (n,) of one parameter: an array, a list, or a data frame, whose
             columns are named.
-        C: Observables, (n, n_c) or (n,), likewise.
+        C: Observables, (n, n_c) or (n,), in the same forms.
         labels: In place of C, the class of each sample: n texts or integers.
         y_names: Names of the parameters; a data frame's own, or y0, y1, ... if empty.
         c_names: Names of the observables, likewise; with labels those of the classes, in the order

@@ -56,7 +56,7 @@ def are_probabilities(C: Array) -> npt.NDArray[np.bool_]:
 def problems(
     info: Info, n: int, windows: Iterable[tuple[int, SampleArrays]], max_residual: float
 ) -> list[str]:
-    """List what is wrong with n samples that come in windows; see `Stored.problems`.
+    """List the faults of n samples that come in windows; see `Stored.problems`.
 
     Args:
         info: The description of the dataset.

@@ -128,7 +128,7 @@ class Joined:
 
 
 def append(paths: Sequence[_Path], out: _Path) -> Joined:
-    """Join finished datasets one after the other, whatever their splits.
+    """Join finished datasets one after the other, with any splits.
 
     Samples keep their part, status and maker. Columns come in the order of the first set; the
     columns of the others are matched by name. Bounds are the widest. Tangents are kept if all sets

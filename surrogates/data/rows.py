@@ -74,7 +74,7 @@ def write_table(
     Args:
         path: The file; written whole or not at all.
         array: (n_rows, n_columns) float64.
-        names: Of the columns.
+        names: Names of the columns.
         classes: Of the rows: the first column, ``class``, of a .csv file. The others hold numbers
             only.
 
@@ -120,6 +120,6 @@ def _read_Y(path: Path) -> Any:
 
 
 def own_names(names: Sequence[str], letter: str) -> list[str] | None:
-    """Return names; None if they are those that an import gives to columns without any."""
+    """Return names; None if they are an import's default names."""
     numbered = [f"{letter}{i}" for i in range(len(names))]
     return None if list(names) == numbered else list(names)

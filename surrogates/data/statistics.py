@@ -27,7 +27,7 @@ class RunningStats:
         """Start without rows.
 
         Args:
-            chosen: For each row to come whether it counts.
+            chosen: Whether each following row counts.
             missing: ``mask`` to leave NaN out, as `Info.missing`; otherwise NaN makes the results
                 NaN.
         """

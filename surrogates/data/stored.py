@@ -85,7 +85,7 @@ class Stored:
         return np.asarray(~np.any(list(self._damaged.values()), axis=0))
 
     def problems(self, max_residual: float = 1e-5) -> list[str]:
-        """List what is wrong with the samples, in one pass over the file; empty if nothing is.
+        """List the faults of the samples, in one pass over the file; empty if there are none.
 
         Samples are named by their indices in the whole set.
 

@@ -46,7 +46,7 @@ class Reference:
             leverage, k normals.
         blocks: The blocks of features, one after the other.
         ensemble: The members; one of weight 1 if the surrogate has no others.
-        metadata: Of the surrogate file; see `surrogates.model.metadata`.
+        metadata: Metadata of the surrogate file; see `surrogates.model.metadata`.
     """
 
     SHAPES: ClassVar[Mapping[str, str]] = {
@@ -143,7 +143,7 @@ class Reference:
 
     @_quiet
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Tell whether y lies in the training domain: bool, () or (n,)."""
+        """Return whether y lies in the training domain: bool, () or (n,)."""
         y = self._read(y)
         X = self.seen(np.atleast_2d(y))
         lower, upper = self.seen(self.lower), self.seen(self.upper)

@@ -17,7 +17,7 @@ from .classifier import Assessment
 from .metadata import DESCRIBED, FORMAT
 from .metrics import Evaluation
 
-_VERSIONS = {"regression": 2, "classification": 3}  # the first that reads what is written
+_VERSIONS = {"regression": 2, "classification": 3}  # the first version that reads the file
 
 
 def metadata(

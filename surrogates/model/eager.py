@@ -30,7 +30,7 @@ def eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
 
     Args:
         scripted: The module of a surrogate file.
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
 
     Raises:
         InputError: If its class is not one of this package's.
@@ -55,5 +55,5 @@ def eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
             if not hasattr(module, name):
                 setattr(module, name, None)
     if isinstance(module, fused.Fused):
-        module.assemble()  # whatever the version that wrote the file made of its steps
+        module.assemble()  # for files of any version
     return module.eval()

@@ -3,7 +3,7 @@
 ``torch.jit.load(path)(y)`` predicts, in a process without this package or from C++. The extra file
 ``metadata.json`` in it holds what `surrogates.model.describe.metadata` describes.
 
-Such a file is code, and torch alone runs whatever it holds. `load` checks it first, see
+Such a file is code, and plain torch runs all of it. `load` checks it first, see
 `surrogates.model.torchscript_check`. The .npz file of `surrogates.export.npz` holds no code:
 it is the one for exchange with strangers.
 """
@@ -105,7 +105,7 @@ def load(
 
     TorchScript is code, which could write files as soon as it is read. Before that, the file is
     checked to hold nothing but functions of tensors (see `surrogates.model.torchscript_check`), as
-    files of this package's own networks do. What is checked is what is loaded.
+    files of this package's own networks do. The same bytes are checked and loaded.
 
     Args:
         path: The file.
@@ -232,7 +232,7 @@ def loaded(
     """Return the surrogate of an archive, whose code is run: check it before.
 
     Args:
-        members: Of the archive.
+        members: Members of the archive.
         metadata: Its description.
         path: Where it came from, for messages.
         known: Further fields of `LoadedSurrogate`.

@@ -82,7 +82,7 @@ def _times(slope: Tensor, d: Tensor) -> Tensor:
 
 
 def scripting() -> bool:
-    """Tell whether TorchScript runs this."""
+    """Return whether TorchScript runs this."""
     # torch.jit has it, but its types do not say so.
     return torch.jit.is_scripting()  # type: ignore[attr-defined]
 

@@ -21,7 +21,7 @@ def held_out_errors(
         module: The surrogate, or classifier.
         dataset: The dataset.
         part: Its part.
-        mean: Of the training observables, (n_out,); for a regression.
+        mean: Mean of the training observables, (n_out,); for a regression.
         spread: Their standard deviation, (n_out,); see `surrogates.model.metrics.evaluate`.
 
     Returns:

@@ -66,8 +66,8 @@ class Ensemble(nn.Module):
 
     Attributes:
         W: The members' own linear layers side by side, (n_out, width).
-        biases: Of the members, (M, n_out).
-        weights: Of the members, (M, n_out).
+        biases: Biases of the members, (M, n_out).
+        weights: Weights of the members, (M, n_out).
         spread: Factor of their weighted variance, ().
         widths: Number of features of each member.
         spreads: Whether ``spread`` is positive.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 METADATA = "metadata.json"
 _BATCH = 8192  # samples at once, which bounds the memory beside the result
 FAILURES = (RuntimeError, ValueError, TypeError, torch.jit.Error)
-"""What a call of a TorchScript module raises, and numpy at its result."""
+"""Exceptions of a call of a TorchScript module, and of numpy on its result."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -98,7 +98,7 @@ class LoadedSurrogate:
 
     @property
     def n_members(self) -> int:
-        """Number of surrogates of which the prediction is the weighted mean, 1 without any."""
+        """Number of surrogates whose weighted mean is the prediction; 1 for a single one."""
         members = getattr(self.module, "members", None)
         return 1 if members is None else len(members.weights)
 
@@ -142,7 +142,7 @@ class LoadedSurrogate:
         """Measure the errors on a part of a dataset, as `errors` has them.
 
         Args:
-            dataset: Of the same parameters and observables or classes.
+            dataset: A dataset of the same parameters and observables or classes.
             split: The part: ``train``, ``validation`` or ``test``.
 
         Raises:
@@ -198,7 +198,7 @@ class LoadedSurrogate:
         )
 
     def __repr__(self) -> str:
-        """Return one line: what it predicts, of what, and how well."""
+        """Return one line with its outputs, inputs and errors."""
         return described(self)
 
     def _repr_html_(self) -> str:
@@ -256,7 +256,7 @@ class LoadedSurrogate:
         return self._call("vjp", Y, self._array("w", w, self.metadata["c_names"], Y))
 
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Tell whether y lies in the training domain: bool, () or (n,)."""
+        """Return whether y lies in the training domain: bool, () or (n,)."""
         return self._call("in_domain", self._array("y", y, self.metadata["y_names"]))
 
     def eager(self) -> Surrogate:

@@ -195,7 +195,7 @@ def _fits(value: Any, kind: str, sizes: Mapping[str, int]) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Tell whether a value is a text that can be written."""
+    """Return whether a value is a text that can be written."""
     try:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
@@ -203,5 +203,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether a value is a number of double precision, or null for one that is not finite."""
+    """Return whether a value is a double-precision number, or null for one that is not finite."""
     return value is None or (type(value) in (int, float) and abs(value) <= 1.7e308)

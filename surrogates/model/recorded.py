@@ -77,7 +77,7 @@ def _number(found: Any) -> Any:
 
 
 def described(surrogate: LoadedSurrogate) -> str:
-    """Return one line that says what a surrogate is."""
+    """Return a surrogate's description in one line."""
     kind, about = type(surrogate).__name__, surrogate.metadata
     said = _errors(surrogate).items()
     errors = "; ".join(f"{name} {text}" for name, text in said if name.startswith(_FIRST))
@@ -88,7 +88,7 @@ def described(surrogate: LoadedSurrogate) -> str:
 
 
 def described_in_html(surrogate: LoadedSurrogate) -> str:
-    """Return a table that says what a surrogate is: sizes, errors and domain, names escaped."""
+    """Return a table of a surrogate's sizes, errors and domain, with escaped names."""
     about, training = surrogate.metadata, surrogate.metadata["training"]
     rows: dict[str, str] = {
         "problem": about["problem"],
@@ -120,7 +120,7 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
 
 
 def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
-    """Return the errors in words, by what they are."""
+    """Return the errors in words, by their names."""
     said = {}
     for name, found in surrogate.errors.items():
         if isinstance(found, Assessment):

@@ -260,7 +260,7 @@ class Surrogate(torch.nn.Module):
 
     @torch.jit.export
     def in_domain(self, y: Tensor) -> Tensor:
-        """Tell whether parameters lie in the training domain, where the held-out errors apply.
+        """Return whether parameters lie in the training domain, where the held-out errors apply.
 
         The box allows for rounding, 1e-9 of its width. The flat allows for rounding to single
         precision, 1e-4 of the domain's unit; see `Domain`.

@@ -260,7 +260,7 @@ class Code:
         return ()
 
     def _is_special(self, member: str, node: ast.Call) -> bool:
-        """Tell whether a call is to one of `_SPECIAL`, and check it."""
+        """Return whether a call is to one of `_SPECIAL`, and check it."""
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in _SPECIAL:
             return False
@@ -305,7 +305,7 @@ def _named(kind: ast.expr) -> str:
 
 
 def _is_constant(node: ast.expr) -> bool:
-    """Tell whether an expression is a constant, or a list of constants."""
+    """Return whether an expression is a constant, or a list of constants."""
     if isinstance(node, ast.List | ast.Tuple):
         return all(
             isinstance(one, ast.Constant | ast.UnaryOp) and _is_constant(one) for one in node.elts
@@ -317,7 +317,7 @@ def _is_constant(node: ast.expr) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _is_operator(name: str) -> bool:
-    """Tell whether the version of torch that is to load a file has an operator of a name."""
+    """Return whether the version of torch that is to load a file has an operator of a name."""
     import torch
 
     return hasattr(torch.ops.aten, name)

@@ -256,7 +256,7 @@ class Pickle:
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Tell whether a value in a pickle has a type that the code declares."""
+    """Return whether a value in a pickle has a type that the code declares."""
     if found := re.fullmatch(r"Optional\[(.*)\]", kind):
         return value is None or _fits(value, found[1])
     if value is None:

@@ -51,7 +51,7 @@ class _Series:
     Attributes:
         groups: Indices of the observables of each place.
         x: Abscissa of each observable.
-        label: Of the abscissa.
+        label: Label of the abscissa.
     """
 
     groups: Mapping[str, npt.NDArray[np.intp]]

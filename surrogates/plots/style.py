@@ -49,7 +49,7 @@ _ENDINGS: dict[str, dict[str, Any]] = {
 }
 _DPI = 150
 WIDTH = 8.4
-"""Width of every figure in inches, but for one whose contents do not fit."""
+"""Width of every figure in inches, except one whose contents do not fit."""
 HEIGHT = 3.8
 """Height in inches of a figure with one row of panels."""
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
@@ -212,7 +212,7 @@ def finish_map(
     """Set the title of a map and draw its colour bar."""
     axes.grid(False)
     axes.set(aspect="equal", title=title)
-    beside = axes.inset_axes((1.04, 0, 0.05, 1))  # as high as the map, whatever its aspect
+    beside = axes.inset_axes((1.04, 0, 0.05, 1))  # as high as the map, for any aspect
     axes.figure.colorbar(drawn, cax=beside, label=label, ticks=ticks)
     beside.grid(False)
 

@@ -92,7 +92,7 @@ class Door:
 
 
 class _Connection(asyncio.Protocol):
-    """Hands all events on to aiohttp's protocol, and keeps what the server waits for."""
+    """Passes all events on to aiohttp's protocol, and records what the server waits for."""
 
     def __init__(self, door: Door, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol

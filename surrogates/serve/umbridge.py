@@ -145,7 +145,7 @@ def application(models: Mapping[str, Model], names: Sequence[str], door: Door) -
     app = web.Application(
         client_max_size=MAX_BODY,
         middlewares=[_errors_are_replies(names, door)],
-        # aiohttp logs a traceback of what is not HTTP; faults of handlers are logged here.
+        # aiohttp logs a traceback for bytes that are not HTTP; faults of handlers are logged here.
         handler_args={"logger": logging.Logger("aiohttp", logging.CRITICAL)},
     )
     app.add_routes(

@@ -2,15 +2,15 @@ r"""Linear weights of many features under a convex loss, by Newton steps without
 
     Phi(W) = 1/N sum_i ell(W z_i, c_i) + alpha2/2 ||W||_F^2
 
-is what `newton` minimises too, which forms the Hessian for the derivatives of W(theta). Features
-that are not trained need none, and there may be a thousand of them. Newton's equations are solved
-by conjugate gradients, as far as the gradient has come down (truncated Newton; Dembo and Steihaug
+`newton` minimises Phi too, and forms the Hessian for the derivatives of W(theta). Features without
+parameters need no derivatives, and there may be a thousand of them. Newton's equations are solved
+by conjugate gradients, more accurately as the gradient falls (truncated Newton; Dembo and Steihaug
 1983, "Truncated-Newton algorithms for large-scale unconstrained optimization"). The preconditioner
-is the Hessian as it would be if curvature and features were independent, and features uncorrelated:
+is the Hessian for curvature independent of the features, and uncorrelated features:
 
     D (x) diag(mean z_j^2) + alpha2 I,    D = 1/N sum_i D_i.
 
-Features that a principal component analysis gave are uncorrelated, so that few products do.
+Features from a principal component analysis are uncorrelated, and need few products.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from .losses import Loss
 
 TOLERANCE = 1e-5
-"""Of the gradient's norm, relative to that at W = 0."""
+"""Largest norm of the gradient, relative to that at W = 0."""
 
 _NEWTON = 50
 _PRODUCTS = 100
@@ -40,7 +40,7 @@ def minimise(
         Z: Features with a last column of ones, (n, m), float64.
         C: Targets, (n, n_out).
         alpha2: Weight of ||W||^2 / 2, > 0.
-        start: Where to begin; at zero if None.
+        start: First W; zero if None.
     """
     n = len(Z)
     squares = Z.square().mean(dim=0)
@@ -77,7 +77,7 @@ def minimise(
             phi_there = value(trial)
             if phi_there <= phi + 1e-4 * 0.5**halving * slack:
                 break
-        else:  # the decrease is lost in the rounding of Phi
+        else:  # rounding of Phi hides the decrease
             break
         W, phi, gradient = trial, phi_there, slope(trial)
     return W

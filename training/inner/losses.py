@@ -1,4 +1,4 @@
-r"""Losses, whose mean training minimises, as objects that all methods share.
+r"""Losses, whose mean training minimises: one class for all methods.
 
     Phi(W, theta) = 1/N sum_i ell(o_i, c_i) + alpha1/2 d^T P d + alpha2/2 ||W - W_ref||_F^2
 
@@ -39,9 +39,9 @@ class Loss(ABC):
         scales_targets: Whether training may centre, scale and rotate the targets, as a loss that is
             a norm of o - c allows.
         iterative: Whether W is found by iterations, which start from the last W.
-        selects_by_error: Whether the best weights are those of the least mean error on the
-            validation samples, in place of the least mean loss.
-        watched: Name of the score that tells the best weights (see `data.Measured`).
+        selects_by_error: Whether the best weights have the least mean error on the validation
+            samples, instead of the least mean loss.
+        watched: Name of the score that selects the best weights (see `data.Measured`).
     """
 
     scales_targets: bool = False
@@ -75,7 +75,7 @@ class Loss(ABC):
         return roots
 
     def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Return the error that the history holds, (n,): the relative one, ||o - c|| / ||c||."""
+        """Return the error for the history, (n,): the relative one, ||o - c|| / ||c||."""
         return relative_errors(outputs, C)
 
     def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
@@ -125,17 +125,17 @@ class LeastSquares(Loss):
         return Tall(parts=parts, last=C[:0], n_samples=n_samples, comm=comm, C=C)
 
     def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
-        """Return the change as it is."""
+        """Return the unchanged change of the outputs."""
         return change
 
 
 class CrossEntropy(Loss):
     """Cross-entropy of class probabilities c, which sum to one, and softmax(o), in nats.
 
-    The error is the share of samples whose class is another than the one of the largest output; a
-    class is a sample's to the extent of its probability. The best weights are
-    those of the least share: where accuracy still rises the cross-entropy on validation may have
-    begun to, by samples that are wrong with confidence, which the temperature mends afterwards.
+    The error is the share of misclassified samples, whose class does not have the largest output; a
+    sample counts for each class with its probability. The best weights have the least share: the
+    validation cross-entropy may rise while accuracy still rises, by samples that are wrong with
+    confidence. The temperature corrects this afterwards.
     """
 
     selects_by_error = True
@@ -171,12 +171,12 @@ class CrossEntropy(Loss):
         return torch.diag_embed(root) - root[:, :, None] * p[:, None, :]
 
     def errors(self, outputs: Tensor, C: Tensor) -> Tensor:
-        """Return the probability that another class is true than that of the largest output."""
+        """Return the probability that the class of the largest output is wrong."""
         return 1.0 - C.gather(1, outputs.argmax(dim=1, keepdim=True))[:, 0].double()
 
 
 def outputs_of(F: Tensor, W: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Return the outputs [F, 1] W^T of some samples at a time."""
+    """Yield the outputs [F, 1] W^T, some samples at a time."""
     for start in range(0, len(F), CHUNK):
         rows = slice(start, start + CHUNK)
         yield rows, torch.addmm(W[:, -1], F[rows], W[:, :-1].T)

@@ -1,4 +1,4 @@
-r"""The inner problem of any loss, by Newton's method, and what the outer problem takes of it.
+r"""The inner problem of any loss, by Newton's method, and its derivatives for the outer problem.
 
 At fixed features, Z = [F, 1], with D_i and G_i the second and first derivatives of the loss at the
 outputs o_i = W z_i, Phi as a function of W has the gradient G^T Z / N + alpha2 (W - W_ref) and the
@@ -6,9 +6,9 @@ Hessian
 
     H = 1/N sum_i D_i (x) z_i z_i^T + alpha2 I,
 
-n_out m squared, m = n_feat + 1. It is formed, from the distinct entries of D_i and of z_i z_i^T
-alone, and factored: W has some hundreds of entries, up to a few thousand. Newton's steps are those
-of the outer method's trust region, which the factorisation serves exactly.
+of size n_out m, m = n_feat + 1. It is formed from the distinct entries of D_i and of z_i z_i^T, and
+factored: W has some hundreds of entries, up to a few thousand. Newton's steps use the outer
+method's trust region, whose subproblem the factorisation solves exactly.
 
 By the implicit function theorem, a change dF of the features moves W(theta) by
 
@@ -20,7 +20,7 @@ Hessian (Newman et al. 2021, "Train Like a (Var)Pro") is then, B and E as column
     1/N sum_i dO_i^T D_i dO_i + alpha2 ||dW||^2
         = 1/N sum_i (W dF_i)^T D_i (W dF_i) - B^T H^-1 B + E^T H^-1 E:
 
-the split of least squares, where D_i = I and H^-1 is that of an SVD.
+the split of least squares, where D_i = I and H^-1 comes from an SVD.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from .solution import Inner, Pair
 from .tall import Rows, Tall
 
 TOLERANCE = 1e-10
-"""Of the gradient's norm, relative to that at W = 0."""
+"""Largest norm of the gradient, relative to that at W = 0."""
 ITERATIONS = 100
 _SHIFT = 1e-12
 _CG_ITERATIONS = 15  # about the cost of a factorisation
-_UNBOUNDED = 0.1  # outputs that still move by as much have no limit
+_UNBOUNDED = 0.1  # outputs that still change by this much grow without limit
 _CHUNK = 4096  # samples whose products z z^T are held
 
 
@@ -101,7 +101,7 @@ class NewtonSolution(Inner):
 
     @property
     def gradient(self) -> Tensor:
-        """The derivative of min_W Phi with respect to the features: W does not count."""
+        """The derivative of min_W Phi with respect to the features, as if W were fixed."""
         return self._G @ self._W
 
     def push(self, dF: Tensor) -> Tall:
@@ -118,7 +118,7 @@ class NewtonSolution(Inner):
         return (Q - self._curved(self.Z @ V.T)) @ self._W - self._G @ V[:, :-1]
 
     def gram(self, dF: Tensor) -> Tensor:
-        """Apply both: D as it is takes the place of its roots, and dW is eliminated."""
+        """Apply both, with D in place of its roots, and dW eliminated."""
         by_curvature, by_slope = self._moved(dF)
         dO = dF @ self._W.T - self.Z @ by_curvature.T
         return self._curved(dO) @ self._W + self._G @ by_slope[:, :-1]
@@ -174,7 +174,7 @@ class NewtonSolution(Inner):
         return solve_factored(self.factor, K)
 
     def _moved(self, dF: Tensor) -> tuple[Tensor, Tensor]:
-        """Return H^-1 B and H^-1 E of a change of the features, both (n_out, m)."""
+        """Return H^-1 B and H^-1 E for a change of the features, both (n_out, m)."""
         B = self._curved(dF @ self._W.T).T @ self.Z
         E = torch.nn.functional.pad(self._G.T @ dF, (0, 1))
         B, E = self.comm.total(B, E)
@@ -207,17 +207,17 @@ def minimise(
 ) -> NewtonSolution:
     """Minimise Phi over W at fixed features, by Newton's method.
 
-    Near a solution its factor preconditions conjugate gradients, so that no Hessian is formed.
-    Else, and where these take long or lead uphill, or H may be singular (alpha2 = 0), steps are
-    exact, in a trust region.
+    A known factor, of the solution to start from or of the last exact step, preconditions conjugate
+    gradients, so that no Hessian is formed. Without one, and if these take long or lead uphill, or
+    H may be singular (alpha2 = 0), steps are exact, in a trust region.
 
     Args:
         loss: The loss.
         Z: Features with a last column of ones, (n_samples, m), float64.
         C: Targets, (n_samples, n_out).
         alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
-        start: Where to start: a solution at features nearby, or a W, (n_out, m). W_ref if None, or
-            if Phi is less there.
+        start: A solution at features nearby, or a W, (n_out, m), to start from. It is W_ref if
+            None, or if Phi is less at W_ref.
         W_ref: (n_out, m); zero if None.
         comm: The processes that the samples are divided over.
 
@@ -242,7 +242,7 @@ class _Iterate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Objective:
-    """Phi as a function of W; for the fields see `minimise`."""
+    """Phi as a function of W; the fields are the arguments of `minimise`."""
 
     loss: Loss
     Z: Tensor
@@ -277,7 +277,7 @@ class _Objective:
         """Return a step within the radius, and the factor that it comes from."""
         H = hessian(self.loss, self.Z, here.outputs, self.C, self.alpha2, self.comm)
         if self.alpha2 == 0:
-            # Rounding must not move W where H vanishes: all outputs alike, for one.
+            # Rounding must not move W where H vanishes, for example along equal outputs.
             H.diagonal().add_(_SHIFT * H.diagonal().mean())
         found = solve_by_cholesky(H, here.gradient.reshape(-1), radius, Multiplier())
         return (found[0].view(here.W.shape), found[2]) if found else None
@@ -287,7 +287,7 @@ class _Search:
     """Newton's method: the iterate, the radius, and the factor of the last exact step."""
 
     def __init__(self, objective: _Objective, start: Start) -> None:
-        """Choose where to begin."""
+        """Choose the first W."""
         Z, C = objective.Z, objective.C
         self._objective = objective
         self._here = objective.at(Z.new_zeros((C.shape[1], Z.shape[1])))
@@ -324,7 +324,7 @@ class _Search:
             step, self._factor = found
         predicted = -float((here.gradient * step).sum() + (step * hvp(step)).sum() / 2)
         trial = self._objective.at(here.W + step)
-        # Near the minimum the decrease is lost in the rounding of Phi; the gradient still tells.
+        # Near the minimum rounding of Phi hides the decrease; the gradient still shows it.
         resolved = predicted > 1e-10 * abs(here.phi)
         ratio = (here.phi - trial.phi) / predicted if resolved else float(trial.norm < here.norm)
         accepted = ratio > self._rule.accept
@@ -375,10 +375,10 @@ def conjugate_gradients(
         product: Multiplies an array of the shape of g by H.
         g: Right-hand side.
         factor: Lower, (g.numel(), g.numel()).
-        limit: Norm of the residual to stop at; a Newton step needs none below a hundredth of g's.
+        limit: Norm of the residual to stop at; a hundredth of g's norm suffices for a Newton step.
 
     Returns:
-        s, or None if that takes more than some iterations, or H is not positive.
+        s, or None if that takes too many iterations, or H is not positive.
     """
     limit = max(limit, 1e-2 * float(g.norm()))
     s, r = torch.zeros_like(g), -g
@@ -403,7 +403,7 @@ def hessian(
 ) -> Tensor:
     """Compute the Hessian of Phi in W, by rows, (n_out m, n_out m).
 
-    It has two pairs of symmetric indices: one product of matrices gives the distinct entries.
+    It has two pairs of symmetric indices: one product of matrices computes the distinct entries.
     """
     n_out, m = C.shape[1], Z.shape[1]
     i, j = torch.tril_indices(n_out, n_out, device=Z.device)

@@ -1,4 +1,4 @@
-"""The inner problem's solution as the outer problem sees it, and the Jacobian that it leads to."""
+"""The inner problem's solution for the outer problem, and the reduced residual's Jacobian."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Pair = tuple[Tensor, "Tensor | None"]
 
 
 class Inner(ABC):
-    """The minimiser W of Phi at fixed features, and how the reduced residual follows the features.
+    """The minimiser W of Phi at fixed features, and the reduced residual's derivative by features.
 
-    The residual is one whose squared norm is twice Phi, or, for a loss that is no square, one whose
-    derivative has the products of the Gauss-Newton matrix: a change dO of the outputs counts by the
-    loss's second derivative D, as dO^T D dO / N. The features' own derivative comes to it in
-    `ReducedJacobian`, and in `dense`.
+    The squared norm of the residual is twice Phi. For a loss that is no square, only products of
+    its derivative are defined, those of the Gauss-Newton matrix: a change dO of the outputs counts
+    as dO^T D dO / N, with D the loss's second derivative. `ReducedJacobian` and `dense` multiply by
+    the features' own derivative.
 
     Attributes:
         W: Linear weights, (n_out, m) with m = n_feat + 1.
@@ -90,8 +90,8 @@ class Inner(ABC):
 class ReducedJacobian:
     """dR/dtheta of the reduced residual, an operator of shape (entries of R, n_theta).
 
-    ``J @ v`` takes a vector and gives a `Tall` matrix, ``J.T @ M`` takes such a matrix and gives a
-    vector. It is the derivative of the features, and then that of the inner problem's solution.
+    ``J @ v`` maps a vector to a `Tall` matrix, ``J.T @ M`` maps such a matrix to a vector. J is the
+    derivative of the inner problem's solution times that of the features.
     """
 
     def __init__(self, dF: FeatureJacobian, inner: Inner) -> None:

@@ -28,12 +28,12 @@ def solve(
         Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
         C: Targets, (n_samples, n_out).
         alpha2: Weight of ||W - W_ref||^2 / 2, >= 0.
-        start: Where Newton's method begins: the solution nearby, or its W, (n_out, n_feat + 1).
+        start: Start of Newton's method: a solution nearby, or a W, (n_out, n_feat + 1).
         W_ref: (n_out, n_feat + 1); zero if None.
         comm: The processes that the samples are divided over.
 
     Raises:
-        InputError: If there is no minimum, which takes alpha2 = 0.
+        InputError: If there is no minimum, which is possible only for alpha2 = 0.
     """
     if isinstance(loss, LeastSquares):
         return LeastSquaresSolution.of(Z, C, alpha2, W_ref, comm=comm)

@@ -1,4 +1,4 @@
-"""Matrices with a row for each sample: in factors, never formed, and their thin SVD."""
+"""Matrices with a row for each sample, kept in factors, and their thin SVD."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from ..communicator import ALONE, Communicator
 from ..features import CHUNK
 
 Rows = slice | Tensor
-"""Some samples of this process, by a slice or by their numbers."""
+"""Some samples of this process, as a slice or as numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tall:
     """A matrix of (N + m) rows and n_out columns in factors.
 
-    The upper N rows are the sum of left @ right over ``parts``, less C / sqrt(N) where ``C`` is
-    given.
+    The upper N rows are the sum of left @ right over ``parts``, less C / sqrt(N) if ``C`` is given.
 
     Attributes:
         parts: Pairs of left (n, k), the rows of this process, and right (k, n_out).
@@ -37,14 +36,14 @@ class Tall:
     C: Tensor | None = None
 
     def __matmul__(self, X: Tensor) -> Tensor:
-        """Multiply the upper rows by (n_out, k): this process's, (n, k)."""
+        """Multiply this process's upper rows by (n_out, k): (n, k)."""
         terms = [(left, right @ X) for left, right in self.parts]
         if self.C is not None:
             terms.append((self.C, X / -math.sqrt(self.n_samples)))
         return _sum_of_products(terms)
 
     def transposed_times(self, P: Tensor) -> Tensor:
-        """Multiply the upper rows, transposed, by (n, k) of each process: (n_out, k)."""
+        """Multiply the transposed upper rows by all processes' (n, k): (n_out, k)."""
         lefts = [left for left, _ in self.parts] + ([] if self.C is None else [self.C])
         products = self.comm.total(*(left.T @ P for left in lefts))
         rights = [right.T for _, right in self.parts]
@@ -54,7 +53,7 @@ class Tall:
         return total
 
     def __sub__(self, other: Tall) -> Tall:
-        """Subtract; C, if the other has it, is the same."""
+        """Subtract a matrix with the same C or none."""
         assert other.C is None or other.C is self.C
         negative = tuple((left, -right) for left, right in other.parts)
         C = self.C if other.C is None else None
@@ -85,9 +84,9 @@ def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 def tall_svd(Z: Tensor, factor: float, comm: Communicator = ALONE) -> tuple[Tensor, Tensor, Tensor]:
     """Return U, s and V of factor * Z, (n, m), U for this process's rows.
 
-    Chunks and processes merge their QR factorisations by that of the stacked factors (TSQR; Demmel
-    et al. 2012, "Communication-optimal parallel and sequential QR and LU factorizations"). With
-    fewer samples than columns, vanishing values make up m, with columns of zeros in U.
+    The QR factors of chunks and processes are stacked and factored again (TSQR; Demmel et al. 2012,
+    "Communication-optimal parallel and sequential QR and LU factorizations"). With fewer samples
+    than columns, s is padded with zeros to length m, and U with columns of zeros.
     """
     n, m = Z.shape
     pieces = -(-n // CHUNK)

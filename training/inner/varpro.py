@@ -7,16 +7,16 @@ With features F = F(Y; theta), (N, w), and Z = [F, 1],
 
 and W(theta) minimises Phi for every theta (Golub and Pereyra 1973, "The differentiation of
 pseudo-inverses and nonlinear least squares problems whose variables separate"; Newman et al.
-2021, "Train Like a (Var)Pro"). The part of theta, alpha1/2 ||theta - theta_ref||^2, is the outer
-problem's affair.
+2021, "Train Like a (Var)Pro"). The penalty alpha1/2 ||theta - theta_ref||^2 belongs to the outer
+problem.
 
 The reduced residual R(theta) = A W^T - B has the derivative, with A = U S V^T,
 
     dR = (I - U U^T) dA W^T - U S^-1 V^T dA^T R
 
-which is exact for any alpha2 > 0, and for alpha2 = 0 where the rank of Z does not change. Only the
-upper N rows of dA are not zero. A is never decomposed itself: with the thin SVD of Z / sqrt(N), it
-has the same right vectors V and the singular values sqrt(s^2 + alpha2).
+which is exact for any alpha2 > 0, and for alpha2 = 0 if the rank of Z does not change. Only the
+upper N rows of dA are not zero. A itself is never decomposed: it has the right singular vectors V
+of Z / sqrt(N), and the singular values sqrt(s^2 + alpha2).
 
 Residuals and their derivatives have N rows and n_out columns, and are never formed: they are `Tall`
 matrices, products of thin factors, less C. The N samples may be divided over processes; all sums
@@ -50,15 +50,15 @@ def solve_w(
 
     W = argmin 1/(2N) ||Z W^T - C||_F^2 + alpha2/2 ||W - W_ref||_F^2
     (Newman et al. 2021, inner problem). The part of W_ref outside range(Z^T) is kept: it matters
-    when n_feat + 1 > n_samples. The normal equations would square the condition number, which
-    leaves nothing of alpha2 = 1e-10.
+    when n_feat + 1 > n_samples. The normal equations would square the condition number, and lose
+    alpha2 = 1e-10 in rounding.
 
     Args:
         Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
         C: Targets, (n_samples, n_out), same dtype and device as Z.
         alpha2: Tikhonov weight, >= 0; with 0, the solution nearest to W_ref.
         W_ref: Reference weights, (n_out, n_feat + 1); zero if None.
-        comm: The processes that the samples are divided over; N is that of all.
+        comm: The processes that the samples are divided over; N counts all samples.
 
     Returns:
         W, (n_out, n_feat + 1).
@@ -71,7 +71,7 @@ def solve_w(
 
 
 def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
-    """Solve for W as `solve_w` does at several alpha2, all of one SVD.
+    """Solve for W as `solve_w` does, at several alpha2 from one SVD.
 
     Args:
         Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
@@ -79,7 +79,7 @@ def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
         alphas: Values of alpha2, >= 0.
 
     Returns:
-        W of each, (n_out, n_feat + 1).
+        W for each alpha2, (n_out, n_feat + 1).
     """
     root = math.sqrt(len(Z))
     U, s, V = tall_svd(Z, 1 / root)
@@ -95,12 +95,12 @@ def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class LeastSquaresSolution(Inner):
-    """The solution for least squares, and what its derivative needs (see the module's text).
+    """The solution for least squares, with the factors of its derivative (see the module's text).
 
     Attributes:
         W: Linear weights, (n_out, m) with m = n_feat + 1.
         residual: R; its last m rows are sqrt(alpha2) (W - W_ref)^T.
-        U: Left singular vectors of A, the upper rows of this process, (n_samples, m); columns of
+        U: Left singular vectors of A, this process's upper rows, (n_samples, m); columns of
             vanishing values are zero.
         U_last: Their lower rows, (m, m).
         inverse: 1 / s of A, (m,); zero where s vanishes.
@@ -189,9 +189,9 @@ class LeastSquaresSolution(Inner):
         return self._pulled(T)
 
     def gram(self, dF: Tensor) -> Tensor:
-        """Apply both: the two parts of the derivative are orthogonal, and so each has its own.
+        """Apply both, to each of the derivative's two orthogonal parts.
 
-        The outputs enter through W^T W alone, and through R R^T.
+        The outputs enter only through W^T W and R R^T.
         """
         lift = self._lift
         D, UtD, RtD = self._products(dF)
@@ -204,7 +204,7 @@ class LeastSquaresSolution(Inner):
         return other.residual - self.residual
 
     def outer_terms(self, rows: Rows) -> tuple[Tensor, tuple[Pair, Pair]]:
-        """Return the terms of the Gauss-Newton matrix: W = Q L makes n_feat of n_out rows."""
+        """Return the terms of the Gauss-Newton matrix; W = Q L reduces n_out rows to n_feat."""
         return self._factors[0], ((self.residual.rows(rows), None), (self.U[rows], None))
 
     def corrections(self, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,7 +227,7 @@ class LeastSquaresSolution(Inner):
 
     @property
     def _lift(self) -> Tensor:
-        """The part of S^-1 V^T that meets the feature columns: that of ones does not change."""
+        """The columns of S^-1 V^T for the features; the column of ones does not change."""
         return self.inverse[:, None] * self.V.T[:, :-1]
 
     def _products(self, dF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,7 +265,7 @@ def _check(Z: Tensor, C: Tensor, alpha2: float, W_ref: Tensor | None) -> None:
 def first_columns(L: Tensor, n: int) -> Tensor:
     """Return a matrix of n columns with the Gram matrix of L's first n, and no needless rows.
 
-    The other columns meet features without a derivative.
+    The other columns belong to features without a derivative.
 
     Args:
         L: (k, n_feat), or (n_samples, k, n_feat), which keeps its rows.

@@ -1,15 +1,15 @@
-r"""Other outer methods, to compare GNvpro with: same network, data, history and work units.
+r"""Outer methods that GNvpro is compared with: same network, data, history and work units.
 
     gn      Gauss-Newton without variable projection, on theta and W together
     lbfgs   L-BFGS with variable projection, on Phi_red(theta) (`lbfgs`)
     adam    Adam on theta and W together, by mini-batches
-    sgd     stochastic gradients with momentum, likewise
+    sgd     stochastic gradients with momentum, by mini-batches
 
 Each is a `multilevel.Method`. Methods that hold a W of their own carry it on from level to level.
-They start from a regularised least-squares solution at the first theta, and not from W(theta): the
-features start nearly linear, hence nearly dependent where there are few inputs. W(theta) is large
-then, and joint steps cannot escape a large initial W. How strong each method wants it was
-measured on convection-diffusion-reaction and DC resistivity.
+They start from a ridge regression at the first theta, and not from W(theta): the features start
+nearly linear, hence nearly dependent if there are few inputs. W(theta) is large then, and joint
+steps cannot escape a large initial W. The ridge weight of each method was measured on
+convection-diffusion-reaction and DC resistivity.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _away(problem: ReducedProblem, W: Tensor) -> Tensor:
 
 
 def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float) -> Tensor:
-    """Return the W that a method holds, or the one that it starts from."""
+    """Return the W in a method's memory, or the first W."""
     if "W" in memory:
         return memory["W"]
     found = replace(problem, alpha2=ridge).at(theta)
@@ -72,11 +72,11 @@ def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float)
 
 
 class JointJacobian:
-    """The Jacobian J of the residual of Phi in x = [theta, W by rows], by products only.
+    """The Jacobian J of Phi's residual with respect to x = [theta, W by rows], by products only.
 
     The residual is [(Z W^T - C) / sqrt(N), sqrt(alpha1) theta, sqrt(alpha2) W], less theta_ref and
-    W_ref, so that Phi is half its squared norm, or, for any other loss or penalty, one of the same
-    Gauss-Newton matrix.
+    W_ref, so that Phi is half its squared norm. For any other loss or penalty, it is a residual
+    with the same Gauss-Newton matrix.
     """
 
     def __init__(self, problem: ReducedProblem, dF: FeatureJacobian, W: Tensor) -> None:
@@ -114,7 +114,7 @@ class JointJacobian:
 
 
 def _split(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide x into theta and a W of the same shape as another, in memory of their own."""
+    """Divide x into copies of theta and of W, which has the shape of ``like``."""
     n = len(x) - like.numel()
     return x[:n].clone(), x[n:].clone().view(like.shape)
 
@@ -123,7 +123,7 @@ def _split(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 class JointGaussNewton:
     """Gauss-Newton without variable projection, in the same trust region on a Krylov space.
 
-    Work units are those of GNvpro: 2 + 2 rank for an iteration, 1 for a step tried again.
+    Work units are those of GNvpro: 2 + 2 rank for an iteration, 1 for each step after a rejection.
 
     Attributes:
         rank: Largest number of Krylov vectors.
@@ -177,17 +177,17 @@ class JointGaussNewton:
 
 @dataclass(frozen=True, kw_only=True)
 class Stochastic:
-    """Mini-batch gradients of Phi in theta and W; an iteration is an epoch, of 2 work units.
+    """Mini-batch gradients of Phi by theta and W; an iteration is an epoch, of 2 work units.
 
-    The gradient's norm is that of the mean over the epoch. The order of the samples depends on the
-    seed and the epoch's number alone.
+    The gradient's norm is the norm of the epoch's mean gradient. The order of the samples depends
+    only on the seed and the epoch's number.
 
     Attributes:
         optimizer: ``adam`` or ``sgd``.
         learning_rate: Step size.
         ridge: Tikhonov weight of the first W.
-        seed: Of the order of the samples.
-        momentum: Of ``sgd``.
+        seed: Seed of the order of the samples.
+        momentum: Momentum of ``sgd``.
         batch: Samples in a mini-batch.
     """
 
@@ -205,7 +205,7 @@ class Stochastic:
     def step(
         self, problem: ReducedProblem, theta: Tensor, radius: float, budget: int, memory: Memory
     ) -> Step:
-        """Do one epoch. It is refused, and training ends, if it has led to infinity."""
+        """Do one epoch. If Phi overflows, the epoch is rejected and training ends."""
         features = problem.features
         module = copy.deepcopy(features.module).requires_grad_(True)
         vector_to_parameters(theta.to(features.Y, copy=True), module.parameters())
@@ -265,7 +265,7 @@ STOCHASTIC = {
     "adam": Stochastic(optimizer="adam", learning_rate=1e-2, ridge=0.1),
     "sgd": Stochastic(optimizer="sgd", learning_rate=1e-2, ridge=1.0),
 }
-"""With the defaults of each."""
+"""The stochastic methods with their default settings."""
 
 
 def _kept(
@@ -282,7 +282,7 @@ def _kept(
 def _restore(
     optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], memory: Memory
 ) -> None:
-    """Put the optimizer's tensors back, as copies since they are changed in place."""
+    """Put copies of the remembered tensors into the optimizer, which changes them in place."""
     for key, value in memory.items():
         name, dot, i = key.partition(".")
         if dot:

@@ -5,15 +5,16 @@ the two parts of the reduced residual's derivative (see `varpro`),
 
     (I - U U^T) dF W^T   and   -U S^-1 V^T dF^T R,
 
-are orthogonal, so that J^T J is the sum of their Gram matrices. Each is made small first. With
-W = Q L (QR), the first is that of dF L^T, width columns for n_out, less the low-rank Gram matrix of
-U^T dF L^T: no projection is formed. With S^-1 V^T = P M (QR), the second is that of M dF^T R, width
-rows for width + 1. For any other loss the matrix is a sum of the same form (see `newton`).
+are orthogonal, so that J^T J is the sum of their Gram matrices. Both parts are made small first.
+With W = Q L (QR), the first Gram matrix is that of dF L^T, with width instead of n_out columns,
+less the low-rank Gram matrix of U^T dF L^T: no projection is formed. With S^-1 V^T = P M (QR), the
+second Gram matrix is that of M dF^T R, with width instead of width + 1 rows. For any other loss the
+matrix is a sum of the same form (see `newton`).
 
-dF comes as `Sensitivities`. For a layer that each sample meets once, it is the product of S, the
-derivatives with respect to what the layer gives, and A, what it takes. The Gram matrix of two such
-products is made of S^T S, sample by sample, and of A. Were the derivatives formed, each of these
-operations would be done once for every feature.
+dF comes as `Sensitivities`. For a layer that each sample passes once, dF is the product of S, the
+derivatives with respect to the layer's outputs, and A, the layer's inputs. The Gram matrix of two
+such products needs only S^T S, sample by sample, and A. If the derivatives were formed, each of
+these operations would be repeated for every feature.
 """
 
 from __future__ import annotations
@@ -35,18 +36,19 @@ from ..inner.solution import Inner
 from ..inner.varpro import first_columns
 
 BYTES = 2**27
-"""What the arrays of one chunk of samples may take, about."""
+"""Bytes that the arrays of one chunk of samples may take, about."""
 
 
 class Structure:
     """Derivatives of a module's features with respect to its parameters, sample by sample.
 
     A module that has `AntisymmetricODE`'s methods ``sensitivities``, ``coordinates`` and
-    ``parameters_at`` is asked; of any other, torch.func finds out, and coordinates are the
-    parameters. Features of one sample must not depend on the others (no batch normalisation).
+    ``parameters_at`` computes them; any other is differentiated by torch.func, and its coordinates
+    are the parameters. Features of one sample must not depend on the others (no batch
+    normalisation).
 
     Attributes:
-        others: Number of coordinates that are of no layer in `Sensitivities`.
+        others: Number of coordinates that belong to no layer in `Sensitivities`.
     """
 
     def __init__(self, features: Features) -> None:
@@ -60,9 +62,9 @@ class Structure:
         if self._own:
             with torch.no_grad():
                 self.others = module.sensitivities(torch.zeros_like(self._Y[:1])).D.shape[2]
-        # glibc's malloc asks the system anew for blocks as large as those of a chunk, and a fifth
-        # of the time goes to page faults, until a block of nearly 32 MiB has been freed: then it
-        # keeps twice as much (mallopt(3), M_MMAP_THRESHOLD).
+        # glibc's malloc maps each block of a chunk's size anew, and page faults take a fifth of the
+        # time, until a block of nearly 32 MiB has been freed: then malloc keeps twice as much
+        # (mallopt(3), M_MMAP_THRESHOLD).
         torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
     def coordinates(self, theta: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def _squares(one: Sensitivities, L: Tensor) -> Tensor:
 
 
 def _square(S: Tensor, A: Tensor) -> Tensor:
-    """Sum (S A)^T (S A) over samples, for pairs (i, j), i >= j, of what the layer gives alone."""
+    """Sum (S A)^T (S A) over samples, only for pairs (i, j), i >= j, of the layer's outputs."""
     n, a, b = len(S), S.shape[2], A.shape[1]
     i, j = torch.tril_indices(a, a, device=S.device)
     SS = (S.transpose(1, 2) @ S)[:, i, j]
@@ -180,7 +182,7 @@ def flops(theta: int, others: int, n_samples: int, width: int, n_out: int) -> fl
 
     Args:
         theta: Number of parameters.
-        others: Number of those that are of no layer in `Sensitivities`.
+        others: Number of parameters that belong to no layer in `Sensitivities`.
         n_samples: Number of training samples.
         width: Number of features.
         n_out: Number of outputs that training sees.
@@ -192,7 +194,7 @@ def flops(theta: int, others: int, n_samples: int, width: int, n_out: int) -> fl
 
 
 def _gram(M: Tensor) -> Tensor:
-    """Multiply M^T M; numpy sees that it is symmetric, and does half the work."""
+    """Return M^T M; numpy uses the symmetry, and does half the work."""
     if M.device.type != "cpu":
         return M.T @ M
     return torch.from_numpy(M.numpy().T @ M.numpy())

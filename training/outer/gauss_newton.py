@@ -1,4 +1,4 @@
-"""Gauss-Newton steps for the reduced problem: two models, a trust region, honest accounting."""
+"""Gauss-Newton steps for the reduced problem: two models, a trust region, work units."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from .krylov import lanczos
 from .penalty import Penalty
 
 Memory = Mapping[str, Tensor]
-"""What a method keeps from step to step, as a checkpoint holds it."""
+"""The tensors that a method keeps from step to step, and a checkpoint stores."""
 
 
 def only(memory: Memory, *names: str) -> Memory:
-    """Return the entries of a memory with some names."""
+    """Return the entries of a memory with these names."""
     return {name: memory[name] for name in names if name in memory}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Weights and what is known there.
+    """Weights, with the features and Phi there.
 
     Attributes:
         theta: Parameters, (n_theta,).
@@ -59,7 +59,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedPoint(Point):
-    """A theta with its own W, and so Phi_red.
+    """A theta with W(theta), where Phi is Phi_red.
 
     Attributes:
         inner: The inner problem's solution.
@@ -80,10 +80,10 @@ class ReducedProblem:
         alpha1: Weight of the penalty on theta, >= 0.
         alpha2: Weight of ||W - W_ref||^2, >= 0.
         loss: The loss.
-        smooth: Whether the penalty is that of smooth weights.
+        smooth: Whether the penalty prefers weights that are smooth in time.
         theta_ref: Where the penalty on theta is zero, (n_theta,); zero if None.
         W_ref: (n_out, width + 1); zero if None.
-        W_first: Where iterations for W start if no point nearby is known; at W_ref if None.
+        W_first: Start of iterations for W if no solution nearby is known; W_ref if None.
     """
 
     features: Features
@@ -98,7 +98,7 @@ class ReducedProblem:
 
     @cached_property
     def structure(self) -> Structure:
-        """What the dense model differentiates the features with."""
+        """The derivatives of the features for the dense model."""
         return Structure(self.features)
 
     @cached_property
@@ -116,7 +116,7 @@ class ReducedProblem:
         Args:
             theta: Parameters, (n_theta,).
             F: The features there, if they are known.
-            start: A solution nearby, or its W, that the search for this one starts from.
+            start: A solution nearby, or its W, from which iterations start.
 
         Returns:
             The point, or None if the features there are not finite, or the solution is not found.
@@ -148,7 +148,7 @@ class ReducedProblem:
         return here, J, J.gradient + self.penalty.gradient(theta)
 
     def kept(self, memory: Memory, point: Point) -> Memory:
-        """Add to a method's memory the W that the next inner solution starts from, if any does."""
+        """Return the memory, with the W to start the next inner solution from if that iterates."""
         return {**memory, "W": point.W} if self.loss.iterative else memory
 
 
@@ -158,8 +158,8 @@ class Proposal:
 
     Attributes:
         s: The step in theta, (n_theta,).
-        length: Length of the minimiser of the model that it comes from.
-        predicted: Decrease that the model predicts for that.
+        length: Length of the model's minimiser, before any correction.
+        predicted: Decrease that the model predicts for the minimiser.
     """
 
     s: Tensor
@@ -188,10 +188,10 @@ class Model(ABC):
 
 
 class KrylovModel(Model):
-    """The Gauss-Newton matrix on a Krylov space, as in the source: 2 work units a vector."""
+    """The Gauss-Newton matrix on a Krylov space, as in the paper: 2 work units a vector."""
 
     def __init__(self, apply: Callable[[Tensor], Tensor], gradient: Tensor, **limits: Any) -> None:
-        """Build the space of what multiplies by the matrix; limits are those of `lanczos`."""
+        """Build the space; ``apply`` multiplies by the matrix, limits are those of `lanczos`."""
         self._space = lanczos(apply, gradient, **limits)
         self.rank = self._space.rank
         self.work_units = 2 + 2 * self.rank
@@ -213,8 +213,9 @@ class DenseModel(Model):
     The correction is that of Transtrum and Sethna (2012, "Improvements to the Levenberg-Marquardt
     algorithm for nonlinear least-squares minimization"): with R'' the second derivative of the
     reduced residual along s, the step is s + a / 2, (H + shift I) a = -J^T R''. R'' is a finite
-    difference along s; a is cut to 3/4 of the length of s. It follows the curved valleys that the
-    trust region is small in, for one forward pass and one product with J and its transpose.
+    difference along s; a is cut to 3/4 of the length of s. The corrected step follows curved
+    valleys, where the trust region is small. It costs one forward pass, and one product each with J
+    and its transpose.
     """
 
     def __init__(
@@ -236,7 +237,7 @@ class DenseModel(Model):
         self.work_units = least("gnvpro", "dense", problem.features.trained) - self.proposal
 
     def propose(self, radius: float) -> Proposal:
-        """Minimise the model within a radius, and correct; if H overflows, propose to stay."""
+        """Minimise the model within a radius, and correct the step; zero if H overflows."""
         H, g = self._H, self._g
         found = solve_by_cholesky(H, g, radius, self.multiplier)
         if found is None:
@@ -271,18 +272,18 @@ _DIFFERENCE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one iteration did.
+    """The result of one iteration.
 
     Attributes:
-        point: Where it arrived; where it started if no step was accepted.
+        point: The new point; the old one if no step was accepted.
         gradient_norm: Norm of the gradient before the step.
         radius: Trust-region radius for the next iteration.
-        ratio: Actual over predicted decrease of the last step tried; NaN if none was.
+        ratio: Actual over predicted decrease of the last step tried; NaN if no step was tried.
         rank: Dimension of the model.
         work_units: Cost of the iteration.
         accepted: Whether a step was accepted. If not, the gradient was zero, the work units ran
             out, or steps down to rounding were rejected.
-        memory: What the method needs to go on.
+        memory: What the method keeps for the next iteration.
     """
 
     point: Point
@@ -306,14 +307,14 @@ def step_within(
     budget: int,
     rule: RadiusRule,
 ) -> Step:
-    """Take one step within a trust region, tried again with smaller ones until one is accepted.
+    """Take one step within a trust region; reduce the radius until a step is accepted.
 
     Args:
-        at: Gives the point at variables; None if the features there are not finite.
+        at: Returns the point at variables; None if the features there are not finite.
         x: The variables to start from.
         here: Their point.
-        gradient: The objective's there.
-        model_of: Makes the model, unless the gradient is zero.
+        gradient: The objective's gradient there.
+        model_of: Makes the model; not called if the gradient is zero.
         radius: Trust-region radius, > 0.
         budget: Work units left.
         rule: The trust region's rule.
@@ -357,10 +358,10 @@ def step_within(
 class GaussNewton:
     """The outer method, GNvpro of Newman et al. 2021, with one of two models.
 
-    Work units are counted as there: 2 for a forward and a backward pass, 2 for each Krylov
-    vector, hence 2 + 2 rank for an iteration; with the dense model 2, 1 for each feature's
-    backward pass, and 3 for the correction. A step that is tried again with a smaller radius after
-    a rejection reuses the model, and costs 1, its forward pass, and the correction.
+    Work units are counted as in the paper: 2 for a forward and a backward pass, 2 for each Krylov
+    vector, hence 2 + 2 rank for an iteration. The dense model costs 2, 1 for each feature's
+    backward pass, and 3 for the correction. A step after a rejection reuses the model, and costs 1
+    for its forward pass, and the correction.
 
     Attributes:
         dense: Whether the model is dense.
@@ -389,12 +390,12 @@ class GaussNewton:
         """Take one step.
 
         Args:
-            problem: What to minimise.
-            theta: Where to start, (n_theta,).
+            problem: The problem to minimise.
+            theta: The point to start from, (n_theta,).
             radius: Trust-region radius, > 0.
             budget: Work units left, at least `least`: the rank is cut to stay within them.
-            memory: The last step's; its ``multiplier`` is a first guess of the trust region's, and
-                its ``W`` of the inner solution.
+            memory: The last step's memory: ``multiplier`` is a first guess of the Lagrange
+                multiplier, ``W`` of the inner solution.
 
         Raises:
             ValueError: If the features at ``theta`` are not finite.

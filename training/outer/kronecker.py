@@ -1,11 +1,11 @@
 r"""Quasi-Newton steps that start from a Gauss-Newton matrix in Kronecker products.
 
-The exact Gauss-Newton matrix of thousands of parameters costs too much. A Krylov space of it costs
-2 work units a vector, and leaves out the features' second derivative, which counts where residuals
-stay large, as they do for classes. Here the matrix is approximated once in ten iterations, for 2
-work units. L-BFGS takes it as its initial matrix, and learns what it lacks from the gradients. This
-is a structured secant method (Dennis, Gay and Welsch 1981, "An adaptive nonlinear least-squares
-algorithm") with a limited memory: the last secant equation holds whatever the initial matrix is.
+The exact Gauss-Newton matrix of thousands of parameters costs too much. A Krylov space costs 2 work
+units a vector, and leaves out the features' second derivative, which matters if residuals stay
+large, as for classes. Here the matrix is approximated once in ten iterations, for 2 work units.
+L-BFGS takes it as its initial matrix, and corrects it by the gradients. This is a structured secant
+method (Dennis, Gay and Welsch 1981, "An adaptive nonlinear least-squares algorithm") with a limited
+memory: the last secant equation holds for any initial matrix.
 
 The outputs' curvature is W^T D_i W / N = L_i^T L_i, with D_i the second derivative of the loss. For
 random signs xi_i, the gradients t_i of (L_i^T xi_i)^T F(y_i; theta) have the second moment
@@ -19,9 +19,9 @@ block of it. For a parameter of k dimensions, the block is approximated by
     M_1 (x) ... (x) M_k / trace^(k-1),    M_j = sum_i T_ij T_ij^T,
 
 with T_ij the parameter's part of t_i, unfolded along dimension j (Gupta, Koren and Singer 2018,
-"Shampoo: preconditioned stochastic tensor optimization"). The trace is that of the block. A vector
-has its block in full. That of a linear layer is exact where its inputs and the gradients that come
-back to it are independent. Nothing is asked of a network but that torch.func differentiates it.
+"Shampoo: preconditioned stochastic tensor optimization"), and the block's trace. The block of a
+vector is exact. The block of a linear layer is exact if its inputs and the gradients by its outputs
+are independent. A network need only be differentiable by torch.func.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DAMPING = 0.1
 PERIOD = 10
 """Iterations between two matrices."""
 
-_BYTES = 2**26  # that the gradients of one chunk of samples take, about
+_BYTES = 2**26  # of the gradients of one chunk of samples, about
 _LARGEST = 2048  # a longer dimension has a multiple of the unit matrix as its factor
 
 
@@ -69,7 +69,7 @@ class KroneckerMatrix(Initial):
 
     Attributes:
         blocks: The blocks of the parameters, in the order of theta.
-        shift: What is added to all eigenvalues, > 0.
+        shift: Added to all eigenvalues, > 0.
     """
 
     def __init__(self, blocks: Sequence[Block], shift: float) -> None:
@@ -90,7 +90,7 @@ class KroneckerMatrix(Initial):
         Args:
             problem: The problem.
             here: The point.
-            seed: Of the random signs.
+            seed: Seed of the random signs.
         """
         shapes = problem.features.shapes
         factors, traces = _moments(problem, here, seed)
@@ -103,7 +103,7 @@ class KroneckerMatrix(Initial):
 
     @classmethod
     def remembered(cls, problem: ReducedProblem, memory: Memory) -> KroneckerMatrix:
-        """Read what `memory` wrote."""
+        """Read the matrix that `memory` wrote."""
         blocks = [
             Block(
                 shape,
@@ -115,7 +115,7 @@ class KroneckerMatrix(Initial):
         return cls(blocks, float(memory["shift"]))
 
     def memory(self) -> Memory:
-        """Write it as tensors."""
+        """Write the matrix as tensors."""
         kept = {"shift": torch.tensor(self.shift, dtype=torch.float64)}
         for i, block in enumerate(self.blocks):
             for j, (basis, values) in enumerate(zip(block.bases, block.values, strict=True)):
@@ -146,7 +146,7 @@ class KroneckerMatrix(Initial):
 class Kronecker(LBFGS):
     """GNvpro by L-BFGS that starts from the Gauss-Newton matrix in Kronecker products.
 
-    A new matrix costs 2 work units, as the gradient does: a forward and a backward pass. The first
+    A new matrix costs 2 work units, a forward and a backward pass, like the gradient. The first
     step is no longer than the radius. All else is `LBFGS`.
 
     Attributes:
@@ -162,7 +162,7 @@ class Kronecker(LBFGS):
     def initial(
         self, problem: ReducedProblem, here: ReducedPoint, memory: Memory, budget: int
     ) -> tuple[Initial, Memory, int]:
-        """Return the matrix, made anew where it is due and the budget leaves room for a step."""
+        """Return the matrix, made anew if the period is over and the budget allows a step too."""
         count = int(memory.get("count", torch.tensor(0)))
         due = count % self.period == 0 and (count == 0 or budget >= 4)
         if due:
@@ -174,7 +174,7 @@ class Kronecker(LBFGS):
 
 
 def _decomposed(shape: torch.Size, factors: Sequence[Tensor | None], trace: Tensor) -> Block:
-    """Decompose a block's factors, each over the trace, which is left to the first values."""
+    """Decompose a block's factors over the trace; multiply the first eigenvalues by it."""
     bases: list[Tensor | None] = []
     values: list[Tensor] = []
     scale = trace
@@ -244,11 +244,10 @@ def _moments(
 
 
 def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw L_i^T xi_i for evenly spread samples of this process, weighed to stand for all.
+    """Draw L_i^T xi_i for evenly spread samples of this process, weighted to stand for all.
 
-    Each sample's signs are its own, on however many processes. An L of all samples is triangular,
-    up to the signs of its rows; with a diagonal that is not negative, it does not change where the
-    outputs are rotated.
+    A sample's signs do not depend on the number of processes. An L of all samples is triangular up
+    to the signs of its rows; with a non-negative diagonal, it is the same for rotated outputs.
     """
     comm = here.inner.comm
     stride = -(-n_samples // SAMPLES)

@@ -17,7 +17,7 @@ class Subspace:
         Q: Orthonormal basis, (n, rank); its first vector is g / ||g||.
         H: The projected operator Q^T H Q, (rank, rank), tridiagonal.
         g: The projected vector Q^T g, (rank,).
-        residual: ||H s + g|| / ||g|| for the best s in the space that Q^T (H s + g) = 0 gives.
+        residual: ||H s + g|| / ||g|| for the s in the space with Q^T (H s + g) = 0.
     """
 
     Q: Tensor
@@ -27,7 +27,7 @@ class Subspace:
 
     @property
     def rank(self) -> int:
-        """Number of basis vectors, that is of products with H."""
+        """Number of basis vectors, which is the number of products with H."""
         return self.Q.shape[1]
 
 
@@ -77,7 +77,7 @@ def lanczos(apply: Callable[[Tensor], Tensor], g: Tensor, rank: int, tolerance: 
 
 
 def _last_component(H: Tensor) -> float:
-    """Size of the last component of H^-1 e_1; infinite where H is numerically singular."""
+    """Return the size of the last component of H^-1 e_1; infinite if H is numerically singular."""
     values, vectors = torch.linalg.eigh(H)
     if not values[0] > 1e-15 * values[-1]:
         return torch.inf

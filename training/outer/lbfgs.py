@@ -1,7 +1,7 @@
 r"""L-BFGS with variable projection, on Phi_red(theta), from any initial matrix.
 
-With the matrix of `kronecker` it is a method of GNvpro; with the usual multiple of the identity it
-is one to compare GNvpro with, and the warm-up of its dense method.
+With the matrix of `kronecker` it is a method of GNvpro. With the usual multiple of the identity it
+is compared with GNvpro, and is the warm-up of GNvpro's dense method.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Initial(ABC):
 class LBFGS:
     """L-BFGS with variable projection (Nocedal and Wright 2006, "Numerical Optimization", 7.2).
 
-    The line search brackets a step that decreases Phi_red enough and has a slope that has risen
-    enough (Lewis and Overton 2013, "Nonsmooth optimization via quasi-Newton methods"), which keeps
-    the matrix positive definite. The first step of a level has the length of the radius; the radius
-    is then the length of the last step. Work units are 2 for each value with its gradient. A
-    subclass may bring an initial matrix of its own (see `kronecker`).
+    The line search brackets a step that decreases Phi_red enough, and whose slope has risen enough
+    (Lewis and Overton 2013, "Nonsmooth optimization via quasi-Newton methods"), which keeps the
+    matrix positive definite. The first step of a level has the length of the radius; the radius is
+    then the length of the last step. A value with its gradient costs 2 work units. A subclass may
+    bring its own initial matrix (see `kronecker`).
 
     Attributes:
         size: Number of pairs that are remembered.
-        decrease: Part of the decrease along the tangent that a step must reach.
-        slope: Part of the slope that may be left.
+        decrease: Part of the tangent's decrease that a step must reach.
+        slope: Part of the first slope that a step may leave.
         trials: Largest number of steps tried.
     """
 
@@ -93,12 +93,12 @@ class LBFGS:
     def initial(
         self, problem: ReducedProblem, here: ReducedPoint, memory: Memory, budget: int
     ) -> tuple[Initial | None, Memory, int]:
-        """Return the initial matrix, what a checkpoint holds of it, and its work units.
+        """Return the initial matrix, its part of the memory, and its work units.
 
         Args:
-            problem: What is minimised.
+            problem: The problem to minimise.
             here: The point that the step starts from.
-            memory: The last step's.
+            memory: The last step's memory.
             budget: Work units left.
         """
         return None, {}, 0
@@ -111,7 +111,7 @@ class LBFGS:
         direction: Tensor,
         budget: int,
     ) -> tuple[tuple[ReducedPoint, Tensor] | None, float, int]:
-        """Search along a line; return the point with its gradient, the ratio, and work units."""
+        """Search along a line; return a point with its gradient, the ratio, and work units."""
         slope = float(gradient @ direction)
         new, low, high, t = None, 0.0, math.inf, 1.0
         ratio, work = math.nan, 0
@@ -123,7 +123,7 @@ class LBFGS:
             decrease = here.phi - trial[0].phi if trial else -math.inf
             if trial is None or not decrease > -self.decrease * t * slope:
                 high = t
-                # The minimum of the parabola through what is known, kept inside the bracket.
+                # The minimum of the parabola through the known values, kept inside the bracket.
                 least = -slope * t * t / (2 * (slope * -t - decrease)) if trial else low
                 t = min(max(least, low + 0.1 * (high - low)), low + 0.5 * (high - low))
                 continue
@@ -142,7 +142,7 @@ class LBFGS:
 def _evaluate(
     problem: ReducedProblem, theta: Tensor, start: Inner
 ) -> tuple[ReducedPoint, Tensor] | None:
-    """Return the point and the gradient at theta; None if there is none."""
+    """Return the point and the gradient at theta; None if the point is not found."""
     try:
         here, _, gradient = problem.linearised(theta, start)
     except ValueError:
@@ -153,7 +153,7 @@ def _evaluate(
 def inverse_times(s: Tensor, y: Tensor, gradient: Tensor, initial: Initial | None = None) -> Tensor:
     """Multiply the inverse Hessian of the pairs s, y, oldest first, by the gradient.
 
-    The initial matrix, the unit matrix if None, is scaled to the last pair.
+    The initial matrix (the unit matrix if None) is scaled to the last pair.
     """
     q = gradient.clone()
     weights = []
@@ -174,7 +174,7 @@ def inverse_times(s: Tensor, y: Tensor, gradient: Tensor, initial: Initial | Non
 def _remember(
     s: Tensor, y: Tensor, step: Tensor, change: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Append a pair, and drop the oldest beyond the size, unless its curvature is not positive."""
+    """Append a pair if its curvature is positive, and drop the oldest pairs beyond the size."""
     if not float(step @ change) > 1e-14 * float(step.norm() * change.norm()):
         return s, y
     old = slice(max(0, len(s) + 1 - size), None)

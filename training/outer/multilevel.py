@@ -63,7 +63,7 @@ class Method(Protocol):
     ) -> Step:
         """Do one iteration from theta; the radius and the memory are the last step's.
 
-        The memory is empty at first, and must not be changed: it may yet be written.
+        The memory is empty at first. It must not be changed: a checkpoint may yet be written of it.
         """
 
     def carried(self, memory: Memory) -> Memory:
@@ -78,7 +78,7 @@ class Best:
         level: Level of the network they belong to.
         theta: Parameters of that network, (n_theta,).
         W: Linear weights in physical units, (n_out, width + 1).
-        score: On the validation samples, see `data.Measured`.
+        score: Their score on the validation samples, see `data.Measured`.
         iteration: Iteration that found them.
     """
 
@@ -91,18 +91,18 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """All that training needs to go on after an iteration.
+    """All that training needs to continue after an iteration.
 
     Attributes:
         level: Current level, from 0.
         theta: Parameters of this level's network, (n_theta,).
         radius: Trust-region radius.
-        memory: What the method keeps.
+        memory: The method's memory.
         spent: Work units spent on this level.
         start: Iterations before this level.
         first_gradient: Norm of this level's first gradient; 0 before it is known.
         mark: Validation score that the next progress is counted from.
-        progress: Iteration that reached it, or the last of the warm-up.
+        progress: Iteration that reached the mark, or the last of the warm-up.
         reason: Why this level ended, None while it goes on.
         best: Best weights so far, None before the first iteration.
         records: The history.
@@ -122,7 +122,7 @@ class State:
     records: tuple[Record, ...] = ()
 
     def to(self, device: torch.device) -> State:
-        """Move what the next iteration starts from to a device."""
+        """Move theta and the memory to a device."""
         memory = {name: value.to(device) for name, value in self.memory.items()}
         return dataclasses.replace(self, theta=self.theta.to(device), memory=memory)
 
@@ -131,9 +131,9 @@ class State:
 class Multilevel:
     """Levels of training; each refines the network and halves alpha1.
 
-    A level starts from the last weights of the one before, prolonged, and with its trust region,
-    unless that has shrunk to nothing. The first radius is a tenth of the norm of the starting
-    weights: with all of it, a first step that is far too long can pass the test, and end in a poor
+    A level starts from the prolonged last weights and the trust region of the level before, unless
+    the region has shrunk to nothing. The first radius is a tenth of the norm of the first weights:
+    with the whole norm, a first step that is far too long can pass the test, and end in a poor
     minimum.
 
     Attributes:
@@ -142,15 +142,15 @@ class Multilevel:
         alpha1: Weight of the penalty on theta on the first level.
         alpha2: Weight of ||W - W_ref||^2.
         tolerance: A level ends when the gradient's norm is below this times its first value.
-        patience: A level ends after as many iterations in which the best validation score (see
-            `Best`) has not fallen by 2 %.
+        patience: A level ends if the best validation score (see `Best`) has not fallen by 2 % in
+            this many iterations.
         method: The outer method.
-        smooth: Whether that penalty is of smooth weights (see `penalty`).
-        W_ref: For what training sees, (n_out, width + 1); zero if None. If it is given, the first
-            weights of each level, which are the first ones prolonged, are theta_ref.
+        smooth: Whether the penalty prefers weights that are smooth in time (see `penalty`).
+        W_ref: In the units of training, (n_out, width + 1); zero if None. If it is given, theta_ref
+            of each level is the first level's first weights, prolonged.
         warm_up: The outer method of the first `WARM_UP` iterations, or until it fails: far from a
-            minimum a few passes of L-BFGS gain as much as an iteration with the dense matrix does,
-            in a small part of the time.
+            minimum a few passes of L-BFGS gain as much as an iteration with the dense matrix, in a
+            small part of the time.
     """
 
     levels: int
@@ -176,16 +176,16 @@ class Multilevel:
         """Train.
 
         Args:
-            network: The first level's feature extractor; it gives the starting weights and stays
-                unchanged.
+            network: The first level's feature extractor, with the starting weights; it is not
+                changed.
             data: Samples.
-            state: Where to go on; None to start.
+            state: The state to continue from; None to start.
             after: Called after each iteration.
-            stop: Asked after each iteration whether to end.
+            stop: Called after each iteration; returns whether to end.
 
         Returns:
-            The last state; if it was told to stop, on any process, that of a level that has not
-            ended, or of one before the last.
+            The last state. If ``stop`` ended it, on any process, that is a state of a level that
+            has not ended, or is not the last.
 
         Raises:
             InputError: If the features at a level's first weights are not finite.
@@ -232,7 +232,7 @@ class Multilevel:
         after: Callable[[State], None] | None,
         stop: Callable[[], bool] | None,
     ) -> tuple[State, bool]:
-        """Iterate on one level until it ends or is told to; return whether it was told to."""
+        """Iterate until a level ends or ``stop`` says so; return whether it did."""
         comm = data.train.comm
         problem = ReducedProblem(
             features=Features(network, data.train.Y, comm=comm),
@@ -252,7 +252,7 @@ class Multilevel:
             clock = time.perf_counter()
             budget = self.work_units - state.spent
             method = self._next_method(state.records)
-            # The step holds arrays of N rows: it must not outlive its use.
+            # No variable holds the step: its arrays of N rows are freed at once.
             state = self._advance(
                 state,
                 method.step(problem, state.theta, state.radius, budget, state.memory),
@@ -286,7 +286,7 @@ class Multilevel:
         warming_up: bool,
         least: int,
     ) -> State:
-        """Enter a step into the state; ``least`` are the work units of another."""
+        """Enter a step into the state; another costs ``least`` work units at least."""
         point = step.point
         train = data.train.measure(point.F, point.W)
         held_out = data.validation.measure(validation(point.theta), point.W)
@@ -321,10 +321,10 @@ class Multilevel:
 
 
 def _better(state: State, point: Point, data: Data, held_out: Measured) -> Best:
-    """Return the better of the best weights so far and those of a step."""
+    """Return the best weights so far, or the step's if they are better."""
     best, score = state.best, held_out.score
     if best is not None:
-        # The loss tells apart equal shares of classes.
+        # The loss decides between equal shares of misclassified samples.
         loss = state.records[best.iteration - 1].validation_loss
         if (score, held_out.loss) >= (best.score, loss):
             return best
@@ -367,7 +367,7 @@ def _weights(network: nn.Module, data: Data) -> Tensor:
 
 
 def _checked_first(problem: ReducedProblem, state: State) -> Tensor | None:
-    """Check that training can start, and return the first W of a loss that iterates for it."""
+    """Check that training can start, and return the first W if the loss needs iterations."""
     too_large = (problem.features(state.theta).abs() < _HUGE).logical_not().sum()
     check(
         problem.features.comm.count(int(too_large)) == 0,

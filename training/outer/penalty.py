@@ -1,4 +1,4 @@
-"""The penalty on the parameters: Tikhonov's, or that of weights which are smooth in time."""
+"""The penalty on the parameters: Tikhonov's, or one for weights that are smooth in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TIMED = ("K", "b")
 
 
 class Timed(Protocol):
-    """A module with parameters K and b that depend on time, by nodes."""
+    """A module whose parameters K and b depend on time and are given at nodes."""
 
     def roughness(self) -> Tensor:
         """Return T, (n_nodes, n_nodes): x^T T x is the integral of x'(t)^2 for x at the nodes."""
@@ -20,12 +20,12 @@ class Timed(Protocol):
 class Penalty:
     r"""alpha1/2 d^T P d with d = theta - theta_ref, P symmetric and positive semidefinite.
 
-    P is the unit matrix, or, as in the source (Newman et al. 2021, "Train Like a (Var)Pro"), that
-    for the first layer alone, and for the weights of the neural ODE
+    P is the unit matrix, or, as in the paper (Newman et al. 2021, "Train Like a (Var)Pro"), the
+    unit matrix for the first layer only, and for the weights of the neural ODE
 
         theta^T P theta = int_0^T ||K'(t)||^2 + ||b'(t)||^2 dt,
 
-    K and b linear between their nodes: it keeps its value when the network is refined.
+    with K and b linear between their nodes: its value does not change when the network is refined.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Penalty:
         smooth: bool,
         theta_ref: Tensor | None = None,
     ) -> None:
-        """Look where the parameters are that depend on time.
+        """Find the parameters that depend on time.
 
         Args:
-            module: The features' module; for smooth weights one that has a method ``roughness``.
+            module: The features' module; if ``smooth``, it has a method ``roughness``.
             alpha1: The weight, >= 0.
-            smooth: Whether P is that of smooth weights.
+            smooth: Whether P prefers weights that are smooth in time.
             theta_ref: (n_theta,); zero if None.
         """
         self._alpha1 = alpha1
@@ -52,7 +52,7 @@ class Penalty:
         self._timed = [name.rpartition(".")[2] in _TIMED for name in parameters]
 
     def of(self, theta: Tensor) -> Tensor:
-        """Return the penalty of theta (n_theta,), as a number that torch differentiates."""
+        """Return the penalty of theta (n_theta,), as a tensor that torch differentiates."""
         d = self._away(theta)
         return d @ self.times(d) / 2
 
@@ -61,11 +61,11 @@ class Penalty:
         return float(self.of(theta))
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """Return its gradient, alpha1 P (theta - theta_ref), (n_theta,)."""
+        """Return the gradient, alpha1 P (theta - theta_ref), (n_theta,)."""
         return self.times(self._away(theta))
 
     def times(self, v: Tensor) -> Tensor:
-        """Multiply its Hessian by a vector, alpha1 P v, (n_theta,)."""
+        """Multiply the Hessian by a vector, alpha1 P v, (n_theta,)."""
         scaled = self._alpha1 * v
         if self._T is None:
             return scaled
@@ -83,7 +83,7 @@ class Penalty:
 
     @property
     def mean(self) -> float:
-        """The mean of its Hessian's diagonal."""
+        """The mean of the Hessian's diagonal."""
         if self._T is None:
             return self._alpha1
         sizes = list(zip(self._sizes, self._timed, strict=True))
@@ -92,9 +92,9 @@ class Penalty:
         return self._alpha1 * total / sum(self._sizes)
 
     def add_to(self, H: Tensor) -> None:
-        """Add its Hessian to a matrix, (p, p), in the coordinates of the networks here.
+        """Add the Hessian to a matrix, (p, p), in the coordinates of `dense.Structure`.
 
-        These have the parameters that depend on time last, by nodes, and keep norms.
+        These keep norms; the parameters that depend on time come last, by nodes.
         """
         sizes = zip(self._sizes, self._timed, strict=True)
         untimed = sum(size for size, timed in sizes if not timed)

@@ -1,14 +1,14 @@
-r"""Error bars of a surrogate from residuals of samples that it has not seen.
+r"""Error bars of a surrogate from held-out residuals.
 
     std_j(y)^2 = sigma_j^2 g(y) + spread sum_m weights_mj (c_mj(y) - c_j(y))^2
     g(y) = 1 - rho + rho q(y) + d(y)^2
 
-(see `surrogates.model.parts.ErrorBars`). The shape q, of mean one over these samples, is the
-variance of kriging where a kernel is a member, and that of W's posterior for the features of the
-networks else. The share rho and the sizes sigma_j are found from the residuals by their quantiles:
-one sample that is far off does not decide them, as it would a root mean square. So is the tail of
-the intervals: g does not know all of how the size of errors varies with y, and a mixture of sizes
-has heavier tails than a normal distribution.
+(see `surrogates.model.parts.ErrorBars`). The shape q has mean one over the held-out samples. It is
+the variance of kriging if a kernel is a member, and else the posterior variance of W for the
+networks' features. The share rho and the sizes sigma_j come from quantiles of the residuals: one
+outlier does not decide them, as it would a root mean square. So does the tail of the intervals: g
+captures only a part of the errors' variation with y, and a mixture of sizes has heavier tails than
+a normal distribution.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ..inner.tall import tall_svd
 from .regression import Selection
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
-_LEVELS = (0.5, 0.9)  # whose quantiles decide the sizes; that of 0.95 is too few samples'
-_TAIL_LEVELS = (0.5, 0.9, 0.95)  # whose quantiles decide the tail
-_FEWEST_FOR_TAIL = 19  # samples, of which the largest holds the next one with 95 %
-_TAIL_ERROR = 0.8  # standard error of the tail of normal residuals, times the root of their number
+_LEVELS = (0.5, 0.9)  # quantiles for the sizes; too few samples lie above 0.95
+_TAIL_LEVELS = (0.5, 0.9, 0.95)  # quantiles for the tail
+_FEWEST_FOR_TAIL = 19  # samples: their largest residual bounds the next one with 95 %
+_TAIL_ERROR = 0.8  # standard error of the tail of n normal residuals, times sqrt(n)
 _LARGEST_TAIL = 0.45  # below `surrogates.model.tails.LIMIT`
-_FEWEST = 0.25  # of the variance of residuals that members' spread can explain
+_FEWEST = 0.25  # least share of the residuals' variance that is left after the members' spread
 _UNSEEN = 200  # points at which the members' spread is measured
 
 
@@ -45,8 +45,8 @@ class Shape:
     Attributes:
         leverage: (k, n_feat + 1).
         signs: (k,).
-        constant: Added to it.
-        share: What makes it the leverage of a training sample, which a fit has on itself.
+        constant: Added to the form.
+        share: Factor that turns the form into a training sample's leverage on its own fit.
     """
 
     leverage: Tensor
@@ -63,10 +63,10 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
     """Find the error bars of a surrogate that has none.
 
     Args:
-        selection: What was chosen, with residuals of held-out samples.
-        bare: The surrogate, for the scale of y that the selection has seen.
+        selection: The chosen members, with residuals of held-out samples.
+        bare: The surrogate, which scales y as the selection did.
         Y: The held-out samples' inputs, (n, n_in).
-        trained: Inputs of the samples that it was trained on.
+        trained: Inputs of the surrogate's training samples.
     """
     shape, q = _shape(selection, Y, trained)
     mean = float(q.mean().clamp(min=1e-300))
@@ -77,7 +77,7 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
         g = 1 - share + share * q / mean + distance
         alike = residual / g.clamp(min=1e-12).sqrt()[:, None]
         sigma = sizes(alike)
-        told = sigma[sigma > 0]  # an output without any error says nothing of the share
+        told = sigma[sigma > 0]  # an output without error carries no information on the share
         misfit = float(g.clamp(min=1e-12).log().mean())
         misfit += float(told.square().log().mean()) if len(told) else 0.0
         if best is None or misfit < best[0]:
@@ -101,13 +101,13 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
 
 
 def sizes(residual: Tensor) -> Tensor:
-    """Return the standard deviations whose normal intervals hold the shares that they name.
+    """Return standard deviations whose normal intervals have their nominal coverage.
 
-    The quantiles of |residual| at 50 and 90 % over those of the normal distribution, their
-    geometric mean, or the larger one where half of the residuals are 0. Of n samples the quantile
-    at p is the value number ceil((n + 1) p), which holds the next sample with this probability
-    (Lei et al. 2018, "Distribution-free predictive inference for regression"); the largest where
-    there are too few.
+    They are the quantiles of |residual| at 50 and 90 % over those of the normal distribution: their
+    geometric mean, or the larger one if half of the residuals are 0. The quantile at p of n samples
+    is value number ceil((n + 1) p), which bounds the next sample with this probability (Lei et al.
+    2018, "Distribution-free predictive inference for regression"), or the largest value if there
+    are too few samples.
 
     Args:
         residual: (n, n_out); NaN does not count.
@@ -122,16 +122,16 @@ def sizes(residual: Tensor) -> Tensor:
 def tail(residual: Tensor) -> float:
     """Return the tail of residuals (see `surrogates.model.tails`), one for all outputs.
 
-    The logarithm of a quantile over that of the normal distribution, q, is a straight line in
-    q^2 / 2 whose slope is the tail. It is laid through three quantiles by least squares, q at the
-    level that the value holds (see `sizes`), and the mean of the outputs' slopes is taken. Its
-    standard error for normal residuals is 0.8 / sqrt(n), n the number of samples: the errors of all
-    outputs at one y go together. Few samples do not show a tail: the slope is shrunk by the factor
-    1 - error^2 / slope^2, to 0 where it is no larger than its error (James and Stein 1961,
-    "Estimation with quadratic loss"), and is 0 for fewer than 19, which have no quantile at 95 %.
+    With q the normal distribution's quantile, the logarithm of a residual's quantile over q is a
+    straight line in q^2 / 2, and its slope is the tail. The line is fitted to three quantiles by
+    least squares, each at the level that it covers (see `sizes`); the outputs' slopes are averaged.
+    The standard error for normal residuals is 0.8 / sqrt(n), with n the number of samples: the
+    errors of all outputs at one y are correlated. The slope is shrunk by the factor
+    1 - error^2 / slope^2, to 0 if it is no larger than its error (James and Stein 1961, "Estimation
+    with quadratic loss"). Fewer than 19 samples have no quantile at 95 %: their tail is 0.
 
     Args:
-        residual: Over what is known of its size at each y, (n, n_out); NaN does not count.
+        residual: Over its expected size at each y, (n, n_out); NaN does not count.
     """
     n = torch.isfinite(residual).sum(dim=0)
     quantiles, held = _quantiles(residual, _TAIL_LEVELS)
@@ -148,7 +148,7 @@ def tail(residual: Tensor) -> float:
 
 
 def _quantiles(residual: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Return quantiles of |residual|, and the levels at which they hold the next sample.
+    """Return quantiles of |residual|, and their probabilities of bounding the next sample.
 
     Both are (n_levels, n_out); see `sizes`.
     """
@@ -160,7 +160,7 @@ def _quantiles(residual: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tenso
 
 
 def members_of(selection: Selection) -> Members | None:
-    """Return how members make the prediction; None for one."""
+    """Return the members' parts of the prediction; None if there is only one member."""
     if len(selection.members) == 1:
         return None
     n_out = len(selection.members[0].W)
@@ -173,7 +173,7 @@ def members_of(selection: Selection) -> Members | None:
 
 
 def features_of(selection: Selection, Y: Tensor) -> Tensor:
-    """Return the features of all members and one, (n, n_feat + 1)."""
+    """Return the features of all members and a column of ones, (n, n_feat + 1)."""
     blocks = []
     with torch.no_grad():
         for member in selection.members:
@@ -189,9 +189,9 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
     shape = _posterior(Z)
     if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
-    # Held out of some: of a fit without this sample alone, which is what a new sample is to all. Of
-    # fits without a whole fold the leverage is larger, and new ones would seem better off by that.
-    if Z.shape[1] >= len(Z):  # every sample decides alone: nothing is known of the shape
+    # Members have seen these samples. In a fit without one sample alone, it has the leverage of a
+    # new one; in a fit without a whole fold it has more, and new samples would seem better.
+    if Z.shape[1] >= len(Z):  # the features fit every sample: the shape is unknown
         return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
     q = shape.at(features_of(selection, Y))
     return shape, q / (1 - q * shape.share).clamp(min=1e-3)
@@ -207,7 +207,7 @@ def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:
     leverage = torch.zeros((len(kriging.negative) + len(kriging.positive), sum(widths) + 1))
     leverage = leverage.to(torch.float64)
     leverage[: len(kriging.negative), first : first + n_centres] = kriging.negative
-    # The trend is the last of the member's features, but for the constant, the last column for all.
+    # The trend is the last of the member's features; its constant is the last column of all.
     end = first + widths[own]
     trend = range(end - (size - n_centres - 1), end)
     columns = [*range(first, first + n_centres), *trend, sum(widths)]
@@ -221,7 +221,7 @@ def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:
 
 
 def _posterior(Z: Tensor) -> Shape:
-    """Return the shape of W's posterior variance, of mean one over the samples."""
+    """Return the shape of W's posterior variance, with mean one over the samples."""
     _, s, V = tall_svd(Z, len(Z) ** -0.5)
     values = torch.clamp(s.square(), min=1e-12 * float(s[0]) ** 2)
     rank = (s.square() / values).sum()
@@ -233,10 +233,10 @@ def _posterior(Z: Tensor) -> Shape:
 def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
     """Return the residuals of the prediction, and the square spread of its members, (n_out,).
 
-    Where networks are means over folds, a held-out residual is that of one network, and the
-    prediction is the mean of all. The mean takes off what they differ from it by. What members
-    differ by is measured at points that none of them has seen, by medians: a few far points, which
-    networks have between samples, would decide a mean.
+    If networks are means over folds, a held-out residual is that of one network, but the prediction
+    is the mean of all, which averages their differences out. The differences are measured at points
+    that none of them has seen, by medians: between samples, networks may be far off at a few
+    points, which would decide a mean.
     """
     residual = selection.residual
     n_out = residual.shape[1]
@@ -259,18 +259,18 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_ratio(part: Tensor, whole: Tensor) -> float:
-    """Return the mean of ratios over the outputs that have one: outputs may be of any units."""
+    """Return the mean ratio over the outputs where it is defined: outputs may have any units."""
     there = whole > 0
     return float((part[there] / whole[there]).mean()) if bool(there.any()) else 0.0
 
 
 def unseen(Y: Tensor) -> Tensor:
-    """Return points distributed like samples that are none of them, at most 200.
+    """Return new points with the distribution of the samples, at most 200.
 
-    The fourth corners of parallelograms of three samples that are drawn (a selection's samples are
-    sorted), moved towards the centre so that the covariance is that of the samples. They lie in
-    every flat that the samples do. They need not lie in the samples' box: with many inputs, points
-    that are drawn into it lie near the centre, where members agree more than on new samples.
+    Three samples are drawn, since a selection's samples are sorted. The point is the fourth corner
+    of their parallelogram, moved towards the centre so that the covariance is that of the samples.
+    The points lie in every flat of the samples, but not all in their box: with many inputs, points
+    drawn into the box lie near the centre, where members agree more than on new samples.
     """
     centre = Y.mean(dim=0)
     drawn = np.random.default_rng(0).permutation(len(Y))

@@ -1,4 +1,4 @@
-"""Candidates for classes that are no networks: logistic regressions and radial functions."""
+"""Candidates for classes besides networks: logistic regressions and radial functions."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from .likelihood import search
 from .plain import Plain, path
 
 _ALPHAS = tuple(10 ** (-1 - k / 2) for k in range(13))
-_SCALES = (0.25, 0.5, 1.0, 2.0)  # inverse lengths of inputs, times the root of their number
+_SCALES = (0.25, 0.5, 1.0, 2.0)  # inverse lengths of inputs, times sqrt(n_in)
 _SOLVES = 100  # products with all features for an alpha2, about
 _RATE = 8e9  # operations a second of one core, about
-_TRIAL = 2  # folds on which scales are compared, of `_SOME` samples and more
+_TRIAL = 2  # folds on which scales are compared, from `_SOME` samples on
 _SOME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A candidate with its logits of the held-out samples, calibrated, (n_held, n_classes)."""
+    """A candidate with its calibrated logits of the held-out samples, (n_held, n_classes)."""
 
     name: str
     logits: Tensor
@@ -58,11 +58,11 @@ class Candidate:
         """Calibrate the logits and measure them.
 
         Args:
-            name: What it is.
-            logits: Of the held-out samples, (n_held, n_classes).
+            name: The candidate in words.
+            logits: Logits of the held-out samples, (n_held, n_classes).
             C: Their classes, (n_held, n_classes).
-            members: Makes its members.
-            history: Of its network; empty if it has none.
+            members: Makes the candidate's members.
+            history: History of its network; empty if it has none.
         """
         t, cross_entropy = calibrated(logits, C)
         return cls(
@@ -83,11 +83,11 @@ class Frame:
     Attributes:
         dataset: All samples.
         folds: Divisions, by rows of the dataset.
-        final: Rows that the last fit sees, in canonical order.
+        final: Rows for the last fit, in canonical order.
         held: Rows that a fold holds out.
         X: Standardised inputs of all rows of the dataset, (n, n_in).
         C: Classes of all rows, (n, n_classes).
-        y_shift: Of the inputs, (n_in,), units of y.
+        y_shift: Subtracted from the inputs, (n_in,), units of y.
         y_scale: Divides them, (n_in,), units of y.
     """
 
@@ -118,7 +118,7 @@ class Frame:
 def _tasks(frame: Frame, plains: Sequence[Plain], alphas: Sequence[float]) -> list[pool.Task]:
     """Make the tasks of one `Plain` for each fold."""
     tasks = []
-    for fold, plain in zip(frame.folds, plains, strict=False):  # the first folds may do
+    for fold, plain in zip(frame.folds, plains, strict=False):  # maybe only the first folds
         seen = frame.seen(fold.train)
         arguments = {
             "X": frame.X[seen],
@@ -139,8 +139,8 @@ class _Path:
     Attributes:
         plain: The features of the last fit.
         alpha2: The best value.
-        logits: Held-out ones, (n_held, n_classes).
-        cross_entropy: Of these.
+        logits: Held-out logits, (n_held, n_classes).
+        cross_entropy: Their cross-entropy.
     """
 
     plain: Plain
@@ -152,8 +152,8 @@ class _Path:
 def _paths(
     frame: Frame, asked: Asked, tried: Sequence[tuple[Plain, Sequence[Plain]]], note: str
 ) -> list[_Path]:
-    """Follow the path of alpha2 for features, given with those of each fold."""
-    # Else a given alpha2 is that of networks.
+    """Find the best alpha2 of each set of features, given with the features of each fold."""
+    # A given alpha2 holds here only if the given kind is rbf; else it is meant for networks.
     fixed = {
         "network.kind",
         "regularisation.alpha2",
@@ -239,7 +239,7 @@ def kernels(frame: Frame, asked: Asked, budget: float) -> Iterator[Candidate]:
 
 
 def _affordable(frame: Frame, seconds: float, n_folds: int) -> int:
-    """Return the number of centres that a path of alpha2 can have in that time."""
+    """Return the number of centres with which a path of alpha2 takes that time."""
     n = len(frame.final)
     most = min(n, CENTRES)
     each = n * frame.C.shape[1] * 4 * _SOLVES * len(_ALPHAS) * n_folds / _RATE
@@ -247,7 +247,7 @@ def _affordable(frame: Frame, seconds: float, n_folds: int) -> int:
 
 
 def _scaled(frame: Frame, asked: Asked, kernels: Sequence[str], few: int, most: int) -> _Path:
-    """Find a scale for each input, anew without each fold, and return the better kernel's path."""
+    """Find a scale for each input, again without each fold; return the better kernel's path."""
 
     def tasks(rows: Sequence[Rows], name: str, start: kernel.Fit | None) -> list[pool.Task]:
         shared = {
@@ -268,7 +268,7 @@ def _scaled(frame: Frame, asked: Asked, kernels: Sequence[str], few: int, most: 
         return Plain(kernel=fit.form.kernel, scales=fit.scales, n_centres=n_centres)
 
     def anew(fit: kernel.Fit, rows: Sequence[Rows]) -> list[kernel.Fit]:
-        # Of one fold, the first search has seen no other sample.
+        # With one fold, the first search has seen no held-out sample.
         name = fit.form.kernel
         return [fit] if len(frame.folds) == 1 else asked.run(tasks(rows, name, fit))
 

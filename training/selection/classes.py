@@ -1,6 +1,6 @@
-r"""The choice of a classifier by held-out cross-entropies, as `selection` chooses for regressions.
+r"""The choice of a classifier by held-out cross-entropies (`regression` has that of a regression).
 
-What is tried are features with a linear layer on them, whose softmax is trained:
+Candidates are features with a linear layer and a softmax on them:
 
     linear      the inputs
     rbf         radial basis functions at the samples, with one scale for all inputs, chosen, or one
@@ -10,22 +10,22 @@ What is tried are features with a linear layer on them, whose softmax is trained
 Inputs and radial functions have no weights to train. Their logits l = sum_k a_k kappa(., x_k) + b
 minimise the mean cross-entropy plus alpha2/2 (||l - b||^2 + ||b||^2) in the norm of the kernel's
 space (kernel logistic regression; Zhu and Hastie 2005, "Kernel logistic regression and the import
-vector machine"), with alpha2 from a path of values. In the features that an eigendecomposition
-kappa(x_k, x_l) = V L V^T makes of them, kappa(x, x_k) V L^-1/2, that norm is ||W||_F, and
+vector machine"), with alpha2 from a path of values. With the eigendecomposition
+kappa(x_k, x_l) = V L V^T and the features kappa(x, x_k) V L^-1/2, that norm is ||W||_F, and
 `logistic` solves for W.
 
-Everything is judged on the same folds, which hold their share of each class, by the cross-entropy
-per sample of held-out logits over the temperature that is best for them: that is what
-`entropy.calibrated` makes of the logits in the end, and it does not reward small logits. The logits
-of the classifier are a weighted mean of the members', which is one linear layer on all their
-features. The weights, not negative, minimise the cross-entropy of the held-out logits. Their sum is
-free: it is one over the temperature. A mean is taken only if it takes a twentieth off the best
-member's cross-entropy.
+All candidates are judged on the same folds, each with its share of every class, by the mean
+cross-entropy of the held-out logits at their best temperature. The chosen logits are calibrated in
+the same way (`entropy.calibrated`), and small logits are not rewarded. The classifier's logits are
+a weighted mean of its members', which is one linear layer on all their features. The weights are
+not negative, and minimise the cross-entropy of the held-out logits. Their sum is free: it is one
+over the temperature. A mean is taken only if its cross-entropy is a twentieth below the best
+member's.
 
-A network that was trained on folds is the mean of those of its folds. Its held-out logits flatter
-it, as its iteration is that of the least loss on the same samples, and they wrong it, as the mean
-is better than each. On 100 and 300 samples of three classes the two about cancel; judged by
-samples that chose nothing, the means look worse by a third than they are.
+A network that was trained on folds is the mean of the networks of its folds. Its held-out logits
+flatter it, as its iteration has the least loss on the same samples. They also wrong it, as the mean
+is better than each network. With 100 and 300 samples of three classes the two about cancel; judged
+on samples that did not choose the iteration, the means look worse by a third than they are.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ from .frame import FOLDED
 from .regression import Tried
 
 _FOLDS = 5
-_PAYS = 0.95  # of the best member's cross-entropy, below which members are averaged
-_SECONDS = {"default": 60.0, "high": 600.0}  # of one core for what is no network, about
-_LONGER = 3.0  # times that, which 3000 samples and more may take
+_PAYS = 0.95  # members are averaged below this share of the best member's cross-entropy
+_SECONDS = {"default": 60.0, "high": 600.0}  # of one core for all but networks, about
+_LONGER = 3.0  # times that for 3000 samples and more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +78,15 @@ class TriedClasses(Tried):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was chosen.
+    """The chosen classifier.
 
     Attributes:
-        members: Whose weighted mean logits predict.
+        members: Members, whose weighted mean logits predict.
         tried: All candidates, in the order of their cross-entropies.
         rows: Samples that were held out, indices into the dataset.
-        logits: Of the mean there, before calibration, (n_rows, n_classes).
-        temperature: What divides logits, found from these.
-        history: Of the network with the largest share, or else of the best that was tried.
+        logits: Mean logits of these, before calibration, (n_rows, n_classes).
+        temperature: Divides logits; it is fitted to these.
+        history: History of the network with the largest weight, or else of the best one tried.
         train: Rows of the samples that the members have seen.
         interrupted: Whether it is the best of what was tried until it was told to stop.
     """
@@ -178,7 +178,7 @@ def _framed(dataset: Dataset, settings: TrainConfig) -> Frame:
 
 
 def _networks(frame: Frame, asked: Asked, best: float) -> Iterator[Candidate]:
-    """Return the networks that won the contest, each the mean of those of its folds."""
+    """Return the networks that won the contest, each the mean over its folds."""
     contest = Contest(
         dataset=frame.dataset,
         folds=frame.folds,
@@ -206,7 +206,7 @@ def _networks(frame: Frame, asked: Asked, best: float) -> Iterator[Candidate]:
 
 
 def _combined(frame: Frame, candidates: Sequence[Candidate]) -> Choice:
-    """Average the candidates where that pays, and make the members."""
+    """Average the candidates if that pays, and make the members."""
     kept = [one for one in candidates if math.isfinite(one.cross_entropy)]
     check(bool(kept), "no candidate could be fitted; take other settings, or more samples")
     kept.sort(key=lambda one: one.cross_entropy)
@@ -225,7 +225,7 @@ def _combined(frame: Frame, candidates: Sequence[Candidate]) -> Choice:
         )
         for one, weight in zip(kept, weights, strict=True)
     )
-    # The weights are of calibrated logits; members have theirs as they are.
+    # The weights are for calibrated logits; the members' logits are not calibrated.
     shares = np.array([w / one.temperature for one, w in zip(kept, weights, strict=True)])
     shares /= shares.sum()
     chosen = [(one, share) for one, share in zip(kept, shares.tolist(), strict=True) if share > 0]

@@ -1,11 +1,12 @@
 """The networks of a selection: several settings on folds, by successive halving.
 
-Every setting is first trained for a part of the work on one fold, or two where there are few
-samples. So are then, for regressions, variants of the best: with a larger alpha2, with a linear
-part (see `beside`), and with both. The best of these takes its place. The best settings are trained
-on all folds. For regressions W is then solved for anew with larger alpha2, and the value of the
-least held-out error over all folds is kept. How many settings there are is decided by what their
-trainings are estimated to cost, from the sizes alone: no clock is asked.
+Every setting is first trained for a part of the work on one fold, or on two if there are few
+samples. For regressions, variants of the best setting are trained next: with a larger alpha2, with
+a linear part (see `beside`), and with both. The best variant, if it is better, takes the setting's
+place. Then the best settings are trained on all folds. For regressions W is solved for again with
+larger alpha2, and the value with the least held-out error over all folds is kept. The number of
+settings depends on the estimated cost of their trainings, which sizes alone determine: wall-clock
+time is not used.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from ..scaling import moments
 from .effort import Effort
 from .folds import Fold, Rows
 
-_LEAST = 20  # samples from which networks are tried
-_LONGER = 5.0  # times the seconds of 1000 samples that many samples may take
-_FEWEST = 300  # work units that a training is cut to before it is left out
-_FIRST = 3  # settings that are tried whether or not variants of one can be tried then
+_LEAST = 20  # least number of samples for networks
+_LONGER = 5.0  # largest factor, for many samples, on the seconds of 1000
+_FEWEST = 300  # least work units of a training; one that still costs too much is left out
+_FIRST = 3  # settings that are tried even if no time is left for variants
 
 SHARE = 0.6
-"""Of the work of a training, what the first round takes."""
+"""Share of a training's work in the first round."""
 
 STARTED: tuple[dict[str, Any], ...] = (
     {"regularisation.alpha1": 1e-4, "regularisation.alpha2": 1e-6},
@@ -48,23 +49,23 @@ STARTED: tuple[dict[str, Any], ...] = (
     {"regularisation.alpha1": 1e-6, "regularisation.alpha2": 1e-10},
     {"regularisation.alpha1": 1e-1, "regularisation.alpha2": 1e-2},
 )
-"""Those of networks that start from others' weights."""
+"""This share for networks that start from others' weights."""
 
 
 class Judge(Protocol):
-    """What networks are tried, and how trainings are judged by held-out samples."""
+    """The settings to try, and how held-out samples judge trainings."""
 
     @property
     def near(self) -> float:
-        """Times the best network's score, within which another is trained on all folds."""
+        """A network within this multiple of the best network's score is trained on all folds."""
 
     @property
     def hopeless(self) -> float:
-        """Times the score of what is no network, beyond which none is."""
+        """Networks beyond this multiple of the best other candidate's score are given up."""
 
     @property
     def loss(self) -> Loss | None:
-        """The loss that trainings minimise; None for that of the dataset's task."""
+        """The loss that trainings minimise; None for the loss of the dataset's task."""
 
     @property
     def networks(self) -> tuple[dict[str, Any], ...]:
@@ -74,21 +75,21 @@ class Judge(Protocol):
         """Return settings in words."""
 
     def held(self, dataset: Dataset, result: FitResult, rows: Rows) -> Tensor:
-        """Return what a training makes of held-out rows, (n_rows, n_out)."""
+        """Return a training's residuals or logits at held-out rows, (n_rows, n_out)."""
 
     @property
     def variants(self) -> tuple[dict[str, Any], ...]:
-        """Changes of the best of these, which are tried after them."""
+        """Changes of the best setting, which are tried after the settings."""
 
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
-        """Return the mean of what should be small, from `held`."""
+        """Return the mean error or cross-entropy from `held`."""
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """Values of alpha2 that the last W is solved for by least squares."""
+        """Values of alpha2 to try for the last W, which least squares finds."""
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
-        """Estimate what a training of n samples costs, on one core."""
+        """Estimate the seconds of a training of n samples on one core."""
 
 
 def _score(entry: tuple[float, TrainConfig]) -> float:
@@ -98,11 +99,11 @@ def _score(entry: tuple[float, TrainConfig]) -> float:
 def _path(
     dataset: Dataset, result: FitResult, fold: Fold, alphas: Sequence[float]
 ) -> list[FitResult]:
-    """Solve for W of a training on a fold, at several alpha2; the network stays as it is."""
+    """Solve for W of a training on a fold at several alpha2; theta does not change."""
     Y, C = (torch.from_numpy(values[fold.train]) for values in (dataset.Y, dataset.C))
     with torch.no_grad():
         Z = with_ones(result.features.forward((Y - result.y_shift) / result.y_scale))
-    shift = moments(C)[0]  # scales would not matter: each output has W of its own
+    shift = moments(C)[0]  # scales do not matter: each output has its own row of W
     found = []
     for W in solve_path(Z, C - shift, alphas):
         W[:, -1] += shift
@@ -127,9 +128,9 @@ class Winner:
     """Settings that were trained on all folds.
 
     Attributes:
-        name: What they are.
-        results: Of each fold.
-        held: What the judge says of each fold's held-out samples, (n_held, n_out).
+        name: The settings in words.
+        results: The training on each fold.
+        held: The judge's residuals or logits of each fold's held-out samples, (n_held, n_out).
     """
 
     name: str
@@ -144,11 +145,11 @@ class Contest:
     Attributes:
         dataset: All samples.
         folds: Divisions of some of them.
-        judge: Says what is tried and what is good.
-        run: Runs tasks and gives their numbers and results.
+        judge: Lists the settings to try, and scores trainings.
+        run: Runs tasks and returns their numbers and results.
         on_progress: Called with the trainings done, their number, and a note.
-        starts: Networks of one kind that the networks of the folds start from, in turn; they are
-            drawn where there are none.
+        starts: Networks of one kind, from which the networks of the folds start in turn; if empty,
+            first weights are drawn.
     """
 
     dataset: Dataset
@@ -164,10 +165,10 @@ class Contest:
         """Hold the contest.
 
         Args:
-            base: What holds for all settings.
+            base: Settings that all share.
             given: Keys of settings that are fixed.
-            effort: What it may cost.
-            other: Least score of what is no network: far worse networks win nothing.
+            effort: Largest cost.
+            other: Least score of a candidate that is no network; far worse networks are left out.
         """
         budget = self._budget(effort)
         settings = self.affordable(base, given, effort)
@@ -181,7 +182,7 @@ class Contest:
         if variants and not ranked:
             ranked = self._ranked([best, *variants], "first round")[:1]
         elif variants:
-            # Others than the best of these complement it less than other networks do.
+            # The second-best variant complements the best less than other settings do.
             family = [*ranked[:1], *self._ranked(variants, "second round")]
             ranked = sorted([min(family, key=_score), *ranked[1:]], key=_score)
         ranked = ranked or [(0.0, best)]
@@ -201,9 +202,9 @@ class Contest:
     def _ranked(
         self, settings: Sequence[TrainConfig], rung: str
     ) -> list[tuple[float, TrainConfig]]:
-        """Train settings for a share of their work; return them with their scores, the best first.
+        """Train settings for a share of their work; return them with their scores, best first.
 
-        Of equal scores the first is the better.
+        Settings with equal scores keep their order.
         """
         trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
         units = [
@@ -250,7 +251,7 @@ class Contest:
     ) -> tuple[TrainConfig, Sequence[FitResult]]:
         """Choose alpha2 of the last W, one value for all folds, by the least held-out score.
 
-        The networks stay as they are: of each fold, one SVD has W for all values.
+        Theta does not change: one SVD on each fold yields W for all values.
         """
         least = settings.regularisation.alpha2
         larger = [alpha2 for alpha2 in self.judge.alphas if alpha2 > 1.001 * least]
@@ -268,7 +269,7 @@ class Contest:
     def affordable(
         self, base: TrainConfig, given: frozenset[str], effort: Effort
     ) -> list[TrainConfig]:
-        """Return the settings that can be tried; none where even one costs too much."""
+        """Return the settings that can be tried; none if even one costs too much."""
         if self._size < _LEAST and not self.starts:
             return []
         budget = self._budget(effort)
@@ -298,7 +299,7 @@ class Contest:
 
     @property
     def _changes(self) -> tuple[dict[str, Any], ...]:
-        """The judge's variants; none where networks start from others, which have their inputs."""
+        """The judge's variants; none if networks start from others, whose form is fixed."""
         return () if self.starts else self.judge.variants
 
     @property
@@ -309,12 +310,12 @@ class Contest:
         return effort.seconds * min(max(1.0, self._size / 1000), _LONGER)
 
     def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
-        """Estimate what a contest costs at most, on one core."""
+        """Estimate the largest cost of a contest, in seconds of one core."""
         costs = sorted(map(self.seconds, settings))
         return SHARE * sum(costs) + len(self.folds) * sum(costs[-finalists:])
 
     def seconds(self, settings: TrainConfig) -> float:
-        """Estimate what a training on one fold costs, on one core."""
+        """Estimate the seconds of a training on one fold, on one core."""
         return self.judge.seconds(settings, len(self.folds[0].train), self.dataset.Y.shape[1])
 
     def _train(

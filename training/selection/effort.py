@@ -1,4 +1,4 @@
-"""What a selection was asked for, and what it may cost."""
+"""The arguments of a selection, and its limits of cost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EFFORTS = ("fast", "default", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """What a selection may cost.
+    """Limits of a selection's cost.
 
     Attributes:
-        seconds: Of one core, about, for networks.
+        seconds: Seconds of one core for networks, about.
         candidates: Largest number of networks tried.
         finalists: Largest number of them trained on all folds.
     """
@@ -32,7 +32,7 @@ COSTS = {
     "default": Effort(seconds=70.0, candidates=6, finalists=2),
     "high": Effort(seconds=700.0, candidates=10, finalists=4),
 }
-"""What the networks of each effort may cost."""
+"""The limits of each effort."""
 
 
 @dataclass(frozen=True, kw_only=True)

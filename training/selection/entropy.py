@@ -1,4 +1,4 @@
-"""Classifiers judged by the cross-entropy of held-out logits, at the temperature best for them."""
+"""Classifiers judged by the cross-entropy of held-out logits, at their best temperature."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ..temperature import temperature
 from .contest import parameters
 from .folds import Rows
 
-_RIDGE = 1e-3  # of the weights' squares: held-out logits may separate the classes
-_LEFT_OUT = 0.03  # share of all weights below which a member is left out
-_ITERATIONS = 100  # of a training, about; it ends where the loss has not fallen
+_RIDGE = 1e-3  # penalty on the weights' squares: held-out logits may separate the classes
+_LEFT_OUT = 0.03  # members with a smaller share of the weights are left out
+_ITERATIONS = 100  # of a training, about; it ends when the loss no longer falls
 _RATE = 2e10  # operations a second of one core, about
 _OVERHEAD = 0.015  # seconds of an iteration, about
 
@@ -90,15 +90,15 @@ NETWORKS: tuple[dict[str, Any], ...] = (
         "regularisation.alpha2": 1e-4,
     },
 )
-"""Settings in the order in which they are tried: that of `fast`, and others ten times off."""
+"""Settings in the order in which they are tried: `fast`'s, then ten times its alpha1 or alpha2."""
 
 
 def calibrated(logits: Tensor, C: Tensor) -> tuple[float, float]:
     """Return the best temperature, and the mean cross-entropy at it; infinity if not finite.
 
-    The temperature is best for these samples and one more, whose class may be any (in the spirit of
-    Platt 1999, "Probabilistic outputs for support vector machines"): logits of few samples that are
-    all right are not sure.
+    The temperature is best for these samples and one more, whose classes are equally probable
+    (similar to Platt 1999, "Probabilistic outputs for support vector machines"): it stays above
+    zero even if all of a few samples are classified correctly.
     """
     if not bool(torch.isfinite(logits).all()):
         return 1.0, math.inf
@@ -108,10 +108,10 @@ def calibrated(logits: Tensor, C: Tensor) -> tuple[float, float]:
 
 
 class HeldOutEntropy(CrossEntropy):
-    """Cross-entropy whose best weights are those of the least held-out loss.
+    """Cross-entropy whose best iteration has the least held-out loss.
 
-    The share of errors among few held-out samples is the better by luck the more iterations it is
-    the least of; what is chosen by it cannot be compared with what is not.
+    With few held-out samples, the least share of errors over many iterations is low by luck: a
+    candidate chosen by it cannot be compared with others.
     """
 
     selects_by_error = False
@@ -150,11 +150,11 @@ class Entropy:
         return result.predict(torch.from_numpy(dataset.Y[rows]))
 
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
-        """Return their cross-entropy."""
+        """Return the cross-entropy of the held-out logits."""
         return calibrated(held, torch.from_numpy(dataset.C[rows]))[1]
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
-        """Estimate what a training of n samples costs, on one core: some 100 iterations."""
+        """Estimate the seconds of a training of n samples on one core: some 100 iterations."""
         iterations = min(settings.stopping.work_units / 2.2, _ITERATIONS)
         m = settings.network.width + 1
         unknowns = self.n_classes * m
@@ -165,13 +165,13 @@ class Entropy:
 
 
 def mixed(logits: Sequence[Tensor], C: Tensor) -> npt.NDArray[np.float64]:
-    """Return weights >= 0 of the logits whose mean has the least cross-entropy, of sum one.
+    """Return weights >= 0 with sum one for the mean logits of the least cross-entropy.
 
-    The sum is free while they are sought, and taken out in the end: it is a temperature. Small
+    The search leaves the sum free, as it acts as a temperature, and divides by it at the end. Small
     weights are dropped: they cost a member and gain nothing.
 
     Args:
-        logits: Of the candidates on the same samples, calibrated, (n, n_classes) each.
+        logits: The candidates' calibrated logits of the same samples, (n, n_classes) each.
         C: Classes, (n, n_classes).
     """
     stack = torch.stack(list(logits))

@@ -1,4 +1,4 @@
-"""Which samples are held out of which training, whatever their order in the file."""
+"""Folds: the samples held out of each training, independent of their order in the file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Fold:
 
     Attributes:
         train: Rows that are trained on.
-        held: Rows that are held out, none of the others.
+        held: Rows that are held out.
     """
 
     train: Rows
@@ -33,9 +33,9 @@ class Fold:
 
 
 def available(dataset: Dataset) -> tuple[Rows, Rows]:
-    """Return the rows of training and validation samples, and those that can be held out.
+    """Return the rows of training and validation samples, and the rows that can be held out.
 
-    These are of validation, with inputs that no training sample has.
+    Validation samples whose inputs are no training sample's can be held out.
 
     Raises:
         InputError: If there are fewer than three.
@@ -53,10 +53,10 @@ def available(dataset: Dataset) -> tuple[Rows, Rows]:
 
 
 def ordered(X: Tensor, C: Tensor) -> Rows:
-    """Return samples in an order that depends neither on that of samples, inputs or outputs.
+    """Return samples in an order that is independent of the order of samples, inputs and outputs.
 
-    They are sorted along a direction that every input has a share in, so that neighbours in the
-    order are near each other, and every so manieth of them are spread like all.
+    They are sorted along a direction with a share of every input: neighbours in the order are near
+    each other, and every k-th samples are distributed like all.
 
     Args:
         X: Inputs, (n, n_in).
@@ -73,9 +73,9 @@ def ordered(X: Tensor, C: Tensor) -> Rows:
 
 
 def repeated(Y: Array) -> Rows | None:
-    """Number samples by their inputs, equal inputs alike, (n,); None where none are equal.
+    """Number samples by their inputs, (n,): equal inputs have one number; None if none are equal.
 
-    None too where fewer than three are different: then no sample tells more of another.
+    Also return None for fewer than three different inputs: too few to hold any out.
 
     Args:
         Y: Inputs, (n, n_in).
@@ -89,25 +89,25 @@ def repeated(Y: Array) -> Rows | None:
 
 
 def fresh(Y: Array, seen: Rows, held: Rows) -> Rows:
-    """Return those of the held-out rows whose inputs no other row has, of those that are seen.
+    """Return the held-out rows whose inputs no training row has.
 
     Args:
         Y: Inputs of all samples, (n, n_in).
-        seen: Rows that are trained on.
-        held: Rows that are not.
+        seen: Training rows.
+        held: Held-out rows.
     """
     inputs = {row.tobytes() for row in Y[seen] + 0.0}  # -0 is 0
     return held[[row.tobytes() not in inputs for row in Y[held] + 0.0]] if len(held) else held
 
 
 def divided(order: Rows, n_folds: int, seed: int, same: Rows | None = None) -> tuple[Fold, ...]:
-    """Divide samples into folds: of every ``n_folds`` neighbours each is in another one.
+    """Divide samples into folds: ``n_folds`` neighbours are in different folds.
 
     Args:
         order: The samples, as `ordered` returns them.
-        n_folds: At least 2; fewer where there are not as many samples, or numbers of them.
-        seed: Which of the neighbours is in which fold.
-        same: Samples of one number, as `repeated` returns them, are in one fold; in that order.
+        n_folds: At least 2; fewer if there are fewer samples, or fewer numbers in ``same``.
+        seed: Decides which neighbour is in which fold.
+        same: Number of each sample of ``order``, from `repeated`; one number is in one fold.
     """
     same = np.arange(len(order)) if same is None else same
     generator = np.random.default_rng(seed)
@@ -126,21 +126,21 @@ def stratified(
 ) -> tuple[Fold, ...]:
     """Divide samples of classes into folds so that each holds its share of every class.
 
-    Neighbours of one class are in different folds. A sample without which a fold would have no
-    training sample of a class is held out by no fold: there is nothing to learn that class from.
+    Neighbours of one class are in different folds. No fold holds out a sample that is the only
+    training sample of a class.
 
     Args:
         order: The samples, as `ordered` returns them.
         C: Probabilities of the classes of all samples, (n, n_classes).
         n_folds: At least 2.
-        seed: Which of the neighbours is in which fold.
-        same: Samples of one number, as `repeated` returns them, are in one fold; in that order.
+        seed: Decides which neighbour is in which fold.
+        same: Number of each sample of ``order``, from `repeated`; one number is in one fold.
 
     Returns:
-        At most ``n_folds``; none where no sample can be held out.
+        At most ``n_folds``; none if no sample can be held out.
     """
     same = np.arange(len(order)) if same is None else same
-    _, leader = np.unique(same, return_index=True)  # of each number its first sample
+    _, leader = np.unique(same, return_index=True)  # the first sample of each number
     labels = C[order[leader]].argmax(axis=1)
     first = {int(label): i for i, label in reversed(list(enumerate(labels)))}
     by_class = np.argsort([first[int(label)] for label in labels], kind="stable")

@@ -29,10 +29,10 @@ _FOLDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A candidate with its residuals on the held-out samples, scaled, (n_held, n_out).
+    """A candidate with its scaled residuals on the held-out samples, (n_held, n_out).
 
-    Those of a kernel's scales that all samples have led to are too small; ``growth`` measures by
-    what factor, once it is asked.
+    The residuals of a kernel whose scales come from all samples are too small; ``growth`` measures
+    the factor when it is called.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Candidate:
         return float(self.residual.square().mean())
 
     def grown(self) -> Candidate:
-        """Return the candidate with residuals that need no factor."""
+        """Return the candidate with its residuals times the factor."""
         if self.growth is None:
             return self
         return dataclasses.replace(self, residual=self.growth() * self.residual, growth=None)
@@ -61,13 +61,13 @@ class Frame:
 
     Attributes:
         dataset: All samples.
-        settings: Of the training.
-        rows: Of the dataset, in the order of the arrays here.
+        settings: Settings of the training.
+        rows: Rows of the dataset, in the order of the arrays here.
         folds: Divisions, by rows of the dataset.
         same: Samples of one number are held out together, (n_rows,); each alone if None.
         closed: Whether ridge and rbf are judged by left-out residuals, and see all rows.
-        data: Standardised inputs and scaled targets of ``rows``, in ``train``; the held-out samples
-            of the one fold in ``validation`` where not ``closed``.
+        data: Standardised inputs and scaled targets: ``rows`` in ``train``; unless ``closed``, the
+            held-out samples of the one fold in ``validation``.
     """
 
     dataset: Dataset
@@ -94,7 +94,7 @@ class Frame:
         return self.rows if self.closed else self.folds[0].held
 
     def scaled(self, residual: Tensor) -> Tensor:
-        """Turn residuals in units of c into those of training."""
+        """Scale residuals from the units of c to those of training."""
         assert self.data.scaling is not None
         return residual / self.data.scaling.scale
 
@@ -108,7 +108,7 @@ class Frame:
         return outputs - (held.C if held.whole is None else held.whole)
 
     def member(self, features: FeatureExtractor, weights: Tensor) -> Member:
-        """Make a member of weights for standardised inputs and scaled targets."""
+        """Make a member from weights for standardised inputs and scaled targets."""
         return Member(
             features=features,
             y_shift=self.data.y_shift,

@@ -4,18 +4,18 @@ With kappa a kernel of the scaled distance and H a polynomial trend, c is modell
 
     c(x) = sum_k a_k kappa(||s * (x - x_k)||) + H(x) b
 
-with the x_k among the samples (`surrogates.model.radial.RadialBasis`), or with the products over
-the inputs of `surrogates.model.radial.AnovaBasis` in its place. For given scales s and nugget the
-weights are those of kriging (Rasmussen and Williams 2006, "Gaussian processes for machine
-learning", section 2.7), a linear inner problem again. The scales, one for each input, and the
-nugget maximise the restricted likelihood of all outputs, each with a variance of its own:
+with the x_k among the samples (`surrogates.model.radial.RadialBasis`). kappa may also be a product
+over the inputs (`surrogates.model.radial.AnovaBasis`). For given scales s and nugget the weights
+are those of kriging (Rasmussen and Williams 2006, "Gaussian processes for machine learning",
+section 2.7), again a linear inner problem. The scales, one for each input, and the nugget maximise
+the restricted likelihood of all outputs, each with its own variance:
 
     -2 log L = sum_j (n - q) log v_j + n_out (log |K| + log |H^T K^-1 H|)
     v_j = c_j^T P c_j / (n - q),    P = K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1
     K = kappa + nugget I
 
-(Harville 1977, "Maximum likelihood approaches to variance component estimation"). The residual of a
-sample that is left out, with the scales as they are, is (P c)_i / P_ii, and of a block of samples
+(Harville 1977, "Maximum likelihood approaches to variance component estimation"). At fixed scales,
+the residual of a left-out sample is (P c)_i / P_ii, and that of a left-out block of samples is
 P_BB^-1 (P c)_B (Dubrule 1983, "Cross validation of kriging in a unique neighborhood").
 
 With more than `CENTRES` samples the x_k are some of them, and all samples determine the weights
@@ -39,10 +39,10 @@ from .left_out import apart
 CENTRES = 1000
 """Largest number of centres."""
 FACTORS = 20
-"""Largest number of inputs whose products are tried: a factor costs as much as all distances."""
+"""Largest number of inputs for products: one factor costs as much as all distances."""
 
 EACH = 200
-"""Largest number of inputs of which each has a scale of its own."""
+"""Largest number of inputs for which each has its own scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class Form:
     """Which kernel and which trend.
 
     Attributes:
-        kernel: One of `surrogates.model.kinds.KERNELS`.
-        degree: Of the trend: 0, a constant; 1, linear; or 2, quadratic.
+        kernel: One of `surrogates.model.forms.KERNELS`.
+        degree: Degree of the trend: 0, constant; 1, linear; or 2, quadratic.
         anova: Whether the kernel is a product over the inputs, with shares.
     """
 
@@ -87,7 +87,7 @@ class Fit:
         form: The form.
         scales: Inverse lengths, of standardised inputs, (n_in,).
         nugget: Variance of noise over that of the kernel.
-        shares: Of a product over the inputs, (n_in,); None else.
+        shares: Shares of the inputs in a product, (n_in,); None for a radial kernel.
     """
 
     form: Form
@@ -113,14 +113,14 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Kriging:
-    """The weights, and what is known of their errors.
+    """Weights of kriging, with left-out residuals and variances.
 
     Attributes:
         fit: Scales and nugget.
         centres: (n_centres, n_in), standardised.
-        weights: Of the kernels and the trend, the constant last, (n_seen, n_centres + size).
-        left_out: Residual of each sample when it is left out, with those of its inputs where
-            `solve` was told of them, (n, n_seen): prediction less c.
+        weights: Weights of kernels and trend, the constant last, (n_seen, n_centres + size).
+        left_out: Residual of each sample when it, with any of the same number, is left out,
+            (n, n_seen): prediction less c.
         variance: The variance of that residual over v_j, (n,).
         negative: Rows M: the variance of a prediction over v_j is
             1 + nugget - ||M k||^2 + ||N [k, h]||^2, with k the kernels' values and h the trend's;
@@ -155,7 +155,7 @@ def kappa(kernel: str, r: Tensor) -> Tensor:
 
 
 def kappa_and_slope(kernel: str, square: Tensor) -> tuple[Tensor, Tensor]:
-    """Evaluate a kernel, and its derivative over r, where the squares of the distances r are."""
+    """Evaluate a kernel, and its derivative over r, at distances r given by their squares."""
     if kernel == "gaussian":
         value = torch.exp(-square / 2)
         return value, -value
@@ -184,7 +184,7 @@ def projection(k: Tensor, nugget: float, H: Tensor) -> tuple[Tensor, float] | No
 
 
 def solve(X: Tensor, C: Tensor, fit: Fit, same: Rows | None = None) -> Kriging | None:
-    """Find the weights of all samples, at most `CENTRES`; None where they are not determined.
+    """Find the weights, with at most `CENTRES` centres; None if they are not determined.
 
     Args:
         X: Standardised inputs, (n, n_in).
@@ -202,7 +202,7 @@ def solve(X: Tensor, C: Tensor, fit: Fit, same: Rows | None = None) -> Kriging |
     P, _ = projected
     k.diagonal().add_(fit.nugget)
     L = torch.linalg.cholesky(k)
-    # H and C by the same triangular solve: b by least squares, not by normal equations.
+    # The same triangular solve for H and C: b comes from least squares, not normal equations.
     half_H, half_C = (torch.linalg.solve_triangular(L, M, upper=False) for M in (H, C))
     Q, R = torch.linalg.qr(half_H)
     b = torch.linalg.solve_triangular(R, Q.T @ half_C, upper=True)
@@ -236,7 +236,7 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit, same: Rows | None) -> Kriging | 
     B = fit.kappa(X, centres)
     F = torch.linalg.solve_triangular(L, B.T, upper=False).T
     H = fit.form.trend(X)
-    # Ridge on F, none on H: the trend's share of F and C is taken out first.
+    # Ridge on F, none on H: the trend is projected out of F and C first.
     Q, R = torch.linalg.qr(H)
     rest = F - Q @ (Q.T @ F)
     gram = rest.T @ rest
@@ -277,12 +277,12 @@ def _solve_many(X: Tensor, C: Tensor, fit: Fit, same: Rows | None) -> Kriging | 
 
 
 def blocks_left_out(X: Tensor, C: Tensor, fit: Fit, folds: Tensor) -> Tensor | None:
-    """Return residuals of folds that are left out, the scales kept, (n, n_seen).
+    """Return residuals of left-out folds at fixed scales, (n, n_seen).
 
     Args:
         X: Standardised inputs, (n, n_in), n <= `CENTRES`.
         C: Scaled targets, (n, n_seen).
-        fit: Scales and nugget, of all samples.
+        fit: Scales and nugget from all samples.
         folds: Fold of each sample, (n,).
     """
     k = fit.kappa(X, X)

@@ -1,9 +1,9 @@
-"""Residuals of samples that are left out, in closed form: each alone, or with those like it.
+"""Residuals of left-out samples in closed form: each alone, or all with equal inputs together.
 
-Where a linear fit has residuals r = A c with a symmetric A (I less the hat matrix, or the inverse
-of a kernel's matrix without the trend), the residuals of samples B that are left out together are
-those that A_BB^-1 makes of r_B. Samples of equal inputs are left out together: what a surrogate
-has seen at an input says nothing of its error elsewhere.
+If a linear fit has residuals r = A c with a symmetric A (I less the hat matrix, or the inverse of a
+kernel's matrix without the trend), samples B that are left out together have the residuals
+A_BB^-1 r_B. Samples with equal inputs are left out together: the error at an input that the
+surrogate has seen does not show its error elsewhere.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def apart(
 
     Args:
         values: (n, k).
-        diagonal: That of A, (n,).
+        diagonal: Diagonal of A, (n,).
         block: Returns A at some rows and columns, (m,) to (m, m).
-        same: The number of each sample's block, (n,); None where each has its own.
-        floor: Eigenvalues count as this at least.
+        same: The number of each sample's block, (n,); None if each has its own.
+        floor: Smaller eigenvalues are replaced by this.
 
     Returns:
         A_BB^-1 values_B of all blocks B, (n, k); the diagonal of all A_BB^-1, (n,); and the least

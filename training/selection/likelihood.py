@@ -1,4 +1,4 @@
-"""The scales of a kernel regression: a search for the largest restricted likelihood (`kernel`)."""
+"""Search for the scales of a kernel regression by the largest restricted likelihood (`kernel`)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SEARCHED = 300  # samples that the scales are sought on
 _SCALES = (1e-3, 30.0)
 _NUGGETS = (1e-10, 10.0)
 _SHARES = (0.005, 0.9995)
-# Mean and deviation of the scales' logarithms, and of the shares' logits: they decide where the
-# samples say nothing.
+# Mean and deviation of the scales' logarithms, and of the shares' logits: priors that decide if the
+# samples do not.
 _PRIOR = (math.log(0.2), 3.0)
 _SHARE_PRIOR = (0.0, 3.0)
 
@@ -36,12 +36,12 @@ def search(
     """Find the scales and the nugget of a form.
 
     Args:
-        X: Standardised inputs, (n, n_in); of more than 300 samples some are looked at.
+        X: Standardised inputs, (n, n_in); of more than 300 samples some are used.
         C: Scaled targets, (n, n_seen).
         form: The form.
-        start: Where to begin as well, beside a rough function; a smooth one if None.
-        steps: Largest number of iterations of each.
-        anew: Whether to begin at a rough function too where there is a ``start``.
+        start: Start of the first search; a smooth function if None.
+        steps: Largest number of iterations of each search.
+        anew: Whether a second search starts at a rough function even if there is a ``start``.
     """
     if len(X) > _SEARCHED:
         chosen = torch.linspace(0, len(X) - 1, _SEARCHED).round().long()
@@ -68,8 +68,8 @@ def search(
 class _Likelihood:
     """Minus the logarithm of the restricted likelihood for one output, and its gradient.
 
-    It is a function of the logarithms of the scales, the logits of the shares if there are some,
-    and the logarithm of the nugget.
+    Its variables are the logarithms of the scales, the logits of the shares if there are any, and
+    the logarithm of the nugget.
     """
 
     def __init__(self, X: Tensor, C: Tensor, form: Form) -> None:
@@ -78,7 +78,7 @@ class _Likelihood:
         n_in = X.shape[1]
         self.each = n_in <= EACH or form.anova
         self._n_scales = n_in if self.each else 1
-        # Inputs that do not vary have no scale: nothing is known of what they do.
+        # Inputs that do not vary have no scale: the samples do not show their effect.
         self._varies = (X != 0).any(dim=0)
         if form.anova:
             self._pairs = torch.triu_indices(len(X), len(X), 1)
@@ -94,7 +94,7 @@ class _Likelihood:
         return x
 
     def at(self, fit: Fit) -> npt.NDArray[np.float64]:
-        """Return the place of a fit, of this form or a radial one."""
+        """Return the variables of a fit of this form, or of a radial one."""
         x = self.begin(1.0, min(max(fit.nugget, _NUGGETS[0]), _NUGGETS[1]))
         x[: self._n_scales] = fit.scales.clamp(*_SCALES)[: self._n_scales].log().numpy()
         if fit.shares is not None:
@@ -135,7 +135,7 @@ class _Likelihood:
         k, slopes = kappa_and_slope(self._form.kernel, distances(X, X, fit.scales).square())
 
         def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
-            # That of kappa by log s_d is its slope over r times s_d^2 (x_d - x'_d)^2.
+            # The derivative of kappa by log s_d is its slope over r times s_d^2 (x_d - x'_d)^2.
             M = M * slopes
             by_scales = 2 * (M.sum(dim=1) @ X.square() - ((M @ X) * X).sum(dim=0))
             by_scales = by_scales * fit.scales.square()
@@ -158,7 +158,7 @@ class _Likelihood:
 
         def derivatives(M: Tensor) -> npt.NDArray[np.float64]:
             after = 2 * M[rows, columns]
-            others = torch.empty_like(squares)  # what is multiplied by the change of a factor
+            others = torch.empty_like(squares)  # product of the other factors
             for i in reversed(range(len(factors))):
                 torch.mul(after, before[i], out=others[i])
                 after = after * factors[i]

@@ -4,8 +4,8 @@ For a kernel kappa and its values at the centres, kappa(x_k, x_l) = V L V^T, the
 
     z(x) = L^-1/2 V^T [kappa(x, x_1) .. kappa(x, x_K)]^T
 
-have the kernel as their product, as far as the centres tell, and ||W||_F is the norm of the logits
-in the kernel's space. The kernel of the inputs themselves is x^T x' / n_in.
+have the kernel as their product on the centres' span, and ||W||_F is the norm of the logits in the
+kernel's space. The kernel of the inputs themselves is x^T x' / n_in.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ..inner.losses import CrossEntropy
 from .entropy import calibrated
 from .kernel import CENTRES, distances, kappa
 
-_LEAST = 1e-10  # of a kernel's largest eigenvalue, below which one is left out
-_WORSE = 1.3  # times the least held-out cross-entropy, above which smaller alpha2 are not tried
+_LEAST = 1e-10  # times a kernel's largest eigenvalue; smaller eigenvalues are left out
+_WORSE = 1.3  # times the least held-out cross-entropy; above it, smaller alpha2 are not tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,11 @@ def _leading(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """Features and what whitens them.
+    """Features and the matrix that whitens them.
 
     Attributes:
-        features: Of standardised inputs.
-        whitening: What multiplies them from the right, (width, r).
+        features: Features of standardised inputs.
+        whitening: Multiplies them from the right, (width, r).
     """
 
     features: FeatureExtractor
@@ -86,7 +86,7 @@ class Basis:
         return torch.cat([F, F.new_ones((len(F), 1))], dim=1)
 
     def weights(self, W: Tensor) -> Tensor:
-        """Turn weights of the whitened features into those of the features themselves."""
+        """Turn weights of the whitened features into weights of the features themselves."""
         return torch.cat([W[:, :-1] @ self.whitening.T, W[:, -1:]], dim=1)
 
 
@@ -95,13 +95,13 @@ def path(
 ) -> Tensor:
     """Return the held-out logits of each alpha2 of a path, (n_alphas, n_held, n_classes): a task.
 
-    Smaller alpha2, which take longer, are not tried where they make it far worse: the last logits
-    stand for theirs, which other folds may be better with.
+    Smaller alpha2 take longer. Once the cross-entropy is far worse, they are not tried: the last
+    logits stand for theirs, as another fold may prefer them.
 
     Args:
         X: Standardised inputs, (n, n_in).
         C: Classes, (n, n_classes).
-        X_held: Likewise of the held-out samples.
+        X_held: Standardised inputs of the held-out samples, (n_held, n_in).
         C_held: Their classes.
         plain: The features.
         alphas: Values, falling.

@@ -1,30 +1,30 @@
 r"""The choice of a surrogate: its kind, size and regularisation by held-out errors.
 
-What is tried are the members of one family, features with a linear layer on them:
+Candidates are members of one family, features with a linear layer on them:
 
     ridge       the inputs, and their products (`ridge`)
     rbf         radial basis functions at the samples, with a polynomial trend, or products over the
-                inputs (`kernel`); of a few outputs also with scales of its own for each
+                inputs (`kernel`); if there are few outputs, also with scales for each output
     networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1; the best also with a
                 larger alpha2 and with a linear part (`contest`)
 
-and, where training starts from another surrogate, what `start` makes of that.
+and, if training starts from another surrogate, the candidates of `start`.
 
-Each says what it makes of samples that it has not seen. For ridge and rbf these are the residuals
-of left-out samples in closed form, for rbf, where it comes near the best, times the factor by which
-errors grow where the scales are found anew without each fold. Networks are trained on folds, the
-held-out samples stopping them: first for a share of the work on one or two folds, then the best of
-them on all (successive halving; Jamieson and Talwalkar 2016, "Non-stochastic best arm
-identification and hyperparameter optimization"). Of more than `FOLDED` samples the dataset's own
-validation part is the only fold.
+Each candidate is judged on samples that it has not seen. Ridge and rbf have residuals of left-out
+samples in closed form. If rbf comes near the best, its residuals are multiplied by the factor by
+which errors grow when the scales are found again without each fold. Networks are trained on folds,
+and the held-out samples stop them: first for a share of the work on one or two folds, then the best
+on all (successive halving; Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and
+hyperparameter optimization"). With more than `FOLDED` samples the dataset's own validation part is
+the only fold.
 
-Errors are mean squares in the units of training. The prediction is the mean of the members with the
-weights, not negative and of sum one, that make the least of its held-out error (Breiman 1996,
-"Stacked regressions"), if that takes a twentieth off the best member's error; and that one member
-else. A network that was trained on folds is their mean.
+Errors are mean squares in the units of training. The prediction is a mean of the members, with
+weights >= 0 of sum one that minimise its held-out error (Breiman 1996, "Stacked regressions"), if
+this error is a twentieth below the best member's; otherwise it is the best member. A network that
+was trained on folds is the mean of the networks of its folds.
 
-Everything that is drawn or decided depends on the samples and the seed alone: on no clock, and not
-on the number of processes. What it costs is estimated from sizes (`contest`).
+All that is drawn or decided depends only on the samples and the seed, not on wall-clock time or the
+number of processes. Costs are estimated from sizes (`contest`).
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ from .regression_candidates import kernels, ridges
 from .squares import Squares
 from .stacking import stacked, weighted
 
-_FAR = 6.0  # times the least error, where a member of independent errors has that weight
-_PAYS = 0.95  # of the best member's error, below which members are averaged
+_FAR = 6.0  # times the least error: a member with independent errors has the least weight there
+_PAYS = 0.95  # members are averaged below this share of the best member's error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class Tried:
     """A candidate and its held-out error.
 
     Attributes:
-        name: What it is.
+        name: The candidate in words.
         error: Root mean square of the held-out residuals over the outputs' spreads.
-        samples: How many samples that is of.
-        weight: Its share of the prediction.
+        samples: Number of held-out samples.
+        weight: Its weight in the prediction.
     """
 
     name: str
@@ -77,17 +77,17 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What was chosen.
+    """The chosen surrogate.
 
     Attributes:
-        members: Whose weighted mean predicts.
+        members: Members, whose weighted mean predicts.
         tried: All candidates, in the order of their errors.
         rows: Samples that were held out, indices into the dataset.
-        residual: Of the prediction there, prediction less c, (n_rows, n_out), units of c.
-        variance: The variance of that, up to a factor of each output, by kriging, (n_rows,); None
-            where no kernel is a member.
-        kriging: The kernel that is a member, None if none is.
-        history: Of the network with the largest share, or else of the best that was tried.
+        residual: Prediction less c there, (n_rows, n_out), units of c.
+        variance: Kriging's variance of the residual, up to a factor for each output, (n_rows,);
+            None if no kernel is a member.
+        kriging: The kernel that is a member; None if none is.
+        history: History of the network with the largest weight, or else of the best one tried.
         train: Rows of the samples that the members have seen.
         interrupted: Whether it is the best of what was tried until it was told to stop.
     """
@@ -158,9 +158,9 @@ def _stages(
 
 
 def _grown(candidates: list[Candidate], near: float = 1.0) -> list[Candidate]:
-    """Let candidates within ``near`` times the least error have residuals that need no factor.
+    """Multiply the residuals of candidates within ``near`` times the least error by their factors.
 
-    To measure that of another would be work for nothing.
+    The factors of other candidates would not matter.
     """
     candidates = sorted(candidates, key=lambda candidate: candidate.score)
     while True:
@@ -177,7 +177,7 @@ def _grown(candidates: list[Candidate], near: float = 1.0) -> list[Candidate]:
 def networks(
     frame: Frame, asked: Asked, best: float, starts: Sequence[Member] = ()
 ) -> list[Candidate]:
-    """Return the networks that won the contest, each the mean of those of its folds."""
+    """Return the networks that won the contest, each the mean over its folds."""
     assert frame.data.scaling is not None
     contest = Contest(
         dataset=frame.dataset,
@@ -215,7 +215,7 @@ def networks(
 
 
 def _combined(frame: Frame, candidates: list[Candidate]) -> Selection:
-    """Weigh the candidates, the best first."""
+    """Find the candidates' weights, and order them by error."""
     check(bool(candidates), "no candidate could be fitted; take other settings")
     weights = stacked([candidate.residual for candidate in candidates])
     mean = weighted([candidate.residual for candidate in candidates], weights)

@@ -1,4 +1,4 @@
-"""Candidates that are no networks: ridge regressions, and radial basis functions."""
+"""Candidates besides networks: ridge regressions, and radial basis functions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .kernel import Fit, Form, Kriging
 from .likelihood import search
 from .ridge import Ridge, ridge
 
-_GROWN = 10  # folds that a kernel's scales are found anew on
-_GROWN_OUTPUTS = 3  # outputs of scales of their own that this is measured on
-_APART, _APART_ANOVA = 12, 4  # outputs, up to which each may have scales of its own
-_APART_FEATURES = 10_000  # that these may come to
-_PER_SCALE = 5  # samples, fewer than which are few to find a scale or a share
-MANY = 5000  # samples that determine a kernel's weights, at most
+_GROWN = 10  # folds on which a kernel's scales are found again
+_GROWN_OUTPUTS = 3  # outputs with their own scales for which this is measured
+_APART, _APART_ANOVA = 12, 4  # largest number of outputs that may have their own scales
+_APART_FEATURES = 10_000  # largest number of features of all these outputs
+_PER_SCALE = 5  # samples that a scale or a share needs
+MANY = 5000  # largest number of samples that determine a kernel's weights
 
 
 def ridges(frame: Frame) -> Iterator[Candidate]:
@@ -51,9 +51,9 @@ def ridges(frame: Frame) -> Iterator[Candidate]:
 
 
 def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
-    """Return the kernels and trends to try, one that is radial first.
+    """Return the kernels and trends to try, a radial kernel first.
 
-    Products over the inputs have a trend of degree 1 in them.
+    Products over the inputs contain a trend of degree 1.
     """
     asked, trend = settings.network.kernel, settings.network.trend
     for kind in KERNEL_NAMES if asked is None else (asked,):
@@ -71,7 +71,7 @@ def _forms(n_in: int, settings: TrainConfig) -> Iterator[Form]:
 
 
 def kernels(frame: Frame, asked: Asked, apart: bool = True) -> list[Candidate]:
-    """Return the best kernels, with honest errors; ``apart``, with scales by output too."""
+    """Return the best kernels; if ``apart``, also with scales by output."""
     n, n_in = frame.X.shape
     forms = [form for form in _forms(n_in, asked.settings) if form.size(n_in) <= max(1, n / 2)]
     check(
@@ -93,7 +93,7 @@ def kernels(frame: Frame, asked: Asked, apart: bool = True) -> list[Candidate]:
             seen = kriging.left_out if frame.closed else kriging.predict(frame.data.validation.Y)
             found.append((float(frame.residual(seen).square().mean()), kriging, seen))
     found.sort(key=lambda entry: entry[0])
-    # Two that differ most complement each other most: the best of each kind, where there are two.
+    # Different kernels complement each other: take the best of each kind if there are two kinds.
     others = [entry for entry in found if entry[1].fit.form.anova != found[0][1].fit.form.anova]
     kept = [*found[:1], *(others or found[1:])[:1]]
     candidates = [_kriged(frame, asked, kriging, seen) for _, kriging, seen in kept]
@@ -137,17 +137,17 @@ def _side_by_side(bases: Sequence[FeatureExtractor], form: Form) -> FeatureExtra
 
 
 def _may_differ(frame: Frame, form: Form) -> bool:
-    """Return whether each output may have scales of its own: of a few outputs and samples."""
+    """Return whether each output may have its own scales: for few outputs and samples."""
     n, n_out = len(frame.X), frame.dataset.C.shape[1]
     most = _APART_ANOVA if form.anova else _APART
     return frame.closed and 2 <= n_out <= most and (n_out + 1) * n <= _APART_FEATURES
 
 
 def _apart(frame: Frame, asked: Asked, shared: Kriging) -> Candidate:
-    """Return kernels with scales of their own for each output, which begin at those of all.
+    """Return kernels with scales for each output; their search starts at the common scales.
 
-    The shape of the error bars is that of the kernel of all outputs, whose features are there with
-    weights of zero.
+    The error bars have the shape of the common kernel, whose features are included with zero
+    weights.
     """
     X, form, same = frame.X, shared.fit.form, frame.same
     train = frame.data.train
@@ -158,7 +158,7 @@ def _apart(frame: Frame, asked: Asked, shared: Kriging) -> Candidate:
     fits, krigings = asked.run(tasks), []
     for j, c in enumerate(columns):
         own = kernel.solve(X, c, fits[j], same) or kernel.solve(X, c, shared.fit, same)
-        assert own is not None  # that of all outputs was solved
+        assert own is not None  # the common kernel was solved
         krigings.append(own)
     some = range(0, len(columns), -(-len(columns) // _GROWN_OUTPUTS))
 
@@ -188,14 +188,14 @@ def _apart(frame: Frame, asked: Asked, shared: Kriging) -> Candidate:
 
 
 def _growth(frame: Frame, asked: Asked, fits: Sequence[Fit], targets: Sequence[Tensor]) -> float:
-    """Return how errors on folds grow where the scales are found without the fold, 1 to 3."""
+    """Return the factor, 1 to 3, by which errors grow when the scales are found without a fold."""
     n, form = len(frame.rows), fits[0].form
     folds = divided(np.arange(n), _GROWN, frame.settings.seed, frame.same)
     fewest = min(len(fold.train) for fold in folds)
     if n > kernel.CENTRES or form.size(frame.X.shape[1]) >= fewest:
         return 1.0
-    # A search that begins where all samples have led may stay there: it does not where samples are
-    # few for what is sought.
+    # A search that starts at the scales of all samples may stay there: with few samples for each
+    # scale, it starts anew.
     few = n < _PER_SCALE * frame.X.shape[1] * (2 if form.anova else 1)
     tasks = [
         pool.Task(

@@ -2,10 +2,10 @@ r"""Ridge regression on the inputs, or on them and their products: the simplest 
 
     min_B ||[X, 1] B^T - C||_F^2 + a ||B||^2 without its constant column
 
-The weight a is that of the least error of samples that are left out, in closed form: with the SVD
-X = U S V^T of centred columns, the fit is H C with H = 1/n + U S^2 (S^2 + a)^-1 U^T, and the
-residual of a sample that is left out is its residual over 1 - H_ii (Allen 1974, "The relationship
-between variable selection and data augmentation and a method for prediction"; `left_out`).
+The weight a has the least error of left-out samples, in closed form: with the SVD X = U S V^T of
+centred columns, the fit is H C with H = 1/n + U S^2 (S^2 + a)^-1 U^T, and the residual of a
+left-out sample is its residual over 1 - H_ii (Allen 1974, "The relationship between variable
+selection and data augmentation and a method for prediction"; `left_out`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Ridge:
     """A ridge regression.
 
     Attributes:
-        degree: 1, of the inputs; 2, of their products too.
-        weights: Of the monomials, the constant last, (n_seen, size + 1).
+        degree: 1 for the inputs; 2 for their products too.
+        weights: Weights of the monomials, the constant last, (n_seen, size + 1).
         left_out: Residual of each sample when it is left out, prediction less c, (n, n_seen).
     """
 
@@ -59,7 +59,7 @@ def shrunk(M: Tensor, C: Tensor, same: Rows | None = None) -> tuple[Tensor, Tens
     """Fit a ridge regression on any features.
 
     Args:
-        M: Features, (n, width); each is centred, and divided by its deviation.
+        M: Features, (n, width); they are standardised here.
         C: Scaled targets, (n, n_seen).
         same: Samples of one number are left out together, (n,); each alone if None.
 
@@ -85,7 +85,7 @@ def shrunk(M: Tensor, C: Tensor, same: Rows | None = None) -> tuple[Tensor, Tens
         diagonal = 1 - 1 / len(M) - U.square() @ kept
         left_out, _, least = apart(residual, diagonal, without, same, floor=_RESOLVED)
         if least < _RESOLVED and best is not None:
-            continue  # the fit passes through a sample: of its error nothing is left but rounding
+            continue  # the fit passes through a sample: its left-out residual is rounding
         score = float(left_out.square().sum())
         if best is None or score < best[0]:
             best = score, left_out, Vh.T @ ((s / (s.square() + weight))[:, None] * UtC)

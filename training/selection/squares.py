@@ -41,10 +41,10 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"regularisation.alpha2": 1e-6, "network.linear": True},
     {"network.linear": True},
 )
-"""Changes of the best of these, which are tried after them."""
+"""Changes of the best setting, which are tried after the settings."""
 
 ALPHAS = tuple(10.0**k for k in range(-10, -1))
-"""Values of alpha2 that W is solved for at the end, if they are larger than in training."""
+"""Values of alpha2 for the last W, if they are larger than in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,8 @@ class Squares:
     """Judge regressions by the mean square of their scaled residuals.
 
     Attributes:
-        scale: What divides residuals, (n_out,), units of c.
-        n_seen: Number of targets that training sees.
+        scale: Divides residuals, (n_out,), units of c.
+        n_seen: Number of targets in training.
     """
 
     scale: Tensor
@@ -70,11 +70,11 @@ class Squares:
 
     @property
     def variants(self) -> tuple[dict[str, Any], ...]:
-        """Changes of the best of these, which are tried after them."""
+        """Changes of the best setting, which are tried after the settings."""
         return VARIANTS
 
     def name(self, settings: TrainConfig) -> str:
-        """Return settings in words; alpha2 and the linear part where they are no defaults."""
+        """Return settings in words; alpha2 and the linear part only if they are no defaults."""
         network, weights = settings.network, settings.regularisation
         words = f"{network.kind} {network.width}, alpha1 {weights.alpha1:.0e}"
         if weights.alpha2 != TrainConfig().regularisation.alpha2:
@@ -87,11 +87,11 @@ class Squares:
         return (result.predict(Y) - C) / self.scale
 
     def score(self, dataset: Dataset, held: Tensor, rows: Rows) -> float:
-        """Return their mean square."""
+        """Return the residuals' mean square."""
         return float(held.square().mean())
 
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
-        """Estimate what a training of n samples costs, on one core."""
+        """Estimate the seconds of a training of n samples on one core."""
         width = settings.network.width
         theta = parameters(settings, n_in)
         others = theta - width * (n_in + 1) if settings.network.kind == "ode" else 0

@@ -1,4 +1,4 @@
-"""The mean of candidates with the least held-out residual."""
+"""The weighted mean of candidates with the least held-out residual."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-_LEFT_OUT = 0.03  # weight below which a member is left out
-_HOPELESS = 100.0  # times the least error, beyond which a weight is below that
+_LEFT_OUT = 0.03  # members with a smaller weight are left out
+_HOPELESS = 100.0  # times the least error; beyond it, a weight is smaller than that
 
 
 def stacked(residuals: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-    """Return the weights, >= 0 and of sum one, of the mean with the least held-out residual.
+    """Return weights >= 0 with sum one for the mean with the least held-out residual.
 
     Small weights are dropped: they cost a member and gain nothing.
 
     Args:
-        residuals: Of the candidates on the same samples, (n, n_out) each.
+        residuals: The candidates' residuals on the same samples, (n, n_out) each.
     """
     flat = torch.stack([residual.reshape(-1) for residual in residuals])
     gram = (flat @ flat.T).numpy()
-    # A far larger error would be left out below, and hides the others' digits.
+    # A far larger error would be left out below, and would hide the others' digits.
     kept = np.flatnonzero(gram.diagonal() <= _HOPELESS**2 * gram.diagonal().min())
     size = math.sqrt(float(gram.diagonal()[kept].sum())) or 1.0
     while True:

@@ -1,28 +1,27 @@
 r"""Candidates of a selection that start from another surrogate: more data, or another fidelity.
 
-With c_old(y) the old surrogate, F its features and W_old its linear weights, what is tried beside
-the candidates that know nothing of it is the best of each of
+With c_old(y) the old surrogate, F its features and W_old its linear weights, the candidates, beside
+those that do not use it, are the best of each of
 
-    c_old        as it is;  a + b c_old, for each output;  or F with W, by ridge regression towards
-                 W_old: the objective at theta_old, whose alpha2 is chosen by left-out errors
+    c_old        unchanged;  a + b c_old, for each output;  or F with W, by ridge regression towards
+                 W_old: the objective at theta_old, with alpha2 chosen by left-out errors
     + rbf        b c_old(y) + delta(y), delta by kernel regression, as in co-kriging (Kennedy and
                  O'Hagan 2000, "Predicting the output from a complex computer code when fast
                  approximations are available")
-    old network  networks that start at theta_old, with theta_ref = theta_old and W_ref = W_old, and
-                 alpha1 and alpha2 among the settings of a contest of their own
+    old network  networks that start at theta_old, with theta_ref = theta_old and W_ref = W_old,
+                 from a contest over alpha1 and alpha2
 
-Targets and c_old are those of training's scaling, for all outputs: few samples span a part of the
-outputs' space, and c_old is not cut down to it.
+Targets and c_old are scaled as in training, with all outputs: few samples span only a part of the
+outputs' space, and c_old is not projected onto it.
 
-What the old surrogate has seen. On samples that it was trained on, its errors are training errors,
-and all of these candidates would look too good. A surrogate's file tells these samples by
-checksums. A candidate's residuals there are enlarged to the mean square of those on new samples,
-plus the deviation of that, sqrt(2/n) for n new ones: new samples alone decide, and error bars are
-no smaller than there. With fewer than `NEW` new ones among the held-out samples that says too
-little, and there are no candidates from the old surrogate; training tells so. A sample of a known y
-with another c, as nested designs of two fidelities have, is new to what is learned here, but c_old
-is nearer to its own truth there than elsewhere: its residual is enlarged by the old surrogate's
-own held-out error.
+On samples that the old surrogate was trained on, its errors are training errors, and all of these
+candidates would look too good. A surrogate's file identifies these samples by checksums. A
+candidate's residuals there are enlarged to the mean square on the n new samples, plus its
+deviation, sqrt(2/n): only new samples decide, and error bars are no smaller than on these. With
+fewer than `NEW` new held-out samples this is too uncertain: there are no candidates from the old
+surrogate, and training warns of it. Nested designs of two fidelities have samples of a known y with
+another c. These are new here, but c_old has less error against its own fidelity there than
+elsewhere: their residuals are enlarged by the old surrogate's own held-out error.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ from .regression_candidates import MANY, kernels
 from .ridge import shrunk
 
 NEW = 8
-"""Least number of new samples that the old surrogate is judged by, where there are others."""
+"""Least number of new samples to judge the old surrogate by, if it has seen other samples."""
 
-_FITTED = 5  # samples from which b is fitted
-_NEGLIGIBLE = 1e-12  # of a sum of squares, one that is rounding
+_FITTED = 5  # least number of samples to fit b
+_NEGLIGIBLE = 1e-12  # times a sum of squares; a smaller one is rounding
 
 
 def candidates(
@@ -71,7 +70,7 @@ def candidates(
         start: The surrogate.
         dataset: The samples as the file has them, for their checksums.
         frame: The same, divided and scaled.
-        asked: What the selection was asked for.
+        asked: The arguments of the selection.
         best: Least mean square of the other candidates.
     """
     known, shared = (torch.from_numpy(mask[frame.held]) for mask in start.overlap(dataset))
@@ -100,17 +99,17 @@ def candidates(
 
 
 def too_few(known: Mask) -> bool:
-    """Return whether new samples are too few to judge the old surrogate by."""
+    """Return whether there are too few new samples to judge the old surrogate."""
     return bool(known.any()) and int((~known).sum()) < NEW
 
 
 def enlarged(residual: Tensor, known: Tensor, shared: Tensor, error: Tensor) -> Tensor:
-    """Return residuals as they would be of samples that the old surrogate has not seen.
+    """Enlarge residuals to those of samples that the old surrogate has not seen.
 
     Args:
-        residual: On held-out samples, scaled, (n, n_out).
-        known: Which of these it was trained on, (n,).
-        shared: On which it was trained with another c, (n,).
+        residual: Scaled residuals on held-out samples, (n, n_out).
+        known: Whether the old surrogate was trained on each, (n,).
+        shared: Whether it was trained on its y with another c, (n,).
         error: Its own held-out error, scaled, (n_out,).
     """
     residual = residual.clone()
@@ -134,11 +133,11 @@ class _Old:
     Attributes:
         member: The surrogate, as one member.
         frame: The samples.
-        scaling: Of all outputs, without a basis.
+        scaling: Scaling of all outputs, without a basis.
         T: Scaled targets of the frame's rows, (n, n_out).
         G: Scaled predictions there.
-        T_held: Likewise for the samples of the one fold, where the frame is not closed.
-        G_held: Likewise.
+        T_held: Scaled targets of the one fold's held-out samples, unless the frame is closed.
+        G_held: Scaled predictions there.
     """
 
     member: Member
@@ -168,7 +167,7 @@ class _Old:
         )
 
     def itself(self) -> Candidate:
-        """Return the old surrogate as it is."""
+        """Return the unchanged old surrogate."""
         residual = self.G_held - self.T_held
         return Candidate(name="old", residual=residual, members=lambda: [self.member])
 
@@ -211,7 +210,7 @@ class _Old:
         )
 
     def corrected(self, asked: Asked) -> list[Candidate]:
-        """Return b c_old plus kernel regressions of what that leaves."""
+        """Return b c_old plus kernel regressions of the rest."""
         b = self._slopes()
         E, E_held = self.T - b * self.G, self.T_held - b * self.G_held
         size = E.square().sum(dim=0)
@@ -223,7 +222,7 @@ class _Old:
         scaling = dataclasses.replace(self.scaling, shift=shift, basis=basis)
         data = self.frame.data
         train = Part(Y=data.train.Y, C=E @ basis, scaling=scaling, whole=E)
-        held = data.validation  # not used where the frame is closed
+        held = data.validation  # not used if the frame is closed
         if not self.frame.closed:
             held = Part(Y=held.Y, C=E_held @ basis, scaling=scaling, whole=E_held)
         residuals = dataclasses.replace(data, train=train, validation=held, scaling=scaling)
@@ -232,7 +231,7 @@ class _Old:
         return [self._joined(one.grown(), frame, b) for one in found]
 
     def _slopes(self) -> Tensor:
-        """Return b by least squares beside a trend, linear where samples are enough, (n_out,)."""
+        """Return b by least squares beside a trend, linear if samples are enough, (n_out,)."""
         X = self.frame.X
         n, n_in = X.shape
         trend = X.new_ones((n, 1))
@@ -245,10 +244,10 @@ class _Old:
     def _joined(self, candidate: Candidate, frame: Frame, b: Tensor) -> Candidate:
         """Return b c_old and a kernel regression as one candidate, b fitted beside the kernel.
 
-        For given scales, b is that of generalised least squares, and has left-out residuals in
-        closed form with it: a trend g = c_old of one output takes P g (P g)^T / (g^T P g) off P
-        (see `kernel`). Both come from the left-out residuals of T and G. The factor by which these
-        grow where the scales are found anew is the candidate's.
+        For given scales, b comes from generalised least squares, and left-out residuals are in
+        closed form: a trend g = c_old of one output takes P g (P g)^T / (g^T P g) off P (see
+        `kernel`). Both come from the left-out residuals of T and G. The factor by which residuals
+        grow when the scales are found again is the candidate's.
         """
         kriging, residual, X = candidate.kriging, candidate.residual, self.frame.X
         assert kriging is not None and frame.data.scaling is not None
@@ -298,7 +297,7 @@ class _Old:
         )
 
     def _quotient(self, over: Tensor, size: Tensor, unit: Tensor, other: float = 1.0) -> Tensor:
-        """Divide by a size, (n_out,); a constant where that is rounding, or samples are too few."""
+        """Divide by a size, (n_out,); a constant if the size is rounding or samples are too few."""
         determined = (size > _NEGLIGIBLE * unit) & (unit > 1e-300) & (len(self.T) >= _FITTED)
         return torch.where(determined, over / size.clamp(min=1e-300), other)
 

@@ -5,15 +5,15 @@
 //   ./call_surrogate cdr.pt --time < y.csv
 //
 // Standard input has one sample a line, y_1,...,y_n_in, in the dataset's units. Standard output has
-// one line for each: the observables c_1,...,c_n_out, or what another method gives:
+// one line for each: the observables c_1,...,c_n_out, or the result of another method:
 //
 //   jacobian      dc_1/dy_1,...,dc_1/dy_n_in,dc_2/dy_1,...: n_out n_in numbers
 //   predict_std   standard deviations of the errors of c
 //   in_domain     1 in the training domain, 0 outside
 //
 // Samples outside the training domain are evaluated, and counted on standard error. --time prints
-// how long calls take on one thread. The file has the methods jvp(y, v) and vjp(y, w) besides, and
-// each takes one sample, (n_in,), or a batch, (n, n_in), which costs less a sample.
+// the times of calls on one thread. The file also has the methods jvp(y, v) and vjp(y, w). Each method
+// takes one sample, (n_in,), or a batch, (n, n_in), which costs less per sample.
 #include <ATen/Parallel.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
@@ -35,7 +35,7 @@ using torch::Tensor;
 using torch::jit::Method;
 using torch::jit::Module;
 
-// The first sentence of an error of torch; where in torch it was comes after it.
+// Returns the first sentence of an error of torch; the place in torch comes after it.
 std::string reason(const c10::Error& error) {
   const std::string text = error.what_without_backtrace();
   return text.substr(0, std::min(text.find('\n'), text.find(". ")));
@@ -66,7 +66,7 @@ double number(const std::string& cell, size_t row, size_t column) {
   return value;
 }
 
-// Reads lines of n_in numbers, (n, n_in) float64, n >= 1; blank lines are passed over.
+// Reads lines of n_in numbers, (n, n_in) float64, n >= 1; skips blank lines.
 Tensor read_table(std::istream& input, size_t n_in) {
   std::vector<double> numbers;
   size_t row = 0;
@@ -94,7 +94,7 @@ void write_table(const Tensor& values) {
       std::printf("%.17g%c", cells[i][j], j + 1 < table.size(1) ? ',' : '\n');
 }
 
-// Prints the times of calls of the first sample, and of a batch of all of them again and again.
+// Prints the times of repeated calls of the first sample, and of a batch of all samples.
 void time_calls(const Module& surrogate, const Tensor& Y) {
   struct Call {
     const char* name;
@@ -137,8 +137,8 @@ void time_calls(const Module& surrogate, const Tensor& Y) {
 
 void run(const std::string& path, const std::string& method) {
   const c10::InferenceMode no_gradients;  // a call takes 0.85 of the time
-  // TorchScript's profiling executor would compile each method anew in its first calls, for tenths
-  // of a second, and gain nothing after them. Nor does freezing the module.
+  // TorchScript's profiling executor would compile each method again in its first calls, for tenths
+  // of a second, without a gain afterwards. Freezing the module has no gain either.
   torch::jit::getProfilingMode() = false;
   const Module surrogate = load(path);
   const Tensor Y = read_table(std::cin, surrogate.attr("lower").toTensor().size(0));

@@ -27,7 +27,7 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
     """Return the source and the header of a surrogate.
 
     Args:
-        name: Of the surrogate; the public functions begin with it.
+        name: Name of the surrogate; the public functions begin with it.
         r: Its constants.
     """
     optional, n_flat = sections("optional.c.in"), len(r.normals)
@@ -62,7 +62,7 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
 
 
 def _jacobian(r: Reference) -> tuple[str, str]:
-    """Choose the fewest of inputs, outputs and features to take through the features.
+    """Choose the fewest of inputs, outputs and features to differentiate by.
 
     Returns:
         ``inputs``, ``outputs`` or ``features``, and the statements.
@@ -128,7 +128,7 @@ def _logarithms(r: Reference) -> dict[str, str]:
     if of_outputs:
         numbers = ", ".join(str(j) for j in np.flatnonzero(r.log_outputs))
         words["asymmetric"] = (
-            "\n * These outputs are predicted by their logarithms, and so are their ends:\n"
+            "\n * These outputs, and their intervals' ends, are predicted by their logarithms:\n"
             f" * {numbers}"
         )
     places: dict[str, str] = {}
@@ -161,7 +161,7 @@ def _bars(r: Reference, *, needs_c: bool) -> dict[str, str]:
         "c_parameter": "const double *c, " if spread else "",
         "c_argument": "c, " if spread else "",
         "needed_c": optional["needed_c"] if needs_c else "",
-        "of_what": "what the linear layer gives, c," if needs_c else "c",
+        "of_what": "the linear layer's outputs, c," if needs_c else "c",
         "half": _TAILED_HALF if tailed else "q * std[j]",
         "tailed": optional["tailed"].rstrip() if tailed else "",
         "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
@@ -169,7 +169,7 @@ def _bars(r: Reference, *, needs_c: bool) -> dict[str, str]:
 
 
 def _described(r: Reference) -> dict[str, str]:
-    """Return the comments on what the surrogate is, takes and returns."""
+    """Return the comments on the surrogate, its inputs and outputs."""
     about, classifies = r.metadata, isinstance(r, ClassifierReference)
     inputs = zip(
         about["y_names"], about["y_units"], r.lower.tolist(), r.upper.tolist(), strict=True
@@ -215,7 +215,7 @@ def _comment(lines: Iterable[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a JSON string that cannot end a comment, whatever a user put into it."""
+    """Return any text as a JSON string that cannot end a comment."""
     chars = json.dumps(text, ensure_ascii=False)
     safe = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in chars)
     return safe.replace("*/", "*\\/").replace("/*", "/\\u002a")

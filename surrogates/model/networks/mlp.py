@@ -48,7 +48,7 @@ class MLP(Layers):
             activation: One of `ACTIVATIONS`.
             scale: Factor of the first weights, >= 0.
             generator: Source of the random numbers; torch's own if None.
-            dtype: Of the weights.
+            dtype: Type of the weights.
 
         Raises:
             ValueError: If an argument is out of range.

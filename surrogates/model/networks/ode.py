@@ -20,7 +20,7 @@ class AntisymmetricODE(Network):
 
         u(0) = sigma(K_in y + b_in),    u' = sigma((K(t) - K(t)^T - gamma I) u + b(t)),    F = u(T)
 
-    The source's sigma is tanh. The antisymmetric part has imaginary eigenvalues. gamma moves them
+    The paper's sigma is tanh. The antisymmetric part has imaginary eigenvalues. gamma moves them
     slightly to the left, so the flow neither explodes nor forgets (Haber and Ruthotto 2017, "Stable
     architectures for deep neural networks"). The classical Runge-Kutta method of order 4 solves it,
     on ``n_cells`` cells of equal length. K and b are linear between their nodes, which are the ends
@@ -69,7 +69,7 @@ class AntisymmetricODE(Network):
             scale: Factor of the first weights, >= 0. With a small one the features start nearly
                 linear in y.
             generator: Source of the random numbers; torch's own if None.
-            dtype: Of the weights.
+            dtype: Type of the weights.
 
         Raises:
             ValueError: If an argument is out of range.
