@@ -43,7 +43,10 @@ def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> 
 
 
 def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
-    """Replace marked inputs and outputs by their logarithms."""
+    """Replace marked inputs and outputs by their logarithms, and derivatives by theirs.
+
+    By the chain rule, d log c / d log y = (y / c) dc/dy.
+    """
     inputs, outputs = (np.asarray(mark, dtype=bool) for mark in (logs.inputs, logs.outputs))
     Y, C = dataset.Y.copy(), dataset.C.copy()
     with np.errstate(invalid="ignore", divide="ignore"):  # failed samples
@@ -52,6 +55,10 @@ def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
     units = tuple(
         "1" if mark else unit for unit, mark in zip(dataset.info.c_units, outputs, strict=True)
     )
+    dC_dY = dataset.dC_dY
+    if dC_dY is not None:
+        dC_dY = dC_dY * np.where(inputs, dataset.Y, 1.0)[:, None]
+        dC_dY /= np.where(outputs, dataset.C, 1.0)[:, :, None]
     return dataclasses.replace(
-        dataset, Y=Y, C=C, info=dataclasses.replace(dataset.info, c_units=units)
+        dataset, Y=Y, C=C, dC_dY=dC_dY, info=dataclasses.replace(dataset.info, c_units=units)
     )

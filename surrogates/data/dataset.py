@@ -15,6 +15,7 @@ from surrogates import config
 from surrogates.errors import InputError
 from surrogates.types import Array
 
+from .derivatives import Derivatives, of_tangents
 from .description import PARTS, Info, Split, Status
 from .format import DIGESTED, SampleArrays, digest, open_arrays, read_array, write
 from .html import shown
@@ -102,6 +103,14 @@ class Dataset(SampleArrays):
                 + (f", and {failed} of {len(self.Y)} samples failed" if failed else "")
             )
         return np.flatnonzero(rows)
+
+    def derivatives(self, rows: npt.NDArray[np.int64]) -> Derivatives | None:
+        """Return the derivatives of some samples; None if the dataset has none.
+
+        Args:
+            rows: Indices of the samples.
+        """
+        return None if self.dC_dY is None else of_tangents(self.dC_dY, rows)
 
     @cached_property
     def digest(self) -> str:
