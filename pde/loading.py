@@ -79,8 +79,7 @@ def _found(name: str, info: Info | None) -> type[Problem]:
         found.name in (wanted, full)
         and vars(found).get("source", source) == source
         and ("neighbours" not in vars(found) or "source" in vars(found)),
-        f"{full}: `name`, `source` and `neighbours` are what the dataset says of the class; "
-        "call attributes of your own something else",
+        f"{full}: the attributes `name`, `source` and `neighbours` are reserved; rename your own",
     )
     _check_batches(full, found)
     _check_settings(full, found.Config)
