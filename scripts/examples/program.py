@@ -24,7 +24,7 @@ def program(
     description: str,
     options: Mapping[str, tuple[int | float | str, str]],
     study: Callable[[argparse.Namespace, Any], None],
-    size: tuple[float, float],
+    height: float,
     arguments: Sequence[str] | None,
 ) -> int:
     """Run a program that takes a surrogate and draws a figure.
@@ -33,7 +33,7 @@ def program(
         description: Of the program, one line.
         options: By name, the default, whose type is that of the option, and what it is.
         study: Does it, with the options and the figure.
-        size: Of the figure, in inches.
+        height: Of the figure, in inches; its width is that of all figures.
         arguments: The words after the program's name; those of the process if None.
 
     Returns:
@@ -49,7 +49,8 @@ def program(
     def run() -> None:
         given = parser.parse_args(arguments)
         check_seed(given.seed)
-        with plotting.saved_figure(given.out, size, "") as figure:  # refused before the work
+        # The figure first: a file that cannot be written is refused before the work.
+        with plotting.saved_figure(given.out, (plotting.WIDTH, height), "") as figure:
             study(given, figure)
         print(f"\nfigure: {given.out}")
 
