@@ -40,7 +40,10 @@ def generate(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     split: str = "0.8/0.1/0.1",
-    tangents: bool = False,
+    tangents: bool | int = False,
+    subspace: PathLike | None = None,
+    adjoints: int = 0,
+    pilot: PathLike | None = None,
     processes: int = 1,
     ranks_per_sample: int = 1,
     time_limit: float = 3600.0,
@@ -60,7 +63,14 @@ def generate(
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Seed of the sampling design and the split.
         split: Counts or fractions of training, validation and test samples.
-        tangents: Whether to solve for dc/dy as well, if the problem can.
+        tangents: Whether to solve for dc/dy as well, if the problem can; or a number r, for the
+            derivatives in r random directions of each sample, orthonormal in units of the
+            parameters' ranges.
+        subspace: With ``tangents=r``, a dataset with derivatives: the directions are the r in which
+            c changes most there.
+        adjoints: Number r of functionals of c whose derivatives to solve for: the combinations of c
+            that vary most in ``pilot``; 0 for none.
+        pilot: A dataset of the problem, without or with derivatives.
         processes: 1 solves in this process (and those that mpirun has started with it); more are
             started by mpirun.
         ranks_per_sample: Processes that share a mesh.
@@ -81,6 +91,9 @@ def generate(
         KeyboardInterrupt: If it was interrupted; the finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
+    files = {"subspace": subspace, "pilot": pilot}
+    run |= {name: None if path is None else Path(path).absolute() for name, path in files.items()}
+    run |= {"adjoints": adjoints}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
     run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
@@ -153,7 +166,7 @@ class _Asked:
                 option = f"--{name.replace('_', '-')}"
                 if isinstance(value, bool):
                     words += [option] * value
-                else:
+                elif value is not None:
                     words += [option, str(value)]
             launch(words, processes, progress)
         dataset = Dataset.read(out)
