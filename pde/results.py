@@ -30,12 +30,16 @@ class Batch:
         solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`. Without
             it, there are no iterations and the residual is unknown.
         dC_dY: Tangents, (n, n_c, n_y), if asked for; NaN for a failed solve.
+        dC_dV: Tangents in r directions, (n, n_c, r), if asked for; NaN for a failed solve.
+        dW_dY: Derivatives of r functionals, (n, r, n_y), if asked for; NaN for a failed solve.
     """
 
     C: Array
     failure: list[str] = field(default_factory=list)
     solver: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, SOLVER))
     dC_dY: Array | None = None
+    dC_dV: Array | None = None
+    dW_dY: Array | None = None
 
     def __post_init__(self) -> None:
         """Fill in omitted fields."""
