@@ -48,6 +48,7 @@ napoleon_use_ivar = True
 python_maximum_signature_line_length = 80
 html_math_renderer = "mathml"
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"varpro-surrogates {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -82,7 +82,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def keys(path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()) -> set[str]:
-    """Return the dotted keys that a TOML file and overrides set; arguments are those of `read`."""
+    """Return the dotted keys that a TOML file and overrides set; arguments are as for `read`."""
     table = _table(path)
     for override in overrides:
         _override(table, override)

@@ -226,7 +226,7 @@ class GNvproClassifier(ClassifierMixin, GNvproEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
-        check(len(self.classes_) > 1, "there is one class alone, and nothing to tell apart")
+        check(len(self.classes_) > 1, "there is only one class; a classifier needs two")
         names = [str(label) for label in self.classes_]
         self.surrogate_ = self._fitted(X, index, labels=index, c_names=names)
         return self

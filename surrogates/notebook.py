@@ -16,20 +16,38 @@ def table(title: str, header: Sequence[str], rows: Rows) -> str:
 
     Args:
         title: Above the table.
-        header: Names of the columns; none if empty, and the first column then names the rows.
+        header: Names of the columns, with numbers between the first and the last; none if empty,
+            and the first column then names the rows.
         rows: Texts.
     """
-    lines = [f"<caption>{html.escape(title)}</caption>"]
+    lines = [_cell("caption", title, "left; font-weight: bold")]
     if header:
-        cells = "".join(f"<th>{html.escape(text)}</th>" for text in header)
-        lines.append(f"<thead><tr>{cells}</tr></thead>")
-    for first, *others in rows:
-        tag = "td" if header else "th"
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in others)
-        lines.append(f"<tr><{tag}>{html.escape(first)}</{tag}>{cells}</tr>")
+        lines.append(f"<thead>{_row(['th'] * len(header), header)}</thead>")
+    for row in rows:
+        tags = ["td" if header else "th"] + ["td"] * (len(row) - 1)
+        lines.append(_row(tags, row, numbers=bool(header)))
     return f"<table>{''.join(lines)}</table>"
+
+
+def _row(tags: Sequence[str], texts: Sequence[str], *, numbers: bool = True) -> str:
+    """Return a row; notebooks would align all cells to the right."""
+    inner = range(1, len(texts) - 1) if numbers else ()
+    cells = (
+        _cell(tag, text, "right" if i in inner else "left")
+        for i, (tag, text) in enumerate(zip(tags, texts, strict=True))
+    )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(tag: str, text: str, style: str) -> str:
+    return f'<{tag} style="text-align: {style}">{html.escape(text)}</{tag}>'
 
 
 def number(value: float) -> str:
     """Return a number as tables show it, with up to six digits."""
     return f"{value:.6g}"
+
+
+def per_cent(share: float) -> str:
+    """Return a share in per cent, with three digits."""
+    return f"{100 * share:.3g} %"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,17 +22,28 @@ class TqdmBar:
     def update(self, done: int, total: int, note: str = "") -> None:
         """Show that ``done`` of ``total`` are finished."""
         if self._bar is None:
-            from tqdm.auto import tqdm
+            from tqdm import TqdmWarning
 
-            self._bar = tqdm(total=total, initial=done, unit=f" {self._unit}")
+            with warnings.catch_warnings():  # a notebook without ipywidgets has a line of text
+                warnings.simplefilter("ignore", TqdmWarning)
+                from tqdm.auto import tqdm
+            unit = f" {self._unit}"
+            self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True)
         self._bar.total = total
         self._bar.set_postfix_str(note.lstrip(", "), refresh=False)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """End the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        """End the bar, as a whole one unless an exception ends it: trainings may end early."""
+        if self._bar is None:
+            return
+        if sys.exc_info()[0] is None and self._bar.n:
+            done, start = self._bar.n, self._bar.start_t
+            self._bar.reset(total=done)  # of a widget, too
+            self._bar.start_t = start
+            self._bar.update(done)
+            self._bar.refresh()
+        self._bar.close()
 
 
 class CallerBar:

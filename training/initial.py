@@ -83,8 +83,8 @@ def _started(start: Member, config: TrainConfig, n_in: int) -> nn.Module:
     """Return the network that a training starts from."""
     check(
         config.mix is None,
-        "inputs.whitening, inputs.noise and regularisation.smoothing are for a network that starts "
-        "anew: one that starts from weights keeps their inputs",
+        "inputs.whitening, inputs.noise and regularisation.smoothing are for a new network: one "
+        "that starts from weights keeps their inputs",
     )
     check(
         start.features.n_in == n_in,

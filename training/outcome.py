@@ -251,7 +251,7 @@ def kept(trained: Trained, selection: Selection, dataset: Dataset, start: Start 
     if not trained.tried and n:
         warnings.append(
             f"{path} was trained on {n} of {len(known)} validation samples: errors and error bars "
-            "that they tell are too small"
+            "from these are too small"
         )
     elif trained.tried and too_few(known):
         warnings.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from docutils import nodes
@@ -114,8 +115,8 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Nod
     domain, target = env.domains["py"], node["reftarget"].removesuffix("()")
     if not re.fullmatch(r"[A-Za-z_][\w.]*", target):
         return contnode
-    ends = f".{target}"
-    names = [name for name in domain.objects if name == target or name.endswith(ends)]
+    alike = _by_last_part(domain).get(target.rpartition(".")[2], [])
+    names = [name for name in alike if f".{name}".endswith(f".{target}")]
     near = node["near"]
     names = [n for n in names if n.rpartition(".")[0] not in DOORS] or names
     if node.get("strict"):
@@ -131,6 +132,15 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Nod
     entry = domain.objects[best]
     uri = app.builder.get_relative_uri(node["refdoc"], entry.docname)
     return nodes.reference("", "", contnode, refuri=f"{uri}#{entry.node_id}", internal=True)
+
+
+@lru_cache(maxsize=1)
+def _by_last_part(domain: Any) -> dict[str, list[str]]:
+    """Return the names of all objects by what follows their last dot; all pages are read by now."""
+    found: dict[str, list[str]] = {}
+    for name in domain.objects:
+        found.setdefault(name.rpartition(".")[2], []).append(name)
+    return found
 
 
 def _common(a: str, b: str) -> list[str]:

@@ -1,4 +1,8 @@
-"""Write one page for each module of the package, and a list of them for each room."""
+"""Write one page for each module of the package, and a list of them for each room.
+
+The pages are in no table of contents but for those of `DOORS`: the sidebar of each page would list
+them all, and take most of the time that the site is built in.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,11 @@ def modules(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 def page(name: str) -> str:
     """Return the page of a module."""
-    options = f"   :{'imported-members' if name in DOORS else 'ignore-module-all'}:\n"
-    return f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n{options}"
+    title = f"{name}\n{'=' * len(name)}\n\n"
+    if name in DOORS:
+        return f"{title}.. automodule:: {name}\n   :imported-members:\n"
+    back = "One of :doc:`all modules <modules>`.\n\n"
+    return f":orphan:\n\n{title}{back}.. automodule:: {name}\n   :ignore-module-all:\n"
 
 
 def table(rows: list[tuple[str, Path]]) -> str:
@@ -56,8 +63,6 @@ def write(app: Sphinx) -> None:
     body = ["All modules", "===========", ""]
     for room, rows in sorted(rooms.items()):
         body += [room, "-" * len(room), "", table(rows), ""]
-    body += [".. toctree::", "   :hidden:", ""]
-    body += [f"   {name.removesuffix('.rst')}" for name in wanted]
     wanted["modules.rst"] = "\n".join(body) + "\n"
     for old in folder.glob("*.rst"):
         if old.name not in wanted:

@@ -46,13 +46,13 @@ def rows(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
         if dataclasses.is_dataclass(value):
             yield from rows(value, f"{key}.")
         else:
-            yield key, value, said.get(field.name, "")
+            yield key, value, re.sub(r"\bNone\b", "``auto``", said.get(field.name, ""))
 
 
 def shown(value: Any) -> str:
     """Return a default as it is typed."""
     if value is None:
-        return "chosen"
+        return "``auto``"
     if isinstance(value, bool):
         return f"``{str(value).lower()}``"
     if isinstance(value, str):

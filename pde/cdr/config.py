@@ -249,7 +249,7 @@ class CDRConfig:
     solver: Solver = field(default_factory=Solver)
 
     def __post_init__(self) -> None:
-        """Check that the times are those of steps."""
+        """Check that the observations' times are multiples of the time step."""
         dt = self.time.final / self.time.steps
         steps = {round(t / dt) for t in self.observations.times}
         check(

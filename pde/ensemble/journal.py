@@ -271,7 +271,7 @@ class Journal:
                     lost.append(f"samples {block.start} to {block.start + block.count - 1}")
                 end = block.offset + _HEADER.size + block.size
             if end != self._size(path):
-                lost.append(f"what comes after byte {end}")
+                lost.append(f"everything after byte {end}")
             if lost:
                 yield path, " and ".join(lost)
 

@@ -217,8 +217,8 @@ class LocalSolver:
     def changes(self, info: Info) -> list[str]:
         """Name the files that have changed while samples were solved, or are unknown."""
         unknown = [
-            f"{name} was read by {self.name} and is none of its data_files: this dataset does not "
-            "know what it held"
+            f"{name} was read by {self.name} and is not among its data_files: this dataset does "
+            "not know its content"
             for name in undeclared(self._problem, self._config, info.inputs)
         ]
         try:

@@ -46,14 +46,14 @@ def from_arrays(
         Y: Parameters, (n, n_y), or (n,) of one parameter: an array, a list, or a data frame, whose
             columns are named.
         C: Observables, (n, n_c) or (n,), in the same forms.
-        labels: In place of C, the class of each sample: n texts or integers.
+        labels: Instead of C, the class of each sample: n texts or integers.
         y_names: Names of the parameters; a data frame's own, or y0, y1, ... if empty.
-        c_names: Names of the observables, likewise; with labels those of the classes, in the order
-            of their sorted labels.
+        c_names: Names of the observables; a data frame's own, or c0, c1, ... if empty. With labels,
+            names of the classes, in the order of their sorted labels.
         y_units: Units of the parameters; none if empty.
-        c_units: Units of the observables, likewise.
-        bounds: Lower and upper bounds of the parameters: a mapping by name, or two sequences. The
-            samples' extremes where None, or where a name is left out.
+        c_units: Units of the observables; none if empty.
+        bounds: Lower and upper bounds of the parameters: a mapping by name, or two sequences. For
+            None, or for names that are left out, they are the samples' extremes.
         split: Counts or fractions of training, validation and test samples, ``0.8/0.1/0.1`` or
             ``(400, 200, 200)``; or the part of each sample, n texts of ``train``, ``validation``,
             ``test`` or ``unused``.

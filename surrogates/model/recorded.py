@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from surrogates.errors import listed
-from surrogates.notebook import SHOWN, Rows, number, table
+from surrogates.notebook import SHOWN, Rows, number, per_cent, table
 
 from .classifier import Assessment, Bin
 from .metadata import task_of
@@ -90,16 +90,15 @@ def described(surrogate: LoadedSurrogate) -> str:
 def described_in_html(surrogate: LoadedSurrogate) -> str:
     """Return a table of a surrogate's sizes, errors and domain, with escaped names."""
     about, training = surrogate.metadata, surrogate.metadata["training"]
-    rows: dict[str, str] = {
-        "problem": about["problem"],
-        "parameters": listed(about["y_names"], SHOWN),
-        surrogate.OUTPUTS: listed(about["c_names"], SHOWN),
-        "training samples": str(training.get("samples", "")),
-        "chosen": str(training.get("chosen", "")),
-        **_errors(surrogate),
-    }
-    for line in surrogate.warnings:
-        rows["warning"] = f"{rows.get('warning', '')} {line}.".strip()
+    rows = [
+        ("problem", about["problem"]),
+        ("parameters", listed(about["y_names"], SHOWN)),
+        (surrogate.OUTPUTS, listed(about["c_names"], SHOWN)),
+        ("training samples", str(training.get("samples", ""))),
+        ("chosen", str(training.get("chosen", ""))),
+        *_errors(surrogate).items(),
+        *(("warning", line) for line in surrogate.warnings),
+    ]
     lower, upper = surrogate.module.lower.tolist(), surrogate.module.upper.tolist()
     domain: Rows = list(
         zip(
@@ -113,7 +112,7 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
     more = surrogate.n_in - len(domain)
     title = "training domain" + (f" (the first {SHOWN} of {surrogate.n_in})" if more else "")
     parts = [
-        table(type(surrogate).__name__, (), [(name, text) for name, text in rows.items() if text]),
+        table(type(surrogate).__name__, (), [row for row in rows if row[1]]),
         table(title, ("parameter", "lower", "upper", "unit"), domain),
     ]
     return "".join(parts)
@@ -124,11 +123,11 @@ def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
     said = {}
     for name, found in surrogate.errors.items():
         if isinstance(found, Assessment):
-            said[f"accuracy, {name}"] = f"{found.accuracy:.1%} of {found.samples} samples"
+            said[f"accuracy, {name}"] = f"{per_cent(found.accuracy)} of {found.samples} samples"
             continue
-        said[f"relative error, {name}"] = f"{found.relative.mean:.3%} (mean)"
+        said[f"relative error, {name}"] = f"{per_cent(found.relative.mean)} (mean)"
         if found.output_spread:
             said[f"error over spread, {name}"] = found.by_spread(surrogate.metadata["c_names"])
         if len(found.coverage) == len(LEVELS):
-            said[f"errors within 95 % bars, {name}"] = f"{found.coverage[-1]:.1%}"
+            said[f"errors within 95 % bars, {name}"] = per_cent(found.coverage[-1])
     return said

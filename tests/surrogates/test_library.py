@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 import json
 import os
 import pickle
+import re
 import signal
 import zipfile
 from html.parser import HTMLParser
@@ -20,6 +23,8 @@ from surrogates import InputError, TrainConfig
 from surrogates import config as configuration
 from surrogates.data import Dataset, Split
 from surrogates.data.from_arrays import from_arrays
+from surrogates.notebook import table
+from surrogates.progress import TqdmBar
 from surrogates.training.config import DEFAULTS, Network, Outputs
 from surrogates.training.settings import settings_of
 
@@ -117,10 +122,24 @@ def test_a_notebook_shows_sizes_errors_and_domain_with_names_escaped(fitted):
     page = Texts(fitted._repr_html_())
     assert not page.open and page.tags <= {"table", "caption", "thead", "tr", "th", "td"}
     assert "a, <b>" in page.texts and "<b>" in page.texts
-    assert f"{fitted.errors['test'].relative.mean:.3%} (mean)" in page.texts
+    assert f"{100 * fitted.errors['test'].relative.mean:.3g} % (mean)" in page.texts
     lower = samples()[0][fitted.dataset.split == Split.TRAIN].min(axis=0)
     assert f"{lower[0]:.6g}" in page.texts
     assert "2 parameters, 2 observables" in repr(fitted) and "\n" not in repr(fitted)
+
+
+def test_a_notebook_shows_each_warning_in_a_row_of_its_own(fitted):
+    told = dataclasses.replace(fitted, warnings=("few samples", "a & b"))
+    page = Texts(told._repr_html_())
+    assert page.texts.count("warning") == 2
+    assert {"few samples", "a & b"} <= set(page.texts)
+
+
+def test_a_notebook_aligns_numbers_alone_to_the_right():
+    row = "x", "1", "m"
+    named = table("T", ("name", "number", "unit"), [row])
+    assert re.findall(r"right.>(\w+)", named) == ["number", "1"]
+    assert "right" not in table("T", (), [row])
 
 
 def test_a_notebook_shows_a_dataset(dataset):
@@ -225,6 +244,22 @@ def test_progress_is_told_to_a_function_or_shown_or_neither(dataset, capfd):
     assert capfd.readouterr() == ("", "")
     surrogates.train(dataset, QUICK, effort="fast", progress=True)
     assert "work units" in capfd.readouterr().err
+
+
+def test_a_bar_that_ends_early_is_whole_unless_an_exception_ends_it(capfd):
+    bar = TqdmBar("steps")
+    bar.update(3, 10, ", a note")
+    bar.close()
+    shown = capfd.readouterr().err
+    assert "3/10" in shown and "a note" in shown and "3/3" in shown.split("\r")[-1]
+    with contextlib.suppress(ZeroDivisionError):
+        bar = TqdmBar("steps")
+        try:
+            bar.update(3, 10)
+            raise ZeroDivisionError
+        finally:
+            bar.close()
+    assert "3/10" in capfd.readouterr().err.split("\r")[-1]
 
 
 def interrupted_after(n: int, times: int = 1):

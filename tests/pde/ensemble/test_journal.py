@@ -215,7 +215,7 @@ def test_a_block_of_another_set_is_none_of_this_one(journal, other):
     assert len(whole(foreign)) == 2
     assert whole(journal) == []
     assert list(journal.damage()) == [
-        (journal.folder.path / "shard-a.shard", "what comes after byte 0")
+        (journal.folder.path / "shard-a.shard", "everything after byte 0")
     ]
     # Not even in the midst of one of this set, at a place where a header is looked for.
     own = journal.pack(samples(4, 6))
@@ -380,7 +380,7 @@ def test_a_disk_that_cannot_be_read_is_damage(journal, monkeypatch):
     content = range(second.offset + 30, second.offset + 40)
     for bad, lost in (
         (content, "samples 2 to 3"),
-        (range(second.offset, second.offset + 1), f"what comes after byte {second.offset}"),
+        (range(second.offset, second.offset + 1), f"everything after byte {second.offset}"),
     ):
         monkeypatch.setattr(module, "_read", failing(bad))
         assert list(journal.damage()) == [(path, lost)]
