@@ -139,12 +139,9 @@ class VariationalProblem(Problem):
         self.u_t = fem.Function(self.V)
         self._parameters = Parameters(self.domain, n_y)
         self._u, v = fem.Function(self.V), ufl.TestFunction(self.V)
-        weak = self.define(self._u, v, self._parameters.symbols)
-        check(
-            isinstance(weak, WeakForm),
-            f"{self.name}: define must return a WeakForm; got {weak!r:.60}",
-        )
         try:
+            weak = self.define(self._u, v, self._parameters.symbols)
+            check(isinstance(weak, WeakForm), f"define must return a WeakForm; got {weak!r:.60}")
             self._march = self._prepared(weak, v)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
