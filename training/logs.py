@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,6 @@ from surrogates.config import check, unknown
 from surrogates.data import Dataset, Status
 from surrogates.errors import InputError
 from surrogates.model.parts import Logs
-from surrogates.types import Array
 
 
 def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> Logs | None:
@@ -68,7 +68,7 @@ def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
 
 def _derivatives(
     dataset: Dataset, inputs: npt.NDArray[np.bool_], outputs: npt.NDArray[np.bool_]
-) -> dict[str, Array | None]:
+) -> dict[str, Any]:
     """Return the arrays of derivatives that logarithms of marked inputs and outputs change.
 
     Adjoints become whole tangents, the part of dc/dy that the functionals see.

@@ -14,7 +14,6 @@ from surrogates.training.data import Data
 from surrogates.training.fit import fit
 from surrogates.training.slopes import Slopes
 
-
 A = normal(3, 4, seed=8)
 
 
