@@ -128,11 +128,10 @@ def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:
 def _print_dataset(stored: Stored) -> None:
     info, found = stored.info, stored.summary()
     status = ", ".join(f"{n} {value.name.lower()}" for value, n in found.status.items() if n)
-    derivatives = f", with {in_words(info)}" if in_words(info) else ""
     spread = found.spread[np.isfinite(found.spread)]
     rows = {
         "problem": info.problem,
-        "samples": f"{size(stored)}{derivatives}; {status}",
+        "samples": f"{size(stored)}; {status}",
         "task": info.task,
         "split": ", ".join(f"{n} {name}" for name, n in found.split.items()),
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
@@ -248,7 +247,9 @@ def size(stored: Stored) -> str:
     """Return the size of a dataset in words."""
     info = stored.info
     kind = "classes" if info.task == "classification" else "outputs"
-    return f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} {kind}"
+    text = f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} {kind}"
+    derivatives = in_words(info)
+    return f"{text}, with {derivatives}" if derivatives else text
 
 
 def _range(ends: tuple[float, float]) -> str:
