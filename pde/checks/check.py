@@ -21,7 +21,7 @@ from ..results import Batch
 from .lines import Lines
 from .reports import Finding, Report, percent, taylor_table
 from .smoothness import NOISE, Smoothness, searched
-from .taylor import DOUBT, ORDER
+from .taylor import DOUBT
 from .trial import AGREEMENT, Trial, difference, inverse
 
 RESIDUAL = 1e-5
@@ -174,7 +174,9 @@ class _Check:
         if noise > NOISE:
             text = f"c has noise of {noise:.0e} of its spread: let the solver be more precise"
             return Finding(name, "wrong", text)
-        text = f"no kink or jump along a curve through the bounds; noise {noise:.0e} of the spread"
+        small = f" above {size} of the slope" * (found.kind == "smooth" and found.size > 0)
+        text = f"no jump or kink{small} along a curve through the bounds"
+        text += f"; noise {noise:.0e} of the spread"
         return Finding(name, "note" if noise > 1e-8 else "ok", text)
 
     def _slopes(self) -> Finding:
@@ -194,13 +196,13 @@ class _Check:
             return Finding(name, "wrong", wrong + lines.located(self._scale))
         certain = max(test.certain for test in tests)
         orders = [test.order for test in tests if np.isfinite(test.order)]
-        order = f"Taylor tests of order {np.median(orders):.2f}" if orders else "remainders of 0"
+        order = (
+            f"Taylor tests of order {np.median(orders):.2f}" if orders else "remainders of rounding"
+        )
         many = f"{len(tests)} random lines" if len(tests) > 1 else "a random line"
         text = f"{order} on {many}; error below {certain:.0e}; they take {lines.cost:.2g} solves"
         if certain > DOUBT:
             return Finding(name, "note", f"{text}; noise of c hides smaller errors")
-        if orders and np.median(orders) < ORDER:
-            text += "; the order is low as they are less precise than c"
         return Finding(name, "ok", text)
 
     def _functionals(self) -> Array:

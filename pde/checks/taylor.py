@@ -33,9 +33,6 @@ TOLERANCE = 1e-4
 DOUBT = 1e-3
 """Largest relative uncertainty of a slope's error with which the slope counts as tested."""
 
-ORDER = 1.8
-"""Least order of the remainders of a right slope, above rounding."""
-
 _FIRST, _MORE, _LAST = 8, 4, 24  # halvings: at first, in each extension, and at most
 _CLEAR = 1e-6  # relative uncertainty at which no more steps are needed
 _COLUMNS = 4  # of Richardson's table
@@ -76,13 +73,18 @@ class Taylor:
 
     @property
     def clear(self) -> npt.NDArray[np.bool_]:
-        """Whether both remainders of each order are well above noise, (k - 1,)."""
+        """Whether both remainders of each order are well above noise, (k - 1,).
+
+        Where the slopes are right, they are also above the slopes' small errors.
+        """
         above = self.remainders > 30 * self.noise
+        if not self.wrong.any():
+            above &= self.remainders > 8 * self.steps * np.linalg.norm(self.error[:-1])
         return above[:-1] & above[1:]
 
     @property
     def order(self) -> float:
-        """Median order of the last four halvings above noise; NaN if all is noise, or 0."""
+        """Median order of the last four clear halvings; NaN if there are none."""
         last = self.orders[self.clear][-4:]
         return float(np.median(last)) if len(last) else np.nan
 
@@ -170,7 +172,7 @@ def _judged(h: Array, C: Array, c0: Array, slope: Array, scale: Array) -> Taylor
     per = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
     # In units of each output's scale, with the weighted sum as the last output.
     weights = slope * per
-    total = np.linalg.norm(weights) or 1.0
+    total = max(np.linalg.norm(weights) ** 2, 1.0)  # its slope
     R = (C - c0 - h[:, None] * slope) * per
     R = np.column_stack([R, R @ weights / total])
     values = np.max(np.abs([*C, c0]), axis=0) * per

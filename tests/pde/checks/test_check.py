@@ -94,7 +94,7 @@ def test_a_linear_map_has_remainders_of_rounding():
     assert report.ok
     rows = [line.split() for line in report.table[2:]]
     assert all(row[2] in ("noise", "0") for row in rows)
-    assert "remainders of 0" in report["tangents"].text
+    assert "remainders of rounding" in report["tangents"].text
 
 
 def test_samples_on_the_simplex_are_left_along_the_lines():
