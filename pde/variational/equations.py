@@ -24,7 +24,7 @@ from surrogates.types import Array
 
 from ..fenicsx import form as compiled
 from .forms import ByParameters, check_residual, vector, with_degree
-from .linear import RTOL, Matrix, Solver, Unsolved, norm, with_options
+from .linear import LARGEST, RTOL, Matrix, Solver, Unsolved, norm, with_options
 from .parameters import Parameters, contains, expanded
 from .values import Conditions, is_mixed
 
@@ -100,7 +100,7 @@ class Equations:
             if B is None
             else Matrix(B, fixed=not contains(B, u, base, t, parameters.constant, *fields))
         )
-        self.solver = Solver(self._J.mat, options, prefix, pivoting=is_mixed(V))
+        self.solver = Solver(self._J, options, prefix, pivoting=is_mixed(V))
         self._snes: Any = None if self.linear else self._newton(options, prefix)
         self._factored: Any = None
         self.start(0)
@@ -133,7 +133,7 @@ class Equations:
             self.factor(stage)
             step = self.solver.solve(first[:, None])
             self.set(values - step[:, 0])
-            self._check(first, first - (self._J @ step)[:, 0], "")
+            self._check(first, self.solver.defect[:, 0], "")
         else:
             reason = self._solve_nonlinear(values)
             self._check(first, self._residual(), reason)
@@ -241,6 +241,6 @@ class Equations:
             scale = max(scale, norm((self._J @ self.get()[:, None])[:, 0], self._comm))
         relative = size / scale if scale > 0 else 0.0 if size == 0 else np.inf
         # The comparison is false for NaN.
-        if not relative <= 100 * RTOL:
-            raise Unsolved(reason or f"relative residual {relative:.1e} above {100 * RTOL:.0e}")
+        if not relative <= LARGEST:
+            raise Unsolved(reason or f"relative residual {relative:.1e} above {LARGEST:.0e}")
         self.residual = max(self.residual, relative)

@@ -188,7 +188,7 @@ class March:
     def _back(self, bar: Array, stage: int, into: Array) -> Array:
         """Go back through a stage: add its part of W dc/dy, and return that of its base."""
         self._equations.factor(stage)
-        mu = self._equations.solver.solve_transposed(bar)
+        mu = self._equations.solver.solve(bar, transposed=True)
         self._add(into, mu, self._equations.right)
         return self._equations.base_adjoint(mu)
 

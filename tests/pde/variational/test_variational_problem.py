@@ -122,6 +122,17 @@ def test_iterative_solvers_find_the_same():
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-8)
 
 
+def test_derivatives_by_a_solver_that_is_too_weak_are_a_failure():
+    options = {"ksp_type": "preonly", "pc_type": "ilu", "snes_max_it": 400}
+    problem = made(Nonlinear, petsc_options=options)
+    Y = drawn(problem, 1)
+    assert problem.solve_batch(Y).failure == [""]  # Newton's method gets there in small steps
+    for asked in ({"tangents": True}, {"adjoints": np.eye(1)}):
+        batch = problem.solve_batch(Y, **asked)
+        assert "relative residual" in batch.failure[0]
+        assert np.isnan(batch.C).all()
+
+
 ON_RANKS = """
 import sys
 import numpy as np
