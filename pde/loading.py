@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -82,7 +81,7 @@ def _found(name: str, info: Info | None) -> type[Problem]:
         and ("neighbours" not in vars(found) or "source" in vars(found)),
         f"{full}: the attributes `name`, `source` and `neighbours` are reserved; rename your own",
     )
-    _check_batches(full, found.solve_batch)
+    _check_batches(full, found)
     _check_settings(full, found.Config)
     if "source" not in vars(found):
         found.neighbours = NEIGHBOURS.modules(path.resolve())
@@ -126,13 +125,17 @@ def _run(path: Path, info: Info | None) -> tuple[ModuleType, str]:
     return module, source
 
 
-def _check_batches(name: str, solve_batch: Callable[..., Any]) -> None:
-    """Check that a method takes the arguments of its calls."""
+def _check_batches(name: str, problem: type[Problem]) -> None:
+    """Check that a problem's solve_batch takes the arguments of its calls."""
+    keywords: dict[str, Any] = {"tangents": False}
+    if problem.has_adjoints:
+        keywords["adjoints"] = None
     try:
-        inspect.signature(solve_batch).bind(None, None, tangents=False)
+        inspect.signature(problem.solve_batch).bind(None, None, **keywords)
     except TypeError as error:
+        taken = ", ".join(f"{key}={value}" for key, value in keywords.items())
         raise InputError(
-            f"{name}: solve_batch must be solve_batch(self, Y, *, tangents=False): {error}"
+            f"{name}: solve_batch must be solve_batch(self, Y, *, {taken}): {error}"
         ) from error
 
 

@@ -86,6 +86,9 @@ class Problem:
             keeps their digests and those of `neighbours`, and a run stops if one changes.
         file_settings: Keys of settings that name such files, such as ``mesh.file``.
         has_tangents: Whether `solve_batch` can return dc/dy.
+        has_directions: Whether it can return dc/dy in directions alone. Without it, dc/dy is
+            solved for as a whole, and multiplied.
+        has_adjoints: Whether it can return the derivatives of functionals of c.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
         y_lower: Their lower bounds; one number holds for all.
@@ -110,6 +113,8 @@ class Problem:
     data_files: ClassVar[Sequence[str]] = ()
     file_settings: ClassVar[Sequence[str]] = ()
     has_tangents: ClassVar[bool] = False
+    has_directions: ClassVar[bool] = False
+    has_adjoints: ClassVar[bool] = False
     Config: ClassVar[type[Any]] = Settings
     y_names: ClassVar[Sequence[str]] = ()
     y_lower: ClassVar[float | Sequence[float] | Array]
@@ -279,7 +284,7 @@ class Problem:
             iterations=int(batch.solver["iterations"][0]),
         )
 
-    def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
+    def solve_batch(self, Y: Array, *, tangents: Any = False) -> Batch:
         """Solve for a batch; collective. The base class calls `solve` for one sample after another.
 
         A class that solves many samples at a time overrides this, with the same arguments:
@@ -292,10 +297,17 @@ class Problem:
         If an override raises an error or returns something wrong, all samples of the batch fail,
         and the run goes on. `solve` says what happens after a `MemoryError`, and what is restored.
 
+        A class with ``has_adjoints`` takes one more keyword, ``adjoints=None``, which is passed
+        only when it is asked for: functionals W, (r, n_c), in 1 over units of c. The batch then
+        has ``dW_dY``, (n, r, n_y), with ``dW_dY[i, k] = W[k] @ dc_i/dy``.
+
         Args:
             Y: Parameters, (n, n_y) float64, the same on every process of the communicator: a copy,
                 which the method may change.
-            tangents: Whether to solve for dc/dy as well, if ``has_tangents``.
+            tangents: Whether to solve for dc/dy as well, ``dC_dY`` of the batch, if
+                ``has_tangents``. If ``has_directions``, this may also be directions V,
+                (n, r, n_y), in units of y: the batch then has ``dC_dV``, (n, n_c, r), with
+                ``dC_dV[i, :, k] = dc_i/dy @ V[i, k]``.
 
         Returns:
             The batch; the value on rank 0 of the communicator is used.
@@ -303,7 +315,7 @@ class Problem:
         Raises:
             InputError: On every process, if `solve` does not return n_c real numbers.
         """
-        assert not tangents
+        assert tangents is False
         return one_by_one(self, Y)
 
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:

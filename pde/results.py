@@ -19,6 +19,8 @@ from surrogates.given import numbers
 from surrogates.provenance import readable
 from surrogates.types import Array
 
+from .derivatives import KINDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -29,13 +31,17 @@ class Batch:
         failure: Why each solve failed, n texts, empty if it did not; no texts if none failed.
         solver: Iterations, largest relative residual and seconds, (n,) of dtype `SOLVER`. Without
             it, there are no iterations and the residual is unknown.
-        dC_dY: Tangents, (n, n_c, n_y), if asked for; NaN for a failed solve.
+        dC_dY: Tangents dc/dy, (n, n_c, n_y), if asked for; NaN for a failed solve.
+        dC_dV: The same in the directions V that were asked for, (n, n_c, r): dc_i/dy @ V[i, k].
+        dW_dY: The same of the functionals W that were asked for, (n, r, n_y): W[k] @ dc_i/dy.
     """
 
     C: Array
     failure: list[str] = field(default_factory=list)
     solver: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, SOLVER))
     dC_dY: Array | None = None
+    dC_dV: Array | None = None
+    dW_dY: Array | None = None
 
     def __post_init__(self) -> None:
         """Fill in omitted fields."""
@@ -60,28 +66,28 @@ class Solution:
     iterations: int = field(default=0, kw_only=True)
 
 
-def copy_checked(given: Any, into: Batch, rows: slice, about: Mapping[str, Any]) -> str:
-    """Check the result of `Problem.solve_batch`, and copy it into some rows of a batch.
+def copy_checked(given: Any, into: Batch, about: Mapping[str, Any]) -> str:
+    """Check the result of `Problem.solve_batch`, and copy it into a batch.
 
     Args:
         given: The result.
-        into: The batch.
-        rows: The rows.
+        into: The batch, of as many samples; its arrays of derivatives are the expected ones.
         about: The problem's description, with ``y_names`` and ``c_names``.
 
     Returns:
         The fault of the batch as a whole; empty if there is none. Faults of single samples become
         their ``failure``.
     """
-    n = rows.stop - rows.start
+    n = len(into.C)
     if not isinstance(given, Batch):
         return cleaned(f"solve_batch must give a surrogates.pde.Batch; got {shown(given)}")
-    shape = into.C[rows].shape
-    C, mistake = observables(given.C, about["c_names"], shape, "solve_batch", "C")
-    dC_dY = None
-    if into.dC_dY is not None and not mistake:
-        names, shape = about["y_names"], into.dC_dY[rows].shape
-        dC_dY, mistake = observables(given.dC_dY, names, shape, "solve_batch", "dC_dY")
+    C, mistake = observables(given.C, about["c_names"], into.C.shape, "solve_batch", "C")
+    found = {}
+    for name, array in derivatives(into).items():
+        if not mistake:
+            names = about["y_names"] if name.endswith("dY") else ()
+            values = getattr(given, name)
+            found[name], mistake = observables(values, names, array.shape, "solve_batch", name)
     solver, failure = np.asanyarray(given.solver), given.failure
     if not mistake and isinstance(solver, np.ma.MaskedArray):
         mistake = "solve_batch must give solver without a mask"
@@ -94,14 +100,14 @@ def copy_checked(given: Any, into: Batch, rows: slice, about: Mapping[str, Any])
     if mistake:
         return cleaned(mistake)
     with np.errstate(over="ignore"):  # to infinity, which is checked below
-        into.C[rows] = C
-    into.solver[rows] = solver
-    if into.dC_dY is not None:
-        into.dC_dY[rows] = dC_dY
-    into.failure[rows] = [text and (cleaned(text) or "failed") for text in failure]
-    for values, name in ((C, "c"), (dC_dY, "dC_dY")):
+        into.C[:] = C
+        for name, array in derivatives(into).items():
+            array[:] = found[name]
+    into.solver[:] = solver
+    into.failure[:] = [text and (cleaned(text) or "failed") for text in failure]
+    for name, values in {"c": C, **found}.items():
         if isinstance(values, np.ma.MaskedArray):
-            for i, one in enumerate(values, rows.start):
+            for i, one in enumerate(values):
                 into.failure[i] = into.failure[i] or unusable(one, name)
     return ""
 
@@ -112,16 +118,23 @@ def fail_unusable(batch: Batch) -> None:
     suspect |= (batch.solver["residual"] < 0) | (batch.solver["iterations"] < 0)
     seconds = batch.solver["seconds"]
     suspect |= ~((seconds >= 0) & (seconds < np.inf))
-    if batch.dC_dY is not None:
-        suspect |= ~np.isfinite(batch.dC_dY).all(axis=(1, 2))
+    names = derivatives(batch)
+    for array in names.values():
+        suspect |= ~np.isfinite(array).all(axis=(1, 2))
     for i in np.flatnonzero(suspect):
         record = {name: batch.solver[i][name] for name in ("residual", "iterations")}
         batch.failure[i] = (
             batch.failure[i]
             or keep_rating(Solution((), **record), batch.solver[i])
             or unusable(batch.C[i], "c")
-            or "dC_dY is not finite"
+            or f"{''.join(names)} is not finite"
         )
+
+
+def derivatives(batch: Batch) -> dict[str, Array]:
+    """Return the derivatives that a batch has, by the names of `Batch`."""
+    found = {name: getattr(batch, name) for name in KINDS}
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def unrated(n: int) -> npt.NDArray[np.void]:
@@ -161,7 +174,8 @@ def observables(
     if values.dtype.kind not in "iuf":
         return None, f"{what} as real numbers; got {shown(given)}"
     if values.shape != shape:
-        return None, f"{what} of shape {shape}, as {name[0].lower()}_names; got {values.shape}"
+        as_names = f", as {name.lower()}_names" if name in ("c", "C") else ""
+        return None, f"{what} of shape {shape}{as_names}; got {values.shape}"
     return values, ""
 
 

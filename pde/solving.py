@@ -23,6 +23,7 @@ from surrogates.errors import InputError
 from surrogates.pipes import take_no_sigpipe
 from surrogates.types import Array
 
+from .derivatives import Way
 from .ensemble.limits import TimeLimitError
 from .inputs import NEIGHBOURS
 from .results import (
@@ -30,6 +31,7 @@ from .results import (
     Solution,
     cleaned,
     copy_checked,
+    derivatives,
     fail_unusable,
     keep_rating,
     observables,
@@ -106,7 +108,8 @@ def solved(
     Y: Array,
     *,
     size: int = 0,
-    tangents: bool = False,
+    tangents: bool | Array = False,
+    adjoints: Array | None = None,
     begins: Callable[[int], None] = lambda first: None,
 ) -> Batch:
     """Solve for samples by `Problem.solve_batch`, and check its results; collective.
@@ -115,51 +118,78 @@ def solved(
         problem: The problem.
         Y: Parameters, (n, n_y); the problem gets copies.
         size: Samples of a batch; 0 for one batch of all.
-        tangents: Whether to solve for dc/dy as well.
+        tangents: Whether to solve for dc/dy as well; or directions V, (n, r, n_y), in units of y,
+            to solve for dc/dy in these.
+        adjoints: Functionals W of c, (r, n_c), in 1 over units of c, to solve for W dc/dy; None for
+            none.
         begins: Called before each batch with the row of its first sample.
 
     Returns:
         The samples, complete on rank 0 of the problem's communicator; ``failure`` is complete on
-        every process. C and dC_dY are NaN for failed samples. The arrays are copies: the problem
-        may use its own again.
+        every process. C and the derivatives are NaN for failed samples. The arrays are copies: the
+        problem may use its own again. A kind of derivative that the problem does not solve for is
+        computed from one that it does (`derivatives`).
 
     Raises:
-        InputError: On every process, if `Problem.solve` does not return n_c real numbers.
+        InputError: On every process, if `Problem.solve` does not return n_c real numbers, or the
+            problem has no derivatives.
     """
-    comm, n, own = comm_of(problem), len(Y), problem.has_own_batches()
+    comm, n = comm_of(problem), len(Y)
     about = described(problem.describe, problem.config)
     n_c = len(about["c_names"])
-    batch = Batch(
+    way = Way.of(type(problem), tangents, adjoints, (n, n_c, Y.shape[1]))
+    batch = _empty(n, n_c, way.wanted, way.shape)
+    for start in range(0, n, size or n):
+        rows = slice(start, min(start + (size or n), n))
+        begins(start)
+        piece = _empty(rows.stop - start, n_c, way.solved, way.shape_solved)
+        reason = _solve_into(piece, problem, Y[rows].copy(), way.keywords(rows), about)
+        if reason:
+            piece.failure[:] = [reason] * (rows.stop - start)
+        if comm.rank == 0:
+            fail_unusable(piece)
+        batch.C[rows], batch.solver[rows], batch.failure[rows] = (
+            piece.C,
+            piece.solver,
+            piece.failure,
+        )
+        for derivative in derivatives(piece).values():
+            getattr(batch, way.wanted)[rows] = way.result(derivative, rows)
+    _settle(batch, comm)
+    return batch
+
+
+def _empty(n: int, n_c: int, name: str, shape: tuple[int, ...]) -> Batch:
+    """Return a batch of n samples without numbers, with one array of derivatives or none."""
+    return Batch(
         C=np.full((n, n_c), np.nan),
         failure=[""] * n,
         solver=unrated(n),
-        dC_dY=np.full((n, n_c, Y.shape[1]), np.nan) if tangents else None,
+        **({name: np.full((n, *shape), np.nan)} if name else {}),
     )
-    for start in range(0, n, size or n):
-        rows = slice(start, min(start + (size or n), n))
-        given, reason = None, ""
-        begins(start)
-        try:
-            with surroundings_kept() if own else contextlib.nullcontext():  # else around `solve`
-                with NEIGHBOURS.looking(bool(problem.source)):
-                    given = problem.solve_batch(Y[rows].copy(), tangents=tangents)
-        except BaseException as error:
-            if not own or not is_failure(error):
-                raise
-            reason = one_line(error)
-        if not reason and comm.rank == 0:
-            try:
-                reason = copy_checked(given, batch, rows, about)
-            except Exception as error:  # from a user's object in a conversion to numpy or text
-                if isinstance(error, MemoryError):
-                    raise
-                reason = one_line(error)
-        if reason:
-            batch.failure[rows] = [reason] * (rows.stop - start)
-    if comm.rank == 0:
-        fail_unusable(batch)
-    _settle(batch, comm)
-    return batch
+
+
+def _solve_into(
+    piece: Batch, problem: Problem, Y: Array, keywords: dict[str, Any], about: dict[str, Any]
+) -> str:
+    """Solve for one batch; return the fault of all its samples, empty if there is none."""
+    own, given = problem.has_own_batches(), None
+    try:
+        with surroundings_kept() if own else contextlib.nullcontext():  # else around `solve`
+            with NEIGHBOURS.looking(bool(problem.source)):
+                given = problem.solve_batch(Y, **keywords)
+    except BaseException as error:
+        if not own or not is_failure(error):
+            raise
+        return one_line(error)
+    if problem.comm.rank > 0:
+        return ""
+    try:
+        return copy_checked(given, piece, about)
+    except Exception as error:  # from a user's object in a conversion to numpy or text
+        if isinstance(error, MemoryError):
+            raise
+        return one_line(error)
 
 
 def one_by_one(problem: Problem, Y: Array) -> Batch:
@@ -223,5 +253,5 @@ def _settle(batch: Batch, comm: MPI.Comm) -> None:
     if any(batch.failure):
         bad = [bool(text) for text in batch.failure]
         batch.C[bad] = np.nan
-        if batch.dC_dY is not None:
-            batch.dC_dY[bad] = np.nan
+        for derivative in derivatives(batch).values():
+            derivative[bad] = np.nan

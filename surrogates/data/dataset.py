@@ -15,8 +15,9 @@ from surrogates import config
 from surrogates.errors import InputError
 from surrogates.types import Array
 
+from .derivatives import Derivatives, derivatives
 from .description import PARTS, Info, Split, Status
-from .format import DIGESTED, SampleArrays, digest, open_arrays, read_array, write
+from .format import SampleArrays, digest, digested, open_arrays, read_array, write
 from .html import shown
 from .inspection import problems
 
@@ -34,7 +35,11 @@ class Dataset(SampleArrays):
         split: `Split` values, (n,) uint8.
         failure: Reasons of failure, n texts.
         solver: Iterations, residual and seconds, (n,) of dtype `SOLVER`.
-        dC_dY: Tangents, (n, n_c, n_y) float64, or None.
+        dC_dY: Tangents dc/dy, (n, n_c, n_y) float64, or None.
+        directions: Directions V of each sample, (n, r, n_y) float64, in units of y, or None.
+        dC_dV: dc/dy V^T, (n, n_c, r) float64, or None.
+        dW_dY: W dc/dy, (n, r, n_y) float64, with W the functionals of ``info``, or None. A set has
+            one kind of derivatives at most; `derivatives` returns any kind in one form.
         made_by: Indices into ``info.makers``, (n,) uint16; zeros by default.
     """
 
@@ -103,10 +108,22 @@ class Dataset(SampleArrays):
             )
         return np.flatnonzero(rows)
 
+    def derivatives(
+        self, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_] = slice(None)
+    ) -> Derivatives | None:
+        """Return the derivatives of some samples; None if the dataset has none.
+
+        Args:
+            rows: The samples: a slice, indices such as those of `rows_of`, or a mask.
+        """
+        return derivatives(self.info, self, rows)
+
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of Y, C, status and split: equal digests mean equal numbers."""
-        return digest((array.shape, [array]) for array in (getattr(self, n) for n in DIGESTED))
+        """SHA-256 of Y, C, status, split and derivatives: equal digests mean equal numbers."""
+        there = {name for name, values in vars(self).items() if values is not None}
+        arrays = (getattr(self, name) for name in digested(there))
+        return digest((array.shape, [array]) for array in arrays)
 
     def problems(self, max_residual: float = 1e-5) -> list[str]:
         """List the faults of the samples, as `Stored.problems` does."""

@@ -26,6 +26,7 @@ from surrogates.types import Array
 
 _TEXTS = ("problem", "config", "design", "split", "mesh", "command", "created", "revision")
 _NUMBERS = ("seed", "total", "first")
+_IDENTITY = ("problem", "task", "design", "seed", "split", "total")
 _LONG = 2048  # bytes; HDF5 checks attributes of up to about 4000
 
 
@@ -66,6 +67,12 @@ class Info:
         total: Number of samples in the whole set.
         first: Index in the whole set of this file's first sample.
         tangents: Whether the file has dC_dY.
+        directions: Number r of the directions of each sample in which the file has dC_dV; 0 if it
+            has no such derivatives. A set has tangents, directions or adjoints, or none of them.
+        functionals: Functionals W of c, (r, n_c), in 1 over units of c, of which the file has
+            dW_dY; (0, 0) if it has no such derivatives.
+        c_scale: Scales of the outputs, (n_c,), in units of c, in which the functionals are
+            orthonormal; (0,) without functionals.
         y_names: Names of the parameters, n_y of them.
         y_units: Their units, ``1`` where they have none.
         y_lower: Lower bounds, same units.
@@ -97,6 +104,9 @@ class Info:
     total: int
     first: int = 0
     tangents: bool = False
+    directions: int = 0
+    functionals: Array = field(default_factory=lambda: np.empty((0, 0)))
+    c_scale: Array = field(default_factory=lambda: np.empty(0))
     y_names: tuple[str, ...]
     y_units: tuple[str, ...]
     y_lower: Array
@@ -118,9 +128,11 @@ class Info:
         """List why another dataset's samples are not of the same set; empty if they are."""
         found = [
             f"{name} is {getattr(self, name)} there and {getattr(other, name)} here"
-            for name in ("problem", "task", "design", "seed", "split", "total", "tangents")
+            for name in (*_IDENTITY, "tangents", "directions", "adjoints")
             if getattr(self, name) != getattr(other, name)
         ]
+        if self.adjoints == other.adjoints > 0 and not self.same_functionals(other):
+            found.append("the functionals of c are others there than here")
         if self.task == other.task == "classification" and self.c_names != other.c_names:
             found.append("the classes have other names there than here")
         if self.missing != other.missing:
@@ -144,6 +156,16 @@ class Info:
             found.append(f"the mesh is {self.mesh} there and {other.mesh} here")
         known = self.inputs.keys() & other.inputs.keys()
         return found + config.differences(self.config, other.config, known)
+
+    @property
+    def adjoints(self) -> int:
+        """Number r of the functionals of c of which the file has dW_dY; 0 if it has none."""
+        return len(self.functionals)
+
+    def same_functionals(self, other: Info) -> bool:
+        """Return whether another dataset has the same functionals, up to rounding."""
+        ours, theirs = self.functionals * self.c_scale, other.functionals * other.c_scale
+        return ours.shape == theirs.shape and bool((np.abs(ours - theirs) < 1e-8).all())
 
     def changed(self, other: Info) -> list[str]:
         """Return the names of the files that both depend on and whose contents differ."""
@@ -203,7 +225,7 @@ class Info:
 
 
 def write_attributes(file: h5py.File, info: Info) -> None:
-    """Write a description to the attributes of a file that has the arrays /Y and /C."""
+    """Write a description to a file that has the arrays /Y and /C: to attributes, /functionals."""
     for name in _NUMBERS:
         file.attrs[name] = getattr(info, name)
     for name in (*_TEXTS, "source", "task", "missing"):
@@ -221,6 +243,10 @@ def write_attributes(file: h5py.File, info: Info) -> None:
     file["Y"].attrs["upper"] = info.y_upper
     for name, values in info.coordinates.items():
         file["C"].attrs[f"coordinate_{name}"] = values
+    if info.adjoints:
+        about = {"chunks": info.functionals.shape, "fletcher32": True}
+        file.create_dataset("functionals", data=np.asarray(info.functionals, float), **about)
+        file["functionals"].attrs["scale"] = info.c_scale
     _write_text(file, "checksums", json.dumps(_checksums(file)))
 
 
@@ -233,7 +259,8 @@ def _write_text(where: Any, name: str, text: str | Sequence[str]) -> None:
 def _checksums(file: h5py.File) -> dict[str, int]:
     """Return the CRC-32 of each long attribute."""
     found = {}
-    for where in (file, file["Y"], file["C"]):
+    arrays = (file[name] for name in ("Y", "C", "functionals") if name in file)
+    for where in (file, *arrays):
         for name, value in where.attrs.items():
             content = np.asarray(value).tobytes()
             if len(content) > _LONG:
@@ -265,6 +292,7 @@ def read_attributes(file: h5py.File) -> Info:
         task=file.attrs.get("task", b"regression").decode(),
         missing=file.attrs.get("missing", b"").decode(),
         tangents="dC_dY" in file,
+        **_derivatives(file),
         versions=json.loads(file.attrs["versions"].decode()),
         inputs=json.loads(file.attrs.get("inputs", b"{}").decode()),
         notes=tuple(json.loads(file.attrs.get("notes", b"[]").decode())),
@@ -284,6 +312,30 @@ def read_attributes(file: h5py.File) -> Info:
     return info
 
 
+def _derivatives(file: h5py.File) -> dict[str, Any]:
+    """Read which derivatives a file has, besides whole tangents.
+
+    Raises:
+        ValueError: If it has several kinds, or its arrays do not belong together.
+    """
+    pairs = (("directions", "dC_dV"), ("functionals", "dW_dY"))
+    for pair in pairs:
+        there = [name for name in pair if name in file]
+        if len(there) == 1:
+            raise ValueError(f"it has /{there[0]} without /{''.join({*pair} - {*there})}")
+    kinds = [name for name in ("dC_dY", "dC_dV", "dW_dY") if name in file]
+    if len(kinds) > 1:
+        raise ValueError(f"it has both /{kinds[0]} and /{kinds[1]}")
+    if "directions" in file:
+        if file["directions"].ndim != 3 or not file["directions"].shape[1]:
+            raise ValueError(f"/directions has the shape {file['directions'].shape}")
+        return {"directions": int(file["directions"].shape[1])}
+    if "functionals" in file:
+        W = file["functionals"]
+        return {"functionals": W[()], "c_scale": np.asarray(W.attrs["scale"])}
+    return {}
+
+
 def _check_types(info: Info) -> None:
     """Raise ValueError if an entry of a description has the wrong type or length."""
     n_y, n_c = len(info.y_names), len(info.c_names)
@@ -295,6 +347,12 @@ def _check_types(info: Info) -> None:
     for what, (values, n) in numbers.items():
         if np.shape(values) != (n,) or np.asarray(values).dtype.kind not in "fiu":
             raise ValueError(f"it has no {n} numbers as {what}")
+    W, scale = info.functionals, info.c_scale
+    if W.size or W.shape != (0, 0):
+        sized = W.ndim == 2 and len(W) > 0 and W.shape[1] == n_c and scale.shape == (n_c,)
+        numbers_ = W.dtype == np.float64 and scale.dtype.kind == "f"
+        if not sized or not numbers_ or not np.isfinite(W).all() or not (scale > 0).all():
+            raise ValueError(f"its functionals are not numbers for {n_c} observables")
     if not (info.y_lower <= info.y_upper).all():
         raise ValueError("a lower bound of y is not below the upper one")
     maker = {"versions": dict, "command": str, "created": str, "revision": str}

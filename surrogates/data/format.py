@@ -10,7 +10,15 @@ A dataset is one HDF5 file. Samples are rows:
     /solver   (n,)      compound  iterations, residual (NaN: the problem computes none), seconds
     /split    (n,)      uint8     `Split`: 0 train, 1 validation, 2 test, 255 unused
     /made_by  (n,)      uint16    index into `Info.makers`; absent if the first made all samples
-    /dC_dY    (n, n_c, n_y) float64, optional: tangents
+
+and one kind of derivatives of c, or none (`derivatives`); NaN where there are none:
+
+    /dC_dY        (n, n_c, n_y) float64   whole tangents dc/dy
+    /directions   (n, r, n_y)   float64   directions V of each sample, in units of y, with
+    /dC_dV        (n, n_c, r)   float64   dc/dy V^T
+    /functionals  (r, n_c)      float64   functionals W of c of the set, in 1 over units of c, with
+                                          the attribute scale (n_c,), and with
+    /dW_dY        (n, r, n_y)   float64   W dc/dy
 
 Attributes of the file: ``schema_version``, and the fields of `Info`. Every array carries
 Fletcher-32 checksums and is read a chunk at a time. Damage therefore raises an error when it is
@@ -27,7 +35,7 @@ import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -40,19 +48,21 @@ from surrogates.errors import InputError
 from surrogates.files import atomic_hdf5, check_free, reading, within
 from surrogates.types import Array
 
+from . import derivatives
 from .description import Info, read_attributes, write_attributes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_OLDEST = 2  # the same without directions and functionals
 SOLVER: np.dtype[np.void] = np.dtype(
     [("iterations", "<i8"), ("residual", "<f8"), ("seconds", "<f8")]
 )
 """Type of the entries of /solver: iterations, relative residual and seconds of a sample's solve."""
 FAILURE_BYTES = 200
-DIGESTED = ("Y", "C", "status", "split")
 _WHAT = "dataset file"
 _CHUNK_BYTES = 1 << 18
 _CHUNK_ROWS = 1024  # limits how many samples one damaged chunk of short rows can cost
-_ARRAYS = ("Y", "C", "status", "split", "failure", "solver", "made_by", "dC_dY")
+_BASIC = ("Y", "C", "status", "split", "failure", "solver", "made_by")
+_ARRAYS = (*_BASIC, *derivatives.ARRAYS, "functionals")
 _COMPRESSED = ("status", "failure", "split", "made_by")
 _Kind = tuple[tuple[int, ...], Any]  # shape and dtype
 
@@ -71,6 +81,9 @@ class SampleArrays:
     failure: Sequence[str]
     solver: npt.NDArray[np.void]
     dC_dY: Array | None = None
+    directions: Array | None = None
+    dC_dV: Array | None = None
+    dW_dY: Array | None = None
     made_by: npt.NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
 
     def __post_init__(self) -> None:
@@ -149,10 +162,10 @@ def _open(path: str | os.PathLike[str], source: BinaryIO | None = None) -> Itera
             if "schema_version" not in file.attrs:
                 raise InputError(f"{path} is an HDF5 file but not a dataset of this package")
             version = int(file.attrs["schema_version"])
-        if version < SCHEMA_VERSION:
+        if version < _OLDEST:
             raise InputError(
                 f"{path} has schema version {version}, of a trial before the first release; this "
-                f"package reads {SCHEMA_VERSION}: make it again"
+                f"package reads {_OLDEST} to {SCHEMA_VERSION}: make it again"
             )
         if version > SCHEMA_VERSION:
             raise InputError(
@@ -211,7 +224,7 @@ def fill(file: h5py.File, info: Info, n: int, pieces: Iterable[SampleArrays]) ->
         InputError: If the arrays of a piece do not fit ``info``.
         ValueError: If the pieces have more or fewer samples than n.
     """
-    file.attrs["schema_version"] = SCHEMA_VERSION
+    file.attrs["schema_version"] = SCHEMA_VERSION if info.directions or info.adjoints else _OLDEST
     # The arrays stay open: HDF5 then completes a chunk in memory that several pieces fill.
     arrays = {name: _create(file, name, *kind) for name, kind in _layout(info, n).items()}
     write_attributes(file, info)
@@ -242,9 +255,8 @@ def _encoded(piece: SampleArrays) -> dict[str, npt.NDArray[Any]]:
         "solver": piece.solver,
         "made_by": piece.made_by,
     }
-    if piece.dC_dY is not None:
-        arrays["dC_dY"] = piece.dC_dY
-    return arrays
+    found = {name: getattr(piece, name) for name in derivatives.ARRAYS}
+    return arrays | {name: values for name, values in found.items() if values is not None}
 
 
 def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
@@ -272,8 +284,8 @@ def _layout(info: Info, n: int) -> dict[str, _Kind]:
         "solver": ((n,), SOLVER),
         "made_by": ((n,), np.dtype(np.uint16)),
     }
-    if info.tangents:
-        layout["dC_dY"] = ((n, n_c, n_y), np.dtype(np.float64))
+    for name, shape in derivatives.shapes(info).items():
+        layout[name] = ((n, *shape), np.dtype(np.float64))
     return layout
 
 
@@ -288,10 +300,15 @@ def _misfit(arrays: Mapping[str, Any], layout: Mapping[str, _Kind]) -> str:
     return ""
 
 
+def digested(there: Container[str]) -> tuple[str, ...]:
+    """Return which of the arrays that a dataset has count for its digest."""
+    return ("Y", "C", "status", "split", *(name for name in derivatives.ARRAYS if name in there))
+
+
 def digest(arrays: Iterable[tuple[tuple[int, ...], Iterable[npt.NDArray[Any]]]]) -> str:
     """Return the SHA-256 of arrays, each given as its shape and consecutive pieces of it.
 
-    The digest of a dataset is that of its arrays `DIGESTED`, in this order.
+    The digest of a dataset is that of its arrays `digested`, in this order.
     """
     sha = hashlib.sha256()
     for shape, pieces in arrays:

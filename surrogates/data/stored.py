@@ -19,7 +19,7 @@ from surrogates.errors import InputError
 
 from .dataset import Dataset
 from .description import PARTS, Info, Split, Status
-from .format import DIGESTED, digest, open_arrays, read_array
+from .format import digest, digested, open_arrays, read_array
 from .inspection import Summary, problems
 from .ranges import runs, sentence
 from .statistics import ClassCounts, RunningStats
@@ -106,7 +106,8 @@ class Stored:
     @cached_property
     def digest(self) -> str:
         """The same as `Dataset.digest`, computed a window at a time."""
-        return digest((self._arrays[name].shape, self._pieces(name)) for name in DIGESTED)
+        names = digested(self._arrays)
+        return digest((self._arrays[name].shape, self._pieces(name)) for name in names)
 
     def summary(self) -> Summary:
         """Summarise the samples, in one pass over the file."""
@@ -123,7 +124,9 @@ class Stored:
         if self.info.task == "classification":
             classes = ClassCounts(len(self.info.c_names), np.where(done, self.split, Split.UNUSED))
             pieces["C"] = classes.over(pieces["C"])
-        numbers = digest((self._arrays[name].shape, pieces[name]) for name in DIGESTED)
+        names = digested(self._arrays)
+        pieces |= {name: self._pieces(name) for name in names if name not in pieces}
+        numbers = digest((self._arrays[name].shape, pieces[name]) for name in names)
         makers = self._read("made_by") if "made_by" in self._arrays else np.zeros(len(self), int)
         return Summary(
             status={value: int((self.status == value).sum()) for value in Status},

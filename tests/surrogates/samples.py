@@ -8,6 +8,7 @@ import numpy as np
 
 from surrogates.data import SOLVER, Dataset, Info, Status, assign_split
 
+DERIVATIVES = ("dC_dY", "directions", "dC_dV", "dW_dY")
 ARRAYS = ("Y", "C", "status", "split", "solver", "made_by")
 
 
@@ -48,6 +49,25 @@ def made(n, n_y=2, n_c=3, seed=0, tangents=False):
     )
 
 
+def with_derivatives(whole, kind, r=2):
+    """Return samples with derivatives; all kinds are of the same random tangents."""
+    rng = np.random.default_rng(3)
+    n, n_y, n_c = len(whole.Y), len(whole.info.y_names), len(whole.info.c_names)
+    J = rng.standard_normal((n, n_c, n_y))
+    V, W = rng.standard_normal((n, r, n_y)), rng.standard_normal((r, n_c))
+    info = {
+        "tangents": {"tangents": True},
+        "directions": {"directions": r},
+        "adjoints": {"functionals": W, "c_scale": np.arange(1.0, n_c + 1)},
+    }[kind]
+    arrays = {
+        "tangents": {"dC_dY": J},
+        "directions": {"directions": V, "dC_dV": J @ V.transpose(0, 2, 1)},
+        "adjoints": {"dW_dY": W @ J},
+    }[kind]
+    return dataclasses.replace(whole, info=dataclasses.replace(whole.info, **info), **arrays)
+
+
 def maker(version, command="surrogates generate toy"):
     return {
         "versions": {"numpy": version},
@@ -75,7 +95,9 @@ def cut(whole, start, stop):
         whole,
         info=dataclasses.replace(whole.info, first=start),
         **{name: getattr(whole, name)[rows] for name in (*ARRAYS, "failure")},
-        dC_dY=None if whole.dC_dY is None else whole.dC_dY[rows],
+        **{
+            name: array[rows] for name in DERIVATIVES if (array := getattr(whole, name)) is not None
+        },
     )
 
 
