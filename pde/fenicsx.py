@@ -16,15 +16,34 @@ from dolfinx import fem, geometry, mesh
 T = TypeVar("T")
 
 
-def function_space(domain: Any, degree: int) -> Any:
-    """Make a space of Lagrange elements on a mesh; functions of degree 0 are constant in cells."""
-    make = getattr(fem, "functionspace", None) or fem.FunctionSpace  # the latter up to 0.7
-    return _compiling(lambda: make(domain, ("Lagrange" if degree else "DG", degree)))
+def function_space(domain: Any, degree: int, shape: tuple[int, ...] = ()) -> Any:
+    """Make a space of Lagrange elements on a mesh; functions of degree 0 are constant in cells.
+
+    Args:
+        domain: The mesh.
+        degree: Degree of the polynomials.
+        shape: ``()`` for scalars, ``(k,)`` for vectors of k components.
+    """
+    family = "Lagrange" if degree else "DG"
+    if hasattr(fem, "functionspace"):
+        element = (family, degree, shape) if shape else (family, degree)
+        return _compiling(lambda: fem.functionspace(domain, element))
+    if shape:  # up to 0.6
+        return _compiling(lambda: fem.VectorFunctionSpace(domain, (family, degree), dim=shape[0]))
+    return _compiling(lambda: fem.FunctionSpace(domain, (family, degree)))
 
 
 def form(expression: Any) -> Any:
     """Compile a form, or find it in the cache."""
     return _compiling(lambda: fem.form(expression))
+
+
+def interpolation(expression: Any, V: Any) -> Callable[[Any], None]:
+    """Compile a UFL expression; return what interpolates it in a function of a space."""
+    points = V.element.interpolation_points
+    points = points() if callable(points) else points  # a method up to 0.9
+    made = _compiling(lambda: fem.Expression(expression, points))
+    return lambda g: g.interpolate(made)
 
 
 def _compiling(action: Callable[[], T]) -> T:

@@ -27,7 +27,7 @@ def darcy(cells: int) -> Problem:
 
 
 def modes(points: np.ndarray) -> np.ndarray:
-    return sys.modules[load(DARCY).__module__].modes(points)
+    return sys.modules[load(DARCY).__module__].modes(points.T).T
 
 
 def test_the_expansion_is_that_of_the_covariance(path_kept):
