@@ -11,7 +11,7 @@ from mpi4py import MPI
 from surrogates.config import check, entries, from_toml
 from surrogates.data import Info, Status, Stored
 
-from ..inputs import inputs
+from ..inputs import inputs, of_files
 from ..problem import Problem
 from ..sampling import draw
 from ..solving import made, solved
@@ -84,7 +84,7 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
 def _check_inputs(info: Info, found: Mapping[str, str]) -> None:
     """Refuse files that differ from those that made the samples, before any is read."""
     paths = entries(info.config)
-    for name in {**found, **info.inputs}:
+    for name in of_files({**found, **info.inputs}):
         # The dataset, which may come from anybody, names the files of settings.
         if name in info.inputs or name in paths:
             check(
