@@ -57,6 +57,7 @@ def info(options: argparse.Namespace) -> int:
 def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
     """Print the metadata of a surrogate file; ``code`` says whether its code is harmless."""
     from surrogates.model.metadata import task_of
+    from surrogates.model.recorded import derivatives_in_words
 
     training, dataset = about["training"], about.get("dataset", {})
     y, c = about["y_names"], about["c_names"]
@@ -79,6 +80,7 @@ def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
                 )
                 if key in training
             ),
+            "derivatives": derivatives_in_words(training),
             "chosen": training.get("chosen", ""),
             "settings": _settings(training.get("settings", {})),
             "dataset": f"{dataset['digest']}, by {dataset.get('command') or 'unknown'}"
@@ -99,13 +101,18 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
     """Return the errors of a regression, by the part of the dataset."""
-    keys = ("mean", "std", "min", "max")
-    return {
-        f"{part} error": "undefined, as a sample has c = 0"
-        if any(found["relative"][key] is None for key in keys)
-        else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
-        for part, found in about.get("errors", {}).items()
-    }
+    from surrogates.model.recorded import recorded
+
+    keys, told = ("mean", "std", "min", "max"), {}
+    for part, found in about.get("errors", {}).items():
+        told[f"{part} error"] = (
+            "undefined, as a sample has c = 0"
+            if any(found["relative"][key] is None for key in keys)
+            else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
+        )
+        for what, line in recorded(about)[part].by_unit.items():
+            told[f"{part} error of {what}"] = line
+    return told
 
 
 def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:
