@@ -264,10 +264,18 @@ def inputs(
         place = _place(problem)
         modules = {**NEIGHBOURS.modules(place), **problem.neighbours}
         found = {_name(path, place.parent): sha for path, sha in modules.items()}
-        for name in {*there} - found.keys():
+        for name in {*of_files(there)} - found.keys():
             if (path := place.parent / name).is_file():
                 found[name] = digest(path)
     return dict(sorted({**found, **files(problem, config, here=here)}.items()))
+
+
+def of_files(names: Iterable[str]) -> list[str]:
+    """Return the names that the problem's code or settings give; options name the others.
+
+    A pilot set, ``--pilot``, decides which derivatives are solved for. No sample's c depends on it.
+    """
+    return [name for name in names if not name.startswith("--")]
 
 
 def files(problem: type[Problem], config: Any, *, here: Path = Path()) -> dict[str, str]:
@@ -314,7 +322,8 @@ def check_files(place: Path, source: str, info: Info) -> None:
         InputError: If the content of the file, of its data, or of a module has changed.
     """
     found = {place: (source, info.source)}
-    for name, expected in info.inputs.items():
+    for name in of_files(info.inputs):
+        expected = info.inputs[name]
         if name not in entries(info.config):
             path = _named(place.parent, name)
             found[path] = (digest(path) if path.is_file() else "", expected)
@@ -336,7 +345,7 @@ def expect(problem: type[Problem], known: Mapping[str, str]) -> None:
     """
     if problem.source:
         folder = _place(problem).parent
-        NEIGHBOURS.expected = {_named(folder, name): sha for name, sha in known.items()}
+        NEIGHBOURS.expected = {_named(folder, name): known[name] for name in of_files(known)}
 
 
 def undeclared(problem: type[Problem], config: Any, known: Iterable[str]) -> list[str]:

@@ -29,6 +29,7 @@ from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import Folder
 
 from ..collective import abort_on_error, on_root
+from ..wanted import Wanted
 from . import continuation
 from .dispatcher import Dispatcher
 from .journal import Journal, described
@@ -73,7 +74,12 @@ class Request:
         split: Counts or fractions of train, validation and test.
         ranks_per_sample: Processes that share a mesh; must divide the size of the communicator.
         shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
-        tangents: Whether to solve for dc/dy as well, if the problem can.
+        tangents: Whether to solve for dc/dy as well, if the problem can; or in how many directions
+            of each sample.
+        subspace: Pilot set with derivatives: the directions are the leading ones of its active
+            subspace, and not random.
+        adjoints: Number of functionals of c whose derivatives to solve for; 0 for none.
+        pilot: Pilot set whose outputs show the functionals.
         time_limit: Seconds that a sample may take. A batch that takes longer is solved again one
             sample at a time; if processes share a mesh, a batch may take that for each sample.
         repair: Whether to solve again for samples that are damaged on disk, and only for them.
@@ -89,7 +95,10 @@ class Request:
     split: str = "0.8/0.1/0.1"
     ranks_per_sample: int = 1
     shard: tuple[int, int] = (1, 1)
-    tangents: bool = False
+    tangents: bool | int = False
+    subspace: str | os.PathLike[str] | None = None
+    adjoints: int = 0
+    pilot: str | os.PathLike[str] | None = None
     time_limit: float = 3600.0
     repair: bool = False
     retry_failed: bool = False
@@ -140,7 +149,10 @@ def generate(
     split: str = "0.8/0.1/0.1",
     ranks_per_sample: int = 1,
     shard: tuple[int, int] = (1, 1),
-    tangents: bool = False,
+    tangents: bool | int = False,
+    subspace: str | os.PathLike[str] | None = None,
+    adjoints: int = 0,
+    pilot: str | os.PathLike[str] | None = None,
     time_limit: float = 3600.0,
     repair: bool = False,
     retry_failed: bool = False,
@@ -175,6 +187,9 @@ def generate(
         ranks_per_sample=ranks_per_sample,
         shard=shard,
         tangents=tangents,
+        subspace=subspace,
+        adjoints=adjoints,
+        pilot=pilot,
         time_limit=time_limit,
         repair=repair,
         retry_failed=retry_failed,
@@ -231,11 +246,12 @@ class _Run:
         asked = self._request
         asked.check(self._comm.size)
         there = continuation.inputs_of(asked.out, asked.parts)
-        info, size = self._solver.describe(
-            asked.samples, asked.seed, asked.split, asked.tangents, there
-        )
+        wanted = Wanted.of(asked.tangents, asked.subspace, asked.adjoints, asked.pilot)
+        info, size = self._solver.describe(asked.samples, asked.seed, asked.split, wanted, there)
         samples = continuation.share(asked.samples, size, asked.shard)
-        finished = Plan(info=info, maker=0, samples=samples, size=size, done=len(samples))
+        finished = Plan(
+            info=info, maker=0, samples=samples, size=size, done=len(samples), wanted=wanted
+        )
         check_writable(asked.out)
         exists, whole = asked.out.exists(), False
         if exists:
@@ -282,6 +298,8 @@ class _Run:
         return dataclasses.replace(
             finished,
             info=info,
+            # Those of earlier samples, from which these may differ by rounding.
+            wanted=dataclasses.replace(finished.wanted, functionals=info.functionals),
             maker=maker,
             done=done,
             address=self._opened(finished, journal, covered, failed),
@@ -319,7 +337,7 @@ class _Run:
             folder = self._folder
             if folder is None:
                 folder = Folder.again(asked.parts, plan.folder)
-            mesh = solver.make(shared, folder, asked.time_limit, plan.size, asked.tangents)
+            mesh = solver.make(shared, folder, asked.time_limit, plan.size, plan.wanted)
             made = comm.gather((mesh, solver.needs(list(plan.info.inputs))))
             info = on_root(comm, lambda: continuation.settle(folder, plan.info, made or []))
             solver.expect(info.inputs)

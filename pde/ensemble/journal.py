@@ -12,9 +12,9 @@ samples; all numbers are little-endian:
     failed   uint16   how many of them failed
     maker    uint16   index into the makers of the description
     check    uint16   low half of the CRC-32 of the fields above
-    content           status (n,) uint8, solver (n,) `SOLVER`, Y (n, n_y), C (n, n_c), dC_dY
-                      (n, n_c, n_y) if there is one, and, if a sample failed, the reasons, UTF-8,
-                      with a zero byte between them
+    content           status (n,) uint8, solver (n,) `SOLVER`, Y (n, n_y), C (n, n_c), the arrays
+                      of derivatives if there are any (`surrogates.data.derivatives.shapes`), and,
+                      if a sample failed, the reasons, UTF-8, with a zero byte between them
 
 Both checksums are seeded by the set's identity, so that blocks of another set fail verification.
 Each writer appends to an open file of its own, ``shard-<token>.part``, and syncs it every second
@@ -46,6 +46,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.data import SOLVER, Dataset, Info, assign_split, read_info
+from surrogates.data.derivatives import shapes
 from surrogates.data.format import FAILURE_BYTES, fill
 from surrogates.errors import InputError
 from surrogates.files import hdf5
@@ -93,8 +94,7 @@ def _columns(info: Info) -> _Columns:
         ("Y", np.dtype("<f8"), (n_y,)),
         ("C", np.dtype("<f8"), (n_c,)),
     ]
-    if info.tangents:
-        columns.append(("dC_dY", np.dtype("<f8"), (n_c, n_y)))
+    columns += [(name, np.dtype("<f8"), shape) for name, shape in shapes(info).items()]
     return columns
 
 
@@ -148,6 +148,8 @@ class Journal:
         identity = [info.problem, info.config, info.design, info.seed, info.total, info.source]
         if info.inputs:  # older versions have none
             identity.append(sorted(info.inputs.items()))
+        if info.directions or info.adjoints:
+            identity.append([info.directions, info.adjoints])
         self._seed = zlib.crc32(json.dumps(identity).encode())
         self._columns = _columns(info)
         self.most = max(1, min(2**16 - 1, _BLOCK_BYTES // _bytes(self._columns)))

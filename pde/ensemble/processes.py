@@ -31,6 +31,7 @@ from surrogates.folders import Folder
 from surrogates.types import Array
 
 from ..results import Batch
+from ..wanted import Wanted
 from .limits import Mark, complete, read, too_long
 from .nursery import IN_SETUP, RAISED, STATUS, fork, how_ended, started
 from .solvers import LocalSolver
@@ -120,10 +121,10 @@ class SolverProcess:
         self._set_up("configure", text)
 
     def describe(
-        self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
+        self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
     ) -> tuple[Info, int]:
         """Check the arguments, and describe the set; see `LocalSolver`."""
-        arguments = (samples, seed, split, tangents, there)
+        arguments = (samples, seed, split, wanted, there)
         return cast(tuple[Info, int], self._set_up("describe", *arguments))
 
     def compile(self) -> None:
@@ -131,12 +132,12 @@ class SolverProcess:
         self._call("compile")
 
     def make(
-        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, wanted: Wanted
     ) -> str:
         """Make the problem; see `LocalSolver`. The communicator holds only this process."""
         self._seconds = seconds
         self._folder = folder
-        mesh = cast(str, self._set_up("make", None, folder, seconds, size, tangents))
+        mesh = cast(str, self._set_up("make", None, folder, seconds, size, wanted))
         self._mark = self._call("mark")
         return mesh
 
@@ -164,7 +165,7 @@ class SolverProcess:
         except (_Died, _Unforeseen):
             self._end()
 
-    def solve(self, Y: Array, start: int, seconds: float) -> Batch:
+    def solve(self, Y: Array, V: Array | None, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples; see `LocalSolver`.
 
         Raises:
@@ -177,7 +178,7 @@ class SolverProcess:
         patience = seconds + max(5.0, 0.1 * seconds) + 20.0
         reason: str | None
         try:
-            return cast(Batch, self._exchange("solve", Y, start, seconds, patience=patience))
+            return cast(Batch, self._exchange("solve", Y, V, start, seconds, patience=patience))
         except _Died as death:
             reason = death.reason
         except _Unforeseen as error:

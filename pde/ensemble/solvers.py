@@ -25,8 +25,9 @@ from surrogates.types import Array
 
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
 from ..problem import Problem
-from ..results import Batch
+from ..results import Batch, derivatives
 from ..solving import made, noted, solved
+from ..wanted import Wanted
 from .journal import largest
 from .limits import NoLimit, TimeLimit
 
@@ -52,7 +53,7 @@ class Solver(Protocol):
         """Take settings."""
 
     def describe(
-        self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
+        self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
     ) -> tuple[Info, int]:
         """Check the arguments, and describe the set."""
 
@@ -72,14 +73,14 @@ class Solver(Protocol):
         """Compile the problem's forms; every process then finds them in a cache."""
 
     def make(
-        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, wanted: Wanted
     ) -> str:
         """Make the problem."""
 
     def remake(self) -> None:
         """Make the problem again."""
 
-    def solve(self, Y: Array, start: int, seconds: float) -> Batch:
+    def solve(self, Y: Array, V: Array | None, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples."""
 
     def settle(self) -> None:
@@ -110,6 +111,7 @@ class LocalSolver:
         self._config = config
         self._limit: TimeLimit | NoLimit | None = None
         self._limited = limited
+        self._wanted = Wanted()
         self._here = Path.cwd()  # the problem may change it
 
     def settings(self, file: str | None, overrides: Sequence[str]) -> str:
@@ -125,7 +127,7 @@ class LocalSolver:
         self._config = from_toml(self._problem.Config, text)
 
     def describe(
-        self, samples: int, seed: int, split: str, tangents: bool, there: Sequence[str]
+        self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
     ) -> tuple[Info, int]:
         """Check the arguments, and describe the set.
 
@@ -133,7 +135,7 @@ class LocalSolver:
             samples: Samples in the whole set.
             seed: Seed of the sampling design and the split.
             split: Counts or fractions of train, validation and test.
-            tangents: Whether to solve for dc/dy as well.
+            wanted: The derivatives to solve for as well.
             there: Names of the files that samples of an earlier run depend on.
 
         Returns:
@@ -143,12 +145,11 @@ class LocalSolver:
             InputError: If an argument is out of range.
         """
         problem, config = self._problem, self._config
-        check(
-            problem.has_tangents or not tangents,
-            f"{problem.name} has no tangents; leave out --tangents",
-        )
         problem.check(config)
         assign_split(split, samples, seed)
+        about = problem.describe(config)
+        wanted.check(problem, about)
+        self._wanted = wanted
         info = Info(
             problem=problem.name,
             source=problem.source,
@@ -157,10 +158,13 @@ class LocalSolver:
             seed=seed,
             split=split,
             total=samples,
-            tangents=tangents,
+            tangents=wanted.whole,
+            directions=wanted.directions,
+            functionals=wanted.functionals,
+            c_scale=wanted.c_scale,
             inputs=self.needs(there),
             **_made(),
-            **problem.describe(config),
+            **about,
         )
         size, most = problem.batch(config), largest(info)
         check(size <= most, f"a batch can have {most} samples at most; got {size}")
@@ -171,7 +175,7 @@ class LocalSolver:
         self._problem.compile(self._config)
 
     def make(
-        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, tangents: bool
+        self, comm: MPI.Comm | None, folder: Folder, seconds: float, size: int, wanted: Wanted
     ) -> str:
         """Make the problem; collective.
 
@@ -180,7 +184,7 @@ class LocalSolver:
             folder: Folder for the mark of a process that does not return.
             seconds: Limit of a sample's time.
             size: Samples of a batch.
-            tangents: Whether to solve for dc/dy as well.
+            wanted: The derivatives to solve for as well.
 
         Returns:
             The dataset's line on the mesh.
@@ -191,7 +195,7 @@ class LocalSolver:
             comm = MPI.COMM_SELF
         self._comm = comm
         self._size = size
-        self._tangents = tangents
+        self._wanted = wanted
         if self._limited:
             self._limit = TimeLimit(seconds, folder, interrupt=comm.size == 1)
         else:
@@ -208,7 +212,8 @@ class LocalSolver:
 
         Once the problem is made, they include the modules that its ``__init__`` has imported.
         """
-        return inputs(self._problem, self._config, there, here=self._here)
+        found = inputs(self._problem, self._config, there, here=self._here)
+        return dict(sorted({**found, **self._wanted.inputs}.items()))
 
     def expect(self, known: Mapping[str, str]) -> None:
         """From now on, refuse to import a module whose digest is not known."""
@@ -238,11 +243,12 @@ class LocalSolver:
         """Return the name of the file that names the samples at work."""
         return self._limit.mark if self._limit is not None else None
 
-    def solve(self, Y: Array, start: int, seconds: float) -> Batch:
+    def solve(self, Y: Array, V: Array | None, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples, batch by batch; collective.
 
         Args:
             Y: Parameters, (n, n_y).
+            V: Directions of derivatives, (n, r, n_y), in units of y; None for none.
             start: Index of the first sample.
             seconds: Time limit of all samples together.
 
@@ -257,7 +263,13 @@ class LocalSolver:
                 limit.at(start + first, start + min(first + size, n))
 
         with limit(start, start + n, seconds):
-            return solved(self._solver, Y, size=size, tangents=self._tangents, begins=begins)
+            return solved(self._solver, Y, size=size, begins=begins, **self._derivatives(V))
+
+    def _derivatives(self, V: Array | None) -> dict[str, Any]:
+        """Return the arguments of `solved` for the derivatives; V are the samples' directions."""
+        wanted = self._wanted
+        adjoints = wanted.functionals if len(wanted.functionals) else None
+        return {"tangents": wanted.whole if V is None else V, "adjoints": adjoints}
 
     def settle(self) -> None:
         """Do nothing: this process has not ended."""
@@ -303,12 +315,15 @@ def joined(batches: list[Batch]) -> Batch:
     """Join batches of consecutive samples."""
     if len(batches) == 1:
         return batches[0]
-    tangents = [batch.dC_dY for batch in batches if batch.dC_dY is not None]
+    kinds = {
+        name: np.concatenate([derivatives(batch)[name] for batch in batches])
+        for name in derivatives(batches[0])
+    }
     return Batch(
         C=np.concatenate([batch.C for batch in batches]),
         failure=[text for batch in batches for text in batch.failure],
         solver=np.concatenate([batch.solver for batch in batches]),
-        dC_dY=np.concatenate(tangents) if tangents else None,
+        **kinds,
     )
 
 

@@ -13,12 +13,14 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates.data import SOLVER, Dataset, Info, Status
+from surrogates.data.derivatives import TARGETS, shapes
 from surrogates.folders import Folder
 from surrogates.types import Array
 
 from ..collective import complain
-from ..results import Batch
+from ..results import Batch, derivatives
 from ..sampling import draw
+from ..wanted import Wanted
 from .dispatcher import Requests, Task
 from .journal import Journal, Writer
 from .limits import Mark, TimeLimitError, too_long, verdict
@@ -50,6 +52,7 @@ class Plan:
         done: Number of samples that are finished already.
         address: Address for requests of tasks; None if there is nothing to do.
         folder: Inode number of the journal's folder.
+        wanted: The derivatives to solve for.
         marks: The samples at which processes of earlier runs have ended.
     """
 
@@ -60,6 +63,7 @@ class Plan:
     done: int = 0
     address: dict[str, Any] | None = None
     folder: int = 0
+    wanted: Wanted = field(default_factory=Wanted)
     marks: list[Mark] = field(default_factory=list)
 
 
@@ -74,6 +78,8 @@ class Work:
         self._seconds = time_limit
         self._size = plan.size
         self._marks = list(plan.marks)
+        self._first = 0  # of the task at work
+        self._V: Array | None = None  # its directions
 
     def run(
         self,
@@ -131,6 +137,8 @@ class Work:
         rows = range(first, min(first + task.count * self._size, plan.samples.stop))
         bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
         Y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
+        V = plan.wanted.draw(info, rows.start, rows.stop)
+        self._first, self._V = rows.start, V
         batch = self._solved(Y, rows.start)
         bad = np.array([bool(text) for text in batch.failure])
         return Dataset(
@@ -141,7 +149,8 @@ class Work:
             split=np.zeros(len(Y), np.uint8),
             failure=batch.failure,
             solver=batch.solver,
-            dC_dY=batch.dC_dY,
+            directions=V,
+            **derivatives(batch),
             made_by=np.full(len(Y), plan.maker, np.uint16),
         )
 
@@ -185,7 +194,7 @@ class Work:
         together = together if self._comm.size == 1 else min(n, self._size)
         limit = max(self._seconds * together, 1.0 if n > 1 else 0.0)
         try:
-            return self._solver.solve(Y, start, limit)
+            return self._solver.solve(Y, self._directions(start, n), start, limit)
         except TimeLimitError:
             self._marks.append(Mark(start, start + n, too_long(self._seconds), self._seconds))
             self._solver.remake()
@@ -194,14 +203,20 @@ class Work:
             _report(error.mark)
         return None
 
+    def _directions(self, start: int, n: int) -> Array | None:
+        """Return the directions of n samples of the task at work; None if there are none."""
+        begin = start - self._first
+        return None if self._V is None else self._V[begin : begin + n]
+
     def _failed(self, reason: str) -> Batch:
         """Make the batch of one sample that failed."""
-        n_c, n_y = len(self._plan.info.c_names), len(self._plan.info.y_names)
+        info = self._plan.info
+        kinds = {name: shape for name, shape in shapes(info).items() if name in TARGETS}
         return Batch(
-            C=np.full((1, n_c), np.nan),
+            C=np.full((1, len(info.c_names)), np.nan),
             failure=[reason],
             solver=np.zeros(1, SOLVER),
-            dC_dY=np.full((1, n_c, n_y), np.nan) if self._plan.info.tangents else None,
+            **{name: np.full((1, *shape), np.nan) for name, shape in kinds.items()},
         )
 
 

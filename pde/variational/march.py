@@ -28,7 +28,7 @@ from surrogates.types import Array
 from .equations import Equations
 from .observables import Observables
 from .statement import Time
-from .values import Datum
+from .values import State
 
 GAMMA = 1 - 1 / math.sqrt(2)
 _NODES = (GAMMA, 1.0)
@@ -40,13 +40,18 @@ COLUMNS = 64
 
 
 class March:
-    """The discrete map from y to c, for y as the parameters' present values."""
+    """The discrete map from y to c, for y as the parameters' present values.
+
+    Attributes:
+        snapshots: u's coefficients of this process after the last `run`, by the time as text; at
+            four of the observed times, if there are more.
+    """
 
     def __init__(
         self,
         equations: Equations,
         observables: Observables,
-        initial: Datum,
+        initial: State,
         t: Any,
         time: Time | None,
     ) -> None:
@@ -62,6 +67,7 @@ class March:
         self._equations, self._observables, self._initial = equations, observables, initial
         self._t, self._time = t, time
         self._observed = [0] if time is None else time.observed_steps
+        self.snapshots: dict[str, Array] = {}
 
     @property
     def n_c(self) -> int:
@@ -83,18 +89,22 @@ class March:
         Raises:
             Unsolved: If a stage is not solved.
         """
-        n = self._equations.n
         directions = None if V is None or not len(V) else V
-        u = self._initial.values()[:n]
+        self._t.value = 0.0
+        u = self._initial.values()
         stages: list[Array] = []
         c: list[Array] = []
         dc: list[Array] = []
         if self._time is None:
             u = self._equations.solve(u, 0)
+            self.snapshots = {"": u}
             du = None if directions is None else self._tangent(directions, 0, None)
             self._observe(c, dc, du, directions)
             return np.concatenate(c), _joined(dc), [u]
-        du = None if directions is None else self._initial.tangent(directions)[:n]
+        self.snapshots = {}
+        few = np.unique(np.linspace(0, len(self._observed) - 1, 4).round().astype(int))
+        pictured = {self._observed[k] for k in few}
+        du = None if directions is None else self._initial.tangent(directions)
         for step in range(self._time.steps):
             first, dfirst = u, du
             U, dU = u, du
@@ -111,6 +121,8 @@ class March:
             u, du = U, dU
             if step + 1 in self._observed:
                 self._observe(c, dc, du, directions)
+            if step + 1 in pictured:
+                self.snapshots[f"t = {(step + 1) * self._time.step:.4g}"] = u
         return np.concatenate(c), _joined(dc), stages
 
     def adjoint(self, W: Array, stages: list[Array], n_y: int) -> Array:
@@ -125,7 +137,7 @@ class March:
             W dc/dy, (r, n_y).
         """
         result = np.zeros((len(W), n_y))
-        parts = W.reshape(len(W), len(self._observed), -1)
+        parts = W.reshape(len(W), len(self._observed), len(self._observables))
         if self._time is None:
             self._equations.set(stages[0])
             bar, by_y = self._observables.adjoint(parts[:, 0])
@@ -133,10 +145,11 @@ class March:
             self._back(bar, 0, result)
             return result
         bar = np.zeros((self._equations.n, len(W)))
-        start = self._initial.values()[: self._equations.n]
+        start = self._initial.values()
         for step in reversed(range(self._time.steps)):
             u = stages[2 * step - 1] if step else start
             if step + 1 in self._observed:
+                self._t.value = (step + 1) * self._time.step
                 self._equations.set(stages[2 * step + 1])
                 by_u, by_y = self._observables.adjoint(parts[:, self._observed.index(step + 1)])
                 bar = bar + by_u
@@ -150,7 +163,8 @@ class March:
                 before += own * base
                 bar = other * base
             bar = before
-        self._add(result, bar, lambda V: self._initial.tangent(V)[: self._equations.n])
+        self._t.value = 0.0
+        self._add(result, bar, self._initial.tangent)
         return result
 
     def _to(self, step: int, i: int, base: Array) -> None:
@@ -174,7 +188,7 @@ class March:
     def _back(self, bar: Array, stage: int, into: Array) -> Array:
         """Go back through a stage: add its part of W dc/dy, and return that of its base."""
         self._equations.factor(stage)
-        mu = self._equations.solver.solve_transposed(bar)
+        mu = self._equations.solver.solve(bar, transposed=True)
         self._add(into, mu, self._equations.right)
         return self._equations.base_adjoint(mu)
 

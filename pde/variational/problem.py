@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from surrogates.errors import InputError
 from surrogates.types import Array
 
 from ..fenicsx import function_space
-from ..points import digest
+from ..points import digest, function
 from ..problem import Problem
 from ..results import Batch, one_line
 from ..solving import is_failure
@@ -29,7 +29,7 @@ from .march import GAMMA, March
 from .observables import Observables
 from .parameters import Parameters, contains
 from .statement import WeakForm
-from .values import Conditions, Datum
+from .values import Conditions, State, boundary_measures, is_mixed
 
 
 class VariationalProblem(Problem):
@@ -106,8 +106,26 @@ class VariationalProblem(Problem):
         W = function_space(self.domain, space) if isinstance(space, int) else space
         return self._parameters.add_field(modes, y, W)
 
+    def boundaries(self, *on: Callable[[Array], Any]) -> tuple[Any, ...]:
+        """Make measures of parts of the boundary, for `define`, which calls this once.
+
+        Args:
+            on: For each part, a function of points x (3, n) that returns whether they are on it,
+                (n,) bool. Where parts meet, a facet belongs to the first.
+
+        Returns:
+            UFL measures, to be used as ``ds``.
+        """
+        return boundary_measures(self.domain, on)
+
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
-        """Make the space, state the problem, compile its forms; collective."""
+        """Make the space, state the problem, compile its forms; collective.
+
+        It calls `space` and `define`: an override sets what they need before it calls this one.
+
+        Raises:
+            InputError: If the statement is wrong.
+        """
         super().__init__(config, comm)
         about = self.describe(config)
         n_y, n_c = len(about["y_names"]), len(about["c_names"])
@@ -122,17 +140,18 @@ class VariationalProblem(Problem):
             f"{self.name}: space must return a DOLFINx function space; got {self.V!r:.60}",
         )
         self.domain = self.V.mesh
+        check(
+            MPI.Comm.Compare(self.domain.comm, comm) in (MPI.IDENT, MPI.CONGRUENT),
+            f"{self.name}: space must make its mesh on self.comm, the processes of one sample",
+        )
         self.x = ufl.SpatialCoordinate(self.domain)
         self.t = fem.Constant(self.domain, PETSc.ScalarType(0))
         self.u_t = fem.Function(self.V)
         self._parameters = Parameters(self.domain, n_y)
         self._u, v = fem.Function(self.V), ufl.TestFunction(self.V)
-        weak = self.define(self._u, v, self._parameters.symbols)
-        check(
-            isinstance(weak, WeakForm),
-            f"{self.name}: define must return a WeakForm; got {weak!r:.60}",
-        )
         try:
+            weak = self.define(self._u, v, self._parameters.symbols)
+            check(isinstance(weak, WeakForm), f"define must return a WeakForm; got {weak!r:.60}")
             self._march = self._prepared(weak, v)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
@@ -159,9 +178,14 @@ class VariationalProblem(Problem):
             dt = fem.Constant(self.domain, PETSc.ScalarType(GAMMA * weak.time.step))
             F = ufl.replace(F, {self.u_t: (u - base) / dt})
         conditions = Conditions(weak.conditions, u, parameters)
-        initial = Datum(weak.initial, self.V, parameters, "initial")
+        initial = State(weak.initial, self.V, parameters)
         observables = Observables(weak.observables, u, parameters)
-        self._check_used(weak.residual, *conditions.expressions, initial.expression, observables)
+        for one in (*conditions.expressions, *initial.expressions, *observables.forms):
+            check(
+                not contains(one, self.u_t),
+                "du/dt (u_t) may only be in the residual, not in conditions, observables, initial",
+            )
+        self._check_used(weak.residual, *conditions.expressions, *initial.expressions, observables)
         prefix = f"{type(self).__name__.lower()}_"
         self._equations = Equations(
             F,
@@ -191,14 +215,12 @@ class VariationalProblem(Problem):
         )
 
     @cached_property
-    def mesh(self) -> str:
-        """Cells, unknowns and hash, one line; collective at its first use."""
-        V = self.V
+    def _mesh(self) -> str:  # type: ignore[override]
+        """Return the text of `mesh`; collective at its first use."""
         cells = self.domain.topology.index_map(self.domain.topology.dim).size_global
-        n = V.dofmap.index_map.size_global * V.dofmap.index_map_bs
-        nodes = self.domain.geometry.x[:]
-        local = self.domain.geometry.index_map().size_local
-        return f"{cells} cells, {n} unknowns, sha256 {digest(self.comm, nodes[:local])}"
+        n = self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs
+        own = self.domain.geometry.x[: self.domain.geometry.index_map().size_local]
+        return f"{cells} cells, {n} unknowns, sha256 {digest(self.comm, own)}"
 
     def solve_batch(
         self, Y: Array, *, tangents: Any = False, adjoints: Array | None = None
@@ -250,19 +272,18 @@ class VariationalProblem(Problem):
         self._samples += 1
         self._equations.start(self._samples)
         self._parameters.give(y)
-        self.t.value = 0.0
         c, dc, stages = self._march.run(V, keep=W is not None)
-        self._equations.set(stages[-1]) if stages else None
         self.solution = self._functions()
         dw = None if W is None else self._march.adjoint(np.asarray(W, float), stages, len(y))
         return c, dc if V is not None and len(V) else 0.0, 0.0 if dw is None else dw
 
     def _functions(self) -> Any:
-        """Return the present u, or its parts of a mixed space, for pictures and ParaView."""
-        V, u = self.V, self._u
-        if not V.num_sub_spaces or V.dofmap.index_map_bs > 1:
-            return u
-        parts = {}
-        for i in range(V.num_sub_spaces):
-            parts[f"u{i}"] = u.sub(i).collapse()
-        return parts
+        """Return u for pictures and ParaView: at several times, and by the parts of a mixed u."""
+        found = {}
+        for time_, values in self._march.snapshots.items():
+            u = function(self.V, values)
+            parts = {"u": u}
+            if is_mixed(self.V):
+                parts = {f"u{i}": u.sub(i).collapse() for i in range(self.V.num_sub_spaces)}
+            found.update({f"{name}({time_})" if time_ else name: w for name, w in parts.items()})
+        return found if len(found) > 1 else next(iter(found.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -40,7 +41,7 @@ def add_generate(commands: Commands) -> None:
         metavar="R",
         help="processes that share the mesh of a sample; default 1",
     )
-    sub.add_argument("--tangents", action="store_true", help="solve for dc/dy as well (dcr)")
+    _add_derivatives(sub)
     sub.add_argument("--shard", default="1/1", metavar="I/N", help="solve the I-th of N parts")
     sub.add_argument(
         "--time-limit",
@@ -69,6 +70,27 @@ def add_generate(commands: Commands) -> None:
     )
     add_split(sub)
     add_settings(sub, list_of_problem)
+
+
+def _add_derivatives(sub: Parser) -> None:
+    """Add the options that ask for derivatives of c."""
+    text = "solve for dc/dy as well; with R in R random directions of each sample"
+    sub.add_counted("--tangents", "R", text)
+    sub.add_argument(
+        "--subspace",
+        type=os.path.abspath,  # a problem may change the working folder
+        metavar="F.h5",
+        help="dataset with derivatives: --tangents R in the R directions that matter most there",
+    )
+    sub.add_argument(
+        "--adjoints",
+        type=int,
+        default=0,
+        metavar="R",
+        help="solve for dc/dy of R combinations of c, the leading ones of --pilot",
+    )
+    text = "dataset that shows them"
+    sub.add_argument("--pilot", type=os.path.abspath, metavar="F.h5", help=text)
 
 
 def add_solve(commands: Commands) -> None:
@@ -212,8 +234,8 @@ def _solved(
     collective.on_each(comm, lambda: solver.configure(read))
     shard = collective.on_root(comm, lambda: _read_shard(options.shard))
     same = (
-        *("samples", "seed", "split", "ranks_per_sample", "tangents", "time_limit", "repair"),
-        *("retry_failed", "allow_version_change", "interface"),
+        *("samples", "seed", "split", "ranks_per_sample", "time_limit", "repair", "retry_failed"),
+        *("tangents", "subspace", "adjoints", "pilot", "allow_version_change", "interface"),
     )
     return generate.generate(
         solver,

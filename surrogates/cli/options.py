@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -22,9 +24,12 @@ class Parser(argparse.ArgumentParser):
     Attributes:
         settings: Returns the lines below the options in ``--help``. Its argument holds the options
             before ``--help``, such as the problem in ``generate cdr --help``.
+        counted: Options that may be followed by a number, and are a word by themselves without
+            one: in ``--tangents cdr`` the next word is another argument.
     """
 
     settings: Callable[[Any], Sequence[str]] | None = None
+    counted: Sequence[str] = ()
 
     def __init__(self, **keywords: Any) -> None:
         """Take the keywords of argparse."""
@@ -38,10 +43,46 @@ class Parser(argparse.ArgumentParser):
             help="show this help message and exit",
         )
 
+    def add_counted(self, option: str, metavar: str, text: str) -> None:
+        """Add an option that is False if absent, True if it is there, or the number after it."""
+        self.counted = (*self.counted, option)
+        self.add_argument(
+            option, nargs="?", type=_count, const=True, default=False, metavar=metavar, help=text
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, but give no word that is no number to `counted` options."""
+        words = list(sys.argv[1:] if args is None else args)
+        for i, (word, after) in enumerate(itertools.pairwise([*words, "-"])):
+            if word in self.counted and not _is_number(after):
+                words[i] = f"{word}={_ALL}"
+        return super().parse_known_args(words, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Complain, and end the process with status 2."""
         complain_once(f"{message}; see '{self.prog} --help'")
         raise SystemExit(2)
+
+
+_ALL = "all"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _count(text: str) -> bool | int:
+    """Read the value of a `Parser.counted` option."""
+    if text == _ALL:
+        return True
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number; got {text!r}") from None
 
 
 class _Help(argparse.Action):
