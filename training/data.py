@@ -77,13 +77,25 @@ class Part:
         """Targets of all rows: of the samples, then of the directions, (n_rows, n_seen)."""
         return self.C if self.T is None else torch.cat([self.C, self.T])
 
+    def taught(self, along: Slopes | None, weight: float, seen: Tensor) -> Part:
+        """Return the part with derivatives; arguments are those of `Slopes.directions`."""
+        if along is None or self.scaling is None:
+            return self
+        T = along.targets(weight, self.scaling.scale, self.scaling.basis)
+        return replace(self, directions=along.directions(weight, seen, self.Y.dtype), T=T)
+
     @property
     def energy(self) -> float:
         """Mean of ||c||^2 of the scaled targets over the samples."""
         return float(self.comm.total(self.C.square().sum())[0]) / self.comm.count(len(self.C))
 
     def measure(self, F: Tensor, W: Tensor) -> Measured:
-        """Measure linear weights by values; F are features of all rows, W is for ``C``."""
+        """Measure linear weights on features F of all rows; W is for ``C``.
+
+        Losses and errors are those of the values. Derivatives count for the score: beside those of
+        few samples, their many rows tell good weights from bad ones with less noise.
+        """
+        along = self._squares_along(F, W)
         scaling, F = self.scaling, F[: len(self.C)]
         n_out = 0 if scaling is None else len(scaling.shift)
         sums = F.new_zeros(4 + n_out)
@@ -98,7 +110,8 @@ class Part:
                 squares = residual.square()
                 values = squares.sum(dim=1) / 2
                 errors = scaling.relative_errors(residual, scaled)
-                scores = squares.sum(dim=1).sqrt()
+                total = squares.sum(dim=1)
+                scores = (total if along is None else total + along[rows]).sqrt()
                 sums[4:] += squares.sum(dim=0)
             n_rows = values.new_tensor(len(values))
             sums[:4] += torch.stack([values.sum(), errors.sum(), scores.sum(), n_rows])
@@ -106,6 +119,17 @@ class Part:
         loss, error, score, n = sums[:4].tolist()
         over_spread = None if scaling is None else (sums[4:] / n).sqrt() * scaling.over_spread
         return Measured(loss=loss / n, error=error / n, score=score / n, outputs=over_spread)
+
+    def _squares_along(self, F: Tensor, W: Tensor) -> Tensor | None:
+        """Return each sample's sum of squared residuals of derivatives; None if none has any."""
+        if self.directions is None or self.T is None:
+            return None
+        n = len(self.C)
+        found = F.new_zeros(n)
+        r = self.directions.V.shape[1]
+        each = torch.addmm(self.T, F[n:], W[:, :-1].T, beta=-1).square().sum(dim=1)
+        found[self.directions.samples] = each.view(-1, r).sum(dim=1)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +226,7 @@ class Data:
         dtype: torch.dtype = torch.float64,
         loss: Loss | None = None,
         slopes: Given | None = None,
+        held_slopes: Given | None = None,
         weight: float | None = None,
         comm: Communicator = ALONE,
     ) -> Data:
@@ -222,6 +247,7 @@ class Data:
             loss: The loss; least squares if None.
             slopes: Derivatives of this process's training samples, for least squares; None for
                 values alone.
+            held_slopes: The same of the validation samples, for their score.
             weight: omega of `slopes`; chosen from the data if None. With 0, values alone count.
             comm: The processes.
 
@@ -246,21 +272,23 @@ class Data:
             mixing = mix.of(comm.total(Y.T @ Y)[0] / (comm.count(len(Y)) * scale**2))
         Y = _seen(Y, mixing, dtype)
         first = Part(Y=Y, C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
+        Y, C = (values.to(comm.device) for values in validation)
+        Y = _seen(Y.sub_(y_shift).div_(y_scale), mixing, dtype)
+        C, whole = (C, None) if scaling is None else scaling.apply(C)
+        held = replace(first, Y=Y, C=C, whole=whole)
         used = None
         if along is not None and scaling is not None:
             weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
             seen = scale * (torch.eye(len(y_scale)).to(y_scale) if mixing is None else mixing)
-            rows = along.directions(weight, seen, dtype)
-            T = along.targets(weight, scaling.scale, scaling.basis)
-            train_part, used = replace(first, directions=rows, T=T), along.used(weight)
-        else:
-            train_part = first
-        Y, C = (values.to(comm.device) for values in validation)
-        Y = _seen(Y.sub_(y_shift).div_(y_scale), mixing, dtype)
-        C, whole = (C, None) if scaling is None else scaling.apply(C)
+            used = along.used(weight)
+            first = first.taught(along, weight, seen)
+            if held_slopes is not None:
+                held = held.taught(
+                    Slopes.of(held_slopes, y_scale * scale, varies, comm), weight, seen
+                )
         return cls(
-            train=train_part,
-            validation=replace(first, Y=Y, C=C, whole=whole),
+            train=first,
+            validation=held,
             y_shift=y_shift,
             y_scale=y_scale,
             scaling=scaling,
