@@ -33,6 +33,32 @@ def function_space(domain: Any, degree: int, shape: tuple[int, ...] = ()) -> Any
     return _compiling(lambda: fem.FunctionSpace(domain, (family, degree)))
 
 
+def mixed_space(domain: Any, *parts: tuple[int, tuple[int, ...]]) -> Any:
+    """Make a space of several Lagrange functions, such as velocity and pressure.
+
+    Args:
+        domain: The mesh.
+        parts: Degree and shape of each, as `function_space` takes them: ``(2, (2,)), (1, ())``.
+    """
+    try:
+        import basix.ufl
+
+        made = [basix.ufl.element("Lagrange", cell_name(domain), k, shape=n) for k, n in parts]
+        element = basix.ufl.mixed_element(made)
+    except ImportError:  # up to 0.6
+        cell = domain.ufl_cell()
+        element = ufl.MixedElement(
+            [
+                ufl.VectorElement("Lagrange", cell, k, dim=n[0])
+                if n
+                else ufl.FiniteElement("Lagrange", cell, k)
+                for k, n in parts
+            ]
+        )
+    make = getattr(fem, "functionspace", None) or fem.FunctionSpace  # the latter up to 0.6
+    return _compiling(lambda: make(domain, element))
+
+
 def form(expression: Any) -> Any:
     """Compile a form, or find it in the cache."""
     return _compiling(lambda: fem.form(expression))

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _Section = tuple[int, float, Array, Array, dict[str, Array]]  # see `_sections`
 
 _COLUMNS = 4  # of panels, at most
-_WIDTH = 8.4  # of a figure in inches
 _ARROWS = 14  # of a vector, along the longer side of its panel
 _GRID = 160  # parts of the longer side of a section
 
@@ -79,7 +78,7 @@ def panels(figure: Figure, n: int) -> list[Axes]:
 def panels_size(n: int) -> tuple[float, float]:
     """Return the size in inches of a figure with n panels."""
     columns = min(n, _COLUMNS)
-    return _WIDTH, min(3.4, _WIDTH / columns) * -(-n // columns) + 0.4
+    return style.WIDTH, min(3.4, style.WIDTH / columns) * -(-n // columns) + 0.4
 
 
 def levels_of(values: Array, intervals: int = 40) -> Array:
@@ -99,7 +98,7 @@ def _draw_curves(field: Field, path: str | os.PathLike[str]) -> None:
     order = np.argsort(x.mean(axis=1))
     nodes = np.take_along_axis(field.cells, np.argsort(x, axis=1), axis=1)[order].ravel()
     n = len(field.at_points)
-    with style.saved_figure(path, (_WIDTH, 2.4 * n + 0.4), "") as figure:
+    with style.saved_figure(path, (style.WIDTH, 2.4 * n + 0.4), "") as figure:
         every = figure.subplots(n, 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, values) in zip(every, field.at_points.items(), strict=True):
             components = _checked(name, values).reshape(len(values), -1).T
@@ -162,7 +161,7 @@ def _draw_sections(sections: Sequence[_Section], path: str | os.PathLike[str]) -
     """Draw sections through functions in space, a line of panels for each function."""
     names = list(sections[0][4])
     with style.saved_figure(
-        path, (_WIDTH, 2.7 * len(names) + 0.3), "", layout="compressed"
+        path, (style.WIDTH, 2.7 * len(names) + 0.3), "", layout="compressed"
     ) as figure:
         every = figure.subplots(len(names), 3, squeeze=False)
         for line, name in zip(every, names, strict=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from petsc4py import PETSc
 
 from surrogates.config import check, unknown
@@ -87,7 +89,7 @@ def failure(ksp: Any) -> str:
 
 
 class LinearSystem:
-    """A X = B with one matrix A; column j of B belongs to sample j.
+    """A X = B with one matrix A; a sample has one column of B, or several.
 
     Attributes:
         iterations: Iterations of each sample so far, (n,) int64.
@@ -134,24 +136,43 @@ class LinearSystem:
         self.residual = np.zeros(n)
         self.failure = [""] * n
 
-    def solve(self, B: Any, X: Any) -> None:
-        """Solve for all columns of the dense matrix B into X."""
-        self._last = B, X
+    def again(self) -> LinearSystem:
+        """Return the same system, factored once, with records of its own."""
+        other = copy.copy(self)
+        other.start(0)
+        return other
+
+    @property
+    def factor(self) -> Any:
+        """The factored matrix; None with an iterative method."""
+        return self._ksp.getPC().getFactorMatrix() if self._lu else None
+
+    def solve(self, B: Any, X: Any, samples: npt.NDArray[np.intp] | None = None) -> None:
+        """Solve for all columns of a dense matrix.
+
+        Args:
+            B: Right-hand sides, a dense PETSc matrix.
+            X: Solutions, a dense PETSc matrix; overwritten.
+            samples: The sample of each column; the columns are the samples if None.
+        """
+        if samples is None:
+            samples = np.arange(len(self.failure))
+        self._last = B, X, samples
         if self._lu:
-            self._ksp.getPC().getFactorMatrix().matSolve(B, X)
-            self.iterations += 1
+            self.factor.matSolve(B, X)
+            np.add.at(self.iterations, samples, 1)
             return
         right, solution = B.getDenseArray(), X.getDenseArray()
         sizes = B.getSizes()[0]
-        for j in range(len(self.failure)):
-            if self.failure[j]:
+        for j, sample in enumerate(samples):
+            if self.failure[sample]:
                 solution[:, j] = 0
                 continue
             b = PETSc.Vec().createWithArray(right[:, j], size=sizes, comm=B.comm)
             x = PETSc.Vec().createWithArray(solution[:, j], size=sizes, comm=B.comm)
             self._ksp.solve(b, x)
-            self.iterations[j] += self._ksp.getIterationNumber()
-            self.failure[j] = failure(self._ksp)
+            self.iterations[sample] += self._ksp.getIterationNumber()
+            self.failure[sample] = failure(self._ksp)
             b.destroy()
             x.destroy()
         X.assemble()
@@ -162,7 +183,7 @@ class LinearSystem:
         The solver does not report every wrong solution: an explicit reaction that is too fast for
         the time step overflows, and a factorisation may lose its accuracy.
         """
-        B, X = self._last
+        B, X, samples = self._last
         right = B.getDenseArray()
         product = self._A.matMult(X)
         defect = right - product.getDenseArray()
@@ -172,9 +193,13 @@ class LinearSystem:
             squares = [np.einsum("ij,ij->j", a, a) for a in (defect, right)]
             sums = comm.allreduce(np.array([*squares, ~np.isfinite(U).all(axis=0)]))
             residual = np.sqrt(sums[0] / np.where(sums[1] > 0, sums[1], 1))
-        self.residual = np.fmax(self.residual, residual)
-        for j, text in enumerate(self.failure):
-            if not text and (sums[2][j] or not np.isfinite(residual[j])):
-                self.failure[j] = "u is not finite: the time step is too long for the reaction"
-            elif not text and residual[j] > self._largest:
-                self.failure[j] = f"relative residual {residual[j]:.1e} above {self._largest:.0e}"
+        np.fmax.at(self.residual, samples, residual)
+        for j, sample in enumerate(samples):
+            if self.failure[sample]:
+                continue
+            if sums[2][j] or not np.isfinite(residual[j]):
+                self.failure[sample] = "u is not finite: the time step is too long for the reaction"
+            elif residual[j] > self._largest:
+                self.failure[sample] = (
+                    f"relative residual {residual[j]:.1e} above {self._largest:.0e}"
+                )

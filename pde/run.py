@@ -55,53 +55,46 @@ def generate(
     """Solve a PDE for many parameters, as ``surrogates generate`` does.
 
     Args:
-        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object, whose code is
-            not recorded, nor compared when a run continues.
+        problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object.
         samples: Number of samples.
         out: The dataset's file; None for no file. The same call finishes an interrupted run.
         config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Seed of the sampling design and the split.
         split: Counts or fractions of training, validation and test samples.
-        tangents: Whether to solve for dc/dy as well, if the problem can; or a number r, for the
-            derivatives in r random directions of each sample, orthonormal in units of the
-            parameters' ranges.
-        subspace: With ``tangents=r``, a dataset with derivatives: the directions are the r in which
-            c changes most there.
-        adjoints: Number r of functionals of c whose derivatives to solve for: the combinations of c
-            that vary most in ``pilot``; 0 for none.
-        pilot: A dataset of the problem, without or with derivatives.
-        processes: 1 solves in this process (and those that mpirun has started with it); more are
-            started by mpirun.
+        tangents: Whether to solve for dc/dy as well; or in how many random directions a sample.
+        subspace: A dataset with derivatives: directions in which c changes most there, not random.
+        adjoints: Number of combinations of c, those that vary most in ``pilot``, to differentiate.
+        pilot: A dataset of the problem.
+        processes: 1 solves in this process (and mpirun's others); more are started by mpirun.
         ranks_per_sample: Processes that share a mesh.
         time_limit: Seconds that a sample may take; one that takes longer fails. It holds where
-            ``processes`` is more than 1. Solves in this process have no limit: it would take this
-            process's signals, and a solve that hangs can only be ended with its process. To solve
-            in another one, this one would have to be forked, which is not safe with MPI or threads.
+            ``processes`` is more than 1: a solve that hangs can only be ended with its process.
         repair: Whether to solve again for samples that are damaged on disk.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to continue with other versions of the libraries.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
-        The dataset, in which failed samples are marked; a warning is logged.
+        The dataset. Failed samples are marked, and a warning is logged.
 
     Raises:
         InputError: If an argument does not fit, or ``out`` is another dataset.
         KeyboardInterrupt: If it was interrupted; the finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
-    files = {"subspace": subspace, "pilot": pilot}
-    run |= {name: None if path is None else Path(path).absolute() for name, path in files.items()}
-    run |= {"adjoints": adjoints}
+    run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
     run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
     check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
-        path = Path(folder) / "samples.h5" if out is None else Path(out).absolute()
-        several = processes > 1
-        return asked.by_mpirun(path, processes, progress) if several else asked.here(path, progress)
+        return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
+
+
+def _absolute(path: PathLike | None) -> Path | None:
+    """Return a path that stays true if a problem changes the working folder."""
+    return None if path is None else Path(path).absolute()
 
 
 @dataclass(frozen=True)
@@ -119,6 +112,12 @@ class _Asked:
     config: Any
     settings: Mapping[str, Any]
     run: Mapping[str, Any]
+
+    def done(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
+        """Solve in this process, or in several that mpirun starts."""
+        if processes > 1:
+            return self.by_mpirun(out, processes, progress)
+        return self.here(out, progress)
 
     def here(self, out: Path, progress: bool | Told) -> Dataset:
         """Solve in this process; collective over those that mpirun has started."""

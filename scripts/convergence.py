@@ -18,7 +18,7 @@ import torch
 from mpi4py import MPI
 
 from surrogates.model.metrics import relative_errors
-from surrogates.pde.problem import load
+from surrogates.pde.loading import load
 from surrogates.plots import style
 from surrogates.types import Array
 
@@ -104,15 +104,15 @@ def main() -> None:
     options = parser.parse_args()
     study = Study(options.problem, options.samples, options.seed)
     panels = {"cdr": cdr, "dcr": dcr}[options.problem](study)
-    with style.saved_figure(options.out, (9.0, 3.8), "") as figure:
+    with style.saved_figure(options.out, (style.WIDTH, style.HEIGHT), "") as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (label, curves) in zip(row, panels, strict=True):
-            for name, sizes, errors in curves:
+            for (name, sizes, errors), color in zip(curves, style.CYCLE, strict=False):
                 print(
                     f"{label}, {name}: "
                     + ", ".join(f"{n:g}: {e:.3g}" for n, e in zip(sizes, errors, strict=True))
                 )
-                axes.loglog(sizes, errors, "o-", label=name)
+                axes.loglog(sizes, errors, "o-", color=color, label=name)
             ticks = sorted({n for _, sizes, _ in curves for n in sizes})
             axes.set_xticks(ticks, [f"{n:g}" for n in ticks])
             axes.minorticks_off()

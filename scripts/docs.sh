@@ -2,8 +2,8 @@
 # Builds the documentation site with warnings as errors, and checks every link within it.
 #
 #   scripts/docs.sh [FOLDER]     # default: build/docs; the first page is FOLDER/index.html
-#   scripts/docs.sh --figures    # remakes the figures in docs/figures first (scripts/figures.py), which
-#                                # needs the whole environment and takes an hour
+#   scripts/docs.sh --figures    # remakes docs/figures first, figures and what programs print
+#                                # (scripts/figures.py); needs the whole environment, takes an hour
 #
 # Sets up what is missing: .venv-docs, with Sphinx and numpy. FEniCSx and torch are not needed.
 set -euo pipefail

@@ -1,9 +1,9 @@
-"""Remake the figures of the documentation, each by its command here.
+"""Remake the documentation's figures and recorded outputs, each by its command here.
 
-    python scripts/figures.py [--list] [NAME.png ...]     # all of them, without a name
+    python scripts/figures.py [--list] [NAME ...]     # all of them, without a name
 
 Commands run in build/figures, where shared files (datasets, surrogates) are made once and kept.
-Their figures are copied to docs/figures. All take an hour on 2 cores.
+Figures, NAME.png, and outputs, NAME.txt, are copied to docs/figures. All take an hour on 2 cores.
 """
 
 from __future__ import annotations
@@ -13,88 +13,135 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "figures"
+DOCS = ROOT / "docs" / "figures"
 EXAMPLES = "python scripts/examples"
 
 SHARED = {
     "cdr.h5": "mpirun -n 2 surrogates generate cdr --samples 800 --split 400/200/200 --out cdr.h5",
     "unseen.h5": "surrogates generate cdr --samples 100 --seed 1 --split 0/0/1 --out unseen.h5",
     "cdr.pt": "surrogates train cdr.h5 --out cdr.pt --effort fast",
-    "dcr.h5": "mpirun -n 2 surrogates generate dcr --samples 2000 --out dcr.h5",
-    "dcr.pt": "surrogates train dcr.h5 --out dcr.pt",
+    "bodies.h5": "mpirun -n 2 surrogates generate dcr --samples 2000 --out bodies.h5",
+    "bodies.pt": "surrogates train bodies.h5 --out bodies.pt",
     "small.h5": "surrogates generate dcr --samples 200 --out small.h5",
     "small.pt": "surrogates train small.h5 --out small.pt",
+    "darcy.h5": "mpirun -n 2 surrogates generate scripts/examples/darcy.py:Darcy --samples 1000 "
+    "--set batch=10 --out darcy.h5",
+    "darcy.pt": "surrogates train darcy.h5 --out darcy.pt",
+    "metropolis": "surrogates export cdr.pt --format c --out cdr.c\n"
+    "cc -std=c99 -O2 -I. scripts/examples/metropolis.c cdr.c -lm -o metropolis",
+    "build/cpp/call_surrogate": "cmake -S scripts/examples/cpp -B build/cpp "
+    "-DCMAKE_PREFIX_PATH=\"$(python -c 'import torch; print(torch.utils.cmake_prefix_path)')\"\n"
+    "cmake --build build/cpp",
+    "y.csv": "python -c 'print(*[1 / 55] * 55, sep=\",\")' > y.csv",
 }
 """The command that makes each file for several commands."""
 
-FIGURES = {
-    "field.png": ("", "surrogates plot model cdr --seed 1 --out field.png"),
-    "observations.png": (
-        "cdr.h5 unseen.h5 cdr.pt",
+
+@dataclass(frozen=True)
+class Result:
+    """A figure of the documentation, or what a program prints, or both.
+
+    Attributes:
+        command: Makes the figure NAME.png.
+        uses: Files of `SHARED`, in order.
+        figure: Whether there is one.
+        printed: Whether a page shows what the command prints.
+    """
+
+    command: str
+    uses: str = ""
+    figure: bool = True
+    printed: bool = False
+
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files in docs/figures."""
+        return [f"{name}.png"] * self.figure + [f"{name}.txt"] * self.printed
+
+
+RESULTS = {
+    "field": Result("surrogates plot model cdr --seed 1 --out field.png"),
+    "observations": Result(
         "surrogates plot observations cdr.pt unseen.h5 --out observations.png",
+        uses="cdr.h5 unseen.h5 cdr.pt",
     ),
-    "history.png": (
-        "cdr.h5 cdr.pt",
-        "surrogates plot history cdr.history.jsonl --out history.png",
+    "history": Result(
+        "surrogates plot history cdr.history.jsonl --out history.png", uses="cdr.h5 cdr.pt"
     ),
-    "resistivity.png": ("", "surrogates plot model dcr --y 22,3500,0.6 --out resistivity.png"),
-    "maps.png": ("dcr.h5 dcr.pt", "surrogates plot observations dcr.pt dcr.h5 --out maps.png"),
-    "uncertainty.png": (
-        "cdr.h5 cdr.pt",
-        f"{EXAMPLES}/forward_uq.py cdr.pt --out uncertainty.png",
+    "resistivity": Result("surrogates plot model dcr --y 22,3500,0.6 --out resistivity.png"),
+    "darcy": Result(
+        "surrogates evaluate darcy.pt darcy.h5\n"
+        "surrogates plot model scripts/examples/darcy.py:Darcy --seed 1 --out darcy.png",
+        uses="darcy.h5 darcy.pt",
+        printed=True,
     ),
-    "inversion.png": ("dcr.h5 dcr.pt", f"{EXAMPLES}/inversion.py dcr.pt --out inversion.png"),
-    "delayed_acceptance.png": (
-        "small.h5 small.pt",
-        f"{EXAMPLES}/delayed_acceptance.py small.pt --out delayed_acceptance.png",
+    "uncertainty": Result(f"{EXAMPLES}/forward_uq.py cdr.pt", uses="cdr.h5 cdr.pt", printed=True),
+    "inversion": Result(f"{EXAMPLES}/inversion.py bodies.pt", uses="bodies.h5 bodies.pt"),
+    "delayed_acceptance": Result(
+        f"{EXAMPLES}/delayed_acceptance.py small.pt", uses="small.h5 small.pt", printed=True
     ),
-    "segmentation.png": (
-        "",
-        f"{EXAMPLES}/segment_hyperspectral.py --out segmentation.pt",
+    "digits": Result(f"{EXAMPLES}/digits.py", printed=True),
+    "segmentation": Result(f"{EXAMPLES}/segment_hyperspectral.py", printed=True),
+    "classification": Result(
+        f"{EXAMPLES}/segment_hyperspectral.py --compare --out compared.pt\n"
+        "mv compared.convergence.png classification.png",
     ),
-    "classification.png": (
-        "",
-        f"{EXAMPLES}/segment_hyperspectral.py --compare --out compared.pt"
-        " && mv compared.convergence.png classification.png",
+    "metropolis": Result(
+        "./metropolis", uses="cdr.h5 cdr.pt metropolis", figure=False, printed=True
     ),
-    "convergence_cdr.png": ("", "python scripts/convergence.py cdr --out convergence_cdr.png"),
-    "convergence_dcr.png": ("", "python scripts/convergence.py dcr --out convergence_dcr.png"),
+    "cpp": Result(
+        "build/cpp/call_surrogate cdr.pt < y.csv | cut -d, -f1-6\n"
+        "build/cpp/call_surrogate cdr.pt --time < y.csv",
+        uses="cdr.h5 cdr.pt build/cpp/call_surrogate y.csv",
+        figure=False,
+        printed=True,
+    ),
+    "convergence_cdr": Result("python scripts/convergence.py cdr --out convergence_cdr.png"),
+    "convergence_dcr": Result("python scripts/convergence.py dcr --out convergence_dcr.png"),
 }
-"""The files that each figure's command uses, and the command."""
+"""The figures and outputs, by name."""
 
 
-def run(command: str) -> None:
-    """Run a command in the folder, or raise `subprocess.CalledProcessError`."""
-    print(f"$ {command}", flush=True)
-    script = f'. "{ROOT}/scripts/mpi.sh"\n{command}'
+def run(command: str, printed: Path | None = None) -> None:
+    """Run a command in the folder, or raise `subprocess.CalledProcessError`.
+
+    Args:
+        command: Lines of bash.
+        printed: A file for what it prints; None for none.
+    """
+    print("$ " + command.replace("\n", "\n$ "), flush=True)
+    script = f'. "{ROOT}/scripts/mpi.sh"\n'
+    script += f'{{ {command}\n}} | tee "{printed}"' if printed else command
     subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=FOLDER, check=True)
 
 
 def remake(name: str) -> None:
-    """Make the files for a figure's command, run it, and copy the figure."""
-    shared, command = FIGURES[name]
-    for file in shared.split():
+    """Make what a command uses, run it, and copy its figure and what it prints."""
+    result = RESULTS[name]
+    for file in result.uses.split():
         if not (FOLDER / file).exists():
             run(SHARED[file])
-    run(command)
-    shutil.copyfile(FOLDER / name, ROOT / "docs" / "figures" / name)
+    run(result.command, FOLDER / f"{name}.txt")
+    for file in result.files(name):
+        shutil.copyfile(FOLDER / file, DOCS / file)
 
 
 def main() -> int:
-    """Remake the named figures; go on if one fails."""
+    """Remake what is named; a command that fails does not keep the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("figures", nargs="*", metavar="NAME.png")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true", help="print the commands, and run none")
     options = parser.parse_args()
-    if unknown := [name for name in options.figures if name not in FIGURES]:
-        parser.error(f"{unknown[0]} is not one of {', '.join(FIGURES)}")
-    names = options.figures or list(FIGURES)
+    if unknown := [name for name in options.names if name not in RESULTS]:
+        parser.error(f"{unknown[0]} is not one of {', '.join(RESULTS)}")
+    names = options.names or list(RESULTS)
     if options.list:
         for name in names:
-            print(f"{name}: {FIGURES[name][1]}")
+            print(f"{' '.join(RESULTS[name].files(name))}: {RESULTS[name].command}")
         return 0
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (FOLDER / "scripts").exists():

@@ -88,6 +88,8 @@ class GNvproEstimator(BaseEstimator):
         feature_names_in_: Their names, if the samples had any.
     """
 
+    surrogate_: LoadedSurrogate
+
     def __init__(
         self,
         *,
@@ -208,6 +210,8 @@ class GNvproClassifier(ClassifierMixin, GNvproEstimator):
 
     `GNvproEstimator` has the arguments and attributes; ``classes_`` are the classes.
     """
+
+    classes_: npt.NDArray[Any]
 
     def fit(self, X: Any, y: Any) -> GNvproClassifier:
         """Train a classifier.

@@ -35,7 +35,7 @@ def data_warnings(dataset: Dataset, *judges: str) -> list[str]:
         (dataset.status == Status.DONE) & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION))
     )
     n, n_in = len(done), dataset.Y.shape[1]
-    if n < 2 * n_in:
+    if n < 2 * n_in and dataset.derivatives(done) is None:
         lines.append(
             f"{n} samples of {n_in} inputs are fewer than 2 for each: little can be learned "
             "beyond a trend"

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from surrogates.model.networks import FeatureExtractor, Sensitivities
+from surrogates.model.networks import FeatureExtractor, Sensitivities, SensitivitiesAlong
 from surrogates.model.radial import Joined, Monomials
 
 
@@ -40,6 +40,15 @@ class WithInputs(nn.Module):
         """Differentiate the network's features; the inputs' derivatives are zero and left out."""
         found: Sensitivities = self.network.sensitivities(Y)
         return dataclasses.replace(found, F=torch.cat([found.F, Y], dim=1))
+
+    def tangents(self, Y: Tensor, V: Tensor) -> Tensor:
+        """Differentiate the features along directions V (N, r, n_in), (N, r, trained + n_in)."""
+        return torch.cat([self.network.tangents(Y, V), V], dim=2)
+
+    def sensitivities_along(self, Y: Tensor, V: Tensor) -> SensitivitiesAlong:
+        """Differentiate `sensitivities` along directions (N, r, n_in)."""
+        found: SensitivitiesAlong = self.network.sensitivities_along(Y, V)
+        return found
 
     def coordinates(self, theta: Tensor) -> Tensor:
         """Turn the parameters into the coordinates of `sensitivities`."""

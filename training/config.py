@@ -245,6 +245,23 @@ class Stopping:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Derivatives:
+    """The use of the dataset's derivatives dc/dy.
+
+    Attributes:
+        weight: Weight omega of the derivatives' squared errors beside those of the values, both in
+            standardised units (see `slopes`). 0 uses values alone. None chooses it from the data.
+    """
+
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.weight is not None:
+            _check_weight("derivatives.weight", self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How to train.
 
@@ -264,6 +281,7 @@ class TrainConfig:
         inputs: The scaling of the inputs.
         outputs: The scaling of the observables.
         stopping: The end of a level.
+        derivatives: The use of the dataset's derivatives.
         seed: Seed of the starting weights.
         threads: Threads that torch uses while training. More than one pays for tens of thousands
             of samples, and is far slower for hundreds, or if other programs run too.
@@ -312,6 +330,7 @@ class TrainConfig:
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     stopping: Stopping = Stopping()
+    derivatives: Derivatives = Derivatives()
     seed: int = 0
     threads: int = 1
     precision: str = "double"

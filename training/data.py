@@ -11,9 +11,10 @@ from torch import Tensor
 from surrogates.config import check
 
 from .communicator import ALONE, Communicator
-from .features import CHUNK
+from .features import CHUNK, Directions
 from .inner.losses import LeastSquares, Loss, outputs_of
 from .scaling import Scaling, moments
+from .slopes import Given, Slopes, Used
 
 Arrays = tuple[Tensor, Tensor]
 
@@ -58,6 +59,8 @@ class Part:
         scaling: Scaling of the targets; None if the loss takes unscaled targets.
         whole: All scaled targets, (n_samples, n_out), if ``C`` holds only some; else None.
         comm: The processes.
+        directions: Directions with derivatives (see `slopes`); None for values alone.
+        T: Targets of the directions' rows, (m r, n_seen) float64; None for values alone.
     """
 
     Y: Tensor
@@ -66,10 +69,22 @@ class Part:
     scaling: Scaling | None = None
     whole: Tensor | None = None
     comm: Communicator = field(default=ALONE)
+    directions: Directions | None = None
+    T: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """Targets of all rows: of the samples, then of the directions, (n_rows, n_seen)."""
+        return self.C if self.T is None else torch.cat([self.C, self.T])
+
+    @property
+    def energy(self) -> float:
+        """Mean of ||c||^2 of the scaled targets over the samples."""
+        return float(self.comm.total(self.C.square().sum())[0]) / self.comm.count(len(self.C))
 
     def measure(self, F: Tensor, W: Tensor) -> Measured:
-        """Measure linear weights on features F; W is for ``C``."""
-        scaling = self.scaling
+        """Measure linear weights by values; F are features of all rows, W is for ``C``."""
+        scaling, F = self.scaling, F[: len(self.C)]
         n_out = 0 if scaling is None else len(scaling.shift)
         sums = F.new_zeros(4 + n_out)
         for rows, outputs in outputs_of(F, W):
@@ -161,6 +176,7 @@ class Data:
         y_scale: Divides the centred inputs, (n_in,) float64.
         scaling: Scaling of the targets; None if the loss takes unscaled targets.
         mixing: Multiplies the scaled inputs, (n_seen_in, n_in); None for no mixing.
+        used: The derivatives that the training samples have; None for values alone.
     """
 
     train: Part
@@ -169,6 +185,7 @@ class Data:
     y_scale: Tensor
     scaling: Scaling | None
     mixing: Tensor | None = None
+    used: Used | None = None
 
     @classmethod
     def of(
@@ -184,6 +201,8 @@ class Data:
         weights: Tensor | None = None,
         dtype: torch.dtype = torch.float64,
         loss: Loss | None = None,
+        slopes: Given | None = None,
+        weight: float | None = None,
         comm: Communicator = ALONE,
     ) -> Data:
         """Scale samples, in place if they are on the processes' device already.
@@ -201,6 +220,9 @@ class Data:
             weights: Factors of the scaled outputs, (n_out,), > 0; ones if None.
             dtype: Type of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
+            slopes: Derivatives of this process's training samples, for least squares; None for
+                values alone.
+            weight: omega of `slopes`; chosen from the data if None. With 0, values alone count.
             comm: The processes.
 
         Raises:
@@ -212,23 +234,38 @@ class Data:
         Y, C = (values.to(comm.device) for values in train)
         y_shift, y_scale, varies = _scale_of(Y, scale, inputs, comm)
         Y = Y.sub_(y_shift).div_(y_scale)
-        scaling = Scaling.of(C, groups, weights, comm) if loss.scales_targets else None
+        along = None
+        if slopes is not None and weight != 0:
+            check(loss.scales_targets, "derivatives are for least squares: leave them out")
+            along = Slopes.of(slopes, y_scale * scale, varies, comm)
+        T = None if along is None else along.T.flatten(0, 1)
+        scaling = Scaling.of(C, groups, weights, comm, T) if loss.scales_targets else None
         C, whole = (C, None) if scaling is None else scaling.apply(C)
         mixing = canonical(Y / scale, varies, C, comm) if ordered else None
         if mix is not None:
             mixing = mix.of(comm.total(Y.T @ Y)[0] / (comm.count(len(Y)) * scale**2))
         Y = _seen(Y, mixing, dtype)
         first = Part(Y=Y, C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
+        used = None
+        if along is not None and scaling is not None:
+            weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
+            seen = scale * (torch.eye(len(y_scale)).to(y_scale) if mixing is None else mixing)
+            rows = along.directions(weight, seen, dtype)
+            T = along.targets(weight, scaling.scale, scaling.basis)
+            train_part, used = replace(first, directions=rows, T=T), along.used(weight)
+        else:
+            train_part = first
         Y, C = (values.to(comm.device) for values in validation)
         Y = _seen(Y.sub_(y_shift).div_(y_scale), mixing, dtype)
         C, whole = (C, None) if scaling is None else scaling.apply(C)
         return cls(
-            train=first,
+            train=train_part,
             validation=replace(first, Y=Y, C=C, whole=whole),
             y_shift=y_shift,
             y_scale=y_scale,
             scaling=scaling,
             mixing=mixing,
+            used=used,
         )
 
     def physical(self, W: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ from .member import Member
 from .outer.baselines import STOCHASTIC
 from .outer.multilevel import Multilevel, Reason, State
 from .scaling import groups_of, weights_of
+from .slopes import Given, Used
 
 _INNER = 10_000  # largest number of entries of W; their Hessian has 0.8 GB
 
@@ -70,6 +71,7 @@ class FitResult:
         patience: Patience of the training.
         watched: The score that selected the best weights, in words.
         kept: Whether the checkpoint holds the training's end.
+        used: The derivatives that were trained on; None for values alone.
     """
 
     features: FeatureExtractor
@@ -81,6 +83,7 @@ class FitResult:
     patience: int = 0
     watched: str = "loss"
     kept: bool = False
+    used: Used | None = None
 
     @property
     def said(self) -> str:
@@ -188,6 +191,8 @@ class _Run:
             weights=weights_of(config.outputs.weights, dataset.info.c_names),
             dtype=torch.float64 if config.precision == "double" else torch.float32,
             loss=loss,
+            slopes=_slopes(dataset, config, comm),
+            weight=config.derivatives.weight,
             comm=comm,
         )
         network = initial.network(network, start, config, dataset.Y.shape[1], data)
@@ -265,6 +270,7 @@ class _Run:
             patience=self.method.patience,
             watched=data.train.loss.watched,
             kept=kept,
+            used=data.used,
         )
 
 
@@ -314,6 +320,23 @@ def _share(dataset: Dataset, name: str, comm: Communicator) -> tuple[Tensor, Ten
     """Copy every k-th sample of a part for one of k processes: this shares any order evenly."""
     Y, C = dataset.part(name, comm.share())
     return torch.from_numpy(Y), torch.from_numpy(C)
+
+
+def _slopes(dataset: Dataset, config: TrainConfig, comm: Communicator) -> Given | None:
+    """Return the derivatives of this process's training samples; None to train on values alone."""
+    if config.derivatives.weight == 0:
+        return None
+    found = dataset.derivatives(dataset.rows_of("train")[comm.share()])
+    if found is None:
+        return None
+    check(
+        dataset.info.task == "regression",
+        "derivatives are for regression: classes have none; set derivatives.weight=0",
+    )
+    V = found.V
+    if len(V) and V.strides[0] == 0:  # one matrix for all samples: keep one copy
+        return torch.from_numpy(V[0].copy()).expand(V.shape), torch.from_numpy(found.T)
+    return torch.from_numpy(V), torch.from_numpy(found.T)
 
 
 @contextmanager

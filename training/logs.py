@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from surrogates.config import check, unknown
 from surrogates.data import Dataset, Status
@@ -43,7 +45,10 @@ def logs_of(dataset: Dataset, outputs: Sequence[str], inputs: Sequence[str]) -> 
 
 
 def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
-    """Replace marked inputs and outputs by their logarithms."""
+    """Replace marked inputs and outputs by their logarithms, and derivatives by theirs.
+
+    By the chain rule, d log c / d log y = (y / c) dc/dy.
+    """
     inputs, outputs = (np.asarray(mark, dtype=bool) for mark in (logs.inputs, logs.outputs))
     Y, C = dataset.Y.copy(), dataset.C.copy()
     with np.errstate(invalid="ignore", divide="ignore"):  # failed samples
@@ -52,6 +57,28 @@ def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
     units = tuple(
         "1" if mark else unit for unit, mark in zip(dataset.info.c_units, outputs, strict=True)
     )
-    return dataclasses.replace(
-        dataset, Y=Y, C=C, info=dataclasses.replace(dataset.info, c_units=units)
-    )
+    info = dataclasses.replace(dataset.info, c_units=units)
+    changes = _derivatives(dataset, inputs, outputs)
+    if "dW_dY" in changes:  # c's logarithm has other functionals at each sample
+        info = dataclasses.replace(
+            info, tangents=True, functionals=np.empty((0, 0)), c_scale=np.empty(0)
+        )
+    return dataclasses.replace(dataset, Y=Y, C=C, info=info, **changes)
+
+
+def _derivatives(
+    dataset: Dataset, inputs: npt.NDArray[np.bool_], outputs: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Return the arrays of derivatives that logarithms of marked inputs and outputs change.
+
+    Adjoints become whole tangents, the part of dc/dy that the functionals see.
+    """
+    found = dataset.derivatives(slice(None))
+    if found is None:
+        return {}
+    T = found.T / np.where(outputs, dataset.C, 1.0)[:, :, None]
+    size = np.where(inputs, dataset.Y, 1.0)
+    if dataset.directions is not None:
+        return {"directions": found.V / size[:, None], "dC_dV": T}
+    T *= size[:, None]
+    return {"dC_dY": T} if dataset.dW_dY is None else {"dC_dY": T, "dW_dY": None}

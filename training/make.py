@@ -122,6 +122,9 @@ def fit(
     y_units: Sequence[str] = (),
     c_units: Sequence[str] = (),
     bounds: Bounds | None = None,
+    dC_dY: Any = None,
+    directions: Any = None,
+    dC_dV: Any = None,
     split: Shares = "0.8/0.1/0.1",
     missing: Literal["fail", "mask"] = "fail",
     name: str = "data",
@@ -134,19 +137,20 @@ def fit(
     processes: int | None = None,
     progress: bool | Told = False,
 ) -> LoadedSurrogate:
-    """Train a surrogate on arrays or data frames.
+    """Train a surrogate on arrays or data frames; for labels it is a `LoadedClassifier`.
 
     Args:
         Y: Parameters, (n, n_y) or (n,): an array, a list, or a data frame with names.
-        C: Observables, (n, n_c) or (n,), in the same forms.
+        C: Observables, (n, n_c) or (n,), likewise.
         labels: Instead of C, the class of each sample, n texts or integers.
         y_names: Names of the parameters; a data frame's own, or y0, y1, ... if empty.
-        c_names: Names of the observables; a data frame's own, or c0, c1, ... if empty. With labels,
-            names of the classes in the order of their labels.
+        c_names: Names of the observables, likewise; with labels, of the classes in their order.
         y_units: Units of the parameters; none if empty.
         c_units: Units of the observables; none if empty.
-        bounds: Bounds of the parameters, ``{name: (lower, upper)}`` or two sequences; their
-            extremes if None.
+        bounds: Bounds of the parameters, ``{name: (lower, upper)}`` or two sequences.
+        dC_dY: Derivatives of C by Y, (n, n_c, n_y). They are left out where they are not finite.
+        directions: Instead of dC_dY, directions of each sample, (n, r, n_y), in units of y.
+        dC_dV: Derivatives of C in these, (n, n_c, r): ``dc_i/dy @ directions[i, k]``.
         split: Shares or counts of training, validation, test samples, or the part of each sample.
         missing: Meaning of NaN in C: a failed sample (``fail``), or a missing entry (``mask``).
         name: Name of the data.
@@ -159,15 +163,12 @@ def fit(
         processes: As for `train`.
         progress: As for `train`.
 
-    Returns:
-        The surrogate; for labels, a `LoadedClassifier`.
-
     Raises:
         InputError: If the arrays do not fit each other, or hold other values than finite numbers.
-        KeyboardInterrupt: As for `train`.
     """
     about: dict[str, Any] = {"labels": labels, "y_names": y_names, "c_names": c_names}
     about |= {"y_units": y_units, "c_units": c_units, "bounds": bounds, "split": split}
+    about |= {"dC_dY": dC_dY, "directions": directions, "dC_dV": dC_dV}
     dataset = from_arrays(Y, C, seed=seed or 0, missing=missing, name=name, **about)
     how: dict[str, Any] = {"log": log, "log_inputs": log_inputs, "processes": processes}
     return train(dataset, config, out=out, effort=effort, seed=seed, progress=progress, **how)

@@ -27,6 +27,7 @@ from .scaling import moments
 from .selection import classes
 from .selection.regression import Selection, Tried
 from .selection.start import too_few
+from .slopes import Used
 from .weights import Start, checksums, packed
 
 INTERRUPTED = Reason.INTERRUPTED.name.lower()
@@ -87,9 +88,17 @@ def about(
         "c_mean": mean,
         "c_std": spread,
     }
+    if result.used is not None:
+        training["derivatives"] = _about_derivatives(result.used)
     if isinstance(surrogate, Classifier):
         training["temperature"] = float(surrogate.temperature)
     return training
+
+
+def _about_derivatives(used: Used) -> dict[str, Any]:
+    """Return which derivatives a training has used, for the metadata of its file."""
+    directions = "all" if used.whole else used.directions
+    return {"directions": directions, "samples": used.samples, "weight": used.weight}
 
 
 def _centre(C: Array) -> tuple[Array, Array]:
@@ -137,6 +146,8 @@ def told_selection(
         "c_mean": mean,
         "c_std": spread,
     }
+    if selection.used is not None:
+        training["derivatives"] = _about_derivatives(selection.used)
     warnings = [*data_warnings(dataset, "test"), *poor_outputs(errors, dataset)]
     ridges = [one for one in selection.tried if one.name.endswith("ridge")]
     if ridges and ridges[0].weight == 0 and ridges[0] is selection.tried[0]:

@@ -127,6 +127,7 @@ class Scaling:
         groups: Tensor | None = None,
         weights: Tensor | None = None,
         comm: Communicator = ALONE,
+        slopes: Tensor | None = None,
     ) -> Scaling:
         """Find the scaling of training targets.
 
@@ -135,6 +136,9 @@ class Scaling:
             groups: As `groups_of` returns them; each output has its own scale if None.
             weights: Factors of the scaled outputs, (n_out,), > 0; ones if None.
             comm: The processes.
+            slopes: Derivatives of the outputs along directions of the standardised inputs,
+                (m, n_out), for the basis: few samples span a part of their space only. None for
+                values alone.
 
         Raises:
             InputError: If the targets are so large that their spread overflows.
@@ -154,7 +158,7 @@ class Scaling:
         if weights is not None:
             scale = scale / weights.to(C)
         rough = cls(shift=shift, scale=scale, over_spread=scale / own, basis=None)
-        basis = _basis(C, rough, varies, comm)
+        basis = _basis(C, rough, varies, comm, slopes)
         return cls(shift=shift, scale=scale, over_spread=scale / own, basis=basis)
 
     def apply(self, C: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -202,7 +206,9 @@ class Scaling:
         return error
 
 
-def _basis(C: Tensor, scaling: Scaling, varies: Tensor, comm: Communicator) -> Tensor | None:
+def _basis(
+    C: Tensor, scaling: Scaling, varies: Tensor, comm: Communicator, slopes: Tensor | None
+) -> Tensor | None:
     """Return the leading right singular vectors of the scaled targets, if they are far fewer.
 
     Otherwise return unit vectors of the outputs that vary; None if all do.
@@ -211,6 +217,9 @@ def _basis(C: Tensor, scaling: Scaling, varies: Tensor, comm: Communicator) -> T
     R = C.new_zeros((0, n_out))
     for chunk in torch.split(C, CHUNK):
         scaled = (chunk - scaling.shift) / scaling.scale
+        R = torch.linalg.qr(torch.cat([R, torch.where(varies, scaled, 0.0)]), mode="r").R
+    for chunk in () if slopes is None else torch.split(slopes, CHUNK):
+        scaled = chunk / scaling.scale
         R = torch.linalg.qr(torch.cat([R, torch.where(varies, scaled, 0.0)]), mode="r").R
     if comm.size > 1:  # all processes must have as many rows
         R = torch.cat([R, R.new_zeros((n_out - len(R), n_out))])

@@ -32,6 +32,21 @@ LAWS: dict[str, Callable[[Array, Any], Array]] = {
 }
 
 
+def _ignition_slope(u: Array, saturation: float, activation: float) -> Array:
+    hot = np.maximum(u, 1e-3 * activation)
+    slope = saturation * activation * np.exp(-activation / hot) / hot**2
+    return np.where(u > 1e-3 * activation, slope, 0.0)
+
+
+SLOPES: dict[str, Callable[[Array, Any], Array]] = {
+    "linear": lambda u, p: np.ones_like(u),
+    "logistic": lambda u, p: 1 - u * (2 / p.capacity),
+    "michaelis-menten": lambda u, p: (1 + np.abs(u) / p.saturation) ** -2,
+    "ignition": lambda u, p: _ignition_slope(u, p.saturation, p.activation),
+}
+"""The derivatives s'(u) of `LAWS`, which are continuous."""
+
+
 # The largest |s'(u)| for u >= 0; for logistic growth, for u up to the capacity.
 STEEPEST: dict[str, Callable[[Any], float]] = {
     "linear": lambda p: 1.0,

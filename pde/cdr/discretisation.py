@@ -57,6 +57,31 @@ GAMMA = 1 / 2
 NODES = IMPLICIT.sum(axis=1)
 
 
+def stage_weights() -> tuple[Array, Array]:
+    """Return the method's stages in terms of earlier stages alone.
+
+    With N_j the explicit part of stage j and S = (m + dt GAMMA a)^-1 m, stage i is
+
+        U_i = S R_i,   R_i = sum_{j<i} (c_ij U_j + dt e_ij N_j),   U_0 = u.
+
+    The implicit part of stage j is G_j = (U_j - R_j) / (GAMMA dt). So with w = IMPLICIT / GAMMA,
+    R_i = u + dt sum_j EXPLICIT_ij N_j + sum_{0<j<i} w_ij (U_j - R_j), a recursion for both.
+
+    Returns:
+        c and e, (5, 5) each, strictly lower triangular.
+    """
+    n = len(NODES)
+    w, c, e = IMPLICIT / GAMMA, np.zeros((n, n)), np.zeros((n, n))
+    c[1:, 0] = 1
+    e[:, :-1] = EXPLICIT
+    for i in range(1, n):
+        for j in range(1, i):
+            c[i, j] += w[i, j]
+            c[i] -= w[i, j] * c[j]
+            e[i] -= w[i, j] * e[j]
+    return c, e
+
+
 def mesh_peclet(config: CDRConfig) -> float:
     """Return the largest |v| h / (2 D), with h the distance of nodes."""
     return largest_speed(config.flow) * max(config.node_distances) / (2 * config.flow.diffusivity)

@@ -23,14 +23,13 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from dolfinx import mesh
 from mpi4py import MPI
-from petsc4py import PETSc
 
 from surrogates.config import check
 from surrogates.data import SOLVER
@@ -44,28 +43,22 @@ from ..points import digest, evaluation, function
 from ..problem import Problem
 from ..results import Batch
 from . import figures
-from .config import LAWS, STEEPEST, CDRConfig
-from .discretisation import (
-    EXPLICIT,
-    GAMMA,
-    IMPLICIT,
-    NODES,
-    bumps,
-    mesh_peclet,
-    operators,
-    sources,
-)
-
-Forcing = Callable[[Array, float], Array]
+from .config import STEEPEST, CDRConfig
+from .discretisation import mesh_peclet, operators
+from .scheme import Forcing, Scheme, Trajectory, Visit
 
 _LARGEST_STEP = 2.0  # largest dt |r s'(u)|
 _MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: about half a minute
+_MOST_BYTES = 1 << 28  # of the derivatives of u that are held
 
 
 class CDR(Problem):
     """The discrete problem on one communicator, ready for any number of samples."""
 
     name = "cdr"
+    has_tangents = True
+    has_directions = True
+    has_adjoints = True
     Config = CDRConfig
 
     def __init__(self, config: CDRConfig, comm: MPI.Comm) -> None:
@@ -82,19 +75,11 @@ class CDR(Problem):
         index_map = self.V.dofmap.index_map
         self._sizes = (index_map.size_local, index_map.size_global)
         self.points: Array = self.V.tabulate_dof_coordinates()[: self._sizes[0], :2].copy()
-        self.dt = config.time.final / config.time.steps
         self.peclet = mesh_peclet(config)
-        self._M, A = operators(
-            self.V, degree, config.flow, max(config.node_distances), self.peclet > 1
-        )
-        A.scale(GAMMA * self.dt)
-        A.axpy(1.0, self._M)
-        self._solver = LinearSystem(A, config.solver, "cdr_")
+        M, A = operators(self.V, degree, config.flow, max(config.node_distances), self.peclet > 1)
+        self._scheme = Scheme(config, self.points, M, A)
         sensors = [(*sensor, 0.0) for sensor in config.observations.sensors]
         self._sensors = evaluation(self.V, np.array(sensors))
-        self._basis = config.reaction.rate * bumps(self.points, config.bumps)
-        self._source = sources(self.points, config.sources)
-        self._law = LAWS[config.reaction.law]
 
     @classmethod
     def notes(cls, config: CDRConfig) -> tuple[str, ...]:
@@ -157,63 +142,149 @@ class CDR(Problem):
             f"{' (SUPG)' if self.peclet > 1 else ''}, sha256 {digest(self.comm, self.points)}"
         )
 
-    def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
+    def solve_batch(
+        self, Y: Array, *, tangents: bool | Array = False, adjoints: Array | None = None
+    ) -> Batch:
         """Solve for a batch of samples.
 
         Args:
             Y: Parameters, (n, n_y), the same on every process of the communicator.
-            tangents: Not supported here.
+            tangents: Whether to solve for dc/dy as well; or directions, (n, r, n_y).
+            adjoints: Functionals of c, (r, n_c).
 
         Returns:
-            The batch; C, failure and solver are complete on rank 0 of the communicator.
+            The batch, complete on rank 0 of the communicator.
         """
-        assert not tangents
         start = time.perf_counter()
-        n = len(Y)
-        observed = {round(t / self.dt) for t in self.config.observations.times}
-        series = []
-        for step, U in enumerate(self.march(Y), start=1):
-            if step in observed:
+        n, n_y = Y.shape
+        V = np.eye(n_y)[None] if tangents is True else None
+        if isinstance(tangents, np.ndarray):
+            V = tangents
+        columns = max(0 if V is None else V.shape[1], 0 if adjoints is None else len(adjoints))
+        size = max(1, _MOST_BYTES // (16 * self._sizes[1] * max(columns, 1)))
+        together = size >= n
+        march = self._march(Y, V if together else None, adjoints if together else None)
+        parts = [march]
+        if not together:
+            parts = []
+            for i in range(0, n, size):
+                rows = slice(i, i + size)
+                directions = V if V is None or len(V) == 1 else V[rows]
+                parts.append(self._march(Y[rows], directions, adjoints))
+                march.failure[rows] = [
+                    a or b for a, b in zip(march.failure[rows], parts[-1].failure, strict=True)
+                ]
+                march.solver["iterations"][rows] += parts[-1].solver["iterations"]
+                worse = np.fmax(march.solver["residual"][rows], parts[-1].solver["residual"])
+                march.solver["residual"][rows] = worse
+        found: dict[str, Any] = {}
+        for name in ("dC_dV", "dW_dY"):
+            arrays = [getattr(part, name) for part in parts]
+            found[name] = None if arrays[0] is None else np.concatenate(arrays)
+        for array in (march.C, *found.values()):
+            if array is not None:
+                array[[bool(text) for text in march.failure]] = np.nan
+        if tangents is True:
+            found["dC_dY"] = found.pop("dC_dV")
+        march.solver["seconds"] = (time.perf_counter() - start) / n
+        return dataclasses.replace(march, **found)
+
+    def _march(self, Y: Array, V: Array | None, W: Array | None) -> Batch:
+        """Solve for some samples, and for derivatives in directions V and of functionals W."""
+        n, scheme, steps = len(Y), self._scheme, self.config.time.steps
+        tangents = None if V is None else scheme.tangents(Y, V)
+        trajectory = None if W is None else Trajectory(scheme, Y)
+
+        def visit(step: int, stages: list[Array]) -> None:
+            if tangents is not None:
+                tangents.step([U.T for U in stages], step == steps - 1)
+            if trajectory is not None:
+                trajectory.keep(step, stages)
+
+        series, derivatives = [], []
+        following = None if V is None and W is None else visit
+        for step, U in enumerate(self.march(Y, visit=following), start=1):
+            if step in self._observed:
                 self._check(Y, U)
                 series.append(self.observe(U))
+                if tangents is not None:
+                    derivatives.append(self.observe(tangents.W.reshape(-1, len(self.points)).T))
+        found: dict[str, Any] = {}
+        records = [scheme.system]
+        if tangents is not None:
+            dC = np.stack(derivatives)
+            dC = dC.reshape(*dC.shape[:2], *tangents.W.shape[:2])
+            found["dC_dV"] = dC.transpose(2, 0, 1, 3).reshape(n, -1, dC.shape[3])
+            records.append(tangents.propagator.system)
+            tangents.destroy()
+        if W is not None and trajectory is not None:
+            with np.errstate(over="ignore", invalid="ignore"):  # of samples that have failed
+                found["dW_dY"], system = self._backwards(trajectory, W)
+            records.append(system)
         C = np.stack(series).transpose(2, 0, 1).reshape(n, -1)  # sensor fastest
-        failure = self._solver.failure
-        C[[bool(text) for text in failure]] = np.nan
         solver = np.zeros(n, SOLVER)
-        solver["iterations"] = self._solver.iterations
-        solver["residual"] = self._solver.residual
-        solver["seconds"] = (time.perf_counter() - start) / n
-        return Batch(C=C, failure=failure, solver=solver)
+        solver["iterations"] = sum(record.iterations for record in records)
+        solver["residual"] = np.max([record.residual for record in records], axis=0)
+        failure = [max(texts) for texts in zip(*[r.failure for r in records], strict=True)]
+        return Batch(C=C, failure=failure, solver=solver, **found)
+
+    def _backwards(self, trajectory: Trajectory, W: Array) -> tuple[Array, LinearSystem]:
+        """Return W dc/dy, (n, r, n_y), and the records of the solves."""
+        times = sorted(self._observed)
+        weights = W.reshape(len(W), len(times), -1)
+        adjoints = self._scheme.adjoints(trajectory.Y, len(W))
+        e, weight = self._sensors.createVecLeft(), self._sensors.createVecRight()
+        for step, stages in trajectory.backwards():
+            if step + 1 in self._observed:
+                for k, row in enumerate(weights[:, times.index(step + 1)]):
+                    e.array[:] = row[: e.local_size]
+                    self._sensors.multTranspose(e, weight)
+                    adjoints.W[:, k] += weight.array
+            adjoints.step([U.T for U in stages], step == 0)
+        destroy(e, weight)
+        dW_dY = self.comm.allreduce(adjoints.gradient @ self._scheme.basis)
+        adjoints.destroy()
+        return dW_dY, adjoints.propagator.system
+
+    @property
+    def _observed(self) -> set[int]:
+        """The steps after which u is observed."""
+        return {round(t / self._scheme.dt) for t in self.config.observations.times}
 
     def _check(self, Y: Array, U: Array) -> None:
         """Fail the samples whose u, (n_nodes, n), is wrong although the linear solves are right.
 
         The time step may be unstable; and by the maximum principle u has the sign of the sources.
         """
-        self._solver.check(U)
+        self._scheme.system.check(U)
         strength = self.config.sources.strength
-        rate = np.abs(self._basis @ Y.T).max(axis=0, initial=0.0)
+        rate = np.abs(self._scheme.basis @ Y.T).max(axis=0, initial=0.0)
         signed = U if strength >= 0 else -U
         with np.errstate(invalid="ignore"):
             values = np.array(
                 [rate, -signed.min(axis=0, initial=0.0), signed.max(axis=0, initial=0)]
             )
         rate, below, above = np.max(self.comm.allgather(values), axis=0)
-        step = self.dt * rate * STEEPEST[self.config.reaction.law](self.config.reaction)
-        for j, text in enumerate(self._solver.failure):
+        step = self._scheme.dt * rate * STEEPEST[self.config.reaction.law](self.config.reaction)
+        for j, text in enumerate(self._scheme.system.failure):
             if not text and step[j] > _LARGEST_STEP:
-                self._solver.failure[j] = (
+                self._scheme.system.failure[j] = (
                     "the time step is too long for the reaction: "
                     f"dt |r s'(u)| is up to {step[j]:.2g}, the limit is {_LARGEST_STEP:g}"
                 )
             elif not text and below[j] > 0.1 * above[j]:
-                self._solver.failure[j] = (
+                self._scheme.system.failure[j] = (
                     f"u has the wrong sign, {below[j]:.2g} against {above[j]:.2g}: the mesh "
                     f"(Peclet number {self.peclet:.2g}) or the time step is too coarse"
                 )
 
     def march(
-        self, Y: Array, *, forcing: Forcing | None = None, initial: Array | None = None
+        self,
+        Y: Array,
+        *,
+        forcing: Forcing | None = None,
+        initial: Array | None = None,
+        visit: Visit | None = None,
     ) -> Iterator[Array]:
         """Step through time.
 
@@ -222,41 +293,17 @@ class CDR(Problem):
             forcing: Added to f: ``forcing(points (n_nodes, 2), t)`` returns (n_nodes,) values, for
                 manufactured solutions.
             initial: u at t = 0 at this process's nodes, (n_nodes,); zero if None.
+            visit: Called after each step, as `Scheme.march` says.
 
-        Yields:
+        Returns:
             u after each step at this process's nodes `points`, (n_nodes, n).
         """
-        self._solver.start(len(Y))
-        rate = np.asfortranarray(self._basis @ Y.T)
-        u = np.zeros(rate.shape, order="F")
+        self._scheme.system.start(len(Y))
+        u = self._scheme.start(len(Y))
         if initial is not None:
             u += initial[:, None]
-
-        def explicit(U: Array, t: float) -> Array:
-            f = self._source if forcing is None else self._source + forcing(self.points, t)
-            return np.asarray(f[:, None] + rate * self._law(U, self.config.reaction))
-
-        R, B, X = (self._dense(u.shape[1]) for _ in range(3))
-        right, stage = R.getDenseArray(), X.getDenseArray()
-        dt = self.dt
-        with np.errstate(over="ignore", invalid="ignore"):  # recorded as a failure
-            for step in range(self.config.time.steps):
-                N, G = [explicit(u, step * dt)], [u]  # G[0], the implicit part of u, has no weight
-                for i in range(1, len(NODES)):
-                    right[:] = u
-                    for j in range(i):
-                        right += (dt * EXPLICIT[i, j]) * N[j]
-                        if IMPLICIT[i, j]:
-                            right += (dt * IMPLICIT[i, j]) * G[j]
-                    R.assemble()
-                    self._M.matMult(R, result=B)
-                    self._solver.solve(B, X)
-                    if i < len(NODES) - 1:
-                        N.append(explicit(stage, (step + NODES[i]) * dt))
-                        G.append((stage - right) / (GAMMA * dt))
-                u = stage.copy(order="F")
-                yield u
-        destroy(R, B, X)
+        steps = range(self.config.time.steps)
+        return self._scheme.march(Y, u, steps, forcing=forcing, visit=visit)
 
     def snapshots(self, Y: Array) -> tuple[Array, Array, list[str], dict[str, Array]]:
         """Solve for one sample, for a picture; the communicator has one process.
@@ -278,9 +325,9 @@ class CDR(Problem):
             if step in steps:
                 self._check(Y, U)
                 values[steps == step] = U[:, 0]
-        failure = self._solver.failure[0]
+        failure = self._scheme.system.failure[0]
         check(not failure, f"the solve failed: {failure}")
-        titles = [f"t = {step * self.dt:.2f}" for step in steps]
+        titles = [f"t = {step * self._scheme.dt:.2f}" for step in steps]
         marks = {
             "sensor": np.array(self.config.observations.sensors),
             "source": np.array(self.config.sources.centres).reshape(-1, 2),
@@ -310,7 +357,7 @@ class CDR(Problem):
 
     def observe(self, U: Array) -> Array:
         """Evaluate u (n_nodes, n) at the sensors: (n_sensors, n) on rank 0, empty elsewhere."""
-        X = self._dense(U.shape[1])
+        X = self._scheme.dense(U.shape[1])
         X.getDenseArray()[:] = U
         X.assemble()
         observed = self._sensors.matMult(X)
@@ -341,9 +388,3 @@ class CDR(Problem):
                 "x2": np.tile([s[1] for s in sensors], len(times)),
             },
         }
-
-    def _dense(self, n: int) -> Any:
-        X = PETSc.Mat().createDense((self._sizes, (None, n)), comm=self.comm)
-        X.setUp()
-        X.assemble()
-        return X

@@ -51,13 +51,13 @@ def draw(
     style.check_values("a box", limits, (3, 2))
     check(bool((limits[:, 0] < limits[:, 1]).all()), f"expected low < high in the box; got {box}")
     of_body, of_section, of_maps = _body(body), _section(section), _maps(maps)
-    with style.saved_figure(path, (11, 6), title) as figure:
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    with style.saved_figure(path, (style.WIDTH, 8.2), title) as figure:
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.7))
         # The layout ignores the labels of x3 on the right of the 3D view: they get a column.
-        left, _, middle, right = top.add_gridspec(1, 4, width_ratios=(1.3, 0.4, 1, 1))
-        view = top.add_subplot(left, projection="3d", computed_zorder=False)
+        grid = top.add_gridspec(2, 3, width_ratios=(1.3, 0.3, 1))
+        view = top.add_subplot(grid[:, 0], projection="3d", computed_zorder=False)
         _draw_body(view, limits, *of_body)
-        _draw_section((top.add_subplot(middle), top.add_subplot(right)), *of_section)
+        _draw_section((top.add_subplot(grid[0, 2]), top.add_subplot(grid[1, 2])), *of_section)
         _draw_maps(bottom, *of_maps)
 
 
@@ -116,13 +116,15 @@ def _draw_section(
 
 def _draw_maps(figure: SubFigure, x1: Array, x2: Array, values: Array, anomaly: Array) -> None:
     """Draw the potential differences along x1 and x2, and their anomalies, as maps."""
-    panels = figure.subplots(1, 4, sharex=True, sharey=True)
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
     names = [f"{what} along $x_{i}$" for what in (r"$\Delta V$", "anomaly") for i in (1, 2)]
-    for axes, volts, name in zip(panels, (*values, *anomaly), names, strict=True):
+    for axes, volts, name in zip(panels.flat, (*values, *anomaly), names, strict=True):
         data = 1e3 * volts
         style.draw_map(axes, x1, x2, data, style.colors_for(data), name, "[mV]")
+    for axes in panels[1]:
         axes.set_xlabel("$x_1$ [m]")
-    panels[0].set_ylabel("$x_2$ [m]")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("$x_2$ [m]")
 
 
 def _draw_potential(axes: Axes, x: Array, y: Array, potential: Array) -> None:

@@ -26,7 +26,7 @@ from ..fenicsx import form as compiled
 from .forms import ByParameters, check_residual, vector, with_degree
 from .linear import RTOL, Matrix, Solver, Unsolved, norm, with_options
 from .parameters import Parameters, contains, expanded
-from .values import Conditions
+from .values import Conditions, is_mixed
 
 _REASONS = {
     value: name.lower()
@@ -100,8 +100,7 @@ class Equations:
             if B is None
             else Matrix(B, fixed=not contains(B, u, base, t, parameters.constant, *fields))
         )
-        mixed = bs == 1 and V.num_sub_spaces > 0
-        self.solver = Solver(self._J.mat, options, prefix, pivoting=mixed)
+        self.solver = Solver(self._J.mat, options, prefix, pivoting=is_mixed(V))
         self._snes: Any = None if self.linear else self._newton(options, prefix)
         self._factored: Any = None
         self.start(0)
@@ -243,6 +242,6 @@ class Equations:
             product.destroy()
         relative = last / scale if scale > 0 else 0.0 if last == 0 else np.inf
         # The comparison is false for NaN.
-        if not relative <= (RTOL if self.solver.direct else 100 * RTOL):
-            raise Unsolved(reason or f"relative residual {relative:.1e} above {RTOL:.0e}")
+        if not relative <= 100 * RTOL:
+            raise Unsolved(reason or f"relative residual {relative:.1e} above {100 * RTOL:.0e}")
         self.residual = max(self.residual, relative)

@@ -13,6 +13,7 @@ from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.algorithms.apply_derivatives import apply_derivatives
 from ufl.algorithms.check_arities import ArityMismatch, check_form_arity
 from ufl.algorithms.estimate_degrees import estimate_total_polynomial_degree
+from ufl.algorithms.remove_complex_nodes import remove_complex_nodes
 
 from surrogates.errors import InputError
 from surrogates.types import Array
@@ -48,7 +49,8 @@ def check_residual(form: Any, v: Any) -> None:
     if arguments[0] != v:
         raise InputError("residual: its test function must be the v that define gets")
     try:
-        check_form_arity(apply_derivatives(apply_algebra_lowering(form)), arguments)
+        plain = remove_complex_nodes(apply_derivatives(apply_algebra_lowering(form)))
+        check_form_arity(plain, arguments)
     except ArityMismatch as error:
         raise InputError(f"residual: it must be linear in the test function v ({error})") from error
 

@@ -28,7 +28,7 @@ from surrogates.types import Array
 from .equations import Equations
 from .observables import Observables
 from .statement import Time
-from .values import Datum
+from .values import State
 
 GAMMA = 1 - 1 / math.sqrt(2)
 _NODES = (GAMMA, 1.0)
@@ -46,7 +46,7 @@ class March:
         self,
         equations: Equations,
         observables: Observables,
-        initial: Datum,
+        initial: State,
         t: Any,
         time: Time | None,
     ) -> None:
@@ -83,9 +83,8 @@ class March:
         Raises:
             Unsolved: If a stage is not solved.
         """
-        n = self._equations.n
         directions = None if V is None or not len(V) else V
-        u = self._initial.values()[:n]
+        u = self._initial.values()
         stages: list[Array] = []
         c: list[Array] = []
         dc: list[Array] = []
@@ -94,7 +93,7 @@ class March:
             du = None if directions is None else self._tangent(directions, 0, None)
             self._observe(c, dc, du, directions)
             return np.concatenate(c), _joined(dc), [u]
-        du = None if directions is None else self._initial.tangent(directions)[:n]
+        du = None if directions is None else self._initial.tangent(directions)
         for step in range(self._time.steps):
             first, dfirst = u, du
             U, dU = u, du
@@ -125,7 +124,7 @@ class March:
             W dc/dy, (r, n_y).
         """
         result = np.zeros((len(W), n_y))
-        parts = W.reshape(len(W), len(self._observed), -1)
+        parts = W.reshape(len(W), len(self._observed), len(self._observables))
         if self._time is None:
             self._equations.set(stages[0])
             bar, by_y = self._observables.adjoint(parts[:, 0])
@@ -133,7 +132,7 @@ class March:
             self._back(bar, 0, result)
             return result
         bar = np.zeros((self._equations.n, len(W)))
-        start = self._initial.values()[: self._equations.n]
+        start = self._initial.values()
         for step in reversed(range(self._time.steps)):
             u = stages[2 * step - 1] if step else start
             if step + 1 in self._observed:
@@ -150,7 +149,7 @@ class March:
                 before += own * base
                 bar = other * base
             bar = before
-        self._add(result, bar, lambda V: self._initial.tangent(V)[: self._equations.n])
+        self._add(result, bar, self._initial.tangent)
         return result
 
     def _to(self, step: int, i: int, base: Array) -> None:

@@ -186,6 +186,13 @@ def contains(form: Any, *symbols: Any) -> bool:
     return any(any(node is symbol for symbol in symbols) for node in nodes(form))
 
 
+def is_number(expression: Any) -> bool:
+    """Return whether an expression contains numbers alone, so that UFL knows no mesh for it."""
+    kinds = (ufl.constantvalue.ConstantValue, ufl.core.multiindex.MultiIndex)
+    terminals = [node for node in nodes(expression) if not node.ufl_operands]
+    return all(isinstance(node, kinds) for node in terminals)
+
+
 def expanded(form: Any) -> Any:
     """Carry out the derivatives in a form or an expression; None if nothing is left."""
     result = apply_derivatives(apply_algebra_lowering(form))

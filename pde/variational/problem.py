@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ from .march import GAMMA, March
 from .observables import Observables
 from .parameters import Parameters, contains
 from .statement import WeakForm
-from .values import Conditions, Datum
+from .values import Conditions, State, boundary_measures, is_mixed
 
 
 class VariationalProblem(Problem):
@@ -106,6 +106,18 @@ class VariationalProblem(Problem):
         W = function_space(self.domain, space) if isinstance(space, int) else space
         return self._parameters.add_field(modes, y, W)
 
+    def boundaries(self, *on: Callable[[Array], Any]) -> tuple[Any, ...]:
+        """Make measures of parts of the boundary, for `define`, which calls this once.
+
+        Args:
+            on: For each part, a function of points x (3, n) that returns whether they are on it,
+                (n,) bool. Where parts meet, a facet belongs to the first.
+
+        Returns:
+            UFL measures, to be used as ``ds``.
+        """
+        return boundary_measures(self.domain, on)
+
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
         """Make the space, state the problem, compile its forms; collective."""
         super().__init__(config, comm)
@@ -127,12 +139,9 @@ class VariationalProblem(Problem):
         self.u_t = fem.Function(self.V)
         self._parameters = Parameters(self.domain, n_y)
         self._u, v = fem.Function(self.V), ufl.TestFunction(self.V)
-        weak = self.define(self._u, v, self._parameters.symbols)
-        check(
-            isinstance(weak, WeakForm),
-            f"{self.name}: define must return a WeakForm; got {weak!r:.60}",
-        )
         try:
+            weak = self.define(self._u, v, self._parameters.symbols)
+            check(isinstance(weak, WeakForm), f"define must return a WeakForm; got {weak!r:.60}")
             self._march = self._prepared(weak, v)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
@@ -159,9 +168,9 @@ class VariationalProblem(Problem):
             dt = fem.Constant(self.domain, PETSc.ScalarType(GAMMA * weak.time.step))
             F = ufl.replace(F, {self.u_t: (u - base) / dt})
         conditions = Conditions(weak.conditions, u, parameters)
-        initial = Datum(weak.initial, self.V, parameters, "initial")
+        initial = State(weak.initial, self.V, parameters)
         observables = Observables(weak.observables, u, parameters)
-        self._check_used(weak.residual, *conditions.expressions, initial.expression, observables)
+        self._check_used(weak.residual, *conditions.expressions, *initial.expressions, observables)
         prefix = f"{type(self).__name__.lower()}_"
         self._equations = Equations(
             F,
@@ -260,7 +269,7 @@ class VariationalProblem(Problem):
     def _functions(self) -> Any:
         """Return the present u, or its parts of a mixed space, for pictures and ParaView."""
         V, u = self.V, self._u
-        if not V.num_sub_spaces or V.dofmap.index_map_bs > 1:
+        if not is_mixed(V):
             return u
         parts = {}
         for i in range(V.num_sub_spaces):

@@ -106,7 +106,8 @@ class WeakForm:
             order they make c; at several times, those of the first time come first.
         conditions: Dirichlet conditions. Where two meet, the later one holds.
         time: The interval, if F contains du/dt.
-        initial: u at t = 0, as the value of a `Dirichlet`. Without time it is where Newton starts.
+        initial: u at t = 0, as the value of a `Dirichlet`; of a mixed space, a list of such values,
+            one for each part. Without time it is where Newton's method starts.
     """
 
     residual: Any

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import ufl
-from dolfinx import fem
+from dolfinx import fem, mesh
 
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.types import Array
 
 from ..fenicsx import interpolation
-from .parameters import Parameters, expanded
+from .parameters import Parameters, expanded, is_number
 from .statement import Dirichlet, Value, components
 
 Integers = npt.NDArray[np.int64]
@@ -48,6 +48,11 @@ def part(V: Any, wanted: Sequence[int]) -> tuple[Any, Integers]:
     raise InputError(f"the components {list(wanted)} of u are not those of one part of its space")
 
 
+def is_mixed(V: Any) -> bool:
+    """Return whether a space has parts that are no components of one vector."""
+    return bool(V.num_sub_spaces > 0 and V.dofmap.index_map_bs == 1)
+
+
 class Datum:
     """A function of x, y and t in a space, with its derivative by y."""
 
@@ -66,8 +71,11 @@ class Datum:
         self._g = fem.Function(W)
         self._parameters = parameters
         self._steps: Any = []
-        self.expression = value if isinstance(value, ufl.core.expr.Expr) else None
         shape = ufl.TestFunction(W).ufl_shape
+        if isinstance(value, ufl.core.expr.Expr) and is_number(value):
+            items = [value[k] for k in np.ndindex(*value.ufl_shape)] if value.ufl_shape else [value]
+            value = [float(item) for item in items]
+        self.expression = value if isinstance(value, ufl.core.expr.Expr) else None
         if self.expression is None:
             _interpolate(self._g, value, shape, what)
             self._g.x.scatter_forward()
@@ -138,6 +146,52 @@ def _interpolate(g: Any, value: Any, shape: tuple[int, ...], what: str) -> None:
         ) from error
 
 
+class State:
+    """The function that `WeakForm.initial` gives: u at t = 0, or where Newton's method starts.
+
+    Attributes:
+        expressions: Its UFL expressions.
+    """
+
+    def __init__(self, value: Value, V: Any, parameters: Parameters) -> None:
+        """Prepare the interpolation; of a mixed space, by its parts.
+
+        Raises:
+            InputError: If the value does not fit.
+        """
+        owned = V.dofmap.index_map.size_local * V.dofmap.index_map_bs
+        self._n = owned
+        parts = [(V, np.arange(len(fem.Function(V).x.array)))]
+        values = [value]
+        if is_mixed(V):
+            parts = [V.sub(i).collapse() for i in range(V.num_sub_spaces)]
+            values = list(value) if isinstance(value, list | tuple) else [value] * len(parts)
+            check(
+                len(values) == len(parts),
+                f"initial: give a value for each of the {len(parts)} parts of the mixed space; got "
+                f"{len(values)}",
+            )
+        self._parts: list[tuple[Datum, Integers, npt.NDArray[np.bool_]]] = []
+        for one, (W, inside) in zip(values, parts, strict=True):
+            at = np.asarray(inside, dtype=np.int64)
+            self._parts.append((Datum(one, W, parameters, "initial"), at, at < owned))
+        self.expressions = [d.expression for d, _, _ in self._parts if d.expression is not None]
+
+    def values(self) -> Array:
+        """Return the coefficients for the present y of this process, (n,)."""
+        result = np.zeros(self._n)
+        for datum, at, here in self._parts:
+            result[at[here]] = datum.values()[here]
+        return result
+
+    def tangent(self, V: Array) -> Array:
+        """Return their derivative along directions V, (r, n_y): (n, r)."""
+        result = np.zeros((self._n, len(V)))
+        for datum, at, here in self._parts:
+            result[at[here]] = datum.tangent(V)[here]
+        return result
+
+
 class Conditions:
     """The Dirichlet conditions of a problem.
 
@@ -181,6 +235,32 @@ class Conditions:
         for datum, at, of in self._parts:
             result[at] = datum.tangent(V)[of]
         return result
+
+
+def boundary_measures(domain: Any, on: Sequence[Callable[[Array], Any]]) -> tuple[Any, ...]:
+    """Make measures of parts of a mesh's boundary; see `VariationalProblem.boundaries`.
+
+    Raises:
+        InputError: If a part has no facet on any process.
+    """
+    dim = domain.topology.dim - 1
+    tags: dict[int, int] = {}
+    for k, one in enumerate(on):
+        try:
+            facets = mesh.locate_entities_boundary(domain, dim, one)
+        except Exception as error:  # of the user's function
+            raise InputError(f"boundaries: part {k} fails for points x (3, n): {error}") from error
+        check(
+            domain.comm.allreduce(len(facets)) > 0,
+            f"boundaries: part {k} has no facet: all corners of a facet must satisfy its function",
+        )
+        for facet in facets:
+            tags.setdefault(int(facet), k)
+    facets = np.array(sorted(tags), dtype=np.int32)
+    values = np.array([tags[int(facet)] for facet in facets], dtype=np.int32)
+    data = mesh.meshtags(domain, dim, facets, values)
+    ds = ufl.Measure("ds", domain=domain, subdomain_data=data)
+    return tuple(ds(k) for k in range(len(on)))
 
 
 def _dofs(W: Any, on: Any, what: str) -> Integers:

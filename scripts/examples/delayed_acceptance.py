@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seed": (1, "of the truth, the noise and the chains"),
         "out": ("delayed_acceptance.png", "figure"),
     }
-    return program(__doc__.splitlines()[0], options, study, (11, 3.2), arguments)
+    return program(__doc__.splitlines()[0], options, study, 3.2, arguments)
 
 
 def study(options: Namespace, figure: Any) -> None:
@@ -380,7 +380,7 @@ def draw(
             axes.hist(samples[:, k], bins, density=True, weights=weights, label=label, **style)
         axes.axvline(truth[k], color=RED, linewidth=1.2, label="truth")
         axes.set(xlabel=NAMES[k], yticks=[])
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=4)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     bars = panels[3].bar(list(costs), list(costs.values()), color=[GREY, BLUE], width=0.6)

@@ -63,6 +63,7 @@ CHANCE = 0.01  # a less probable difference is not due to chance
 SCRAMBLINGS = 16  # of the Sobol sequence
 _PIECE = 16384  # samples at once, which bounds the memory
 _DOTS: dict[str, Any] = {"fmt": "o", "markersize": 2.5, "linewidth": 0.8}
+_LEGEND: dict[str, Any] = {"fontsize": 7, "title_fontsize": 7, "handlelength": 1.2, "borderpad": 0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seed": (1, "of all samples; not that of the training data"),
         "out": ("uncertainty.png", "figure"),
     }
-    return program(__doc__.splitlines()[0], options, study, (11, 9.4), arguments)
+    return program(__doc__.splitlines()[0], options, study, 8.4, arguments)
 
 
 def study(options: Namespace, figure: Any) -> None:
@@ -462,7 +463,7 @@ def _draw_densities(panels: Any, found: Study) -> None:
     for axes in panels[len(found.chosen) :]:
         axes.set_visible(False)
     panels[0].set_ylabel("density")
-    panels[0].legend(loc="upper right", title="bars: one standard error")
+    panels[0].legend(loc="upper right", title="bars: one standard error", **_LEGEND)
 
 
 def _draw_moments(panels: Any, found: Study) -> None:
@@ -487,15 +488,17 @@ def _draw_moments(panels: Any, found: Study) -> None:
         axes.axhline(0, color=plotting.GREY, linewidth=0.6)
         axes.set(xlabel="time", ylabel=f"{name}: surrogate - PDE [%]")
         limit = np.abs(axes.get_ylim()).max()
-        axes.set_ylim(-limit, 1.8 * limit)
+        axes.set_ylim(-limit, 2 * limit)
     handles = [
         plotting.legend_key(plotting.GREY, "", marker="o", markersize=2.5),
         plotting.legend_key(plotting.GREY, "-", linewidth=1),
     ]
-    apart[0].legend(handles, ["all samples", "same parameters: bias"], loc="upper right")
+    names = ["all samples", "same parameters: bias"]
+    apart[0].legend(handles, names, loc="upper right", **_LEGEND)
     together.set_yscale("log")
     together.set(xlabel="time", ylabel="mean (solid), std (dashed)")
-    together.legend(loc="lower right", title="sensor", ncols=2, fontsize=8)
+    handles, names = together.get_legend_handles_labels()
+    apart[1].legend(handles, names, loc="upper right", title="sensor", ncols=2, **_LEGEND)
 
 
 def _draw_maps(panels: Any, found: Study) -> None:
@@ -521,12 +524,12 @@ def _draw_maps(panels: Any, found: Study) -> None:
             axes.plot(x, y, symbol, markersize=size, mfc="white", mec="black", mew=0.6, label=name)
         axes.grid(False)
         name = plotting.plain(found.names[found.chosen[j]])
-        title = f"total index of each weight: {name}"
+        title = f"total indices of {name}"
         axes.set(aspect="equal", title=title, xlabel="$x_1$", ylabel="$x_2$")
         beside = axes.inset_axes((1.04, 0, 0.05, 1))
         axes.figure.colorbar(drawn, cax=beside)
         beside.grid(False)
-    panels[0].legend(loc="lower left", labelcolor="white")
+    panels[0].legend(loc="lower left", labelcolor="white", **_LEGEND)
 
 
 def _draw_first_order(axes: Any, found: Study) -> None:
@@ -545,12 +548,12 @@ def _draw_first_order(axes: Any, found: Study) -> None:
     axes.plot(ends, ends, color=plotting.GREY, linewidth=0.8, zorder=0)
     axes.set(
         aspect="equal",
-        title="first-order index of each weight",
+        title="first-order indices",
         xlabel="PDE, regression",
         ylabel="surrogate, SALib",
     )
     names = [plotting.plain(found.names[i]) for i in found.chosen]
-    plotting.legend(axes, points, names, loc="upper left")
+    plotting.legend(axes, points, names, loc="upper left", **_LEGEND)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seed": (1, "of truths, noise and ensembles"),
         "out": ("inversion.png", "figure"),
     }
-    return program(__doc__.splitlines()[0], options, study, (11, 7), arguments)
+    return program(__doc__.splitlines()[0], options, study, 8.2, arguments)
 
 
 def study(options: Namespace, figure: Any) -> None:
@@ -326,11 +326,12 @@ def report_times(
 def draw(figure: Any, body: BuriedBody, d: Array, mean: Array, inversions: list[Inversion]) -> None:
     """Draw data and posterior of the first truth, and the intervals and ranks of all."""
     first = inversions[0]
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.35, 1))
-    left, right = top.subfigures(1, 2, width_ratios=(1.2, 1))
-    draw_maps(left, body, d, body.surrogate.predict(body.wrap(first.fit)), mean)
-    draw_posterior(right, first)
-    panels = bottom.subplots(1, 4)
+    top, bottom = figure.subfigures(2, 1)
+    draw_maps(top, body, d, body.surrogate.predict(body.wrap(first.fit)), mean)
+    left, right = bottom.subfigures(1, 2)
+    draw_posterior(left, first)
+    right.suptitle("all truths: 90 % intervals (red without the truth), ranks", fontsize=9)
+    panels = right.subplots(2, 2).ravel()
     for k, axes in enumerate(panels[:3]):
         draw_intervals(axes, inversions, k, body)
     draw_ranks(panels[3], np.array([one.rank for one in inversions]))
@@ -404,7 +405,7 @@ def draw_intervals(axes: Any, inversions: list[Inversion], k: int, body: BuriedB
     hits = covered(np.array([[one.rank[k]] for one in inversions]))[0]
     axes.set(
         xlabel=f"true {NAMES[k]}",
-        title=f"90 % intervals: {hits} of {len(inversions)} hold the truth",
+        title=f"{hits} of {len(inversions)} hold the truth",
     )
 
 
@@ -424,11 +425,11 @@ def draw_ranks(axes: Any, ranks: Array) -> None:
             label=NAMES[k].split()[0],
         )
     axes.set(
-        xlabel="truth's rank in the posterior",
+        xlabel="rank of the truth",
         ylabel="share of the truths",
-        title="ranks; in the band if uniform (90 %)",
+        title="in the band if uniform",
     )
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", fontsize=7, handlelength=1)
 
 
 if __name__ == "__main__":

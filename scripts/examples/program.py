@@ -24,7 +24,7 @@ def program(
     description: str,
     options: Mapping[str, tuple[int | float | str, str]],
     study: Callable[[argparse.Namespace, Any], None],
-    size: tuple[float, float],
+    height: float,
     arguments: Sequence[str] | None,
 ) -> int:
     """Run a program that takes a surrogate and draws a figure.
@@ -33,7 +33,7 @@ def program(
         description: Description of the program, one line.
         options: Default and description of each option, by name; the default has the option's type.
         study: Does the work, with the options and the figure.
-        size: Size of the figure, in inches.
+        height: Height of the figure, in inches; all figures have one width.
         arguments: The words after the program's name; the process's own if None.
 
     Returns:
@@ -49,7 +49,8 @@ def program(
     def run() -> None:
         given = parser.parse_args(arguments)
         check_seed(given.seed)
-        with plotting.saved_figure(given.out, size, "") as figure:  # refused before the work
+        # The figure first: a file that cannot be written is refused before the work.
+        with plotting.saved_figure(given.out, (plotting.WIDTH, height), "") as figure:
             study(given, figure)
         print(f"\nfigure: {given.out}")
 

@@ -317,7 +317,8 @@ def draw(scene: Scene, prediction: Array, trained: Array, path: Path) -> None:
     share = per_cent(float(wrong[unseen].mean()))
     print(f"\n{unseen.sum()} labelled pixels not trained on: {share} % wrong")
     lines = -(-len(scene.class_names) // 4)
-    size = (11.0, 11.0 / 3 * n_rows / n_columns + 0.19 * lines + 0.45)
+    width = plotting.WIDTH
+    size = (width, width / 3 * n_rows / n_columns + 0.18 * lines + 0.5)
     with plotting.saved_figure(path, size, "") as figure:
         from matplotlib.colors import BoundaryNorm, ListedColormap
 
@@ -331,7 +332,7 @@ def draw(scene: Scene, prediction: Array, trained: Array, path: Path) -> None:
                 panels[2],
                 difference,
                 list(_DIFFERENCE.values()),
-                f"difference: {share} % wrong of {unseen.sum()} pixels not trained on",
+                f"{share} % of {unseen.sum()} unseen pixels wrong",
             ),
         ):
             axes.imshow(
@@ -348,9 +349,10 @@ def draw(scene: Scene, prediction: Array, trained: Array, path: Path) -> None:
             ("left", scene.class_names, colors, 4),
             ("right", _DIFFERENCE.keys(), _DIFFERENCE.values(), 1),
         ):
-            handles = [legend_key(color, "", marker="s", markersize=7) for color in palette]
+            handles = [legend_key(color, "", marker="s", markersize=6) for color in palette]
             names = [plotting.plain(name) for name in names]
-            plotting.legend(figure, handles, names, loc=f"outside lower {place}", ncols=columns)
+            how = {"ncols": columns, "fontsize": 8, "handletextpad": 0, "columnspacing": 1}
+            plotting.legend(figure, handles, names, loc=f"outside lower {place}", **how)
 
 
 def class_colors(n: int) -> list[Any]:

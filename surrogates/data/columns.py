@@ -45,6 +45,8 @@ class Samples:
         c_units: Units of the observables, likewise.
         rows: The samples' numbers in the file, from 0.
         labels: The labels, if they are texts; otherwise whether C may hold labels of any integers.
+        total: Number of samples in the file.
+        turned: Whether samples are columns of the file's arrays.
     """
 
     what: str
@@ -56,6 +58,8 @@ class Samples:
     c_units: Sequence[str] = ()
     rows: Rows
     labels: bool | Sequence[str] = False
+    total: int = 0
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +262,7 @@ def _of_arrays(
     labels = asked.classes and (C.ndim == 1 or 1 in C.shape)
     turned = _turned(str(path), Y, C, asked.samples, labels, note)
     Y, C = (_in_rows(array, turned) for array in (Y, C.ravel() if labels else C))
-    rows = asked.rows(len(Y))
+    total, rows = len(Y), asked.rows(len(Y))
     _check_finite(Y, rows, what["Y"], turned)
     return Samples(
         what=what["C"],
@@ -270,6 +274,8 @@ def _of_arrays(
         c_units=c_units if len(c_units) == C.shape[1] else (),
         rows=rows,
         labels=[texts[row] for row in rows.tolist()] if texts else False,
+        total=total,
+        turned=turned,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +16,12 @@ from surrogates.config import check, unknown
 from surrogates.errors import InputError
 from surrogates.types import Array
 
+from .attached import attach
 from .dataset import Dataset
 from .description import PARTS, Split, Status
 from .importing import MISSING, as_dataset
+
+_log = logging.getLogger(__name__)
 
 Shares = str | Sequence[float] | Sequence[str] | npt.NDArray[Any]
 """A split: a text as `assign_split` takes it, three counts or fractions, or each sample's part."""
@@ -35,12 +39,15 @@ def from_arrays(
     y_units: Sequence[str] = (),
     c_units: Sequence[str] = (),
     bounds: Bounds | None = None,
+    dC_dY: Any = None,
+    directions: Any = None,
+    dC_dV: Any = None,
     split: Shares = "0.8/0.1/0.1",
     seed: int = 0,
     missing: str = "fail",
     name: str = "data",
 ) -> Dataset:
-    """Return a dataset of parameters Y, and of observables C or labels.
+    """Return a dataset of parameters Y, and of observables C or labels, perhaps with derivatives.
 
     Args:
         Y: Parameters, (n, n_y), or (n,) of one parameter: an array, a list, or a data frame, whose
@@ -48,43 +55,48 @@ def from_arrays(
         C: Observables, (n, n_c) or (n,), in the same forms.
         labels: Instead of C, the class of each sample: n texts or integers.
         y_names: Names of the parameters; a data frame's own, or y0, y1, ... if empty.
-        c_names: Names of the observables; a data frame's own, or c0, c1, ... if empty. With labels,
-            names of the classes, in the order of their sorted labels.
+        c_names: Names of the observables, likewise; of the classes in the order of sorted labels.
         y_units: Units of the parameters; none if empty.
         c_units: Units of the observables; none if empty.
-        bounds: Lower and upper bounds of the parameters: a mapping by name, or two sequences. For
-            None, or for names that are left out, they are the samples' extremes.
+        bounds: Bounds of the parameters, ``{name: (lower, upper)}`` or two sequences; the samples'
+            extremes otherwise.
         split: Counts or fractions of training, validation and test samples, ``0.8/0.1/0.1`` or
-            ``(400, 200, 200)``; or the part of each sample, n texts of ``train``, ``validation``,
-            ``test`` or ``unused``.
+            ``(400, 200, 200)``; or the part of each sample, a text of `PARTS` or ``unused``.
         seed: Seed of the split, >= 0.
         missing: What a NaN in C means: ``fail``, that the sample failed and is left out, or
             ``mask``, that this entry alone is missing.
         name: The dataset's name.
+        dC_dY: Derivatives of C by Y, (n, n_c, n_y). They are left out where they are not finite.
+        directions: Instead of dC_dY, directions of each sample, (n, r, n_y), in units of y.
+        dC_dV: Derivatives of C in these, (n, n_c, r): ``dc_i/dy @ directions[i, k]``.
 
     Raises:
-        InputError: If the arrays do not fit each other, hold something else than finite numbers, or
-            have too few samples.
+        InputError: If the arrays do not fit each other, are no numbers, or have too few samples.
     """
-    check((C is None) != (labels is None), "give either C, observables, or labels, of classes")
     check(missing in MISSING, unknown(f"meaning of missing {missing!r}", missing, MISSING))
     parameters, y_names = _table(Y, "Y", "y", y_names)
     _check_finite(parameters, y_names)
-    if labels is None:
-        task, (values, c_names) = "regression", _table(C, "C", "c", c_names)
-    else:
-        task, (values, c_names) = "classification", _one_hot(labels, c_names)
-    n = len(parameters)
-    check(len(values) == n, f"Y has {n} samples, and {len(values)} are given to learn from it")
+    task, values, c_names = _targets(C, labels, c_names)
+    rows, n = len(values), len(parameters)
+    check(rows == n, f"Y has {n} samples, and {rows} are given to learn from it")
     _check_units("y", y_names, y_units)
     _check_units("c", c_names, c_units)
     parts = _parts(split, n)
     about: dict[str, Any] = {"y_units": y_units, "c_units": c_units, "missing": missing}
     about |= {"y_names": y_names, "c_names": c_names, "problem": name, "task": task}
-    shares = _text(split) if parts is None else "1/0/0"
-    dataset = as_dataset(parameters, values, split=shares, seed=seed, **about)
+    about |= {"split": _text(split) if parts is None else "1/0/0", "seed": seed}
+    derivatives = {"dC_dY": dC_dY, "directions": directions, "dC_dV": dC_dV}
+    dataset = attach(as_dataset(parameters, values, **about), derivatives, _log.warning)
     dataset = dataset if bounds is None else _bounded(dataset, bounds)
     return dataset if parts is None else _divided(dataset, parts)
+
+
+def _targets(C: Any, labels: Any, names: Sequence[str]) -> tuple[str, Array, Sequence[str]]:
+    """Return the task, the observables or class probabilities, and their names."""
+    check((C is None) != (labels is None), "give either C, observables, or labels, of classes")
+    if labels is None:
+        return ("regression", *_table(C, "C", "c", names))
+    return ("classification", *_one_hot(labels, names))
 
 
 def _check_finite(Y: Array, names: Sequence[str]) -> None:

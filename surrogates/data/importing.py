@@ -12,7 +12,9 @@ or sample, is left out.
 
 A .mat file (any version from 5 to 7.3), .npz or HDF5 file holds arrays ``Y`` and ``C``, or those
 that ``inputs`` and ``outputs`` name, in HDF5 by their paths. Several names mean several arrays of
-one dimension, a column each. Two files of one array each, usually .npy, are Y and C.
+one dimension, a column each. Two files of one array each, usually .npy, are Y and C. A file of
+arrays may also hold derivatives of C, ``dC_dY``, or ``directions`` with ``dC_dV``
+(`surrogates.data.attached`).
 
 For a classification, C holds the samples' labels, integers from 0, in one column or row. It may
 also hold class probabilities, usually one-hot, with a class in each column (row, where samples are
@@ -41,7 +43,7 @@ from surrogates.given import check_plain
 from surrogates.provenance import provenance, readable
 from surrogates.types import Array
 
-from . import columns, tables
+from . import attached, columns, tables
 from .columns import LEAST, ORIENTATIONS, Asked, Rows, Samples
 from .dataset import Dataset
 from .description import TASKS, Info, Split, Status
@@ -90,8 +92,7 @@ def import_file(
         The samples; the problem is named after the file, bounds are the parameters' extremes.
 
     Raises:
-        InputError: If the file lacks what is asked for, Y is not finite, C is text, or there are
-            too few samples.
+        InputError: If the file lacks what is asked for, Y is not finite, or C is text.
     """
     path = Path(path)
     _check_options(samples, task, missing)
@@ -115,7 +116,8 @@ def import_file(
     )
     for line in _remarks(dataset, found.rows, exclude):
         note(line)
-    return dataset
+    derivatives = {} if second or classes else attached.of_file(path, found)
+    return attached.attach(dataset, derivatives, note, str(path))
 
 
 def _check_options(samples: str, task: str, missing: str) -> None:

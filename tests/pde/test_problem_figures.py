@@ -13,6 +13,7 @@ from panels import MAGIC, X1, X2, bar_label, mapped, panels_of
 from surrogates.errors import InputError
 from surrogates.pde.cdr import figures as cdr_figures
 from surrogates.pde.dcr import figures as dcr_figures
+from surrogates.plots import style
 
 pytestmark = pytest.mark.fenicsx
 
@@ -66,6 +67,7 @@ def test_dcr_shows_the_body_in_its_box(tmp_path, drawn):
     parts = pictured()
     dcr_figures.draw(tmp_path / "r.png", **parts, title="T")
     assert drawn[0].get_suptitle() == "T" and len(drawn[0].axes) == 1 + 2 + 4
+    assert drawn[0].get_size_inches()[0] == style.WIDTH
     axes = drawn[0].axes[0]
     assert [axes.get_xlim(), axes.get_ylim(), axes.get_zlim()] == list(parts["box"])
     sides = np.array([6, 8, 2])

@@ -78,8 +78,15 @@ class Loss(ABC):
         """Return the error for the history, (n,): the relative one, ||o - c|| / ||c||."""
         return relative_errors(outputs, C)
 
-    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
-        """Return the gradients at outputs Z W^T, over sqrt(N)."""
+    def tall_gradient(
+        self,
+        Z: Tensor,
+        W: Tensor,
+        C: Tensor,
+        comm: Communicator = ALONE,
+        n_samples: int | None = None,
+    ) -> Tall:
+        """Return the gradients at outputs Z W^T, over sqrt(N); N is the number of rows if None."""
         return self._tall(self.gradient(Z @ W.T, C), comm)
 
     def tall_hvp(self, Z: Tensor, W: Tensor, C: Tensor, change: Tall) -> Tall:
@@ -118,9 +125,16 @@ class LeastSquares(Loss):
             len(outputs), -1, -1
         )
 
-    def tall_gradient(self, Z: Tensor, W: Tensor, C: Tensor, comm: Communicator = ALONE) -> Tall:
+    def tall_gradient(
+        self,
+        Z: Tensor,
+        W: Tensor,
+        C: Tensor,
+        comm: Communicator = ALONE,
+        n_samples: int | None = None,
+    ) -> Tall:
         """Return Z W^T - C, over sqrt(N), in factors."""
-        n_samples = comm.count(len(Z))
+        n_samples = comm.count(len(Z)) if n_samples is None else n_samples
         parts = ((Z, W.T / math.sqrt(n_samples)),)
         return Tall(parts=parts, last=C[:0], n_samples=n_samples, comm=comm, C=C)
 

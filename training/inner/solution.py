@@ -49,7 +49,7 @@ class Inner(ABC):
     @property
     @abstractmethod
     def gradient(self) -> Tensor:
-        """The derivative of min_W Phi with respect to the features, (n_samples, n_feat)."""
+        """The derivative of min_W Phi with respect to the features, (n_rows, n_feat)."""
 
     @abstractmethod
     def push(self, dF: Tensor) -> Tall:
@@ -100,7 +100,11 @@ class ReducedJacobian:
             raise ValueError(f"expected W for features {dF.shape}, got it for {inner.shape}")
         self._dF = dF
         self._inner = inner
-        self.shape = (inner.size, dF.n_theta)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Entries of R, counted over the processes, and n_theta."""
+        return self._inner.size, self._dF.n_theta
 
     @property
     def T(self) -> Transposed:
@@ -125,8 +129,8 @@ class ReducedJacobian:
         return self._dF.vjp(self._inner.gram(self._dF.jvp(self._checked(v))))
 
     def _checked(self, v: Tensor) -> Tensor:
-        if v.shape != (self.shape[1],):
-            raise ValueError(f"expected a vector ({self.shape[1]},), got {tuple(v.shape)}")
+        if v.shape != (self._dF.n_theta,):
+            raise ValueError(f"expected a vector ({self._dF.n_theta},), got {tuple(v.shape)}")
         return v
 
 
@@ -136,7 +140,12 @@ class Transposed:
     def __init__(self, J: ReducedJacobian) -> None:
         """Keep the operator."""
         self._J = J
-        self.shape = J.shape[::-1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The operator's shape, transposed."""
+        n, m = self._J.shape
+        return m, n
 
     @property
     def T(self) -> ReducedJacobian:

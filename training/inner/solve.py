@@ -20,6 +20,7 @@ def solve(
     W_ref: Tensor | None = None,
     *,
     comm: Communicator = ALONE,
+    n_samples: int | None = None,
 ) -> Inner:
     """Minimise Phi over W at fixed features.
 
@@ -31,10 +32,12 @@ def solve(
         start: Start of Newton's method: a solution nearby, or a W, (n_out, n_feat + 1).
         W_ref: (n_out, n_feat + 1); zero if None.
         comm: The processes that the samples are divided over.
+        n_samples: Number of samples of all processes, if Z has rows of derivatives too, which only
+            least squares takes.
 
     Raises:
         InputError: If there is no minimum, which is possible only for alpha2 = 0.
     """
     if isinstance(loss, LeastSquares):
-        return LeastSquaresSolution.of(Z, C, alpha2, W_ref, comm=comm)
+        return LeastSquaresSolution.of(Z, C, alpha2, W_ref, comm=comm, n_samples=n_samples)
     return minimise(loss, Z, C, alpha2, start, W_ref, comm=comm)

@@ -21,6 +21,9 @@ of Z / sqrt(N), and the singular values sqrt(s^2 + alpha2).
 Residuals and their derivatives have N rows and n_out columns, and are never formed: they are `Tall`
 matrices, products of thin factors, less C. The N samples may be divided over processes; all sums
 over samples pass through `communicator`.
+
+Rows of derivatives may follow those of samples, in Z as in C (see `features`): Z has more than N
+rows then, and N is still the number of samples.
 """
 
 from __future__ import annotations
@@ -125,9 +128,13 @@ class LeastSquaresSolution(Inner):
         W_ref: Tensor | None = None,
         *,
         comm: Communicator = ALONE,
+        n_samples: int | None = None,
     ) -> LeastSquaresSolution:
-        """Solve the inner problem; arguments are those of `solve_w`, and are not checked."""
-        n, m = comm.count(len(Z)), Z.shape[1]
+        """Solve the inner problem; arguments are those of `solve_w`, and are not checked.
+
+        ``n_samples`` is N if Z has more rows than samples, those of derivatives.
+        """
+        n, m = comm.count(len(Z)) if n_samples is None else n_samples, Z.shape[1]
         root = math.sqrt(n)
         U, s, V = tall_svd(Z, 1 / root, comm)
         values = torch.sqrt(s * s + alpha2)
@@ -158,8 +165,8 @@ class LeastSquaresSolution(Inner):
 
     @property
     def size(self) -> int:
-        """Number of entries of the residual: (n_samples + m) n_out."""
-        return (self.residual.n_samples + self.W.shape[1]) * len(self.W)
+        """Number of entries of the residual: (n_rows + m) n_out."""
+        return (self.comm.count(len(self.U)) + self.W.shape[1]) * len(self.W)
 
     @cached_property
     def phi(self) -> float:

@@ -18,7 +18,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.model.networks import with_ones
 
-from ..features import FeatureJacobian
+from ..features import FeatureJacobian, Tangents
 from ..inner.losses import outputs_of
 from ..inner.tall import Tall
 from ..known import least
@@ -45,15 +44,23 @@ from .gauss_newton import (
 
 def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None = None) -> Point:
     """Evaluate Phi(W, theta)."""
-    F = problem.features(theta) if F is None else F
-    comm = problem.features.comm
+    features = problem.features
+    F = features(theta) if F is None else F
+    comm, n = features.comm, len(features.Y)
     total = F.new_zeros(())
-    for rows, outputs in outputs_of(F, W):
-        total += problem.loss.values(outputs, problem.C[rows]).sum()
+    for first, part, own in ((0, F[:n], W), (n, F[n:], _without_bias(W))):
+        for rows, outputs in outputs_of(part, own):
+            C = problem.C[first:][rows]
+            total += problem.loss.values(outputs, C).sum()
     away = _away(problem, W)
     weights = problem.penalty.value(theta) + problem.alpha2 / 2 * float(away.square().sum())
-    phi = float(comm.total(total)[0]) / comm.count(len(F)) + weights
+    phi = float(comm.total(total)[0]) / features.n_samples + weights
     return Point(theta=theta, F=F, W=W, phi=phi)
+
+
+def _without_bias(W: Tensor) -> Tensor:
+    """Return weights whose bias is zero, for rows of derivatives."""
+    return torch.cat([W[:, :-1], torch.zeros_like(W[:, -1:])], dim=1)
 
 
 def _away(problem: ReducedProblem, W: Tensor) -> Tensor:
@@ -71,6 +78,18 @@ def _own_W(problem: ReducedProblem, theta: Tensor, memory: Memory, ridge: float)
     return found.W
 
 
+def _along(problem: ReducedProblem, module: nn.Module, W: Tensor, samples: Tensor) -> Tensor:
+    """Return the sum of the loss over the rows of directions that some samples have."""
+    features = problem.features
+    assert features.directions is not None
+    own = features.directions
+    at = torch.nonzero(torch.isin(own.samples, samples))[:, 0]
+    r = own.V.shape[1]
+    F = Tangents(module)(features.Y[own.samples[at]], own.V[at]).flatten(0, 1).double()
+    rows = (len(features.Y) + r * at[:, None] + torch.arange(r).to(at)).reshape(-1)
+    return problem.loss.values(F @ W[:, :-1].T, problem.C[rows]).sum()
+
+
 class JointJacobian:
     """The Jacobian J of Phi's residual with respect to x = [theta, W by rows], by products only.
 
@@ -82,12 +101,13 @@ class JointJacobian:
     def __init__(self, problem: ReducedProblem, dF: FeatureJacobian, W: Tensor) -> None:
         """Combine the derivative of the features with W."""
         self._problem, self._dF, self._W = problem, dF, W
-        self.Z = with_ones(dF.F)
+        self.Z = problem.features.design(dF.F)
 
     def gradient(self, theta: Tensor) -> Tensor:
         """Return the gradient of Phi, (n_theta + n_out (width + 1),)."""
         problem = self._problem
-        slope = problem.loss.tall_gradient(self.Z, self._W, problem.C, problem.features.comm)
+        comm = problem.features.comm
+        slope = problem.loss.tall_gradient(self.Z, self._W, problem.C, comm, self._n_samples)
         penalty = problem.penalty.gradient(theta)
         return self._back(slope, penalty, _away(problem, self._W))
 
@@ -102,9 +122,9 @@ class JointJacobian:
         curved = problem.loss.tall_hvp(self.Z, self._W, problem.C, change)
         return self._back(curved, problem.penalty.times(theta), W)
 
-    @cached_property
+    @property
     def _n_samples(self) -> int:
-        return self._problem.features.comm.count(len(self.Z))
+        return self._problem.features.n_samples
 
     def _back(self, M: Tall, penalty: Tensor, W: Tensor) -> Tensor:
         root = math.sqrt(M.n_samples)
@@ -215,13 +235,15 @@ class Stochastic:
         optimizer = self._optimizer(parameters)
         _restore(optimizer, parameters, memory)
         epoch = int(memory["epoch"]) if memory else 0
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(problem.C))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(features.Y))
         rows_in_order = torch.from_numpy(order).to(features.Y.device)
         batches = [rows_in_order[i : i + self.batch] for i in range(0, len(order), self.batch)]
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for rows in batches:
             outputs = with_ones(module(features.Y[rows]).double()) @ W.T
             loss = problem.loss.values(outputs, problem.C[rows]).mean()
+            if features.directions is not None:
+                loss = loss + _along(problem, module, W, rows) / len(rows)
             loss = loss + problem.alpha2 / 2 * _away(problem, W).square().sum()
             loss = loss + problem.penalty.of(parameters_to_vector(parameters[:-1]).double())
             gradients = torch.autograd.grad(loss, parameters)

@@ -26,17 +26,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vmap
+from torch.func import functional_call, jacrev, jvp, vmap
 from torch.nn.utils import vector_to_parameters
 
-from surrogates.model.networks import Sensitivities
+from surrogates.model.networks import Sensitivities, SensitivitiesAlong
 
 from ..features import Features
 from ..inner.solution import Inner
 from ..inner.varpro import first_columns
+from .along import products_along, squares_along
 
 BYTES = 2**27
 """Bytes that the arrays of one chunk of samples may take, about."""
+
+_STAGES = 16  # arrays of (width, width) that each direction of a sample takes, about
 
 
 class Structure:
@@ -57,7 +60,9 @@ class Structure:
         self._width = features.trained
         module: Any = copy.deepcopy(features.module)
         self._module = module
-        self._own = hasattr(module, "sensitivities")
+        self._directions = features.directions
+        needed = "sensitivities" if features.directions is None else "sensitivities_along"
+        self._own = hasattr(module, "sensitivities") and hasattr(module, needed)
         self.others = features.n_theta
         if self._own:
             with torch.no_grad():
@@ -86,6 +91,42 @@ class Structure:
                 one = self._module.sensitivities(Y) if self._own else self._by_torch(Y)
                 yield slice(start, start + len(Y)), one
 
+    def chunks_along(self, theta: Tensor) -> Iterator[tuple[slice, SensitivitiesAlong]]:
+        """Differentiate along the directions at theta, the rows of some samples at a time."""
+        if self._directions is None:
+            return
+        samples, V = self._directions.samples, self._directions.V
+        vector_to_parameters(theta.to(self._Y), self._module.parameters())
+        r, first = V.shape[1], len(self._Y)
+        formed = r * self._width * (_STAGES * self._width + 3 * self.others)
+        formed += self._width**2 * self._Y.shape[1]
+        n = max(1, BYTES // (8 * formed))
+        with torch.no_grad():
+            for start in range(0, len(samples), n):
+                Y, some = self._Y[samples[start : start + n]], V[start : start + n]
+                own = self._own
+                one = self._module.sensitivities_along(Y, some) if own else self._along(Y, some)
+                rows = slice(first + start * r, first + (start + len(Y)) * r)
+                yield rows, one
+
+    def _along(self, Y: Tensor, V: Tensor) -> SensitivitiesAlong:
+        """Differentiate by torch: with respect to the parameters, then along the directions."""
+        parameters = dict(self._module.named_parameters())
+
+        def features(parameters: dict[str, Tensor], y: Tensor, v: Tensor) -> Tensor:
+            def of(y: Tensor) -> Tensor:
+                F: Tensor = functional_call(self._module, parameters, (y[None],))
+                return F[0]
+
+            tangent: Tensor = jvp(of, (y,), (v,))[1]
+            return tangent
+
+        each = vmap(vmap(jacrev(features), in_dims=(None, None, 0)), in_dims=(None, 0, 0))
+        blocks = each(parameters, Y, V).values()
+        return SensitivitiesAlong(
+            layers=(), D=torch.cat([block.flatten(3) for block in blocks], dim=3)
+        )
+
     def _by_torch(self, Y: Tensor) -> Sensitivities:
         parameters = dict(self._module.named_parameters())
 
@@ -109,6 +150,11 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
         total = total or [torch.zeros_like(x, dtype=torch.float64) for x in sums]
         for x, y in zip(total, sums, strict=True):
             x.add_(y)
+    for rows, along in structure.chunks_along(theta):
+        L, pairs = inner.outer_terms(rows)
+        total[0].add_(squares_along(along, L))
+        for x, (p, _) in zip(total[1:], pairs, strict=True):
+            x.add_(products_along(along, p))
     H, *products = inner.comm.total(*total)
     plus, minus = inner.corrections(*products)
     H += _gram(plus)

@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surrogates.model.networks import with_ones
-
 from ..features import Features
 from ..inner.losses import LeastSquares, Loss
 from ..inner.newton import Start
@@ -46,7 +44,7 @@ class Point:
 
     Attributes:
         theta: Parameters, (n_theta,).
-        F: Features, (n_samples, width).
+        F: Features, (n_rows, width).
         W: Linear weights, (n_out, width + 1).
         phi: Phi.
     """
@@ -76,7 +74,7 @@ class ReducedProblem:
 
     Attributes:
         features: The features as a function of theta.
-        C: Targets, (n_samples, n_out) float64, finite.
+        C: Targets, (n_rows, n_out) float64, finite: rows of derivatives follow those of samples.
         alpha1: Weight of the penalty on theta, >= 0.
         alpha2: Weight of ||W - W_ref||^2, >= 0.
         loss: The loss.
@@ -121,12 +119,14 @@ class ReducedProblem:
         Returns:
             The point, or None if the features there are not finite, or the solution is not found.
         """
-        Z = with_ones(self.features(theta) if F is None else F)
+        Z = self.features.design(self.features(theta) if F is None else F)
         comm = self.features.comm
         if comm.count(int(torch.isfinite(Z).logical_not().sum())) > 0:
             return None
         start = self.W_first if start is None else start
-        inner = solve(self.loss, Z, self.C, self.alpha2, start, self.W_ref, comm=comm)
+        n_samples = self.features.n_samples
+        known = (self.loss, Z, self.C, self.alpha2, start, self.W_ref)
+        inner = solve(*known, comm=comm, n_samples=n_samples)
         if not inner.converged:
             return None
         phi = inner.phi + self.penalty.value(theta)

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from ..features import Features
 from ..known import least
 from .gauss_newton import Memory, ReducedPoint, ReducedProblem
 from .lbfgs import LBFGS, Initial
@@ -203,30 +204,31 @@ def _moments(
 ) -> tuple[list[list[Tensor | None]], Tensor]:
     """Return the factors of each parameter, None for a long dimension, and the blocks' traces."""
     features, comm = problem.features, problem.features.comm
-    n_samples = comm.count(len(features.Y))
-    rows, cotangents = _cotangents(here, n_samples, seed)
+    drawn = [_cotangents(here, features.n_samples, seed)]
+    if features.directions is not None:
+        drawn.append(_cotangents_along(here, features, seed))
+    cotangents = drawn[0][1]
     sums = [
         [cotangents.new_zeros((size, size)) for size in shape if size <= _LARGEST]
         for shape in features.shapes
     ]
     traces = cotangents.new_zeros(len(sums))
 
-    def feature(parameters: dict[str, Tensor], y: Tensor) -> Tensor:
-        F: Tensor = functional_call(features.module, parameters, (y[None],))
-        return F[0]
-
-    each = vmap(feature)
     parameters = features.parameters(here.theta)
     chunk = max(1, _BYTES // (8 * features.n_theta))
-    chunks = (torch.split(X, chunk) for X in (rows, cotangents))
-    for some, t in zip(*chunks, strict=True):
+    pieces = [
+        piece
+        for rows, t in drawn
+        for piece in zip(torch.split(rows, chunk), torch.split(t, chunk), strict=True)
+    ]
+    for some, t in pieces:
         # Each sample has its own copy of the parameters: one backward pass gives all gradients.
         # torch.func.grad would import torch's compiler, which takes a second or two.
         own = {
             name: value.expand(len(some), *value.shape).requires_grad_()
             for name, value in parameters.items()
         }
-        projected = (each(own, features.Y[some]) * t.to(features.Y)).sum()
+        projected = (_each(features, own, some) * t.to(features.Y)).sum()
         found = torch.autograd.grad(projected, list(own.values()), materialize_grads=True)
         for i, T in enumerate(T.double() for T in found):
             traces[i] += T.square().sum()
@@ -243,6 +245,57 @@ def _moments(
     return factors, traces
 
 
+def _each(features: Features, own: dict[str, Tensor], rows: Tensor) -> Tensor:
+    """Return features of some rows, of samples or of directions, each with its own parameters."""
+    n = len(features.Y)
+    if features.directions is None or not len(rows) or int(rows[0]) < n:
+
+        def feature(parameters: dict[str, Tensor], y: Tensor) -> Tensor:
+            F: Tensor = functional_call(features.module, parameters, (y[None],))
+            return F[0]
+
+        return vmap(feature)(own, features.Y[rows])
+    V = features.directions.V
+    own = {f"module.{name}": value for name, value in own.items()}
+
+    def along(parameters: dict[str, Tensor], y: Tensor, v: Tensor) -> Tensor:
+        F: Tensor = functional_call(features.tangents, parameters, (y[None], v[None, None]))
+        return F[0, 0]
+
+    sample, k = (rows - n) // V.shape[1], (rows - n) % V.shape[1]
+    Y = features.Y[features.directions.samples[sample]]
+    return vmap(along)(own, Y, V[sample, k])
+
+
+def _cotangents_along(here: ReducedPoint, features: Features, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw L_i^T xi_i for some rows of directions of this process, weighted to stand for all.
+
+    Rows are drawn: evenly spread ones could be those of a few directions. As in `_cotangents`, rows
+    and signs do not depend on the number of processes.
+    """
+    comm, own = here.inner.comm, features.directions
+    assert own is not None
+    r = own.V.shape[1]
+    generator = torch.Generator().manual_seed(seed + 1)
+    n_slots = features.n_samples * r  # a sample without directions has slots too
+    total = comm.count(own.n_rows)
+    kept = torch.rand(n_slots, generator=generator) * total < SAMPLES
+    width = here.inner.outer_terms(slice(0, 0))[0].shape[-2]
+    signs = 2.0 * torch.randint(2, (n_slots, width), generator=generator) - 1.0
+    mine = torch.arange(features.n_samples)[comm.share()][own.samples.cpu()]
+    slots = (r * mine[:, None] + torch.arange(r)).reshape(-1)
+    chosen = torch.nonzero(kept[slots])[:, 0]
+    rows = len(features.Y) + chosen.to(comm.device)
+    L = _signed(here.inner.outer_terms(rows)[0])
+    weight = math.sqrt(total / max(1, comm.count(len(chosen))))
+    return rows, weight * signs[slots[chosen]].to(L) @ L
+
+
+def _signed(L: Tensor) -> Tensor:
+    """Give a triangular factor a non-negative diagonal."""
+    return torch.where(L.diagonal() < 0, -1.0, 1.0).to(L)[:, None] * L
+
+
 def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw L_i^T xi_i for evenly spread samples of this process, weighted to stand for all.
 
@@ -255,7 +308,7 @@ def _cotangents(here: ReducedPoint, n_samples: int, seed: int) -> tuple[Tensor, 
     rows = torch.nonzero(mine % stride == 0)[:, 0]
     L = here.inner.outer_terms(rows.to(comm.device))[0]
     if L.ndim == 2:
-        L = torch.where(L.diagonal() < 0, -1.0, 1.0).to(L)[:, None] * L
+        L = _signed(L)
     L = L.expand(len(rows), *L.shape[-2:])
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(2, (n_samples, L.shape[1]), generator=generator)[mine[rows]]

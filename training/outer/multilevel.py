@@ -235,8 +235,8 @@ class Multilevel:
         """Iterate until a level ends or ``stop`` says so; return whether it did."""
         comm = data.train.comm
         problem = ReducedProblem(
-            features=Features(network, data.train.Y, comm=comm),
-            C=data.train.C,
+            features=Features(network, data.train.Y, comm=comm, directions=data.train.directions),
+            C=data.train.targets,
             alpha1=self.alpha1 / 2**state.level,
             alpha2=self.alpha2,
             loss=data.train.loss,

@@ -18,6 +18,7 @@ from ..data import Data
 from ..history import Record
 from ..member import Member
 from ..scaling import groups_of, weights_of
+from ..slopes import Used
 from .folds import Fold, Rows, available, divided, ordered, repeated
 from .kernel import Kriging
 
@@ -42,6 +43,7 @@ class Candidate:
     variance: Tensor | None = None
     history: tuple[Record, ...] = ()
     growth: Callable[[], float] | None = None
+    used: Used | None = None
 
     @property
     def score(self) -> float:

@@ -45,6 +45,7 @@ from .. import pool
 from ..fit import FitResult
 from ..history import Record
 from ..member import Member
+from ..slopes import Used
 from .contest import Contest
 from .effort import Asked, Terms
 from .folds import Rows
@@ -90,6 +91,8 @@ class Selection:
         history: History of the network with the largest weight, or else of the best one tried.
         train: Rows of the samples that the members have seen.
         interrupted: Whether it is the best of what was tried until it was told to stop.
+        used: The derivatives that the member with the largest weight of those has used that were
+            trained with derivatives; their samples are those of all folds. None if none was.
     """
 
     members: tuple[Member, ...]
@@ -101,6 +104,7 @@ class Selection:
     history: tuple[Record, ...]
     train: Rows
     interrupted: bool = False
+    used: Used | None = None
 
 
 def choose(
@@ -209,7 +213,13 @@ def networks(
 
         history = winner.results[0].history
         candidates.append(
-            Candidate(name=winner.name, residual=residual, members=members, history=history)
+            Candidate(
+                name=winner.name,
+                residual=residual,
+                members=members,
+                history=history,
+                used=winner.results[0].used,
+            )
         )
     return candidates
 
@@ -246,6 +256,7 @@ def _combined(frame: Frame, candidates: list[Candidate]) -> Selection:
     trained += [candidate for candidate in candidates if candidate.history]
     assert frame.data.scaling is not None
     residual = weighted([candidate.residual for candidate, _ in kept], [w for _, w in kept])
+    along = [c.used for c, _ in sorted(kept, key=lambda pair: -pair[1]) if c.used is not None]
     return Selection(
         members=tuple(members),
         tried=tried,
@@ -255,4 +266,13 @@ def _combined(frame: Frame, candidates: list[Candidate]) -> Selection:
         kriging=krigings[0].kriging if krigings else None,
         history=trained[0].history if trained else (),
         train=frame.rows,
+        used=_of_all(frame, along[0]) if along else None,
     )
+
+
+def _of_all(frame: Frame, used: Used) -> Used:
+    """Count the samples with derivatives among all rows, of which a fold's network sees a part."""
+    found = frame.dataset.derivatives(frame.rows)
+    assert found is not None
+    samples = int(np.isfinite(found.T).all(axis=1).any(axis=1).sum())
+    return dataclasses.replace(used, samples=samples)

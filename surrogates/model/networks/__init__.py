@@ -15,6 +15,9 @@ Others are optional:
     sensitivities, coordinates, parameters_at
                             return derivatives by the parameters with more structure than torch can
                             find
+    tangents, sensitivities_along
+                            return derivatives of the features, and of ``sensitivities``, along
+                            directions of the inputs, for training with derivatives
 
 The networks of this folder are a first layer, u = sigma(K_in y + b_in), and stages sigma(A u + b)
 after it. The stages are those of Runge-Kutta steps (`AntisymmetricODE`), layers with a skip
@@ -23,7 +26,7 @@ In place of ``forward_and_jacobian`` they have ``fused``, a form for the surroga
 """
 
 from ..kinds import ACTIVATIONS
-from .extractor import FeatureExtractor, Sensitivities, with_ones
+from .extractor import FeatureExtractor, Sensitivities, SensitivitiesAlong, with_ones
 from .mlp import MLP
 from .ode import AntisymmetricODE
 from .resnet import ResNet
@@ -35,5 +38,6 @@ __all__ = [
     "FeatureExtractor",
     "ResNet",
     "Sensitivities",
+    "SensitivitiesAlong",
     "with_ones",
 ]

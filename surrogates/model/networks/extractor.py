@@ -29,6 +29,23 @@ class Sensitivities:
     D: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class SensitivitiesAlong:
+    """Derivatives of `Sensitivities` along directions of the inputs, r for each sample.
+
+    The derivative of feature j of sample n along direction k has, with respect to entry (a, b) of a
+    layer's weights, the derivative dS[n, k, j, a] A[n, b] + S[n, j, a] dA[n, k, b].
+
+    Attributes:
+        layers: S, A, dS and dA of each layer: S (N, width, n_a) and A (N, n_b) as in
+            `Sensitivities`, dS (N, r, width, n_a) and dA (N, r, n_b) their derivatives.
+        D: Derivatives with respect to all other parameters, (N, r, width, q).
+    """
+
+    layers: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]
+    D: Tensor
+
+
 class FeatureExtractor(Protocol):
     """The methods that a module of the caller's needs; see `surrogates.model.networks`."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..fused import Stages
-from .stages import Network, Stage
+from .stages import Network, Stage, StageAlong
 
 # Node within the step, length, and weight of each stage.
 _RUNGE_KUTTA = ((0, 0.0, 1.0), (1, 0.5, 2.0), (1, 0.5, 2.0), (2, 1.0, 1.0))
@@ -133,6 +133,24 @@ class AntisymmetricODE(Network):
             dK[at].baddbmm_(z, (v @ towards).view(n_samples, width, n_entries))
             db[at] += z
         return [], torch.cat([dK, db], dim=3).permute(1, 2, 0, 3).flatten(2)
+
+    def _at_nodes_along(
+        self, stages: Sequence[StageAlong]
+    ) -> tuple[list[tuple[Tensor, Tensor, Tensor, Tensor]], Tensor]:
+        n, r, width, _ = stages[0].dz.shape
+        towards = self._directions()
+        n_nodes, n_entries = len(self.b), len(towards)
+        towards = towards.permute(2, 1, 0).flatten(1)
+        dK = towards.new_zeros((n_nodes, n, r, width, n_entries))
+        db = towards.new_zeros((n_nodes, n, r, width, width))
+        for at, z, v, dz, dv in stages:
+            by_v = (v @ towards).view(n, 1, width, n_entries)
+            dK[at] += dz @ by_v
+            # z is the same for all directions: they are columns of one product.
+            by_dv = (dv @ towards).view(n, r, width, n_entries).transpose(1, 2).flatten(2)
+            dK[at] += (z @ by_dv).view(n, width, r, n_entries).transpose(1, 2)
+            db[at] += dz
+        return [], torch.cat([dK, db], dim=4).permute(1, 2, 3, 0, 4).flatten(3)
 
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:
         """Return the antisymmetric part's entries below the diagonal, then b.

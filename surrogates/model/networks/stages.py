@@ -5,20 +5,41 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..fused import Fused, Stages, phi, slope_at
 from ..kinds import ACTIVATIONS
-from .extractor import Sensitivities, with_ones
+from .extractor import Sensitivities, SensitivitiesAlong, with_ones
 
 # The stages of a step: node within the step, length, weight.
 _EULER = ((0, 0.0, 1.0),)
 
 Stage = tuple[int, Tensor, Tensor]
 """A stage's node and two tensors, see `Network._at_nodes`."""
+
+
+class StageAlong(NamedTuple):
+    """A stage and its derivatives along r directions of the inputs, as `_at_nodes_along` has it.
+
+    Attributes:
+        at: Node.
+        z: Features' derivative with respect to sigma's argument, (N, width, width).
+        v: Vector that A multiplies, (N, width).
+        dz: Derivative of z, (N, r, width, width).
+        dv: Derivative of v, (N, r, width).
+    """
+
+    at: int
+    z: Tensor
+    v: Tensor
+    dz: Tensor
+    dv: Tensor
+
+
+_Passed = tuple[int, Tensor, Tensor, Tensor, Tensor]  # node, v and its derivative, k and its
 
 _Net = TypeVar("_Net", bound="Network")
 
@@ -30,6 +51,15 @@ def _sigma(activation: str, x: Tensor) -> Tensor:
 def _slope(activation: str, k: Tensor) -> Tensor:
     """Return the derivative of sigma where its value is k, which determines it."""
     return 1 - k * k if activation == "tanh" else slope_at(activation, k)
+
+
+def _bend(activation: str, k: Tensor) -> Tensor:
+    """Return the derivative, with respect to k, of `_slope`."""
+    if activation == "tanh":
+        return -2 * k
+    if activation == "sigmoid":
+        return 1 - 2 * k
+    return torch.exp(-k) if activation == "softplus" else torch.zeros_like(k)
 
 
 class Network(nn.Module):
@@ -115,6 +145,87 @@ class Network(nn.Module):
             F=u, layers=((costate * first_slope.unsqueeze(1), with_ones(Y)), *layers), D=D
         )
 
+    def tangents(self, Y: Tensor, V: Tensor) -> Tensor:
+        """Differentiate the features along directions of the inputs.
+
+        Args:
+            Y: Inputs, (N, n_in).
+            V: r directions for each sample, (N, r, n_in).
+
+        Returns:
+            The derivatives, (N, r, width), by operations that torch differentiates.
+        """
+        return self._passed(Y, V)[1]
+
+    def sensitivities_along(self, Y: Tensor, V: Tensor) -> SensitivitiesAlong:
+        """Differentiate `sensitivities` along directions of the inputs (see `tangents`).
+
+        The adjoint equations and their derivatives go backwards together, so that all that does not
+        depend on the direction is computed once for each sample.
+        """
+        A_t = self._transposed_operators()
+        stages = self._stages()
+        share = sum(weight for _, _, weight in stages)
+        h, carry = self.step, self.carry
+        n, r, width = len(Y), V.shape[1], self.width
+        passed: list[_Passed] = []
+        self._passed(Y, V, passed)
+        first = passed.pop(0)
+        at_stages: list[StageAlong] = []
+        costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n, -1, -1)
+        moved = costate.new_zeros((n, r, width, width))
+        while passed:
+            back, total = torch.zeros_like(costate), torch.zeros_like(costate)
+            dback, dtotal = torch.zeros_like(moved), torch.zeros_like(moved)
+            for _, length, weight in reversed(stages):
+                at, v, dv, *value = passed.pop()
+                z, dz = self._before_sigma(
+                    weight * h / share * costate + back,
+                    weight * h / share * moved + dback,
+                    *value,
+                )
+                at_stages.append(StageAlong(at, z, v, dz, dv))
+                through, dthrough = z @ A_t[at].t(), dz @ A_t[at].t()
+                total, dtotal = total + through, dtotal + dthrough
+                back, dback = length * h * through, length * h * dthrough
+            costate, moved = carry * costate + total, carry * moved + dtotal
+        layers, D = self._at_nodes_along(at_stages[::-1])
+        z, dz = self._before_sigma(costate, moved, *first[3:])
+        return SensitivitiesAlong(layers=((z, with_ones(Y), dz, _without(V)), *layers), D=D)
+
+    def _before_sigma(self, g: Tensor, dg: Tensor, k: Tensor, dk: Tensor) -> tuple[Tensor, Tensor]:
+        """Multiply a costate and its derivative by sigma's slope, where its value is k."""
+        slope = _slope(self.activation, k)[:, None]
+        bent = (_bend(self.activation, k)[:, None] * dk)[:, :, None]
+        return g * slope, dg * slope[:, None] + g[:, None] * bent
+
+    def _passed(
+        self, Y: Tensor, V: Tensor, passed: list[_Passed] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the features and their derivatives; append each stage, the first layer first."""
+        A_t = self._transposed_operators()
+        stages = self._stages()
+        last = stages[-1][0]
+        share = sum(weight for _, _, weight in stages)
+        h, carry = self.step, self.carry
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        du = (V @ self.K_in.t()) * _slope(self.activation, u)[:, None]
+        if passed is not None:
+            passed.append((0, Y, V, u, du))
+        for first in range(0, len(self.b) - last, max(1, last)):
+            k, dk = torch.zeros_like(u), torch.zeros_like(du)
+            total, dtotal = torch.zeros_like(u), torch.zeros_like(du)
+            for node, length, weight in stages:
+                at = first + node
+                v, dv = u + length * h * k, du + length * h * dk
+                k = self._layer(v, A_t[at], self.b[at])
+                dk = (dv @ A_t[at]) * _slope(self.activation, k)[:, None]
+                total, dtotal = total + weight * k, dtotal + weight * dk
+                if passed is not None:
+                    passed.append((at, v, dv, k, dk))
+            u, du = carry * u + h / share * total, carry * du + h / share * dtotal
+        return u, du
+
     def coordinates(self, theta: Tensor) -> Tensor:
         """Map the parameters, as one vector, to the coordinates of `sensitivities`.
 
@@ -172,6 +283,14 @@ class Network(nn.Module):
         none = stages[0][1]
         return [(z, with_ones(v)) for _, z, v in stages], none.new_empty((*none.shape[:2], 0))
 
+    def _at_nodes_along(
+        self, stages: Sequence[StageAlong]
+    ) -> tuple[list[tuple[Tensor, Tensor, Tensor, Tensor]], Tensor]:
+        """Return the derivatives of `_at_nodes` along directions of the inputs."""
+        none = stages[0].dz
+        layers = [(s.z, with_ones(s.v), s.dz, _without(s.dv)) for s in stages]
+        return layers, none.new_empty((*none.shape[:3], 0))
+
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:
         """Return the entries of K and b at the nodes that matter, (n_nodes, n_entries)."""
         return torch.cat([K, b[:, :, None]], dim=2).flatten(1)
@@ -209,6 +328,11 @@ class Network(nn.Module):
 
     def _layer(self, u: Tensor, A_t: Tensor, b: Tensor) -> Tensor:
         return _sigma(self.activation, torch.addmm(b, u, A_t))
+
+
+def _without(V: Tensor) -> Tensor:
+    """Append a column of zeros: the derivative of `with_ones`."""
+    return torch.nn.functional.pad(V, (0, 1))
 
 
 class Layers(Network):

@@ -215,7 +215,6 @@ REFUSED = [
     (("--out", "/nowhere/cdr.h5"), "there is no folder /nowhere"),
     (("--samples", "1000000000000"), "at most 10^9"),
     (("--set", "time.final=1e9"), "at different time steps"),
-    (("--tangents",), "cdr has no tangents"),
 ]
 
 

@@ -1,0 +1,81 @@
+"""The examples in weak form: derivatives, a beam's theory, and all that a run does with them."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from places import EXAMPLES
+from problems import MPIRUN, run
+from weak_forms import taylor_orders
+
+from surrogates.data import Dataset
+from surrogates.pde import Problem, Settings
+from surrogates.pde.loading import load
+
+pytestmark = pytest.mark.fenicsx
+
+NAMES = ["darcy.py:Darcy", "reaction_diffusion.py:ReactionDiffusion", "elasticity.py:Cantilever"]
+
+
+def made(name: str) -> Problem:
+    return load(str(EXAMPLES / name))(Settings(), MPI.COMM_SELF)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tangents_and_adjoints_of_the_examples(path_kept, name):
+    problem = made(name)
+    Y = problem.parameters(problem.config, total=1, seed=5, start=0, stop=1)
+    rng = np.random.default_rng(0)
+    about = problem.describe(problem.config)
+    v = rng.standard_normal(Y.shape[1]) * (about["y_upper"] - about["y_lower"]) / 10
+    orders = taylor_orders(problem, Y[0], v)
+    assert (orders[-4:] > 1.8).all(), orders
+    W = rng.standard_normal((3, len(about["c_names"])))
+    batch = problem.solve_batch(Y, tangents=True, adjoints=W)
+    scale = np.linalg.norm(W) * np.linalg.norm(batch.dC_dY[0])
+    assert np.abs(W @ batch.dC_dY[0] - batch.dW_dY[0]).max() < 1e-10 * scale
+
+
+def test_a_uniform_cantilever_bends_as_timoshenko_s_beam(path_kept):
+    problem = made(NAMES[2])
+    y = np.zeros((1, 12))
+    y[0, -1] = -1.0  # MPa, down
+    batch = problem.solve_batch(y)
+    length, height, E, nu = 2.0, 0.4, 10.0, 0.3  # m and GPa: deflections in mm
+    bending = height * length**3 / (3 * E / (1 - nu**2) * height**3 / 12)
+    shear = length / (5 / 6 * E / (2 * (1 + nu)))
+    np.testing.assert_allclose(batch.C[0, 9], -(bending + shear), rtol=0.01)
+    np.testing.assert_allclose(batch.C[0, 10], height * (bending + shear), rtol=0.01)
+    assert (np.diff(batch.C[0, :10]) < 0).all()
+
+
+def test_without_sources_the_species_is_absent_and_more_of_it_reacts_more(path_kept):
+    problem = made(NAMES[1])
+    Y = np.zeros((3, 20))
+    Y[1, 12:], Y[2, 12:] = 1.0, 100.0
+    C = problem.solve_batch(Y).C
+    assert np.abs(C[0]).max() < 1e-12
+    assert (C[1] > 0).all() and (C[2] > C[1]).all()
+    assert (C[2] < 70 * C[1]).all()  # 100 times, were it linear
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_writes_tangents_and_verifies_them(tmp_path, name):
+    surrogates = (sys.executable, "-m", "surrogates")
+    problem, out, shared = str(EXAMPLES / name), tmp_path / "one.h5", tmp_path / "shared.h5"
+    words = ("generate", problem, "--samples", "4", "--tangents", "--set", "batch=2", "--out")
+    run(*surrogates, *words, str(out))
+    run(*MPIRUN, *surrogates, *words, str(shared), "--ranks-per-sample", "2")
+    one, two = Dataset.read(out), Dataset.read(shared)
+    assert one.problems() == [] and two.problems() == []
+    for values, others in ((one.C, two.C), (one.dC_dY, two.dC_dY)):
+        assert np.isfinite(values).all()
+        np.testing.assert_allclose(values, others, rtol=0, atol=1e-7 * np.abs(values).max())
+    run(*surrogates, "verify", str(out), "--problem", problem)
+    vtu, figure = str(tmp_path / "u.vtu"), str(tmp_path / "u.png")
+    run(*surrogates, "solve", problem, "--out", vtu)
+    run(*surrogates, "plot", "model", problem, "--out", figure)

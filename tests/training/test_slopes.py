@@ -1,0 +1,151 @@
+"""Derivatives as training takes them: units, weights, and what a training learns from them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from draws import dataset, normal
+from torch.func import jacrev, vmap
+
+from surrogates.data import Split
+from surrogates.training.config import Derivatives, Network, Stopping, TrainConfig
+from surrogates.training.data import Data
+from surrogates.training.fit import fit
+from surrogates.training.slopes import Slopes
+
+A = normal(3, 4, seed=8)
+
+
+def waves(y):
+    """Three outputs of four inputs."""
+    return torch.sin(A @ y) + 0.3 * (A @ y) ** 2
+
+
+def sampled(n=40, n_test=200, seed=0, rows=slice(None)):
+    """Return a dataset with derivatives of some rows, NaN in all others."""
+    Y = np.random.default_rng(seed).uniform(-1, 1, (n + n_test, 4))
+    C = vmap(waves)(torch.from_numpy(Y)).numpy()
+    made = dataset(Y, C)
+    split = np.full(n + n_test, Split.TEST, np.uint8)
+    split[:n] = np.where(np.arange(n) % 5 == 4, Split.VALIDATION, Split.TRAIN)
+    dC_dY = np.full((n + n_test, 3, 4), np.nan)
+    dC_dY[:n][rows] = vmap(jacrev(waves))(torch.from_numpy(Y[:n])).numpy()[rows]
+    return dataclasses.replace(made, split=split, dC_dY=dC_dY)
+
+
+def held_out(result, made):
+    Y, C = made.part("test")
+    return float(np.sqrt(((result.predict(torch.from_numpy(Y)).numpy() - C) ** 2).mean()))
+
+
+def settings(weight=None, **changes):
+    changes = {"stopping": Stopping(work_units=600), **changes}
+    return TrainConfig(derivatives=Derivatives(weight=weight), **changes)
+
+
+def test_directions_have_size_one_and_derivatives_follow():
+    made = sampled(20, 0)
+    found = made.derivatives(np.arange(20))
+    spread = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
+    varies = torch.ones(4, dtype=torch.bool)
+    V, T = torch.from_numpy(found.V.copy()), torch.from_numpy(found.T)
+    whole = Slopes.of((V, T), spread, varies)
+    assert torch.allclose(whole.X.norm(dim=2), torch.ones(20, 4, dtype=torch.float64))
+    assert torch.allclose(whole.T, (T * spread).transpose(1, 2))
+    # A direction's length does not matter.
+    longer = Slopes.of((7 * V, 7 * T), spread, varies)
+    assert torch.allclose(longer.T, whole.T)
+    assert torch.allclose(longer.X, whole.X)
+
+
+def test_the_weight_of_random_directions_is_that_of_all_in_expectation():
+    made = sampled(400, 0)
+    T = torch.from_numpy(made.dC_dY)
+    spread, varies = torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.bool)
+    ones = torch.ones(3, dtype=torch.float64)
+    whole = Slopes.of((torch.eye(4).double().expand(400, 4, 4), T), spread, varies)
+    V = torch.linalg.qr(normal(400, 4, 2, seed=3)).Q.transpose(1, 2)
+    some = Slopes.of((V, T @ V.transpose(1, 2)), spread, varies)
+    assert abs(some.energy(ones) / whole.energy(ones) - 1) < 0.1
+    assert float(whole.share[0, 0]) == 1.0
+    assert float(some.share[0, 0]) == 2.0
+
+
+def test_rows_without_derivatives_are_left_out():
+    made = sampled(20, 0)
+    T = torch.from_numpy(made.dC_dY)
+    T[3] = np.nan
+    T[5, 1, 2] = np.nan
+    V = torch.eye(4).double().expand(20, 4, 4)
+    spread, varies = torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.bool)
+    found = Slopes.of((V, T), spread, varies)
+    assert found.samples.tolist() == [i for i in range(20) if i != 3]
+    at = found.samples.tolist().index(5)
+    assert found.there[at].tolist() == [True, True, False, True]
+    assert found.share[at].tolist() == pytest.approx([4 / 3, 4 / 3, 0, 4 / 3])
+    assert not found.T[at, 2].any()
+    varies[1] = False  # the features do not see this input
+    assert not Slopes.of((V, T), spread, varies).there[:, 1].any()
+    assert Slopes.of((V, torch.full_like(T, np.nan)), spread, varies) is None
+
+
+def test_the_targets_are_the_derivatives_of_the_scaled_outputs():
+    made = sampled(40, 0)
+    Y, C = made.part("train")
+    rows = made.rows_of("train")
+    found = made.derivatives(rows)
+    slopes = (torch.from_numpy(found.V.copy()), torch.from_numpy(found.T))
+    arrays = torch.from_numpy(Y), torch.from_numpy(C)
+    held = tuple(map(torch.from_numpy, made.part("validation")))
+    data = Data.of(arrays, held, scale=0.1, ordered=True, slopes=slopes, weight=2.0)
+    # Scaled outputs as a function of the features' inputs, and a finite difference along a row.
+    i, k, h = 7, 2, 1e-6
+    V = data.train.directions.V[i, k]
+    root = 2.0**0.5
+    y = data.train.Y[i] + h * V / root
+    z = data.mixing.T @ y  # a signed permutation
+    there = waves(data.y_shift + data.y_scale * z)
+    scaled = (there - data.scaling.shift) / data.scaling.scale
+    change = (scaled - data.train.C[i]) / h
+    assert torch.allclose(root * change, data.train.T.view(-1, 4, 3)[i, k], atol=1e-4)
+    assert float((V / root).norm()) == pytest.approx(0.1)
+
+
+def test_derivatives_teach():
+    made = sampled()
+    alone = fit(made, settings(0.0))
+    along = fit(made, settings())
+    assert alone.used is None
+    assert (along.used.samples, along.used.whole) == (32, True)
+    assert held_out(along, made) < 0.5 * held_out(alone, made)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 20), slice(0, 1)])
+def test_derivatives_of_some_samples_teach_too(rows):
+    made = sampled(rows=rows)
+    along = fit(made, settings())
+    assert along.used.samples == sum(made.split[:40][rows] == Split.TRAIN)
+    if rows.stop > 1:
+        assert held_out(along, made) < held_out(fit(made, settings(0.0)), made)
+
+
+def test_no_derivatives_is_the_training_of_values():
+    made = sampled(rows=slice(0, 0))
+    bare = dataclasses.replace(made, dC_dY=None)
+    results = [fit(one, settings(w)) for one, w in ((made, None), (bare, None), (sampled(), 0.0))]
+    for one in results:
+        assert torch.equal(one.W, results[0].W)
+        assert one.used is None
+
+
+def test_a_mixed_scaled_and_single_training_takes_derivatives():
+    made = sampled()
+    base = held_out(fit(made, settings(0.0)), made)
+    for changes in (
+        {"precision": "single"},
+        {"network": Network(width=8, linear=True)},
+        {"network": Network(width=8, kind="mlp")},
+        {"network": Network(width=8, levels=2)},
+    ):
+        assert held_out(fit(made, settings(**changes)), made) < base, changes
