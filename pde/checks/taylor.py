@@ -172,7 +172,7 @@ def _judged(h: Array, C: Array, c0: Array, slope: Array, scale: Array) -> Taylor
     per = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
     # In units of each output's scale, with the weighted sum as the last output.
     weights = slope * per
-    total = max(np.linalg.norm(weights) ** 2, 1.0)  # its slope
+    total = max(float(weights @ weights), 1.0)  # its slope
     R = (C - c0 - h[:, None] * slope) * per
     R = np.column_stack([R, R @ weights / total])
     values = np.max(np.abs([*C, c0]), axis=0) * per
