@@ -244,7 +244,7 @@ class CDR(Problem):
             adjoints.step([U.T for U in stages], step == 0)
         destroy(e, weight)
         gradient = adjoints.propagator.restored(adjoints.gradient)
-        dW_dY = self.comm.allreduce(gradient @ self._scheme.basis)
+        dW_dY = self.comm.allreduce(gradient @ (self._scheme.dt * self._scheme.basis))
         adjoints.destroy()
         return dW_dY, adjoints.propagator.system
 

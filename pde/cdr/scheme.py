@@ -128,7 +128,7 @@ class Scheme:
             V: Directions, (n, r, n_y), or (1, r, n_y) for all samples.
         """
         S = self._propagator(transposed=False)
-        return Tangents(S, self._reaction(Y, S), V @ S.arranged(self.basis.T))
+        return Tangents(S, self._reaction(Y, S), V @ S.arranged(self.dt * self.basis.T))
 
     def adjoints(self, Y: Array, r: int) -> Adjoints:
         """Prepare the derivatives of r functionals of samples with parameters Y, (n, n_y)."""
@@ -167,10 +167,8 @@ class Scheme:
     def _reaction(self, Y: Array, S: Propagator) -> Reaction:
         p = self._config.reaction
         return Reaction(
-            rate=Y @ S.arranged(self.basis.T),
-            law=lambda u: LAWS[p.law](u, p),
-            slope=lambda u: SLOPES[p.law](u, p),
-            dt=self.dt,
+            rate=self.dt * (Y @ S.arranged(self.basis.T)),
+            law=lambda u: SLOPES[p.law](u, p),
         )
 
     def dense(self, n: int) -> Any:
