@@ -107,8 +107,7 @@ class _Columns:
         """Yield each piece, with arrays for it, and its samples' factors at each stage."""
         for pieces in self._pieces:
             rows = pieces[0].rows
-            U = [self.propagator.arranged(stage[rows]) for stage in stages]
-            factors = [self._reaction.factors(u, rows) for u in U]
+            factors = [self._reaction.factors(stage[rows], rows) for stage in stages]
             for piece in pieces:
                 yield piece, self._work[piece.columns], factors
 
@@ -135,7 +134,7 @@ class Tangents(_Columns):
         """Step from one time to the next.
 
         Args:
-            stages: Stages 0 to 3 of the samples' step, (n, N) each.
+            stages: Stages 0 to 3 of the samples' step, (n, K) each.
             last: Whether the solves are to be checked.
         """
         for piece, work, factors in self._each(stages):
@@ -152,7 +151,7 @@ class Tangents(_Columns):
                 self.propagator.apply(work, into, piece.rows, piece.width)
             W[:] = spare
             if last:
-                self.propagator.check(work, work.spare, piece.rows, piece.width)
+                self.propagator.check(work.spare, piece.rows, piece.width)
 
 
 class Adjoints(_Columns):
@@ -184,7 +183,7 @@ class Adjoints(_Columns):
                 solved = STAGES - 1 - j
                 self.propagator.apply(work, work.stack[solved], piece.rows, piece.width)
                 if last and j == 0:
-                    self.propagator.check(work, work.stack[solved], piece.rows, piece.width)
+                    self.propagator.check(work.stack[solved], piece.rows, piece.width)
                 slope, s = factors[j]
                 for weights, out in zip(_BACKWARD[j], (work.right, work.spare), strict=True):
                     work.combine(weights, out)

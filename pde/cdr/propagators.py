@@ -108,8 +108,8 @@ class Propagator:
             self.system.solve(B, X, samples)
         into[:] = X.getDenseArray().T
 
-    def check(self, work: Workspace, solutions: Array, rows: slice, width: int) -> None:
-        """Record the residuals of the last call of `apply`, with its arguments; collective."""
+    def check(self, solutions: Array, rows: slice, width: int) -> None:
+        """Record the residuals of the products that the last `apply` has found; collective."""
         self.system.check(solutions.T)
 
     def destroy(self, works: Iterable[Workspace]) -> None:
@@ -144,7 +144,7 @@ class Dissected(Propagator):
         self._blocks.apply(work.right, into, self._transposed)
         self.system.iterations[rows] += width
 
-    def check(self, work: Workspace, solutions: Array, rows: slice, width: int) -> None:
+    def check(self, solutions: Array, rows: slice, width: int) -> None:
         """Record the error of the blocks, which is that of every product."""
         samples = np.repeat(np.arange(rows.start, rows.stop), width)
         finite = np.isfinite(solutions).all(axis=1)
