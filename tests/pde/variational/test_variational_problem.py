@@ -137,9 +137,9 @@ ON_RANKS = """
 import sys
 import numpy as np
 from mpi4py import MPI
-from weak_forms import Channel, Fields, Heat, drawn, made
+from weak_forms import Channel, Fields, Heat, Jumps, Rubber, drawn, made
 results = {}
-for problem in (Channel, Fields, Heat):
+for problem in (Channel, Fields, Heat, Rubber, Jumps):
     solved = made(problem, MPI.COMM_WORLD)
     n_c = len(problem.c_names)
     W = np.random.default_rng(1).standard_normal((2, n_c))
