@@ -26,79 +26,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from petsc4py import PETSc
 
 from surrogates.types import Array
 
-from ..linear import LinearSystem, destroy
 from .discretisation import stage_weights
-
-if TYPE_CHECKING:
-    from .scheme import Scheme
+from .propagators import Propagator
 
 _COLUMNS = 64  # solved for at a time, so that the stages of a step stay in the processor's caches
 
 C, E = stage_weights()
 STAGES = len(C) - 1
-
-
-class Propagator:
-    """S = A^-1 m on columns that are divided over processes as the nodes are.
-
-    Attributes:
-        system: The linear system, with its records of the samples' solves.
-    """
-
-    def __init__(self, M: Any, system: LinearSystem, *, transposed: bool = False) -> None:
-        """Keep the matrices.
-
-        Args:
-            M: The matrix m.
-            system: The system of A, or of its transpose.
-            transposed: Whether this is the transpose of S, m^T A^-T.
-        """
-        self._M, self._transposed = M.transpose(PETSc.Mat()) if transposed else M, transposed
-        self.system = system.again()
-
-    def apply(self, work: Workspace, i: int, samples: npt.NDArray[np.intp]) -> None:
-        """Set stage i of a workspace to S times its right-hand side."""
-        work.R.assemble()
-        if self._transposed:
-            self.system.solve(work.R, work.B, samples)
-            self._M.matMult(work.B, result=work.X[i])
-        else:
-            self._M.matMult(work.R, result=work.B)
-            self.system.solve(work.B, work.X[i], samples)
-
-
-class Workspace:
-    """Arrays of one step for some columns.
-
-    Attributes:
-        R: Right-hand sides, a dense PETSc matrix (N, k).
-        B: Products of a mass matrix, likewise.
-        X: Stages, likewise; that of index 0 is not used.
-        right: The array of R, (k, N).
-        stages: The arrays of X, (k, N) each.
-        spare: An array, (k, N).
-    """
-
-    def __init__(self, scheme: Scheme, k: int) -> None:
-        """Make the matrices, of k columns each."""
-        self.R, self.B = scheme.dense(k), scheme.dense(k)
-        self.X = [scheme.dense(k) for _ in range(STAGES + 1)]
-        self.right: Array = self.R.getDenseArray().T
-        self.stages: list[Array] = [X.getDenseArray().T for X in self.X]
-        self.spare = np.empty_like(self.right)
-
-    def destroy(self) -> None:
-        """Free the matrices, on all processes together."""
-        self.stages, self.right = [], np.empty((0, 0))
-        destroy(self.R, self.B, *self.X)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +58,9 @@ class Reaction:
     dt: float
 
     def coefficients(self, stages: list[Array], rows: slice) -> tuple[list[list[Array]], Array]:
-        """Return alpha[i][j] and beta[i], (k, 1, N) each, of k samples with their stages (n, N)."""
+        """Return alpha[i][j] and beta[i], (k, 1, K) each, of k samples with their stages (k, K)."""
         shape = (-1, 1, self.rate.shape[1])
-        U = [stage[rows].reshape(shape) for stage in stages]
+        U = [stage.reshape(shape) for stage in stages]
         rate = self.dt * self.rate[rows].reshape(shape)
         s = [self.dt * self.law(u) for u in U]
         a = [rate * self.slope(u) for u in U]
@@ -139,14 +79,13 @@ class _Columns:
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        r: int,
         propagator: Propagator,
         reaction: Reaction,
-        scheme: Scheme,
     ) -> None:
-        self.W = np.zeros(shape)
+        n, K = reaction.rate.shape
+        self.W = np.zeros((n, r, K))
         self.propagator, self._reaction = propagator, reaction
-        n, r, _ = shape
         propagator.system.start(n)
         size, width = max(1, _COLUMNS // max(r, 1)), min(r, _COLUMNS)
         self._pieces = [
@@ -158,12 +97,13 @@ class _Columns:
             for rows, parts in self._pieces
             for part in parts
         }
-        self._work = {k: Workspace(scheme, k) for k in sorted(widths)}
+        self._work = {k: propagator.workspace(k, STAGES + 1) for k in sorted(widths)}
 
     def _each(self, stages: list[Array]) -> Iterator[tuple[Any, ...]]:
         """Yield rows, columns, workspace, samples and coefficients of each piece."""
         for rows, parts in self._pieces:
-            alpha, beta = self._reaction.coefficients(stages, rows)
+            arranged = [self.propagator.arranged(U[rows]) for U in stages]
+            alpha, beta = self._reaction.coefficients(arranged, rows)
             for part in parts:
                 width = part.stop - part.start
                 samples = np.repeat(np.arange(rows.start, rows.stop), width)
@@ -171,26 +111,21 @@ class _Columns:
 
     def destroy(self) -> None:
         """Free the workspaces, on all processes together."""
-        for work in self._work.values():
-            work.destroy()
+        self.propagator.destroy(self._work.values())
 
 
 class Tangents(_Columns):
     """Derivatives of u in r directions of y, for n samples."""
 
-    def __init__(
-        self, propagator: Propagator, reaction: Reaction, rates: Array, scheme: Scheme
-    ) -> None:
+    def __init__(self, propagator: Propagator, reaction: Reaction, rates: Array) -> None:
         """Start with the derivatives of u at t = 0, which are 0.
 
         Args:
             propagator: S.
             reaction: The samples' reaction.
             rates: r(x; v) of the directions, (n, r, N), or (1, r, N) for all samples.
-            scheme: The scheme.
         """
-        n, N = reaction.rate.shape
-        super().__init__((n, rates.shape[1], N), propagator, reaction, scheme)
+        super().__init__(rates.shape[1], propagator, reaction)
         self._rates = np.broadcast_to(rates, self.W.shape)
 
     def step(self, stages: list[Array], last: bool) -> None:
@@ -202,8 +137,7 @@ class Tangents(_Columns):
         """
         for rows, part, work, samples, alpha, beta in self._each(stages):
             shape = (rows.stop - rows.start, part.stop - part.start, -1)
-            W = [array.reshape(shape) for array in work.stages]
-            W[0] = self.W[rows, part]
+            W = [self.W[rows, part]] + [array.reshape(shape) for array in work.stages[1:]]
             right, spare = work.right.reshape(shape), work.spare.reshape(shape)
             rates = self._rates[rows, part]
             for i in range(1, STAGES + 1):
@@ -213,7 +147,7 @@ class Tangents(_Columns):
                 self.propagator.apply(work, i, samples)
             W[0][:] = W[STAGES]
             if last:
-                self.propagator.system.check(work.stages[STAGES].T)
+                self.propagator.check(work, STAGES, samples)
 
 
 class Adjoints(_Columns):
@@ -223,17 +157,15 @@ class Adjoints(_Columns):
         gradient: gamma so far, (n, r, N).
     """
 
-    def __init__(self, propagator: Propagator, reaction: Reaction, r: int, scheme: Scheme) -> None:
+    def __init__(self, propagator: Propagator, reaction: Reaction, r: int) -> None:
         """Start after the last observation, with nothing.
 
         Args:
             propagator: The transpose of S.
             reaction: The samples' reaction.
             r: Number of functionals.
-            scheme: The scheme.
         """
-        n, N = reaction.rate.shape
-        super().__init__((n, r, N), propagator, reaction, scheme)
+        super().__init__(r, propagator, reaction)
         self.gradient = np.zeros_like(self.W)
 
     def step(self, stages: list[Array], last: bool) -> None:
@@ -253,4 +185,4 @@ class Adjoints(_Columns):
                         L[j] += np.multiply(alpha[i][j], rho, out=spare)
                 gradient += np.multiply(beta[i], rho, out=spare)
             if last:
-                self.propagator.system.check(work.stages[0].T)
+                self.propagator.check(work, 0, samples)

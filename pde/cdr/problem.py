@@ -208,7 +208,8 @@ class CDR(Problem):
                 self._check(Y, U)
                 series.append(self.observe(U))
                 if tangents is not None:
-                    derivatives.append(self.observe(tangents.W.reshape(-1, len(self.points)).T))
+                    W_nodes = tangents.propagator.restored(tangents.W)
+                    derivatives.append(self.observe(W_nodes.reshape(-1, len(self.points)).T))
         found: dict[str, Any] = {}
         records = [scheme.system]
         if tangents is not None:
@@ -239,10 +240,11 @@ class CDR(Problem):
                 for k, row in enumerate(weights[:, times.index(step + 1)]):
                     e.array[:] = row[: e.local_size]
                     self._sensors.multTranspose(e, weight)
-                    adjoints.W[:, k] += weight.array
+                    adjoints.W[:, k] += adjoints.propagator.arranged(weight.array)
             adjoints.step([U.T for U in stages], step == 0)
         destroy(e, weight)
-        dW_dY = self.comm.allreduce(adjoints.gradient @ self._scheme.basis)
+        gradient = adjoints.propagator.restored(adjoints.gradient)
+        dW_dY = self.comm.allreduce(gradient @ self._scheme.basis)
         adjoints.destroy()
         return dW_dY, adjoints.propagator.system
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from petsc4py import PETSc
 
 from surrogates.types import Array
@@ -18,7 +19,9 @@ from surrogates.types import Array
 from ..linear import LinearSystem, destroy
 from .config import LAWS, SLOPES, CDRConfig
 from .discretisation import EXPLICIT, GAMMA, IMPLICIT, NODES, bumps, sources
-from .linearised import STAGES, Adjoints, Propagator, Reaction, Tangents
+from .dissection import Dissection, divided
+from .linearised import STAGES, Adjoints, Reaction, Tangents
+from .propagators import Dissected, Propagator
 
 Forcing = Callable[[Array, float], Array]
 Visit = Callable[[int, list[Array]], None]
@@ -124,23 +127,47 @@ class Scheme:
             Y: Parameters, (n, n_y).
             V: Directions, (n, r, n_y), or (1, r, n_y) for all samples.
         """
-        return Tangents(Propagator(self._M, self.system), self._reaction(Y), V @ self.basis.T, self)
+        S = self._propagator(transposed=False)
+        return Tangents(S, self._reaction(Y, S), V @ S.arranged(self.basis.T))
 
     def adjoints(self, Y: Array, r: int) -> Adjoints:
         """Prepare the derivatives of r functionals of samples with parameters Y, (n, n_y)."""
-        return Adjoints(self._transposed, self._reaction(Y), r, self)
+        S = self._propagator(transposed=True)
+        return Adjoints(S, self._reaction(Y, S), r)
+
+    def _propagator(self, transposed: bool) -> Propagator:
+        """Return S or its transpose, with new records."""
+        if self._blocks is not None:
+            return Dissected(self._blocks, self.system, transposed=transposed)
+        system = self._transposed if transposed else self.system
+        return Propagator(self._M, system, transposed=transposed)
 
     @cached_property
-    def _transposed(self) -> Propagator:
-        """The transpose of S."""
-        A = self._A.transpose(PETSc.Mat())
-        system = LinearSystem(A, self._config.solver, "cdr_")
-        return Propagator(self._M, system, transposed=True)
+    def _transposed(self) -> LinearSystem:
+        """The system of the transpose of A."""
+        return LinearSystem(self._A.transpose(PETSc.Mat()), self._config.solver, "cdr_")
 
-    def _reaction(self, Y: Array) -> Reaction:
+    @cached_property
+    def _blocks(self) -> Dissection | None:
+        """The blocks of S, if the mesh is on one process and they are faster than the factor."""
+        if self._M.comm.size > 1 or self.system.factor is None:
+            return None
+        sizes = [matrix.getInfo()["nz_used"] for matrix in (self.system.factor, self._M)]
+        mesh = self._config.mesh
+        patch = divided(self.points, mesh.cells, mesh.degree, int(sum(sizes)))
+        if patch is None:
+            return None
+        A, M = (
+            scipy.sparse.csr_matrix(matrix.getValuesCSR()[::-1], matrix.getSize())
+            for matrix in (self._A, self._M)
+        )
+        blocks = Dissection(A, M, patch)
+        return blocks if blocks.error < self._config.solver.rtol else None
+
+    def _reaction(self, Y: Array, S: Propagator) -> Reaction:
         p = self._config.reaction
         return Reaction(
-            rate=np.ascontiguousarray(Y @ self.basis.T),
+            rate=Y @ S.arranged(self.basis.T),
             law=lambda u: LAWS[p.law](u, p),
             slope=lambda u: SLOPES[p.law](u, p),
             dt=self.dt,

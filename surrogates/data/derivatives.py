@@ -73,6 +73,17 @@ class Derivatives:
         """Whether each direction has data, (n, r)."""
         return np.asarray(~np.isnan(self.T[:, 0]))
 
+    def gaps_in_words(self) -> str:
+        """Return how many directions of samples with derivatives have no data; empty if none."""
+        there = self.there[self.there.any(axis=1)]
+        n = int((~there).sum())
+        if not n:
+            return ""
+        return (
+            f"{n} of {there.size} rows of derivatives are not finite and are left out, in "
+            f"{int((~there).any(axis=1).sum())} of {len(there)} samples"
+        )
+
 
 def derivatives(
     info: Info, arrays: SampleArrays, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_]

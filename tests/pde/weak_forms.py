@@ -135,7 +135,10 @@ class Heat(Square):
             + exp(k) * dot(grad(u), grad(v)) * dx
             - y[1] * (1 + self.t) * v * dx,
             conditions=[Dirichlet(u, y[2] * sin(self.x[1]) * (1 + self.t * k), left)],
-            observables=[At(u, [[0.31, 0.62], [0.5, 0.5]]), y[3] * u**2 * ds + k * u * dx],
+            observables=[
+                At(u, [[0.31, 0.62], [0.5, 0.5]]),
+                y[3] * u**2 * (1 + self.t) * ds + k * u * dx,
+            ],
             time=Time(final=0.5, steps=self.steps, observed=(0.2, 0.5)),
             initial=y[2] * sin(self.x[1]) * exp(-k * self.x[0]),
         )
