@@ -60,7 +60,11 @@ class Body:
         """Check the ranges."""
         check(self.shape in SHAPES, unknown(f"body.shape {self.shape!r}", self.shape, SHAPES))
         check(all(a > 0 for a in self.aspect), f"body.aspect must be positive; got {self.aspect}")
-        check(self.blend > 0, f"body.blend must be positive; got {self.blend}")
+        check(
+            self.blend > 0,
+            f"body.blend must be positive; got {self.blend:g}: with a sharp edge, c is not "
+            "differentiable in y",
+        )
 
     def semi_axes(self, volume: Any) -> Any:
         """Return the semi-axes [m] of a body of a volume [m^3]: (3,)."""

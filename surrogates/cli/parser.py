@@ -6,11 +6,12 @@ import argparse
 
 from surrogates import __version__
 
-from . import completion, data, generate, info, plot, settings, train, use, verify
+from . import check, completion, data, generate, info, plot, settings, train, use, verify
 from .options import Commands, Parser
 
 _COMMANDS = (
     generate.add_generate,
+    check.add_check,
     data.add_import,
     info.add_info,
     verify.add_verify,

@@ -1,0 +1,1 @@
+"""Checks of a problem at a few random parameters; `check` begins them."""
