@@ -193,11 +193,23 @@ class LinearSystem:
             squares = [np.einsum("ij,ij->j", a, a) for a in (defect, right)]
             sums = comm.allreduce(np.array([*squares, ~np.isfinite(U).all(axis=0)]))
             residual = np.sqrt(sums[0] / np.where(sums[1] > 0, sums[1], 1))
+        self.record(samples, residual, sums[2] == 0)
+
+    def record(
+        self, samples: npt.NDArray[np.intp], residual: Array, finite: npt.NDArray[np.bool_]
+    ) -> None:
+        """Record solves, and fail the samples that are not finite or not solved.
+
+        Args:
+            samples: The sample of each column, (k,).
+            residual: Relative residuals, (k,).
+            finite: Whether the solutions are finite on all processes, (k,).
+        """
         np.fmax.at(self.residual, samples, residual)
         for j, sample in enumerate(samples):
             if self.failure[sample]:
                 continue
-            if sums[2][j] or not np.isfinite(residual[j]):
+            if not finite[j] or not np.isfinite(residual[j]):
                 self.failure[sample] = "u is not finite: the time step is too long for the reaction"
             elif residual[j] > self._largest:
                 self.failure[sample] = (

@@ -1,10 +1,10 @@
 """Which derivatives a run stores besides c, from the user's options.
 
 Random directions are orthonormal in units of the parameters' ranges, and uniformly distributed:
-sample i has the leading columns Q of the QR factorisation of a matrix of normal numbers, from the
-stream of ``Philox(key=seed + 2^64, counter=[0, 0, 0, i])``, of which the design draws none. Sample
-i then depends on the seed and i alone, as its y does. For an orthonormal V of r directions,
-n_y / r ||dc/dx V^T||^2 is an unbiased estimate of ||dc/dx||^2.
+sample i has the columns Q of the QR factorisation of a matrix of normal numbers, from the stream of
+``Philox(key=seed + 2^64, counter=[0, 0, 0, i])``, of which the design draws none. Sample i then
+depends on the seed and i alone, as its y does, and r directions are the first of more. For an
+orthonormal V of r directions, n_y / r ||dc/dx V^T||^2 is an unbiased estimate of ||dc/dx||^2.
 
 Directions of a subspace, and functionals, come from a pilot set (`surrogates.data.pilot`). The
 digest of its file is among the set's inputs, as the samples depend on it.
@@ -143,6 +143,6 @@ class Wanted:
         for i, one in enumerate(V, start):
             state["state"]["counter"][3] = i
             philox.state = state
-            Q, R = np.linalg.qr(generator.standard_normal((n_y, self.directions)))
+            Q, R = np.linalg.qr(generator.standard_normal((self.directions, n_y)).T)
             one[:] = (Q * np.sign(np.diag(R))).T  # with these signs Q is uniformly distributed
         return V * ranges_of(info)

@@ -361,15 +361,17 @@ def run_surrogate(
     return Outcome(mean=mean, seconds=seconds, coverage=found.get("coverage") or None)
 
 
-def call(command: Sequence[str], limit: float, threads: int) -> str:
-    """Run Python with a number of threads; return what it printed.
+def call(
+    command: Sequence[str], limit: float, threads: int, python: str | Path = sys.executable
+) -> str:
+    """Run Python, this one by default, with a number of threads; return what it printed.
 
     Raises:
         Failed: If it failed.
         subprocess.TimeoutExpired: If it took longer than the limit; it is ended then.
     """
     result = subprocess.run(
-        [sys.executable, *command],
+        [str(python), *command],
         env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
         capture_output=True,
         text=True,

@@ -35,7 +35,10 @@ def data_warnings(dataset: Dataset, *judges: str) -> list[str]:
         (dataset.status == Status.DONE) & np.isin(dataset.split, (Split.TRAIN, Split.VALIDATION))
     )
     n, n_in = len(done), dataset.Y.shape[1]
-    if n < 2 * n_in and dataset.derivatives(done) is None:
+    derivatives = dataset.derivatives(done)
+    if derivatives is not None and (text := derivatives.gaps_in_words()):
+        lines.append(text)
+    if n < 2 * n_in and derivatives is None:
         lines.append(
             f"{n} samples of {n_in} inputs are fewer than 2 for each: little can be learned "
             "beyond a trend"

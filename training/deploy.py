@@ -22,6 +22,7 @@ from .member import Member
 from .selection.bars import error_bars, members_of
 from .selection.classes import Choice
 from .selection.regression import Selection
+from .slopes import DerivativeRows
 from .temperature import temperature
 
 
@@ -67,7 +68,9 @@ def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) 
         parts = (_joined(selection.members), W, shift, shift + 1, domain)
     bare = Surrogate(*parts, members=members)
     held = torch.from_numpy(dataset.Y[selection.rows])
-    bars = error_bars(selection, bare, held, seen)
+    used = selection.used
+    along = None if used is None else DerivativeRows.of(dataset, selection.train, used.weight)
+    bars = error_bars(selection, bare, held, seen, along)
     return Surrogate(*parts, bars, members=members, logs=logs)
 
 
@@ -114,4 +117,5 @@ def alone(result: FitResult, dataset: Dataset) -> Selection:
         kriging=None,
         history=result.history,
         train=rows["train"],
+        used=result.used,
     )

@@ -49,7 +49,7 @@ from .member import Member
 from .outer.baselines import STOCHASTIC
 from .outer.multilevel import Multilevel, Reason, State
 from .scaling import groups_of, weights_of
-from .slopes import Given, Used
+from .slopes import Given, Used, given
 
 _INNER = 10_000  # largest number of entries of W; their Hessian has 0.8 GB
 
@@ -326,17 +326,12 @@ def _slopes(dataset: Dataset, config: TrainConfig, comm: Communicator) -> Given 
     """Return the derivatives of this process's training samples; None to train on values alone."""
     if config.derivatives.weight == 0:
         return None
-    found = dataset.derivatives(dataset.rows_of("train")[comm.share()])
-    if found is None:
-        return None
+    found = given(dataset, dataset.rows_of("train")[comm.share()])
     check(
-        dataset.info.task == "regression",
-        "derivatives are for regression: classes have none; set derivatives.weight=0",
+        found is None or dataset.info.task == "regression",
+        "derivatives are for regression, and classes have none; set derivatives.weight=0",
     )
-    V = found.V
-    if len(V) and V.strides[0] == 0:  # one matrix for all samples: keep one copy
-        return torch.from_numpy(V[0].copy()).expand(V.shape), torch.from_numpy(found.T)
-    return torch.from_numpy(V), torch.from_numpy(found.T)
+    return found
 
 
 @contextmanager

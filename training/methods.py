@@ -66,7 +66,9 @@ def _model(config: TrainConfig, network: nn.Module, data: Data) -> str:
     finest = 2 ** (config.network.levels - 1)
     size = len(structure.coordinates(theta)) * finest
     others = structure.others * finest
-    krylov: float = _KRYLOV_FLOPS * config.optimizer.krylov_rank * size * n_samples
-    cost = flops(size, others, n_samples, config.network.width, n_out)
+    along = data.train.directions
+    r = 0.0 if along is None else along.n_rows / n_samples
+    krylov: float = _KRYLOV_FLOPS * config.optimizer.krylov_rank * size * n_samples * (1 + r)
+    cost = flops(size, others, n_samples, config.network.width, n_out, r)
     # A dense iteration gains far more than one of a Krylov space.
     return "dense" if cost <= max(_DENSE_FLOPS, 3.0 * krylov) else "kronecker"

@@ -17,15 +17,89 @@ that the factor n_y / r makes the objective's expectation independent of r.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from surrogates.data import Dataset
+from surrogates.model.networks import FeatureExtractor, with_ones
 
 from .communicator import ALONE, Communicator
-from .features import Directions
+from .features import Directions, Tangents
+from .scaling import moments
+
+_ROUNDING = 1e-12  # an input with less relative spread counts as constant
 
 Given = tuple[Tensor, Tensor]
 """Directions (n, r, n_in), units of y, and derivatives along them (n, n_out, r); NaN for none."""
+
+
+def given(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Given | None:
+    """Return the derivatives of some samples of a dataset as tensors; None if it has none."""
+    found = dataset.derivatives(rows)
+    if found is None:
+        return None
+    V, T = found.V, torch.from_numpy(found.T)
+    if len(V) and V.strides[0] == 0:  # one matrix for all samples: keep one copy
+        return torch.from_numpy(V[0].copy()).expand(V.shape), T
+    return torch.from_numpy(V), T
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivativeRows:
+    """Rows of derivatives in physical units, for features of any scaling.
+
+    Attributes:
+        samples: Samples with derivatives, (m,) int64.
+        Y: Their inputs, (m, n_in), units of y.
+        V: Directions, (m, r, n_in), units of y, times the roots of the rows' weights.
+        T: Derivatives along them, times the same roots, (m r, n_out), units of c.
+    """
+
+    samples: Tensor
+    Y: Tensor
+    V: Tensor
+    T: Tensor
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, rows: npt.NDArray[np.int64], weight: float
+    ) -> DerivativeRows | None:
+        """Return the rows of some samples with the weight omega; None if there are none."""
+        own = given(dataset, rows)
+        if own is None:
+            return None
+        Y = torch.from_numpy(dataset.Y[rows])
+        spread, varies = standard(Y)
+        along = Slopes.of(own, spread, varies)
+        if along is None:
+            return None
+        V = along.directions(weight, torch.diag(spread), torch.float64).V
+        T = along.targets(weight, torch.ones(along.T.shape[2]).to(Y), None)
+        return cls(samples=along.samples, Y=Y[along.samples], V=V, T=T)
+
+    def features(self, features: FeatureExtractor, shift: Tensor, scale: Tensor) -> Tensor:
+        """Return derivatives of features of (y - shift) / scale, (m r, width)."""
+        with torch.no_grad():
+            along = Tangents(cast(nn.Module, features))
+            found: Tensor = along((self.Y - shift) / scale, self.V / scale)
+            return found.flatten(0, 1)
+
+
+def design(F: Tensor, along: Tensor | None = None) -> Tensor:
+    """Return features (n, width) and a column of ones, and below derivatives, and zeros."""
+    Z = with_ones(F)
+    return Z if along is None else torch.cat([Z, torch.nn.functional.pad(along, (0, 1))])
+
+
+def standard(Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inputs' standard deviations, 1 for constant ones, and whether each varies."""
+    _, spread, size = moments(Y)
+    varies = spread > _ROUNDING * size
+    return torch.where(varies, spread, 1.0), varies
 
 
 @dataclass(frozen=True, kw_only=True)

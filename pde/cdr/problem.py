@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from dolfinx import mesh
 from mpi4py import MPI
+from petsc4py import PETSc
 
 from surrogates.config import check
 from surrogates.data import SOLVER
@@ -45,7 +46,8 @@ from ..results import Batch
 from . import figures
 from .config import STEEPEST, CDRConfig
 from .discretisation import mesh_peclet, operators
-from .scheme import Forcing, Scheme, Trajectory, Visit
+from .propagators import Propagator
+from .scheme import Forcing, Scheme, Trajectory
 
 _LARGEST_STEP = 2.0  # largest dt |r s'(u)|
 _MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: about half a minute
@@ -191,26 +193,29 @@ class CDR(Problem):
 
     def _march(self, Y: Array, V: Array | None, W: Array | None) -> Batch:
         """Solve for some samples, and for derivatives in directions V and of functionals W."""
-        n, scheme, steps = len(Y), self._scheme, self.config.time.steps
+        n, N, steps = len(Y), len(self.points), self.config.time.steps
+        scheme = self._scheme
+        S = scheme.propagator(fast=V is not None or W is not None)
+        S.system.start(n)
         tangents = None if V is None else scheme.tangents(Y, V)
-        trajectory = None if W is None else Trajectory(scheme, Y)
+        trajectory = None if W is None else Trajectory(scheme, Y, S)
 
         def visit(step: int, stages: list[Array]) -> None:
             if tangents is not None:
-                tangents.step([U.T for U in stages], step == steps - 1)
+                tangents.step(stages, step == steps - 1)
             if trajectory is not None:
                 trajectory.keep(step, stages)
 
         series, derivatives = [], []
-        following = None if V is None and W is None else visit
-        for step, U in enumerate(self.march(Y, visit=following), start=1):
+        march = scheme.march(Y, S, range(steps), visit=visit)
+        for step, U in enumerate(march, start=1):
             if step in self._observed:
-                self._check(Y, U)
-                series.append(self.observe(U))
+                self._check(Y, U, S)
+                series.append(self.observe(S.restored(U).T))
                 if tangents is not None:
-                    derivatives.append(self.observe(tangents.W.reshape(-1, len(self.points)).T))
+                    derivatives.append(self.observe(S.restored(tangents.W).reshape(-1, N).T))
         found: dict[str, Any] = {}
-        records = [scheme.system]
+        records = [S.system]
         if tangents is not None:
             dC = np.stack(derivatives)
             dC = dC.reshape(*dC.shape[:2], *tangents.W.shape[:2])
@@ -239,10 +244,11 @@ class CDR(Problem):
                 for k, row in enumerate(weights[:, times.index(step + 1)]):
                     e.array[:] = row[: e.local_size]
                     self._sensors.multTranspose(e, weight)
-                    adjoints.W[:, k] += weight.array
-            adjoints.step([U.T for U in stages], step == 0)
+                    adjoints.W[:, k] += adjoints.propagator.arranged(weight.array)
+            adjoints.step(stages, step == 0)
         destroy(e, weight)
-        dW_dY = self.comm.allreduce(adjoints.gradient @ self._scheme.basis)
+        gradient = adjoints.propagator.restored(adjoints.gradient)
+        dW_dY = self.comm.allreduce(gradient @ (self._scheme.dt * self._scheme.basis))
         adjoints.destroy()
         return dW_dY, adjoints.propagator.system
 
@@ -251,40 +257,35 @@ class CDR(Problem):
         """The steps after which u is observed."""
         return {round(t / self._scheme.dt) for t in self.config.observations.times}
 
-    def _check(self, Y: Array, U: Array) -> None:
-        """Fail the samples whose u, (n_nodes, n), is wrong although the linear solves are right.
+    def _check(self, Y: Array, U: Array, S: Propagator) -> None:
+        """Fail the samples whose u, (n, K), is wrong although the linear solves are right.
 
         The time step may be unstable; and by the maximum principle u has the sign of the sources.
         """
-        self._scheme.system.check(U)
+        S.check(U, slice(0, len(U)), 1)
         strength = self.config.sources.strength
         rate = np.abs(self._scheme.basis @ Y.T).max(axis=0, initial=0.0)
         signed = U if strength >= 0 else -U
         with np.errstate(invalid="ignore"):
             values = np.array(
-                [rate, -signed.min(axis=0, initial=0.0), signed.max(axis=0, initial=0)]
+                [rate, -signed.min(axis=1, initial=0.0), signed.max(axis=1, initial=0)]
             )
         rate, below, above = np.max(self.comm.allgather(values), axis=0)
         step = self._scheme.dt * rate * STEEPEST[self.config.reaction.law](self.config.reaction)
-        for j, text in enumerate(self._scheme.system.failure):
+        for j, text in enumerate(S.system.failure):
             if not text and step[j] > _LARGEST_STEP:
-                self._scheme.system.failure[j] = (
+                S.system.failure[j] = (
                     "the time step is too long for the reaction: "
                     f"dt |r s'(u)| is up to {step[j]:.2g}, the limit is {_LARGEST_STEP:g}"
                 )
             elif not text and below[j] > 0.1 * above[j]:
-                self._scheme.system.failure[j] = (
+                S.system.failure[j] = (
                     f"u has the wrong sign, {below[j]:.2g} against {above[j]:.2g}: the mesh "
                     f"(Peclet number {self.peclet:.2g}) or the time step is too coarse"
                 )
 
     def march(
-        self,
-        Y: Array,
-        *,
-        forcing: Forcing | None = None,
-        initial: Array | None = None,
-        visit: Visit | None = None,
+        self, Y: Array, *, forcing: Forcing | None = None, initial: Array | None = None
     ) -> Iterator[Array]:
         """Step through time.
 
@@ -293,17 +294,16 @@ class CDR(Problem):
             forcing: Added to f: ``forcing(points (n_nodes, 2), t)`` returns (n_nodes,) values, for
                 manufactured solutions.
             initial: u at t = 0 at this process's nodes, (n_nodes,); zero if None.
-            visit: Called after each step, as `Scheme.march` says.
 
-        Returns:
+        Yields:
             u after each step at this process's nodes `points`, (n_nodes, n).
         """
-        self._scheme.system.start(len(Y))
-        u = self._scheme.start(len(Y))
-        if initial is not None:
-            u += initial[:, None]
+        S = self._scheme.propagator()
+        S.system.start(len(Y))
+        u = None if initial is None else np.tile(initial, (len(Y), 1))
         steps = range(self.config.time.steps)
-        return self._scheme.march(Y, u, steps, forcing=forcing, visit=visit)
+        for U in self._scheme.march(Y, S, steps, u=u, forcing=forcing):
+            yield U.T
 
     def snapshots(self, Y: Array) -> tuple[Array, Array, list[str], dict[str, Array]]:
         """Solve for one sample, for a picture; the communicator has one process.
@@ -321,11 +321,14 @@ class CDR(Problem):
         steps = np.unique(np.linspace(0, self.config.time.steps, 5).round().astype(int)[1:])
         steps = steps[steps > 0]
         values = np.empty((len(steps), len(self.points)))
-        for step, U in enumerate(self.march(Y), start=1):
+        S = self._scheme.propagator()
+        S.system.start(1)
+        march = self._scheme.march(Y, S, range(self.config.time.steps))
+        for step, U in enumerate(march, start=1):
             if step in steps:
-                self._check(Y, U)
-                values[steps == step] = U[:, 0]
-        failure = self._scheme.system.failure[0]
+                self._check(Y, U, S)
+                values[steps == step] = U[0]
+        failure = S.system.failure[0]
         check(not failure, f"the solve failed: {failure}")
         titles = [f"t = {step * self._scheme.dt:.2f}" for step in steps]
         marks = {
@@ -357,7 +360,8 @@ class CDR(Problem):
 
     def observe(self, U: Array) -> Array:
         """Evaluate u (n_nodes, n) at the sensors: (n_sensors, n) on rank 0, empty elsewhere."""
-        X = self._scheme.dense(U.shape[1])
+        X = PETSc.Mat().createDense((self._sizes, (None, U.shape[1])), comm=self.comm)
+        X.setUp()
         X.getDenseArray()[:] = U
         X.assemble()
         observed = self._sensors.matMult(X)

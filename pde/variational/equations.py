@@ -24,7 +24,7 @@ from surrogates.types import Array
 
 from ..fenicsx import form as compiled
 from .forms import ByParameters, check_residual, vector, with_degree
-from .linear import RTOL, Matrix, Solver, Unsolved, norm, with_options
+from .linear import LARGEST, RTOL, Matrix, Solver, Unsolved, norm, with_options
 from .parameters import Parameters, contains, expanded
 from .values import Conditions, is_mixed
 
@@ -100,7 +100,8 @@ class Equations:
             if B is None
             else Matrix(B, fixed=not contains(B, u, base, t, parameters.constant, *fields))
         )
-        self.solver = Solver(self._J.mat, options, prefix, pivoting=is_mixed(V))
+        simple = V.mesh.topology.dim < 3 and not is_mixed(V)
+        self.solver = Solver(self._J, options, prefix, simple=simple)
         self._snes: Any = None if self.linear else self._newton(options, prefix)
         self._factored: Any = None
         self.start(0)
@@ -128,15 +129,15 @@ class Equations:
         values = guess.copy()
         self._conditions.put(values)
         self.set(values)
-        right = self._residual()
+        first = self._residual()
         if self.linear:
             self.factor(stage)
-            values -= self.solver.solve(right[:, None])[:, 0]
-            self.set(values)
-            reason = ""
+            step = self.solver.solve(first[:, None])
+            self.set(values - step[:, 0])
+            self._check(first, self.solver.defect[:, 0], "")
         else:
             reason = self._solve_nonlinear(values)
-        self._check(right, stage, reason)
+            self._check(first, self._residual(), reason)
         return self.get()
 
     def factor(self, stage: int) -> None:
@@ -223,25 +224,24 @@ class Equations:
         name = _REASONS.get(reason, str(reason))
         return "" if reason > 0 else f"Newton's method: {name} after {steps} iterations"
 
-    def _check(self, first: Array, stage: int, reason: str) -> None:
+    def _check(self, first: Array, last: Array, reason: str) -> None:
         """Record the relative residual; raise `Unsolved` if it is too large.
 
         It is relative to the residual at the guess or to A u, as the guess may be the solution.
         Newton's method may also end at rounding's limit, where no line search finds a descent.
+
+        Args:
+            first: The residual at the guess, (n,).
+            last: The residual at u, (n,).
+            reason: Why Newton's method ended by its own tests; empty if it converged.
         """
-        last = norm(self._residual(), self._comm)
-        scale = norm(first, self._comm)
-        if last > RTOL * scale:
+        size, scale = norm(last, self._comm), norm(first, self._comm)
+        if size > RTOL * scale:
             if not self.linear:
                 self._assemble()
-            x, product = self._J.mat.createVecs()
-            x.array[:] = self.get()
-            self._J.mat.mult(x, product)
-            scale = max(scale, product.norm())
-            x.destroy()
-            product.destroy()
-        relative = last / scale if scale > 0 else 0.0 if last == 0 else np.inf
+            scale = max(scale, norm((self._J @ self.get()[:, None])[:, 0], self._comm))
+        relative = size / scale if scale > 0 else 0.0 if size == 0 else np.inf
         # The comparison is false for NaN.
-        if not relative <= 100 * RTOL:
-            raise Unsolved(reason or f"relative residual {relative:.1e} above {100 * RTOL:.0e}")
+        if not relative <= LARGEST:
+            raise Unsolved(reason or f"relative residual {relative:.1e} above {LARGEST:.0e}")
         self.residual = max(self.residual, relative)

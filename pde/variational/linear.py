@@ -15,12 +15,16 @@ from ..fenicsx import form as compiled
 from ..linear import destroy, failure
 
 RTOL = 1e-10
-"""Relative tolerance of iterative solves, and the largest relative residual of a direct one."""
+"""Relative tolerance of iterative solves."""
 
-_SMALL = 20_000
-"""Unknowns up to which PETSc's own factorisation is taken, on one process.
+LARGEST = 100 * RTOL
+"""The largest relative residual of a solution, as for the problems that are built in."""
 
-Without MUMPS's set-up it takes a third of the time for 1000 unknowns, three fifths for 4000.
+_SMALL = 4000
+"""Unknowns up to which PETSc's own factorisation is taken, on one process and in the plane.
+
+Without MUMPS's set-up it takes a third of the time for 1000 unknowns, and as long for 4000. In
+space its ordering fills more: 5 times the time for 5000 unknowns.
 """
 
 
@@ -84,18 +88,22 @@ class Solver:
     Attributes:
         ksp: PETSc's solver.
         iterations: Iterations so far; a solve by factors counts as one.
+        defect: R - A X of the last solve, this process's rows, (n, r).
     """
 
-    def __init__(self, A: Any, options: Mapping[str, Any], prefix: str, *, pivoting: bool) -> None:
+    def __init__(
+        self, matrix: Matrix, options: Mapping[str, Any], prefix: str, *, simple: bool
+    ) -> None:
         """Prepare the solver.
 
         Args:
-            A: The PETSc matrix.
+            matrix: A.
             options: PETSc's options, without the prefix.
             prefix: The prefix.
-            pivoting: Whether the factors need pivoting, as those of saddle points do.
+            simple: Whether factors need no pivoting and fill little: no saddle point, nor in space.
         """
-        self._A = A
+        self._matrix = matrix
+        self._A = A = matrix.mat
         self.iterations = 0
         self.ksp = PETSc.KSP().create(A.comm)
         self.ksp.setOptionsPrefix(prefix)
@@ -104,7 +112,7 @@ class Solver:
         self.ksp.setType("preonly")
         pc = self.ksp.getPC()
         pc.setType("lu")
-        small = A.comm.size == 1 and A.getSize()[0] <= _SMALL and not pivoting
+        small = A.comm.size == 1 and A.getSize()[0] <= _SMALL and simple
         pc.setFactorSolverType("petsc" if small else "mumps")
         with_options(self.ksp, options, prefix)
         self.direct = self.ksp.getType() == "preonly" and pc.getType() in ("lu", "cholesky")
@@ -128,10 +136,31 @@ class Solver:
             if code < 0:
                 raise Unsolved(f"the matrix cannot be factored (MUMPS's error {code})")
 
-    def solve(self, R: Array) -> Array:
-        """Solve A X = R for this process's rows of all columns, (n, r)."""
-        if not self.direct:
-            return self._by_columns(R, self.ksp.solve)
+    def solve(self, R: Array, *, transposed: bool = False) -> Array:
+        """Solve A X = R, or A^T X = R, for this process's rows of all columns, (n, r).
+
+        Raises:
+            Unsolved: If an iteration does not converge, or a residual is too large: factors without
+                pivoting may be inaccurate, and Newton's method may converge all the same.
+        """
+        if transposed and self._symmetric is None:
+            self._symmetric = self._is_symmetric()
+        transposed = transposed and not self._symmetric
+        if self.direct and not transposed:
+            X = self._by_factors(R)
+        else:
+            X = self._by_columns(R, self.ksp.solveTranspose if transposed else self.ksp.solve)
+        self.defect = R - (self._matrix.transposed_times(X) if transposed else self._matrix @ X)
+        comm = self._A.comm.tompi4py()
+        with np.errstate(over="ignore", invalid="ignore"):
+            defect, size = (np.sqrt(comm.allreduce((B**2).sum(axis=0))) for B in (self.defect, R))
+        wrong = ~(defect <= LARGEST * size)  # true for NaN
+        if wrong.any():
+            relative = (defect / np.where(size > 0, size, 1)).max()
+            raise Unsolved(f"relative residual {relative:.1e} above {LARGEST:.0e}")
+        return X
+
+    def _by_factors(self, R: Array) -> Array:
         B = _dense(self._A.getSizes()[0], R, self._A.comm)
         X = _dense(self._A.getSizes()[0], np.zeros_like(R), self._A.comm)
         try:
@@ -142,12 +171,6 @@ class Solver:
         values = np.array(X.getDenseArray())
         destroy(B, X)
         return values
-
-    def solve_transposed(self, R: Array) -> Array:
-        """Solve A^T X = R; a symmetric A solves for all columns at once."""
-        if self._symmetric is None:
-            self._symmetric = self._is_symmetric()
-        return self.solve(R) if self._symmetric else self._by_columns(R, self.ksp.solveTranspose)
 
     def _by_columns(self, R: Array, solve: Any) -> Array:
         b, x = self._A.createVecs()

@@ -40,7 +40,12 @@ COLUMNS = 64
 
 
 class March:
-    """The discrete map from y to c, for y as the parameters' present values."""
+    """The discrete map from y to c, for y as the parameters' present values.
+
+    Attributes:
+        snapshots: u's coefficients of this process after the last `run`, by the time as text; at
+            four of the observed times, if there are more.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class March:
         self._equations, self._observables, self._initial = equations, observables, initial
         self._t, self._time = t, time
         self._observed = [0] if time is None else time.observed_steps
+        self.snapshots: dict[str, Array] = {}
 
     @property
     def n_c(self) -> int:
@@ -84,15 +90,20 @@ class March:
             Unsolved: If a stage is not solved.
         """
         directions = None if V is None or not len(V) else V
+        self._t.value = 0.0
         u = self._initial.values()
         stages: list[Array] = []
         c: list[Array] = []
         dc: list[Array] = []
         if self._time is None:
             u = self._equations.solve(u, 0)
+            self.snapshots = {"": u}
             du = None if directions is None else self._tangent(directions, 0, None)
             self._observe(c, dc, du, directions)
             return np.concatenate(c), _joined(dc), [u]
+        self.snapshots = {}
+        few = np.unique(np.linspace(0, len(self._observed) - 1, 4).round().astype(int))
+        pictured = {self._observed[k] for k in few}
         du = None if directions is None else self._initial.tangent(directions)
         for step in range(self._time.steps):
             first, dfirst = u, du
@@ -110,6 +121,8 @@ class March:
             u, du = U, dU
             if step + 1 in self._observed:
                 self._observe(c, dc, du, directions)
+            if step + 1 in pictured:
+                self.snapshots[f"t = {(step + 1) * self._time.step:.4g}"] = u
         return np.concatenate(c), _joined(dc), stages
 
     def adjoint(self, W: Array, stages: list[Array], n_y: int) -> Array:
@@ -136,6 +149,7 @@ class March:
         for step in reversed(range(self._time.steps)):
             u = stages[2 * step - 1] if step else start
             if step + 1 in self._observed:
+                self._t.value = (step + 1) * self._time.step
                 self._equations.set(stages[2 * step + 1])
                 by_u, by_y = self._observables.adjoint(parts[:, self._observed.index(step + 1)])
                 bar = bar + by_u
@@ -149,6 +163,7 @@ class March:
                 before += own * base
                 bar = other * base
             bar = before
+        self._t.value = 0.0
         self._add(result, bar, self._initial.tangent)
         return result
 
@@ -173,7 +188,7 @@ class March:
     def _back(self, bar: Array, stage: int, into: Array) -> Array:
         """Go back through a stage: add its part of W dc/dy, and return that of its base."""
         self._equations.factor(stage)
-        mu = self._equations.solver.solve_transposed(bar)
+        mu = self._equations.solver.solve(bar, transposed=True)
         self._add(into, mu, self._equations.right)
         return self._equations.base_adjoint(mu)
 

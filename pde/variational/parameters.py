@@ -87,6 +87,10 @@ class Parameters:
             "expansion: the coefficients must be different parameters y[j]; got "
             f"{[str(symbol) for symbol in symbols]!r:.60}",
         )
+        check(
+            ufl.TestFunction(W).ufl_shape == (),
+            "expansion: the field's space must be one of scalars; make a vector of several fields",
+        )
         k = fem.Function(W)
         values = _coefficients(modes, k, len(index))
         owned = W.dofmap.index_map.size_local * W.dofmap.index_map_bs
@@ -140,6 +144,8 @@ def _coefficients(modes: Any, k: Any, m: int) -> Array:
     if isinstance(modes, np.ndarray):
         values = modes
     elif listed and all(isinstance(mode, fem.Function) for mode in modes):
+        for mode in modes:
+            mode.x.scatter_forward()
         values = [mode.x.array for mode in modes]
     elif listed and all(callable(mode) for mode in modes):
         values = [_interpolated(k, mode) for mode in modes]

@@ -19,7 +19,7 @@ from surrogates.errors import InputError
 from surrogates.types import Array
 
 from ..fenicsx import function_space
-from ..points import digest
+from ..points import digest, function
 from ..problem import Problem
 from ..results import Batch, one_line
 from ..solving import is_failure
@@ -116,10 +116,23 @@ class VariationalProblem(Problem):
         Returns:
             UFL measures, to be used as ``ds``.
         """
+        check(
+            not self._has_boundaries,
+            "boundaries: name all parts in one call, as UFL takes one set of marks for a form",
+        )
+        self._has_boundaries = True
         return boundary_measures(self.domain, on)
 
+    _has_boundaries = False
+
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
-        """Make the space, state the problem, compile its forms; collective."""
+        """Make the space, state the problem, compile its forms; collective.
+
+        It calls `space` and `define`: an override sets what they need before it calls this one.
+
+        Raises:
+            InputError: If the statement is wrong.
+        """
         super().__init__(config, comm)
         about = self.describe(config)
         n_y, n_c = len(about["y_names"]), len(about["c_names"])
@@ -134,6 +147,10 @@ class VariationalProblem(Problem):
             f"{self.name}: space must return a DOLFINx function space; got {self.V!r:.60}",
         )
         self.domain = self.V.mesh
+        check(
+            MPI.Comm.Compare(self.domain.comm, comm) in (MPI.IDENT, MPI.CONGRUENT),
+            f"{self.name}: space must make its mesh on self.comm, the processes of one sample",
+        )
         self.x = ufl.SpatialCoordinate(self.domain)
         self.t = fem.Constant(self.domain, PETSc.ScalarType(0))
         self.u_t = fem.Function(self.V)
@@ -170,6 +187,11 @@ class VariationalProblem(Problem):
         conditions = Conditions(weak.conditions, u, parameters)
         initial = State(weak.initial, self.V, parameters)
         observables = Observables(weak.observables, u, parameters)
+        for one in (*conditions.expressions, *initial.expressions, *observables.forms):
+            check(
+                not contains(one, self.u_t),
+                "du/dt (u_t) may only be in the residual, not in conditions, observables, initial",
+            )
         self._check_used(weak.residual, *conditions.expressions, *initial.expressions, observables)
         prefix = f"{type(self).__name__.lower()}_"
         self._equations = Equations(
@@ -200,14 +222,12 @@ class VariationalProblem(Problem):
         )
 
     @cached_property
-    def mesh(self) -> str:
-        """Cells, unknowns and hash, one line; collective at its first use."""
-        V = self.V
+    def _mesh(self) -> str:  # type: ignore[override]
+        """Return the text of `mesh`; collective at its first use."""
         cells = self.domain.topology.index_map(self.domain.topology.dim).size_global
-        n = V.dofmap.index_map.size_global * V.dofmap.index_map_bs
-        nodes = self.domain.geometry.x[:]
-        local = self.domain.geometry.index_map().size_local
-        return f"{cells} cells, {n} unknowns, sha256 {digest(self.comm, nodes[:local])}"
+        n = self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs
+        own = self.domain.geometry.x[: self.domain.geometry.index_map().size_local]
+        return f"{cells} cells, {n} unknowns, sha256 {digest(self.comm, own)}"
 
     def solve_batch(
         self, Y: Array, *, tangents: Any = False, adjoints: Array | None = None
@@ -259,19 +279,18 @@ class VariationalProblem(Problem):
         self._samples += 1
         self._equations.start(self._samples)
         self._parameters.give(y)
-        self.t.value = 0.0
         c, dc, stages = self._march.run(V, keep=W is not None)
-        self._equations.set(stages[-1]) if stages else None
         self.solution = self._functions()
         dw = None if W is None else self._march.adjoint(np.asarray(W, float), stages, len(y))
         return c, dc if V is not None and len(V) else 0.0, 0.0 if dw is None else dw
 
     def _functions(self) -> Any:
-        """Return the present u, or its parts of a mixed space, for pictures and ParaView."""
-        V, u = self.V, self._u
-        if not is_mixed(V):
-            return u
-        parts = {}
-        for i in range(V.num_sub_spaces):
-            parts[f"u{i}"] = u.sub(i).collapse()
-        return parts
+        """Return u for pictures and ParaView: at several times, and by the parts of a mixed u."""
+        found = {}
+        for time_, values in self._march.snapshots.items():
+            u = function(self.V, values)
+            parts = {"u": u}
+            if is_mixed(self.V):
+                parts = {f"u{i}": u.sub(i).collapse() for i in range(self.V.num_sub_spaces)}
+            found.update({f"{name}({time_})" if time_ else name: w for name, w in parts.items()})
+        return found if len(found) > 1 else next(iter(found.values()))

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 
 from surrogates import config
-from surrogates.data import PARTS, Info, Status, Stored, opened
+from surrogates.data import PARTS, Info, Status, Stored, Summary, opened
+from surrogates.data.derivatives import in_words
 from surrogates.folders import Folder
 from surrogates.pde.ensemble import lock
 from surrogates.pde.ensemble.journal import DESCRIPTION, Journal, described
@@ -56,6 +57,7 @@ def info(options: argparse.Namespace) -> int:
 def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
     """Print the metadata of a surrogate file; ``code`` says whether its code is harmless."""
     from surrogates.model.metadata import task_of
+    from surrogates.model.recorded import derivatives_in_words
 
     training, dataset = about["training"], about.get("dataset", {})
     y, c = about["y_names"], about["c_names"]
@@ -78,6 +80,7 @@ def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
                 )
                 if key in training
             ),
+            "derivatives": derivatives_in_words(training),
             "chosen": training.get("chosen", ""),
             "settings": _settings(training.get("settings", {})),
             "dataset": f"{dataset['digest']}, by {dataset.get('command') or 'unknown'}"
@@ -98,13 +101,18 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
     """Return the errors of a regression, by the part of the dataset."""
-    keys = ("mean", "std", "min", "max")
-    return {
-        f"{part} error": "undefined, as a sample has c = 0"
-        if any(found["relative"][key] is None for key in keys)
-        else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
-        for part, found in about.get("errors", {}).items()
-    }
+    from surrogates.model.recorded import recorded
+
+    keys, told = ("mean", "std", "min", "max"), {}
+    for part, found in about.get("errors", {}).items():
+        told[f"{part} error"] = (
+            "undefined, as a sample has c = 0"
+            if any(found["relative"][key] is None for key in keys)
+            else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
+        )
+        for what, line in recorded(about)[part].by_unit.items():
+            told[f"{part} error of {what}"] = line
+    return told
 
 
 def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:
@@ -127,11 +135,10 @@ def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:
 def _print_dataset(stored: Stored) -> None:
     info, found = stored.info, stored.summary()
     status = ", ".join(f"{n} {value.name.lower()}" for value, n in found.status.items() if n)
-    tangents = ", with tangents dc/dy" if info.tangents else ""
     spread = found.spread[np.isfinite(found.spread)]
     rows = {
         "problem": info.problem,
-        "samples": f"{size(stored)}{tangents}; {status}",
+        "samples": f"{size(stored)}; {status}",
         "task": info.task,
         "split": ", ".join(f"{n} {name}" for name, n in found.split.items()),
         "design": f"{info.design or 'unknown'}, seed {info.seed}",
@@ -145,6 +152,7 @@ def _print_dataset(stored: Stored) -> None:
         if len(spread)
         else "",
         "missing in c": f"{found.missing} entries, masked" if found.missing else "",
+        "derivatives": _gaps(found),
         "mesh": info.mesh,
         "files": ", ".join(f"{name} {sha[:12]}" for name, sha in info.files.items()),
     }
@@ -170,6 +178,18 @@ def _print_dataset(stored: Stored) -> None:
     if info.config:
         print("configuration:")
         print("\n".join(f"    {line}" for line in info.config.splitlines() if line))
+
+
+def _gaps(found: Summary) -> str:
+    """Return which derivatives are left out of trainings; empty if none are."""
+    n, done = found.derivatives, found.status[Status.DONE]
+    if not n or (n == done and not found.derivative_gaps):
+        return ""
+    text = f"{n} of {done} done samples have them"
+    if found.derivative_gaps:
+        text += f"; {found.derivative_gaps} of their {found.derivative_rows} rows are not finite"
+        text += " and are left out"
+    return text
 
 
 def _bounds(info: Info) -> list[str]:
@@ -234,7 +254,9 @@ def size(stored: Stored) -> str:
     """Return the size of a dataset in words."""
     info = stored.info
     kind = "classes" if info.task == "classification" else "outputs"
-    return f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} {kind}"
+    text = f"{len(stored)} samples, {len(info.y_names)} parameters, {len(info.c_names)} {kind}"
+    derivatives = in_words(info)
+    return f"{text}, with {derivatives}" if derivatives else text
 
 
 def _range(ends: tuple[float, float]) -> str:

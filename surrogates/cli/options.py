@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does, but give no word that is no number to `counted` options."""
         words = list(sys.argv[1:] if args is None else args)
         for i, (word, after) in enumerate(itertools.pairwise([*words, "-"])):
-            if word in self.counted and not after.lstrip("+-").isdigit():
+            if word in self.counted and not _is_number(after):
                 words[i] = f"{word}={_ALL}"
         return super().parse_known_args(words, namespace)
 
@@ -65,6 +65,14 @@ class Parser(argparse.ArgumentParser):
 
 
 _ALL = "all"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _count(text: str) -> bool | int:

@@ -161,6 +161,8 @@ def _tell_errors(found: Any, info: Any) -> None:
             continue
         print(f"error over spread, {where:<12}{errors.by_spread(info.c_names)}")
         print(f"relative error, {where:<15}{errors.relative}")
+        for what, line in errors.by_unit.items():
+            print(f"{f'error of {what}, {where}':<30} {line}")
         if errors.coverage:
             print(f"error bars, {where:<19}{coverage(errors.coverage)}")
     if "temperature" in found.training:

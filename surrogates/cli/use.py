@@ -98,6 +98,8 @@ def evaluate(options: argparse.Namespace) -> int:
         print(f"error over spread: {errors.by_spread(dataset.info.c_names)}")
         print(f"relative error:    {errors.relative}")
         print(f"of centred c:      {errors.centred}")
+        for what, line in errors.by_unit.items():
+            print(f"{f'error of {what}:':<18} {line}")
         print(f"error bars:        {coverage(errors.coverage)}")
         for warning in poor_outputs({options.split: errors}, dataset):
             warn(warning)

@@ -43,7 +43,8 @@ def add_verify(commands: Commands) -> None:
         type=float,
         default=1e-6,
         metavar="R",
-        help="largest relative difference of c, then and now, that is allowed; default 1e-6",
+        help="largest relative difference of c and of its derivatives, then and now, that is "
+        "allowed; default 1e-6",
     )
     sub.add_argument(
         "--problem",
@@ -106,15 +107,22 @@ def _recompute(options: argparse.Namespace, stored: Stored) -> list[str]:
     from surrogates.pde.ensemble.recompute import recompute
 
     found = recompute(stored, problem, n, seed=int(np.random.default_rng().integers(2**31)))
-    largest = max(one.c for one in found)
+    slopes = [one.derivatives for one in found if one.derivatives is not None]
     print(
         f"{options.file}: solved again for samples {', '.join(str(one.sample) for one in found)}: "
-        f"c differs by {largest:.1e} at most"
+        f"c differs by {max(one.c for one in found):.1e} at most"
+        + (f", its derivatives by {max(slopes):.1e}" if slopes else "")
     )
     return [
         f"sample {one.sample} is not reproduced: y differs by {one.y:.1e}, c by {one.c:.1e}"
+        + ("" if one.derivatives is None else f", its derivatives by {one.derivatives:.1e}")
+        + (f", their directions by {one.directions:.1e}" if one.directions else "")
         for one in found
-        if not (one.c <= options.tolerance and one.y <= 1e-12)
+        if not (
+            one.c <= options.tolerance
+            and (one.derivatives or 0.0) <= options.tolerance
+            and max(one.y, one.directions) <= 1e-12
+        )
     ]
 
 

@@ -73,6 +73,17 @@ class Derivatives:
         """Whether each direction has data, (n, r)."""
         return np.asarray(~np.isnan(self.T[:, 0]))
 
+    def gaps_in_words(self) -> str:
+        """Return how many directions of samples with derivatives have no data; empty if none."""
+        there = self.there[self.there.any(axis=1)]
+        n = int((~there).sum())
+        if not n:
+            return ""
+        return (
+            f"{n} of {there.size} rows of derivatives are not finite and are left out, in "
+            f"{int((~there).any(axis=1).sum())} of {len(there)} samples"
+        )
+
 
 def derivatives(
     info: Info, arrays: SampleArrays, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_]
@@ -101,14 +112,27 @@ def derivatives(
             V = np.where(missing[:, :, None], 0.0, V)
         return Derivatives(V=V, T=_without(T, missing))
     if arrays.dW_dY is not None:
-        S = info.c_scale[:, None]
-        T = S * (np.linalg.pinv(info.functionals * S.T) @ arrays.dW_dY[rows])
+        T = _lifted(info) @ arrays.dW_dY[rows]
     elif arrays.dC_dY is not None:
         T = arrays.dC_dY[rows]
     else:
         return None
     V = np.broadcast_to(np.eye(n_y), (len(T), n_y, n_y))
     return Derivatives(V=V, T=_without(T, ~np.isfinite(T).all(axis=1)))
+
+
+def seen(info: Info) -> Array | None:
+    """Return the projection of c, (n_c, n_c), that a dataset's derivatives are of; see above.
+
+    It is S (W S)^+ W for functionals W; None where the derivatives are of c itself.
+    """
+    return _lifted(info) @ info.functionals if info.adjoints else None
+
+
+def _lifted(info: Info) -> Array:
+    """Return S (W S)^+, (n_c, r), which takes values of the functionals W back to c."""
+    S = info.c_scale[:, None]
+    return np.asarray(S * np.linalg.pinv(info.functionals * S.T))
 
 
 def _without(T: Array, missing: npt.NDArray[np.bool_]) -> Array:

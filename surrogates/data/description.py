@@ -89,7 +89,7 @@ class Info:
         missing: ``mask`` if done samples lack entries of C, which are NaN; else empty.
         inputs: SHA-256 of each further file that the samples depend on. Modules and data in the
             folder of the problem's file are named by their paths from there, files that the
-            configuration names by its keys.
+            configuration names by its keys, and pilot sets by options: ``--pilot``.
         notes: Remarks on the samples, one line each: estimated errors, repairs of a mesh. They are
             not part of the set's identity.
     """
@@ -137,21 +137,18 @@ class Info:
             found.append("the classes have other names there than here")
         if self.missing != other.missing:
             found.append("entries of c are masked in one of them only")
-        return found + self.other_problem(other)
+        pilots = ({k: v for k, v in one.files.items() if _is_option(k)} for one in (self, other))
+        return found + _other_files(*pilots) + self.other_problem(other)
 
     def other_problem(self, other: Info) -> list[str]:
         """List why another dataset's samples are of another map y to c; empty if they are not.
 
         Files are compared by their digests, so an edited comment counts as a difference. The path
-        of a file in the configuration is ignored if both descriptions have the file's digest.
+        of a file in the configuration is ignored if both descriptions have the file's digest. Pilot
+        sets, which options name, are ignored: they decide which derivatives there are, not c.
         """
-        files = self.files, other.files
-        found = [
-            f"{name} has {f'SHA-256 {old[:12]}' if old else 'no SHA-256'} there and "
-            f"{new[:12] or 'none'} here"
-            for name in sorted({**files[0], **files[1]})
-            if (old := files[0].get(name, "")) != (new := files[1].get(name, ""))
-        ]
+        files = ({k: v for k, v in one.files.items() if not _is_option(k)} for one in (self, other))
+        found = _other_files(*files)
         if self.mesh and other.mesh and self.mesh != other.mesh:
             found.append(f"the mesh is {self.mesh} there and {other.mesh} here")
         known = self.inputs.keys() & other.inputs.keys()
@@ -187,7 +184,7 @@ class Info:
         """
         differences = self.differences(other) or further
         if differences:
-            changed = self.changed(other)
+            changed = [name for name in self.changed(other) if not _is_option(name)]
             # Files are compared by digests, which cannot tell a comment from a number.
             restore = f"restore {', '.join(changed)} (an edit of a comment counts, too), or "
             raise InputError(
@@ -222,6 +219,21 @@ class Info:
                 return self, index
         more = dataclasses.replace(self, later_makers=(*self.later_makers, maker))
         return more, len(self.makers)
+
+
+def _is_option(name: str) -> bool:
+    """Return whether an input is named by an option of the command line, as a pilot set is."""
+    return name.startswith("--")
+
+
+def _other_files(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """List the files whose SHA-256 differ between two sets."""
+    return [
+        f"{name} has {f'SHA-256 {old[:12]}' if old else 'no SHA-256'} there and "
+        f"{new[:12] or 'none'} here"
+        for name in sorted({**there, **here})
+        if (old := there.get(name, "")) != (new := here.get(name, ""))
+    ]
 
 
 def write_attributes(file: h5py.File, info: Info) -> None:

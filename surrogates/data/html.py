@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from surrogates.errors import listed
 from surrogates.notebook import SHOWN, number, table
 
+from .derivatives import in_words
 from .description import PARTS, Split, Status
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def shown(dataset: Dataset) -> str:
         "failed": str(failed) if failed else "",
         "parameters": listed(info.y_names, SHOWN),
         "classes" if info.task == "classification" else "observables": listed(info.c_names, SHOWN),
+        "derivatives": in_words(info),
         "mesh": info.mesh,
         "notes": " ".join(f"{note}." for note in info.notes),
     }

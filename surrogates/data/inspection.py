@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from surrogates.types import Array
 
+from .derivatives import ARRAYS
 from .description import Info, Split, Status
 from .format import SampleArrays
 from .ranges import runs, sentence
@@ -31,6 +32,10 @@ class Summary:
         classes: Number of done samples of each class and part, (n_c, 3); None for a regression.
         digest: As `Dataset.digest`.
         missing: Number of entries of C that done samples lack.
+        derivatives: Number of done samples that have derivatives.
+        derivative_gaps: Number of rows of derivatives of these samples, directions or y, that are
+            not finite and are left out of trainings.
+        derivative_rows: Number of all rows of these samples.
     """
 
     status: dict[Status, int]
@@ -42,6 +47,9 @@ class Summary:
     classes: npt.NDArray[np.int64] | None
     digest: str
     missing: int = 0
+    derivatives: int = 0
+    derivative_gaps: int = 0
+    derivative_rows: int = 0
 
 
 def are_probabilities(C: Array) -> npt.NDArray[np.bool_]:
@@ -86,6 +94,22 @@ def problems(
     return found
 
 
+def _derivative_faults(
+    info: Info, window: SampleArrays, done: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which done samples have derivatives that are no data.
+
+    In sets that no run of this package has made as a whole, NaN says that there are none.
+    """
+    faults = {}
+    for name in ARRAYS:
+        if (values := getattr(window, name)) is not None:
+            rows = values.reshape(len(done), -1)
+            bad = np.isinf(rows) if info.design in ("imported", "joined") else ~np.isfinite(rows)
+            faults[f"with a value of {name} that is not finite"] = done & bad.any(axis=1)
+    return faults
+
+
 def _faults(
     info: Info, window: SampleArrays, max_residual: float
 ) -> dict[str, npt.NDArray[np.bool_]]:
@@ -94,10 +118,9 @@ def _faults(
     slack = 1e-12 * np.maximum(np.abs(info.y_lower), np.abs(info.y_upper))
     inside = (info.y_lower - slack <= window.Y) & (info.y_upper + slack >= window.Y)
     loose = window.solver["residual"] > max_residual  # false for NaN: the problem computes none
-    tangents = np.zeros((len(done), 1)) if window.dC_dY is None else window.dC_dY
     finite = {
         name: np.isfinite(array).reshape(len(done), -1).all(axis=1)
-        for name, array in (("Y", window.Y), ("C", window.C), ("dC_dY", tangents))
+        for name, array in (("Y", window.Y), ("C", window.C))
     }
     if info.missing == "mask":
         some = ~np.isnan(window.C).all(axis=1)
@@ -106,7 +129,7 @@ def _faults(
         "failed": window.status == Status.FAILED,
         "with a value of Y that is not finite": ~finite["Y"],
         "with a value of C that is not finite": done & ~finite["C"],
-        "with a value of dC_dY that is not finite": done & ~finite["dC_dY"],
+        **_derivative_faults(info, window, done),
         "with parameters out of bounds": ~inside.all(axis=1),
         f"with a residual above {max_residual:g}": done & loose,
         "with an unknown status": ~np.isin(window.status, list(Status)),

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from surrogates.files import reading
 from surrogates.provenance import Provenance
 
 from .dataset import Dataset
+from .derivatives import ARRAYS, in_words, shapes
 from .description import Info, Status
 from .format import read_info, write
 from .ranges import sentence
@@ -131,9 +133,10 @@ def append(paths: Sequence[_Path], out: _Path) -> Joined:
     """Join finished datasets one after the other, with any splits.
 
     Samples keep their part, status and maker. Columns come in the order of the first set; the
-    columns of the others are matched by name. Bounds are the widest. Tangents are kept if all sets
-    have them; the configuration and the problem's file are kept if all sets share them. One window
-    of one file is in memory, and a hash of each sample.
+    columns of the others are matched by name. Bounds are the widest. Derivatives are kept; samples
+    of sets without any have NaN there, and whole tangents beside directions become directions along
+    each y. The configuration and the problem's file are kept if all sets share them. One window of
+    one file is in memory, and a hash of each sample.
 
     Args:
         paths: The datasets.
@@ -141,7 +144,8 @@ def append(paths: Sequence[_Path], out: _Path) -> Joined:
 
     Raises:
         InputError: If a file is not a finished set, or has other parameters, observables, classes,
-            units or coordinates, another task, or the configuration of another problem.
+            units or coordinates, another task, the configuration of another problem, or
+            derivatives of functionals that others do not have.
     """
     check(len(paths) > 1, f"nothing to join: name at least two datasets; got {len(paths)}")
     infos = [read_info(path) for path in paths]
@@ -155,6 +159,7 @@ def append(paths: Sequence[_Path], out: _Path) -> Joined:
     _check_problems([info for info, _ in infos], paths)
     makers, indices = _makers([info for info, _ in infos])
     joined = _joined([info for info, _ in infos], orders, makers)
+    joined = _differentiated(joined, [info for info, _ in infos], orders, paths)
     seen: dict[bytes, int] = {}
     repeated: list[tuple[int, int]] = []
 
@@ -162,7 +167,7 @@ def append(paths: Sequence[_Path], out: _Path) -> Joined:
         start = 0
         for path, order, index in zip(paths, orders, indices, strict=True):
             for window, made_by in _windows(path, index):
-                piece = _permuted(window, *order, tangents=joined.tangents)
+                piece = _permuted(window, *order, joined)
                 repeated.extend(_seen_before(piece, start, seen))
                 start += len(piece.Y)
                 yield dataclasses.replace(piece, info=joined, made_by=made_by)
@@ -247,7 +252,6 @@ def _joined(
         split=head.split if len({info.split for info in infos}) == 1 else "joined",
         total=sum(info.total for info in infos),
         first=0,
-        tangents=all(info.tangents for info in infos),
         y_lower=np.min(lower, axis=0),
         y_upper=np.max(upper, axis=0),
         coordinates=coordinates,
@@ -259,14 +263,63 @@ def _joined(
     )
 
 
-def _permuted(window: Dataset, y: _Order, c: _Order, *, tangents: bool) -> Dataset:
-    """Return a window with its columns in the order of the first set."""
-    dC_dY = window.dC_dY
+def _differentiated(
+    joined: Info,
+    infos: Sequence[Info],
+    orders: Sequence[tuple[_Order, _Order]],
+    paths: Sequence[_Path],
+) -> Info:
+    """Return the description of the new set with the kind of its derivatives."""
+    found = [
+        (_reordered(info, c), path)
+        for info, (_, c), path in zip(infos, orders, paths, strict=True)
+        if in_words(info)
+    ]
+    kinds: dict[str, Any] = {"tangents": False, "directions": 0}
+    kinds |= {"functionals": np.empty((0, 0)), "c_scale": np.empty(0)}
+    if any(info.adjoints for info, _ in found):
+        head, first = found[0]
+        for info, path in found:
+            check(
+                info.same_functionals(head),
+                f"{path} and {first} cannot be joined: they have {in_words(info)} and "
+                f"{in_words(head)}{', others' * (in_words(info) == in_words(head))}",
+            )
+        kinds |= {"functionals": head.functionals, "c_scale": head.c_scale}
+    elif found and all(info.tangents for info, _ in found):
+        kinds["tangents"] = True
+    elif found:
+        n_y = len(joined.y_names)
+        kinds["directions"] = max(n_y if info.tangents else info.directions for info, _ in found)
+    return dataclasses.replace(joined, **kinds)
+
+
+def _reordered(info: Info, c: _Order) -> Info:
+    """Return a description whose functionals are of the outputs in another order."""
+    if not info.adjoints:
+        return info
+    W, scale = info.functionals[:, c], info.c_scale[c]
+    return dataclasses.replace(info, functionals=W, c_scale=scale)
+
+
+def _permuted(window: Dataset, y: _Order, c: _Order, joined: Info) -> Dataset:
+    """Return a window with its columns in the order of the first set, for the new set."""
+    n = len(window.Y)
+    arrays: dict[str, Any] = {name: None for name in ARRAYS}
+    arrays |= {name: np.full((n, *shape), np.nan) for name, shape in shapes(joined).items()}
+    if window.dW_dY is not None:
+        arrays["dW_dY"] = window.dW_dY[:, :, y]
+    elif joined.directions and (found := window.derivatives()) is not None:
+        r = found.V.shape[1]
+        arrays["directions"][:, :r] = found.V[:, :, y]
+        arrays["dC_dV"][:, :, :r] = found.T[:, c]
+    elif window.dC_dY is not None:
+        arrays["dC_dY"] = window.dC_dY[:, c][:, :, y]
     return dataclasses.replace(
         window,
         Y=np.ascontiguousarray(window.Y[:, y]),
         C=np.ascontiguousarray(window.C[:, c]),
-        dC_dY=dC_dY[:, c][:, :, y] if tangents and dC_dY is not None else None,
+        **arrays,
     )
 
 

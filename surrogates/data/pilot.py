@@ -23,6 +23,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from surrogates.config import check
 from surrogates.types import Array
@@ -32,6 +33,7 @@ from .stored import Stored, opened
 
 _UNKNOWN_UNITS = ("", "1", "?", "-", "unknown")
 _ROUNDING = 1e-12  # an output, or a singular value, with less relative size is rounding
+_OF_SQUARES = 1e-7  # so is a singular value from an eigenvalue of a mean square
 
 _Path = str | os.PathLike[str]
 
@@ -54,7 +56,7 @@ def functionals(path: _Path, r: int) -> tuple[Array, Array, Info]:
         C, scale = _outputs(stored, path)
         centred = (C - C.mean(axis=0)) / scale
         _, sizes, vectors = np.linalg.svd(centred, full_matrices=False)
-        _check_number(path, r, sizes, "the outputs vary in")
+        _check_number(path, r, sizes > _ROUNDING * sizes[0], "the outputs vary in")
         return _signed(vectors[:r]) / scale, scale, stored.info
 
 
@@ -96,7 +98,7 @@ def active_directions(path: _Path, r: int) -> tuple[Array, Info]:
         check(n > 0, f"{path} has no sample with derivatives")
         values, vectors = np.linalg.eigh(mean / n)
         sizes = np.sqrt(np.maximum(values[::-1], 0))
-        _check_number(path, r, sizes, "c changes in")
+        _check_number(path, r, sizes > _OF_SQUARES * sizes[0], "c changes in")
         return _signed(vectors.T[::-1][:r]) * ranges, info
 
 
@@ -139,8 +141,8 @@ def _outputs(stored: Stored, path: _Path) -> tuple[Array, Array]:
     return C, scales(C, info.c_units)
 
 
-def _check_number(path: _Path, r: int, sizes: Array, what: str) -> None:
-    most = int((sizes > _ROUNDING * sizes[0]).sum()) if sizes[0] > 0 else 0
+def _check_number(path: _Path, r: int, there: npt.NDArray[np.bool_], what: str) -> None:
+    most = int(there.sum())
     check(1 <= r <= most, f"{path}: {what} {most} ways; asked for {r}")
 
 

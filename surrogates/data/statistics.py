@@ -76,6 +76,33 @@ class RunningStats:
             self._n = n
 
 
+class DerivativeCounts:
+    """Number of rows of derivatives, for an array that comes in pieces: see `Summary`.
+
+    Attributes:
+        samples: Number of chosen samples that have a finite row.
+        rows: Number of all rows of these.
+        gaps: Number of their rows that are not finite.
+    """
+
+    def __init__(self, chosen: npt.NDArray[np.bool_]) -> None:
+        """Start without rows; ``chosen`` is whether each following sample counts."""
+        self.samples = self.rows = self.gaps = 0
+        self._chosen, self._seen = chosen, 0
+
+    def over(self, pieces: Iterable[Array]) -> Iterator[Array]:
+        """Yield the pieces unchanged, each after it has been counted."""
+        for piece in pieces:
+            chosen = self._chosen[self._seen : self._seen + len(piece)]
+            self._seen += len(piece)
+            finite = np.isfinite(piece).all(axis=1)[chosen]
+            there = finite[finite.any(axis=1)]
+            self.samples += len(there)
+            self.rows += there.size
+            self.gaps += int((~there).sum())
+            yield piece
+
+
 class ClassCounts:
     """Number of samples of each class in each part, for an array that comes in pieces.
 

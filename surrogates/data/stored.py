@@ -18,11 +18,12 @@ import numpy.typing as npt
 from surrogates.errors import InputError
 
 from .dataset import Dataset
+from .derivatives import TARGETS
 from .description import PARTS, Info, Split, Status
 from .format import digest, digested, open_arrays, read_array
 from .inspection import Summary, problems
 from .ranges import runs, sentence
-from .statistics import ClassCounts, RunningStats
+from .statistics import ClassCounts, DerivativeCounts, RunningStats
 
 WINDOW_BYTES = 8 << 20
 
@@ -124,8 +125,9 @@ class Stored:
         if self.info.task == "classification":
             classes = ClassCounts(len(self.info.c_names), np.where(done, self.split, Split.UNUSED))
             pieces["C"] = classes.over(pieces["C"])
-        names = digested(self._arrays)
+        names, derivatives = digested(self._arrays), DerivativeCounts(done)
         pieces |= {name: self._pieces(name) for name in names if name not in pieces}
+        pieces |= {name: derivatives.over(pieces[name]) for name in TARGETS if name in pieces}
         numbers = digest((self._arrays[name].shape, pieces[name]) for name in names)
         makers = self._read("made_by") if "made_by" in self._arrays else np.zeros(len(self), int)
         return Summary(
@@ -136,6 +138,9 @@ class Stored:
             c_range=c.range,
             spread=c.spread,
             missing=c.missing,
+            derivatives=derivatives.samples,
+            derivative_gaps=derivatives.gaps,
+            derivative_rows=derivatives.rows,
             classes=classes.counts if classes else None,
             digest=numbers,
         )

@@ -1,17 +1,20 @@
-"""Errors of predictions: relative errors, errors by output, and coverage of the error bars.
+"""Errors of predictions: relative errors, errors by output and of dc/dy, coverage of error bars.
 
-Missing entries of C (NaN) are left out of all of them.
+Missing entries of C (NaN) are left out of all of them, and so are directions without derivatives.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from surrogates.types import Array
 
 from .tails import widened
 
@@ -27,8 +30,8 @@ class ErrorSummary:
     """Mean, standard deviation and extremes of the samples' relative errors, dimensionless.
 
     Attributes:
-        near_zero: Number of samples whose c is small beside the spread of c. Their relative errors
-            say little, and may dominate the mean.
+        near_zero: Number of samples whose c (or dc/dy, for errors of dc/dy) is small beside that
+            of the others. Their relative errors say little, and may dominate the mean.
     """
 
     mean: float
@@ -50,10 +53,16 @@ class ErrorSummary:
 
     def __str__(self) -> str:
         """Return one line, in per cent."""
+        return self.said()
+
+    def said(self, of: str = "c") -> str:
+        """Return one line, in per cent; ``of`` is what the errors are of."""
         if not math.isfinite(self.mean):
-            return "undefined, as a sample has c = 0"
+            return f"undefined, as a sample has {of} = 0"
         values = f"mean {self.mean:.3%}, std {self.std:.3%}, min {self.min:.3%}, max {self.max:.3%}"
-        note = f" (says little: c is near 0 in {self.near_zero} samples)" if self.near_zero else ""
+        note = (
+            f" (says little: {of} is near 0 in {self.near_zero} samples)" if self.near_zero else ""
+        )
         return values.replace("%", " %") + note
 
 
@@ -72,6 +81,8 @@ class Evaluation:
             the training samples, dimensionless: 1 is as good as their mean. For an output that does
             not vary there, it is over the output's size.
         coverage: Share of all errors within the error bars' intervals, for each of `LEVELS`.
+        jacobian: Summary of the relative errors of dc/dy, for each unit of the outputs; see
+            `jacobian_errors`. Empty if the samples have no derivatives.
     """
 
     samples: int
@@ -81,6 +92,16 @@ class Evaluation:
     output_relative: tuple[float, ...]
     output_spread: tuple[float, ...] = ()
     coverage: tuple[float, ...] = ()
+    jacobian: Mapping[str, ErrorSummary] = field(default_factory=dict)
+
+    @property
+    def by_unit(self) -> dict[str, str]:
+        """One line on each summary in `jacobian`, by a title: dc/dy, with the unit if several."""
+        several = len(self.jacobian) > 1
+        return {
+            "dc/dy" + (f" [{unit}]" if several else ""): summary.said("dc/dy")
+            for unit, summary in self.jacobian.items()
+        }
 
     def by_spread(self, names: Sequence[str]) -> str:
         """Return one line on `output_spread`; names are those of the outputs."""
@@ -212,3 +233,68 @@ def compared(
         output_spread=tuple((error / unit).tolist()),
         coverage=coverage,
     )
+
+
+def jacobian_errors(
+    jacobian: Callable[[Tensor], Tensor],
+    Y: Array,
+    V: Array,
+    T: Array,
+    *,
+    units: Sequence[str],
+    ranges: Array,
+    seen: Array | None = None,
+    entries: int = 1 << 21,
+) -> dict[str, ErrorSummary]:
+    """Measure the errors of dc/dy: ||(J_s - J) D||_F / ||J D||_F for each sample.
+
+    J_s is the surrogate's Jacobian, J the data's, and the columns of D are a sample's directions,
+    each of length 1 with the parameters in units of their ranges. So the error depends neither on
+    the units of y nor on the lengths of directions. For whole tangents D = diag(ranges).
+
+    Args:
+        jacobian: The surrogate's ``jacobian`` of tensors, (n, n_in) -> (n, n_out, n_in).
+        Y: Parameters, (n, n_in), float64.
+        V: Directions, (n, r, n_in), in units of y.
+        T: Derivatives J V, (n, n_out, r); NaN in T[i, :, k] for a direction without data.
+        units: Units of the outputs; those of one unit form a group with a summary of its own.
+        ranges: Ranges of the parameters, (n_in,); 1 is taken for a parameter of range 0.
+        seen: Projection of c, (n_out, n_out), whose derivatives T holds; None if it is all of c.
+        entries: Entries of the Jacobians that are in memory at once.
+
+    Returns:
+        Summaries by unit, over the samples with data; empty if there are none.
+    """
+    there = ~np.isnan(T).any(axis=1)
+    used = np.flatnonzero(there.any(axis=1))
+    if not len(used):
+        return {}
+    unit = np.where(ranges > 0, ranges, 1.0)
+    kinds = [u.strip() or "1" for u in units]
+    groups = {kind: np.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
+    pairs: dict[str, list[Array]] = {name: [] for name in groups}
+    step = max(1, entries // (T.shape[1] * Y.shape[1]))
+    for rows in (used[start : start + step] for start in range(0, len(used), step)):
+        with torch.no_grad():
+            J = jacobian(torch.from_numpy(Y[rows])).numpy()
+        length = np.linalg.norm(V[rows] / unit, axis=2)
+        weight = np.zeros_like(length)
+        np.divide(1.0, length, out=weight, where=there[rows] & (length > 0))
+        truth = np.where(there[rows, None], T[rows], 0.0) * weight[:, None]
+        D = np.swapaxes(V[rows], 1, 2) * weight[:, None]
+        error = (J if seen is None else seen @ J) @ D - truth
+        for name, mine in groups.items():
+            norms = [_norm(part[:, mine]) for part in (error, truth)]
+            pairs[name].append(np.stack(norms, axis=1))
+    found = {}
+    for name, parts in pairs.items():
+        error, size = torch.from_numpy(np.concatenate(parts)).unbind(dim=1)
+        near = int((size < _NEAR_ZERO * size.square().mean().sqrt()).sum())
+        found[name] = ErrorSummary.of(error / size, near)
+    return found
+
+
+def _norm(values: Array) -> Array:
+    """Return the Frobenius norms of matrices, (n,); squares neither vanish nor overflow."""
+    unit = np.abs(values).max(axis=(1, 2), keepdims=True).clip(min=1e-300)
+    return np.asarray(np.linalg.norm(values / unit, axis=(1, 2)) * unit[:, 0, 0])

@@ -38,6 +38,7 @@ def _evaluation(found: Mapping[str, Any]) -> Evaluation:
         output_relative=_numbers(found.get("output_relative")),
         output_spread=_numbers(found.get("output_spread")),
         coverage=_numbers(found.get("coverage")),
+        jacobian=_jacobian(found.get("jacobian")),
     )
 
 
@@ -68,6 +69,10 @@ def _summary(found: Any) -> ErrorSummary:
     return ErrorSummary(**numbers, near_zero=int(near_zero) if near_zero > 0 else 0)
 
 
+def _jacobian(found: Any) -> dict[str, ErrorSummary]:
+    return {unit: _summary(one) for unit, one in (found if isinstance(found, dict) else {}).items()}
+
+
 def _numbers(found: Any) -> tuple[float, ...]:
     return tuple(map(_number, found)) if isinstance(found, list) else ()
 
@@ -87,6 +92,23 @@ def described(surrogate: LoadedSurrogate) -> str:
     )
 
 
+def derivatives_in_words(training: Mapping[str, Any]) -> str:
+    """Return which derivatives a surrogate was trained with; empty if none.
+
+    Args:
+        training: The metadata of its training, whose ``derivatives`` are a mapping of
+            ``directions`` (a number of a sample, or ``all``), ``samples`` (their number), and
+            ``weight`` (of the rows of derivatives beside those of values).
+    """
+    found = training.get("derivatives")
+    if not isinstance(found, Mapping) or not found.get("samples"):
+        return ""
+    r, weight = found.get("directions", "all"), _number(found.get("weight"))
+    where = "all y" if r == "all" else f"{r} direction{'s' * (r != 1)} a sample"
+    said = f"dc/dy of {found['samples']} samples in {where}"
+    return said + (f", weight {weight:.3g}" if math.isfinite(weight) else "")
+
+
 def described_in_html(surrogate: LoadedSurrogate) -> str:
     """Return a table of a surrogate's sizes, errors and domain, with escaped names."""
     about, training = surrogate.metadata, surrogate.metadata["training"]
@@ -95,6 +117,7 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
         ("parameters", listed(about["y_names"], SHOWN)),
         (surrogate.OUTPUTS, listed(about["c_names"], SHOWN)),
         ("training samples", str(training.get("samples", ""))),
+        ("derivatives", derivatives_in_words(training)),
         ("chosen", str(training.get("chosen", ""))),
         *_errors(surrogate).items(),
         *(("warning", line) for line in surrogate.warnings),
@@ -128,6 +151,8 @@ def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
         said[f"relative error, {name}"] = f"{per_cent(found.relative.mean)} (mean)"
         if found.output_spread:
             said[f"error over spread, {name}"] = found.by_spread(surrogate.metadata["c_names"])
+        for what, line in found.by_unit.items():
+            said[f"error of {what}, {name}"] = line
         if len(found.coverage) == len(LEVELS):
             said[f"errors within 95 % bars, {name}"] = per_cent(found.coverage[-1])
     return said

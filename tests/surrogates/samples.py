@@ -54,7 +54,7 @@ def with_derivatives(whole, kind, r=2):
     rng = np.random.default_rng(3)
     n, n_y, n_c = len(whole.Y), len(whole.info.y_names), len(whole.info.c_names)
     J = rng.standard_normal((n, n_c, n_y))
-    V, W = rng.standard_normal((n, r, n_y)), rng.standard_normal((r, n_c))
+    V, W = rng.standard_normal((n, r, n_y)), np.random.default_rng(4).standard_normal((r, n_c))
     info = {
         "tangents": {"tangents": True},
         "directions": {"directions": r},

@@ -86,10 +86,20 @@ def trained(dataset, settings, comm):
     return {"theta": theta, "phi": phis, "errors": errors, "predicted": result.predict(Y)}
 
 
+def task_of(dataset):
+    """Name the settings for a dataset: its task, or ``derivatives`` if it has some."""
+    return dataset.info.task if dataset.dC_dY is None else "derivatives"
+
+
+SETTINGS["derivatives"] = {
+    name: SETTINGS["regression"][name] for name in ("dense", "krylov", "kronecker", "gn", "lbfgs")
+}
+
+
 def main():
     dataset = Dataset.read(sys.argv[1])
     with communicator.of_environment("cpu") as comm:
-        settings = SETTINGS[dataset.info.task]
+        settings = SETTINGS[task_of(dataset)]
         found = {name: trained(dataset, one, comm) for name, one in settings.items()}
         rows = torch.cat([value["theta"] for value in found.values()])[None]
         thetas = comm.stacked(rows)

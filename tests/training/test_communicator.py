@@ -1,5 +1,6 @@
 """Samples divided over the processes of torchrun: the same result, one message, nothing lost."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -49,17 +50,32 @@ def overlapping(n=203, n_in=5, n_classes=3):
     return labelled(Y.numpy(), k.numpy())
 
 
+def with_derivatives():
+    """Values of smooth functions, and derivatives of two thirds of the samples."""
+    data = smooth(n=103, n_in=5, n_out=4)
+    rng = np.random.default_rng(0)  # as in `smooth`
+    rng.uniform(10, 30, (103, 5))
+    A, B = rng.normal(size=(5, 2)), rng.normal(size=(2, 4))
+    dC_dY = 50 * np.einsum("nl,jl,lk->nkj", np.cos(data.Y / 20 @ A), A, B)
+    dC_dY[::3] = np.nan
+    dC_dY[1, :, 2] = np.nan
+    return dataclasses.replace(
+        data, dC_dY=dC_dY, info=dataclasses.replace(data.info, tangents=True)
+    )
+
+
 @needs_torchrun
 @pytest.mark.parametrize(
     ("data", "fall"),
     [
         (smooth(n=203, n_in=5, n_out=7), 0.6),
+        (with_derivatives(), 0.6),
         pytest.param(overlapping(), 0.9, marks=pytest.mark.thorough),
     ],
 )
 def test_two_processes_find_what_one_finds(tmp_path, data, fall):
     data.write(tmp_path / "data.h5")
-    every = shares.SETTINGS[data.info.task]
+    every = shares.SETTINGS[shares.task_of(data)]
     run = torchrun(shares.__file__, tmp_path / "data.h5", tmp_path / "found.pt")
     assert run.returncode == 0, run.stderr
     found = torch.load(tmp_path / "found.pt", weights_only=True)

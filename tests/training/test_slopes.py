@@ -5,13 +5,22 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from draws import dataset, normal
+from draws import classes, dataset, labelled, normal
 from torch.func import jacrev, vmap
 
 from surrogates.data import Split
-from surrogates.training.config import Derivatives, Network, Stopping, TrainConfig
+from surrogates.errors import InputError
+from surrogates.model.parts import Logs
+from surrogates.training.config import (
+    Derivatives,
+    Network,
+    Optimizer,
+    Stopping,
+    TrainConfig,
+)
 from surrogates.training.data import Data
 from surrogates.training.fit import fit
+from surrogates.training.logs import logarithms
 from surrogates.training.slopes import Slopes
 
 A = normal(3, 4, seed=8)
@@ -149,3 +158,74 @@ def test_a_mixed_scaled_and_single_training_takes_derivatives():
         {"network": Network(width=8, levels=2)},
     ):
         assert held_out(fit(made, settings(**changes)), made) < base, changes
+
+
+@pytest.mark.parametrize("name", ["gn", "lbfgs", "adam"])
+def test_other_optimizers_learn_from_derivatives(name):
+    made = sampled()
+    changes = {"optimizer": Optimizer(name=name), "network": Network(kind="mlp", width=8)}
+    alone = held_out(fit(made, settings(0.0, **changes)), made)
+    assert held_out(fit(made, settings(**changes)), made) < 0.7 * alone
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov", "kronecker"])
+def test_a_training_with_derivatives_resumes_bit_for_bit(tmp_path, method):
+    made, checkpoint = sampled(), tmp_path / "run.ckpt"
+    changes = {"optimizer": Optimizer(method=method), "network": Network(width=4, levels=2)}
+    own = settings(stopping=Stopping(work_units=400), **changes)
+    whole = fit(made, own)
+    for iteration in (3, len(whole.history) - 2):
+        asked = iter(range(1, 10**6))
+        stopped = fit(
+            made, own, checkpoint=checkpoint, stop=lambda asked=asked, n=iteration: next(asked) == n
+        )
+        assert len(stopped.history) == iteration
+        resumed = fit(made, own, checkpoint=checkpoint, resume=True)
+        assert torch.equal(resumed.W, whole.W)
+    other = dataclasses.replace(made, dC_dY=2 * made.dC_dY)
+    with pytest.raises(InputError, match="dataset"):
+        fit(other, own, checkpoint=checkpoint, resume=True)
+
+
+def test_derivatives_of_logarithms_are_those_of_the_logarithms():
+    made = sampled(20, 0)
+    made = dataclasses.replace(made, Y=made.Y + 2, C=np.exp(made.C))
+    made = dataclasses.replace(made, dC_dY=made.dC_dY * made.C[:, :, None])
+    logs = Logs(inputs=np.array([True, False, False, True]), outputs=np.array([False, True, True]))
+    found = logarithms(made, logs)
+
+    def by_logs(z):
+        x = torch.where(torch.from_numpy(logs.inputs), z.exp(), z) - 2
+        return torch.where(torch.from_numpy(logs.outputs), waves(x), waves(x).exp())
+
+    expected = jacrev(by_logs)(torch.from_numpy(found.Y[4]))
+    np.testing.assert_allclose(found.dC_dY[4], expected.numpy(), rtol=1e-10)
+    # Along a direction of y, the same numbers.
+    V = normal(20, 2, 4, seed=5).numpy()
+    info = dataclasses.replace(made.info, tangents=False, directions=2)
+    dC_dV = made.dC_dY @ V.transpose(0, 2, 1)
+    some = logarithms(
+        dataclasses.replace(made, info=info, dC_dY=None, directions=V, dC_dV=dC_dV), logs
+    )
+    np.testing.assert_allclose(some.dC_dV[4], expected.numpy() @ some.directions[4].T, rtol=1e-10)
+
+
+def test_classes_have_no_derivatives():
+    made = labelled(normal(30, 4, seed=1).numpy(), classes(30, 3, seed=2).numpy())
+    made = dataclasses.replace(made, dC_dY=np.zeros((30, 3, 4)))
+    with pytest.raises(InputError, match="derivatives are for regression"):
+        fit(made, settings(network=Network(width=4)))
+
+
+def test_derivatives_of_some_outputs_directions_span_more_than_few_values():
+    """Six samples of nine outputs: derivatives show the rest of the outputs' space."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((9, 4))
+    Y = rng.uniform(-1, 1, (60, 4))
+    made = dataset(Y, Y @ A.T)
+    split = np.full(60, Split.TEST, np.uint8)
+    split[:3], split[3:5] = Split.TRAIN, Split.VALIDATION
+    dC_dY = np.broadcast_to(A, (60, 9, 4)).copy()
+    made = dataclasses.replace(made, split=split, dC_dY=dC_dY)
+    along = fit(made, settings(network=Network(width=4, linear=True)))
+    assert held_out(along, made) < 1e-4 * made.C.std()

@@ -73,18 +73,21 @@ def solve_w(
     return LeastSquaresSolution.of(Z, C, alpha2, W_ref, comm=comm).W
 
 
-def solve_path(Z: Tensor, C: Tensor, alphas: Sequence[float]) -> list[Tensor]:
+def solve_path(
+    Z: Tensor, C: Tensor, alphas: Sequence[float], n_samples: int | None = None
+) -> list[Tensor]:
     """Solve for W as `solve_w` does, at several alpha2 from one SVD.
 
     Args:
         Z: Features with a last column of ones, (n_samples, n_feat + 1), float64.
         C: Targets, (n_samples, n_out).
         alphas: Values of alpha2, >= 0.
+        n_samples: N, if Z has more rows, those of derivatives.
 
     Returns:
         W for each alpha2, (n_out, n_feat + 1).
     """
-    root = math.sqrt(len(Z))
+    root = math.sqrt(n_samples or len(Z))
     U, s, V = tall_svd(Z, 1 / root)
     UtC = U.T @ C / root
     tiny = max(Z.shape) * torch.finfo(s.dtype).eps * s[0]

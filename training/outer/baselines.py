@@ -48,10 +48,10 @@ def _point(problem: ReducedProblem, theta: Tensor, W: Tensor, F: Tensor | None =
     F = features(theta) if F is None else F
     comm, n = features.comm, len(features.Y)
     total = F.new_zeros(())
-    for first, part, own in ((0, F[:n], W), (n, F[n:], _without_bias(W))):
-        for rows, outputs in outputs_of(part, own):
-            C = problem.C[first:][rows]
-            total += problem.loss.values(outputs, C).sum()
+    for own, here in ((slice(0, n), W), (slice(n, None), _without_bias(W))):
+        C = problem.C[own]
+        for rows, outputs in outputs_of(F[own], here):
+            total += problem.loss.values(outputs, C[rows]).sum()
     away = _away(problem, W)
     weights = problem.penalty.value(theta) + problem.alpha2 / 2 * float(away.square().sum())
     phi = float(comm.total(total)[0]) / features.n_samples + weights

@@ -223,7 +223,9 @@ def _times(N: Tensor | None, X: Tensor) -> Tensor:
     return X if N is None else N[..., : X.shape[1]].to(X) @ X
 
 
-def flops(theta: int, others: int, n_samples: int, width: int, n_out: int) -> float:
+def flops(
+    theta: int, others: int, n_samples: int, width: int, n_out: int, directions: float = 0.0
+) -> float:
     """Estimate the operations of `gauss_newton_matrix` and three factorisations.
 
     Args:
@@ -232,11 +234,15 @@ def flops(theta: int, others: int, n_samples: int, width: int, n_out: int) -> fl
         n_samples: Number of training samples.
         width: Number of features.
         n_out: Number of outputs that training sees.
+        directions: Mean number of directions with derivatives of a sample.
     """
     layers = theta - others
     r = min(width, n_out)
-    sums = n_samples * (layers**2 + 2 * layers * others + r * others**2)
-    return sums + 2 * n_samples * width * n_out * theta + n_out * width * theta**2 + theta**3
+    n_rows = n_samples * (1 + directions)
+    # Layers take about three times the samples for any number of directions (see `along`).
+    sums: float = n_samples * layers**2 * (4 if directions else 1)
+    sums += n_rows * (2 * layers * others + r * others**2)
+    return sums + 2 * n_rows * width * n_out * theta + n_out * width * theta**2 + theta**3
 
 
 def _gram(M: Tensor) -> Tensor:

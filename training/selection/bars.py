@@ -26,6 +26,7 @@ from surrogates.model.parts import ErrorBars, Members
 from surrogates.model.surrogate import Surrogate
 
 from ..inner.tall import tall_svd
+from ..slopes import DerivativeRows
 from .regression import Selection
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
@@ -35,6 +36,7 @@ _FEWEST_FOR_TAIL = 19  # samples: their largest residual bounds the next one wit
 _TAIL_ERROR = 0.8  # standard error of the tail of n normal residuals, times sqrt(n)
 _LARGEST_TAIL = 0.45  # below `surrogates.model.tails.LIMIT`
 _FEWEST = 0.25  # least share of the residuals' variance that is left after the members' spread
+_LEFT = 1e-3  # least share of a sample that a fit of all leaves undetermined
 _UNSEEN = 200  # points at which the members' spread is measured
 
 
@@ -59,7 +61,13 @@ class Shape:
         return self.constant + (Z @ self.leverage.T).square() @ self.signs
 
 
-def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor) -> ErrorBars:
+def error_bars(
+    selection: Selection,
+    bare: Surrogate,
+    Y: Tensor,
+    trained: Tensor,
+    along: DerivativeRows | None = None,
+) -> ErrorBars:
     """Find the error bars of a surrogate that has none.
 
     Args:
@@ -67,8 +75,9 @@ def error_bars(selection: Selection, bare: Surrogate, Y: Tensor, trained: Tensor
         bare: The surrogate, which scales y as the selection did.
         Y: The held-out samples' inputs, (n, n_in).
         trained: Inputs of the surrogate's training samples.
+        along: DerivativeRows of their derivatives; None if no member was trained with any.
     """
-    shape, q = _shape(selection, Y, trained)
+    shape, q = _shape(selection, Y, trained, along)
     mean = float(q.mean().clamp(min=1e-300))
     distance = bare.squared_distance(Y)
     residual, between = _shrunk(selection, trained)
@@ -181,11 +190,16 @@ def features_of(selection: Selection, Y: Tensor) -> Tensor:
     return torch.cat([*blocks, Y.new_ones((len(Y), 1))], dim=1)
 
 
-def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Tensor]:
+def _shape(
+    selection: Selection, Y: Tensor, trained: Tensor, along: DerivativeRows | None
+) -> tuple[Shape, Tensor]:
     """Return the shape of the variance, and its values at the held-out samples."""
     if selection.kriging is not None:
         return _kriging_shape(selection, Y)
     Z = features_of(selection, trained)
+    n = len(Z)
+    if along is not None:
+        Z = torch.cat([Z, _along(selection, along)])
     shape = _posterior(Z)
     if not np.array_equal(selection.rows, selection.train):  # held out of all members
         return shape, shape.at(features_of(selection, Y))
@@ -193,8 +207,39 @@ def _shape(selection: Selection, Y: Tensor, trained: Tensor) -> tuple[Shape, Ten
     # new one; in a fit without a whole fold it has more, and new samples would seem better.
     if Z.shape[1] >= len(Z):  # the features fit every sample: the shape is unknown
         return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
-    q = shape.at(features_of(selection, Y))
-    return shape, q / (1 - q * shape.share).clamp(min=1e-3)
+    q = shape.at(Z[:n])
+    q = q / (1 - q * shape.share).clamp(min=_LEFT)
+    if along is not None:
+        blocks = Z[n:].view(len(along.samples), -1, Z.shape[1])
+        q[along.samples] = _left_out(shape, Z[along.samples], blocks)
+    return shape, q
+
+
+def _along(selection: Selection, along: DerivativeRows) -> Tensor:
+    """Return rows of derivatives of the features of all members, and a column of zeros."""
+    blocks = [
+        along.features(member.features, member.y_shift, member.y_scale)
+        for member in selection.members
+    ]
+    return torch.nn.functional.pad(torch.cat(blocks, dim=1), (0, 1))
+
+
+def _left_out(shape: Shape, Z: Tensor, blocks: Tensor) -> Tensor:
+    """Return the form at samples in a fit without their value and their derivatives.
+
+    With B the rows of a sample, its value first, G the inverse of the normal matrix of all rows and
+    H = B G B^T, a fit without these rows has the leverage (H (1 - H)^-1)_11 at the sample.
+
+    Args:
+        shape: The form of a fit with all rows.
+        Z: Features and one, (m, n_feat + 1).
+        blocks: Rows of their derivatives, (m, r, n_feat + 1).
+    """
+    B = torch.cat([Z[:, None], blocks], dim=1) @ shape.leverage.T * math.sqrt(shape.share)
+    values, vectors = torch.linalg.eigh(B @ B.transpose(1, 2))
+    values = values.clamp(min=0) / (1 - values).clamp(min=_LEFT)
+    left_out: Tensor = (vectors[:, 0].square() * values).sum(dim=1) / shape.share
+    return left_out
 
 
 def _kriging_shape(selection: Selection, Y: Tensor) -> tuple[Shape, Tensor]:

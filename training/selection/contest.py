@@ -23,7 +23,6 @@ from torch import Tensor
 
 from surrogates.config import replaced
 from surrogates.data import Dataset, Split
-from surrogates.model.networks import with_ones
 
 from ..config import TrainConfig
 from ..fit import FitResult, fit
@@ -32,11 +31,12 @@ from ..inner.varpro import solve_path
 from ..member import Member
 from ..pool import Task
 from ..scaling import moments
+from ..slopes import DerivativeRows, design
 from .effort import Effort
 from .folds import Fold, Rows
 
-_LEAST = 20  # least number of samples for networks
-_LONGER = 5.0  # largest factor, for many samples, on the seconds of 1000
+_LEAST = 20  # least number of samples, and of derivatives of these, for networks
+_LONGER = 5.0  # largest factor, for many samples and derivatives, on the seconds of 1000
 _FEWEST = 300  # least work units of a training; one that still costs too much is left out
 _FIRST = 3  # settings that are tried even if no time is left for variants
 
@@ -91,6 +91,10 @@ class Judge(Protocol):
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate the seconds of a training of n samples on one core."""
 
+    @property
+    def directions(self) -> float:
+        """Mean number of directions with derivatives of a sample."""
+
 
 def _score(entry: tuple[float, TrainConfig]) -> float:
     return entry[0]
@@ -102,10 +106,18 @@ def _path(
     """Solve for W of a training on a fold at several alpha2; theta does not change."""
     Y, C = (torch.from_numpy(values[fold.train]) for values in (dataset.Y, dataset.C))
     with torch.no_grad():
-        Z = with_ones(result.features.forward((Y - result.y_shift) / result.y_scale))
+        F = result.features.forward((Y - result.y_shift) / result.y_scale)
     shift = moments(C)[0]  # scales do not matter: each output has its own row of W
+    C = C - shift
+    weight = 0.0 if result.used is None else result.used.weight
+    rows = DerivativeRows.of(dataset, fold.train, weight) if weight else None
+    if rows is None:
+        Z = design(F)
+    else:
+        Z = design(F, rows.features(result.features, result.y_shift, result.y_scale))
+        C = torch.cat([C, rows.T])
     found = []
-    for W in solve_path(Z, C - shift, alphas):
+    for W in solve_path(Z, C, alphas, len(Y)):
         W[:, -1] += shift
         found.append(dataclasses.replace(result, W=W))
     return found
@@ -229,7 +241,8 @@ class Contest:
         for change in self._changes:
             one = replaced(best, change)
             wide = one.network.width + self.dataset.Y.shape[1] * one.network.linear + 1
-            determined = not one.network.linear or 2 * wide <= len(self.folds[0].train)
+            n_rows = len(self.folds[0].train) * (1 + self.judge.directions)
+            determined = not one.network.linear or 2 * wide <= n_rows
             affordable = self._total([*settings, *found, one], 1) <= self._budget(effort)
             if not change.keys() & given and one != best and determined and affordable:
                 found.append(one)
@@ -270,7 +283,7 @@ class Contest:
         self, base: TrainConfig, given: frozenset[str], effort: Effort
     ) -> list[TrainConfig]:
         """Return the settings that can be tried; none if even one costs too much."""
-        if self._size < _LEAST and not self.starts:
+        if self._size * (1 + self.judge.directions) < _LEAST and not self.starts:
             return []
         budget = self._budget(effort)
         settings: list[TrainConfig] = []
@@ -307,7 +320,8 @@ class Contest:
         return len(self.folds[0].train) + len(self.folds[0].held)
 
     def _budget(self, effort: Effort) -> float:
-        return effort.seconds * min(max(1.0, self._size / 1000), _LONGER)
+        n_rows = self._size * (1 + self.judge.directions)
+        return effort.seconds * min(max(1.0, n_rows / 1000), _LONGER)
 
     def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
         """Estimate the largest cost of a contest, in seconds of one core."""

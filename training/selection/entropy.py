@@ -153,6 +153,11 @@ class Entropy:
         """Return the cross-entropy of the held-out logits."""
         return calibrated(held, torch.from_numpy(dataset.C[rows]))[1]
 
+    @property
+    def directions(self) -> float:
+        """No directions: classes have no derivatives."""
+        return 0.0
+
     def seconds(self, settings: TrainConfig, n: int, n_in: int) -> float:
         """Estimate the seconds of a training of n samples on one core: some 100 iterations."""
         iterations = min(settings.stopping.work_units / 2.2, _ITERATIONS)

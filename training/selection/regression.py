@@ -183,10 +183,17 @@ def networks(
 ) -> list[Candidate]:
     """Return the networks that won the contest, each the mean over its folds."""
     assert frame.data.scaling is not None
+    directions = 0.0
+    if asked.settings.derivatives.weight != 0 and frame.dataset.info.task == "regression":
+        directions = _derivatives(frame) / len(frame.rows)
     contest = Contest(
         dataset=frame.dataset,
         folds=frame.folds,
-        judge=Squares(scale=frame.data.scaling.scale, n_seen=frame.C.shape[1]),
+        judge=Squares(
+            scale=frame.data.scaling.scale,
+            n_seen=min(int(frame.C.shape[1] * (1 + directions)), frame.dataset.C.shape[1]),
+            directions=directions,
+        ),
         run=asked.each,
         on_progress=asked.on_progress,
         starts=tuple(starts),
@@ -274,5 +281,11 @@ def _of_all(frame: Frame, used: Used) -> Used:
     """Count the samples with derivatives among all rows, of which a fold's network sees a part."""
     found = frame.dataset.derivatives(frame.rows)
     assert found is not None
-    samples = int(np.isfinite(found.T).all(axis=1).any(axis=1).sum())
+    samples = int(found.there.any(axis=1).sum())
     return dataclasses.replace(used, samples=samples)
+
+
+def _derivatives(frame: Frame) -> int:
+    """Count the directions with derivatives of all samples."""
+    found = frame.dataset.derivatives(frame.rows)
+    return 0 if found is None else int(found.there.sum())

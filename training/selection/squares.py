@@ -54,10 +54,12 @@ class Squares:
     Attributes:
         scale: Divides residuals, (n_out,), units of c.
         n_seen: Number of targets in training.
+        directions: Mean number of directions with derivatives of a sample.
     """
 
     scale: Tensor
     n_seen: int
+    directions: float = 0.0
     near: float = 1.5**2
     hopeless: float = 2.0**2
     loss: Loss | None = None
@@ -95,9 +97,11 @@ class Squares:
         width = settings.network.width
         theta = parameters(settings, n_in)
         others = theta - width * (n_in + 1) if settings.network.kind == "ode" else 0
-        operations = flops(theta, others, n, width, self.n_seen) + 2 * theta**3
+        operations = flops(theta, others, n, width, self.n_seen, self.directions)
+        operations += 2 * theta**3
         iterations = settings.stopping.work_units / (width + 5)
         if settings.network.linear:
-            operations += n_in * width * theta * (2 * n + theta)
-        traffic = n * width * (theta * _TRAFFIC + others * _FORMED)
+            operations += n_in * width * theta * (2 * n * (1 + self.directions) + theta)
+        n_rows = n * (1 + self.directions)
+        traffic = width * (n * theta * _TRAFFIC + n_rows * others * _FORMED)
         return iterations * (operations / _RATE + traffic + _OVERHEAD)

@@ -81,7 +81,9 @@ def test_slopes_are_the_derivatives_of_the_laws(law):
     else:
         value = settings.LAWS[law](z, p)
     assert np.allclose(value.real, settings.LAWS[law](u, p), rtol=1e-12, atol=1e-29)
-    assert np.allclose(settings.SLOPES[law](u, p), value.imag / h, rtol=1e-12, atol=1e-29)
+    s, slope = settings.SLOPES[law](u, p)
+    assert np.allclose(s, value.real, rtol=1e-12, atol=1e-29)
+    assert np.allclose(slope, value.imag / h, rtol=1e-12, atol=1e-29)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,8 @@ def test_directions_are_the_whole_tangents_contracted_and_c_is_the_same():
     expected = np.einsum("icy,ijy->icj", whole.dC_dY, V)
     assert np.abs(some.dC_dV - expected).max() < 1e-12 * np.abs(expected).max()
     values = problem.solve_batch(Y)
-    assert np.array_equal(whole.C, values.C) and np.array_equal(some.C, values.C)
+    for batch in (whole, some):
+        assert np.allclose(batch.C, values.C, rtol=1e-12)  # c by dense blocks, and by MUMPS
     assert (values.dC_dY, values.dC_dV, values.dW_dY) == (None, None, None)
 
 
@@ -126,7 +129,7 @@ def test_memory_is_bounded_by_smaller_groups_and_by_steps_that_are_computed_agai
     monkeypatch.setattr("surrogates.pde.cdr.problem._MOST_BYTES", 2 * 16 * 289 * 3)
     monkeypatch.setattr("surrogates.pde.cdr.scheme._MOST_BYTES", 1)
     parts = problem.solve_batch(Y, tangents=V, adjoints=W)
-    assert np.array_equal(parts.C, whole.C)
+    assert np.allclose(parts.C, whole.C, rtol=1e-12)
     for name in ("dC_dV", "dW_dY"):
         a, b = getattr(parts, name), getattr(whole, name)
         assert np.abs(a - b).max() < 1e-12 * np.abs(b).max()

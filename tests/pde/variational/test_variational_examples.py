@@ -75,6 +75,13 @@ def test_a_run_writes_tangents_and_verifies_them(tmp_path, name):
     for values, others in ((one.C, two.C), (one.dC_dY, two.dC_dY)):
         assert np.isfinite(values).all()
         np.testing.assert_allclose(values, others, rtol=0, atol=1e-7 * np.abs(values).max())
+    along = str(tmp_path / "along.h5")
+    run(*surrogates, *words[:4], "--tangents", "2", *words[5:], along)
+    part = Dataset.read(along).derivatives([0, 3])
+    assert part is not None
+    assert part.V.shape[1] == 2
+    expected = one.dC_dY[[0, 3]] @ np.asarray(part.V).transpose(0, 2, 1)
+    np.testing.assert_allclose(part.T, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
     run(*surrogates, "verify", str(out), "--problem", problem)
     vtu, figure = str(tmp_path / "u.vtu"), str(tmp_path / "u.png")
     run(*surrogates, "solve", problem, "--out", vtu)

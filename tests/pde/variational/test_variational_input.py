@@ -134,6 +134,18 @@ WRONG = {
         {"time": lambda self, u, v, y: Time(final=1.0, steps=2)},
         "WeakForm has a time, but its residual does not contain du/dt",
     ),
+    "du/dt in an observable": (
+        {"observables": lambda self, u, v, y: [self.u_t * dx]},
+        r"du/dt \(u_t\) may only be in the residual",
+    ),
+    "a field of vectors": (
+        {
+            "residual": lambda self, u, v, y: (
+                self.expansion(y, np.zeros, function_space(self.domain, 1, (2,)))[0] * u * v * dx
+            )
+        },
+        "expansion: the field's space must be one of scalars",
+    ),
     "a boundary without facets": (
         {
             "residual": lambda self, u, v, y: (
@@ -141,6 +153,14 @@ WRONG = {
             )
         },
         "boundaries: part 0 has no facet",
+    ),
+    "boundaries twice": (
+        {
+            "residual": lambda self, u, v, y: (
+                y[0] * u * v * self.boundaries(left)[0] + y[1] * v * self.boundaries(left)[0]
+            )
+        },
+        "boundaries: name all parts in one call",
     ),
     "coefficients": (
         {"residual": lambda self, u, v, y: self.expansion([2 * y[0], y[1]], np.zeros) * u * v * dx},
@@ -209,6 +229,15 @@ def test_a_space_and_a_statement_must_be_such():
         made(Bratu, space=lambda self: 3)
     with pytest.raises(InputError, match="define must return a WeakForm; got None"):
         made(Bratu, define=lambda self, u, v, y: None)
+
+
+def test_a_mesh_goes_by_another_name():
+    def space(self):
+        self.mesh = "cells"
+        self.mesh = Bratu.space(self).mesh
+
+    with pytest.raises(InputError, match="call the mesh itself self.domain"):
+        made(Bratu, space=space)
 
 
 def test_a_vector_is_observed_by_components():

@@ -11,6 +11,8 @@ import weak_forms
 from problems import MPIRUN, run
 from weak_forms import Bratu, Channel, InTime, Linear, Nonlinear, drawn, made
 
+from surrogates.pde import functions
+
 pytestmark = pytest.mark.fenicsx
 
 
@@ -87,13 +89,22 @@ def test_a_problem_without_a_solution_is_a_failed_sample_with_its_reason():
 
 
 def test_a_sample_does_not_depend_on_those_before_it():
-    Y = drawn(made(Bratu), 3)[:, :] * 0.5
     for problem in (weak_forms.Fields, weak_forms.Heat, Bratu):
         Y = drawn(made(problem), 3) * 0.6
         together = made(problem).solve_batch(Y, tangents=True)
         alone = made(problem).solve_batch(Y[2:], tangents=True)
         assert np.array_equal(together.C[2:], alone.C)
         assert np.array_equal(together.dC_dY[2:], alone.dC_dY)
+
+
+def test_a_solution_in_time_is_pictured_at_its_observed_times():
+    problem = made(weak_forms.Heat)
+    problem.solve_batch(drawn(problem, 1))
+    assert list(problem.solution) == ["u(t = 0.2)", "u(t = 0.5)"]
+    at_wells = functions.along(problem.solution, np.array([[0.31, 0.62, 0]]))
+    C = problem.solve_batch(drawn(problem, 1)).C[0]
+    found = [at_wells[name][0, 0] for name in problem.solution]
+    np.testing.assert_allclose(found, C[[0, 3]], rtol=1e-12)
 
 
 def test_iterative_solvers_find_the_same():
@@ -111,13 +122,24 @@ def test_iterative_solvers_find_the_same():
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-8)
 
 
+def test_derivatives_by_a_solver_that_is_too_weak_are_a_failure():
+    options = {"ksp_type": "preonly", "pc_type": "ilu", "snes_max_it": 400}
+    problem = made(Nonlinear, petsc_options=options)
+    Y = drawn(problem, 1)
+    assert problem.solve_batch(Y).failure == [""]  # Newton's method gets there in small steps
+    for asked in ({"tangents": True}, {"adjoints": np.eye(1)}):
+        batch = problem.solve_batch(Y, **asked)
+        assert "relative residual" in batch.failure[0]
+        assert np.isnan(batch.C).all()
+
+
 ON_RANKS = """
 import sys
 import numpy as np
 from mpi4py import MPI
-from weak_forms import Channel, Fields, Heat, drawn, made
+from weak_forms import Channel, Fields, Heat, Jumps, Rubber, drawn, made
 results = {}
-for problem in (Channel, Fields, Heat):
+for problem in (Channel, Fields, Heat, Rubber, Jumps):
     solved = made(problem, MPI.COMM_WORLD)
     n_c = len(problem.c_names)
     W = np.random.default_rng(1).standard_normal((2, n_c))

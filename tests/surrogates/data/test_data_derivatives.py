@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from samples import cut, made, with_derivatives
 
-from surrogates.data import Dataset, Status, merge, opened, read_info
+from surrogates import cli
+from surrogates.data import Dataset, Status, append, merge, opened, read_info
 from surrogates.errors import InputError
 
 KINDS = ("tangents", "directions", "adjoints")
@@ -198,3 +199,118 @@ def test_arrays_that_do_not_belong_together_are_one_line(tmp_path, kind, change,
         change(file)
     with pytest.raises(InputError, match=reason):
         Dataset.read(tmp_path / "f.h5")
+
+
+# Finished sets
+
+
+def _set(kind, n, seed, r=2, order=(0, 1, 2)):
+    """A finished set with its observables, and their functionals, in another order."""
+    whole = made(n, seed=seed) if kind is None else with_derivatives(made(n, seed=seed), kind, r)
+    c = list(order)
+    info = whole.info
+    changes = {"c_names": tuple(f"c{i}" for i in c)}
+    if info.adjoints:
+        changes |= {"functionals": info.functionals[:, c], "c_scale": info.c_scale[c]}
+    arrays = {"C": whole.C[:, c]}
+    for name in ("dC_dY", "dC_dV"):
+        if (values := getattr(whole, name)) is not None:
+            arrays[name] = values[:, c]
+    return dataclasses.replace(whole, info=dataclasses.replace(info, **changes), **arrays)
+
+
+def _appended(folder, *sets):
+    paths = [folder / f"{i}.h5" for i in range(len(sets))]
+    for path, one in zip(paths, sets, strict=True):
+        one.write(path)
+    append(paths, folder / "all.h5")
+    return Dataset.read(folder / "all.h5")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_sets_keep_their_derivatives_in_the_first_ones_order(tmp_path, kind):
+    one, other = _set(kind, 6, 1), _set(kind, 4, 2, order=(2, 0, 1))
+    found = _appended(tmp_path, one, other)
+    J = np.concatenate([one.derivatives().T, other.derivatives().T[:, [1, 2, 0]]])
+    assert np.allclose(found.derivatives().T, J, rtol=1e-12)
+    assert np.array_equal(found.info.functionals, one.info.functionals)
+
+
+def test_sets_with_different_numbers_of_directions_are_joined(tmp_path):
+    sets = [_set("directions", 6, 1, r=1), _set("tangents", 4, 2), _set(None, 3, 3)]
+    sets.append(_set("directions", 3, 4, r=3, order=(1, 2, 0)))
+    found = _appended(tmp_path, *sets)
+    assert found.info.directions == 3 and not found.info.tangents and found.dC_dY is None
+    got = found.derivatives()
+    there = np.zeros((16, 3), dtype=bool)
+    there[:6, :1] = there[6:10, :2] = there[13:] = True
+    assert np.array_equal(got.there, there)
+    assert np.array_equal(got.T[:6, :, :1], sets[0].dC_dV)
+    assert np.array_equal(got.T[6:10, :, :2], sets[1].dC_dY)
+    assert np.array_equal(got.V[6:10, :2], np.tile(np.eye(2), (4, 1, 1)))
+    assert np.array_equal(got.T[13:], sets[3].dC_dV[:, [2, 0, 1]])
+    with opened(tmp_path / "all.h5") as stored:
+        assert not [text for text in stored.problems() if "finite" in text]
+        summary = stored.summary()
+    done = found.status == Status.DONE
+    some = got.there.any(axis=1) & done
+    assert summary.derivatives == some.sum()
+    assert summary.derivative_rows == 3 * some.sum()
+    assert summary.derivative_gaps == (~got.there[some]).sum()
+
+
+def test_functionals_are_joined_with_none_or_the_same_alone(tmp_path):
+    adjoint = _set("adjoints", 6, 1)
+    found = _appended(tmp_path, _set(None, 4, 2), adjoint)
+    assert np.isnan(found.dW_dY[:4]).all() and np.array_equal(found.dW_dY[4:], adjoint.dW_dY)
+    for kind, said in (("tangents", "tangents dc/dy"), ("directions", "dc/dy in 2 directions")):
+        with pytest.raises(InputError, match=f"cannot be joined: they have .*{said}"):
+            _appended(tmp_path, _set(kind, 4, 2), adjoint)
+    info = dataclasses.replace(adjoint.info, functionals=2 * adjoint.info.functionals)
+    with pytest.raises(InputError, match="2 functionals of c and .*, others$"):
+        _appended(tmp_path, dataclasses.replace(adjoint, info=info), adjoint)
+
+
+# Faults, and what is said of a set
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_of_a_run_that_are_not_finite_are_faults(kind):
+    dataset = with_derivatives(made(9), kind)
+    name = {"tangents": "dC_dY", "directions": "dC_dV", "adjoints": "dW_dY"}[kind]
+    assert not [text for text in dataset.problems() if "finite" in text]
+    getattr(dataset, name)[2, 1, 1] = np.nan
+    getattr(dataset, name)[4] = np.nan  # a failed one
+    assert f"1 sample with a value of {name} that is not finite, first 2" in dataset.problems()
+    imported = dataclasses.replace(dataset.info, design="imported")
+    found = dataclasses.replace(dataset, info=imported)
+    assert not [text for text in found.problems() if "finite" in text]
+    getattr(dataset, name)[0, 0, 0] = np.inf
+    assert f"1 sample with a value of {name} that is not finite, first 0" in found.problems()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("tangents", "tangents dc/dy"),
+        ("directions", "dc/dy in 2 directions"),
+        ("adjoints", "dc/dy of 2 functionals of c"),
+    ],
+)
+def test_info_says_which_derivatives_there_are_and_how_many_are_left_out(
+    tmp_path, capsys, kind, words
+):
+    dataset = with_derivatives(made(9), kind)
+    dataset.write(tmp_path / "f.h5")
+    assert cli.main(["info", str(tmp_path / "f.h5")]) == 0
+    said = capsys.readouterr().out
+    assert f"9 samples, 2 parameters, 3 outputs, with {words}; 8 done, 1 failed" in said
+    assert "derivatives:" not in said
+    assert words in dataset._repr_html_()
+    name = {"tangents": "dC_dY", "directions": "dC_dV", "adjoints": "dW_dY"}[kind]
+    getattr(dataset, name)[2, 1, 1] = np.nan
+    getattr(dataset, name)[3] = np.nan
+    dataset.write(tmp_path / "f.h5")
+    assert cli.main(["info", str(tmp_path / "f.h5")]) == 0
+    said = capsys.readouterr().out
+    assert "7 of 8 done samples have them; 1 of their 14 rows are not finite" in said

@@ -114,7 +114,13 @@ def test_a_generated_and_an_imported_set(tmp_path):
         np.testing.assert_array_equal(found.C[rows], C[:, ::-1] if turned else C)
         info = found.info
         assert (info.problem, info.config, info.missing) == ("toy", "", "mask")
-        assert info.split == "joined" and not info.tangents and found.dC_dY is None
+        assert info.split == "joined" and info.tangents
+        # Samples of the set without derivatives have none, and that is no fault.
+        assert np.isnan(found.dC_dY[rows]).all()
+        rest = np.delete(found.dC_dY, np.arange(14)[rows], axis=0)
+        assert np.array_equal(rest, one.dC_dY if turned else one.dC_dY[:, ::-1, ::-1])
+        failed = 5 if turned else 13
+        assert found.problems() == [f"1 sample failed, first {failed} (diverged)"]
         times = dict(zip(info.c_names, info.coordinates["time"], strict=True))
         assert times == {"u": 0.1, "v": 0.2, "w": 0.3}
         (tmp_path / f"{start}.h5").unlink()
