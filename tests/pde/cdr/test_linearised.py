@@ -129,8 +129,9 @@ def test_memory_is_bounded_by_smaller_groups_and_by_steps_that_are_computed_agai
     problem = make(*SMALL)
     Y, V, W = samples(problem, 5), directions(5, 3), np.random.default_rng(1).random((2, 72))
     whole = problem.solve_batch(Y, tangents=V, adjoints=W)
-    monkeypatch.setattr("surrogates.pde.cdr.problem._MOST_BYTES", 2 * 16 * 289 * 3)
+    monkeypatch.setattr("surrogates.pde.cdr.problem._MOST_BYTES", 2 * 8 * 289 * 32)
     monkeypatch.setattr("surrogates.pde.cdr.scheme._MOST_BYTES", 1)
+    assert problem._together(V, W) == 2
     parts = problem.solve_batch(Y, tangents=V, adjoints=W)
     assert np.allclose(parts.C, whole.C, rtol=1e-12)
     for name in ("dC_dV", "dW_dY"):
