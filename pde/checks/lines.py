@@ -134,7 +134,8 @@ class Lines:
         i = max(wrong, key=lambda i: float(np.where(wrong[i].wrong, wrong[i].error, 0).max()))
         test, slope = wrong[i], self._slopes[self._rows.tolist().index(i)]
         j, count = test.worst, int(test.wrong[:-1].sum())
-        order = f"; Taylor test of order {test.order:.2f}" if np.isfinite(test.order) else ""
+        orders = test.orders[test.clear]
+        order = f"; the Taylor remainder's order falls to {orders[-1]:.2f}" if len(orders) else ""
         if not count:
             size = percent(float(test.error[-1]))
             return f"the derivatives of c are wrong by {size} along a line, as a whole{order}"
