@@ -148,7 +148,7 @@ class Tangents(_Columns):
                 stack[i - 1, 1] += np.multiply(s, rates, out=spare)
                 work.combine(_FORWARD[i], work.right)
                 into = work.stack[2 * i] if i < STAGES else work.spare
-                self.propagator.apply(work, into, piece.rows, piece.width)
+                self.propagator.apply(work, piece.rows, piece.width, into)
             W[:] = spare
             if last:
                 self.propagator.check(work.spare, piece.rows, piece.width)
@@ -181,7 +181,7 @@ class Adjoints(_Columns):
             right[:] = L
             for j in reversed(range(STAGES)):  # the stack holds rho_4, rho_3, ...
                 solved = STAGES - 1 - j
-                self.propagator.apply(work, work.stack[solved], piece.rows, piece.width)
+                self.propagator.apply(work, piece.rows, piece.width, work.stack[solved])
                 if last and j == 0:
                     self.propagator.check(work.stack[solved], piece.rows, piece.width)
                 slope, s = factors[j]

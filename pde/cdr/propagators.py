@@ -23,6 +23,7 @@ class Workspace:
 
     Attributes:
         right: Right-hand sides, (k, K) for k columns and K nodes of the propagator's order.
+        solution: Products with S, (k, K).
         stack: Arrays to be combined, (m, k, K).
         spare: One more array, (k, K).
         other: And one more, (k, K).
@@ -40,7 +41,13 @@ class Workspace:
             matrices: Dense PETSc matrices, (K, k) each; none for arrays of numpy.
         """
         self.matrices = matrices
-        self.right: Array = matrices[0].getDenseArray().T if matrices else np.empty((k, K))
+        self.right: Array
+        self.solution: Array
+        self.right, self.solution = (
+            [matrix.getDenseArray().T for matrix in matrices[:2]]
+            if matrices
+            else np.empty((2, k, K))
+        )
         self.stack = np.empty((stacked, k, K))
         self.spare, self.other = np.empty((k, K)), np.empty((k, K))
 
@@ -88,14 +95,14 @@ class Propagator:
             matrices.append(X)
         return Workspace(k, sizes[0], stacked, matrices)
 
-    def apply(self, work: Workspace, into: Array, rows: slice, width: int) -> None:
+    def apply(self, work: Workspace, rows: slice, width: int, into: Array | None = None) -> None:
         """Multiply a workspace's right-hand sides by S; collective.
 
         Args:
-            work: The workspace.
-            into: The products, (k, K); overwritten.
+            work: The workspace, whose `Workspace.solution` is overwritten.
             rows: The samples of the columns.
             width: Columns of each sample.
+            into: An array for the products instead, (k, K); overwritten.
         """
         R, X, B = work.matrices
         samples = np.repeat(np.arange(rows.start, rows.stop), width)
@@ -106,7 +113,8 @@ class Propagator:
         else:
             self._M.matMult(R, result=B)
             self.system.solve(B, X, samples)
-        into[:] = X.getDenseArray().T
+        if into is not None:
+            into[:] = work.solution
 
     def check(self, solutions: Array, rows: slice, width: int) -> None:
         """Record the residuals of the products that the last `apply` has found; collective."""
@@ -115,7 +123,7 @@ class Propagator:
     def destroy(self, works: Iterable[Workspace]) -> None:
         """Free workspaces, on all processes together."""
         for work in works:
-            work.right = np.empty((0, 0))
+            work.right = work.solution = np.empty((0, 0))
             destroy(*work.matrices)
 
 
@@ -139,9 +147,10 @@ class Dissected(Propagator):
         """Make arrays of numpy."""
         return Workspace(k, len(self._blocks.nodes), stacked, [])
 
-    def apply(self, work: Workspace, into: Array, rows: slice, width: int) -> None:
+    def apply(self, work: Workspace, rows: slice, width: int, into: Array | None = None) -> None:
         """Multiply by the blocks."""
-        self._blocks.apply(work.right, into, self._transposed)
+        out = work.solution if into is None else into
+        self._blocks.apply(work.right, out, self._transposed)
         self.system.iterations[rows] += width
 
     def check(self, solutions: Array, rows: slice, width: int) -> None:

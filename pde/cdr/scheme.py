@@ -98,7 +98,7 @@ class Scheme:
             return np.asarray(f + rate * law(U, reaction))
 
         work = S.workspace(len(Y), 0)
-        right = work.right
+        right, stage = work.right, work.solution
         with np.errstate(over="ignore", invalid="ignore"):  # recorded as a failure
             for step in steps:
                 N, G = [explicit(u, step * dt)], [u]  # G[0], the implicit part of u, has no weight
@@ -109,13 +109,13 @@ class Scheme:
                         right += (dt * EXPLICIT[i, j]) * N[j]
                         if IMPLICIT[i, j]:
                             right += (dt * IMPLICIT[i, j]) * G[j]
-                    stage = np.empty_like(u)
-                    S.apply(work, stage, rows, 1)
+                    S.apply(work, rows, 1)
                     if i < len(NODES) - 1:
                         N.append(explicit(stage, (step + NODES[i]) * dt))
                         G.append((stage - right) / (GAMMA * dt))
-                        stages.append(stage)
-                u = stage
+                        if visit is not None:
+                            stages.append(stage.copy())
+                u = stage.copy()
                 if visit is not None:
                     visit(step, stages)
                 yield u
