@@ -84,10 +84,14 @@ def generate(
         KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
-    run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
+    run |= {
+        "unchecked": unchecked,
+        "subspace": _absolute(subspace),
+        "adjoints": adjoints,
+        "pilot": _absolute(pilot),
+    }
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
     run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
-    run["unchecked"] = unchecked
     asked = _Asked(problem, config, settings or {}, run)
     configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:

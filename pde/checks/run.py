@@ -54,7 +54,8 @@ def checked_on(
         seed: Their seed.
         ranks_per_sample: Processes that share the mesh.
         given: The problem, if it is made already.
-        told: As for `check.checked`; it and ``on_note``, for the problem's notes, run on rank 0.
+        told: As for `check.checked`, on rank 0.
+        on_note: Called on rank 0 with each of the problem's notes.
 
     Returns:
         The report, on every process.
