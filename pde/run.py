@@ -55,6 +55,8 @@ def generate(
 ) -> Dataset:
     """Solve a PDE for many parameters, as ``surrogates generate`` does.
 
+    A solve that hangs can only be ended with its process, so one in this process has no time limit.
+
     Args:
         problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object.
         samples: Number of samples.
@@ -69,13 +71,11 @@ def generate(
         pilot: A dataset of the problem.
         processes: 1 solves in this process (and mpirun's others); more are started by mpirun.
         ranks_per_sample: Processes that share a mesh.
-        time_limit: Seconds that a sample may take; one that takes longer fails. It holds where
-            ``processes`` is more than 1: a solve that hangs can only be ended with its process.
+        time_limit: Seconds that a sample may take before it fails, where ``processes`` exceeds 1.
         repair: Whether to solve again for samples that are damaged on disk.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to continue with other versions of the libraries.
-        unchecked: Whether to store derivatives of a user's problem without the Taylor test at one
-            random y that refuses wrong ones.
+        unchecked: Whether to store derivatives of a user's problem without a Taylor test.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
@@ -88,8 +88,8 @@ def generate(
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
     run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
-    run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
-    run |= {"unchecked": unchecked}
+    run |= {"retry_failed": retry_failed, "unchecked": unchecked}
+    run |= {"allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
     configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:

@@ -162,34 +162,39 @@ class CDR(Problem):
         V = np.eye(n_y)[None] if tangents is True else None
         if isinstance(tangents, np.ndarray):
             V = tangents
-        columns = max(0 if V is None else V.shape[1], 0 if adjoints is None else len(adjoints))
-        size = max(1, _MOST_BYTES // (16 * self._sizes[1] * max(columns, 1)))
-        together = size >= n
-        march = self._march(Y, V if together else None, adjoints if together else None)
-        parts = [march]
-        if not together:
-            parts = []
+        size = self._together(V, adjoints)
+        if size >= n:
+            batch = self._march(Y, V, adjoints)
+            parts = [batch]
+        else:
+            batch, parts = self._march(Y, None, None), []
             for i in range(0, n, size):
                 rows = slice(i, i + size)
                 directions = V if V is None or len(V) == 1 else V[rows]
                 parts.append(self._march(Y[rows], directions, adjoints))
-                march.failure[rows] = [
-                    a or b for a, b in zip(march.failure[rows], parts[-1].failure, strict=True)
-                ]
-                march.solver["iterations"][rows] += parts[-1].solver["iterations"]
-                worse = np.fmax(march.solver["residual"][rows], parts[-1].solver["residual"])
-                march.solver["residual"][rows] = worse
+                _add_records(batch, rows, parts[-1])
         found: dict[str, Any] = {}
         for name in ("dC_dV", "dW_dY"):
             arrays = [getattr(part, name) for part in parts]
             found[name] = None if arrays[0] is None else np.concatenate(arrays)
-        for array in (march.C, *found.values()):
+        for array in (batch.C, *found.values()):
             if array is not None:
-                array[[bool(text) for text in march.failure]] = np.nan
+                array[[bool(text) for text in batch.failure]] = np.nan
         if tangents is True:
             found["dC_dY"] = found.pop("dC_dV")
-        march.solver["seconds"] = (time.perf_counter() - start) / n
-        return dataclasses.replace(march, **found)
+        batch.solver["seconds"] = (time.perf_counter() - start) / n
+        return dataclasses.replace(batch, **found)
+
+    def _together(self, V: Array | None, W: Array | None) -> int:
+        """Return how many samples march together, so that memory is bounded: the same everywhere.
+
+        A sample holds two numbers a node for each of its derivatives, and for adjoints its stages
+        in the best division of the steps (`Trajectory`).
+        """
+        arrays = 0.0 if V is None else 2 * V.shape[1]
+        if W is not None:
+            arrays += 2 * len(W) + 4 * math.sqrt(self.config.time.steps)
+        return max(1, int(_MOST_BYTES / (8 * self._sizes[1] * arrays))) if arrays else 1 << 62
 
     def _march(self, Y: Array, V: Array | None, W: Array | None) -> Batch:
         """Solve for some samples, and for derivatives in directions V and of functionals W."""
@@ -392,3 +397,11 @@ class CDR(Problem):
                 "x2": np.tile([s[1] for s in sensors], len(times)),
             },
         }
+
+
+def _add_records(batch: Batch, rows: slice, part: Batch) -> None:
+    """Add the records of another march of some samples to theirs."""
+    solver, failure = batch.solver[rows], batch.failure
+    failure[rows] = [a or b for a, b in zip(failure[rows], part.failure, strict=True)]
+    solver["iterations"] += part.solver["iterations"]
+    solver["residual"] = np.fmax(solver["residual"], part.solver["residual"])

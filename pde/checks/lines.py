@@ -16,7 +16,9 @@ from .reports import percent
 from .taylor import TOLERANCE, Taylor, tested
 from .trial import AGREEMENT, Trial, difference, inverse
 
-_CONDITION = 100.0  # errors of derivatives over the residuals that the solves have
+CONDITION = 100.0
+"""Errors that derivatives may have over the relative residuals of the solves."""
+
 _LOCATED = 64  # parameters at most among which a wrong derivative is located
 
 
@@ -96,7 +98,7 @@ class Lines:
         if failed:
             return f"the solve with them failed: {failed[0]}"
         residual = float(np.nan_to_num(batch.solver["residual"]).max(initial=0.0))
-        self._tolerance += _CONDITION * residual
+        self._tolerance += CONDITION * residual
         apart = difference(batch.C, c)
         if apart > AGREEMENT:
             return f"c differs by {apart:.1e} when they are solved for as well"

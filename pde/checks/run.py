@@ -63,10 +63,8 @@ def checked_on(
     Raises:
         InputError: On every process, if an argument is out of range, or the problem cannot be made.
     """
-    check(
-        1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0,
-        f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}",
-    )
+    divides = 1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0
+    check(divides, f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}")
 
     def begin() -> None:
         problem.check(settings)
@@ -82,19 +80,14 @@ def checked_on(
         problem.compile(settings)  # the other processes then find it in the cache
     comm.barrier()
 
+    def elsewhere(Y: Array) -> Array | str:
+        seconds = 60 + _PATIENCE * (time.monotonic() - start)
+        return _elsewhere(file, to_toml(settings), Y, here, seconds)
+
     def work() -> Report | None:
         if not first:
             return None
         solver = given or made(problem, settings, shared)
-
-        def elsewhere(Y: Array) -> Array | str:
-            if is_launched():
-                return "not under mpirun"
-            if not file:
-                return "its code is in no file"
-            seconds = 60 + _PATIENCE * (time.monotonic() - start)
-            return _elsewhere(file, to_toml(settings), Y, here, seconds)
-
         tell = told if comm.rank == 0 else lambda what: None
         return checked(solver, samples=samples, seed=seed, elsewhere=elsewhere, told=tell)
 
@@ -105,7 +98,11 @@ def checked_on(
 
 
 def _elsewhere(file: str, settings: str, Y: Array, here: Path, seconds: float) -> Array | str:
-    """Solve for Y in another process; return C, or why that failed."""
+    """Solve for Y in another process; return C, or why that failed or is not possible."""
+    if is_launched():
+        return "not under mpirun"
+    if not file:
+        return "its code is in no file"
     package = str(Path(surrogates.__file__).resolve().parents[1])
     path = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:

@@ -10,18 +10,29 @@ from torch.func import jacrev, vmap
 
 from surrogates.data import Split
 from surrogates.errors import InputError
+from surrogates.model.metrics import LEVELS, evaluate
+from surrogates.model.networks import with_ones
 from surrogates.model.parts import Logs
+from surrogates.model.radial import Monomials
 from surrogates.training.config import (
     Derivatives,
     Network,
     Optimizer,
+    Outputs,
     Stopping,
     TrainConfig,
 )
 from surrogates.training.data import Data
 from surrogates.training.fit import fit
 from surrogates.training.logs import logarithms
-from surrogates.training.slopes import Slopes
+from surrogates.training.member import Member
+from surrogates.training.selection.bars import _shape
+from surrogates.training.selection.contest import _path
+from surrogates.training.selection.folds import Fold
+from surrogates.training.selection.kernel import pairs
+from surrogates.training.selection.regression import Selection
+from surrogates.training.slopes import DerivativeRows, Slopes
+from surrogates.training.train import train
 
 A = normal(3, 4, seed=8)
 
@@ -229,3 +240,75 @@ def test_derivatives_of_some_outputs_directions_span_more_than_few_values():
     made = dataclasses.replace(made, split=split, dC_dY=dC_dY)
     along = fit(made, settings(network=Network(width=4, linear=True)))
     assert held_out(along, made) < 1e-4 * made.C.std()
+
+
+@pytest.mark.parametrize("changes", [{}, {"network": Network(kind="mlp", width=6, linear=True)}])
+def test_w_is_solved_anew_with_the_same_rows(changes):
+    made = sampled(rows=slice(0, 21))
+    own = settings(outputs=Outputs(scaling="column"), **changes)
+    result = fit(made, own)
+    fold = Fold(train=made.rows_of("train"), held=made.rows_of("validation"))
+    same, other = _path(made, result, fold, [own.regularisation.alpha2, 1e-2])
+    assert float((same.W - result.W).norm() / result.W.norm()) < 1e-6
+    assert float((other.W - result.W).norm() / result.W.norm()) > 1e-3
+
+
+def test_a_choice_learns_from_derivatives_and_says_so():
+    made = sampled(rows=slice(0, 32))
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
+    base = settings(network=Network(kind="mlp", width=8), stopping=Stopping(work_units=300))
+    found = train(made, base, given=given, processes=1)
+    alone = train(made, settings(0.0, network=base.network), given=given, processes=1)
+    assert found.training["derivatives"]["directions"] == "all"
+    assert found.training["derivatives"]["samples"] == 32
+    assert found.training["derivatives"]["weight"] > 0
+    assert "derivatives" not in alone.training
+    Y, C = map(torch.from_numpy, made.part("test"))
+    errors = [float((one.surrogate(Y) - C).norm()) for one in (found, alone)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_error_bars_with_derivatives_keep_their_coverage():
+    made = sampled(40, 2000, seed=3)
+    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
+    base = settings(network=Network(kind="mlp", width=8), stopping=Stopping(work_units=300))
+    surrogate = train(made, base, given=given, processes=1).surrogate
+    Y, C = map(torch.from_numpy, made.part("test"))
+    inside = surrogate.in_domain(Y)
+    assert int(inside.sum()) > 500
+    found = evaluate(
+        surrogate, Y[inside], C[inside], mean=C.mean(dim=0), predict_std=surrogate.predict_std
+    )
+    # Forty held-out residuals: their quantiles have standard errors of 0.08, 0.05 and 0.035.
+    for share, level, tolerance in zip(found.coverage, LEVELS, (0.16, 0.1, 0.07), strict=True):
+        assert abs(share - level) < tolerance, found.coverage
+
+
+def test_the_leverage_without_a_sample_is_that_of_a_fit_without_its_rows():
+    made = sampled(20, 0, rows=slice(0, 15))
+    rows = np.arange(20)
+    member = Member(
+        features=Monomials(4, pairs(4, 1)),
+        y_shift=torch.zeros(4).double(),
+        y_scale=torch.ones(4).double(),
+        W=torch.zeros((3, 5)).double(),
+    )
+    alone = Selection(
+        members=(member,),
+        tried=(),
+        rows=rows,
+        residual=normal(20, 3, seed=1),
+        variance=None,
+        kriging=None,
+        history=(),
+        train=rows,
+    )
+    Y = torch.from_numpy(made.Y)
+    along = DerivativeRows.of(made, rows, 0.3)
+    shape, found = _shape(alone, Y, Y, along)
+    Z = torch.cat([with_ones(Y), torch.nn.functional.pad(along.V.flatten(0, 1), (0, 1))])
+    owner = torch.cat([torch.arange(20), along.samples.repeat_interleave(4)])
+    for i in range(20):
+        kept = Z[owner != i]
+        expected = Z[i] @ torch.linalg.solve(kept.T @ kept, Z[i])
+        assert float(found[i]) * shape.share == pytest.approx(float(expected), rel=1e-8)

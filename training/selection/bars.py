@@ -191,7 +191,7 @@ def features_of(selection: Selection, Y: Tensor) -> Tensor:
 
 
 def _shape(
-    selection: Selection, Y: Tensor, trained: Tensor, along: DerivativeRows | None
+    selection: Selection, Y: Tensor, trained: Tensor, along: DerivativeRows | None = None
 ) -> tuple[Shape, Tensor]:
     """Return the shape of the variance, and its values at the held-out samples."""
     if selection.kriging is not None:
