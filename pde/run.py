@@ -84,16 +84,11 @@ def generate(
         KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
-    run |= {
-        "unchecked": unchecked,
-        "subspace": _absolute(subspace),
-        "adjoints": adjoints,
-        "pilot": _absolute(pilot),
-    }
+    run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
-    run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
+    run |= {"retry_failed": retry_failed, "unchecked": unchecked}
+    run |= {"allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
-    configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
         return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
 
@@ -168,6 +163,7 @@ class _Asked:
 
     def done(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
         """Solve in this process, or in several that mpirun starts."""
+        configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
         if processes > 1:
             return self.by_mpirun(out, processes, progress)
         return self.here(out, progress)
