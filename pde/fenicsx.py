@@ -59,6 +59,12 @@ def mixed_space(domain: Any, *parts: tuple[int, tuple[int, ...]]) -> Any:
     return _compiling(lambda: make(domain, element))
 
 
+def collapsed(V: Any, i: int) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Return a subspace as a space of its own, and the coefficients in V of its coefficients."""
+    W, inside = V.sub(i).collapse()
+    return W, np.asarray(inside, dtype=np.int64).ravel()  # since 0.10 a list for each kind of cell
+
+
 def form(expression: Any) -> Any:
     """Compile a form, or find it in the cache."""
     return _compiling(lambda: fem.form(expression))

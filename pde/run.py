@@ -1,4 +1,4 @@
-"""Generate a dataset from Python: `surrogates.generate`.
+"""Generate a dataset, or check a problem, from Python: `surrogates.generate`, `surrogates.check`.
 
 The solves run in this process, without forks or signal handlers, for notebooks; or in processes
 that mpirun starts (`launch`), as with ``surrogates generate``.
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surrogates import config as configuration
-from surrogates.config import check
 from surrogates.data import Dataset
 from surrogates.progress import Told, bar_of
 
@@ -24,6 +23,7 @@ from .needed import mpi, problem_of
 from .problem import BUILT_IN, Problem
 
 if TYPE_CHECKING:
+    from .checks.reports import Report
     from .ensemble.solvers import LocalSolver
 
 PathLike = str | os.PathLike[str]
@@ -50,6 +50,7 @@ def generate(
     repair: bool = False,
     retry_failed: bool = False,
     allow_version_change: bool = False,
+    unchecked: bool = False,
     progress: bool | Told = False,
 ) -> Dataset:
     """Solve a PDE for many parameters, as ``surrogates generate`` does.
@@ -62,17 +63,17 @@ def generate(
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Seed of the sampling design and the split.
         split: Counts or fractions of training, validation and test samples.
-        tangents: Whether to solve for dc/dy as well; or in how many random directions a sample.
+        tangents: Whether to solve for dc/dy, or in how many random directions a sample.
         subspace: A dataset with derivatives: directions in which c changes most there, not random.
-        adjoints: Number of combinations of c, those that vary most in ``pilot``, to differentiate.
+        adjoints: Number of combinations of c to differentiate, those that vary most in ``pilot``.
         pilot: A dataset of the problem.
         processes: 1 solves in this process (and mpirun's others); more are started by mpirun.
         ranks_per_sample: Processes that share a mesh.
-        time_limit: Seconds that a sample may take; one that takes longer fails. It holds where
-            ``processes`` is more than 1: a solve that hangs can only be ended with its process.
+        time_limit: Seconds before a sample fails; without ``processes`` there is no limit.
         repair: Whether to solve again for samples that are damaged on disk.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to continue with other versions of the libraries.
+        unchecked: Whether to store derivatives of a user's problem without a Taylor test.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
@@ -80,14 +81,14 @@ def generate(
 
     Raises:
         InputError: If an argument does not fit, or ``out`` is another dataset.
-        KeyboardInterrupt: If it was interrupted; the finished samples are kept beside ``out``.
+        KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
     run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
-    run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
+    run |= {"retry_failed": retry_failed, "unchecked": unchecked}
+    run |= {"allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
-    check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
         return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
 
@@ -95,6 +96,53 @@ def generate(
 def _absolute(path: PathLike | None) -> Path | None:
     """Return a path that stays true if a problem changes the working folder."""
     return None if path is None else Path(path).absolute()
+
+
+def check(
+    problem: str | type[Problem] | Problem,
+    *,
+    samples: int = 4,
+    config: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    ranks_per_sample: int = 1,
+) -> Report:
+    """Check a problem at a few random parameters, as ``surrogates check`` does.
+
+    It takes about 30 solves for each sample, and more if c is not smooth.
+
+    Args:
+        problem: As for `generate`.
+        samples: Number of parameters.
+        config: As for `generate`.
+        settings: As for `generate`.
+        seed: Seed of the parameters.
+        ranks_per_sample: Processes that share a mesh, of those that mpirun has started.
+
+    Returns:
+        The report: its text is a table and a line of verdict, ``ok`` says whether nothing is wrong,
+        and ``report["tangents"]`` is the finding of one check.
+
+    Raises:
+        InputError: If an argument does not fit, or the problem cannot be made or used.
+    """
+    asked = _Asked(problem, config, settings or {}, {})
+    comm = mpi().COMM_WORLD
+    from .checks.run import checked_on
+    from .collective import on_each
+
+    found, text = on_each(comm, asked._settings)
+    return checked_on(
+        comm,
+        found,
+        configuration.from_toml(found.Config, text),
+        file=problem if isinstance(problem, str) else "",
+        samples=samples,
+        seed=seed,
+        ranks_per_sample=ranks_per_sample,
+        given=problem if isinstance(problem, Problem) else None,
+        on_note=_log.warning,
+    )
 
 
 @dataclass(frozen=True)
@@ -115,6 +163,7 @@ class _Asked:
 
     def done(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
         """Solve in this process, or in several that mpirun starts."""
+        configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
         if processes > 1:
             return self.by_mpirun(out, processes, progress)
         return self.here(out, progress)
@@ -149,7 +198,7 @@ class _Asked:
 
     def by_mpirun(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
         """Solve in processes that mpirun starts."""
-        check(
+        configuration.check(
             isinstance(self.problem, str),
             "mpirun's processes cannot know a class or an object of this one: write the class to a "
             'file, and give "FILE.py:CLASS", or leave processes out',
@@ -182,7 +231,7 @@ class _Asked:
             path = self.problem.config
         if isinstance(path, found.Config):
             path, defaults = None, path
-        check(
+        configuration.check(
             path is None or isinstance(path, str | os.PathLike),
             f"config must be a TOML file, or a {found.name} Config; got {path!r:.60}",
         )
@@ -195,18 +244,18 @@ class _Asked:
         if isinstance(self.problem, str):
             return problem_of(self.problem)
         found = type(self.problem) if isinstance(self.problem, Problem) else self.problem
-        check(
+        configuration.check(
             isinstance(found, type) and issubclass(found, Problem),
             "problem must be a name, or a class or an object that derives from "
             f"surrogates.pde.Problem; got {found!r:.60}",
         )
-        check(
+        configuration.check(
             not isinstance(self.problem, Problem)
             or getattr(self.problem, "comm", None) is not None,
             f"the {found.name} has no communicator: make it with one, as in "
             f"{found.name}(config, MPI.COMM_SELF), or give the class",
         )
-        check(
+        configuration.check(
             found.solve is not Problem.solve or found.solve_batch is not Problem.solve_batch,
             f"{found.name} has no method solve(self, y)",
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("problem", choices=sorted(NUMBERS))
     parser.add_argument("--samples", type=int, metavar="N", help="default: the problem's batch")
     parser.add_argument("--repeats", type=int, default=3, metavar="K", help="default 3")
+    parser.add_argument("--numbers", type=int, nargs="*", metavar="R", help="of directions")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     try:
@@ -42,14 +43,15 @@ def main() -> int:
         settings = config.read(problem.Config, None, options.set)
         n = problem.batch(settings) if options.samples is None else options.samples
         check(n >= 1, f"samples must be at least 1; got {n}")
-        show(problem(settings, MPI.COMM_SELF), n, options.repeats)
+        numbers = NUMBERS[options.problem] if options.numbers is None else options.numbers
+        show(problem(settings, MPI.COMM_SELF), n, options.repeats, numbers)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def show(solver: Any, n: int, repeats: int) -> None:
+def show(solver: Any, n: int, repeats: int, numbers: Sequence[int]) -> None:
     """Print the seconds of a sample for each kind of derivatives, and their ratio to none."""
     Y = solver.parameters(solver.config, total=n, seed=0, start=0, stop=n)
     about = solver.describe(solver.config)
@@ -60,7 +62,6 @@ def show(solver: Any, n: int, repeats: int) -> None:
         return {"tangents": draw((n, r, Y.shape[1])) * spread}
 
     kinds: dict[str, dict[str, Any]] = {"values alone": {}, "all tangents": {"tangents": True}}
-    numbers = NUMBERS[solver.name]
     kinds |= {f"{r} directions": directions(r) for r in numbers}
     kinds |= {f"{r} functionals": {"adjoints": draw((r, n_c))} for r in numbers}
     for given in kinds.values():

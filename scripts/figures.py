@@ -3,7 +3,8 @@
     python scripts/figures.py [--list] [NAME ...]     # all of them, without a name
 
 Commands run in build/figures, where shared files (datasets, surrogates) are made once and kept.
-Figures, NAME.png, and outputs, NAME.txt, are copied to docs/figures. All take an hour on 2 cores.
+Figures, NAME.png, and outputs, NAME.txt, are copied to docs/figures. All take an hour on 2 cores,
+and `derivatives` many more: it goes on with the trainings in build/figures/derivatives.jsonl.
 """
 
 from __future__ import annotations

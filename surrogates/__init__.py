@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .model.file import load as load
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
+    from .pde.run import check as check
     from .pde.run import generate as generate
     from .training.config import TrainConfig as TrainConfig
     from .training.make import fit as fit
@@ -42,6 +43,7 @@ __all__ = [
     "LoadedSurrogate",
     "TrainConfig",
     "__version__",
+    "check",
     "fit",
     "generate",
     "load",
@@ -56,6 +58,7 @@ _MODULES = {
     "LoadedClassifier": "model.loaded",
     "LoadedSurrogate": "model.loaded",
     "TrainConfig": "training.config",
+    "check": "pde.run",
     "fit": "training.make",
     "generate": "pde.run",
     "load": "model.file",

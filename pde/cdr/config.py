@@ -32,19 +32,32 @@ LAWS: dict[str, Callable[[Array, Any], Array]] = {
 }
 
 
-def _ignition_slope(u: Array, saturation: float, activation: float) -> Array:
-    hot = np.maximum(u, 1e-3 * activation)
-    slope = saturation * activation * np.exp(-activation / hot) / hot**2
-    return np.where(u > 1e-3 * activation, slope, 0.0)
+def _logistic_slope(u: Array, p: Any) -> tuple[Array, Array]:
+    part = u / p.capacity
+    return u * (1 - part), 1 - 2 * part
 
 
-SLOPES: dict[str, Callable[[Array, Any], Array]] = {
-    "linear": lambda u, p: np.ones_like(u),
-    "logistic": lambda u, p: 1 - u * (2 / p.capacity),
-    "michaelis-menten": lambda u, p: (1 + np.abs(u) / p.saturation) ** -2,
-    "ignition": lambda u, p: _ignition_slope(u, p.saturation, p.activation),
+def _michaelis_menten_slope(u: Array, p: Any) -> tuple[Array, Array]:
+    inverse = np.abs(u)
+    inverse *= 1 / p.saturation
+    inverse += 1
+    np.divide(1, inverse, out=inverse)
+    return u * inverse, inverse * inverse
+
+
+def _ignition_slope(u: Array, p: Any) -> tuple[Array, Array]:
+    hot = np.maximum(u, 1e-3 * p.activation)
+    s = p.saturation * np.exp(-p.activation / hot)
+    return s, np.where(u > 1e-3 * p.activation, s * p.activation / hot**2, 0.0)
+
+
+SLOPES: dict[str, Callable[[Array, Any], tuple[Array, Array]]] = {
+    "linear": lambda u, p: (u, np.ones_like(u)),
+    "logistic": _logistic_slope,
+    "michaelis-menten": _michaelis_menten_slope,
+    "ignition": _ignition_slope,
 }
-"""The derivatives s'(u) of `LAWS`, which are continuous."""
+"""s(u) and its derivative s'(u), which is continuous, for each of `LAWS`."""
 
 
 # The largest |s'(u)| for u >= 0; for logistic growth, for u up to the capacity.

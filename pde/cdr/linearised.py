@@ -4,18 +4,18 @@ With S = (m + dt/2 a)^-1 m, a step from u = U_0 to U_4 is (`discretisation.stage
 
     U_i = S R_i,   R_i = sum_{j<i} (c_ij U_j + dt e_ij N_j),   N_j = f + r(x; y) s(U_j).
 
-**Tangent.** For a direction v of y, with r_v = r(x; v), the derivative W_j of U_j obeys
+**Tangent.** For a direction v of y, the derivatives W_j of U_j and N'_j of dt N_j obey
 
-    W_i = S (sum_{j<i} alpha_ij W_j + r_v beta_i),
-    alpha_ij = c_ij + dt e_ij r(x; y) s'(U_j),   beta_i = dt sum_{j<i} e_ij s(U_j)
+    W_i = S sum_{j<i} (c_ij W_j + e_ij N'_j),   N'_j = dt r(x; y) s'(U_j) W_j + dt r(x; v) s(U_j)
 
-at each node. It takes as many solves with the same matrix as u does; alpha and beta belong to the
-sample, and serve all its directions.
+at each node: as many solves as for u, with the same matrix. All directions of a sample share the
+factors r(x; y) s'(U_j) and s(U_j).
 
 **Adjoint.** For the derivative of w^T c, L_4 is that of the later steps' part with respect to U_4,
 and of the observations of U_4. Backwards, for i = 4, ..., 1,
 
-    rho_i = S^T L_i,   L_j += alpha_ij rho_i  (j < i),   gamma += beta_i rho_i
+    rho_i = S^T L_i,   p_j = sum_{i>j} c_ij rho_i,   q_j = sum_{i>j} e_ij rho_i,
+    L_j = p_j + dt r(x; y) s'(U_j) q_j,   gamma += dt s(U_j) q_j
 
 and L_0 belongs to the step before. At t = 0, dw^T c/dy_k = sum_nodes r(x; e_k) gamma.
 
@@ -26,91 +26,93 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from surrogates.types import Array
 
 from .discretisation import stage_weights
-from .propagators import Propagator
+from .propagators import Propagator, Workspace
 
 _COLUMNS = 64  # solved for at a time, so that the stages of a step stay in the processor's caches
 
 C, E = stage_weights()
 STAGES = len(C) - 1
+_FORWARD = [np.stack([C[i, :i], E[i, :i]], axis=1).ravel() for i in range(STAGES + 1)]
+_BACKWARD = [(C[:j:-1, j].copy(), E[:j:-1, j].copy()) for j in range(STAGES)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reaction:
-    """The reaction r(x; y) s(u) of some samples at this process's nodes.
+    """The reaction r(x; y) s(u) of some samples, in the order of nodes of a propagator.
 
     Attributes:
-        rate: r(x; y), (n, N).
-        law: s(u).
-        slope: s'(u).
-        dt: Time step.
+        rate: dt r(x; y), (n, K).
+        law: Returns s(u) and s'(u), the latter in a new array.
     """
 
     rate: Array
-    law: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-    dt: float
+    law: Callable[[Array], tuple[Array, Array]]
 
-    def coefficients(self, stages: list[Array], rows: slice) -> tuple[list[list[Array]], Array]:
-        """Return alpha[i][j] and beta[i], (k, 1, K) each, of k samples with their stages (k, K)."""
-        shape = (-1, 1, self.rate.shape[1])
-        U = [stage.reshape(shape) for stage in stages]
-        rate = self.dt * self.rate[rows].reshape(shape)
-        s = [self.dt * self.law(u) for u in U]
-        a = [rate * self.slope(u) for u in U]
-        alpha = [[C[i, j] + E[i, j] * a[j] for j in range(i)] for i in range(len(C))]
-        beta = np.tensordot(E[:, :-1], np.array(s), axes=1)
-        return alpha, beta
+    def factors(self, U: Array, rows: slice) -> tuple[Array, Array]:
+        """Return dt r(x; y) s'(U) and s(U), (k, 1, K) each, of k samples with U, (k, K)."""
+        s, slope = self.law(U)
+        slope *= self.rate[rows]
+        return slope[:, None], s[:, None]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some columns that are solved for together: ``parts`` of the columns of each of some rows."""
+
+    rows: slice
+    parts: slice
+
+    @property
+    def width(self) -> int:
+        return int(self.parts.stop - self.parts.start)
+
+    @property
+    def columns(self) -> int:
+        return int(self.rows.stop - self.rows.start) * self.width
 
 
 class _Columns:
     """Derivatives of n samples, r of each, which are found for some columns at a time.
 
     Attributes:
-        W: The derivatives, (n, r, N).
+        W: The derivatives, (n, r, K).
         propagator: S, with the records of the solves.
     """
 
-    def __init__(
-        self,
-        r: int,
-        propagator: Propagator,
-        reaction: Reaction,
-    ) -> None:
+    def __init__(self, r: int, propagator: Propagator, reaction: Reaction, stacked: int) -> None:
         n, K = reaction.rate.shape
         self.W = np.zeros((n, r, K))
         self.propagator, self._reaction = propagator, reaction
         propagator.system.start(n)
-        size, width = max(1, _COLUMNS // max(r, 1)), min(r, _COLUMNS)
+        size, width = max(1, _COLUMNS // r), -(-r // -(-r // _COLUMNS))
         self._pieces = [
-            (slice(i, min(i + size, n)), [slice(j, min(j + width, r)) for j in range(0, r, width)])
+            [
+                _Piece(slice(i, min(i + size, n)), slice(j, min(j + width, r)))
+                for j in range(0, r, width)
+            ]
             for i in range(0, n, size)
         ]
-        widths = {
-            (rows.stop - rows.start) * (part.stop - part.start)
-            for rows, parts in self._pieces
-            for part in parts
-        }
-        self._work = {k: propagator.workspace(k, STAGES + 1) for k in sorted(widths)}
+        columns = {piece.columns for pieces in self._pieces for piece in pieces}
+        self._work = {k: propagator.workspace(k, stacked) for k in sorted(columns)}
 
-    def _each(self, stages: list[Array]) -> Iterator[tuple[Any, ...]]:
-        """Yield rows, columns, workspace, samples and coefficients of each piece."""
-        for rows, parts in self._pieces:
-            arranged = [self.propagator.arranged(U[rows]) for U in stages]
-            alpha, beta = self._reaction.coefficients(arranged, rows)
-            for part in parts:
-                width = part.stop - part.start
-                samples = np.repeat(np.arange(rows.start, rows.stop), width)
-                yield rows, part, self._work[len(samples)], samples, alpha, beta
+    def _each(
+        self, stages: list[Array]
+    ) -> Iterator[tuple[_Piece, Workspace, list[tuple[Array, Array]]]]:
+        """Yield each piece, with arrays for it, and its samples' factors at each stage."""
+        for pieces in self._pieces:
+            rows = pieces[0].rows
+            factors = [self._reaction.factors(stage[rows], rows) for stage in stages]
+            for piece in pieces:
+                yield piece, self._work[piece.columns], factors
 
     def destroy(self) -> None:
-        """Free the workspaces, on all processes together."""
+        """Free the arrays, on all processes together."""
         self.propagator.destroy(self._work.values())
 
 
@@ -123,38 +125,40 @@ class Tangents(_Columns):
         Args:
             propagator: S.
             reaction: The samples' reaction.
-            rates: r(x; v) of the directions, (n, r, N), or (1, r, N) for all samples.
+            rates: dt r(x; v) of the directions, (n, r, K), or (1, r, K) for all samples.
         """
-        super().__init__(rates.shape[1], propagator, reaction)
+        super().__init__(rates.shape[1], propagator, reaction, 2 * STAGES)
         self._rates = np.broadcast_to(rates, self.W.shape)
 
     def step(self, stages: list[Array], last: bool) -> None:
         """Step from one time to the next.
 
         Args:
-            stages: Stages 0 to 3 of the samples' step, (n, N) each.
+            stages: Stages 0 to 3 of the samples' step, (n, K) each.
             last: Whether the solves are to be checked.
         """
-        for rows, part, work, samples, alpha, beta in self._each(stages):
-            shape = (rows.stop - rows.start, part.stop - part.start, -1)
-            W = [self.W[rows, part]] + [array.reshape(shape) for array in work.stages[1:]]
-            right, spare = work.right.reshape(shape), work.spare.reshape(shape)
-            rates = self._rates[rows, part]
+        for piece, work, factors in self._each(stages):
+            W, rates = self.W[piece.rows, piece.parts], self._rates[piece.rows, piece.parts]
+            spare = work.spare.reshape(W.shape)
+            stack = work.stack.reshape(STAGES, 2, *W.shape)  # W_j and N'_j
+            stack[0, 0] = W
             for i in range(1, STAGES + 1):
-                np.multiply(rates, beta[i], out=right)
-                for j in range(i):
-                    right += np.multiply(alpha[i][j], W[j], out=spare)
-                self.propagator.apply(work, i, samples)
-            W[0][:] = W[STAGES]
+                slope, s = factors[i - 1]
+                np.multiply(slope, stack[i - 1, 0], out=stack[i - 1, 1])
+                stack[i - 1, 1] += np.multiply(s, rates, out=spare)
+                work.combine(_FORWARD[i], work.right)
+                into = work.stack[2 * i] if i < STAGES else work.spare
+                self.propagator.apply(work, piece.rows, piece.width, into)
+            W[:] = spare
             if last:
-                self.propagator.check(work, STAGES, samples)
+                self.propagator.check(work.spare, piece.rows, piece.width)
 
 
 class Adjoints(_Columns):
     """Derivatives of later observations with respect to u, for r functionals and n samples.
 
     Attributes:
-        gradient: gamma so far, (n, r, N).
+        gradient: gamma / dt so far, (n, r, K).
     """
 
     def __init__(self, propagator: Propagator, reaction: Reaction, r: int) -> None:
@@ -165,24 +169,24 @@ class Adjoints(_Columns):
             reaction: The samples' reaction.
             r: Number of functionals.
         """
-        super().__init__(r, propagator, reaction)
+        super().__init__(r, propagator, reaction, STAGES)
         self.gradient = np.zeros_like(self.W)
 
     def step(self, stages: list[Array], last: bool) -> None:
         """Step from one time to the one before; arguments as for `Tangents.step`."""
-        for rows, part, work, samples, alpha, beta in self._each(stages):
-            shape = (rows.stop - rows.start, part.stop - part.start, -1)
-            L = [self.W[rows, part]] + [array.reshape(shape) for array in work.stages[1:]]
-            gradient, spare = self.gradient[rows, part], work.spare.reshape(shape)
-            rho, right = work.stages[0].reshape(shape), work.right.reshape(shape)
-            for i in range(STAGES, 0, -1):
-                right[:] = L[i] if i < STAGES else L[0]
-                self.propagator.apply(work, 0, samples)
-                for j in range(i):
-                    if i == STAGES:
-                        np.multiply(alpha[i][j], rho, out=L[j])
-                    else:
-                        L[j] += np.multiply(alpha[i][j], rho, out=spare)
-                gradient += np.multiply(beta[i], rho, out=spare)
-            if last:
-                self.propagator.check(work, 0, samples)
+        for piece, work, factors in self._each(stages):
+            L = self.W[piece.rows, piece.parts]
+            gradient = self.gradient[piece.rows, piece.parts]
+            right, spare = work.right.reshape(L.shape), work.spare.reshape(L.shape)
+            right[:] = L
+            for j in reversed(range(STAGES)):  # the stack holds rho_4, rho_3, ...
+                solved = STAGES - 1 - j
+                self.propagator.apply(work, piece.rows, piece.width, work.stack[solved])
+                if last and j == 0:
+                    self.propagator.check(work.stack[solved], piece.rows, piece.width)
+                slope, s = factors[j]
+                for weights, out in zip(_BACKWARD[j], (work.right, work.spare), strict=True):
+                    work.combine(weights, out)
+                gradient += np.multiply(s, spare, out=work.other.reshape(L.shape))
+                right += np.multiply(slope, spare, out=spare)
+            L[:] = right

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from dolfinx import mesh
 from mpi4py import MPI
+from petsc4py import PETSc
 
 from surrogates.config import check
 from surrogates.data import SOLVER
@@ -45,7 +46,8 @@ from ..results import Batch
 from . import figures
 from .config import STEEPEST, CDRConfig
 from .discretisation import mesh_peclet, operators
-from .scheme import Forcing, Scheme, Trajectory, Visit
+from .propagators import Propagator
+from .scheme import Forcing, Scheme, Trajectory
 
 _LARGEST_STEP = 2.0  # largest dt |r s'(u)|
 _MOST_WORK = 3e7  # for an estimate of the error, unknowns times steps: about half a minute
@@ -160,58 +162,65 @@ class CDR(Problem):
         V = np.eye(n_y)[None] if tangents is True else None
         if isinstance(tangents, np.ndarray):
             V = tangents
-        columns = max(0 if V is None else V.shape[1], 0 if adjoints is None else len(adjoints))
-        size = max(1, _MOST_BYTES // (16 * self._sizes[1] * max(columns, 1)))
-        together = size >= n
-        march = self._march(Y, V if together else None, adjoints if together else None)
-        parts = [march]
-        if not together:
-            parts = []
+        size = self._together(V, adjoints)
+        if size >= n:
+            batch = self._march(Y, V, adjoints)
+            parts = [batch]
+        else:
+            batch, parts = self._march(Y, None, None), []
             for i in range(0, n, size):
                 rows = slice(i, i + size)
                 directions = V if V is None or len(V) == 1 else V[rows]
                 parts.append(self._march(Y[rows], directions, adjoints))
-                march.failure[rows] = [
-                    a or b for a, b in zip(march.failure[rows], parts[-1].failure, strict=True)
-                ]
-                march.solver["iterations"][rows] += parts[-1].solver["iterations"]
-                worse = np.fmax(march.solver["residual"][rows], parts[-1].solver["residual"])
-                march.solver["residual"][rows] = worse
+                _add_records(batch, rows, parts[-1])
         found: dict[str, Any] = {}
         for name in ("dC_dV", "dW_dY"):
             arrays = [getattr(part, name) for part in parts]
             found[name] = None if arrays[0] is None else np.concatenate(arrays)
-        for array in (march.C, *found.values()):
+        for array in (batch.C, *found.values()):
             if array is not None:
-                array[[bool(text) for text in march.failure]] = np.nan
+                array[[bool(text) for text in batch.failure]] = np.nan
         if tangents is True:
             found["dC_dY"] = found.pop("dC_dV")
-        march.solver["seconds"] = (time.perf_counter() - start) / n
-        return dataclasses.replace(march, **found)
+        batch.solver["seconds"] = (time.perf_counter() - start) / n
+        return dataclasses.replace(batch, **found)
+
+    def _together(self, V: Array | None, W: Array | None) -> int:
+        """Return how many samples march together, so that memory is bounded: the same everywhere.
+
+        A sample holds two numbers a node for each of its derivatives, and for adjoints its stages
+        in the best division of the steps (`Trajectory`).
+        """
+        arrays = 0.0 if V is None else 2 * V.shape[1]
+        if W is not None:
+            arrays += 2 * len(W) + 4 * math.sqrt(self.config.time.steps)
+        return max(1, int(_MOST_BYTES / (8 * self._sizes[1] * arrays))) if arrays else 1 << 62
 
     def _march(self, Y: Array, V: Array | None, W: Array | None) -> Batch:
         """Solve for some samples, and for derivatives in directions V and of functionals W."""
-        n, scheme, steps = len(Y), self._scheme, self.config.time.steps
+        n, N, steps = len(Y), len(self.points), self.config.time.steps
+        scheme = self._scheme
+        S = scheme.propagator(fast=V is not None or W is not None)
+        S.system.start(n)
         tangents = None if V is None else scheme.tangents(Y, V)
-        trajectory = None if W is None else Trajectory(scheme, Y)
+        trajectory = None if W is None else Trajectory(scheme, Y, S)
 
         def visit(step: int, stages: list[Array]) -> None:
             if tangents is not None:
-                tangents.step([U.T for U in stages], step == steps - 1)
+                tangents.step(stages, step == steps - 1)
             if trajectory is not None:
                 trajectory.keep(step, stages)
 
         series, derivatives = [], []
-        following = None if V is None and W is None else visit
-        for step, U in enumerate(self.march(Y, visit=following), start=1):
+        march = scheme.march(Y, S, range(steps), visit=visit)
+        for step, U in enumerate(march, start=1):
             if step in self._observed:
-                self._check(Y, U)
-                series.append(self.observe(U))
+                self._check(Y, U, S)
+                series.append(self.observe(S.restored(U).T))
                 if tangents is not None:
-                    W_nodes = tangents.propagator.restored(tangents.W)
-                    derivatives.append(self.observe(W_nodes.reshape(-1, len(self.points)).T))
+                    derivatives.append(self.observe(S.restored(tangents.W).reshape(-1, N).T))
         found: dict[str, Any] = {}
-        records = [scheme.system]
+        records = [S.system]
         if tangents is not None:
             dC = np.stack(derivatives)
             dC = dC.reshape(*dC.shape[:2], *tangents.W.shape[:2])
@@ -241,10 +250,10 @@ class CDR(Problem):
                     e.array[:] = row[: e.local_size]
                     self._sensors.multTranspose(e, weight)
                     adjoints.W[:, k] += adjoints.propagator.arranged(weight.array)
-            adjoints.step([U.T for U in stages], step == 0)
+            adjoints.step(stages, step == 0)
         destroy(e, weight)
         gradient = adjoints.propagator.restored(adjoints.gradient)
-        dW_dY = self.comm.allreduce(gradient @ self._scheme.basis)
+        dW_dY = self.comm.allreduce(gradient @ (self._scheme.dt * self._scheme.basis))
         adjoints.destroy()
         return dW_dY, adjoints.propagator.system
 
@@ -253,40 +262,35 @@ class CDR(Problem):
         """The steps after which u is observed."""
         return {round(t / self._scheme.dt) for t in self.config.observations.times}
 
-    def _check(self, Y: Array, U: Array) -> None:
-        """Fail the samples whose u, (n_nodes, n), is wrong although the linear solves are right.
+    def _check(self, Y: Array, U: Array, S: Propagator) -> None:
+        """Fail the samples whose u, (n, K), is wrong although the linear solves are right.
 
         The time step may be unstable; and by the maximum principle u has the sign of the sources.
         """
-        self._scheme.system.check(U)
+        S.check(U, slice(0, len(U)), 1)
         strength = self.config.sources.strength
         rate = np.abs(self._scheme.basis @ Y.T).max(axis=0, initial=0.0)
         signed = U if strength >= 0 else -U
         with np.errstate(invalid="ignore"):
             values = np.array(
-                [rate, -signed.min(axis=0, initial=0.0), signed.max(axis=0, initial=0)]
+                [rate, -signed.min(axis=1, initial=0.0), signed.max(axis=1, initial=0)]
             )
         rate, below, above = np.max(self.comm.allgather(values), axis=0)
         step = self._scheme.dt * rate * STEEPEST[self.config.reaction.law](self.config.reaction)
-        for j, text in enumerate(self._scheme.system.failure):
+        for j, text in enumerate(S.system.failure):
             if not text and step[j] > _LARGEST_STEP:
-                self._scheme.system.failure[j] = (
+                S.system.failure[j] = (
                     "the time step is too long for the reaction: "
                     f"dt |r s'(u)| is up to {step[j]:.2g}, the limit is {_LARGEST_STEP:g}"
                 )
             elif not text and below[j] > 0.1 * above[j]:
-                self._scheme.system.failure[j] = (
+                S.system.failure[j] = (
                     f"u has the wrong sign, {below[j]:.2g} against {above[j]:.2g}: the mesh "
                     f"(Peclet number {self.peclet:.2g}) or the time step is too coarse"
                 )
 
     def march(
-        self,
-        Y: Array,
-        *,
-        forcing: Forcing | None = None,
-        initial: Array | None = None,
-        visit: Visit | None = None,
+        self, Y: Array, *, forcing: Forcing | None = None, initial: Array | None = None
     ) -> Iterator[Array]:
         """Step through time.
 
@@ -295,17 +299,16 @@ class CDR(Problem):
             forcing: Added to f: ``forcing(points (n_nodes, 2), t)`` returns (n_nodes,) values, for
                 manufactured solutions.
             initial: u at t = 0 at this process's nodes, (n_nodes,); zero if None.
-            visit: Called after each step, as `Scheme.march` says.
 
-        Returns:
+        Yields:
             u after each step at this process's nodes `points`, (n_nodes, n).
         """
-        self._scheme.system.start(len(Y))
-        u = self._scheme.start(len(Y))
-        if initial is not None:
-            u += initial[:, None]
+        S = self._scheme.propagator()
+        S.system.start(len(Y))
+        u = None if initial is None else np.tile(initial, (len(Y), 1))
         steps = range(self.config.time.steps)
-        return self._scheme.march(Y, u, steps, forcing=forcing, visit=visit)
+        for U in self._scheme.march(Y, S, steps, u=u, forcing=forcing):
+            yield U.T
 
     def snapshots(self, Y: Array) -> tuple[Array, Array, list[str], dict[str, Array]]:
         """Solve for one sample, for a picture; the communicator has one process.
@@ -323,11 +326,14 @@ class CDR(Problem):
         steps = np.unique(np.linspace(0, self.config.time.steps, 5).round().astype(int)[1:])
         steps = steps[steps > 0]
         values = np.empty((len(steps), len(self.points)))
-        for step, U in enumerate(self.march(Y), start=1):
+        S = self._scheme.propagator()
+        S.system.start(1)
+        march = self._scheme.march(Y, S, range(self.config.time.steps))
+        for step, U in enumerate(march, start=1):
             if step in steps:
-                self._check(Y, U)
-                values[steps == step] = U[:, 0]
-        failure = self._scheme.system.failure[0]
+                self._check(Y, U, S)
+                values[steps == step] = U[0]
+        failure = S.system.failure[0]
         check(not failure, f"the solve failed: {failure}")
         titles = [f"t = {step * self._scheme.dt:.2f}" for step in steps]
         marks = {
@@ -359,7 +365,8 @@ class CDR(Problem):
 
     def observe(self, U: Array) -> Array:
         """Evaluate u (n_nodes, n) at the sensors: (n_sensors, n) on rank 0, empty elsewhere."""
-        X = self._scheme.dense(U.shape[1])
+        X = PETSc.Mat().createDense((self._sizes, (None, U.shape[1])), comm=self.comm)
+        X.setUp()
         X.getDenseArray()[:] = U
         X.assemble()
         observed = self._sensors.matMult(X)
@@ -390,3 +397,11 @@ class CDR(Problem):
                 "x2": np.tile([s[1] for s in sensors], len(times)),
             },
         }
+
+
+def _add_records(batch: Batch, rows: slice, part: Batch) -> None:
+    """Add the records of another march of some samples to theirs."""
+    solver, failure = batch.solver[rows], batch.failure
+    failure[rows] = [a or b for a, b in zip(failure[rows], part.failure, strict=True)]
+    solver["iterations"] += part.solver["iterations"]
+    solver["residual"] = np.fmax(solver["residual"], part.solver["residual"])

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from petsc4py import PETSc
 
 from surrogates.types import Array
@@ -24,28 +23,38 @@ class Workspace:
 
     Attributes:
         right: Right-hand sides, (k, K) for k columns and K nodes of the propagator's order.
-        stages: Solutions, (k, K) each.
-        spare: An array, (k, K).
-        matrices: PETSc's matrices whose arrays these are; none with `Dissected`.
+        solution: Products with S, (k, K).
+        stack: Arrays to be combined, (m, k, K).
+        spare: One more array, (k, K).
+        other: And one more, (k, K).
+        matrices: PETSc's matrices for right-hand sides, whose array is `right`, for solutions, and
+            for products between; none with `Dissected`.
     """
 
-    def __init__(self, k: int, K: int, stages: int, matrices: list[Any]) -> None:
+    def __init__(self, k: int, K: int, stacked: int, matrices: list[Any]) -> None:
         """Make the arrays.
 
         Args:
             k: Number of columns.
             K: Number of nodes.
-            stages: Number of arrays for solutions.
-            matrices: Dense PETSc matrices (K, k) for right-hand sides, for solutions, and one more;
-                none for arrays of numpy.
+            stacked: Number of arrays to be combined.
+            matrices: Dense PETSc matrices, (K, k) each; none for arrays of numpy.
         """
         self.matrices = matrices
-        arrays = [matrix.getDenseArray().T for matrix in matrices]
-        if not arrays:
-            arrays = [np.zeros((k, K)) for _ in range(1 + stages)]
-        self.right: Array = arrays[0]
-        self.stages: list[Array] = arrays[1 : 1 + stages]
-        self.spare = np.empty_like(self.right)
+        self.right: Array
+        self.solution: Array
+        self.right, self.solution = (
+            [matrix.getDenseArray().T for matrix in matrices[:2]]
+            if matrices
+            else np.empty((2, k, K))
+        )
+        self.stack = np.empty((stacked, k, K))
+        self.spare, self.other = np.empty((k, K)), np.empty((k, K))
+
+    def combine(self, weights: Array, out: Array) -> None:
+        """Set an array (k, K) to the sum of the stack's first arrays with weights, (m,)."""
+        m = len(weights)
+        np.dot(np.ascontiguousarray(weights), self.stack[:m].reshape(m, -1), out=out.reshape(-1))
 
 
 class Propagator:
@@ -75,26 +84,28 @@ class Propagator:
         """Return values of columns, (..., K), in the order of the nodes, (..., N)."""
         return values
 
-    def workspace(self, k: int, stages: int) -> Workspace:
-        """Make arrays for k columns; collective."""
+    def workspace(self, k: int, stacked: int) -> Workspace:
+        """Make arrays for k columns, of which some are to be combined; collective."""
         sizes = self._M.getSizes()[0]
         matrices = []
-        for _ in range(stages + 2):
+        for _ in range(3):
             X = PETSc.Mat().createDense((sizes, (None, k)), comm=self._M.comm)
             X.setUp()
             X.assemble()
             matrices.append(X)
-        return Workspace(k, sizes[0], stages, matrices)
+        return Workspace(k, sizes[0], stacked, matrices)
 
-    def apply(self, work: Workspace, i: int, samples: npt.NDArray[np.intp]) -> None:
-        """Set solution i of a workspace to S times its right-hand side; collective.
+    def apply(self, work: Workspace, rows: slice, width: int, into: Array | None = None) -> None:
+        """Multiply a workspace's right-hand sides by S; collective.
 
         Args:
-            work: The workspace.
-            i: Index of the solution.
-            samples: The sample of each column, (k,).
+            work: The workspace, whose `Workspace.solution` is overwritten.
+            rows: The samples of the columns.
+            width: Columns of each sample.
+            into: An array for the products instead, (k, K); overwritten.
         """
-        R, X, B = work.matrices[0], work.matrices[1 + i], work.matrices[-1]
+        R, X, B = work.matrices
+        samples = np.repeat(np.arange(rows.start, rows.stop), width)
         R.assemble()
         if self._transposed:
             self.system.solve(R, B, samples)
@@ -102,15 +113,17 @@ class Propagator:
         else:
             self._M.matMult(R, result=B)
             self.system.solve(B, X, samples)
+        if into is not None:
+            into[:] = work.solution
 
-    def check(self, work: Workspace, i: int, samples: npt.NDArray[np.intp]) -> None:
-        """Record the residuals of the last solve, which gave solution i; collective."""
-        self.system.check(work.stages[i].T)
+    def check(self, solutions: Array, rows: slice, width: int) -> None:
+        """Record the residuals of the products that the last `apply` has found; collective."""
+        self.system.check(solutions.T)
 
     def destroy(self, works: Iterable[Workspace]) -> None:
         """Free workspaces, on all processes together."""
         for work in works:
-            work.right, work.stages = np.empty((0, 0)), []
+            work.right = work.solution = np.empty((0, 0))
             destroy(*work.matrices)
 
 
@@ -130,16 +143,18 @@ class Dissected(Propagator):
         """Return to the order of the nodes."""
         return np.asarray(np.take(values, self._blocks.places, axis=-1))
 
-    def workspace(self, k: int, stages: int) -> Workspace:
+    def workspace(self, k: int, stacked: int) -> Workspace:
         """Make arrays of numpy."""
-        return Workspace(k, len(self._blocks.nodes), stages, [])
+        return Workspace(k, len(self._blocks.nodes), stacked, [])
 
-    def apply(self, work: Workspace, i: int, samples: npt.NDArray[np.intp]) -> None:
+    def apply(self, work: Workspace, rows: slice, width: int, into: Array | None = None) -> None:
         """Multiply by the blocks."""
-        self._blocks.apply(work.right, work.stages[i], self._transposed)
-        np.add.at(self.system.iterations, samples, 1)
+        out = work.solution if into is None else into
+        self._blocks.apply(work.right, out, self._transposed)
+        self.system.iterations[rows] += width
 
-    def check(self, work: Workspace, i: int, samples: npt.NDArray[np.intp]) -> None:
-        """Record the error of the blocks, which is that of every solve."""
-        finite = np.isfinite(work.stages[i]).all(axis=1)
+    def check(self, solutions: Array, rows: slice, width: int) -> None:
+        """Record the error of the blocks, which is that of every product."""
+        samples = np.repeat(np.arange(rows.start, rows.stop), width)
+        finite = np.isfinite(solutions).all(axis=1)
         self.system.record(samples, np.full(len(samples), self._blocks.error), finite)

@@ -16,7 +16,7 @@ from petsc4py import PETSc
 
 from surrogates.types import Array
 
-from ..linear import LinearSystem, destroy
+from ..linear import LinearSystem
 from .config import LAWS, SLOPES, CDRConfig
 from .discretisation import EXPLICIT, GAMMA, IMPLICIT, NODES, bumps, sources
 from .dissection import Dissection, divided
@@ -38,7 +38,7 @@ class Scheme:
         dt: Time step.
         unknowns: Number of nodes on all processes.
         basis: rate psi_k at the nodes, (N, n_y).
-        system: The linear system of a stage, with the records of the samples.
+        system: The linear system of a stage.
     """
 
     def __init__(self, config: CDRConfig, points: Array, M: Any, a: Any) -> None:
@@ -61,41 +61,44 @@ class Scheme:
         self.basis = config.reaction.rate * bumps(points, config.bumps)
         self._source = sources(points, config.sources)
 
-    def start(self, n: int) -> Array:
-        """Return u = 0 of n samples, (N, n)."""
-        return np.zeros((len(self.points), n), order="F")
-
     def march(
         self,
         Y: Array,
-        u: Array,
+        S: Propagator,
         steps: range,
         *,
+        u: Array | None = None,
         forcing: Forcing | None = None,
         visit: Visit | None = None,
     ) -> Iterator[Array]:
-        """Step through time; ``system.start`` comes before.
+        """Step through time; ``S.system.start`` comes before.
+
+        Arrays of nodes are in the order of S, whose `Propagator.restored` returns to that of the
+        mesh.
 
         Args:
             Y: Parameters, (n, n_y), the same on every process.
-            u: u before the first step at this process's nodes, (N, n) in Fortran's order.
+            S: S, with the records of the samples.
             steps: The steps, counted from 0.
+            u: u before the first step, (n, K); zero if None.
             forcing: Added to f: ``forcing(points, t)`` returns (N,) values.
-            visit: Called after each step with its number and its stages 0 to 3, (N, n) each.
+            visit: Called after each step with its number and its stages 0 to 3, (n, K) each.
 
         Yields:
-            u after each step at this process's nodes, (N, n).
+            u after each step, (n, K).
         """
         reaction, law = self._config.reaction, LAWS[self._config.reaction.law]
-        rate = np.asfortranarray(self.basis @ Y.T)
+        rate = S.arranged(np.ascontiguousarray((self.basis @ Y.T).T))
+        source = S.arranged(self._source)
+        rows, dt = slice(0, len(Y)), self.dt
+        u = np.zeros_like(rate) if u is None else u
 
         def explicit(U: Array, t: float) -> Array:
-            f = self._source if forcing is None else self._source + forcing(self.points, t)
-            return np.asarray(f[:, None] + rate * law(U, reaction))
+            f = source if forcing is None else source + S.arranged(forcing(self.points, t))
+            return np.asarray(f + rate * law(U, reaction))
 
-        R, B, X = (self.dense(u.shape[1]) for _ in range(3))
-        right, stage = R.getDenseArray(), X.getDenseArray()
-        dt = self.dt
+        work = S.workspace(len(Y), 0)
+        right, stage = work.right, work.solution
         with np.errstate(over="ignore", invalid="ignore"):  # recorded as a failure
             for step in steps:
                 N, G = [explicit(u, step * dt)], [u]  # G[0], the implicit part of u, has no weight
@@ -106,19 +109,17 @@ class Scheme:
                         right += (dt * EXPLICIT[i, j]) * N[j]
                         if IMPLICIT[i, j]:
                             right += (dt * IMPLICIT[i, j]) * G[j]
-                    R.assemble()
-                    self._M.matMult(R, result=B)
-                    self.system.solve(B, X)
+                    S.apply(work, rows, 1)
                     if i < len(NODES) - 1:
                         N.append(explicit(stage, (step + NODES[i]) * dt))
                         G.append((stage - right) / (GAMMA * dt))
                         if visit is not None:
-                            stages.append(stage.copy(order="F"))
-                u = stage.copy(order="F")
+                            stages.append(stage.copy())
+                u = stage.copy()
                 if visit is not None:
                     visit(step, stages)
                 yield u
-        destroy(R, B, X)
+        S.destroy([work])
 
     def tangents(self, Y: Array, V: Array) -> Tangents:
         """Prepare the derivatives in directions of y.
@@ -127,17 +128,23 @@ class Scheme:
             Y: Parameters, (n, n_y).
             V: Directions, (n, r, n_y), or (1, r, n_y) for all samples.
         """
-        S = self._propagator(transposed=False)
-        return Tangents(S, self._reaction(Y, S), V @ S.arranged(self.basis.T))
+        S = self.propagator(fast=True)
+        return Tangents(S, self._reaction(Y, S), V @ S.arranged(self.dt * self.basis.T))
 
     def adjoints(self, Y: Array, r: int) -> Adjoints:
         """Prepare the derivatives of r functionals of samples with parameters Y, (n, n_y)."""
-        S = self._propagator(transposed=True)
+        S = self.propagator(fast=True, transposed=True)
         return Adjoints(S, self._reaction(Y, S), r)
 
-    def _propagator(self, transposed: bool) -> Propagator:
-        """Return S or its transpose, with new records."""
-        if self._blocks is not None:
+    def propagator(self, *, fast: bool = False, transposed: bool = False) -> Propagator:
+        """Return S or its transpose, with new records.
+
+        Args:
+            fast: Whether to use the dense blocks where they are faster. Values alone do without
+                them, as they are not worth their set-up for a few samples.
+            transposed: Whether to return the transpose.
+        """
+        if fast and self._blocks is not None:
             return Dissected(self._blocks, self.system, transposed=transposed)
         system = self._transposed if transposed else self.system
         return Propagator(self._M, system, transposed=transposed)
@@ -167,19 +174,9 @@ class Scheme:
     def _reaction(self, Y: Array, S: Propagator) -> Reaction:
         p = self._config.reaction
         return Reaction(
-            rate=Y @ S.arranged(self.basis.T),
-            law=lambda u: LAWS[p.law](u, p),
-            slope=lambda u: SLOPES[p.law](u, p),
-            dt=self.dt,
+            rate=self.dt * (Y @ S.arranged(self.basis.T)),
+            law=lambda u: SLOPES[p.law](u, p),
         )
-
-    def dense(self, n: int) -> Any:
-        """Make a dense PETSc matrix of n columns that is divided as the nodes are."""
-        sizes = self._M.getSizes()[0]
-        X = PETSc.Mat().createDense((sizes, (None, n)), comm=self._M.comm)
-        X.setUp()
-        X.assemble()
-        return X
 
 
 class Trajectory:
@@ -192,9 +189,9 @@ class Trajectory:
         Y: Parameters, (n, n_y).
     """
 
-    def __init__(self, scheme: Scheme, Y: Array) -> None:
-        """Prepare for the samples with parameters Y, (n, n_y), on every process."""
-        self._scheme, self.Y = scheme, Y
+    def __init__(self, scheme: Scheme, Y: Array, S: Propagator) -> None:
+        """Prepare for the samples with parameters Y, (n, n_y), which march by S."""
+        self._scheme, self.Y, self._S = scheme, Y, S
         self._steps = scheme.steps
         size = 8 * scheme.unknowns * len(Y) * (STAGES * self._steps)
         self._length = self._steps
@@ -212,13 +209,12 @@ class Trajectory:
             self._stages[step] = stages
 
     def backwards(self) -> Iterator[tuple[int, list[Array]]]:
-        """Yield each step's number and its stages, (N, n) each."""
+        """Yield each step's number and its stages, (n, K) each."""
         for first in reversed(self._starts):
             steps = range(first, min(first + self._length, self._steps))
             if first not in self._stages:
-                for _ in self._scheme.march(
-                    self.Y, self._u[first], steps, visit=self._stages.__setitem__
-                ):
+                u, visit = self._u[first], self._stages.__setitem__
+                for _ in self._scheme.march(self.Y, self._S, steps, u=u, visit=visit):
                     pass
             for step in reversed(steps):
                 yield step, self._stages.pop(step)

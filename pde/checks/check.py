@@ -18,7 +18,7 @@ from surrogates.types import Array
 from ..derivatives import has
 from ..problem import Problem
 from ..results import Batch
-from .lines import Lines
+from .lines import CONDITION, Lines
 from .reports import Finding, Report, percent, taylor_table
 from .smoothness import NOISE, Smoothness, searched
 from .taylor import DOUBT
@@ -29,6 +29,7 @@ RESIDUAL = 1e-5
 
 _POINTS = 8  # of the coarse grid on the curve, for each sample
 _FUNCTIONALS = 3  # that are compared
+_KINK = 0.02  # change of the slope that is worth a word
 _FEW = 4  # parameters that a place names
 
 Elsewhere = Callable[[Array], "Array | str"]
@@ -174,7 +175,9 @@ class _Check:
         if noise > NOISE:
             text = f"c has noise of {noise:.0e} of its spread: let the solver be more precise"
             return Finding(name, "wrong", text)
-        small = f" above {size} of the slope" * (found.kind == "smooth" and found.size > 0)
+        # The search may have ended before it could tell small ones.
+        hidden = found.kind == "smooth" and found.size > _KINK
+        small = f" above {size} of the slope" * hidden
         text = f"no jump or kink{small} along a curve through the bounds"
         text += f"; noise {noise:.0e} of the spread"
         return Finding(name, "note" if noise > 1e-8 else "ok", text)
@@ -224,7 +227,7 @@ class _Check:
             there = trial.solve(Y, tangents=True)
             assert there.dC_dY is not None and given.dW_dY is not None
             pair = W @ there.dC_dY * trial.range, given.dW_dY * trial.range
-        return _agreement("adjoints", text, [*given.failure, *there.failure], *pair)
+        return _agreement("adjoints", text, (given, there), pair)
 
     def _directions(self) -> Finding:
         """Compare dc/dy in directions with whole tangents."""
@@ -235,7 +238,7 @@ class _Check:
         assert given.dC_dV is not None and there.dC_dY is not None
         pair = there.dC_dY @ V.transpose(0, 2, 1) * per, given.dC_dV * per
         text = "dc/dy in directions and as a whole"
-        return _agreement("directions", text, [*given.failure, *there.failure], *pair)
+        return _agreement("directions", text, (given, there), pair)
 
 
 def _solves(first: Batch, seconds: float) -> Finding:
@@ -260,13 +263,22 @@ def _residuals(batch: Batch, done: Any) -> Finding:
     return Finding(name, "ok", f"{worst:.1e} at most{count}")
 
 
-def _agreement(name: str, text: str, failure: list[str], A: Array, B: Array) -> Finding:
-    """Compare derivatives that were solved for in two ways, (n, ...)."""
-    failed = [reason for reason in failure if reason]
+def _agreement(
+    name: str, text: str, batches: tuple[Batch, Batch], pair: tuple[Array, Array]
+) -> Finding:
+    """Compare derivatives that were solved for in two ways, (n, ...) each.
+
+    Iterative solves cannot agree better than their residuals; that is a note.
+    """
+    failed = [reason for batch in batches for reason in batch.failure if reason]
     if failed:
         return Finding(name, "wrong", f"the solve with {name} failed: {failed[0]}")
-    apart = difference(A, B)
-    if apart > AGREEMENT:
-        limit = f"{AGREEMENT:g} is the limit"
-        return Finding(name, "wrong", f"{text} differ by {apart:.1e}, where {limit}")
-    return Finding(name, "ok", f"{text} differ by {apart:.0e}")
+    residual = max(float(np.nan_to_num(b.solver["residual"]).max()) for b in batches)
+    apart = difference(*pair)
+    if apart <= AGREEMENT:
+        return Finding(name, "ok", f"{text} differ by {apart:.0e}")
+    if apart <= CONDITION * residual:
+        text += f" differ by {apart:.1e}, as residuals of {residual:.0e} allow"
+        return Finding(name, "note", text)
+    limit = f"{AGREEMENT:g} is the limit"
+    return Finding(name, "wrong", f"{text} differ by {apart:.1e}, where {limit}")

@@ -16,7 +16,9 @@ from .reports import percent
 from .taylor import TOLERANCE, Taylor, tested
 from .trial import AGREEMENT, Trial, difference, inverse
 
-_CONDITION = 100.0  # errors of derivatives over the residuals that the solves have
+CONDITION = 100.0
+"""Errors that derivatives may have over the relative residuals of the solves."""
+
 _LOCATED = 64  # parameters at most among which a wrong derivative is located
 
 
@@ -96,7 +98,7 @@ class Lines:
         if failed:
             return f"the solve with them failed: {failed[0]}"
         residual = float(np.nan_to_num(batch.solver["residual"]).max(initial=0.0))
-        self._tolerance += _CONDITION * residual
+        self._tolerance += CONDITION * residual
         apart = difference(batch.C, c)
         if apart > AGREEMENT:
             return f"c differs by {apart:.1e} when they are solved for as well"
@@ -134,7 +136,8 @@ class Lines:
         i = max(wrong, key=lambda i: float(np.where(wrong[i].wrong, wrong[i].error, 0).max()))
         test, slope = wrong[i], self._slopes[self._rows.tolist().index(i)]
         j, count = test.worst, int(test.wrong[:-1].sum())
-        order = f"; Taylor test of order {test.order:.2f}" if np.isfinite(test.order) else ""
+        orders = test.orders[test.clear]
+        order = f"; the Taylor remainder's order falls to {orders[-1]:.2f}" if len(orders) else ""
         if not count:
             size = percent(float(test.error[-1]))
             return f"the derivatives of c are wrong by {size} along a line, as a whole{order}"

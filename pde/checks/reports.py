@@ -30,7 +30,7 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
     """The findings of all checks of a problem; as a text, a table and a line of verdict.
 
@@ -70,8 +70,8 @@ class Report:
         """Return the finding of a check."""
         return next(one for one in self.findings if one.name == name)
 
-    def __str__(self) -> str:
-        """Return the report as lines."""
+    def __repr__(self) -> str:
+        """Return the report as lines, as a notebook shows it."""
         n_y, n_c = self.sizes
         counts = {"parameter": n_y, "observable": n_c, "sample": self.samples}
         words = [f"{n} {word}" + "s" * (n != 1) for word, n in counts.items()]

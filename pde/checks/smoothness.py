@@ -76,7 +76,7 @@ def searched(curve: Curve, points: int, units: tuple[str, ...]) -> Smoothness | 
     spread = np.maximum(spread, [_LEAST * spread[kinds == kind].max() for kind in kinds])
     per = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
     path = _Path(lambda t: curve(t) * per, t, C * per)
-    return path.found(_noise(path.scaled, per > 0))
+    return path.found(_noise(path.scaled, per))
 
 
 class _Path:
@@ -159,8 +159,14 @@ class _Path:
         return ("kink", change) if fine > coarse / 512 else ("smooth", 0.0)
 
 
-def _noise(scaled: Curve, there: Array) -> float:
-    """Return the noise of scaled c, by its third differences at eight close points."""
+def _noise(scaled: Curve, per: Array) -> float:
+    """Return the noise of scaled c, by its third differences at eight close points.
+
+    Args:
+        scaled: The curve.
+        per: What c was multiplied by, (n_c,); 0 for outputs that are constant.
+    """
+    there = per > 0
     third = np.diff(scaled(0.25 + np.arange(8) * _CLOSE), n=3, axis=0) / np.sqrt(20)
     known = bool(there.any() and np.isfinite(third).all())
     return float(np.sqrt((third[:, there] ** 2).mean())) if known else np.nan

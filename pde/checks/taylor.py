@@ -10,7 +10,8 @@ alone cannot tell a small e from noise, so e is estimated as well. E at halved s
 to h = 0 (Richardson), and the entry of the table that agrees best with its neighbours is taken
 (Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", 1982). The disagreement bounds the
 effects of truncation and noise. Where it stays large, the steps go down to `_LAST` halvings, and
-the scatter about a parabola of the last twelve is the noise.
+the scatter about a parabola of the last twelve is the noise. Entries of larger steps must agree
+with those of smaller ones, as far as noise allows: where c is steep they do not.
 
 A slope is wrong where e is above a tolerance and that bound together, at two sets of steps: noise
 that deceives one hardly deceives both. The sum of all outputs, weighted by their slopes, is tested
@@ -34,6 +35,7 @@ DOUBT = 1e-3
 """Largest relative uncertainty of a slope's error with which the slope counts as tested."""
 
 _FIRST, _MORE, _LAST = 8, 4, 24  # halvings: at first, in each extension, and at most
+_SURE = 36  # halvings before a slope is called wrong, or noise too large
 _CLEAR = 1e-6  # relative uncertainty at which no more steps are needed
 _COLUMNS = 4  # of Richardson's table
 _FITTED = 12  # steps to which the parabola is fitted
@@ -129,21 +131,22 @@ def tested(
         The test; None if values are missing at more than a few steps.
     """
     scale = np.zeros(len(c0)) if scale is None else scale
-    found = _at(1.0, curve, c0, slope, scale)
-    if found is None:
-        return None
-    found = replace(found, tolerance=tolerance)
-    if not found.wrong.any():
+    found = _at(1.0, curve, c0, slope, scale, tolerance)
+    if found is None or not found.wrong.any():
         return found
-    again = _at(_OTHER, curve, c0, slope, scale)
+    again = _at(_OTHER, curve, c0, slope, scale, tolerance)
     if again is None:
         return found
-    wrong = replace(again, tolerance=tolerance).wrong
-    return replace(found, doubt=np.where(wrong, found.doubt, found.doubt + found.error))
+    return replace(found, doubt=np.where(again.wrong, found.doubt, found.doubt + found.error))
 
 
 def _at(
-    factor: float, curve: Callable[[Array], Array], c0: Array, slope: Array, scale: Array
+    factor: float,
+    curve: Callable[[Array], Array],
+    c0: Array,
+    slope: Array,
+    scale: Array,
+    tolerance: float,
 ) -> Taylor | None:
     """Test a slope at the steps 2^-k times a factor."""
     h, C = np.empty(0), np.empty((0, len(c0)))
@@ -160,7 +163,10 @@ def _at(
             return None
         h, C = np.append(h, new[there]), np.vstack([C, values[there]])
         found = _judged(h, C, c0, slope, scale)
-        if asked >= _LAST or np.max(found.doubt, initial=0.0) < _CLEAR:
+        found = replace(found, tolerance=tolerance)
+        clear = np.max(found.doubt, initial=0.0) < _CLEAR
+        enough = clear or (asked >= _LAST and found.certain < DOUBT)
+        if asked >= _SURE or (enough and not found.wrong.any()):
             return found
 
 
@@ -172,7 +178,7 @@ def _judged(h: Array, C: Array, c0: Array, slope: Array, scale: Array) -> Taylor
     per = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
     # In units of each output's scale, with the weighted sum as the last output.
     weights = slope * per
-    total = max(np.linalg.norm(weights) ** 2, 1.0)  # its slope
+    total = max(float(weights @ weights), 1.0)  # its slope
     R = (C - c0 - h[:, None] * slope) * per
     R = np.column_stack([R, R @ weights / total])
     values = np.max(np.abs([*C, c0]), axis=0) * per
@@ -205,7 +211,7 @@ def _extrapolated(h: Array, R: Array, rounding: Array) -> tuple[Array, Array]:
     k = len(h)
     table = np.full((_COLUMNS, k, R.shape[1]), np.nan)
     spread = np.full_like(table, np.inf)
-    table[0] = R / h[:, None]
+    table[0], noise = R / h[:, None], rounding / h[:, None]
     for m in range(1, _COLUMNS):
         before = table[m - 1]
         table[m, m:] = before[m:] + (before[m:] - before[m - 1 : -1]) / (2**m - 1)
@@ -213,7 +219,11 @@ def _extrapolated(h: Array, R: Array, rounding: Array) -> tuple[Array, Array]:
         new, rows = table[m, m + 1 :], slice(m + 1, k)
         others = (before[rows], table[m, m : k - 1], before[m : k - 1])
         spread[m, rows] = np.max([np.abs(new - other) for other in others], axis=0)
-    spread = np.maximum(spread, rounding / h[:, None])
+        # And what smaller steps say, up to noise: a steep curve is another one there.
+        for i in range(m + 1, k - 1):
+            apart = np.abs(table[m, i + 1 :] - table[m, i]) - 10 * noise[i + 1 :]
+            spread[m, i] = np.maximum(spread[m, i], apart.max(axis=0))
+    spread = np.maximum(spread, noise)
     flat = spread.reshape(_COLUMNS * k, -1)
     best = flat.argmin(axis=0), np.arange(R.shape[1])
     return table.reshape(_COLUMNS * k, -1)[best], flat[best]

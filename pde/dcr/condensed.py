@@ -22,6 +22,7 @@ their parts of A0^-1 r.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,20 @@ class Condensed(Level):
     def tangent(self, dK: Array) -> Array:
         """Solve for a derivative of the last solution, as `Level.tangent`."""
         return self._observe(self._respond(-self._apply(self._assemble(dK), self._u))[1])
+
+    def adjoint(self, W: Array, dK: Sequence[Array]) -> Array:
+        """Solve for functionals of the last solution's derivatives, as `Level.adjoint`.
+
+        A(y) l = A0 g with g = G w is solved for l - g, whose right-hand side -D g is 0 outside of
+        the box.
+        """
+        changes = np.array([self._apply(self._assemble(change), self._u) for change in dK])
+        found = np.empty((len(W), len(dK)))
+        for k, w in enumerate(W):
+            g = self._G[self._nodes] @ w
+            potential = g + self._respond(-self._apply(self._D, g))[0]
+            found[k] = -np.tensordot(changes, potential, axes=3)
+        return found
 
     def added(self) -> Array:
         """Return d of the last sample at the nodes of V, (n,)."""

@@ -6,6 +6,7 @@ u is interpolated at the stations; the error near an electrode is then large.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,12 +127,35 @@ class Multigrid(Level):
         b.scale(-1.0)
         return self._respond(b)
 
+    def adjoint(self, W: Array, dK: Sequence[Array]) -> Array:
+        """Solve for functionals of the last solution's derivatives, as `Level.adjoint`."""
+        m0 = self.config.conductivity.background
+        changes = [self._change.act(change * m0, self._u) for change in dK]
+        found = np.empty((len(W), len(dK)))
+        b = self._A.createVecLeft()
+        for k, w in enumerate(W):
+            if self.config.solver.formulation == "secondary":
+                self._d.set(0)
+                self._d.array[self._body_nodes] = self._G @ w
+                self._A0.mult(self._d, b)
+            else:
+                currents = np.zeros(len(self._places))
+                np.add.at(currents, self._ends, [w, -w])
+                sent = self._P.createVecLeft()
+                sent.array[:] = currents[: sent.local_size]
+                self._P.multTranspose(sent, b)
+                destroy(sent)
+            self._solve(b)
+            found[k] = [-self._d.dot(change) for change in changes]
+        destroy(b, *changes)
+        return found
+
     def added(self) -> Array:
         """Return d of the last sample at the nodes of V, (n,); on one process."""
         return np.asarray(self._u.x.array - self._u0.x.array)
 
-    def _respond(self, b: Any) -> Array:
-        """Solve A d = b, record iterations and residual, and observe d."""
+    def _solve(self, b: Any) -> None:
+        """Solve A d = b, and record iterations and residual."""
         self._ksp.setOperators(self._A)
         self._ksp.setUp()
         self._ksp.solve(b, self._d)
@@ -142,6 +166,12 @@ class Multigrid(Level):
         r.axpy(-1.0, b)
         size = b.norm()
         self.residual = max(self.residual, r.norm() / size if size else 0.0)
+        destroy(r)
+
+    def _respond(self, b: Any) -> Array:
+        """Solve A d = b, record iterations and residual, and observe d."""
+        self._solve(b)
+        r = self._A.createVecLeft()
         if self.config.solver.formulation == "secondary":
             self._A0.mult(self._d, r)
             c = r.array[self._body_nodes] @ self._G

@@ -19,7 +19,12 @@ involved, so the cells can grow fast outside the region that bodies can reach, a
 that of u in the body, with an expansion in h^2.
 
 **Tangents.** dc/dy_k = G^T A0 d', with A(y) d' = -dD/dy_k (u0 + d): one more solve each, with the
-same preconditioner. dD/dy comes from the complex step, exact to rounding.
+same preconditioner. dD/dy comes from the complex step, exact to rounding. A direction v of y takes
+one solve too, with sum_k v_k dD/dy_k.
+
+**Adjoints.** For a functional w of c, w^T dc/dy_k = -l^T dD/dy_k (u0 + d) with A(y) l = A0 G w, as
+A(y) is symmetric: by reciprocity, l is the potential of all receivers with currents w, with the
+body. One solve serves all y_k; with three of them, it is worth it for one or two functionals.
 
 `condensed` and `multigrid` are two ways to solve.
 """
@@ -27,7 +32,7 @@ same preconditioner. dD/dy comes from the complex step, exact to rounding.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +99,10 @@ class Region:
         K[near] = self._config.body.tensor(y, contrast, self._points[near], self._weights)
         return K
 
+    def derivative(self, y: Array, v: Array) -> Array:
+        """Return the derivative of `change` in a direction v of y, (3,), by the complex step."""
+        return np.asarray(self.change(y + 1e-30j * v).imag / 1e-30)
+
 
 class Level(ABC):
     """The equation on one mesh.
@@ -144,6 +153,18 @@ class Level(ABC):
 
         Returns:
             Derivative of the observables, (n_c,), on every process.
+        """
+
+    @abstractmethod
+    def adjoint(self, W: Array, dK: Sequence[Array]) -> Array:
+        """Solve for functionals of the last solution's derivatives.
+
+        Args:
+            W: Functionals, (r, n_c).
+            dK: Derivatives of K / m0 in the region's cells, (n, 6) each.
+
+        Returns:
+            W times the derivatives of the observables, (r, len(dK)), on every process.
         """
 
     @abstractmethod

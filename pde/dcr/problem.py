@@ -58,6 +58,8 @@ class DCR(Problem):
     name = "dcr"
     file_settings = ("mesh.file",)
     has_tangents = True
+    has_directions = True
+    has_adjoints = True
     Config = DCRConfig
 
     def __init__(self, config: DCRConfig, comm: MPI.Comm) -> None:
@@ -158,12 +160,16 @@ class DCR(Problem):
         """Size and hash, one line; collective at its first use."""
         return "; extrapolated with ".join(level.description() for level in self._levels)
 
-    def solve_batch(self, Y: Array, *, tangents: bool = False) -> Batch:
+    def solve_batch(
+        self, Y: Array, *, tangents: bool | Array = False, adjoints: Array | None = None
+    ) -> Batch:
         """Solve for a batch of samples.
 
         Args:
             Y: Parameters, (n, 3), the same on every process of the communicator.
-            tangents: Whether to solve for dc/dy as well.
+            tangents: Whether to solve for dc/dy as well; or directions, (n, r, 3), in units of y.
+            adjoints: Functionals of c, (r, n_c), in 1/V. They are cheaper than all tangents if
+                there are one or two.
 
         Returns:
             The batch, complete on every process.
@@ -178,29 +184,52 @@ class DCR(Problem):
             f"parameters must be within {about['y_lower'].tolist()} and "
             f"{about['y_upper'].tolist()}",
         )
-        n_c = len(about["c_names"])
-        C = np.full((len(Y), n_c), np.nan)
-        dC_dY = np.full((len(Y), n_c, 3), np.nan) if tangents else None
-        solver = np.zeros(len(Y), SOLVER)
+        n, n_c = len(Y), len(about["c_names"])
+        directions, name = np.broadcast_to(np.eye(3), (n, 3, 3)), "dC_dY"
+        if isinstance(tangents, np.ndarray):
+            directions, name = tangents, "dC_dV"
+        found = {"C": np.full((n, n_c), np.nan)}
+        if tangents is not False:
+            found[name] = np.full((n, n_c, directions.shape[1]), np.nan)
+        if adjoints is not None:
+            found["dW_dY"] = np.full((n, len(adjoints), 3), np.nan)
+        solver = np.zeros(n, SOLVER)
         reasons = []
         for i, y in enumerate(Y):
             start = time.perf_counter()
-            c, jacobian, reason = self._levels[0].c0.copy(), np.zeros((n_c, 3)), ""
-            for level, weight in zip(self._levels, self._weights, strict=True):
-                c += weight * level.solve(level.region.change(y))
-                for k in range(3 if tangents else 0):
-                    dK = level.region.change(y + 1e-30j * np.eye(3)[k]).imag / 1e-30
-                    jacobian[:, k] += weight * level.tangent(dK)
-                solver["iterations"][i] += level.iterations
-                solver["residual"][i] = max(solver["residual"][i], level.residual)
-                reason = reason or level.failure
-            if not reason:
-                C[i] = c
-                if dC_dY is not None:
-                    dC_dY[i] = jacobian
+            V = directions[i] if name in found else np.empty((0, 3))
+            values, reason = self._solve_one(y, V, adjoints, solver[i])
             reasons.append(reason)
+            for array, value in zip(found.values(), values, strict=True):
+                if not reason:
+                    array[i] = value
             solver["seconds"][i] = time.perf_counter() - start
-        return Batch(C=C, failure=reasons, solver=solver, dC_dY=dC_dY)
+        return Batch(failure=reasons, solver=solver, **found)
+
+    def _solve_one(
+        self, y: Array, V: Array, W: Array | None, record: Any
+    ) -> tuple[list[Array], str]:
+        """Solve for one sample, with r directions V (r, 3) and functionals W, and fill in a record.
+
+        Returns:
+            c, then its derivatives in the directions and those of the functionals if there are any;
+            and why a solve failed, empty if none did.
+        """
+        c = self._levels[0].c0.copy()
+        tangents = np.zeros((len(c), len(V)))
+        adjoints = np.zeros((0 if W is None else len(W), 3))
+        reason = ""
+        for level, weight in zip(self._levels, self._weights, strict=True):
+            c += weight * level.solve(level.region.change(y))
+            for k, v in enumerate(V):
+                tangents[:, k] += weight * level.tangent(level.region.derivative(y, v))
+            if W is not None:
+                dK = [level.region.derivative(y, v) for v in np.eye(3)]
+                adjoints += weight * level.adjoint(W, dK)
+            record["iterations"] += level.iterations
+            record["residual"] = max(record["residual"], level.residual)
+            reason = reason or level.failure
+        return [c, *([tangents] if len(V) else []), *([] if W is None else [adjoints])], reason
 
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (3,), and draw body, section and c; on one process."""

@@ -29,6 +29,7 @@ from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import Folder
 
 from ..collective import abort_on_error, on_root
+from ..problem import BUILT_IN
 from ..wanted import Wanted
 from . import continuation
 from .dispatcher import Dispatcher
@@ -87,6 +88,7 @@ class Request:
         allow_version_change: Whether to continue with other versions of the libraries.
         interface: Name or address of the network interface of rank 0's host at which the other
             hosts reach it; if empty, one in a common network of the hosts is chosen.
+        unchecked: Whether to store derivatives of a user's problem without a test at one sample.
     """
 
     out: Path
@@ -104,6 +106,7 @@ class Request:
     retry_failed: bool = False
     allow_version_change: bool = False
     interface: str = ""
+    unchecked: bool = False
 
     @property
     def parts(self) -> Path:
@@ -158,6 +161,7 @@ def generate(
     retry_failed: bool = False,
     allow_version_change: bool = False,
     interface: str = "",
+    unchecked: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -170,12 +174,11 @@ def generate(
     leaves out samples that have done so twice.
 
     ``solver`` is the problem with its settings, such as ``LocalSolver(load("cdr"), config)``; it is
-    closed at the end. ``comm`` holds the processes to use. The other arguments are the attributes
-    of `Request` and `Hooks`.
+    closed at the end. ``comm`` holds the processes. Other arguments: see `Request` and `Hooks`.
 
     Raises:
-        InputError: On every process, if an argument is out of range, ``out`` cannot be written,
-            another run is writing it, or it is a dataset of another configuration.
+        InputError: On every process, if an argument is out of range, ``out`` cannot be written, is
+            written by another run or of another configuration, or derivatives are wrong.
     """
     path = Path(out).absolute()  # a solve may change the working folder
     check(bool(path.name), f"{str(path)!r} is a folder; give the name of a file")
@@ -195,6 +198,7 @@ def generate(
         retry_failed=retry_failed,
         allow_version_change=allow_version_change,
         interface=interface,
+        unchecked=unchecked,
     )
     hooks = Hooks(stop=stop, on_progress=on_progress, on_note=on_note)
     return _Run(solver, comm, request, hooks).done()
@@ -341,12 +345,31 @@ class _Run:
             made = comm.gather((mesh, solver.needs(list(plan.info.inputs))))
             info = on_root(comm, lambda: continuation.settle(folder, plan.info, made or []))
             solver.expect(info.inputs)
+            fault = self._fault(plan)
+        # Every process has it: all raise, and the run's folder is removed.
+        check(not fault, f"{fault}; `surrogates check` tells more, --unchecked allows it")
+        with abort_on_error(comm):
             work = Work(solver, shared, dataclasses.replace(plan, info=info), asked.time_limit)
             samples = work.run(folder, comm, self._hooks.stop, self._hooks.on_progress)
             changes = on_root(comm, lambda: solver.changes(info))
             solver.close()
             shared.Free()
             return _Solved(time.perf_counter() - start, mesh, samples, changes)
+
+    def _fault(self, plan: Plan) -> str:
+        """Return what is wrong with the derivatives of a user's problem. Collective.
+
+        They are tested once, before the first sample.
+        """
+        asked, name = self._request, self._solver.name
+        wanted = plan.wanted.whole or plan.wanted.directions or len(plan.wanted.functionals)
+        if asked.unchecked or plan.done or not wanted or name in BUILT_IN:
+            return ""
+        fault = ""
+        if self._comm.rank < asked.ranks_per_sample:
+            fault = self._solver.fault(asked.seed, asked.time_limit)
+        fault = self._comm.bcast(fault)
+        return fault and f"{name}: {fault}"
 
     def _finish(self, plan: Plan, solved: _Solved) -> Summary:
         """Assemble the dataset if all samples are done; return the summary."""

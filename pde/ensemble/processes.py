@@ -165,6 +165,17 @@ class SolverProcess:
         except (_Died, _Unforeseen):
             self._end()
 
+    def fault(self, seed: int, seconds: float) -> str:
+        """Return what is wrong with the derivatives; see `LocalSolver`. Empty if it ends."""
+        try:
+            return cast(str, self._exchange("fault", seed, seconds))
+        except (_Died, _Unforeseen):  # its samples will say why
+            self._end()
+            if self._mark is not None:
+                self._folder.remove(self._mark)
+                self._mark = None
+            return ""
+
     def solve(self, Y: Array, V: Array | None, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples; see `LocalSolver`.
 

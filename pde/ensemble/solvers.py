@@ -23,13 +23,14 @@ from surrogates.folders import Folder
 from surrogates.provenance import Provenance, provenance
 from surrogates.types import Array
 
+from ..checks.lines import fault
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
 from ..problem import Problem
 from ..results import Batch, derivatives
 from ..solving import made, noted, solved
 from ..wanted import Wanted
 from .journal import largest
-from .limits import NoLimit, TimeLimit
+from .limits import NoLimit, TimeLimit, TimeLimitError
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 # The version of each is recorded once the problem has imported it. numpy's and scipy's always are:
 # the designs draw with them, and import their parts only then.
 _LIBRARIES = ("dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "h5py")
+
+_TEST_SAMPLES = 8  # whose time limits a test of the derivatives may take
 
 
 class Solver(Protocol):
@@ -79,6 +82,9 @@ class Solver(Protocol):
 
     def remake(self) -> None:
         """Make the problem again."""
+
+    def fault(self, seed: int, seconds: float) -> str:
+        """Return what is wrong with the derivatives."""
 
     def solve(self, Y: Array, V: Array | None, start: int, seconds: float) -> Batch:
         """Solve for consecutive samples."""
@@ -238,6 +244,32 @@ class LocalSolver:
     def remake(self) -> None:
         """Make the problem again, for example after an interrupted solve."""
         self._solver = made(self._problem, self._config, self._comm)
+
+    def fault(self, seed: int, seconds: float) -> str:
+        """Test the derivatives that are wanted at one random y; collective.
+
+        Args:
+            seed: Seed of the test.
+            seconds: Time limit of a sample.
+
+        Returns:
+            What is wrong with them, in one line; empty if they are right, or the time limit is
+            reached.
+        """
+        assert self._limit is not None
+        try:
+            with self._limit(0, 0, _TEST_SAMPLES * seconds):
+                return fault(self._solver, self._asked(), seed)
+        except TimeLimitError:
+            self.remake()
+            return ""
+
+    def _asked(self) -> dict[str, Any]:
+        """Return the derivatives that are wanted, for `fault`."""
+        wanted = self._wanted
+        if len(wanted.functionals):
+            return {"adjoints": wanted.functionals}
+        return {"tangents": True if wanted.whole else np.empty(0)}
 
     def mark(self) -> str | None:
         """Return the name of the file that names the samples at work."""

@@ -100,7 +100,8 @@ class Equations:
             if B is None
             else Matrix(B, fixed=not contains(B, u, base, t, parameters.constant, *fields))
         )
-        self.solver = Solver(self._J, options, prefix, pivoting=is_mixed(V))
+        simple = V.mesh.topology.dim < 3 and not is_mixed(V)
+        self.solver = Solver(self._J, options, prefix, simple=simple)
         self._snes: Any = None if self.linear else self._newton(options, prefix)
         self._factored: Any = None
         self.start(0)

@@ -20,10 +20,11 @@ RTOL = 1e-10
 LARGEST = 100 * RTOL
 """The largest relative residual of a solution, as for the problems that are built in."""
 
-_SMALL = 20_000
-"""Unknowns up to which PETSc's own factorisation is taken, on one process.
+_SMALL = 4000
+"""Unknowns up to which PETSc's own factorisation is taken, on one process and in the plane.
 
-Without MUMPS's set-up it takes a third of the time for 1000 unknowns, three fifths for 4000.
+Without MUMPS's set-up it takes a third of the time for 1000 unknowns, and as long for 4000. In
+space its ordering fills more: 5 times the time for 5000 unknowns.
 """
 
 
@@ -91,7 +92,7 @@ class Solver:
     """
 
     def __init__(
-        self, matrix: Matrix, options: Mapping[str, Any], prefix: str, *, pivoting: bool
+        self, matrix: Matrix, options: Mapping[str, Any], prefix: str, *, simple: bool
     ) -> None:
         """Prepare the solver.
 
@@ -99,7 +100,7 @@ class Solver:
             matrix: A.
             options: PETSc's options, without the prefix.
             prefix: The prefix.
-            pivoting: Whether the factors need pivoting, as those of saddle points do.
+            simple: Whether factors need no pivoting and fill little: no saddle point, nor in space.
         """
         self._matrix = matrix
         self._A = A = matrix.mat
@@ -111,7 +112,7 @@ class Solver:
         self.ksp.setType("preonly")
         pc = self.ksp.getPC()
         pc.setType("lu")
-        small = A.comm.size == 1 and A.getSize()[0] <= _SMALL and not pivoting
+        small = A.comm.size == 1 and A.getSize()[0] <= _SMALL and simple
         pc.setFactorSolverType("petsc" if small else "mumps")
         with_options(self.ksp, options, prefix)
         self.direct = self.ksp.getType() == "preonly" and pc.getType() in ("lu", "cholesky")

@@ -116,7 +116,14 @@ class VariationalProblem(Problem):
         Returns:
             UFL measures, to be used as ``ds``.
         """
+        check(
+            not self._has_boundaries,
+            "boundaries: name all parts in one call, as UFL takes one set of marks for a form",
+        )
+        self._has_boundaries = True
         return boundary_measures(self.domain, on)
+
+    _has_boundaries = False
 
     def __init__(self, config: Any, comm: MPI.Comm) -> None:
         """Make the space, state the problem, compile its forms; collective.

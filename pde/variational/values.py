@@ -14,7 +14,7 @@ from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.types import Array
 
-from ..fenicsx import interpolation
+from ..fenicsx import collapsed, interpolation
 from .parameters import Parameters, expanded, is_number
 from .statement import Dirichlet, Value, components
 
@@ -39,11 +39,11 @@ def part(V: Any, wanted: Sequence[int]) -> tuple[Any, Integers]:
         return V, np.arange(n)
     first = 0
     for i in range(V.num_sub_spaces):
-        W, inside = V.sub(i).collapse()
+        W, inside = collapsed(V, i)
         size = int(np.prod(ufl.TestFunction(W).ufl_shape, dtype=int))
         if first <= min(wanted) and max(wanted) < first + size:
             inner, of = part(W, [k - first for k in wanted])
-            return inner, np.asarray(inside, dtype=np.int64)[of]
+            return inner, inside[of]
         first += size
     raise InputError(f"the components {list(wanted)} of u are not those of one part of its space")
 
@@ -164,7 +164,7 @@ class State:
         parts = [(V, np.arange(len(fem.Function(V).x.array)))]
         values = [value]
         if is_mixed(V):
-            parts = [V.sub(i).collapse() for i in range(V.num_sub_spaces)]
+            parts = [collapsed(V, i) for i in range(V.num_sub_spaces)]
             values = list(value) if isinstance(value, list | tuple) else [value] * len(parts)
             check(
                 len(values) == len(parts),
@@ -173,8 +173,7 @@ class State:
             )
         self._parts: list[tuple[Datum, Integers, npt.NDArray[np.bool_]]] = []
         for one, (W, inside) in zip(values, parts, strict=True):
-            at = np.asarray(inside, dtype=np.int64)
-            self._parts.append((Datum(one, W, parameters, "initial"), at, at < owned))
+            self._parts.append((Datum(one, W, parameters, "initial"), inside, inside < owned))
         self.expressions = [d.expression for d, _, _ in self._parts if d.expression is not None]
 
     def values(self) -> Array:

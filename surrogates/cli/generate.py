@@ -91,6 +91,8 @@ def _add_derivatives(sub: Parser) -> None:
     )
     text = "dataset that shows them"
     sub.add_argument("--pilot", type=os.path.abspath, metavar="F.h5", help=text)
+    text = "store derivatives of your own problem without the Taylor test that refuses wrong ones"
+    sub.add_argument("--unchecked", action="store_true", help=text)
 
 
 def add_solve(commands: Commands) -> None:
@@ -236,6 +238,7 @@ def _solved(
     same = (
         *("samples", "seed", "split", "ranks_per_sample", "time_limit", "repair", "retry_failed"),
         *("tangents", "subspace", "adjoints", "pilot", "allow_version_change", "interface"),
+        "unchecked",
     )
     return generate.generate(
         solver,

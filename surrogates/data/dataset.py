@@ -57,20 +57,6 @@ class Dataset(SampleArrays):
                 info=info, **{name: read_array(path, array) for name, array in arrays.items()}
             )
 
-    @classmethod
-    def from_arrays(cls, Y: Any, C: Any = None, **about: Any) -> Dataset:
-        """Make a dataset of arrays or data frames, perhaps with derivatives of C.
-
-        Args:
-            Y: Parameters, (n, n_y) or (n,).
-            C: Observables, (n, n_c) or (n,).
-            **about: Names, units, bounds, split, labels, derivatives: the arguments of
-                `surrogates.data.from_arrays.from_arrays`, which also has the errors.
-        """
-        from .from_arrays import from_arrays  # it imports this module
-
-        return from_arrays(Y, C, **about)
-
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the dataset as one file, whole or not at all."""
         write(path, self.info, len(self.Y), [self])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import ufl
-from dolfinx import mesh
+from dolfinx import fem, mesh
 from mpi4py import MPI
-from ufl import div, dot, ds, dx, exp, grad, inner, sin
+from ufl import avg, div, dot, dS, ds, dx, exp, grad, inner, jump, sin
 
 from surrogates.pde import (
     At,
@@ -173,6 +173,50 @@ class Channel(VariationalProblem):
                 At(p, [[0, 0], [0.5, 0.5]]),
                 u[0] * end,
             ],
+        )
+
+
+class Rubber(Square):
+    """A large deformation, by the derivative of its energy; vectors, and a field of cells."""
+
+    y_names, c_names, shape = ("mu", "lambda", "load", "k"), ("u2", "energy"), (2,)
+
+    def define(self, u, v, y):
+        F = ufl.Identity(2) + grad(u)
+        J = ufl.det(F)
+        k = exp(self.expansion(y[3:], [lambda x: np.cos(x[0])], 0))
+        psi = k * (y[0] / 2 * (inner(F, F) - 2) - y[0] * ufl.ln(J) + y[1] / 2 * ufl.ln(J) ** 2)
+        (end,) = self.boundaries(lambda x: np.isclose(x[0], 1))
+        energy = psi * dx - y[2] / 4 * u[1] * end
+        return WeakForm(
+            residual=ufl.derivative(energy, u, v),
+            conditions=[Dirichlet(u, (0, 0), left)],
+            observables=[At(u[1], [[1, 0.5]]), psi * dx],
+        )
+
+
+class Jumps(Square):
+    """Diffusion by discontinuous elements: integrals over the facets between cells."""
+
+    y_names, c_names = ("a", "b", "k"), ("u", "mean of u")
+
+    def space(self):
+        domain = mesh.create_unit_square(self.comm, self.n, self.n)
+        make = getattr(fem, "functionspace", None) or fem.FunctionSpace
+        return make(domain, ("DG", 1))
+
+    def define(self, u, v, y):
+        n, h = ufl.FacetNormal(self.domain), 1 / self.n
+        k = y[0] * exp(self.expansion(y[2:], [lambda x: np.cos(2 * x[0])], 0))
+        inside = (
+            -dot(avg(k * grad(u)), n("+")) * jump(v)
+            - dot(avg(k * grad(v)), n("+")) * jump(u)
+            + 20 / h * avg(k) * jump(u) * jump(v)
+        )
+        edge = -k * dot(grad(u), n) * v - k * dot(grad(v), n) * u + 20 / h * k * u * v
+        return WeakForm(
+            residual=(k * dot(grad(u), grad(v)) - y[1] * v) * dx + inside * dS + edge * ds,
+            observables=[At(u, [[0.52, 0.31]]), u * dx],
         )
 
 

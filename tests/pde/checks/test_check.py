@@ -81,6 +81,11 @@ def test_adjoints_are_compared_with_directions():
     assert states(only(maps.Tilted, "directions", "adjoints")) == {"adjoints": "wrong"}
 
 
+def test_iterative_solves_agree_as_their_residuals_allow():
+    finding = checked(made(maps.Iterative))["adjoints"]
+    assert finding.state == "note" and "as residuals of 1e-09 allow" in finding.text
+
+
 def test_a_problem_without_derivatives_has_all_other_checks():
     report = checked(made(maps.Mute, batch=1), samples=1)
     assert report.ok and report.table == ()

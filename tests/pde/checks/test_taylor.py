@@ -99,3 +99,23 @@ def test_a_linear_map_and_a_constant_one_have_no_order():
     for slope in (ROW, 0 * ROW):
         test = taylor.tested(lambda h, slope=slope: C0 + np.asarray(h)[:, None] * slope, C0, slope)
         assert not test.wrong.any() and np.isnan(test.order) and test.certain < 1e-10
+
+
+@pytest.mark.parametrize("steepness", 10.0 ** np.arange(0, 7.1, 0.5))
+@pytest.mark.parametrize("f", ["log", "inverse", "root", "wave"])
+def test_steep_curves_refuse_no_right_slope(f, steepness):
+    # Large steps agree with each other, and not with the slope at 0.
+    y = 1 / steepness
+    curve, slope = {
+        "log": (lambda h: np.log(y + h), 1 / y),
+        "inverse": (lambda h: 1 / (y + h), -1 / y**2),
+        "root": (lambda h: np.sqrt(y + h), 0.5 / np.sqrt(y)),
+        "wave": (lambda h: np.sin(h / y + 1), np.cos(1) / y),
+    }[f]
+
+    def row(h):
+        return curve(np.asarray(h))[:, None]
+
+    right, wrong = (taylor.tested(row, row([0.0])[0], np.array([k * slope])) for k in (1, 1.02))
+    assert not right.wrong.any()
+    assert wrong.wrong.any() or steepness > 1e5

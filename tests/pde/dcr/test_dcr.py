@@ -298,6 +298,30 @@ def test_tangents_pass_a_taylor_test_down_to_small_steps(overrides):
         assert np.all(np.abs(orders[4:] - 2) < 0.15), (k, orders)
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        'solver.method="condensed"',
+        'solver.method="multigrid"',
+        pytest.param('solver.formulation="total"', marks=pytest.mark.thorough),
+    ],
+)
+def test_directions_and_adjoints_are_the_products_of_the_tangents(override):
+    problem, random = make(*SMALL, *TIGHT, override), np.random.default_rng(0)
+    Y = np.array([[26.3, 2700.0, 0.37], [24.0, 3000.0, -0.5]])
+    V = random.standard_normal((2, 4, 3)) * [1.0, 400.0, 0.15]
+    W = random.standard_normal((2, 882))
+    whole = problem.solve_batch(Y, tangents=True, adjoints=W)
+    some = problem.solve_batch(Y, tangents=V)
+    expected = np.einsum("icy,ijy->icj", whole.dC_dY, V)
+    assert np.abs(some.dC_dV - expected).max() < 1e-10 * np.abs(expected).max()
+    forward = np.einsum("kc,icy->iky", W, whole.dC_dY)
+    difference = np.abs(forward - whole.dW_dY).max(axis=(0, 1))
+    assert (difference < 1e-10 * np.abs(forward).max(axis=(0, 1))).all()  # of each parameter
+    values = problem.solve_batch(Y)
+    assert np.array_equal(values.C, whole.C) and np.array_equal(values.C, some.C)
+
+
 @pytest.mark.thorough
 def test_extrapolation_raises_the_accuracy():
     ys = np.array([[22.0, 3500.0, 0.3], [30.0, 2000.0, -1.0], [26.0, 2700.0, 1.2]])
@@ -333,7 +357,9 @@ def test_parameters_out_of_bounds_are_refused():
 
 def test_a_solve_that_does_not_converge_fails_its_sample_alone():
     problem = make(*SMALL, "solver.max_iterations=3", "solver.rtol=1e-9")
-    batch = problem.solve_batch(np.array([[25.0, 3000.0, 0.0]]), tangents=True)
+    y = np.array([[25.0, 3000.0, 0.0]])
+    batch = problem.solve_batch(y, tangents=True, adjoints=np.ones((1, 882)))
     assert "linear solve: diverged" in batch.failure[0]
     assert np.isnan(batch.C).all()
     assert np.isnan(batch.dC_dY).all()
+    assert np.isnan(batch.dW_dY).all()

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from weak_forms import Bratu, Channel, Fields, Heat, InTime, Nonlinear, drawn, made, taylor_orders
+from weak_forms import (
+    Bratu,
+    Channel,
+    Fields,
+    Heat,
+    InTime,
+    Jumps,
+    Nonlinear,
+    Rubber,
+    drawn,
+    made,
+    taylor_orders,
+)
 
 pytestmark = pytest.mark.fenicsx
 
-PROBLEMS = [Fields, Nonlinear, Heat, InTime, Channel]
+PROBLEMS = [Fields, Nonlinear, Heat, InTime, Channel, Rubber, Jumps]
 
 
 def coarse(problem):

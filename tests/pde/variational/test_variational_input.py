@@ -154,6 +154,14 @@ WRONG = {
         },
         "boundaries: part 0 has no facet",
     ),
+    "boundaries twice": (
+        {
+            "residual": lambda self, u, v, y: (
+                y[0] * u * v * self.boundaries(left)[0] + y[1] * v * self.boundaries(left)[0]
+            )
+        },
+        "boundaries: name all parts in one call",
+    ),
     "coefficients": (
         {"residual": lambda self, u, v, y: self.expansion([2 * y[0], y[1]], np.zeros) * u * v * dx},
         "expansion: the coefficients must be different parameters",

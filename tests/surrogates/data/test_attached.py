@@ -28,8 +28,7 @@ def test_arrays_become_a_dataset_with_derivatives():
     along = from_arrays(Y, C, directions=V.tolist(), dC_dV=T)
     assert along.info.directions == R and not along.info.tangents
     assert np.array_equal(along.derivatives().V, V) and np.array_equal(along.derivatives().T, T)
-    public = surrogates.Dataset.from_arrays(Y, C, **WHOLE)
-    assert public.digest == whole.digest != from_arrays(Y, C).digest
+    assert whole.digest != from_arrays(Y, C).digest
 
 
 def test_the_arrays_of_the_caller_are_not_changed():
