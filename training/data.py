@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -245,25 +246,45 @@ class Data:
             weights: Factors of the scaled outputs, (n_out,), > 0; ones if None.
             dtype: Type of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
-            slopes: Derivatives of this process's training samples, for least squares; None for
-                values alone.
+            slopes: Derivatives of the training samples, for least squares; None for values alone.
             held_slopes: The same of the validation samples, for their score.
-            weight: omega of `slopes`; chosen from the data if None. With 0, values alone count.
+            weight: omega of `slopes`; chosen from the data if None, values alone if 0.
             comm: The processes.
 
         Raises:
             InputError: If values are not finite, or too large to be squared.
         """
-        loss = loss or LeastSquares()
         _check_finite("training", train, comm)
         _check_finite("validation", validation, comm)
+        how: dict[str, Any] = {"scale": scale, "mix": mix, "ordered": ordered, "inputs": inputs}
+        how |= {"groups": groups, "weights": weights, "dtype": dtype, "weight": weight}
+        along = (slopes, held_slopes)
+        return cls._of(train, validation, along, loss or LeastSquares(), comm, **how)
+
+    @classmethod
+    def _of(
+        cls,
+        train: Arrays,
+        validation: Arrays,
+        slopes: tuple[Given | None, Given | None],
+        loss: Loss,
+        comm: Communicator,
+        *,
+        scale: float,
+        mix: Mix | None,
+        ordered: bool,
+        inputs: Arrays | None,
+        groups: Tensor | None,
+        weights: Tensor | None,
+        dtype: torch.dtype,
+        weight: float | None,
+    ) -> Data:
+        """Scale samples; arguments are those of `of`."""
         Y, C = (values.to(comm.device) for values in train)
         y_shift, y_scale, varies = _scale_of(Y, scale, inputs, comm)
         Y = Y.sub_(y_shift).div_(y_scale)
-        along = None
-        if slopes is not None and weight != 0:
-            check(loss.scales_targets, "derivatives are for least squares: leave them out")
-            along = Slopes.of(slopes, y_scale * scale, varies, comm)
+        unit = y_scale * scale
+        along = _standard(slopes[0], unit, varies, weight, loss, comm)
         T = None if along is None else along.T.flatten(0, 1)
         scaling = Scaling.of(C, groups, weights, comm, T) if loss.scales_targets else None
         C, whole = (C, None) if scaling is None else scaling.apply(C)
@@ -279,13 +300,10 @@ class Data:
         used = None
         if along is not None and scaling is not None:
             weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
-            seen = scale * (torch.eye(len(y_scale)).to(y_scale) if mixing is None else mixing)
-            used = along.used(weight)
-            first = first.taught(along, weight, seen)
-            if held_slopes is not None:
-                held = held.taught(
-                    Slopes.of(held_slopes, y_scale * scale, varies, comm), weight, seen
-                )
+            seen = scale * (torch.eye(len(unit)).to(unit) if mixing is None else mixing)
+            used, first = along.used(weight), first.taught(along, weight, seen)
+            held_along = _standard(slopes[1], unit, varies, weight, loss, comm)
+            held = held.taught(held_along, weight, seen)
         return cls(
             train=first,
             validation=held,
@@ -303,6 +321,21 @@ class Data:
     def seen(self, W: Tensor) -> Tensor:
         """Turn linear weights for c in its own units into weights for the targets of training."""
         return W.to(self.y_scale) if self.scaling is None else self.scaling.seen(W)
+
+
+def _standard(
+    slopes: Given | None,
+    unit: Tensor,
+    varies: Tensor,
+    weight: float | None,
+    loss: Loss,
+    comm: Communicator,
+) -> Slopes | None:
+    """Return derivatives in standardised units; None if there are none, or their weight is 0."""
+    if slopes is None or weight == 0:
+        return None
+    check(loss.scales_targets, "derivatives are for least squares: leave them out")
+    return Slopes.of(slopes, unit, varies, comm)
 
 
 def _scale_of(
