@@ -491,6 +491,8 @@ def draw_figure(rows: Sequence[Row], options: argparse.Namespace) -> None:
         ),
         ("dc_dy", "samples", lambda name, method, size: size),
     ]
+    from matplotlib.ticker import LogLocator
+
     height = 2.1 * len(panels)
     with plotting.saved_figure(options.figure, (plotting.WIDTH, height), "") as figure:
         sizes = sorted({*options.sizes, *(MORE * size for size in options.sizes)})
@@ -509,15 +511,18 @@ def draw_figure(rows: Sequence[Row], options: argparse.Namespace) -> None:
                 ax.set_xscale("log")
                 ax.set_yscale("log")
                 ax.set_xlabel(along)
-                ax.yaxis.set_major_formatter("{x:g}")
+                for axis in (ax.xaxis, ax.yaxis):
+                    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                    axis.set_major_formatter("{x:g}")
                 if along == "samples":
                     ax.set_xticks(sizes, map(str, sizes))
-                    ax.minorticks_off()
+                ax.minorticks_off()
                 if i == 0:
                     ax.set_title(TITLES[name])
                 if j == 0:
                     ax.set_ylabel(f"error of {'dc/dy' if what == 'dc_dy' else 'c'}, %")
-        axes[0, 0].legend()
+        lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
+        figure.legend(lines.values(), lines, loc="outside lower center", ncols=len(lines))
 
 
 if __name__ == "__main__":
