@@ -91,7 +91,7 @@ def test_a_scene_is_segmented_and_compared_by_the_command(segmented):
     expected = [f(found[:, k]) for k in (0, 1) for f in (np.mean, lambda x: np.std(x, ddof=1))]
     np.testing.assert_allclose([float(x) for x in stated.groups()], expected, atol=0.011)
     width, height = size_of(out.with_suffix(".png"))
-    assert width == 1650 and 600 < height < 1000
+    assert width == 1260 and 400 < height < 1000
     for name in (".confusion.png", ".convergence.png"):
         assert min(size_of(out.with_suffix(name))) > 300
 
