@@ -63,19 +63,17 @@ def generate(
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Seed of the sampling design and the split.
         split: Counts or fractions of training, validation and test samples.
-        tangents: Whether to solve for dc/dy as well; or in how many random directions a sample.
+        tangents: Whether to solve for dc/dy, or in how many random directions a sample.
         subspace: A dataset with derivatives: directions in which c changes most there, not random.
-        adjoints: Number of combinations of c, those that vary most in ``pilot``, to differentiate.
+        adjoints: Number of combinations of c to differentiate, those that vary most in ``pilot``.
         pilot: A dataset of the problem.
         processes: 1 solves in this process (and mpirun's others); more are started by mpirun.
         ranks_per_sample: Processes that share a mesh.
-        time_limit: Seconds that a sample may take; one that takes longer fails. It holds where
-            ``processes`` is more than 1: a solve that hangs can only be ended with its process.
+        time_limit: Seconds before a sample fails; without ``processes`` there is no limit.
         repair: Whether to solve again for samples that are damaged on disk.
         retry_failed: Whether to solve again for samples that failed.
         allow_version_change: Whether to continue with other versions of the libraries.
-        unchecked: Whether to store derivatives of a user's problem without the Taylor test at one
-            random y that refuses wrong ones.
+        unchecked: Whether to store derivatives of a user's problem without a Taylor test.
         progress: Whether to show a bar; or a function that is called with done, total and a note.
 
     Returns:
@@ -83,15 +81,14 @@ def generate(
 
     Raises:
         InputError: If an argument does not fit, or ``out`` is another dataset.
-        KeyboardInterrupt: If it was interrupted; the finished samples are kept beside ``out``.
+        KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
     run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
-    run |= {"retry_failed": retry_failed, "allow_version_change": allow_version_change}
-    run |= {"unchecked": unchecked}
+    run |= {"retry_failed": retry_failed, "unchecked": unchecked}
+    run |= {"allow_version_change": allow_version_change}
     asked = _Asked(problem, config, settings or {}, run)
-    configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
         return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
 
@@ -166,6 +163,7 @@ class _Asked:
 
     def done(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
         """Solve in this process, or in several that mpirun starts."""
+        configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
         if processes > 1:
             return self.by_mpirun(out, processes, progress)
         return self.here(out, progress)

@@ -72,9 +72,11 @@ class Wanted:
         Raises:
             InputError: If the options do not fit each other, or a file is no pilot set.
         """
-        whole = tangents is True
-        r = 0 if whole else int(tangents)
-        check(whole or tangents is False or r > 0, f"--tangents must be at least 1; got {r}")
+        words = isinstance(tangents, bool | np.bool_)
+        whole, r = words and bool(tangents), 0 if words else int(tangents)
+        for name, number in (("tangents", tangents), ("adjoints", adjoints)):
+            check(int(number) == number, f"--{name} must be a whole number; got {number}")
+        check(words or r > 0, f"--tangents must be at least 1; got {r}")
         check(adjoints >= 0, f"--adjoints must be at least 1; got {adjoints}")
         check(not (tangents and adjoints), "give either --tangents or --adjoints")
         check(subspace is None or r > 0, "--subspace needs a number of directions: --tangents R")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,13 +78,25 @@ class Part:
         """Targets of all rows: of the samples, then of the directions, (n_rows, n_seen)."""
         return self.C if self.T is None else torch.cat([self.C, self.T])
 
+    def taught(self, along: Slopes | None, weight: float, seen: Tensor) -> Part:
+        """Return the part with derivatives; arguments are those of `Slopes.directions`."""
+        if along is None or self.scaling is None:
+            return self
+        T = along.targets(weight, self.scaling.scale, self.scaling.basis)
+        return replace(self, directions=along.directions(weight, seen, self.Y.dtype), T=T)
+
     @property
     def energy(self) -> float:
         """Mean of ||c||^2 of the scaled targets over the samples."""
         return float(self.comm.total(self.C.square().sum())[0]) / self.comm.count(len(self.C))
 
     def measure(self, F: Tensor, W: Tensor) -> Measured:
-        """Measure linear weights by values; F are features of all rows, W is for ``C``."""
+        """Measure linear weights on features F of all rows; W is for ``C``.
+
+        Losses and errors are those of the values. Derivatives count for the score: beside those of
+        few samples, their many rows tell good weights from bad ones with less noise.
+        """
+        along = self._squares_along(F, W)
         scaling, F = self.scaling, F[: len(self.C)]
         n_out = 0 if scaling is None else len(scaling.shift)
         sums = F.new_zeros(4 + n_out)
@@ -98,7 +111,8 @@ class Part:
                 squares = residual.square()
                 values = squares.sum(dim=1) / 2
                 errors = scaling.relative_errors(residual, scaled)
-                scores = squares.sum(dim=1).sqrt()
+                total = squares.sum(dim=1)
+                scores = (total if along is None else total + along[rows]).sqrt()
                 sums[4:] += squares.sum(dim=0)
             n_rows = values.new_tensor(len(values))
             sums[:4] += torch.stack([values.sum(), errors.sum(), scores.sum(), n_rows])
@@ -106,6 +120,17 @@ class Part:
         loss, error, score, n = sums[:4].tolist()
         over_spread = None if scaling is None else (sums[4:] / n).sqrt() * scaling.over_spread
         return Measured(loss=loss / n, error=error / n, score=score / n, outputs=over_spread)
+
+    def _squares_along(self, F: Tensor, W: Tensor) -> Tensor | None:
+        """Return each sample's sum of squared residuals of derivatives; None if none has any."""
+        if self.directions is None or self.T is None:
+            return None
+        n = len(self.C)
+        found = F.new_zeros(n)
+        r = self.directions.V.shape[1]
+        each = torch.addmm(self.T, F[n:], W[:, :-1].T, beta=-1).square().sum(dim=1)
+        found[self.directions.samples] = each.view(-1, r).sum(dim=1)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +227,7 @@ class Data:
         dtype: torch.dtype = torch.float64,
         loss: Loss | None = None,
         slopes: Given | None = None,
+        held_slopes: Given | None = None,
         weight: float | None = None,
         comm: Communicator = ALONE,
     ) -> Data:
@@ -220,24 +246,45 @@ class Data:
             weights: Factors of the scaled outputs, (n_out,), > 0; ones if None.
             dtype: Type of the scaled inputs, and so of the features.
             loss: The loss; least squares if None.
-            slopes: Derivatives of this process's training samples, for least squares; None for
-                values alone.
-            weight: omega of `slopes`; chosen from the data if None. With 0, values alone count.
+            slopes: Derivatives of the training samples, for least squares; None for values alone.
+            held_slopes: The same of the validation samples, for their score.
+            weight: omega of `slopes`; chosen from the data if None, values alone if 0.
             comm: The processes.
 
         Raises:
             InputError: If values are not finite, or too large to be squared.
         """
-        loss = loss or LeastSquares()
         _check_finite("training", train, comm)
         _check_finite("validation", validation, comm)
+        how: dict[str, Any] = {"scale": scale, "mix": mix, "ordered": ordered, "inputs": inputs}
+        how |= {"groups": groups, "weights": weights, "dtype": dtype, "weight": weight}
+        along = (slopes, held_slopes)
+        return cls._of(train, validation, along, loss or LeastSquares(), comm, **how)
+
+    @classmethod
+    def _of(
+        cls,
+        train: Arrays,
+        validation: Arrays,
+        slopes: tuple[Given | None, Given | None],
+        loss: Loss,
+        comm: Communicator,
+        *,
+        scale: float,
+        mix: Mix | None,
+        ordered: bool,
+        inputs: Arrays | None,
+        groups: Tensor | None,
+        weights: Tensor | None,
+        dtype: torch.dtype,
+        weight: float | None,
+    ) -> Data:
+        """Scale samples; arguments are those of `of`."""
         Y, C = (values.to(comm.device) for values in train)
         y_shift, y_scale, varies = _scale_of(Y, scale, inputs, comm)
         Y = Y.sub_(y_shift).div_(y_scale)
-        along = None
-        if slopes is not None and weight != 0:
-            check(loss.scales_targets, "derivatives are for least squares: leave them out")
-            along = Slopes.of(slopes, y_scale * scale, varies, comm)
+        unit = y_scale * scale
+        along = _standard(slopes[0], unit, varies, weight, loss, comm)
         T = None if along is None else along.T.flatten(0, 1)
         scaling = Scaling.of(C, groups, weights, comm, T) if loss.scales_targets else None
         C, whole = (C, None) if scaling is None else scaling.apply(C)
@@ -246,21 +293,20 @@ class Data:
             mixing = mix.of(comm.total(Y.T @ Y)[0] / (comm.count(len(Y)) * scale**2))
         Y = _seen(Y, mixing, dtype)
         first = Part(Y=Y, C=C, loss=loss, scaling=scaling, whole=whole, comm=comm)
-        used = None
-        if along is not None and scaling is not None:
-            weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
-            seen = scale * (torch.eye(len(y_scale)).to(y_scale) if mixing is None else mixing)
-            rows = along.directions(weight, seen, dtype)
-            T = along.targets(weight, scaling.scale, scaling.basis)
-            train_part, used = replace(first, directions=rows, T=T), along.used(weight)
-        else:
-            train_part = first
         Y, C = (values.to(comm.device) for values in validation)
         Y = _seen(Y.sub_(y_shift).div_(y_scale), mixing, dtype)
         C, whole = (C, None) if scaling is None else scaling.apply(C)
+        held = replace(first, Y=Y, C=C, whole=whole)
+        used = None
+        if along is not None and scaling is not None:
+            weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
+            seen = scale * (torch.eye(len(unit)).to(unit) if mixing is None else mixing)
+            used, first = along.used(weight), first.taught(along, weight, seen)
+            held_along = _standard(slopes[1], unit, varies, weight, loss, comm)
+            held = held.taught(held_along, weight, seen)
         return cls(
-            train=train_part,
-            validation=replace(first, Y=Y, C=C, whole=whole),
+            train=first,
+            validation=held,
             y_shift=y_shift,
             y_scale=y_scale,
             scaling=scaling,
@@ -275,6 +321,21 @@ class Data:
     def seen(self, W: Tensor) -> Tensor:
         """Turn linear weights for c in its own units into weights for the targets of training."""
         return W.to(self.y_scale) if self.scaling is None else self.scaling.seen(W)
+
+
+def _standard(
+    slopes: Given | None,
+    unit: Tensor,
+    varies: Tensor,
+    weight: float | None,
+    loss: Loss,
+    comm: Communicator,
+) -> Slopes | None:
+    """Return derivatives in standardised units; None if there are none, or their weight is 0."""
+    if slopes is None or weight == 0:
+        return None
+    check(loss.scales_targets, "derivatives are for least squares: leave them out")
+    return Slopes.of(slopes, unit, varies, comm)
 
 
 def _scale_of(

@@ -191,7 +191,8 @@ class _Run:
             weights=weights_of(config.outputs.weights, dataset.info.c_names),
             dtype=torch.float64 if config.precision == "double" else torch.float32,
             loss=loss,
-            slopes=_slopes(dataset, config, comm),
+            slopes=_slopes(dataset, "train", config, comm),
+            held_slopes=_slopes(dataset, "validation", config, comm),
             weight=config.derivatives.weight,
             comm=comm,
         )
@@ -322,11 +323,11 @@ def _share(dataset: Dataset, name: str, comm: Communicator) -> tuple[Tensor, Ten
     return torch.from_numpy(Y), torch.from_numpy(C)
 
 
-def _slopes(dataset: Dataset, config: TrainConfig, comm: Communicator) -> Given | None:
-    """Return the derivatives of this process's training samples; None to train on values alone."""
+def _slopes(dataset: Dataset, name: str, config: TrainConfig, comm: Communicator) -> Given | None:
+    """Return the derivatives of this process's samples of a part; None for values alone."""
     if config.derivatives.weight == 0:
         return None
-    found = given(dataset, dataset.rows_of("train")[comm.share()])
+    found = given(dataset, dataset.rows_of(name)[comm.share()])
     check(
         found is None or dataset.info.task == "regression",
         "derivatives are for regression, and classes have none; set derivatives.weight=0",

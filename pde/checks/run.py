@@ -46,7 +46,7 @@ def checked_on(
     """Make a problem on the first processes of a communicator, and check it; collective.
 
     Args:
-        comm: The communicator. Processes beyond ``ranks_per_sample`` wait.
+        comm: The communicator; processes beyond ``ranks_per_sample`` wait.
         problem: The problem's class.
         settings: Its settings.
         file: The name by which `loading.load` finds it in another process; empty if it cannot.
@@ -54,58 +54,54 @@ def checked_on(
         seed: Their seed.
         ranks_per_sample: Processes that share the mesh.
         given: The problem, if it is made already.
-        told: As for `check.checked`; called on rank 0.
+        told: As for `check.checked`, on rank 0.
         on_note: Called on rank 0 with each of the problem's notes.
 
     Returns:
         The report, on every process.
 
     Raises:
-        InputError: On every process, if an argument is out of range, or the problem cannot be made.
+        InputError: If an argument is out of range, or the problem cannot be made.
     """
-    check(
-        1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0,
-        f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}",
-    )
-
-    def begin() -> None:
-        problem.check(settings)
-        for note in noted(problem, settings):
-            on_note(note)
-
-    on_root(comm, begin)
+    divides = 1 <= ranks_per_sample <= comm.size and comm.size % ranks_per_sample == 0
+    check(divides, f"ranks per sample must divide the {comm.size} ranks; got {ranks_per_sample}")
+    on_root(comm, lambda: _begin(problem, settings, on_note))
     here, start = Path.cwd(), time.monotonic()  # a problem may change the folder
     first = comm.rank < ranks_per_sample
     with abort_on_error(comm):
-        shared = comm.Split(0 if first else 1, comm.rank)
+        shared = comm.Split(int(not first), comm.rank)
     if comm.rank == 0 and comm.size > 1:
         problem.compile(settings)  # the other processes then find it in the cache
     comm.barrier()
+
+    def elsewhere(Y: Array) -> Array | str:
+        seconds = 60 + _PATIENCE * (time.monotonic() - start)
+        return _elsewhere(file, to_toml(settings), Y, here, seconds)
 
     def work() -> Report | None:
         if not first:
             return None
         solver = given or made(problem, settings, shared)
-
-        def elsewhere(Y: Array) -> Array | str:
-            if is_launched():
-                return "not under mpirun"
-            if not file:
-                return "its code is in no file"
-            seconds = 60 + _PATIENCE * (time.monotonic() - start)
-            return _elsewhere(file, to_toml(settings), Y, here, seconds)
-
         tell = told if comm.rank == 0 else lambda what: None
         return checked(solver, samples=samples, seed=seed, elsewhere=elsewhere, told=tell)
 
-    report: Report | None = comm.bcast(on_each(comm, work))
+    report: Report = comm.bcast(on_each(comm, work))
     shared.Free()
-    assert report is not None
     return report
 
 
+def _begin(problem: type[Problem], settings: Any, on_note: Callable[[str], None]) -> None:
+    problem.check(settings)
+    for note in noted(problem, settings):
+        on_note(note)
+
+
 def _elsewhere(file: str, settings: str, Y: Array, here: Path, seconds: float) -> Array | str:
-    """Solve for Y in another process; return C, or why that failed."""
+    """Solve for Y in another process; return C, or why that failed or is not possible."""
+    if is_launched():
+        return "not under mpirun"
+    if not file:
+        return "its code is in no file"
     package = str(Path(surrogates.__file__).resolve().parents[1])
     path = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:

@@ -174,13 +174,11 @@ def generate(
     leaves out samples that have done so twice.
 
     ``solver`` is the problem with its settings, such as ``LocalSolver(load("cdr"), config)``; it is
-    closed at the end. ``comm`` holds the processes to use. The other arguments are the attributes
-    of `Request` and `Hooks`.
+    closed at the end. ``comm`` holds the processes. Other arguments: see `Request` and `Hooks`.
 
     Raises:
-        InputError: On every process, if an argument is out of range, ``out`` cannot be written,
-            another run is writing it, it is a dataset of another configuration, or derivatives of a
-            user's problem are wrong.
+        InputError: On every process, if an argument is out of range, ``out`` cannot be written, is
+            written by another run or of another configuration, or derivatives are wrong.
     """
     path = Path(out).absolute()  # a solve may change the working folder
     check(bool(path.name), f"{str(path)!r} is a folder; give the name of a file")

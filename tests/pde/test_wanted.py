@@ -100,6 +100,8 @@ def pilot(tmp_path):
     [
         ({"tangents": 0}, "--tangents must be at least 1; got 0"),
         ({"tangents": -2}, "--tangents must be at least 1; got -2"),
+        ({"tangents": 2.5}, "--tangents must be a whole number; got 2.5"),
+        ({"adjoints": 1.5, "pilot": "p.h5"}, "--adjoints must be a whole number; got 1.5"),
         ({"adjoints": -1}, "--adjoints must be at least 1; got -1"),
         ({"tangents": True, "adjoints": 2}, "give either --tangents or --adjoints"),
         ({"adjoints": 2}, "--adjoints needs a pilot set: --pilot F.h5"),
@@ -137,6 +139,7 @@ def test_a_problem_without_derivatives_or_of_other_names_is_refused(pilot):
         with pytest.raises(InputError, match=f"Some has no tangents; leave out --{option}"):
             wanted.check(Some, Some.describe(Some.Config()))
         wanted.check(has, has.describe(has.Config()))
+    assert Wanted.of(np.True_).whole and Wanted.of(np.int64(2)).directions == 2
     Wanted.of(False).check(Some, Some.describe(Some.Config()))
     with pytest.raises(InputError, match="--tangents can be 4 at most; got 5"):
         Wanted.of(5).check(has, has.describe(has.Config()))

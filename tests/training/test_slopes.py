@@ -23,6 +23,7 @@ from surrogates.training.config import (
     TrainConfig,
 )
 from surrogates.training.data import Data
+from surrogates.training.features import Features
 from surrogates.training.fit import fit
 from surrogates.training.logs import logarithms
 from surrogates.training.member import Member
@@ -31,7 +32,7 @@ from surrogates.training.selection.contest import _path
 from surrogates.training.selection.folds import Fold
 from surrogates.training.selection.kernel import pairs
 from surrogates.training.selection.regression import Selection
-from surrogates.training.slopes import DerivativeRows, Slopes
+from surrogates.training.slopes import DerivativeRows, Slopes, given
 from surrogates.training.train import train
 
 A = normal(3, 4, seed=8)
@@ -255,10 +256,10 @@ def test_w_is_solved_anew_with_the_same_rows(changes):
 
 def test_a_choice_learns_from_derivatives_and_says_so():
     made = sampled(rows=slice(0, 32))
-    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
+    fixed = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
     base = settings(network=Network(kind="mlp", width=8), stopping=Stopping(work_units=300))
-    found = train(made, base, given=given, processes=1)
-    alone = train(made, settings(0.0, network=base.network), given=given, processes=1)
+    found = train(made, base, given=fixed, processes=1)
+    alone = train(made, settings(0.0, network=base.network), given=fixed, processes=1)
     assert found.training["derivatives"]["directions"] == "all"
     assert found.training["derivatives"]["samples"] == 32
     assert found.training["derivatives"]["weight"] > 0
@@ -269,19 +270,23 @@ def test_a_choice_learns_from_derivatives_and_says_so():
 
 
 def test_error_bars_with_derivatives_keep_their_coverage():
-    made = sampled(40, 2000, seed=3)
-    given = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
-    base = settings(network=Network(kind="mlp", width=8), stopping=Stopping(work_units=300))
-    surrogate = train(made, base, given=given, processes=1).surrogate
-    Y, C = map(torch.from_numpy, made.part("test"))
-    inside = surrogate.in_domain(Y)
-    assert int(inside.sum()) > 500
-    found = evaluate(
-        surrogate, Y[inside], C[inside], mean=C.mean(dim=0), predict_std=surrogate.predict_std
-    )
-    # Forty held-out residuals: their quantiles have standard errors of 0.08, 0.05 and 0.035.
-    for share, level, tolerance in zip(found.coverage, LEVELS, (0.16, 0.1, 0.07), strict=True):
-        assert abs(share - level) < tolerance, found.coverage
+    """Over four sets of forty samples: quantiles of one set's residuals vary by 0.1."""
+    fixed = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
+    base = settings(network=Network(kind="mlp", width=8))
+    found = []
+    for seed in (3, 4, 5, 6):
+        made = sampled(40, 2000, seed=seed)
+        surrogate = train(made, base, given=fixed, processes=1).surrogate
+        Y, C = map(torch.from_numpy, made.part("test"))
+        inside = surrogate.in_domain(Y)
+        assert int(inside.sum()) > 500
+        judged = evaluate(
+            surrogate, Y[inside], C[inside], mean=C.mean(dim=0), predict_std=surrogate.predict_std
+        )
+        found.append(judged.coverage)
+    mean = np.mean(found, axis=0)
+    for share, level, tolerance in zip(mean, LEVELS, (0.12, 0.06, 0.05), strict=True):
+        assert abs(share - level) < tolerance, found
 
 
 def test_the_leverage_without_a_sample_is_that_of_a_fit_without_its_rows():
@@ -312,3 +317,20 @@ def test_the_leverage_without_a_sample_is_that_of_a_fit_without_its_rows():
         kept = Z[owner != i]
         expected = Z[i] @ torch.linalg.solve(kept.T @ kept, Z[i])
         assert float(found[i]) * shape.share == pytest.approx(float(expected), rel=1e-8)
+
+
+def test_the_score_counts_derivatives_of_held_out_samples():
+    made = sampled(40, 0, rows=slice(0, 40))
+    arrays = [tuple(map(torch.from_numpy, made.part(name))) for name in ("train", "validation")]
+    slopes = [given(made, made.rows_of(name)) for name in ("train", "validation")]
+    data = Data.of(*arrays, slopes=slopes[0], held_slopes=slopes[1], weight=0.7)
+    held, W = data.validation, normal(3, 5, seed=1)
+    features = Features(torch.nn.Linear(4, 4).double(), held.Y, directions=held.directions)
+    theta = normal(features.n_theta, seed=2)
+    F = features(theta)
+    found = held.measure(F, W)
+    residual = with_ones(F[:8]) @ W.T - held.C
+    along = (F[8:] @ W[:, :-1].T - held.T).view(8, -1)
+    expected = (residual.square().sum(dim=1) + along.square().sum(dim=1)).sqrt().mean()
+    assert found.score == pytest.approx(float(expected))
+    assert found.loss == pytest.approx(float(residual.square().sum(dim=1).mean()) / 2)

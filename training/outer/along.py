@@ -49,9 +49,15 @@ def squares_along(one: SensitivitiesAlong, L: Tensor) -> Tensor:
             H[columns, rows] = H[rows, columns].T
         H[rows, starts[-1] :] = _mixed(layer, D)
         H[starts[-1] :, rows] = H[rows, starts[-1] :].T
-    flat = D.flatten(0, 2)
-    H[starts[-1] :, starts[-1] :] = flat.T @ flat
+    H[starts[-1] :, starts[-1] :] = gram(D.flatten(0, 2))
     return H
+
+
+def gram(M: Tensor) -> Tensor:
+    """Return M^T M; numpy uses the symmetry, and does half the work."""
+    if M.device.type != "cpu":
+        return M.T @ M
+    return torch.from_numpy(M.numpy().T @ M.numpy())
 
 
 def products_along(one: SensitivitiesAlong, p: Tensor) -> Tensor:

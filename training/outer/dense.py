@@ -34,7 +34,7 @@ from surrogates.model.networks import Sensitivities, SensitivitiesAlong
 from ..features import Features
 from ..inner.solution import Inner
 from ..inner.varpro import first_columns
-from .along import products_along, squares_along
+from .along import gram, products_along, squares_along
 
 BYTES = 2**27
 """Bytes that the arrays of one chunk of samples may take, about."""
@@ -157,8 +157,8 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
             x.add_(products_along(along, p))
     H, *products = inner.comm.total(*total)
     plus, minus = inner.corrections(*products)
-    H += _gram(plus)
-    H -= _gram(minus)
+    H += gram(plus)
+    H -= gram(minus)
     return H
 
 
@@ -180,7 +180,7 @@ def _squares(one: Sensitivities, L: Tensor) -> Tensor:
         mixed = A.T @ (S.transpose(1, 2) @ D).flatten(1)
         H[rows, starts[-1] :] = mixed.view(A.shape[1], S.shape[2], q).transpose(0, 1).flatten(0, 1)
         H[starts[-1] :, rows] = H[rows, starts[-1] :].T
-    H[starts[-1] :, starts[-1] :] = _gram(D.reshape(n * r, q))
+    H[starts[-1] :, starts[-1] :] = gram(D.reshape(n * r, q))
     return H
 
 
@@ -243,10 +243,3 @@ def flops(
     sums: float = n_samples * layers**2 * (4 if directions else 1)
     sums += n_rows * (2 * layers * others + r * others**2)
     return sums + 2 * n_rows * width * n_out * theta + n_out * width * theta**2 + theta**3
-
-
-def _gram(M: Tensor) -> Tensor:
-    """Return M^T M; numpy uses the symmetry, and does half the work."""
-    if M.device.type != "cpu":
-        return M.T @ M
-    return torch.from_numpy(M.numpy().T @ M.numpy())

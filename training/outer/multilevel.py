@@ -244,7 +244,8 @@ class Multilevel:
             theta_ref=None if self.W_ref is None else _weights(network, data),
             W_ref=self.W_ref,
         )
-        validation = Features(network, data.validation.Y, comm=comm)
+        held = data.validation
+        validation = Features(network, held.Y, comm=comm, directions=held.directions)
         if state.spent == 0:
             problem = dataclasses.replace(problem, W_first=_checked_first(problem, state))
         while state.reason is None:

@@ -297,10 +297,23 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
         own = [i for i, member in enumerate(selection.members) if member.group == group]
         if len(own) > 1:
             apart = (predictions[own] - predictions[own].mean(dim=0)).flatten(0, 1).square()
-            taken += float(weights[own].sum()) ** 2 * apart.median(dim=0).values
+            part = float(weights[own].sum()) ** 2 * _averaged(weights[own])
+            taken += part * apart.median(dim=0).values
     size = residual.square().nanmedian(dim=0).values
     ratio = _mean_ratio(taken, size)
     return residual * math.sqrt(max(1 - ratio, _FEWEST)), between
+
+
+def _averaged(weights: Tensor) -> float:
+    """Return the share of the members' variance that their mean averages out, over that of equals.
+
+    The mean of independent members with weights w of sum one has the share sum w^2 of a member's
+    variance; with one that outweighs all others, nothing is averaged out.
+    """
+    if bool((weights == weights[0]).all()):
+        return 1.0
+    left = float((weights / weights.sum()).square().sum())
+    return (1 - left) / (1 - 1 / len(weights))
 
 
 def _mean_ratio(part: Tensor, whole: Tensor) -> float:

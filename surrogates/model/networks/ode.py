@@ -144,11 +144,13 @@ class AntisymmetricODE(Network):
         dK = towards.new_zeros((n_nodes, n, r, width, n_entries))
         db = towards.new_zeros((n_nodes, n, r, width, width))
         for at, z, v, dz, dv in stages:
-            by_v = (v @ towards).view(n, 1, width, n_entries)
-            dK[at] += dz @ by_v
-            # z is the same for all directions: they are columns of one product.
-            by_dv = (dv @ towards).view(n, r, width, n_entries).transpose(1, 2).flatten(2)
-            dK[at] += (z @ by_dv).view(n, width, r, n_entries).transpose(1, 2)
+            # v is the same for all directions: they are rows of one product.
+            rows = dK[at].view(n, r * width, n_entries)
+            by_v = (v @ towards).view(n, width, n_entries)
+            rows.baddbmm_(dz.reshape(n, r * width, width), by_v)
+            by_dv = (dv.reshape(n * r, width) @ towards).view(n * r, width, n_entries)
+            each = z[:, None].expand(n, r, width, width).reshape(n * r, width, width)
+            dK[at].view(n * r, width, n_entries).baddbmm_(each, by_dv)
             db[at] += dz
         return [], torch.cat([dK, db], dim=4).permute(1, 2, 3, 0, 4).flatten(3)
 

@@ -143,8 +143,8 @@ for problem in (Channel, Fields, Heat, Rubber, Jumps):
     solved = made(problem, MPI.COMM_WORLD)
     n_c = len(problem.c_names)
     W = np.random.default_rng(1).standard_normal((2, n_c))
-    batch = solved.solve_batch(drawn(solved, 2), tangents=True, adjoints=W)
-    assert batch.failure == ["", ""], batch.failure
+    batch = solved.solve_batch(drawn(solved, 1), tangents=True, adjoints=W)
+    assert batch.failure == [""], batch.failure
     for name in ("C", "dC_dY", "dW_dY"):
         results[problem.__name__ + name] = getattr(batch, name)
     results[problem.__name__ + "mesh"] = solved.mesh
@@ -158,8 +158,8 @@ def test_one_and_two_processes_find_the_same(tmp_path, monkeypatch):
     program = tmp_path / "on_ranks.py"
     program.write_text(ON_RANKS)
     monkeypatch.setenv("PYTHONPATH", str(Path(weak_forms.__file__).parent))
-    run(sys.executable, str(program), str(tmp_path / "one.npz"))
-    run(*MPIRUN, sys.executable, str(program), str(tmp_path / "two.npz"))
+    run(sys.executable, str(program), str(tmp_path / "one.npz"), seconds=100)
+    run(*MPIRUN, sys.executable, str(program), str(tmp_path / "two.npz"), seconds=180)
     with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
         for name in one:
             if name.endswith("mesh"):

@@ -8,7 +8,7 @@ import os
 import h5py
 import numpy as np
 import pytest
-from samples import assert_same, cut, flip, made, maker, sound
+from samples import assert_same, cut, flip, made, maker, sound, with_derivatives
 
 from surrogates.data import Dataset, is_dataset, merge, opened, read_info, write
 from surrogates.data import format as format_module
@@ -153,8 +153,9 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
-def test_no_flipped_bit_gives_another_number_or_word(tmp_path):
-    small, path, bad = made(30, tangents=True), tmp_path / "a.h5", tmp_path / "bad.h5"
+@pytest.mark.parametrize("kind", ["tangents", "directions", "adjoints"])
+def test_no_flipped_bit_gives_another_number_or_word(tmp_path, kind):
+    small, path, bad = with_derivatives(made(30), kind), tmp_path / "a.h5", tmp_path / "bad.h5"
     makers = tuple(maker(str(i), "x" * 300) for i in range(2, 14))
     config = "text = '" + "y" * 5000 + "'\n"
     info = dataclasses.replace(small.info, later_makers=makers, config=config)
@@ -197,10 +198,11 @@ def test_pieces_of_another_number_leave_no_file(tmp_path, n):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("tangents", [False, True])
-def test_a_description_alone_is_a_file(dataset, tmp_path, tangents):
+@pytest.mark.parametrize("kind", [None, "tangents", "directions", "adjoints"])
+def test_a_description_alone_is_a_file(dataset, tmp_path, kind):
     path = tmp_path / "description.h5"
-    info = dataclasses.replace(dataset.info, tangents=tangents, later_makers=(maker("2"),))
+    about = dataset.info if kind is None else with_derivatives(dataset, kind).info
+    info = dataclasses.replace(about, later_makers=(maker("2"),))
     write(path, info, 0, [])
     found, n = read_info(path)
     assert n == 0 and is_dataset(path)
