@@ -110,8 +110,9 @@ def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
             if any(found["relative"][key] is None for key in keys)
             else ", ".join(f"{key} {found['relative'][key]:.3%}" for key in keys)
         )
-        for what, line in recorded(about)[part].by_unit.items():
-            told[f"{part} error of {what}"] = line
+        slopes = recorded(about)[part].by_unit.items()  # titles: dc/dy, or dc/dy [unit]
+        lines = [f"{what.removeprefix('dc/dy')} {line}".strip() for what, line in slopes]
+        told[f"{part} dc/dy"] = "; ".join(lines)  # the error of it; no row without one
     return told
 
 

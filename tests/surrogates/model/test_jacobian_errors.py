@@ -222,7 +222,7 @@ def test_a_surrogate_s_file_keeps_the_errors_of_its_derivatives(differentiable, 
     found = surrogate.errors["test"].jacobian
     assert found == surrogate.evaluate(Dataset.read(differentiable / "map.h5")).jacobian
     assert run("info", differentiable / "map.pt") == 0
-    assert f"{100 * found['1'].mean:.3f} %" in capsys.readouterr().out
+    assert f"\ntest dc/dy:       mean {100 * found['1'].mean:.3f} %" in capsys.readouterr().out
     assert "error of dc/dy, test" in surrogate._repr_html_()
 
 
