@@ -33,6 +33,14 @@ SHARED = {
     "darcy.h5": "mpirun -n 2 surrogates generate scripts/examples/darcy.py:Darcy --samples 1000 "
     "--set batch=10 --out darcy.h5",
     "darcy.pt": "surrogates train darcy.h5 --out darcy.pt",
+    "reaction_diffusion.h5": "mpirun -n 2 surrogates generate "
+    "scripts/examples/reaction_diffusion.py:ReactionDiffusion --samples 100 --tangents "
+    "--out reaction_diffusion.h5",
+    "reaction_diffusion.pt": "surrogates train reaction_diffusion.h5 --out reaction_diffusion.pt "
+    "--effort fast",
+    "elasticity.h5": "mpirun -n 2 surrogates generate scripts/examples/elasticity.py:Cantilever "
+    "--samples 100 --tangents --out elasticity.h5",
+    "elasticity.pt": "surrogates train elasticity.h5 --out elasticity.pt --effort fast",
     "metropolis": "surrogates export cdr.pt --format c --out cdr.c\n"
     "cc -std=c99 -O2 -I. scripts/examples/metropolis.c cdr.c -lm -o metropolis",
     "build/cpp/call_surrogate": "cmake -S scripts/examples/cpp -B build/cpp "
@@ -78,6 +86,20 @@ RESULTS = {
         "surrogates evaluate darcy.pt darcy.h5\n"
         "surrogates plot model scripts/examples/darcy.py:Darcy --seed 1 --out darcy.png",
         uses="darcy.h5 darcy.pt",
+        printed=True,
+    ),
+    "reaction_diffusion": Result(
+        "surrogates evaluate reaction_diffusion.pt reaction_diffusion.h5\n"
+        "surrogates plot model scripts/examples/reaction_diffusion.py:ReactionDiffusion --seed 1 "
+        "--out reaction_diffusion.png",
+        uses="reaction_diffusion.h5 reaction_diffusion.pt",
+        printed=True,
+    ),
+    "elasticity": Result(
+        "surrogates evaluate elasticity.pt elasticity.h5\n"
+        "surrogates plot model scripts/examples/elasticity.py:Cantilever --seed 1 "
+        "--out elasticity.png",
+        uses="elasticity.h5 elasticity.pt",
         printed=True,
     ),
     "uncertainty": Result(f"{EXAMPLES}/forward_uq.py cdr.pt", uses="cdr.h5 cdr.pt", printed=True),
