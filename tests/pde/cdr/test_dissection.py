@@ -18,7 +18,8 @@ pytestmark = pytest.mark.fenicsx
 def test_blocks_are_the_product_of_the_matrices_and_its_transpose(cells, degree, diffusivity):
     overrides = (f"mesh.cells={cells}", f"mesh.degree={degree}", f"flow.diffusivity={diffusivity}")
     scheme = CDR(config.read(CDRConfig, None, overrides), MPI.COMM_SELF)._scheme
-    A, M = (X.convert("dense").getDenseArray() for X in (scheme._A.copy(), scheme._M.copy()))
+    dense = [X.copy().convert("dense") for X in (scheme._A, scheme._M)]
+    A, M = (X.getDenseArray() for X in dense)  # which live as long as the matrices
     S = np.linalg.solve(A, M)
     blocks = scheme._blocks
     assert blocks is not None and blocks.error < 1e-13

@@ -47,11 +47,9 @@ def design(made, theta):
         return functional_call(features.module, parameters, (Y,))
 
     rows = [with_ones(of(features.Y))]
-    samples, V = features.directions.samples, features.directions.V
-    for i, sample in enumerate(samples.tolist()):
-        y = features.Y[sample][None]
-        for v in V[i]:
-            along = jvp(of, (y,), (v[None],))[1]
+    for y, V in zip(features.Y[features.directions.samples], features.directions.V, strict=True):
+        for v in V:
+            along = jvp(of, (y[None],), (v[None],))[1]
             rows.append(torch.cat([along, along.new_zeros((1, 1))], dim=1))
     return torch.cat(rows)
 
