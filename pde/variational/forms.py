@@ -24,7 +24,7 @@ from .parameters import Parameters, contains, expanded
 
 
 def with_degree(form: Any) -> Any:
-    """Give each integral of a form the degree of quadrature that UFL estimates for it.
+    """Set the degree of quadrature that UFL estimates for each integral of a form.
 
     Its derivatives then have the same quadrature, so that they are derivatives of the discrete
     form to rounding. UFL would estimate other degrees for them.

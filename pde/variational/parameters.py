@@ -61,7 +61,7 @@ class Parameters:
         self.fields: list[Field] = []
 
     def give(self, y: Array) -> None:
-        """Give the symbols and fields their values for a sample, (n_y,)."""
+        """Set the values of the symbols and fields for a sample, (n_y,)."""
         self.constant.value[:] = y
         for one in self.fields:
             one.k.x.array[:] = y[one.index] @ one.modes

@@ -274,7 +274,7 @@ def test_error_bars_with_derivatives_keep_their_coverage():
     fixed = frozenset({"network.kind", "network.width", "regularisation.alpha1"})
     base = settings(network=Network(kind="mlp", width=8))
     found = []
-    for seed in (3, 4, 5, 6):
+    for seed in (21, 22, 23, 24):  # sets that no choice of the method has seen
         made = sampled(40, 2000, seed=seed)
         surrogate = train(made, base, given=fixed, processes=1).surrogate
         Y, C = map(torch.from_numpy, made.part("test"))

@@ -292,7 +292,7 @@ def _cotangents_along(here: ReducedPoint, features: Features, seed: int) -> tupl
 
 
 def _signed(L: Tensor) -> Tensor:
-    """Give a triangular factor a non-negative diagonal."""
+    """Return a triangular factor with rows of such signs that its diagonal is not negative."""
     return torch.where(L.diagonal() < 0, -1.0, 1.0).to(L)[:, None] * L
 
 

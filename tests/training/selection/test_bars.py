@@ -38,6 +38,21 @@ def noisy(n, seed=0):
     return dataset(Y, C + noise, "0.8/0.2/0")
 
 
+def of_linear_ridge(frame):
+    """The choice of the linear ridge regression alone."""
+    ridge = next(one for one in ridges(frame) if one.name == "linear ridge")
+    return Selection(
+        members=tuple(ridge.members()),
+        tried=(),
+        rows=frame.held,
+        residual=ridge.residual * frame.data.scaling.scale,
+        variance=None,
+        kriging=None,
+        history=(),
+        train=frame.rows,
+    )
+
+
 def test_sizes_are_the_standard_deviations_of_normal_residuals():
     deviations = torch.tensor([1e-3, 1.0, 50.0]).double()
     found = sizes(normal(20000, 3, seed=0) * deviations)
@@ -197,17 +212,7 @@ def test_intervals_of_errors_with_tails_hold_as_many_as_they_say(kind):
     data, fresh = drawn(600, 0), drawn(4000, 5)
     settings = TrainConfig(outputs=Outputs(scaling="column"))
     frame = framed(data, settings)
-    ridge = next(one for one in ridges(frame) if one.name == "linear ridge")
-    selection = Selection(
-        members=tuple(ridge.members()),
-        tried=(),
-        rows=frame.held,
-        residual=ridge.residual * frame.data.scaling.scale,
-        variance=None,
-        kriging=None,
-        history=(),
-        train=frame.rows,
-    )
+    selection = of_linear_ridge(frame)
     surrogate = assembled(selection, data)
     assert surrogate.tail is not None and float(surrogate.tail.min()) > 0.05
     Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
@@ -284,17 +289,7 @@ def test_intervals_of_a_ridge_of_more_inputs_than_samples_hold_as_many_errors_as
 
     data, fresh = linear(100, 0), linear(500, 9)
     frame = framed(data, TrainConfig(outputs=Outputs(scaling="column")))
-    ridge = next(one for one in ridges(frame) if one.name == "linear ridge")
-    only = Selection(
-        members=tuple(ridge.members()),
-        tried=(),
-        rows=frame.held,
-        residual=ridge.residual * frame.data.scaling.scale,
-        variance=None,
-        kriging=None,
-        history=(),
-        train=frame.rows,
-    )
+    only = of_linear_ridge(frame)
     surrogate = assembled(only, data)
     Y, C = torch.from_numpy(fresh.Y), torch.from_numpy(fresh.C)
     found = evaluate(surrogate, Y, C, mean=C.mean(dim=0), predict_std=surrogate.predict_std)
