@@ -41,11 +41,13 @@ def add_predict(commands: Commands) -> None:
 def add_export(commands: Commands) -> None:
     """Add export."""
     sub = commands.add(
-        "export", export_surrogate, "write a surrogate as C99, for numpy alone or torch.export"
+        "export",
+        export_surrogate,
+        "write a surrogate as C99, for numpy alone, torch.export, or as a page for browsers",
     )
     sub.add_argument("surrogate", metavar="F.pt")
-    sub.add_argument("--format", choices=("c", "npz", "pt2"), required=True)
-    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2")
+    sub.add_argument("--format", choices=("c", "npz", "pt2", "html"), required=True)
+    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2|F.html")
     sub.add_argument(
         "--method",
         default="forward",
@@ -166,7 +168,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
-    from surrogates.export import c, npz, pt2
+    from surrogates.export import c, html, npz, pt2
 
     check_out(options.out, options.surrogate)
     if options.method != "forward" and options.format != "pt2":
@@ -176,6 +178,8 @@ def export_surrogate(options: argparse.Namespace) -> int:
         c.save(surrogate, options.out)
     elif options.format == "npz":
         npz.save(surrogate, options.out)
+    elif options.format == "html":
+        html.save(surrogate, options.out)
     else:
         pt2.save(surrogate, options.out, method=options.method)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")

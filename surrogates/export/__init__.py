@@ -3,6 +3,7 @@
 Each form is a module with ``save(surrogate, path)``, which takes what `surrogates.load` returns:
 
     c      C99 source without dependencies
+    html   one page that a browser opens from disk
     npz    arrays, and their evaluation in numpy alone
     pt2    a program of torch.export
 """

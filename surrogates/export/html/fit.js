@@ -1,0 +1,195 @@
+// Least squares within the domain: Gauss-Newton with damping, bounds and linear relations.
+//
+//   minimise  sum_i ((c_i(y) - d_i) / s_i)^2  [+ ||t||^2],   lower <= t <= upper,  N t = 0
+//
+// in the scaled parameters t of `Domain`; the term in brackets is the prior. Each step minimises the
+// linearised sum with a damping (Levenberg 1944, Marquardt 1963) by an active-set method (Nocedal
+// and Wright 2006, "Numerical optimization", section 16.5).
+
+// Minimise g.p + p.G p / 2 + damping |p|^2 / 2 over p with t + p in the box, N p = 0, p = 0 where
+// fixed. Returns the step and the set of parameters that do not move or lie at a bound.
+function boundedStep(domain, G, g, t, fixed, damping) {
+  const { n, k, N, lower, upper } = domain, p = new Float64Array(n), still = new Set(fixed);
+  const slope = () => {
+    const r = multiply(G, n, n, p, 1, new Float64Array(n));
+    for (let i = 0; i < n; i++) r[i] += g[i] + damping * p[i];
+    return r;
+  };
+  for (let round = 0; round < 4 * n + 10; round++) {
+    const r = slope(), free = freeBasis(N, k, n, still);
+    const m = free.length, H = new Float64Array(m * m), b = new Float64Array(m);
+    const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
+    for (let i = 0; i < m; i++) {
+      b[i] = -dot(free[i], r);
+      for (let j = 0; j <= i; j++) {
+        H[i * m + j] = H[j * m + i] = dot(free[i], moved[j]) + (i === j ? damping : 0);
+      }
+    }
+    const q = pseudoSolve(eigen(H, m), b, m), step = new Float64Array(n);
+    free.forEach((z, i) => z.forEach((v, j) => { step[j] += q[i] * v; }));
+    let share = 1, stop = -1;
+    for (let i = 0; i < n; i++) {
+      if (still.has(i) || Math.abs(step[i]) < 1e-300) continue;
+      const room = ((step[i] > 0 ? upper[i] : lower[i]) - t[i] - p[i]) / step[i];
+      if (room < share) [share, stop] = [Math.max(room, 0), i];
+    }
+    for (let i = 0; i < n; i++) p[i] += share * step[i];
+    if (stop >= 0) {
+      still.add(stop);
+      continue;
+    }
+    const leaving = wrongBound(domain, slope(), t, p, still, fixed);
+    if (leaving < 0) break;
+    still.delete(leaving);
+  }
+  return { step: p, still };
+}
+
+// Directions of the free parameters that keep N t, orthonormal.
+function freeBasis(N, k, n, still) {
+  const open = [];
+  for (let i = 0; i < n; i++) if (!still.has(i)) open.push(i);
+  const own = new Float64Array(k * open.length);
+  for (let a = 0; a < k; a++) open.forEach((i, j) => { own[a * open.length + j] = N[a * n + i]; });
+  return complement(own, k, open.length).map((z) => {
+    const whole = new Float64Array(n);
+    open.forEach((i, j) => { whole[i] = z[j]; });
+    return whole;
+  });
+}
+
+// A parameter at a bound that the sum would rather move inwards; -1 if there is none.
+function wrongBound({ n, k, N, lower, upper }, r, t, p, still, fixed) {
+  // Multipliers of the relations: least squares over the free parameters.
+  const A = new Float64Array(k * k), b = new Float64Array(k);
+  for (let i = 0; i < n; i++) {
+    if (still.has(i)) continue;
+    for (let a = 0; a < k; a++) {
+      b[a] += N[a * n + i] * r[i];
+      for (let c = 0; c < k; c++) A[a * k + c] += N[a * n + i] * N[c * n + i];
+    }
+  }
+  const nu = k ? pseudoSolve(eigen(A, k), b, k) : [];
+  const top = Math.max(...r.map(Math.abs), 0);
+  let worst = -1, least = 1e-9 * top;
+  for (const i of still) {
+    if (fixed.has(i)) continue;
+    let force = r[i];
+    for (let a = 0; a < k; a++) force -= N[a * n + i] * nu[a];
+    const inwards = t[i] + p[i] <= lower[i] + 1e-12 ? -force : force;
+    if (upper[i] > lower[i] && inwards > least) [worst, least] = [i, inwards];
+  }
+  return worst;
+}
+
+const dot = (a, b) => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+};
+
+// Fit y to data. problem: {values, sigma, rows: outputs that have data, held, prior}. sigma holds
+// the noise of each output, NaN where none is given; the surrogate's own deviation is added. With
+// neither, all rows count alike.
+function fit(model, domain, start, { values, sigma, rows, held, prior }) {
+  const { n } = domain, t = domain.scaled(model.seen(start));
+  for (let i = 0; i < n; i++) {
+    if (!held.has(i)) t[i] = Math.min(Math.max(t[i], domain.lower[i]), domain.upper[i]);
+  }
+  domain.project(t, domain.others(-1, held));
+  const absolute = model.hasBars || rows.some((o) => sigma[o] > 0);
+  let now, scale, iterations = 0;
+  for (let round = 0; round < 4; round++) {
+    const point = model.at(domain.given(t)), bars = model.hasBars ? model.std(point) : null;
+    const before = scale;
+    scale = rows.map((o) => Math.hypot(sigma[o] > 0 ? sigma[o] : 0, bars ? bars[o] : 0) || 1);
+    if (before && scale.every((s, i) => Math.abs(s - before[i]) <= 1e-3 * s)) break;
+    now = minimise(model, domain, t, { values, rows, held, prior, scale });
+    iterations += now.iterations;
+    t.set(now.t);
+  }
+  return { ...summary(model, domain, now, { rows, prior, absolute }), iterations };
+}
+
+function linearised(model, domain, t, { values, rows, scale, prior }) {
+  const { n } = domain, y = domain.given(t), point = model.at(y);
+  const c = model.values(point), J = model.jacobian(point, rows);
+  const r = rows.map((o, i) => (c[o] - values[o]) / scale[i]);
+  for (let i = 0; i < rows.length; i++) {
+    for (let j = 0; j < n; j++) {
+      J[i * n + j] *= (model.unit[j] * (model.logIn[j] ? y[j] : 1)) / scale[i];
+    }
+  }
+  const chi2 = dot(r, r);
+  return { t, y, r, J, chi2, value: chi2 + (prior ? dot(t, t) : 0) };
+}
+
+function gauss(domain, { r, J, t }, prior) {
+  const { n } = domain, G = new Float64Array(n * n), g = new Float64Array(n);
+  for (let i = 0; i < r.length; i++) {
+    const row = J.subarray(i * n, (i + 1) * n);
+    for (let j = 0; j < n; j++) {
+      g[j] += row[j] * r[i];
+      for (let l = 0; l <= j; l++) G[j * n + l] += row[j] * row[l];
+    }
+  }
+  for (let j = 0; j < n; j++) {
+    if (prior) {
+      G[j * n + j] += 1;
+      g[j] += t[j];
+    }
+    for (let l = 0; l < j; l++) G[l * n + j] = G[j * n + l];
+  }
+  return { G, g };
+}
+
+function minimise(model, domain, start, problem) {
+  let now = linearised(model, domain, start, problem), damping = null, iterations = 0, still;
+  for (let quiet = 0; iterations < 100 && quiet < 2; iterations++) {
+    const { G, g } = gauss(domain, now, problem.prior);
+    let top = 0;
+    for (let j = 0; j < domain.n; j++) top = Math.max(top, G[j * domain.n + j]);
+    damping = damping === null ? 1e-4 * top : Math.max(damping, 1e-14 * top);
+    let next = null;
+    for (let attempt = 0; attempt < 30; attempt++) {
+      const found = boundedStep(domain, G, g, now.t, problem.held, damping);
+      still = found.still;
+      const t = now.t.map((v, i) => v + found.step[i]);
+      next = linearised(model, domain, t, problem);
+      if (next.value <= now.value) break;
+      next = null;
+      damping *= 5;
+    }
+    if (!next) break;
+    const size = Math.max(...next.t.map((v, i) => Math.abs(v - now.t[i])));
+    quiet = size < 1e-9 || now.value - next.value < 1e-14 * now.value ? quiet + 1 : 0;
+    now = next;
+    damping /= 20;
+  }
+  return { ...now, still: still || new Set(problem.held), iterations };
+}
+
+// Standard errors from the curvature along the free directions, chi-squared, degrees of freedom.
+function summary(model, domain, now, { rows, prior, absolute }) {
+  const { n, N, k } = domain, { G } = gauss(domain, now, prior);
+  const free = freeBasis(N, k, n, now.still), m = free.length;
+  const H = new Float64Array(m * m);
+  const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
+  for (let i = 0; i < m; i++) for (let j = 0; j < m; j++) H[i * m + j] = dot(free[i], moved[j]);
+  const { values, vectors } = eigen(H, m), top = Math.max(...values, 0);
+  const freedom = rows.length - (prior ? 0 : m);
+  const noise = absolute || freedom <= 0 ? 1 : now.chi2 / freedom;
+  const variance = new Float64Array(n), loose = new Float64Array(n);
+  for (let i = 0; i < m; i++) {
+    const along = new Float64Array(n);
+    for (let j = 0; j < m; j++) free[j].forEach((v, l) => { along[l] += vectors[i * m + j] * v; });
+    const determined = values[i] > 1e-12 * top;
+    for (let l = 0; l < n; l++) {
+      if (determined) variance[l] += (noise * along[l] ** 2) / values[i];
+      else loose[l] += along[l] ** 2;
+    }
+  }
+  const error = variance.map((v, l) =>
+    loose[l] > 1e-6 ? Infinity : Math.sqrt(v) * model.unit[l] * (model.logIn[l] ? now.y[l] : 1));
+  return { y: now.y, error, still: now.still, chi2: now.chi2, freedom, absolute, n: rows.length };
+}
