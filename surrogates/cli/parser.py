@@ -21,6 +21,7 @@ _COMMANDS = (
     use.add_evaluate,
     use.add_predict,
     use.add_export,
+    use.add_explore,
     use.add_serve,
     generate.add_solve,
     plot.add_plots,

@@ -1,10 +1,15 @@
-"""Commands that use a surrogate: evaluate, predict, export, serve."""
+"""Commands that use a surrogate: evaluate, predict, export, explore, serve."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+import tempfile
+import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +59,14 @@ def add_export(commands: Commands) -> None:
         metavar="NAME",
         help="method that a .pt2 file holds; default forward",
     )
+    add_trust(sub)
+
+
+def add_explore(commands: Commands) -> None:
+    """Add explore."""
+    sub = commands.add("explore", explore, "open a surrogate as a page in the browser")
+    sub.add_argument("surrogate", metavar="F.pt")
+    sub.add_argument("--out", metavar="F.html", help="default a temporary file, which stays")
     add_trust(sub)
 
 
@@ -183,6 +196,33 @@ def export_surrogate(options: argparse.Namespace) -> int:
     else:
         pt2.save(surrogate, options.out, method=options.method)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
+    return 0
+
+
+def explore(options: argparse.Namespace) -> int:
+    """Write a surrogate as a page, and open it."""
+    from surrogates.export import html
+
+    if options.out:
+        check_out(options.out, options.surrogate)
+    surrogate = surrogates.load(options.surrogate, trust=options.trust)
+    folder = "" if options.out else tempfile.mkdtemp(prefix="surrogates-")
+    path = Path(options.out or Path(folder, f"{Path(options.surrogate).stem}.html")).absolute()
+    try:
+        html.save(surrogate, path)
+    except BaseException:
+        if folder:
+            os.rmdir(folder)
+        raise
+    print(path, flush=True)
+    # Without a display, webbrowser takes a browser for terminals, which would wait for keys.
+    shown = sys.platform != "linux" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if not shown:
+        print("there is no display here: open the page in any browser, on any machine")
+    elif not webbrowser.open(path.as_uri()):
+        print("no browser was found: open the page in any, on any machine")
     return 0
 
 

@@ -25,13 +25,13 @@ TIMEOUT = 60.0
 
 
 def needed() -> str:
-    """Return the browser's path. Without one the test is skipped, but fails where CI is set.
+    """Return the browser's path. Without one the test is skipped, or fails as .ci/run wishes.
 
-    A page that nobody opened is not tested: a missing browser must not pass for one in CI.
+    A page that nobody opened is untested: in .ci/run a missing browser must not pass for success.
     """
     if PROGRAM is None:
         message = "no Chromium: apt-get install chromium"
-        if os.environ.get("CI"):
+        if os.environ.get("NEED_BROWSER"):
             pytest.fail(message)
         pytest.skip(message)
     return PROGRAM

@@ -7,13 +7,14 @@ class Page {
     const read = (id) => document.getElementById(id).textContent;
     const { about, form, arrays } = JSON.parse(read("page-data"));
     this.about = about;
-    this.model = new Model(form, unpack(read("page-arrays"), arrays));
+    this.arrays = unpack(read("page-arrays"), arrays);
+    this.model = new Model(form, this.arrays);
     this.domain = new Domain(this.model);
     about.spans = Object.fromEntries(Object.entries(about.coordinates).map(([key, values]) =>
       [key, Math.max(...values) - Math.min(...values) || Math.abs(values[0]) || 1]));
     this.layout = layoutOf(about, form.task);
     const y = this.domain.given(new Float64Array(this.model.n_in));
-    this.state = { y, pins: [], data: null, output: 0, level: "0.95", held: new Set() };
+    this.state = { y, pins: [], data: null, output: this.liveliest(), level: "0.95", held: new Set() };
     this.settled = true;
     this.title();
     this.controls = new Controls(document.getElementById("controls"), this);
@@ -32,9 +33,12 @@ class Page {
 
   title() {
     const { about, model } = this, classes = model.form.task === "classification";
-    document.getElementById("title").textContent = about.problem;
+    const file = about.file.replace(/\.(pt|npz)$/, ""), named = file !== about.file && file !== about.problem;
+    document.getElementById("title").textContent = document.title = named ? file : about.problem;
+    if (classes) document.getElementById("outputs-title").textContent = "Probabilities";
     const plural = (n, word) => `${n} ${word}${n === 1 ? "" : word.endsWith("s") ? "es" : "s"}`;
-    const words = [`${plural(model.n_in, "parameter")} \u2192 ${plural(model.n_out, classes ? "class" : "observable")}`];
+    const words = named ? [about.problem] : [];
+    words.push(`${plural(model.n_in, "parameter")} \u2192 ${plural(model.n_out, classes ? "class" : "observable")}`);
     const [part] = ["test", "validation"].filter((name) => about.errors[name]);
     const { relative, accuracy } = part ? about.errors[part] : {};
     if (typeof accuracy === "number") words.push(`accuracy on ${part} samples ${format(100 * accuracy, 3)} %`);
@@ -42,21 +46,46 @@ class Page {
     document.getElementById("summary").textContent = words.join(" \u00b7 ");
     const relation = document.getElementById("relation"), text = this.domain.words(about.y_names, format);
     relation.hidden = !text;
-    relation.textContent = text && `${text} When one moves, the others follow by the least change that keeps this; the dot holds a parameter.`;
+    relation.textContent = text && `${text} When one moves, the others follow by the least change that keeps this. A lock holds a parameter.`;
     const more = [`Surrogate ${about.file}`, about.chosen, about.samples && `${about.samples} training samples`,
       about.digest && `dataset ${about.digest}`, `varpro-surrogates ${about.version}`].filter(Boolean);
     const exact = about.difference ? `Its numbers are shortened: predictions differ from the file\u2019s by at most ${format(about.difference, 1)} of their spread.` : "Its numbers are those of the file.";
     document.getElementById("about").textContent = `${more.join(" \u00b7 ")}. ${exact}`;
   }
 
+  // The observable that varied most in training; the first one if that is not known.
+  liveliest() {
+    const { spread, c_units: units } = this.about;
+    if (!spread || new Set(units).size > 1) return 0;
+    return spread.reduce((best, v, o) => (v > spread[best] ? o : best), 0);
+  }
+
   chartsOf(root) {
     const { layout } = this;
     if (layout.kind === "maps") return [new Maps(root, layout, this)];
     if (layout.kind === "strips") return [new Strips(root, layout, this)];
-    return layout.panels.map((panel) => {
-      const box = root.appendChild(element("div"));
-      return new Curves(box, panel, this);
+    const charts = layout.panels.map((panel) => new Curves(root.appendChild(element("div")), panel, this));
+    if (this.hasMean()) this.meanSelect(charts);
+    return charts;
+  }
+
+  hasMean() {
+    return Boolean(this.about.mean?.every((v) => v !== null));
+  }
+
+  // Whether curves show values, or values minus the mean of training, which hides how they differ.
+  meanSelect(charts) {
+    const select = element("select", { "aria-label": "What the curves show" },
+      element("option", { value: "", text: "values" }),
+      element("option", { value: "mean", text: "values minus the training mean" }));
+    select.addEventListener("change", () => {
+      for (const chart of charts) {
+        chart.minus = select.value ? this.about.mean : null;
+        chart.range = null;
+      }
+      this.settle();
     });
+    document.getElementById("views").append(select);
   }
 
   levels() {

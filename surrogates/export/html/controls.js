@@ -124,7 +124,8 @@ class Controls {
       if (!(slider.matches(":active") && Number(slider.value) === at)) slider.value = String(Number.isNaN(at) ? 0 : at);
       slider.setAttribute("aria-valuetext", format(y[j]));
       if (document.activeElement !== number || this.page.settled) {
-        const text = String(Number(y[j].toPrecision(6)));
+        const size = Math.abs(y[j]), long = size !== 0 && (size < 1e-3 || size >= 1e9);
+        const text = long ? y[j].toExponential(3) : String(Number(y[j].toPrecision(6)));
         if (number.value !== text) number.value = text;
       }
       box.classList.toggle("outside", outside.parameters.includes(j));

@@ -44,10 +44,6 @@ class Curves {
     this.build();
   }
 
-  colour(g) {
-    return css(`--c${(this.panel.colour ?? g) % COLOURS}`);
-  }
-
   drawChips() {
     const { groups } = this.panel;
     this.chips.hidden = !this.withChips || groups.length < 2;
@@ -68,12 +64,16 @@ class Curves {
   // The chart anew: after a change of colours, groups or size of type.
   build() {
     this.plot?.destroy();
-    const { groups, label, unit } = this.panel, line = css("--line"), soft = css("--soft");
+    const { groups, label, unit } = this.panel;
+    // Read here, as each later question would make the browser compute styles anew.
+    this.colours = groups.map((_, g) => css(`--c${(this.panel.colour ?? g) % COLOURS}`));
+    this.card = css("--card");
+    const line = css("--line"), soft = css("--soft");
     const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
     const font = `12px ${css("--font")}`;
     const series = [{}], bands = [];
     groups.forEach((_, g) => {
-      const colour = this.colour(g), at = series.length;
+      const colour = this.colours[g], at = series.length;
       series.push({ width: 0, points: { show: false }, spanGaps: true },
         { width: 0, points: { show: false }, spanGaps: true },
         { stroke: colour, width: 2, spanGaps: true, points: { show: this.x.length < 40, size: 4, fill: colour, width: 0 } });
@@ -97,7 +97,7 @@ class Curves {
     this.plot.over.addEventListener("click", () => {
       if (this.near !== null) this.page.choose(this.near);
     });
-    if (this.results) this.update(this.results);
+    if (this.given) this.update(this.given);
   }
 
   span(low, high) {
@@ -111,8 +111,8 @@ class Curves {
   }
 
   // results: {now, pins, data}; of `now` and each pin the arrays c, lower, upper.
-  update(results) {
-    this.results = results;
+  update(given) {
+    const results = this.results = this.shifted(given);
     const { now } = results, columns = [this.x];
     this.panel.groups.forEach(({ indices }, g) => {
       for (const part of ["lower", "upper", "c"]) {
@@ -123,6 +123,15 @@ class Curves {
     });
     this.widen(results);
     this.plot.setData(columns);
+  }
+
+  // The results minus the mean, where the chart shows that.
+  shifted({ now, pins, data }) {
+    this.given = { now, pins, data };
+    if (!this.minus) return this.given;
+    const less = (values) => values && values.map((v, o) => v - this.minus[o]);
+    const all = (one) => ({ ...one, c: less(one.c), lower: less(one.lower), upper: less(one.upper) });
+    return { now: all(now), pins: pins.map(all), data: data && { ...data, values: less(data.values) } };
   }
 
   // The y axis grows when it must, and fits again after a change has ended (page.settled).
@@ -161,7 +170,7 @@ class Curves {
     ctx.clip();
     this.panel.groups.forEach(({ x, indices }, g) => {
       if (!this.shown[g]) return;
-      ctx.strokeStyle = this.colour(g);
+      ctx.strokeStyle = this.colours[g];
       ctx.lineWidth = 1.5 * ratio;
       pins.forEach(({ c, dash }) => {
         ctx.setLineDash(DASHES[dash % DASHES.length].map((d) => d * ratio));
@@ -171,7 +180,7 @@ class Curves {
       });
       ctx.setLineDash([]);
       if (!data) return;
-      ctx.fillStyle = css("--card");
+      ctx.fillStyle = this.card;
       indices.forEach((o, i) => {
         const value = data.values[o], s = data.sigma[o];
         if (Number.isNaN(value)) return;
@@ -211,7 +220,7 @@ class Curves {
     const { about } = this.page;
     this.tip.textContent = `${about.c_names[o]}: ${format(now.c[o])}`
       + (half ? ` \u00b1 ${format(half, 2)}` : "") + ` ${unitOf(about.c_units[o])}`;
-    this.tip.style.borderLeftColor = this.colour(group);
+    this.tip.style.borderLeftColor = this.colours[group];
     this.tip.hidden = false;
     const room = u.over.clientWidth - this.tip.offsetWidth - 4;
     this.tip.style.transform = `translate(${Math.max(0, Math.min(left + 12, room))}px, ${Math.max(0, top - 40)}px)`;

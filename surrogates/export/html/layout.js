@@ -139,12 +139,16 @@ function format(value, digits = 4) {
   const size = Math.abs(value), text = value.toPrecision(digits);
   if (size < 1e-3 || size >= 1e6) {
     const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
-    const raised = exponent.replace("+", "").replace(/./g, (c) => "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"["-0123456789".indexOf(c)]);
-    return `${trimmed(mantissa)}\u00b710${raised}`.replace("-", "\u2212");
+    return `${trimmed(mantissa)}\u00b710${raised(exponent.replace("+", ""))}`.replace("-", "\u2212");
   }
   return trimmed(text.includes("e") ? String(Number(text)) : text).replace("-", "\u2212");
 }
 
 const trimmed = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
 
-const unitOf = (unit) => (unit && unit !== "1" ? unit : "");
+const raised = (text) => text.replace(/./g, (c) =>
+  "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"["-0123456789".indexOf(c)]);
+
+// A unit as it is printed: m\u00b3 of "m^3", nothing of "1".
+const unitOf = (unit) =>
+  (unit && unit !== "1" ? unit.replace(/(?:\^|\*\*)(-?\d+)/g, (_, power) => raised(power)) : "");

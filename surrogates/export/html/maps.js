@@ -39,7 +39,7 @@ class Maps {
     Object.assign(this, { root, layout, page, ranges: new Map() });
     const { about, model } = page;
     const kinds = [["value", "values"]];
-    if (about.mean && about.mean.every((v) => v !== null)) kinds.push(["mean", "values minus the training mean"]);
+    if (page.hasMean()) kinds.push(["mean", "values minus the training mean"]);
     if (model.hasBars) kinds.push(["std", "standard deviation of the error"]);
     if (model.n_in <= 12) about.y_names.forEach((name, j) => kinds.push([`d${j}`, `derivative by ${name}`]));
     this.select = element("select", { "aria-label": "What the maps show" },
@@ -50,6 +50,7 @@ class Maps {
       page.schedule();
     });
     document.getElementById("views").append(this.select);
+    this.panels = root.appendChild(element("div", { class: "panels" }));
     this.rows = layout.panels.map((panel) => this.row(panel));
     const box = element("div", { class: "profiles" });
     this.profileTitle = element("p", { class: "hint", "aria-live": "polite" });
@@ -67,10 +68,10 @@ class Maps {
   }
 
   row(panel) {
-    const box = element("div", { class: "maprow" }), bar = element("canvas", { class: "bar", width: 12, height: 256 });
-    const ends = element("div", { class: "ends" }, element("span"), element("span"));
-    const scale = element("div", { class: "scale" }, bar, ends);
-    this.root.append(element("h3", { text: panel.title }), box);
+    const box = element("div", { class: "maprow" }), bar = element("canvas", { class: "bar", width: 256, height: 10 });
+    const ends = [element("span"), element("span")];
+    const scale = element("div", { class: "scale" }, ends[0], bar, ends[1]);
+    this.panels.append(element("div", { class: "panel" }, element("h3", { text: panel.title }), box));
     return { panel, box, bar, ends, scale, views: [] };
   }
 
@@ -85,13 +86,18 @@ class Maps {
       const { xs, ys } = row.panel, wide = (xs[xs.length - 1] - xs[0]) / (ys[ys.length - 1] - ys[0]);
       frame.style.aspectRatio = String(Math.min(Math.max(wide, 0.5), 3));
       const view = { canvas, cross, title };
+      new ResizeObserver(([{ contentRect }]) => {
+        [canvas.wide, canvas.tall] = [contentRect.width, contentRect.height];
+        this.page.schedule();
+      }).observe(canvas);
       canvas.addEventListener("click", (event) => this.pick(row, view, event));
       canvas.addEventListener("keydown", (event) => this.step(row, event));
       view.figure = element("figure", {}, element("figcaption", { text: title }), frame);
       return view;
     });
-    row.box.replaceChildren(...row.views.map((view) => view.figure), row.scale);
-    row.box.dataset.views = String(Math.min(wanted.length, 4));
+    row.box.replaceChildren(
+      element("div", { class: "views" }, ...row.views.map((view) => view.figure)), row.scale);
+    row.box.dataset.views = this.panels.dataset.views = String(Math.min(wanted.length, 4));
   }
 
   // What to show of a panel: [{title, of(o), signed}].
@@ -146,9 +152,13 @@ class Maps {
         curves.setPanel(this.profile(axis));
       });
       const name = this.page.about.c_names[this.profiled];
-      this.profileTitle.textContent = `Profiles through ${name}, with intervals. Click a map, or focus it and press arrow keys, to choose another.`;
+      this.profileTitle.textContent = `Profiles through ${name}. Click a map, or focus it and press arrow keys, to choose another.`;
     }
-    for (const curves of this.profiles) curves.update(results);
+    for (const curves of this.profiles) {
+      const minus = this.select.value === "mean" ? this.page.about.mean : null;
+      if (curves.minus !== minus) [curves.minus, curves.range] = [minus, null];
+      curves.update(results);
+    }
   }
 
   rangeOf(row, wanted) {
@@ -173,7 +183,7 @@ class Maps {
 
   paint({ xs, ys, grid, indices, labels, unit }, { canvas, cross, title }, of, low, high, signed) {
     const ratio = Math.min(devicePixelRatio, 2);
-    const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+    const width = Math.round(canvas.wide * ratio), height = Math.round(canvas.tall * ratio);
     if (!width || !height) return;
     const ctx = canvas.getContext("2d");
     if (canvas.width !== width || canvas.height !== height || !canvas.columns) {
@@ -211,14 +221,21 @@ class Maps {
     }
   }
 
-  legend({ bar, ends, panel }, low, high, signed) {
+  legend(row, low, high, signed) {
+    const { bar, ends, panel } = row;
+    if (row.signed !== signed) {
+      row.signed = signed;
+      this.drawBar(bar, signed);
+    }
+    const unit = this.select.value[0] === "d" ? "" : unitOf(panel.unit);
+    [ends[0].textContent, ends[1].textContent] = [format(low, 3), `${format(high, 3)} ${unit}`];
+  }
+
+  drawBar(bar, signed) {
     const ctx = bar.getContext("2d"), colours = RAMPS[signed ? "signed" : "sequential"];
     const image = ctx.createImageData(bar.width, bar.height), pixels = new Uint32Array(image.data.buffer);
-    pixels.forEach((_, p) => { pixels[p] = colours[255 - Math.floor(p / bar.width)]; });
+    pixels.forEach((_, p) => { pixels[p] = colours[p % bar.width]; });
     ctx.putImageData(image, 0, 0);
-    const unit = this.select.value[0] === "d" ? "" : unitOf(panel.unit);
-    ends.firstChild.textContent = `${format(high, 3)} ${unit}`;
-    ends.lastChild.textContent = `${format(low, 3)} ${unit}`;
   }
 
   pick({ panel }, { canvas }, event) {

@@ -146,6 +146,7 @@ class Data {
     this.noise = element("input", { type: "number", min: 0, step: "any", id: "noise" });
     this.noise.addEventListener("change", () => { this.result = null; page.settle(); });
     this.prior = element("input", { type: "checkbox" });
+    this.prior.checked = page.model.n_in > GROUP; // data rarely determine that many parameters
     this.button = element("button", { type: "button", class: "primary", text: "Fit the parameters", disabled: true });
     this.button.addEventListener("click", () => this.fit());
     this.message = element("p", { class: "message", role: "status", "aria-live": "polite" });
@@ -240,16 +241,18 @@ class Data {
       : !r.absolute ? "Without noise and error bars, the residuals' own scatter gives the standard errors."
         : r.chi2 > freedom + 3 * spread ? "The residuals are larger than noise and surrogate explain."
           : r.chi2 < freedom - 3 * spread ? "The residuals are smaller than the noise and the error bars say." : "The residuals fit noise and error bars.";
-    const loose = r.error.some((e) => e === Infinity);
-    const words = `\u03c7\u00b2 = ${format(r.chi2)} for ${freedom} degrees of freedom (${r.n} data), ${r.iterations} iterations. ${verdict}`
-      + (loose ? " The data do not determine the parameters with an infinite error: use the prior, or hold some." : "");
+    const { model } = this.page;
+    const loose = r.error.filter((e, j) => e > model.upper[j] - model.lower[j]).length;
+    const words = `\u03c7\u00b2 = ${format(r.chi2)} for ${freedom} ${freedom === 1 ? "degree" : "degrees"} of freedom `
+      + `(${r.n} data), ${r.iterations} iterations. ${verdict}`
+      + (loose ? ` The data do not determine ${loose === 1 ? "one parameter" : `${loose} parameters`}, whose standard errors are larger than their range in training: use the prior, or hold some.` : "");
     const { held } = this.page.state;
     const rows = about.y_names.map((name, j) => element("tr", {},
       element("th", { scope: "row" }, name, element("span", { class: "unit", text: unitOf(about.y_units[j]) })),
       element("td", { text: format(r.y[j], 6) }),
       element("td", { text: held.has(j) ? "held" : r.still.has(j) ? "at its bound" : `\u00b1 ${format(r.error[j], 2)}` })));
     this.report.replaceChildren(element("p", { class: "hint", text: words }),
-      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Fitted parameters" },
+      element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Fitted parameters" },
         element("table", {}, element("thead", {}, element("tr", {}, ...["Parameter", "Fitted", "Standard error"].map((text) => element("th", { scope: "col", text })))),
           element("tbody", {}, ...rows))));
   }

@@ -116,15 +116,24 @@ class Domain {
     return dx.map((v, i) => (v * factor(i)) / factor(j));
   }
 
-  // A random setting: uniform in the box, then moved to the flat; exponential for weights.
+  // A random setting of the domain: uniform in the box, moved to the flat, and drawn towards the
+  // centre until it is in the box again. Held parameters stay.
   random(held, y) {
-    const { model } = this, now = this.scaled(model.seen(y));
-    for (let attempt = 0; attempt < 20; attempt++) {
-      const t = Float64Array.from(now, (v, i) =>
-        held.has(i) ? v : this.lower[i] + Math.random() * (this.upper[i] - this.lower[i]));
-      if (this.project(t, this.others(-1, held)) < 1e-9) return this.given(t);
+    const { model } = this, now = this.scaled(model.seen(y)), free = this.others(-1, held);
+    const draw = Float64Array.from(now, (v, i) =>
+      held.has(i) ? v : this.lower[i] + Math.random() * (this.upper[i] - this.lower[i]));
+    if (!this.k) return this.given(draw);
+    const off = this.off(draw);
+    for (const i of free) {
+      for (let a = 0; a < this.k; a++) draw[i] -= off[a] * this.N[a * this.n + i];
     }
-    return Float64Array.from(y);
+    let share = 1;
+    draw.forEach((v, i) => {
+      const end = v > 0 ? this.upper[i] : this.lower[i];
+      if (!held.has(i) && v / end > 1) share = Math.min(share, end / v);
+    });
+    const t = draw.map((v, i) => (held.has(i) ? v : share * v));
+    return this.project(t, free) < 1e-9 ? this.given(t) : Float64Array.from(y);
   }
 
   // The relation in words; empty if there is none.

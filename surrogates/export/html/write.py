@@ -56,25 +56,31 @@ def save(
     reference = constants_of(surrogate)
     name = Path(surrogate.path).name
     constants = packed(reference)
-    page = b""
+    content = b""
     if limit is None or len(constants.content) < limit:
-        page = _page(constants, reference.metadata, name)
-    if limit is not None and not 0 < len(page) <= limit:
-        page = _page(packed(reference, reduced=True), reference.metadata, name)
-    if limit is not None and len(page) > limit:
+        content = page(constants, reference.metadata, name)
+    if limit is not None and not 0 < len(content) <= limit:
+        content = page(packed(reference, reduced=True), reference.metadata, name)
+    if limit is not None and len(content) > limit:
         n_out, width = reference.W.shape
         raise InputError(
-            f"the page of {surrogate.path} would have {len(page) / 1e6:.1f} MB, at most "
+            f"the page of {surrogate.path} would have {len(content) / 1e6:.1f} MB, at most "
             f"{limit / 1e6:g} MB: {n_out} {surrogate.OUTPUTS} of {width} features. Smaller would "
             "be a surrogate of fewer observables, of fewer samples (kernels have one feature for "
             "each), or a network (--set network.kind=ode)"
         )
     with atomic(path) as beside:
-        beside.write_bytes(page)
+        beside.write_bytes(content)
 
 
-def _page(constants: Packed, metadata: Mapping[str, Any], name: str) -> bytes:
-    """Return the page's bytes."""
+def page(constants: Packed, metadata: Mapping[str, Any], name: str) -> bytes:
+    """Return the page's bytes.
+
+    Args:
+        constants: The surrogate's, as `pack.packed` returns them.
+        metadata: Of its file.
+        name: Of its file.
+    """
     data = {"about": _about(metadata, constants, name), "form": constants.form}
     data["arrays"] = constants.listing
     library = _read("uPlot.iife.min.js").strip()

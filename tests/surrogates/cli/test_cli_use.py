@@ -1,6 +1,9 @@
 """The commands that use a surrogate: evaluate, predict, export, plot."""
 
 import json
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,10 +45,11 @@ def test_every_exported_form_predicts_the_same(folder, tmp_path):
     pytest.importorskip("torch", minversion="2.6", reason="torch.export cannot before")
     surrogate = surrogates.load(folder / "map.pt")
     Y = Dataset.read(folder / "map.h5").part("test")[0]
-    for kind in ("c", "npz", "pt2"):
+    for kind in ("c", "npz", "pt2", "html"):
         out = tmp_path / f"map.{kind}"
         assert run("export", folder / "map.pt", "--format", kind, "--out", out) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"map.c", "map.h", "map.npz", "map.pt2"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"map.c", "map.h", "map.npz", "map.pt2", "map.html"}
     assert "void map_forward(" in (tmp_path / "map.h").read_text()
     program = torch.export.load(tmp_path / "map.pt2").module()
     for c in (npz.load(tmp_path / "map.npz").predict(Y), program(torch.from_numpy(Y))):
@@ -135,3 +139,27 @@ def test_a_relative_error_that_says_little_says_so(folder, tmp_path, capsys):
     assert printed.count(f" (says little: c is near 0 in {near} samples)\n") == 2
     assert run("evaluate", folder / "map.pt", folder / "map.h5") == 0
     assert "says little" not in capsys.readouterr().out
+
+
+def test_explore_writes_a_page_and_opens_it(folder, tmp_path, capsys, monkeypatch):
+    surrogate = folder / "map.pt"
+    capsys.readouterr()
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{seen}"\n')
+    browser.chmod(0o755)
+    page = tmp_path / "map.html"
+    monkeypatch.setenv("BROWSER", str(browser))
+    assert run("explore", surrogate, "--out", page) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert seen.read_text().strip() == page.as_uri()
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert run("explore", surrogate) == 0
+    path, said = capsys.readouterr().out.splitlines()
+    assert said == "there is no display here: open the page in any browser, on any machine"
+    assert Path(path).read_bytes() == page.read_bytes() and Path(path).name == "map.html"
+    assert run("explore", surrogate, "--out", tmp_path / "a.pdf") == 2
+    assert "the name of an .html file" in capsys.readouterr().err
