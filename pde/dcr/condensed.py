@@ -16,13 +16,12 @@ around the body, and A0 p follows by the recurrence of the search direction p. T
 costs nothing.
 
 The condition number is at most the contrast of the conductivities, for any mesh: the iterations do
-not grow with the unknowns. The processes of a communicator divide the modes along x3, and add up
-their parts of A0^-1 r.
+not grow with the unknowns. Derivatives need fewer (`linearised`). The processes of a communicator
+divide the modes along x3, and add up their parts of A0^-1 r.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +34,17 @@ from surrogates.types import Array
 from .. import meshes
 from ..fenicsx import function_space
 from .body import INDICES
+from .linearised import Linearised, line
 from .potential import Change, Level, Region, half_space, receivers, stiffness
 from .survey import DCRConfig
 
 Box = tuple[slice, slice, slice]
 
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
+
+_RTOL = 1e-10
+"""Largest tolerance of derivatives: a digit costs an iteration or two, and tangents and adjoints
+then agree to 1e-10."""
 
 
 class Background:
@@ -66,7 +70,8 @@ class Background:
         """Return A0^-1 b up to a constant. Collective.
 
         Args:
-            b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3); 0 elsewhere.
+            b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3), or several,
+                (r, n1, n2, n3); 0 elsewhere.
             there: Box of the right-hand side, in nodes of the axes.
             here: Box of the solution.
 
@@ -76,13 +81,14 @@ class Background:
         V1, V2, V3 = (V[box] for V, box in zip(self._V, there, strict=True))
         W1, W2, W3 = (V[box] for V, box in zip(self._V, here, strict=True))
         N1, N2, N3 = self._inverse.shape
-        u = b.reshape(-1, b.shape[2]) @ V3
-        u = (V1.T @ u.reshape(len(V1), -1)).reshape(N1, len(V2), N3)
+        several = b.shape[:-3]
+        u = b.reshape(-1, b.shape[-1]) @ V3
+        u = (V1.T @ u.reshape(*several, len(V1), -1)).reshape(*several, N1, len(V2), N3)
         u = V2.T @ u
         u *= self._inverse
         u = W2 @ u
-        u = W1 @ u.reshape(N1, -1)
-        u = (u.reshape(-1, N3) @ W3.T).reshape(len(W1), len(W2), len(W3))
+        u = W1 @ u.reshape(*several, N1, -1)
+        u = (u.reshape(-1, N3) @ W3.T).reshape(*several, len(W1), len(W2), len(W3))
         if self._comm.size > 1:  # bit for bit equal, so that all processes take as many iterations
             total = np.empty_like(u)
             self._comm.Reduce(u, total)
@@ -145,23 +151,59 @@ class Condensed(Level):
         self._u += d
         return self._observe(self._q)
 
-    def tangent(self, dK: Array) -> Array:
-        """Solve for a derivative of the last solution, as `Level.tangent`."""
-        return self._observe(self._respond(-self._apply(self._assemble(dK), self._u))[1])
+    def tangents(self, dK: Array) -> Array:
+        """Solve for derivatives of the last solution, as `Level.tangents`."""
+        q = self._linearised(-self._act(dK, self._u))[1]
+        # For each line of nodes along x3, one product for all directions: G is read once.
+        products = np.moveaxis(q, 0, 2) @ self._G[self._nodes]
+        return np.asarray(products.sum(axis=(0, 1)).T)
 
-    def adjoint(self, W: Array, dK: Sequence[Array]) -> Array:
-        """Solve for functionals of the last solution's derivatives, as `Level.adjoint`.
+    def adjoints(self, W: Array, dK: Array) -> Array:
+        """Solve for functionals of the last solution's derivatives, as `Level.adjoints`.
 
         A(y) l = A0 g with g = G w is solved for l - g, whose right-hand side -D g is 0 outside of
         the box.
         """
-        changes = np.array([self._apply(self._assemble(change), self._u) for change in dK])
-        found = np.empty((len(W), len(dK)))
-        for k, w in enumerate(W):
-            g = self._G[self._nodes] @ w
-            potential = g + self._respond(-self._apply(self._D, g))[0]
-            found[k] = -np.tensordot(changes, potential, axes=3)
-        return found
+        g = np.ascontiguousarray(np.moveaxis(self._G[self._nodes] @ W.T, -1, 0))
+        potentials = g + self._linearised(-np.array([self._apply(self._D, part) for part in g]))[0]
+        changes = self._act(dK, self._u)
+        return np.asarray(-np.tensordot(potentials, changes, axes=([1, 2, 3], [1, 2, 3])))
+
+    def _linearised(self, B: Array) -> tuple[Array, Array]:
+        """Solve A d = b for some b at a time; record iterations and residual.
+
+        Args:
+            B: Right-hand sides at the nodes of the box, (r, n1, n2, n3).
+
+        Returns:
+            d and A0 d there, each as B.
+        """
+        settings, box = self.config.solver, self._box
+        equation = Linearised(
+            [axis[k] for axis, k in zip(self._grid.axes, box, strict=True)],
+            self.config.conductivity.background,
+            self._D,
+            lambda b: self._background.solve(b, box, box),
+        )
+        solved = equation.solve(B, min(settings.rtol, _RTOL), settings.max_iterations)
+        self.iterations += solved.iterations * len(B)
+        self.residual = max(self.residual, solved.residual)
+        self.failure = self.failure or solved.failure
+        return solved.d, solved.q
+
+    def _act(self, dK: Array, u: Array) -> Array:
+        """Apply the stiffness matrices of changes dK, (r, n, 6), to u in the box: (r, ...) as u."""
+        cells = [n - 1 for n in self._u0_core.shape]
+        dK = dK.reshape(len(dK), *cells, -1)[(slice(None), *self._cells)]
+        nodes = meshes.corners(*u.shape)
+        dK = dK.reshape(len(dK), len(nodes), -1)
+        some = np.flatnonzero(dK.any(axis=(0, 2)))
+        nodes = nodes[some]
+        # The products with u of each entry's matrices serve all changes.
+        products = u.ravel()[nodes] @ self._elements.reshape(-1, 8, 8)
+        sums = np.einsum("rck,kcv->rcv", dK[:, some], products)
+        flat = [np.bincount(nodes.ravel(), part.ravel(), minlength=u.size) for part in sums]
+        return np.array(flat, dtype=np.float64).reshape(-1, *u.shape)
 
     def added(self) -> Array:
         """Return d of the last sample at the nodes of V, (n,)."""
@@ -250,13 +292,7 @@ def _box(ends: Any, start: Any, more: int) -> Box:
 
 def _modes(x: Array) -> tuple[Array, Array]:
     """Solve K v = l M v for linear elements on an axis: l (n,), V (n, n); l = 0 is exact."""
-    h = np.diff(x)
-    n = len(x)
-    K, M = np.zeros((n, n)), np.zeros((n, n))
-    for i, j, stiff, mass in ((0, 0, 1, 2), (1, 1, 1, 2), (0, 1, -1, 1), (1, 0, -1, 1)):
-        at = np.arange(n - 1) + i, np.arange(n - 1) + j
-        K[at] += stiff / h
-        M[at] += mass * h / 6
+    K, M = line(x)
     values, vectors = scipy.linalg.eigh(K, M)
     values[0] = 0
     return values, vectors

@@ -55,6 +55,42 @@ def test_condensed_and_multigrid_agree(overrides):
     assert np.ptp(difference) < 1e-6 * np.ptp(added[0])  # d is known up to a constant
 
 
+def test_adjoints_and_directions_are_products_of_tangents_at_the_default_tolerance():
+    problem, random = make(*SMALL), np.random.default_rng(0)
+    y = np.array([[26.3, 2700.0, 0.37]])
+    W, scale = random.standard_normal((2, 882)), np.array([1.0, 400.0, 0.15])
+    whole = problem.solve_batch(y, tangents=True, adjoints=W)
+    J = whole.dC_dY[0] * scale
+    apart = np.abs(W @ J - whole.dW_dY[0] * scale)
+    assert (
+        apart < 1e-10 * np.linalg.norm(W, axis=1)[:, None] * np.linalg.norm(J, axis=0).max()
+    ).all()
+    assert whole.solver["residual"][0] < 1e-5
+
+
+def test_directions_may_depend_on_each_other_and_be_zero():
+    problem = make(*SMALL)
+    y = np.array([[26.3, 2700.0, 0.37]])
+    J = problem.solve_batch(y, tangents=True).dC_dY[0]
+    v = np.array([1.0, 400.0, 0.1])
+    V = np.array([v, 2 * v, 0 * v, v * (1 + 1e-9 * np.arange(3)), [0.0, 300.0, 0.0], [-1.0, 0, 0]])
+    batch = problem.solve_batch(y, tangents=V[None])
+    assert not batch.failure[0]
+    expected = J @ V.T
+    size = np.linalg.norm(expected, axis=0)
+    error = np.linalg.norm(batch.dC_dV[0] - expected, axis=0)
+    assert (error <= 1e-9 * size.max()).all()
+    assert error[2] == 0 == size[2]
+
+
+def test_scaled_background_takes_far_fewer_iterations_than_the_plain_one():
+    problem = make(*SMALL, "solver.rtol=1e-10", "mesh.extrapolate=false")
+    y, V = np.array([[26.3, 2700.0, 0.37]]), np.array([[[1.0, 0.0, 0.0]]])
+    alone = problem.solve_batch(y).solver["iterations"][0]
+    both = problem.solve_batch(y, tangents=V).solver["iterations"][0]
+    assert both - alone < alone / 3
+
+
 @pytest.mark.thorough
 def test_condensed_iterations_do_not_grow_with_the_unknowns():
     counts = [
