@@ -154,7 +154,8 @@ class VariationalProblem(Problem):
         self.x = ufl.SpatialCoordinate(self.domain)
         self.t = fem.Constant(self.domain, PETSc.ScalarType(0))
         self.u_t = fem.Function(self.V)
-        self._parameters = Parameters(self.domain, n_y)
+        sizes = np.maximum(*(np.abs(about[key]) for key in ("y_lower", "y_upper")))
+        self._parameters = Parameters(self.domain, np.broadcast_to(sizes, n_y))
         self._u, v = fem.Function(self.V), ufl.TestFunction(self.V)
         try:
             weak = self.define(self._u, v, self._parameters.symbols)
