@@ -167,3 +167,21 @@ def test_zero_directions_are_as_none():
     assert close(here.W, there.W, 1e-12)
     assert close(gradient, expected, 1e-11)
     assert close(here.W, solve_w(with_ones(features(theta)), made.C[:17], 1e-3), 1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_process_whose_samples_have_no_direction_has_the_numbers_of_values_alone(name):
+    empty = Directions(
+        samples=torch.zeros(0, dtype=torch.int64), V=torch.zeros((0, 3, 6), dtype=torch.float64)
+    )
+    made, theta = problem(name, along=empty)
+    alone = Features(made.features.module, made.features.Y)
+    expected = ReducedProblem(features=alone, C=made.C, alpha1=1e-3, alpha2=1e-3)
+    _, J, gradient = made.linearised(theta)
+    _, other, same = expected.linearised(theta)
+    assert close(gradient, same, 1e-14)
+    v = normal(len(theta), seed=5)
+    assert close(J.gram(v), other.gram(v), 1e-14)
+    H = gauss_newton_matrix(Structure(made.features), theta, made.at(theta).inner)
+    matrix = gauss_newton_matrix(Structure(alone), theta, expected.at(theta).inner)
+    assert close(H, matrix, 1e-14)
