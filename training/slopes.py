@@ -177,9 +177,9 @@ class Slopes:
 
     @property
     def share(self) -> Tensor:
-        """Factor n_y / r_i of each row, zero where there is none, (m, r)."""
-        n_in = self.X.shape[2]
-        return self.there * (n_in / self.there.sum(dim=1, keepdim=True).clamp(min=1))
+        """Factor n_y / r_i of each row, zero where there is none, (m, r) float64."""
+        there = self.there.to(self.X)
+        return there * (self.X.shape[2] / there.sum(dim=1, keepdim=True).clamp(min=1))
 
     def energy(self, scale: Tensor) -> float:
         """Return the mean of ||dc/dx||_F^2 over the samples, c in units of ``scale`` (n_out,)."""

@@ -10,7 +10,8 @@ layers S, A and T, B, the sums over the directions of a sample are
 
 Each of the four is then one product over the samples, as large as that of the samples' own rows:
 r directions of a sample cost about as much as three samples more, not r. Only parameters that
-belong to no layer cost r times.
+belong to no layer cost r times, or as many times as the network has features if these are fewer:
+the rows of a sample are then turned (see `SensitivitiesAlong`).
 """
 
 from __future__ import annotations
@@ -50,7 +51,18 @@ def squares_along(one: SensitivitiesAlong, L: Tensor) -> Tensor:
         H[rows, starts[-1] :] = _mixed(layer, D)
         H[starts[-1] :, rows] = H[rows, starts[-1] :].T
     H[starts[-1] :, starts[-1] :] = gram(D.flatten(0, 2))
+    if one.beyond is not None:
+        H[: sizes[0], : sizes[0]] += _beyond(layers[0][0], one.beyond)
     return H
+
+
+def _beyond(S: Tensor, dA: Tensor) -> Tensor:
+    """Sum (S dA_k)^T (S dA_k) over the rows, (a b, a b)."""
+    n, _, b = dA.shape
+    a = S.shape[2]
+    SS = (S.transpose(1, 2) @ S).reshape(n, a * a)
+    found = SS.T @ (dA.transpose(1, 2) @ dA).reshape(n, b * b)
+    return found.view(a, a, b, b).transpose(1, 2).reshape(a * b, a * b)
 
 
 def gram(M: Tensor) -> Tensor:
@@ -68,19 +80,22 @@ def products_along(one: SensitivitiesAlong, p: Tensor) -> Tensor:
         p: (n r, n_p), by samples.
     """
     n, r = one.D.shape[:2]
-    p = p.to(one.D)
-    by_sample = p.view(n, r, -1).transpose(1, 2)
+    all_rows = p.to(one.D).view(n, -1, p.shape[1]).transpose(1, 2)
+    by_sample = all_rows if one.Q is None else all_rows @ one.Q
     k = by_sample.shape[1]
     parts = []
-    for S, A, dS, dA in one.layers:
+    for i, (S, A, dS, dA) in enumerate(one.layers):
         m, a, b = S.shape[1], S.shape[2], A.shape[1]
         moved = (by_sample @ dS.reshape(n, r, m * a)).reshape(n, k * m * a)
         first = (moved.T @ A).view(k, m, a * b)
-        moved = (by_sample @ dA).reshape(n, k * b)
-        second = (S.reshape(n, m * a).T @ moved).view(m, a, k, b).permute(2, 0, 1, 3)
-        parts.append(first + second.flatten(2))
+        along = by_sample @ dA
+        if i == 0 and one.beyond is not None:
+            along = along + all_rows @ one.beyond
+        second = S.reshape(n, m * a).T @ along.reshape(n, k * b)
+        parts.append(first + second.view(m, a, k, b).permute(2, 0, 1, 3).flatten(2))
     D = one.D
-    parts.append((p.T @ D.flatten(0, 1).flatten(1)).view(k, *D.shape[2:]))
+    rows = by_sample.transpose(1, 2).reshape(n * r, k)
+    parts.append((rows.T @ D.flatten(0, 1).flatten(1)).view(k, *D.shape[2:]))
     return torch.cat(parts, dim=2)
 
 
@@ -114,8 +129,8 @@ def _mixed(one: _Layer, D: Tensor) -> Tensor:
     S, A, dS, dA = one
     n, r, m, q = D.shape
     a, b = S.shape[2], A.shape[1]
-    first = A.T @ (dS.reshape(n, r * m, a).transpose(1, 2) @ D.reshape(n, r * m, q)).flatten(1)
-    by_sample = S.transpose(1, 2) @ D.transpose(1, 2).reshape(n, m, r * q)
-    by_row = by_sample.view(n, a, r, q).transpose(1, 2).reshape(n * r, a * q)
-    second = dA.reshape(n * r, b).T @ by_row
+    first = A.T @ (dS.reshape(n, r * m, a).transpose(1, 2) @ D.view(n, r * m, q)).flatten(1)
+    # S is repeated for the directions: a copy of it is far smaller than one of D.
+    by_row = S.transpose(1, 2).repeat_interleave(r, dim=0) @ D.view(n * r, m, q)
+    second = dA.reshape(n * r, b).T @ by_row.flatten(1)
     return (first + second).view(b, a, q).transpose(0, 1).reshape(a * b, q)
