@@ -38,7 +38,9 @@ class SensitivitiesAlong:
 
     Attributes:
         layers: S, A, dS and dA of each layer: S (N, width, n_a) and A (N, n_b) as in
-            `Sensitivities`, dS (N, r, width, n_a) and dA (N, r, n_b) their derivatives.
+            `Sensitivities`, dS (N, r, width, n_a) and dA (N, r, n_b) their derivatives. Of the
+            last layer, S and dS may be diagonals, (N, width) and (N, r, width): then feature j
+            depends on the layer's output j alone.
         D: Derivatives with respect to all other parameters, (N, r, width, q).
     """
 
