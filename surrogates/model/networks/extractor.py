@@ -43,7 +43,9 @@ class SensitivitiesAlong:
 
     Attributes:
         layers: S, A, dS and dA of each layer: S (N, width, n_a) and A (N, n_b) as in
-            `Sensitivities`, dS (N, k, width, n_a) and dA (N, k, n_b) their derivatives.
+            `Sensitivities`, dS (N, k, width, n_a) and dA (N, k, n_b) their derivatives. Of the
+            last layer, S and dS may be diagonals, (N, width) and (N, k, width): then feature j
+            depends on the layer's output j alone.
         D: Derivatives with respect to all other parameters, (N, k, width, q).
         Q: Orthonormal columns, (N, r, k); None if k = r, and rows are not turned.
         beyond: With ``Q``, the part of dA of the first layer that Q Q^T leaves out, (N, r, n_b).

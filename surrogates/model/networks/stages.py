@@ -304,6 +304,8 @@ class Network(nn.Module):
         """Return the derivatives of `_at_nodes` along directions of the inputs."""
         none = stages[0].dz
         layers = [(s.z, with_ones(s.v), s.dz, _without(s.dv)) for s in stages]
+        S, A, dS, dA = layers[-1]  # the features' own layer: S and dS are diagonal
+        layers[-1] = S.diagonal(dim1=1, dim2=2), A, dS.diagonal(dim1=2, dim2=3), dA
         return layers, none.new_empty((*none.shape[:3], 0))
 
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Rows of derivatives in the inner and the outer problem, against torch.func."""
 
+import dataclasses
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from surrogates.training.beside import WithInputs
 from surrogates.training.features import Directions, Features
 from surrogates.training.inner.varpro import solve_w
 from surrogates.training.outer import dense
+from surrogates.training.outer.along import products_along, squares_along
 from surrogates.training.outer.dense import Structure, gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import ReducedProblem
 
@@ -117,6 +119,20 @@ def test_w_gradient_and_matrix_are_those_of_torch_func(name, n_out, r):
     assert close(operator.gram(v), J.T @ (J @ v))
     assert close(operator.T @ (operator @ v), J.T @ (J @ v))
     assert operator.shape == tuple(J.shape)
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_a_diagonal_layer_gives_what_its_matrices_give(name):
+    n, r = 9, 3
+    found = networks()[name].sensitivities_along(normal(n, 6, seed=1), normal(n, r, 6, seed=2))
+    *others, (S, A, dS, dA) = found.layers
+    assert S.shape == (n, 4) and dS.shape == (n, r, 4)
+    written_out = (torch.diag_embed(S), A, torch.diag_embed(dS), dA)
+    full = dataclasses.replace(found, layers=(*others, written_out))
+    L, p = normal(3, 4, seed=3), normal(n * r, 5, seed=4)
+    with torch.no_grad():
+        assert close(squares_along(found, L), squares_along(full, L), 1e-13)
+        assert close(products_along(found, p), products_along(full, p), 1e-13)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus"])
