@@ -178,18 +178,23 @@ class Condensed(Level):
         Returns:
             d and A0 d there, each as B.
         """
-        settings, box = self.config.solver, self._box
-        equation = Linearised(
-            [axis[k] for axis, k in zip(self._grid.axes, box, strict=True)],
-            self.config.conductivity.background,
-            self._D,
-            lambda b: self._background.solve(b, box, box),
-        )
-        solved = equation.solve(B, min(settings.rtol, _RTOL), settings.max_iterations)
+        settings = self.config.solver
+        solved = self._equation().solve(B, min(settings.rtol, _RTOL), settings.max_iterations)
         self.iterations += solved.iterations * len(B)
         self.residual = max(self.residual, solved.residual)
         self.failure = self.failure or solved.failure
         return solved.d, solved.q
+
+    def _equation(self) -> Linearised:
+        """Prepare the last sample's equation for many right-hand sides."""
+        box = self._box
+        return Linearised(
+            [axis[k] for axis, k in zip(self._grid.axes, box, strict=True)],
+            self.config.conductivity.background,
+            float(np.prod([np.ptp(axis) for axis in self._grid.axes])),
+            self._D,
+            lambda b: self._background.solve(b, box, box),
+        )
 
     def _act(self, dK: Array, u: Array) -> Array:
         """Apply the stiffness matrices of changes dK, (r, n, 6), to u in the box: (r, ...) as u."""

@@ -12,11 +12,15 @@ the efficient numerical solution of nonseparable elliptic equations"). With a bo
 conductive, it takes a quarter of the iterations, and a further digit takes one or two.
 
 Here S^2 is the ratio of the diagonals of A0 and A, and 1 at the faces of the body's box. So
-residuals remain 0 outside of the box: with w = A0^-1 S r and z = S w,
+residuals remain 0 outside of the box: with w = A0^-1 b, b = S r and z = S w,
 
-    A0 z = S r + A0 (z - w)
+    A0 z = b + A0 (z - w)
 
-where z - w is 0 but inside the box.
+where z - w is 0 but inside the box. The pseudo-inverse G of A0 that is at hand gives solutions of
+mean 0, and currents b whose sum is 0; with S, sums do not remain 0. But any solution of
+(G^-1 + D) d = b between the nodes of the box has A0 d = b - D d, whose sum is 0, and so is one of
+A d = b. With t the mean of z - w over the earth, z - t belongs to b + A0 (z - w) + D z in it. The
+transpose of this step, applied to r, keeps the preconditioner symmetric.
 
 All right-hand sides share the space that is searched (O'Leary 1980, "The block conjugate gradient
 algorithm and related methods"). Directions of search that depend on the others are left out (Ji and
@@ -62,13 +66,19 @@ class Linearised:
     """A sample's equation in the body's box, prepared for many right-hand sides."""
 
     def __init__(
-        self, axes: list[Array], m0: float, D: Any, inverse: Callable[[Array], Array]
+        self,
+        axes: list[Array],
+        m0: float,
+        volume: float,
+        D: Any,
+        inverse: Callable[[Array], Array],
     ) -> None:
         """Find the scaling.
 
         Args:
             axes: Coordinates of the box's nodes along x1, x2 and x3.
             m0: Conductivity of the background.
+            volume: Volume of the whole mesh.
             D: Change of the stiffness matrix, sparse, (n, n).
             inverse: A0^-1 in the box, for right-hand sides that are 0 elsewhere: (r, n1, n2, n3).
         """
@@ -82,6 +92,8 @@ class Linearised:
         self._scale = np.ones(diagonal.shape)
         ratio = diagonal / (diagonal + D.diagonal().reshape(diagonal.shape))
         self._scale[inside] = np.sqrt(ratio[inside])
+        volumes = np.einsum("i,j,k->ijk", M1.sum(axis=0), M2.sum(axis=0), M3.sum(axis=0))
+        self._mean = (self._scale - 1) * volumes / volume  # of z - w, from w
 
     def solve(self, B: Array, rtol: float, max_iterations: int) -> Solved:
         """Solve A d = b for each b.
@@ -124,13 +136,15 @@ class Linearised:
         )
 
     def _precondition(self, R: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Return Z = S A0^-1 S R and A Z, each (r, n)."""
-        scaled = R.reshape(shape) * self._scale
-        W = self._inverse(scaled)
+        """Return the preconditioned R, and the product of the matrix with it, each (r, n)."""
+        b = R.reshape(shape) * self._scale
+        b -= R.sum(axis=1)[:, None, None, None] * self._mean
+        W = self._inverse(b)
         Z = self._scale * W
-        A_Z = (scaled + self._background(Z - W)).reshape(len(R), -1)
+        b += self._background(Z - W)
+        Z -= np.tensordot(W, self._mean, axes=3)[:, None, None, None]
         Z = Z.reshape(len(R), -1)
-        return Z, A_Z + self._change(Z)
+        return Z, b.reshape(len(R), -1) + self._change(Z)
 
     def _change(self, X: Array) -> Array:
         return np.asarray((self._D @ X.T).T)

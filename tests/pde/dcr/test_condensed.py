@@ -106,3 +106,17 @@ def test_auto_leaves_high_contrasts_to_multigrid():
     assert settings().condensed
     assert not settings("conductivity.body=1e3").condensed
     assert settings("conductivity.body=1e3", 'solver.method="condensed"').condensed
+
+
+def test_scaled_preconditioner_and_its_matrix_are_symmetric_in_a_small_box():
+    # The box is hardly larger than the body: means over the earth are not small.
+    problem = make(*SMALL, "domain.size=[160,160,60]", "mesh.extrapolate=false")
+    problem.solve_batch(np.array([[26.3, 2700.0, 0.37]]))
+    (level,) = problem._levels
+    equation = level._equation()
+    shape = (4, *level._u.shape)
+    R = np.random.default_rng(0).standard_normal((4, level._u.size))  # their sums are not 0
+    Z, A_Z = equation._precondition(R, shape)
+    for G in (R @ Z.T, Z @ A_Z.T):
+        assert np.abs(G - G.T).max() < 1e-13 * np.abs(G).max()
+        assert np.linalg.eigvalsh(G).min() > 0
