@@ -134,6 +134,8 @@ class Equations:
         if self.linear:
             self.factor(stage)
         first = self._residual(values)
+        if not np.isfinite(norm(first, self._comm)):
+            raise Unsolved("the residual F is not finite at the u where the solve starts")
         if self.linear:
             step = self.solver.solve(first[:, None])
             self.set(values - step[:, 0])

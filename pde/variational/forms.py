@@ -51,7 +51,7 @@ def check_residual(form: Any, v: Any) -> None:
     try:
         plain = remove_complex_nodes(apply_derivatives(apply_algebra_lowering(form)))
         check_form_arity(plain, arguments)
-    except ArityMismatch as error:
+    except (ArityMismatch, NotImplementedError) as error:  # the latter where UFL fails to name v
         raise InputError(f"residual: it must be linear in the test function v ({error})") from error
 
 

@@ -256,7 +256,8 @@ class Solver:
         wrong = ~(defect <= LARGEST * size)  # true for NaN
         if wrong.any():
             relative = (defect / np.where(size > 0, size, 1)).max()
-            raise Unsolved(f"relative residual {relative:.1e} above {LARGEST:.0e}")
+            hint = ": the matrix is singular, or nearly so" if self.direct else ""
+            raise Unsolved(f"relative residual {relative:.1e} above {LARGEST:.0e}{hint}")
         return X
 
     def _by_factors(self, R: Array) -> Array:

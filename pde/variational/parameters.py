@@ -83,6 +83,11 @@ class Parameters:
         Raises:
             InputError: If the modes do not fit.
         """
+        check(
+            isinstance(symbols, list | tuple),
+            "expansion: its coefficients must be a part of y, such as y[:8] or [y[0]]; got "
+            f"{symbols!s:.60}",
+        )
         numbers = {id(symbol): j for j, symbol in enumerate(self.symbols)}
         index = [numbers.get(id(symbol), -1) for symbol in symbols]
         check(
