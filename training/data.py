@@ -298,7 +298,7 @@ class Data:
         held = replace(first, Y=Y, C=C, whole=whole)
         used = None
         if along is not None and scaling is not None:
-            weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
+            weight = along.omega(weight, first.energy, scaling.scale)
             seen = torch.diag(unit / y_scale) if mixing is None else scale * mixing
             used, first = along.used(weight), first.taught(along, weight, seen)
             held_along = _standard(slopes[1], unit, varies, weight, loss, comm)
