@@ -22,6 +22,7 @@ divide the modes along x3, and add up their parts of A0^-1 r.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -214,9 +215,10 @@ class Condensed(Level):
     def tangents(self, dK: Array) -> Array:
         """Solve for derivatives of the last solution, as `Level.tangents`."""
         q = self._linearised(-self._act(dK, self._u))[1]
-        # For each line of nodes along x3, one product for all directions: G is read once.
-        products = np.moveaxis(q, 0, 2) @ self._G[self._nodes]
-        return np.asarray(products.sum(axis=(0, 1)).T)
+        found = np.zeros((len(dK), self._G.shape[-1]))
+        for at, G in self._lines():
+            found += q[(slice(None), *at)] @ G
+        return found.T
 
     def adjoints(self, W: Array, dK: Array) -> Array:
         """Solve for functionals of the last solution's derivatives, as `Level.adjoints`.
@@ -224,10 +226,24 @@ class Condensed(Level):
         A(y) l = A0 g with g = G w is solved for l - g, whose right-hand side -D g is 0 outside of
         the box.
         """
-        g = np.ascontiguousarray(np.moveaxis(self._G[self._nodes] @ W.T, -1, 0))
+        g = np.zeros((len(W), *self._u.shape))
+        for at, G in self._lines():
+            g[(slice(None), *at)] = W @ G.T
         potentials = g + self._linearised(-np.array([self._apply(self._D, part) for part in g]))[0]
         changes = self._act(dK, self._u)
         return np.asarray(-np.tensordot(potentials, changes, axes=([1, 2, 3], [1, 2, 3])))
+
+    def _lines(self) -> Iterator[tuple[tuple[int, int, slice], Array]]:
+        """Yield the body's nodes along x3, and G there, (n, n_c): half of the box's, or fewer.
+
+        Only there D and its derivatives have entries. G is large: reading it is what takes time.
+        """
+        body = np.diff(self._D.indptr).reshape(self._u.shape) > 0
+        G = self._G[self._nodes]
+        for i, j in np.argwhere(body.any(axis=2)):
+            (some,) = np.nonzero(body[i, j])
+            at = (int(i), int(j), slice(int(some[0]), int(some[-1]) + 1))
+            yield at, G[at]
 
     def _linearised(self, B: Array) -> tuple[Array, Array]:
         """Solve A d = b for some b at a time; record iterations and residual.
