@@ -22,6 +22,8 @@ divide the modes along x3, and add up their parts of A0^-1 r.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,13 +67,16 @@ class Background:
         total = L[0][:, None, None] + L[1][:, None] + L[2][mine]
         constant = total == 0  # in the null space
         self._inverse = np.where(constant, 0, 1 / (m0 * np.where(constant, 1, total)))
+        self._m0, self._line = m0, line(axes[1])
+        self._shift = L[0][:, None] + L[2][mine]
+        self._constant = self._shift == 0
+        self._inverse_constant = np.append(0, 1 / (m0 * L[1][1:]))
 
     def solve(self, b: Array, there: Box, here: Box) -> Array:
         """Return A0^-1 b up to a constant. Collective.
 
         Args:
-            b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3), or several,
-                (r, n1, n2, n3); 0 elsewhere.
+            b: Right-hand side at the nodes of the box ``there``, (n1, n2, n3); 0 elsewhere.
             there: Box of the right-hand side, in nodes of the axes.
             here: Box of the solution.
 
@@ -81,15 +86,71 @@ class Background:
         V1, V2, V3 = (V[box] for V, box in zip(self._V, there, strict=True))
         W1, W2, W3 = (V[box] for V, box in zip(self._V, here, strict=True))
         N1, N2, N3 = self._inverse.shape
-        several = b.shape[:-3]
-        u = b.reshape(-1, b.shape[-1]) @ V3
-        u = (V1.T @ u.reshape(*several, len(V1), -1)).reshape(*several, N1, len(V2), N3)
+        u = b.reshape(-1, b.shape[2]) @ V3
+        u = (V1.T @ u.reshape(len(V1), -1)).reshape(N1, len(V2), N3)
         u = V2.T @ u
         u *= self._inverse
         u = W2 @ u
-        u = W1 @ u.reshape(*several, N1, -1)
-        u = (u.reshape(-1, N3) @ W3.T).reshape(*several, len(W1), len(W2), len(W3))
-        if self._comm.size > 1:  # bit for bit equal, so that all processes take as many iterations
+        u = W1 @ u.reshape(N1, -1)
+        u = (u.reshape(-1, N3) @ W3.T).reshape(len(W1), len(W2), len(W3))
+        return self._added(u)
+
+    def solve_several(self, B: Array, box: Box) -> Array:
+        """Return A0^-1 b of several b in one box, as `solve`. Collective.
+
+        Along x2, elimination takes the place of the modes: with those along x1 and x3, a
+        tridiagonal matrix is left for each pair of them, whose factors from either end hold for any
+        box. This takes half of the time. `solve`, for c itself, keeps its digits.
+
+        Args:
+            B: Right-hand sides at the nodes of the box, (r, n1, n2, n3); 0 elsewhere.
+            box: The box, in nodes of the axes.
+        """
+        factors, inverse, last = self._pivots
+        r, n1, n2, n3 = B.shape
+        start, end = box[1].start, box[1].stop - 1
+        V1, V2, V3 = (V[part] for V, part in zip(self._V, box, strict=True))
+        u = np.ascontiguousarray(np.moveaxis(B, 2, 0)).reshape(-1, n3) @ V3
+        u = V1.T @ u.reshape(n2, r, n1, -1)
+        constant = u[..., self._constant]
+        product = np.empty_like(u[0])
+        for j in range(n2 - 1):
+            np.multiply(factors[start + j], u[j], out=product)
+            u[j + 1] -= product
+        u[:-1] *= inverse[start:end, None]
+        u[-1] *= last[end]
+        for j in reversed(range(n2 - 1)):
+            np.multiply(factors[start + j], u[j + 1], out=product)
+            u[j] -= product
+        # In the null space of the other axes, the pseudo-inverse, as in `solve`.
+        u[..., self._constant] = np.tensordot((V2 * self._inverse_constant) @ V2.T, constant, 1)
+        u = (V1 @ u).reshape(-1, V3.shape[1]) @ V3.T
+        return self._added(np.ascontiguousarray(np.moveaxis(u.reshape(n2, r, n1, n3), 0, 2)))
+
+    @cached_property
+    def _pivots(self) -> tuple[Array, Array, Array]:
+        """Factor along x2 for each pair of modes along x1 and x3.
+
+        Returns:
+            Over nodes along x2 and the two modes: the factors of an elimination from the first node
+            on, its inverse pivots, and the inverse pivots where an elimination from the other end
+            meets it.
+        """
+        K, M = self._line
+        shift = np.where(self._constant, 1, self._shift)  # in the null space not used
+        diagonal, off = (
+            self._m0 * (np.diag(K, k)[:, None, None] + np.diag(M, k)[:, None, None] * shift)
+            for k in (0, 1)
+        )
+        onwards, back = diagonal.copy(), diagonal.copy()
+        for j in range(1, len(K)):
+            onwards[j] -= off[j - 1] ** 2 / onwards[j - 1]
+            back[-1 - j] -= off[-j] ** 2 / back[-j]
+        return off / onwards[:-1], 1 / onwards, 1 / (onwards + back - diagonal)
+
+    def _added(self, u: Array) -> Array:
+        """Add up the parts of the processes: bit for bit equal, so that all iterate as often."""
+        if self._comm.size > 1:
             total = np.empty_like(u)
             self._comm.Reduce(u, total)
             self._comm.Bcast(total)
@@ -154,9 +215,10 @@ class Condensed(Level):
     def tangents(self, dK: Array) -> Array:
         """Solve for derivatives of the last solution, as `Level.tangents`."""
         q = self._linearised(-self._act(dK, self._u))[1]
-        # For each line of nodes along x3, one product for all directions: G is read once.
-        products = np.moveaxis(q, 0, 2) @ self._G[self._nodes]
-        return np.asarray(products.sum(axis=(0, 1)).T)
+        found = np.zeros((len(dK), self._G.shape[-1]))
+        for at, G in self._lines():
+            found += q[(slice(None), *at)] @ G
+        return found.T
 
     def adjoints(self, W: Array, dK: Array) -> Array:
         """Solve for functionals of the last solution's derivatives, as `Level.adjoints`.
@@ -164,10 +226,24 @@ class Condensed(Level):
         A(y) l = A0 g with g = G w is solved for l - g, whose right-hand side -D g is 0 outside of
         the box.
         """
-        g = np.ascontiguousarray(np.moveaxis(self._G[self._nodes] @ W.T, -1, 0))
+        g = np.zeros((len(W), *self._u.shape))
+        for at, G in self._lines():
+            g[(slice(None), *at)] = W @ G.T
         potentials = g + self._linearised(-np.array([self._apply(self._D, part) for part in g]))[0]
         changes = self._act(dK, self._u)
         return np.asarray(-np.tensordot(potentials, changes, axes=([1, 2, 3], [1, 2, 3])))
+
+    def _lines(self) -> Iterator[tuple[tuple[int, int, slice], Array]]:
+        """Yield the body's nodes along x3, and G there, (n, n_c): half of the box's, or fewer.
+
+        Only there D and its derivatives have entries. G is large: reading it is what takes time.
+        """
+        body = np.diff(self._D.indptr).reshape(self._u.shape) > 0
+        G = self._G[self._nodes]
+        for i, j in np.argwhere(body.any(axis=2)):
+            (some,) = np.nonzero(body[i, j])
+            at = (int(i), int(j), slice(int(some[0]), int(some[-1]) + 1))
+            yield at, G[at]
 
     def _linearised(self, B: Array) -> tuple[Array, Array]:
         """Solve A d = b for some b at a time; record iterations and residual.
@@ -193,7 +269,7 @@ class Condensed(Level):
             self.config.conductivity.background,
             float(np.prod([np.ptp(axis) for axis in self._grid.axes])),
             self._D,
-            lambda b: self._background.solve(b, box, box),
+            lambda B: self._background.solve_several(B, box),
         )
 
     def _act(self, dK: Array, u: Array) -> Array:

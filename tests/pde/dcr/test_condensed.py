@@ -30,6 +30,22 @@ def test_the_background_s_inverse_is_that_of_the_matrix_of_dolfinx():
     assert np.abs(right.array - b[at]).max() < 1e-11 * np.abs(b).max()
 
 
+def test_elimination_along_an_axis_is_the_inverse_by_modes_in_every_box():
+    case = settings("mesh.cells=[8,9,10]", "mesh.layers=4", "mesh.extrapolate=false")
+    (mesh,) = dcr._built_in(case)
+    background = Background(mesh.axes, 0.03, MPI.COMM_SELF)
+    n1, n2, n3 = (len(axis) for axis in mesh.axes)
+    boxes = [(slice(0, n1), slice(0, n2), slice(0, n3)), (slice(5, 9), slice(4, 5), slice(2, 8))]
+    boxes += [(slice(3, 12), slice(0, 7), slice(4, 9)), (slice(6, 8), slice(9, n2), slice(0, 3))]
+    for box in boxes:
+        shape = [part.stop - part.start for part in box]
+        B = np.random.default_rng(0).standard_normal((3, *shape))  # their sums are not 0
+        found = background.solve_several(B, box)
+        for b, ours in zip(B, found, strict=True):
+            theirs = background.solve(b, box, box)
+            assert np.abs(ours - theirs).max() < 1e-11 * np.abs(theirs).max()
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
