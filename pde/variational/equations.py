@@ -228,6 +228,7 @@ class Equations:
         def jacobian(snes: Any, x: Any, A: Any, P: Any) -> None:
             self.set(x.array_r)
             self._assemble()
+            self.solver.choose()
 
         snes.setFunction(residual, self._f)
         snes.setJacobian(jacobian, self._J.mat)

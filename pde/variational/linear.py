@@ -181,7 +181,8 @@ class Matrix:
 class Solver:
     """Solve A X = R and A^T X = R for many columns, with the PETSc options of a problem.
 
-    Without options, A is factored: by PETSc itself for small meshes on one process, else by MUMPS.
+    Without options, A is factored: by PETSc itself for small meshes on one process, else by MUMPS;
+    by Cholesky's method if A is symmetric, which takes two thirds of LU's time and half its memory.
 
     Attributes:
         ksp: PETSc's solver.
@@ -212,8 +213,14 @@ class Solver:
         pc = self.ksp.getPC()
         pc.setType("lu")
         small = A.comm.size == 1 and A.getSize()[0] <= _SMALL and simple
-        pc.setFactorSolverType("petsc" if small else "mumps")
+        self._package = "petsc" if small else "mumps"
+        pc.setFactorSolverType(self._package)
         with_options(self.ksp, options, prefix)
+        given = any(key.startswith("pc_") for key in options) or PETSc.Options().hasName(
+            f"{prefix}pc_type"
+        )
+        self._free = not given and self.ksp.getType() == "preonly"
+        self._random: Any = None
         self.direct = self.ksp.getType() == "preonly" and pc.getType() in ("lu", "cholesky")
         self._symmetric: bool | None = None
 
@@ -223,7 +230,7 @@ class Solver:
         Raises:
             Unsolved: If A cannot be factored.
         """
-        self._symmetric = None
+        self.choose()
         self.ksp.setOperators(self._A)
         try:
             self.ksp.setUp()
@@ -234,6 +241,18 @@ class Solver:
             code = factor.getFactorMatrix().getMumpsInfog(1)
             if code < 0:
                 raise Unsolved(f"the matrix cannot be factored (MUMPS's error {code})")
+
+    def choose(self) -> None:
+        """Choose the kind of factors for A's present values, unless options name it."""
+        self._symmetric = None
+        if not self._free:
+            return
+        self._symmetric = self._is_symmetric()
+        kind, pc = "cholesky" if self._symmetric else "lu", self.ksp.getPC()
+        if pc.getType() != kind:
+            pc.setType(kind)
+            pc.setFactorSolverType(self._package)
+            pc.setFromOptions()
 
     def solve(self, R: Array, *, transposed: bool = False) -> Array:
         """Solve A X = R, or A^T X = R, for this process's rows of all columns, (n, r).
@@ -288,15 +307,17 @@ class Solver:
 
     def _is_symmetric(self) -> bool:
         """Compare x^T A z with z^T A x for two random vectors: equal for a symmetric A alone."""
-        x, Az = self._A.createVecs()
-        z, Ax = self._A.createVecs()
-        random = np.random.default_rng(self._A.comm.rank)
-        x.array[:], z.array[:] = (random.standard_normal(x.getLocalSize()) for _ in range(2))
+        if self._random is None:
+            x, Az = self._A.createVecs()
+            z, Ax = self._A.createVecs()
+            random = np.random.default_rng(self._A.comm.rank)
+            x.array[:], z.array[:] = (random.standard_normal(x.getLocalSize()) for _ in range(2))
+            self._random = x, Az, z, Ax, x.norm(), z.norm()
+        x, Az, z, Ax, x_norm, z_norm = self._random
         self._A.mult(z, Az)
         self._A.mult(x, Ax)
-        same = abs(x.dot(Az) - z.dot(Ax)) <= 1e-14 * (x.norm() * Az.norm() + z.norm() * Ax.norm())
-        destroy(x, z, Ax, Az)
-        return bool(same)
+        size = x_norm * Az.norm() + z_norm * Ax.norm()
+        return bool(abs(x.dot(Az) - z.dot(Ax)) <= 1e-14 * size)
 
 
 def with_options(target: Any, options: Mapping[str, Any], prefix: str) -> None:
