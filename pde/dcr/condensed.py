@@ -44,7 +44,7 @@ Box = tuple[slice, slice, slice]
 
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
-_RTOL = 1e-10
+_RTOL = 1e-11
 """Largest tolerance of derivatives: a digit costs an iteration or two, and tangents and adjoints
 then agree to 1e-10."""
 
