@@ -45,7 +45,7 @@ ALONG: tuple[dict[str, Any], ...] = (
         "regularisation.alpha1": 1e-6,
     },
     {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-4},
-    {"network.kind": "ode", "network.width": 12, "regularisation.alpha1": 1e-6},
+    {"network.kind": "ode", "network.width": 8, "regularisation.alpha1": 1e-6},
     {"network.kind": "mlp", "network.width": 24, "regularisation.alpha1": 1e-6},
     {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-2},
     {
@@ -55,7 +55,7 @@ ALONG: tuple[dict[str, Any], ...] = (
         "regularisation.alpha1": 1e-6,
     },
     {"network.kind": "mlp", "network.width": 32, "regularisation.alpha1": 1e-6},
-    {"network.kind": "ode", "network.width": 16, "regularisation.alpha1": 1e-6},
+    {"network.kind": "ode", "network.width": 12, "regularisation.alpha1": 1e-6},
     {"network.kind": "resnet", "network.width": 16, "regularisation.alpha1": 1e-6},
 )
 """The same where each sample has derivatives in one direction or more.
