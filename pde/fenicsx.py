@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,6 +78,20 @@ def interpolation(expression: Any, V: Any) -> Callable[[Any], None]:
     points = points() if callable(points) else points  # a method up to 0.9
     made = _compiling(lambda: fem.Expression(expression, points))
     return lambda g: g.interpolate(made)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let UFL raise its errors without logging them too."""
+    loggers = [logging.getLogger(name) for name in ("UFL", "ufl")]  # the former up to 2023.1
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
 
 
 def _compiling(action: Callable[[], T]) -> T:

@@ -65,7 +65,7 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
     except Exception as error:
         if not problem.source or isinstance(error, InputError | MemoryError):
             raise
-        place = Path(problem.__init__.__code__.co_filename)
+        place = Path(str(sys.modules[problem.__module__].__file__))
         raise InputError(f"{problem.name}{explained(error, place)}") from error
     finally:
         take_no_sigpipe()

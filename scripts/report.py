@@ -2,7 +2,8 @@
 
 python scripts/report.py F.pt F.h5 [F.h5 ...]
 
-It prints the errors on each dataset's test samples, and the times of calls on the last one's.
+It prints the errors on each dataset's test samples, those of dc/dy too where a dataset has it, and
+the times of calls on the last one's.
 """
 
 import subprocess
@@ -14,6 +15,7 @@ import torch
 
 from surrogates.data import Dataset
 from surrogates.errors import InputError
+from surrogates.model.held_out import held_out_jacobian
 from surrogates.model.metrics import relative_errors
 from surrogates.types import Array
 
@@ -26,11 +28,12 @@ def main() -> int:
     surrogate, *files = sys.argv[1:]
     try:
         datasets = {file: Dataset.read(file) for file in files}
-        errors = {}
+        errors, slopes = {}, {}
         for file, dataset in datasets.items():
             Y, C = dataset.part("test")
             c, single, batched = call(surrogate, Y)
             errors[file] = 100 * relative_errors(*map(torch.from_numpy, (c, C))).numpy()
+            slopes[file] = held_out_jacobian(torch.jit.load(surrogate), dataset, "test")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,6 +47,9 @@ def main() -> int:
         numbers = (values.mean(), values.std(), values.min(), values.max())
         row = "".join(f"{number:6.2f} %" for number in numbers)
         print(f"  {file + ', test':22}{row}   ({len(values)} samples)")
+        for unit, of in slopes[file].items():
+            row = "".join(f"{100 * number:6.2f} %" for number in (of.mean, of.std, of.min, of.max))
+            print(f"  {'  dc/dy' + (f' [{unit}]' if len(slopes[file]) > 1 else ''):22}{row}")
     return 0
 
 

@@ -47,6 +47,7 @@ The choice of a surrogate:
     error bars from held-out residuals              selection/bars
     the surrogate that is written                   deploy, temperature
     missing observables                             completion
+    what adjoints do not see                        unseen
     logarithms of inputs and outputs                logs
 
 and from the callers to the files:

@@ -281,9 +281,8 @@ class Data:
     ) -> Data:
         """Scale samples; arguments are those of `of`."""
         Y, C = (values.to(comm.device) for values in train)
-        y_shift, y_scale, varies = _scale_of(Y, scale, inputs, comm)
+        y_shift, y_scale, varies, unit = _scale_of(Y, scale, inputs, comm)
         Y = Y.sub_(y_shift).div_(y_scale)
-        unit = y_scale * scale
         along = _standard(slopes[0], unit, varies, weight, loss, comm)
         T = None if along is None else along.T.flatten(0, 1)
         scaling = Scaling.of(C, groups, weights, comm, T) if loss.scales_targets else None
@@ -299,8 +298,8 @@ class Data:
         held = replace(first, Y=Y, C=C, whole=whole)
         used = None
         if along is not None and scaling is not None:
-            weight = along.balanced(first.energy, scaling.scale) if weight is None else weight
-            seen = scale * (torch.eye(len(unit)).to(unit) if mixing is None else mixing)
+            weight = along.omega(weight, first.energy, scaling.scale)
+            seen = torch.diag(unit / y_scale) if mixing is None else scale * mixing
             used, first = along.used(weight), first.taught(along, weight, seen)
             held_along = _standard(slopes[1], unit, varies, weight, loss, comm)
             held = held.taught(held_along, weight, seen)
@@ -340,15 +339,22 @@ def _standard(
 
 def _scale_of(
     Y: Tensor, scale: float, kept: Arrays | None, comm: Communicator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return shift and scale of inputs, and whether each varies, (n_in,) each."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return shift and scale of inputs, whether each is seen, and its unit, (n_in,) each.
+
+    The unit of directions is the samples' standard deviation. Features see the inputs that vary. A
+    kept network sees all: the unit of an input that does not vary is then that of its own samples.
+    """
     y_shift, spread, size = moments(Y, comm)
     varies = spread > _ROUNDING * size
     y_scale = torch.where(varies, spread, 1.0) / scale
+    unit = y_scale * scale
     if kept is not None:
         y_shift, y_scale = (values.to(y_scale) for values in kept)
+        unit = torch.where(varies, unit, y_scale * scale)
+        varies = torch.ones_like(varies)
     check(bool(torch.isfinite(y_scale).all()), "the training inputs are too large to be squared")
-    return y_shift, y_scale, varies
+    return y_shift, y_scale, varies, unit
 
 
 def _seen(Y: Tensor, mixing: Tensor | None, dtype: torch.dtype) -> Tensor:

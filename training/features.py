@@ -60,7 +60,7 @@ class Tangents(nn.Module):
         # Samples are repeated: vmap does not take every module, such as a ReLU in place.
         repeated = Y.repeat_interleave(r, dim=0)
         found: Tensor = torch.func.jvp(self.module, (repeated,), (V.reshape(n * r, n_in),))[1]
-        return found.view(n, r, -1)
+        return found.view(n, r, found.shape[-1])  # also of no sample
 
 
 class Features:

@@ -16,6 +16,7 @@ that the factor n_y / r makes the objective's expectation independent of r.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from surrogates.config import check
 from surrogates.data import Dataset
 from surrogates.model.networks import FeatureExtractor, with_ones
 
@@ -177,24 +179,42 @@ class Slopes:
 
     @property
     def share(self) -> Tensor:
-        """Factor n_y / r_i of each row, zero where there is none, (m, r)."""
-        n_in = self.X.shape[2]
-        return self.there * (n_in / self.there.sum(dim=1, keepdim=True).clamp(min=1))
+        """Factor n_y / r_i of each row, zero where there is none, (m, r) float64."""
+        there = self.there.to(self.X)
+        return there * (self.X.shape[2] / there.sum(dim=1, keepdim=True).clamp(min=1))
 
     def energy(self, scale: Tensor) -> float:
-        """Return the mean of ||dc/dx||_F^2 over the samples, c in units of ``scale`` (n_out,)."""
-        squares = (self.T / scale).square().sum(dim=2)
-        total = (self.share * squares).sum()
-        return float(self.comm.total(total)[0]) / self.comm.count(len(self.samples))
+        """Return the mean of ||dc/dx||_F^2 over the samples, c in units of ``scale`` (n_out,).
 
-    def balanced(self, energy: float, scale: Tensor) -> float:
-        """Return omega, chosen from the data.
+        Raises:
+            InputError: If squares overflow.
+        """
+        squares = (self.T / scale).square().sum(dim=2)
+        total = float(self.comm.total((self.share * squares).sum())[0])
+        check(math.isfinite(total), "the training derivatives are too large to be squared")
+        return total / self.comm.count(len(self.samples))
+
+    def omega(self, asked: float | None, energy: float, scale: Tensor) -> float:
+        """Return omega, chosen from the data unless it is given.
 
         Args:
+            asked: omega; None to choose it.
             energy: Mean of ||c||^2 of the scaled targets over the samples.
             scale: Divides the outputs, (n_out,).
+
+        Raises:
+            InputError: If squares of derivatives overflow; or if omega is to be chosen and all
+                derivatives are zero, but c varies: they are wrong.
         """
-        return energy / max(self.energy(scale), 1e-300)
+        own = self.energy(scale)
+        if asked is not None:
+            return asked
+        check(
+            own > 0 or energy == 0,
+            "all derivatives of the training samples are 0, but c varies: leave them out, or set "
+            "derivatives.weight=0",
+        )
+        return energy / own if own > 0 else 0.0
 
     def directions(self, weight: float, seen: Tensor, dtype: torch.dtype) -> Directions:
         """Return the directions for the features.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from surrogates.config import check, unknown
@@ -17,8 +18,9 @@ from surrogates.model.parts import Logs
 
 from .communicator import Communicator
 from .completion import completed
-from .config import DEFAULTS, TrainConfig
+from .config import DEFAULTS, Derivatives, TrainConfig
 from .deploy import alone, assembled, deployed
+from .features import CHUNK
 from .fit import fit
 from .history import Record
 from .logs import logarithms
@@ -27,6 +29,7 @@ from .selection import classes
 from .selection.effort import EFFORTS, Terms
 from .selection.regression import choose
 from .selection.start import candidates
+from .unseen import jacobians, with_unseen
 from .weights import Start
 
 
@@ -106,6 +109,11 @@ class _Job:
         self._logs, self._start, self._clock = logs, start, clock
         self._learned = completed(dataset if logs is None else logarithms(dataset, logs))
 
+    @property
+    def _adjoints(self) -> bool:
+        """Whether adjoints are learned from (see `unseen`)."""
+        return self._dataset.info.adjoints > 0 and self._settings.derivatives.weight != 0
+
     def _seconds(self) -> float:
         return time.perf_counter() - self._clock
 
@@ -119,6 +127,12 @@ class _Job:
             choice = classes.choose(learned, terms)
             return told_choice(choice, dataset, settings, effort, self._seconds())
         more = None if start is None else functools.partial(candidates, start, dataset)
+        if self._adjoints and settings.network.kind != "rbf":  # which takes values alone
+            values = dataclasses.replace(terms, settings=_of_values(settings))
+            bare = assembled(choose(learned, values, more=more), learned)
+            Y = torch.from_numpy(learned.Y)
+            J = torch.cat([bare.jacobian(piece) for piece in torch.split(Y, CHUNK)])
+            learned = with_unseen(dataset, learned, self._logs, J.numpy())
         selection = where_there(choose(learned, terms, more=more), dataset)
         surrogate = assembled(selection, learned, self._logs)
         seconds = self._seconds()
@@ -130,10 +144,20 @@ class _Job:
         settings, first = self._settings, None
         if self._start is not None:
             first, settings = self._start.network(settings, self._given)
-        result = fit(self._learned, settings, start=first, **how)
-        surrogate = deployed(result, self._learned, self._logs)
+        learned = self._learned
+        if self._adjoints:  # not interrupted: the same when the training resumes
+            same = {name: how[name] for name in ("network", "comm") if name in how}
+            bare = fit(learned, _of_values(settings), start=first, **same)
+            learned = with_unseen(self._dataset, learned, self._logs, jacobians(bare, learned.Y))
+        result = fit(learned, settings, start=first, **how)
+        surrogate = deployed(result, learned, self._logs)
         found = told_fit(surrogate, result, self._dataset, settings, self._seconds())
-        return kept(found, alone(result, self._learned), self._dataset, self._start)
+        return kept(found, alone(result, learned), self._dataset, self._start)
+
+
+def _of_values(settings: TrainConfig) -> TrainConfig:
+    """Return the settings of a training on values alone."""
+    return dataclasses.replace(settings, derivatives=Derivatives(weight=0.0))
 
 
 def chooses(dataset: Dataset, settings: TrainConfig, effort: str) -> bool:

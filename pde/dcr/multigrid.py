@@ -6,7 +6,6 @@ u is interpolated at the stations; the error near an electrode is then large.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,14 +120,17 @@ class Multigrid(Level):
         self._u.x.scatter_forward()
         return c
 
-    def tangent(self, dK: Array) -> Array:
-        """Solve for a derivative of the last solution, as `Level.tangent`."""
-        b = self._change.act(dK * self.config.conductivity.background, self._u)
-        b.scale(-1.0)
-        return self._respond(b)
+    def tangents(self, dK: Array) -> Array:
+        """Solve for derivatives of the last solution, as `Level.tangents`."""
+        found = []
+        for change in dK * self.config.conductivity.background:
+            b = self._change.act(change, self._u)
+            b.scale(-1.0)
+            found.append(self._respond(b))
+        return np.stack(found, axis=1)
 
-    def adjoint(self, W: Array, dK: Sequence[Array]) -> Array:
-        """Solve for functionals of the last solution's derivatives, as `Level.adjoint`."""
+    def adjoints(self, W: Array, dK: Array) -> Array:
+        """Solve for functionals of the last solution's derivatives, as `Level.adjoints`."""
         m0 = self.config.conductivity.background
         changes = [self._change.act(change * m0, self._u) for change in dK]
         found = np.empty((len(W), len(dK)))

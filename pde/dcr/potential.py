@@ -19,7 +19,7 @@ involved, so the cells can grow fast outside the region that bodies can reach, a
 that of u in the body, with an expansion in h^2.
 
 **Tangents.** dc/dy_k = G^T A0 d', with A(y) d' = -dD/dy_k (u0 + d): one more solve each, with the
-same preconditioner. dD/dy comes from the complex step, exact to rounding. A direction v of y takes
+same matrix, all of them together. dD/dy is differentiated in closed form. A direction v of y takes
 one solve too, with sum_k v_k dD/dy_k.
 
 **Adjoints.** For a functional w of c, w^T dc/dy_k = -l^T dD/dy_k (u0 + d) with A(y) l = A0 G w, as
@@ -32,7 +32,7 @@ body. One solve serves all y_k; with three of them, it is worth it for one or tw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,7 @@ class Region:
         self._radius = np.linalg.norm(corners - self.midpoints[:, None], axis=2).max(axis=1)
         shape, self._weights = meshes.quadrature(kind)
         self._points = np.einsum("qv,nvi->nqi", shape, corners)
+        self._contrast = config.conductivity.body / config.conductivity.background
 
     def within(self, plane: float, top: float, bottom: float) -> npt.NDArray[np.intp]:
         """Return the cells within a distance from the body's axis, between two depths."""
@@ -89,19 +90,31 @@ class Region:
             (distance < plane + margin) & (top - margin < depth) & (depth < bottom + margin)
         )
 
-    def change(self, y: npt.NDArray[Any]) -> Any:
-        """Return K / m0 - I (n, 6), 0 outside the body; for complex y the imaginary part."""
-        plane, upwards = self._config.body.reach(float(y[1].real))
-        depth = float(y[0].real)
+    def change(self, y: Array) -> Array:
+        """Return K / m0 - I (n, 6), exactly 0 outside the body."""
+        plane, upwards = self._config.body.reach(float(y[1]))
+        depth = float(y[0])
         near = self.within(plane, depth - upwards, depth + upwards)
-        contrast = self._config.conductivity.body / self._config.conductivity.background
-        K = np.zeros((len(self.midpoints), len(INDICES)), dtype=y.dtype)
-        K[near] = self._config.body.tensor(y, contrast, self._points[near], self._weights)
+        K = np.zeros((len(self.midpoints), len(INDICES)))
+        K[near] = self._config.body.tensor(y, self._contrast, self._points[near], self._weights)
         return K
 
-    def derivative(self, y: Array, v: Array) -> Array:
-        """Return the derivative of `change` in a direction v of y, (3,), by the complex step."""
-        return np.asarray(self.change(y + 1e-30j * v).imag / 1e-30)
+    def derivatives(self, y: Array, V: Array, K: Array) -> Array:
+        """Return the derivatives of `change`, which is K, in directions of y.
+
+        Args:
+            y: Parameters, (3,).
+            V: Directions, (r, 3), in units of y.
+            K: K / m0 - I, (n, 6). Where it is 0, so are its derivatives: S is a smoothstep.
+
+        Returns:
+            Derivatives of K / m0, (r, n, 6).
+        """
+        there = np.flatnonzero(K.any(axis=1))
+        dK = np.zeros((len(V), *K.shape))
+        body, points = self._config.body, self._points[there]
+        dK[:, there] = body.derivatives(y, V, self._contrast, points, self._weights)
+        return dK
 
 
 class Level(ABC):
@@ -145,26 +158,26 @@ class Level(ABC):
         """
 
     @abstractmethod
-    def tangent(self, dK: Array) -> Array:
-        """Solve for a derivative of the last solution.
+    def tangents(self, dK: Array) -> Array:
+        """Solve for derivatives of the last solution.
 
         Args:
-            dK: Derivative of K / m0 in the region's cells, (n, 6).
+            dK: Derivatives of K / m0 in the region's cells, (r, n, 6).
 
         Returns:
-            Derivative of the observables, (n_c,), on every process.
+            Derivatives of the observables, (n_c, r), on every process.
         """
 
     @abstractmethod
-    def adjoint(self, W: Array, dK: Sequence[Array]) -> Array:
+    def adjoints(self, W: Array, dK: Array) -> Array:
         """Solve for functionals of the last solution's derivatives.
 
         Args:
             W: Functionals, (r, n_c).
-            dK: Derivatives of K / m0 in the region's cells, (n, 6) each.
+            dK: Derivatives of K / m0 in the region's cells, (k, n, 6).
 
         Returns:
-            W times the derivatives of the observables, (r, len(dK)), on every process.
+            W times the derivatives of the observables, (r, k), on every process.
         """
 
     @abstractmethod

@@ -220,12 +220,13 @@ class DCR(Problem):
         adjoints = np.zeros((0 if W is None else len(W), 3))
         reason = ""
         for level, weight in zip(self._levels, self._weights, strict=True):
-            c += weight * level.solve(level.region.change(y))
-            for k, v in enumerate(V):
-                tangents[:, k] += weight * level.tangent(level.region.derivative(y, v))
+            K = level.region.change(y)
+            c += weight * level.solve(K)
+            if len(V):
+                tangents += weight * level.tangents(level.region.derivatives(y, V, K))
             if W is not None:
-                dK = [level.region.derivative(y, v) for v in np.eye(3)]
-                adjoints += weight * level.adjoint(W, dK)
+                dK = level.region.derivatives(y, np.eye(3), K)
+                adjoints += weight * level.adjoints(W, dK)
             record["iterations"] += level.iterations
             record["residual"] = max(record["residual"], level.residual)
             reason = reason or level.failure

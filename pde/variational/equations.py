@@ -7,7 +7,8 @@ With I the free coefficients, B the given ones and g their values,
     A du = R v,   R v = [-(dF/dy v + dF/du_base du_base + A_IB dg/dy v); dg/dy v].
 
 A linear F is solved by one factorisation; a nonlinear one by Newton's method with line search,
-PETSc's SNES. A and the factors of the last solve serve tangents and adjoints.
+PETSc's SNES. A and the factors of the last solve serve tangents and adjoints. `affine` spares a
+linear F most of its assemblies.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from surrogates.config import check
 from surrogates.types import Array
 
 from ..fenicsx import form as compiled
+from .affine import Affine
 from .forms import ByParameters, check_residual, vector, with_degree
 from .linear import LARGEST, RTOL, Matrix, Solver, Unsolved, norm, with_options
 from .parameters import Parameters, contains, expanded
@@ -87,19 +89,20 @@ class Equations:
         self._F = compiled(F)
         J = expanded(ufl.derivative(F, u, ufl.TrialFunction(V)))
         check(J is not None, "residual: the unknown u is in none of its terms")
-        fields = [one.k for one in parameters.fields]
         self.linear = not contains(J, u)
-        self._of_y = contains(J, parameters.constant, *fields)
-        self._of_stage = contains(J, u, base, t)
-        self._J = Matrix(J)
-        self._whole = Matrix(J) if conditions.depend_on_y else None
-        self._by_y = ByParameters(F, parameters, u, base, t)
+        self._J = Matrix(J, parameters, (u, base, t))
         B = expanded(ufl.derivative(F, base, ufl.TrialFunction(V)))
-        self._by_base = (
-            None
-            if B is None
-            else Matrix(B, fixed=not contains(B, u, base, t, parameters.constant, *fields))
-        )
+        self._by_base = None if B is None else Matrix(B, parameters, (u, base, t))
+        self._affine: Affine | None = None
+        # Where the matrices change at each stage, F is assembled in less time than they are.
+        if self.linear and (B is None or not contains(B, u, base, t)):
+            self._affine = Affine(F, (u, base, t), parameters, self._J, self._by_base, self._F)
+        self._by_y = None if self._affine else ByParameters(F, parameters, u, base, t)
+        self._whole: Matrix | None = None
+        if self.linear:
+            self._whole, self._J = self._J, self._J.duplicate()
+        elif conditions.depend_on_y:
+            self._whole = Matrix(J, parameters, (u, base, t))
         simple = V.mesh.topology.dim < 3 and not is_mixed(V)
         self.solver = Solver(self._J, options, prefix, simple=simple)
         self._snes: Any = None if self.linear else self._newton(options, prefix)
@@ -108,7 +111,7 @@ class Equations:
 
     def start(self, sample: int) -> None:
         """Begin a sample."""
-        self._sample, self.residual = sample, 0.0
+        self._sample, self._stage, self.residual = sample, 0, 0.0
         self.solver.iterations = 0
 
     def set(self, values: Array) -> None:
@@ -128,25 +131,34 @@ class Equations:
         """
         values = guess.copy()
         self._conditions.put(values)
-        self.set(values)
-        first = self._residual()
         if self.linear:
             self.factor(stage)
+        first = self._residual(values)
+        if not np.isfinite(norm(first, self._comm)):
+            raise Unsolved("the residual F is not finite at the u where the solve starts")
+        if self.linear:
             step = self.solver.solve(first[:, None])
             self.set(values - step[:, 0])
             self._check(first, self.solver.defect[:, 0], "")
         else:
             reason = self._solve_nonlinear(values)
-            self._check(first, self._residual(), reason)
+            self._check(first, self._residual(self.get()), reason)
         return self.get()
 
     def factor(self, stage: int) -> None:
         """Assemble and factor A for the present u, y and t, unless it still is."""
-        key = (self._sample if self._of_y else 0, stage if self._of_stage else 0)
+        self._stage = stage
+        key = self._J.key((self._sample, stage))
         if self._factored == key:
             return
         self._factored = None
-        self._assemble()
+        if self.linear:
+            assert self._whole is not None
+            self._whole.assemble((self._sample, stage))
+            self._J.take(self._whole)
+            self._J.mat.zeroRowsColumns(self._given, diag=1.0)
+        else:
+            self._assemble()
         self.solver.factor()
         self._factored = key
 
@@ -160,13 +172,19 @@ class Equations:
         Returns:
             This process's rows, (n, r).
         """
-        R = -self._by_y(V)
+        at = self._sample, self._stage
+        if self._affine is not None:
+            R = -self._affine.by_y(at, V)
+        else:
+            assert self._by_y is not None
+            R = -self._by_y(V)
         if dbase is not None and self._by_base is not None:
-            self._by_base.assemble()
+            self._by_base.assemble(at)
             R -= self._by_base @ dbase
-        if self._whole is not None:
+        if self._conditions.depend_on_y:
+            assert self._whole is not None
             dg = self._conditions.tangent(V)
-            self._whole.assemble()
+            self._whole.assemble(at)
             R -= self._whole @ dg
             R[self._mask] = dg[self._mask]
         else:
@@ -177,18 +195,23 @@ class Equations:
         """Return -(dF/du_base)^T mu for this process's rows of mu, (n, r)."""
         if self._by_base is None:
             return np.zeros_like(mu)
-        self._by_base.assemble()
+        self._by_base.assemble((self._sample, self._stage))
         return -self._by_base.transposed_times(np.where(self._mask[:, None], 0, mu))
 
-    def _residual(self) -> Array:
-        """Assemble F for the present u; the given coefficients have their values, so zero."""
-        values = vector(self._F)
-        values[self._mask] = 0
-        return values
+    def _residual(self, values: Array) -> Array:
+        """Return F for u's coefficients, (n,); the given ones have their values, so zero."""
+        if self._affine is not None:
+            F = self._affine.residual((self._sample, self._stage), values)
+        else:
+            self.set(values)
+            F = vector(self._F)
+        F[self._mask] = 0
+        return F
 
     def _assemble(self) -> None:
-        mat = self._J.assemble()
-        mat.zeroRowsColumns(self._given, diag=1.0)
+        """Assemble the matrix of a nonlinear F for the present u."""
+        self._J.assemble()
+        self._J.mat.zeroRowsColumns(self._given, diag=1.0)
 
     def _newton(self, options: Mapping[str, Any], prefix: str) -> Any:
         """Prepare PETSc's SNES with the linear solver."""
@@ -200,12 +223,12 @@ class Equations:
         self._x, self._f = self._J.mat.createVecs()
 
         def residual(snes: Any, x: Any, f: Any) -> None:
-            self.set(x.array_r)
-            f.array[:] = self._residual()
+            f.array[:] = self._residual(x.array_r)
 
         def jacobian(snes: Any, x: Any, A: Any, P: Any) -> None:
             self.set(x.array_r)
             self._assemble()
+            self.solver.choose()
 
         snes.setFunction(residual, self._f)
         snes.setJacobian(jacobian, self._J.mat)

@@ -51,7 +51,7 @@ def check_residual(form: Any, v: Any) -> None:
     try:
         plain = remove_complex_nodes(apply_derivatives(apply_algebra_lowering(form)))
         check_form_arity(plain, arguments)
-    except ArityMismatch as error:
+    except (ArityMismatch, NotImplementedError) as error:  # the latter where UFL fails to name v
         raise InputError(f"residual: it must be linear in the test function v ({error})") from error
 
 
@@ -90,18 +90,16 @@ class ByParameters:
             self._by_constants = compiled(derivative)
             self._constants_used = sorted(parameters.used_as_constants(form))
             self._fixed = self._rank == 1 and not contains(derivative, *symbols)
-        self._by_fields: list[tuple[Any, Any]] = []
+        self._by_fields: list[tuple[Any, Any, bool]] = []
+        self._products: list[tuple[Any, Array]] = []
         for one in parameters.fields:
             W = one.k.function_space
             argument = ufl.TrialFunction(W) if self._rank else ufl.TestFunction(W)
             derivative = expanded(ufl.derivative(form, one.k, argument))
             if derivative is not None:
-                made: Any = (
-                    Matrix(derivative, fixed=not contains(derivative, *symbols))
-                    if self._rank
-                    else compiled(derivative)
-                )
-                self._by_fields.append((one, made))
+                made: Any = Matrix(derivative) if self._rank else compiled(derivative)
+                fixed = self._rank == 1 and not contains(derivative, *symbols)
+                self._by_fields.append((one, made, fixed))
         self._n = 1
         if self._rank:
             dofmap = form.arguments()[0].ufl_function_space().dofmap
@@ -125,7 +123,10 @@ class ByParameters:
             else:
                 for k in np.flatnonzero(used.any(axis=1)):
                     result[:, k] += self._along(V[k])
-        for one, made in self._by_fields:
+        self._add_fixed_fields()
+        for one, product in self._products:
+            result += product @ V[:, one.index].T
+        for one, made, _ in self._by_fields:
             directions = one.modes[:, : one.owned].T @ V[:, one.index].T
             if self._rank:
                 made.assemble()
@@ -133,6 +134,15 @@ class ByParameters:
             else:
                 result += vector(made) @ directions
         return result
+
+    def _add_fixed_fields(self) -> None:
+        """Multiply, once for all samples, derivatives that nothing changes by their modes."""
+        for one, made, fixed in self._by_fields:
+            if fixed:
+                made.assemble()
+                self._products.append((one, made @ one.modes[:, : one.owned].T))
+                made.mat.destroy()
+        self._by_fields = [item for item in self._by_fields if not item[2]]
 
     def _along(self, v: Array) -> Any:
         """Assemble the derivative by the constants in one direction, (n_y,)."""

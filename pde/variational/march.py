@@ -26,6 +26,7 @@ import numpy as np
 from surrogates.types import Array
 
 from .equations import Equations
+from .linear import total
 from .observables import Observables
 from .statement import Time
 from .values import State
@@ -197,7 +198,7 @@ class March:
         n_y, comm = into.shape[1], self._equations.u.function_space.mesh.comm
         for first in range(0, n_y, COLUMNS):
             V = np.eye(n_y)[first : first + COLUMNS]
-            into[:, first : first + COLUMNS] += comm.allreduce(mu.T @ right(V))
+            into[:, first : first + COLUMNS] += total(mu.T @ right(V), comm)
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import ufl
 from dolfinx import fem
+from scipy.sparse import csr_matrix
 
 from surrogates.config import check
 from surrogates.errors import InputError
@@ -17,6 +18,7 @@ from ..fenicsx import form as compiled
 from ..linear import destroy
 from ..points import evaluation
 from .forms import ByParameters, vector, with_degree
+from .linear import total
 from .parameters import Parameters, expanded
 from .statement import At, components
 from .values import part
@@ -82,7 +84,7 @@ class Observables:
 
 
 class _Points:
-    """Values at points: one matrix, with all its rows on rank 0."""
+    """Values at points: the sum of each process's part, one sparse product for all columns."""
 
     def __init__(self, given: At, u: Any) -> None:
         self._u, self._comm = u, u.function_space.mesh.comm
@@ -105,34 +107,27 @@ class _Points:
         points[:, : given_points.shape[1]] = given_points
         self.n = len(points)
         try:
-            self._P = evaluation(W, points)
+            P = evaluation(W, points)
         except InputError as error:
             raise InputError(f"At: {error}") from error
-        self._owned = W.dofmap.index_map.size_local
-        self._inside = inside[: self._owned]
+        columns = P.transpose().getValuesCSR()[::-1]  # of P, those of this process's unknowns
+        destroy(P)
+        owned = W.dofmap.index_map.size_local
+        self._inside = inside[:owned]
+        self._columns = csr_matrix(columns, shape=(owned, self.n))
+        self._rows = self._columns.T.tocsr()
 
     def values(self) -> Array:
-        return self.tangent(self._u.x.array[:, None], np.zeros((1, 0)))[:, 0]
+        return self._of(self._u.x.array)
 
     def tangent(self, dU: Array, V: Array) -> Array:
-        x, c = self._P.createVecs()
-        values = np.empty((self.n, dU.shape[1]))
-        for k in range(dU.shape[1]):
-            x.array[:] = dU[self._inside, k]
-            self._P.mult(x, c)
-            if self._comm.rank == 0:
-                values[:, k] = c.array
-        destroy(x, c)
-        return np.asarray(self._comm.bcast(values))
+        return self._of(dU)
+
+    def _of(self, U: Array) -> Array:
+        return np.asarray(total(self._rows @ U[self._inside], self._comm))
 
     def add_adjoint(self, W: Array, by_u: Array, by_y: Array) -> None:
-        x, w = self._P.createVecs()
-        for k in range(len(W)):
-            if self._comm.rank == 0:
-                w.array[:] = W[k]
-            self._P.multTranspose(w, x)
-            by_u[self._inside, k] += x.array
-        destroy(x, w)
+        by_u[self._inside] += self._columns @ W.T
 
 
 class _Functional:
@@ -156,14 +151,14 @@ class _Functional:
         self._by_y = ByParameters(J, parameters)
 
     def values(self) -> Array:
-        return np.array([self._comm.allreduce(float(fem.assemble_scalar(self._J)))])
+        return np.array([total(float(fem.assemble_scalar(self._J)), self._comm)])
 
     def tangent(self, dU: Array, V: Array) -> Array:
-        return np.asarray(self._comm.allreduce(self._gradient() @ dU + self._by_y(V)[0])[None])
+        return np.asarray(total(self._gradient() @ dU + self._by_y(V)[0], self._comm)[None])
 
     def add_adjoint(self, W: Array, by_u: Array, by_y: Array) -> None:
         by_u += self._gradient()[:, None] * W[:, 0]
-        by_y += np.outer(W[:, 0], self._comm.allreduce(self._by_y(np.eye(by_y.shape[1]))[0]))
+        by_y += np.outer(W[:, 0], total(self._by_y(np.eye(by_y.shape[1]))[0], self._comm))
 
     def _gradient(self) -> Array:
         return self._zero if self._by_u is None else vector(self._by_u)

@@ -42,18 +42,21 @@ class Parameters:
 
     Attributes:
         symbols: The y_j, scalar UFL expressions.
+        sizes: A size of each y_j that is not zero, in its units, (n_y,).
         constant: The DOLFINx constant that holds them, (n_y,).
         direction: A constant for directions of derivatives, (n_y,).
         fields: The fields so far.
     """
 
-    def __init__(self, domain: Any, n_y: int) -> None:
+    def __init__(self, domain: Any, sizes: Array) -> None:
         """Make the symbols.
 
         Args:
             domain: The mesh.
-            n_y: Number of parameters.
+            sizes: The largest |y_j|, (n_y,).
         """
+        n_y = len(sizes)
+        self.sizes = np.where(sizes > 0, sizes, 1.0)
         self.constant, self.direction = (
             fem.Constant(domain, np.zeros(n_y, dtype=PETSc.ScalarType)) for _ in range(2)
         )
@@ -80,6 +83,11 @@ class Parameters:
         Raises:
             InputError: If the modes do not fit.
         """
+        check(
+            isinstance(symbols, list | tuple),
+            "expansion: its coefficients must be a part of y, such as y[:8] or [y[0]]; got "
+            f"{symbols!s:.60}",
+        )
         numbers = {id(symbol): j for j, symbol in enumerate(self.symbols)}
         index = [numbers.get(id(symbol), -1) for symbol in symbols]
         check(
@@ -121,6 +129,11 @@ class Parameters:
                 ]
             )
         )
+
+    def is_affine(self, form: Any) -> bool:
+        """Return whether a form contains y as constants, and is affine in them."""
+        derivative = self.by_constants(form)
+        return derivative is not None and not contains(derivative, self.constant)
 
     def used_as_constants(self, form: Any) -> set[int]:
         """Return which y_j a form or an expression contains directly."""

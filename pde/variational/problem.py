@@ -18,7 +18,7 @@ from surrogates.data import SOLVER
 from surrogates.errors import InputError
 from surrogates.types import Array
 
-from ..fenicsx import function_space
+from ..fenicsx import function_space, quiet
 from ..points import digest, function
 from ..problem import Problem
 from ..results import Batch, one_line
@@ -154,12 +154,15 @@ class VariationalProblem(Problem):
         self.x = ufl.SpatialCoordinate(self.domain)
         self.t = fem.Constant(self.domain, PETSc.ScalarType(0))
         self.u_t = fem.Function(self.V)
-        self._parameters = Parameters(self.domain, n_y)
+        sizes = np.maximum(*(np.abs(about[key]) for key in ("y_lower", "y_upper")))
+        self._parameters = Parameters(self.domain, np.broadcast_to(sizes, n_y))
         self._u, v = fem.Function(self.V), ufl.TestFunction(self.V)
         try:
-            weak = self.define(self._u, v, self._parameters.symbols)
-            check(isinstance(weak, WeakForm), f"define must return a WeakForm; got {weak!r:.60}")
-            self._march = self._prepared(weak, v)
+            with quiet():
+                weak = self.define(self._u, v, self._parameters.symbols)
+                kind = type(weak).__name__
+                check(isinstance(weak, WeakForm), f"define must return a WeakForm; got {kind}")
+                self._march = self._prepared(weak, v)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
         check(

@@ -120,7 +120,8 @@ class WeakForm:
         """Check the kinds."""
         check(
             isinstance(self.residual, ufl.Form) and not self.residual.empty(),
-            f"WeakForm: residual must be a UFL form; got {type(self.residual).__name__}",
+            "WeakForm: residual must be a UFL form, F in F = 0, with every term times a measure "
+            f"such as dx; got {_kinds(self.residual)}",
         )
         for what, kinds, allowed in (
             ("observables", (At, ufl.Form), "At(u, points) or UFL forms"),
@@ -129,9 +130,18 @@ class WeakForm:
             given = getattr(self, what)
             check(
                 isinstance(given, list | tuple) and all(isinstance(one, kinds) for one in given),
-                f"WeakForm: {what} must be a list of {allowed}; got {given!r:.60}",
+                f"WeakForm: {what} must be a list of {allowed}; got {_kinds(given)}",
             )
         check(len(self.observables) > 0, "WeakForm: observables is empty: c needs at least one")
+
+
+def _kinds(given: Any) -> str:
+    """Name the kind of an object, and of the items of a list."""
+    if isinstance(given, list | tuple):
+        return f"[{', '.join(_kinds(one) for one in given)}]"
+    return (
+        "an empty form" if isinstance(given, ufl.Form) and given.empty() else type(given).__name__
+    )
 
 
 def components(u: Any, part: Any) -> list[int]:

@@ -5,7 +5,7 @@ They are whole tangents ``dC_dY``, (n, n_c, n_y), or derivatives ``dC_dV``, (n, 
 length 1 may be left out: the gradients of one output may be (n, n_y).
 
 A row is the derivative of a sample in one direction, or along one y. A row with a value that is not
-finite is left out, and counted.
+finite, or along a direction of size 0, is left out, and counted.
 """
 
 from __future__ import annotations
@@ -97,16 +97,20 @@ def _without_gaps(dataset: Dataset, note: Callable[[str], object], where: str) -
     """Return a dataset whose rows of derivatives are finite, or NaN; say how many are not."""
     bad, done = gaps(dataset), dataset.status == Status.DONE
     name = "dC_dY" if dataset.dC_dY is not None else "dC_dV"
+    V = dataset.directions
+    still = V is not None and bool((V[done] == 0).all(axis=2).any())
+    along = " along a direction of a size above 0" if still else ""
     check(
         not bad[done].all(),
-        f"{where}{name} has no finite derivative of a sample with a finite c",
+        f"{where}{name} has no finite derivative{along} of a sample with a finite c",
     )
     values = getattr(dataset, name)
     values.transpose(0, 2, 1)[bad | ~done[:, None]] = np.nan
     lost = bad[done]
     if lost.any():
         note(
-            f"{lost.sum()} of {lost.size} rows of {name} are not finite and are left out, in "
+            f"{lost.sum()} of {lost.size} rows of {name} are not finite"
+            f"{' or along a direction of size 0,' if still else ''} and are left out, in "
             f"{lost.any(axis=1).sum()} of {len(lost)} samples"
         )
     return dataset

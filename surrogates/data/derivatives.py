@@ -6,7 +6,8 @@ A dataset has none of them, or one kind:
     directions       directions V (n, r, n_y) in units of y, dC_dV (n, n_c, r) = dc/dy V^T
     adjoints         functionals W (r, n_c) of the whole set, dW_dY (n, r, n_y) = W dc/dy
 
-NaN marks what is not there: failed samples, samples without derivatives, rows left out.
+NaN marks what is not there: failed samples, samples without derivatives, rows left out. A direction
+of size 0 says nothing, and counts as one that is not there.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def derivatives(
     n_y = len(info.y_names)
     if arrays.dC_dV is not None and arrays.directions is not None:
         V, T = arrays.directions[rows], arrays.dC_dV[rows]
-        missing = ~(np.isfinite(T).all(axis=1) & np.isfinite(V).all(axis=2))
+        missing = ~np.isfinite(T).all(axis=1) | _useless(V)
         if missing.any():
             V = np.where(missing[:, :, None], 0.0, V)
         return Derivatives(V=V, T=_without(T, missing))
@@ -140,15 +141,21 @@ def _without(T: Array, missing: npt.NDArray[np.bool_]) -> Array:
     return np.where(missing[:, None], np.nan, T) if missing.any() else T
 
 
-def gaps(arrays: SampleArrays) -> npt.NDArray[np.bool_]:
-    """Return which rows of derivatives are not finite, (n, r): they are left out of trainings.
+def _useless(V: Array) -> npt.NDArray[np.bool_]:
+    """Return which directions, (n, r, n_y), are not finite or of size 0, (n, r)."""
+    return np.asarray(~(np.isfinite(V).all(axis=2) & V.any(axis=2)))
 
-    A row is a direction of a sample, or one y of whole tangents and of adjoints.
+
+def gaps(arrays: SampleArrays) -> npt.NDArray[np.bool_]:
+    """Return which rows of derivatives are left out of trainings, (n, r).
+
+    They are not finite, or along a direction that is zero. A row is a direction of a sample, or one
+    y of whole tangents and of adjoints.
     """
     for name in TARGETS:
         if (values := getattr(arrays, name)) is not None:
             bad = ~np.isfinite(values).all(axis=1)
             if name == "dC_dV" and arrays.directions is not None:
-                bad |= ~np.isfinite(arrays.directions).all(axis=2)
+                bad |= _useless(arrays.directions)
             return np.asarray(bad)
     return np.zeros((len(arrays.Y), 0), dtype=bool)

@@ -144,6 +144,29 @@ class Heat(Square):
         )
 
 
+class Conduction(Square):
+    """A linear transient problem: y is in its mass, its matrix, its source, and its conditions."""
+
+    y_names = ("a", "b", "c", "d", "q0", "q1")
+    c_names, steps, unit = [f"c{k}" for k in range(6)], 5, 1.0
+
+    def define(self, u, v, y):
+        a, b, c, d = y[0], y[1] / self.unit, y[2], y[3]
+        q = self.expansion(y[4:], lambda x: [np.cos(3 * x[0]), np.sin(2 * x[1])])
+        wind = ufl.as_vector([d, self.x[0]])
+        return WeakForm(
+            residual=self.u_t * (1 + a) * v * dx
+            + (b + 1) * dot(grad(u), grad(v)) * dx
+            + dot(wind, grad(u)) * v * dx
+            - (c**2 * (1 + self.t) * v + q * v) * dx
+            + b * u * v * ds,
+            conditions=[Dirichlet(u, c * sin(self.x[1]) * (1 + self.t * q), left)],
+            observables=[At(u, [[0.31, 0.62], [0.5, 0.5]]), d * u**2 * (1 + self.t) * ds],
+            time=Time(final=0.5, steps=self.steps, observed=(0.2, 0.5)),
+            initial=c * sin(self.x[1]) * exp(-q * self.x[0]),
+        )
+
+
 class Channel(VariationalProblem):
     """Stokes flow between plates: u1 = a x2 (1 - x2), p = 2 a b (1 - x1), both in the space."""
 

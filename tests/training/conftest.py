@@ -10,7 +10,8 @@ from surrogates.training.train import train
 def small_networks(monkeypatch):
     """Let contests be of few small networks, for the tests' time."""
     small = ({"network.kind": "mlp", "network.width": 4, "regularisation.alpha1": 1e-3},)
-    monkeypatch.setattr("surrogates.training.selection.squares.NETWORKS", small)
+    for name in ("NETWORKS", "ALONG"):
+        monkeypatch.setattr(f"surrogates.training.selection.squares.{name}", small)
     few = ({"regularisation.alpha1": 1e-3, "regularisation.alpha2": 1e-4},)
     monkeypatch.setattr("surrogates.training.selection.contest.STARTED", few)
 

@@ -58,7 +58,9 @@ class Fake:
             self.calls.append((settings, fold))
             yield (
                 number,
-                SimpleNamespace(predict=self.predictor(task.arguments["dataset"], settings)),
+                SimpleNamespace(
+                    predict=self.predictor(task.arguments["dataset"], settings), used=None
+                ),
             )
 
     def predictor(self, data, settings):

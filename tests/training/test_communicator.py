@@ -64,12 +64,25 @@ def with_derivatives():
     )
 
 
+def along_directions_of_one():
+    """Two directions of one training sample, one of them missing: the other process has none."""
+    data = with_derivatives()
+    V = np.random.default_rng(3).normal(size=(len(data.Y), 2, 5))
+    T = data.dC_dY @ V.transpose(0, 2, 1)
+    first = next(i for i in data.rows_of("train") if np.isfinite(T[i]).all())
+    T[np.arange(len(T)) != first] = np.nan
+    T[first, :, 1] = np.nan
+    info = dataclasses.replace(data.info, tangents=False, directions=2)
+    return dataclasses.replace(data, info=info, dC_dY=None, directions=V, dC_dV=T)
+
+
 @needs_torchrun
 @pytest.mark.parametrize(
     ("data", "fall"),
     [
         (smooth(n=203, n_in=5, n_out=7), 0.6),
         (with_derivatives(), 0.6),
+        (along_directions_of_one(), 0.6),
         pytest.param(overlapping(), 0.9, marks=pytest.mark.thorough),
     ],
 )

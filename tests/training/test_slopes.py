@@ -229,6 +229,20 @@ def test_classes_have_no_derivatives():
         fit(made, settings(network=Network(width=4)))
 
 
+def test_derivatives_that_no_weight_fits_are_one_line():
+    made = sampled(20, 0)
+    zero = dataclasses.replace(made, dC_dY=0 * made.dC_dY)
+    with pytest.raises(InputError, match="all derivatives of the training samples are 0, but c"):
+        fit(zero, settings())
+    huge = dataclasses.replace(made, dC_dY=1e200 * made.dC_dY)
+    for weight in (None, 1.0):
+        with pytest.raises(InputError, match="derivatives are too large to be squared"):
+            fit(huge, settings(weight))
+    still = dataclasses.replace(zero, C=0 * zero.C + 3.0)  # a constant has the derivative 0
+    found = fit(still, settings())
+    assert torch.equal(found.predict(torch.from_numpy(made.Y)), torch.from_numpy(still.C))
+
+
 def test_derivatives_of_some_outputs_directions_span_more_than_few_values():
     """Six samples of nine outputs: derivatives show the rest of the outputs' space."""
     rng = np.random.default_rng(0)

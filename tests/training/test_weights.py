@@ -16,7 +16,13 @@ from surrogates.model import file as export
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.model.parts import Logs
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis
-from surrogates.training.config import Network, Regularisation, Stopping, TrainConfig
+from surrogates.training.config import (
+    Derivatives,
+    Network,
+    Regularisation,
+    Stopping,
+    TrainConfig,
+)
 from surrogates.training.deploy import alone
 from surrogates.training.fit import fit
 from surrogates.training.initial import settings_of
@@ -273,3 +279,38 @@ def test_logarithms_that_were_learned_are_asked_for(tmp_path):
     found = trained(more, logs=logs, start=start)
     assert any(one.name.startswith("old") for one in found.tried)
     assert error(found, lambda Y: np.exp(low(Y) / 10)).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", ["tangents", "directions", "adjoints"])
+@pytest.mark.parametrize("old_has", [False, True])
+def test_a_training_from_another_takes_the_new_samples_derivatives(tmp_path, kind, old_has):
+    """Ten new samples of a function that differs: their derivatives tell more than their values."""
+    A = normal(4, 3, seed=5).numpy()
+
+    def sampled(n, seed, shift, kind):
+        Y = np.random.default_rng(seed).uniform(-1, 1, (n, 3))
+        made = dataset(Y, np.sin(Y @ A.T + shift), "0.8/0.2/0")
+        J = np.cos(Y @ A.T + shift)[:, :, None] * A
+        if kind == "tangents":
+            return dataclasses.replace(made, dC_dY=J)
+        if kind == "adjoints":
+            info = dataclasses.replace(made.info, functionals=np.eye(4)[:3], c_scale=np.ones(4))
+            return dataclasses.replace(made, info=info, dW_dY=J[:, :3])
+        V = np.random.default_rng(seed + 1).standard_normal((n, 2, 3))
+        info = dataclasses.replace(made.info, directions=2)
+        return dataclasses.replace(made, info=info, directions=V, dC_dV=J @ V.transpose(0, 2, 1))
+
+    settings = TrainConfig(network=Network(width=6), stopping=Stopping(work_units=300))
+    before = sampled(60, 0, 0.0, "tangents")
+    before = before if old_has else dataclasses.replace(before, dC_dY=None)
+    first = train(before, settings, effort="fast")
+    assert ("derivatives" in first.training) == old_has
+    start = started(first, before, tmp_path)
+    few, Y = sampled(10, 7, 0.6, kind), np.random.default_rng(9).uniform(-1, 1, (500, 3))
+    errors = []
+    for weight in (None, 0.0):
+        own = dataclasses.replace(settings, derivatives=Derivatives(weight=weight))
+        found = train(few, own, effort="fast", start=start)
+        assert ("derivatives" in found.training) == (weight is None)
+        errors.append(np.linalg.norm(found.surrogate(torch.from_numpy(Y)) - np.sin(Y @ A.T + 0.6)))
+    assert errors[0] < 0.9 * errors[1]

@@ -98,7 +98,8 @@ class Structure:
         samples, V = self._directions.samples, self._directions.V
         vector_to_parameters(theta.to(self._Y), self._module.parameters())
         r, first = V.shape[1], len(self._Y)
-        formed = r * self._width * (_STAGES * self._width + 3 * self.others)
+        kept = min(r, self._width) if self._own else r  # rows, see `SensitivitiesAlong`
+        formed = kept * self._width * (_STAGES * self._width + 3 * self.others)
         formed += self._width**2 * self._Y.shape[1]
         n = max(1, BYTES // (8 * formed))
         with torch.no_grad():
@@ -153,8 +154,10 @@ def gauss_newton_matrix(structure: Structure, theta: Tensor, inner: Inner) -> Te
     for rows, along in structure.chunks_along(theta):
         L, pairs = inner.outer_terms(rows)
         total[0].add_(squares_along(along, L))
-        for x, (p, _) in zip(total[1:], pairs, strict=True):
-            x.add_(products_along(along, p))
+        together = products_along(along, torch.cat([p for p, _ in pairs], dim=1))
+        sizes = [p.shape[1] for p, _ in pairs]
+        for x, part in zip(total[1:], torch.split(together, sizes), strict=True):
+            x.add_(part)
     H, *products = inner.comm.total(*total)
     plus, minus = inner.corrections(*products)
     H += gram(plus)
@@ -238,7 +241,8 @@ def flops(
     """
     layers = theta - others
     r = min(width, n_out)
-    n_rows = n_samples * (1 + directions)
+    # Of a network with layers, more directions than features take as many rows as features.
+    n_rows = n_samples * (1 + (min(directions, width) if layers else directions))
     # Layers take about three times the samples for any number of directions (see `along`).
     sums: float = n_samples * layers**2 * (4 if directions else 1)
     sums += n_rows * (2 * layers * others + r * others**2)

@@ -198,15 +198,17 @@ def _shape(
         return _kriging_shape(selection, Y)
     Z = features_of(selection, trained)
     n = len(Z)
+    everything = np.array_equal(selection.rows, selection.train)
+    n_rows = n if along is None else n + len(along.T)
+    if everything and Z.shape[1] >= n_rows:  # the features fit every sample: the shape is unknown
+        return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
     if along is not None:
         Z = torch.cat([Z, _along(selection, along)])
     shape = _posterior(Z)
-    if not np.array_equal(selection.rows, selection.train):  # held out of all members
+    if not everything:  # held out of all members
         return shape, shape.at(features_of(selection, Y))
     # Members have seen these samples. In a fit without one sample alone, it has the leverage of a
     # new one; in a fit without a whole fold it has more, and new samples would seem better.
-    if Z.shape[1] >= len(Z):  # the features fit every sample: the shape is unknown
-        return Shape(leverage=0 * Z[:1], signs=Y.new_ones(1), constant=1.0), Y.new_ones(len(Y))
     q = shape.at(Z[:n])
     q = q / (1 - q * shape.share).clamp(min=_LEFT)
     if along is not None:

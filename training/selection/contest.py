@@ -1,12 +1,12 @@
 """The networks of a selection: several settings on folds, by successive halving.
 
 Every setting is first trained for a part of the work on one fold, or on two if there are few
-samples. For regressions, variants of the best setting are trained next: with a larger alpha2, with
-a linear part (see `beside`), and with both. The best variant, if it is better, takes the setting's
-place. Then the best settings are trained on all folds. For regressions W is solved for again with
-larger alpha2, and the value with the least held-out error over all folds is kept. The number of
-settings depends on the estimated cost of their trainings, which sizes alone determine: wall-clock
-time is not used.
+samples and derivatives of these. For regressions, variants of the best setting are trained next:
+with a larger alpha2, with a linear part (see `beside`), and with both. The best variant, if it is
+better, takes the setting's place. Then the best settings are trained on all folds. For regressions
+W is solved for again with larger alpha2, and the value with the least held-out error over all folds
+is kept. The number of settings depends on the estimated cost of their trainings, which sizes alone
+determine: wall-clock time is not used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -96,8 +97,25 @@ class Judge(Protocol):
         """Mean number of directions with derivatives of a sample."""
 
 
-def _score(entry: tuple[float, TrainConfig]) -> float:
-    return entry[0]
+class _Ranked(NamedTuple):
+    """Settings of a round.
+
+    Attributes:
+        rank: Mean of the squared scores of trainings; derivatives of held-out samples count, if
+            there are some: there are few samples in a fold, and many rows of derivatives.
+        score: The judge's score, of held-out values alone.
+        settings: The settings.
+    """
+
+    rank: float
+    score: float
+    settings: TrainConfig
+
+
+def _mean_square(results: Sequence[FitResult]) -> float:
+    """Return the mean of the squared scores that selected the weights, of folds."""
+    least = [min(one.validation_score for one in result.history) for result in results]
+    return float(np.square(least).mean())
 
 
 def _path(
@@ -187,38 +205,37 @@ class Contest:
         if not settings:
             return []
         ranked = self._ranked(settings if len(settings) > 1 else [], "first round")
-        if ranked and ranked[0][0] > self.judge.hopeless * other:
+        if ranked and ranked[0].score > self.judge.hopeless * other:
             return []
-        best = ranked[0][1] if ranked else settings[0]
+        best = ranked[0].settings if ranked else settings[0]
         variants = self._variants(best, settings, given, effort)
         if variants and not ranked:
             ranked = self._ranked([best, *variants], "first round")[:1]
         elif variants:
             # The second-best variant complements the best less than other settings do.
             family = [*ranked[:1], *self._ranked(variants, "second round")]
-            ranked = sorted([min(family, key=_score), *ranked[1:]], key=_score)
-        ranked = ranked or [(0.0, best)]
-        least = ranked[0][0]
-        if least > self.judge.hopeless * other:
+            first = min(family, key=attrgetter("rank"))
+            ranked = sorted([first, *ranked[1:]], key=attrgetter("rank"))
+        ranked = ranked or [_Ranked(0.0, 0.0, best)]
+        if ranked[0].score > self.judge.hopeless * other:
             return []
         finalists = effort.finalists
         while finalists > 1 and self._total([*settings, *variants], finalists) > budget:
             finalists -= 1
-        final = [one for score, one in ranked[:finalists] if score <= self.judge.near * least]
+        farthest = self.judge.near * ranked[0].rank
+        final = [one.settings for one in ranked[:finalists] if one.rank <= farthest]
         trained_on_all = self._train(final, range(len(self.folds)), "all folds")
         return [
             self._winner(one, results, given)
             for one, results in zip(final, trained_on_all, strict=True)
         ]
 
-    def _ranked(
-        self, settings: Sequence[TrainConfig], rung: str
-    ) -> list[tuple[float, TrainConfig]]:
+    def _ranked(self, settings: Sequence[TrainConfig], rung: str) -> list[_Ranked]:
         """Train settings for a share of their work; return them with their scores, best first.
 
         Settings with equal scores keep their order.
         """
-        trial = range(min(len(self.folds), 2 if self._size < 400 else 1))
+        trial = range(min(len(self.folds), 2 if self._rows < 400 else 1))
         units = [
             max(int(SHARE * one.stopping.work_units), one.network.width + 5) for one in settings
         ]
@@ -226,8 +243,13 @@ class Contest:
             replaced(one, {"stopping.work_units": n})
             for one, n in zip(settings, units, strict=True)
         ]
-        scores = [self._score(results, trial) for results in self._train(short, trial, rung)]
-        return sorted(zip(scores, settings, strict=True), key=_score)
+        found = []
+        for one, results in zip(settings, self._train(short, trial, rung), strict=True):
+            score = self._score(results, trial)
+            along = all(result.used is not None for result in results)
+            rank = _mean_square(results) if along else score
+            found.append(_Ranked(rank if math.isfinite(rank) else math.inf, score, one))
+        return sorted(found, key=attrgetter("rank"))
 
     def _variants(
         self,
@@ -283,7 +305,7 @@ class Contest:
         self, base: TrainConfig, given: frozenset[str], effort: Effort
     ) -> list[TrainConfig]:
         """Return the settings that can be tried; none if even one costs too much."""
-        if self._size * (1 + self.judge.directions) < _LEAST and not self.starts:
+        if self._rows < _LEAST and not self.starts:
             return []
         budget = self._budget(effort)
         settings: list[TrainConfig] = []
@@ -319,9 +341,13 @@ class Contest:
     def _size(self) -> int:
         return len(self.folds[0].train) + len(self.folds[0].held)
 
+    @property
+    def _rows(self) -> float:
+        """Number of samples and, on average, of their derivatives."""
+        return self._size * (1 + self.judge.directions)
+
     def _budget(self, effort: Effort) -> float:
-        n_rows = self._size * (1 + self.judge.directions)
-        return effort.seconds * min(max(1.0, n_rows / 1000), _LONGER)
+        return effort.seconds * min(max(1.0, self._rows / 1000), _LONGER)
 
     def _total(self, settings: Sequence[TrainConfig], finalists: int) -> float:
         """Estimate the largest cost of a contest, in seconds of one core."""

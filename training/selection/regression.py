@@ -4,7 +4,8 @@ Candidates are members of one family, features with a linear layer on them:
 
     ridge       the inputs, and their products (`ridge`)
     rbf         radial basis functions at the samples, with a polynomial trend, or products over the
-                inputs (`kernel`); if there are few outputs, also with scales for each output
+                inputs (`kernel`); if there are few outputs, also with scales for each output; of
+                values alone, and with derivatives (`enhanced`)
     networks    by GNvpro (`fit`), of several kinds, widths and weights alpha1; the best also with a
                 larger alpha2 and with a linear part (`contest`)
 
@@ -48,6 +49,7 @@ from ..member import Member
 from ..slopes import Used
 from .contest import Contest
 from .effort import Asked, Terms
+from .enhanced import enhanced
 from .folds import Rows
 from .frame import Candidate, Frame, framed
 from .kernel import Kriging
@@ -148,7 +150,7 @@ def _stages(
         candidates = list(ridges(frame))
         yield candidates
     if not given or kind == "rbf":
-        candidates = _grown([*candidates, *kernels(frame, asked)])
+        candidates = _grown([*candidates, *kernels(frame, asked), *enhanced(frame, asked)])
         yield candidates
     if kind != "rbf":
         best = min((candidate.score for candidate in candidates), default=math.inf)

@@ -36,6 +36,35 @@ NETWORKS: tuple[dict[str, Any], ...] = (
 )
 """Settings in the order in which they are tried."""
 
+ALONG: tuple[dict[str, Any], ...] = (
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-6},
+    {
+        "network.kind": "mlp",
+        "network.width": 32,
+        "network.cells": 1,
+        "regularisation.alpha1": 1e-6,
+    },
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-4},
+    {"network.kind": "ode", "network.width": 8, "regularisation.alpha1": 1e-6},
+    {"network.kind": "mlp", "network.width": 24, "regularisation.alpha1": 1e-6},
+    {"network.kind": "mlp", "network.width": 16, "regularisation.alpha1": 1e-2},
+    {
+        "network.kind": "mlp",
+        "network.width": 48,
+        "network.cells": 1,
+        "regularisation.alpha1": 1e-6,
+    },
+    {"network.kind": "mlp", "network.width": 32, "regularisation.alpha1": 1e-6},
+    {"network.kind": "ode", "network.width": 12, "regularisation.alpha1": 1e-6},
+    {"network.kind": "resnet", "network.width": 16, "regularisation.alpha1": 1e-6},
+)
+"""The same where each sample has derivatives in one direction or more.
+
+A sample with r directions gives 1 + r equations for each output. They determine wider networks, and
+leave less for the penalty to decide: where the equations determine theta, alpha1 only biases it.
+The setting with a large alpha1 is for noisy derivatives.
+"""
+
 VARIANTS: tuple[dict[str, Any], ...] = (
     {"regularisation.alpha2": 1e-6},
     {"regularisation.alpha2": 1e-6, "network.linear": True},
@@ -68,7 +97,7 @@ class Squares:
     @property
     def networks(self) -> tuple[dict[str, Any], ...]:
         """Settings in the order in which they are tried."""
-        return NETWORKS
+        return ALONG if self.directions >= 1 else NETWORKS
 
     @property
     def variants(self) -> tuple[dict[str, Any], ...]:
@@ -78,7 +107,10 @@ class Squares:
     def name(self, settings: TrainConfig) -> str:
         """Return settings in words; alpha2 and the linear part only if they are no defaults."""
         network, weights = settings.network, settings.regularisation
-        words = f"{network.kind} {network.width}, alpha1 {weights.alpha1:.0e}"
+        words = f"{network.kind} {network.width}"
+        if network.cells != TrainConfig().network.cells:
+            words += f", cells {network.cells}"
+        words += f", alpha1 {weights.alpha1:.0e}"
         if weights.alpha2 != TrainConfig().regularisation.alpha2:
             words += f", alpha2 {weights.alpha2:.0e}"
         return words + ", linear part" * network.linear

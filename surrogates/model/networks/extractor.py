@@ -36,14 +36,25 @@ class SensitivitiesAlong:
     The derivative of feature j of sample n along direction k has, with respect to entry (a, b) of a
     layer's weights, the derivative dS[n, k, j, a] A[n, b] + S[n, j, a] dA[n, k, b].
 
+    A network sees directions through its first layer only, as the tangents of ``width`` numbers. If
+    r > width, the r rows of each sample are turned by an orthogonal matrix [Q, Q'] so that all
+    derivatives are zero beyond the first k = width of them, but for dA of the first layer. The sum
+    of products over a sample's rows is that over turned rows, of which Q^T gives the first k.
+
     Attributes:
         layers: S, A, dS and dA of each layer: S (N, width, n_a) and A (N, n_b) as in
-            `Sensitivities`, dS (N, r, width, n_a) and dA (N, r, n_b) their derivatives.
-        D: Derivatives with respect to all other parameters, (N, r, width, q).
+            `Sensitivities`, dS (N, k, width, n_a) and dA (N, k, n_b) their derivatives. Of the
+            last layer, S and dS may be diagonals, (N, width) and (N, k, width): then feature j
+            depends on the layer's output j alone.
+        D: Derivatives with respect to all other parameters, (N, k, width, q).
+        Q: Orthonormal columns, (N, r, k); None if k = r, and rows are not turned.
+        beyond: With ``Q``, the part of dA of the first layer that Q Q^T leaves out, (N, r, n_b).
     """
 
     layers: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]
     D: Tensor
+    Q: Tensor | None = None
+    beyond: Tensor | None = None
 
 
 class FeatureExtractor(Protocol):

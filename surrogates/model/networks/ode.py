@@ -142,7 +142,7 @@ class AntisymmetricODE(Network):
         n_nodes, n_entries = len(self.b), len(towards)
         towards = towards.permute(2, 1, 0).flatten(1)
         dK = towards.new_zeros((n_nodes, n, r, width, n_entries))
-        db = towards.new_zeros((n_nodes, n, r, width, width))
+        D = towards.new_zeros((n, r, width, n_nodes, n_entries + width))
         for at, z, v, dz, dv in stages:
             # v is the same for all directions: they are rows of one product.
             rows = dK[at].view(n, r * width, n_entries)
@@ -151,8 +151,9 @@ class AntisymmetricODE(Network):
             by_dv = (dv.reshape(n * r, width) @ towards).view(n * r, width, n_entries)
             each = z[:, None].expand(n, r, width, width).reshape(n * r, width, width)
             dK[at].view(n * r, width, n_entries).baddbmm_(each, by_dv)
-            db[at] += dz
-        return [], torch.cat([dK, db], dim=4).permute(1, 2, 3, 0, 4).flatten(3)
+            D[:, :, :, at, n_entries:] += dz
+        D[..., :n_entries] = dK.permute(1, 2, 3, 0, 4)
+        return [], D.flatten(3)
 
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:
         """Return the antisymmetric part's entries below the diagonal, then b.

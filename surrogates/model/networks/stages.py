@@ -155,7 +155,12 @@ class Network(nn.Module):
         Returns:
             The derivatives, (N, r, width), by operations that torch differentiates.
         """
-        return self._passed(Y, V)[1]
+        u, du = self._entered(Y, V)
+        if V.shape[1] <= self.width:
+            return self._passed(u, du)[1]
+        # Unit vectors behind the first layer are fewer: all directions are their combinations.
+        eye = torch.eye(self.width, dtype=Y.dtype, device=Y.device)
+        return du @ self._passed(u, eye.expand(len(Y), -1, -1))[1]
 
     def sensitivities_along(self, Y: Tensor, V: Tensor) -> SensitivitiesAlong:
         """Differentiate `sensitivities` along directions of the inputs (see `tangents`).
@@ -167,13 +172,17 @@ class Network(nn.Module):
         stages = self._stages()
         share = sum(weight for _, _, weight in stages)
         h, carry = self.step, self.carry
-        n, r, width = len(Y), V.shape[1], self.width
+        n, width = len(Y), self.width
+        first, first_along = self._entered(Y, V)
+        Q, dV = None, V
+        if V.shape[1] > width:
+            Q, first_along = torch.linalg.qr(first_along)
+            dV = Q.transpose(1, 2) @ V
         passed: list[_Passed] = []
-        self._passed(Y, V, passed)
-        first = passed.pop(0)
+        self._passed(first, first_along, passed)
         at_stages: list[StageAlong] = []
         costate = torch.eye(width, dtype=Y.dtype, device=Y.device).expand(n, -1, -1)
-        moved = costate.new_zeros((n, r, width, width))
+        moved = costate.new_zeros((n, dV.shape[1], width, width))
         while passed:
             back, total = torch.zeros_like(costate), torch.zeros_like(costate)
             dback, dtotal = torch.zeros_like(moved), torch.zeros_like(moved)
@@ -190,8 +199,13 @@ class Network(nn.Module):
                 back, dback = length * h * through, length * h * dthrough
             costate, moved = carry * costate + total, carry * moved + dtotal
         layers, D = self._at_nodes_along(at_stages[::-1])
-        z, dz = self._before_sigma(costate, moved, *first[3:])
-        return SensitivitiesAlong(layers=((z, with_ones(Y), dz, _without(V)), *layers), D=D)
+        z, dz = self._before_sigma(costate, moved, first, first_along)
+        return SensitivitiesAlong(
+            layers=((z, with_ones(Y), dz, _without(dV)), *layers),
+            D=D,
+            Q=Q,
+            beyond=None if Q is None else _without(V - Q @ dV),
+        )
 
     def _before_sigma(self, g: Tensor, dg: Tensor, k: Tensor, dk: Tensor) -> tuple[Tensor, Tensor]:
         """Multiply a costate and its derivative by sigma's slope, where its value is k."""
@@ -199,19 +213,20 @@ class Network(nn.Module):
         bent = (_bend(self.activation, k)[:, None] * dk)[:, :, None]
         return g * slope, dg * slope[:, None] + g[:, None] * bent
 
+    def _entered(self, Y: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first layer's values, and their derivatives along the directions."""
+        u = self._layer(Y, self.K_in.t(), self.b_in)
+        return u, (V @ self.K_in.t()) * _slope(self.activation, u)[:, None]
+
     def _passed(
-        self, Y: Tensor, V: Tensor, passed: list[_Passed] | None = None
+        self, u: Tensor, du: Tensor, passed: list[_Passed] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the features and their derivatives; append each stage, the first layer first."""
+        """Take the first layer's values, and derivatives, to the features; append each stage."""
         A_t = self._transposed_operators()
         stages = self._stages()
         last = stages[-1][0]
         share = sum(weight for _, _, weight in stages)
         h, carry = self.step, self.carry
-        u = self._layer(Y, self.K_in.t(), self.b_in)
-        du = (V @ self.K_in.t()) * _slope(self.activation, u)[:, None]
-        if passed is not None:
-            passed.append((0, Y, V, u, du))
         for first in range(0, len(self.b) - last, max(1, last)):
             k, dk = torch.zeros_like(u), torch.zeros_like(du)
             total, dtotal = torch.zeros_like(u), torch.zeros_like(du)
@@ -289,6 +304,8 @@ class Network(nn.Module):
         """Return the derivatives of `_at_nodes` along directions of the inputs."""
         none = stages[0].dz
         layers = [(s.z, with_ones(s.v), s.dz, _without(s.dv)) for s in stages]
+        S, A, dS, dA = layers[-1]  # the features' own layer: S and dS are diagonal
+        layers[-1] = S.diagonal(dim1=1, dim2=2), A, dS.diagonal(dim1=2, dim2=3), dA
         return layers, none.new_empty((*none.shape[:3], 0))
 
     def _entries(self, K: Tensor, b: Tensor) -> Tensor:

@@ -46,3 +46,23 @@ def test_indicator_s_normal_is_along_its_gradient(shape):
     )
     # For the ellipsoid d is the distance to first order only.
     assert cosine.min() > (0.97 if shape == "ellipsoid" else 1 - 1e-6)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("body.shape=cuboid",), ("conductivity.body=1e-4", "body.aspect=[1.0,1.0,1.0]")],
+)
+def test_derivatives_are_those_of_the_complex_step(overrides):
+    case = settings(*overrides)
+    y, random = np.array([27.0, 3000.0, 0.7]), np.random.default_rng(0)
+    middles = random.uniform(-15, 15, (3000, 1, 3)) - [0, 0, 27.0]
+    middles[0, 0] = [0, 0, -27.0]  # the body's centre, where the normal is 0
+    points = middles + random.uniform(-1, 1, (3000, 8, 3)) * (np.arange(3000) > 0)[:, None, None]
+    weights = np.full(8, 1 / 8)
+    contrast = case.conductivity.body / case.conductivity.background
+    V = np.diag([1.0, 400.0, 0.15]) @ np.array([[1, 0, 0], [0, 1, 0], [0.3, -2.0, 0.5]]).T
+    ours = case.body.derivatives(y, V.T, contrast, points, weights)
+    for found, v in zip(ours, V.T, strict=True):
+        expected = case.body.tensor(y + 1e-30j * v, contrast, points, weights).imag / 1e-30
+        assert np.abs(expected).max() > 1e-3
+        assert np.abs(found - expected).max() < 1e-13 * np.abs(expected).max()

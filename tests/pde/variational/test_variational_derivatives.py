@@ -7,6 +7,7 @@ import pytest
 from weak_forms import (
     Bratu,
     Channel,
+    Conduction,
     Fields,
     Heat,
     InTime,
@@ -20,7 +21,7 @@ from weak_forms import (
 
 pytestmark = pytest.mark.fenicsx
 
-PROBLEMS = [Fields, Nonlinear, Heat, InTime, Channel, Rubber, Jumps]
+PROBLEMS = [Fields, Nonlinear, Conduction, Heat, InTime, Channel, Rubber, Jumps]
 
 
 def coarse(problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import ufl
+from mpi4py import MPI
 from ufl import dot, ds, dx, grad
 from weak_forms import Bratu, Square, around, left, made
 
@@ -13,11 +14,14 @@ from surrogates.pde import (
     At,
     Dirichlet,
     Problem,
+    Settings,
     Time,
     VariationalProblem,
     WeakForm,
     function_space,
+    solving,
 )
+from surrogates.pde.loading import load
 
 pytestmark = pytest.mark.fenicsx
 
@@ -57,6 +61,26 @@ WRONG = {
         {"residual": lambda self, u, v, y: y[0] * u * v**2 * dx - y[1] * v * dx},
         "residual: it must be linear in the test function v",
     ),
+    "a square of v alone": (
+        {"residual": lambda self, u, v, y: y[0] * dot(grad(u), grad(v)) * dx - y[1] * v * v * dx},
+        "residual: it must be linear in the test function v",
+    ),
+    "without a measure": (
+        {"residual": lambda self, u, v, y: y[0] * u * v - y[1] * v},
+        "every term times a measure such as dx; got Sum",
+    ),
+    "an equation": (
+        {"residual": lambda self, u, v, y: y[0] * u * v * dx == y[1] * v * dx},
+        "a UFL form, F in F = 0, .* got Equation",
+    ),
+    "observables of other kinds": (
+        {"observables": lambda self, u, v, y: [u * dx, u]},
+        r"observables must be a list of At\(u, points\) or UFL forms; got \[Form, Function\]",
+    ),
+    "one coefficient": (
+        {"residual": lambda self, u, v, y: self.expansion(y[0], INSIDE) * u * v * dx},
+        r"expansion: its coefficients must be a part of y, such as y\[:8\] or \[y\[0\]\]; got c",
+    ),
     "no v": (
         {"residual": lambda self, u, v, y: y[0] * u * y[1] * dx},
         "residual: the test function v is in none of its terms",
@@ -91,7 +115,7 @@ WRONG = {
     ),
     "no form": (
         {"residual": lambda self, u, v, y: y[0] * u * v},
-        "residual must be a UFL form; got ",
+        "residual must be a UFL form, .*; got ",
     ),
     "too many": (
         {"observables": lambda self, u, v, y: [At(u, INSIDE), u * ds]},
@@ -258,5 +282,29 @@ def test_a_singular_problem_is_a_failed_sample():
         )
 
     batch = statement(define, c_names=("c",)).solve_batch(np.ones((2, 2)))
-    assert all(batch.failure), batch.C
+    assert all("the matrix" in text for text in batch.failure), batch.failure
     assert np.isnan(batch.C).all()
+
+
+def test_a_residual_that_is_not_finite_is_a_failed_sample_with_its_reason():
+    def define(self, u, v, y):
+        return WeakForm(
+            residual=y[0] * dot(grad(u), grad(v)) * dx - ufl.sqrt(y[1] - 1) * v * dx,
+            conditions=[Dirichlet(u, 0, around)],
+            observables=[At(u, INSIDE)],
+        )
+
+    batch = statement(define, c_names=("c",)).solve_batch(np.array([[1, 0.5], [1, 1.5]]))
+    assert "F is not finite" in batch.failure[0]
+    assert batch.failure[1] == ""
+
+
+def test_an_error_in_define_is_one_line_with_its_place(tmp_path, capfd):
+    path = tmp_path / "branches.py"
+    path.write_text(
+        "from weak_forms import Square\n\n\nclass Branches(Square):\n    c_names = ('c',)\n\n"
+        "    def define(self, u, v, y):\n        return 1 if y[0] > 1 else 2\n"
+    )
+    with pytest.raises(InputError, match=r"branches.py:Branches, line 8: \w+: UFL conditions"):
+        solving.made(load(f"{path}:Branches"), Settings(), MPI.COMM_SELF)
+    assert capfd.readouterr() == ("", "")

@@ -89,7 +89,7 @@ def test_a_problem_without_a_solution_is_a_failed_sample_with_its_reason():
 
 
 def test_a_sample_does_not_depend_on_those_before_it():
-    for problem in (weak_forms.Fields, weak_forms.Heat, Bratu):
+    for problem in (weak_forms.Conduction, weak_forms.Fields, weak_forms.Heat, Bratu):
         Y = drawn(made(problem), 3) * 0.6
         together = made(problem).solve_batch(Y, tangents=True)
         alone = made(problem).solve_batch(Y[2:], tangents=True)
@@ -137,9 +137,9 @@ ON_RANKS = """
 import sys
 import numpy as np
 from mpi4py import MPI
-from weak_forms import Channel, Fields, Heat, Jumps, Rubber, drawn, made
+from weak_forms import Channel, Conduction, Fields, Heat, Jumps, Rubber, drawn, made
 results = {}
-for problem in (Channel, Fields, Heat, Rubber, Jumps):
+for problem in (Channel, Conduction, Fields, Heat, Rubber, Jumps):
     solved = made(problem, MPI.COMM_WORLD)
     n_c = len(problem.c_names)
     W = np.random.default_rng(1).standard_normal((2, n_c))

@@ -77,6 +77,20 @@ def test_rows_that_are_not_finite_are_left_out_and_counted(caplog):
     assert np.argwhere(~dataset.derivatives().there).tolist() == [[2, 1]]
 
 
+def test_a_direction_of_size_zero_is_left_out_and_counted(caplog):
+    still = V.copy()
+    still[3, 1] = 0
+    with caplog.at_level(logging.WARNING):
+        dataset = from_arrays(Y, C, directions=still, dC_dV=T)
+    assert caplog.messages == [
+        "1 of 48 rows of dC_dV are not finite or along a direction of size 0, and are left out, "
+        "in 1 of 12 samples"
+    ]
+    assert np.argwhere(~dataset.derivatives().there).tolist() == [[3, 1]]
+    with pytest.raises(InputError, match="no finite derivative along a direction"):
+        from_arrays(Y, C, directions=0 * V, dC_dV=0 * T)
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

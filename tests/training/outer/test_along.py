@@ -1,5 +1,6 @@
 """Rows of derivatives in the inner and the outer problem, against torch.func."""
 
+import dataclasses
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from surrogates.training.beside import WithInputs
 from surrogates.training.features import Directions, Features
 from surrogates.training.inner.varpro import solve_w
 from surrogates.training.outer import dense
+from surrogates.training.outer.along import products_along, squares_along
 from surrogates.training.outer.dense import Structure, gauss_newton_matrix
 from surrogates.training.outer.gauss_newton import ReducedProblem
 
@@ -67,9 +69,10 @@ def close(found, expected, tolerance=1e-10):
     return torch.linalg.norm(found - expected) < tolerance * torch.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("r", [4, 9])
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_of_directions_are_derivatives_of_the_features(name):
-    made, theta = problem(name)
+def test_rows_of_directions_are_derivatives_of_the_features(name, r):
+    made, theta = problem(name, r=r)
     assert close(made.features.design(made.features(theta)), design(made, theta), 1e-13)
 
 
@@ -91,10 +94,11 @@ def test_a_taylor_test_of_the_rows(name):
     assert min(orders(remainders)[-4:]) > 1.8
 
 
-@pytest.mark.parametrize("n_out", [7, 2])
+@pytest.mark.parametrize(("n_out", "r"), [(7, 4), (2, 4), (3, 9)])
 @pytest.mark.parametrize("name", NAMES)
-def test_w_gradient_and_matrix_are_those_of_torch_func(name, n_out):
-    made, theta = problem(name, n_out=n_out)
+def test_w_gradient_and_matrix_are_those_of_torch_func(name, n_out, r):
+    """Nine directions are more than features, and more than inputs: their rows are turned."""
+    made, theta = problem(name, n_out=n_out, r=r)
     here, operator, gradient = made.linearised(theta)
     Z = design(made, theta)
     n, m = len(made.features.Y), Z.shape[1]
@@ -117,6 +121,20 @@ def test_w_gradient_and_matrix_are_those_of_torch_func(name, n_out):
     assert operator.shape == tuple(J.shape)
 
 
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_a_diagonal_layer_gives_what_its_matrices_give(name):
+    n, r = 9, 3
+    found = networks()[name].sensitivities_along(normal(n, 6, seed=1), normal(n, r, 6, seed=2))
+    *others, (S, A, dS, dA) = found.layers
+    assert S.shape == (n, 4) and dS.shape == (n, r, 4)
+    written_out = (torch.diag_embed(S), A, torch.diag_embed(dS), dA)
+    full = dataclasses.replace(found, layers=(*others, written_out))
+    L, p = normal(3, 4, seed=3), normal(n * r, 5, seed=4)
+    with torch.no_grad():
+        assert close(squares_along(found, L), squares_along(full, L), 1e-13)
+        assert close(products_along(found, p), products_along(full, p), 1e-13)
+
+
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus"])
 def test_the_structure_holds_for_every_activation(activation):
     for name in ("ode", "mlp"):
@@ -133,9 +151,10 @@ def test_the_structure_holds_for_every_activation(activation):
         assert close(H, basis.T @ (J.T @ J) @ basis)
 
 
+@pytest.mark.parametrize("r", [4, 7])
 @pytest.mark.parametrize("name", ["ode", "mlp", "convolution"])
-def test_chunks_change_nothing(name, monkeypatch):
-    made, theta = problem(name)
+def test_chunks_change_nothing(name, r, monkeypatch):
+    made, theta = problem(name, r=r)
     whole = gauss_newton_matrix(Structure(made.features), theta, made.at(theta).inner)
     _, J, gradient = made.linearised(theta)
     v = normal(len(theta), seed=5)
@@ -154,8 +173,9 @@ def test_chunks_change_nothing(name, monkeypatch):
     assert close(H, whole, 1e-13)
 
 
-def test_zero_directions_are_as_none():
-    V = torch.zeros((17, 2, 6), dtype=torch.float64)
+@pytest.mark.parametrize("r", [2, 5])
+def test_zero_directions_are_as_none(r):
+    V = torch.zeros((17, r, 6), dtype=torch.float64)
     made, theta = problem("ode", along=Directions(samples=torch.arange(17), V=V))
     features = Features(made.features.module, made.features.Y)
     alone = ReducedProblem(features=features, C=made.C[:17], alpha1=1e-3, alpha2=1e-3)
@@ -167,3 +187,35 @@ def test_zero_directions_are_as_none():
     assert close(here.W, there.W, 1e-12)
     assert close(gradient, expected, 1e-11)
     assert close(here.W, solve_w(with_ones(features(theta)), made.C[:17], 1e-3), 1e-12)
+    matrices = [
+        gauss_newton_matrix(Structure(one.features), theta, one.at(theta).inner)
+        for one in (along, alone)
+    ]
+    assert close(*matrices, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["ode", "mlp", "resnet"])
+def test_more_directions_than_features_take_as_many_rows_as_features(name):
+    made, theta = problem(name, r=9)
+    ((_, one),) = Structure(made.features).chunks_along(theta)
+    assert one.D.shape[1] == one.layers[0][2].shape[1] == 4
+    eye = torch.eye(4, dtype=torch.float64).expand(9, 4, 4)
+    assert torch.allclose(one.Q.transpose(1, 2) @ one.Q, eye, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_process_whose_samples_have_no_direction_has_the_numbers_of_values_alone(name):
+    empty = Directions(
+        samples=torch.zeros(0, dtype=torch.int64), V=torch.zeros((0, 3, 6), dtype=torch.float64)
+    )
+    made, theta = problem(name, along=empty)
+    alone = Features(made.features.module, made.features.Y)
+    expected = ReducedProblem(features=alone, C=made.C, alpha1=1e-3, alpha2=1e-3)
+    _, J, gradient = made.linearised(theta)
+    _, other, same = expected.linearised(theta)
+    assert close(gradient, same, 1e-14)
+    v = normal(len(theta), seed=5)
+    assert close(J.gram(v), other.gram(v), 1e-14)
+    H = gauss_newton_matrix(Structure(made.features), theta, made.at(theta).inner)
+    matrix = gauss_newton_matrix(Structure(alone), theta, expected.at(theta).inner)
+    assert close(H, matrix, 1e-14)

@@ -1,6 +1,7 @@
 """The contest of networks: what is tried, what it may cost, and who wins."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from surrogates.config import replaced
 from surrogates.training.config import Network, Stopping, TrainConfig
 from surrogates.training.selection.contest import SHARE, trained
 from surrogates.training.selection.folds import Fold
-from surrogates.training.selection.squares import NETWORKS
+from surrogates.training.selection.squares import ALONG, NETWORKS
 
 
 def cost(of, settings):
@@ -162,3 +163,63 @@ def test_a_task_trains_on_its_fold_alone():
     found = trained(dataclasses.replace(of.dataset, C=changed), settings, fold)
     assert torch.equal(found.W, expected.W)
     torch.testing.assert_close(found.y_shift, torch.from_numpy(of.dataset.Y[:20]).mean(dim=0))
+
+
+def along(directions, **others):
+    """Return a contest whose samples have derivatives along some directions on average."""
+    of = contest(**others)
+    return dataclasses.replace(of, judge=dataclasses.replace(of.judge, directions=directions))
+
+
+def test_where_samples_have_derivatives_wider_networks_with_less_penalty_are_tried():
+    few, values = (
+        of.affordable(BASE, NOTHING, effort(candidates=6)) for of in (along(0.5), contest())
+    )
+    assert few == values == [replaced(BASE, choice) for choice in NETWORKS[:6]]
+    found = along(1.0).affordable(BASE, NOTHING, effort(candidates=6))
+    assert found == [replaced(BASE, choice) for choice in ALONG[:6]]
+    assert max(one.network.width for one in found) > max(one.network.width for one in values)
+
+    def least(settings):
+        return min(s.regularisation.alpha1 for s in settings if s.network.kind == "mlp")
+
+    assert least(found) < least(values)
+    one_layer = next(one for one in found if one.network.cells == 1)
+    name = "mlp 32, cells 1, alpha1 1e-06"
+    assert along(1.0).judge.name(one_layer) == name
+    given = frozenset({"network.width"})
+    base = replaced(BASE, {"network.width": 5})
+    assert {s.network.width for s in along(1.0).affordable(base, given, effort())} == {5}
+
+
+@pytest.mark.parametrize(("directions", "folds"), [(2.9, 2), (3.0, 1), (0.0, 2)])
+def test_rows_of_derivatives_count_for_the_number_of_folds_of_the_short_round(directions, folds):
+    run = Fake()
+    along(directions, n=100, run=run).winners(BASE, NOTHING, effort(), 1.0)
+    whole = BASE.stopping.work_units
+    short = [settings for settings, _ in run.calls if settings.stopping.work_units < whole]
+    assert len(short) == 5 * folds
+
+
+class Along(Fake):
+    """Trainings whose scores with derivatives fall as those of values grow."""
+
+    def __call__(self, tasks):
+        for number, result in super().__call__(tasks):
+            settings = tasks[number].arguments["settings"]
+            score = 1e-3 / settings.regularisation.alpha1
+            result.used = object()
+            result.history = [SimpleNamespace(validation_score=k * score) for k in (2, 1, 3)]
+            yield number, result
+
+
+def test_derivatives_of_held_out_samples_rank_networks():
+    run = Along()
+    base = replaced(BASE, {"network.kind": "mlp", "network.width": 16})
+    given = frozenset({"network.kind", "network.width"})
+    found = along(3.0, run=run).winners(base, given, effort(candidates=10), 1.0)
+    assert names(found) == ["mlp 16, alpha1 1e-02"]  # by values it is the worst
+    # What is hopeless is by values: kernels have no score with derivatives.
+    of = along(3.0, run=Along())
+    assert of.winners(base, given, effort(candidates=10), (1e-2 / 2.1) ** 2) == []
+    assert of.winners(base, given, effort(candidates=10), (1e-2 / 1.9) ** 2) != []
