@@ -74,6 +74,12 @@ class Result:
 
 RESULTS = {
     "field": Result("surrogates plot model cdr --seed 1 --out field.png"),
+    "page": Result(
+        "surrogates export small.pt --format html --out page.html\n"
+        "chromium --headless=new --no-sandbox --hide-scrollbars --window-size=1400,960 "
+        '--screenshot=page.png "file://$PWD/page.html#y=24,3200,0.6&A=31,2400,-0.7&c=198"',
+        uses="small.h5 small.pt",
+    ),
     "observations": Result(
         "surrogates plot observations cdr.pt unseen.h5 --out observations.png",
         uses="cdr.h5 unseen.h5 cdr.pt",

@@ -129,7 +129,7 @@ class Controls {
         if (number.value !== text) number.value = text;
       }
       box.classList.toggle("outside", outside.parameters.includes(j));
-      number.toggleAttribute("aria-invalid", outside.parameters.includes(j));
+      number.setAttribute("aria-invalid", String(outside.parameters.includes(j)));
       hold.setAttribute("aria-pressed", String(this.page.state.held.has(j)));
     });
   }

@@ -149,9 +149,14 @@ class Model {
 class Members {
   constructor({ widths, spread }, arrays, n_out, width) {
     Object.assign(this, { widths, spread, n_out, width });
-    [this.W, this.biases, this.weights] = ["W", "biases", "weights"].map(
-      (name) => arrays[`member_${name}`].data,
-    );
+    [this.biases, this.weights] = ["biases", "weights"].map((name) => arrays[`member_${name}`].data);
+    this.W = arrays.member_W ? arrays.member_W.data : this.product(arrays);
+  }
+
+  // The members' layers from their two factors.
+  product(arrays) {
+    const [inner, outer] = factorsOf(arrays, "member_"), [n_out, rank] = outer.shape;
+    return multiply(outer.data, n_out, rank, inner.data, this.width, new Float64Array(n_out * this.width));
   }
 
   // The linear layer of the weighted mean.
@@ -185,14 +190,17 @@ class Members {
 // The linear layer as a product of matrices, applied from the first to the last.
 function linearFactors(arrays, members) {
   if (arrays.W) return [arrays.W];
-  if (!arrays.inner) return [members.mean()];
-  const [rank, n_out] = arrays.outer.shape, data = new Float64Array(rank * n_out);
+  return arrays.inner ? factorsOf(arrays, "") : [members.mean()];
+}
+
+// inner, and outer for the outputs' units and as rows of outputs.
+function factorsOf(arrays, prefix) {
+  const { data: outer, shape: [rank, n_out] } = arrays[`${prefix}outer`];
+  const spread = arrays[`${prefix}spread`].data, data = new Float64Array(rank * n_out);
   for (let k = 0, p = 0; k < rank; k++) {
-    for (let o = 0; o < n_out; o++) {
-      data[o * rank + k] = arrays.outer.data[p++] * arrays.spread.data[o];
-    }
+    for (let o = 0; o < n_out; o++) data[o * rank + k] = outer[p++] * spread[o];
   }
-  return [arrays.inner, { data, shape: [n_out, rank] }];
+  return [arrays[`${prefix}inner`], { data, shape: [n_out, rank] }];
 }
 
 // || R [u, 1] ||^2, R by rows; those of a triangle begin at the diagonal.

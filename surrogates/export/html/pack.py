@@ -36,7 +36,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from surrogates.model.tails import MIDDLE
 from surrogates.types import Array
 
-from ..blocks import Anova, Block, Radial
+from ..blocks import Anova, Block, Indices, Radial
 from ..constants import constants as constants_of
 from ..reference import Reference
 
@@ -262,26 +262,60 @@ def _features(r: Reference, seed: int) -> Array:
 
 
 def _add_linear(result: Packed, layers: _Layers, reduced: bool) -> None:
-    """Add the linear layer: from the members, as W, or as two factors."""
-    W, choosing, e = layers.W, layers.choosing, layers.reference.ensemble
-    if e.spread > 0:
-        result.form.update(members=True, widths=e.widths.tolist(), spread=float(e.spread))
-        for name in ("W", "biases", "weights"):
-            result.add(f"member_{name}", getattr(e, name))
-        mean = np.repeat(e.weights, e.widths, axis=0).T * e.W
-        if np.abs(mean - W).max() <= 1e-14 * np.abs(W).max():
-            return
-    if not reduced:
-        result.add("W", W)
-        return
-    r, features = layers.reference, _features(layers.reference, 1)
+    """Add the linear layer: from the members, or as W; each whole or as two factors."""
+    r, e = layers.reference, layers.reference.ensemble
+    features = _features(r, 1)
     spread = (features @ r.W.T).std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    terms = np.sqrt(((features**2) @ (r.W / spread[:, None]).T ** 2).max())
+    if e.spread > 0:
+        result.form.update(members=True, widths=e.widths.tolist(), spread=float(e.spread))
+        result.add("member_biases", e.biases)
+        result.add("member_weights", e.weights)
+        if reduced:
+            choosing, own = (_apart(U, e.widths) for U in (layers.choosing, features))
+            _add_factors(result, "member_", (e.W, choosing, own), (e.W, own), spread)
+        else:
+            result.add("member_W", e.W)
+        mean = np.repeat(e.weights, e.widths, axis=0).T * e.W
+        if np.abs(mean - r.W).max() <= 1e-14 * np.abs(r.W).max():
+            return
+    if reduced:
+        short = (layers.W, layers.choosing, layers.checking)
+        _add_factors(result, "", short, (r.W, features), spread)
+    else:
+        result.add("W", r.W)
+
+
+def _apart(U: Array, widths: Indices) -> Array:
+    """Return the features of each member by itself, the others' 0, (n_members n, width)."""
+    of = np.repeat(np.arange(len(widths)), widths)
+    return np.concatenate([np.where(of == m, U, 0.0) for m in range(len(widths))])
+
+
+def _add_factors(
+    result: Packed,
+    prefix: str,
+    short: tuple[Array, Array, Array],
+    whole: tuple[Array, Array],
+    spread: Array,
+) -> None:
+    """Add W as outer and inner, over the outputs' spread.
+
+    Args:
+        result: Takes the arrays.
+        prefix: Of their names.
+        short: W in the features of the page, and these features at points that choose the bits and
+            at others that check them.
+        whole: W and features of the surrogate itself, at the points that check.
+        spread: Of the outputs, (n_out,).
+    """
+    (W, choosing, checking), (W_right, features) = short, whole
+    right_values = features @ (W_right / spread[:, None]).T
+    terms = np.sqrt((features**2 @ (W_right / spread[:, None]).T ** 2).max())
     tolerance = max(TOLERANCE, float(np.finfo(float).eps * terms))
-    left, s, right = np.linalg.svd(W / spread[:, None], full_matrices=False)
-    inner, outer = s[:, None] * right, left
-    along, rank = choosing @ inner.T, len(s)
+    outer, s, right = np.linalg.svd(W / spread[:, None], full_matrices=False)
+    inner, rank = s[:, None] * right, len(s)
+    along = choosing @ inner.T
     left_out = np.zeros((len(along), len(outer)))
     while rank > 1:
         left_out += along[:, rank - 1 : rank] * outer[:, rank - 1]
@@ -292,11 +326,12 @@ def _add_linear(result: Packed, layers: _Layers, reduced: bool) -> None:
     # They share the tolerance, and their errors add up like independent ones.
     share = tolerance / math.sqrt(2 * rank)
     size = np.sqrt((choosing**2).sum(axis=1).max())
-    inner = result.add("inner", inner, tolerance=share / size / np.abs(outer).max(axis=0))
-    outer = result.add("outer", outer.T, tolerance=share / np.abs(along).max(axis=0)).T
-    result.add("spread", spread)
-    found = layers.checking @ inner.T @ outer.T  # against the surrogate's own numbers and features
-    result.error = float(np.abs(found - features @ (r.W / spread[:, None]).T).max())
+    by_row = share / size / np.abs(outer).max(axis=0)
+    inner = result.add(f"{prefix}inner", inner, tolerance=by_row)
+    outer = result.add(f"{prefix}outer", outer.T, tolerance=share / np.abs(along).max(axis=0)).T
+    result.add(f"{prefix}spread", spread)
+    difference = float(np.abs(checking @ inner.T @ outer.T - right_values).max())
+    result.error = max(result.error, difference)
 
 
 def _add_form(result: Packed, layers: _Layers, sign: int, reduced: bool) -> None:
