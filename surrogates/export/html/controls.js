@@ -118,7 +118,9 @@ class Controls {
   // Show the setting. The field that the user writes in keeps its text.
   update(y, outside) {
     const { model } = this.page, x = model.seen(y);
+    const closed = new Set((this.groups || []).flatMap(({ box, members }) => (box.open ? [] : members)));
     this.rows.forEach(({ box, slider, number, hold }, j) => {
+      if (closed.has(j)) return; // to open a group draws again
       const [low, high] = this.ranges[j];
       const at = Math.round(STEPS * Math.min(Math.max((x[j] - low) / (high - low), 0), 1));
       if (!(slider.matches(":active") && Number(slider.value) === at)) slider.value = String(Number.isNaN(at) ? 0 : at);

@@ -117,7 +117,7 @@ class Curves {
     this.panel.groups.forEach(({ indices }, g) => {
       for (const part of ["lower", "upper", "c"]) {
         const column = new Array(this.x.length).fill(null), from = now[part];
-        if (this.shown[g] && from) indices.forEach((o, i) => { column[this.at[g][i]] = from[o]; });
+        if (this.shown[g] && from) indices.forEach((o, i) => { column[this.at[g][i]] = Number.isNaN(from[o]) ? null : from[o]; });
         columns.push(column);
       }
     });

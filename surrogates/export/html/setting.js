@@ -60,7 +60,7 @@ class Domain {
   moved(y, j, value, held) {
     const { model } = this, target = Float64Array.from(y);
     target[j] = value;
-    if (!this.k) return target;
+    if (!this.k || (model.logIn[j] && !(value > 0))) return target;
     const from = this.scaled(model.seen(y)), to = this.scaled(model.seen(target))[j];
     const free = this.others(j, held);
     const attempt = (share) => {

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from browser import Browser
 from exports import saved
-from extended import draw, joined
+from extended import draw, joined, made
 
 from surrogates.export import html
 from surrogates.model.loaded import LoadedSurrogate
@@ -411,3 +412,36 @@ def test_outputs_on_grids_are_maps(browser, tmp_path):
         "(document.querySelector('.frame canvas'))"
     )
     assert colours > 10
+
+
+def test_without_error_bars_there_are_no_bands(browser, tmp_path):
+    bars = module()
+    features, domain = joined("ode linear", N_IN), Domain.of(1 + draw(300, N_IN).numpy())
+    W = torch.cat([bars.W, bars.c[:, None]], dim=1)
+    surrogate = loaded(tmp_path, Surrogate(features, W, np.ones(N_IN), np.ones(N_IN), domain))
+    html.save(surrogate, tmp_path / "s.html")
+    opened(browser, tmp_path / "s.html")
+    assert browser.evaluate("page.now.lower === undefined && page.now.std === undefined")
+    y = np.array([1.1, 0.9, 1.2, 0.7])
+    c = surrogate.predict(y)
+    given(browser, "name,value\n" + "\n".join(f"c{i},{v!r}" for i, v in enumerate(c.tolist())))
+    np.testing.assert_allclose(fitted(browser)["y"], y, rtol=1e-7)
+    assert "residuals\u2019 own scatter" in browser.evaluate(
+        "page.data.report.textContent.replace(\"'\", '\u2019')"
+    )
+
+
+def test_a_parameter_without_a_logarithm_is_a_warning_and_no_numbers(browser, tmp_path):
+    surrogate = saved(made("ode", False, False, True, True), tmp_path / "s.pt", schema_version=4)
+    html.save(surrogate, tmp_path / "s.html")
+    opened(browser, tmp_path / "s.html")
+    y = setting(browser)
+    assert surrogate.in_domain(y) and y[2] == pytest.approx(y[0] * y[1])
+    browser.evaluate(f"page.move(0, {1.1 * float(y[0])!r})")
+    moved = setting(browser)
+    assert moved[2] == pytest.approx(moved[0] * moved[1], rel=1e-9)
+    browser.evaluate("page.move(0, -1)")
+    browser.wait("!page.waiting")
+    assert browser.complaints == [] and (setting(browser)[1:] == moved[1:]).all()
+    assert "y0 is \u22121" in browser.evaluate("document.getElementById('warning').textContent")
+    assert browser.evaluate("[...page.now.c].every(Number.isNaN)")
