@@ -88,11 +88,59 @@ const dot = (a, b) => {
   return sum;
 };
 
+const SCREENED = 200; // random settings among which a fit looks for starts
+const STARTS = 3;
+const APART = 0.7; // least distance of starts in a parameter, in units of which the box has 3.5
+
 // Fit y to data. problem: {values, sigma, rows: outputs that have data, held, prior}. sigma holds
 // the noise of each output, NaN where none is given; the surrogate's own deviation is added. With
-// neither, all rows count alike.
-function fit(model, domain, start, { values, sigma, rows, held, prior }) {
-  const { n } = domain, t = domain.scaled(model.seen(start));
+// neither, all rows count alike. The sum may have several minima: the best of a few starts is
+// returned, `start` and random settings of the domain.
+function fit(model, domain, start, problem) {
+  const found = startsOf(model, domain, start, problem).map((y) => fitFrom(model, domain, y, problem));
+  const best = found.reduce((least, one) => (one.value < least.value ? one : least));
+  const { rows, prior } = problem, { now, absolute, iterations } = best;
+  return { ...summary(model, domain, now, { rows, prior, absolute }), iterations };
+}
+
+// The settings of least sum among `start` and random ones, which are the same at each call.
+function startsOf(model, domain, start, problem) {
+  const { held, values, rows, prior } = problem;
+  let seed = 1;
+  const uniform = () => { // mulberry32
+    seed = (seed + 0x6d2b79f5) | 0;
+    let v = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    v ^= v + Math.imul(v ^ (v >>> 7), v | 61);
+    return ((v ^ (v >>> 14)) >>> 0) / 4294967296;
+  };
+  const sum = (y) => {
+    const point = model.at(y), c = model.values(point), s = scaleOf(model, point, problem);
+    const t = domain.scaled(point.x);
+    return rows.reduce((all, o, i) => all + ((c[o] - values[o]) / s[i]) ** 2, prior ? dot(t, t) : 0);
+  };
+  const all = [start];
+  for (let i = 0; i < SCREENED; i++) all.push(domain.random(held, start, uniform));
+  const sums = all.map((y) => [sum(y), y]).filter(([v]) => Number.isFinite(v));
+  sums.sort(([a], [b]) => a - b);
+  // Starts that lie close together lead to the same minimum.
+  const best = [], places = [];
+  for (const [, y] of sums) {
+    const t = domain.scaled(model.seen(y));
+    if (places.some((p) => p.every((v, i) => Math.abs(v - t[i]) < APART))) continue;
+    places.push(t);
+    if (best.push(y) === STARTS) break;
+  }
+  return best.includes(start) ? best : [...best, start];
+}
+
+// The deviation of each datum: noise and the surrogate's own; 1 without both.
+function scaleOf(model, point, { rows, sigma }) {
+  const bars = model.hasBars ? model.std(point) : null;
+  return rows.map((o) => Math.hypot(sigma[o] > 0 ? sigma[o] : 0, bars ? bars[o] : 0) || 1);
+}
+
+function fitFrom(model, domain, start, problem) {
+  const { n } = domain, { held, rows, sigma } = problem, t = domain.scaled(model.seen(start));
   for (let i = 0; i < n; i++) {
     if (!held.has(i)) t[i] = Math.min(Math.max(t[i], domain.lower[i]), domain.upper[i]);
   }
@@ -100,15 +148,14 @@ function fit(model, domain, start, { values, sigma, rows, held, prior }) {
   const absolute = model.hasBars || rows.some((o) => sigma[o] > 0);
   let now, scale, iterations = 0;
   for (let round = 0; round < 4; round++) {
-    const point = model.at(domain.given(t)), bars = model.hasBars ? model.std(point) : null;
     const before = scale;
-    scale = rows.map((o) => Math.hypot(sigma[o] > 0 ? sigma[o] : 0, bars ? bars[o] : 0) || 1);
+    scale = scaleOf(model, model.at(domain.given(t)), problem);
     if (before && scale.every((s, i) => Math.abs(s - before[i]) <= 1e-3 * s)) break;
-    now = minimise(model, domain, t, { values, rows, held, prior, scale });
+    now = minimise(model, domain, t, { ...problem, scale });
     iterations += now.iterations;
     t.set(now.t);
   }
-  return { ...summary(model, domain, now, { rows, prior, absolute }), iterations };
+  return { now, absolute, value: now.value, iterations };
 }
 
 function linearised(model, domain, t, { values, rows, scale, prior }) {

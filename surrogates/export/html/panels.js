@@ -148,7 +148,14 @@ class Data {
     this.prior = element("input", { type: "checkbox" });
     this.prior.checked = page.model.n_in > GROUP; // data rarely determine that many parameters
     this.button = element("button", { type: "button", class: "primary", text: "Fit the parameters", disabled: true });
-    this.button.addEventListener("click", () => this.fit());
+    this.button.addEventListener("click", () => {
+      const { textContent } = this.button;
+      [this.button.textContent, this.button.disabled] = ["Fitting \u2026", true];
+      setTimeout(() => { // after the browser has drawn that
+        this.fit();
+        this.button.textContent = textContent;
+      }, 40);
+    });
     this.message = element("p", { class: "message", role: "status", "aria-live": "polite" });
     this.report = element("div");
     const drop = element("div", { class: "drop" }, this.text, element("div", { class: "file" }, "or drop or open a file: ", file));
@@ -221,11 +228,9 @@ class Data {
   fit() {
     const { page } = this, { model, domain, state } = page, { values } = state.data;
     const rows = Array.from(values, (v, o) => o).filter((o) => !Number.isNaN(values[o]));
-    const start = performance.now();
     this.result = fit(model, domain, state.y, {
       values, sigma: this.sigma(), rows, held: state.held, prior: this.prior.checked,
     });
-    this.result.seconds = (performance.now() - start) / 1000;
     page.set(this.result.y);
     this.show();
   }

@@ -118,10 +118,10 @@ class Domain {
 
   // A random setting of the domain: uniform in the box, moved to the flat, and drawn towards the
   // centre until it is in the box again. Held parameters stay.
-  random(held, y) {
+  random(held, y, uniform = Math.random) {
     const { model } = this, now = this.scaled(model.seen(y)), free = this.others(-1, held);
     const draw = Float64Array.from(now, (v, i) =>
-      held.has(i) ? v : this.lower[i] + Math.random() * (this.upper[i] - this.lower[i]));
+      held.has(i) ? v : this.lower[i] + uniform() * (this.upper[i] - this.lower[i]));
     if (!this.k) return this.given(draw);
     const off = this.off(draw);
     for (const i of free) {

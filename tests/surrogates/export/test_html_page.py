@@ -18,6 +18,7 @@ from extended import draw, joined, made
 from surrogates.export import html
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.radial import Joined, Monomials
 from surrogates.model.surrogate import Surrogate
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -246,6 +247,22 @@ def test_a_fit_of_noisy_data_is_a_minimum_within_the_bounds(browser, written):
     assert np.abs(slope[free]).max() < 1e-3 * scale
     for j in still:
         assert (slope[j] > 0) == (abs(y[j] - lower[j]) < abs(y[j] - upper[j]))
+
+
+def test_a_fit_finds_the_best_of_several_minima(browser, tmp_path):
+    """c is even in y0 - 1.5, but for a small part: from the centre either side looks as good."""
+    features = Joined([Monomials(2, torch.tensor([[0, 0]]))], torch.zeros(1, 2), torch.ones(1, 2))
+    Y = 1 + np.random.default_rng(1).random((300, 2))
+    W = torch.tensor([[0.02, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.03, 0.5, 1.0, 0.0]])
+    bars = ErrorBars(leverage=torch.zeros(1, 4), floor=1.0, sigma=1e-3 * torch.ones(3))
+    shape = np.full(2, 1.5), np.full(2, 0.25), Domain.of(Y), bars
+    surrogate = loaded(tmp_path, Surrogate(features, W.double(), *shape))
+    html.save(surrogate, tmp_path / "s.html")
+    opened(browser, tmp_path / "s.html")
+    for right in ([1.1, 1.7], [1.9, 1.7]):
+        c = surrogate.predict(right).tolist()
+        given(browser, "name,value\n" + "\n".join(f"c{i},{v!r}" for i, v in enumerate(c)))
+        np.testing.assert_allclose(fitted(browser)["y"], right, rtol=1e-7)
 
 
 def test_bad_data_are_refused_in_a_line_that_says_what_would_be_right(browser, written):
