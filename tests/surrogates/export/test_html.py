@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import Browser
+from browser import started
+from chromium import Browser
 from exports import saved
 from extended import both, draw, every_surrogate, joined, points
 
@@ -34,9 +35,7 @@ RESULTS = """(Y => Y.map(y => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.close()
+    yield from started()
 
 
 def opened(browser: Browser, surrogate, path: Path, fragment: str = "") -> Browser:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import Browser
+from browser import started
+from chromium import Browser
 from exports import saved
 from extended import draw, joined, made
 
@@ -28,9 +29,7 @@ TIMES = [0.5 * (i // 2) for i in range(N_OUT)]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.close()
+    yield from started()
 
 
 def module(*, n_in: int = N_IN, n_out: int = N_OUT, weights: bool = False) -> Surrogate:

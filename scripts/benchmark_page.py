@@ -1,0 +1,112 @@
+"""Measure a surrogate's page in headless Chromium while a slider moves.
+
+    python scripts/benchmark_page.py F.pt [F.pt ...]
+
+Prints for each page its size, the time until it is drawn, and for 240 frames, in each of which the
+first slider moves: the time of an update (median and 95 %, wall clock), the processor time of the
+page's main thread and of all Chromium's processes for one frame, and the frames a second. Below
+16.7 ms of the main thread a core can draw 60 frames a second, the most that headless Chromium
+draws. The first line is an empty page in the same browser: on a busy machine it too draws fewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from chromium import PROGRAM, Browser
+
+import surrogates
+from surrogates.export import html
+
+FRAMES = 240
+MOVE = """new Promise(done => {
+  const slider = document.querySelector('input[type=range]'), updates = [];
+  const start = performance.now();
+  let frame = 0;
+  const step = () => {
+    if (frame && window.page) updates.push(page.milliseconds);
+    if (slider) {
+      slider.value = 500 + 400 * Math.sin(frame / 20);
+      slider.dispatchEvent(new Event('input'));
+    }
+    if (++frame <= FRAMES) requestAnimationFrame(step);
+    else {
+      const rate = FRAMES / (performance.now() - start) * 1e3;
+      done({rate, updates: updates.sort((a, b) => a - b)});
+    }
+  };
+  requestAnimationFrame(step);
+})""".replace("FRAMES", str(FRAMES))
+
+
+def processes(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in processes(int(child)))]
+
+
+def seconds(browser: Browser) -> tuple[float, float]:
+    """Return the processor time of the main thread, and of all processes."""
+    (main,) = [
+        metric["value"]
+        for metric in browser.call("Performance.getMetrics")["metrics"]
+        if metric["name"] == "TaskDuration"
+    ]
+    ticks = 0
+    for pid in processes(browser.process.pid):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return main, ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(browser: Browser, name: str, size: int, opened: float) -> None:
+    """Move the slider of the page that is open, and print a line."""
+    before = seconds(browser)
+    found = browser.evaluate(MOVE)
+    main, whole = (1e3 * (b - a) / FRAMES for a, b in zip(before, seconds(browser), strict=True))
+    updates = found["updates"] or [0.0]
+    middle, late = (updates[int(share * (len(updates) - 1))] for share in (0.5, 0.95))
+    print(
+        f"{name:<16}{size / 1e3:7.0f}{opened:8.2f}{middle:9.1f}{late:9.1f}{main:9.1f}{whole:9.1f}"
+        f"{found['rate']:9.1f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure each page."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("surrogates", nargs="+", metavar="F.pt")
+    options = parser.parse_args()
+    if PROGRAM is None:
+        parser.error("there is no Chromium")
+    browser = Browser(PROGRAM)
+    try:
+        browser.resize(1400, 900)
+        browser.call("Performance.enable", timeDomain="threadTicks")
+        print(
+            "page                 KB  open s  update     95 %     main  all ms   frames/s",
+            flush=True,
+        )
+        browser.call("Page.navigate", url="about:blank")
+        measure(browser, "empty", 0, 0.0)
+        with tempfile.TemporaryDirectory() as folder:
+            for path in map(Path, options.surrogates):
+                page = Path(folder, f"{path.stem}.html")
+                html.save(surrogates.load(path), page)
+                start = time.monotonic()
+                browser.open(page)
+                browser.wait("window.page && page.now && !page.waiting")
+                opened = time.monotonic() - start
+                time.sleep(1.0)
+                measure(browser, path.stem, page.stat().st_size, opened)
+    finally:
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
