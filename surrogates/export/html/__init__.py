@@ -9,10 +9,12 @@ values, error bars, Jacobian and domain in double precision, with the constants 
     setting.js              how parameters move within their linear relations
     layout.js               which observables make a curve, a map or a list
     table.js                data of the user's
-    curves.js, maps.js, strips.js, controls.js, panels.js, app.js    the parts on the screen
+    curves.js, maps.js, strips.js, controls.js, panels.js, data.js, app.js
+                            the parts on the screen
     uPlot.*                 the chart library, with its licence
 
-The scripts are plain: `write` joins them in this order, within one function.
+The scripts are plain: `write` joins them in this order, within one function, without comments and
+indentation. Their form is that of ``npx prettier@3 --print-width 100 --write``.
 """
 
 from .write import LIMIT, save

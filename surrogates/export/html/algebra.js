@@ -3,10 +3,12 @@
 // Eigenvalues and orthonormal eigenvectors of a symmetric matrix, by cyclic Jacobi rotations (Golub
 // and Van Loan, "Matrix computations", section 8.5). Row i of vectors belongs to values[i].
 function eigen(S, n) {
-  const A = Float64Array.from(S), V = new Float64Array(n * n);
+  const A = Float64Array.from(S),
+    V = new Float64Array(n * n);
   for (let i = 0; i < n; i++) V[i * n + i] = 1;
   for (let sweep = 0; sweep < 60; sweep++) {
-    let off = 0, all = 0;
+    let off = 0,
+      all = 0;
     for (let i = 0; i < n; i++) {
       for (let j = 0; j < n; j++) {
         all += A[i * n + j] ** 2;
@@ -20,14 +22,19 @@ function eigen(S, n) {
         if (a === 0) continue;
         const theta = (A[q * n + q] - A[p * n + p]) / (2 * a);
         const t = (theta < 0 ? -1 : 1) / (Math.abs(theta) + Math.sqrt(theta * theta + 1));
-        const c = 1 / Math.sqrt(t * t + 1), s = t * c;
+        const c = 1 / Math.sqrt(t * t + 1),
+          s = t * c;
         for (let k = 0; k < n; k++) {
-          const x = A[k * n + p], y = A[k * n + q];
+          const x = A[k * n + p],
+            y = A[k * n + q];
           A[k * n + p] = c * x - s * y;
           A[k * n + q] = s * x + c * y;
         }
         for (let k = 0; k < n; k++) {
-          const x = A[p * n + k], y = A[q * n + k], v = V[p * n + k], w = V[q * n + k];
+          const x = A[p * n + k],
+            y = A[q * n + k],
+            v = V[p * n + k],
+            w = V[q * n + k];
           A[p * n + k] = c * x - s * y;
           A[q * n + k] = s * x + c * y;
           V[p * n + k] = c * v - s * w;
@@ -42,7 +49,8 @@ function eigen(S, n) {
 // x = A^+ b for a symmetric positive semidefinite A; directions below `cut` times the largest
 // eigenvalue are left out. `damping` is added to the eigenvalues.
 function pseudoSolve({ values, vectors }, b, n, damping = 0, cut = 1e-13) {
-  const x = new Float64Array(n), top = Math.max(...values, 0);
+  const x = new Float64Array(n),
+    top = Math.max(...values, 0);
   for (let i = 0; i < n; i++) {
     if (!(values[i] > cut * top)) continue;
     let along = 0;

@@ -10,11 +10,22 @@ class Page {
     this.arrays = unpack(read("page-arrays"), arrays);
     this.model = new Model(form, this.arrays);
     this.domain = new Domain(this.model);
-    about.spans = Object.fromEntries(Object.entries(about.coordinates).map(([key, values]) =>
-      [key, Math.max(...values) - Math.min(...values) || Math.abs(values[0]) || 1]));
+    about.spans = Object.fromEntries(
+      Object.entries(about.coordinates).map(([key, values]) => [
+        key,
+        Math.max(...values) - Math.min(...values) || Math.abs(values[0]) || 1,
+      ]),
+    );
     this.layout = layoutOf(about, form.task);
     const y = this.domain.given(new Float64Array(this.model.n_in));
-    this.state = { y, pins: [], data: null, output: this.liveliest(), level: "0.95", held: new Set() };
+    this.state = {
+      y,
+      pins: [],
+      data: null,
+      output: this.liveliest(),
+      level: "0.95",
+      held: new Set(),
+    };
     this.settled = true;
     this.title();
     this.controls = new Controls(document.getElementById("controls"), this);
@@ -32,24 +43,40 @@ class Page {
   }
 
   title() {
-    const { about, model } = this, classes = model.form.task === "classification";
-    const file = about.file.replace(/\.(pt|npz)$/, ""), named = file !== about.file && file !== about.problem;
+    const { about, model } = this,
+      classes = model.form.task === "classification";
+    const file = about.file.replace(/\.(pt|npz)$/, ""),
+      named = file !== about.file && file !== about.problem;
     document.getElementById("title").textContent = document.title = named ? file : about.problem;
     if (classes) document.getElementById("outputs-title").textContent = "Probabilities";
     const plural = (n, word) => `${n} ${word}${n === 1 ? "" : word.endsWith("s") ? "es" : "s"}`;
     const words = named ? [about.problem] : [];
-    words.push(`${plural(model.n_in, "parameter")} \u2192 ${plural(model.n_out, classes ? "class" : "observable")}`);
+    words.push(
+      `${plural(model.n_in, "parameter")} \u2192 ${plural(model.n_out, classes ? "class" : "observable")}`,
+    );
     const [part] = ["test", "validation"].filter((name) => about.errors[name]);
     const { relative, accuracy } = part ? about.errors[part] : {};
-    if (typeof accuracy === "number") words.push(`accuracy on ${part} samples ${format(100 * accuracy, 3)} %`);
-    else if (typeof relative === "number") words.push(`mean relative error on ${part} samples ${format(100 * relative, 2)} %`);
+    if (typeof accuracy === "number")
+      words.push(`accuracy on ${part} samples ${format(100 * accuracy, 3)} %`);
+    else if (typeof relative === "number")
+      words.push(`mean relative error on ${part} samples ${format(100 * relative, 2)} %`);
     document.getElementById("summary").textContent = words.join(" \u00b7 ");
-    const relation = document.getElementById("relation"), text = this.domain.words(about.y_names, format);
+    const relation = document.getElementById("relation"),
+      text = this.domain.words(about.y_names, format);
     relation.hidden = !text;
-    relation.textContent = text && `${text} When one moves, the others follow by the least change that keeps this. A lock holds a parameter.`;
-    const more = [`Surrogate ${about.file}`, about.chosen, about.samples && `${about.samples} training samples`,
-      about.digest && `dataset ${about.digest}`, `varpro-surrogates ${about.version}`].filter(Boolean);
-    const exact = about.difference ? `Its numbers are shortened: predictions differ from the file\u2019s by at most ${format(about.difference, 1)} of their spread.` : "Its numbers are those of the file.";
+    relation.textContent =
+      text &&
+      `${text} When one moves, the others follow by the least change that keeps this. A lock holds a parameter.`;
+    const more = [
+      file !== about.file && `Surrogate ${about.file}`,
+      about.chosen,
+      about.samples && `${about.samples} training samples`,
+      about.digest && `dataset ${about.digest}`,
+      `varpro-surrogates ${about.version}`,
+    ].filter(Boolean);
+    const exact = about.difference
+      ? `Its numbers are shortened: predictions differ from the file\u2019s by at most ${format(about.difference, 1)} of their spread.`
+      : "Its numbers are those of the file.";
     document.getElementById("about").textContent = `${more.join(" \u00b7 ")}. ${exact}`;
   }
 
@@ -64,7 +91,9 @@ class Page {
     const { layout } = this;
     if (layout.kind === "maps") return [new Maps(root, layout, this)];
     if (layout.kind === "strips") return [new Strips(root, layout, this)];
-    const charts = layout.panels.map((panel) => new Curves(root.appendChild(element("div")), panel, this));
+    const charts = layout.panels.map(
+      (panel) => new Curves(root.appendChild(element("div")), panel, this),
+    );
     if (this.hasMean()) this.meanSelect(charts);
     return charts;
   }
@@ -75,9 +104,12 @@ class Page {
 
   // Whether curves show values, or values minus the mean of training, which hides how they differ.
   meanSelect(charts) {
-    const select = element("select", { "aria-label": "What the curves show" },
+    const select = element(
+      "select",
+      { "aria-label": "What the curves show" },
       element("option", { value: "", text: "values" }),
-      element("option", { value: "mean", text: "values minus the training mean" }));
+      element("option", { value: "mean", text: "values minus the training mean" }),
+    );
     select.addEventListener("change", () => {
       for (const chart of charts) {
         chart.minus = select.value ? this.about.mean : null;
@@ -90,8 +122,13 @@ class Page {
 
   levels() {
     if (!this.model.hasBars) return;
-    const select = element("select", {}, ...Object.keys(this.about.quantiles).map((level) =>
-      element("option", { value: level, text: `${Math.round(100 * level)} %` })));
+    const select = element(
+      "select",
+      {},
+      ...Object.keys(this.about.quantiles).map((level) =>
+        element("option", { value: level, text: `${Math.round(100 * level)} %` }),
+      ),
+    );
     select.value = this.state.level;
     select.addEventListener("change", () => {
       this.state.level = select.value;
@@ -103,7 +140,8 @@ class Page {
 
   // What the charts take of one setting.
   result(y) {
-    const { model } = this, point = model.at(y);
+    const { model } = this,
+      point = model.at(y);
     if (model.form.task === "classification") return { point, c: model.probabilities(point) };
     const c = model.values(point);
     if (!model.hasBars) return { point, c };
@@ -145,7 +183,8 @@ class Page {
   }
 
   draw() {
-    const start = performance.now(), { state } = this;
+    const start = performance.now(),
+      { state } = this;
     this.now = this.result(state.y);
     const outside = this.model.outside(state.y);
     const results = { now: this.now, pins: state.pins, data: state.data };
@@ -158,16 +197,31 @@ class Page {
     this.milliseconds = performance.now() - start;
   }
 
+  // The result of the setting, also where it has changed since the last frame.
+  current() {
+    if (this.waiting) {
+      cancelAnimationFrame(this.waiting);
+      this.waiting = 0;
+      this.draw();
+    }
+    return this.now;
+  }
+
   warn({ parameters, offFlat }) {
-    const { about, model, state } = this, lines = [];
+    const { about, model, state } = this,
+      lines = [];
     const shown = parameters.slice(0, 3).map((j) => {
-      const unit = unitOf(about.y_units[j]), ends = `${format(model.lower[j])} to ${format(model.upper[j])}`;
+      const unit = unitOf(about.y_units[j]),
+        ends = `${format(model.lower[j])} to ${format(model.upper[j])}`;
       return `${about.y_names[j]} is ${format(state.y[j])}, in training it was ${ends}${unit ? ` ${unit}` : ""}`;
     });
     if (parameters.length > 3) shown.push(`and ${parameters.length - 3} more`);
     if (shown.length) lines.push(`${shown.join("; ")}.`);
-    if (offFlat && !parameters.length) lines.push("The parameters do not satisfy the relation of the training parameters.");
-    const text = lines.length ? `Outside the training domain: ${lines.join(" ")} Predictions are less certain than their bands say.` : "";
+    if (offFlat && !parameters.length)
+      lines.push("The parameters do not satisfy the relation of the training parameters.");
+    const text = lines.length
+      ? `Outside the training domain: ${lines.join(" ")} Predictions are less certain than their bands say.`
+      : "";
     const box = document.getElementById("warning");
     if (box.textContent !== text) box.textContent = text;
   }
@@ -190,7 +244,8 @@ class Page {
   }
 
   pin(y) {
-    const { pins } = this.state, used = new Set(pins.map(({ dash }) => dash));
+    const { pins } = this.state,
+      used = new Set(pins.map(({ dash }) => dash));
     const free = [...LETTERS].findIndex((_, i) => !used.has(i));
     if (free < 0) {
       this.toast(`At most ${LETTERS.length} settings side by side: remove one first.`);
@@ -208,16 +263,34 @@ class Page {
 
   // The settings and their predictions, one a column.
   table() {
-    const { about, state, now } = this, all = [now, ...state.pins];
-    const head = ["", "unit", "current", ...state.pins.map(({ letter }) => letter), ...(now.std ? ["std"] : [])];
-    const inputs = about.y_names.map((name, j) => [name, about.y_units[j], ...all.map(({ point }) => point.y[j])]);
-    const outputs = about.c_names.map((name, o) =>
-      [name, about.c_units[o], ...all.map(({ c }) => c[o]), ...(now.std ? [now.std[o]] : [])]);
+    const now = this.current(),
+      { about, state } = this,
+      all = [now, ...state.pins];
+    const head = [
+      "",
+      "unit",
+      "current",
+      ...state.pins.map(({ letter }) => letter),
+      ...(now.std ? ["std"] : []),
+    ];
+    const inputs = about.y_names.map((name, j) => [
+      name,
+      about.y_units[j],
+      ...all.map(({ point }) => point.y[j]),
+    ]);
+    const outputs = about.c_names.map((name, o) => [
+      name,
+      about.c_units[o],
+      ...all.map(({ c }) => c[o]),
+      ...(now.std ? [now.std[o]] : []),
+    ]);
     return tsv([head, ...inputs, ...outputs]);
   }
 
   values() {
-    const { about, now } = this, named = (names, values) => Object.fromEntries(names.map((name, i) => [name, values[i]]));
+    const now = this.current(),
+      { about } = this,
+      named = (names, values) => Object.fromEntries(names.map((name, i) => [name, values[i]]));
     const classes = this.model.form.task === "classification";
     return {
       problem: about.problem,
@@ -238,7 +311,11 @@ class Page {
       area.select();
       const done = document.execCommand("copy");
       area.remove();
-      this.toast(done ? `${what} is copied.`.replace("values is", "values are") : "The browser does not let this page copy.");
+      this.toast(
+        done
+          ? `${what} is copied.`.replace("values is", "values are")
+          : "The browser does not let this page copy.",
+      );
     }
   }
 
@@ -246,13 +323,19 @@ class Page {
     const box = document.getElementById("toast");
     box.textContent = text;
     clearTimeout(this.toasting);
-    this.toasting = setTimeout(() => { box.textContent = ""; }, 4000);
+    this.toasting = setTimeout(() => {
+      box.textContent = "";
+    }, 4000);
   }
 
   // Everything that a link restores: the setting, pinned ones, the output, parameters that are held.
   fragment() {
-    const { state } = this, list = (values) => Array.from(values, String).join(",");
-    const parts = [`y=${list(state.y)}`, ...state.pins.map(({ point, dash }) => `${LETTERS[dash]}=${list(point.y)}`)];
+    const { state } = this,
+      list = (values) => Array.from(values, String).join(",");
+    const parts = [
+      `y=${list(state.y)}`,
+      ...state.pins.map(({ point, dash }) => `${LETTERS[dash]}=${list(point.y)}`),
+    ];
     parts.push(`c=${state.output}`, `level=${state.level}`);
     if (state.held.size) parts.push(`held=${list(state.held)}`);
     return `#${parts.join("&")}`;
@@ -269,13 +352,16 @@ class Page {
       this.toast(`This link is not of this surrogate: it takes ${this.model.n_in} numbers.`);
       return;
     }
-    const { state } = this, output = Number(parts.get("c"));
+    const { state } = this,
+      output = Number(parts.get("c"));
     state.y = Float64Array.from(y);
     if (Number.isInteger(output) && output >= 0 && output < this.model.n_out) state.output = output;
     if (parts.get("level") in this.about.quantiles) state.level = parts.get("level");
     const select = document.querySelector("#views label select");
     if (select) select.value = state.level;
-    state.held = new Set(parts.has("held") ? read("held").filter((j) => j >= 0 && j < this.model.n_in) : []);
+    state.held = new Set(
+      parts.has("held") ? read("held").filter((j) => j >= 0 && j < this.model.n_in) : [],
+    );
     state.pins = [];
     for (const letter of LETTERS) {
       const pinned = read(letter);

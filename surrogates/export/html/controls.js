@@ -16,9 +16,17 @@ class Controls {
       this.groups = groups.map((members, g) => {
         const names = [about.y_names[members[0]], about.y_names[members[members.length - 1]]];
         const title = members.length > 1 ? names.join(" \u2013 ") : names[0];
-        const box = element("details", { open: g === 0 },
-          element("summary", {}, title, element("span", { class: "count", text: String(members.length) })),
-          ...members.map((j) => this.rows[j].box));
+        const box = element(
+          "details",
+          { open: g === 0 },
+          element(
+            "summary",
+            {},
+            title,
+            element("span", { class: "count", text: String(members.length) }),
+          ),
+          ...members.map((j) => this.rows[j].box),
+        );
         box.addEventListener("toggle", () => page.schedule());
         root.append(box);
         return { box, members };
@@ -30,9 +38,17 @@ class Controls {
   // The box of the domain and a tenth of it on each side, but not beyond the file's bounds or 0 of a
   // logarithm, in the argument of the features.
   rangeOf(j, model, about) {
-    const [low, high] = [model.xLower[j], model.xUpper[j]], margin = 0.1 * (high - low) || 0.1 * Math.abs(high) || 1;
+    const [low, high] = [model.xLower[j], model.xUpper[j]],
+      margin = 0.1 * (high - low) || 0.1 * Math.abs(high) || 1;
     const within = (end, bound, side) => {
-      const x = bound === null || !Number.isFinite(bound) ? null : model.logIn[j] ? (bound > 0 ? Math.log(bound) : null) : bound;
+      const x =
+        bound === null || !Number.isFinite(bound)
+          ? null
+          : model.logIn[j]
+            ? bound > 0
+              ? Math.log(bound)
+              : null
+            : bound;
       if (x === null) return end;
       return side < 0 ? Math.min(Math.max(end, x), low) : Math.max(Math.min(end, x), high);
     };
@@ -40,11 +56,26 @@ class Controls {
   }
 
   row(name, j) {
-    const { page } = this, { model, about } = page, unit = unitOf(about.y_units[j]);
-    const id = `parameter-${j}`, [low, high] = this.ranges[j];
+    const { page } = this,
+      { model, about } = page,
+      unit = unitOf(about.y_units[j]);
+    const id = `parameter-${j}`,
+      [low, high] = this.ranges[j];
     const words = `${name}${unit ? `, ${unit}` : ""}`;
-    const slider = element("input", { type: "range", min: 0, max: STEPS, step: 1, id: `${id}-slider`, "aria-label": words });
-    const number = element("input", { type: "number", step: "any", id, "aria-describedby": `${id}-range` });
+    const slider = element("input", {
+      type: "range",
+      min: 0,
+      max: STEPS,
+      step: 1,
+      id: `${id}-slider`,
+      "aria-label": words,
+    });
+    const number = element("input", {
+      type: "number",
+      step: "any",
+      id,
+      "aria-describedby": `${id}-range`,
+    });
     const at = (x) => 100 * ((x - low) / (high - low));
     slider.style.setProperty("--from", `${at(model.xLower[j])}%`);
     slider.style.setProperty("--to", `${at(model.xUpper[j])}%`);
@@ -61,7 +92,10 @@ class Controls {
       page.settle();
     });
     const hold = element("button", {
-      type: "button", class: "hold", "aria-pressed": "false", title: "Hold: neither a relation nor a fit moves it",
+      type: "button",
+      class: "hold",
+      "aria-pressed": "false",
+      title: "Hold: neither a relation nor a fit moves it",
       "aria-label": `Hold ${name}`,
     });
     hold.addEventListener("click", () => {
@@ -71,10 +105,25 @@ class Controls {
       page.schedule();
     });
     const ends = [model.lower[j], model.upper[j]].map((v) => format(v, 3)).join(" to ");
-    const box = element("div", { class: "parameter" },
-      element("label", { for: id, title: words }, name, element("span", { class: "unit", text: unit })),
-      number, hold, slider,
-      element("span", { class: "range", id: `${id}-range`, text: ends, title: "The range in training" }));
+    const box = element(
+      "div",
+      { class: "parameter" },
+      element(
+        "label",
+        { for: id, title: words },
+        name,
+        element("span", { class: "unit", text: unit }),
+      ),
+      number,
+      hold,
+      slider,
+      element("span", {
+        class: "range",
+        id: `${id}-range`,
+        text: ends,
+        title: "The range in training",
+      }),
+    );
     return { box, slider, number, hold, name: name.toLowerCase() };
   }
 
@@ -91,7 +140,8 @@ class Controls {
     });
     const alone = runs.length > names.length / 2 ? [names.map((_, j) => j)] : runs;
     return alone.flatMap((run) => {
-      const parts = Math.ceil(run.length / GROUP), size = Math.ceil(run.length / parts);
+      const parts = Math.ceil(run.length / GROUP),
+        size = Math.ceil(run.length / parts);
       return Array.from({ length: parts }, (_, p) => run.slice(p * size, (p + 1) * size));
     });
   }
@@ -103,7 +153,9 @@ class Controls {
     field.addEventListener("input", () => {
       const wanted = field.value.trim().toLowerCase();
       let any = false;
-      this.rows.forEach(({ box, name }) => { box.hidden = wanted !== "" && !name.includes(wanted); });
+      this.rows.forEach(({ box, name }) => {
+        box.hidden = wanted !== "" && !name.includes(wanted);
+      });
       this.groups.forEach(({ box, members }, g) => {
         const found = members.some((j) => !this.rows[j].box.hidden);
         box.hidden = !found;
@@ -117,16 +169,21 @@ class Controls {
 
   // Show the setting. The field that the user writes in keeps its text.
   update(y, outside) {
-    const { model } = this.page, x = model.seen(y);
-    const closed = new Set((this.groups || []).flatMap(({ box, members }) => (box.open ? [] : members)));
+    const { model } = this.page,
+      x = model.seen(y);
+    const closed = new Set(
+      (this.groups || []).flatMap(({ box, members }) => (box.open ? [] : members)),
+    );
     this.rows.forEach(({ box, slider, number, hold }, j) => {
       if (closed.has(j)) return; // to open a group draws again
       const [low, high] = this.ranges[j];
       const at = Math.round(STEPS * Math.min(Math.max((x[j] - low) / (high - low), 0), 1));
-      if (!(slider.matches(":active") && Number(slider.value) === at)) slider.value = String(Number.isNaN(at) ? 0 : at);
+      if (!(slider.matches(":active") && Number(slider.value) === at))
+        slider.value = String(Number.isNaN(at) ? 0 : at);
       slider.setAttribute("aria-valuetext", format(y[j]));
       if (document.activeElement !== number || this.page.settled) {
-        const size = Math.abs(y[j]), long = size !== 0 && (size < 1e-3 || size >= 1e9);
+        const size = Math.abs(y[j]),
+          long = size !== 0 && (size < 1e-3 || size >= 1e9);
         const text = long ? y[j].toExponential(3) : String(Number(y[j].toPrecision(6)));
         if (number.value !== text) number.value = text;
       }

@@ -1,7 +1,13 @@
 // Curves of observables over a coordinate, with bands, pinned settings and data: one uPlot chart.
 
 const COLOURS = 6; // of style.css: --c0 to --c5
-const DASHES = [[6, 4], [2, 3], [9, 3, 2, 3], [1, 2], [12, 4]];
+const DASHES = [
+  [6, 4],
+  [2, 3],
+  [9, 3, 2, 3],
+  [1, 2],
+  [12, 4],
+];
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -9,16 +15,22 @@ function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {
     if (key === "text") made.textContent = value;
-    else if (key === "on") for (const [event, call] of Object.entries(value)) made.addEventListener(event, call);
+    else if (key === "on")
+      for (const [event, call] of Object.entries(value)) made.addEventListener(event, call);
     else if (value === true) made.setAttribute(key, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
+    else if (value !== false && value !== null && value !== undefined)
+      made.setAttribute(key, value);
   }
   made.append(...children);
   return made;
 }
 
 // A colour with an opacity; colours of style.css have the form #rrggbb.
-const faint = (colour, opacity) => colour + Math.round(opacity * 255).toString(16).padStart(2, "0");
+const faint = (colour, opacity) =>
+  colour +
+  Math.round(opacity * 255)
+    .toString(16)
+    .padStart(2, "0");
 
 class Curves {
   constructor(root, panel, page, { height = 300, chips = true } = {}) {
@@ -48,17 +60,23 @@ class Curves {
     const { groups } = this.panel;
     this.chips.hidden = !this.withChips || groups.length < 2;
     if (this.chips.hidden) return;
-    this.chips.replaceChildren(...groups.map(({ name }, g) => {
-      const chip = element("button", { type: "button", class: "chip", "aria-pressed": String(this.shown[g]) },
-        element("span", { class: `swatch colour${g % COLOURS}` }), name);
-      chip.addEventListener("click", () => {
-        this.shown[g] = !this.shown[g];
-        chip.setAttribute("aria-pressed", String(this.shown[g]));
-        this.range = null;
-        this.page.schedule();
-      });
-      return chip;
-    }));
+    this.chips.replaceChildren(
+      ...groups.map(({ name }, g) => {
+        const chip = element(
+          "button",
+          { type: "button", class: "chip", "aria-pressed": String(this.shown[g]) },
+          element("span", { class: `swatch colour${g % COLOURS}` }),
+          name,
+        );
+        chip.addEventListener("click", () => {
+          this.shown[g] = !this.shown[g];
+          chip.setAttribute("aria-pressed", String(this.shown[g]));
+          this.range = null;
+          this.page.schedule();
+        });
+        return chip;
+      }),
+    );
   }
 
   // The chart anew: after a change of colours, groups or size of type.
@@ -68,31 +86,62 @@ class Curves {
     // Read here, as each later question would make the browser compute styles anew.
     this.colours = groups.map((_, g) => css(`--c${(this.panel.colour ?? g) % COLOURS}`));
     this.card = css("--card");
-    const line = css("--line"), soft = css("--soft");
-    const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+    const line = css("--line"),
+      soft = css("--soft");
+    const axis = {
+      stroke: soft,
+      grid: { stroke: line, width: 1 },
+      ticks: { stroke: line, width: 1 },
+    };
     const font = `12px ${css("--font")}`;
-    const series = [{}], bands = [];
+    const series = [{}],
+      bands = [];
     groups.forEach((_, g) => {
-      const colour = this.colours[g], at = series.length;
-      series.push({ width: 0, points: { show: false }, spanGaps: true },
+      const colour = this.colours[g],
+        at = series.length;
+      series.push(
         { width: 0, points: { show: false }, spanGaps: true },
-        { stroke: colour, width: 2, spanGaps: true, points: { show: this.x.length < 40, size: 4, fill: colour, width: 0 } });
+        { width: 0, points: { show: false }, spanGaps: true },
+        {
+          stroke: colour,
+          width: 2,
+          spanGaps: true,
+          points: { show: this.x.length < 40, size: 4, fill: colour, width: 0 },
+        },
+      );
       bands.push({ series: [at, at + 1], fill: faint(colour, 0.16) });
     });
     const values = (_, ticks) => ticks.map((v) => format(v, 6));
     const axes = [
       { ...axis, font, label, labelFont: font, labelSize: 20, size: 34, values },
-      { ...axis, font, size: (u, ticks) => 18 + 7 * Math.max(3, ...(ticks || []).map((t) => t.length)),
-        label: unitOf(unit) || undefined, labelFont: font, labelSize: 20, values },
+      {
+        ...axis,
+        font,
+        size: (u, ticks) => 18 + 7 * Math.max(3, ...(ticks || []).map((t) => t.length)),
+        label: unitOf(unit) || undefined,
+        labelFont: font,
+        labelSize: 20,
+        values,
+      },
     ];
-    this.plot = new uPlot({
-      width: this.box.clientWidth || 600, height: this.height, series, bands, axes,
-      legend: { show: false },
-      scales: { x: { time: false, range: (u, low, high) => this.span(low, high) },
-        y: { range: () => this.range || [0, 1] } },
-      cursor: { drag: { x: false, y: false }, points: { show: false } },
-      hooks: { draw: [(u) => this.drawMore(u)], setCursor: [(u) => this.showTip(u)] },
-    }, [this.x, ...series.slice(1).map(() => new Array(this.x.length).fill(null))], this.box);
+    this.plot = new uPlot(
+      {
+        width: this.box.clientWidth || 600,
+        height: this.height,
+        series,
+        bands,
+        axes,
+        legend: { show: false },
+        scales: {
+          x: { time: false, range: (u, low, high) => this.span(low, high) },
+          y: { range: () => this.range || [0, 1] },
+        },
+        cursor: { drag: { x: false, y: false }, points: { show: false } },
+        hooks: { draw: [(u) => this.drawMore(u)], setCursor: [(u) => this.showTip(u)] },
+      },
+      [this.x, ...series.slice(1).map(() => new Array(this.x.length).fill(null))],
+      this.box,
+    );
     this.plot.over.append(this.tip);
     this.plot.over.addEventListener("click", () => {
       if (this.near !== null) this.page.choose(this.near);
@@ -112,12 +161,17 @@ class Curves {
 
   // results: {now, pins, data}; of `now` and each pin the arrays c, lower, upper.
   update(given) {
-    const results = this.results = this.shifted(given);
-    const { now } = results, columns = [this.x];
+    const results = (this.results = this.shifted(given));
+    const { now } = results,
+      columns = [this.x];
     this.panel.groups.forEach(({ indices }, g) => {
       for (const part of ["lower", "upper", "c"]) {
-        const column = new Array(this.x.length).fill(null), from = now[part];
-        if (this.shown[g] && from) indices.forEach((o, i) => { column[this.at[g][i]] = Number.isNaN(from[o]) ? null : from[o]; });
+        const column = new Array(this.x.length).fill(null),
+          from = now[part];
+        if (this.shown[g] && from)
+          indices.forEach((o, i) => {
+            column[this.at[g][i]] = Number.isNaN(from[o]) ? null : from[o];
+          });
         columns.push(column);
       }
     });
@@ -130,13 +184,23 @@ class Curves {
     this.given = { now, pins, data };
     if (!this.minus) return this.given;
     const less = (values) => values && values.map((v, o) => v - this.minus[o]);
-    const all = (one) => ({ ...one, c: less(one.c), lower: less(one.lower), upper: less(one.upper) });
-    return { now: all(now), pins: pins.map(all), data: data && { ...data, values: less(data.values) } };
+    const all = (one) => ({
+      ...one,
+      c: less(one.c),
+      lower: less(one.lower),
+      upper: less(one.upper),
+    });
+    return {
+      now: all(now),
+      pins: pins.map(all),
+      data: data && { ...data, values: less(data.values) },
+    };
   }
 
   // The y axis grows when it must, and fits again after a change has ended (page.settled).
   widen({ now, pins, data }) {
-    let low = Infinity, high = -Infinity;
+    let low = Infinity,
+      high = -Infinity;
     const see = (v) => {
       if (v < low) low = v;
       if (v > high) high = v;
@@ -146,24 +210,32 @@ class Curves {
       for (const o of indices) {
         for (const { c, lower, upper } of [now, ...pins]) {
           see(c[o]);
-          if (lower) { see(lower[o]); see(upper[o]); }
+          if (lower) {
+            see(lower[o]);
+            see(upper[o]);
+          }
         }
         if (data && !Number.isNaN(data.values[o])) see(data.values[o]);
       }
     });
     if (!(high >= low)) return;
-    const margin = 0.06 * (high - low) || 0.1 * Math.abs(high) || 1, old = this.range;
+    const margin = 0.06 * (high - low) || 0.1 * Math.abs(high) || 1,
+      old = this.range;
     if (!old || this.page.settled || low < old[0] || high > old[1]) {
       const fits = [low - margin, high + margin];
-      this.range = old && !this.page.settled ? [Math.min(fits[0], old[0]), Math.max(fits[1], old[1])] : fits;
+      this.range =
+        old && !this.page.settled ? [Math.min(fits[0], old[0]), Math.max(fits[1], old[1])] : fits;
     }
   }
 
   // Pinned settings as dashed lines, data as circles with whiskers of one standard deviation.
   drawMore(u) {
     if (!this.results) return;
-    const { pins, data } = this.results, { ctx } = u, ratio = devicePixelRatio;
-    const X = (v) => u.valToPos(v, "x", true), Y = (v) => u.valToPos(v, "y", true);
+    const { pins, data } = this.results,
+      { ctx } = u,
+      ratio = devicePixelRatio;
+    const X = (v) => u.valToPos(v, "x", true),
+      Y = (v) => u.valToPos(v, "y", true);
     ctx.save();
     ctx.beginPath();
     ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
@@ -182,7 +254,8 @@ class Curves {
       if (!data) return;
       ctx.fillStyle = this.card;
       indices.forEach((o, i) => {
-        const value = data.values[o], s = data.sigma[o];
+        const value = data.values[o],
+          s = data.sigma[o];
         if (Number.isNaN(value)) return;
         ctx.beginPath();
         if (s > 0) {
@@ -208,7 +281,8 @@ class Curves {
       return;
     }
     const { now } = this.results;
-    let best = Infinity, group = 0;
+    let best = Infinity,
+      group = 0;
     this.panel.groups.forEach(({ indices }, g) => {
       const i = this.at[g].indexOf(idx);
       if (i < 0 || !this.shown[g]) return;
@@ -216,10 +290,13 @@ class Curves {
       if (off < best) [best, group, this.near] = [off, g, indices[i]];
     });
     if (this.near === null) return;
-    const o = this.near, half = now.lower ? (now.upper[o] - now.lower[o]) / 2 : null;
+    const o = this.near,
+      half = now.lower ? (now.upper[o] - now.lower[o]) / 2 : null;
     const { about } = this.page;
-    this.tip.textContent = `${about.c_names[o]}: ${format(now.c[o])}`
-      + (half ? ` \u00b1 ${format(half, 2)}` : "") + ` ${unitOf(about.c_units[o])}`;
+    this.tip.textContent =
+      `${about.c_names[o]}: ${format(now.c[o])}` +
+      (half ? ` \u00b1 ${format(half, 2)}` : "") +
+      ` ${unitOf(about.c_units[o])}`;
     this.tip.style.borderLeftColor = this.colours[group];
     this.tip.hidden = false;
     const room = u.over.clientWidth - this.tip.offsetWidth - 4;

@@ -9,15 +9,20 @@
 // Minimise g.p + p.G p / 2 + damping |p|^2 / 2 over p with t + p in the box, N p = 0, p = 0 where
 // fixed. Returns the step and the set of parameters that do not move or lie at a bound.
 function boundedStep(domain, G, g, t, fixed, damping) {
-  const { n, k, N, lower, upper } = domain, p = new Float64Array(n), still = new Set(fixed);
+  const { n, k, N, lower, upper } = domain,
+    p = new Float64Array(n),
+    still = new Set(fixed);
   const slope = () => {
     const r = multiply(G, n, n, p, 1, new Float64Array(n));
     for (let i = 0; i < n; i++) r[i] += g[i] + damping * p[i];
     return r;
   };
   for (let round = 0; round < 4 * n + 10; round++) {
-    const r = slope(), free = freeBasis(N, k, n, still);
-    const m = free.length, H = new Float64Array(m * m), b = new Float64Array(m);
+    const r = slope(),
+      free = freeBasis(N, k, n, still);
+    const m = free.length,
+      H = new Float64Array(m * m),
+      b = new Float64Array(m);
     const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
     for (let i = 0; i < m; i++) {
       b[i] = -dot(free[i], r);
@@ -25,9 +30,15 @@ function boundedStep(domain, G, g, t, fixed, damping) {
         H[i * m + j] = H[j * m + i] = dot(free[i], moved[j]) + (i === j ? damping : 0);
       }
     }
-    const q = pseudoSolve(eigen(H, m), b, m), step = new Float64Array(n);
-    free.forEach((z, i) => z.forEach((v, j) => { step[j] += q[i] * v; }));
-    let share = 1, stop = -1;
+    const q = pseudoSolve(eigen(H, m), b, m),
+      step = new Float64Array(n);
+    free.forEach((z, i) =>
+      z.forEach((v, j) => {
+        step[j] += q[i] * v;
+      }),
+    );
+    let share = 1,
+      stop = -1;
     for (let i = 0; i < n; i++) {
       if (still.has(i) || Math.abs(step[i]) < 1e-300) continue;
       const room = ((step[i] > 0 ? upper[i] : lower[i]) - t[i] - p[i]) / step[i];
@@ -50,10 +61,15 @@ function freeBasis(N, k, n, still) {
   const open = [];
   for (let i = 0; i < n; i++) if (!still.has(i)) open.push(i);
   const own = new Float64Array(k * open.length);
-  for (let a = 0; a < k; a++) open.forEach((i, j) => { own[a * open.length + j] = N[a * n + i]; });
+  for (let a = 0; a < k; a++)
+    open.forEach((i, j) => {
+      own[a * open.length + j] = N[a * n + i];
+    });
   return complement(own, k, open.length).map((z) => {
     const whole = new Float64Array(n);
-    open.forEach((i, j) => { whole[i] = z[j]; });
+    open.forEach((i, j) => {
+      whole[i] = z[j];
+    });
     return whole;
   });
 }
@@ -61,7 +77,8 @@ function freeBasis(N, k, n, still) {
 // A parameter at a bound that the sum would rather move inwards; -1 if there is none.
 function wrongBound({ n, k, N, lower, upper }, r, t, p, still, fixed) {
   // Multipliers of the relations: least squares over the free parameters.
-  const A = new Float64Array(k * k), b = new Float64Array(k);
+  const A = new Float64Array(k * k),
+    b = new Float64Array(k);
   for (let i = 0; i < n; i++) {
     if (still.has(i)) continue;
     for (let a = 0; a < k; a++) {
@@ -71,7 +88,8 @@ function wrongBound({ n, k, N, lower, upper }, r, t, p, still, fixed) {
   }
   const nu = k ? pseudoSolve(eigen(A, k), b, k) : [];
   const top = Math.max(...r.map(Math.abs), 0);
-  let worst = -1, least = 1e-9 * top;
+  let worst = -1,
+    least = 1e-9 * top;
   for (const i of still) {
     if (fixed.has(i)) continue;
     let force = r[i];
@@ -97,9 +115,12 @@ const APART = 0.7; // least distance of starts in a parameter, in units of which
 // neither, all rows count alike. The sum may have several minima: the best of a few starts is
 // returned, `start` and random settings of the domain.
 function fit(model, domain, start, problem) {
-  const found = startsOf(model, domain, start, problem).map((y) => fitFrom(model, domain, y, problem));
+  const found = startsOf(model, domain, start, problem).map((y) =>
+    fitFrom(model, domain, y, problem),
+  );
   const best = found.reduce((least, one) => (one.value < least.value ? one : least));
-  const { rows, prior } = problem, { now, absolute, iterations } = best;
+  const { rows, prior } = problem,
+    { now, absolute, iterations } = best;
   return { ...summary(model, domain, now, { rows, prior, absolute }), iterations };
 }
 
@@ -107,23 +128,30 @@ function fit(model, domain, start, problem) {
 function startsOf(model, domain, start, problem) {
   const { held, values, rows, prior } = problem;
   let seed = 1;
-  const uniform = () => { // mulberry32
+  const uniform = () => {
+    // mulberry32
     seed = (seed + 0x6d2b79f5) | 0;
     let v = Math.imul(seed ^ (seed >>> 15), seed | 1);
     v ^= v + Math.imul(v ^ (v >>> 7), v | 61);
     return ((v ^ (v >>> 14)) >>> 0) / 4294967296;
   };
   const sum = (y) => {
-    const point = model.at(y), c = model.values(point), s = scaleOf(model, point, problem);
+    const point = model.at(y),
+      c = model.values(point),
+      s = scaleOf(model, point, problem);
     const t = domain.scaled(point.x);
-    return rows.reduce((all, o, i) => all + ((c[o] - values[o]) / s[i]) ** 2, prior ? dot(t, t) : 0);
+    return rows.reduce(
+      (all, o, i) => all + ((c[o] - values[o]) / s[i]) ** 2,
+      prior ? dot(t, t) : 0,
+    );
   };
   const all = [start];
   for (let i = 0; i < SCREENED; i++) all.push(domain.random(held, start, uniform));
   const sums = all.map((y) => [sum(y), y]).filter(([v]) => Number.isFinite(v));
   sums.sort(([a], [b]) => a - b);
   // Starts that lie close together lead to the same minimum.
-  const best = [], places = [];
+  const best = [],
+    places = [];
   for (const [, y] of sums) {
     const t = domain.scaled(model.seen(y));
     if (places.some((p) => p.every((v, i) => Math.abs(v - t[i]) < APART))) continue;
@@ -140,13 +168,17 @@ function scaleOf(model, point, { rows, sigma }) {
 }
 
 function fitFrom(model, domain, start, problem) {
-  const { n } = domain, { held, rows, sigma } = problem, t = domain.scaled(model.seen(start));
+  const { n } = domain,
+    { held, rows, sigma } = problem,
+    t = domain.scaled(model.seen(start));
   for (let i = 0; i < n; i++) {
     if (!held.has(i)) t[i] = Math.min(Math.max(t[i], domain.lower[i]), domain.upper[i]);
   }
   domain.project(t, domain.others(-1, held));
   const absolute = model.hasBars || rows.some((o) => sigma[o] > 0);
-  let now, scale, iterations = 0;
+  let now,
+    scale,
+    iterations = 0;
   for (let round = 0; round < 4; round++) {
     const before = scale;
     scale = scaleOf(model, model.at(domain.given(t)), problem);
@@ -159,8 +191,11 @@ function fitFrom(model, domain, start, problem) {
 }
 
 function linearised(model, domain, t, { values, rows, scale, prior }) {
-  const { n } = domain, y = domain.given(t), point = model.at(y);
-  const c = model.values(point), J = model.jacobian(point, rows);
+  const { n } = domain,
+    y = domain.given(t),
+    point = model.at(y);
+  const c = model.values(point),
+    J = model.jacobian(point, rows);
   const r = rows.map((o, i) => (c[o] - values[o]) / scale[i]);
   for (let i = 0; i < rows.length; i++) {
     for (let j = 0; j < n; j++) {
@@ -172,7 +207,9 @@ function linearised(model, domain, t, { values, rows, scale, prior }) {
 }
 
 function gauss(domain, { r, J, t }, prior) {
-  const { n } = domain, G = new Float64Array(n * n), g = new Float64Array(n);
+  const { n } = domain,
+    G = new Float64Array(n * n),
+    g = new Float64Array(n);
   for (let i = 0; i < r.length; i++) {
     const row = J.subarray(i * n, (i + 1) * n);
     for (let j = 0; j < n; j++) {
@@ -191,7 +228,10 @@ function gauss(domain, { r, J, t }, prior) {
 }
 
 function minimise(model, domain, start, problem) {
-  let now = linearised(model, domain, start, problem), damping = null, iterations = 0, still;
+  let now = linearised(model, domain, start, problem),
+    damping = null,
+    iterations = 0,
+    still;
   for (let quiet = 0; iterations < 100 && quiet < 2; iterations++) {
     const { G, g } = gauss(domain, now, problem.prior);
     let top = 0;
@@ -218,18 +258,25 @@ function minimise(model, domain, start, problem) {
 
 // Standard errors from the curvature along the free directions, chi-squared, degrees of freedom.
 function summary(model, domain, now, { rows, prior, absolute }) {
-  const { n, N, k } = domain, { G } = gauss(domain, now, prior);
-  const free = freeBasis(N, k, n, now.still), m = free.length;
+  const { n, N, k } = domain,
+    { G } = gauss(domain, now, prior);
+  const free = freeBasis(N, k, n, now.still),
+    m = free.length;
   const H = new Float64Array(m * m);
   const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
   for (let i = 0; i < m; i++) for (let j = 0; j < m; j++) H[i * m + j] = dot(free[i], moved[j]);
-  const { values, vectors } = eigen(H, m), top = Math.max(...values, 0);
+  const { values, vectors } = eigen(H, m),
+    top = Math.max(...values, 0);
   const freedom = rows.length - (prior ? 0 : m);
   const noise = absolute || freedom <= 0 ? 1 : now.chi2 / freedom;
-  const variance = new Float64Array(n), loose = new Float64Array(n);
+  const variance = new Float64Array(n),
+    loose = new Float64Array(n);
   for (let i = 0; i < m; i++) {
     const along = new Float64Array(n);
-    for (let j = 0; j < m; j++) free[j].forEach((v, l) => { along[l] += vectors[i * m + j] * v; });
+    for (let j = 0; j < m; j++)
+      free[j].forEach((v, l) => {
+        along[l] += vectors[i * m + j] * v;
+      });
     const determined = values[i] > 1e-12 * top;
     for (let l = 0; l < n; l++) {
       if (determined) variance[l] += (noise * along[l] ** 2) / values[i];
@@ -237,6 +284,7 @@ function summary(model, domain, now, { rows, prior, absolute }) {
     }
   }
   const error = variance.map((v, l) =>
-    loose[l] > 1e-6 ? Infinity : Math.sqrt(v) * model.unit[l] * (model.logIn[l] ? now.y[l] : 1));
+    loose[l] > 1e-6 ? Infinity : Math.sqrt(v) * model.unit[l] * (model.logIn[l] ? now.y[l] : 1),
+  );
   return { y: now.y, error, still: now.still, chi2: now.chi2, freedom, absolute, n: rows.length };
 }

@@ -5,10 +5,15 @@ const SIGNED = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b
 
 // 256 colours of a few stops, as the numbers that a little-endian pixel array takes.
 function ramp(stops) {
-  const rgb = stops.split(" ").map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  const rgb = stops
+    .split(" ")
+    .map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   return Uint32Array.from({ length: 256 }, (_, i) => {
-    const at = (i / 255) * (rgb.length - 1), k = Math.min(Math.floor(at), rgb.length - 2);
-    const [r, g, b] = [0, 1, 2].map((c) => Math.round(rgb[k][c] + (at - k) * (rgb[k + 1][c] - rgb[k][c])));
+    const at = (i / 255) * (rgb.length - 1),
+      k = Math.min(Math.floor(at), rgb.length - 2);
+    const [r, g, b] = [0, 1, 2].map((c) =>
+      Math.round(rgb[k][c] + (at - k) * (rgb[k + 1][c] - rgb[k][c])),
+    );
     return (255 << 24) | (b << 16) | (g << 8) | r;
   });
 }
@@ -16,8 +21,10 @@ const RAMPS = { sequential: ramp(SEQUENTIAL), signed: ramp(SIGNED) };
 
 // The cell of each of `pixels` pixels along an axis; cells meet half way between their centres.
 function cellsAlong(levels, pixels, reversed) {
-  const n = levels.length, edge = (i) => (levels[i - 1] + levels[i]) / 2;
-  const low = levels[0] - (edge(1) - levels[0]), high = levels[n - 1] + (levels[n - 1] - edge(n - 1));
+  const n = levels.length,
+    edge = (i) => (levels[i - 1] + levels[i]) / 2;
+  const low = levels[0] - (edge(1) - levels[0]),
+    high = levels[n - 1] + (levels[n - 1] - edge(n - 1));
   let cell = 0;
   const along = Int32Array.from({ length: pixels }, (_, p) => {
     const v = low + ((p + 0.5) / pixels) * (high - low);
@@ -29,7 +36,8 @@ function cellsAlong(levels, pixels, reversed) {
 
 // Position of a level along an axis, from 0 to 1.
 function share(levels, i) {
-  const n = levels.length, low = levels[0] - (levels[1] - levels[0]) / 2;
+  const n = levels.length,
+    low = levels[0] - (levels[1] - levels[0]) / 2;
   const high = levels[n - 1] + (levels[n - 1] - levels[n - 2]) / 2;
   return (levels[i] - low) / (high - low);
 }
@@ -41,9 +49,13 @@ class Maps {
     const kinds = [["value", "values"]];
     if (page.hasMean()) kinds.push(["mean", "values minus the training mean"]);
     if (model.hasBars) kinds.push(["std", "standard deviation of the error"]);
-    if (model.n_in <= 12) about.y_names.forEach((name, j) => kinds.push([`d${j}`, `derivative by ${name}`]));
-    this.select = element("select", { "aria-label": "What the maps show" },
-      ...kinds.map(([value, text]) => element("option", { value, text })));
+    if (model.n_in <= 12)
+      about.y_names.forEach((name, j) => kinds.push([`d${j}`, `derivative by ${name}`]));
+    this.select = element(
+      "select",
+      { "aria-label": "What the maps show" },
+      ...kinds.map(([value, text]) => element("option", { value, text })),
+    );
     this.select.value = this.hidesDifferences() ? "mean" : "value";
     this.select.addEventListener("change", () => {
       this.ranges.clear();
@@ -55,8 +67,13 @@ class Maps {
     const box = element("div", { class: "profiles" });
     this.profileTitle = element("p", { class: "hint", "aria-live": "polite" });
     root.append(this.profileTitle, box);
-    this.profiles = [0, 1].map((axis) => new Curves(
-      box.appendChild(element("div")), this.profile(axis), page, { height: 190, chips: false }));
+    this.profiles = [0, 1].map(
+      (axis) =>
+        new Curves(box.appendChild(element("div")), this.profile(axis), page, {
+          height: 190,
+          chips: false,
+        }),
+    );
   }
 
   // Whether the mean of training is so large that values hide how settings differ.
@@ -68,10 +85,13 @@ class Maps {
   }
 
   row(panel) {
-    const box = element("div", { class: "maprow" }), bar = element("canvas", { class: "bar", width: 256, height: 10 });
+    const box = element("div", { class: "maprow" }),
+      bar = element("canvas", { class: "bar", width: 256, height: 10 });
     const ends = [element("span"), element("span")];
     const scale = element("div", { class: "scale" }, ends[0], bar, ends[1]);
-    this.panels.append(element("div", { class: "panel" }, element("h3", { text: panel.title }), box));
+    this.panels.append(
+      element("div", { class: "panel" }, element("h3", { text: panel.title }), box),
+    );
     return { panel, box, bar, ends, scale, views: [] };
   }
 
@@ -81,9 +101,11 @@ class Maps {
     if (row.key === key) return;
     row.key = key;
     row.views = wanted.map(({ title }) => {
-      const canvas = element("canvas", { tabindex: 0, role: "img" }), cross = element("div", { class: "cross" });
+      const canvas = element("canvas", { tabindex: 0, role: "img" }),
+        cross = element("div", { class: "cross" });
       const frame = element("div", { class: "frame" }, canvas, cross);
-      const { xs, ys } = row.panel, wide = (xs[xs.length - 1] - xs[0]) / (ys[ys.length - 1] - ys[0]);
+      const { xs, ys } = row.panel,
+        wide = (xs[xs.length - 1] - xs[0]) / (ys[ys.length - 1] - ys[0]);
       frame.style.aspectRatio = String(Math.min(Math.max(wide, 0.5), 3));
       const view = { canvas, cross, title };
       new ResizeObserver(([{ contentRect }]) => {
@@ -96,13 +118,17 @@ class Maps {
       return view;
     });
     row.box.replaceChildren(
-      element("div", { class: "views" }, ...row.views.map((view) => view.figure)), row.scale);
+      element("div", { class: "views" }, ...row.views.map((view) => view.figure)),
+      row.scale,
+    );
     row.box.dataset.views = this.panels.dataset.views = String(Math.min(wanted.length, 4));
   }
 
   // What to show of a panel: [{title, of(o), signed}].
   wanted({ now, pins, data }) {
-    const { about, model } = this.page, kind = this.select.value, J = this.derivatives(kind);
+    const { about, model } = this.page,
+      kind = this.select.value,
+      J = this.derivatives(kind);
     const part = (result) => {
       if (kind === "std") return (o) => result.std[o];
       if (kind === "mean") return (o) => result.c[o] - about.mean[o];
@@ -112,18 +138,26 @@ class Maps {
     const shown = [{ title: "Current setting", of: part(now) }];
     for (const pin of pins) shown.push({ title: `Setting ${pin.letter}`, of: part(pin) });
     if (data && (kind === "value" || kind === "mean")) {
-      shown.push({ title: "Your data", of: kind === "mean" ? (o) => data.values[o] - about.mean[o] : (o) => data.values[o] });
+      shown.push({
+        title: "Your data",
+        of: kind === "mean" ? (o) => data.values[o] - about.mean[o] : (o) => data.values[o],
+      });
       shown.push({ title: "Data \u2212 current", of: (o) => data.values[o] - now.c[o], own: true });
     }
     return shown;
   }
 
   derivatives(kind) {
-    const j = Number(kind.slice(1)), { n_in } = this.page.model, kept = new Map();
+    const j = Number(kind.slice(1)),
+      { n_in } = this.page.model,
+      kept = new Map();
     return (result) => {
       if (!kept.has(result)) {
         const J = this.page.jacobianOf(result);
-        kept.set(result, Float64Array.from({ length: this.page.model.n_out }, (_, o) => J[o * n_in + j]));
+        kept.set(
+          result,
+          Float64Array.from({ length: this.page.model.n_out }, (_, o) => J[o * n_in + j]),
+        );
       }
       return kept.get(result);
     };
@@ -137,7 +171,8 @@ class Maps {
       row.views.forEach((view, i) => {
         let limits = [low, high, signed];
         if (wanted[i].own) {
-          const top = Math.max(...row.panel.indices.map((o) => Math.abs(wanted[i].of(o)) || 0)) || 1;
+          const top =
+            Math.max(...row.panel.indices.map((o) => Math.abs(wanted[i].of(o)) || 0)) || 1;
           limits = [-top, top, true];
           view.figure.firstChild.textContent = `${wanted[i].title}, \u00b1 ${format(top, 2)} ${unitOf(row.panel.unit)}`;
         }
@@ -162,7 +197,8 @@ class Maps {
   }
 
   rangeOf(row, wanted) {
-    let low = Infinity, high = -Infinity;
+    let low = Infinity,
+      high = -Infinity;
     for (const { of, own } of wanted) {
       if (own) continue;
       for (const o of row.panel.indices) {
@@ -183,7 +219,8 @@ class Maps {
 
   paint({ xs, ys, grid, indices, labels, unit }, { canvas, cross, title }, of, low, high, signed) {
     const ratio = Math.min(devicePixelRatio, 2);
-    const width = Math.round(canvas.wide * ratio), height = Math.round(canvas.tall * ratio);
+    const width = Math.round(canvas.wide * ratio),
+      height = Math.round(canvas.tall * ratio);
     if (!width || !height) return;
     const ctx = canvas.getContext("2d");
     if (canvas.width !== width || canvas.height !== height || !canvas.columns) {
@@ -193,12 +230,14 @@ class Maps {
       canvas.image = ctx.createImageData(width, height);
       canvas.pixels = new Uint32Array(canvas.image.data.buffer);
     }
-    const colours = RAMPS[signed ? "signed" : "sequential"], by = 255 / (high - low);
+    const colours = RAMPS[signed ? "signed" : "sequential"],
+      by = 255 / (high - low);
     const colour = Uint32Array.from(grid, (o) => {
       const v = o < 0 ? NaN : of(o);
       return Number.isNaN(v) ? 0 : colours[Math.min(255, Math.max(0, Math.round((v - low) * by)))];
     });
-    const { columns, lines, pixels } = canvas, n = xs.length;
+    const { columns, lines, pixels } = canvas,
+      n = xs.length;
     for (let y = 0, p = 0; y < height; y++) {
       if (y && lines[y] === lines[y - 1]) {
         pixels.copyWithin(p, p - width, p);
@@ -209,7 +248,8 @@ class Maps {
       for (let x = 0; x < width; x++) pixels[p++] = colour[start + columns[x]];
     }
     ctx.putImageData(canvas.image, 0, 0);
-    const o = this.page.state.output, cell = grid.indexOf(o);
+    const o = this.page.state.output,
+      cell = grid.indexOf(o);
     cross.hidden = cell < 0;
     if (cell >= 0) {
       cross.style.left = `${100 * share(xs, cell % n)}%`;
@@ -232,14 +272,19 @@ class Maps {
   }
 
   drawBar(bar, signed) {
-    const ctx = bar.getContext("2d"), colours = RAMPS[signed ? "signed" : "sequential"];
-    const image = ctx.createImageData(bar.width, bar.height), pixels = new Uint32Array(image.data.buffer);
-    pixels.forEach((_, p) => { pixels[p] = colours[p % bar.width]; });
+    const ctx = bar.getContext("2d"),
+      colours = RAMPS[signed ? "signed" : "sequential"];
+    const image = ctx.createImageData(bar.width, bar.height),
+      pixels = new Uint32Array(image.data.buffer);
+    pixels.forEach((_, p) => {
+      pixels[p] = colours[p % bar.width];
+    });
     ctx.putImageData(image, 0, 0);
   }
 
   pick({ panel }, { canvas }, event) {
-    const box = canvas.getBoundingClientRect(), ratio = canvas.width / box.width;
+    const box = canvas.getBoundingClientRect(),
+      ratio = canvas.width / box.width;
     const column = canvas.columns[Math.floor((event.clientX - box.left) * ratio)];
     const line = canvas.lines[Math.floor((event.clientY - box.top) * ratio)];
     this.choose(panel, column, line);
@@ -251,10 +296,13 @@ class Maps {
   }
 
   step({ panel }, event) {
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
+      event.key
+    ];
     if (!move) return;
     event.preventDefault();
-    const cell = Math.max(panel.grid.indexOf(this.page.state.output), 0), n = panel.xs.length;
+    const cell = Math.max(panel.grid.indexOf(this.page.state.output), 0),
+      n = panel.xs.length;
     const column = Math.min(Math.max((cell % n) + move[0], 0), n - 1);
     const line = Math.min(Math.max(Math.floor(cell / n) + move[1], 0), panel.ys.length - 1);
     this.choose(panel, column, line);
@@ -263,14 +311,28 @@ class Maps {
   // The observables on a line of the grid through the chosen one, along an axis.
   profile(axis) {
     const o = this.page.state.output;
-    const at = Math.max(this.layout.panels.findIndex(({ grid }) => grid.includes(o)), 0);
-    const { xs, ys, grid, labels, unit } = this.layout.panels[at], n = xs.length;
-    const cell = Math.max(grid.indexOf(o), 0), along = axis ? ys : xs;
+    const at = Math.max(
+      this.layout.panels.findIndex(({ grid }) => grid.includes(o)),
+      0,
+    );
+    const { xs, ys, grid, labels, unit } = this.layout.panels[at],
+      n = xs.length;
+    const cell = Math.max(grid.indexOf(o), 0),
+      along = axis ? ys : xs;
     const index = (i) => (axis ? grid[i * n + (cell % n)] : grid[Math.floor(cell / n) * n + i]);
     const there = Array.from(along, (_, i) => i).filter((i) => index(i) >= 0);
     return {
-      title: "", unit, label: labels[axis], colour: at,
-      groups: [{ name: "profile", x: Float64Array.from(there, (i) => along[i]), indices: there.map(index) }],
+      title: "",
+      unit,
+      label: labels[axis],
+      colour: at,
+      groups: [
+        {
+          name: "profile",
+          x: Float64Array.from(there, (i) => along[i]),
+          indices: there.map(index),
+        },
+      ],
     };
   }
 

@@ -13,7 +13,8 @@ class Model {
     this.logIn = marks(form.log_inputs, this.n_in);
     this.logOut = marks(form.log_outputs, this.n_out);
     this.blocks = form.blocks.map((about, i) => {
-      const prefix = `block${i}_`, own = {};
+      const prefix = `block${i}_`,
+        own = {};
       for (const [name, array] of Object.entries(arrays)) {
         if (name.startsWith(prefix)) own[name.slice(prefix.length)] = array;
       }
@@ -24,9 +25,13 @@ class Model {
     this.factors = linearFactors(arrays, this.members);
     this.whitening = form.kernel ? new Whitening(form.kernel, this.blocks[0]) : null;
     if (this.whitening) {
-      for (const name of ["inner", "form0"]) if (arrays[name]) this.whitening.solveRows(arrays[name]);
+      for (const name of ["inner", "form0"])
+        if (arrays[name]) this.whitening.solveRows(arrays[name]);
     }
-    this.forms = form.forms.map((about, i) => ({ sign: about.sign, square: rowsForm(about, arrays[`form${i}`]) }));
+    this.forms = form.forms.map((about, i) => ({
+      sign: about.sign,
+      square: rowsForm(about, arrays[`form${i}`]),
+    }));
     if (this.whitening) this.forms.push({ sign: -1, square: (u) => this.whitening.square(u) });
     this.hasBars = form.floor !== null && form.task === "regression";
     this.xLower = this.seen(this.lower);
@@ -46,7 +51,8 @@ class Model {
 
   // Features and linear layer at y: what the other methods take.
   at(y) {
-    const x = this.seen(y), u = new Float64Array(this.width);
+    const x = this.seen(y),
+      u = new Float64Array(this.width);
     let row = 0;
     for (const block of this.blocks) {
       block.features(x, u, row);
@@ -67,7 +73,8 @@ class Model {
   }
 
   probabilities({ linear }) {
-    const top = Math.max(...linear), p = linear.map((v) => Math.exp(v - top));
+    const top = Math.max(...linear),
+      p = linear.map((v) => Math.exp(v - top));
     const sum = p.reduce((a, b) => a + b, 0);
     return p.map((v) => v / sum);
   }
@@ -76,14 +83,16 @@ class Model {
   jacobian(point, rows = null) {
     const { n_in: n } = this;
     this.at(point.y); // the networks keep the values of their last call
-    let D = new Float64Array(this.width * n), row = 0;
+    let D = new Float64Array(this.width * n),
+      row = 0;
     for (const block of this.blocks) {
       block.tangents(point.x, D, row);
       row += block.width;
     }
     this.whitening?.solve(D, n);
     this.factors.forEach(({ data, shape }, i) => {
-      const last = i === this.factors.length - 1, m = last && rows ? rows.length : shape[0];
+      const last = i === this.factors.length - 1,
+        m = last && rows ? rows.length : shape[0];
       const A = last && rows ? pick(data, shape[1], rows) : data;
       D = multiply(A, m, shape[1], D, n, new Float64Array(m * n));
     });
@@ -114,7 +123,9 @@ class Model {
 
   // Standard deviations of the prediction's error.
   std(point) {
-    return this.deviations(point).map((s, o) => (this.logOut[o] ? s * Math.exp(point.linear[o]) : s));
+    return this.deviations(point).map((s, o) =>
+      this.logOut[o] ? s * Math.exp(point.linear[o]) : s,
+    );
   }
 
   // Ends of the intervals of the level whose normal quantile is q: [lower, upper].
@@ -122,10 +133,12 @@ class Model {
     const half = this.deviations(point).map(
       (s, o) => q * Math.exp(0.5 * this.tail[o] * (q * q - this.form.middle)) * s,
     );
-    return [-1, 1].map((side) => half.map((h, o) => {
-      const end = point.linear[o] + side * h;
-      return this.logOut[o] ? Math.exp(end) : end;
-    }));
+    return [-1, 1].map((side) =>
+      half.map((h, o) => {
+        const end = point.linear[o] + side * h;
+        return this.logOut[o] ? Math.exp(end) : end;
+      }),
+    );
   }
 
   // normals (x - centre) / unit: 0 in the flat of the training parameters.
@@ -136,7 +149,8 @@ class Model {
 
   // What is outside the domain: indices of the parameters that are, and whether y is off the flat.
   outside(y) {
-    const x = this.seen(y), parameters = [];
+    const x = this.seen(y),
+      parameters = [];
     for (let i = 0; i < this.n_in; i++) {
       const [lower, upper] = [this.xLower[i], this.xUpper[i]];
       const slack = 1e-9 * (upper - lower) + (this.logIn[i] ? 1e-12 : 0);
@@ -149,14 +163,24 @@ class Model {
 class Members {
   constructor({ widths, spread }, arrays, n_out, width) {
     Object.assign(this, { widths, spread, n_out, width });
-    [this.biases, this.weights] = ["biases", "weights"].map((name) => arrays[`member_${name}`].data);
+    [this.biases, this.weights] = ["biases", "weights"].map(
+      (name) => arrays[`member_${name}`].data,
+    );
     this.W = arrays.member_W ? arrays.member_W.data : this.product(arrays);
   }
 
   // The members' layers from their two factors.
   product(arrays) {
-    const [inner, outer] = factorsOf(arrays, "member_"), [n_out, rank] = outer.shape;
-    return multiply(outer.data, n_out, rank, inner.data, this.width, new Float64Array(n_out * this.width));
+    const [inner, outer] = factorsOf(arrays, "member_"),
+      [n_out, rank] = outer.shape;
+    return multiply(
+      outer.data,
+      n_out,
+      rank,
+      inner.data,
+      this.width,
+      new Float64Array(n_out * this.width),
+    );
   }
 
   // The linear layer of the weighted mean.
@@ -164,7 +188,8 @@ class Members {
     const data = new Float64Array(this.n_out * this.width);
     for (let o = 0, p = 0; o < this.n_out; o++) {
       this.widths.forEach((columns, m) => {
-        for (let j = 0; j < columns; j++, p++) data[p] = this.weights[m * this.n_out + o] * this.W[p];
+        for (let j = 0; j < columns; j++, p++)
+          data[p] = this.weights[m * this.n_out + o] * this.W[p];
       });
     }
     return { data, shape: [this.n_out, this.width] };
@@ -195,8 +220,12 @@ function linearFactors(arrays, members) {
 
 // inner, and outer for the outputs' units and as rows of outputs.
 function factorsOf(arrays, prefix) {
-  const { data: outer, shape: [rank, n_out] } = arrays[`${prefix}outer`];
-  const spread = arrays[`${prefix}spread`].data, data = new Float64Array(rank * n_out);
+  const {
+    data: outer,
+    shape: [rank, n_out],
+  } = arrays[`${prefix}outer`];
+  const spread = arrays[`${prefix}spread`].data,
+    data = new Float64Array(rank * n_out);
   for (let k = 0, p = 0; k < rank; k++) {
     for (let o = 0; o < n_out; o++) data[o * rank + k] = outer[p++] * spread[o];
   }
@@ -223,10 +252,16 @@ function rowsForm({ kind, rows, columns }, { data: R }) {
 class Whitening {
   constructor({ s, nugget, width: n }, block) {
     Object.assign(this, { s, n, L: new Float64Array((n * (n + 1)) / 2) });
-    const { L } = this, { centres, factor, shift } = block, row = new Float64Array(n);
+    const { L } = this,
+      { centres, factor, shift } = block,
+      row = new Float64Array(n);
     for (let i = 0, start = 0; i < n; start += ++i) {
       const own = centres.data.subarray(i * block.n, (i + 1) * block.n);
-      block.features(own.map((v, l) => v / factor.data[l] + shift.data[l]), row, 0);
+      block.features(
+        own.map((v, l) => v / factor.data[l] + shift.data[l]),
+        row,
+        0,
+      );
       row[i] += nugget;
       for (let j = 0, other = 0; j <= i; other += ++j) {
         let sum = row[j];

@@ -3,10 +3,13 @@
 
 // The bytes of a text: two of 91 characters for 13 bits.
 function bytesOf(text) {
-  const digit = new Uint8Array(128), bytes = new Uint8Array(Math.floor((text.length / 2) * 13 / 8));
-  for (let c = 33, d = 0; c < 127; c++) if (!'"<\\'.includes(String.fromCharCode(c))) digit[c] = d++;
+  const digit = new Uint8Array(128),
+    bytes = new Uint8Array(Math.floor(((text.length / 2) * 13) / 8));
+  for (let c = 33, d = 0; c < 127; c++)
+    if (!'"<\\'.includes(String.fromCharCode(c))) digit[c] = d++;
   for (let i = 0, at = 0, bits = 0, held = 0; i < text.length; i += 2) {
-    held = ((held << 13) | (digit[text.charCodeAt(i)] * 91 + digit[text.charCodeAt(i + 1)])) & 0xfffff;
+    held =
+      ((held << 13) | (digit[text.charCodeAt(i)] * 91 + digit[text.charCodeAt(i + 1)])) & 0xfffff;
     for (bits += 13; bits >= 8 && at < bytes.length; at++) {
       bits -= 8;
       bytes[at] = held >> bits;
@@ -20,11 +23,17 @@ function bytesOf(text) {
 // which the scale multiplies.
 function unpack(text, listing) {
   const bytes = bytesOf(text);
-  const view = new DataView(bytes.buffer), arrays = {};
+  const view = new DataView(bytes.buffer),
+    arrays = {};
   let at = 0;
-  const real = () => { at += 8; return view.getFloat64(at - 8, true); };
+  const real = () => {
+    at += 8;
+    return view.getFloat64(at - 8, true);
+  };
   const row = (data, from, to) => {
-    const scale = real(), bits = bytes[at++], zero = 2 ** (bits - 1);
+    const scale = real(),
+      bits = bytes[at++],
+      zero = 2 ** (bits - 1);
     if (bits === 64) for (let i = from; i < to; i++) data[i] = real();
     let left = 8;
     for (let i = from; i < to && bits < 64; i++) {
@@ -41,8 +50,10 @@ function unpack(text, listing) {
     if (left < 8) at++;
   };
   for (const [name, { shape, triangle, graded }] of Object.entries(listing)) {
-    const n = shape.reduce((a, b) => a * b, 1), columns = shape[shape.length - 1];
-    const kept = triangle ? (n + columns) / 2 : n, data = new Float64Array(kept);
+    const n = shape.reduce((a, b) => a * b, 1),
+      columns = shape[shape.length - 1];
+    const kept = triangle ? (n + columns) / 2 : n,
+      data = new Float64Array(kept);
     if (!graded) for (let i = 0; i < kept; i++) data[i] = real();
     for (let i = 0, r = 0; graded && i < kept; r++) {
       const end = i + columns - (triangle ? r : 0);
@@ -85,8 +96,14 @@ const far = (r) => Math.min(Math.sqrt(5) * r, 1000);
 const KAPPA = {
   gaussian: [(r) => Math.exp(-0.5 * r * r), (r) => -Math.exp(-0.5 * r * r)],
   matern52: [
-    (r) => { const s = far(r); return (1 + s + (s * s) / 3) * Math.exp(-s); },
-    (r) => { const s = far(r); return (-5 / 3) * (1 + s) * Math.exp(-s); },
+    (r) => {
+      const s = far(r);
+      return (1 + s + (s * s) / 3) * Math.exp(-s);
+    },
+    (r) => {
+      const s = far(r);
+      return (-5 / 3) * (1 + s) * Math.exp(-s);
+    },
   ],
 };
 
@@ -104,7 +121,9 @@ class Network {
   }
 
   features(x, u, at) {
-    const { width: w, values } = this, A = this.A.data, b = this.b.data;
+    const { width: w, values } = this,
+      A = this.A.data,
+      b = this.b.data;
     values.length = 0;
     let now = multiply(this.K_in.data, w, this.n, x, 1, new Float64Array(w));
     for (let i = 0; i < w; i++) now[i] = this.phi(now[i] + this.b_in.data[i]);
@@ -113,7 +132,9 @@ class Network {
       const after = now.map((value) => this.carry * value);
       let k = new Float64Array(w);
       for (let i = 0; i < this.stages; i++) {
-        const stage = j * this.stages + i, from = new Float64Array(w), next = new Float64Array(w);
+        const stage = j * this.stages + i,
+          from = new Float64Array(w),
+          next = new Float64Array(w);
         for (let l = 0; l < w; l++) from[l] = now[l] + this.lengths.data[i] * k[l];
         multiply(A.subarray(stage * w * w, (stage + 1) * w * w), w, w, from, 1, next);
         for (let l = 0; l < w; l++) {
@@ -128,7 +149,9 @@ class Network {
   }
 
   tangents(x, D, at) {
-    const { width: w, n } = this, A = this.A.data, values = this.values[Symbol.iterator]();
+    const { width: w, n } = this,
+      A = this.A.data,
+      values = this.values[Symbol.iterator]();
     const scaled = (M) => {
       const k = values.next().value;
       for (let i = 0; i < w; i++) {
@@ -142,7 +165,8 @@ class Network {
       const after = d.map((value) => this.carry * value);
       let dk = new Float64Array(w * n);
       for (let i = 0; i < this.stages; i++) {
-        const stage = j * this.stages + i, from = new Float64Array(w * n);
+        const stage = j * this.stages + i,
+          from = new Float64Array(w * n);
         for (let l = 0; l < w * n; l++) from[l] = d[l] + this.lengths.data[i] * dk[l];
         const part = A.subarray(stage * w * w, (stage + 1) * w * w);
         dk = scaled(multiply(part, w, w, from, n, new Float64Array(w * n)));
@@ -164,14 +188,16 @@ class Radial {
 
   // Distance of the scaled point from centre k.
   distance(k) {
-    const { n, scaled } = this, centres = this.centres.data;
+    const { n, scaled } = this,
+      centres = this.centres.data;
     let sum = 0;
     for (let i = 0; i < n; i++) sum += (scaled[i] - centres[k * n + i]) ** 2;
     return Math.sqrt(sum);
   }
 
   scale(x) {
-    for (let i = 0; i < this.n; i++) this.scaled[i] = (x[i] - this.shift.data[i]) * this.factor.data[i];
+    for (let i = 0; i < this.n; i++)
+      this.scaled[i] = (x[i] - this.shift.data[i]) * this.factor.data[i];
   }
 
   features(x, u, at) {
@@ -180,7 +206,8 @@ class Radial {
   }
 
   tangents(x, D, at) {
-    const { n, scaled } = this, centres = this.centres.data;
+    const { n, scaled } = this,
+      centres = this.centres.data;
     this.scale(x);
     for (let k = 0; k < this.width; k++) {
       const slope = this.slope(this.distance(k));
@@ -239,7 +266,8 @@ class Polynomial {
   }
 
   features(x, u, at) {
-    const first = this.first.data, second = this.second.data;
+    const first = this.first.data,
+      second = this.second.data;
     for (let i = 0; i < this.n; i++) u[at + i] = this.entry(x, i);
     for (let p = 0; p < first.length; p++) {
       u[at + this.n + p] = u[at + first[p]] * u[at + second[p]];
@@ -247,7 +275,9 @@ class Polynomial {
   }
 
   tangents(x, D, at) {
-    const { n } = this, first = this.first.data, second = this.second.data;
+    const { n } = this,
+      first = this.first.data,
+      second = this.second.data;
     D.fill(0, at * n, (at + this.width) * n);
     for (let i = 0; i < n; i++) D[(at + i) * n + i] = 1 / this.scale.data[i];
     for (let p = 0; p < first.length; p++) {

@@ -33,7 +33,8 @@ class Domain {
     let open = [...free];
     const ends = Array.from(t, (v, i) => [Math.min(this.lower[i], v), Math.max(this.upper[i], v)]);
     for (let round = 0; round <= this.n && this.k && open.length; round++) {
-      const off = this.off(t), G = new Float64Array(this.k * this.k);
+      const off = this.off(t),
+        G = new Float64Array(this.k * this.k);
       if (Math.max(...off.map(Math.abs)) < 1e-13) break;
       for (let a = 0; a < this.k; a++) {
         for (let b = 0; b < this.k; b++) {
@@ -47,7 +48,8 @@ class Domain {
       for (const i of open) {
         let change = 0;
         for (let a = 0; a < this.k; a++) change += this.N[a * this.n + i] * by[a];
-        const to = t[i] - change, [low, high] = ends[i];
+        const to = t[i] - change,
+          [low, high] = ends[i];
         if (to <= low || to >= high) stopped.add(i);
         t[i] = Math.min(Math.max(to, low), high);
       }
@@ -58,10 +60,12 @@ class Domain {
 
   // y after parameter j has moved to a value, or as near to it as the relation allows.
   moved(y, j, value, held) {
-    const { model } = this, target = Float64Array.from(y);
+    const { model } = this,
+      target = Float64Array.from(y);
     target[j] = value;
     if (!this.k || (model.logIn[j] && !(value > 0))) return target;
-    const from = this.scaled(model.seen(y)), to = this.scaled(model.seen(target))[j];
+    const from = this.scaled(model.seen(y)),
+      to = this.scaled(model.seen(target))[j];
     const free = this.others(j, held);
     const attempt = (share) => {
       const t = Float64Array.from(from);
@@ -69,12 +73,15 @@ class Domain {
       return [t, this.project(t, free)];
     };
     const small = 1e-9;
-    let [t, left] = attempt(1), share = 1;
+    let [t, left] = attempt(1),
+      share = 1;
     if (left > small && this.project(Float64Array.from(from), free) <= small) {
       let [low, high] = [0, 1];
       for (let i = 0; i < 40; i++) {
-        const middle = (low + high) / 2, [, rest] = attempt(middle);
-        if (rest > small) high = middle; else low = middle;
+        const middle = (low + high) / 2,
+          [, rest] = attempt(middle);
+        if (rest > small) high = middle;
+        else low = middle;
       }
       [[t], share] = [attempt(low), low];
     }
@@ -97,13 +104,17 @@ class Domain {
 
   // The direction dy in which y moves with parameter j, dy_j = 1, away from the bounds.
   direction(y, j, held) {
-    const { model } = this, d = new Float64Array(this.n);
+    const { model } = this,
+      d = new Float64Array(this.n);
     d[j] = 1 / model.unit[j];
     if (this.k) {
-      const free = this.others(j, held), off = this.off(d), G = new Float64Array(this.k ** 2);
+      const free = this.others(j, held),
+        off = this.off(d),
+        G = new Float64Array(this.k ** 2);
       for (let a = 0; a < this.k; a++) {
         for (let b = 0; b < this.k; b++) {
-          for (const i of free) G[a * this.k + b] += this.N[a * this.n + i] * this.N[b * this.n + i];
+          for (const i of free)
+            G[a * this.k + b] += this.N[a * this.n + i] * this.N[b * this.n + i];
         }
       }
       const by = pseudoSolve(eigen(G, this.k), off, this.k);
@@ -119,9 +130,12 @@ class Domain {
   // A random setting of the domain: uniform in the box, moved to the flat, and drawn towards the
   // centre until it is in the box again. Held parameters stay.
   random(held, y, uniform = Math.random) {
-    const { model } = this, now = this.scaled(model.seen(y)), free = this.others(-1, held);
+    const { model } = this,
+      now = this.scaled(model.seen(y)),
+      free = this.others(-1, held);
     const draw = Float64Array.from(now, (v, i) =>
-      held.has(i) ? v : this.lower[i] + uniform() * (this.upper[i] - this.lower[i]));
+      held.has(i) ? v : this.lower[i] + uniform() * (this.upper[i] - this.lower[i]),
+    );
     if (!this.k) return this.given(draw);
     const off = this.off(draw);
     for (const i of free) {
@@ -149,12 +163,15 @@ class Domain {
     const logs = used.some(([, i]) => logIn[i]);
     if (same && used.length > 4) {
       const which = used.length === this.n ? "the parameters" : `${used.length} parameters`;
-      return `The ${logs ? "logarithms of " : ""}${which} add up to ${format(total)}.`
-        .replace("The the", "The");
+      return `The ${logs ? "logarithms of " : ""}${which} add up to ${format(total)}.`.replace(
+        "The the",
+        "The",
+      );
     }
     if (used.length > 4) return "The training parameters satisfy one linear relation.";
     const text = used.map(([v, i], at) => {
-      const size = Math.abs(v), name = logIn[i] ? `log(${names[i]})` : names[i];
+      const size = Math.abs(v),
+        name = logIn[i] ? `log(${names[i]})` : names[i];
       const sign = v < 0 ? (at ? " \u2212 " : "\u2212") : at ? " + " : "";
       return sign + (Math.abs(size - 1) < 1e-6 ? name : `${format(size)} ${name}`);
     });

@@ -8,18 +8,30 @@ class Strips {
     this.classes = model.form.task === "classification";
     this.ends = indices.map((o) => {
       if (this.classes) return [0, 1];
-      const mean = about.mean?.[o], spread = about.spread?.[o];
-      return mean === null || mean === undefined || !spread ? null : [mean - 3 * spread, mean + 3 * spread];
+      const mean = about.mean?.[o],
+        spread = about.spread?.[o];
+      return mean === null || mean === undefined || !spread
+        ? null
+        : [mean - 3 * spread, mean + 3 * spread];
     });
     this.rows = indices.map((o) => {
-      const track = element("div", { class: "track" }), number = element("span", { class: "number" });
+      const track = element("div", { class: "track" }),
+        number = element("span", { class: "number" });
       const name = element("button", { type: "button", class: "name", text: about.c_names[o] });
       name.addEventListener("click", () => page.choose(o));
-      const band = element("div", { class: "band" }), mark = element("div", { class: "mark" });
+      const band = element("div", { class: "band" }),
+        mark = element("div", { class: "mark" });
       track.append(band, mark);
-      const low = element("span"), high = element("span");
-      const row = element("div", { class: "strip" }, name, track, number,
-        element("div", { class: "range" }, low, high));
+      const low = element("span"),
+        high = element("span");
+      const row = element(
+        "div",
+        { class: "strip" },
+        name,
+        track,
+        number,
+        element("div", { class: "range" }, low, high),
+      );
       root.append(row);
       return { row, name, track, band, mark, number, low, high, more: [] };
     });
@@ -27,7 +39,11 @@ class Strips {
 
   update({ now, pins, data }) {
     this.indices.forEach((o, i) => {
-      const row = this.rows[i], values = [now, ...pins].flatMap((one) => [one.c[o], ...(one.lower ? [one.lower[o], one.upper[o]] : [])]);
+      const row = this.rows[i],
+        values = [now, ...pins].flatMap((one) => [
+          one.c[o],
+          ...(one.lower ? [one.lower[o], one.upper[o]] : []),
+        ]);
       if (data && !Number.isNaN(data.values[o])) values.push(data.values[o]);
       const old = this.ends[i] || [Math.min(...values), Math.max(...values)];
       const ends = this.classes ? old : [Math.min(old[0], ...values), Math.max(old[1], ...values)];
@@ -44,9 +60,12 @@ class Strips {
       row.mark.style.left = `${at(now.c[o])}%`;
       row.name.setAttribute("aria-pressed", String(o === this.page.state.output));
       const half = now.lower ? (now.upper[o] - now.lower[o]) / 2 : null;
-      row.number.textContent = this.classes ? `${(100 * now.c[o]).toFixed(1)} %`
+      row.number.textContent = this.classes
+        ? `${(100 * now.c[o]).toFixed(1)} %`
         : `${format(now.c[o])}${half ? ` \u00b1 ${format(half, 2)}` : ""} ${unitOf(this.page.about.c_units[o])}`;
-      [row.low.textContent, row.high.textContent] = this.classes ? ["", ""] : ends.map((v) => format(v, 3));
+      [row.low.textContent, row.high.textContent] = this.classes
+        ? ["", ""]
+        : ends.map((v) => format(v, 3));
       this.overlay(row, o, at, pins, data);
     });
   }

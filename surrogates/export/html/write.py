@@ -28,7 +28,8 @@ LIMIT = 1_000_000
 
 _SCRIPTS = (
     *("numbers.js", "model.js", "algebra.js", "fit.js", "setting.js", "layout.js", "table.js"),
-    *("curves.js", "maps.js", "strips.js", "controls.js", "panels.js", "app.js"),
+    *("curves.js", "maps.js", "strips.js", "controls.js", "panels.js"),
+    *("data.js", "app.js"),
 )
 _LEVELS = (0.5, 0.9, 0.95, 0.99)
 _POLICY = (
