@@ -55,8 +55,10 @@ LARGEST = 2000
 _SEARCHED = 600  # values and derivatives that the scales are sought on
 _FOLDS = 5  # on which scales are found again
 _FINE = 1e-3  # h in scaled inputs: an error of 1e-6 of derivatives; a nugget's is 1e-4 or more
-_STEP = 0.03  # of the surrogate: rounding errors of its features grow by 1 / (2 h)
-_CORRECTIONS = 3  # each makes an error of derivatives smaller by a factor of about h^2
+_STEPS = (0.1, 0.03, 0.01)  # of the surrogate: rounding errors of its features grow by 1 / (2 h)
+_CORRECTIONS = 8  # each makes an error of derivatives smaller by a factor of about h^2
+_CORRECT = 1e-2  # largest error of the derivatives, in those of the least nugget
+_ROUNDING = 1e-11  # of a variance over that of the kernel
 _SHAPED = 600  # values and derivatives that decide the variance's shape, which a file holds
 _SCALES = (1e-3, 30.0)
 _NUGGETS = (1e-8, 10.0)  # a smaller one makes weights so large that differences lose digits
@@ -204,20 +206,29 @@ def solve(K: Tensor, T: Tensor, n: int) -> Solution | None:
 def coarsened(points: Points, fit: Scales) -> tuple[Points, Solution] | None:
     """Take a larger step, and turn the derivatives into differences with it; None if singular.
 
-    A difference is a derivative and h^2 / 6 of the third one, which is that of the fit.
+    A difference is a derivative and h^2 / 6 of the third one, which is that of the fit. The largest
+    step is taken for which this converges.
     """
-    coarse = dataclasses.replace(points, step=_STEP)
-    K = coarse.covariance(fit.scales, fit.nugget)
-    more = coarse.kernels(fit.scales, _STEP) - coarse.kernels(fit.scales, points.step)
-    n = len(points.X)
-    for _ in range(_CORRECTIONS):
+    n, found = len(points.X), None
+    enough = _CORRECT * _NUGGETS[0] ** 0.5 * float(points.T[n:].norm())
+    for step in _STEPS:
+        coarse = dataclasses.replace(points, step=step)
+        K = coarse.covariance(fit.scales, fit.nugget)
+        more = coarse.kernels(fit.scales, step) - coarse.kernels(fit.scales, points.step)
         found = solve(K, coarse.T, n)
-        if found is None:
-            return None
-        T = torch.cat([points.T[:n], points.T[n:] + more[n:] @ found.a])
-        coarse = dataclasses.replace(coarse, T=T)
-    last = solve(K, coarse.T, n)
-    return None if last is None else (coarse, last)
+        for _ in range(_CORRECTIONS):
+            if found is None:
+                return None
+            T = torch.cat([points.T[:n], points.T[n:] + more[n:] @ found.a])
+            change = float((T - coarse.T).norm())
+            coarse = dataclasses.replace(coarse, T=T)
+            found = solve(K, T, n)
+            if change <= enough:
+                break
+        else:
+            continue
+        break
+    return None if found is None else (coarse, found)
 
 
 def search(points: Points, start: Scales | None = None, steps: int = 80) -> Scales:
@@ -330,9 +341,15 @@ def kriging(points: Points, found: Solution, fit: Scales, number: Rows) -> Krigi
     The variance is that of `kernel`, with the values and derivatives as its samples. It needs a row
     of the file for each of them, so some decide its shape if there are many: the other samples have
     the variance of new points there.
+
+    A nugget at its bound is no noise but what the solution needs, and of exact data the error lacks
+    it: this part of the nugget does not count. Posterior variances are a tenth to a thousandth of
+    it for smooth functions, and it would hide how errors vary.
     """
+    noise = fit.nugget - _NUGGETS[0] + _ROUNDING
     basis, W = weights(points, fit, found)
     residual, variance = left_out(points, found, number)
+    variance += noise - fit.nugget
     samples, part, own = points.spread(_SHAPED), points, found
     if len(samples) < len(points.X):
         part = points.some(samples)
@@ -348,15 +365,16 @@ def kriging(points: Points, found: Solution, fit: Scales, number: Rows) -> Krigi
     last = torch.cat([rows[-1], 1 / own.size.sqrt()[None]])
     if part is not points:
         F = basis.forward(points.X)
-        variance = 1 + fit.nugget - (F @ rows[:-1].T).square().sum(dim=1)
+        variance = 1 + noise - (F @ rows[:-1].T).square().sum(dim=1)
         variance += (F @ rows[-1] + last[-1]).square()
-        variance[samples] = left_out(part, own, number[samples.numpy()])[1]
+        alone = left_out(part, own, number[samples.numpy()])[1]
+        variance[samples] = alone + noise - fit.nugget
     return Kriging(
-        fit=Fit(form=Form(kernel="gaussian", degree=0), scales=fit.scales, nugget=fit.nugget),
+        fit=Fit(form=Form(kernel="gaussian", degree=0), scales=fit.scales, nugget=noise),
         centres=basis.centres,
         weights=W,
         left_out=residual,
-        variance=variance,
+        variance=variance.clamp(min=_ROUNDING),
         negative=rows[:-1],
         positive=last[None],
     )

@@ -134,7 +134,7 @@ def test_functions_about_centres_keep_their_digits_and_predict_what_kriging_pred
     fine, fit = points(20), Scales(scales=SCALES, nugget=nugget)
     X = normal(50, 2, seed=7)
     some, found = module.coarsened(fine, fit)
-    assert some.step == 30 * fine.step
+    assert some.step == 100 * fine.step
     basis, W = module.weights(some, fit, found)
     assert basis.width == 20 + 2 * 40
     F = basis.forward(X) @ W[:, :-1].T + W[:, -1]
@@ -142,7 +142,7 @@ def test_functions_about_centres_keep_their_digits_and_predict_what_kriging_pred
     assert float((F - expected).norm() / expected.norm()) < 2e-10
     own = solve(fine.covariance(SCALES, nugget), fine.T, 20)
     expected = covariances(fine, X) @ own.a + own.constant
-    assert float((F - expected).norm() / expected.norm()) < 2e-4  # a tenth of their error or less
+    assert float((F - expected).norm() / expected.norm()) < 2e-3  # less than their error
     along = basis.forward_and_jacobian(fine.X)[1].transpose(1, 2) @ W[:, :-1].T
     along = (fine.U[:, :, None] * along[fine.at]).sum(dim=1)
     K = some.covariance(SCALES, nugget).diagonal() - some.covariance(SCALES, 0.0).diagonal()
@@ -163,16 +163,18 @@ def test_the_variance_is_the_posterior_one_of_the_samples_that_shape_it(shaped, 
     def variance(X):
         F = torch.cat([kriged.fit.kappa(X, kriged.centres), torch.ones(len(X), 1)], dim=1)
         less = (F[:, :-1] @ kriged.negative.T).square().sum(dim=1)
-        return 1 + 1e-4 - less + (F @ kriged.positive.T).square().sum(dim=1)
+        return 1 + kriged.fit.nugget - less + (F @ kriged.positive.T).square().sum(dim=1)
 
     X = normal(50, 2, seed=7)
-    torch.testing.assert_close(variance(X), posterior(part, 1e-4, X), rtol=1e-5, atol=1e-8)
+    least = 1e-8 - 1e-11  # the nugget's bound is no noise
+    expected = posterior(part, 1e-4, X) - least
+    torch.testing.assert_close(variance(X), expected, rtol=1e-6, atol=1e-11)
     others = torch.tensor([i for i in range(20) if i not in taken], dtype=torch.int64)
-    expected = posterior(part, 1e-4, some.X[others])
-    torch.testing.assert_close(kriged.variance[others], expected, rtol=1e-5, atol=1e-8)
+    expected = posterior(part, 1e-4, some.X[others]) - least
+    torch.testing.assert_close(kriged.variance[others], expected, rtol=1e-6, atol=1e-11)
     own = solve(part.covariance(SCALES, 1e-4), part.T, len(taken))
     expected = left_out(part, own, np.arange(len(taken)))[1]
-    torch.testing.assert_close(kriged.variance[taken], expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(kriged.variance[taken], expected - least, rtol=1e-9, atol=0)
 
 
 def test_derivatives_are_worth_samples_and_the_error_is_known():
