@@ -312,10 +312,7 @@ def left_out(points: Points, found: Solution, number: Rows) -> tuple[Tensor, Ten
 
 
 def features(points: Points, scales: Tensor) -> tuple[RadialBasis, Tensor]:
-    """Return functions about centres, and the factors of differences, (m,).
-
-    The centres are n samples, and m before and m behind them.
-    """
+    """Return functions about samples, and before and behind them, and differences' factors."""
     size = torch.linalg.vector_norm(points.U * scales, dim=1)
     at, step = points.X[points.at], (points.step / size)[:, None] * points.U
     centres = torch.cat([points.X, at + step, at - step])
