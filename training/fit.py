@@ -22,6 +22,7 @@ needs the methods of `FeatureExtractor`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ from surrogates.model.networks import FeatureExtractor
 from . import beside, initial, methods
 from .checkpoint import Checkpoint
 from .communicator import Communicator
-from .config import TrainConfig
+from .config import Derivatives, TrainConfig
 from .data import Data
 from .history import Record
 from .inner.losses import CrossEntropy, LeastSquares, Loss
@@ -50,6 +51,7 @@ from .outer.baselines import STOCHASTIC
 from .outer.multilevel import Multilevel, Reason, State
 from .scaling import groups_of, weights_of
 from .slopes import Given, Used, given
+from .unseen import jacobians, with_unseen
 
 _INNER = 10_000  # largest number of entries of W; their Hessian has 0.8 GB
 
@@ -112,6 +114,8 @@ def fit(
 ) -> FitResult:
     """Train a surrogate on a dataset's training samples, and keep the best weights on validation.
 
+    Of adjoints, a training on values alone comes first, which is not interrupted (see `unseen`).
+
     For one seed, on one device with one version of torch, the result is the same bit for bit,
     whether or not training was interrupted.
 
@@ -142,6 +146,10 @@ def fit(
             checkpoint cannot be written, or read, or is of another run.
     """
     check(not resume or checkpoint is not None, "to resume, name the checkpoint to resume from")
+    if dataset.info.adjoints and config.derivatives.weight != 0:
+        values = dataclasses.replace(config, derivatives=Derivatives(weight=0.0))
+        bare = fit(dataset, values, network=network, start=start, loss=loss, comm=comm)
+        dataset = with_unseen(dataset, dataset, None, jacobians(bare, dataset.Y))
     run = _Run.of(dataset, config, network, start, loss, comm)
     if checkpoint is not None:
         run.keep(Path(checkpoint).absolute(), dataset, start)

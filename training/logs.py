@@ -66,6 +66,27 @@ def logarithms(dataset: Dataset, logs: Logs) -> Dataset:
     return dataclasses.replace(dataset, Y=Y, C=C, info=info, **changes)
 
 
+def lost_in_words(dataset: Dataset, learned: Dataset) -> str:
+    """Return how many rows of derivatives have no logarithm; empty if none.
+
+    d log c is dc / c, which takes c: a sample that lacks it has no row.
+
+    Args:
+        dataset: The samples.
+        learned: Those of `logarithms`.
+    """
+    before, after = (one.derivatives(slice(None)) for one in (dataset, learned))
+    if before is None or after is None:
+        return ""
+    lost = before.there & ~after.there
+    if not lost.any():
+        return ""
+    return (
+        f"{int(lost.sum())} rows of derivatives are left out, in {int(lost.any(axis=1).sum())} "
+        "samples: an observable is missing there, and so the derivative of its logarithm"
+    )
+
+
 def _derivatives(
     dataset: Dataset, inputs: npt.NDArray[np.bool_], outputs: npt.NDArray[np.bool_]
 ) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from .deploy import alone, assembled, deployed
 from .features import CHUNK
 from .fit import fit
 from .history import Record
-from .logs import logarithms
+from .logs import logarithms, lost_in_words
 from .outcome import Trained, kept, told_choice, told_fit, told_selection, where_there
 from .selection import classes
 from .selection.effort import EFFORTS, Terms
@@ -127,7 +127,7 @@ class _Job:
             choice = classes.choose(learned, terms)
             return told_choice(choice, dataset, settings, effort, self._seconds())
         more = None if start is None else functools.partial(candidates, start, dataset)
-        if self._adjoints and settings.network.kind != "rbf":  # which takes values alone
+        if self._adjoints:
             values = dataclasses.replace(terms, settings=_of_values(settings))
             bare = assembled(choose(learned, values, more=more), learned)
             Y = torch.from_numpy(learned.Y)
@@ -137,7 +137,7 @@ class _Job:
         surrogate = assembled(selection, learned, self._logs)
         seconds = self._seconds()
         found = told_selection(surrogate, selection, dataset, learned, settings, effort, seconds)
-        return kept(found, selection, dataset, start)
+        return self._noted(kept(found, selection, dataset, start))
 
     def fitted(self, **how: Any) -> Trained:
         """Train one network; arguments are those of `fit`."""
@@ -145,14 +145,19 @@ class _Job:
         if self._start is not None:
             first, settings = self._start.network(settings, self._given)
         learned = self._learned
-        if self._adjoints:  # not interrupted: the same when the training resumes
+        if self._adjoints:  # as `fit` does, which does not know the logarithms
             same = {name: how[name] for name in ("network", "comm") if name in how}
             bare = fit(learned, _of_values(settings), start=first, **same)
             learned = with_unseen(self._dataset, learned, self._logs, jacobians(bare, learned.Y))
         result = fit(learned, settings, start=first, **how)
         surrogate = deployed(result, learned, self._logs)
         found = told_fit(surrogate, result, self._dataset, settings, self._seconds())
-        return kept(found, alone(result, learned), self._dataset, self._start)
+        return self._noted(kept(found, alone(result, learned), self._dataset, self._start))
+
+    def _noted(self, found: Trained) -> Trained:
+        """Say which derivatives logarithms have cost."""
+        text = "" if self._logs is None else lost_in_words(self._dataset, self._learned)
+        return dataclasses.replace(found, warnings=(*found.warnings, text)) if text else found
 
 
 def _of_values(settings: TrainConfig) -> TrainConfig:

@@ -13,7 +13,7 @@ on values alone first, in the same way, and (1 - P) of its Jacobian takes the pl
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from surrogates.model.parts import Logs
 from surrogates.types import Array
 
 from .features import CHUNK, Tangents
-from .fit import FitResult
+
+if TYPE_CHECKING:
+    from .fit import FitResult
 
 
 def with_unseen(dataset: Dataset, learned: Dataset, logs: Logs | None, J: Array) -> Dataset:

@@ -93,6 +93,8 @@ def test_adjoints_of_few_functionals_do_no_harm(r):
         found = train(made, settings(weight), effort="fast")
         errors[weight] = float((found.surrogate(Y) - C).norm())
     assert found.training["derivatives"]["samples"] == 32
+    alone = fit(made, settings())
+    torch.testing.assert_close(alone.predict(Y), found.surrogate(Y), rtol=1e-9, atol=1e-9)
     assert errors[None] < errors[0.0]
 
 
@@ -119,3 +121,28 @@ def test_a_choice_learns_from_adjoints_too():
         found = train(made, settings(weight), given=fixed, processes=1)
         errors.append(float((found.surrogate(Y) - C).norm()))
     assert errors[0] < errors[1]
+
+
+def test_kernels_with_derivatives_see_the_rest_too():
+    made = adjoints(1, n=20, n_test=1)
+    kernel = Network(kind="rbf", kernel="gaussian", trend=0)
+    whole = with_unseen(made, made, None, np.zeros((len(made.Y), 6, 3)))  # zero for the rest
+    errors = []
+    for data in (made, whole):
+        found = train(data, TrainConfig(network=kernel), effort="default", processes=1)
+        name = "rbf gaussian with derivatives"
+        errors += [one.error for one in found.tried if one.name == name]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_rows_that_have_no_logarithm_are_counted_once():
+    Y = np.random.default_rng(0).uniform(1, 2, (30, 3))
+    made = dataset(Y, vmap(truth)(torch.from_numpy(Y)).numpy(), "24/6/0")
+    J = vmap(jacrev(truth))(torch.from_numpy(Y)).numpy()
+    J[5] = np.nan  # said elsewhere
+    made.C[[2, 5, 7], [0, 0, 1]] = np.nan  # only the first has a logarithm, and derivatives
+    made = dataclasses.replace(made, info=dataclasses.replace(made.info, tangents=True), dC_dY=J)
+    text = "3 rows of derivatives are left out, in 1 samples"
+    for logs, n in ((LOGS, 1), (None, 0)):
+        found = train(made, settings(), effort="fast", logs=logs)
+        assert sum(text in line for line in found.warnings) == n

@@ -72,9 +72,20 @@ def test_covariances_are_derivatives_of_the_kernel():
     rows = [[grad(along)(x, z, u) @ w for z, u in pairs] for x, w in pairs]
     within = torch.stack([torch.stack(row) for row in rows])
     K = torch.cat([torch.cat([values, across], 1), torch.cat([across.T, within], 1)])
-    torch.testing.assert_close(some.covariance(SCALES, 0.0), K, rtol=1e-12, atol=1e-13)
-    added = some.covariance(SCALES, 0.1) - K
+    found = some.covariance(SCALES, 0.0)
+    torch.testing.assert_close(found, K, rtol=1e-5, atol=1e-6)  # differences of step 1e-3
+    added = some.covariance(SCALES, 0.1) - found
     torch.testing.assert_close(added, 0.1 * torch.diag(K.diagonal()), rtol=1e-9, atol=1e-13)
+
+
+def test_covariances_are_those_of_the_functions_about_centres():
+    some = points(6)
+    basis, factor = module.features(some, SCALES)
+    A = (basis.centres * SCALES).numpy().astype(np.longdouble)  # differences lose 6 digits
+    k = np.exp(-np.square(A[:, None] - A).sum(axis=2) / 2)
+    D = module._about(torch.eye(len(some.T)).double(), factor).numpy().astype(np.longdouble)
+    K = torch.from_numpy((D @ k @ D.T).astype(float))
+    torch.testing.assert_close(some.covariance(SCALES, 0.0), K, rtol=1e-9, atol=1e-10)
 
 
 def test_the_gradient_of_the_likelihood_is_that_of_differences():
@@ -89,25 +100,81 @@ def test_the_gradient_of_the_likelihood_is_that_of_differences():
 def test_left_out_residuals_are_those_of_fits_without_the_samples(number):
     some, fit = points(12, without=(3,)), Scales(scales=SCALES, nugget=1e-4)
     found = solve(some.covariance(SCALES, 1e-4), some.T, 12)
-    residual = left_out(some, found, number)
+    residual, variance = left_out(some, found, number)
     for i in range(int(number.max()) + 1):
         kept, held = (torch.from_numpy(np.flatnonzero(x)) for x in (number != i, number == i))
         part = some.some(kept)
         own = solve(part.covariance(SCALES, 1e-4), part.T, len(kept))
         expected = module.predict(part, fit, own, some.X[held]) - some.T[held]
-        torch.testing.assert_close(residual[held], expected, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(residual[held], expected, rtol=1e-7, atol=1e-9)
+        expected = posterior(part, 1e-4, some.X[held])
+        torch.testing.assert_close(variance[held], expected, rtol=1e-6, atol=1e-9)
+
+
+def covariances(some, X):
+    """Return those of c at X."""
+    h = some.step
+    k = torch.exp(-torch.cdist(X * SCALES, some.X * SCALES).square() / 2)
+    size = torch.linalg.vector_norm(some.U * SCALES, dim=1)
+    d = ((X[:, None] - some.X[some.at]) * some.U * SCALES**2).sum(dim=2) / size
+    along = torch.sinh(h * d) / h * np.exp(-(h**2) / 2)
+    return torch.cat([k, k[:, some.at] * along * size], dim=1)
+
+
+def posterior(some, nugget, X):
+    """Return the variance of c and a nugget at X."""
+    K, k = some.covariance(SCALES, nugget), covariances(some, X)
+    H = (torch.arange(len(K)) < len(some.X)).double()
+    solved, lifted = torch.linalg.solve(K, k.T), torch.linalg.solve(K, H)
+    return 1 + nugget - (k.T * solved).sum(dim=0) + (1 - H @ solved) ** 2 / (H @ lifted)
 
 
 @pytest.mark.parametrize("nugget", [1e-8, 1e-3])
-def test_functions_about_centres_predict_what_kriging_predicts(nugget):
-    some, fit = points(20), Scales(scales=SCALES, nugget=nugget)
-    found = solve(some.covariance(SCALES, nugget), some.T, 20)
-    basis, W = module.weights(some, fit, found)
+def test_functions_about_centres_keep_their_digits_and_predict_what_kriging_predicts(nugget):
+    fine, fit = points(20), Scales(scales=SCALES, nugget=nugget)
     X = normal(50, 2, seed=7)
-    F = basis.forward(X) @ W[:, :-1].T + W[:, -1]
-    expected = module.predict(some, fit, found, X)
-    assert float((F - expected).norm() / expected.norm()) < 1e-5
+    some, found = module.coarsened(fine, fit)
+    assert some.step == 100 * fine.step
+    basis, W = module.weights(some, fit, found)
     assert basis.width == 20 + 2 * 40
+    F = basis.forward(X) @ W[:, :-1].T + W[:, -1]
+    expected = covariances(some, X) @ found.a + found.constant
+    assert float((F - expected).norm() / expected.norm()) < 2e-10
+    own = solve(fine.covariance(SCALES, nugget), fine.T, 20)
+    expected = covariances(fine, X) @ own.a + own.constant
+    assert float((F - expected).norm() / expected.norm()) < 2e-3  # less than their error
+    along = basis.forward_and_jacobian(fine.X)[1].transpose(1, 2) @ W[:, :-1].T
+    along = (fine.U[:, :, None] * along[fine.at]).sum(dim=1)
+    K = some.covariance(SCALES, nugget).diagonal() - some.covariance(SCALES, 0.0).diagonal()
+    missed = along + K[20:, None] * found.a[20:] - fine.T[20:]
+    assert float(missed.norm() / fine.T[20:].norm()) < 1e-6
+
+
+@pytest.mark.parametrize("shaped", [600, 30])
+def test_the_variance_is_the_posterior_one_of_the_samples_that_shape_it(shaped, monkeypatch):
+    monkeypatch.setattr(module, "_SHAPED", shaped)
+    some, fit = points(20, without=(3,)), Scales(scales=SCALES, nugget=1e-4)
+    found = solve(some.covariance(SCALES, 1e-4), some.T, 20)
+    kriged = module.kriging(some, found, fit, np.arange(20))
+    taken = some.spread(shaped)
+    part = some.some(taken)
+    assert len(taken) == (20 if shaped == 600 else 10)
+
+    def variance(X):
+        F = torch.cat([kriged.fit.kappa(X, kriged.centres), torch.ones(len(X), 1)], dim=1)
+        less = (F[:, :-1] @ kriged.negative.T).square().sum(dim=1)
+        return 1 + kriged.fit.nugget - less + (F @ kriged.positive.T).square().sum(dim=1)
+
+    X = normal(50, 2, seed=7)
+    least = 1e-8 - 1e-11  # the nugget's bound is no noise
+    expected = posterior(part, 1e-4, X) - least
+    torch.testing.assert_close(variance(X), expected, rtol=1e-6, atol=1e-11)
+    others = torch.tensor([i for i in range(20) if i not in taken], dtype=torch.int64)
+    expected = posterior(part, 1e-4, some.X[others]) - least
+    torch.testing.assert_close(kriged.variance[others], expected, rtol=1e-6, atol=1e-11)
+    own = solve(part.covariance(SCALES, 1e-4), part.T, len(taken))
+    expected = left_out(part, own, np.arange(len(taken)))[1]
+    torch.testing.assert_close(kriged.variance[taken], expected - least, rtol=1e-9, atol=0)
 
 
 def test_derivatives_are_worth_samples_and_the_error_is_known():
