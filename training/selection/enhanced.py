@@ -161,7 +161,7 @@ class Scales:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solution:
+class Kriged:
     """Weights of values and derivatives, and what is needed to leave samples out.
 
     Attributes:
@@ -186,7 +186,7 @@ class Solution:
         return float(2 * self.L.diagonal().log().sum() + self.size.log())
 
 
-def solve(K: Tensor, T: Tensor, n: int) -> Solution | None:
+def solve(K: Tensor, T: Tensor, n: int) -> Kriged | None:
     """Solve with a covariance and a constant of the n values; None where it is singular."""
     L, failed = torch.linalg.cholesky_ex(K)
     if failed:
@@ -200,10 +200,10 @@ def solve(K: Tensor, T: Tensor, n: int) -> Solution | None:
     H = (torch.arange(len(T)) < n).to(T)
     a = torch.cholesky_solve(T - H[:, None] * constant, L)
     P = inverse - torch.outer(lifted, lifted) / size
-    return Solution(a=a, constant=constant, P=P, L=L, lifted=lifted, size=size)
+    return Kriged(a=a, constant=constant, P=P, L=L, lifted=lifted, size=size)
 
 
-def coarsened(points: Points, fit: Scales) -> tuple[Points, Solution] | None:
+def coarsened(points: Points, fit: Scales) -> tuple[Points, Kriged] | None:
     """Take a larger step, and turn the derivatives into differences with it; None if singular.
 
     A difference is a derivative and h^2 / 6 of the third one, which is that of the fit. The largest
@@ -286,7 +286,7 @@ def _likelihood(
     return value, slope
 
 
-def left_out(points: Points, found: Solution, number: Rows) -> tuple[Tensor, Tensor]:
+def left_out(points: Points, found: Kriged, number: Rows) -> tuple[Tensor, Tensor]:
     """Return residuals of values without the samples of one number and their derivatives.
 
     Args:
@@ -319,7 +319,7 @@ def features(points: Points, scales: Tensor) -> tuple[RadialBasis, Tensor]:
     return RadialBasis(centres, scales, "gaussian"), size / (2 * points.step)
 
 
-def weights(points: Points, fit: Scales, found: Solution) -> tuple[RadialBasis, Tensor]:
+def weights(points: Points, fit: Scales, found: Kriged) -> tuple[RadialBasis, Tensor]:
     """Return the features, and their weights with the constant last, (n_seen, n + 2 m + 1)."""
     basis, factor = features(points, fit.scales)
     return basis, torch.cat([_about(found.a.T, factor), found.constant[:, None]], dim=1)
@@ -332,7 +332,7 @@ def _about(A: Tensor, factor: Tensor) -> Tensor:
     return torch.cat([A[:, :n], last, -last], dim=1)
 
 
-def kriging(points: Points, found: Solution, fit: Scales, number: Rows) -> Kriging:
+def kriging(points: Points, found: Kriged, fit: Scales, number: Rows) -> Kriging:
     """Return weights, left-out residuals and variances, about the centres of `features`.
 
     The variance is that of `kernel`, with the values and derivatives as its samples. It needs a row
@@ -442,7 +442,7 @@ def _growth(frame: Frame, asked: Asked, points: Points, fit: Scales) -> float:
     return float(min(max(1.0, np.sqrt(after / max(before, 1e-300))), 3.0))
 
 
-def predict(points: Points, fit: Scales, found: Solution, X: Tensor) -> Tensor:
+def predict(points: Points, fit: Scales, found: Kriged, X: Tensor) -> Tensor:
     """Predict at standardised inputs, (n_new, n_seen)."""
     basis, W = weights(points, fit, found)
     return basis.forward(X) @ W[:, :-1].T + W[:, -1]
