@@ -165,10 +165,7 @@ class LoadedSurrogate:
             raise self.failure("forward", error) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write its file, whole or not at all; `surrogates.load` reads it.
-
-        Args:
-            path: The file, of the ending .pt.
+        """Write its file, of the ending .pt, whole or not at all; `surrogates.load` reads it.
 
         Raises:
             InputError: If the ending is another, or the file cannot be written.
@@ -254,6 +251,13 @@ class LoadedSurrogate:
         """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
         Y = self._parameters(y)
         return self._call("vjp", Y, self._array("w", w, self.metadata["c_names"], Y))
+
+    def hvp(self, y: npt.ArrayLike, w: npt.ArrayLike, v: npt.ArrayLike) -> Array:
+        """Apply the Hessian of w^T c to v: `vjp` differentiated along v, of y's shape."""
+        known = hasattr(self.module, "hvp")  # not in files of older versions
+        check(known, f"{self.path} has no second derivatives; train it again with this version")
+        Y, names = self._parameters(y), (("w", w, "c_names"), ("v", v, "y_names"))
+        return self._call("hvp", Y, *(self._array(n, x, self.metadata[k], Y) for n, x, k in names))
 
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return whether y lies in the training domain: bool, () or (n,)."""
@@ -362,7 +366,12 @@ class LoadedSurrogate:
         n_in, n_out = self.n_in, self.n_out
         shapes: dict[str, tuple[int, ...]] = {
             **dict.fromkeys(("forward", "jvp", "predict_std", "probabilities"), (n_out,)),
-            **{"jacobian": (n_out, n_in), "vjp": (n_in,), "predict_interval": (2, n_out)},
+            **{
+                "jacobian": (n_out, n_in),
+                "vjp": (n_in,),
+                "hvp": (n_in,),
+                "predict_interval": (2, n_out),
+            },
             **{"in_domain": (), "predict": ()},
         }
         kinds = {"in_domain": np.dtype(np.bool_), "predict": np.dtype(np.int64)}
