@@ -103,6 +103,9 @@ class Polynomial(nn.Module):
 
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
+        if self.width == y.size(-1):  # no products
+            nan = _nan_where_nan(self._scaled(y))
+            return self.units + (nan if y.dim() == 1 else nan.view(-1, 1, 1))
         # Column by column: with products by broadcasting, the fuser of torch 2.6 does not end.
         eye = torch.eye(y.size(-1), dtype=y.dtype, device=y.device)
         columns = [self.jvp(y, eye[i].expand_as(y)) for i in range(y.size(-1))]

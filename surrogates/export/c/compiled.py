@@ -13,6 +13,7 @@ lets roots be one instruction. Never ``-ffast-math``: it would remove NaN.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import hashlib
 import os
@@ -20,6 +21,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar
@@ -27,6 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from surrogates import __version__
 from surrogates.config import check
 from surrogates.errors import InputError
 from surrogates.types import Array
@@ -87,7 +91,7 @@ class Compiled:
         self.reference = reference
         self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._n_in, self._n_out = len(reference.lower), len(reference.c_0)
-        library = _loaded(library_of(sources(reference)))
+        library = _loaded(library_of(reference))
         self._one, self._jacobian = library.engine_forward, library.engine_jacobian
         self._call, self._finite = library.engine_call, library.engine_finite
         n_in, n_out = self._n_in, self._n_out
@@ -202,24 +206,27 @@ def _wrong(method: str) -> ValueError:
     return ValueError(f"{method} expects contiguous float64 arrays of the surrogate's sizes")
 
 
-def library_of(files: dict[str, str]) -> Path:
-    """Return the library of C files, compiled before or now.
+def library_of(reference: Reference) -> Path:
+    """Return the library of a surrogate, compiled before or now.
 
-    Args:
-        files: Their texts by names.
+    Its name is a digest of all that the source is made of (numbers, templates and the code that
+    fills them in), of the compiler's account of itself and the processor, and of the flags. The
+    source itself, megabytes of digits, is written only to be compiled.
 
     Raises:
         InputError: If there is no C compiler, it fails, or the cache cannot be trusted.
     """
     compiler, about = _compiler()
-    parts = [about, *FLAGS, *(part for item in sorted(files.items()) for part in item)]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(" ".join((__version__, about, *FLAGS)).encode())
+    for part in (*_code(), *_numbers(reference)):
+        digest.update(len(part).to_bytes(8, "little") + part)
     folder = cache_folder()
-    library = folder / f"{key}.so"
+    library = folder / f"{digest.hexdigest()[:32]}.so"
     if library.exists():
         _check_own(library)
         return library
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as beside:
+        files = sources(reference)
         for name, text in files.items():
             Path(beside, name).write_text(text, encoding="utf-8")
         names = sorted(name for name in files if name.endswith(".c"))
@@ -231,6 +238,30 @@ def library_of(files: dict[str, str]) -> Path:
         check(run.returncode == 0, f"{compiler} cannot compile the surrogate: {lines[0][:200]}")
         os.replace(Path(beside, "engine.so"), library)
     return library
+
+
+def _numbers(r: Reference) -> Iterator[bytes]:
+    """Return all constants of a surrogate, each after its name, type and shape."""
+    whole: list[tuple[str, Any]] = [
+        ("", r),
+        ("ensemble", r.ensemble),
+        *((block.KIND, block) for block in r.blocks),
+    ]
+    for kind, part in whole:
+        for about in dataclasses.fields(part):
+            value = getattr(part, about.name)
+            if isinstance(value, np.ndarray | float | str):
+                array = np.asarray(value)
+                text = f"{type(part).__name__} {kind} {about.name} {array.dtype} {array.shape}"
+                yield text.encode()
+                yield array.tobytes()
+
+
+@functools.cache
+def _code() -> tuple[bytes, ...]:
+    """Return the modules and templates that make the source."""
+    files = sorted(resources.files("surrogates.export.c").iterdir(), key=lambda file: file.name)
+    return tuple(file.read_bytes() for file in files if file.name.endswith((".py", ".in")))
 
 
 def cache_folder() -> Path:
