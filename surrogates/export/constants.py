@@ -24,12 +24,16 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
     """Return the constants of a surrogate as arrays, with their evaluation in numpy.
 
     Args:
-        surrogate: From `surrogates.load`.
+        surrogate: From `surrogates.load`. Another engine than torch has its constants: as its
+            attribute ``constants``, unless it is a `Reference` itself.
 
     Raises:
         InputError: If its features are a module of the user's own, or were written by an older
             version.
     """
+    engine: Any = surrogate.engine
+    if isinstance(found := getattr(engine, "constants", engine), Reference):
+        return found
     module: Any = surrogate.module
     has_bars = surrogate.metadata["schema_version"] > 1
     names = {name: {"c_0": "c"}.get(name, name) for name in Reference.SHAPES}
