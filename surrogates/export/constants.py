@@ -61,7 +61,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
 
 
 def _blocks(form: Any, path: str) -> Iterator[Block]:
-    """Return the blocks of a surrogate's features, of `model.fused` or `model.forms`."""
+    """Return the blocks of features of `model.fused`, `model.centred` or `model.forms`."""
     kind = str(form.original_name)
     if kind == "Blocks":
         for part in form.parts.children():

@@ -126,6 +126,21 @@ class Reference:
         return _like(y, (G[:, None] @ self._jacobians(np.atleast_2d(y)))[:, 0])
 
     @_quiet
+    def hvp(self, y: Array, w: Array, v: Array) -> Array:
+        """Differentiate `vjp` along v, of y's shape, at fixed w: (n_in,) or (n, n_in)."""
+        Y, G, V = (np.atleast_2d(x) for x in (y, w, v))
+        X, by = self.seen(Y), self._input_factors(Y)
+        along, G = V * by, G * self._output_factors(X)
+        du = np.concatenate(
+            [block.tangents(X, np.eye(Y.shape[1])) for block in self.blocks], axis=1
+        )
+        J = self.W @ du
+        dc = (J @ along[:, :, None])[:, :, 0]
+        turned = np.where(self.log_outputs, G * dc, 0.0)
+        h = (turned[:, None] @ J)[:, 0] + self._bends(X, G @ self.W, along)
+        return _like(y, by * (h - np.where(self.log_inputs, along, 0.0) * (G[:, None] @ J)[:, 0]))
+
+    @_quiet
     def predict_std(self, y: Array) -> Array:
         """Return the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
@@ -174,6 +189,12 @@ class Reference:
         du = np.concatenate([block.tangents(X, eye) for block in self.blocks], axis=1)
         factors = self._output_factors(X)[:, :, None] * self._input_factors(Y)[:, None]
         return np.asarray(self.W @ du * factors)
+
+    def _bends(self, X: Array, G: Array, V: Array) -> Array:
+        """Return the derivatives along V of the gradients by X of sums of G features."""
+        ends = np.cumsum([block.width for block in self.blocks])[:-1]
+        pieces = zip(self.blocks, np.split(G, ends, axis=1), strict=True)
+        return np.asarray(sum(block.bends(X, own, V) for block, own in pieces))
 
     def _input_factors(self, Y: Array) -> Array:
         return 1 / np.where(self.log_inputs, np.where(Y > 0, Y, math.nan), 1.0)

@@ -171,10 +171,7 @@ class LoadedSurrogate(Called):
         return evaluated(self, dataset, split)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write its file, whole or not at all; `surrogates.load` reads it.
-
-        Args:
-            path: The file, of the ending .pt.
+        """Write its file, of the ending .pt, whole or not at all; `surrogates.load` reads it.
 
         Raises:
             InputError: If the ending is another, the surrogate was not read from such a file, or
