@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, ClassVar, TypeVar
 
@@ -99,6 +99,17 @@ class Reference:
     def n_members(self) -> int:
         """Number of surrogates whose weighted mean is the prediction."""
         return len(self.ensemble.weights)
+
+    def selected(self, rows: npt.NDArray[np.int64]) -> Reference:
+        """Return the constants of some outputs alone; the metadata are the caller's matter."""
+        ensemble = replace(
+            self.ensemble,
+            W=self.ensemble.W[rows],
+            biases=self.ensemble.biases[:, rows],
+            weights=self.ensemble.weights[:, rows],
+        )
+        names = ("W", "c_0", "sigma", "log_outputs", "tail")
+        return replace(self, ensemble=ensemble, **{n: getattr(self, n)[rows] for n in names})
 
     @_quiet
     def forward(self, y: Array) -> Array:

@@ -170,6 +170,19 @@ class LoadedSurrogate(Called):
         self.check_matches(dataset.info)
         return evaluated(self, dataset, split)
 
+    def select(self, outputs: str | int | slice | Sequence[str | int]) -> LoadedSurrogate:
+        """Return a surrogate of some outputs: ``select("u(s1, 1.5)")``, ``select([3, 0])``.
+
+        Args:
+            outputs: A name or an index, or several in the order that is wanted, or a slice.
+
+        Raises:
+            InputError: If there is no such output, or this is a classifier.
+        """
+        from .selecting import selected
+
+        return selected(self, outputs)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write its file, of the ending .pt, whole or not at all; `surrogates.load` reads it.
 
@@ -180,7 +193,8 @@ class LoadedSurrogate(Called):
         check(Path(path).suffix == ".pt", f"a surrogate's file ends in .pt; got {str(path)!r}")
         check(
             bool(self.members),
-            f"{self.path} cannot be written as .pt: its engine is {self.engine.NAME}",
+            f"{self.path} as it is here has no TorchScript module to write as .pt: write an .npz "
+            "file, by surrogates.export.npz.save",
         )
         from . import torchscript
 

@@ -147,7 +147,8 @@ def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
         if isinstance(found, Assessment):
             said[f"accuracy, {name}"] = f"{per_cent(found.accuracy)} of {found.samples} samples"
             continue
-        said[f"relative error, {name}"] = f"{per_cent(found.relative.mean)} (mean)"
+        if not math.isnan(found.relative.mean):  # as of selected outputs
+            said[f"relative error, {name}"] = f"{per_cent(found.relative.mean)} (mean)"
         if found.output_spread:
             said[f"error over spread, {name}"] = found.by_spread(surrogate.metadata["c_names"])
         for what, line in found.by_unit.items():
