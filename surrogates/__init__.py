@@ -3,7 +3,7 @@
     surrogate = surrogates.fit(Y, C)                          # arrays or data frames
     dataset = surrogates.generate("darcy.py:Darcy", samples=400)
     surrogate = surrogates.train(dataset, out="darcy.pt")
-    surrogate = surrogates.load("darcy.pt")
+    surrogate = surrogates.load("darcy.pt")                   # or .npz, without torch
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
 
 A classifier predicts classes, ``predict(y)``, and their ``probabilities(y)``.

@@ -191,10 +191,12 @@ def test_an_npz_file_needs_no_torch(saved, tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-def test_memory_stays(loaded):
+@pytest.mark.slow
+def test_memory_stays(saved):
     """A leak of one result for each call would be 8 MB."""
     import resource
 
+    loaded = surrogates.load(saved)
     y = loaded.bounds.mean(axis=0)
 
     def calls(n):
