@@ -39,7 +39,7 @@ from aiohttp import web
 
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
-from surrogates.model.file import load
+from surrogates.loading import load
 from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 from surrogates.types import Array
 
@@ -112,7 +112,7 @@ def _models_of(
     surrogate = load(path, refuse_outside=refuse_outside, trust=trust)
     name, n_out = Path(path).stem, surrogate.n_out
     calls = {"Evaluate": _evaluate, "Gradient": _gradient, "ApplyJacobian": _apply_jacobian}
-    if hasattr(surrogate.module, "hvp"):  # not in files of older versions
+    if hasattr(surrogate.engine, "hvp"):  # not in files of older versions
         calls["ApplyHessian"] = _apply_hessian
     return (
         Model(name, surrogate, (n_out,), calls),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import surrogates
+from surrogates.loading import with_engine
 from surrogates.model import file as export
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.metadata import FORMAT, SCHEMA_VERSION
@@ -36,6 +37,11 @@ def saved(surrogate: Surrogate, path: Path, **metadata) -> LoadedSurrogate:
     }
     export.save(surrogate, {**about, **metadata}, path)
     return surrogates.load(path)
+
+
+def in_numpy(loaded: LoadedSurrogate) -> LoadedSurrogate:
+    """The same surrogate, evaluated by numpy."""
+    return with_engine(loaded, "numpy")
 
 
 def arguments(surrogate: Surrogate, method: str, n: int) -> list[np.ndarray]:

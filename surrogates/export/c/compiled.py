@@ -33,6 +33,7 @@ import numpy.typing as npt
 from surrogates import __version__
 from surrogates.config import check
 from surrogates.errors import InputError
+from surrogates.model.engines import Box
 from surrogates.types import Array
 
 from ..reference import ClassifierReference, Reference
@@ -71,7 +72,7 @@ class Compiled:
         NAME: Its name among the engines.
         BATCH: The most samples that it takes at once: any number.
         FAILURES: Exceptions of a call for arrays that do not fit.
-        reference: The constants.
+        constants: The constants.
         threads: The most threads of a call.
     """
 
@@ -88,7 +89,7 @@ class Compiled:
         Raises:
             InputError: If there is no C compiler, it fails, or the cache cannot be trusted.
         """
-        self.reference = reference
+        self.constants = reference
         self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._n_in, self._n_out = len(reference.lower), len(reference.c_0)
         library = _loaded(library_of(reference))
@@ -107,9 +108,9 @@ class Compiled:
 
         GCC 12 gave wrong Jacobians for a loop over lanes, which is now written in another way.
         """
-        r = self.reference
+        r = self.constants
         y = (r.lower + r.upper) / 2
-        for method, right in (("forward", r(y)), ("jacobian", r.jacobian(y))):
+        for method, right in (("forward", r.forward(y)), ("jacobian", r.jacobian(y))):
             call = getattr(self, method)
             for found in (call(y), call(np.tile(y, (9, 1)))):
                 gap = float(np.abs(found - right).max())
@@ -118,9 +119,19 @@ class Compiled:
                     f"the compiler made a wrong {method} of the surrogate: it differs by {gap:.3g}",
                 )
 
+    @property
+    def box(self) -> Box:
+        """The training domain."""
+        return self.constants.box
+
+    @property
+    def n_members(self) -> int:
+        """Number of surrogates whose weighted mean is the prediction."""
+        return self.constants.n_members
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the constants."""
-        return type(self), (self.reference,)
+        return type(self), (self.constants,)
 
     def forward(self, y: Array, out: Array | None = None) -> Array:
         """Return c, (n_out,) or (n, n_out); in ``out`` if it is given."""
@@ -189,7 +200,7 @@ class Compiled:
         kind: npt.DTypeLike = np.float64,
     ) -> npt.NDArray[Any]:
         trust = ("predict_std", "predict_interval")
-        if isinstance(self.reference, ClassifierReference):
+        if isinstance(self.constants, ClassifierReference):
             known = method not in trust
         else:
             known = method not in ("probabilities", "predict")

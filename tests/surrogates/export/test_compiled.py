@@ -20,7 +20,9 @@ import torch
 from compiled import needs_cc
 from exports import METHODS, arguments, check_close, expected, saved
 
+import surrogates
 from surrogates.errors import InputError
+from surrogates.export import npz
 from surrogates.export.c import compiled, engine
 from surrogates.export.c.compiled import Compiled
 from surrogates.export.constants import constants
@@ -159,7 +161,7 @@ def test_linear_parts_are_joined_without_loss():
     lean = engine.joined_linear(reference)
     assert sum(block.KIND == "polynomial" for block in reference.blocks) == 2
     assert sum(block.KIND == "polynomial" for block in lean.blocks) == 1
-    check_close(lean.predict(Y), reference.predict(Y), "joined")
+    check_close(lean.forward(Y), reference.forward(Y), "joined")
 
 
 def test_is_compiled_once(cache, monkeypatch):
@@ -177,6 +179,27 @@ def test_is_compiled_once(cache, monkeypatch):
     monkeypatch.setattr(subprocess, "run", only_asked)
     assert Compiled(reference).forward(Y).tobytes() == right.tobytes()
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+
+
+def test_a_file_of_either_kind_has_this_engine(tmp_path):
+    surrogate, loaded = extended.both("beside")
+    Y = extended.points(surrogate)
+    loaded.save(tmp_path / "s.pt")
+    npz.save(loaded, tmp_path / "s.npz")
+    right = {method: expected(surrogate, method, Y) for method in ("predict", "jacobian")}
+    for name in ("s.pt", "s.npz"):
+        found = surrogates.load(tmp_path / name, engine="c")
+        assert found.engine.NAME == "c"
+        for method, value in right.items():
+            check_close(getattr(found, method)(Y), value, method)
+        w = np.ones(found.n_out)
+        check_close(found.hvp(Y[:, None], w, Y[0])[:, 0], loaded.hvp(Y, w, Y[0]), "hvp")
+        some = found.select([3, 1])
+        check_close(some.predict(Y), right["predict"][:, [3, 1]], "select")
+        again = pickle.loads(pickle.dumps(found))
+        assert again.predict(Y[0]).tobytes() == found.predict(Y[0]).tobytes()
+        with pytest.raises(InputError, match="expected finite numbers in y"):
+            found.predict(Y[0] * math.nan)
 
 
 SCRIPT = """
