@@ -25,7 +25,7 @@ import surrogates
 from surrogates import Dataset, InputError, TrainConfig, config
 from surrogates.config import check
 from surrogates.data import assign_split, import_file
-from surrogates.model.metrics import LEVELS
+from surrogates.model.summaries import LEVELS
 from surrogates.training.make import Effort
 from surrogates.training.pool import keep_memory
 from surrogates.training.selection.effort import EFFORTS

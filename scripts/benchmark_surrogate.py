@@ -1,5 +1,8 @@
 """Time a surrogate file's calls on one thread, beside numpy, onnxruntime and torch.func.jacrev.
 
+The first lines are for any surrogate: single calls of what `surrogates.load` returns, over those of
+its module.
+
     python -m pip install onnxruntime onnxscript    # or without
     python scripts/benchmark_surrogate.py cdr.pt
 
@@ -43,9 +46,13 @@ def main(benchmark: Callable[[LoadedSurrogate], None]) -> int:
 
 
 def benchmark(surrogate: LoadedSurrogate) -> None:
-    """Print the table."""
+    """Print the ratios, and the table of a network."""
     torch.set_num_threads(1)
     module = surrogate.module
+    print_ratios(surrogate)
+    if getattr(module.features, "phi", None) != "sigmoid":
+        print("no table: its features are not one network with tanh or sigmoid")
+        return
     draws = np.random.default_rng(0).uniform(-1, 1, (BATCH, surrogate.n_in))
     Y = module.centre + module.unit * torch.from_numpy(draws)
     y, w = Y[0].clone(), torch.ones(surrogate.n_out, dtype=torch.float64)
@@ -91,6 +98,32 @@ def benchmark(surrogate: LoadedSurrogate) -> None:
         print(line)
     for name in ("jacrev", "jacrev, as trained"):
         print(f"jacobian is {medians[name] / medians['jacobian']:.0f} times as fast as {name}")
+
+
+def print_ratios(surrogate: LoadedSurrogate) -> None:
+    """Print the time of single calls through the checks and names, over that of the module's."""
+    module = surrogate.module
+    tensor = module.centre.clone()
+    y = tensor.numpy().copy()
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "predict": (lambda: module(tensor), lambda: surrogate.predict(y)),
+        "jacobian": (lambda: module.jacobian(tensor), lambda: surrogate.jacobian(y)),
+    }
+    for name, calls in pairs.items():
+        seconds = np.empty((ROUNDS, 2))
+        for i in range(-3, ROUNDS):
+            for j, call in enumerate(calls):
+                call()
+                start = time.perf_counter()
+                for _ in range(50):
+                    call()
+                seconds[max(i, 0), j] = (time.perf_counter() - start) / 50
+        (raw, least), medians = 1e6 * seconds.min(axis=0), np.median(seconds, axis=0)
+        print(
+            f"surrogates.load: {name} takes {least / raw:.2f} times the module's call "
+            f"({least:.1f} and {raw:.1f} us, the least of {ROUNDS} rounds; medians "
+            f"{medians[1] / medians[0]:.2f})"
+        )
 
 
 def floors(module: torch.jit.ScriptModule) -> dict[str, tuple[int, int]]:

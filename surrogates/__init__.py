@@ -3,7 +3,7 @@
     surrogate = surrogates.fit(Y, C)                          # arrays or data frames
     dataset = surrogates.generate("darcy.py:Darcy", samples=400)
     surrogate = surrogates.train(dataset, out="darcy.pt")
-    surrogate = surrogates.load("darcy.pt")
+    surrogate = surrogates.load("darcy.pt")                   # or .npz, without torch
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
 
 A classifier predicts classes, ``predict(y)``, and their ``probabilities(y)``.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .errors import InputError as InputError
     from .estimators import GNvproClassifier as GNvproClassifier
     from .estimators import GNvproRegressor as GNvproRegressor
-    from .model.file import load as load
+    from .loading import load as load
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
     from .pde.run import check as check
@@ -61,7 +61,7 @@ _MODULES = {
     "check": "pde.run",
     "fit": "training.make",
     "generate": "pde.run",
-    "load": "model.file",
+    "load": "loading",
     "train": "training.make",
 }
 

@@ -20,6 +20,39 @@ if TYPE_CHECKING:
     import h5py
 
 
+Source = str | os.PathLike[str] | bytes | BinaryIO
+"""What is read: the path of a file, its bytes, or a file object that is open for reading bytes."""
+
+
+@contextlib.contextmanager
+def opened(source: Source, what: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield a file, open at its start, and its name for messages.
+
+    A file object is read to its end, and left open.
+
+    Args:
+        source: The file.
+        what: The kind of file that is expected, such as ``surrogate file``.
+
+    Raises:
+        InputError: If there is no such file, it cannot be read, or the object gives no bytes.
+    """
+    if isinstance(source, str | os.PathLike):
+        with reading(source, what):
+            stream: BinaryIO = open(os.fspath(source), "rb")
+        with stream:
+            yield stream, os.fspath(source)
+        return
+    content: Any = source.read() if hasattr(source, "read") else source
+    if not isinstance(content, bytes | bytearray | memoryview):
+        got = "a file open for text" if isinstance(content, str) else type(source).__name__
+        raise InputError(
+            f"expected the path of a {what}, its bytes, or a file open for reading bytes; got {got}"
+        )
+    name = getattr(source, "name", None)
+    yield io.BytesIO(content), name if isinstance(name, str) else f"the {what}"
+
+
 @contextlib.contextmanager
 def reading(
     path: str | os.PathLike[str], what: str, file: BinaryIO | None = None

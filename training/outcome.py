@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from surrogates.data import PARTS, Dataset
-from surrogates.model.classifier import Assessment, Classifier, assess
+from surrogates.model.classifier import Classifier, assess
 from surrogates.model.held_out import held_out_errors
-from surrogates.model.metrics import Evaluation, compared
+from surrogates.model.metrics import compared
+from surrogates.model.summaries import Assessment, Evaluation
 from surrogates.model.surrogate import Surrogate
 from surrogates.types import Array
 

@@ -15,7 +15,7 @@ from surrogates import Dataset, LoadedClassifier, TrainConfig
 from surrogates.config import check
 from surrogates.data import PARTS
 from surrogates.files import check_writable
-from surrogates.model.classifier import Assessment
+from surrogates.model.summaries import Assessment
 from surrogates.training import history
 
 OPTIMIZERS = {

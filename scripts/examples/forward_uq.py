@@ -37,7 +37,7 @@ import surrogates
 from surrogates import config
 from surrogates.config import check
 from surrogates.model.loaded import LoadedSurrogate
-from surrogates.model.metrics import LEVELS
+from surrogates.model.summaries import LEVELS
 from surrogates.plots import style as plotting
 
 try:

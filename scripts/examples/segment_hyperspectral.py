@@ -48,7 +48,7 @@ from surrogates.config import check, check_seed, replaced
 from surrogates.data import PARTS, Dataset, Scene, Split, hyperspectral
 from surrogates.data.hyperspectral import INDIAN_PINES
 from surrogates.errors import InputError
-from surrogates.model.classifier import Assessment
+from surrogates.model.summaries import Assessment
 from surrogates.plots import classification, history
 from surrogates.plots import style as plotting
 from surrogates.plots.style import GREY, legend_key

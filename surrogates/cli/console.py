@@ -81,7 +81,7 @@ class Interruption:
 
 def coverage(shares: Sequence[float]) -> str:
     """Return the shares of the errors that the error bars cover, in words."""
-    from surrogates.model.metrics import LEVELS
+    from surrogates.model.summaries import LEVELS
 
     if not shares:
         return "none; the file is of an older version"

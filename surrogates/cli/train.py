@@ -148,7 +148,7 @@ def _left(finished: Any, output: Any) -> str:
 
 def _tell_errors(found: Any, info: Any) -> None:
     """Print the candidates, and the held-out errors."""
-    from surrogates.model.classifier import Assessment
+    from surrogates.model.summaries import Assessment
 
     if found.tried:
         print(_tried(found.tried, info.task))

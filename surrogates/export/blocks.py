@@ -1,11 +1,13 @@
 """The parts of a surrogate as plain arrays, and their evaluation in numpy alone.
 
 A block computes features of unscaled parameters; `surrogates.export.npz` has the formulas. Each
-block has ``width``, its number of features, and two methods:
+block has ``width``, its number of features, and three methods:
 
     features(Y)       returns the features (n, width) of parameters Y, (n, n_in)
     tangents(Y, V)    returns their derivatives in m directions, (n, width, m); V is (n_in, m), the
                       same for all samples, or (n, n_in, m)
+    bends(Y, G, V)    returns the derivatives along V, (n, n_in), of the gradients by Y of the sums
+                      of G features, G (n, width): (n, n_in)
 """
 
 from __future__ import annotations
@@ -31,11 +33,18 @@ def _softplus(x: Array) -> Array:
     return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))
 
 
-# phi(x), and its derivative as a function of the value k = phi(x). NaN gives NaN in both.
-PHI: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "sigmoid": (_sigmoid, lambda k: k - k * k),
-    "softplus": (_softplus, lambda k: -np.expm1(-k)),
-    "relu": (lambda x: np.maximum(x, 0.0), lambda k: np.where(k > 0, 1.0, k)),
+_Function = Callable[[Array], Array]
+
+# phi(x), and as functions of the value k = phi(x) its derivative and the second over the first
+# derivative. NaN gives NaN in all.
+PHI: dict[str, tuple[_Function, _Function, _Function]] = {
+    "sigmoid": (_sigmoid, lambda k: k - k * k, lambda k: 1 - 2 * k),
+    "softplus": (_softplus, lambda k: -np.expm1(-k), lambda k: np.exp(-k)),
+    "relu": (
+        lambda x: np.maximum(x, 0.0),
+        lambda k: np.where(k > 0, 1.0, k),
+        lambda k: np.where(np.isnan(k), k, 0.0),
+    ),
 }
 
 
@@ -54,10 +63,14 @@ def _matern52_slope(r: Array) -> Array:
     return np.asarray(-5 / 3 * (1 + s) * np.exp(-s))
 
 
-# kappa(r), and kappa'(r) / r.
-KAPPA: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "gaussian": (lambda r: np.exp(-0.5 * r * r), lambda r: -np.exp(-0.5 * r * r)),
-    "matern52": (_matern52, _matern52_slope),
+# kappa(r), kappa'(r) / r, and the derivative of that by r, over r.
+KAPPA: dict[str, tuple[_Function, _Function, _Function]] = {
+    "gaussian": (
+        lambda r: np.exp(-0.5 * r * r),
+        lambda r: -np.exp(-0.5 * r * r),
+        lambda r: np.exp(-0.5 * r * r),
+    ),
+    "matern52": (_matern52, _matern52_slope, lambda r: 25 / 3 * np.exp(-_far(r))),
 }
 
 
@@ -98,7 +111,7 @@ class Network:
 
     def tangents(self, Y: Array, V: Array) -> Array:
         """Return the derivatives in directions V, (n, width, m)."""
-        _, slope = PHI[self.phi]
+        _, slope, _ = PHI[self.phi]
         slopes = iter([slope(value)[:, :, None] for value in self._evaluate(Y)[1]])
         d = next(slopes) * (self.K_in @ V)
         for A in self.A:
@@ -109,9 +122,43 @@ class Network:
             d = after
         return d
 
+    def bends(self, Y: Array, G: Array, V: Array) -> Array:
+        """Return the derivatives along V of the gradients of sums of G features, (n, n_in)."""
+        _, slope, bend = PHI[self.phi]
+        values = self._evaluate(Y)[1]
+        slopes = [slope(k) for k in values]
+        changes = self._changes(slopes, V @ self.K_in.T)
+        turns = [bend(k) * dk for k, dk in zip(values, changes, strict=True)]
+        stage, dG = len(values), np.zeros_like(G)
+        for A in self.A[::-1]:
+            before, d_before = self.carry * G, self.carry * dG
+            at = d_at = np.zeros_like(G)
+            for i in range(len(A) - 1, -1, -1):
+                stage -= 1
+                length = self.lengths[i + 1] if i + 1 < len(A) else 0.0
+                h, dh = self.weights[i] * G + length * at, self.weights[i] * dG + length * d_at
+                at = (slopes[stage] * h) @ A[i]
+                d_at = (slopes[stage] * dh + turns[stage] * h) @ A[i]
+                before, d_before = before + at, d_before + d_at
+            G, dG = before, d_before
+        return np.asarray((slopes[0] * dG + turns[0] * G) @ self.K_in)
+
+    def _changes(self, slopes: list[Array], dz: Array) -> list[Array]:
+        """Return the changes of all values of phi where K_in y changes by dz, each (n, width)."""
+        d = slopes[0] * dz
+        changes, later = [d], iter(slopes[1:])
+        for A in self.A:
+            dk, after = np.zeros_like(d), self.carry * d
+            for A_i, l_i, w_i in zip(A, self.lengths, self.weights, strict=True):
+                dk = next(later) * ((d + l_i * dk) @ A_i.T)
+                after = after + w_i * dk
+                changes.append(dk)
+            d = after
+        return changes
+
     def _evaluate(self, Y: Array) -> tuple[Array, list[Array]]:
         """Return u, (n, width), and all values of phi on the way to it, each (n, width)."""
-        phi, _ = PHI[self.phi]
+        phi, _, _ = PHI[self.phi]
         u = phi(Y @ self.K_in.T + self.b_in)
         values = [u]
         for A, b in zip(self.A, self.b, strict=True):
@@ -151,6 +198,15 @@ class Radial:
         slope = KAPPA[self.kernel][1](self._distances(Y))
         differences = self._scaled(Y)[:, None] - self.centres
         return np.asarray(slope[:, :, None] * (differences @ (self.factor[:, None] * V)))
+
+    def bends(self, Y: Array, G: Array, V: Array) -> Array:
+        """Return the derivatives along V of the gradients of sums of G features, (n, n_in)."""
+        _, slope, bend = KAPPA[self.kernel]
+        r, B = self._distances(Y), V * self.factor
+        differences = self._scaled(Y)[:, None] - self.centres
+        H = G * bend(r) * (differences @ B[:, :, None])[:, :, 0]
+        rows = (H[:, None] @ differences)[:, 0]
+        return np.asarray(((G * slope(r)).sum(axis=1, keepdims=True) * B + rows) * self.factor)
 
     def _scaled(self, Y: Array) -> Array:
         return (Y - self.shift) * self.factor
@@ -199,9 +255,35 @@ class Anova:
             product = product * factor
         return total
 
+    def bends(self, Y: Array, G: Array, V: Array) -> Array:
+        """Return the derivatives along V of the gradients of sums of G features, (n, n_in)."""
+        B, n_in = (V * self.factor)[:, :, None], len(self.shift)
+        parts = [self._factor(Y, i) for i in range(n_in)]
+        one = np.ones((len(Y), self.width))
+        afters = [(one, np.zeros_like(one))]  # of the inputs after i, and its derivative along V
+        for i in range(n_in - 1, 0, -1):
+            (factor, slope), (after, d_after) = parts[i], afters[-1]
+            afters.append((after * factor, d_after * factor + after * slope * B[:, i]))
+        before, d_before, rows = one, np.zeros_like(one), np.empty_like(V)
+        for i, (factor, slope) in enumerate(parts):
+            after, d_after = afters[n_in - 1 - i]
+            bend = self._bend(Y, i) * B[:, i] * (before * after)
+            bend = bend + slope * (d_before * after + before * d_after)
+            rows[:, i] = (G * bend).sum(axis=1)
+            d_before = d_before * factor + before * slope * B[:, i]
+            before = before * factor
+        return rows * self.factor
+
+    def _bend(self, Y: Array, i: int) -> Array:
+        """Return the second derivative of factor i by (y - shift) factor."""
+        _, slope, bend = KAPPA[self.kernel]
+        d = ((Y[:, i] - self.shift[i]) * self.factor[i])[:, None] - self.centres[:, i]
+        r = np.abs(d)
+        return np.asarray(self.shares[i] * (slope(r) + d * d * bend(r)))
+
     def _factor(self, Y: Array, i: int) -> tuple[Array, Array]:
         """Return factor i of each product and its derivative by (y - shift) factor."""
-        kappa, slope = KAPPA[self.kernel]
+        kappa, slope, _ = KAPPA[self.kernel]
         d = ((Y[:, i] - self.shift[i]) * self.factor[i])[:, None] - self.centres[:, i]
         r = np.abs(d)
         return 1 + self.shares[i] * (kappa(r) - 1), self.shares[i] * slope(r) * d
@@ -237,6 +319,16 @@ class Polynomial:
         by_first, by_second = x[:, self.second] * d[:, self.first], x[:, self.first]
         products = by_first + by_second * d[:, self.second]
         return np.concatenate([d, products], axis=1)
+
+    def bends(self, Y: Array, G: Array, V: Array) -> Array:
+        """Return the derivatives along V of the gradients of sums of G features; NaN for NaN."""
+        x, d = (Y - self.shift) / self.scale, V / self.scale
+        products, rows = G[:, len(self.shift) :], np.zeros_like(x)
+        rows += (x - x).sum(axis=1, keepdims=True)
+        for p, (i, j) in enumerate(zip(self.first, self.second, strict=True)):
+            rows[:, i] += products[:, p] * d[:, j]
+            rows[:, j] += products[:, p] * d[:, i]
+        return rows / self.scale
 
 
 Block = Network | Radial | Anova | Polynomial

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from surrogates.errors import InputError
+from surrogates.model.engines.selected import Selected
 
 from .blocks import PHI, Anova, Block, Ensemble, Network, Polynomial, Radial
 from .reference import Reference, defaults, kind_of
@@ -24,12 +26,19 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
     """Return the constants of a surrogate as arrays, with their evaluation in numpy.
 
     Args:
-        surrogate: From `surrogates.load`.
+        surrogate: From `surrogates.load`. Another engine than torch has its constants: as its
+            attribute ``constants``, unless it is a `Reference` itself.
 
     Raises:
         InputError: If its features are a module of the user's own, or were written by an older
             version.
     """
+    engine: Any = surrogate.engine
+    if isinstance(found := getattr(engine, "constants", engine), Reference):
+        return found
+    if isinstance(engine, Selected):
+        whole = constants(replace(surrogate, engine=engine.whole))
+        return replace(whole.selected(engine.rows), metadata=surrogate.metadata)
     module: Any = surrogate.module
     has_bars = surrogate.metadata["schema_version"] > 1
     names = {name: {"c_0": "c"}.get(name, name) for name in Reference.SHAPES}
@@ -57,7 +66,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
 
 
 def _blocks(form: Any, path: str) -> Iterator[Block]:
-    """Return the blocks of a surrogate's features, of `model.fused` or `model.forms`."""
+    """Return the blocks of features of `model.fused`, `model.centred` or `model.forms`."""
     kind = str(form.original_name)
     if kind == "Blocks":
         for part in form.parts.children():

@@ -104,22 +104,20 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from surrogates.errors import InputError
-from surrogates.files import atomic, members, reading
+from surrogates.files import Source, atomic, members, opened, reading
 from surrogates.model import metadata
+from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 from surrogates.model.tails import LIMIT
 
 from .blocks import BLOCKS, KAPPA, PHI, Block, Ensemble
 from .constants import constants
 from .reference import Reference, defaults, kind_of
-
-if TYPE_CHECKING:
-    from surrogates.model.loaded import LoadedSurrogate
 
 FORMAT = "varpro-surrogates-npz"
 SCHEMA_VERSION = 3
@@ -170,15 +168,37 @@ def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
         beside.write_bytes(buffer.getvalue())
 
 
-def load(path: str | os.PathLike[str]) -> Reference:
-    """Read an .npz file that `save` wrote.
+def load(path: Source, *, refuse_outside: bool = False) -> LoadedSurrogate:
+    """Read an .npz file that `save` wrote, as `surrogates.load` does.
+
+    Args:
+        path: The file, its bytes, or a file object that is open for reading bytes.
+        refuse_outside: Refuse y outside the training domain, which is evaluated otherwise.
 
     Raises:
         InputError: If it is missing, truncated, damaged, of another program, or of a newer version
             of this one.
     """
+    with opened(path, ".npz file") as (stream, name):
+        reference = read(stream, name)
+    kind = LoadedClassifier if reference.task == "classification" else LoadedSurrogate
+    return kind(
+        engine=reference, metadata=reference.metadata, path=name, refuse_outside=refuse_outside
+    )
+
+
+def read(stream: BinaryIO, path: str) -> Reference:
+    """Read the arrays of an .npz file.
+
+    Args:
+        stream: The file, open.
+        path: Its name, for messages.
+
+    Raises:
+        InputError: As `load`.
+    """
     what = ".npz file"
-    with reading(path, what), open(path, "rb") as stream:
+    with reading(path, what, stream):
         with zipfile.ZipFile(stream) as archive:
             members(path, archive, 0)
         stream.seek(0)
@@ -186,7 +206,7 @@ def load(path: str | os.PathLike[str]) -> Reference:
             found = {name: file[name] for name in file.files}
     if str(found.get("format")) != FORMAT:
         raise InputError(f"{path} is an {what} but not a surrogate of this package")
-    with reading(path, what):
+    with reading(path, what, stream):
         version = int(found["schema_version"])
         if version < 1:
             raise InputError(f"{path} is damaged: it has the schema version {version}")

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from surrogates import given
-from surrogates.errors import InputError
 from surrogates.model import metadata
+from surrogates.model.engines import Box
 from surrogates.model.tails import widened
 from surrogates.types import Array
 
@@ -33,15 +32,15 @@ _quiet: Callable[[_Method], _Method] = np.errstate(over="ignore", invalid="ignor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """The constants of a surrogate, float64, and its evaluation.
+    """The constants of a surrogate, float64, and its evaluation: the `Engine` of numpy.
 
     The text of `surrogates.export.npz` has the formulas and the shapes. Each method takes one
-    sample, (n_in,), or a batch, (n, n_in) with n >= 1, in the units of the metadata. Results have
-    the leading n if y has it. Numbers with names, as in a data frame, are matched by the names
-    (`surrogates.given`). Sizes and names that do not fit raise an `InputError`. For a NaN in y the
-    results are NaN, and y is outside the domain.
+    sample, (n_in,), or a batch, (n, n_in) with n >= 1, in the units of the metadata, and as many v
+    and w. Results have the leading n if y has it. For a NaN in y the results are NaN, and y is
+    outside the domain. Nothing is checked: `surrogates.model.loaded.LoadedSurrogate` does.
 
     Attributes:
+        NAME, BATCH, FAILURES: See `surrogates.model.engines.Engine`.
         SHAPES: Of the arrays that every surrogate has: n inputs, o outputs, w features, z rows of
             leverage, k normals.
         blocks: The blocks of features, one after the other.
@@ -49,6 +48,9 @@ class Reference:
         metadata: Metadata of the surrogate file; see `surrogates.model.metadata`.
     """
 
+    NAME: ClassVar[str] = "numpy"
+    BATCH: ClassVar[int | None] = 8192
+    FAILURES: ClassVar[tuple[type[Exception], ...]] = (ValueError, MemoryError)
     SHAPES: ClassVar[Mapping[str, str]] = {
         "W": "ow",
         "c_0": "o",
@@ -82,59 +84,89 @@ class Reference:
     tail: Array
     metadata: Mapping[str, Any]
 
+    @property
+    def box(self) -> Box:
+        """The training domain."""
+        names = ("lower", "upper", "unit", "normals", "centre", "log_inputs")
+        return Box(**{name: getattr(self, name) for name in names})
+
+    @property
+    def task(self) -> str:
+        """What the surrogate is for: regression or classification."""
+        return metadata.task_of(self.metadata)
+
+    @property
+    def n_members(self) -> int:
+        """Number of surrogates whose weighted mean is the prediction."""
+        return len(self.ensemble.weights)
+
+    def selected(self, rows: npt.NDArray[np.int64]) -> Reference:
+        """Return the constants of some outputs alone; the metadata are the caller's matter."""
+        ensemble = replace(
+            self.ensemble,
+            W=self.ensemble.W[rows],
+            biases=self.ensemble.biases[:, rows],
+            weights=self.ensemble.weights[:, rows],
+        )
+        names = ("W", "c_0", "sigma", "log_outputs", "tail")
+        return replace(self, ensemble=ensemble, **{n: getattr(self, n)[rows] for n in names})
+
     @_quiet
-    def __call__(self, y: npt.ArrayLike) -> Array:
+    def forward(self, y: Array) -> Array:
         """Return c, (n_out,) or (n, n_out)."""
-        y = self._read(y)
         return _like(y, self._physical(self._linear(self.seen(np.atleast_2d(y)))[1]))
 
-    def predict(self, y: npt.ArrayLike) -> Array:
-        """Predict the observables, (n_out,) or (n, n_out)."""
-        return self(y)
-
     @_quiet
-    def jacobian(self, y: npt.ArrayLike) -> Array:
+    def jacobian(self, y: Array) -> Array:
         """Differentiate the prediction: dc/dy, (n_out, n_in) or (n, n_out, n_in)."""
-        y = self._read(y)
         return _like(y, self._jacobians(np.atleast_2d(y)))
 
     @_quiet
-    def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
+    def jvp(self, y: Array, v: Array) -> Array:
         """Apply the Jacobian to directions v, of y's shape: (n_out,) or (n, n_out)."""
-        y = self._read(y)
-        Y, V = np.atleast_2d(y), np.atleast_2d(self._read(v, "v", like=y))
+        Y, V = np.atleast_2d(y), np.atleast_2d(v)
         X = self.seen(Y)
         V = V * self._input_factors(Y)
         du = np.concatenate([block.tangents(X, V[:, :, None]) for block in self.blocks], axis=1)
         return _like(y, du[:, :, 0] @ self.W.T * self._output_factors(X))
 
     @_quiet
-    def vjp(self, y: npt.ArrayLike, w: npt.ArrayLike) -> Array:
+    def vjp(self, y: Array, w: Array) -> Array:
         """Apply the transposed Jacobian to w, (n_out,) or (n, n_out): (n_in,) or (n, n_in)."""
-        y = self._read(y)
-        G = np.atleast_2d(self._read(w, "w", like=y))
+        G = np.atleast_2d(w)
         return _like(y, (G[:, None] @ self._jacobians(np.atleast_2d(y)))[:, 0])
 
     @_quiet
-    def predict_std(self, y: npt.ArrayLike) -> Array:
+    def hvp(self, y: Array, w: Array, v: Array) -> Array:
+        """Differentiate `vjp` along v, of y's shape, at fixed w: (n_in,) or (n, n_in)."""
+        Y, G, V = (np.atleast_2d(x) for x in (y, w, v))
+        X, by = self.seen(Y), self._input_factors(Y)
+        along, G = V * by, G * self._output_factors(X)
+        du = np.concatenate(
+            [block.tangents(X, np.eye(Y.shape[1])) for block in self.blocks], axis=1
+        )
+        J = self.W @ du
+        dc = (J @ along[:, :, None])[:, :, 0]
+        turned = np.where(self.log_outputs, G * dc, 0.0)
+        h = (turned[:, None] @ J)[:, 0] + self._bends(X, G @ self.W, along)
+        return _like(y, by * (h - np.where(self.log_inputs, along, 0.0) * (G[:, None] @ J)[:, 0]))
+
+    @_quiet
+    def predict_std(self, y: Array) -> Array:
         """Return the standard deviation of the prediction's error, (n_out,) or (n, n_out).
 
         `surrogates.model.parts.ErrorBars` says what it covers.
         """
-        y = self._read(y)
         X = self.seen(np.atleast_2d(y))
         return _like(y, self._deviations(X) * self._output_factors(X))
 
     @_quiet
-    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
+    def predict_interval(self, y: Array, level: float) -> Array:
         """Return the interval in which each output lies with the probability ``level``.
 
         Returns:
             Lower and upper ends, (2, n_out) or (n, 2, n_out).
         """
-        if not 0 < level < 1:
-            raise InputError(f"expected a level between 0 and 1; got {level}")
-        y = self._read(y)
         X = self.seen(np.atleast_2d(y))
         q = NormalDist().inv_cdf((1 + level) / 2)
         widths = np.array([widened(q, tail) for tail in self.tail.tolist()])
@@ -142,9 +174,8 @@ class Reference:
         return _like(y, np.stack([self._physical(c - half), self._physical(c + half)], axis=1))
 
     @_quiet
-    def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def in_domain(self, y: Array) -> npt.NDArray[np.bool_]:
         """Return whether y lies in the training domain: bool, () or (n,)."""
-        y = self._read(y)
         X = self.seen(np.atleast_2d(y))
         lower, upper = self.seen(self.lower), self.seen(self.upper)
         slack = 1e-9 * (upper - lower) + 1e-12 * self.log_inputs
@@ -169,6 +200,12 @@ class Reference:
         du = np.concatenate([block.tangents(X, eye) for block in self.blocks], axis=1)
         factors = self._output_factors(X)[:, :, None] * self._input_factors(Y)[:, None]
         return np.asarray(self.W @ du * factors)
+
+    def _bends(self, X: Array, G: Array, V: Array) -> Array:
+        """Return the derivatives along V of the gradients by X of sums of G features."""
+        ends = np.cumsum([block.width for block in self.blocks])[:-1]
+        pieces = zip(self.blocks, np.split(G, ends, axis=1), strict=True)
+        return np.asarray(sum(block.bends(X, own, V) for block, own in pieces))
 
     def _input_factors(self, Y: Array) -> Array:
         return 1 / np.where(self.log_inputs, np.where(Y > 0, Y, math.nan), 1.0)
@@ -195,45 +232,22 @@ class Reference:
     def _off_flat(self, Y: Array) -> Array:
         return np.asarray(((Y - self.centre) / self.unit) @ self.normals.T)
 
-    def _read(self, x: npt.ArrayLike, name: str = "y", *, like: Array | None = None) -> Array:
-        """Check x: one sample or a batch, of as many samples as ``like``."""
-        names = self.metadata["c_names" if name == "w" else "y_names"]
-        array, size = given.real(x, names, name), len(names)
-        lead = array.shape[:-1] if like is None else like.shape[:-1]
-        if not (array.shape == (*lead, size) and len(lead) < 2 and 0 not in lead):
-            one_sample = f"({size},) or (n, {size}), n at least 1"
-            shape = one_sample if like is None else f"{(*lead, size)}, one for each y"
-            raise InputError(f"expected {name} of shape {shape}; got {array.shape}")
-        return array
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifierReference(Reference):
     """The constants of a classifier. Its c are the calibrated logits."""
 
-    def logits(self, y: npt.ArrayLike) -> Array:
-        """Return the calibrated logits, (n_out,) or (n, n_out)."""
-        return self(y)
-
     @_quiet
-    def probabilities(self, y: npt.ArrayLike) -> Array:
+    def probabilities(self, y: Array) -> Array:
         """Return the probability of each class, (n_out,) or (n, n_out)."""
-        logits = self(y)
+        logits = self.forward(y)
         p = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return np.asarray(p / p.sum(axis=-1, keepdims=True))
 
-    def predict(self, y: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, y: Array) -> npt.NDArray[Any]:
         """Return the index of the most probable class, int64 () or (n,); -1 for NaN."""
-        logits = self(y)
+        logits = self.forward(y)
         return np.where(np.isnan(logits).any(axis=-1), -1, logits.argmax(axis=-1))
-
-    def predict_std(self, y: npt.ArrayLike) -> Array:
-        """Raise an `InputError`: a classifier has no error bars."""
-        raise InputError("a classifier has probabilities, and no error bars")
-
-    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
-        """Raise an `InputError`: a classifier has no error bars."""
-        return self.predict_std(y)
 
 
 def defaults(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ this holds. The most probable class does not depend on T.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from .networks import FeatureExtractor
 from .parts import Domain, Values
+from .summaries import Assessment, Bin
 from .surrogate import Surrogate
 
 BINS = 10
@@ -101,60 +101,6 @@ class Classifier(Surrogate):
     def predict_interval(self, y: Tensor, level: float) -> Tensor:
         """Raise the error of `predict_std`."""
         raise NotImplementedError("a classifier has probabilities in place of error bars")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """Samples whose largest probability lies in one interval.
-
-    Attributes:
-        lower: Lower end of the interval, which belongs to it only in the first one.
-        upper: Upper end of the interval, which belongs to it.
-        samples: Number of samples.
-        confidence: Mean of their largest probabilities; NaN without samples.
-        accuracy: Mean of the true probabilities of the predicted classes; NaN without samples. If
-            the truth is one-hot, it is the share that is classified rightly.
-    """
-
-    lower: float
-    upper: float
-    samples: int
-    confidence: float
-    accuracy: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assessment:
-    """Errors of a classifier on some samples, whose truth is the probability of each class.
-
-    A sample counts for class k with the weight c_k, its true probability. As a rule the truth is
-    one-hot, and the sums of these weights are numbers of samples. Otherwise no classifier has an
-    accuracy above the mean of the largest c_k. A classifier that predicts the true probabilities is
-    calibrated.
-
-    Attributes:
-        samples: Number of samples.
-        accuracy: Mean of the true probabilities of the predicted classes: the share of the samples
-            that is classified rightly.
-        class_accuracy: The accuracy on the samples of each true class (recall), (n_classes,); NaN
-            for a class without samples.
-        confusion: Numbers of samples by true class (row) and predicted class (column), (n_classes,
-            n_classes); integers if the truth is one-hot.
-        cross_entropy: Mean of -sum_k c_k log p_k, in nats.
-        brier: Mean of ||p - c||^2, from 0 to 2.
-        calibration_error: Expected calibration error: mean of |accuracy - confidence| over the
-            bins, weighted by their samples.
-        reliability: The bins, `BINS` of equal width from 0 to 1.
-    """
-
-    samples: int
-    accuracy: float
-    class_accuracy: tuple[float, ...]
-    confusion: tuple[tuple[float, ...], ...]
-    cross_entropy: float
-    brier: float
-    calibration_error: float
-    reliability: tuple[Bin, ...]
 
 
 def assess(

@@ -13,9 +13,8 @@ import torch
 from surrogates.data import Dataset
 from surrogates.provenance import provenance
 
-from .classifier import Assessment
 from .metadata import DESCRIBED, FORMAT
-from .metrics import Evaluation
+from .summaries import Assessment, Evaluation
 
 _VERSIONS = {"regression": 2, "classification": 3}  # the first version that reads the file
 

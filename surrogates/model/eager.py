@@ -6,7 +6,7 @@ import torch
 
 from surrogates.errors import InputError
 
-from . import forms, fused, layers
+from . import centred, forms, fused, layers
 from .classifier import Classifier
 from .surrogate import Surrogate
 
@@ -18,7 +18,7 @@ _EAGER: dict[str, type[torch.nn.Module]] = {
     kind.__name__: kind
     for kind in (
         *(Surrogate, Classifier, fused.Fused, fused._Step, fused._Coupling),
-        *(forms.Radial, forms.Anova, forms.Polynomial, forms.Blocks),
+        *(centred.Radial, centred.Anova, forms.Polynomial, forms.Blocks),
         *(layers.Logarithms, layers.Ensemble),
         torch.nn.ModuleList,
     )

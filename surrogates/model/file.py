@@ -13,21 +13,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 
 from surrogates.config import check
 from surrogates.errors import InputError
-from surrogates.files import atomic, reading
+from surrogates.files import Source, atomic, opened, reading
 
 from . import forms, fused, script, torchscript, torchscript_check
 from .describe import plain
 from .eager import OPTIONAL
-from .loaded import METADATA, LoadedClassifier, LoadedSurrogate
+from .engines.scripted import Scripted
+from .loaded import LoadedClassifier, LoadedSurrogate
 from .metadata import SCHEMA_VERSION, parsed, task_of
 from .surrogate import Surrogate
 
+METADATA = "metadata.json"
+_WHAT = "surrogate file"
 _EXTENDED = 4  # the first version that reads what `_is_extended`, but for tails
 _WEIGHTS = "weights.npz"
 _UNSAVED = "the surrogate"  # in messages, of one that has no file
@@ -98,17 +101,15 @@ def _is_extended(surrogate: Surrogate) -> bool:
     )
 
 
-def load(
-    path: str | os.PathLike[str], *, refuse_outside: bool = False, trust: bool = False
-) -> LoadedSurrogate:
-    """Read a surrogate file, to the CPU.
+def load(path: Source, *, refuse_outside: bool = False, trust: bool = False) -> LoadedSurrogate:
+    """Read a .pt file, to the CPU.
 
     TorchScript is code, which could write files as soon as it is read. Before that, the file is
     checked to hold nothing but functions of tensors (see `surrogates.model.torchscript_check`), as
     files of this package's own networks do. The same bytes are checked and loaded.
 
     Args:
-        path: The file.
+        path: The file, its bytes, or a file object that is open for reading bytes.
         refuse_outside: Refuse y outside the training domain, which is evaluated otherwise.
         trust: Load it without the check of its code. Only for files of people whose programs you
             would run.
@@ -117,11 +118,12 @@ def load(
         InputError: If it is missing, truncated, damaged, of another program, or of a newer version
             of this one; or if its code is more than functions of tensors.
     """
-    members, described = _read(path)
-    if not trust:
-        check_code(members, path)
-    with reading(path, "surrogate file"):
-        found = loaded(members, described, path=os.fspath(path), refuse_outside=refuse_outside)
+    with opened(path, _WHAT) as (stream, name):
+        members, described = _read(stream, name)
+        if not trust:
+            check_code(members, name)
+        with reading(name, _WHAT, stream):
+            found = loaded(members, described, path=name, refuse_outside=refuse_outside)
     _check_module(found)
     return found
 
@@ -135,7 +137,8 @@ def read_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     Raises:
         InputError: As `load`, but for the code.
     """
-    members, described = _read(path)
+    with opened(path, _WHAT) as (stream, name):
+        members, described = _read(stream, name)
     try:
         check_code(members, path)
     except InputError as error:
@@ -163,10 +166,10 @@ def check_code(members: torchscript.Members, path: str | os.PathLike[str]) -> No
         ) from error
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _read(stream: BinaryIO, path: str) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Read the members of a surrogate file, and its metadata."""
-    with reading(path, "surrogate file"):
-        members = torchscript.read(path)
+    with reading(path, _WHAT, stream):
+        members = torchscript.read(stream, path)
         whole = {"data.pkl", "constants.pkl"} <= members.keys()  # torch.save writes no constants
         check(whole, f"{path} is not a whole surrogate file: it is not TorchScript")
         return members, parsed(members.get(f"extra/{METADATA}", b""), path)
@@ -238,5 +241,5 @@ def loaded(
         known: Further fields of `LoadedSurrogate`.
     """
     kind = LoadedClassifier if task_of(metadata) == "classification" else LoadedSurrogate
-    module = script.module(members)
-    return kind(module=module, metadata=metadata, path=path, members=members, **known)
+    engine = Scripted(script.module(members), members)
+    return kind(engine=engine, metadata=metadata, path=path, **known)

@@ -75,6 +75,22 @@ def slope_at(name: str, k: Tensor) -> Tensor:
     return torch.where(k > 0, torch.ones_like(k), k)  # NaN for NaN
 
 
+def _bend_at(name: str, k: Tensor) -> Tensor:
+    """Return the derivative by k of `slope_at`: phi'' = bend phi'. It is 0 at the kink of relu."""
+    if name == "sigmoid":
+        return 1.0 - 2.0 * k
+    if name == "softplus":
+        return torch.exp(-k)
+    return torch.where(torch.isnan(k), k, torch.zeros_like(k))
+
+
+def _bent(slope: Tensor, turn: Tensor, d: Tensor) -> Tensor:
+    """Multiply [h, dh], side by side, (w, 2 n), by a slope that changes by ``turn``, (w, n)."""
+    n = slope.size(1)
+    h = d[:, :n]
+    return torch.cat([slope * h, torch.addcmul(turn * h, slope, d[:, n:])], 1)
+
+
 def _times(slope: Tensor, d: Tensor) -> Tensor:
     """Multiply derivatives in m directions, (w, m n) with the samples fastest, by (w, n)."""
     w, n = slope.shape
@@ -155,8 +171,8 @@ class _Step(nn.Module):
             return torch.addmv(u, self.w, z, beta=self.carry), z
         return torch.mm(self.w, z).add_(u, alpha=self.carry), z
 
-    def tangent(self, d: Tensor, k: Tensor) -> Tensor:
-        """Push derivatives of u, (w, m n), to the next u."""
+    def tangent(self, d: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Push derivatives of u, (w, m n), to the next u; return those of all k too."""
         slope = torch.split(slope_at(self.phi, k), self.width)
         z = torch.unsafe_split(torch.mm(self.P, d), self.width)
         dk = _times(slope[0], z[0])
@@ -164,7 +180,8 @@ class _Step(nn.Module):
         for i, coupling in enumerate(self.couplings):
             dk = _times(slope[i + 1], _plus_(z[i + 1], coupling.M, dk))
             stages.append(dk)
-        return torch.mm(self.w, torch.cat(stages)).add_(d, alpha=self.carry)
+        dk = torch.cat(stages)
+        return torch.mm(self.w, dk).add_(d, alpha=self.carry), dk
 
     def cotangent(self, g: Tensor, k: Tensor) -> Tensor:
         """Pull derivatives with respect to the next u, (w, m n), back to u."""
@@ -174,6 +191,25 @@ class _Step(nn.Module):
         stages = [gk]
         for i, coupling in enumerate(self.backwards):
             gk = _times(slope[-2 - i], _plus_(z[-2 - i], coupling.M.t(), gk))
+            stages.append(gk)
+        stages.reverse()
+        return torch.mm(self.P.t(), torch.cat(stages)).add_(g, alpha=self.carry)
+
+    def cotangent_along(self, g: Tensor, k: Tensor, dk: Tensor) -> Tensor:
+        """Do as `cotangent` with g and its derivative along a direction, in which k changes by dk.
+
+        Args:
+            g: Both, side by side, (w, 2 n).
+            k: The k of the stages, (s w, n).
+            dk: Their derivatives, (s w, n).
+        """
+        slope = torch.split(slope_at(self.phi, k), self.width)
+        turn = torch.split(_bend_at(self.phi, k) * dk, self.width)
+        z = torch.unsafe_split(torch.mm(self.w.t(), g), self.width)
+        gk = _bent(slope[-1], turn[-1], z[-1])
+        stages = [gk]
+        for i, coupling in enumerate(self.backwards):
+            gk = _bent(slope[-2 - i], turn[-2 - i], _plus_(z[-2 - i], coupling.M.t(), gk))
             stages.append(gk)
         stages.reverse()
         return torch.mm(self.P.t(), torch.cat(stages)).add_(g, alpha=self.carry)
@@ -306,6 +342,28 @@ class Fused(nn.Module):
             return torch.mv(self.K_in.t(), torch.mv(self._response(y).t(), g))
         return torch.mm(self._pull(y, g).t(), self.K_in)
 
+    def hvp(self, y: Tensor, g: Tensor, v: Tensor) -> Tensor:
+        """Differentiate `vjp` along directions v, of y's shape, at fixed g; the shape of y."""
+        rows, columns = y.view(-1, y.size(-1)), g.reshape(self.width, -1)
+        u = first = self._first(rows)
+        slope = slope_at(self.phi, first)
+        dz = torch.mm(self.K_in, v.view(-1, v.size(-1)).t())
+        d = slope * dz
+        turn = _bend_at(self.phi, first) * d
+        ks: list[Tensor] = []
+        dks: list[Tensor] = []
+        for step in self.steps:
+            after, k = step(u)
+            d, dk = step.tangent(d, k)
+            ks.append(k)
+            dks.append(dk)
+            u = after
+        both = torch.cat([columns, torch.zeros_like(columns)], 1)
+        for i, step in enumerate(self.backwards):
+            both = step.cotangent_along(both, ks[-1 - i], dks[-1 - i])
+        bent = _bent(slope, turn, both)[:, rows.size(0) :]
+        return torch.mm(bent.t(), self.K_in).view(y.size())
+
     def jacobian(self, y: Tensor) -> Tensor:
         """Return the features' derivative, (width, n_in) or (n, width, n_in)."""
         if y.dim() == 1:
@@ -342,7 +400,7 @@ class Fused(nn.Module):
         d = _times(slope_at(self.phi, u), d)
         for step in self.steps:
             after, k = step(u)
-            d = step.tangent(d, k)
+            d, _ = step.tangent(d, k)
             u = after
         return d
 

@@ -3,15 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from surrogates.data import Dataset
 from surrogates.data.derivatives import seen
 
-from .classifier import Assessment, assess
-from .metrics import ErrorSummary, Evaluation, evaluate, jacobian_errors
+from .classifier import assess
+from .metrics import evaluate, jacobian_errors
+from .summaries import Assessment, ErrorSummary, Evaluation
+
+if TYPE_CHECKING:
+    from .loaded import LoadedSurrogate
+
+
+def evaluated(surrogate: LoadedSurrogate, dataset: Dataset, part: str) -> Evaluation | Assessment:
+    """Measure the errors of a surrogate in memory; see `LoadedSurrogate.evaluate`."""
+    first = dataset.part(part)[0][:1]  # whose predictions are checked
+    surrogate(first)
+    bars = surrogate.task == "regression" and surrogate.metadata["schema_version"] > 1
+    if bars:
+        surrogate.predict_std(first)
+    mean, spread = None, surrogate.metadata["training"].get("c_std")
+    if surrogate.task == "regression":
+        mean = surrogate.training_mean
+    if spread is not None and None in spread:
+        spread = None
+    engine: Any = surrogate.engine
+    module = getattr(engine, "module", None)
+    try:
+        return held_out_errors(module or _OfTensors(engine, bars), dataset, part, mean, spread)
+    except engine.FAILURES as error:
+        raise surrogate.failure("forward", error) from error
+
+
+class _OfTensors:
+    """An engine's methods for tensors, as its module would have them."""
+
+    def __init__(self, engine: Any, bars: bool) -> None:
+        self.engine, self.tail = engine, torch.from_numpy(engine.tail)
+        marks = torch.from_numpy(engine.log_outputs)
+        self.logs = types.SimpleNamespace(outputs=marks) if bool(marks.any()) else None
+        if bars:
+            self.predict_std = self._on_tensors("predict_std")
+        self.jacobian = self._on_tensors("jacobian")
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return self._on_tensors("forward")(y)
+
+    def _on_tensors(self, name: str) -> Callable[[Tensor], Tensor]:
+        method = getattr(self.engine, name)
+        return lambda y: torch.from_numpy(method(y.contiguous().numpy()))
 
 
 def held_out_errors(

@@ -5,9 +5,7 @@ Missing entries of C (NaN) are left out of all of them, and so are directions wi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -16,105 +14,12 @@ from torch import Tensor
 
 from surrogates.types import Array
 
+from .summaries import LEVELS, ErrorSummary, Evaluation
 from .tails import widened
 
-LEVELS = (0.5, 0.9, 0.95)
-"""Levels of the intervals whose coverage is measured."""
 _QUANTILES = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS)
 
 _NEAR_ZERO = 0.02  # size of c, over its spread, below which a relative error says little
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorSummary:
-    """Mean, standard deviation and extremes of the samples' relative errors, dimensionless.
-
-    Attributes:
-        near_zero: Number of samples whose c (or dc/dy, for errors of dc/dy) is small beside that
-            of the others. Their relative errors say little, and may dominate the mean.
-    """
-
-    mean: float
-    std: float
-    min: float
-    max: float
-    near_zero: int = 0
-
-    @classmethod
-    def of(cls, errors: Tensor, near_zero: int = 0) -> ErrorSummary:
-        """Summarise errors, (n,) with n >= 1; the deviation is that of the whole population."""
-        return cls(
-            mean=float(errors.mean()),
-            std=float(errors.std(correction=0)),
-            min=float(errors.min()),
-            max=float(errors.max()),
-            near_zero=near_zero,
-        )
-
-    def __str__(self) -> str:
-        """Return one line, in per cent."""
-        return self.said()
-
-    def said(self, of: str = "c") -> str:
-        """Return one line, in per cent; ``of`` is what the errors are of."""
-        if not math.isfinite(self.mean):
-            return f"undefined, as a sample has {of} = 0"
-        values = f"mean {self.mean:.3%}, std {self.std:.3%}, min {self.min:.3%}, max {self.max:.3%}"
-        note = (
-            f" (says little: {of} is near 0 in {self.near_zero} samples)" if self.near_zero else ""
-        )
-        return values.replace("%", " %") + note
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Errors of a surrogate over some samples.
-
-    Attributes:
-        samples: Number of samples.
-        relative: Summary of ||prediction - c|| / ||c||.
-        centred: Summary of ||prediction - c|| / ||c - mean||, with the mean of the training
-            samples.
-        output_rms: Root mean square error of each output, units of c.
-        output_relative: ``output_rms`` over the root mean square of the output, dimensionless.
-        output_spread: ``output_rms`` over the output's spread, which is its standard deviation on
-            the training samples, dimensionless: 1 is as good as their mean. For an output that does
-            not vary there, it is over the output's size.
-        coverage: Share of all errors within the error bars' intervals, for each of `LEVELS`.
-        jacobian: Summary of the relative errors of dc/dy, for each unit of the outputs; see
-            `jacobian_errors`. Empty if the samples have no derivatives.
-    """
-
-    samples: int
-    relative: ErrorSummary
-    centred: ErrorSummary
-    output_rms: tuple[float, ...]
-    output_relative: tuple[float, ...]
-    output_spread: tuple[float, ...] = ()
-    coverage: tuple[float, ...] = ()
-    jacobian: Mapping[str, ErrorSummary] = field(default_factory=dict)
-
-    @property
-    def by_unit(self) -> dict[str, str]:
-        """One line on each summary in `jacobian`, by a title: dc/dy, with the unit if several."""
-        several = len(self.jacobian) > 1
-        return {
-            "dc/dy" + (f" [{unit}]" if several else ""): summary.said("dc/dy")
-            for unit, summary in self.jacobian.items()
-        }
-
-    def by_spread(self, names: Sequence[str]) -> str:
-        """Return one line on `output_spread`; names are those of the outputs."""
-        values = torch.tensor(self.output_spread, dtype=torch.float64).nan_to_num(0.0)
-        worst = int(values.argmax())
-        if len(values) == 1:
-            return f"{_share(float(values[0]))} ({names[0]})"
-        median = float(values.quantile(0.5))
-        return f"median {_share(median)}, worst {_share(float(values[worst]))} ({names[worst]})"
-
-
-def _share(value: float) -> str:
-    return f"{value:.2g}" if value < 1e-3 else f"{value:.4f}"
 
 
 def relative_errors(prediction: Tensor, C: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from surrogates.config import check, unknown
 
-from .forms import Anova, Blocks, Polynomial, Radial, form_of, radial
+from .centred import Anova, Radial, radial
+from .forms import Blocks, Polynomial, form_of
 from .kinds import KERNELS
 from .networks import FeatureExtractor
 
@@ -86,7 +87,7 @@ class RadialBasis(_AboutCentres):
 
     def forward_and_jacobian(self, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Map inputs (N, n_in) to features (N, width) and their Jacobians (N, width, n_in)."""
-        slope = radial(self.kernel, self.centres * self.scales, Y * self.scales, True).t()
+        slope = radial(self.kernel, self.centres * self.scales, Y * self.scales, 1).t()
         differences = (Y.unsqueeze(1) - self.centres) * self.scales.square()
         return self.forward(Y), slope.unsqueeze(2) * differences
 

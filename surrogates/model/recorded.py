@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from surrogates.errors import listed
 from surrogates.notebook import SHOWN, Rows, number, per_cent, table
 
-from .classifier import Assessment, Bin
 from .metadata import task_of
-from .metrics import LEVELS, ErrorSummary, Evaluation
+from .summaries import LEVELS, Assessment, Bin, ErrorSummary, Evaluation
 
 if TYPE_CHECKING:
     from .loaded import LoadedSurrogate
@@ -122,7 +121,7 @@ def described_in_html(surrogate: LoadedSurrogate) -> str:
         *_errors(surrogate).items(),
         *(("warning", line) for line in surrogate.warnings),
     ]
-    lower, upper = surrogate.module.lower.tolist(), surrogate.module.upper.tolist()
+    lower, upper = surrogate.bounds.tolist()
     domain: Rows = list(
         zip(
             about["y_names"][:SHOWN],
@@ -148,7 +147,8 @@ def _errors(surrogate: LoadedSurrogate) -> dict[str, str]:
         if isinstance(found, Assessment):
             said[f"accuracy, {name}"] = f"{per_cent(found.accuracy)} of {found.samples} samples"
             continue
-        said[f"relative error, {name}"] = f"{per_cent(found.relative.mean)} (mean)"
+        if not math.isnan(found.relative.mean):  # as of selected outputs
+            said[f"relative error, {name}"] = f"{per_cent(found.relative.mean)} (mean)"
         if found.output_spread:
             said[f"error over spread, {name}"] = found.by_spread(surrogate.metadata["c_names"])
         for what, line in found.by_unit.items():

@@ -202,11 +202,39 @@ class Surrogate(torch.nn.Module):
         w = self._checked(w, "w", self.W.size(0), y)
         if self.logs is not None:
             w = w * self._factor(y)
-        g = torch.mv(self.W.t(), w) if y.dim() == 1 else torch.mm(self.W.t(), w.t())
-        gradient = self.features.vjp(self._seen(y), g)
+        gradient = self.features.vjp(self._seen(y), self._by_features(w))
         if self.logs is not None:
             gradient = gradient * self.logs.input_factor(y)
         return gradient
+
+    @torch.jit.export
+    def hvp(self, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
+        """Apply the second derivative of w^T c to a direction: the derivative of `vjp` along v.
+
+        Args:
+            y: Parameters, (n_in,) or (n, n_in).
+            w: Cotangents, (n_out,) or (n, n_out), units of the scalar over units of c.
+            v: Directions, of y's shape, units of y.
+
+        Returns:
+            d/de [(dc/dy)(y + e v)^T w] at e = 0, (n_in,) or (n, n_in).
+        """
+        y = self._given(y)
+        w = self._checked(w, "w", self.W.size(0), y)
+        v = self._checked(v, "v", y.size(-1), y)
+        x = self._seen(y)
+        if self.logs is None:
+            return self.features.hvp(x, self._by_features(w), v)
+        by = self.logs.input_factor(y)
+        along = v * by
+        dF = self.features.jvp(x, along)
+        dc = torch.mv(self.W, dF) if y.dim() == 1 else torch.mm(dF.t(), self.W.t())
+        w = w * self._factor(y)
+        g = self._by_features(w)
+        dg = self._by_features(torch.where(self.logs.outputs, w * dc, torch.zeros_like(w)))
+        h = self.features.hvp(x, g, along) + self.features.vjp(x, dg)
+        turn = torch.where(self.logs.inputs, along, torch.zeros_like(v))
+        return by * (h - turn * self.features.vjp(x, g))
 
     @torch.jit.export
     def predict_std(self, y: Tensor) -> Tensor:
@@ -294,6 +322,10 @@ class Surrogate(torch.nn.Module):
         if F.dim() == 1:
             return torch.addmv(self.c, self.W, F)
         return torch.nn.functional.linear(F.t(), self.W, self.c)
+
+    def _by_features(self, w: Tensor) -> Tensor:
+        """Return the gradient by the features, (width,) or (width, n), of w^T c."""
+        return torch.mv(self.W.t(), w) if w.dim() == 1 else torch.mm(self.W.t(), w.t())
 
     def _factor(self, y: Tensor) -> Tensor:
         """Return the derivative of each output by the output of the linear layer."""

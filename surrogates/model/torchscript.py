@@ -14,6 +14,7 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from typing import BinaryIO
 
 from surrogates import files
 from surrogates.config import check
@@ -36,17 +37,22 @@ Members = Mapping[str, bytes]
 """Contents of an archive's members, by their names without the common folder."""
 
 
-def read(path: str | os.PathLike[str] | io.BytesIO) -> dict[str, bytes]:
+def read(file: str | os.PathLike[str] | BinaryIO, path: str | None = None) -> dict[str, bytes]:
     """Read all members of an archive, and verify every checksum: torch itself does not.
+
+    Args:
+        file: The archive, or its path.
+        path: Its name in messages, if it is open.
 
     Raises:
         InputError: If a checksum is wrong, two members have one name, or compressed members are
             larger than any code is.
         zipfile.BadZipFile: If it is no zip archive.
     """
+    path = os.fspath(file) if isinstance(file, str | os.PathLike) else path or "the archive"
     inside: dict[str, bytes] = {}
     seen: set[str] = set()
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         for one in files.members(path, archive, _TEXTS):
             try:
                 content = archive.read(one)

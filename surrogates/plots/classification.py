@@ -24,7 +24,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from surrogates.model.classifier import Assessment
+    from surrogates.model.summaries import Assessment
 
 _NUMBERED = 30  # classes up to which numbers are written into a confusion matrix
 

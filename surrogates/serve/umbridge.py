@@ -4,7 +4,8 @@ UM-Bridge (Seelinger et al. 2023, "UM-Bridge: Uncertainty quantification and mod
 Journal of Open Source Software 8(83)) has clients in Python, C++, R, Julia and MATLAB, and in UQ
 packages. A surrogate file ``NAME.pt`` offers them two models:
 
-    NAME         y -> [c]; supports Evaluate, Gradient (sens^T J) and ApplyJacobian (J vec)
+    NAME         y -> [c]; supports Evaluate, Gradient (sens^T J), ApplyJacobian (J vec)
+                 and ApplyHessian (the derivative of sens^T J along vec)
     NAME.trust   y -> [standard deviations of the error of c, [1.0 if y is in the training domain,
                  else 0.0]]; supports Evaluate
 
@@ -38,7 +39,7 @@ from aiohttp import web
 
 from surrogates.config import check, unknown
 from surrogates.errors import InputError
-from surrogates.model.file import load
+from surrogates.loading import load
 from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 from surrogates.types import Array
 
@@ -111,6 +112,8 @@ def _models_of(
     surrogate = load(path, refuse_outside=refuse_outside, trust=trust)
     name, n_out = Path(path).stem, surrogate.n_out
     calls = {"Evaluate": _evaluate, "Gradient": _gradient, "ApplyJacobian": _apply_jacobian}
+    if hasattr(surrogate.engine, "hvp"):  # not in files of older versions
+        calls["ApplyHessian"] = _apply_hessian
     return (
         Model(name, surrogate, (n_out,), calls),
         Model(f"{name}.trust", surrogate, (n_out, 1), {"Evaluate": _trust}),
@@ -314,11 +317,21 @@ def _apply_jacobian(surrogate: LoadedSurrogate, y: Array, body: _Body) -> _Outpu
     return surrogate.jvp(y, _direction(body, "vec", surrogate.n_in))
 
 
+def _apply_hessian(surrogate: LoadedSurrogate, y: Array, body: _Body) -> _Output:
+    _wrt(body, "outWrt", "inWrt1", "inWrt2")
+    w = _vector(_field(body, "sens"), surrogate.n_out, "sens")
+    return surrogate.hvp(y, w, _vector(_field(body, "vec"), surrogate.n_in, "vec"))
+
+
 def _direction(body: _Body, key: str, size: int) -> Array:
-    for index in ("outWrt", "inWrt"):
+    _wrt(body, "outWrt", "inWrt")
+    return _vector(_field(body, key), size, key)
+
+
+def _wrt(body: _Body, *indices: str) -> None:
+    for index in indices:
         value = _field(body, index)
         check(
             type(value) is int and value == 0,
             f"{index} must be 0, as there is one input and one output; got {_shown(value)}",
         )
-    return _vector(_field(body, key), size, key)

@@ -35,6 +35,7 @@ class Library:
             "jacobian": (n_out, n_in),
             "jvp": (n_out,),
             "vjp": (n_in,),
+            "hvp": (n_in,),
             "predict_std": (n_out,),
         }
 

@@ -35,12 +35,30 @@ class Features(nn.Module):
     def vjp(self, y: Tensor, w: Tensor) -> Tensor:
         return self.form.vjp(y, (w * self.factor).t())
 
+    @torch.jit.export
+    def hvp(self, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
+        return self.form.hvp(y, (w * self.factor).t(), v)
 
-def check_all_methods(net, form, Y):
+
+def second(function, Y, w, v):
+    """The derivative along v of the gradient of w^T c, for each row, by torch.func."""
+
+    def gradient(y, w):
+        return torch.func.grad(lambda y: function(y[None])[0] @ w)(y)
+
+    def one(y, w, v):
+        return torch.func.jvp(lambda y: gradient(y, w), (y,), (v,))[1]
+
+    return torch.stack([one(*row) for row in zip(Y, w, v, strict=True)]).detach()
+
+
+def check_all_methods(net, form, Y, *, twice=True):
+    """Compare all methods; ``twice`` where the features have second derivatives, in torch too."""
     expected = net(Y).detach()
     n, width = expected.shape
     J = torch.func.vmap(torch.func.jacrev(lambda y: net(y[None])[0]))(Y).detach()
     v, w = draw(*Y.shape, seed=2), draw(n, width, seed=3)
+    H = second(net, Y, w, v) if twice else Y
     for rows in (slice(None), slice(0, 1), 0):
         pairs = {
             "forward": (form(Y[rows]), expected[rows]),
@@ -48,5 +66,7 @@ def check_all_methods(net, form, Y):
             "jvp": (form.jvp(Y[rows], v[rows]), torch.einsum("nfi,ni->nf", J, v)[rows]),
             "vjp": (form.vjp(Y[rows], w[rows]), torch.einsum("nfi,nf->ni", J, w)[rows]),
         }
+        if twice:
+            pairs["hvp"] = (form.hvp(Y[rows], w[rows], v[rows]), H[rows])
         for name, (found, right) in pairs.items():
             torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12, msg=f"{name} {rows}")

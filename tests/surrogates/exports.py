@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 import surrogates
+from surrogates.loading import with_engine
 from surrogates.model import file as export
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.metadata import FORMAT, SCHEMA_VERSION
 from surrogates.model.surrogate import Surrogate
 
-METHODS = ("predict", "jacobian", "jvp", "vjp", "predict_std", "in_domain")
+METHODS = ("predict", "jacobian", "jvp", "vjp", "hvp", "predict_std", "in_domain")
 
 
 def saved(surrogate: Surrogate, path: Path, **metadata) -> LoadedSurrogate:
@@ -38,9 +39,15 @@ def saved(surrogate: Surrogate, path: Path, **metadata) -> LoadedSurrogate:
     return surrogates.load(path)
 
 
+def in_numpy(loaded: LoadedSurrogate) -> LoadedSurrogate:
+    """The same surrogate, evaluated by numpy."""
+    return with_engine(loaded, "numpy")
+
+
 def arguments(surrogate: Surrogate, method: str, n: int) -> list[np.ndarray]:
     """What a method takes besides n rows of y."""
-    sizes = {"jvp": [len(surrogate.lower)], "vjp": [len(surrogate.c)]}.get(method, [])
+    n_in, n_out = len(surrogate.lower), len(surrogate.c)
+    sizes = {"jvp": [n_in], "vjp": [n_out], "hvp": [n_out, n_in]}.get(method, [])
     return [np.random.default_rng(3).standard_normal((n, size)) for size in sizes]
 
 

@@ -31,6 +31,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "Evaluate": {"name": "toy", "input": [Y0]},
     "Gradient": {**AT, "sens": SENS},
     "ApplyJacobian": {**AT, "vec": Y0},
+    "ApplyHessian": {**AT, "inWrt1": 0, "inWrt2": 0, "sens": SENS, "vec": Y0},
 }
 
 

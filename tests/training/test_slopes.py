@@ -10,10 +10,11 @@ from torch.func import jacrev, vmap
 
 from surrogates.data import Split
 from surrogates.errors import InputError
-from surrogates.model.metrics import LEVELS, evaluate
+from surrogates.model.metrics import evaluate
 from surrogates.model.networks import with_ones
 from surrogates.model.parts import Logs
 from surrogates.model.radial import Monomials
+from surrogates.model.summaries import LEVELS
 from surrogates.training.config import (
     Derivatives,
     Network,

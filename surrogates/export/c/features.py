@@ -1,11 +1,13 @@
 """The features of a surrogate as C source: functions and tables for each kind of block.
 
-Each block has four functions. They take x, which is y with its logarithms:
+Each block has five functions. They take x, which is y with its logarithms:
 
     features    maps x to the features u, and keeps values that the derivatives need
     slopes      maps x to the factors of the derivatives
     push        maps a direction in x to the direction of the features
     pull        maps a gradient by the features to the gradient by x
+    bends       maps x, a gradient by the features and a direction in x to the derivative of the
+                gradient by x along it
 
 The functions of a single block have these names. With several blocks, the number of the block is
 appended to the names of its own functions, and functions of the plain names call them one after
@@ -30,7 +32,8 @@ from .templates import filled, read, sections
 # The names that a block defines, as whole words of its text; or a comment, which has none.
 _OWN = re.compile(
     r"/\*.*?\*/|\b(WIDTH|PADDED|STEPS|STAGES|VALUES|PAIRS|carry|K_in|b_in|A|b|lengths|weights|K_in_t|A_t|"
-    r"activate|slope|features|slopes|tangent|cotangent|push|pull|kappa|kappa_slope|matern_s|centres|"
+    r"activate|slope|bend|features|slopes|changes|tangent|cotangent|push|pull|bends|kappa|kappa_slope|"
+    r"kappa_bend|matern_s|centres|"
     r"shift|factor|scale|shares|distances|first|second|nothing)\b",
     re.DOTALL,
 )
@@ -58,15 +61,16 @@ def features(blocks: Sequence[Block]) -> Features:
     if len(parts) == 1:
         return parts[0]
     start = value = 0
-    texts, calls = [], {name: "" for name in ("features", "slopes", "push", "pull")}
-    pull = sections("optional.c.in")["pull"]
+    texts, calls = [], {name: "" for name in ("features", "slopes", "push", "pull", "bends")}
+    optional = sections("optional.c.in")
     for i, (block, part) in enumerate(zip(blocks, parts, strict=True)):
         s = f"_{i}"
         texts.append(_suffixed(part.text, s))
         calls["features"] += f"    features{s}(y, u + {start}, values + {value});\n"
         calls["slopes"] += f"    slopes{s}(y, slope_of + {value});\n"
         calls["push"] += f"    push{s}(slope_of + {value}, v, d + {start});\n"
-        calls["pull"] += filled(pull, {"s": s, "value": value, "start": start})
+        for name in ("pull", "bends"):
+            calls[name] += filled(optional[name], {"s": s, "value": value, "start": start})
         start, value = start + block.width, value + part.values
     texts.append(filled(read("joined.c.in"), {**calls, "width": start, "values": value}))
     n_in = _n_in(blocks[0])
@@ -110,7 +114,7 @@ def _network(block: Network) -> Features:
         carry=repr(float(block.carry)),
         phi=sections("phi.c.in")[block.phi],
     )
-    return Features(text=text, values=values, work=6 * width)
+    return Features(text=text, values=values, work=3 * values + 10 * width)
 
 
 def _radial(block: Radial) -> Features:
@@ -118,7 +122,7 @@ def _radial(block: Radial) -> Features:
     phi = sections("kappa.c.in")[block.kernel]
     text = _text(block, "radial.c.in", tables, phi=phi)
     n_in = _n_in(block)
-    return Features(text=text, values=block.width + n_in, work=_padded(block.width) + n_in)
+    return Features(text=text, values=block.width + n_in, work=_padded(block.width) + 2 * n_in)
 
 
 def _anova(block: Anova) -> Features:
@@ -127,7 +131,7 @@ def _anova(block: Anova) -> Features:
     phi = sections("kappa.c.in")[block.kernel]
     text = _text(block, "anova.c.in", tables, phi=phi)
     n_in = _n_in(block)
-    return Features(text=text, values=block.width * n_in, work=n_in)
+    return Features(text=text, values=block.width * n_in, work=4 * n_in)
 
 
 def _polynomial(block: Polynomial) -> Features:

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from compiled import C99, Library, build, needs_cc
-from exports import METHODS, arguments, check_close, expected, saved
+from exports import METHODS, arguments, check_close, expected, in_numpy, saved
 from extended import N_IN, N_OUT, SURROGATES, both, draw, every_surrogate, joined, made, points
 
 from surrogates.errors import InputError
 from surrogates.export import c as c_source
 from surrogates.export import npz
-from surrogates.export.constants import constants
 from surrogates.model.classifier import Classifier
 from surrogates.model.parts import Domain
 from surrogates.model.radial import RadialBasis
@@ -112,7 +111,7 @@ def test_large_weights_that_cancel_lose_no_more_than_rounding(tmp_path):
     found = {
         "batch": surrogate(Y).numpy(),
         "single": torch.stack([surrogate(y) for y in Y]).numpy(),
-        "numpy": constants(loaded).predict(Y.numpy()),
+        "numpy": in_numpy(loaded).predict(Y.numpy()),
         "c": library("predict", Y.numpy()),
     }
     for name, values in found.items():
@@ -160,4 +159,4 @@ def test_other_sizes(n_in, tmp_path):
         right = expected(surrogate, method, Y, *more)
         check_close(library(method, Y, *more), right, method)
         check_close(getattr(loaded, method)(Y, *more), right, method)
-        check_close(np.asarray(getattr(constants(loaded), method)(Y, *more)), right, method)
+        check_close(np.asarray(getattr(in_numpy(loaded), method)(Y, *more)), right, method)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from compiled import C99, build, needs_cc
-from exports import saved
+from exports import in_numpy, saved
 from places import EXAMPLES
 
 from surrogates.export import c as c_source
-from surrogates.export.constants import constants
-from surrogates.export.reference import Reference
+from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.parts import Domain, ErrorBars
 from surrogates.model.surrogate import Surrogate
@@ -49,7 +48,7 @@ def metropolis(tmp_path_factory):
     loaded = saved(surrogate, folder / "cdr.pt")
     c_source.save(loaded, folder / "cdr.c")
     build("cc", *C99, "-O2", "-I.", METROPOLIS, "cdr.c", "-lm", "-o", "chain", cwd=folder)
-    return folder / "chain", constants(loaded)
+    return folder / "chain", in_numpy(loaded)
 
 
 def chain(program: Path, *words: object) -> tuple[int, str]:
@@ -58,7 +57,7 @@ def chain(program: Path, *words: object) -> tuple[int, str]:
     return run.returncode, run.stdout
 
 
-def posterior(found: Reference, d: np.ndarray, noise: float) -> tuple[np.ndarray, ...]:
+def posterior(found: LoadedSurrogate, d: np.ndarray, noise: float) -> tuple[np.ndarray, ...]:
     """Mean and standard deviation of c and y, by quadrature over the simplex.
 
     The density of y = x / sum(x), x uniform in the cube, is that of all s with s y in the cube,

@@ -212,18 +212,22 @@ def test_a_method_that_it_has_not_is_refused(saved, tmp_path):
 def test_plain_arrays_give_the_same(classifier, saved, Y, tmp_path):
     npz.save(surrogates.load(saved), tmp_path / "toy.npz")
     plain = npz.load(tmp_path / "toy.npz")
+    np.testing.assert_array_equal(plain.logits(Y.numpy()), plain.engine.forward(Y.numpy()))
     for y in (with_nan(Y), Y[:1], Y[0], with_nan(Y)[1]):
+        engine = plain.engine  # which takes NaN too
         for found, right in (
-            (plain.logits(y.numpy()), classifier(y)),
-            (plain.probabilities(y.numpy()), classifier.probabilities(y)),
-            (plain.predict(y.numpy()), classifier.predict(y)),
-            (plain.jacobian(y.numpy()), classifier.jacobian(y)),
-            (plain.in_domain(y.numpy()), classifier.in_domain(y)),
+            (engine.forward(y.numpy()), classifier(y)),
+            (engine.probabilities(y.numpy()), classifier.probabilities(y)),
+            (engine.predict(y.numpy()), classifier.predict(y)),
+            (engine.jacobian(y.numpy()), classifier.jacobian(y)),
+            (engine.in_domain(y.numpy()), classifier.in_domain(y)),
         ):
             right = right.numpy()
             assert found.dtype == right.dtype and found.shape == right.shape
             np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-13)
-    with pytest.raises(InputError, match="a classifier has probabilities, and no error bars"):
+    with pytest.raises(
+        InputError, match="is a classifier: it has probabilities, and no error bars"
+    ):
         plain.predict_std(Y.numpy())
 
 

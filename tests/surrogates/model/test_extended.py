@@ -10,13 +10,12 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
-from exports import METHODS, alone, check_close, saved
+from exports import METHODS, alone, check_close, in_numpy, saved
 from extended import N_OUT, SURROGATES, both, draw, every_surrogate, given_to, points
 from places import STORED
 
 import surrogates
 from surrogates.errors import InputError
-from surrogates.export.constants import constants
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.surrogate import Surrogate
 
@@ -25,7 +24,7 @@ from surrogates.model.surrogate import Surrogate
 def test_a_level_that_is_no_probability_is_one_clear_line(level, tmp_path):
     surrogate, loaded = both("everything")
     y = points(surrogate)[0]
-    for found in (loaded, constants(loaded)):
+    for found in (loaded, in_numpy(loaded)):
         with pytest.raises(InputError, match="expected a level between 0 and 1; got"):
             found.predict_interval(y, level)
     with pytest.raises(ValueError, match="expected a level between 0 and 1; got"):

@@ -37,7 +37,7 @@ def test_is_the_network_and_its_derivative(n_in, width, depth, kind, activation)
 def test_scripted_and_frozen_are_the_network_and_its_derivative(kind):
     net, form = both(5, 4, 3, kind, "tanh")
     scripted = torch.jit.script(form.eval())
-    frozen = torch.jit.freeze(scripted, preserved_attrs=["jacobian", "jvp", "vjp"])
+    frozen = torch.jit.freeze(scripted, preserved_attrs=["jacobian", "jvp", "vjp", "hvp"])
     for module in (scripted, frozen):
         for _ in range(3):  # torch compiles anew after the first calls
             check_all_methods(net, module, draw(7, 5))

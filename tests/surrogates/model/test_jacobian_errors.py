@@ -15,8 +15,9 @@ from surrogates.data import Dataset
 from surrogates.data.from_arrays import from_arrays
 from surrogates.model.held_out import held_out_jacobian
 from surrogates.model.loaded import LoadedSurrogate
-from surrogates.model.metrics import ErrorSummary, Evaluation, jacobian_errors
+from surrogates.model.metrics import jacobian_errors
 from surrogates.model.recorded import derivatives_in_words, recorded
+from surrogates.model.summaries import ErrorSummary, Evaluation
 
 KINDS = ("tangents", "directions", "adjoints")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.model.metrics import LEVELS, ErrorSummary, compared, evaluate, relative_errors
+from surrogates.model.metrics import compared, evaluate, relative_errors
+from surrogates.model.summaries import LEVELS, ErrorSummary
 
 
 def normal(*shape, seed):

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
+from derivatives import second
 from exports import METHODS, arguments, expected
 from extended import N_IN, N_OUT, SURROGATES, both, draw, every_surrogate, joined, points
 from hypothesis import given, settings
@@ -31,6 +32,7 @@ def test_all_derivatives_are_those_of_automatic_differentiation(name):
         "jacobian": ((), J),
         "jvp": ((v,), torch.einsum("noi,ni->no", J, v)),
         "vjp": ((w,), torch.einsum("noi,no->ni", J, w)),
+        "hvp": ((w, v), second(surrogate.forward, Y, w, v)),
     }
     for method, (more, value) in right.items():
         for rows in (slice(None), slice(0, 1), 0):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.errors import InputError
-from surrogates.model.forms import squared_distances
+from surrogates.model.centred import squared_distances
 from surrogates.model.kinds import KERNELS
 from surrogates.model.networks import MLP
 from surrogates.model.radial import AnovaBasis, Joined, Monomials, RadialBasis

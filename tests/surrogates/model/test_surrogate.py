@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from surrogates.model.metrics import LEVELS, ErrorSummary, evaluate, relative_errors
+from surrogates.model.metrics import evaluate, relative_errors
 from surrogates.model.networks import AntisymmetricODE
 from surrogates.model.parts import Domain, ErrorBars
+from surrogates.model.summaries import LEVELS, ErrorSummary
 from surrogates.model.surrogate import Surrogate
 
 N_IN, N_OUT = 4, 6

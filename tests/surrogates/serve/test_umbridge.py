@@ -27,12 +27,13 @@ def test_the_umbridge_client_gets_what_the_surrogates_give(server, surrogate, do
         model = umbridge.HTTPModel(server.url, name)
         assert model.get_input_sizes() == [4] and model.get_output_sizes() == [6]
         assert model.supports_evaluate() and model.supports_gradient()
-        assert model.supports_apply_jacobian() and not model.supports_apply_hessian()
+        assert model.supports_apply_jacobian() and model.supports_apply_hessian()
         for y in Y:
             at = [y.tolist()]
             close(model(at), [expected(y)])
             close(model.gradient(0, 0, at, SENS), expected.vjp(y, w))
             close(model.apply_jacobian(0, 0, at, Y0), expected.jvp(y, v))
+            close(model.apply_hessian(0, 0, 0, at, SENS, Y0), expected.hvp(y, w, v))
     assert not torch.allclose(surrogate(Y), doubled(Y))
 
 
@@ -84,6 +85,8 @@ def test_members_and_logarithms_are_served_in_physical_units(dataset, tmp_path):
         w = torch.tensor(SENS, dtype=torch.float64)
         close(model.gradient(0, 0, [y.tolist()], SENS), surrogate.vjp(at, w))
         close(model.apply_jacobian(0, 0, [y.tolist()], Y0), surrogate.jvp(at, v))
+        second = model.apply_hessian(0, 0, 0, [y.tolist()], SENS, Y0)
+        close(second, surrogate.hvp(at, w, v))
         std, inside = umbridge.HTTPModel(server.url, "logs.trust")([y.tolist()])
         close([std], [surrogate.predict_std(at)])
         assert inside == [1.0]
@@ -113,6 +116,8 @@ def test_of_a_classifier_the_logits_are_served_and_trust_is_its_probabilities(
             close(model([y]), [classifier(at)])
             w = torch.tensor(SENS, dtype=torch.float64)
             close(model.gradient(0, 0, [y], SENS), classifier.vjp(at, w))
+            v = torch.tensor(Y0, dtype=torch.float64)
+            close(model.apply_hessian(0, 0, 0, [y], SENS, Y0), classifier.hvp(at, w, v))
             p, domain = trust([y])
             close([p], [classifier.probabilities(at)])
             assert domain == [inside]
@@ -212,6 +217,9 @@ NAN, INFINITY = float("nan"), float("inf")
         ("ApplyJacobian", {"outWrt": "0"}, "outWrt must be 0"),
         ("ApplyJacobian", {"vec": SENS}, "vec must have 4 numbers; got 6"),
         ("ApplyJacobian", {"vec": [1, 2, 3, None]}, "vec[3] must be a finite number; got null"),
+        ("ApplyHessian", {"inWrt2": 1}, "inWrt2 must be 0"),
+        ("ApplyHessian", {"inWrt1": ...}, "the request has no field 'inWrt1'"),
+        ("ApplyHessian", {"sens": Y0}, "sens must have 6 numbers; got 4"),
     ],
 )
 def test_a_wrong_request_is_answered_in_one_line_and_the_server_goes_on(
@@ -249,8 +257,8 @@ def test_other_errors_have_the_types_of_the_protocol(server):
         status, reply = server.post(endpoint, {**body, "name": "tay"})
         message = "unknown model 'tay'; did you mean 'toy'?"
         assert (status, reply) == (400, error("ModelNotFound", message))
-    status, reply = server.post("ApplyHessian", GOOD["ApplyJacobian"])
-    message = "toy does not support ApplyHessian; it supports Evaluate, Gradient, ApplyJacobian"
+    status, reply = server.post("ApplyHessian", {**GOOD["ApplyHessian"], "name": "toy.trust"})
+    message = "toy.trust does not support ApplyHessian; it supports Evaluate"
     assert (status, reply) == (400, error("UnsupportedFeature", message))
     huge = {**GOOD["Gradient"], "sens": [1.7e308] * 6}
     status, reply = server.post("Gradient", huge)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from draws import dataset, normal
 
-from surrogates.model.metrics import LEVELS, evaluate
+from surrogates.model.metrics import evaluate
 from surrogates.model.networks import MLP
 from surrogates.model.radial import Monomials
+from surrogates.model.summaries import LEVELS
 from surrogates.training.config import Network, Outputs, Regularisation, Stopping, TrainConfig
 from surrogates.training.deploy import assembled
 from surrogates.training.member import Member

@@ -1,0 +1,126 @@
+"""The engine of torch: a TorchScript module, called with numpy arrays.
+
+A forked child of a process in which torch has used several threads has none of them, and its first
+parallel loop waits for them forever. Each child therefore computes in one thread, from its first
+call on. Processes that share the cores, as those of a pool, want that in any case.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from surrogates.model import script, torchscript
+from surrogates.types import Array
+
+from . import METHODS, Box
+
+_forked = False  # since the last call
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Scripted:
+    """The `Engine` of a TorchScript module.
+
+    Attributes:
+        module: The module, for tensors in and out, with gradients; its methods are those of
+            `surrogates.model.surrogate.Surrogate`.
+        members: The content of its file, by the names of the archive's members.
+    """
+
+    NAME: ClassVar[str] = "torch"
+    BATCH: ClassVar[int | None] = 8192
+    FAILURES: ClassVar[tuple[type[Exception], ...]] = (
+        *(RuntimeError, ValueError, TypeError),
+        torch.jit.Error,
+    )
+
+    forward: Callable[[Array], Array]
+
+    def __init__(self, module: torch.jit.ScriptModule, members: torchscript.Members) -> None:
+        """Bind the module's methods, as finding them takes time at each call."""
+        self.module, self.members = module, members
+        for name in METHODS:
+            method: Any = getattr(module, name, None)
+            if hasattr(method, "schema"):
+                setattr(self, name, _on_arrays(method, len(method.schema.arguments) - 1))
+
+    @functools.cached_property
+    def box(self) -> Box:
+        """The training domain."""
+        module, n_in = self.module, len(self.module.lower)
+        lower, upper = (np.array(end.numpy()) for end in (module.lower, module.upper))
+        parts = {"unit": np.ones(n_in), "normals": np.empty((0, n_in)), "centre": lower}
+        for name in parts:  # a file of schema version 1 has none
+            if isinstance(found := getattr(module, name, None), torch.Tensor):
+                parts[name] = np.array(found.numpy())
+        logs = getattr(module, "logs", None)
+        marks = np.zeros(n_in, bool) if logs is None else np.array(logs.inputs.numpy())
+        return Box(lower=lower, upper=upper, log_inputs=marks, **parts)
+
+    @property
+    def n_members(self) -> int:
+        """Number of surrogates whose weighted mean is the prediction."""
+        members = getattr(self.module, "members", None)
+        return 1 if members is None else len(members.weights)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the bytes of its file, as torch's module cannot be pickled."""
+        return _of_bytes, (torchscript.pack(self.members),)
+
+    def __deepcopy__(self, _: Any) -> Scripted:
+        """Return the engine itself, which does not change."""
+        return self
+
+
+@functools.lru_cache(maxsize=4)
+def _of_bytes(content: bytes) -> Scripted:
+    """Return the engine of a pickled file.
+
+    Pools send a surrogate with each piece of their work, and a module takes a second to load and
+    to be optimised in its first calls: workers keep the last ones.
+    """
+    members = torchscript.read(io.BytesIO(content))
+    return Scripted(script.module(members), members)
+
+
+def _on_arrays(method: Callable[..., torch.Tensor], n: int) -> Callable[..., npt.NDArray[Any]]:
+    """Return a method of n arguments for numpy arrays, and numbers as they are."""
+    tensor, without_gradients = torch.from_numpy, torch.inference_mode
+
+    def one(y: Array) -> npt.NDArray[Any]:
+        if _forked:
+            _use_one_thread()
+        with without_gradients():
+            result: npt.NDArray[Any] = method(tensor(y)).numpy()
+        return result
+
+    def several(*given: Any) -> npt.NDArray[Any]:
+        if _forked:
+            _use_one_thread()
+        with without_gradients():
+            tensors = (tensor(x) if isinstance(x, np.ndarray) else x for x in given)
+            result: npt.NDArray[Any] = method(*tensors).numpy()
+        return result
+
+    return one if n == 1 else several
+
+
+def _use_one_thread() -> None:
+    global _forked
+    torch.set_num_threads(1)
+    _forked = False
