@@ -1,0 +1,334 @@
+"""A surrogate as compiled C in this process: the engine without torch.
+
+The first call for a surrogate compiles its source with the system's C compiler, and keeps the
+library in a folder of the user's. ctypes calls it: a library of that kind needs no header of
+Python, which few users have installed. The functions read numpy's arrays by Python's buffer
+interface, so a call costs less than asking an array for its address does.
+
+The flags: ``-march=native`` for the vectors of this processor, and so the key of the library has
+the compiler's own list of what it found. ``-O3`` unrolls the loops over lanes. ``-fno-math-errno``
+lets roots be one instruction. Never ``-ffast-math``: it would remove NaN.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates.config import check
+from surrogates.errors import InputError
+from surrogates.model.engines import Box
+from surrogates.types import Array
+
+from ..reference import ClassifierReference, Reference
+from .engine import sources
+
+FLAGS = (
+    *("-std=gnu11", "-O3", "-march=native", "-fno-math-errno"),
+    *("-shared", "-fPIC", "-pthread", "-w"),
+)
+_METHODS = {
+    name: number
+    for number, name in enumerate(
+        ("forward", "jacobian", "jvp", "vjp", "hvp", "predict_std", "predict_interval")
+    )
+} | {"in_domain": 7, "probabilities": 8, "predict": 9}
+# Samples for which a thread pays: about 30 us of work, against 10 us to start it.
+_GRAIN = {"forward": 128, "jacobian": 4, "predict_std": 8, "predict_interval": 8}
+_SECONDS = 600  # for the compiler
+
+
+def engine(reference: Reference) -> Compiled:
+    """Return the compiled engine of a surrogate's constants; see `Compiled`."""
+    return Compiled(reference)
+
+
+class Compiled:
+    """The functions of a surrogate, compiled.
+
+    Every method takes contiguous float64 arrays, one sample or a batch of at least one, and returns
+    float64 (bool, int64 for ``in_domain``, ``predict``). Nothing is checked but the sizes in bytes:
+    `surrogates.LoadedSurrogate` checks. NaN gives NaN. Any number of threads may call it. Batches
+    use all processors that the process may use, by threads that end with the call, so that a
+    process may fork at any time. Copies and pickles hold the constants, and load the library anew.
+
+    Attributes:
+        NAME: Its name among the engines.
+        BATCH: The most samples that it takes at once: any number.
+        FAILURES: Exceptions of a call for arrays that do not fit.
+        reference: The constants.
+        threads: The most threads of a call.
+    """
+
+    NAME: ClassVar[str] = "c"
+    BATCH: ClassVar[int | None] = None
+    FAILURES: ClassVar[tuple[type[Exception], ...]] = (ValueError, BufferError, MemoryError)
+
+    def __init__(self, reference: Reference) -> None:
+        """Compile the surrogate, or take the library from the cache.
+
+        Args:
+            reference: Its constants, from `surrogates.export.constants` or an .npz file.
+
+        Raises:
+            InputError: If there is no C compiler, it fails, or the cache cannot be trusted.
+        """
+        self.reference = reference
+        self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self._n_in, self._n_out = len(reference.lower), len(reference.c_0)
+        library = _loaded(library_of(sources(reference)))
+        self._one, self._jacobian = library.engine_forward, library.engine_jacobian
+        self._call, self._finite = library.engine_call, library.engine_finite
+        n_in, n_out = self._n_in, self._n_out
+        self._shapes: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("forward", "jvp", "predict_std", "probabilities"), (n_out,)),
+            **{"jacobian": (n_out, n_in), "vjp": (n_in,), "hvp": (n_in,)},
+            **{"predict_interval": (2, n_out), "in_domain": (), "predict": ()},
+        }
+        self._check()
+
+    def _check(self) -> None:
+        """Compare with numpy at the domain's centre, alone and in a batch: compilers have faults.
+
+        GCC 12 gave wrong Jacobians for a loop over lanes, which is now written in another way.
+        """
+        r = self.reference
+        y = (r.lower + r.upper) / 2
+        for method, right in (("forward", r.forward(y)), ("jacobian", r.jacobian(y))):
+            call = getattr(self, method)
+            for found in (call(y), call(np.tile(y, (9, 1)))):
+                gap = float(np.abs(found - right).max())
+                check(
+                    gap <= 1e-8 * float(np.abs(right).max()),
+                    f"the compiler made a wrong {method} of the surrogate: it differs by {gap:.3g}",
+                )
+
+    @property
+    def box(self) -> Box:
+        """The training domain."""
+        return self.reference.box
+
+    @property
+    def n_members(self) -> int:
+        """Number of surrogates whose weighted mean is the prediction."""
+        return self.reference.n_members
+
+    def selected(self, rows: npt.NDArray[np.int64]) -> Compiled:
+        """Return the engine of some outputs alone."""
+        return Compiled(self.reference.selected(rows))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the constants."""
+        return type(self), (self.reference,)
+
+    def forward(self, y: Array, out: Array | None = None) -> Array:
+        """Return c, (n_out,) or (n, n_out); in ``out`` if it is given."""
+        if y.ndim != 1:
+            return self._many("forward", y, y, y, out)
+        c = np.empty(self._n_out) if out is None else out
+        if self._one(y, c):
+            raise _wrong("forward")
+        return c
+
+    def jacobian(self, y: Array, out: Array | None = None) -> Array:
+        """Return dc/dy, (n_out, n_in) or (n, n_out, n_in); in ``out`` if it is given."""
+        if y.ndim != 1:
+            return self._many("jacobian", y, y, y, out)
+        J = np.empty((self._n_out, self._n_in)) if out is None else out
+        if self._jacobian(y, J):
+            raise _wrong("jacobian")
+        return J
+
+    def jvp(self, y: Array, v: Array) -> Array:
+        """Return dc/dy v, of c's shape, for v of y's shape."""
+        return self._many("jvp", y, v, y)
+
+    def vjp(self, y: Array, w: Array) -> Array:
+        """Return (dc/dy)^T w, of y's shape, for w of c's shape."""
+        return self._many("vjp", y, w, y)
+
+    def hvp(self, y: Array, w: Array, v: Array) -> Array:
+        """Return the derivative of `vjp` along v, of y's shape."""
+        return self._many("hvp", y, w, v)
+
+    def predict_std(self, y: Array) -> Array:
+        """Return the standard deviations of the errors of c."""
+        return self._many("predict_std", y, y, y)
+
+    def predict_interval(self, y: Array, level: float) -> Array:
+        """Return lower and upper ends, (2, n_out) or (n, 2, n_out)."""
+        q = NormalDist().inv_cdf((1 + level) / 2)
+        return self._many("predict_interval", y, y, y, q=q)
+
+    def in_domain(self, y: Array) -> npt.NDArray[np.bool_]:
+        """Return whether y lies in the training domain, bool () or (n,)."""
+        return self._many("in_domain", y, y, y, kind=np.bool_)
+
+    def probabilities(self, y: Array) -> Array:
+        """Return the probabilities of the classes of a classifier."""
+        return self._many("probabilities", y, y, y)
+
+    def predict(self, y: Array) -> npt.NDArray[np.int64]:
+        """Return the most probable class of a classifier, -1 for NaN, int64 () or (n,)."""
+        return self._many("predict", y, y, y, kind=np.int64)
+
+    def finite(self, x: Array) -> bool:
+        """Return whether all numbers are finite: the check of one sample, without temporaries."""
+        return bool(self._finite(x) == 1)
+
+    def _many(
+        self,
+        method: str,
+        y: Array,
+        a: Array,
+        b: Array,
+        out: npt.NDArray[Any] | None = None,
+        *,
+        q: float = 0.0,
+        kind: npt.DTypeLike = np.float64,
+    ) -> npt.NDArray[Any]:
+        trust = ("predict_std", "predict_interval")
+        if isinstance(self.reference, ClassifierReference):
+            known = method not in trust
+        else:
+            known = method not in ("probabilities", "predict")
+        check(known, f"{method} is not a method of this kind of surrogate")
+        n = 1 if y.ndim == 1 else len(y)
+        result = np.empty((*y.shape[:-1], *self._shapes[method]), kind) if out is None else out
+        threads = max(1, min(self.threads, n // _GRAIN.get(method, 32)))
+        if self._call(_METHODS[method], n, y, a, b, q, result, threads):
+            raise _wrong(method)
+        return result
+
+
+def _wrong(method: str) -> ValueError:
+    return ValueError(f"{method} expects contiguous float64 arrays of the surrogate's sizes")
+
+
+def library_of(files: dict[str, str]) -> Path:
+    """Return the library of C files, compiled before or now.
+
+    Args:
+        files: Their texts by names.
+
+    Raises:
+        InputError: If there is no C compiler, it fails, or the cache cannot be trusted.
+    """
+    compiler, about = _compiler()
+    parts = [about, *FLAGS, *(part for item in sorted(files.items()) for part in item)]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    folder = cache_folder()
+    library = folder / f"{key}.so"
+    if library.exists():
+        _check_own(library)
+        return library
+    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as beside:
+        for name, text in files.items():
+            Path(beside, name).write_text(text, encoding="utf-8")
+        names = sorted(name for name in files if name.endswith(".c"))
+        command = [compiler, *FLAGS, *names, "-o", "engine.so", "-lm"]
+        run = subprocess.run(
+            command, cwd=beside, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        lines = run.stderr.strip().splitlines() or [f"status {run.returncode}"]
+        check(run.returncode == 0, f"{compiler} cannot compile the surrogate: {lines[0][:200]}")
+        os.replace(Path(beside, "engine.so"), library)
+    return library
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled surrogates, which belongs to the user alone.
+
+    It is ``varpro-surrogates/compiled`` in the environment's XDG_CACHE_HOME, or in ~/.cache.
+
+    Raises:
+        InputError: If it cannot be made, is another user's, or others may write to it: they could
+            put their own programs there.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(home, "varpro-surrogates", "compiled")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {folder} for compiled surrogates: {error.strerror}; set "
+            "XDG_CACHE_HOME to a folder of your own"
+        ) from error
+    _check_own(folder)
+    return folder
+
+
+def _check_own(path: Path) -> None:
+    about = path.lstat()
+    own = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    check(
+        own and not stat.S_ISLNK(about.st_mode),
+        f"{path} may have been written by others, and is not run: expected that it belongs to you, "
+        "is no link, and that no others may write to it; remove it, or set XDG_CACHE_HOME",
+    )
+
+
+def available() -> bool:
+    """Return whether there is a C compiler."""
+    return shutil.which(os.environ.get("CC") or "cc") is not None
+
+
+@functools.lru_cache(maxsize=8)
+def _about(compiler: str) -> str:
+    """Return what a compiler says of itself and of this processor."""
+    try:
+        run = subprocess.run(
+            [compiler, *FLAGS, "-dM", "-E", "-xc", os.devnull],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InputError(
+            f"{compiler} does not work as a C compiler, as gcc and clang do: {error}"
+        ) from error
+    return compiler + run.stdout
+
+
+def _compiler() -> tuple[str, str]:
+    """Return the C compiler, and what it says of itself."""
+    name = os.environ.get("CC") or "cc"
+    found = shutil.which(name)
+    if found is None:
+        raise InputError(
+            f"there is no C compiler {name!r}: install one (Debian: gcc; conda: c-compiler), or "
+            "use the numpy engine"
+        )
+    return found, _about(found)
+
+
+def _loaded(path: Path) -> ctypes.PyDLL:
+    """Load a library, and give it the functions of Python that it calls."""
+    try:
+        library = ctypes.PyDLL(str(path))
+    except OSError as error:
+        raise InputError(f"cannot load the compiled surrogate {path}: {error}") from error
+    names = ("PyObject_GetBuffer", "PyBuffer_Release", "PyEval_SaveThread", "PyEval_RestoreThread")
+    functions = [ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p) for name in names]
+    library.engine_bind.restype = None
+    library.engine_bind(*functions)
+    one = ctypes.py_object
+    library.engine_forward.argtypes = library.engine_jacobian.argtypes = [one, one]
+    library.engine_finite.argtypes = [one]
+    library.engine_call.argtypes = [
+        *(ctypes.c_int, ctypes.c_ssize_t, one, one, one, ctypes.c_double, one, ctypes.c_int)
+    ]
+    return library

@@ -1,0 +1,235 @@
+"""The compiled engine: its numbers, its cache, threads, forks, pickles."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import extended
+import numpy as np
+import plain
+import pytest
+import torch
+from compiled import needs_cc
+from exports import METHODS, arguments, check_close, expected, saved
+
+from surrogates.errors import InputError
+from surrogates.export.c import compiled, engine
+from surrogates.export.c.compiled import Compiled
+from surrogates.export.constants import constants
+from surrogates.model.classifier import Classifier
+from surrogates.model.parts import Domain
+
+pytestmark = needs_cc
+# Of every activation, kind of network and number of steps; with linear parts, members, logarithms.
+CASES = {str(network): network for network in (*plain.NETWORKS[:3], *plain.NETWORKS[7::4])}
+CASES.update({name: name for name in ("everything", "linear", "beside", "network", "anova")})
+
+
+def both(name):
+    case = CASES[name]
+    of = extended if isinstance(case, str) else plain
+    surrogate, loaded = of.both(case) if of is extended else of.both(*case)
+    return surrogate, constants(loaded), of.points(surrogate)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    yield folder / "varpro-surrogates" / "compiled"
+    os.environ.pop("XDG_CACHE_HOME")
+    if before is not None:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+def called(found: Compiled, method: str, *given: np.ndarray) -> np.ndarray:
+    return getattr(found, "forward" if method == "predict" else method)(*given)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_the_surrogate_for_one_sample_and_for_batches(name):
+    surrogate, reference, Y = both(name)
+    found = Compiled(reference)
+    for method in METHODS:
+        more = arguments(surrogate, method, len(Y))
+        right = expected(surrogate, method, Y, *more)
+        check_close(called(found, method, Y, *more), right, method)
+        rows = [called(found, method, *row) for row in zip(Y, *more, strict=True)]
+        assert rows[0].shape == right.shape[1:]
+        check_close(np.array(rows), right, method)
+    right = surrogate.predict_interval(torch.from_numpy(Y), 0.9).numpy()
+    check_close(found.predict_interval(Y, 0.9), right, "interval")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nan_gives_nan_and_huge_numbers_what_torch_gives(name):
+    surrogate, reference, Y = both(name)
+    found, Y = Compiled(reference), np.tile(Y[:4], (4, 1))
+    Y[0, 0], Y[1, -1], Y[2] = math.nan, math.nan, 1e100
+    for method in METHODS:
+        more = arguments(surrogate, method, len(Y))
+        right = expected(surrogate, method, Y, *more)
+        result = called(found, method, Y, *more)
+        check_close(result[2:], right[2:], method)
+        assert method == "in_domain" or np.isnan(result[:2]).all()
+        assert method != "in_domain" or not result[:2].any()
+    assert [found.finite(y) for y in Y[:4]] == [False, False, True, True]
+
+
+def test_any_number_of_threads_gives_the_same_bits_in_the_callers_array():
+    surrogate, reference, Y = both(next(iter(CASES)))
+    found, Y = Compiled(reference), np.tile(Y, (50, 1))
+    assert len(Y) > 8 * 128
+    found.threads = 1
+    alone, jacobians = found.forward(Y), found.jacobian(Y)
+    for threads in (2, 3, 100):
+        found.threads = threads
+        out, J = np.empty_like(alone), np.empty_like(jacobians)
+        assert found.forward(Y, out) is out and found.jacobian(Y, J) is J
+        assert out.tobytes() == alone.tobytes() and J.tobytes() == jacobians.tobytes()
+    with ThreadPoolExecutor(8) as pool:
+        for result in pool.map(lambda _: found.forward(Y), range(16)):
+            assert result.tobytes() == alone.tobytes()
+
+
+def test_copies_and_pickles_are_the_same_engine():
+    _, reference, Y = both("beside")
+    found = Compiled(reference)
+    for other in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert other.forward(Y).tobytes() == found.forward(Y).tobytes()
+        assert other.jacobian(Y[0]).tobytes() == found.jacobian(Y[0]).tobytes()
+
+
+def test_a_fork_of_a_process_with_threads_can_call_it():
+    _, reference, Y = both("beside")
+    found, Y = Compiled(reference), np.tile(Y, (100, 1))
+    found.threads = 2
+    right = found.forward(Y)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(found.forward(Y), right) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_arrays_of_other_sizes_and_order_are_refused():
+    _, reference, Y = both("beside")
+    found = Compiled(reference)
+    for y in (Y[0][:-1].copy(), Y[0].astype(np.float32), Y[:, :-1].copy()):
+        with pytest.raises(ValueError, match="expects contiguous float64"):
+            found.forward(y)
+    with pytest.raises(ValueError, match="contiguous"):
+        found.forward(Y.T)
+    with pytest.raises(ValueError, match="expects contiguous float64"):
+        found.vjp(Y, Y)
+    with pytest.raises((ValueError, BufferError), match="read-only"):
+        out = np.empty(reference.c_0.shape)
+        out.flags.writeable = False
+        found.forward(Y[0], out)
+
+
+def test_a_classifier_has_probabilities_and_classes(tmp_path):
+    features = extended.joined("ode linear", 3)
+    domain = Domain.of(np.random.default_rng(0).random((50, 3)))
+    W = extended.draw(4, features.width + 1)
+    classifier = Classifier(features, W, np.zeros(3), np.ones(3), domain, temperature=1.5)
+    loaded = saved(classifier, tmp_path / "s.pt", schema_version=3, task="classification")
+    found, Y = Compiled(constants(loaded)), extended.draw(20, 3)
+    right = classifier.probabilities(Y).numpy()
+    check_close(found.probabilities(Y.numpy()), right, "probabilities")
+    check_close(found.forward(Y.numpy()), classifier(Y).numpy(), "logits")
+    y = Y.numpy().copy()
+    y[3, 1] = math.nan
+    assert found.predict(y).tolist() == classifier.predict(torch.from_numpy(y)).tolist()
+    assert found.predict(y)[3] == -1 and found.predict(y[0]).dtype == np.int64
+    with pytest.raises(InputError, match="predict_std is not a method of this kind"):
+        found.predict_std(y)
+
+
+def test_linear_parts_are_joined_without_loss():
+    _, reference, Y = both("beside")
+    lean = engine.joined_linear(reference)
+    assert sum(block.KIND == "polynomial" for block in reference.blocks) == 2
+    assert sum(block.KIND == "polynomial" for block in lean.blocks) == 1
+    check_close(lean.predict(Y), reference.predict(Y), "joined")
+
+
+def test_is_compiled_once(cache, monkeypatch):
+    _, reference, Y = both("network")
+    right = Compiled(reference).forward(Y)
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert all(re.fullmatch(r"[0-9a-f]{32}\.so", path.name) for path in before)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    run = subprocess.run
+
+    def only_asked(command, **settings):
+        assert "-E" in command, "it compiles again"
+        return run(command, **settings)
+
+    monkeypatch.setattr(subprocess, "run", only_asked)
+    assert Compiled(reference).forward(Y).tobytes() == right.tobytes()
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+
+
+SCRIPT = """
+import pickle, sys
+from surrogates.export.c.compiled import Compiled
+reference, Y = pickle.load(open(sys.argv[1], "rb"))
+print(Compiled(reference).forward(Y).sum().hex())
+assert "torch" not in sys.modules
+"""
+
+
+def test_processes_that_compile_at_once_do_not_harm_each_other(tmp_path):
+    _, reference, Y = both("linear")
+    (tmp_path / "given").write_bytes(pickle.dumps((reference, Y)))
+    (tmp_path / "cache").mkdir()
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "given")]
+    around = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around) for _ in range(3)
+    ]
+    sums = {run.communicate(timeout=200)[0] for run in runs}
+    assert sums == {f"{float(Compiled(reference).forward(Y).sum()).hex()}\n"}
+    files = list((tmp_path / "cache/varpro-surrogates/compiled").iterdir())
+    assert [path.suffix for path in files] == [".so"]
+
+
+def test_a_cache_that_others_may_write_is_not_trusted(tmp_path, monkeypatch):
+    _, reference, _ = both("linear")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "varpro-surrogates" / "compiled"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    with pytest.raises(InputError, match="may have been written by others, and is not run"):
+        Compiled(reference)
+    folder.chmod(0o700)
+    Compiled(reference)
+    (library,) = folder.iterdir()
+    moved = library.rename(tmp_path / "moved.so")
+    library.symlink_to(moved)
+    with pytest.raises(InputError, match="may have been written by others") as caught:
+        Compiled(reference)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_without_a_compiler_there_is_one_clear_line(monkeypatch, tmp_path):
+    _, reference, _ = both("linear")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert not compiled.available()
+    with pytest.raises(InputError, match="there is no C compiler 'cc': install one"):
+        Compiled(reference)
+    fake = Path(tmp_path, "cc")
+    fake.write_text("#!/bin/sh\nexit 3\n")
+    fake.chmod(0o755)
+    with pytest.raises(InputError, match="does not work as a C compiler"):
+        Compiled(reference)
