@@ -7,14 +7,14 @@ may be wanted with an engine of the other.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import zipfile
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import InputError
 from .files import Source, opened
 
 if TYPE_CHECKING:
+    from .model.engines import Engine
     from .model.loaded import LoadedSurrogate
 
 
@@ -80,9 +80,11 @@ def with_engine(surrogate: LoadedSurrogate, engine: str) -> LoadedSurrogate:
         )
     from .export.constants import constants
 
-    found: Any = constants(surrogate)
+    found: Engine = constants(surrogate)
     if engine == "c":
-        found = importlib.import_module("surrogates.export.c.compiled").engine(found)
+        from .export.c import compiled
+
+        found = compiled.engine(constants(surrogate))
     return dataclasses.replace(surrogate, engine=found)
 
 

@@ -27,15 +27,15 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
 
     Args:
         surrogate: From `surrogates.load`. Another engine than torch has its constants: as its
-            attribute ``constants``, unless it is a `Reference` itself.
+            attribute ``reference``, unless it is a `Reference` itself.
 
     Raises:
         InputError: If its features are a module of the user's own, or were written by an older
             version.
     """
     engine: Any = surrogate.engine
-    if isinstance(found := getattr(engine, "constants", engine), Reference):
-        return found
+    if isinstance(found := getattr(engine, "reference", engine), Reference):
+        return replace(found, metadata=surrogate.metadata)
     if isinstance(engine, Selected):
         whole = constants(replace(surrogate, engine=engine.whole))
         return replace(whole.selected(engine.rows), metadata=surrogate.metadata)

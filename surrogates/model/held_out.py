@@ -45,8 +45,9 @@ class _OfTensors:
     """An engine's methods for tensors, as its module would have them."""
 
     def __init__(self, engine: Any, bars: bool) -> None:
-        self.engine, self.tail = engine, torch.from_numpy(engine.tail)
-        marks = torch.from_numpy(engine.log_outputs)
+        constants = getattr(engine, "reference", engine)
+        self.engine, self.tail = engine, torch.from_numpy(constants.tail)
+        marks = torch.from_numpy(constants.log_outputs)
         self.logs = types.SimpleNamespace(outputs=marks) if bool(marks.any()) else None
         if bars:
             self.predict_std = self._on_tensors("predict_std")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ OF_Y = ("predict", "predict_std", "jacobian", "in_domain")
 OF_PAIRS = ("jvp", "vjp", "hvp")
 
 
-@pytest.fixture(params=["torch", "numpy"])
+@pytest.fixture(
+    params=[
+        "torch",
+        "numpy",
+        pytest.param(
+            "c", marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+        ),
+    ]
+)
 def loaded(saved, request):
     return surrogates.load(saved, engine=request.param)
 

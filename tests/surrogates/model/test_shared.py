@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,14 @@ METHODS = ("predict", "predict_std", "jacobian", "in_domain")
 ENGINES = ("torch", "numpy")
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(
+    params=[
+        *ENGINES,
+        pytest.param(
+            "c", marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+        ),
+    ]
+)
 def loaded(saved, request):
     return surrogates.load(saved, engine=request.param)
 
