@@ -104,9 +104,9 @@ class Compiled:
         self._check()
 
     def _check(self) -> None:
-        """Compare with numpy at the domain's centre, alone and in a batch: compilers have faults.
+        """Compare with numpy at the domain's centre, alone and in a batch.
 
-        GCC 12 gave wrong Jacobians for a loop over lanes, which is now written in another way.
+        Compilers and their options differ, and a wrong number would go unnoticed.
         """
         r = self.constants
         y = (r.lower + r.upper) / 2
@@ -128,6 +128,10 @@ class Compiled:
     def n_members(self) -> int:
         """Number of surrogates whose weighted mean is the prediction."""
         return self.constants.n_members
+
+    def selected(self, rows: npt.NDArray[np.int64]) -> Compiled:
+        """Return the engine of some outputs alone, which is compiled too."""
+        return Compiled(self.constants.selected(rows))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the constants."""
