@@ -14,7 +14,6 @@ from .errors import InputError
 from .files import Source, opened
 
 if TYPE_CHECKING:
-    from .model.engines import Engine
     from .model.loaded import LoadedSurrogate
 
 
@@ -80,12 +79,12 @@ def with_engine(surrogate: LoadedSurrogate, engine: str) -> LoadedSurrogate:
         )
     from .export.constants import constants
 
-    found: Engine = constants(surrogate)
-    if engine == "c":
-        from .export.c import compiled
+    arrays = constants(surrogate)
+    if engine == "numpy":
+        return dataclasses.replace(surrogate, engine=arrays)
+    from .export.c import compiled
 
-        found = compiled.engine(constants(surrogate))
-    return dataclasses.replace(surrogate, engine=found)
+    return dataclasses.replace(surrogate, engine=compiled.engine(arrays))
 
 
 def _is_of_arrays(stream: BinaryIO, name: str) -> bool:
