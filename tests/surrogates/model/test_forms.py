@@ -42,14 +42,15 @@ def test_scripted_and_frozen_are_the_features_and_their_derivative(kinds):
 @pytest.mark.parametrize("script", [False, True])
 def test_derivatives_of_torch_of_a_batch_are_right_in_every_order_of_transforms(kind, script):
     """Those of torch.cdist are not."""
+    if script:  # torch 2.6 fuses, now and then, and reads what is no storage
+        pytest.importorskip("torch", minversion="2.7", reason="its fuser fails under torch.func")
     _, form = both(joined(kind, 3), 3)
     module = torch.jit.script(form) if script else form
     Y = draw(4, 5, 3)
     expected = form.jacobian(Y.view(20, 3)).view(4, 5, -1, 3)
-    with torch.jit.optimized_execution(False):  # torch 2.6 fuses, and reads what is no storage
-        whole = torch.func.jacrev(torch.func.vmap(module))(Y)
-        batches = torch.func.vmap(torch.func.jacrev(module))(Y)
-        alone = torch.func.jacrev(module)(Y[0])
+    whole = torch.func.jacrev(torch.func.vmap(module))(Y)
+    batches = torch.func.vmap(torch.func.jacrev(module))(Y)
+    alone = torch.func.jacrev(module)(Y[0])
     for n in range(5):
         found = torch.stack([whole[m, n, :, m, n] for m in range(4)])
         torch.testing.assert_close(found, expected[:, n], rtol=1e-12, atol=1e-13)
