@@ -147,7 +147,7 @@ class Browser:
             time.sleep(0.02)
 
     def resize(self, width: int, height: int, *, dark: bool = False) -> None:
-        """Give the window a size, and say which colours the user prefers."""
+        """Set the size of the window, and which colours the user prefers."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

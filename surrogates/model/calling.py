@@ -43,15 +43,9 @@ class TrainingDomain:
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Called:
-    """A surrogate's engine with its names and checks; see `surrogates.model.loaded`.
+    """A surrogate's engine with its names and checks.
 
-    Attributes:
-        OUTPUTS: The word for its outputs, in messages.
-        engine: Computes the results.
-        metadata: Names, units, bounds, training and errors; see
-            `surrogates.model.describe.metadata`.
-        path: Its file, for messages.
-        refuse_outside: Whether to refuse y outside the training domain. `in_domain` only tells.
+    `surrogates.model.loaded.LoadedSurrogate`, which users hold, describes its attributes.
     """
 
     OUTPUTS: ClassVar[str] = "observables"

@@ -185,12 +185,7 @@ class Data {
       element(
         "tr",
         {},
-        element(
-          "th",
-          { scope: "row" },
-          name,
-          element("span", { class: "unit", text: unitOf(about.y_units[j]) }),
-        ),
+        rowHead(name, about.y_units[j]),
         element("td", { text: format(r.y[j], 6) }),
         element("td", {
           text: held.has(j)

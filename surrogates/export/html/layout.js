@@ -191,3 +191,7 @@ const raised = (text) =>
 // A unit as it is printed: m\u00b3 of "m^3", nothing of "1".
 const unitOf = (unit) =>
   unit && unit !== "1" ? unit.replace(/(?:\^|\*\*)(-?\d+)/g, (_, power) => raised(power)) : "";
+
+// The head of a table's row: a name with its unit.
+const rowHead = (name, unit) =>
+  element("th", { scope: "row" }, name, element("span", { class: "unit", text: unitOf(unit) }));

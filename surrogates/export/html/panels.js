@@ -150,12 +150,7 @@ class Settings {
       element(
         "tr",
         {},
-        element(
-          "th",
-          { scope: "row" },
-          name,
-          element("span", { class: "unit", text: unitOf(unit) }),
-        ),
+        rowHead(name, unit),
         ...values.map((v) => element("td", { text: format(v) })),
       );
     const all = [now, ...pins],
