@@ -66,13 +66,18 @@ def test_a_strict_surrogate_stays_strict(saved, Y):
         strict.predict(Y.numpy() + 1e3)
 
 
+def same_but_rounding(found, right) -> None:
+    """Compare results of two processes: torch compiles a module anew after its first calls."""
+    np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-12 * np.abs(right).max())
+
+
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_pools_of_processes(loaded, Y, start):
     with multiprocessing.get_context(start).Pool(2) as pool:
         found = pool.map_async(loaded.predict, list(Y.numpy())).get(timeout=100)
         jacobians = pool.map_async(loaded.jacobian, list(Y.numpy())).get(timeout=100)
-    np.testing.assert_array_equal(found, [loaded.predict(y) for y in Y.numpy()])
-    np.testing.assert_array_equal(jacobians, [loaded.jacobian(y) for y in Y.numpy()])
+    same_but_rounding(found, [loaded.predict(y) for y in Y.numpy()])
+    same_but_rounding(jacobians, [loaded.jacobian(y) for y in Y.numpy()])
 
 
 def test_joblib(loaded, Y):
@@ -80,7 +85,7 @@ def test_joblib(loaded, Y):
     found = joblib.Parallel(n_jobs=2, timeout=100)(
         joblib.delayed(loaded.predict)(y) for y in Y.numpy()
     )
-    np.testing.assert_array_equal(found, [loaded.predict(y) for y in Y.numpy()])
+    same_but_rounding(found, [loaded.predict(y) for y in Y.numpy()])
 
 
 FORKED = """
