@@ -22,6 +22,7 @@ from surrogates.files import atomic
 from surrogates.types import Array
 
 from .calling import Called, TrainingDomain
+from .covariance import Correlation, Covariance, covariance, drawn
 from .frames import framed
 from .metadata import task_of
 
@@ -262,6 +263,35 @@ class LoadedSurrogate(Called):
         half = NormalDist().inv_cdf((1 + level) / 2) * std
         return np.stack([c - half, c + half], axis=-2)
 
+    def predict_cov(self, y: npt.ArrayLike) -> Covariance:
+        """Return the covariance of all outputs' errors, of low rank and a diagonal.
+
+        `surrogates.model.covariance` says what it covers. For outputs that are predicted by their
+        logarithms it is right to first order.
+
+        Raises:
+            InputError: If its file has none, as one of an older version.
+        """
+        known = self._correlation()
+        Y = self._parameters(y)
+        return covariance(self._call("forward", Y), Y, self.engine, known)
+
+    def sample(self, y: npt.ArrayLike, n: int, *, seed: int | np.random.Generator = 0) -> Array:
+        """Draw observables with the surrogate's errors, of the covariance `predict_cov`.
+
+        Outputs that are predicted by their logarithms have the errors of these.
+
+        Args:
+            y: Parameters, (..., n_in).
+            n: Number of draws for each y.
+            seed: Seed, or a generator of numpy.
+
+        Returns:
+            (..., n, n_out).
+        """
+        found = self.predict_cov(y)
+        return np.asarray(drawn(found, n, seed, self.engine.log_outputs))
+
     def jacobian(self, y: npt.ArrayLike, *, out: Array | None = None) -> Array:
         """Differentiate the prediction: dc/dy, (..., n_out, n_in).
 
@@ -311,6 +341,16 @@ class LoadedSurrogate(Called):
         from .eager import eager
 
         return cast("Surrogate", eager(self.module, self.path))
+
+    def _correlation(self) -> Correlation:
+        self._check_bars()
+        known = self.engine.correlation
+        if known is None:
+            raise InputError(
+                f"{self.path} has no covariance of its outputs' errors, as it was written by an "
+                "older version; train it again"
+            )
+        return known
 
     def _check_bars(self) -> None:
         check(
@@ -390,3 +430,6 @@ class LoadedClassifier(LoadedSurrogate):
     def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
         """Refuse: a classifier has no error bars."""
         return self.predict_std(y)
+
+    def _correlation(self) -> Correlation:
+        raise InputError(f"{self.path} is a classifier: it has probabilities, and no error bars")
