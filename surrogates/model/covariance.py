@@ -7,8 +7,8 @@ columns of B(y) are sqrt(spread weights_m) (c_m(y) - c(y)), one for each member.
 grows with `predict_std`, also outside the domain. L and ``unique`` come from held-out residuals:
 see `surrogates.training.selection.correlation`. The variances are about the squares of
 `predict_std`. They are not equal, as sigma comes from quantiles and L from mean squares: with
-errors of heavy tails, the variances are larger. For an output that is an exponential, the covariance is multiplied
-by c, as the deviation is.
+errors of heavy tails, the variances are larger. For an output that is an exponential, the
+covariance is multiplied by c, as the deviation is.
 
 Errors differ in size from y to y beyond what the error bars say. Both parts have a factor of their
 own for this,
