@@ -357,6 +357,16 @@ class Ensemble:
         found = [np.sqrt(self.spread * weight) * apart for weight, apart in self._apart(F, c)]
         return np.stack(found, axis=-1)
 
+    def pulled(self, G: Array) -> tuple[Array, Array]:
+        """Return the gradients of sums of G, (n, n_out, n_members), times `deviations`.
+
+        They are that by the features, (n, width), at fixed c, and less that by c, (n, n_out).
+        """
+        G = G * np.sqrt(self.spread * self.weights.T)
+        layers = np.split(self.W, np.cumsum(self.widths)[:-1], axis=1)
+        by_features = [G[..., m] @ layer for m, layer in enumerate(layers)]
+        return np.concatenate(by_features, axis=1), G.sum(axis=2)
+
     def _apart(self, F: Array, c: Array) -> Iterator[tuple[Array, Array]]:
         """Yield the weights of each member, (n_out,), and c_m - c, (n, n_out)."""
         ends = np.cumsum(self.widths)[:-1]

@@ -190,6 +190,38 @@ class Reference:
         return _like(y, factor), _like(y, diagonal)
 
     @_quiet
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y, (n, n_in), of a sum over `predict_cov` with these weights."""
+        X, by = self.seen(y), self._input_factors(y)
+        u, c = self._linear(X)
+        factor, diagonal = self.predict_cov(y)
+        k = factor.shape[2] - (len(self.ensemble.widths) if self.ensemble.spread else 0)
+        rows, own = (by_factor * factor).sum(axis=2), by_diagonal * diagonal
+        # Of share g: the factor is proportional to its root, the diagonal to itself.
+        share, floor = self._share(X, u), 1e-12
+        g = ((by_factor[..., :k] * factor[..., :k]).sum(axis=(1, 2)) / 2 + own.sum(axis=1)) / share
+        g = np.where(share > floor, 2 * g, 0.0)[:, None]
+        z = u @ self.leverage.T + self.constant
+        by_u = (g * z * self.signs) @ self.leverage
+        by_c = np.where(self.log_outputs, rows + 2 * own, 0.0)
+        if self.ensemble.spread:
+            physical = np.where(self.log_outputs, self._physical(c), 1.0)
+            pulled, left = self.ensemble.pulled(by_factor[..., k:] * physical[:, :, None])
+            by_u, by_c = by_u + pulled, by_c - left
+        lower, upper = self.seen(self.lower), self.seen(self.upper)
+        beyond = np.maximum(0.0, X - upper) - np.maximum(0.0, lower - X)
+        by_X = g * (beyond / self.unit + self._off_flat(X) @ self.normals) / self.unit
+        by_X += self._pulled(X, by_u + by_c @ self.W)
+        return np.asarray(by_X * by)
+
+    def _pulled(self, X: Array, G: Array) -> Array:
+        """Return the gradients by X of sums of G features, (n, n_in)."""
+        du = np.concatenate(
+            [block.tangents(X, np.eye(X.shape[1])) for block in self.blocks], axis=1
+        )
+        return np.asarray((G[:, None] @ du)[:, 0])
+
+    @_quiet
     def predict_interval(self, y: Array, level: float) -> Array:
         """Return the interval in which each output lies with the probability ``level``.
 

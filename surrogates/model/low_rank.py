@@ -67,6 +67,10 @@ class LowRank:
         V = self._G @ _turned(self._T)
         return np.asarray(1 / self.d - (V * V).sum(axis=-1))
 
+    def solved_factor(self) -> Array:
+        """Return S^-1 F, (..., m, k)."""
+        return np.asarray(self._G @ _turned(self._T) @ self._T)
+
     def inverse_between(self, J: Array) -> Array:
         """Return J^T S^-1 J, for J (..., m, n): (..., n, n), symmetric."""
         scaled = J / self.d[..., None]

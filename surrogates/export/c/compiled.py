@@ -186,6 +186,10 @@ class Compiled:
         """Return the covariance of the outputs' errors, a factor and a diagonal, by numpy."""
         return self.constants.predict_cov(y)
 
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y of a weighted sum of `predict_cov`, by numpy."""
+        return self.constants.cov_vjp(y, by_factor, by_diagonal)
+
     def predict_interval(self, y: Array, level: float) -> Array:
         """Return lower and upper ends, (2, n_out) or (n, 2, n_out)."""
         q = NormalDist().inv_cdf((1 + level) / 2)

@@ -88,6 +88,12 @@ class Engine(Protocol):
     def predict_cov(self, y: Array) -> tuple[Array, Array]:
         """Return the covariance of errors: the factor, (n_out, k), and the diagonal, (n_out,)."""
 
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y, (n, n_in), of a sum over `predict_cov` with these weights.
+
+        It takes a batch of y alone; the weights have the shapes of factor and diagonal.
+        """
+
     def forward(self, y: Array) -> Array:
         """Predict the observables, or the logits: (n_out,)."""
 

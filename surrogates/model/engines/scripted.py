@@ -100,6 +100,19 @@ class Scripted:
         factor, diagonal = self._predict_cov(y)
         return factor, diagonal
 
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y of a weighted sum of `predict_cov`, by automatic derivatives."""
+        if _forked:
+            _use_one_thread()
+        Y = torch.from_numpy(y).requires_grad_()
+        with torch.enable_grad():
+            factor, diagonal = self.module.predict_cov(Y)
+            total = (factor * torch.from_numpy(by_factor)).sum()
+            total = total + (diagonal * torch.from_numpy(by_diagonal)).sum()
+            (gradient,) = torch.autograd.grad(total, Y)
+        found: Array = gradient.numpy()
+        return found
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the bytes of its file, as torch's module cannot be pickled."""
         return _of_bytes, (torchscript.pack(self.members),)

@@ -99,6 +99,14 @@ class Selected:
         factor, diagonal = self.whole.predict_cov(y)
         return np.ascontiguousarray(factor[..., self.rows, :]), self._of(diagonal)
 
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y of a weighted sum of `predict_cov`."""
+        whole = np.zeros((len(y), self.n_out, by_factor.shape[-1]))
+        for k, row in enumerate(self.rows.tolist()):
+            whole[:, row] += by_factor[:, k]
+        found: Array = self.whole.cov_vjp(y, whole, self._among_all(by_diagonal))
+        return found
+
     def predict_interval(self, y: Array, level: float) -> Array:
         """Return the outputs' intervals."""
         return self._of(self.whole.predict_interval(y, level))
