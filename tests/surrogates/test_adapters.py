@@ -17,7 +17,7 @@ from readme_commands import blocks
 from surrogates import InputError
 from surrogates.adapters import common
 
-SHARED = ("__init__", "common")
+SHARED = ("__init__", "common", "density")
 FOLDER = ROOT / "surrogates" / "adapters"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
