@@ -6,9 +6,10 @@ tests/adapters/environments.toml lists the environments: which adapters each tes
 installs into it. They lie in ~/.cache/varpro-surrogates/adapters (or in XDG_CACHE_HOME), and are
 made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them.
 
-The surrogate that the tests call is the one of docs/start.md, trained here and handed over as
-oscillator.pt and oscillator.npz. Each adapter has a line of result; the tests of one that failed
-are printed. The exit status is 1 if one failed.
+The surrogates that the tests call are the one of docs/start.md, and one of the same data with
+noise, whose standard deviations are not tiny. They are trained here and handed over as
+oscillator.pt, noisy.pt, and both as .npz. Each adapter has a line of result; the tests of one that
+failed are printed. The exit status is 1 if one failed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from readme_commands import blocks
 
@@ -94,15 +96,23 @@ def make(environment: Environment) -> None:
 
 
 def train(folder: Path) -> None:
-    """Train the surrogate of docs/start.md; write oscillator.pt and oscillator.npz."""
+    """Train the surrogates; write oscillator.pt, noisy.pt and both as .npz."""
+    import numpy as np
+
+    import surrogates
     from surrogates.export import npz
 
     page = blocks("docs/start", (ROOT / "docs" / "start.md").read_text())
     text = next(block.text for block in page if "surrogates.fit(" in block.text)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(text, "docs/start.md", "exec"), names)
-    names["s"].save(folder / "oscillator.pt")
-    npz.save(names["s"], folder / "oscillator.npz")
+    found = {"oscillator": names["s"]}
+    noise = 0.03 * np.random.default_rng(1).normal(size=names["C"].shape)
+    columns = {"y_names": found["oscillator"].y_names, "c_names": found["oscillator"].c_names}
+    found["noisy"] = surrogates.fit(names["Y"], names["C"] + noise, effort="fast", **columns)
+    for name, surrogate in found.items():
+        surrogate.save(folder / f"{name}.pt")
+        npz.save(surrogate, folder / f"{name}.npz")
 
 
 def test(environment: Environment, name: str, folder: Path) -> tuple[bool, str]:

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def folder():
-    """The folder with oscillator.pt and oscillator.npz."""
+    """The folder with oscillator.pt, noisy.pt, and both as .npz."""
     return Path(os.environ["ADAPTERS_FOLDER"])
 
 
@@ -56,6 +56,42 @@ def program(folder, tmp_path, monkeypatch):
         return names
 
     return run
+
+
+@pytest.fixture
+def close():
+    """Compare numbers that agree but for rounding: terms up to 1e5 cancel in this surrogate."""
+
+    def compare(found, right):
+        np.testing.assert_allclose(found, right, rtol=1e-9, atol=1e-9)
+
+    return compare
+
+
+@pytest.fixture
+def standard_errors(surrogate):
+    """Standard errors of y, fitted to data with a standard deviation: of the map linear in y."""
+
+    def of(y, deviation):
+        J = surrogate.jacobian(y) / np.broadcast_to(deviation, surrogate.n_out)[:, None]
+        return np.sqrt(np.diag(np.linalg.inv(J.T @ J)))
+
+    return of
+
+
+@pytest.fixture
+def grid(surrogate):
+    """Mean and standard deviation of the posterior, by quadrature on the prior's box."""
+
+    def posterior(data, noise, n=801):
+        axes = [np.linspace(*ends, n) for ends in surrogate.bounds.T]
+        Y = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        phi = ((surrogate.predict(Y) - data) ** 2 / (2 * np.square(noise))).sum(axis=1)
+        weight = np.exp(phi.min() - phi)
+        mean = weight @ Y / weight.sum()
+        return mean, np.sqrt(weight @ (Y - mean) ** 2 / weight.sum())
+
+    return posterior
 
 
 @pytest.fixture
