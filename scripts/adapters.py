@@ -42,11 +42,15 @@ INSTALL, TEST = 3600, 1800  # seconds
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment: its name, the adapters that are tested in it, and pip's requirements."""
+    """An environment: its name, the adapters that are tested in it, and pip's requirements.
+
+    Requirements ``alone`` are installed without what they require themselves.
+    """
 
     name: str
     adapters: tuple[str, ...]
     packages: tuple[str, ...]
+    alone: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -62,14 +66,16 @@ class Environment:
     @property
     def content(self) -> str:
         """What it is made of, as its stamp says it."""
-        return "\n".join([sys.version, *PYTEST, *self.packages])
+        return "\n".join([sys.version, *PYTEST, *self.packages, *self.alone])
 
 
 def environments() -> list[Environment]:
     """Read the table."""
     read = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     return [
-        Environment(name, tuple(one["adapters"]), tuple(one["packages"]))
+        Environment(
+            name, tuple(one["adapters"]), tuple(one["packages"]), tuple(one.get("alone", ()))
+        )
         for name, one in read.items()
     ]
 
@@ -83,7 +89,10 @@ def make(environment: Environment) -> None:
     stamp = environment.folder / "content.txt"
     if stamp.is_file() and stamp.read_text() == environment.content:
         return
-    print(f"making {environment.folder}: {' '.join(environment.packages)}", flush=True)
+    print(
+        f"making {environment.folder}: {' '.join(environment.packages + environment.alone)}",
+        flush=True,
+    )
     shutil.rmtree(environment.folder, ignore_errors=True)
     venv.create(environment.folder, with_pip=True)
     install = ["-m", "pip", "install", "--quiet", "--no-cache-dir", "--prefer-binary"]
@@ -92,6 +101,12 @@ def make(environment: Environment) -> None:
         check=True,
         timeout=INSTALL,
     )
+    if environment.alone:
+        subprocess.run(
+            [environment.python, *install, "--no-deps", *environment.alone],
+            check=True,
+            timeout=INSTALL,
+        )
     stamp.write_text(environment.content)
 
 

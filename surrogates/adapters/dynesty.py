@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from . import common
-from .density import likelihood
+from ._density import likelihood
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate

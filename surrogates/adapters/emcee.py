@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from . import common
-from .density import Posterior, draw, likelihood
+from ._density import Posterior, draw, likelihood
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -31,9 +31,9 @@ def arguments(
 
     The prior is uniform on the training domain. If the training parameters satisfy linear
     relations, as weights that sum to one, the moves are those by differences of walkers: walkers
-    that satisfy them, as those of `start` do, never leave them. (The default stretch moves would
-    have the density of a space of more dimensions.) Then emcee wants to be told
-    ``run_mcmc(..., skip_initial_state_check=True)``.
+    that satisfy them, as those of `start` do, then satisfy them all along, to the tolerance of
+    `in_domain`. (The default stretch moves would have the density of a space of more dimensions.)
+    emcee refuses such a start unless told ``run_mcmc(..., skip_initial_state_check=True)``.
 
     Args:
         surrogate: The surrogate.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import common
-from .density import likelihood
+from ._density import likelihood
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate

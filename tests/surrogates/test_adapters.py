@@ -17,7 +17,7 @@ from readme_commands import blocks
 from surrogates import InputError
 from surrogates.adapters import common
 
-SHARED = ("__init__", "common", "density")
+SHARED = ("__init__", "common")
 FOLDER = ROOT / "surrogates" / "adapters"
 NAMES = sorted(
     path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED and path.stem[0] != "_"
@@ -36,7 +36,7 @@ def test_each_adapter_has_an_environment_a_test_and_a_program():
 
 def test_every_package_has_one_version():
     for one in adapters.environments():
-        for package in one.packages:
+        for package in one.packages + one.alone:
             assert package.count("==") == 1, package
 
 
