@@ -6,27 +6,25 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import extended
 import numpy as np
-import plain
 import pytest
-import torch
-from exports import arguments, saved
+from every_kind import KINDS, NETWORKS, case, check_columns, of_torch
+from exports import arguments
 
 from surrogates.errors import InputError
 from surrogates.export import jax as export
-from surrogates.model.classifier import Classifier
-from surrogates.model.parts import Domain
-from surrogates.model.radial import RadialBasis
-from surrogates.model.surrogate import Surrogate
 
 # A Python that has jax, which needs neither torch nor this package.
 PYTHON = os.environ.get("JAX_PYTHON") or (importlib.util.find_spec("jax") and sys.executable)
 needs_jax = pytest.mark.skipif(
     not PYTHON, reason="there is no jax: JAX_PYTHON=PYTHON names a Python that has it"
 )
+
+# Compiling takes most of the time, and twice as long without these.
+QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+COMPILED = [kind for kind in KINDS if kind not in list(NETWORKS)[2::3]]
 
 # Evaluates modules in a folder at the points beside them: alone, in batches, by transformations.
 SCRIPT = """
@@ -65,123 +63,62 @@ except ModuleNotFoundError:
 """
 
 
-def kernel() -> Surrogate:
-    """Radial functions of both kernels about some of the points at which they are evaluated."""
-    centres = torch.from_numpy(np.random.default_rng(4).uniform(-1, 1, (6, 3)))
-    scales = torch.tensor([0.3, 0.5, 0.9], dtype=torch.float64)
-    W = extended.draw(2, 7, seed=3)
-    domain = Domain.of(centres.numpy())
-    return Surrogate(
-        RadialBasis(centres, scales, "matern52"), W, np.zeros(3), np.ones(3), domain, None
-    )
-
-
-def classifier() -> Classifier:
-    features = extended.joined("ode gaussian quadratic", 3)
-    W, domain = extended.draw(4, features.width + 1, seed=3), Domain.of(points(None))
-    return Classifier(features, W, np.zeros(3), np.ones(3), domain, temperature=1.5)
-
-
-def points(surrogate: Surrogate | None) -> np.ndarray:
-    """Six points and their neighbours, (12, 3)."""
-    Y = np.random.default_rng(4).uniform(-1, 1, (6, 3))
-    return np.concatenate([Y, Y + 0.1])
-
-
-def cases(folder: Path) -> dict:
-    """Surrogates of each kind, each with its file and points."""
-    found = {}
-    for name in extended.SURROGATES:
-        found[name] = (*extended.both(name), extended.points)
-    for network in NETWORKS:
-        found["_".join(map(str, network))] = (*plain.both(*network), plain.points)
-    relative = {"mean": 0.5, "std": 0.1, "min": 0.1, "max": 1.0}
-    about = {"errors": {"test": {"samples": 3, "relative": relative}}}
-    names = {"c_names": ["quote\" ' and \\", 'ends """ and\n'], "c_units": ["\U0001f600\x85", "é"]}
-    one, classes = kernel(), classifier()
-    found["kernel"] = (one, saved(one, folder / "k.pt", **about, **names), points)
-    about = {"task": "classification", "schema_version": 4}
-    found["classes"] = (classes, saved(classes, folder / "c.pt", **about), points)
-    return found
-
-
-NETWORKS = plain.NETWORKS[::4] + plain.NETWORKS[1::4]
-CASES = (*extended.SURROGATES, *("_".join(map(str, n)) for n in NETWORKS), "kernel", "classes")
-
-
-def in_torch(module: torch.nn.Module, method: str, *given: np.ndarray) -> np.ndarray:
-    return np.asarray(getattr(module, method)(*map(torch.from_numpy, given)))
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict:
-    """What torch and jax compute for each surrogate."""
+    """What jax computes for each surrogate."""
     folder = tmp_path_factory.mktemp("jax")
-    right = {}
-    for name, (module, loaded, made) in cases(folder).items():
-        Y = made(module)
-        Y = Y[: len(Y) // 2 * 2]
-        w, v = arguments(module, "hvp", len(Y))
-        right[name] = {
-            **{method: in_torch(module, method, Y) for method in ("forward", "jacobian")},
-            "in_domain": in_torch(module, "in_domain", Y),
-            "vjp": in_torch(module, "vjp", Y, w),
-            "hvp": in_torch(module, "hvp", Y, w, v),
-        }
-        more = ("probabilities", "predict") if name == "classes" else ("predict_std",)
-        right[name].update({method: in_torch(module, method, Y) for method in more})
-        export.save(loaded, folder / f"{name}.py")
-        np.savez(folder / f"{name}.given.npz", Y=Y, w=w, v=v)
-        right[name]["loaded"] = loaded
+    for kind in COMPILED:
+        surrogate, loaded, Y = case(kind)
+        w, v = arguments(surrogate, "hvp", len(Y))
+        export.save(loaded, folder / f"{kind}.py")
+        np.savez(folder / f"{kind}.given.npz", Y=Y, w=w, v=v)
     run = subprocess.run(
         [PYTHON, "-I", "-W", "error", "-c", SCRIPT, str(folder)],
         capture_output=True,
         text=True,
         timeout=280,
-        env={"JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"]},
+        env={"JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "XLA_FLAGS": QUICKLY},
     )
     assert run.returncode == 0, run.stderr
-    return {name: (right[name], np.load(folder / f"{name}.found.npz")) for name in right}
+    return {kind: np.load(folder / f"{kind}.found.npz") for kind in COMPILED}
 
 
 @needs_jax
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", CASES)
-def test_jax_computes_what_torch_does(name, results):
-    right, found = results[name]
-    loaded = right.pop("loaded")
-    right |= {
-        "vmap": right["forward"],
-        "more": right["forward"][None].reshape(1, 2, -1, loaded.n_out),
-    }
+@pytest.mark.parametrize("kind", COMPILED)
+def test_jax_computes_what_torch_does(kind, results):
+    found, right, loaded = results[kind], of_torch(kind), case(kind)[1]
     right.setdefault("predict", right["forward"])
     for what, values in right.items():
-        if what == "predict_std" and np.isnan(values).all():  # without error bars
-            assert what not in found
-            continue
-        for prefix in ("", "one "):
-            if prefix + what not in found:
-                continue
-            got, want = found[prefix + what], values[:3] if prefix else values
-            assert got.shape == want.shape, what
-            if want.dtype.kind != "f":
-                assert (got == want).all(), what
-                continue
-            scale = np.abs(values).max(axis=0, where=np.isfinite(values), initial=1e-300)
-            np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want), err_msg=what)
-            error = np.abs(got - want)[np.isfinite(want)]
-            assert (error <= (1e-12 * scale + 0 * want)[np.isfinite(want)]).all(), what
-    assert np.isnan(found["nan"]).all()
+        check_columns(found[what], values, what)
+    assert ("predict_std" in found) == ("predict_std" in right)
+    assert found["nan"].shape == right["jacobian"].shape and np.isnan(found["nan"]).all()
     np.testing.assert_array_equal(found["bounds"], loaded.bounds)
     for what in ("y_names", "y_units", "c_names", "c_units"):
         assert tuple(found[what]) == getattr(loaded, what)
     assert str(found["errors"]) == repr(loaded.metadata.get("errors", {}))
 
 
+@needs_jax
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_single_samples_leading_dimensions_and_vmap_give_the_same(results):
+    found, right = results["everything"], of_torch("everything")
+    c = right["forward"]
+    for what in ("forward", "jacobian", "predict_std", "in_domain"):
+        assert found[f"one {what}"].shape == right[what][:3].shape
+        scale = np.abs(right[what]).max(axis=0)
+        error = np.abs(found[f"one {what}"].astype(float) - right[what][:3])
+        assert (error <= 1e-12 * scale).all(), what
+    check_columns(found["vmap"], c, "vmap")
+    check_columns(found["more"].reshape(c.shape), c, "more")
+    assert found["more"].shape == (1, 2, len(c) // 2, c.shape[1])
+
+
 def test_the_module_is_formatted_and_lints_clean(tmp_path):
-    for name in extended.SURROGATES:
-        export.save(extended.both(name)[1], tmp_path / f"{name}_jax.py")
+    for kind in KINDS:
+        export.save(case(kind)[1], tmp_path / f"{kind}_jax.py")
     for words in (["format", "--check"], ["check", "--select", "E,F,B,I,UP,PLE"]):
         run = subprocess.run(
             [
