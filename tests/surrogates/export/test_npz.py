@@ -346,3 +346,10 @@ def test_a_surrogate_of_some_outputs_is_written_and_read(tmp_path):
     Y = points(surrogate)
     assert found.c_names == ("c3", "c1") and "relative error" not in repr(found)
     check_close(found.predict(Y), loaded.predict(Y)[:, [3, 1]], "predict")
+    done = subprocess.run(
+        [sys.executable, "-m", "surrogates", "info", str(tmp_path / "one.npz")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "2 observables, c3 to c1" in done.stdout and "error" not in done.stdout, done.stderr
