@@ -48,11 +48,11 @@ def add_export(commands: Commands) -> None:
     sub = commands.add(
         "export",
         export_surrogate,
-        "write a surrogate as C99, for numpy alone, torch.export, or as a page for browsers",
+        "write a surrogate as C99, for numpy alone, JAX, torch.export, or as a page for browsers",
     )
     sub.add_argument("surrogate", metavar="F.pt")
-    sub.add_argument("--format", choices=("c", "npz", "pt2", "html"), required=True)
-    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2|F.html")
+    sub.add_argument("--format", choices=("c", "npz", "jax", "pt2", "html"), required=True)
+    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.py|F.pt2|F.html")
     sub.add_argument(
         "--method",
         default="forward",
@@ -181,20 +181,16 @@ def predict(options: argparse.Namespace) -> int:
 
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
-    from surrogates.export import c, html, npz, pt2
+    from surrogates.export import c, html, jax, npz, pt2
 
     check_out(options.out, options.surrogate)
     if options.method != "forward" and options.format != "pt2":
         raise InputError("--method is for --format pt2: the others have all methods")
     surrogate = surrogates.load(options.surrogate, trust=options.trust)
-    if options.format == "c":
-        c.save(surrogate, options.out)
-    elif options.format == "npz":
-        npz.save(surrogate, options.out)
-    elif options.format == "html":
-        html.save(surrogate, options.out)
-    else:
+    if options.format == "pt2":
         pt2.save(surrogate, options.out, method=options.method)
+    else:
+        {"c": c, "npz": npz, "jax": jax, "html": html}[options.format].save(surrogate, options.out)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 
