@@ -29,8 +29,8 @@ FORBIDDEN = {
     ),
     "surrogates.export": ("surrogates.plots", "surrogates.serve", "surrogates.pde"),
     "surrogates.adapters": (
-        *("surrogates.export", "surrogates.plots", "surrogates.serve"),
-        *("surrogates.pde", "surrogates.training", "torch"),
+        *("surrogates.plots", "surrogates.serve", "surrogates.pde", "surrogates.training"),
+        "torch",
     ),
     "surrogates.plots": ("surrogates.serve", "surrogates.pde", "surrogates.training"),
     "surrogates.serve": ("surrogates.plots", "surrogates.pde", "surrogates.training"),
