@@ -6,9 +6,12 @@ are arrays of JAX in double precision, and nothing calls back into Python.
 
 from __future__ import annotations
 
+import functools
 import types
 import weakref
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from surrogates.export.constants import constants
 from surrogates.export.jax.write import text
@@ -46,3 +49,25 @@ def functions(surrogate: LoadedSurrogate) -> Any:
 def function(surrogate: LoadedSurrogate) -> Any:
     """Return the function y -> c of JAX, (..., n_in) -> (..., n_out); see `functions`."""
     return functions(surrogate).forward
+
+
+def density(likelihood: Any) -> Any:
+    """Return the function y -> log p(data | y) of JAX, with a gradient, of a `Likelihood`.
+
+    The covariance of the surrogate's errors is not among the native functions: this one calls back
+    into Python.
+    """
+    jax = common.needed("jax")
+
+    def both(y: Any) -> Any:
+        results = [jax.ShapeDtypeStruct(shape, y.dtype) for shape in (y.shape[:-1], y.shape)]
+        call = functools.partial(_value_and_gradient, likelihood)
+        return jax.pure_callback(call, tuple(results), y, vmap_method="expand_dims")
+
+    found = jax.custom_vjp(lambda y: both(y)[0])
+    found.defvjp(both, lambda gradient, g: (g[..., None] * gradient,))
+    return found
+
+
+def _value_and_gradient(likelihood: Any, y: Any) -> Any:
+    return likelihood.value_and_gradient(np.asarray(y))

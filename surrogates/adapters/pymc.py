@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from . import common
@@ -82,6 +83,69 @@ def data(
     pymc = common.needed("pymc")
     found, sigma = common.observed(surrogate, values), common.spread(surrogate, noise)
     return pymc.Normal(name, mu=c, sigma=sigma, observed=found)
+
+
+def likelihood(
+    surrogate: LoadedSurrogate, y: Any, values: Any, noise: Any, name: str = "likelihood"
+) -> Any:
+    """Add the likelihood of data to the model, in place of `data`, as a potential.
+
+    It has the covariance of the surrogate's errors, which depends on y and correlates the
+    observables, and its exact gradient.
+
+    Args:
+        surrogate: The surrogate.
+        y: Parameters, (n_in,).
+        values: Data, as `LoadedSurrogate.likelihood` takes them: of all observables, or of some by
+            their names.
+        noise: Standard deviations of the noise, or its covariance.
+        name: Name of the potential in the model.
+
+    Raises:
+        InputError: If data or noise do not fit the observables, or the surrogate has no covariance.
+    """
+    pymc = common.needed("pymc")
+    density, _ = _density()(surrogate.likelihood(values, noise))(y)
+    return pymc.Potential(name, density)
+
+
+@functools.cache
+def _density() -> Any:
+    """Return the class of an operator, y -> log p(data | y) and its gradient."""
+    tensor = common.needed("pytensor.tensor", "pymc")
+    gradients = common.needed("pytensor.gradient", "pymc")
+    graph = common.needed("pytensor.graph", "pymc")
+    base: Any = graph.Op
+
+    class Density(base):
+        """A likelihood with its gradient, which are computed together."""
+
+        __props__ = ("likelihood",)
+
+        def __init__(self, likelihood: Any) -> None:
+            self.likelihood = likelihood
+
+        def make_node(self, y: Any) -> Any:
+            y = tensor.cast(tensor.as_tensor_variable(y), "float64")
+            lead = tensor.tensor(dtype="float64", shape=y.type.shape[:-1])
+            return graph.Apply(self, [y], [lead, y.type()])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            value, gradient = self.likelihood.value_and_gradient(inputs[0])
+            outputs[0][0], outputs[1][0] = np.asarray(value), gradient
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [shapes[0][:-1], shapes[0]]
+
+        def connection_pattern(self, node: Any) -> Any:
+            return [[True, False]]
+
+        def grad(self, inputs: Any, given: Any) -> Any:
+            if isinstance(given[0].type, gradients.DisconnectedType):
+                return [gradients.grad_not_implemented(self, 0, inputs[0])]
+            return [given[0][..., None] * self(*inputs)[1]]
+
+    return Density
 
 
 @functools.cache

@@ -41,6 +41,12 @@ def surrogate(folder):
     return surrogates.load(folder / "oscillator.npz")
 
 
+@pytest.fixture(scope="session")
+def noisy(folder):
+    """A surrogate of data with noise, whose errors are about 0.03."""
+    return surrogates.load(folder / "noisy.npz")
+
+
 @pytest.fixture
 def program(folder, tmp_path, monkeypatch):
     """Run the program of an adapter as the page prints it; give the names that it leaves."""

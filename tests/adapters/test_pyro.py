@@ -67,3 +67,17 @@ def test_a_posterior_is_that_of_a_grid(program, grid):
     np.testing.assert_allclose(samples.std(axis=0), std, rtol=4 / np.sqrt(2 * 250))
     found = Predictive(names["model"], names["sampler"].get_samples(), return_sites=["c"])()["c"]
     np.testing.assert_allclose(found.numpy(), s.predict(samples), rtol=1e-12)
+
+
+def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draws):
+    data = [0.1, -0.7, -0.3]
+    value, gradient = noisy.likelihood(data, 0.01).value_and_gradient(draws)
+    y = torch.tensor(draws, requires_grad=True)
+
+    def model():
+        adapter.likelihood(noisy, y, data, 0.01)
+
+    density = pyro.poutine.trace(model).get_trace().log_prob_sum()
+    density.backward()
+    np.testing.assert_allclose(density.item(), value.sum(), rtol=1e-10)
+    np.testing.assert_allclose(y.grad.numpy(), gradient, rtol=1e-10)
