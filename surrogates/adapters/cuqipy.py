@@ -100,22 +100,22 @@ def data(surrogate: LoadedSurrogate, y: Any, noise: npt.ArrayLike, name: str = "
     return distribution.Gaussian(model(surrogate)(y), variance, geometry=names, name=name)
 
 
-def posterior(likelihood: Likelihood, name: str = "y") -> Any:
-    """Return the posterior of the parameters: of a uniform prior, and all errors of the surrogate.
+def posterior(likelihood: Likelihood, prior: Any = None) -> Any:
+    """Return the posterior of the parameters, with all errors of the surrogate.
 
     Its likelihood has the covariance of the surrogate's errors at each y, and the gradient of it,
-    where `data` has one standard deviation for all y.
+    where `data` has one standard deviation for all y. It is zero outside the training domain.
 
     Args:
         likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
-        name: Name of the random variable of the parameters.
+        prior: A distribution of CUQIpy; that of `parameters` if None.
 
     Raises:
-        InputError: If the training parameters satisfy linear relations.
+        InputError: If the training parameters satisfy linear relations, and no prior is given.
     """
     distribution = common.needed("cuqi.distribution", "cuqipy")
     surrogate = likelihood.surrogate
-    prior = parameters(surrogate, name)
+    prior = parameters(surrogate) if prior is None else prior
 
     def log_density(y: Array) -> float:
         return float(likelihood.log_density(y)) if surrogate.in_domain(y) else -np.inf
@@ -126,4 +126,4 @@ def posterior(likelihood: Likelihood, name: str = "y") -> Any:
     found = common.needed("cuqi.likelihood", "cuqipy").UserDefinedLikelihood(
         surrogate.n_in, log_density, gradient, prior.geometry, name="data"
     )
-    return distribution.Posterior(found, prior, name=name)
+    return distribution.Posterior(found, prior, name=prior.name)

@@ -82,6 +82,18 @@ def test_a_posterior_has_the_likelihood_of_the_surrogate(surrogate, draws, folde
     assert posterior.logd(9 * Y[0]) == -np.inf and (posterior.gradient(9 * Y[0]) == 0).all()
 
 
+def test_a_posterior_has_a_prior_of_ones_own(surrogate, draws):
+    names = cuqi.geometry.Discrete(list(surrogate.y_names))
+    prior = cuqi.distribution.Gaussian(np.array([2.0, 0.3]), 0.1**2, geometry=names, name="y")
+    likelihood = surrogate.likelihood([0.1, -0.7, -0.3], 0.02)
+    posterior = adapter.posterior(likelihood, prior)
+    for y in draws:
+        density = likelihood.log_density(y) + prior.logd(y)
+        np.testing.assert_allclose(posterior.logd(y), density, rtol=1e-12)
+        gradient = likelihood.gradient(y) + prior.gradient(y)
+        np.testing.assert_allclose(posterior.gradient(y), gradient, rtol=1e-12)
+
+
 def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):
     noisy = surrogates.load(folder / "noisy.npz")
     likelihood = noisy.likelihood(noisy.predict([2.0, 0.3]), 0.02)

@@ -2,8 +2,10 @@
 
 import pickle
 
+import dynesty
 import numpy as np
 from known import normal_log_likelihood, posterior_on_a_grid
+from scipy.stats import norm
 
 from surrogates.adapters import dynesty as adapter
 
@@ -32,6 +34,31 @@ def test_posterior_and_evidence_are_those_of_a_grid(program, surrogate):
     np.testing.assert_allclose(std, spread, rtol=4 / (2 * effective) ** 0.5)
     # The error that dynesty states, of one standard deviation.
     assert results.logzerr[-1] < 0.3
+    assert abs(results.logz[-1] - log_evidence) < 3 * results.logzerr[-1]
+
+
+def test_a_prior_of_ones_own(surrogate):
+    """A normal prior, cut off at the bounds."""
+    middle, width = surrogate.bounds.mean(axis=0), (surrogate.bounds[1] - surrogate.bounds[0]) / 4
+    likelihood = surrogate.likelihood([0.1, -0.7, -0.3], 0.3)
+    arguments = adapter.arguments(
+        likelihood, prior_transform=lambda u: middle + width * norm.ppf(u)
+    )
+    rng = np.random.default_rng(2)
+    sampler = dynesty.NestedSampler(**arguments, nlive=300, rstate=rng)
+    sampler.run_nested(print_progress=False)
+    results = sampler.results
+
+    def log_density(Y):
+        return likelihood.log_density(Y) + norm.logpdf(Y, middle, width).sum(axis=1)
+
+    exact, spread, log_mean = posterior_on_a_grid(log_density, surrogate.bounds)
+    weights = results.importance_weights()
+    effective = 1 / (weights**2).sum()
+    mean = weights @ results.samples
+    assert surrogate.in_domain(results.samples[weights > 0]).all()
+    np.testing.assert_array_less(np.abs(mean - exact), 4 * spread / effective**0.5)
+    log_evidence = log_mean + np.log(np.prod(surrogate.bounds[1] - surrogate.bounds[0]))
     assert abs(results.logz[-1] - log_evidence) < 3 * results.logzerr[-1]
 
 
