@@ -24,7 +24,6 @@ def arguments(
     likelihood: Likelihood,
     *,
     prior_transform: Callable[[Array], Array] | None = None,
-    ndim: int | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of dynesty's samplers that surrogate and data determine.
 
@@ -32,9 +31,9 @@ def arguments(
 
     Args:
         likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
-        prior_transform: The prior, as a map from the unit cube to y; if None, it is uniform on the
-            box of the training parameters.
-        ndim: Dimension of that cube, if it is not n_in: for parameters that satisfy relations.
+        prior_transform: The prior, as a map from the unit cube of n_in dimensions to y; if None, it
+            is uniform on the box of the training parameters. For weights that sum to one and are
+            uniform, it is the exponentials ``-log(u)`` over their sum.
 
     Returns:
         ``loglikelihood``, ``prior_transform`` and ``ndim``, for pools of processes too.
@@ -47,7 +46,7 @@ def arguments(
     return {
         "loglikelihood": Posterior(likelihood=likelihood),
         "prior_transform": prior_transform,
-        "ndim": likelihood.surrogate.n_in if ndim is None else ndim,
+        "ndim": likelihood.surrogate.n_in,
     }
 
 
