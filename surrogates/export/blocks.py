@@ -13,7 +13,7 @@ block has ``width``, its number of features, and three methods:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -347,8 +347,29 @@ class Ensemble:
 
     def variance(self, F: Array, c: Array) -> Array:
         """Return spread sum_m weights_m (c_m - c)^2, (n, n_out)."""
-        ends = np.cumsum(self.widths)[:-1]
         total = np.zeros_like(c)
+        for weight, apart in self._apart(F, c):
+            total += weight * apart**2
+        return self.spread * total
+
+    def deviations(self, F: Array, c: Array) -> Array:
+        """Return sqrt(spread weights_m) (c_m - c), (n, n_out, n_members)."""
+        found = [np.sqrt(self.spread * weight) * apart for weight, apart in self._apart(F, c)]
+        return np.stack(found, axis=-1)
+
+    def pulled(self, G: Array) -> tuple[Array, Array]:
+        """Return the gradients of sums of G, (n, n_out, n_members), times `deviations`.
+
+        They are that by the features, (n, width), at fixed c, and less that by c, (n, n_out).
+        """
+        G = G * np.sqrt(self.spread * self.weights.T)
+        layers = np.split(self.W, np.cumsum(self.widths)[:-1], axis=1)
+        by_features = [G[..., m] @ layer for m, layer in enumerate(layers)]
+        return np.concatenate(by_features, axis=1), G.sum(axis=2)
+
+    def _apart(self, F: Array, c: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield the weights of each member, (n_out,), and c_m - c, (n, n_out)."""
+        ends = np.cumsum(self.widths)[:-1]
         pieces = zip(
             np.split(F, ends, axis=1),
             np.split(self.W, ends, axis=1),
@@ -357,5 +378,4 @@ class Ensemble:
             strict=True,
         )
         for features, W, bias, weight in pieces:
-            total += weight * (features @ W.T + bias - c) ** 2
-        return self.spread * total
+            yield weight, features @ W.T + bias - c

@@ -61,6 +61,7 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
     return kind_of(surrogate.metadata)(
         blocks=tuple(_blocks(module.features, surrogate.path)),
         metadata=surrogate.metadata,
+        correlation=engine.correlation,
         **{**arrays, **parts},
     )
 

@@ -94,6 +94,16 @@ the other versions tail is 0, and the ends are c -/+ q std. `surrogates.model.ta
 number.
 
     tail                         (n_out,), >= 0
+
+A file of any version may have the covariance of the outputs' errors at one y. With v the maximum
+above, B of the columns sqrt(spread member_weights_m) (c_m - W u - c_0), and f of c for the outputs
+that ``log_outputs`` marks and of 1 for others, it is
+
+    diag(f) [v diag(sigma) (loadings loadings^T + diag(unique)) diag(sigma) + B B^T] diag(f)
+
+`surrogates.model.covariance` explains it, and the scatter.
+
+    loadings, unique, scatter    (n_out, k), (n_out,), (2,)
 """
 
 from __future__ import annotations
@@ -112,6 +122,7 @@ import numpy.typing as npt
 from surrogates.errors import InputError
 from surrogates.files import Source, atomic, members, opened, reading
 from surrogates.model import metadata
+from surrogates.model.covariance import Correlation, arrays_of
 from surrogates.model.loaded import LoadedClassifier, LoadedSurrogate
 from surrogates.model.tails import LIMIT
 
@@ -134,6 +145,7 @@ _MORE_SHAPES = {
     "log_outputs": "o",
 }
 _TAIL_SHAPES = {"tail": "o"}  # version 3 beside these
+_CORRELATION_SHAPES = {"loadings": "ol", "unique": "o", "scatter": "2"}  # any version, or none
 _ENSEMBLE = {  # field of `Ensemble`: name in the file
     "W": "member_W",
     "biases": "member_biases",
@@ -245,11 +257,21 @@ def _read(reader: _Reader, version: int) -> Reference:
     for name, fits in ranges.items():
         if not fits:
             raise InputError(f"{path} is damaged: {name} is out of its range")
+    if "loadings" in found:
+        parts["correlation"] = _correlation(reader, len(arrays["c_0"]))
     about = metadata.parsed(str(found["metadata"]), path, "an .npz file")
     for key, size in {"y_names": len(arrays["lower"]), "c_names": len(arrays["c_0"])}.items():
         if len(about[key]) != size:
             raise InputError(f"{path} is damaged: it has {len(about[key])} {key} for {size}")
     return kind_of(about)(blocks=tuple(blocks), metadata=about, **arrays, **parts)
+
+
+def _correlation(reader: _Reader, n_out: int) -> Correlation:
+    """Read the correlation of the outputs' errors."""
+    correlation = Correlation(**reader.read(_CORRELATION_SHAPES))
+    if fault := correlation.fault(n_out):
+        raise InputError(f"{reader.path} is damaged: it has {fault}")
+    return correlation
 
 
 class _Reader:
@@ -306,6 +328,7 @@ def named(reference: Reference, *, least: int = 1) -> tuple[int, dict[str, Any]]
         least: The least version, for readers of one form alone: 1 or 2.
     """
     r, arrays = reference, {name: getattr(reference, name) for name in Reference.SHAPES}
+    arrays.update(arrays_of(r.correlation))
     n_rows, width = r.leverage.shape
     suffices = len(r.blocks) == len(r.ensemble.widths) == 1 and n_rows == width + 1
     tailed = bool((r.tail > 0).any())

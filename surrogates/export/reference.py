@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.model import metadata
+from surrogates.model.covariance import Correlation
 from surrogates.model.engines import Box
 from surrogates.model.tails import widened
 from surrogates.types import Array
@@ -46,6 +47,7 @@ class Reference:
         blocks: The blocks of features, one after the other.
         ensemble: The members; one of weight 1 if the surrogate has no others.
         metadata: Metadata of the surrogate file; see `surrogates.model.metadata`.
+        correlation: Of the outputs' errors; None if it is not known.
     """
 
     NAME: ClassVar[str] = "numpy"
@@ -83,6 +85,7 @@ class Reference:
     log_outputs: Marks
     tail: Array
     metadata: Mapping[str, Any]
+    correlation: Correlation | None = None
 
     @property
     def box(self) -> Box:
@@ -109,7 +112,13 @@ class Reference:
             weights=self.ensemble.weights[:, rows],
         )
         names = ("W", "c_0", "sigma", "log_outputs", "tail")
-        return replace(self, ensemble=ensemble, **{n: getattr(self, n)[rows] for n in names})
+        known = self.correlation
+        return replace(
+            self,
+            ensemble=ensemble,
+            correlation=None if known is None else known.selected(rows),
+            **{n: getattr(self, n)[rows] for n in names},
+        )
 
     @_quiet
     def forward(self, y: Array) -> Array:
@@ -159,6 +168,58 @@ class Reference:
         """
         X = self.seen(np.atleast_2d(y))
         return _like(y, self._deviations(X) * self._output_factors(X))
+
+    @_quiet
+    def predict_cov(self, y: Array) -> tuple[Array, Array]:
+        """Return the covariance of all outputs' errors; see `surrogates.model.covariance`.
+
+        Returns:
+            The factor, (n_out, k) or (n, n_out, k), and the diagonal, (n_out,) or (n, n_out).
+        """
+        assert self.correlation is not None
+        X = self.seen(np.atleast_2d(y))
+        u, c = self._linear(X)
+        std = np.sqrt(self._share(X, u))[:, None] * self.sigma
+        factor, diagonal = std[:, :, None] * self.correlation.loadings, std**2
+        diagonal = diagonal * self.correlation.unique
+        if self.ensemble.spread:
+            factor = np.concatenate([factor, self.ensemble.deviations(u, c)], axis=2)
+        if self.log_outputs.any():
+            by = np.where(self.log_outputs, self._physical(c), 1.0)
+            factor, diagonal = factor * by[:, :, None], diagonal * by**2
+        return _like(y, factor), _like(y, diagonal)
+
+    @_quiet
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y, (n, n_in), of a sum over `predict_cov` with these weights."""
+        X, by = self.seen(y), self._input_factors(y)
+        u, c = self._linear(X)
+        factor, diagonal = self.predict_cov(y)
+        k = factor.shape[2] - (len(self.ensemble.widths) if self.ensemble.spread else 0)
+        rows, own = (by_factor * factor).sum(axis=2), by_diagonal * diagonal
+        # Of share g: the factor is proportional to its root, the diagonal to itself.
+        share, floor = self._share(X, u), 1e-12
+        g = ((by_factor[..., :k] * factor[..., :k]).sum(axis=(1, 2)) / 2 + own.sum(axis=1)) / share
+        g = np.where(share > floor, 2 * g, 0.0)[:, None]
+        z = u @ self.leverage.T + self.constant
+        by_u = (g * z * self.signs) @ self.leverage
+        by_c = np.where(self.log_outputs, rows + 2 * own, 0.0)
+        if self.ensemble.spread:
+            physical = np.where(self.log_outputs, self._physical(c), 1.0)
+            pulled, left = self.ensemble.pulled(by_factor[..., k:] * physical[:, :, None])
+            by_u, by_c = by_u + pulled, by_c - left
+        lower, upper = self.seen(self.lower), self.seen(self.upper)
+        beyond = np.maximum(0.0, X - upper) - np.maximum(0.0, lower - X)
+        by_X = g * (beyond / self.unit + self._off_flat(X) @ self.normals) / self.unit
+        by_X += self._pulled(X, by_u + by_c @ self.W)
+        return np.asarray(by_X * by)
+
+    def _pulled(self, X: Array, G: Array) -> Array:
+        """Return the gradients by X of sums of G features, (n, n_in)."""
+        du = np.concatenate(
+            [block.tangents(X, np.eye(X.shape[1])) for block in self.blocks], axis=1
+        )
+        return np.asarray((G[:, None] @ du)[:, 0])
 
     @_quiet
     def predict_interval(self, y: Array, level: float) -> Array:
@@ -219,15 +280,19 @@ class Reference:
     def _deviations(self, X: Array) -> Array:
         """Return the standard deviation of the linear layer's output, (n, n_out)."""
         u, c = self._linear(X)
-        z = u @ self.leverage.T + self.constant
-        lower, upper = self.seen(self.lower), self.seen(self.upper)
-        beyond = np.maximum(0.0, np.maximum(lower - X, X - upper)) / self.unit
-        squares = [(x * x).sum(axis=1) for x in (beyond, self._off_flat(X))]
-        share = np.maximum(1e-12, self.floor + (z * z) @ self.signs + sum(squares))
+        share = self._share(X, u)
         if not self.ensemble.spread:
             return np.asarray(np.sqrt(share)[:, None] * self.sigma)
         variance = share[:, None] * self.sigma**2 + self.ensemble.variance(u, c)
         return np.asarray(np.sqrt(variance))
+
+    def _share(self, X: Array, u: Array) -> Array:
+        """Return the variance that all outputs share, in units of sigma squared, (n,)."""
+        z = u @ self.leverage.T + self.constant
+        lower, upper = self.seen(self.lower), self.seen(self.upper)
+        beyond = np.maximum(0.0, np.maximum(lower - X, X - upper)) / self.unit
+        squares = [(x * x).sum(axis=1) for x in (beyond, self._off_flat(X))]
+        return np.asarray(np.maximum(1e-12, self.floor + (z * z) @ self.signs + sum(squares)))
 
     def _off_flat(self, Y: Array) -> Array:
         return np.asarray(((Y - self.centre) / self.unit) @ self.normals.T)

@@ -98,6 +98,10 @@ class Classifier(Surrogate):
         """Raise an error: a classifier has no error bars. It is not exported, so no file has it."""
         raise NotImplementedError("a classifier has probabilities in place of error bars")
 
+    def predict_cov(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Raise the error of `predict_std`."""
+        raise NotImplementedError("a classifier has probabilities in place of error bars")
+
     def predict_interval(self, y: Tensor, level: float) -> Tensor:
         """Raise the error of `predict_std`."""
         raise NotImplementedError("a classifier has probabilities in place of error bars")

@@ -8,10 +8,11 @@ from surrogates.errors import InputError
 
 from . import centred, forms, fused, layers
 from .classifier import Classifier
+from .covariance import CORRELATION
 from .surrogate import Surrogate
 
 OPTIONAL = ("logs", "members", "signs", "tail")
-"""Parts of a surrogate that may be None."""
+"""Parts of a surrogate that may be None, which the first versions of its file cannot have."""
 
 # Not `forms.Unfused`, whose features are a module of the user's.
 _EAGER: dict[str, type[torch.nn.Module]] = {
@@ -51,7 +52,7 @@ def eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
     for name, child in scripted.named_children():
         module.add_module(name, eager(child, path))
     if isinstance(module, Surrogate):
-        for name in OPTIONAL:
+        for name in (*OPTIONAL, *CORRELATION):
             if not hasattr(module, name):
                 setattr(module, name, None)
     if isinstance(module, fused.Fused):

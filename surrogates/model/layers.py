@@ -91,6 +91,20 @@ class Ensemble(nn.Module):
         for name, value in parts.items():
             self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
 
+    @torch.jit.export
+    def deviations(self, F: Tensor, c: Tensor) -> Tensor:
+        """Return sqrt(spread weights_m) (c_m - c) of the members m, (n_out, M) or (n, n_out, M)."""
+        features = torch.split_with_sizes(F, self.widths)
+        layers = torch.split_with_sizes(self.W, self.widths, 1)
+        found: list[Tensor] = []
+        for m in range(len(self.widths)):
+            if c.dim() == 1:
+                own = torch.addmv(self.biases[m], layers[m], features[m])
+            else:
+                own = nn.functional.linear(features[m].t(), layers[m], self.biases[m])
+            found.append((self.spread * self.weights[m]).sqrt() * (own - c))
+        return torch.stack(found, -1)
+
     def forward(self, F: Tensor, c: Tensor) -> Tensor:
         """Return spread sum_m weights_m (c_m - c)^2 for features F and their prediction c."""
         total = torch.zeros_like(c)

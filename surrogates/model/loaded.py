@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -21,9 +20,11 @@ from surrogates.errors import InputError, check
 from surrogates.files import atomic
 from surrogates.types import Array
 
-from .calling import Called, TrainingDomain
+from .calling import TrainingDomain
+from .covariance import Correlation
 from .frames import framed
 from .metadata import task_of
+from .uncertain import Uncertain
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class LoadedSurrogate(Called):
+class LoadedSurrogate(Uncertain):
     """A surrogate in memory, called with arrays.
 
     Each method takes one sample y, (n_in,), a batch, (n, n_in), or samples with any leading
@@ -234,34 +235,6 @@ class LoadedSurrogate(Called):
             return self._call("forward", self._parameters(y), out=out)
         return framed(y, self._call("forward", self._parameters(y)), self.c_names)
 
-    def predict_std(self, y: npt.ArrayLike) -> Array:
-        """Return the standard deviation of the prediction's error, (..., n_out).
-
-        `surrogates.model.parts.ErrorBars` says what it covers.
-        """
-        self._check_bars()
-        return framed(y, self._call("predict_std", self._parameters(y)), self.c_names)
-
-    def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
-        """Return the ends between which each output lies with a probability.
-
-        Args:
-            y: Parameters, (..., n_in).
-            level: The probability, between 0 and 1, such as 0.95.
-
-        Returns:
-            Lower and upper ends, (..., 2, n_out), units of the metadata. For outputs that are
-            predicted by their logarithms the prediction is not in the middle.
-        """
-        self._check_bars()
-        check(0 < level < 1, f"expected a level between 0 and 1; got {level}")
-        Y = self._parameters(y)
-        if hasattr(self.engine, "predict_interval"):
-            return self._call("predict_interval", Y, settings=(float(level),))
-        c, std = self._call("forward", Y), self._call("predict_std", Y)  # of an older version
-        half = NormalDist().inv_cdf((1 + level) / 2) * std
-        return np.stack([c - half, c + half], axis=-2)
-
     def jacobian(self, y: npt.ArrayLike, *, out: Array | None = None) -> Array:
         """Differentiate the prediction: dc/dy, (..., n_out, n_in).
 
@@ -311,12 +284,6 @@ class LoadedSurrogate(Called):
         from .eager import eager
 
         return cast("Surrogate", eager(self.module, self.path))
-
-    def _check_bars(self) -> None:
-        check(
-            self.metadata["schema_version"] > 1,
-            f"{self.path} was written by an older version, without error bars; train it again",
-        )
 
     def check_matches(self, info: Info) -> None:
         """Refuse a dataset whose task, sizes or names are not the surrogate's.
@@ -390,3 +357,6 @@ class LoadedClassifier(LoadedSurrogate):
     def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
         """Refuse: a classifier has no error bars."""
         return self.predict_std(y)
+
+    def _correlation(self) -> Correlation:
+        raise InputError(f"{self.path} is a classifier: it has probabilities, and no error bars")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from surrogates.config import check
 
+from .covariance import Correlation
 from .forms import Form
 from .layers import Ensemble, Logarithms
 from .networks import FeatureExtractor
@@ -96,9 +97,9 @@ class ErrorBars:
     root mean square of the error is larger than std; a few y decide it.
 
     The bars cover the error against the solver that made the data, at parameters drawn as the
-    training samples were. They do not cover the solver's own error, the model's error, or
-    correlation: errors of outputs at one y are far from independent. Outside the domain they only
-    warn.
+    training samples were. They do not cover the solver's own error or the model's error. Errors of
+    outputs at one y are far from independent: `surrogates.model.covariance` has their covariance.
+    Outside the domain they only warn.
 
     Attributes:
         leverage: (k, n_feat + 1), k >= 1; as a rule n_feat + 1 rows.
@@ -107,6 +108,7 @@ class ErrorBars:
         signs: Signs of the rows of leverage, (k,), each +1 or -1; all +1 if None.
         spread: Factor of the members' variance, >= 0.
         tail: Tail of the intervals of each output, (n_out,), or of all, >= 0 and below 0.5.
+        correlation: Of the errors of all outputs at one y; None if it is not known.
     """
 
     leverage: Values
@@ -115,6 +117,7 @@ class ErrorBars:
     signs: Values | None = None
     spread: float = 0.0
     tail: Values | float = 0.0
+    correlation: Correlation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ def selected(
         surrogate.task == "regression",
         f"{surrogate.path} is a classifier, whose classes belong together: select a regression's",
     )
-    rows = _rows(surrogate, outputs)
+    rows = rows_of(surrogate, outputs)
     engine: Any = surrogate.engine
     if hasattr(engine, "selected"):
         engine = engine.selected(rows)
@@ -40,7 +40,7 @@ def selected(
     return dataclasses.replace(surrogate, engine=engine, metadata=about, dataset=None)
 
 
-def _rows(surrogate: LoadedSurrogate, outputs: str | int | slice | Sequence[str | int]) -> Rows:
+def rows_of(surrogate: LoadedSurrogate, outputs: str | int | slice | Sequence[str | int]) -> Rows:
     """Return the indices of outputs, each checked."""
     names = surrogate.c_names
     if isinstance(outputs, slice):

@@ -15,9 +15,11 @@ import copy
 import math
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .covariance import CORRELATION, arrays_of
 from .forms import Form, form_of
 from .layers import Ensemble, Logarithms
 from .networks import FeatureExtractor
@@ -57,6 +59,9 @@ class Surrogate(torch.nn.Module):
         members: Ensemble | None
         signs: Tensor | None
         tail: Tensor | None
+        loadings: Tensor | None
+        unique: Tensor | None
+        scatter: Tensor | None
         W: Tensor
         c: Tensor
         lower: Tensor
@@ -119,6 +124,7 @@ class Surrogate(torch.nn.Module):
         if members is not None:
             W, self.members = joined(members, W, bars.spread, self.features)
         self._register(W, bars.floor, constants)
+        self._correlate(bars)
         self.eval().requires_grad_(False)
 
     def _register(self, W: Tensor, floor: float, constants: dict[str, Tensor]) -> None:
@@ -134,6 +140,16 @@ class Surrogate(torch.nn.Module):
         )
         for name, constant in constants.items():
             self.register_buffer(name, constant.clone(memory_format=torch.contiguous_format))
+
+    def _correlate(self, bars: ErrorBars) -> None:
+        """Copy the correlation of errors into buffers, which are None without one."""
+        known = arrays_of(bars.correlation)
+        if bars.correlation is not None and (fault := bars.correlation.fault(len(self.c))):
+            raise ValueError(f"the error bars have {fault}")
+        for name in CORRELATION:
+            value = known.get(name)
+            tensor = None if value is None else finite(name, np.array(value)).to(self.c)
+            self.register_buffer(name, tensor)
 
     def forward(self, y: Tensor) -> Tensor:
         """Predict the observables.
@@ -258,6 +274,36 @@ class Surrogate(torch.nn.Module):
         return std
 
     @torch.jit.export
+    def predict_cov(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the covariance of all outputs' errors, factor factor^T + diag(diagonal).
+
+        `surrogates.model.covariance` has its form. For an output that is an exponential it is right
+        to first order, as `predict_std`.
+
+        Args:
+            y: Parameters, (n_in,) or (n, n_in).
+
+        Returns:
+            The factor, (n_out, k) or (n, n_out, k), units of c; and the diagonal, (n_out,) or
+            (n, n_out), units of c squared.
+        """
+        if self.loadings is None or self.unique is None:
+            raise ValueError("no covariance of errors: train it again")
+        x = self._seen(self._given(y))
+        F = self.features.forward(x)
+        c = self._linear(F)
+        std = self._share(x, F).sqrt().unsqueeze(-1) * self.sigma
+        factor = std.unsqueeze(-1) * self.loadings
+        diagonal = std.square() * self.unique
+        if self.members is not None:
+            if self.members.spreads:
+                factor = torch.cat([factor, self.members.deviations(F, c)], -1)
+        if self.logs is not None:
+            by = self.logs.output_factor(self.logs.physical(c))
+            factor, diagonal = factor * by.unsqueeze(-1), diagonal * by.square()
+        return factor, diagonal
+
+    @torch.jit.export
     def predict_interval(self, y: Tensor, level: float) -> Tensor:
         """Return the interval in which each output lies with a probability; see `ErrorBars`.
 
@@ -336,6 +382,14 @@ class Surrogate(torch.nn.Module):
 
     def _deviation(self, x: Tensor, F: Tensor, c: Tensor) -> Tensor:
         """Return the standard deviation of the linear layer's output, c."""
+        variance = self._share(x, F)
+        if self.members is not None:
+            noise = variance.unsqueeze(-1) * self.sigma.square()
+            return (noise + self.members.forward(F, c)).sqrt()
+        return variance.sqrt().unsqueeze(-1) * self.sigma
+
+    def _share(self, x: Tensor, F: Tensor) -> Tensor:
+        """Return the variance that all outputs share, in units of sigma squared: () or (n,)."""
         if x.dim() == 1:
             z = torch.addmv(self.constant, self.leverage, F)
         else:
@@ -346,11 +400,7 @@ class Surrogate(torch.nn.Module):
             total = z.sum(-1)
         else:
             total = z.sum(0)
-        variance = torch.clamp(self.floor + total + self._distance(x), min=1e-12)
-        if self.members is not None:
-            noise = variance.unsqueeze(-1) * self.sigma.square()
-            return (noise + self.members.forward(F, c)).sqrt()
-        return variance.sqrt().unsqueeze(-1) * self.sigma
+        return torch.clamp(self.floor + total + self._distance(x), min=1e-12)
 
     def _distance(self, x: Tensor) -> Tensor:
         lower, upper = self._seen(self.lower), self._seen(self.upper)

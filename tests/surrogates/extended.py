@@ -11,6 +11,7 @@ import pytest
 import torch
 from exports import arguments, saved
 
+from surrogates.model.covariance import Correlation
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.model.networks import MLP, AntisymmetricODE, ResNet
 from surrogates.model.parts import Domain, ErrorBars, Logs, Members
@@ -82,6 +83,7 @@ def made(
     *,
     n_in: int = N_IN,
     n_out: int = N_OUT,
+    correlated: bool = True,
 ) -> Surrogate:
     """A surrogate of positive parameters, whose domain is a box, or a flat of their logarithms."""
     features = joined(kinds, n_in)
@@ -100,6 +102,13 @@ def made(
         signs=(-1.0) ** torch.arange(len(leverage)).double() if signs else None,
         spread=0.7 if members else 0.0,
         tail=0.04 * torch.arange(n_out).double() if tailed else 0.0,
+        correlation=Correlation(
+            loadings=0.4 * draw(n_out, 3, seed=11).numpy(),
+            unique=0.1 + draw(n_out, seed=12).abs().numpy(),
+            scatter=np.array([0.5, 1.0]),
+        )
+        if correlated
+        else None,
     )
     widths = [n_feat // 3, n_feat - n_feat // 3]
     weights = draw(2, n_out, seed=9).abs()

@@ -312,5 +312,7 @@ def test_a_training_from_another_takes_the_new_samples_derivatives(tmp_path, kin
         own = dataclasses.replace(settings, derivatives=Derivatives(weight=weight))
         found = train(few, own, effort="fast", start=start)
         assert ("derivatives" in found.training) == (weight is None)
-        errors.append(np.linalg.norm(found.surrogate(torch.from_numpy(Y)).numpy() - np.sin(Y @ A.T + 0.6)))
+        errors.append(
+            np.linalg.norm(found.surrogate(torch.from_numpy(Y)).numpy() - np.sin(Y @ A.T + 0.6))
+        )
     assert errors[0] < 0.9 * errors[1]

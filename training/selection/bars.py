@@ -24,9 +24,11 @@ from torch import Tensor
 
 from surrogates.model.parts import ErrorBars, Members
 from surrogates.model.surrogate import Surrogate
+from surrogates.types import Array
 
 from ..inner.tall import tall_svd
 from ..slopes import DerivativeRows
+from .correlation import correlation
 from .regression import Selection
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
@@ -81,7 +83,7 @@ def error_bars(
     mean = float(q.mean().clamp(min=1e-300))
     distance = bare.squared_distance(Y)
     residual, between = _shrunk(selection, trained)
-    best: tuple[float, float, Tensor, float] | None = None
+    best: tuple[float, float, Tensor, float, Tensor] | None = None
     for share in _SHARES.tolist():
         g = 1 - share + share * q / mean + distance
         alike = residual / g.clamp(min=1e-12).sqrt()[:, None]
@@ -90,9 +92,12 @@ def error_bars(
         misfit = float(g.clamp(min=1e-12).log().mean())
         misfit += float(told.square().log().mean()) if len(told) else 0.0
         if best is None or misfit < best[0]:
-            best = misfit, share, sigma, tail(alike)
+            best = misfit, share, sigma, tail(alike), alike
     assert best is not None
-    _, share, sigma, heavier = best
+    _, share, sigma, heavier, alike = best
+    together = correlation(
+        (alike / sigma).numpy(), _varying(selection, trained, sigma)
+    )  # residuals of 0 over a sigma of 0 are NaN
     spread = 0.0
     if len(selection.members) > 1:
         size = sizes(residual).square()
@@ -106,6 +111,7 @@ def error_bars(
         signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
         spread=spread,
         tail=heavier,
+        correlation=together,
     )
 
 
@@ -215,6 +221,17 @@ def _shape(
         blocks = Z[n:].view(len(along.samples), -1, Z.shape[1])
         q[along.samples] = _left_out(shape, Z[along.samples], blocks)
     return shape, q
+
+
+def _varying(selection: Selection, Y: Tensor, sigma: Tensor) -> Array:
+    """Return columns that span the predictions in units of sigma, each by how much it varies.
+
+    A row is NaN where sigma is 0.
+    """
+    W = torch.cat([member.weight * member.W[:, :-1] for member in selection.members], dim=1)
+    spread = features_of(selection, Y)[:, :-1].std(dim=0, unbiased=False)
+    found: Array = torch.where(sigma > 0, (W * spread).T / sigma, math.nan).T.numpy()
+    return found
 
 
 def _along(selection: Selection, along: DerivativeRows) -> Tensor:

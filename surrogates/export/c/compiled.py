@@ -31,8 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import __version__
-from surrogates.config import check
-from surrogates.errors import InputError
+from surrogates.errors import InputError, check
+from surrogates.model.covariance import Correlation
 from surrogates.model.engines import Box
 from surrogates.types import Array
 
@@ -129,6 +129,16 @@ class Compiled:
         """Number of surrogates whose weighted mean is the prediction."""
         return self.constants.n_members
 
+    @property
+    def log_outputs(self) -> npt.NDArray[np.bool_]:
+        """Outputs that are predicted by their logarithms."""
+        return self.constants.log_outputs
+
+    @property
+    def correlation(self) -> Correlation | None:
+        """The correlation of the outputs' errors."""
+        return self.constants.correlation
+
     def selected(self, rows: npt.NDArray[np.int64]) -> Compiled:
         """Return the engine of some outputs alone, which is compiled too."""
         return Compiled(self.constants.selected(rows))
@@ -170,6 +180,14 @@ class Compiled:
     def predict_std(self, y: Array) -> Array:
         """Return the standard deviations of the errors of c."""
         return self._many("predict_std", y, y, y)
+
+    def predict_cov(self, y: Array) -> tuple[Array, Array]:
+        """Return the covariance of the outputs' errors, a factor and a diagonal, by numpy."""
+        return self.constants.predict_cov(y)
+
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y of a weighted sum of `predict_cov`, by numpy."""
+        return self.constants.cov_vjp(y, by_factor, by_diagonal)
 
     def predict_interval(self, y: Array, level: float) -> Array:
         """Return lower and upper ends, (2, n_out) or (n, 2, n_out)."""

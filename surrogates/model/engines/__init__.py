@@ -22,6 +22,8 @@ import numpy.typing as npt
 
 from surrogates.types import Array
 
+from ..covariance import Correlation
+
 ENGINES = ("torch", "numpy", "c")
 """Names of the engines."""
 
@@ -74,6 +76,23 @@ class Engine(Protocol):
     @property
     def n_members(self) -> int:
         """Number of surrogates whose weighted mean is the prediction; 1 for a single one."""
+
+    @property
+    def log_outputs(self) -> npt.NDArray[np.bool_]:
+        """Outputs that are predicted by their logarithms, (n_out,)."""
+
+    @property
+    def correlation(self) -> Correlation | None:
+        """The correlation of the outputs' errors; None if it is not known, or of a classifier."""
+
+    def predict_cov(self, y: Array) -> tuple[Array, Array]:
+        """Return the covariance of errors: the factor, (n_out, k), and the diagonal, (n_out,)."""
+
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y, (n, n_in), of a sum over `predict_cov` with these weights.
+
+        It takes a batch of y alone; the weights have the shapes of factor and diagonal.
+        """
 
     def forward(self, y: Array) -> Array:
         """Predict the observables, or the logits: (n_out,)."""

@@ -20,6 +20,7 @@ import torch
 from surrogates.model import script, torchscript
 from surrogates.types import Array
 
+from ..covariance import CORRELATION, Correlation
 from . import METHODS, Box
 
 _forked = False  # since the last call
@@ -54,6 +55,7 @@ class Scripted:
     def __init__(self, module: torch.jit.ScriptModule, members: torchscript.Members) -> None:
         """Bind the module's methods, as finding them takes time at each call."""
         self.module, self.members = module, members
+        self._predict_cov = _of_pairs(getattr(module, "predict_cov", None))
         for name in METHODS:
             method: Any = getattr(module, name, None)
             if hasattr(method, "schema"):
@@ -77,6 +79,39 @@ class Scripted:
         """Number of surrogates whose weighted mean is the prediction."""
         members = getattr(self.module, "members", None)
         return 1 if members is None else len(members.weights)
+
+    @functools.cached_property
+    def log_outputs(self) -> npt.NDArray[np.bool_]:
+        """Outputs that are predicted by their logarithms."""
+        logs = getattr(self.module, "logs", None)
+        none = np.zeros(len(self.module.W), bool)
+        return none if logs is None else np.array(logs.outputs.numpy())
+
+    @functools.cached_property
+    def correlation(self) -> Correlation | None:
+        """The correlation of the outputs' errors; None in files of older versions."""
+        found: dict[str, Any] = {name: getattr(self.module, name, None) for name in CORRELATION}
+        if any(tensor is None for tensor in found.values()):
+            return None
+        return Correlation(**{name: np.array(tensor.numpy()) for name, tensor in found.items()})
+
+    def predict_cov(self, y: Array) -> tuple[Array, Array]:
+        """Return the covariance of the outputs' errors, a factor and a diagonal."""
+        factor, diagonal = self._predict_cov(y)
+        return factor, diagonal
+
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y of a weighted sum of `predict_cov`, by automatic derivatives."""
+        if _forked:
+            _use_one_thread()
+        Y = torch.from_numpy(y).requires_grad_()
+        with torch.enable_grad():
+            factor, diagonal = self.module.predict_cov(Y)
+            total = (factor * torch.from_numpy(by_factor)).sum()
+            total = total + (diagonal * torch.from_numpy(by_diagonal)).sum()
+            (gradient,) = torch.autograd.grad(total, Y)
+        found: Array = gradient.numpy()
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the bytes of its file, as torch's module cannot be pickled."""
@@ -118,6 +153,19 @@ def _on_arrays(method: Callable[..., torch.Tensor], n: int) -> Callable[..., npt
         return result
 
     return one if n == 1 else several
+
+
+def _of_pairs(method: Any) -> Callable[[Array], tuple[Array, Array]]:
+    """Return a method of y that returns a pair of tensors, for numpy arrays."""
+
+    def pair(y: Array) -> tuple[Array, Array]:
+        if _forked:
+            _use_one_thread()
+        with torch.inference_mode():
+            first, second = method(torch.from_numpy(y))
+        return first.numpy(), second.numpy()
+
+    return pair
 
 
 def _use_one_thread() -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from surrogates.types import Array
 
+from ..covariance import Correlation
 from . import Box, Engine
 
 Rows = npt.NDArray[np.int64]
@@ -47,6 +48,18 @@ class Selected:
         """Number of surrogates whose weighted mean is the prediction."""
         return int(self.whole.n_members)
 
+    @property
+    def log_outputs(self) -> npt.NDArray[np.bool_]:
+        """Outputs that are predicted by their logarithms."""
+        marks: npt.NDArray[np.bool_] = self.whole.log_outputs[self.rows]
+        return marks
+
+    @property
+    def correlation(self) -> Correlation | None:
+        """The correlation of the outputs' errors."""
+        found: Correlation | None = self.whole.correlation
+        return None if found is None else found.selected(self.rows)
+
     def __getattr__(self, name: str) -> Any:
         """Refuse `hvp` where the whole engine has none, as files of older versions."""
         if name == "hvp" and "whole" in self.__dict__ and hasattr(self.whole, "hvp"):
@@ -80,6 +93,19 @@ class Selected:
     def predict_std(self, y: Array) -> Array:
         """Return the standard deviations of the outputs' errors."""
         return self._of(self.whole.predict_std(y))
+
+    def predict_cov(self, y: Array) -> tuple[Array, Array]:
+        """Return the covariance of the outputs' errors, a factor and a diagonal."""
+        factor, diagonal = self.whole.predict_cov(y)
+        return np.ascontiguousarray(factor[..., self.rows, :]), self._of(diagonal)
+
+    def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
+        """Return the gradient by y of a weighted sum of `predict_cov`."""
+        whole = np.zeros((len(y), self.n_out, by_factor.shape[-1]))
+        for k, row in enumerate(self.rows.tolist()):
+            whole[:, row] += by_factor[:, k]
+        found: Array = self.whole.cov_vjp(y, whole, self._among_all(by_diagonal))
+        return found
 
     def predict_interval(self, y: Array, level: float) -> Array:
         """Return the outputs' intervals."""

@@ -1,0 +1,176 @@
+r"""The likelihood of observed data, with the surrogate's own errors beside the noise.
+
+    log p(data | y) = -1/2 r^T C^-1 r - 1/2 log det C - n/2 log(2 pi)
+    r = data - c(y),    C = Cov(y) + noise
+
+Cov(y) is `surrogates.model.covariance`. It depends on y, and the gradient contains its derivative.
+The Gauss-Newton Hessian, of -log p, is J^T C^-1 J. Each y costs O(n_out k^2), with the k columns of
+the factors of Cov and noise.
+
+This module needs numpy alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates import given
+from surrogates.errors import check
+from surrogates.types import Array
+
+from .covariance import Covariance, noise_of
+from .frames import framed
+from .low_rank import LowRank
+from .selecting import rows_of
+
+if TYPE_CHECKING:
+    from .loaded import LoadedSurrogate
+
+_BATCH = 2**21  # entries of factors at once
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Likelihood:
+    """The likelihood of data for a surrogate's parameters.
+
+    Each method takes y, (..., n_in), as the surrogate's do, and returns an array with the same
+    leading dimensions.
+
+    Attributes:
+        surrogate: The surrogate of the outputs with data.
+        data: Their data, (n,).
+        variances: Variances of the noise, (n,).
+        factor: Beside them, the factor of its covariance, (n, k); k = 0 for independent noise.
+        surrogate_errors: Whether the surrogate's own errors count.
+    """
+
+    surrogate: LoadedSurrogate
+    data: Array
+    variances: Array
+    factor: Array
+    surrogate_errors: bool
+
+    def __call__(self, y: npt.ArrayLike) -> Array:
+        """Return `log_density`."""
+        return self.log_density(y)
+
+    def log_density(self, y: npt.ArrayLike) -> Array:
+        """Return log p(data | y), (...)."""
+        Y = self.surrogate._parameters(y)
+        found = [_log_density(S.chi2(r), S) for _, r, S in self._parts(Y)]
+        return _joined(found, Y.shape[:-1])
+
+    def chi2(self, y: npt.ArrayLike) -> Array:
+        """Return chi-squared, r^T C^-1 r, (...); about n where the model holds."""
+        Y = self.surrogate._parameters(y)
+        return _joined([S.chi2(r) for _, r, S in self._parts(Y)], Y.shape[:-1])
+
+    def gradient(self, y: npt.ArrayLike) -> Array:
+        """Return the gradient of log p by y, (..., n_in)."""
+        return self.value_and_gradient(y)[1]
+
+    def value_and_gradient(self, y: npt.ArrayLike) -> tuple[Array, Array]:
+        """Return log p, (...), and its gradient by y, (..., n_in)."""
+        Y = self.surrogate._parameters(y)
+        values, gradients = [], []
+        for rows, r, S in self._parts(Y):
+            a = S.solve(r)
+            gradient = self.surrogate.vjp(rows, a)
+            if self.surrogate_errors:
+                gradient = gradient + self._by_covariance(rows, a, S)
+            values.append(_log_density(S.chi2(r), S))
+            gradients.append(gradient)
+        lead = Y.shape[:-1]
+        whole = _joined(gradients, (*lead, self.surrogate.n_in))
+        return _joined(values, lead), framed(y, whole, self.surrogate.y_names)
+
+    def hessian(self, y: npt.ArrayLike) -> Array:
+        """Return the Gauss-Newton Hessian of -log p by y, (..., n_in, n_in).
+
+        It is symmetric and has no negative eigenvalue. Derivatives of Cov(y) are left out.
+        """
+        Y = self.surrogate._parameters(y)
+        n_in = self.surrogate.n_in
+        found = [S.inverse_between(self.surrogate.jacobian(rows)) for rows, _, S in self._parts(Y)]
+        return _joined(found, (*Y.shape[:-1], n_in, n_in))
+
+    def _parts(self, Y: Array) -> Iterator[tuple[Array, Array, LowRank]]:
+        """Yield rows of y, (n, n_in), with their residuals and the factorised C."""
+        rows = Y.reshape(-1, Y.shape[-1])
+        width = self.factor.shape[1] + 1
+        if self.surrogate_errors:
+            width += self.surrogate._correlation().loadings.shape[1] + self.surrogate.n_members
+        most = max(1, _BATCH // (len(self.data) * width))
+        fixed = None if self.surrogate_errors else LowRank(self.variances, self.factor)
+        for i in range(0, len(rows), most):
+            part = rows[i : i + most]
+            if fixed is not None:
+                yield part, self.data - self.surrogate.predict(part), fixed
+                continue
+            found = self.surrogate.predict_cov(part)
+            noise = np.broadcast_to(self.factor, (len(part), *self.factor.shape))
+            F = np.concatenate([found.factor, noise], axis=-1)
+            yield part, self.data - found.mean, LowRank(found.diagonal + self.variances, F)
+
+    def _by_covariance(self, rows: Array, a: Array, S: LowRank) -> Array:
+        """Return the gradient through Cov(y): log p has the derivative (a a^T - C^-1) / 2 by C."""
+        k = S.F.shape[-1] - self.factor.shape[1]
+        F = S.F[..., :k]
+        by_factor = a[..., None] * (a[..., None, :] @ F) - S.solved_factor()[..., :k]
+        by_diagonal = (a * a - S.inverse_diagonal()) / 2
+        return self.surrogate.engine.cov_vjp(rows, by_factor, by_diagonal)
+
+
+def likelihood(
+    surrogate: LoadedSurrogate, data: Any, noise: Any, *, surrogate_errors: bool
+) -> Likelihood:
+    """Return the likelihood of data; see `surrogates.model.loaded.LoadedSurrogate.likelihood`."""
+    names = given.column_names(data)
+    of: tuple[str, ...] = tuple(names) if names else surrogate.c_names
+    rows = rows_of(surrogate, names) if names else np.arange(surrogate.n_out)
+    values = given.real(data, of, "data").reshape(-1)
+    check(
+        len(values) == len(of),
+        f"expected data of {surrogate.n_out} outputs, in their order, or by their names; got "
+        f"{len(values)} numbers",
+    )
+    check(not np.isinf(values).any(), "expected finite numbers in data, or NaN where none is known")
+    there = np.isfinite(values)
+    check(bool(there.any()), "expected data of at least one output; all are NaN")
+    variances, factor = _noise(noise, of)
+    known = surrogate
+    if surrogate_errors:
+        surrogate._correlation()  # or its reason why there is none
+    else:
+        check(bool((variances[there] > 0).all()), "expected noise > 0 without surrogate errors")
+    if names or not there.all():
+        known = surrogate.select(rows[there].tolist())
+    return Likelihood(
+        surrogate=known,
+        data=values[there],
+        variances=variances[there],
+        factor=factor[there],
+        surrogate_errors=surrogate_errors,
+    )
+
+
+def _noise(noise: Any, names: tuple[str, ...]) -> tuple[Array, Array]:
+    """Return noise as variances and a factor, for outputs of these names."""
+    if not isinstance(noise, Covariance) and given.column_names(noise):
+        noise = given.real(noise, names, "noise").reshape(-1)
+    return noise_of(noise, len(names), "std")
+
+
+def _log_density(chi2: Array, S: LowRank) -> Array:
+    n = S.d.shape[-1]
+    return np.asarray(-(chi2 + S.logdet() + n * math.log(2 * math.pi)) / 2)
+
+
+def _joined(parts: list[Array], shape: tuple[int, ...]) -> Array:
+    return np.concatenate(parts).reshape(shape) if parts else np.empty(shape)

@@ -1,0 +1,165 @@
+"""The likelihood of data: dense matrices, finite differences, engines, data and noise given."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from exports import check_close, in_numpy
+from extended import N_IN, N_OUT, both, every_surrogate, points
+
+from surrogates.errors import InputError
+
+NOISE = 0.05
+
+
+def of(loaded, Y, **settings):
+    """Data near a prediction, and a likelihood of it."""
+    data = loaded.predict(Y[0]) + 0.1 * np.random.default_rng(0).standard_normal(N_OUT)
+    return data, loaded.likelihood(data, NOISE, **settings)
+
+
+def dense_log_density(loaded, y, data, noise):
+    C, r = loaded.predict_cov(y).dense() + noise, data - loaded.predict(y)
+    sign, logdet = np.linalg.slogdet(2 * np.pi * C)
+    assert sign == 1
+    return -(r @ np.linalg.solve(C, r) + logdet) / 2
+
+
+@every_surrogate
+def test_it_is_that_of_the_dense_matrix(name):
+    surrogate, loaded = both(name)
+    Y = points(surrogate)
+    for s in (loaded, in_numpy(loaded)):
+        data, found = of(s, Y)
+        values = found.log_density(Y)
+        right = [dense_log_density(s, y, data, NOISE**2 * np.eye(N_OUT)) for y in Y]
+        np.testing.assert_allclose(values, right, rtol=1e-10)
+        np.testing.assert_allclose(found(Y[2]), values[2], rtol=1e-10)
+
+
+@every_surrogate
+def test_the_gradient_is_that_of_differences(name):
+    """With the derivative of the covariance; steps of 1e-5, central, of a fourth order formula."""
+    surrogate, loaded = both(name)
+    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
+    inside = np.random.default_rng(4).uniform(lower, upper, (3, N_IN))
+    outside = inside + 0.7 * (upper - lower)  # the covariance grows there
+    Y = np.concatenate([inside, outside])
+    for s in (loaded, in_numpy(loaded)):
+        _, found = of(s, Y)
+        value, gradient = found.value_and_gradient(Y)
+        np.testing.assert_allclose(value, found.log_density(Y), rtol=1e-12)
+        for y, row in zip(Y, gradient, strict=True):
+            steps = 2e-4 * np.eye(N_IN) * np.maximum(1, np.abs(y))
+            at = [found.log_density(y + t * steps) for t in (-2, -1, 1, 2)]
+            differences = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * np.diag(steps))
+            size = np.abs(differences).max()
+            np.testing.assert_allclose(row, differences, rtol=2e-6, atol=2e-6 * size)
+
+
+@every_surrogate
+def test_the_hessian_is_that_of_the_dense_matrix(name):
+    surrogate, loaded = both(name)
+    Y = points(surrogate)[:4]
+    for s in (loaded, in_numpy(loaded)):
+        _, found = of(s, Y)
+        J, C = s.jacobian(Y), s.predict_cov(Y).dense() + NOISE**2 * np.eye(N_OUT)
+        right = np.swapaxes(J, 1, 2) @ np.linalg.solve(C, J)
+        size = np.abs(right).max(axis=(1, 2), keepdims=True)
+        assert (np.abs(found.hessian(Y) - right) < 1e-10 * size).all()
+
+
+def test_any_leading_dimensions_and_pickles():
+    surrogate, loaded = both("everything")
+    Y = points(surrogate)[:12]
+    _, found = of(loaded, Y)
+    cube = Y.reshape(2, 3, 2, -1)
+    again = pickle.loads(pickle.dumps(found))
+    for name, shape in {"log_density": (), "gradient": (N_IN,), "hessian": (N_IN, N_IN)}.items():
+        flat = getattr(found, name)(Y)
+        check_close(getattr(again, name)(cube).reshape(flat.shape), flat, name)
+        assert getattr(found, name)(cube[:0]).shape == (0, 3, 2, *shape)
+        np.testing.assert_allclose(getattr(found, name)(Y[3]), flat[3], rtol=1e-9)
+
+
+def test_without_the_surrogates_errors():
+    surrogate, loaded = both("everything")
+    Y = points(surrogate)
+    data, found = of(loaded, Y, surrogate_errors=False)
+    r = (data - loaded.predict(Y)) / NOISE
+    right = -(r**2).sum(1) / 2 - N_OUT * np.log(NOISE * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(found.log_density(Y), right, rtol=1e-12)
+    np.testing.assert_allclose(found.gradient(Y), loaded.vjp(Y, r / NOISE), rtol=1e-9)
+    with pytest.raises(InputError, match="expected noise > 0 without surrogate errors"):
+        loaded.likelihood(data, 0.0, surrogate_errors=False)
+
+
+@pytest.mark.parametrize("noise", ["deviations", "matrix", "covariance"])
+def test_noise_in_each_form(noise):
+    surrogate, loaded = both("everything")
+    Y = points(surrogate)
+    A = 0.1 * np.random.default_rng(7).standard_normal((N_OUT, N_OUT))
+    given, dense = {
+        "deviations": (np.arange(1, N_OUT + 1) / 10, np.diag((np.arange(1, N_OUT + 1) / 10) ** 2)),
+        "matrix": (A @ A.T + 0.1 * np.eye(N_OUT), A @ A.T + 0.1 * np.eye(N_OUT)),
+        "covariance": (loaded.predict_cov(Y[1]), loaded.predict_cov(Y[1]).dense()),
+    }[noise]
+    data = loaded.predict(Y[0])
+    found = loaded.likelihood(data, given)
+    right = [dense_log_density(loaded, y, data, dense) for y in Y]
+    np.testing.assert_allclose(found.log_density(Y), right, rtol=1e-10)
+    step = 1e-5 * np.eye(N_IN)
+    central = (found.log_density(Y[0] + step) - found.log_density(Y[0] - step)) / 2e-5
+    np.testing.assert_allclose(found.gradient(Y[0]), central, rtol=1e-6, atol=1e-6)
+
+
+def test_data_of_some_outputs():
+    surrogate, loaded = both("everything")
+    Y, rows = points(surrogate), [7, 0, 3]
+    whole = np.full(N_OUT, np.nan)
+    whole[rows] = loaded.predict(Y[0])[rows]
+    sigma = np.arange(1, N_OUT + 1) / 10
+    of_names = {f"c{i}": whole[i] for i in rows}
+    noise_of_names = {f"c{i}": sigma[i] for i in reversed(rows)}
+    for s in (loaded, in_numpy(loaded)):
+        masked, named = s.likelihood(whole, sigma), s.likelihood(of_names, noise_of_names)
+        np.testing.assert_allclose(named.log_density(Y), masked.log_density(Y), rtol=1e-12)
+        np.testing.assert_allclose(named.gradient(Y), masked.gradient(Y), rtol=1e-8)
+        C = s.predict_cov(Y[2]).dense()[np.ix_(rows, rows)] + np.diag(sigma[rows] ** 2)
+        r = (whole - s.predict(Y[2]))[rows]
+        np.testing.assert_allclose(masked.chi2(Y[2]), r @ np.linalg.solve(C, r), rtol=1e-10)
+
+
+def test_frames_in_and_out():
+    pandas = pytest.importorskip("pandas")
+    surrogate, loaded = both("everything")
+    Y = points(surrogate)
+    _, found = of(loaded, Y)
+    gradient = found.gradient(pandas.DataFrame(Y, columns=loaded.y_names))
+    assert list(gradient.columns) == list(loaded.y_names)
+    series = pandas.Series(loaded.predict(Y[0]), index=loaded.c_names)
+    right = loaded.likelihood(series.to_numpy(), NOISE).log_density(Y)
+    np.testing.assert_array_equal(loaded.likelihood(series, NOISE).log_density(Y), right)
+
+
+@pytest.mark.parametrize(
+    ("data", "noise", "message"),
+    [
+        (
+            np.ones(3),
+            NOISE,
+            "expected data of 11 outputs, in their order, or by their names; got 3",
+        ),
+        (np.full(N_OUT, np.nan), NOISE, "expected data of at least one output; all are NaN"),
+        (np.full(N_OUT, np.inf), NOISE, "expected finite numbers in data"),
+        ({"c99": 1.0}, NOISE, "there is no output 'c99'"),
+        (np.ones(N_OUT), -1.0, "expected each std of the noise >= 0"),
+        (np.ones(N_OUT), np.ones(4), "expected noise as one std, 11 of them, or a covariance"),
+    ],
+)
+def test_what_does_not_fit_is_refused(data, noise, message):
+    _, loaded = both("everything")
+    with pytest.raises(InputError, match=message):
+        loaded.likelihood(data, noise)

@@ -1,0 +1,76 @@
+"""The covariance of errors from residuals whose covariance is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from surrogates.model.covariance import Covariance
+from surrogates.training.selection.correlation import correlation, directions
+
+M, K = 120, 6
+
+
+def planted(n, seed=0, scatter=(0.0, 0.0)):
+    """Residuals (n, M) within K directions and beside them, and columns that span the K."""
+    rng = np.random.default_rng(seed)
+    V = np.linalg.qr(np.random.default_rng(9).standard_normal((M, K)))[0]
+    variances, own = 40.0 * 0.4 ** np.arange(K), 0.02
+    sizes = np.exp(np.array(scatter) * rng.standard_normal((n, 2)) / 2 - np.array(scatter) ** 2 / 4)
+    z = sizes[:, :1] * (rng.standard_normal((n, K)) * np.sqrt(variances)) @ V.T
+    z += sizes[:, 1:] * np.sqrt(own) * rng.standard_normal((n, M))
+    return z, V * 10.0 ** -np.arange(K), V * variances @ V.T + own * np.eye(M)
+
+
+def of(found, n=M):
+    return Covariance(mean=np.zeros(n), factor=found.loadings, diagonal=found.unique)
+
+
+@pytest.mark.parametrize("n", [30, 3000])
+def test_a_planted_covariance_is_found_from_fewer_residuals_than_outputs(n):
+    z, spans, right = planted(n)
+    found = correlation(z, spans)
+    assert found.loadings.shape == (M, K)
+    level = max(1.0, np.exp(-np.log(np.diagonal(right)).mean()))
+    ratios = np.linalg.eigvals(np.linalg.solve(right * level, of(found).dense())).real
+    assert (np.abs(ratios - 1) < 8 / np.sqrt(n)).all()
+    fresh, _, _ = planted(2000, seed=1)
+    chi2 = of(found).chi2(fresh) / M * level
+    assert abs(chi2.mean() - 1) < 0.15
+    assert (found.scatter < 0.35).all()
+
+
+def test_scatter_is_found():
+    z, spans, _ = planted(3000, scatter=(1.0, 0.5))
+    found = correlation(z, spans)
+    np.testing.assert_allclose(found.scatter, [1.0, 0.5], atol=0.05)
+
+
+def test_missing_residuals_do_not_count():
+    z, spans, right = planted(500)
+    z[np.random.default_rng(3).random(z.shape) < 0.1] = np.nan
+    z[7] = np.nan
+    ratios = np.linalg.eigvals(np.linalg.solve(right, of(correlation(z, spans)).dense())).real
+    level = np.median(ratios)
+    assert (np.abs(ratios / level - 1) < 0.6).all()
+
+
+def test_outputs_without_error_or_residuals_are_left_out():
+    z, spans, _ = planted(100)
+    z[:, 5], spans[5], z[:, 8] = np.nan, np.nan, np.nan
+    found = correlation(z, spans)
+    assert (found.loadings[[5, 8]] == 0).all() and (found.unique[[5, 8]] == 1).all()
+    assert np.isfinite(found.loadings).all() and (found.unique > 0).all()
+    none = correlation(np.full((3, M), np.nan), spans)
+    assert none.loadings.shape == (M, 0) and (none.unique == 1).all()
+
+
+def test_directions_span_the_columns_in_their_order():
+    A = np.random.default_rng(0).standard_normal((50, 8)) * 10.0 ** -np.arange(8)
+    V = directions(A)
+    U = np.linalg.svd(A, full_matrices=False)[0]
+    np.testing.assert_allclose(np.abs(np.sum(V * U, axis=0)), 1, rtol=1e-6)
+    for columns in (A, np.concatenate([A, 0 * np.ones((50, 100))], axis=1)):
+        found = directions(columns)
+        np.testing.assert_allclose(found.T @ found, np.eye(8), atol=1e-12)
+        np.testing.assert_allclose(found @ (found.T @ A[:, :4]), A[:, :4], atol=1e-9)

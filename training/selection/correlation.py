@@ -1,0 +1,122 @@
+r"""The covariance of a surrogate's errors over all outputs, from held-out residuals.
+
+A residual over its deviation, z of (n_out,), is modelled with the covariance
+
+    R = V diag(variances) V^T + diag(unique)
+
+The columns of V are the principal components of the prediction in units of sigma. All that the
+surrogate can predict, its Jacobian too, lies in their span. There the errors decide how well
+observations determine y, and the variance along each component is the mean square of the residuals'
+coordinate. What each residual has beside the span gives the variances ``unique``. None of these
+numbers is fitted to another: 882 outputs need no more than some tens of residuals.
+
+Other directions fail. Principal components of the residuals themselves, as many as held-out
+likelihood asks for, leave out directions in which few residuals vary. The rest of the variance,
+divided among all outputs, is too small there: posteriors are too narrow by a factor of 10, and
+chi-squared has the right mean all the same. Correlations between the coordinates hardly narrow
+the posteriors, but those of few samples are wrong elsewhere.
+
+The diagonal of R is near one. It is not made one: sigma comes from quantiles, R from mean squares,
+and to scale R by outputs would turn its span out of that of the Jacobian. The geometric mean of the
+diagonal is at least one, as few residuals do not show the largest errors, for which the quantiles
+of `bars.sizes` allow.
+
+Chi-squared of a residual varies more than that of normal errors: errors differ in size from y to y,
+beyond what the error bars say, and those beside the span have few directions of their own.
+``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of a normal
+distribution.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg
+import scipy.special
+
+from surrogates.model.covariance import Correlation
+from surrogates.types import Array
+
+_MOST = 64  # directions
+_VARIES = 1e-8  # least singular value of the prediction that counts, relative to the largest
+_LEAST = 1e-6  # of the variance of an output that is its own
+_FEWEST = 5  # residuals
+
+
+def correlation(z: Array, prediction: Array) -> Correlation:
+    """Find the covariance of errors in units of their deviations.
+
+    Args:
+        z: Residuals of held-out samples over their deviations, (n, n_out); NaN does not count.
+        prediction: Columns that span the predictions over sigma, (n_out, n_feat), each by how much
+            it varies; NaN for outputs without error.
+    """
+    n_out = len(prediction)
+    told = np.isfinite(prediction).all(axis=1) & (np.isfinite(z).sum(axis=0) >= _FEWEST)
+    loadings, unique, scatter = np.zeros((n_out, 0)), np.ones(n_out), np.zeros(2)
+    if told.any():
+        z = z[:, told]
+        V = directions(prediction[told])
+        L, own, scatter = _found(z[np.isfinite(z).any(axis=1)], V)
+        loadings = np.zeros((n_out, L.shape[1]))
+        loadings[told], unique[told] = L, own
+    return Correlation(loadings=loadings, unique=unique, scatter=scatter)
+
+
+def directions(prediction: Array) -> Array:
+    """Return the principal components of columns (n_out, n_feat), orthonormal (n_out, k)."""
+    m, n_feat = prediction.shape
+    flat = prediction / max(float(np.abs(prediction).max(initial=0.0)), 1e-300)
+    wide = n_feat >= m
+    small = flat @ flat.T if wide else flat.T @ flat
+    first = max(0, len(small) - _MOST)
+    values, vectors = scipy.linalg.eigh(small, subset_by_index=(first, len(small) - 1))
+    kept = values > _VARIES**2 * max(values[-1], 1e-300)
+    vectors = vectors[:, kept][:, ::-1]
+    V, _ = np.linalg.qr(vectors if wide else flat @ vectors)
+    return np.asarray(V)
+
+
+def _found(z: Array, V: Array) -> tuple[Array, Array, Array]:
+    """Return loadings, unique variances and scatter for residuals (n, m)."""
+    there = np.isfinite(z)
+    scores = _scores(z, V)
+    variances = np.nan_to_num(np.nanmean(scores**2, axis=0))
+    beside = np.where(there, z - np.nan_to_num(scores) @ V.T, np.nan)
+    free = np.maximum(1 - (V * V).sum(axis=1), 1 / len(V))  # of a variance that is an output's own
+    own = np.nanmean(beside**2, axis=0) / free
+    own = np.maximum(own, _LEAST * (own + V**2 @ variances))
+    own = np.maximum(own, 1e-300)
+    shared = variances - own @ V**2
+    kept = shared > 0  # in other directions, what is beside them is enough
+    L = V[:, kept] * np.sqrt(shared[kept])
+    both = scores**2 / np.maximum(variances, 1e-300), beside**2 / (own * free)
+    scatter = np.array([_scatter(part) for part in both])
+    level = max(0.0, -float(np.log(own + (L**2).sum(axis=1)).mean()))
+    return L * math.exp(level / 2), own * math.exp(level), scatter
+
+
+def _scores(z: Array, V: Array) -> Array:
+    """Return coordinates of residuals, (n, k); by least squares where entries are missing."""
+    scores = z @ V
+    for i in np.flatnonzero(np.isnan(scores).any(axis=1)):
+        there = np.isfinite(z[i])
+        k = min(V.shape[1], int(there.sum()) // 2)
+        scores[i] = np.nan
+        scores[i, :k] = np.linalg.lstsq(V[there, :k], z[i, there], rcond=1e-6)[0]
+    return np.asarray(scores)
+
+
+def _scatter(squares: Array) -> float:
+    """Return the deviation of log s from squares (n, k), s times those of normal numbers.
+
+    The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2).
+    """
+    number = np.isfinite(squares).sum(axis=1)
+    rows = number > 0
+    if rows.sum() < _FEWEST:
+        return 0.0
+    logs = np.log(np.maximum(np.nanmean(squares[rows], axis=1), 1e-300))
+    noise = float(scipy.special.polygamma(1, number[rows] / 2).mean())
+    return math.sqrt(max(0.0, float(logs.var(ddof=1)) - noise))
