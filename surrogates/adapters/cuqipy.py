@@ -1,8 +1,10 @@
 """CUQIpy: a surrogate as a ``cuqi.model.Model`` with its gradient; prior and likelihood.
 
-y = adapter.parameters(s)
-c = adapter.data(s, y, 0.01)
-problem = cuqi.problem.BayesianProblem(y, c).set_data(c=d)
+    y = adapter.parameters(s)
+    c = adapter.data(s, y, 0.01)
+    problem = cuqi.problem.BayesianProblem(y, c).set_data(c=data)
+
+Geometries have the names of parameters and observables.
 """
 
 from __future__ import annotations
