@@ -6,10 +6,11 @@ tests/adapters/environments.toml lists the environments: which adapters each tes
 installs into it. They lie in ~/.cache/varpro-surrogates/adapters (or in XDG_CACHE_HOME), and are
 made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them.
 
-The surrogates that the tests call are the one of docs/start.md, one of the same data with noise,
-whose standard deviations are not tiny, and one of weights that sum to one. They are trained here
-and handed over as oscillator.pt, noisy.pt, weights.pt, and all as .npz. Each adapter has a line of
-result; the tests of one that failed are printed. The exit status is 1 if one failed.
+The surrogates that the tests call are the one of docs/start.md; one of the same data with noise,
+whose standard deviations are not tiny; one of the logarithm of an input; and one of weights that
+sum to one. They are trained here and handed over as oscillator, noisy, logarithmic and weights,
+each as .pt and .npz. Each adapter has a line of result; the tests of one that failed are printed.
+The exit status is 1 if one failed.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def make(environment: Environment) -> None:
 
 
 def train(folder: Path) -> None:
-    """Train the surrogates; write oscillator.pt, noisy.pt, weights.pt, and all as .npz."""
+    """Train the surrogates, and write each as .pt and .npz."""
     import numpy as np
 
     import surrogates
@@ -125,6 +126,9 @@ def train(folder: Path) -> None:
     noise = 0.03 * np.random.default_rng(1).normal(size=names["C"].shape)
     columns = {"y_names": found["oscillator"].y_names, "c_names": found["oscillator"].c_names}
     found["noisy"] = surrogates.fit(names["Y"], names["C"] + noise, effort="fast", **columns)
+    found["logarithmic"] = surrogates.fit(
+        names["Y"], names["C"], effort="fast", log_inputs=["stiffness"], **columns
+    )
     Y = np.random.default_rng(2).dirichlet(np.ones(3), 60)
     found["weights"] = surrogates.fit(
         Y, np.exp(Y @ [[1.0, 0.0], [0.5, -1.0], [0.0, 1.0]]), effort="fast"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
 
+_FAR = 1e100
+
 
 def model(surrogate: LoadedSurrogate) -> Any:
     """Return the model y -> c.
@@ -29,8 +31,9 @@ def model(surrogate: LoadedSurrogate) -> Any:
     with the transposed Jacobian, so that NUTS, MALA and MAP estimates need no finite differences.
 
     Samplers step where the surrogate is not defined: where an input whose logarithm it takes is
-    not positive. There the model is infinite, so that the density of any data is zero, and the
-    gradient is zero.
+    not positive, or outside its domain if it refuses that. There the model is 1e100, so that the
+    density of any data is zero, and the gradient is zero. (Infinity would become NaN in CUQIpy's
+    products with zeros.)
     """
     models = common.needed("cuqi.model", "cuqipy")
     geometry = common.needed("cuqi.geometry", "cuqipy")
@@ -38,10 +41,11 @@ def model(surrogate: LoadedSurrogate) -> Any:
     logs = surrogate.engine.box.log_inputs
 
     def is_defined(y: Array) -> bool:
-        return bool((np.asarray(y)[logs] > 0).all())
+        outside = surrogate.refuse_outside and not surrogate.in_domain(y)
+        return bool((np.asarray(y)[logs] > 0).all()) and not outside
 
     def forward(y: Array) -> Array:
-        return surrogate(y) if is_defined(y) else np.full(surrogate.n_out, np.inf)
+        return surrogate(y) if is_defined(y) else np.full(surrogate.n_out, _FAR)
 
     def gradient(direction: Array, y: Array) -> Array:
         return surrogate.vjp(y, direction) if is_defined(y) else np.zeros(surrogate.n_in)

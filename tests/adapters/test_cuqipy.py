@@ -30,6 +30,26 @@ def test_values_and_gradients_are_those_of_the_surrogate(surrogate, draws):
     assert tuple(found.geometry.variables) == surrogate.c_names
 
 
+def test_a_density_is_zero_where_the_model_has_no_logarithm(folder):
+    logarithmic = surrogates.load(folder / "logarithmic.npz")
+    y, off = logarithmic.bounds.mean(axis=0), np.array([-1.0, 0.3])
+    model = adapter.model(logarithmic)
+    np.testing.assert_array_equal(model(y), logarithmic.predict(y))
+    assert (model(off) > 1e99).all() and (model.gradient(np.ones(3), off) == 0).all()
+    refusing = adapter.model(surrogates.load(folder / "noisy.npz", refuse_outside=True))
+    assert (refusing(off) > 1e99).all() and (refusing(y) < 1).all()
+    prior = adapter.parameters(logarithmic)
+    data = adapter.data(logarithmic, prior, 0.5)
+    problem = cuqi.problem.BayesianProblem(prior, data).set_data(c=logarithmic.predict(y))
+    for posterior in (problem.posterior, adapter.posterior(logarithmic.likelihood([0.0] * 3, 0.5))):
+        assert posterior.logd(off) == -np.inf and np.isfinite(posterior.logd(y))
+        np.random.seed(0)
+        sampler = cuqi.sampler.NUTS(posterior, initial_point=y, step_size=1.0)  # far too long
+        sampler.sample(200)
+        samples = sampler.get_samples().samples.T
+        assert logarithmic.in_domain(samples).all() and samples.std(axis=0).min() > 0
+
+
 def test_the_prior_is_uniform_on_the_bounds(surrogate, draws):
     y, (lower, upper) = adapter.parameters(surrogate), surrogate.bounds
     density = -np.log(upper - lower).sum()
