@@ -6,77 +6,19 @@ and the surrogate is not evaluated.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from surrogates import given
 from surrogates.errors import check
 
-from .common import observed
-
 if TYPE_CHECKING:
+    from surrogates.model.likelihood import Likelihood
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
 
 _STEPS = 50  # of hit and run, for each starting point
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Likelihood:
-    """Log likelihood of data with independent normal errors: of the noise and of the surrogate.
-
-    Attributes:
-        surrogate: The surrogate.
-        data: Observed c, (n_out,).
-        variance: Of the noise, (n_out,).
-        surrogate_errors: Whether the variance of the surrogate's error is added.
-    """
-
-    surrogate: LoadedSurrogate
-    data: Array
-    variance: Array
-    surrogate_errors: bool
-
-    def __call__(self, y: Array) -> Array:
-        """Return the log likelihood of y, (..., n_in): (...)."""
-        variance = self.variance
-        if self.surrogate_errors:
-            variance = variance + self.surrogate.predict_std(y) ** 2
-        r = self.surrogate(y) - self.data
-        density: Array = -0.5 * (r**2 / variance + np.log(2 * math.pi * variance)).sum(axis=-1)
-        return density
-
-
-def likelihood(
-    surrogate: LoadedSurrogate, data: Any, noise: npt.ArrayLike, surrogate_errors: bool
-) -> Likelihood:
-    """Return the log likelihood of data.
-
-    Args:
-        surrogate: The surrogate.
-        data: Observed c, (n_out,), or numbers by the names of the observables.
-        noise: Standard deviation of the data's errors: of all, or of each, (n_out,).
-        surrogate_errors: Whether to add those of the surrogate.
-
-    Raises:
-        InputError: If the data are not finite numbers for the observables, or the noise not > 0.
-    """
-    d, std = observed(surrogate, data), given.real(noise, surrogate.c_names, "noise")
-    check(
-        std.shape in ((), d.shape) and bool(np.all((std > 0) & np.isfinite(std))),
-        f"expected a standard deviation > 0 as noise, or one for each of {surrogate.n_out} "
-        f"observables; got {std}",
-    )
-    return Likelihood(
-        surrogate=surrogate,
-        data=d,
-        variance=np.broadcast_to(std**2, d.shape),
-        surrogate_errors=surrogate_errors,
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +28,7 @@ class Posterior:
     It can be pickled and sent to other processes.
 
     Attributes:
-        likelihood: Log likelihood; the prior is uniform on its surrogate's training domain.
+        likelihood: Of the data. The prior is uniform on its surrogate's training domain.
     """
 
     likelihood: Likelihood
@@ -97,7 +39,7 @@ class Posterior:
         inside = self.likelihood.surrogate.in_domain(rows)
         found = np.full(len(rows), -np.inf)
         if inside.any():
-            found[inside] = self.likelihood(rows[inside])
+            found[inside] = self.likelihood.log_density(rows[inside])
         return found if np.ndim(y) == 2 else float(found[0])
 
 

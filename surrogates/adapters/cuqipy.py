@@ -15,6 +15,7 @@ import numpy.typing as npt
 from . import common
 
 if TYPE_CHECKING:
+    from surrogates.model.likelihood import Likelihood
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
 
@@ -97,3 +98,32 @@ def data(surrogate: LoadedSurrogate, y: Any, noise: npt.ArrayLike, name: str = "
     variance = common.spread(surrogate, noise) ** 2
     names = geometry.Discrete(list(surrogate.c_names))
     return distribution.Gaussian(model(surrogate)(y), variance, geometry=names, name=name)
+
+
+def posterior(likelihood: Likelihood, name: str = "y") -> Any:
+    """Return the posterior of the parameters: of a uniform prior, and all errors of the surrogate.
+
+    Its likelihood has the covariance of the surrogate's errors at each y, and the gradient of it,
+    where `data` has one standard deviation for all y.
+
+    Args:
+        likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
+        name: Name of the random variable of the parameters.
+
+    Raises:
+        InputError: If the training parameters satisfy linear relations.
+    """
+    distribution = common.needed("cuqi.distribution", "cuqipy")
+    surrogate = likelihood.surrogate
+    prior = parameters(surrogate, name)
+
+    def log_density(y: Array) -> float:
+        return float(likelihood.log_density(y)) if surrogate.in_domain(y) else -np.inf
+
+    def gradient(y: Array) -> Array:
+        return likelihood.gradient(y) if surrogate.in_domain(y) else np.zeros(surrogate.n_in)
+
+    found = common.needed("cuqi.likelihood", "cuqipy").UserDefinedLikelihood(
+        surrogate.n_in, log_density, gradient, prior.geometry, name="data"
+    )
+    return distribution.Posterior(found, prior, name=name)

@@ -48,11 +48,13 @@ def add_export(commands: Commands) -> None:
     sub = commands.add(
         "export",
         export_surrogate,
-        "write a surrogate as C99, for numpy alone, JAX, ONNX, torch.export, or as a page",
+        "write a surrogate as C99, for Fortran, numpy, JAX, ONNX, torch.export, or as a page",
     )
     sub.add_argument("surrogate", metavar="F.pt")
-    sub.add_argument("--format", choices=("c", "npz", "jax", "onnx", "pt2", "html"), required=True)
-    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.py|F.onnx|F.pt2|F.html")
+    formats = ("c", "fortran", "ctypes", "npz", "jax", "onnx", "pt2", "html")
+    sub.add_argument("--format", choices=formats, required=True)
+    endings = "F.c|F.f90|F.py|F.npz|F.onnx|F.pt2|F.html"
+    sub.add_argument("--out", required=True, metavar=endings)
     sub.add_argument(
         "--method",
         metavar="NAME",
@@ -181,6 +183,7 @@ def predict(options: argparse.Namespace) -> int:
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
     from surrogates.export import c, html, jax, npz, onnx, pt2
+    from surrogates.export.c import fortran, loader
 
     check_out(options.out, options.surrogate)
     if options.method is not None and options.format not in ("pt2", "onnx"):
@@ -191,7 +194,8 @@ def export_surrogate(options: argparse.Namespace) -> int:
     elif options.format == "onnx":
         onnx.save(surrogate, options.out, method=options.method)
     else:
-        {"c": c, "npz": npz, "jax": jax, "html": html}[options.format].save(surrogate, options.out)
+        plain = {"c": c, "fortran": fortran, "ctypes": loader, "npz": npz, "jax": jax, "html": html}
+        plain[options.format].save(surrogate, options.out)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 

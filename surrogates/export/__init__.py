@@ -2,7 +2,8 @@
 
 Each form is a module with ``save(surrogate, path)``, which takes what `surrogates.load` returns:
 
-    c      C99 source without dependencies
+    c      C99 source without dependencies; c.fortran and c.loader with a module for Fortran or
+           Python beside it
     html   one page that a browser opens from disk
     jax    one Python module of JAX functions
     npz    arrays, and their evaluation in numpy alone

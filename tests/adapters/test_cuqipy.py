@@ -4,6 +4,7 @@ import cuqi
 import numpy as np
 from known import normal_log_likelihood, posterior_on_a_grid
 
+import surrogates
 from surrogates.adapters import cuqipy as adapter
 
 
@@ -64,3 +65,35 @@ def test_the_best_point_is_found_with_the_gradient(surrogate):
     problem = cuqi.problem.BayesianProblem(y, c).set_data(c=surrogate.predict(truth))
     found = problem.MAP(x0=surrogate.bounds.mean(axis=0))
     np.testing.assert_allclose(np.asarray(found), truth, rtol=1e-4)
+
+
+def test_a_posterior_has_the_likelihood_of_the_surrogate(surrogate, draws, folder):
+    noisy = surrogates.load(folder / "noisy.npz")
+    likelihood = noisy.likelihood([0.1, -0.7, -0.3], 0.02)
+    posterior = adapter.posterior(likelihood)
+    assert tuple(posterior.geometry.variables) == surrogate.y_names
+    constant = -np.log(noisy.bounds[1] - noisy.bounds[0]).sum()
+    Y = draws[noisy.in_domain(draws)]
+    assert len(Y) > 3
+    for y in Y:
+        density = likelihood.log_density(y) + constant
+        np.testing.assert_allclose(posterior.logd(y), density, rtol=1e-12)
+        np.testing.assert_array_equal(posterior.gradient(y), likelihood.gradient(y))
+    assert posterior.logd(9 * Y[0]) == -np.inf and (posterior.gradient(9 * Y[0]) == 0).all()
+
+
+def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):
+    noisy = surrogates.load(folder / "noisy.npz")
+    likelihood = noisy.likelihood(noisy.predict([2.0, 0.3]), 0.02)
+    np.random.seed(1)
+    centre = noisy.bounds.mean(axis=0)
+    sampler = cuqi.sampler.NUTS(adapter.posterior(likelihood), initial_point=centre)
+    sampler.warmup(300, tune_freq=1 / 300)
+    sampler.sample(1000)
+    samples = sampler.get_samples().burnthin(300)
+    mean, spread, _ = posterior_on_a_grid(likelihood.log_density, noisy.bounds)
+    effective = min(samples.compute_ess())
+    assert effective > 200
+    np.testing.assert_array_less(np.abs(samples.mean() - mean), 4 * spread / effective**0.5)
+    found = samples.samples.std(axis=1)
+    np.testing.assert_allclose(found, spread, rtol=4 / (2 * effective) ** 0.5)

@@ -1,5 +1,7 @@
 """dynesty finds the posterior of a surrogate's parameters, and its evidence."""
 
+import pickle
+
 import numpy as np
 from known import normal_log_likelihood, posterior_on_a_grid
 
@@ -7,7 +9,7 @@ from surrogates.adapters import dynesty as adapter
 
 
 def test_the_prior_is_uniform_on_the_bounds(surrogate):
-    transform = adapter.arguments(surrogate, np.zeros(3), 0.1)["prior_transform"]
+    transform = adapter.arguments(surrogate.likelihood(np.zeros(3), 0.1))["prior_transform"]
     for corner, bound in zip(([0, 0], [1, 1]), surrogate.bounds, strict=True):
         np.testing.assert_allclose(transform(np.array(corner)), bound, rtol=1e-15)
 
@@ -19,7 +21,7 @@ def test_posterior_and_evidence_are_those_of_a_grid(program, surrogate):
     mean = weights @ results.samples
 
     def log_likelihood(Y):
-        std = np.hypot(names["noise"], surrogate.predict_std(mean))
+        std = np.full(3, names["noise"])  # the surrogate's errors are of 1e-6
         return normal_log_likelihood(surrogate.predict(Y), names["data"], std)
 
     exact, spread, log_evidence = posterior_on_a_grid(log_likelihood, surrogate.bounds)
@@ -31,3 +33,11 @@ def test_posterior_and_evidence_are_those_of_a_grid(program, surrogate):
     # The error that dynesty states, of one standard deviation.
     assert results.logzerr[-1] < 0.3
     assert abs(results.logz[-1] - log_evidence) < 3 * results.logzerr[-1]
+
+
+def test_arguments_reach_other_processes(surrogate, draws):
+    arguments = adapter.arguments(surrogate.likelihood([0.1, -0.7, -0.3], 0.02))
+    sent = pickle.loads(pickle.dumps(arguments))
+    for name in ("loglikelihood", "prior_transform"):
+        np.testing.assert_array_equal(sent[name](draws[0]), arguments[name](draws[0]))
+    assert type(arguments["loglikelihood"](draws[0])) is float

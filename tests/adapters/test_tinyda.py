@@ -37,6 +37,15 @@ def test_densities_are_those_of_normal_errors(surrogate, draws):
         np.testing.assert_allclose(found, normal_log_likelihood(c, DATA, NOISE) - scale, rtol=1e-7)
 
 
+def test_data_may_be_some_and_their_errors_correlated(surrogate, draws):
+    names, noise = surrogate.c_names[::2], np.array([[4e-4, 1e-4], [1e-4, 1e-4]])
+    target = adapter.posterior(surrogate, dict(zip(names, DATA[::2], strict=True)), noise)
+    for y in draws:
+        r = surrogate.predict(y)[::2] - DATA[::2]
+        link = target.create_link(y)
+        np.testing.assert_allclose(link.likelihood, -r @ np.linalg.solve(noise, r) / 2, rtol=1e-6)
+
+
 def test_a_model_is_not_called_where_the_prior_is_zero(surrogate, draws):
     calls = []
     fine = adapter.posterior(surrogate, DATA, NOISE, model=lambda y: calls.append(y) or solve(y))

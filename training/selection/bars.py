@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surrogates.model.covariance import Correlation
 from surrogates.model.parts import ErrorBars, Members
 from surrogates.model.surrogate import Surrogate
 from surrogates.types import Array
@@ -95,10 +96,7 @@ def error_bars(
             best = misfit, share, sigma, tail(alike), alike
     assert best is not None
     _, share, sigma, heavier, alike = best
-    together = correlation(
-        (alike / sigma).numpy(), _varying(selection, trained, sigma)
-    )  # residuals of 0 over a sigma of 0 are NaN
-    spread = 0.0
+    spread, held_out = 0.0, sigma
     if len(selection.members) > 1:
         size = sizes(residual).square()
         spread = min(1.0, 0.5 / max(_mean_ratio(between, size), 1e-300))
@@ -111,7 +109,7 @@ def error_bars(
         signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
         spread=spread,
         tail=heavier,
-        correlation=together,
+        correlation=_correlation(selection, trained, alike, sigma, held_out),
     )
 
 
@@ -221,6 +219,24 @@ def _shape(
         blocks = Z[n:].view(len(along.samples), -1, Z.shape[1])
         q[along.samples] = _left_out(shape, Z[along.samples], blocks)
     return shape, q
+
+
+def _correlation(
+    selection: Selection, trained: Tensor, alike: Tensor, sigma: Tensor, held_out: Tensor
+) -> Correlation:
+    """Return the correlation of errors in units of sigma.
+
+    Args:
+        selection: The selection.
+        trained: Inputs of the surrogate's training samples.
+        alike: Residuals over the root of their shared variance, (n, n_out).
+        sigma: Sizes beside the members' spread, (n_out,).
+        held_out: Sizes of ``alike``, (n_out,).
+    """
+    told = sigma > 0
+    share = float((sigma[told] / held_out[told]).square().mean()) if bool(told.any()) else 1.0
+    z = math.sqrt(share) * alike / sigma  # NaN where both are 0
+    return correlation(z.numpy(), _varying(selection, trained, sigma))
 
 
 def _varying(selection: Selection, Y: Tensor, sigma: Tensor) -> Array:

@@ -19,12 +19,14 @@ the posteriors, but those of few samples are wrong elsewhere.
 The diagonal of R is near one. It is not made one: sigma comes from quantiles, R from mean squares,
 and to scale R by outputs would turn its span out of that of the Jacobian. The geometric mean of the
 diagonal is at least one, as few residuals do not show the largest errors, for which the quantiles
-of `bars.sizes` allow.
+of `bars.sizes` allow. All is multiplied by n / (n - 2), the mean of a new square over the mean
+square of n normal residuals.
 
 Chi-squared of a residual varies more than that of normal errors: errors differ in size from y to y,
 beyond what the error bars say, and those beside the span have few directions of their own.
-``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of a normal
-distribution.
+``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of normal
+errors. Within the span these are counted by how many independent ones the coordinates amount to, as
+the likelihood infers s from them.
 """
 
 from __future__ import annotations
@@ -91,10 +93,13 @@ def _found(z: Array, V: Array) -> tuple[Array, Array, Array]:
     shared = variances - own @ V**2
     kept = shared > 0  # in other directions, what is beside them is enough
     L = V[:, kept] * np.sqrt(shared[kept])
-    both = scores**2 / np.maximum(variances, 1e-300), beside**2 / (own * free)
-    scatter = np.array([_scatter(part) for part in both])
+    seen = np.maximum(variances, 1e-300)
+    number = _independent(scores / np.sqrt(seen))
+    scatter = [_scatter(scores**2 / seen, number), _scatter(beside**2 / (own * free), np.inf)]
     level = max(0.0, -float(np.log(own + (L**2).sum(axis=1)).mean()))
-    return L * math.exp(level / 2), own * math.exp(level), scatter
+    n = max(len(z), _FEWEST)
+    level += math.log(n / (n - 2))
+    return L * math.exp(level / 2), own * math.exp(level), np.array(scatter)
 
 
 def _scores(z: Array, V: Array) -> Array:
@@ -108,15 +113,32 @@ def _scores(z: Array, V: Array) -> Array:
     return np.asarray(scores)
 
 
-def _scatter(squares: Array) -> float:
+def _independent(x: Array) -> float:
+    """Return the number of independent coordinates that scaled scores (n, k) amount to.
+
+    It is k^2 / ||correlation||^2: as many independent coordinates have a mean square that varies as
+    much. Of n samples, independent coordinates have squared correlations of 1 / n.
+    """
+    n, k = len(x), x.shape[1]
+    x = np.nan_to_num(x)
+    between = float(((x.T @ x / n) ** 2).sum()) - k
+    return k * k / (k + max(0.0, between - k * (k - 1) / n)) if k else 1.0
+
+
+def _scatter(squares: Array, most: float) -> float:
     """Return the deviation of log s from squares (n, k), s times those of normal numbers.
 
     The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2).
+
+    Args:
+        squares: NaN does not count.
+        most: Bound of the degrees of freedom.
     """
     number = np.isfinite(squares).sum(axis=1)
     rows = number > 0
     if rows.sum() < _FEWEST:
         return 0.0
     logs = np.log(np.maximum(np.nanmean(squares[rows], axis=1), 1e-300))
-    noise = float(scipy.special.polygamma(1, number[rows] / 2).mean())
+    freedom = np.minimum(number[rows], most)
+    noise = float(scipy.special.polygamma(1, freedom / 2).mean())
     return math.sqrt(max(0.0, float(logs.var(ddof=1)) - noise))

@@ -10,8 +10,9 @@
     phi.c.in, kappa.c.in              activation functions and kernels
     jacobian.c.in                     the body of NAME_jacobian
     logarithms.c.in, optional.c.in    functions and statements that only some surrogates need
+    module.f90.in, loader.py.in       the Fortran module and the Python module beside them
 
-The files of the last three lines have sections; see `surrogates.export.templates`.
+The files of the last four lines have sections; see `surrogates.export.templates`.
 """
 
 from __future__ import annotations

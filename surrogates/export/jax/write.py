@@ -5,22 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surrogates import __version__
-from surrogates.errors import InputError
 from surrogates.files import atomic
 
-from .. import npz
-from ..about import about
+from .. import npz, python
 from ..blocks import Anova, Block, Network, Polynomial, Radial
 from ..constants import constants
 from ..reference import ClassifierReference, Reference
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
 
 _PHI = {"sigmoid": "jax.nn.sigmoid", "softplus": "jax.nn.softplus", "relu": "jax.nn.relu"}
-_TAKEN = frozenset(("jax", "jaxlib", "numpy", "surrogates"))  # beside Python's own modules
 
 
 def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
@@ -46,14 +40,7 @@ def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
             or if the file cannot be written.
     """
     path = Path(path)
-    if path.suffix != ".py" or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", path.stem):
-        raise InputError(
-            f"cannot write {path}: expected NAME.py, where NAME is a letter, then letters, digits "
-            "and _, as programs import it by that name"
-        )
-    if path.stem in _TAKEN or path.stem in sys.stdlib_module_names:
-        raise InputError(f"cannot write {path}: it would hide the module {path.stem}; rename it")
-    content = text(path.stem, constants(surrogate))
+    content = text(python.name_of(path), constants(surrogate))
     with atomic(path) as beside:
         beside.write_text(content, encoding="utf-8")
 
@@ -86,7 +73,7 @@ def _sections(r: Reference) -> Iterator[str]:
     yield "forward"
     if isinstance(r, ClassifierReference):
         yield "classes"
-    elif math.isnan(r.floor):
+    elif not python.has_bars(r):
         yield "alias"
     else:
         yield from ("members",) * bool(r.ensemble.spread)
@@ -96,17 +83,9 @@ def _sections(r: Reference) -> Iterator[str]:
 
 def _words(name: str, r: Reference) -> dict[str, object]:
     """Return the words of the template."""
-    classifies = isinstance(r, ClassifierReference)
     of_logs = bool(r.log_inputs.any())
     return {
-        "name": name,
-        "version": __version__,
-        "what": "a classifier" if classifies else "a surrogate of a PDE's solution",
-        "result": "the calibrated logits c of classes" if classifies else "the prediction c",
-        "about": "".join(f"# {line}\n" for line in about(r.metadata)),
-        "usage": _usage(name, r),
-        "n_in": len(r.lower),
-        "n_out": len(r.c_0),
+        **python.words(name, r),
         "width": r.W.shape[1],
         "n_blocks": len(r.blocks),
         "features": _features(r.blocks),
@@ -120,19 +99,6 @@ def _words(name: str, r: Reference) -> dict[str, object]:
         **_formulas(r),
         **_tables(r),
     }
-
-
-def _usage(name: str, r: Reference) -> str:
-    """Return the lines that show the functions."""
-    calls = {"forward": "c", "jacobian": "dc/dy, (..., n_out, n_in)"}
-    if isinstance(r, ClassifierReference):
-        calls.update(forward="the logits c", probabilities="the probabilities of the classes")
-        calls.update(predict="the index of the most probable class")
-    elif not math.isnan(r.floor):
-        calls["predict_std"] = "the standard deviations of the errors of c"
-    calls["in_domain"] = "whether y lies in the domain of the training data"
-    width = len(name) + max(map(len, calls)) + 6
-    return "\n".join(f"    {f'{name}.{key}(y)':{width}}# {what}" for key, what in calls.items())
 
 
 def _features(blocks: tuple[Block, ...]) -> str:
@@ -171,22 +137,13 @@ def _formulas(r: Reference) -> dict[str, str]:
 
 
 def _tables(r: Reference) -> dict[str, str]:
-    """Return the names and the numbers."""
+    """Return the numbers."""
     named, of_functions = npz.named(r, least=2)[1], list(_globals(r))
     kept = {key: named[key] for key in named if key in of_functions or re.match(r"block\d", key)}
     buffer = io.BytesIO()
     np.savez(buffer, metadata=json.dumps(r.metadata, allow_nan=False), **kept)
     content = base64.b64encode(buffer.getvalue()).decode()
-    texts = {
-        key: [_literal(text) for text in r.metadata[key]]
-        for key in ("y_names", "y_units", "c_names", "c_units")
-    }
-    ends = (map(repr, end.tolist()) for end in (r.lower, r.upper))
-    inputs = zip(texts["y_names"], texts["y_units"], *ends, strict=True)
-    outputs = zip(texts["c_names"], texts["c_units"], strict=True)
     return {
-        "inputs": "".join(f"    ({', '.join(row)}),\n" for row in inputs),
-        "outputs": "".join(f"    ({', '.join(row)}),\n" for row in outputs),
         "data": "\n".join(content[i : i + 100] for i in range(0, len(content), 100)),
         "globals": "".join(f'{one} = _all["{one}"]\n' for one in of_functions),
     }
@@ -194,7 +151,7 @@ def _tables(r: Reference) -> dict[str, str]:
 
 def _globals(r: Reference) -> Iterator[str]:
     """Yield the names of the arrays that the functions use."""
-    has_bars = not (isinstance(r, ClassifierReference) or math.isnan(r.floor))
+    has_bars = python.has_bars(r)
     yield from ("W", "c_0", "lower", "upper")
     yield from ("unit",) * (has_bars or bool(len(r.normals)))
     yield from ("normals", "centre") * bool(len(r.normals))
@@ -204,9 +161,3 @@ def _globals(r: Reference) -> Iterator[str]:
         yield from ("spread", "member_W", "member_biases", "member_weights", "member_widths")
     yield from ("log_inputs",) * bool(r.log_inputs.any())
     yield from ("log_outputs",) * bool(r.log_outputs.any())
-
-
-def _literal(text: str) -> str:
-    """Return a text as Python source, in double quotes where that takes no escapes."""
-    found = repr(text)
-    return found if '"' in found else f'"{found[1:-1]}"'

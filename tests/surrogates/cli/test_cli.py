@@ -50,6 +50,8 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("export", surrogate, "--format", "tflite", "--out", out): "'tflite'",
         ("export", surrogate, "--format", "onnx", "--out", out): "the name of an .onnx file",
         ("export", surrogate, "--format", "jax", "--out", out): "expected NAME.py",
+        ("export", surrogate, "--format", "ctypes", "--out", out): "expected NAME.py",
+        ("export", surrogate, "--format", "fortran", "--out", out): "expected NAME.f90",
         ("export", surrogate, "--format", "c", "--out", tmp_path / "1.c"): "expected NAME.c",
         ("export", surrogate, "--format", "pt2", "--out", tmp_path / "a.pt2", "--method", "vj"): (
             "unknown method; did you mean 'vjp'?"
