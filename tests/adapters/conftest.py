@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def folder():
-    """The folder with oscillator.pt, noisy.pt, and both as .npz."""
+    """The folder with oscillator.pt, noisy.pt, sides.pt, and all as .npz."""
     return Path(os.environ["ADAPTERS_FOLDER"])
 
 
