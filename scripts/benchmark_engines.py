@@ -88,7 +88,7 @@ def compare(engines: Mapping[str, Calls], Y: np.ndarray) -> None:
             given = Y if what == "batch" else Y[3]
             right = engines["torch"][what](given)
             gap = np.abs(np.asarray(call(given)) - right).max() / np.abs(right).max()
-            if not gap < 1e-11:
+            if not gap < 1e-10:  # terms of kernels cancel
                 raise InputError(f"{name} differs from torch in {what} by {gap:.1e}")
 
 
