@@ -51,8 +51,8 @@ def correlation(z: Array, prediction: Array) -> Correlation:
 
     Args:
         z: Residuals of held-out samples over their deviations, (n, n_out); NaN does not count.
-        prediction: Columns that span the predictions over sigma, (n_out, n_feat), each by how much
-            it varies; NaN for outputs without error.
+        prediction: Predictions less their mean over sigma, (n_out, n_points); NaN for outputs
+            without error.
     """
     n_out = len(prediction)
     told = np.isfinite(prediction).all(axis=1) & (np.isfinite(z).sum(axis=0) >= _FEWEST)
@@ -67,10 +67,10 @@ def correlation(z: Array, prediction: Array) -> Correlation:
 
 
 def directions(prediction: Array) -> Array:
-    """Return the principal components of columns (n_out, n_feat), orthonormal (n_out, k)."""
-    m, n_feat = prediction.shape
+    """Return the principal components of columns (n_out, n_points), orthonormal (n_out, k)."""
+    m, n_points = prediction.shape
     flat = prediction / max(float(np.abs(prediction).max(initial=0.0)), 1e-300)
-    wide = n_feat >= m
+    wide = n_points >= m
     small = flat @ flat.T if wide else flat.T @ flat
     first = max(0, len(small) - _MOST)
     values, vectors = scipy.linalg.eigh(small, subset_by_index=(first, len(small) - 1))
