@@ -1,12 +1,14 @@
 """Measure the coverage of error bars of kriging with derivatives, on random smooth functions.
 
     python scripts/benchmark_bars.py --functions 20
+    python scripts/benchmark_bars.py --functions 20 --bends
 
 Each function has 2 to 5 inputs and 1 to 5 outputs: sums of sines, exponentials, rational functions
-and hyperbolic tangents of random combinations of the inputs. The 30 to 100 samples with all
-derivatives are uniform in a box. It prints the shares of 2000 test points in the intervals of 50,
-90 and 95 %, the relative error of centred c, and the root mean square of the error over that of the
-standard deviation.
+and hyperbolic tangents of random combinations of the inputs; with --bends, of functions with bends,
+exponentials and hyperbolic tangents. The 30 to 100 samples with all derivatives are uniform in a
+box. It prints the kernel with the least left-out error, the shares of 2000 test points in the
+intervals of 50, 90 and 95 %, the relative error of centred c, the root mean square of the error
+over that of the standard deviation, and the relative errors of c with each kernel.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from surrogates.data.from_arrays import from_arrays
 from surrogates.model.metrics import evaluate
+from surrogates.model.surrogate import Surrogate
 from surrogates.training.config import TrainConfig
 from surrogates.training.deploy import assembled
 from surrogates.training.pool import Task
@@ -34,30 +37,38 @@ SHAPES: tuple[Callable[[Tensor], Tensor], ...] = (
     lambda z: 1 / (1 + z * z),
     lambda z: torch.tanh(2 * z),
 )
+BENDS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda z: torch.nn.functional.softplus(20 * z) / 20,
+    lambda z: (z * z + 1e-3).sqrt(),
+    SHAPES[1],
+    SHAPES[3],
+)
 
 
-def drawn(rng: np.random.Generator) -> tuple[int, Callable[[Tensor], Tensor]]:
+def drawn(
+    rng: np.random.Generator, shapes: tuple[Callable[[Tensor], Tensor], ...]
+) -> tuple[int, Callable[[Tensor], Tensor]]:
     """Draw a function; return its number of inputs, and itself."""
     n_in, n_out, n = (int(rng.integers(*ends)) for ends in ((2, 6), (1, 6), (3, 10)))
     length = rng.uniform(0.6, 2.5)
     K = torch.from_numpy(rng.standard_normal((n, n_in)) / length / np.sqrt(n_in))
     b = torch.from_numpy(rng.uniform(-1, 1, n))
-    kinds = rng.integers(0, len(SHAPES), n)
+    kinds = rng.integers(0, len(shapes), n)
     W = torch.from_numpy(rng.standard_normal((n_out, n)))
     L = torch.from_numpy(rng.standard_normal((n_out, n_in)) * rng.uniform(0, 0.5))
 
     def function(Y: Tensor) -> Tensor:
         Z = Y @ K.T + b
-        F = torch.stack([SHAPES[kind](Z[:, i]) for i, kind in enumerate(kinds)], dim=1)
+        F = torch.stack([shapes[kind](Z[:, i]) for i, kind in enumerate(kinds)], dim=1)
         return F @ W.T + Y @ L.T
 
     return n_in, function
 
 
-def measured(seed: int) -> list[float]:
-    """Train on a function; return coverage, error, and the error over the standard deviation."""
+def measured(seed: int, shapes: tuple[Callable[[Tensor], Tensor], ...]) -> tuple[str, list[float]]:
+    """Train on a function; return the kernel, coverage, error, error over deviation, and errors."""
     rng = np.random.default_rng(seed)
-    n_in, function = drawn(rng)
+    n_in, function = drawn(rng, shapes)
     n = int(rng.integers(30, 101))
     Y, T = (torch.from_numpy(rng.uniform(-1, 1, (size, n_in))) for size in (n, 2000))
     J = torch.func.vmap(torch.func.jacrev(lambda y: function(y[None])[0]))(Y)
@@ -75,14 +86,20 @@ def measured(seed: int) -> list[float]:
         each=each,  # type: ignore[arg-type]
         on_progress=lambda *_: None,
     )
-    (candidate,) = enhanced.enhanced(frame, asked)
-    surrogate = assembled(regression._combined(frame, [candidate.grown()]), data)
     C = function(T)
+
+    def error(surrogate: Surrogate) -> float:
+        return float((surrogate(T) - C).norm() / (C - C.mean(dim=0)).norm())
+
+    candidates = [one.grown() for one in enhanced.enhanced(frame, asked)]
+    made = [assembled(regression._combined(frame, [one]), data) for one in candidates]
+    best = min(range(len(made)), key=lambda k: candidates[k].score)
+    surrogate = made[best]
     found = evaluate(surrogate, T, C, mean=C.mean(0), predict_std=surrogate.predict_std)
     assert found.coverage is not None
-    miss, std = surrogate(T) - C, surrogate.predict_std(T)
-    error = float(miss.norm() / (C - C.mean(dim=0)).norm())
-    return [*found.coverage, error, float(miss.norm() / std.norm())]
+    over = float((surrogate(T) - C).norm() / surrogate.predict_std(T).norm())
+    errors = [error(one) for one in made]
+    return candidates[best].name.split()[1], [*found.coverage, errors[best], over, *errors]
 
 
 def main() -> None:
@@ -91,11 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="coverage of kriging with derivatives")
     parser.add_argument("--functions", type=int, default=20)
     parser.add_argument("--first", type=int, default=4000, help="seed of the first function")
+    parser.add_argument("--bends", action="store_true", help="functions with bends")
     options = parser.parse_args()
-    rows = []
+    rows, shapes = [], BENDS if options.bends else SHAPES
     for seed in range(options.first, options.first + options.functions):
-        rows.append(measured(seed))
-        print(seed, "  ".join(f"{value:.3g}" for value in rows[-1]), flush=True)
+        kernel, row = measured(seed, shapes)
+        rows.append(row)
+        print(seed, kernel, "  ".join(f"{value:.3g}" for value in row), flush=True)
     print("mean", "  ".join(f"{value:.3f}" for value in np.mean(rows, axis=0)))
 
 

@@ -15,6 +15,7 @@ A comment before a block says why it may be left out:
     fenicsx   needs FEniCSx; left out if it is not installed
     time      takes minutes or needs files of such a block; left out with --quick, or --without time
     machine   needs another machine; never run
+    adapters  needs the package that it names; scripts/adapters.py runs it
     show      is not a program, such as a method's signature; never run
 
 The blocks' output goes to FOLDER/commands.log; one line for each block shows its time. The exit
@@ -40,7 +41,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("mpi", "fenicsx", "time", "machine", "show")
+KINDS = ("mpi", "fenicsx", "time", "machine", "adapters", "show")
 BLOCK = re.compile(
     r"^(?:(?:<!--|%) run: (?P<kind>\w+): (?P<reason>[^\n]*?)(?: -->)?\n+)?"
     r"(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$",
@@ -201,7 +202,7 @@ def left_out(block: Block, without: Sequence[str]) -> str:
     """Return why a block is left out here; empty if it is not."""
     lacking = block.kind in ("mpi", "fenicsx") and importlib.util.find_spec("dolfinx") is None
     lacking |= block.kind == "mpi" and shutil.which("mpirun") is None
-    if block.kind in ("machine", "show", *without) or lacking:
+    if block.kind in ("machine", "adapters", "show", *without) or lacking:
         return f"{block.kind}: {block.reason}"
     return ""
 

@@ -28,6 +28,10 @@ FORBIDDEN = {
         *("surrogates.pde", "surrogates.training", "dolfinx", "mpi4py", "petsc4py"),
     ),
     "surrogates.export": ("surrogates.plots", "surrogates.serve", "surrogates.pde"),
+    "surrogates.adapters": (
+        *("surrogates.plots", "surrogates.serve", "surrogates.pde", "surrogates.training"),
+        "torch",
+    ),
     "surrogates.plots": ("surrogates.serve", "surrogates.pde", "surrogates.training"),
     "surrogates.serve": ("surrogates.plots", "surrogates.pde", "surrogates.training"),
 }

@@ -105,6 +105,8 @@ def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
 
     keys, told = ("mean", "std", "min", "max"), {}
     for part, found in about.get("errors", {}).items():
+        if "relative" not in found:  # of some outputs of a surrogate
+            continue
         told[f"{part} error"] = (
             "undefined, as a sample has c = 0"
             if any(found["relative"][key] is None for key in keys)

@@ -48,16 +48,17 @@ def add_export(commands: Commands) -> None:
     sub = commands.add(
         "export",
         export_surrogate,
-        "write a surrogate as C99, for numpy alone, torch.export, or as a page for browsers",
+        "write a surrogate as C99, for Fortran, numpy, JAX, ONNX, torch.export, or as a page",
     )
     sub.add_argument("surrogate", metavar="F.pt")
-    sub.add_argument("--format", choices=("c", "npz", "pt2", "html"), required=True)
-    sub.add_argument("--out", required=True, metavar="F.c|F.npz|F.pt2|F.html")
+    formats = ("c", "fortran", "ctypes", "npz", "jax", "onnx", "pt2", "html")
+    sub.add_argument("--format", choices=formats, required=True)
+    endings = "F.c|F.f90|F.py|F.npz|F.onnx|F.pt2|F.html"
+    sub.add_argument("--out", required=True, metavar=endings)
     sub.add_argument(
         "--method",
-        default="forward",
         metavar="NAME",
-        help="method that a .pt2 file holds; default forward",
+        help="method that a .pt2 file (default forward) or an .onnx file (default all) holds",
     )
     add_trust(sub)
 
@@ -181,20 +182,20 @@ def predict(options: argparse.Namespace) -> int:
 
 def export_surrogate(options: argparse.Namespace) -> int:
     """Write a surrogate in another form."""
-    from surrogates.export import c, html, npz, pt2
+    from surrogates.export import c, html, jax, npz, onnx, pt2
+    from surrogates.export.c import fortran, loader
 
     check_out(options.out, options.surrogate)
-    if options.method != "forward" and options.format != "pt2":
-        raise InputError("--method is for --format pt2: the others have all methods")
+    if options.method is not None and options.format not in ("pt2", "onnx"):
+        raise InputError("--method is for --format pt2 and onnx: the others have all methods")
     surrogate = surrogates.load(options.surrogate, trust=options.trust)
-    if options.format == "c":
-        c.save(surrogate, options.out)
-    elif options.format == "npz":
-        npz.save(surrogate, options.out)
-    elif options.format == "html":
-        html.save(surrogate, options.out)
+    if options.format == "pt2":
+        pt2.save(surrogate, options.out, method=options.method or "forward")
+    elif options.format == "onnx":
+        onnx.save(surrogate, options.out, method=options.method)
     else:
-        pt2.save(surrogate, options.out, method=options.method)
+        plain = {"c": c, "fortran": fortran, "ctypes": loader, "npz": npz, "jax": jax, "html": html}
+        plain[options.format].save(surrogate, options.out)
     print(f"{options.out}: {surrogate.n_in} parameters, {surrogate.n_out} {surrogate.OUTPUTS}")
     return 0
 

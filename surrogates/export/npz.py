@@ -172,7 +172,7 @@ def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
     if Path(path).suffix != ".npz":
         raise InputError(f"cannot write {path}: expected the name of an .npz file")
     reference = constants(surrogate)
-    version, arrays = _arrays(reference)
+    version, arrays = named(reference)
     text = json.dumps(reference.metadata, allow_nan=False)
     buffer = io.BytesIO()  # on a full disk, zipfile would complain a second time
     np.savez(buffer, format=FORMAT, schema_version=version, metadata=text, **arrays)
@@ -320,14 +320,20 @@ class _Reader:
         return cls(**parts)
 
 
-def _arrays(reference: Reference) -> tuple[int, dict[str, Any]]:
-    """Return the schema version that a file needs, and its arrays."""
+def named(reference: Reference, *, least: int = 1) -> tuple[int, dict[str, Any]]:
+    """Return the schema version that a file needs, and its arrays by their names there.
+
+    Args:
+        reference: The constants of a surrogate.
+        least: The least version, for readers of one form alone: 1 or 2.
+    """
     r, arrays = reference, {name: getattr(reference, name) for name in Reference.SHAPES}
     arrays.update(arrays_of(r.correlation))
     n_rows, width = r.leverage.shape
     suffices = len(r.blocks) == len(r.ensemble.widths) == 1 and n_rows == width + 1
     tailed = bool((r.tail > 0).any())
     suffices = suffices and bool((r.signs > 0).all()) and r.blocks[0].KIND == "network"
+    suffices = suffices and least == 1
     if suffices and not (r.log_inputs.any() or r.log_outputs.any() or tailed):
         return 1, {**arrays, **_block_arrays(r.blocks[0], "")}
     for name in ("signs", "log_inputs", "log_outputs"):

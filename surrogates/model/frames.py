@@ -1,4 +1,4 @@
-"""Results as data frames of pandas, where the parameters came as one."""
+"""Results as data frames of pandas, polars or pyarrow, where the parameters came as one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from surrogates.types import Array
 
 
 def framed(values: Any, result: Array, names: Sequence[str]) -> Array:
-    """Return a result as a data frame or series, if the parameters are one, else as it is.
+    """Return a result as a data frame, table or series, if the parameters are one, else as it is.
 
     Types call it an array, as it is one wherever the parameters are.
 
-    pandas is not imported: who has made a data frame has imported it.
+    None of the libraries is imported: who has made a data frame has imported its library.
 
     Args:
         values: The parameters, as the caller gave them.
@@ -25,13 +25,34 @@ def framed(values: Any, result: Array, names: Sequence[str]) -> Array:
     """
     if type(values) is np.ndarray or type(values) is list:
         return result
-    pandas: Any = sys.modules.get("pandas")
-    if pandas is None:
-        return result
-    if isinstance(values, pandas.DataFrame) and result.shape == (len(values), len(names)):
-        frame: Array = pandas.DataFrame(result, index=values.index, columns=list(names))
-        return frame
-    if isinstance(values, pandas.Series) and result.shape == (len(names),):
-        series: Array = pandas.Series(result, index=list(names), name=values.name)
-        return series
+    for library, make in _MAKERS.items():
+        there = sys.modules.get(library)
+        found: Array | None = None if there is None else make(there, values, result, list(names))
+        if found is not None:
+            return found
     return result
+
+
+def _pandas(pandas: Any, values: Any, result: Array, names: list[str]) -> Any:
+    if isinstance(values, pandas.DataFrame) and result.shape == (len(values), len(names)):
+        return pandas.DataFrame(result, index=values.index, columns=names)
+    if isinstance(values, pandas.Series) and result.shape == (len(names),):
+        return pandas.Series(result, index=names, name=values.name)
+    return None
+
+
+def _polars(polars: Any, values: Any, result: Array, names: list[str]) -> Any:
+    if isinstance(values, polars.DataFrame) and result.shape == (len(values), len(names)):
+        return polars.from_numpy(result, schema=names, orient="row")
+    return None
+
+
+def _pyarrow(pyarrow: Any, values: Any, result: Array, names: list[str]) -> Any:
+    kinds = (pyarrow.Table, pyarrow.RecordBatch)
+    if isinstance(values, kinds) and result.shape == (values.num_rows, len(names)):
+        columns = [pyarrow.array(column) for column in result.T]
+        return type(values).from_arrays(columns, names=names)
+    return None
+
+
+_MAKERS = {"pandas": _pandas, "polars": _polars, "pyarrow": _pyarrow}

@@ -44,7 +44,7 @@ _KINDS = {
 }
 _OF_TASKS = {
     "regression": {
-        "errors.*.relative": "object",
+        "errors.*.relative?": "object",
         **{f"errors.*.relative.{key}": "number" for key in ("mean", "std", "min", "max")},
     },
     "classification": {

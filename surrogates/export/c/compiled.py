@@ -31,8 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import __version__
-from surrogates.config import check
-from surrogates.errors import InputError
+from surrogates.errors import InputError, check
 from surrogates.model.covariance import Correlation
 from surrogates.model.engines import Box
 from surrogates.types import Array

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ import numpy.typing as npt
 from surrogates import __version__
 from surrogates.model.tails import MIDDLE
 
+from ..about import about as lines_about
+from ..about import quoted
 from ..blocks import Network
 from ..reference import ClassifierReference, Reference
 from .features import Features, features
@@ -178,44 +179,23 @@ def _described(r: Reference) -> dict[str, str]:
     return {
         "what": "a classifier" if classifies else "a surrogate of a PDE's solution",
         "logits": ", the calibrated logits of classes" if classifies else "",
-        "about": _comment(_about(about)),
+        "about": _comment(lines_about(about)),
         "inputs": _comment(
-            f"{i:5}  {_quoted(what)}  [{_quoted(unit)[1:-1]}]  {least!r} to {largest!r}"
+            f"{i:5}  {quoted(what)}  [{quoted(unit)[1:-1]}]  {least!r} to {largest!r}"
             for i, (what, unit, least, largest) in enumerate(inputs)
         ),
         "outputs": _comment(
-            f"{j:5}  {_quoted(what)}  [{_quoted(unit)[1:-1]}]"
+            f"{j:5}  {quoted(what)}  [{quoted(unit)[1:-1]}]"
             for j, (what, unit) in enumerate(outputs)
         ),
         "domain": "the box above" + (" and the flat that they lie in" if len(r.normals) else ""),
     }
 
 
-def _about(metadata: Mapping[str, Any]) -> Iterator[str]:
-    """Return lines on a surrogate's origin and its errors, as far as the metadata know them."""
-    for key in ("problem", "created", "command"):
-        if key in metadata:
-            yield f"{key}: {_quoted(metadata[key])}"
-    if "dataset" in metadata:
-        yield f"digest of the dataset: {_quoted(metadata['dataset']['digest'])}"
-    for part, errors in metadata.get("errors", {}).items():
-        on = f"on {errors['samples']} samples ({_quoted(part)})"
-        if "accuracy" in errors:
-            yield (
-                f"accuracy {on}: {errors['accuracy']:.1%}, "
-                f"expected calibration error {errors['calibration_error']:.1%}"
-            )
-        elif errors["relative"]["mean"] is not None:
-            relative = errors["relative"]
-            yield f"relative error {on}: mean {relative['mean']:.3%}, max {relative['max']:.3%}"
-
-
 def _comment(lines: Iterable[str]) -> str:
-    return "".join(f" * {line}\n" for line in lines)
+    return "".join(f" * {line}\n" for line in map(_harmless, lines))
 
 
-def _quoted(text: str) -> str:
-    """Return any text as a JSON string that cannot end a comment."""
-    chars = json.dumps(text, ensure_ascii=False)
-    safe = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in chars)
-    return safe.replace("*/", "*\\/").replace("/*", "/\\u002a")
+def _harmless(line: str) -> str:
+    """Return a line that cannot end a comment, nor begin one."""
+    return line.replace("*/", "*\\/").replace("/*", "/\\u002a")

@@ -10,33 +10,28 @@
     phi.c.in, kappa.c.in              activation functions and kernels
     jacobian.c.in                     the body of NAME_jacobian
     logarithms.c.in, optional.c.in    functions and statements that only some surrogates need
+    module.f90.in, loader.py.in       the Fortran module and the Python module beside them
 
-The files of the last three lines have sections. A section begins after a line ``//: ITS NAME`` and
-ends before the next one.
+The files of the last four lines have sections; see `surrogates.export.templates`.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping
-from importlib import resources
-from string import Template
+
+from .. import templates
+from ..templates import filled
+
+__all__ = ["filled", "read", "sections"]
+
+_PACKAGE = "surrogates.export.c"
 
 
-@functools.cache
 def read(name: str) -> str:
     """Return the text of a template."""
-    return resources.files("surrogates.export.c").joinpath(name).read_text(encoding="utf-8")
+    return templates.read(_PACKAGE, name)
 
 
-@functools.cache
 def sections(name: str) -> Mapping[str, str]:
     """Return the sections of a template by their names."""
-    _, *pieces = re.split(r"^//: (.*)\n", read(name), flags=re.MULTILINE)
-    return dict(zip(pieces[::2], pieces[1::2], strict=True))
-
-
-def filled(text: str, words: Mapping[str, object]) -> str:
-    """Return a template's text with the words filled in. Each word must be there."""
-    return Template(text).substitute(words)
+    return templates.sections(_PACKAGE, name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from surrogates.errors import InputError
 from surrogates.files import atomic
 
 from ..constants import constants
+from ..reference import Reference
 from .source import texts
 
 if TYPE_CHECKING:
@@ -51,18 +54,42 @@ def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:
             or if a file cannot be written.
     """
     path = Path(path)
+    written(sources(name_of(path, ".c"), constants(surrogate)), path)
+
+
+def name_of(path: Path, suffix: str) -> str:
+    """Return NAME of a file NAME.c, or of another suffix that goes with it.
+
+    Raises:
+        InputError: If it cannot begin a name in C, or would hide a header of C.
+    """
     name = path.stem
-    if path.suffix != ".c" or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
+    if path.suffix != suffix or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
         raise InputError(
-            f"cannot write {path}: expected NAME.c, where NAME is a letter, then letters, digits "
-            "and _, as its functions are NAME_forward and so on"
+            f"cannot write {path}: expected NAME{suffix}, where NAME is a letter, then letters, "
+            "digits and _, as its functions are NAME_forward and so on"
         )
     if name.lower() in _STANDARD:  # some file systems do not distinguish Math.h from math.h
         raise InputError(f"cannot write {path}: {name}.h would hide the header of C; rename it")
-    source, header = texts(name, constants(surrogate))
-    with atomic(path.with_suffix(".h")) as beside_header, atomic(path) as beside:
-        beside_header.write_text(header, encoding="utf-8")
-        beside.write_text(_with_own_names(source, name), encoding="utf-8")
+    return name
+
+
+def sources(name: str, r: Reference) -> dict[str, str]:
+    """Return the two files of a surrogate, by their suffixes."""
+    source, header = texts(name, r)
+    return {".h": header, ".c": _with_own_names(source, name)}
+
+
+def written(files: Mapping[str, str], path: Path) -> None:
+    """Write files beside a path, its suffix replaced by these: all, whole, or none.
+
+    Raises:
+        InputError: If one cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        for suffix, text in files.items():
+            beside = stack.enter_context(atomic(path.with_name(path.stem + suffix)))
+            beside.write_text(text, encoding="utf-8")
 
 
 def _with_own_names(source: str, name: str) -> str:

@@ -47,13 +47,17 @@ def test_mistakes_are_one_clear_line(folder, tmp_path, capsys):
         ("export", surrogate, "--format", "c", "--out", tmp_path / "a.cc"): "expected NAME.c",
         ("export", surrogate, "--format", "npz", "--out", out): "the name of an .npz file",
         ("export", surrogate, "--format", "pt2", "--out", out): "the name of a .pt2 file",
-        ("export", surrogate, "--format", "onnx", "--out", out): "'onnx'",
+        ("export", surrogate, "--format", "tflite", "--out", out): "'tflite'",
+        ("export", surrogate, "--format", "onnx", "--out", out): "the name of an .onnx file",
+        ("export", surrogate, "--format", "jax", "--out", out): "expected NAME.py",
+        ("export", surrogate, "--format", "ctypes", "--out", out): "expected NAME.py",
+        ("export", surrogate, "--format", "fortran", "--out", out): "expected NAME.f90",
         ("export", surrogate, "--format", "c", "--out", tmp_path / "1.c"): "expected NAME.c",
         ("export", surrogate, "--format", "pt2", "--out", tmp_path / "a.pt2", "--method", "vj"): (
             "unknown method; did you mean 'vjp'?"
         ),
         ("export", surrogate, "--format", "npz", "--out", tmp_path / "a.npz", "--method", "vjp"): (
-            "--method is for --format pt2"
+            "--method is for --format pt2 and onnx"
         ),
         ("export", data, "--format", "c", "--out", tmp_path / "a.c"): "not a whole surrogate file",
         ("plot", "history", data, "--out", tmp_path / "a.png"): "cannot read the history",

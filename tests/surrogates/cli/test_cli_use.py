@@ -56,6 +56,22 @@ def test_every_exported_form_predicts_the_same(folder, tmp_path):
         np.testing.assert_allclose(c, surrogate.predict(Y), rtol=1e-12)
 
 
+def test_modules_for_other_programs_are_written_with_the_files_that_they_call(folder, tmp_path):
+    for kind, name in {"jax": "m_jax.py", "ctypes": "m_c.py", "fortran": "m_f.f90"}.items():
+        assert run("export", folder / "map.pt", "--format", kind, "--out", tmp_path / name) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"m_jax.py", "m_c.py", "m_c.c", "m_c.h", "m_f.f90", "m_f_c.c", "m_f_c.h"}
+
+
+def test_an_onnx_file_has_all_methods_or_one(folder, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="there is no onnx")
+    words = ("export", folder / "map.pt", "--format", "onnx", "--out", tmp_path / "a.onnx")
+    for more, names in (((), "c jacobian std in_domain"), (("--method", "forward"), "c")):
+        assert run(*words, *more) == 0
+        graph = onnx.load(tmp_path / "a.onnx").graph
+        assert [output.name for output in graph.output] == names.split()
+
+
 def test_a_sample_of_zeros_has_no_relative_error_and_every_command_says_so(
     folder, tmp_path, capsys
 ):

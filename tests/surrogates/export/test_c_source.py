@@ -43,7 +43,7 @@ def libraries(tmp_path_factory):
 
 def test_the_list_of_templates_is_whole():
     folder = Path(templates.__file__).parent
-    listed = re.findall(r"\w+\.[ch]\.in", templates.__doc__)
+    listed = re.findall(r"\w+\.(?:[ch]|f90|py)\.in", templates.__doc__)
     assert sorted(listed) == sorted(path.name for path in folder.glob("*.in"))
 
 

@@ -334,3 +334,22 @@ def test_an_npz_file_with_wrong_content_is_one_line(tmp_path):
     np.savez_compressed(tmp_path / "packed.npz", **arrays)
     with pytest.raises(InputError, match="packed.npz is refused: its compressed members unpack to"):
         npz.load(tmp_path / "packed.npz")
+
+
+def test_a_surrogate_of_some_outputs_is_written_and_read(tmp_path):
+    surrogate, loaded = both("members")
+    relative = {"mean": 0.5, "std": 0.1, "min": 0.1, "max": 1.0}
+    about = {"errors": {"test": {"samples": 3, "relative": relative, "output_rms": [0.5] * 11}}}
+    one = saved(surrogate, tmp_path / "s.pt", schema_version=2, **about).select(["c3", "c1"])
+    npz.save(one, tmp_path / "one.npz")
+    found = npz.load(tmp_path / "one.npz")
+    Y = points(surrogate)
+    assert found.c_names == ("c3", "c1") and "relative error" not in repr(found)
+    check_close(found.predict(Y), loaded.predict(Y)[:, [3, 1]], "predict")
+    done = subprocess.run(
+        [sys.executable, "-m", "surrogates", "info", str(tmp_path / "one.npz")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "2 observables, c3 to c1" in done.stdout and "error" not in done.stdout, done.stderr

@@ -175,6 +175,28 @@ def test_data_frames_give_data_frames(loaded, Y):
     assert loaded.predict(frame.iloc[:0]).shape == (0, 6)
 
 
+def test_tables_of_polars_and_pyarrow_give_their_like(loaded, Y):
+    """What they show of columns and rows; the environment of an adapter has both."""
+    polars = pytest.importorskip("polars", reason="there is no polars")
+    pyarrow = pytest.importorskip("pyarrow", reason="there is no pyarrow")
+    y, names = Y.numpy(), loaded.y_names[::-1]
+    columns = {name: y[:, loaded.y_names.index(name)] for name in names}
+    right = loaded.predict(y)
+    frame = loaded.predict(polars.DataFrame(columns))
+    assert type(frame) is polars.DataFrame and tuple(frame.columns) == loaded.c_names
+    np.testing.assert_array_equal(frame.to_numpy(), right)
+    table = pyarrow.table(columns)
+    for given, kind in ((table, pyarrow.Table), (table.to_batches()[0], pyarrow.RecordBatch)):
+        found = loaded.predict_std(given)
+        assert type(found) is kind and tuple(found.schema.names) == loaded.c_names
+        values = np.stack([np.asarray(column) for column in found.columns], axis=1)
+        np.testing.assert_array_equal(values, loaded.predict_std(y))
+    assert type(loaded.jacobian(table)) is np.ndarray
+    assert loaded.predict(table.slice(0, 0)).num_rows == 0
+    with pytest.raises(InputError, match="lacks"):
+        loaded.predict(table.drop_columns([names[0]]))
+
+
 @every_surrogate
 def test_selected_outputs(name, tmp_path):
     surrogate, whole = both(name)

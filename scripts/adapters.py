@@ -1,0 +1,191 @@
+"""Test the adapters, each with the real package in an environment of its own.
+
+    python scripts/adapters.py [NAME ...]      # all, if none is named; scripts/test.sh --adapters
+
+tests/adapters/environments.toml lists the environments: which adapters each tests, and what pip
+installs into it. They lie in ~/.cache/varpro-surrogates/adapters (or in XDG_CACHE_HOME), and are
+made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them.
+
+The surrogates that the tests call are the one of docs/start.md, and one of the same data with
+noise, whose standard deviations are not tiny. They are trained here and handed over as
+oscillator.pt, noisy.pt, and both as .npz. Each adapter has a line of result; the tests of one that
+failed are printed. The exit status is 1 if one failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from readme_commands import blocks
+
+try:
+    import tomllib
+except ImportError:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "tests" / "adapters" / "environments.toml"
+PYTEST = ("pytest==9.2.0", "pytest-timeout==2.4.0")
+INSTALL, TEST = 3600, 1800  # seconds
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment: its name, the adapters that are tested in it, and pip's requirements.
+
+    Requirements ``alone`` are installed without what they require themselves.
+    """
+
+    name: str
+    adapters: tuple[str, ...]
+    packages: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return Path(cache) / "varpro-surrogates" / "adapters" / self.name
+
+    @property
+    def python(self) -> Path:
+        """Its Python."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def content(self) -> str:
+        """What it is made of, as its stamp says it."""
+        return "\n".join([sys.version, *PYTEST, *self.packages, *self.alone])
+
+
+def environments() -> list[Environment]:
+    """Read the table."""
+    read = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return [
+        Environment(
+            name, tuple(one["adapters"]), tuple(one["packages"]), tuple(one.get("alone", ()))
+        )
+        for name, one in read.items()
+    ]
+
+
+def make(environment: Environment) -> None:
+    """Make an environment, unless it is there with these requirements.
+
+    Raises:
+        subprocess.SubprocessError: If pip fails or takes too long.
+    """
+    stamp = environment.folder / "content.txt"
+    if stamp.is_file() and stamp.read_text() == environment.content:
+        return
+    print(
+        f"making {environment.folder}: {' '.join(environment.packages + environment.alone)}",
+        flush=True,
+    )
+    shutil.rmtree(environment.folder, ignore_errors=True)
+    venv.create(environment.folder, with_pip=True)
+    install = ["-m", "pip", "install", "--quiet", "--no-cache-dir", "--prefer-binary"]
+    subprocess.run(
+        [environment.python, *install, *PYTEST, *environment.packages],
+        check=True,
+        timeout=INSTALL,
+    )
+    if environment.alone:
+        subprocess.run(
+            [environment.python, *install, "--no-deps", *environment.alone],
+            check=True,
+            timeout=INSTALL,
+        )
+    stamp.write_text(environment.content)
+
+
+def train(folder: Path) -> None:
+    """Train the surrogates; write oscillator.pt, noisy.pt and both as .npz."""
+    import numpy as np
+
+    import surrogates
+    from surrogates.export import npz
+
+    page = blocks("docs/start", (ROOT / "docs" / "start.md").read_text())
+    text = next(block.text for block in page if "surrogates.fit(" in block.text)
+    names: dict[str, Any] = {}
+    exec(compile(text, "docs/start.md", "exec"), names)
+    found = {"oscillator": names["s"]}
+    noise = 0.03 * np.random.default_rng(1).normal(size=names["C"].shape)
+    columns = {"y_names": found["oscillator"].y_names, "c_names": found["oscillator"].c_names}
+    found["noisy"] = surrogates.fit(names["Y"], names["C"] + noise, effort="fast", **columns)
+    for name, surrogate in found.items():
+        surrogate.save(folder / f"{name}.pt")
+        npz.save(surrogate, folder / f"{name}.npz")
+
+
+def test(environment: Environment, name: str, folder: Path) -> tuple[bool, str]:
+    """Run the tests of an adapter; return whether they passed, and what pytest printed."""
+    options = ["-q", "-p", "no:cacheprovider", "-W", "default", "--disable-warnings"]
+    try:
+        done = subprocess.run(
+            [environment.python, "-m", "pytest", *options, f"tests/adapters/test_{name}.py"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "ADAPTERS_FOLDER": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TEST,
+        )
+    except subprocess.TimeoutExpired as error:
+        return False, f"{(error.stdout or b'').decode()}\nno end after {TEST} s"
+    # A test that was skipped has not tried the package.
+    return done.returncode == 0 and "skipped" not in done.stdout, done.stdout
+
+
+def results(
+    chosen: Sequence[tuple[Environment, str]], folder: Path
+) -> Iterator[tuple[str, bool, str]]:
+    """Make the environments and test the adapters; yield each one's name, result and output."""
+    for environment, name in chosen:
+        try:
+            make(environment)
+        except subprocess.SubprocessError as error:
+            yield name, False, f"the environment {environment.name} cannot be made: {error}"
+        else:
+            yield name, *test(environment, name, folder)
+
+
+def main() -> int:
+    """Test the chosen adapters."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an adapter, such as pymc")
+    wanted = parser.parse_args().names
+    known = [(one, name) for one in environments() for name in one.adapters]
+    if unknown := set(wanted) - {name for _, name in known}:
+        there = ", ".join(sorted(name for _, name in known))
+        parser.error(f"no such adapter: {', '.join(sorted(unknown))}; there are {there}")
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        train(Path(folder))
+        start = time.monotonic()
+        chosen = [(one, name) for one, name in known if not wanted or name in wanted]
+        for name, passed, output in results(chosen, Path(folder)):
+            last = (output.strip().splitlines() or ["nothing printed"])[-1].strip("= ")
+            said = "" if passed else "FAILED: "
+            if not passed:
+                print(output)
+                failed += 1
+            print(f"{name:12} {said}{last}, {time.monotonic() - start:.0f} s", flush=True)
+            start = time.monotonic()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

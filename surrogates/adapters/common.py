@@ -1,0 +1,97 @@
+"""What several adapters share: the import of their package, the prior's box, the noise."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surrogates.errors import InputError, check
+from surrogates.types import Array
+
+if TYPE_CHECKING:
+    from surrogates.model.loaded import LoadedSurrogate
+
+
+def needed(module: str, package: str = "") -> Any:
+    """Import a module of an adapter's package.
+
+    Args:
+        module: The module, such as ``pymc`` or ``botorch.models``.
+        package: Its name for pip; that of the module's first part if empty.
+
+    Raises:
+        InputError: If it cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = package or module.partition(".")[0]
+        raise InputError(
+            f"this adapter needs {package}: pip install {package} ({error})"
+        ) from error
+
+
+def box(surrogate: LoadedSurrogate) -> tuple[Array, Array]:
+    """Return the ends of the training parameters, (n_in,) each, for a prior uniform between them.
+
+    Raises:
+        InputError: If the training parameters satisfy linear relations, such as weights that sum to
+            one: almost every point of the box is outside the domain then.
+    """
+    k = len(surrogate.domain.normals)
+    check(
+        k == 0,
+        f"the training parameters of {surrogate.path} satisfy {k} linear relation"
+        f"{'s' if k > 1 else ''}, so a uniform prior on their box is outside the training domain: "
+        "define a prior of your own that satisfies them",
+    )
+    lower, upper = surrogate.bounds
+    return lower, upper
+
+
+def spread(surrogate: LoadedSurrogate, noise: npt.ArrayLike) -> Array:
+    """Return the standard deviation of data about predictions: the noise and the surrogate's error.
+
+    The surrogate's share is the root mean square of its errors on held-out samples. It is the same
+    for all y, so a likelihood needs no derivative of it.
+
+    Args:
+        surrogate: The surrogate.
+        noise: Standard deviation of the data's noise, one or (n_out,), units of the observables.
+
+    Returns:
+        (n_out,), units of the observables.
+
+    Raises:
+        InputError: If the noise has another shape, or is not above zero.
+    """
+    sigma = np.asarray(noise, np.float64)
+    check(
+        sigma.shape in ((), (surrogate.n_out,)) and bool((sigma > 0).all()),
+        f"expected one standard deviation of the noise > 0, or {surrogate.n_out}; got {noise!r}",
+    )
+    errors = surrogate.metadata.get("errors", {})
+    for part in ("test", "validation"):
+        rms = errors.get(part, {}).get("output_rms")
+        if rms and None not in rms:
+            return np.hypot(sigma, np.array(rms, np.float64))
+    return np.broadcast_to(sigma, (surrogate.n_out,)).copy()
+
+
+def observed(surrogate: LoadedSurrogate, data: npt.ArrayLike) -> Array:
+    """Return data, (n_out,), checked; names of a series are matched.
+
+    Raises:
+        InputError: If their number or names are not those of the observables, or one is not finite.
+    """
+    from surrogates import given
+
+    found = given.real(data, surrogate.c_names, "data")
+    check(
+        found.shape == (surrogate.n_out,) and bool(np.isfinite(found).all()),
+        f"expected {surrogate.n_out} finite data, one for each observable; got {found.shape}",
+    )
+    return found

@@ -1,0 +1,193 @@
+"""PyMC: a surrogate as an operator of PyTensor, with its gradient for NUTS.
+
+The graph calls the surrogate for values, and its `vjp` for gradients, so each leapfrog step costs
+one forward and one product with the transposed Jacobian.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import common
+
+if TYPE_CHECKING:
+    from surrogates.model.loaded import LoadedSurrogate
+
+
+def function(surrogate: LoadedSurrogate) -> Any:
+    """Return an operator of PyTensor, y -> c, (..., n_in) -> (..., n_out), with gradients."""
+    value, _ = _operators()
+    return value(surrogate)
+
+
+def parameters(surrogate: LoadedSurrogate, name: str = "y") -> Any:
+    """Add the parameters to the model: uniform on the training bounds, with their names.
+
+    Args:
+        surrogate: The surrogate.
+        name: Name of the variable in the model. The coordinate of its entries is
+            ``{name}_names``.
+
+    Returns:
+        The random variable, (n_in,).
+
+    Raises:
+        InputError: If the training parameters satisfy linear relations.
+    """
+    pymc = common.needed("pymc")
+    lower, upper = common.box(surrogate)
+    pymc.modelcontext(None).add_coord(f"{name}_names", surrogate.y_names)
+    return pymc.Uniform(name, lower, upper, dims=f"{name}_names")
+
+
+def observables(surrogate: LoadedSurrogate, y: Any, name: str = "c") -> Any:
+    """Add the predicted observables to the model, with their names.
+
+    Args:
+        surrogate: The surrogate.
+        y: Parameters, (n_in,): those of `parameters`, or any expression of the model's variables.
+        name: Name of the variable in the model, whose coordinate is ``{name}_names``.
+
+    Returns:
+        The deterministic variable, (n_out,).
+    """
+    pymc = common.needed("pymc")
+    pymc.modelcontext(None).add_coord(f"{name}_names", surrogate.c_names)
+    return pymc.Deterministic(name, function(surrogate)(y), dims=f"{name}_names")
+
+
+def data(
+    surrogate: LoadedSurrogate,
+    c: Any,
+    values: npt.ArrayLike,
+    noise: npt.ArrayLike,
+    name: str = "data",
+) -> Any:
+    """Add measured observables to the model, with normal errors: the noise's and the surrogate's.
+
+    Args:
+        surrogate: The surrogate.
+        c: Predicted observables, (n_out,), as `observables` returns them.
+        values: Data, (n_out,).
+        noise: Standard deviation of the noise, one or (n_out,). `common.spread` adds the
+            surrogate's errors to it.
+        name: Name of the variable in the model.
+
+    Raises:
+        InputError: If data or noise do not fit the observables.
+    """
+    pymc = common.needed("pymc")
+    found, sigma = common.observed(surrogate, values), common.spread(surrogate, noise)
+    return pymc.Normal(name, mu=c, sigma=sigma, observed=found)
+
+
+def likelihood(
+    surrogate: LoadedSurrogate, y: Any, values: Any, noise: Any, name: str = "likelihood"
+) -> Any:
+    """Add the likelihood of data to the model, in place of `data`, as a potential.
+
+    It has the covariance of the surrogate's errors, which depends on y and correlates the
+    observables, and its exact gradient.
+
+    Args:
+        surrogate: The surrogate.
+        y: Parameters, (n_in,).
+        values: Data, as `LoadedSurrogate.likelihood` takes them: of all observables, or of some by
+            their names.
+        noise: Standard deviations of the noise, or its covariance.
+        name: Name of the potential in the model.
+
+    Raises:
+        InputError: If data or noise do not fit the observables, or the surrogate has no covariance.
+    """
+    pymc = common.needed("pymc")
+    density, _ = _density()(surrogate.likelihood(values, noise))(y)
+    return pymc.Potential(name, density)
+
+
+@functools.cache
+def _density() -> Any:
+    """Return the class of an operator, y -> log p(data | y) and its gradient."""
+    tensor = common.needed("pytensor.tensor", "pymc")
+    gradients = common.needed("pytensor.gradient", "pymc")
+    graph = common.needed("pytensor.graph", "pymc")
+    base: Any = graph.Op
+
+    class Density(base):
+        """A likelihood with its gradient, which are computed together."""
+
+        __props__ = ("likelihood",)
+
+        def __init__(self, likelihood: Any) -> None:
+            self.likelihood = likelihood
+
+        def make_node(self, y: Any) -> Any:
+            y = tensor.cast(tensor.as_tensor_variable(y), "float64")
+            lead = tensor.tensor(dtype="float64", shape=y.type.shape[:-1])
+            return graph.Apply(self, [y], [lead, y.type()])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            value, gradient = self.likelihood.value_and_gradient(inputs[0])
+            outputs[0][0], outputs[1][0] = np.asarray(value), gradient
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [shapes[0][:-1], shapes[0]]
+
+        def connection_pattern(self, node: Any) -> Any:
+            return [[True, False]]
+
+        def grad(self, inputs: Any, given: Any) -> Any:
+            if isinstance(given[0].type, gradients.DisconnectedType):
+                return [gradients.grad_not_implemented(self, 0, inputs[0])]
+            return [given[0][..., None] * self(*inputs)[1]]
+
+    return Density
+
+
+@functools.cache
+def _operators() -> tuple[Any, Any]:
+    """Return the classes of two operators: y -> c, and its product with a cotangent."""
+    tensor = common.needed("pytensor.tensor", "pymc")
+    graph = common.needed("pytensor.graph", "pymc")
+    base: Any = graph.Op
+
+    class Operator(base):
+        """An operator of a surrogate; two of the same surrogate are equal."""
+
+        __props__ = ("surrogate",)
+
+        def __init__(self, surrogate: LoadedSurrogate) -> None:
+            self.surrogate = surrogate
+
+        def make_node(self, *given: Any) -> Any:
+            inputs = [tensor.cast(tensor.as_tensor_variable(x), "float64") for x in given]
+            sizes = (self.surrogate.n_in, self.surrogate.n_out)
+            shape = (*inputs[0].type.shape[:-1], sizes[len(given) == 1])
+            return graph.Apply(self, inputs, [tensor.tensor(dtype="float64", shape=shape)])
+
+    class Transposed(Operator):
+        """J(y)^T w."""
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            outputs[0][0] = self.surrogate.vjp(*inputs)
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [shapes[0]]
+
+    class Surrogate(Operator):
+        """c(y)."""
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            outputs[0][0] = self.surrogate.predict(inputs[0])
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [(*shapes[0][:-1], self.surrogate.n_out)]
+
+        def grad(self, inputs: Any, gradients: Any) -> Any:
+            return [Transposed(self.surrogate)(inputs[0], gradients[0])]
+
+    return Surrogate, Transposed

@@ -1,0 +1,67 @@
+"""PyMC calls the surrogate, and NUTS its gradient."""
+
+import numpy as np
+import pymc
+import pytensor
+import pytensor.tensor as tensor
+
+from surrogates.adapters import pymc as adapter
+
+DATA = [0.1, -0.7, -0.3]
+
+
+def test_values_and_gradients_are_those_of_the_surrogate(surrogate, draws, close):
+    y, w = tensor.dmatrix(), tensor.dmatrix()
+    c = adapter.function(surrogate)(y)
+    gradient = pytensor.grad((c * w).sum(), y)
+    W = np.random.default_rng(0).normal(size=(len(draws), 3))
+    value, slope = pytensor.function([y, w], [c, gradient])(draws, W)
+    np.testing.assert_array_equal(value, surrogate.predict(draws))
+    J = surrogate.jacobian(draws)
+    close(slope, np.einsum("no,noi->ni", W, J))
+
+
+def test_a_gradient_is_that_of_finite_differences(surrogate, draws):
+    pytensor.gradient.verify_grad(
+        adapter.function(surrogate), [draws[0]], rng=np.random.default_rng(0), eps=1e-6
+    )
+
+
+def test_a_posterior_is_that_of_a_grid(program, surrogate, grid, without_torch):
+    names = program("pymc")
+    trace = names["trace"]
+    assert trace.posterior["y"].coords["y_names"].values.tolist() == list(surrogate.y_names)
+    assert trace.posterior["c"].coords["c_names"].values.tolist() == list(surrogate.c_names)
+    samples = trace.posterior["y"].values.reshape(-1, 2)
+    mean, std = grid(names["data"], names["noise"])
+    # The mean of n effective draws has the error std / sqrt(n): four of them are allowed.
+    ess = pymc.ess(trace, var_names="y")["y"].values
+    assert (ess > 300).all()
+    np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std / np.sqrt(ess))
+    np.testing.assert_allclose(samples.std(axis=0), std, rtol=4 / np.sqrt(2 * ess.min()))
+    without_torch("pymc", "pymc", "pytensor")
+
+
+def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draws):
+    likelihood = noisy.likelihood(DATA, 0.01)
+    with pymc.Model() as model:
+        y = adapter.parameters(noisy)
+        adapter.likelihood(noisy, y, DATA, 0.01)
+    value = model.compile_fn(model.potentials[0], inputs=[y])
+    slope = model.compile_fn(pytensor.grad(model.potentials[0], y), inputs=[y])
+    for at in draws:
+        right, gradient = likelihood.value_and_gradient(at)
+        np.testing.assert_allclose(value({"y": at}), right, rtol=1e-10)
+        np.testing.assert_allclose(slope({"y": at}), gradient, rtol=1e-10)
+    assert np.ptp(likelihood(draws)) > 10
+
+
+def test_two_processes_sample(noisy):
+    with pymc.Model():
+        y = adapter.parameters(noisy)
+        adapter.likelihood(noisy, y, DATA, 0.01)
+        options = {"chains": 2, "cores": 2, "mp_ctx": "spawn", "progressbar": False}
+        trace = pymc.sample(50, tune=50, random_seed=1, **options)
+    samples = trace.posterior["y"].values
+    assert samples.shape == (2, 50, 2) and (samples.std(axis=1) > 0).all()
+    assert noisy.in_domain(samples).all()

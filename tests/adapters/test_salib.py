@@ -1,0 +1,43 @@
+"""SALib samples the surrogate's box, and finds the indices of the function that was learned."""
+
+import numpy as np
+from known import sobol_indices
+
+from surrogates.adapters import salib as adapter
+
+
+def test_the_problem_has_names_and_bounds(surrogate):
+    problem = adapter.problem(surrogate)
+    assert problem["num_vars"] == 2
+    assert tuple(problem["names"]) == surrogate.y_names
+    assert tuple(problem["outputs"]) == surrogate.c_names
+    np.testing.assert_array_equal(np.transpose(problem["bounds"]), surrogate.bounds)
+
+
+def test_indices_are_those_of_the_function(program, surrogate, without_torch):
+    names = program("salib")
+    study = names["study"]
+    assert study.samples.shape == (4096 * 4, 2)
+    assert surrogate.in_domain(study.samples).all()
+    C = surrogate.predict(study.samples)  # of another engine: sums in another order
+    np.testing.assert_allclose(study.results, C, rtol=0, atol=1e-9)
+    first, total = sobol_indices(surrogate.bounds)
+    for k, name in enumerate(surrogate.c_names):
+        found = study.analysis[name]
+        # Of 4096 points of Sobol's sequence; SALib's intervals are of 95 %, and of random points.
+        for index, exact in (("S1", first[k]), ("ST", total[k])):
+            assert (np.abs(found[index] - exact) < found[f"{index}_conf"] + 1e-3).all(), (k, index)
+            assert found[f"{index}_conf"].max() < 0.1
+    without_torch("salib", "SALib")
+
+
+def test_functions_of_salib_take_the_problem(surrogate):
+    from SALib.analyze import dgsm
+    from SALib.sample import finite_diff
+
+    problem = adapter.problem(surrogate)
+    Y = finite_diff.sample(problem, 200, delta=1e-4, seed=0)
+    C = surrogate.predict(Y)[:, 0]
+    found = dgsm.analyze(problem, Y, C, seed=0)
+    J = surrogate.jacobian(Y[::3])[:, 0]
+    np.testing.assert_allclose(found["vi"], (J**2).mean(axis=0), rtol=1e-3)
