@@ -7,10 +7,10 @@ installs into it. They lie in ~/.cache/varpro-surrogates/adapters (or in XDG_CAC
 made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them.
 
 The surrogates that the tests call are the one of docs/start.md; one of the same data with noise,
-whose standard deviations are not tiny; one of the logarithm of an input; and one of weights that
-sum to one. They are trained here and handed over as oscillator, noisy, logarithmic and weights,
-each as .pt and .npz. Each adapter has a line of result; the tests of one that failed are printed.
-The exit status is 1 if one failed.
+whose standard deviations are not tiny; one of the logarithm of an input; one of weights that sum to
+one; and a classifier. They are trained here and handed over as oscillator, noisy, logarithmic,
+weights and sides, each as .pt and .npz. Each adapter has a line of result; the tests of one that
+failed are printed. The exit status is 1 if one failed.
 """
 
 from __future__ import annotations
@@ -133,6 +133,8 @@ def train(folder: Path) -> None:
     found["weights"] = surrogates.fit(
         Y, np.exp(Y @ [[1.0, 0.0], [0.5, -1.0], [0.0, 1.0]]), effort="fast"
     )
+    sides = np.where(names["C"][:, 0] > 0, "right", "left")
+    found["sides"] = surrogates.fit(names["Y"], labels=sides, effort="fast")
     for name, surrogate in found.items():
         surrogate.save(folder / f"{name}.pt")
         npz.save(surrogate, folder / f"{name}.npz")

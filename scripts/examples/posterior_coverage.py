@@ -24,11 +24,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.stats import binom
 
 import surrogates
 from surrogates.data import Dataset
 from surrogates.errors import InputError
+from surrogates.model.likelihood import Likelihood
 from surrogates.model.loaded import LoadedSurrogate
 from surrogates.types import Array
 
@@ -74,7 +76,8 @@ def study(options: argparse.Namespace) -> None:
         held, regions, widths = [], [], []
         for y, d in zip(Y, data, strict=True):
             density = s.likelihood(d, noise, surrogate_errors=counted)
-            draws, values = sampled(density, s.bounds, options.steps, rng)
+            first = started(density, s.bounds, rng)
+            draws, values = sampled(density, first, s.bounds, options.steps, rng)
             ends = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
             held.append((ends[0] <= y) & (y <= ends[1]))
             regions.append(density(y) >= np.quantile(values, 1 - LEVEL))
@@ -99,21 +102,46 @@ def trained(dataset: Dataset, options: argparse.Namespace) -> LoadedSurrogate:
     )
 
 
+def started(density: Likelihood, bounds: Array, rng: np.random.Generator) -> Array:
+    """Return walkers around the best fit, (n, n_in).
+
+    The fits start at the most probable of many draws from the box. The walkers are drawn from the
+    normal distribution of the Gauss-Newton Hessian.
+    """
+    draws = rng.uniform(*bounds, (2000, len(bounds[0])))
+    best = draws[np.argsort(density(draws))[-4:]]
+    width = bounds[1] - bounds[0]
+
+    def misfit(x: Array) -> tuple[float, Array]:
+        value, gradient = density.value_and_gradient(bounds[0] + width * np.clip(x, 0, 1))
+        return -float(value), -gradient * width
+
+    inside = [(0.0, 1.0)] * len(width)
+    found = [
+        minimize(misfit, (y - bounds[0]) / width, jac=True, bounds=inside, method="L-BFGS-B")
+        for y in best
+    ]
+    y = bounds[0] + width * min(found, key=lambda fit: fit.fun).x
+    H = density.hessian(y) + np.diag(12 / width**2)  # with the variance of the box
+    step = np.linalg.cholesky(np.linalg.inv(H))
+    return np.clip(y + rng.standard_normal((WALKERS, len(y))) @ step.T, *bounds)
+
+
 def sampled(
-    density: Callable[[Array], Array], bounds: Array, steps: int, rng: np.random.Generator
+    density: Callable[[Array], Array],
+    walkers: Array,
+    bounds: Array,
+    steps: int,
+    rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Sample a density on a box; return samples, (n, n_in), and their log densities.
 
-    The walkers start at the most probable of many draws from the box. A half of the steps is left
-    out.
+    A half of the steps is left out.
     """
     lower, upper = bounds
-    draws = rng.uniform(lower, upper, (64 * WALKERS, len(lower)))
-    values = density(draws)
-    first = np.argsort(values)[-WALKERS:]
-    X, log_p = draws[first], values[first]
+    X, log_p = walkers.copy(), density(walkers)
     kept = []
-    halves = np.split(rng.permutation(WALKERS), 2)
+    halves = np.array_split(rng.permutation(len(X)), 2)
     for step in range(steps):
         for own, other in (halves, halves[::-1]):
             z = ((STRETCH - 1) * rng.random(len(own)) + 1) ** 2 / STRETCH

@@ -3,11 +3,13 @@ r"""The likelihood of observed data, with the surrogate's own errors beside the 
     p(data | y) = mean over s of N(r; 0, C_s),    r = data - c(y)
     C_s = s F(y) F(y)^T + diag(diagonal(y)) + noise
 
-where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`, and s the factor
-with which the errors of all outputs vary together: log s is normal, and E[s] = 1. Without scatter
-this is a normal distribution. With it the tails are heavier, and data that fit badly in the span of
-F widen the posterior. (The factor u there is 1 here: that part of the errors says little on y.) The
-mean over s is a sum over values of which each is up to 1.28 times the one before: see
+where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. log s is the
+absolute value of a normal number, whose deviation is the ``scatter`` of F: errors at some y are
+larger than the covariance says, and data that fit badly in the span of F widen the posterior.
+Without scatter this is a normal distribution. Errors are smaller at other y, but s >= 1 here:
+small coordinates in the span of F do not mean that the errors along J are small too. On test
+samples of DCR, regions of 90 % held 80 % of the truths; with s below 1 too 25 %, with s = 1 alone
+77 %. The mean over s is a sum over values of which each is up to 1.28 times the one before: see
 `surrogates.model.scale_mixture`.
 
 Cov(y) depends on y, and the gradient contains its derivative. The Gauss-Newton Hessian, of -log p,

@@ -23,20 +23,20 @@ from surrogates.types import Array
 from .low_rank import LowRank
 
 _STEP = 0.25  # of log s
-_REACH = 3.0  # deviations of log s on both sides
+_REACH = 3.0  # deviations of log s
+_FEWEST = 8  # steps
 
 
 def scales(scatter: float) -> tuple[Array, Array]:
     """Return values of s, and the logarithms of their weights.
 
-    log s is normal with the standard deviation ``scatter``, and the mean of s is 1.
+    log s is the absolute value of a normal number with the standard deviation ``scatter``.
     """
-    n = math.ceil(_REACH * scatter / _STEP)
-    xi = np.arange(-n, n + 1) * _REACH / max(n, 1)
+    n = max(_FEWEST, math.ceil(_REACH * scatter / _STEP)) if scatter > 0 else 0
+    xi = np.arange(n + 1) * _REACH / max(n, 1)
     weights = np.exp(-(xi**2) / 2)
-    weights /= weights.sum()
-    s = np.exp(scatter * xi)
-    return s / (weights @ s), np.log(weights)
+    weights[0] /= 1 if n == 0 else 2  # the trapezoidal rule
+    return np.exp(scatter * xi), np.log(weights / weights.sum())
 
 
 class ScaleMixture:

@@ -41,6 +41,7 @@ _LARGEST_TAIL = 0.45  # below `surrogates.model.tails.LIMIT`
 _FEWEST = 0.25  # least share of the residuals' variance that is left after the members' spread
 _LEFT = 1e-3  # least share of a sample that a fit of all leaves undetermined
 _UNSEEN = 200  # points at which the members' spread is measured
+_SEEN = 400  # samples whose predictions span those of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,13 +241,15 @@ def _correlation(
 
 
 def _varying(selection: Selection, Y: Tensor, sigma: Tensor) -> Array:
-    """Return columns that span the predictions in units of sigma, each by how much it varies.
+    """Return predictions less their mean in units of sigma, a column for each of many points.
 
-    A row is NaN where sigma is 0.
+    The points are samples, and others: residuals of kriging lie along the columns of W, and would
+    be too small beside these. A row is NaN where sigma is 0.
     """
-    W = torch.cat([member.weight * member.W[:, :-1] for member in selection.members], dim=1)
-    spread = features_of(selection, Y)[:, :-1].std(dim=0, unbiased=False)
-    found: Array = torch.where(sigma > 0, (W * spread).T / sigma, math.nan).T.numpy()
+    points = torch.cat([Y[:: -(-len(Y) // _SEEN)], unseen(Y)])
+    C = torch.stack([member.weight * member.predict(points) for member in selection.members]).sum(0)
+    apart = (C - C.mean(dim=0)) / sigma
+    found: Array = torch.where(sigma > 0, apart, math.nan).T.numpy()
     return found
 
 

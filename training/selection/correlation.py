@@ -25,8 +25,7 @@ square of n normal residuals.
 Chi-squared of a residual varies more than that of normal errors: errors differ in size from y to y,
 beyond what the error bars say, and those beside the span have few directions of their own.
 ``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of normal
-errors. Within the span these are counted by how many independent ones the coordinates amount to, as
-the likelihood infers s from them.
+errors. Within the span, as many independent coordinates are counted as they amount to.
 """
 
 from __future__ import annotations
@@ -42,7 +41,8 @@ from surrogates.types import Array
 
 _MOST = 64  # directions
 _VARIES = 1e-8  # least singular value of the prediction that counts, relative to the largest
-_LEAST = 1e-6  # of the variance of an output that is its own
+_LEAST = 1e-10  # of the variance of an output that is its own
+_UNKNOWN = 1e-9  # of c: `surrogates.training.scaling` may leave out components below it
 _FEWEST = 5  # residuals
 
 
@@ -51,8 +51,8 @@ def correlation(z: Array, prediction: Array) -> Correlation:
 
     Args:
         z: Residuals of held-out samples over their deviations, (n, n_out); NaN does not count.
-        prediction: Columns that span the predictions over sigma, (n_out, n_feat), each by how much
-            it varies; NaN for outputs without error.
+        prediction: Predictions less their mean over sigma, (n_out, n_points); NaN for outputs
+            without error.
     """
     n_out = len(prediction)
     told = np.isfinite(prediction).all(axis=1) & (np.isfinite(z).sum(axis=0) >= _FEWEST)
@@ -60,17 +60,18 @@ def correlation(z: Array, prediction: Array) -> Correlation:
     if told.any():
         z = z[:, told]
         V = directions(prediction[told])
-        L, own, scatter = _found(z[np.isfinite(z).any(axis=1)], V)
+        unknown = _UNKNOWN**2 * float(np.mean(prediction[told] ** 2))
+        L, own, scatter = _found(z[np.isfinite(z).any(axis=1)], V, unknown)
         loadings = np.zeros((n_out, L.shape[1]))
         loadings[told], unique[told] = L, own
     return Correlation(loadings=loadings, unique=unique, scatter=scatter)
 
 
 def directions(prediction: Array) -> Array:
-    """Return the principal components of columns (n_out, n_feat), orthonormal (n_out, k)."""
-    m, n_feat = prediction.shape
+    """Return the principal components of columns (n_out, n_points), orthonormal (n_out, k)."""
+    m, n_points = prediction.shape
     flat = prediction / max(float(np.abs(prediction).max(initial=0.0)), 1e-300)
-    wide = n_feat >= m
+    wide = n_points >= m
     small = flat @ flat.T if wide else flat.T @ flat
     first = max(0, len(small) - _MOST)
     values, vectors = scipy.linalg.eigh(small, subset_by_index=(first, len(small) - 1))
@@ -80,8 +81,11 @@ def directions(prediction: Array) -> Array:
     return np.asarray(V)
 
 
-def _found(z: Array, V: Array) -> tuple[Array, Array, Array]:
-    """Return loadings, unique variances and scatter for residuals (n, m)."""
+def _found(z: Array, V: Array, unknown: float) -> tuple[Array, Array, Array]:
+    """Return loadings, unique variances and scatter for residuals (n, m).
+
+    The variance ``unknown`` is the least that is an output's own.
+    """
     there = np.isfinite(z)
     scores = _scores(z, V)
     variances = np.nan_to_num(np.nanmean(scores**2, axis=0))
@@ -89,13 +93,13 @@ def _found(z: Array, V: Array) -> tuple[Array, Array, Array]:
     free = np.maximum(1 - (V * V).sum(axis=1), 1 / len(V))  # of a variance that is an output's own
     own = np.nanmean(beside**2, axis=0) / free
     own = np.maximum(own, _LEAST * (own + V**2 @ variances))
-    own = np.maximum(own, 1e-300)
+    own = np.maximum(own, max(unknown, 1e-300))
     shared = variances - own @ V**2
     kept = shared > 0  # in other directions, what is beside them is enough
     L = V[:, kept] * np.sqrt(shared[kept])
     seen = np.maximum(variances, 1e-300)
     number = _independent(scores / np.sqrt(seen))
-    scatter = [_scatter(scores**2 / seen, number), _scatter(beside**2 / (own * free), np.inf)]
+    scatter = [_scatter(scores**2 / seen, number), _scatter(beside**2 / (own * free), math.inf)]
     level = max(0.0, -float(np.log(own + (L**2).sum(axis=1)).mean()))
     n = max(len(z), _FEWEST)
     level += math.log(n / (n - 2))
@@ -128,7 +132,9 @@ def _independent(x: Array) -> float:
 def _scatter(squares: Array, most: float) -> float:
     """Return the deviation of log s from squares (n, k), s times those of normal numbers.
 
-    The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2).
+    The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2), and
+    chi-squared the variance 2 k. The smaller of the two estimates counts: a normal distribution of
+    log s has larger s than any sample where small squares make its deviation large.
 
     Args:
         squares: NaN does not count.
@@ -138,7 +144,10 @@ def _scatter(squares: Array, most: float) -> float:
     rows = number > 0
     if rows.sum() < _FEWEST:
         return 0.0
-    logs = np.log(np.maximum(np.nanmean(squares[rows], axis=1), 1e-300))
+    means = np.nanmean(squares[rows], axis=1)
     freedom = np.minimum(number[rows], most)
     noise = float(scipy.special.polygamma(1, freedom / 2).mean())
-    return math.sqrt(max(0.0, float(logs.var(ddof=1)) - noise))
+    of_logs = float(np.log(np.maximum(means, 1e-300)).var(ddof=1)) - noise
+    grown = 1 + float(means.var(ddof=1)) / max(float(means.mean()) ** 2, 1e-300)
+    of_moments = math.log(max(grown / (1 + 2 * float((1 / freedom).mean())), 1.0))
+    return math.sqrt(max(0.0, min(of_logs, of_moments)))

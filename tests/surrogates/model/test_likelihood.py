@@ -45,13 +45,13 @@ def mean_inverse(loaded, y, data, noise):
 
 
 @pytest.mark.parametrize("scatter", [0.0, 0.1, 1.0, 2.0])
-def test_scales_have_the_mean_one_and_the_scatter(scatter):
+def test_logarithms_of_scales_are_those_of_half_a_normal_distribution(scatter):
     s, log_weights = scales(scatter)
     weights = np.exp(log_weights)
-    np.testing.assert_allclose([weights.sum(), weights @ s], 1, rtol=1e-12)
-    mean = weights @ np.log(s)
-    assert abs(np.sqrt(weights @ (np.log(s) - mean) ** 2) - scatter) <= 0.03 * scatter
-    assert (np.diff(np.log(s)) < 0.26).all()
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-12)
+    assert s[0] == 1 and (np.diff(np.log(s)) < 0.26).all()
+    assert abs(weights @ np.log(s) - scatter * np.sqrt(2 / np.pi)) <= 0.03 * scatter
+    assert abs(np.sqrt(weights @ np.log(s) ** 2) - scatter) <= 0.03 * scatter
 
 
 @every_surrogate
