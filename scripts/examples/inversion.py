@@ -17,10 +17,11 @@ drawn from the prior, for any PDE and data (Cook, Gelman and Rubin, "Validation 
 Bayesian models using posterior quantiles", 2006), and the truth's rank in the posterior is uniform.
 The program checks this for each parameter.
 
-**Covariance.** Beside the noise, c has the surrogate's errors. Their standard deviations s(y)
-(`predict_std`) are known, but not their correlation, which is strong: an error of the features
-affects all outputs. Added to the variances, as if independent, they would average out over 882
-data. Any correlation matrix R of n outputs satisfies R <= n I, so that
+**Covariance.** Beside the noise, c has the surrogate's errors, of standard deviations s(y)
+(`predict_std`). Their correlation is strong: an error of the features affects all outputs. Added to
+the variances, as if independent, they would average out over 882 data. `s.likelihood(d, sigma)`
+has their covariance; here a bound takes its place, which needs no estimate of correlation and gives
+least squares. Any correlation matrix R of n outputs satisfies R <= n I, so that
 
     diag(sigma^2 + n s(y)^2)  >=  diag(sigma^2) + diag(s) R diag(s)
 

@@ -1,24 +1,21 @@
 """The posterior of parameters given data, for samplers that want a log density.
 
-The prior is uniform on the training domain. Samplers step outside it: there the density is zero,
-and the surrogate is not evaluated.
+The prior is uniform on the training domain, or another one within it. Samplers step outside the
+domain: there the density is zero, and the surrogate is not evaluated.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from surrogates import given
 from surrogates.errors import check
 
-from .common import observed
-
 if TYPE_CHECKING:
+    from surrogates.model.likelihood import Likelihood
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
 
@@ -26,70 +23,19 @@ _STEPS = 50  # of hit and run, for each starting point
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Likelihood:
-    """Log likelihood of data with independent normal errors: of the noise and of the surrogate.
-
-    Attributes:
-        surrogate: The surrogate.
-        data: Observed c, (n_out,).
-        variance: Of the noise, (n_out,).
-        surrogate_errors: Whether the variance of the surrogate's error is added.
-    """
-
-    surrogate: LoadedSurrogate
-    data: Array
-    variance: Array
-    surrogate_errors: bool
-
-    def __call__(self, y: Array) -> Array:
-        """Return the log likelihood of y, (..., n_in): (...)."""
-        variance = self.variance
-        if self.surrogate_errors:
-            variance = variance + self.surrogate.predict_std(y) ** 2
-        r = self.surrogate(y) - self.data
-        density: Array = -0.5 * (r**2 / variance + np.log(2 * math.pi * variance)).sum(axis=-1)
-        return density
-
-
-def likelihood(
-    surrogate: LoadedSurrogate, data: Any, noise: npt.ArrayLike, surrogate_errors: bool
-) -> Likelihood:
-    """Return the log likelihood of data.
-
-    Args:
-        surrogate: The surrogate.
-        data: Observed c, (n_out,), or numbers by the names of the observables.
-        noise: Standard deviation of the data's errors: of all, or of each, (n_out,).
-        surrogate_errors: Whether to add those of the surrogate.
-
-    Raises:
-        InputError: If the data are not finite numbers for the observables, or the noise not > 0.
-    """
-    d, std = observed(surrogate, data), given.real(noise, surrogate.c_names, "noise")
-    check(
-        std.shape in ((), d.shape) and bool(np.all((std > 0) & np.isfinite(std))),
-        f"expected a standard deviation > 0 as noise, or one for each of {surrogate.n_out} "
-        f"observables; got {std}",
-    )
-    return Likelihood(
-        surrogate=surrogate,
-        data=d,
-        variance=np.broadcast_to(std**2, d.shape),
-        surrogate_errors=surrogate_errors,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
-    """Log density of the posterior, up to a constant: likelihood times uniform prior.
+    """Log density of the posterior, up to a constant: likelihood times prior.
 
-    It can be pickled and sent to other processes.
+    It can be pickled and sent to other processes, if its prior can.
 
     Attributes:
-        likelihood: Log likelihood; the prior is uniform on its surrogate's training domain.
+        likelihood: Of the data.
+        log_prior: Log density of the prior, of y (n, n_in) to (n,), within the training domain of
+            the likelihood's surrogate; uniform if None.
     """
 
     likelihood: Likelihood
+    log_prior: Callable[[Array], Array] | None = None
 
     def __call__(self, y: Array) -> Any:
         """Return the log density of y, (n, n_in) or (n_in,): (n,) or a number."""
@@ -97,7 +43,9 @@ class Posterior:
         inside = self.likelihood.surrogate.in_domain(rows)
         found = np.full(len(rows), -np.inf)
         if inside.any():
-            found[inside] = self.likelihood(rows[inside])
+            found[inside] = self.likelihood.log_density(rows[inside])
+            if self.log_prior is not None:
+                found[inside] += self.log_prior(rows[inside])
         return found if np.ndim(y) == 2 else float(found[0])
 
 

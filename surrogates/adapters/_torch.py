@@ -25,6 +25,35 @@ def module(surrogate: LoadedSurrogate) -> Any:
     return _class()(surrogate)
 
 
+def density(likelihood: Any, y: Any) -> Any:
+    """Return log p(data | y), (...), of a `Likelihood`, with its gradient."""
+    return _density().apply(y, likelihood)
+
+
+@functools.cache
+def _density() -> Any:
+    """Return the class of a function: y -> log p(data | y)."""
+    torch = common.needed("torch")
+    function: Any = torch.autograd.Function
+
+    class Density(function):
+        """A likelihood, whose gradient is computed with it."""
+
+        @staticmethod
+        def forward(ctx: Any, y: Any, likelihood: Any) -> Any:
+            at = y.detach().to("cpu", torch.float64).numpy()
+            value, gradient = likelihood.value_and_gradient(at)
+            ctx.save_for_backward(torch.tensor(gradient, device=y.device).to(y.dtype))
+            return torch.tensor(value, device=y.device)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (gradient,) = ctx.saved_tensors
+            return g[..., None] * gradient, None
+
+    return Density
+
+
 @functools.cache
 def _class() -> Any:
     """Return the class of the module."""
@@ -50,7 +79,7 @@ def _class() -> Any:
         def backward(ctx: Any, g: Any) -> Any:
             y, *other = ctx.saved_tensors
             call = functools.partial(Call.apply, ctx.surrogate)
-            if ctx.method == "predict":
+            if ctx.method == "__call__":
                 return None, None, call("vjp", y, g)
             if ctx.method == "vjp":
                 return None, None, call("hvp", y, *other, g), call("jvp", y, g)
@@ -62,7 +91,7 @@ def _class() -> Any:
         def jvp(ctx: Any, _surrogate: Any, _method: Any, *tangents: Any) -> Any:
             y, *other = ctx.saved_tensors
             call = functools.partial(Call.apply, ctx.surrogate)
-            if ctx.method == "predict":
+            if ctx.method == "__call__":
                 return call("jvp", y, tangents[0])
             if ctx.method == "vjp":
                 along, across = tangents
@@ -83,7 +112,7 @@ def _class() -> Any:
             self.surrogate = surrogate
 
         def forward(self, y: Any) -> Any:
-            return Call.apply(self.surrogate, "predict", y.to("cpu", torch.float64)).to(y.device)
+            return Call.apply(self.surrogate, "__call__", y.to("cpu", torch.float64)).to(y.device)
 
     return Module
 

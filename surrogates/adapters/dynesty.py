@@ -1,57 +1,61 @@
 """dynesty: the posterior and the evidence of a surrogate's parameters, given data.
 
-    sampler = dynesty.NestedSampler(**adapter.arguments(s, d, 0.01))
+    sampler = dynesty.NestedSampler(**adapter.arguments(s.likelihood(data, 0.01)))
     sampler.run_nested()
 
-The prior is normalised, so evidences of surrogates of several models can be compared.
+Prior and likelihood are normalised, so evidences of surrogates of several models can be compared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
 from . import common
-from ._density import likelihood
+from ._density import Posterior
 
 if TYPE_CHECKING:
-    from surrogates.model.loaded import LoadedSurrogate
+    from surrogates.model.likelihood import Likelihood
     from surrogates.types import Array
 
 
 def arguments(
-    surrogate: LoadedSurrogate,
-    data: Any,
-    noise: npt.ArrayLike,
+    likelihood: Likelihood,
     *,
-    surrogate_errors: bool = True,
+    prior_transform: Callable[[Array], Array] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of dynesty's samplers that surrogate and data determine.
 
-    The prior is uniform on the box of the training parameters.
+    The likelihood is zero outside the training domain.
 
     Args:
-        surrogate: The surrogate.
-        data: Observed c, (n_out,), or numbers by the names of the observables.
-        noise: Standard deviation of the data's errors: of all, or of each, (n_out,).
-        surrogate_errors: Whether to add those of the surrogate.
+        likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
+        prior_transform: The prior, as a map from the unit cube of n_in dimensions to y; if None, it
+            is uniform on the box of the training parameters. For weights that sum to one and are
+            uniform, it is the exponentials ``-log(u)`` over their sum.
 
     Returns:
-        ``loglikelihood``, ``prior_transform`` and ``ndim``.
+        ``loglikelihood``, ``prior_transform`` and ``ndim``, for pools of processes too.
 
     Raises:
-        InputError: If the data or the noise do not fit, or the training parameters satisfy linear
-            relations.
+        InputError: If the training parameters satisfy linear relations, and no prior is given.
     """
-    lower, upper = common.box(surrogate)
-    log_likelihood = likelihood(surrogate, data, noise, surrogate_errors)
-
-    def prior_transform(u: Array) -> Array:
-        return lower + u * (upper - lower)
-
+    if prior_transform is None:
+        prior_transform = _FromCube(*common.box(likelihood.surrogate))
     return {
-        "loglikelihood": lambda y: float(log_likelihood(y)),
+        "loglikelihood": Posterior(likelihood=likelihood),
         "prior_transform": prior_transform,
-        "ndim": surrogate.n_in,
+        "ndim": likelihood.surrogate.n_in,
     }
+
+
+@dataclass(frozen=True)
+class _FromCube:
+    """Parameters of the box, by points of the unit cube."""
+
+    lower: Array
+    upper: Array
+
+    def __call__(self, u: Array) -> Array:
+        return self.lower + u * (self.upper - self.lower)

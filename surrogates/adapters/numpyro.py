@@ -71,3 +71,25 @@ def data(
     numpyro, distributions = _numpyro(), common.needed("numpyro.distributions")
     found, sigma = common.observed(surrogate, values), common.spread(surrogate, noise)
     return numpyro.sample(name, distributions.Normal(c, sigma).to_event(1), obs=found)
+
+
+def likelihood(
+    surrogate: LoadedSurrogate, y: Any, values: Any, noise: Any, name: str = "likelihood"
+) -> None:
+    """Condition on data, in place of `data`, by a factor.
+
+    It has the covariance of the surrogate's errors, which depends on y and correlates the
+    observables, and its exact gradient. It calls back into Python.
+
+    Args:
+        surrogate: The surrogate.
+        y: Parameters, (..., n_in).
+        values: Data, as `LoadedSurrogate.likelihood` takes them: of all observables, or of some by
+            their names.
+        noise: Standard deviations of the noise, or its covariance.
+        name: Name of the site.
+
+    Raises:
+        InputError: If data or noise do not fit the observables, or the surrogate has no covariance.
+    """
+    _numpyro().factor(name, jax.density(surrogate.likelihood(values, noise))(y))

@@ -16,6 +16,7 @@ import numpy as np
 from . import common
 
 if TYPE_CHECKING:
+    from surrogates.model.likelihood import Likelihood
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
 
@@ -51,6 +52,28 @@ def function(surrogate: LoadedSurrogate) -> Any:
     )
     found.setInputDescription(surrogate.y_names)
     found.setOutputDescription(surrogate.c_names)
+    return found
+
+
+def log_density(likelihood: Likelihood) -> Any:
+    """Return the ``openturns.Function`` from y to the log likelihood of data, with its gradient.
+
+    With ``parameters(s)`` as prior it makes a posterior, for ``RandomWalkMetropolisHastings`` and
+    optimisation. The likelihood has the covariance of the surrogate's errors at each y.
+
+    Args:
+        likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
+    """
+    ot = common.needed("openturns")
+    found = ot.PythonFunction(
+        likelihood.surrogate.n_in,
+        1,
+        func=lambda y: likelihood.log_density(np.array(y))[None],
+        func_sample=lambda Y: likelihood.log_density(np.array(Y))[:, None],
+        gradient=lambda y: likelihood.gradient(np.array(y))[:, None],
+    )
+    found.setInputDescription(likelihood.surrogate.y_names)
+    found.setOutputDescription(["log likelihood"])
     return found
 
 

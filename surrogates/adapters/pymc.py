@@ -1,17 +1,21 @@
 """PyMC: a surrogate as an operator of PyTensor, with its gradient for NUTS.
 
 The graph calls the surrogate for values, and its `vjp` for gradients, so each leapfrog step costs
-one forward and one product with the transposed Jacobian.
+one forward and one product with the transposed Jacobian. Where PyTensor compiles to JAX, as for
+``pm.sample(nuts_sampler="numpyro")``, the surrogate's native functions of JAX take their place.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
-from . import common
+from . import common, jax
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -84,6 +88,70 @@ def data(
     return pymc.Normal(name, mu=c, sigma=sigma, observed=found)
 
 
+def likelihood(
+    surrogate: LoadedSurrogate, y: Any, values: Any, noise: Any, name: str = "likelihood"
+) -> Any:
+    """Add the likelihood of data to the model, in place of `data`, as a potential.
+
+    It has the covariance of the surrogate's errors, which depends on y and correlates the
+    observables, and its exact gradient.
+
+    Args:
+        surrogate: The surrogate.
+        y: Parameters, (n_in,).
+        values: Data, as `LoadedSurrogate.likelihood` takes them: of all observables, or of some by
+            their names.
+        noise: Standard deviations of the noise, or its covariance.
+        name: Name of the potential in the model.
+
+    Raises:
+        InputError: If data or noise do not fit the observables, or the surrogate has no covariance.
+    """
+    pymc = common.needed("pymc")
+    density, _ = _density()(surrogate.likelihood(values, noise))(y)
+    return pymc.Potential(name, density)
+
+
+@functools.cache
+def _density() -> Any:
+    """Return the class of an operator, y -> log p(data | y) and its gradient."""
+    tensor = common.needed("pytensor.tensor", "pymc")
+    gradients = common.needed("pytensor.gradient", "pymc")
+    graph = common.needed("pytensor.graph", "pymc")
+    base: Any = graph.Op
+
+    class Density(base):
+        """A likelihood with its gradient, which are computed together."""
+
+        __props__ = ("likelihood",)
+
+        def __init__(self, likelihood: Any) -> None:
+            self.likelihood = likelihood
+
+        def make_node(self, y: Any) -> Any:
+            y = tensor.cast(tensor.as_tensor_variable(y), "float64")
+            lead = tensor.tensor(dtype="float64", shape=y.type.shape[:-1])
+            return graph.Apply(self, [y], [lead, y.type()])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            value, gradient = self.likelihood.value_and_gradient(inputs[0])
+            outputs[0][0], outputs[1][0] = np.asarray(value), gradient
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [shapes[0][:-1], shapes[0]]
+
+        def connection_pattern(self, node: Any) -> Any:
+            return [[True, False]]
+
+        def grad(self, inputs: Any, given: Any) -> Any:
+            if isinstance(given[0].type, gradients.DisconnectedType):
+                return [gradients.grad_not_implemented(self, 0, inputs[0])]
+            return [given[0][..., None] * self(*inputs)[1]]
+
+    _in_jax(Density, lambda op: jax.value_and_gradient(op.likelihood))
+    return Density
+
+
 @functools.cache
 def _operators() -> tuple[Any, Any]:
     """Return the classes of two operators: y -> c, and its product with a cotangent."""
@@ -118,7 +186,7 @@ def _operators() -> tuple[Any, Any]:
         """c(y)."""
 
         def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
-            outputs[0][0] = self.surrogate.predict(inputs[0])
+            outputs[0][0] = self.surrogate(inputs[0])
 
         def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
             return [(*shapes[0][:-1], self.surrogate.n_out)]
@@ -126,4 +194,13 @@ def _operators() -> tuple[Any, Any]:
         def grad(self, inputs: Any, gradients: Any) -> Any:
             return [Transposed(self.surrogate)(inputs[0], gradients[0])]
 
+    _in_jax(Surrogate, lambda op: jax.function(op.surrogate))
+    _in_jax(Transposed, lambda op: jax.transposed(op.surrogate))
     return Surrogate, Transposed
+
+
+def _in_jax(operator: Any, made: Callable[[Any], Any]) -> None:
+    """Tell PyTensor which function of JAX an operator is, if JAX is installed."""
+    if importlib.util.find_spec("jax") is not None:
+        dispatch = common.needed("pytensor.link.jax.dispatch", "pymc")
+        dispatch.jax_funcify.register(operator, lambda op, **_: made(op))

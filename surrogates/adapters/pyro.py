@@ -65,3 +65,26 @@ def data(
     found = torch.tensor(common.observed(surrogate, values))
     sigma = torch.tensor(common.spread(surrogate, noise))
     return pyro.sample(name, pyro.distributions.Normal(c, sigma).to_event(1), obs=found)
+
+
+def likelihood(
+    surrogate: LoadedSurrogate, y: Any, values: Any, noise: Any, name: str = "likelihood"
+) -> None:
+    """Condition on data, in place of `data`, by a factor.
+
+    It has the covariance of the surrogate's errors, which depends on y and correlates the
+    observables, and its exact gradient.
+
+    Args:
+        surrogate: The surrogate.
+        y: Parameters, (..., n_in).
+        values: Data, as `LoadedSurrogate.likelihood` takes them: of all observables, or of some by
+            their names.
+        noise: Standard deviations of the noise, or its covariance.
+        name: Name of the site.
+
+    Raises:
+        InputError: If data or noise do not fit the observables, or the surrogate has no covariance.
+    """
+    pyro = common.needed("pyro", _PACKAGE)
+    pyro.factor(name, _torch.density(surrogate.likelihood(values, noise), y))

@@ -15,10 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import common
-from ._density import likelihood
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 def posterior(
     surrogate: LoadedSurrogate,
     data: Any,
-    noise: npt.ArrayLike,
+    noise: Any,
     *,
     model: Callable[[Array], Array] | None = None,
     prior: Any = None,
@@ -40,9 +38,9 @@ def posterior(
 
     Args:
         surrogate: The surrogate.
-        data: Observed c, (n_out,), or numbers by the names of the observables.
-        noise: Standard deviation of the data's errors: of all, or of each, (n_out,).
-        model: A finer model, y -> c; the surrogate if None.
+        data: As ``surrogate.likelihood`` takes them: all of c, (n_out,), or some by their names.
+        noise: Their standard deviation, one or one for each; or their covariance matrix.
+        model: A finer model, y -> c of the observables with data; the surrogate if None.
         prior: A prior with ``logpdf`` and ``rvs``; that of `parameters` if None.
 
     Raises:
@@ -50,8 +48,9 @@ def posterior(
             relations and no prior is given.
     """
     tda = common.needed("tinyDA", "tinyda ray")
-    errors = likelihood(surrogate, data, noise, surrogate_errors=False)
-    nowhere = np.full(surrogate.n_out, np.nan)
+    likelihood = surrogate.likelihood(data, noise, surrogate_errors=False)
+    covariance = np.diag(likelihood.variances) + likelihood.factor @ likelihood.factor.T
+    nowhere = np.full(len(likelihood.data), np.nan)
 
     base: Any = tda.Posterior
 
@@ -64,8 +63,8 @@ def posterior(
 
     return Posterior(
         parameters(surrogate) if prior is None else prior,
-        tda.AdaptiveGaussianLogLike(errors.data, np.diag(errors.variance)),
-        surrogate.predict if model is None else model,
+        tda.AdaptiveGaussianLogLike(likelihood.data, covariance),
+        likelihood.surrogate.predict if model is None else model,
     )
 
 

@@ -16,7 +16,8 @@ own for this,
     error(y) = sqrt(s) F x + sqrt(u) diag(unique part)^(1/2) x',    x, x' normal,    E[s] = E[u] = 1
 
 with log s and log u normal, of the standard deviations ``scatter``. Cov(y) is the covariance over
-all s and u. Chi-squared of n outputs therefore has the mean n, and spreads more than sqrt(2 n).
+all s and u. Chi-squared of n outputs therefore has the mean n, and spreads more than sqrt(2 n). The
+likelihood has another distribution of s, see `surrogates.model.likelihood`.
 
 This module needs numpy alone.
 """

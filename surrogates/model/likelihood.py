@@ -1,10 +1,19 @@
 r"""The likelihood of observed data, with the surrogate's own errors beside the noise.
 
-    log p(data | y) = -1/2 r^T C^-1 r - 1/2 log det C - n/2 log(2 pi)
-    r = data - c(y),    C = Cov(y) + noise
+    p(data | y) = mean over s of N(r; 0, C_s),    r = data - c(y)
+    C_s = s F(y) F(y)^T + diag(diagonal(y)) + noise
 
-Cov(y) is `surrogates.model.covariance`. It depends on y, and the gradient contains its derivative.
-The Gauss-Newton Hessian, of -log p, is J^T C^-1 J. Each y costs O(n_out k^2), with the k columns of
+where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. log s is the
+absolute value of a normal number, whose deviation is the ``scatter`` of F: errors at some y are
+larger than the covariance says, and data that fit badly in the span of F widen the posterior.
+Without scatter this is a normal distribution. Errors are smaller at other y, but s >= 1 here:
+small coordinates in the span of F do not mean that the errors along J are small too. On test
+samples of DCR, regions of 90 % held 80 % of the truths; with s below 1 too 25 %, with s = 1 alone
+77 %. The mean over s is a sum over values of which each is up to 1.28 times the one before: see
+`surrogates.model.scale_mixture`.
+
+Cov(y) depends on y, and the gradient contains its derivative. The Gauss-Newton Hessian, of -log p,
+is J^T C_s^-1 J, averaged over s given the data. Each y costs O(n_out k^2), with the k columns of
 the factors of Cov and noise.
 
 This module needs numpy alone.
@@ -12,7 +21,6 @@ This module needs numpy alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +35,7 @@ from surrogates.types import Array
 from .covariance import Covariance, noise_of
 from .frames import framed
 from .low_rank import LowRank
+from .scale_mixture import ScaleMixture
 from .selecting import rows_of
 
 if TYPE_CHECKING:
@@ -63,13 +72,12 @@ class Likelihood:
     def log_density(self, y: npt.ArrayLike) -> Array:
         """Return log p(data | y), (...)."""
         Y = self.surrogate._parameters(y)
-        found = [_log_density(S.chi2(r), S) for _, r, S in self._parts(Y)]
-        return _joined(found, Y.shape[:-1])
+        return _joined([p.log_density for _, p in self._parts(Y)], Y.shape[:-1])
 
     def chi2(self, y: npt.ArrayLike) -> Array:
-        """Return chi-squared, r^T C^-1 r, (...); about n where the model holds."""
+        """Return chi-squared, the mean of r^T C_s^-1 r over s given data, (...)."""
         Y = self.surrogate._parameters(y)
-        return _joined([S.chi2(r) for _, r, S in self._parts(Y)], Y.shape[:-1])
+        return _joined([p.chi2 for _, p in self._parts(Y)], Y.shape[:-1])
 
     def gradient(self, y: npt.ArrayLike) -> Array:
         """Return the gradient of log p by y, (..., n_in)."""
@@ -79,12 +87,11 @@ class Likelihood:
         """Return log p, (...), and its gradient by y, (..., n_in)."""
         Y = self.surrogate._parameters(y)
         values, gradients = [], []
-        for rows, r, S in self._parts(Y):
-            a = S.solve(r)
-            gradient = self.surrogate.vjp(rows, a)
+        for rows, p in self._parts(Y):
+            gradient = self.surrogate.vjp(rows, p.by_residual())
             if self.surrogate_errors:
-                gradient = gradient + self._by_covariance(rows, a, S)
-            values.append(_log_density(S.chi2(r), S))
+                gradient = gradient + self.surrogate.engine.cov_vjp(rows, *p.by_covariance())
+            values.append(p.log_density)
             gradients.append(gradient)
         lead = Y.shape[:-1]
         whole = _joined(gradients, (*lead, self.surrogate.n_in))
@@ -97,34 +104,27 @@ class Likelihood:
         """
         Y = self.surrogate._parameters(y)
         n_in = self.surrogate.n_in
-        found = [S.inverse_between(self.surrogate.jacobian(rows)) for rows, _, S in self._parts(Y)]
+        found = [p.between(self.surrogate.jacobian(rows)) for rows, p in self._parts(Y)]
         return _joined(found, (*Y.shape[:-1], n_in, n_in))
 
-    def _parts(self, Y: Array) -> Iterator[tuple[Array, Array, LowRank]]:
-        """Yield rows of y, (n, n_in), with their residuals and the factorised C."""
+    def _parts(self, Y: Array) -> Iterator[tuple[Array, ScaleMixture]]:
+        """Yield rows of y, (n, n_in), with the density of their residuals."""
         rows = Y.reshape(-1, Y.shape[-1])
-        width = self.factor.shape[1] + 1
+        n, width = self.factor.shape
         if self.surrogate_errors:
             width += self.surrogate._correlation().loadings.shape[1] + self.surrogate.n_members
-        most = max(1, _BATCH // (len(self.data) * width))
+        most = max(1, _BATCH // (n * (width + 1)))
         fixed = None if self.surrogate_errors else LowRank(self.variances, self.factor)
         for i in range(0, len(rows), most):
             part = rows[i : i + most]
             if fixed is not None:
-                yield part, self.data - self.surrogate.predict(part), fixed
+                r = self.data - self.surrogate.predict(part)
+                yield part, ScaleMixture(r, fixed, np.zeros((len(part), n, 0)), 0.0)
                 continue
             found = self.surrogate.predict_cov(part)
-            noise = np.broadcast_to(self.factor, (len(part), *self.factor.shape))
-            F = np.concatenate([found.factor, noise], axis=-1)
-            yield part, self.data - found.mean, LowRank(found.diagonal + self.variances, F)
-
-    def _by_covariance(self, rows: Array, a: Array, S: LowRank) -> Array:
-        """Return the gradient through Cov(y): log p has the derivative (a a^T - C^-1) / 2 by C."""
-        k = S.F.shape[-1] - self.factor.shape[1]
-        F = S.F[..., :k]
-        by_factor = a[..., None] * (a[..., None, :] @ F) - S.solved_factor()[..., :k]
-        by_diagonal = (a * a - S.inverse_diagonal()) / 2
-        return self.surrogate.engine.cov_vjp(rows, by_factor, by_diagonal)
+            base = LowRank(found.diagonal + self.variances, self.factor)
+            scatter = float(found.scatter[0])
+            yield part, ScaleMixture(self.data - found.mean, base, found.factor, scatter)
 
 
 def likelihood(
@@ -165,11 +165,6 @@ def _noise(noise: Any, names: tuple[str, ...]) -> tuple[Array, Array]:
     if not isinstance(noise, Covariance) and given.column_names(noise):
         noise = given.real(noise, names, "noise").reshape(-1)
     return noise_of(noise, len(names), "std")
-
-
-def _log_density(chi2: Array, S: LowRank) -> Array:
-    n = S.d.shape[-1]
-    return np.asarray(-(chi2 + S.logdet() + n * math.log(2 * math.pi)) / 2)
 
 
 def _joined(parts: list[Array], shape: tuple[int, ...]) -> Array:

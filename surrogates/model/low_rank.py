@@ -67,9 +67,11 @@ class LowRank:
         V = self._G @ _turned(self._T)
         return np.asarray(1 / self.d - (V * V).sum(axis=-1))
 
-    def solved_factor(self) -> Array:
-        """Return S^-1 F, (..., m, k)."""
-        return np.asarray(self._G @ _turned(self._T) @ self._T)
+    def solve_columns(self, X: Array) -> Array:
+        """Return S^-1 X, for columns X (..., m, n), with one step of iterative refinement."""
+        Y = self._solved_columns(X)
+        left = X - self.d[..., None] * Y - self.F @ (_turned(self.F) @ Y)
+        return np.asarray(Y + self._solved_columns(left))
 
     def inverse_between(self, J: Array) -> Array:
         """Return J^T S^-1 J, for J (..., m, n): (..., n, n), symmetric."""
@@ -80,6 +82,10 @@ class LowRank:
     def _scores(self, r: Array) -> Array:
         """Return x of the minimum, A^-1 F^T d^-1 r."""
         return _times(_turned(self._T), _times(self._T, _times(_turned(self._G), r)))
+
+    def _solved_columns(self, X: Array) -> Array:
+        inside = _turned(self._T) @ (self._T @ (_turned(self._G) @ X))
+        return np.asarray((X - self.F @ inside) / self.d[..., None])
 
     def _solved(self, r: Array) -> Array:
         return np.asarray((r - _times(self.F, self._scores(r))) / self.d)

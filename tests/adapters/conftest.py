@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def folder():
-    """The folder with oscillator.pt, noisy.pt, and both as .npz."""
+    """The folder with the surrogates, each as .pt and .npz; see scripts/adapters.py."""
     return Path(os.environ["ADAPTERS_FOLDER"])
 
 
@@ -39,6 +39,12 @@ def folder():
 def surrogate(folder):
     """The surrogate that they call: 2 parameters, 3 observables, read without torch."""
     return surrogates.load(folder / "oscillator.npz")
+
+
+@pytest.fixture(scope="session")
+def noisy(folder):
+    """A surrogate of data with noise, whose errors are about 0.03."""
+    return surrogates.load(folder / "noisy.npz")
 
 
 @pytest.fixture

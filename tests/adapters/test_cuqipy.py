@@ -4,6 +4,7 @@ import cuqi
 import numpy as np
 from known import normal_log_likelihood, posterior_on_a_grid
 
+import surrogates
 from surrogates.adapters import cuqipy as adapter
 
 
@@ -27,6 +28,26 @@ def test_values_and_gradients_are_those_of_the_surrogate(surrogate, draws):
     found = model(samples)
     np.testing.assert_allclose(found.samples.T, surrogate.predict(draws), rtol=0, atol=1e-9)
     assert tuple(found.geometry.variables) == surrogate.c_names
+
+
+def test_a_density_is_zero_where_the_model_has_no_logarithm(folder):
+    logarithmic = surrogates.load(folder / "logarithmic.npz")
+    y, off = logarithmic.bounds.mean(axis=0), np.array([-1.0, 0.3])
+    model = adapter.model(logarithmic)
+    np.testing.assert_array_equal(model(y), logarithmic.predict(y))
+    assert (model(off) > 1e99).all() and (model.gradient(np.ones(3), off) == 0).all()
+    refusing = adapter.model(surrogates.load(folder / "noisy.npz", refuse_outside=True))
+    assert (refusing(off) > 1e99).all() and (refusing(y) < 1).all()
+    prior = adapter.parameters(logarithmic)
+    data = adapter.data(logarithmic, prior, 0.5)
+    problem = cuqi.problem.BayesianProblem(prior, data).set_data(c=logarithmic.predict(y))
+    for posterior in (problem.posterior, adapter.posterior(logarithmic.likelihood([0.0] * 3, 0.5))):
+        assert posterior.logd(off) == -np.inf and np.isfinite(posterior.logd(y))
+        np.random.seed(0)
+        sampler = cuqi.sampler.NUTS(posterior, initial_point=y, step_size=1.0)  # far too long
+        sampler.sample(200)
+        samples = sampler.get_samples().samples.T
+        assert logarithmic.in_domain(samples).all() and samples.std(axis=0).min() > 0
 
 
 def test_the_prior_is_uniform_on_the_bounds(surrogate, draws):
@@ -64,3 +85,47 @@ def test_the_best_point_is_found_with_the_gradient(surrogate):
     problem = cuqi.problem.BayesianProblem(y, c).set_data(c=surrogate.predict(truth))
     found = problem.MAP(x0=surrogate.bounds.mean(axis=0))
     np.testing.assert_allclose(np.asarray(found), truth, rtol=1e-4)
+
+
+def test_a_posterior_has_the_likelihood_of_the_surrogate(surrogate, draws, folder):
+    noisy = surrogates.load(folder / "noisy.npz")
+    likelihood = noisy.likelihood([0.1, -0.7, -0.3], 0.02)
+    posterior = adapter.posterior(likelihood)
+    assert tuple(posterior.geometry.variables) == surrogate.y_names
+    constant = -np.log(noisy.bounds[1] - noisy.bounds[0]).sum()
+    Y = draws[noisy.in_domain(draws)]
+    assert len(Y) > 3
+    for y in Y:
+        density = likelihood.log_density(y) + constant
+        np.testing.assert_allclose(posterior.logd(y), density, rtol=1e-12)
+        np.testing.assert_array_equal(posterior.gradient(y), likelihood.gradient(y))
+    assert posterior.logd(9 * Y[0]) == -np.inf and (posterior.gradient(9 * Y[0]) == 0).all()
+
+
+def test_a_posterior_has_a_prior_of_ones_own(surrogate, draws):
+    names = cuqi.geometry.Discrete(list(surrogate.y_names))
+    prior = cuqi.distribution.Gaussian(np.array([2.0, 0.3]), 0.1**2, geometry=names, name="y")
+    likelihood = surrogate.likelihood([0.1, -0.7, -0.3], 0.02)
+    posterior = adapter.posterior(likelihood, prior)
+    for y in draws:
+        density = likelihood.log_density(y) + prior.logd(y)
+        np.testing.assert_allclose(posterior.logd(y), density, rtol=1e-12)
+        gradient = likelihood.gradient(y) + prior.gradient(y)
+        np.testing.assert_allclose(posterior.gradient(y), gradient, rtol=1e-12)
+
+
+def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):
+    noisy = surrogates.load(folder / "noisy.npz")
+    likelihood = noisy.likelihood(noisy.predict([2.0, 0.3]), 0.02)
+    np.random.seed(1)
+    centre = noisy.bounds.mean(axis=0)
+    sampler = cuqi.sampler.NUTS(adapter.posterior(likelihood), initial_point=centre)
+    sampler.warmup(300, tune_freq=1 / 300)
+    sampler.sample(1000)
+    samples = sampler.get_samples().burnthin(300)
+    mean, spread, _ = posterior_on_a_grid(likelihood.log_density, noisy.bounds)
+    effective = min(samples.compute_ess())
+    assert effective > 200
+    np.testing.assert_array_less(np.abs(samples.mean() - mean), 4 * spread / effective**0.5)
+    found = samples.samples.std(axis=1)
+    np.testing.assert_allclose(found, spread, rtol=4 / (2 * effective) ** 0.5)

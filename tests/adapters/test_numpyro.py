@@ -49,3 +49,20 @@ def test_sites_are_uniform_and_normal_with_both_errors(surrogate):
 def test_single_precision_is_refused(surrogate):
     with jax.enable_x64(False), pytest.raises(InputError, match=r"call numpyro.enable_x64\(\) f"):
         adapter.parameters(surrogate)
+
+
+def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draws):
+    numpyro.enable_x64()
+    data = [0.1, -0.7, -0.3]
+    value, gradient = noisy.likelihood(data, 0.01).value_and_gradient(draws)
+
+    def model(y):
+        adapter.likelihood(noisy, y, data, 0.01)
+
+    def density(y):
+        return numpyro.infer.util.log_density(model, (y,), {}, {})[0]
+
+    found = jax.jit(jax.vmap(jax.value_and_grad(density)))(draws)
+    np.testing.assert_allclose(found[0], value, rtol=1e-10)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-10)
+    np.testing.assert_allclose(jax.grad(density)(draws[0]), gradient[0], rtol=1e-10)

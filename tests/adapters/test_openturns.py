@@ -3,9 +3,10 @@
 import numpy as np
 import openturns as ot
 import pytest
-from known import oscillator, sobol_indices
+from known import oscillator, posterior_on_a_grid, sobol_indices
 from scipy.optimize import brentq
 
+import surrogates
 from surrogates.adapters import openturns as adapter
 
 
@@ -87,3 +88,29 @@ def test_indices_and_a_failure_probability(program, surrogate):
     cosine = u @ slope / np.linalg.norm(u) / np.linalg.norm(slope)
     assert abs(cosine) == pytest.approx(1, abs=1e-5)
     assert np.linalg.norm(u) == pytest.approx(result.getHasoferReliabilityIndex(), rel=1e-6)
+
+
+def test_a_posterior_is_that_of_a_grid(folder):
+    noisy = surrogates.load(folder / "noisy.npz")
+    likelihood, Y = noisy.likelihood([0.1, -0.7, -0.3], 0.02), adapter.parameters(noisy)
+    function = adapter.log_density(likelihood)
+    for y in np.array(Y.getSample(5)):
+        assert function(y)[0] == pytest.approx(likelihood.log_density(y), rel=1e-12)
+        found = np.array(function.gradient(y))[:, 0]
+        np.testing.assert_allclose(found, likelihood.gradient(y), rtol=1e-12)
+    mean, spread, _ = posterior_on_a_grid(likelihood.log_density, noisy.bounds)
+    ot.RandomGenerator.SetSeed(1)
+    steps = ot.JointDistribution([ot.Normal(0, 1.5 * float(a)) for a in spread])
+    sampler = ot.RandomWalkMetropolisHastings(function, Y.getRange(), mean, steps)
+    sampler.setBurnIn(500)
+    samples = np.array(sampler.getSample(8000))
+    error = batch_error(samples)
+    assert (error < 0.2 * spread).all()
+    np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * error)
+    # The error of a standard deviation is at most that of a mean.
+    np.testing.assert_array_less(np.abs(samples.std(axis=0) - spread), 4 * error)
+
+
+def batch_error(samples, n=40):
+    """Monte Carlo error of a chain's mean, by the scatter of the means of n parts."""
+    return samples.reshape(n, -1, 2).mean(axis=1).std(axis=0, ddof=1) / n**0.5

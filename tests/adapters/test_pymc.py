@@ -7,6 +7,8 @@ import pytensor.tensor as tensor
 
 from surrogates.adapters import pymc as adapter
 
+DATA = [0.1, -0.7, -0.3]
+
 
 def test_values_and_gradients_are_those_of_the_surrogate(surrogate, draws, close):
     y, w = tensor.dmatrix(), tensor.dmatrix()
@@ -38,3 +40,59 @@ def test_a_posterior_is_that_of_a_grid(program, surrogate, grid, without_torch):
     np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std / np.sqrt(ess))
     np.testing.assert_allclose(samples.std(axis=0), std, rtol=4 / np.sqrt(2 * ess.min()))
     without_torch("pymc", "pymc", "pytensor")
+
+
+def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draws):
+    likelihood = noisy.likelihood(DATA, 0.01)
+    with pymc.Model() as model:
+        y = adapter.parameters(noisy)
+        adapter.likelihood(noisy, y, DATA, 0.01)
+    value = model.compile_fn(model.potentials[0], inputs=[y])
+    slope = model.compile_fn(pytensor.grad(model.potentials[0], y), inputs=[y])
+    for at in draws:
+        right, gradient = likelihood.value_and_gradient(at)
+        np.testing.assert_allclose(value({"y": at}), right, rtol=1e-10)
+        np.testing.assert_allclose(slope({"y": at}), gradient, rtol=1e-10)
+    assert np.ptp(likelihood(draws)) > 10
+
+
+def test_two_processes_sample(noisy):
+    with pymc.Model():
+        y = adapter.parameters(noisy)
+        adapter.likelihood(noisy, y, DATA, 0.01)
+        options = {"chains": 2, "cores": 2, "mp_ctx": "spawn", "progressbar": False}
+        trace = pymc.sample(50, tune=50, random_seed=1, **options)
+    samples = trace.posterior["y"].values
+    assert samples.shape == (2, 50, 2) and (samples.std(axis=1) > 0).all()
+    assert noisy.in_domain(samples).all()
+
+
+def test_jax_evaluates_the_same(noisy, draws, close):
+    w = np.array([1.0, -2.0, 0.5])
+    with pymc.Model() as model:
+        y = adapter.parameters(noisy)
+        adapter.likelihood(noisy, y, DATA, 0.01)
+        pymc.Potential("sum", (adapter.function(noisy)(y) * w).sum())
+    outputs = [*model.potentials, *pytensor.grad(sum(model.potentials), [y])]
+    function = pytensor.function([y], outputs, mode="JAX")
+    likelihood = noisy.likelihood(DATA, 0.01)
+    for at in draws:
+        value, total, slope = function(at)
+        right, gradient = likelihood.value_and_gradient(at)
+        close(value, right)
+        close(total, noisy.predict(at) @ w)
+        np.testing.assert_allclose(slope, gradient + noisy.vjp(at, w), rtol=1e-9)
+
+
+def test_numpyro_samples_the_same_posterior(surrogate, grid):
+    with pymc.Model():
+        adapter.data(
+            surrogate, adapter.observables(surrogate, adapter.parameters(surrogate)), DATA, 0.02
+        )
+        options = {"chains": 1, "progressbar": False, "nuts_sampler": "numpyro"}
+        trace = pymc.sample(1000, tune=500, random_seed=1, **options)
+    samples = trace.posterior["y"].values.reshape(-1, 2)
+    mean, std = grid(DATA, 0.02)
+    ess = pymc.ess(trace, var_names="y")["y"].values
+    assert (ess > 150).all()
+    np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std / np.sqrt(ess))

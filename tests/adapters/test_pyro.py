@@ -52,6 +52,14 @@ def test_single_precision_is_taken_and_its_gradient_is_in_single_precision(funct
     np.testing.assert_allclose(y.grad.numpy(), right, rtol=1e-6, atol=1e-6)
 
 
+def test_of_a_classifier_it_gives_the_logits(folder, draws, close):
+    classifier = surrogates.load(folder / "sides.npz")
+    function = adapter.function(classifier)
+    Y = torch.tensor(draws)
+    close(function(Y).numpy(), classifier.logits(draws))
+    close(torch.func.vmap(torch.func.jacrev(function))(Y).numpy(), classifier.jacobian(draws))
+
+
 def test_the_prior_is_uniform_on_the_bounds(surrogate):
     site = pyro.poutine.trace(lambda: adapter.parameters(surrogate)).get_trace().nodes["y"]
     uniform = site["fn"].base_dist
@@ -67,3 +75,17 @@ def test_a_posterior_is_that_of_a_grid(program, grid):
     np.testing.assert_allclose(samples.std(axis=0), std, rtol=4 / np.sqrt(2 * 250))
     found = Predictive(names["model"], names["sampler"].get_samples(), return_sites=["c"])()["c"]
     np.testing.assert_allclose(found.numpy(), s.predict(samples), rtol=1e-12)
+
+
+def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draws):
+    data = [0.1, -0.7, -0.3]
+    value, gradient = noisy.likelihood(data, 0.01).value_and_gradient(draws)
+    y = torch.tensor(draws, requires_grad=True)
+
+    def model():
+        adapter.likelihood(noisy, y, data, 0.01)
+
+    density = pyro.poutine.trace(model).get_trace().log_prob_sum()
+    density.backward()
+    np.testing.assert_allclose(density.item(), value.sum(), rtol=1e-10)
+    np.testing.assert_allclose(y.grad.numpy(), gradient, rtol=1e-10)

@@ -38,7 +38,7 @@ def test_starting_points_keep_the_relations_and_fill_the_domain(on_a_flat):
 def test_the_density_is_zero_outside_the_domain(on_a_flat):
     pytest.importorskip("emcee", reason="the moves are emcee's")
     data = [2.5, 1.0]
-    target = emcee.arguments(on_a_flat, data, 0.1)["log_prob_fn"]
+    target = emcee.arguments(on_a_flat.likelihood(data, 0.1))["log_prob_fn"]
     Y = draw(on_a_flat, 3, seed=2)
     off, negative = Y.copy(), Y.copy()
     off[:, 0] += 0.01  # the sum is no longer one
@@ -49,7 +49,7 @@ def test_the_density_is_zero_outside_the_domain(on_a_flat):
 
 def test_walkers_stay_on_the_flat(on_a_flat):
     package = pytest.importorskip("emcee", reason="the sampler is emcee's")
-    target = emcee.arguments(on_a_flat, [2.5, 3.0], [0.05, 0.05], surrogate_errors=False)
+    target = emcee.arguments(on_a_flat.likelihood([2.5, 3.0], 0.05, surrogate_errors=False))
     sampler = package.EnsembleSampler(20, **target)
     sampler.random_state = np.random.RandomState(0).get_state()
     sampler.run_mcmc(emcee.start(on_a_flat, 20), 3000, skip_initial_state_check=True)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surrogates.model.covariance import Correlation
 from surrogates.model.parts import ErrorBars, Members
 from surrogates.model.surrogate import Surrogate
 from surrogates.types import Array
@@ -40,6 +41,7 @@ _LARGEST_TAIL = 0.45  # below `surrogates.model.tails.LIMIT`
 _FEWEST = 0.25  # least share of the residuals' variance that is left after the members' spread
 _LEFT = 1e-3  # least share of a sample that a fit of all leaves undetermined
 _UNSEEN = 200  # points at which the members' spread is measured
+_SEEN = 400  # samples whose predictions span those of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +97,7 @@ def error_bars(
             best = misfit, share, sigma, tail(alike), alike
     assert best is not None
     _, share, sigma, heavier, alike = best
-    together = correlation(
-        (alike / sigma).numpy(), _varying(selection, trained, sigma)
-    )  # residuals of 0 over a sigma of 0 are NaN
-    spread = 0.0
+    spread, held_out = 0.0, sigma
     if len(selection.members) > 1:
         size = sizes(residual).square()
         spread = min(1.0, 0.5 / max(_mean_ratio(between, size), 1e-300))
@@ -111,7 +110,7 @@ def error_bars(
         signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
         spread=spread,
         tail=heavier,
-        correlation=together,
+        correlation=_correlation(selection, trained, alike, sigma, held_out),
     )
 
 
@@ -223,14 +222,34 @@ def _shape(
     return shape, q
 
 
-def _varying(selection: Selection, Y: Tensor, sigma: Tensor) -> Array:
-    """Return columns that span the predictions in units of sigma, each by how much it varies.
+def _correlation(
+    selection: Selection, trained: Tensor, alike: Tensor, sigma: Tensor, held_out: Tensor
+) -> Correlation:
+    """Return the correlation of errors in units of sigma.
 
-    A row is NaN where sigma is 0.
+    Args:
+        selection: The selection.
+        trained: Inputs of the surrogate's training samples.
+        alike: Residuals over the root of their shared variance, (n, n_out).
+        sigma: Sizes beside the members' spread, (n_out,).
+        held_out: Sizes of ``alike``, (n_out,).
     """
-    W = torch.cat([member.weight * member.W[:, :-1] for member in selection.members], dim=1)
-    spread = features_of(selection, Y)[:, :-1].std(dim=0, unbiased=False)
-    found: Array = torch.where(sigma > 0, (W * spread).T / sigma, math.nan).T.numpy()
+    told = sigma > 0
+    share = float((sigma[told] / held_out[told]).square().mean()) if bool(told.any()) else 1.0
+    z = math.sqrt(share) * alike / sigma  # NaN where both are 0
+    return correlation(z.numpy(), _varying(selection, trained, sigma))
+
+
+def _varying(selection: Selection, Y: Tensor, sigma: Tensor) -> Array:
+    """Return predictions less their mean in units of sigma, a column for each of many points.
+
+    The points are samples, and others: residuals of kriging lie along the columns of W, and would
+    be too small beside these. A row is NaN where sigma is 0.
+    """
+    points = torch.cat([Y[:: -(-len(Y) // _SEEN)], unseen(Y)])
+    C = torch.stack([member.weight * member.predict(points) for member in selection.members]).sum(0)
+    apart = (C - C.mean(dim=0)) / sigma
+    found: Array = torch.where(sigma > 0, apart, math.nan).T.numpy()
     return found
 
 

@@ -19,12 +19,13 @@ the posteriors, but those of few samples are wrong elsewhere.
 The diagonal of R is near one. It is not made one: sigma comes from quantiles, R from mean squares,
 and to scale R by outputs would turn its span out of that of the Jacobian. The geometric mean of the
 diagonal is at least one, as few residuals do not show the largest errors, for which the quantiles
-of `bars.sizes` allow.
+of `bars.sizes` allow. All is multiplied by n / (n - 2), the mean of a new square over the mean
+square of n normal residuals.
 
 Chi-squared of a residual varies more than that of normal errors: errors differ in size from y to y,
 beyond what the error bars say, and those beside the span have few directions of their own.
-``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of a normal
-distribution.
+``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of normal
+errors. Within the span, as many independent coordinates are counted as they amount to.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from surrogates.types import Array
 
 _MOST = 64  # directions
 _VARIES = 1e-8  # least singular value of the prediction that counts, relative to the largest
-_LEAST = 1e-6  # of the variance of an output that is its own
+_LEAST = 1e-10  # of the variance of an output that is its own
+_UNKNOWN = 1e-9  # of c: `surrogates.training.scaling` may leave out components below it
 _FEWEST = 5  # residuals
 
 
@@ -49,8 +51,8 @@ def correlation(z: Array, prediction: Array) -> Correlation:
 
     Args:
         z: Residuals of held-out samples over their deviations, (n, n_out); NaN does not count.
-        prediction: Columns that span the predictions over sigma, (n_out, n_feat), each by how much
-            it varies; NaN for outputs without error.
+        prediction: Predictions less their mean over sigma, (n_out, n_points); NaN for outputs
+            without error.
     """
     n_out = len(prediction)
     told = np.isfinite(prediction).all(axis=1) & (np.isfinite(z).sum(axis=0) >= _FEWEST)
@@ -58,17 +60,18 @@ def correlation(z: Array, prediction: Array) -> Correlation:
     if told.any():
         z = z[:, told]
         V = directions(prediction[told])
-        L, own, scatter = _found(z[np.isfinite(z).any(axis=1)], V)
+        unknown = _UNKNOWN**2 * float(np.mean(prediction[told] ** 2))
+        L, own, scatter = _found(z[np.isfinite(z).any(axis=1)], V, unknown)
         loadings = np.zeros((n_out, L.shape[1]))
         loadings[told], unique[told] = L, own
     return Correlation(loadings=loadings, unique=unique, scatter=scatter)
 
 
 def directions(prediction: Array) -> Array:
-    """Return the principal components of columns (n_out, n_feat), orthonormal (n_out, k)."""
-    m, n_feat = prediction.shape
+    """Return the principal components of columns (n_out, n_points), orthonormal (n_out, k)."""
+    m, n_points = prediction.shape
     flat = prediction / max(float(np.abs(prediction).max(initial=0.0)), 1e-300)
-    wide = n_feat >= m
+    wide = n_points >= m
     small = flat @ flat.T if wide else flat.T @ flat
     first = max(0, len(small) - _MOST)
     values, vectors = scipy.linalg.eigh(small, subset_by_index=(first, len(small) - 1))
@@ -78,8 +81,11 @@ def directions(prediction: Array) -> Array:
     return np.asarray(V)
 
 
-def _found(z: Array, V: Array) -> tuple[Array, Array, Array]:
-    """Return loadings, unique variances and scatter for residuals (n, m)."""
+def _found(z: Array, V: Array, unknown: float) -> tuple[Array, Array, Array]:
+    """Return loadings, unique variances and scatter for residuals (n, m).
+
+    The variance ``unknown`` is the least that is an output's own.
+    """
     there = np.isfinite(z)
     scores = _scores(z, V)
     variances = np.nan_to_num(np.nanmean(scores**2, axis=0))
@@ -87,14 +93,17 @@ def _found(z: Array, V: Array) -> tuple[Array, Array, Array]:
     free = np.maximum(1 - (V * V).sum(axis=1), 1 / len(V))  # of a variance that is an output's own
     own = np.nanmean(beside**2, axis=0) / free
     own = np.maximum(own, _LEAST * (own + V**2 @ variances))
-    own = np.maximum(own, 1e-300)
+    own = np.maximum(own, max(unknown, 1e-300))
     shared = variances - own @ V**2
     kept = shared > 0  # in other directions, what is beside them is enough
     L = V[:, kept] * np.sqrt(shared[kept])
-    both = scores**2 / np.maximum(variances, 1e-300), beside**2 / (own * free)
-    scatter = np.array([_scatter(part) for part in both])
+    seen = np.maximum(variances, 1e-300)
+    number = _independent(scores / np.sqrt(seen))
+    scatter = [_scatter(scores**2 / seen, number), _scatter(beside**2 / (own * free), math.inf)]
     level = max(0.0, -float(np.log(own + (L**2).sum(axis=1)).mean()))
-    return L * math.exp(level / 2), own * math.exp(level), scatter
+    n = max(len(z), _FEWEST)
+    level += math.log(n / (n - 2))
+    return L * math.exp(level / 2), own * math.exp(level), np.array(scatter)
 
 
 def _scores(z: Array, V: Array) -> Array:
@@ -108,15 +117,37 @@ def _scores(z: Array, V: Array) -> Array:
     return np.asarray(scores)
 
 
-def _scatter(squares: Array) -> float:
+def _independent(x: Array) -> float:
+    """Return the number of independent coordinates that scaled scores (n, k) amount to.
+
+    It is k^2 / ||correlation||^2: as many independent coordinates have a mean square that varies as
+    much. Of n samples, independent coordinates have squared correlations of 1 / n.
+    """
+    n, k = len(x), x.shape[1]
+    x = np.nan_to_num(x)
+    between = float(((x.T @ x / n) ** 2).sum()) - k
+    return k * k / (k + max(0.0, between - k * (k - 1) / n)) if k else 1.0
+
+
+def _scatter(squares: Array, most: float) -> float:
     """Return the deviation of log s from squares (n, k), s times those of normal numbers.
 
-    The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2).
+    The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2), and
+    chi-squared the variance 2 k. The smaller of the two estimates counts: a normal distribution of
+    log s has larger s than any sample where small squares make its deviation large.
+
+    Args:
+        squares: NaN does not count.
+        most: Bound of the degrees of freedom.
     """
     number = np.isfinite(squares).sum(axis=1)
     rows = number > 0
     if rows.sum() < _FEWEST:
         return 0.0
-    logs = np.log(np.maximum(np.nanmean(squares[rows], axis=1), 1e-300))
-    noise = float(scipy.special.polygamma(1, number[rows] / 2).mean())
-    return math.sqrt(max(0.0, float(logs.var(ddof=1)) - noise))
+    means = np.nanmean(squares[rows], axis=1)
+    freedom = np.minimum(number[rows], most)
+    noise = float(scipy.special.polygamma(1, freedom / 2).mean())
+    of_logs = float(np.log(np.maximum(means, 1e-300)).var(ddof=1)) - noise
+    grown = 1 + float(means.var(ddof=1)) / max(float(means.mean()) ** 2, 1e-300)
+    of_moments = math.log(max(grown / (1 + 2 * float((1 / freedom).mean())), 1.0))
+    return math.sqrt(max(0.0, min(of_logs, of_moments)))

@@ -151,8 +151,16 @@ def test_a_loaded_file_gives_logits_probabilities_and_classes(classifier, classe
             right = right[rows].numpy()
             assert found.dtype == right.dtype and found.shape == right.shape
             np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-13)
-    with pytest.raises(InputError, match="toy.pt is a classifier: it has probabilities, and no"):
-        loaded.predict_std(y)
+    for refused in (
+        loaded.predict_std,
+        loaded.predict_cov,
+        lambda y: loaded.sample(y, 3),
+        lambda y: loaded.likelihood(loaded(y), 0.1),
+    ):
+        with pytest.raises(
+            InputError, match="toy.pt is a classifier: it has probabilities, and no"
+        ):
+            refused(y)
     with pytest.raises(InputError, match=r"takes 4 parameters and gives 6 classes: .* got \(5,\)"):
         loaded.predict(np.ones(5))
     strict = surrogates.load(saved, refuse_outside=True)

@@ -10,6 +10,7 @@ from exports import check_close, in_numpy
 from extended import N_IN, N_OUT, both, every_surrogate, points
 
 from surrogates.errors import InputError
+from surrogates.model.scale_mixture import scales
 
 NOISE = 0.05
 
@@ -20,11 +21,37 @@ def of(loaded, Y, **settings):
     return data, loaded.likelihood(data, NOISE, **settings)
 
 
+def dense_terms(loaded, y, data, noise):
+    """Matrices, and the logarithms of their weights times the densities."""
+    cov, r = loaded.predict_cov(y), data - loaded.predict(y)
+    matrices, terms = [], []
+    for s, log_weight in zip(*scales(cov.scatter[0]), strict=True):
+        C = s * cov.factor @ cov.factor.T + np.diag(cov.diagonal) + noise
+        sign, logdet = np.linalg.slogdet(2 * np.pi * C)
+        assert sign == 1
+        matrices.append(C)
+        terms.append(log_weight - (r @ np.linalg.solve(C, r) + logdet) / 2)
+    return matrices, np.array(terms)
+
+
 def dense_log_density(loaded, y, data, noise):
-    C, r = loaded.predict_cov(y).dense() + noise, data - loaded.predict(y)
-    sign, logdet = np.linalg.slogdet(2 * np.pi * C)
-    assert sign == 1
-    return -(r @ np.linalg.solve(C, r) + logdet) / 2
+    return np.logaddexp.reduce(dense_terms(loaded, y, data, noise)[1])
+
+
+def mean_inverse(loaded, y, data, noise):
+    matrices, terms = dense_terms(loaded, y, data, noise)
+    shares = np.exp(terms - np.logaddexp.reduce(terms))
+    return sum(share * np.linalg.inv(C) for share, C in zip(shares, matrices, strict=True))
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.1, 1.0, 2.0])
+def test_logarithms_of_scales_are_those_of_half_a_normal_distribution(scatter):
+    s, log_weights = scales(scatter)
+    weights = np.exp(log_weights)
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-12)
+    assert s[0] == 1 and (np.diff(np.log(s)) < 0.26).all()
+    assert abs(weights @ np.log(s) - scatter * np.sqrt(2 / np.pi)) <= 0.03 * scatter
+    assert abs(np.sqrt(weights @ np.log(s) ** 2) - scatter) <= 0.03 * scatter
 
 
 @every_surrogate
@@ -64,9 +91,11 @@ def test_the_hessian_is_that_of_the_dense_matrix(name):
     surrogate, loaded = both(name)
     Y = points(surrogate)[:4]
     for s in (loaded, in_numpy(loaded)):
-        _, found = of(s, Y)
-        J, C = s.jacobian(Y), s.predict_cov(Y).dense() + NOISE**2 * np.eye(N_OUT)
-        right = np.swapaxes(J, 1, 2) @ np.linalg.solve(C, J)
+        data, found = of(s, Y)
+        noise = NOISE**2 * np.eye(N_OUT)
+        inverse = np.array([mean_inverse(s, y, data, noise) for y in Y])
+        J = s.jacobian(Y)
+        right = np.swapaxes(J, 1, 2) @ inverse @ J
         size = np.abs(right).max(axis=(1, 2), keepdims=True)
         assert (np.abs(found.hessian(Y) - right) < 1e-10 * size).all()
 
@@ -127,9 +156,8 @@ def test_data_of_some_outputs():
         masked, named = s.likelihood(whole, sigma), s.likelihood(of_names, noise_of_names)
         np.testing.assert_allclose(named.log_density(Y), masked.log_density(Y), rtol=1e-12)
         np.testing.assert_allclose(named.gradient(Y), masked.gradient(Y), rtol=1e-8)
-        C = s.predict_cov(Y[2]).dense()[np.ix_(rows, rows)] + np.diag(sigma[rows] ** 2)
-        r = (whole - s.predict(Y[2]))[rows]
-        np.testing.assert_allclose(masked.chi2(Y[2]), r @ np.linalg.solve(C, r), rtol=1e-10)
+        right = dense_log_density(s.select(rows), Y[2], whole[rows], np.diag(sigma[rows] ** 2))
+        np.testing.assert_allclose(masked.log_density(Y[2]), right, rtol=1e-10)
 
 
 def test_frames_in_and_out():

@@ -1,0 +1,106 @@
+r"""The density of a sum of two parts, of which one has a random scale s.
+
+    p(r) = sum_q weights_q N(r; 0, N + s_q F F^T),    N = diag(d) + G G^T
+
+for residuals r of n outputs and a factor F of few columns. With the eigenvalues and eigenvectors of
+the small matrix F^T N^-1 F = U diag(lambda) U^T, Q = N^-1 F U and h = Q^T r,
+
+    r^T (N + s F F^T)^-1 r = left + sum_k h_k^2 / lambda_k / (1 + s lambda_k)
+    log det (N + s F F^T) = log det N + sum_k log(1 + s lambda_k)
+    (N + s F F^T)^-1 = N^-1 - Q diag(kappa) Q^T,    kappa_k = s / (1 + s lambda_k)
+
+where left is r^T N^-1 r without the part of r in the span of F. Many s cost hardly more than one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from surrogates.types import Array
+
+from .low_rank import LowRank
+
+_STEP = 0.25  # of log s
+_REACH = 3.0  # deviations of log s
+_FEWEST = 8  # steps
+
+
+def scales(scatter: float) -> tuple[Array, Array]:
+    """Return values of s, and the logarithms of their weights.
+
+    log s is the absolute value of a normal number with the standard deviation ``scatter``.
+    """
+    n = max(_FEWEST, math.ceil(_REACH * scatter / _STEP)) if scatter > 0 else 0
+    xi = np.arange(n + 1) * _REACH / max(n, 1)
+    weights = np.exp(-(xi**2) / 2)
+    weights[0] /= 1 if n == 0 else 2  # the trapezoidal rule
+    return np.exp(scatter * xi), np.log(weights / weights.sum())
+
+
+class ScaleMixture:
+    """The density at residuals r, (n, m), each with an N and an F of its own.
+
+    Attributes:
+        log_density: log p, (n,).
+        chi2: The mean of chi-squared over s, given r, (n,).
+    """
+
+    def __init__(self, r: Array, base: LowRank, F: Array, scatter: float) -> None:
+        """Factorise.
+
+        Args:
+            r: Residuals, (n, m).
+            base: N, one for all or n of them.
+            F: (n, m, k), k >= 0.
+            scatter: Standard deviation of log s.
+        """
+        self._base, self._F = base, F
+        s, log_weights = scales(scatter)
+        solved = base.solve_columns(F)
+        eigenvalues, self._U = np.linalg.eigh(np.swapaxes(F, -1, -2) @ solved)
+        # Directions below the noise's rounding do not change N.
+        seen = eigenvalues > 1e-14 * np.maximum(1, eigenvalues[..., -1:])
+        eigenvalues = np.where(seen, eigenvalues, 0.0)
+        self._Q = solved @ self._U
+        h = np.where(seen, (np.swapaxes(self._Q, -1, -2) @ r[..., None])[..., 0], 0.0)
+        inside = h / np.where(seen, eigenvalues, 1.0)
+        left = r - (F @ (self._U @ inside[..., None]))[..., 0]
+        grown = 1 + s[:, None] * eigenvalues[..., None, :]  # (n, q, k)
+        chi2 = base.chi2(left)[..., None] + ((h * inside)[..., None, :] / grown).sum(axis=-1)
+        logdet = base.logdet()[..., None] + np.log(grown).sum(axis=-1)
+        terms = log_weights - (chi2 + logdet + r.shape[-1] * math.log(2 * math.pi)) / 2
+        top = terms.max(axis=-1, keepdims=True)
+        shares = np.exp(terms - top)
+        total = shares.sum(axis=-1, keepdims=True)
+        self.log_density: Array = (top + np.log(total))[..., 0]
+        shares /= total
+        self.chi2: Array = (shares * chi2).sum(axis=-1)
+        self._h, kappa = h, np.where(seen[..., None, :], s[:, None] / grown, 0.0)
+        self._kappa = (shares[..., None] * kappa).sum(axis=-2)
+        self._both = np.swapaxes(kappa * shares[..., None], -1, -2) @ kappa
+        self._b = base.solve(r)
+
+    def by_residual(self) -> Array:
+        """Return minus the gradient of log p by r, (n, m): the mean of the inverses times r."""
+        return np.asarray(self._b - (self._Q @ (self._kappa * self._h)[..., None])[..., 0])
+
+    def by_covariance(self) -> tuple[Array, Array]:
+        """Return the gradients of log p by F, (n, m, k), and by d, (n, m)."""
+        pulled = self._kappa * self._h
+        both = self._both * self._h[..., None] * self._h[..., None, :]
+        index = range(both.shape[-1])
+        kappa = np.zeros_like(both)
+        kappa[..., index, index] = self._kappa
+        by_F = self._b[..., None] * pulled[..., None, :] - self._Q @ (both + kappa)
+        by_d = self._b**2 - 2 * self._b * (self._Q @ pulled[..., None])[..., 0]
+        by_d += ((self._Q @ (both + kappa)) * self._Q).sum(axis=-1)
+        by_d -= self._base.inverse_diagonal()
+        return by_F @ np.swapaxes(self._U, -1, -2), by_d / 2
+
+    def between(self, J: Array) -> Array:
+        """Return J^T times the mean of the inverses times J, for J (n, m, n_in)."""
+        P = np.swapaxes(self._Q, -1, -2) @ J
+        inside = np.swapaxes(P, -1, -2) @ (self._kappa[..., None] * P)
+        return np.asarray(self._base.inverse_between(J) - inside)
