@@ -41,7 +41,7 @@ from .selecting import rows_of
 if TYPE_CHECKING:
     from .loaded import LoadedSurrogate
 
-_BATCH = 2**21  # entries of factors at once
+_BATCH = 2**17  # entries of factors at once, which lie in a processor's cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
