@@ -12,8 +12,8 @@ numbers is fitted to another: 882 outputs need no more than some tens of residua
 
 Other directions fail. Principal components of the residuals themselves, as many as held-out
 likelihood asks for, leave out directions in which few residuals vary. The rest of the variance,
-divided among all outputs, is too small there: posteriors are too narrow by a factor of 10, and
-chi-squared has the right mean all the same. Correlations between the coordinates hardly narrow
+divided among all outputs, is too small there: posteriors are far too narrow, and chi-squared has
+the right mean all the same. Correlations between the coordinates hardly narrow
 the posteriors, but those of few samples are wrong elsewhere.
 
 The diagonal of R is near one. It is not made one: sigma comes from quantiles, R from mean squares,
