@@ -6,9 +6,10 @@ tests/adapters/environments.toml lists the environments: which adapters each tes
 installs into it. They lie in ~/.cache/varpro-surrogates/adapters (or in XDG_CACHE_HOME), and are
 made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them.
 
-The surrogates that the tests call are the one of docs/start.md, and one of the same data with
-noise, whose standard deviations are not tiny. They are trained here and handed over as
-oscillator.pt, noisy.pt, and both as .npz. Each adapter has a line of result; the tests of one that
+The surrogates that the tests call are the one of docs/start.md; one of the same data with noise,
+whose standard deviations are not tiny; one of the logarithm of an input; one of weights that sum to
+one; and a classifier. They are trained here and handed over as oscillator, noisy, logarithmic,
+weights and sides, each as .pt and .npz. Each adapter has a line of result; the tests of one that
 failed are printed. The exit status is 1 if one failed.
 """
 
@@ -111,7 +112,7 @@ def make(environment: Environment) -> None:
 
 
 def train(folder: Path) -> None:
-    """Train the surrogates; write oscillator.pt, noisy.pt and both as .npz."""
+    """Train the surrogates, and write each as .pt and .npz."""
     import numpy as np
 
     import surrogates
@@ -125,6 +126,15 @@ def train(folder: Path) -> None:
     noise = 0.03 * np.random.default_rng(1).normal(size=names["C"].shape)
     columns = {"y_names": found["oscillator"].y_names, "c_names": found["oscillator"].c_names}
     found["noisy"] = surrogates.fit(names["Y"], names["C"] + noise, effort="fast", **columns)
+    found["logarithmic"] = surrogates.fit(
+        names["Y"], names["C"], effort="fast", log_inputs=["stiffness"], **columns
+    )
+    Y = np.random.default_rng(2).dirichlet(np.ones(3), 60)
+    found["weights"] = surrogates.fit(
+        Y, np.exp(Y @ [[1.0, 0.0], [0.5, -1.0], [0.0, 1.0]]), effort="fast"
+    )
+    sides = np.where(names["C"][:, 0] > 0, "right", "left")
+    found["sides"] = surrogates.fit(names["Y"], labels=sides, effort="fast")
     for name, surrogate in found.items():
         surrogate.save(folder / f"{name}.pt")
         npz.save(surrogate, folder / f"{name}.npz")

@@ -1,11 +1,12 @@
 """The posterior of parameters given data, for samplers that want a log density.
 
-The prior is uniform on the training domain. Samplers step outside it: there the density is zero,
-and the surrogate is not evaluated.
+The prior is uniform on the training domain, or another one within it. Samplers step outside the
+domain: there the density is zero, and the surrogate is not evaluated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,18 @@ _STEPS = 50  # of hit and run, for each starting point
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
-    """Log density of the posterior, up to a constant: likelihood times uniform prior.
+    """Log density of the posterior, up to a constant: likelihood times prior.
 
-    It can be pickled and sent to other processes.
+    It can be pickled and sent to other processes, if its prior can.
 
     Attributes:
-        likelihood: Of the data. The prior is uniform on its surrogate's training domain.
+        likelihood: Of the data.
+        log_prior: Log density of the prior, of y (n, n_in) to (n,), within the training domain of
+            the likelihood's surrogate; uniform if None.
     """
 
     likelihood: Likelihood
+    log_prior: Callable[[Array], Array] | None = None
 
     def __call__(self, y: Array) -> Any:
         """Return the log density of y, (n, n_in) or (n_in,): (n,) or a number."""
@@ -40,6 +44,8 @@ class Posterior:
         found = np.full(len(rows), -np.inf)
         if inside.any():
             found[inside] = self.likelihood.log_density(rows[inside])
+            if self.log_prior is not None:
+                found[inside] += self.log_prior(rows[inside])
         return found if np.ndim(y) == 2 else float(found[0])
 
 

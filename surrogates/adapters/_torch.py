@@ -79,7 +79,7 @@ def _class() -> Any:
         def backward(ctx: Any, g: Any) -> Any:
             y, *other = ctx.saved_tensors
             call = functools.partial(Call.apply, ctx.surrogate)
-            if ctx.method == "predict":
+            if ctx.method == "__call__":
                 return None, None, call("vjp", y, g)
             if ctx.method == "vjp":
                 return None, None, call("hvp", y, *other, g), call("jvp", y, g)
@@ -91,7 +91,7 @@ def _class() -> Any:
         def jvp(ctx: Any, _surrogate: Any, _method: Any, *tangents: Any) -> Any:
             y, *other = ctx.saved_tensors
             call = functools.partial(Call.apply, ctx.surrogate)
-            if ctx.method == "predict":
+            if ctx.method == "__call__":
                 return call("jvp", y, tangents[0])
             if ctx.method == "vjp":
                 along, across = tangents
@@ -112,7 +112,7 @@ def _class() -> Any:
             self.surrogate = surrogate
 
         def forward(self, y: Any) -> Any:
-            return Call.apply(self.surrogate, "predict", y.to("cpu", torch.float64)).to(y.device)
+            return Call.apply(self.surrogate, "__call__", y.to("cpu", torch.float64)).to(y.device)
 
     return Module
 

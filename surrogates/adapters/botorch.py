@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def model(
-    surrogate: LoadedSurrogate, *, unit: npt.ArrayLike = 1.0, deterministic: bool = False
+    surrogate: LoadedSurrogate,
+    *,
+    unit: npt.ArrayLike = 1.0,
+    cube: bool = False,
+    deterministic: bool = False,
 ) -> Any:
     """Return a model of BoTorch with n_out outputs, for its acquisition functions.
 
@@ -32,11 +36,13 @@ def model(
             differentiates them.
         unit: What the outputs are divided by, one number or (n_out,). BoTorch takes standard
             deviations below 1e-5 for 1e-5, so its outputs should be of the size of one.
+        cube: Take points of the unit cube, which `from_cube` maps to y. BoTorch's optimiser does
+            not scale, and stops early where the ranges of the parameters differ much in size.
         deterministic: Leave the standard deviations out; any engine will do then.
 
     Raises:
-        InputError: If standard deviations are wanted of another engine, or a unit is not
-            above zero.
+        InputError: If standard deviations are wanted of another engine, a unit is not above zero,
+            or the cube is wanted and the training parameters satisfy linear relations.
     """
     model, fixed = _classes()
     units = np.asarray(unit, np.float64)
@@ -46,65 +52,94 @@ def model(
     )
     units = np.broadcast_to(units, (surrogate.n_out,)).copy()
     if deterministic:
-        return fixed(surrogate, units)
+        return fixed(surrogate, units, cube)
     check(
         surrogate.engine.NAME == "torch" and surrogate.task == "regression",
         f"BoTorch differentiates the standard deviations by torch: load the .pt file of "
         f"{surrogate.path}, or take deterministic=True",
     )
-    return model(surrogate, units)
+    return model(surrogate, units, cube)
 
 
-def bounds(surrogate: LoadedSurrogate) -> Any:
-    """Return the training bounds, (2, n_in), as ``optimize_acqf`` takes them.
+def bounds(surrogate: LoadedSurrogate, *, cube: bool = False) -> Any:
+    """Return the ends of the points, (2, n_in), as ``optimize_acqf`` takes them.
+
+    Args:
+        surrogate: The surrogate.
+        cube: Those of the unit cube, in place of the training bounds.
 
     Raises:
         InputError: If the training parameters satisfy linear relations.
     """
-    return common.needed("torch").stack(
-        [*map(common.needed("torch").tensor, common.box(surrogate))]
-    )
+    lower, upper = common.box(surrogate)
+    ends = np.repeat([[0.0], [1.0]], len(lower), axis=1) if cube else np.stack([lower, upper])
+    return common.needed("torch").tensor(ends)
+
+
+def from_cube(surrogate: LoadedSurrogate, X: Any) -> Any:
+    """Return parameters y, (..., n_in), at points X of the unit cube between the bounds."""
+    lower, upper = map(common.needed("torch").tensor, common.box(surrogate))
+    return lower.to(X.device) + X * (upper - lower).to(X.device)
+
+
+class _Known:
+    """What models with and without standard deviations know of their surrogate."""
+
+    def __init__(self, surrogate: LoadedSurrogate, units: Array, cube: bool) -> None:
+        super().__init__()
+        self.surrogate, self.units, self.cube = surrogate, units, cube
+        self.map = _torch.module(surrogate)
+        if cube:
+            common.box(surrogate)  # or the reason why there is none
+
+    def scaled(self, c: Any) -> Any:
+        """Return outputs in the model's units."""
+        return c / common.needed("torch").tensor(self.units, device=c.device)
+
+    def physical(self, X: Any) -> Any:
+        """Return parameters."""
+        return from_cube(self.surrogate, X) if self.cube else X
+
+    def forward(self, X: Any) -> Any:
+        return self.scaled(self.map(self.physical(X)))
+
+    def deviation(self, X: Any) -> Any:
+        """Return the standard deviations, (..., n_out), as the TorchScript module computes them."""
+        y = self.physical(X)
+        rows = y.to("cpu", common.needed("torch").float64).reshape(-1, self.surrogate.n_in)
+        engine: Any = self.surrogate.engine
+        if isinstance(engine, Selected):
+            std = engine.whole.module.predict_std(rows)[:, engine.rows]
+        else:
+            std = engine.module.predict_std(rows)
+        return self.scaled(std.reshape(*X.shape[:-1], self.surrogate.n_out).to(X.device))
+
+    @property
+    def num_outputs(self) -> int:
+        return self.surrogate.n_out
+
+    @property
+    def batch_shape(self) -> Any:
+        return common.needed("torch").Size()
+
+    def subset_output(self, idcs: list[int]) -> Any:
+        return type(self)(self.surrogate.select(idcs), self.units[idcs], self.cube)
 
 
 @functools.cache
 def _classes() -> tuple[Any, Any]:
     """Return the classes of models with and without standard deviations."""
     torch = common.needed("torch")
-    models, posteriors = common.needed("botorch.models"), common.needed("botorch.posteriors")
+    posteriors = common.needed("botorch.posteriors")
     distributions = common.needed("gpytorch.distributions", "botorch")
     operators = common.needed("linear_operator.operators", "botorch")
     base: Any = common.needed("botorch.models.model").Model
-    fixed_base: Any = models.deterministic.DeterministicModel
+    fixed_base: Any = common.needed("botorch.models.deterministic").DeterministicModel
 
-    class Named:
-        """What both kinds know of their surrogate."""
-
-        surrogate: LoadedSurrogate
-        units: Array
-
-        def __init__(self, surrogate: LoadedSurrogate, units: Array) -> None:
-            super().__init__()
-            self.surrogate, self.units = surrogate, units
-            self.map = _torch.module(surrogate)
-
-        def forward(self, X: Any) -> Any:
-            return self.map(X) / torch.tensor(self.units, device=X.device)
-
-        @property
-        def num_outputs(self) -> int:
-            return self.surrogate.n_out
-
-        @property
-        def batch_shape(self) -> Any:
-            return torch.Size()
-
-        def subset_output(self, idcs: list[int]) -> Any:
-            return type(self)(self.surrogate.select(idcs), self.units[idcs])
-
-    class Fixed(Named, fixed_base):
+    class Fixed(_Known, fixed_base):
         """Predictions alone."""
 
-    class Model(Named, base):
+    class Model(_Known, base):
         """Predictions with independent normal errors."""
 
         def posterior(
@@ -118,8 +153,7 @@ def _classes() -> tuple[Any, Any]:
             if output_indices is not None:
                 chosen = self.subset_output(output_indices)
                 return chosen.posterior(X, posterior_transform=posterior_transform)
-            mean = self(X)
-            std = _deviation(self.surrogate, X) / torch.tensor(self.units, device=X.device)
+            mean, std = self(X), self.deviation(X)
             if self.num_outputs == 1:
                 covariance = operators.DenseLinearOperator(torch.diag_embed(std[..., 0] ** 2))
                 normal = distributions.MultivariateNormal(mean[..., 0], covariance)
@@ -133,14 +167,3 @@ def _classes() -> tuple[Any, Any]:
             return found if posterior_transform is None else posterior_transform(found)
 
     return Model, Fixed
-
-
-def _deviation(surrogate: LoadedSurrogate, X: Any) -> Any:
-    """Return the standard deviations, (..., n_out), as the module computes them."""
-    rows = X.to("cpu", common.needed("torch").float64).reshape(-1, surrogate.n_in)
-    engine: Any = surrogate.engine
-    if isinstance(engine, Selected):
-        std = engine.whole.module.predict_std(rows)[:, engine.rows]
-    else:
-        std = engine.module.predict_std(rows)
-    return std.reshape(*X.shape[:-1], surrogate.n_out).to(X.device)

@@ -1,8 +1,10 @@
 """CUQIpy: a surrogate as a ``cuqi.model.Model`` with its gradient; prior and likelihood.
 
-y = adapter.parameters(s)
-c = adapter.data(s, y, 0.01)
-problem = cuqi.problem.BayesianProblem(y, c).set_data(c=d)
+    y = adapter.parameters(s)
+    c = adapter.data(s, y, 0.01)
+    problem = cuqi.problem.BayesianProblem(y, c).set_data(c=data)
+
+Geometries have the names of parameters and observables.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
 
+_FAR = 1e100
+
 
 def model(surrogate: LoadedSurrogate) -> Any:
     """Return the model y -> c.
@@ -27,8 +31,9 @@ def model(surrogate: LoadedSurrogate) -> Any:
     with the transposed Jacobian, so that NUTS, MALA and MAP estimates need no finite differences.
 
     Samplers step where the surrogate is not defined: where an input whose logarithm it takes is
-    not positive. There the model is infinite, so that the density of any data is zero, and the
-    gradient is zero.
+    not positive, or outside its domain if it refuses that. There the model is 1e100, so that the
+    density of any data is zero, and the gradient is zero. (Infinity would become NaN in CUQIpy's
+    products with zeros.)
     """
     models = common.needed("cuqi.model", "cuqipy")
     geometry = common.needed("cuqi.geometry", "cuqipy")
@@ -36,10 +41,11 @@ def model(surrogate: LoadedSurrogate) -> Any:
     logs = surrogate.engine.box.log_inputs
 
     def is_defined(y: Array) -> bool:
-        return bool((np.asarray(y)[logs] > 0).all())
+        outside = surrogate.refuse_outside and not surrogate.in_domain(y)
+        return bool((np.asarray(y)[logs] > 0).all()) and not outside
 
     def forward(y: Array) -> Array:
-        return surrogate(y) if is_defined(y) else np.full(surrogate.n_out, np.inf)
+        return surrogate(y) if is_defined(y) else np.full(surrogate.n_out, _FAR)
 
     def gradient(direction: Array, y: Array) -> Array:
         return surrogate.vjp(y, direction) if is_defined(y) else np.zeros(surrogate.n_in)
@@ -100,22 +106,22 @@ def data(surrogate: LoadedSurrogate, y: Any, noise: npt.ArrayLike, name: str = "
     return distribution.Gaussian(model(surrogate)(y), variance, geometry=names, name=name)
 
 
-def posterior(likelihood: Likelihood, name: str = "y") -> Any:
-    """Return the posterior of the parameters: of a uniform prior, and all errors of the surrogate.
+def posterior(likelihood: Likelihood, prior: Any = None) -> Any:
+    """Return the posterior of the parameters, with all errors of the surrogate.
 
     Its likelihood has the covariance of the surrogate's errors at each y, and the gradient of it,
-    where `data` has one standard deviation for all y.
+    where `data` has one standard deviation for all y. It is zero outside the training domain.
 
     Args:
         likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
-        name: Name of the random variable of the parameters.
+        prior: A distribution of CUQIpy; that of `parameters` if None.
 
     Raises:
-        InputError: If the training parameters satisfy linear relations.
+        InputError: If the training parameters satisfy linear relations, and no prior is given.
     """
     distribution = common.needed("cuqi.distribution", "cuqipy")
     surrogate = likelihood.surrogate
-    prior = parameters(surrogate, name)
+    prior = parameters(surrogate) if prior is None else prior
 
     def log_density(y: Array) -> float:
         return float(likelihood.log_density(y)) if surrogate.in_domain(y) else -np.inf
@@ -126,4 +132,4 @@ def posterior(likelihood: Likelihood, name: str = "y") -> Any:
     found = common.needed("cuqi.likelihood", "cuqipy").UserDefinedLikelihood(
         surrogate.n_in, log_density, gradient, prior.geometry, name="data"
     )
-    return distribution.Posterior(found, prior, name=name)
+    return distribution.Posterior(found, prior, name=prior.name)

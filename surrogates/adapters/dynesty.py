@@ -8,46 +8,46 @@ Prior and likelihood are normalised, so evidences of surrogates of several model
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import common
+from ._density import Posterior
 
 if TYPE_CHECKING:
     from surrogates.model.likelihood import Likelihood
     from surrogates.types import Array
 
 
-def arguments(likelihood: Likelihood) -> dict[str, Any]:
+def arguments(
+    likelihood: Likelihood,
+    *,
+    prior_transform: Callable[[Array], Array] | None = None,
+) -> dict[str, Any]:
     """Return the arguments of dynesty's samplers that surrogate and data determine.
 
-    The prior is uniform on the box of the training parameters.
+    The likelihood is zero outside the training domain.
 
     Args:
         likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
+        prior_transform: The prior, as a map from the unit cube of n_in dimensions to y; if None, it
+            is uniform on the box of the training parameters. For weights that sum to one and are
+            uniform, it is the exponentials ``-log(u)`` over their sum.
 
     Returns:
         ``loglikelihood``, ``prior_transform`` and ``ndim``, for pools of processes too.
 
     Raises:
-        InputError: If the training parameters satisfy linear relations.
+        InputError: If the training parameters satisfy linear relations, and no prior is given.
     """
-    lower, upper = common.box(likelihood.surrogate)
+    if prior_transform is None:
+        prior_transform = _FromCube(*common.box(likelihood.surrogate))
     return {
-        "loglikelihood": _Value(likelihood),
-        "prior_transform": _FromCube(lower, upper),
+        "loglikelihood": Posterior(likelihood=likelihood),
+        "prior_transform": prior_transform,
         "ndim": likelihood.surrogate.n_in,
     }
-
-
-@dataclass(frozen=True)
-class _Value:
-    """The log likelihood of one y, as a number."""
-
-    likelihood: Likelihood
-
-    def __call__(self, y: Array) -> float:
-        return float(self.likelihood.log_density(y))
 
 
 @dataclass(frozen=True)

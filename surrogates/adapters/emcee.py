@@ -8,6 +8,7 @@ All walkers are evaluated in one call of the surrogate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import common
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from surrogates.types import Array
 
 
-def arguments(likelihood: Likelihood) -> dict[str, Any]:
+def arguments(
+    likelihood: Likelihood, *, log_prior: Callable[[Array], Array] | None = None
+) -> dict[str, Any]:
     """Return the arguments of ``emcee.EnsembleSampler`` that surrogate and data determine.
 
-    The prior is uniform on the training domain. If the training parameters satisfy linear
+    The density is zero outside the training domain. If the training parameters satisfy linear
     relations, as weights that sum to one, the moves are those by differences of walkers: walkers
     that satisfy them, as those of `start` do, then satisfy them all along, to the tolerance of
     `in_domain`. (The default stretch moves would have the density of a space of more dimensions.)
@@ -30,12 +33,13 @@ def arguments(likelihood: Likelihood) -> dict[str, Any]:
 
     Args:
         likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
+        log_prior: Log density of the prior, of y (n, n_in) to (n,); uniform if None.
 
     Returns:
         ``ndim``, ``log_prob_fn``, ``vectorize`` and, with such relations, ``moves``.
     """
     surrogate = likelihood.surrogate
-    target = Posterior(likelihood=likelihood)
+    target = Posterior(likelihood=likelihood, log_prior=log_prior)
     found = {"ndim": surrogate.n_in, "log_prob_fn": target, "vectorize": True}
     if len(surrogate.domain.normals):
         moves = common.needed("emcee").moves

@@ -6,7 +6,6 @@ are arrays of JAX in double precision, and nothing calls back into Python.
 
 from __future__ import annotations
 
-import functools
 import types
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -51,23 +50,33 @@ def function(surrogate: LoadedSurrogate) -> Any:
     return functions(surrogate).forward
 
 
+def transposed(surrogate: LoadedSurrogate) -> Any:
+    """Return the function y, w -> J(y)^T w of JAX, (..., n_in), (..., n_out) -> (..., n_in)."""
+    jax, forward = common.needed("jax"), function(surrogate)
+    return lambda y, w: jax.vjp(forward, y)[1](w)[0]
+
+
 def density(likelihood: Any) -> Any:
     """Return the function y -> log p(data | y) of JAX, with a gradient, of a `Likelihood`.
 
     The covariance of the surrogate's errors is not among the native functions: this one calls back
     into Python.
     """
-    jax = common.needed("jax")
-
-    def both(y: Any) -> Any:
-        results = [jax.ShapeDtypeStruct(shape, y.dtype) for shape in (y.shape[:-1], y.shape)]
-        call = functools.partial(_value_and_gradient, likelihood)
-        return jax.pure_callback(call, tuple(results), y, vmap_method="expand_dims")
-
-    found = jax.custom_vjp(lambda y: both(y)[0])
+    both = value_and_gradient(likelihood)
+    found = common.needed("jax").custom_vjp(lambda y: both(y)[0])
     found.defvjp(both, lambda gradient, g: (g[..., None] * gradient,))
     return found
 
 
-def _value_and_gradient(likelihood: Any, y: Any) -> Any:
-    return likelihood.value_and_gradient(np.asarray(y))
+def value_and_gradient(likelihood: Any) -> Any:
+    """Return the function y -> log p(data | y), and its gradient, of JAX; see `density`."""
+    jax = common.needed("jax")
+
+    def call(y: Any) -> Any:
+        return likelihood.value_and_gradient(np.asarray(y))
+
+    def both(y: Any) -> Any:
+        results = [jax.ShapeDtypeStruct(shape, y.dtype) for shape in (y.shape[:-1], y.shape)]
+        return jax.pure_callback(call, tuple(results), y, vmap_method="expand_dims")
+
+    return both

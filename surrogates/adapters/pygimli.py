@@ -55,7 +55,7 @@ def _class() -> Any:
             return pg.Vector(self.middle)
 
         def response(self, par: Any) -> Any:
-            return pg.Vector(self.surrogate.predict(np.array(par)))
+            return pg.Vector(self.surrogate(np.array(par)))
 
         def createJacobian(self, par: Any) -> None:
             self.J = pg.Matrix(self.surrogate.jacobian(np.array(par)))

@@ -1,18 +1,21 @@
 """PyMC: a surrogate as an operator of PyTensor, with its gradient for NUTS.
 
 The graph calls the surrogate for values, and its `vjp` for gradients, so each leapfrog step costs
-one forward and one product with the transposed Jacobian.
+one forward and one product with the transposed Jacobian. Where PyTensor compiles to JAX, as for
+``pm.sample(nuts_sampler="numpyro")``, the surrogate's native functions of JAX take their place.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import common
+from . import common, jax
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -145,6 +148,7 @@ def _density() -> Any:
                 return [gradients.grad_not_implemented(self, 0, inputs[0])]
             return [given[0][..., None] * self(*inputs)[1]]
 
+    _in_jax(Density, lambda op: jax.value_and_gradient(op.likelihood))
     return Density
 
 
@@ -182,7 +186,7 @@ def _operators() -> tuple[Any, Any]:
         """c(y)."""
 
         def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
-            outputs[0][0] = self.surrogate.predict(inputs[0])
+            outputs[0][0] = self.surrogate(inputs[0])
 
         def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
             return [(*shapes[0][:-1], self.surrogate.n_out)]
@@ -190,4 +194,13 @@ def _operators() -> tuple[Any, Any]:
         def grad(self, inputs: Any, gradients: Any) -> Any:
             return [Transposed(self.surrogate)(inputs[0], gradients[0])]
 
+    _in_jax(Surrogate, lambda op: jax.function(op.surrogate))
+    _in_jax(Transposed, lambda op: jax.transposed(op.surrogate))
     return Surrogate, Transposed
+
+
+def _in_jax(operator: Any, made: Callable[[Any], Any]) -> None:
+    """Tell PyTensor which function of JAX an operator is, if JAX is installed."""
+    if importlib.util.find_spec("jax") is not None:
+        dispatch = common.needed("pytensor.link.jax.dispatch", "pymc")
+        dispatch.jax_funcify.register(operator, lambda op, **_: made(op))

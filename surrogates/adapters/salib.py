@@ -1,18 +1,21 @@
 """SALib: a surrogate's parameters as a problem, to sample, evaluate and analyse.
 
-from surrogates.adapters import salib as adapter
-problem = adapter.problem(s)                                # the dict of SALib's functions
-study = adapter.specification(s).sample_sobol(1024).evaluate(s.predict).analyze_sobol()
+    study = adapter.specification(s).sample_sobol(1024)
+    study.evaluate(adapter.function(s)).analyze_sobol()
+
+All samples are evaluated in one call.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import common
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
+    from surrogates.types import Array
 
 
 def problem(surrogate: LoadedSurrogate) -> dict[str, Any]:
@@ -36,9 +39,24 @@ def problem(surrogate: LoadedSurrogate) -> dict[str, Any]:
 def specification(surrogate: LoadedSurrogate) -> Any:
     """Return a ``SALib.ProblemSpec`` of `problem`, whose methods sample, evaluate and analyse.
 
-    ``evaluate(surrogate.predict)`` evaluates all samples in one call.
-
     Raises:
         InputError: As `problem` does.
     """
     return common.needed("SALib").ProblemSpec(problem(surrogate))
+
+
+def function(surrogate: LoadedSurrogate) -> Function:
+    """Return what SALib evaluates: samples in one call, and one output without an axis."""
+    return Function(surrogate)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A surrogate with outputs as SALib takes them; it can be sent to other processes."""
+
+    surrogate: LoadedSurrogate
+
+    def __call__(self, samples: Array) -> Array:
+        """Predict the observables of samples (n, n_in): (n, n_out), or (n,) if there is one."""
+        C = self.surrogate.predict(samples)
+        return C[:, 0] if self.surrogate.n_out == 1 else C

@@ -58,7 +58,7 @@ def _class() -> Any:
         def fields(self, m: Any = None) -> Any:
             if m is not None:
                 self.model = m
-            return self.surrogate.predict(self.y)
+            return self.surrogate(self.y)
 
         def dpred(self, m: Any = None, f: Any = None) -> Any:
             return self.fields(m) if f is None else f

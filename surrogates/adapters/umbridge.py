@@ -65,7 +65,7 @@ def _class() -> Any:
             return hasattr(self.surrogate.engine, "hvp")
 
         def __call__(self, parameters: Any, config: Any = None) -> list[list[float]]:
-            return [_listed(self.surrogate.predict(_only(parameters)))]
+            return [_listed(self.surrogate(_only(parameters)))]
 
         def gradient(
             self, out_wrt: int, in_wrt: int, parameters: Any, sens: Any, config: Any = None

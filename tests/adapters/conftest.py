@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def folder():
-    """The folder with oscillator.pt, noisy.pt, and both as .npz."""
+    """The folder with the surrogates, each as .pt and .npz; see scripts/adapters.py."""
     return Path(os.environ["ADAPTERS_FOLDER"])
 
 

@@ -108,3 +108,23 @@ def test_a_unit_is_checked(surrogate):
     model = adapter.model(surrogate, unit=[1, 2, 4], deterministic=True)
     y = torch.tensor([[2.0, 0.3]], dtype=torch.float64)
     np.testing.assert_allclose(model(y).numpy(), surrogate.predict(y) / [1, 2, 4], rtol=1e-15)
+
+
+def test_points_of_the_cube_are_mapped_between_the_bounds(scripted, draws, close):
+    lower, upper = scripted.bounds
+    X = torch.tensor((draws - lower) / (upper - lower), requires_grad=True)
+    assert adapter.bounds(scripted, cube=True).tolist() == [[0.0, 0.0], [1.0, 1.0]]
+    np.testing.assert_array_equal(adapter.bounds(scripted), scripted.bounds)
+    np.testing.assert_allclose(adapter.from_cube(scripted, X).detach(), draws, rtol=1e-15)
+    for model in (adapter.model(scripted, cube=True).subset_output([2]), fixed_in_cube(scripted)):
+        mean = model.posterior(X).mean
+        close(mean.detach().numpy()[:, 0], scripted.predict(draws)[:, 2])
+        (slope,) = torch.autograd.grad(mean.sum(), X)
+        close(slope.numpy(), scripted.jacobian(draws)[:, 2] * (upper - lower))
+    posterior = adapter.model(scripted, cube=True).posterior(X)
+    std = scripted.predict_std(draws)
+    np.testing.assert_allclose(posterior.variance.detach().sqrt().numpy(), std, rtol=1e-6)
+
+
+def fixed_in_cube(surrogate):
+    return adapter.model(surrogate.select([2]), cube=True, deterministic=True)

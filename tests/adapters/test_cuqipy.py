@@ -30,6 +30,26 @@ def test_values_and_gradients_are_those_of_the_surrogate(surrogate, draws):
     assert tuple(found.geometry.variables) == surrogate.c_names
 
 
+def test_a_density_is_zero_where_the_model_has_no_logarithm(folder):
+    logarithmic = surrogates.load(folder / "logarithmic.npz")
+    y, off = logarithmic.bounds.mean(axis=0), np.array([-1.0, 0.3])
+    model = adapter.model(logarithmic)
+    np.testing.assert_array_equal(model(y), logarithmic.predict(y))
+    assert (model(off) > 1e99).all() and (model.gradient(np.ones(3), off) == 0).all()
+    refusing = adapter.model(surrogates.load(folder / "noisy.npz", refuse_outside=True))
+    assert (refusing(off) > 1e99).all() and (refusing(y) < 1).all()
+    prior = adapter.parameters(logarithmic)
+    data = adapter.data(logarithmic, prior, 0.5)
+    problem = cuqi.problem.BayesianProblem(prior, data).set_data(c=logarithmic.predict(y))
+    for posterior in (problem.posterior, adapter.posterior(logarithmic.likelihood([0.0] * 3, 0.5))):
+        assert posterior.logd(off) == -np.inf and np.isfinite(posterior.logd(y))
+        np.random.seed(0)
+        sampler = cuqi.sampler.NUTS(posterior, initial_point=y, step_size=1.0)  # far too long
+        sampler.sample(200)
+        samples = sampler.get_samples().samples.T
+        assert logarithmic.in_domain(samples).all() and samples.std(axis=0).min() > 0
+
+
 def test_the_prior_is_uniform_on_the_bounds(surrogate, draws):
     y, (lower, upper) = adapter.parameters(surrogate), surrogate.bounds
     density = -np.log(upper - lower).sum()
@@ -80,6 +100,18 @@ def test_a_posterior_has_the_likelihood_of_the_surrogate(surrogate, draws, folde
         np.testing.assert_allclose(posterior.logd(y), density, rtol=1e-12)
         np.testing.assert_array_equal(posterior.gradient(y), likelihood.gradient(y))
     assert posterior.logd(9 * Y[0]) == -np.inf and (posterior.gradient(9 * Y[0]) == 0).all()
+
+
+def test_a_posterior_has_a_prior_of_ones_own(surrogate, draws):
+    names = cuqi.geometry.Discrete(list(surrogate.y_names))
+    prior = cuqi.distribution.Gaussian(np.array([2.0, 0.3]), 0.1**2, geometry=names, name="y")
+    likelihood = surrogate.likelihood([0.1, -0.7, -0.3], 0.02)
+    posterior = adapter.posterior(likelihood, prior)
+    for y in draws:
+        density = likelihood.log_density(y) + prior.logd(y)
+        np.testing.assert_allclose(posterior.logd(y), density, rtol=1e-12)
+        gradient = likelihood.gradient(y) + prior.gradient(y)
+        np.testing.assert_allclose(posterior.gradient(y), gradient, rtol=1e-12)
 
 
 def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):

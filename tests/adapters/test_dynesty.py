@@ -2,9 +2,13 @@
 
 import pickle
 
+import dynesty
 import numpy as np
+import pytest
 from known import normal_log_likelihood, posterior_on_a_grid
+from scipy.stats import norm
 
+import surrogates
 from surrogates.adapters import dynesty as adapter
 
 
@@ -33,6 +37,62 @@ def test_posterior_and_evidence_are_those_of_a_grid(program, surrogate):
     # The error that dynesty states, of one standard deviation.
     assert results.logzerr[-1] < 0.3
     assert abs(results.logz[-1] - log_evidence) < 3 * results.logzerr[-1]
+
+
+def test_a_prior_of_ones_own(surrogate):
+    """A normal prior, cut off at the bounds."""
+    middle, width = surrogate.bounds.mean(axis=0), (surrogate.bounds[1] - surrogate.bounds[0]) / 4
+    likelihood = surrogate.likelihood([0.1, -0.7, -0.3], 0.3)
+    arguments = adapter.arguments(
+        likelihood, prior_transform=lambda u: middle + width * norm.ppf(u)
+    )
+    rng = np.random.default_rng(2)
+    sampler = dynesty.NestedSampler(**arguments, nlive=300, rstate=rng)
+    sampler.run_nested(print_progress=False)
+    results = sampler.results
+
+    def log_density(Y):
+        return likelihood.log_density(Y) + norm.logpdf(Y, middle, width).sum(axis=1)
+
+    exact, spread, log_mean = posterior_on_a_grid(log_density, surrogate.bounds)
+    weights = results.importance_weights()
+    effective = 1 / (weights**2).sum()
+    mean = weights @ results.samples
+    assert surrogate.in_domain(results.samples[weights > 0]).all()
+    np.testing.assert_array_less(np.abs(mean - exact), 4 * spread / effective**0.5)
+    log_evidence = log_mean + np.log(np.prod(surrogate.bounds[1] - surrogate.bounds[0]))
+    assert abs(results.logz[-1] - log_evidence) < 3 * results.logzerr[-1]
+
+
+def test_weights_sum_to_one(folder):
+    """A uniform prior on the simplex: exponentials over their sum."""
+    weights = surrogates.load(folder / "weights.npz")
+    likelihood = weights.likelihood([1.6, 1.0], 0.1)
+    with pytest.raises(surrogates.InputError, match="satisfy 1 linear relation"):
+        adapter.arguments(likelihood)
+    arguments = adapter.arguments(likelihood, prior_transform=weights_of)
+    sampler = dynesty.NestedSampler(**arguments, nlive=300, rstate=np.random.default_rng(3))
+    sampler.run_nested(print_progress=False)
+    results = sampler.results
+    p = results.importance_weights()
+    np.testing.assert_allclose(results.samples.sum(axis=1), 1, atol=1e-12)
+
+    # By the midpoint rule on the triangle of two weights, whose area is 1 / 2.
+    n = 1000
+    u = (np.arange(n) + 0.5) / n
+    Y = np.stack(np.meshgrid(u, u, indexing="ij"), axis=-1).reshape(-1, 2)
+    Y = Y[Y.sum(axis=1) < 1 - 1e-9]
+    Y = np.concatenate([Y, 1 - Y.sum(axis=1, keepdims=True)], axis=1)
+    density = np.where(weights.in_domain(Y), np.exp(likelihood.log_density(Y)), 0.0)
+    exact = density @ Y / density.sum()
+    spread = np.sqrt(density @ (Y - exact) ** 2 / density.sum())
+    effective = 1 / (p**2).sum()
+    np.testing.assert_array_less(np.abs(p @ results.samples - exact), 4 * spread / effective**0.5)
+    assert abs(results.logz[-1] - np.log(density.mean())) < 3 * results.logzerr[-1]
+
+
+def weights_of(u):
+    return np.log(u) / np.log(u).sum()
 
 
 def test_arguments_reach_other_processes(surrogate, draws):

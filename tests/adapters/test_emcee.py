@@ -41,6 +41,16 @@ def test_the_surrogate_is_called_once_and_only_inside(surrogate, draws, monkeypa
     assert np.isfinite(found[:7]).all() and (found[7:] == -np.inf).all() and calls == [(7, 2)]
 
 
+def test_a_prior_of_ones_own_counts_within_the_domain(surrogate, draws):
+    def log_prior(Y):
+        return -0.5 * ((Y - [2.0, 0.3]) ** 2).sum(axis=1)
+
+    likelihood = surrogate.likelihood(DATA, NOISE)
+    log_p = adapter.arguments(likelihood, log_prior=log_prior)["log_prob_fn"]
+    np.testing.assert_array_equal(log_p(draws), likelihood.log_density(draws) + log_prior(draws))
+    assert (log_p(9 * draws) == -np.inf).all()
+
+
 def test_walkers_start_in_the_domain(surrogate):
     Y = adapter.start(surrogate, 1000, seed=3)
     assert surrogate.in_domain(Y).all()

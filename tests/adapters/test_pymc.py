@@ -65,3 +65,34 @@ def test_two_processes_sample(noisy):
     samples = trace.posterior["y"].values
     assert samples.shape == (2, 50, 2) and (samples.std(axis=1) > 0).all()
     assert noisy.in_domain(samples).all()
+
+
+def test_jax_evaluates_the_same(noisy, draws, close):
+    w = np.array([1.0, -2.0, 0.5])
+    with pymc.Model() as model:
+        y = adapter.parameters(noisy)
+        adapter.likelihood(noisy, y, DATA, 0.01)
+        pymc.Potential("sum", (adapter.function(noisy)(y) * w).sum())
+    outputs = [*model.potentials, *pytensor.grad(sum(model.potentials), [y])]
+    function = pytensor.function([y], outputs, mode="JAX")
+    likelihood = noisy.likelihood(DATA, 0.01)
+    for at in draws:
+        value, total, slope = function(at)
+        right, gradient = likelihood.value_and_gradient(at)
+        close(value, right)
+        close(total, noisy.predict(at) @ w)
+        np.testing.assert_allclose(slope, gradient + noisy.vjp(at, w), rtol=1e-9)
+
+
+def test_numpyro_samples_the_same_posterior(surrogate, grid):
+    with pymc.Model():
+        adapter.data(
+            surrogate, adapter.observables(surrogate, adapter.parameters(surrogate)), DATA, 0.02
+        )
+        options = {"chains": 1, "progressbar": False, "nuts_sampler": "numpyro"}
+        trace = pymc.sample(1000, tune=500, random_seed=1, **options)
+    samples = trace.posterior["y"].values.reshape(-1, 2)
+    mean, std = grid(DATA, 0.02)
+    ess = pymc.ess(trace, var_names="y")["y"].values
+    assert (ess > 150).all()
+    np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std / np.sqrt(ess))

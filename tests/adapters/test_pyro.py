@@ -52,6 +52,14 @@ def test_single_precision_is_taken_and_its_gradient_is_in_single_precision(funct
     np.testing.assert_allclose(y.grad.numpy(), right, rtol=1e-6, atol=1e-6)
 
 
+def test_of_a_classifier_it_gives_the_logits(folder, draws, close):
+    classifier = surrogates.load(folder / "sides.npz")
+    function = adapter.function(classifier)
+    Y = torch.tensor(draws)
+    close(function(Y).numpy(), classifier.logits(draws))
+    close(torch.func.vmap(torch.func.jacrev(function))(Y).numpy(), classifier.jacobian(draws))
+
+
 def test_the_prior_is_uniform_on_the_bounds(surrogate):
     site = pyro.poutine.trace(lambda: adapter.parameters(surrogate)).get_trace().nodes["y"]
     uniform = site["fn"].base_dist

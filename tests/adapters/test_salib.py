@@ -31,6 +31,17 @@ def test_indices_are_those_of_the_function(program, surrogate, without_torch):
     without_torch("salib", "SALib")
 
 
+def test_one_output_is_analysed_too(surrogate):
+    one = surrogate.select("x(2 s)")
+    study = adapter.specification(one).sample_sobol(1024, calc_second_order=False, seed=0)
+    study.evaluate(adapter.function(one), nprocs=2)
+    study.analyze_sobol(calc_second_order=False, seed=0)
+    first, total = sobol_indices(surrogate.bounds)
+    # Of 1024 points of Sobol's sequence: better than 1 / 1024^0.5 of random ones.
+    np.testing.assert_allclose(study.analysis["S1"], first[1], atol=1 / 32)
+    np.testing.assert_allclose(study.analysis["ST"], total[1], atol=1 / 32)
+
+
 def test_functions_of_salib_take_the_problem(surrogate):
     from SALib.analyze import dgsm
     from SALib.sample import finite_diff

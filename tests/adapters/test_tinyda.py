@@ -1,9 +1,12 @@
 """tinyDA samples the posterior of a model, with the surrogate to propose."""
 
 import numpy as np
+import pytest
 import tinyDA as tda
 from known import normal_log_likelihood, oscillator, posterior_on_a_grid
+from scipy import stats
 
+import surrogates
 from surrogates.adapters import tinyda as adapter
 
 DATA, NOISE = np.array([0.1, -0.7, -0.3]), np.array([0.02, 0.03, 0.01])
@@ -44,6 +47,16 @@ def test_data_may_be_some_and_their_errors_correlated(surrogate, draws):
         r = surrogate.predict(y)[::2] - DATA[::2]
         link = target.create_link(y)
         np.testing.assert_allclose(link.likelihood, -r @ np.linalg.solve(noise, r) / 2, rtol=1e-6)
+
+
+def test_a_prior_of_ones_own_where_parameters_satisfy_relations(folder):
+    weights = surrogates.load(folder / "weights.npz")
+    data = weights.predict([0.2, 0.3, 0.5])
+    with pytest.raises(surrogates.InputError, match="satisfy 1 linear relation"):
+        adapter.posterior(weights, data, 0.1)
+    target = adapter.posterior(weights, data, 0.1, prior=stats.dirichlet(np.ones(3)))
+    link = target.create_link(np.array([0.2, 0.3, 0.5]))
+    assert link.posterior == pytest.approx(np.log(2), abs=1e-8)  # the density of the simplex
 
 
 def test_a_model_is_not_called_where_the_prior_is_zero(surrogate, draws):

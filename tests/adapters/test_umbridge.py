@@ -7,6 +7,7 @@ import sys
 import pytest
 import umbridge
 
+import surrogates
 from surrogates import InputError
 from surrogates.adapters import umbridge as adapter
 
@@ -44,6 +45,13 @@ def test_the_client_of_a_server_gets_the_same(surrogate, folder, draws, close):
             assert getattr(client, f"supports_{what}")() and getattr(model, f"supports_{what}")()
         compare(client, surrogate, draws, close)
         assert client.get_input_sizes() == [2] and client.get_output_sizes() == [3]
+
+
+def test_of_a_classifier_it_gives_the_logits(folder, draws, close):
+    classifier = surrogates.load(folder / "sides.npz")
+    model = adapter.model(classifier)
+    for y in draws:
+        close(model([y.tolist()])[0], classifier.logits(y))
 
 
 def compare(model, surrogate, draws, close):

@@ -4,6 +4,8 @@
     lean.c      the same surrogate with its linear parts joined, for products with the Jacobian
     engine.c    values and Jacobians in lanes of eight numbers, batches, and calls from Python
 
+Networks have a form of their own there, as have functions about centres (`kernels`).
+
 The features of a surrogate of several members have a linear part of each. Their sum is one linear
 map. Joined, the demonstration's 315 features are 95. Sums are reordered by that, so results differ
 from those of the exported source by rounding.
@@ -20,8 +22,9 @@ import numpy as np
 from surrogates import __version__
 from surrogates.types import Array
 
-from ..blocks import Block, Network, Polynomial
+from ..blocks import Block, Network, Polynomial, Radial
 from ..reference import ClassifierReference, Reference
+from .kernels import kernels
 from .source import texts
 from .tables import PANEL, padded, panels, table
 from .templates import filled, read
@@ -47,16 +50,20 @@ def sources(r: Reference) -> dict[str, str]:
     """
     source, header = texts("full", r)
     files = {"full.c": source, "full.h": header}
-    fast = all(_is_linear(block) or isinstance(block, Network) for block in r.blocks)
-    fast = fast and any(isinstance(block, Network) for block in r.blocks)
-    kind = "full"
+    of_networks = all(_is_linear(block) or isinstance(block, Network) for block in r.blocks)
+    of_networks = of_networks and any(isinstance(block, Network) for block in r.blocks)
+    of_kernels = all(isinstance(block, Polynomial | Radial) for block in r.blocks)
+    of_kernels = of_kernels and any(isinstance(block, Radial) for block in r.blocks)
+    fast, kind = of_networks or of_kernels, "full"
     words: dict[str, object] = {"n_in": len(r.lower), "n_out": len(r.c_0), "version": __version__}
-    if fast:
+    words["fast"] = ""
+    if of_networks:
         lean, kind = joined_linear(r), "lean"
         files["lean.c"], files["lean.h"] = texts("lean", lean)
-        words["fast"] = '#include "lean.h"\n\n' + filled(read("lanes.c.in"), _lanes(lean))
-    else:
-        words["fast"] = ""
+        form = filled(read("lanes.c.in"), _lanes(lean))
+        words["fast"] = f'#include "lean.h"\n\n{read("vectors.c.in")}\n{form}'
+    elif of_kernels:
+        words["fast"] = f"{read('vectors.c.in')}\n{filled(read('kernels.c.in'), kernels(r))}"
     of = "fast" if fast else "full"
     words.update(forward=f"{of}_forward", jacobian=f"{of}_jacobian", batch=_EIGHT if fast else "")
     words.update({f"per_sample_{name}": f"{kind}_{name}" for name in ("jvp", "vjp", "hvp")})

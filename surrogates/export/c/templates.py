@@ -1,6 +1,7 @@
 """The C templates of this folder. Words after a dollar sign are filled in.
 
-    engine.c.in, lanes.c.in           calls from Python, and values in lanes of eight
+    engine.c.in, vectors.c.in         calls from Python, and lanes of eight numbers
+    lanes.c.in, kernels.c.in          values of networks, and of functions about centres, in them
     surrogate.c.in, surrogate.h.in    source and header of every surrogate
     bars.c.in, bars.h.in              their functions for error bars
     classes.c.in, classes.h.in        their functions for classes, in place of error bars

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import os
 import pickle
 import re
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import plain
 import pytest
 import torch
 from compiled import needs_cc
+from every_kind import check_columns
 from exports import METHODS, arguments, check_close, expected, saved
 
 import surrogates
@@ -25,20 +28,40 @@ from surrogates.errors import InputError
 from surrogates.export import npz
 from surrogates.export.c import compiled, engine
 from surrogates.export.c.compiled import Compiled
+from surrogates.export.c.kernels import factored
 from surrogates.export.constants import constants
 from surrogates.model.classifier import Classifier
 from surrogates.model.parts import Domain
 
 pytestmark = needs_cc
 # Of every activation, kind of network and number of steps; with linear parts, members, logarithms.
+KERNELS = {
+    "kernels": ("gaussian quadratic matern52 linear", False, False, True, True),
+    "low rank": ("matern52 matern52 matern52 quadratic", False, False, False, False),
+}
 CASES = {str(network): network for network in (*plain.NETWORKS[:3], *plain.NETWORKS[7::4])}
 CASES.update({name: name for name in ("everything", "linear", "beside", "network", "anova")})
+CASES.update({name: name for name in ("gaussian", "matern52", "quadratic", *KERNELS)})
+
+
+@functools.cache
+def kernels(name):
+    """Functions about centres, and polynomials; of many outputs that vary in few directions."""
+    surrogate = extended.made(*KERNELS[name], n_in=3, n_out=60)
+    if name == "low rank":
+        W = extended.draw(60, 4, seed=1) @ extended.draw(4, surrogate.W.shape[1], seed=2)
+        surrogate.W = W * torch.logspace(-8, 8, 60, dtype=torch.float64)[:, None]
+    with tempfile.TemporaryDirectory() as folder:
+        return surrogate, saved(surrogate, Path(folder, "s.pt"), schema_version=2)
 
 
 def both(name):
     case = CASES[name]
     of = extended if isinstance(case, str) else plain
-    surrogate, loaded = of.both(case) if of is extended else of.both(*case)
+    if case in KERNELS:
+        surrogate, loaded = kernels(case)
+    else:
+        surrogate, loaded = of.both(case) if of is extended else of.both(*case)
     return surrogate, constants(loaded), of.points(surrogate)
 
 
@@ -85,6 +108,25 @@ def test_nan_gives_nan_and_huge_numbers_what_torch_gives(name):
         assert method == "in_domain" or np.isnan(result[:2]).all()
         assert method != "in_domain" or not result[:2].any()
     assert [found.finite(y) for y in Y[:4]] == [False, False, True, True]
+
+
+def test_weights_of_low_rank_are_factored_to_rounding_and_others_not():
+    U, V = extended.draw(60, 4, seed=1).numpy(), extended.draw(4, 50, seed=2).numpy()
+    W = U * np.logspace(-150, 150, 60)[:, None] @ V
+    W[7] = 0.0
+    outer, inner = factored(W)
+    assert outer.shape == (60, 4) and inner.shape == (4, 50)
+    error = np.linalg.norm(outer @ inner - W, axis=1)
+    assert (error <= 3e-15 * np.linalg.norm(W, axis=1)).all()
+    full = extended.draw(60, 50, seed=3).numpy()
+    assert factored(full) is None and factored(U @ V + 1e-13 * full) is None
+    assert factored(np.zeros((3, 4))) is None
+    surrogate, reference, Y = both("low rank")  # whose outputs' sizes differ by 10^16
+    found = Compiled(reference)
+    for method in ("predict", "jacobian"):
+        check_columns(called(found, method, Y), expected(surrogate, method, Y), method)
+    texts = engine.sources(both("low rank")[1])["engine.c"], engine.sources(both("kernels")[1])
+    assert "RANK = 8," in texts[0] and "RANK = 0," in texts[1]["engine.c"]
 
 
 def test_any_number_of_threads_gives_the_same_bits_in_the_callers_array():
@@ -205,6 +247,7 @@ def test_a_file_of_either_kind_has_this_engine(tmp_path):
 SCRIPT = """
 import pickle, sys
 from surrogates.export.c.compiled import Compiled
+from surrogates.export.c.kernels import factored
 reference, Y = pickle.load(open(sys.argv[1], "rb"))
 print(Compiled(reference).forward(Y).sum().hex())
 assert "torch" not in sys.modules
