@@ -7,10 +7,9 @@ where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. 
 absolute value of a normal number, whose deviation is the ``scatter`` of F: errors at some y are
 larger than the covariance says, and data that fit badly in the span of F widen the posterior.
 Without scatter this is a normal distribution. Errors are smaller at other y, but s >= 1 here:
-small coordinates in the span of F do not mean that the errors along J are small too. On test
-samples of DCR, regions of 90 % held 80 % of the truths; with s below 1 too 25 %, with s = 1 alone
-77 %. The mean over s is a sum over values of which each is up to 1.28 times the one before: see
-`surrogates.model.scale_mixture`.
+small coordinates in the span of F do not mean that the errors along J are small too, and with s
+below 1 intervals were too narrow. The mean over s is a sum over values of which each is up to 1.28
+times the one before: see `surrogates.model.scale_mixture`.
 
 Cov(y) depends on y, and the gradient contains its derivative. The Gauss-Newton Hessian, of -log p,
 is J^T C_s^-1 J, averaged over s given the data. Each y costs O(n_out k^2), with the k columns of
@@ -41,7 +40,7 @@ from .selecting import rows_of
 if TYPE_CHECKING:
     from .loaded import LoadedSurrogate
 
-_BATCH = 2**21  # entries of factors at once
+_BATCH = 2**17  # entries of factors at once, which lie in a processor's cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -69,6 +69,8 @@ class LowRank:
 
     def solve_columns(self, X: Array) -> Array:
         """Return S^-1 X, for columns X (..., m, n), with one step of iterative refinement."""
+        if self.F.shape[-1] == 0:
+            return np.asarray(X / self.d[..., None])
         Y = self._solved_columns(X)
         left = X - self.d[..., None] * Y - self.F @ (_turned(self.F) @ Y)
         return np.asarray(Y + self._solved_columns(left))

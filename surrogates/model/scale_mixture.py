@@ -93,9 +93,10 @@ class ScaleMixture:
         index = range(both.shape[-1])
         kappa = np.zeros_like(both)
         kappa[..., index, index] = self._kappa
-        by_F = self._b[..., None] * pulled[..., None, :] - self._Q @ (both + kappa)
+        turned = self._Q @ (both + kappa)
+        by_F = self._b[..., None] * pulled[..., None, :] - turned
         by_d = self._b**2 - 2 * self._b * (self._Q @ pulled[..., None])[..., 0]
-        by_d += ((self._Q @ (both + kappa)) * self._Q).sum(axis=-1)
+        by_d += (turned * self._Q).sum(axis=-1)
         by_d -= self._base.inverse_diagonal()
         return by_F @ np.swapaxes(self._U, -1, -2), by_d / 2
 

@@ -7,14 +7,15 @@ A residual over its deviation, z of (n_out,), is modelled with the covariance
 The columns of V are the principal components of the prediction in units of sigma. All that the
 surrogate can predict, its Jacobian too, lies in their span. There the errors decide how well
 observations determine y, and the variance along each component is the mean square of the residuals'
-coordinate. What each residual has beside the span gives the variances ``unique``. None of these
-numbers is fitted to another: 882 outputs need no more than some tens of residuals.
+coordinate, less the part of ``unique`` in it. What residuals have beside the span gives ``unique``.
+No number is fitted to another one, so that 882 outputs need no more than some tens of residuals.
 
 Other directions fail. Principal components of the residuals themselves, as many as held-out
 likelihood asks for, leave out directions in which few residuals vary. The rest of the variance,
-divided among all outputs, is too small there: posteriors are too narrow by a factor of 10, and
-chi-squared has the right mean all the same. Correlations between the coordinates hardly narrow
-the posteriors, but those of few samples are wrong elsewhere.
+divided among all outputs, is too small there: posteriors are far too narrow, and chi-squared has
+the right mean all the same. So do components of the weights of kriging, along which left-out
+residuals are small by construction. Correlations between the coordinates hardly narrow the
+posteriors, and those of few samples are wrong elsewhere.
 
 The diagonal of R is near one. It is not made one: sigma comes from quantiles, R from mean squares,
 and to scale R by outputs would turn its span out of that of the Jacobian. The geometric mean of the
