@@ -72,7 +72,9 @@ class Graph:
     ) -> None:
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, inputs, outputs, **settings))
+        # A name each: onnxruntime 1.18 takes two nodes without one for the same when it fuses them.
+        name = f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, **settings))
 
 
 class Value:
