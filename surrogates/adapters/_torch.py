@@ -42,7 +42,7 @@ def _density() -> Any:
         @staticmethod
         def forward(ctx: Any, y: Any, likelihood: Any) -> Any:
             at = y.detach().to("cpu", torch.float64).numpy()
-            value, gradient = likelihood.value_and_gradient(at)
+            value, gradient = common.or_nan(likelihood.surrogate, likelihood.value_and_gradient, at)
             ctx.save_for_backward(torch.tensor(gradient, device=y.device).to(y.dtype))
             return torch.tensor(value, device=y.device)
 
@@ -66,8 +66,8 @@ def _class() -> Any:
 
         @staticmethod
         def forward(surrogate: LoadedSurrogate, method: str, *given: Any) -> Any:
-            result = getattr(surrogate, method)(*(x.detach().numpy() for x in given))
-            return torch.from_numpy(result)
+            arrays = [x.detach().numpy() for x in given]
+            return torch.from_numpy(common.or_nan(surrogate, getattr(surrogate, method), *arrays))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,40 @@ def spread(surrogate: LoadedSurrogate, noise: npt.ArrayLike) -> Array:
         if rms and None not in rms:
             return np.hypot(sigma, np.array(rms, np.float64))
     return np.broadcast_to(sigma, (surrogate.n_out,)).copy()
+
+
+def or_nan(surrogate: LoadedSurrogate, call: Callable[..., Any], *given: Array) -> Any:
+    """Call a method of a surrogate; the results are NaN for samples where it has none.
+
+    A surrogate refuses y and directions that are not finite, and y <= 0 where it takes logarithms.
+    A sampler whose trajectory diverges goes there, and takes NaN as a reason to reject.
+
+    Args:
+        surrogate: The surrogate.
+        call: A function of these arrays, which returns one array or a tuple of some, with the
+            leading dimensions of its arguments.
+        given: y, (..., n_in), and what goes with it.
+
+    Raises:
+        InputError: If the function refuses them for another reason.
+    """
+    try:
+        return call(*given)
+    except InputError:
+        logs = surrogate.engine.box.log_inputs
+        defined = ((given[0] > 0) | ~logs).all(axis=-1)
+        for x in given:
+            defined = defined & np.isfinite(x).all(axis=-1)
+        if defined.all():
+            raise
+    lead = defined.shape
+    found = call(*(np.broadcast_to(x, (*lead, x.shape[-1]))[defined] for x in given))
+    parts = []
+    for part in found if isinstance(found, tuple) else (found,):
+        whole = np.full((*lead, *part.shape[1:]), np.nan)
+        whole[defined] = part
+        parts.append(whole)
+    return tuple(parts) if isinstance(found, tuple) else parts[0]
 
 
 def observed(surrogate: LoadedSurrogate, data: npt.ArrayLike) -> Array:

@@ -73,7 +73,7 @@ def value_and_gradient(likelihood: Any) -> Any:
     jax = common.needed("jax")
 
     def call(y: Any) -> Any:
-        return likelihood.value_and_gradient(np.asarray(y))
+        return common.or_nan(likelihood.surrogate, likelihood.value_and_gradient, np.asarray(y))
 
     def both(y: Any) -> Any:
         results = [jax.ShapeDtypeStruct(shape, y.dtype) for shape in (y.shape[:-1], y.shape)]

@@ -134,7 +134,8 @@ def _density() -> Any:
             return graph.Apply(self, [y], [lead, y.type()])
 
         def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
-            value, gradient = self.likelihood.value_and_gradient(inputs[0])
+            known, call = self.likelihood.surrogate, self.likelihood.value_and_gradient
+            value, gradient = common.or_nan(known, call, inputs[0])
             outputs[0][0], outputs[1][0] = np.asarray(value), gradient
 
         def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
@@ -177,7 +178,7 @@ def _operators() -> tuple[Any, Any]:
         """J(y)^T w."""
 
         def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
-            outputs[0][0] = self.surrogate.vjp(*inputs)
+            outputs[0][0] = common.or_nan(self.surrogate, self.surrogate.vjp, *inputs)
 
         def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
             return [shapes[0]]
@@ -186,7 +187,7 @@ def _operators() -> tuple[Any, Any]:
         """c(y)."""
 
         def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
-            outputs[0][0] = self.surrogate(inputs[0])
+            outputs[0][0] = common.or_nan(self.surrogate, self.surrogate, inputs[0])
 
         def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
             return [(*shapes[0][:-1], self.surrogate.n_out)]

@@ -21,6 +21,18 @@ def test_values_and_gradients_are_those_of_the_surrogate(surrogate, draws, close
     close(slope, np.einsum("no,noi->ni", W, J))
 
 
+def test_where_a_trajectory_diverges_there_is_nan_and_no_error(noisy, draws):
+    y = tensor.dvector()
+    c = adapter.function(noisy)(y)
+    with pymc.Model() as model:
+        adapter.likelihood(noisy, y, DATA, 0.01)
+    outputs = [c, pytensor.grad(c.sum(), y), model.potentials[0]]
+    function = pytensor.function([y], outputs)
+    for at in (np.array([np.nan, 0.3]), np.array([np.inf, 0.3])):
+        assert all(np.isnan(found).all() for found in function(at))
+    assert all(np.isfinite(found).all() for found in function(draws[0]))
+
+
 def test_a_gradient_is_that_of_finite_differences(surrogate, draws):
     pytensor.gradient.verify_grad(
         adapter.function(surrogate), [draws[0]], rng=np.random.default_rng(0), eps=1e-6

@@ -43,6 +43,14 @@ def test_it_is_mapped_and_differentiated_by_torch_func(function, surrogate, draw
     close(torch.func.vmap(function, in_dims=1)(Y.T).numpy(), surrogate.predict(draws))
 
 
+def test_where_a_trajectory_diverges_there_is_nan_and_no_error(function):
+    y = torch.tensor([[2.0, 0.3], [np.nan, 0.3]], dtype=torch.float64, requires_grad=True)
+    c = function(y)
+    c.sum().backward()
+    assert torch.isnan(c).all(dim=1).tolist() == [False, True]
+    assert torch.isnan(y.grad).all(dim=1).tolist() == [False, True]
+
+
 def test_single_precision_is_taken_and_its_gradient_is_in_single_precision(function, surrogate):
     y = torch.tensor([2.0, 0.25], dtype=torch.float32, requires_grad=True)
     c = function(y)

@@ -134,6 +134,17 @@ def both(name: str) -> tuple[Surrogate, LoadedSurrogate]:
         return surrogate, saved(surrogate, Path(folder, "s.pt"), schema_version=2)
 
 
+@functools.cache
+def low_rank() -> tuple[Surrogate, LoadedSurrogate]:
+    """Many outputs that vary in few directions, of sizes 10^16 apart; and its file."""
+    kinds = "matern52 gaussian matern52 quadratic"
+    surrogate = made(kinds, False, False, True, False, n_in=3, n_out=60)
+    W = draw(60, 4, seed=1) @ draw(4, surrogate.W.shape[1], seed=2)
+    surrogate.W = W * torch.logspace(-8, 8, 60, dtype=torch.float64)[:, None]
+    with tempfile.TemporaryDirectory() as folder:
+        return surrogate, saved(surrogate, Path(folder, "s.pt"), schema_version=2)
+
+
 def points(surrogate: Surrogate) -> np.ndarray:
     """Positive points in the domain and around it, (18, n_in)."""
     rng = np.random.default_rng(2)

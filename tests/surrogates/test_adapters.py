@@ -100,6 +100,41 @@ def test_data_are_matched_and_checked():
             common.observed(surrogate(), wrong)
 
 
+def test_results_are_nan_where_a_surrogate_has_none():
+    known = SimpleNamespace(engine=SimpleNamespace(box=SimpleNamespace(log_inputs=LOGS)))
+    Y = np.array([[[1.0, 1.0], [np.nan, 1.0]], [[-1.0, 2.0], [3.0, -2.0]]])
+    found = common.or_nan(known, refusing, Y)
+    np.testing.assert_array_equal(found, [[1.0, np.nan], [np.nan, -6.0]])
+    value, rows = common.or_nan(known, lambda y, w: (refusing(y), w * y), Y, np.array([2.0, 3.0]))
+    np.testing.assert_array_equal(value, found)
+    np.testing.assert_array_equal(rows[1, 1], [6.0, -6.0])
+    assert np.isnan(rows[1, 0]).all() and rows.shape == Y.shape
+    assert common.or_nan(known, refusing, Y[0, 0]) == 1.0
+    assert np.isnan(common.or_nan(known, refusing, Y[0, 1])).all()
+
+
+def test_other_refusals_are_passed_on():
+    known = SimpleNamespace(engine=SimpleNamespace(box=SimpleNamespace(log_inputs=LOGS)))
+
+    def outside(y):
+        raise InputError("outside")
+
+    with pytest.raises(InputError, match="^outside$"):
+        common.or_nan(known, outside, np.array([[1.0, 1.0]]))
+    with pytest.raises(InputError, match="^outside$"):
+        common.or_nan(known, outside, np.array([[1.0, 1.0], [np.nan, 1.0]]))
+
+
+LOGS = np.array([True, False])
+
+
+def refusing(y):
+    """The product of y, where the first is above zero, as it takes its logarithm."""
+    if not (np.isfinite(y).all() and (y[..., 0] > 0).all()):
+        raise InputError("refused")
+    return y.prod(axis=-1)
+
+
 def test_an_unknown_adapter_is_refused_with_the_known_ones():
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "adapters.py", "nothing"],

@@ -11,6 +11,8 @@ loop without permission to reorder a sum. Derivatives run backwards through the 
 transposed copies. The Jacobian has a closed form: of inputs, outputs and features, the fewest are
 taken through the network, forwards for inputs and backwards for the others.
 
+Kriging of many outputs has weights of low rank, which are written as two factors (`low_rank`).
+
 The templates of the source lie in this folder; `surrogates.export.c.templates` lists them.
 """
 

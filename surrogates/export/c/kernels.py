@@ -1,8 +1,4 @@
-"""The words of ``kernels.c.in``: functions about centres, and polynomials, for the engine.
-
-Kriging of many outputs has weights of low rank: outputs vary in few directions. Then W = outer
-inner, to the rounding of W itself, takes a fraction of the operations, and fits in a cache.
-"""
+"""The words of ``kernels.c.in``: functions about centres, and polynomials, for the engine."""
 
 from __future__ import annotations
 
@@ -15,11 +11,10 @@ from surrogates.types import Array
 
 from ..blocks import Polynomial, Radial
 from ..reference import Reference
+from .low_rank import factored
 from .tables import PANEL, padded, panels, table
 
 _KAPPA = {"gaussian": 0, "matern52": 1}
-_ROUNDING = 2e-15  # of a row of W, over its length; its entries have 1e-16 each
-_GAIN = 0.7  # largest share of the operations for which factors pay
 
 
 def kernels(r: Reference) -> Mapping[str, object]:
@@ -66,38 +61,6 @@ def kernels(r: Reference) -> Mapping[str, object]:
         "n_polynomials": len(others),
         "tables": "\n".join(table(name, values) for name, values in arrays.items()),
     }
-
-
-def factored(W: Array) -> tuple[Array, Array] | None:
-    """Return outer and inner of W = outer inner, if that is so to rounding and takes less work.
-
-    The rows are scaled to one length, as outputs have units of their own. The singular values end
-    in a gap; what they leave is taken from the residual in more digits, once for each factor.
-
-    Args:
-        W: Weights, (m, n).
-
-    Returns:
-        The factors, (m, k) and (k, n), or None.
-    """
-    lengths = np.linalg.norm(W, axis=1, keepdims=True)
-    rows = W / np.where(lengths > 0, lengths, 1.0)
-    U, s, V = np.linalg.svd(rows, full_matrices=False)
-    k = int((s > 4 * np.finfo(float).eps * s[0]).sum())
-    if k == 0 or k * sum(W.shape) > _GAIN * W.size:
-        return None
-    outer, inner = U[:, :k], s[:k, None] * V[:k]
-    inner = inner + np.linalg.lstsq(outer, _residual(rows, outer, inner), rcond=None)[0]
-    outer = outer + np.linalg.lstsq(inner.T, _residual(rows, outer, inner).T, rcond=None)[0].T
-    if np.linalg.norm(_residual(rows, outer, inner), axis=1).max() > _ROUNDING:
-        return None
-    return lengths * outer, inner
-
-
-def _residual(W: Array, outer: Array, inner: Array) -> Array:
-    """Return W - outer inner, summed in more digits where the machine has them."""
-    more = outer.astype(np.longdouble) @ inner.astype(np.longdouble)
-    return np.asarray(W.astype(np.longdouble) - more, np.float64)
 
 
 def _widened(W: Array) -> Array:

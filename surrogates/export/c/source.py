@@ -17,6 +17,7 @@ from ..about import quoted
 from ..blocks import Network
 from ..reference import ClassifierReference, Reference
 from .features import Features, features
+from .low_rank import LowRank, low_rank
 from .tables import padded, panels, table
 from .templates import filled, read, sections
 
@@ -33,7 +34,8 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
     """
     optional, n_flat = sections("optional.c.in"), len(r.normals)
     parts = features(r.blocks)
-    through, jacobian = _jacobian(r)
+    low = low_rank(r) if len(r.lower) <= len(r.c_0) else None
+    through, jacobian = _jacobian(r, low)
     places = _logarithms(r)
     words: dict[str, object] = {
         **places,
@@ -45,10 +47,11 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
         "n_out": len(r.c_0),
         "rows": len(r.leverage),
         "n_flat": n_flat,
-        "kibibytes": -(-8 * _doubles(r, parts, through) // 1024),
-        "tables": "\n".join(table(key, values) for key, values in _tables(r).items()),
+        "kibibytes": -(-8 * (_doubles(r, parts, through) + _kept(low)) // 1024),
+        "tables": "\n".join(table(key, values) for key, values in _tables(r, low).items()),
         "place": optional["place"] if "place(" in parts.text + jacobian else "",
         "features": parts.text,
+        "linear": _linear(low),
         "jacobian": jacobian,
         "off_flat": optional["off_flat"] if n_flat else "",
         "off_variance": optional["off_variance"] if n_flat else "",
@@ -62,7 +65,21 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
     )
 
 
-def _jacobian(r: Reference) -> tuple[str, str]:
+def _linear(low: LowRank | None) -> str:
+    """Return the functions of the linear layer."""
+    optional = sections("optional.c.in")
+    if low is None:
+        return optional["linear"]
+    rank, first = low.inner.shape
+    return filled(optional["linear of low rank"], {"rank": rank, "first": first})
+
+
+def _kept(low: LowRank | None) -> int:
+    """Return the number of doubles that a linear layer of low rank keeps on the stack."""
+    return 0 if low is None else sum(low.W.shape)
+
+
+def _jacobian(r: Reference, low: LowRank | None) -> tuple[str, str]:
     """Choose the fewest of inputs, outputs and features to differentiate by.
 
     Returns:
@@ -71,6 +88,8 @@ def _jacobian(r: Reference) -> tuple[str, str]:
     sizes, kind = {"inputs": len(r.lower), "outputs": len(r.c_0)}, "blocks"
     if len(r.blocks) == 1 and isinstance(r.blocks[0], Network):
         sizes["features"], kind = r.blocks[0].width, "network"
+    if low is not None:
+        return "inputs", sections("jacobian.c.in")["low rank inputs"]
     through = min(sizes, key=lambda key: sizes[key])
     return through, sections("jacobian.c.in")[f"{kind} {through}"]
 
@@ -84,7 +103,7 @@ def _doubles(r: Reference, parts: Features, through: str) -> int:
     return doubles + ((width + 7) * width if through == "features" else 0)
 
 
-def _tables(r: Reference) -> dict[str, npt.NDArray[Any]]:
+def _tables(r: Reference, low: LowRank | None) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of the source beside those of the features."""
     n_flat, classifies = len(r.normals), isinstance(r, ClassifierReference)
     bars: dict[str, npt.NDArray[Any]] = {
@@ -102,8 +121,11 @@ def _tables(r: Reference) -> dict[str, npt.NDArray[Any]]:
         bars["member_biases"] = np.concatenate([padded(bias) for bias in r.ensemble.biases])
         bars["member_weights"] = r.ensemble.weights.ravel()
         bars["member_widths"] = r.ensemble.widths
+    W, inner = (r.W, None) if low is None else (low.W, low.inner)
+    factor = {} if inner is None else {"inner": panels(inner), "inner_t": panels(inner.T)}
     return {
-        **{"W": panels(r.W), "c_0": padded(r.c_0), "W_t": panels(r.W.T)},
+        **{"W": panels(W), "c_0": padded(r.c_0), "W_t": panels(W.T)},
+        **factor,
         **({} if classifies else bars),
         **{"lower": r.seen(r.lower), "upper": r.seen(r.upper)},
         **({"unit": r.unit} if n_flat or not classifies else {}),

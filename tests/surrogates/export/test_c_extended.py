@@ -10,8 +10,20 @@ import numpy as np
 import pytest
 import torch
 from compiled import C99, Library, build, needs_cc
+from every_kind import check_columns
 from exports import METHODS, arguments, check_close, expected, in_numpy, saved
-from extended import N_IN, N_OUT, SURROGATES, both, draw, every_surrogate, joined, made, points
+from extended import (
+    N_IN,
+    N_OUT,
+    SURROGATES,
+    both,
+    draw,
+    every_surrogate,
+    joined,
+    low_rank,
+    made,
+    points,
+)
 
 from surrogates.errors import InputError
 from surrogates.export import c as c_source
@@ -52,6 +64,20 @@ def test_c_is_the_surrogate(name, libraries):
         check_close(found, expected(surrogate, method, Y, *more), method)
     found = np.array([interval(libraries[name], y, NormalDist().inv_cdf(0.95)) for y in Y])
     check_close(found, surrogate.predict_interval(torch.from_numpy(Y), 0.9).numpy(), "interval")
+
+
+@needs_cc
+def test_c_takes_weights_of_low_rank_as_two_factors(tmp_path):
+    surrogate, loaded = low_rank()
+    c_source.save(loaded, tmp_path / "s.c")
+    build("cc", *C99, "-shared", "-fPIC", "-O2", "s.c", "-o", "low.so", "-lm", cwd=tmp_path)
+    library = Library(ctypes.CDLL(str(tmp_path / "low.so")), "s", 3, 60)
+    Y = points(surrogate)
+    for method in METHODS:
+        given = (Y, *arguments(surrogate, method, len(Y)))
+        check_columns(library(method, *given), expected(surrogate, method, *given), method)
+    assert "outer inner" in (tmp_path / "s.c").read_text()
+    assert np.isnan(library("jacobian", np.array([[1.0, math.nan, 2.0]]))).all()
 
 
 @needs_cc
