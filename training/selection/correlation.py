@@ -89,12 +89,13 @@ def _found(z: Array, V: Array, unknown: float) -> tuple[Array, Array, Array]:
     """
     there = np.isfinite(z)
     scores = _scores(z, V)
-    variances = np.nan_to_num(np.nanmean(scores**2, axis=0))
+    variances = _mean_squares(scores)
     beside = np.where(there, z - np.nan_to_num(scores) @ V.T, np.nan)
     free = np.maximum(1 - (V * V).sum(axis=1), 1 / len(V))  # of a variance that is an output's own
-    own = np.nanmean(beside**2, axis=0) / free
+    own = _mean_squares(beside) / free
     own = np.maximum(own, _LEAST * (own + V**2 @ variances))
-    own = np.maximum(own, max(unknown, 1e-300))
+    whole = V.shape[1] == len(V)  # nothing is beside the span
+    own = np.maximum(own, max(0.0 if whole else unknown, 1e-300))
     shared = variances - own @ V**2
     kept = shared > 0  # in other directions, what is beside them is enough
     L = V[:, kept] * np.sqrt(shared[kept])
@@ -116,6 +117,12 @@ def _scores(z: Array, V: Array) -> Array:
         scores[i] = np.nan
         scores[i, :k] = np.linalg.lstsq(V[there, :k], z[i, there], rcond=1e-6)[0]
     return np.asarray(scores)
+
+
+def _mean_squares(x: Array) -> Array:
+    """Return the mean square of each column without NaN; 0 for a column of NaN alone."""
+    number = np.maximum(np.isfinite(x).sum(axis=0), 1)
+    return np.asarray((np.nan_to_num(x) ** 2).sum(axis=0) / number)
 
 
 def _independent(x: Array) -> float:

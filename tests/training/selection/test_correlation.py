@@ -74,3 +74,19 @@ def test_directions_span_the_columns_in_their_order():
         found = directions(columns)
         np.testing.assert_allclose(found.T @ found, np.eye(8), atol=1e-12)
         np.testing.assert_allclose(found @ (found.T @ A[:, :4]), A[:, :4], atol=1e-9)
+
+
+def test_a_single_output_keeps_its_size():
+    """Its prediction is 1e12 times its error, which is no reason to make the error larger."""
+    z = np.random.default_rng(0).standard_normal((400, 1))
+    found = correlation(z, 1e12 * np.random.default_rng(1).standard_normal((1, 50)))
+    variance = (found.loadings**2).sum() + found.unique[0]
+    assert abs(variance / np.mean(z**2) - 1) < 0.15
+
+
+def test_few_residuals_leave_the_error_bars_alone():
+    """With four residuals, R is the unit matrix; rows without any number do not count."""
+    z = np.full((9, M), np.nan)
+    z[:4] = planted(4)[0]
+    found = correlation(z, planted(4)[1])
+    assert found.loadings.shape == (M, 0) and (found.unique == 1).all()
