@@ -61,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def study(options: argparse.Namespace) -> None:
     """Print a line for each truth, and the counts."""
-    logging.disable(logging.WARNING)
     dataset = Dataset.read(options.dataset)
     s = trained(dataset, options)
     Y, C = (part[: options.truths] for part in dataset.part("test"))
@@ -173,4 +172,5 @@ def told(counted: bool, held: Array, regions: Array, widths: Array) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     sys.exit(main())

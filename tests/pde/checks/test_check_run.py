@@ -66,7 +66,7 @@ def own(write):
     return write(OWN)
 
 
-def command(*words, launcher=(), seconds=120):
+def command(*words, launcher=(), seconds=280):
     """Run a command as users do; return its status, output and errors."""
     done = subprocess.run(
         [*launcher, sys.executable, "-m", "surrogates", *map(str, words)],

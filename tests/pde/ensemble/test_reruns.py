@@ -41,7 +41,7 @@ def test_a_second_run_is_refused_and_the_first_one_goes_on(site, whole):
 
 
 def test_the_lock_of_a_dead_process_is_not_in_the_way(site, whole):
-    run = site.start(1, PACE="0.1")
+    run = site.start(1, PACE="0.5")
     until(lambda: site.saved() > 0 and (site.parts / "progress.json").exists(), run.process)
     run.kill()
     assert (site.parts / "lock").exists()

@@ -39,7 +39,7 @@ FORGED = {
     "large": ("more", {"x": [1e308]}, "a number that is too large"),
     "text": ("problem", "\ud800", "a text that is no Unicode"),
     "mean": ("training", {"c_mean": [1.0]}, "training.c_mean = .*; expected a list of 11 numbers"),
-    "errors": ("errors", {"test": {"samples": 3}}, "no errors.test.relative"),
+    "errors": ("errors", {"test": {"samples": 3, "relative": 3}}, "errors.test.relative = 3"),
     "digest": ("dataset", {}, "no dataset.digest"),
     "versions": ("versions", {"torch": 3}, "versions.torch = 3; expected a text"),
 }
