@@ -293,14 +293,16 @@ class Surrogate(torch.nn.Module):
         F = self.features.forward(x)
         c = self._linear(F)
         std = self._share(x, F).sqrt().unsqueeze(-1) * self.sigma
-        factor = std.unsqueeze(-1) * self.loadings
+        # By einsum: with products by broadcasting, the fuser of torch 2.6 does not end.
+        factor = torch.einsum("...j,jk->...jk", std, self.loadings)
         diagonal = std.square() * self.unique
         if self.members is not None:
             if self.members.spreads:
                 factor = torch.cat([factor, self.members.deviations(F, c)], -1)
         if self.logs is not None:
             by = self.logs.output_factor(self.logs.physical(c))
-            factor, diagonal = factor * by.unsqueeze(-1), diagonal * by.square()
+            factor = torch.einsum("...jk,...j->...jk", factor, by)
+            diagonal = diagonal * by.square()
         return factor, diagonal
 
     @torch.jit.export

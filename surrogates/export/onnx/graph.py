@@ -29,7 +29,7 @@ class Graph:
         return Value(self, name)
 
     def output(self, name: str, value: Value) -> None:
-        """Give a value the name of an output."""
+        """Name a value as an output."""
         self._append("Identity", [value.name], [name], {})
 
     def op(self, kind: str, *inputs: Value | npt.ArrayLike, **settings: Any) -> Value:

@@ -124,6 +124,7 @@ def test_single_samples_leading_dimensions_and_vmap_give_the_same(results):
 
 def test_the_module_is_formatted_and_lints_clean(tmp_path):
     """Tables of one row, and texts with both kinds of quotes, have a form of their own."""
+    pytest.importorskip("ruff", reason="there is no ruff")
     ruff = [sys.executable, "-m", "ruff"]
     options = ["--no-cache", "--isolated", "--line-length", "100"]
     for i, kind in enumerate(KINDS):
