@@ -69,17 +69,20 @@ def correlation(z: Array, prediction: Array) -> Correlation:
 
 
 def directions(prediction: Array) -> Array:
-    """Return the principal components of columns (n_out, n_points), orthonormal (n_out, k)."""
+    """Return the principal components of columns (n_out, n_points), orthonormal (n_out, k).
+
+    Eigenvectors of the Gram matrix span those that vary least, but round-off of it is as large as
+    their eigenvalues. How much each varies is found by the columns in that span.
+    """
     m, n_points = prediction.shape
     flat = prediction / max(float(np.abs(prediction).max(initial=0.0)), 1e-300)
     wide = n_points >= m
     small = flat @ flat.T if wide else flat.T @ flat
     first = max(0, len(small) - _MOST)
-    values, vectors = scipy.linalg.eigh(small, subset_by_index=(first, len(small) - 1))
-    kept = values > _VARIES**2 * max(values[-1], 1e-300)
-    vectors = vectors[:, kept][:, ::-1]
-    V, _ = np.linalg.qr(vectors if wide else flat @ vectors)
-    return np.asarray(V)
+    _, vectors = scipy.linalg.eigh(small, subset_by_index=(first, len(small) - 1))
+    span, _ = np.linalg.qr(vectors if wide else flat @ vectors[:, ::-1])
+    turn, sizes, _ = np.linalg.svd(span.T @ flat, full_matrices=False)
+    return np.asarray(span @ turn[:, sizes > _VARIES * max(sizes[0], 1e-300)])
 
 
 def _found(z: Array, V: Array, unknown: float) -> tuple[Array, Array, Array]:

@@ -70,7 +70,8 @@ def test_directions_span_the_columns_in_their_order():
     V = directions(A)
     U = np.linalg.svd(A, full_matrices=False)[0]
     np.testing.assert_allclose(np.abs(np.sum(V * U, axis=0)), 1, rtol=1e-6)
-    for columns in (A, np.concatenate([A, 0 * np.ones((50, 100))], axis=1)):
+    mixed = A @ np.random.default_rng(1).standard_normal((8, 300))
+    for columns in (A, np.concatenate([A, 0 * np.ones((50, 100))], axis=1), mixed):
         found = directions(columns)
         np.testing.assert_allclose(found.T @ found, np.eye(8), atol=1e-12)
         np.testing.assert_allclose(found @ (found.T @ A[:, :4]), A[:, :4], atol=1e-9)
