@@ -48,9 +48,9 @@ _METHODS = {
     for number, name in enumerate(
         ("forward", "jacobian", "jvp", "vjp", "hvp", "predict_std", "predict_interval")
     )
-} | {"in_domain": 7, "probabilities": 8, "predict": 9}
+} | {"in_domain": 7, "probabilities": 8, "predict": 9, "predict_cov": 10}
 # Samples for which a thread pays: about 30 us of work, against 10 us to start it.
-_GRAIN = {"forward": 128, "jacobian": 4, "predict_std": 8, "predict_interval": 8}
+_GRAIN = {"forward": 128, "jacobian": 4, "predict_std": 8, "predict_interval": 8, "predict_cov": 8}
 _SECONDS = 600  # for the compiler
 
 
@@ -95,11 +95,13 @@ class Compiled:
         library = _loaded(library_of(reference))
         self._one, self._jacobian = library.engine_forward, library.engine_jacobian
         self._call, self._finite = library.engine_call, library.engine_finite
+        self._n_cov = reference.n_cov
         n_in, n_out = self._n_in, self._n_out
         self._shapes: dict[str, tuple[int, ...]] = {
             **dict.fromkeys(("forward", "jvp", "predict_std", "probabilities"), (n_out,)),
             **{"jacobian": (n_out, n_in), "vjp": (n_in,), "hvp": (n_in,)},
             **{"predict_interval": (2, n_out), "in_domain": (), "predict": ()},
+            "predict_cov": (n_out * (self._n_cov + 1),),
         }
         self._check()
 
@@ -182,8 +184,10 @@ class Compiled:
         return self._many("predict_std", y, y, y)
 
     def predict_cov(self, y: Array) -> tuple[Array, Array]:
-        """Return the covariance of the outputs' errors, a factor and a diagonal, by numpy."""
-        return self.constants.predict_cov(y)
+        """Return the covariance of the outputs' errors, a factor and a diagonal."""
+        both, size = self._many("predict_cov", y, y, y), self._n_out * self._n_cov
+        factor = both[..., :size].reshape(*y.shape[:-1], self._n_out, self._n_cov)
+        return factor, both[..., size:]
 
     def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
         """Return the gradient by y of a weighted sum of `predict_cov`, by numpy."""
@@ -221,7 +225,7 @@ class Compiled:
         q: float = 0.0,
         kind: npt.DTypeLike = np.float64,
     ) -> npt.NDArray[Any]:
-        trust = ("predict_std", "predict_interval")
+        trust = ("predict_std", "predict_interval", "predict_cov")
         if isinstance(self.constants, ClassifierReference):
             known = method not in trust
         else:
@@ -278,6 +282,7 @@ def _numbers(r: Reference) -> Iterator[bytes]:
     whole: list[tuple[str, Any]] = [
         ("", r),
         ("ensemble", r.ensemble),
+        *([("correlation", r.correlation)] if r.correlation is not None else []),
         *((block.KIND, block) for block in r.blocks),
     ]
     for kind, part in whole:

@@ -33,6 +33,12 @@ _PHI = {"sigmoid": 0, "softplus": 1, "relu": 2}
 _BARS = """        case 5: full_predict_std(y, out); break;
         case 6: full_predict_interval(y, call->q, out, out + N_OUT); break;
 """
+_COVARIANCE = """        case 10: {
+            double c[N_OUT];
+            full_predict_cov(y, c, out, out + N_OUT * N_COV);
+            break;
+        }
+"""
 _CLASSES = """        case 8: full_probabilities(y, out); break;
         case 9: ((int64_t *)call->out)[i] = full_predict(y); break;
 """
@@ -55,8 +61,8 @@ def sources(r: Reference) -> dict[str, str]:
     of_kernels = all(isinstance(block, Polynomial | Radial) for block in r.blocks)
     of_kernels = of_kernels and any(isinstance(block, Radial) for block in r.blocks)
     fast, kind = of_networks or of_kernels, "full"
-    words: dict[str, object] = {"n_in": len(r.lower), "n_out": len(r.c_0), "version": __version__}
-    words["fast"] = ""
+    words: dict[str, object] = {"n_in": len(r.lower), "n_out": len(r.c_0), "n_cov": r.n_cov}
+    words.update(version=__version__, fast="")
     if of_networks:
         lean, kind = joined_linear(r), "lean"
         files["lean.c"], files["lean.h"] = texts("lean", lean)
@@ -67,7 +73,8 @@ def sources(r: Reference) -> dict[str, str]:
     of = "fast" if fast else "full"
     words.update(forward=f"{of}_forward", jacobian=f"{of}_jacobian", batch=_EIGHT if fast else "")
     words.update({f"per_sample_{name}": f"{kind}_{name}" for name in ("jvp", "vjp", "hvp")})
-    words["trust"] = _CLASSES if isinstance(r, ClassifierReference) else _BARS
+    covariance = "" if r.correlation is None else _COVARIANCE
+    words["trust"] = _CLASSES if isinstance(r, ClassifierReference) else _BARS + covariance
     return {**files, "engine.c": filled(read("engine.c.in"), words)}
 
 
@@ -96,6 +103,7 @@ def joined_linear(r: Reference) -> Reference:
         leverage=np.zeros((1, W.shape[1])),
         constant=np.zeros(1),
         signs=np.ones(1),
+        correlation=None,
     )
 
 

@@ -92,6 +92,12 @@ def test_is_the_surrogate_for_one_sample_and_for_batches(name):
         check_close(np.array(rows), right, method)
     right = surrogate.predict_interval(torch.from_numpy(Y), 0.9).numpy()
     check_close(found.predict_interval(Y, 0.9), right, "interval")
+    if surrogate.loadings is None:
+        return
+    right = [part.numpy() for part in surrogate.predict_cov(torch.from_numpy(Y))]
+    for part, batch, one in zip(right, found.predict_cov(Y), found.predict_cov(Y[3]), strict=True):
+        check_columns(batch, part, "covariance")
+        check_columns(one, batch[3], "covariance of one sample")
 
 
 @pytest.mark.parametrize("name", CASES)
