@@ -137,7 +137,7 @@ def _lanes(r: Reference) -> Mapping[str, object]:
         "log_inputs": _rows(r.log_inputs.astype(int)),
         "log_outputs": r.log_outputs.astype(int),
     }
-    lines, kept, widest = "", 0, 0
+    lines, kept, widest, shapes = "", 0, 0, []
     for m, (net, _) in enumerate(nets):
         steps, stages, width = net.A.shape[:3]
         size = width + -width % PANEL
@@ -147,11 +147,16 @@ def _lanes(r: Reference) -> Mapping[str, object]:
             [*(padded(b) for b in net.b.reshape(-1, width)), np.zeros(0)]
         )
         arrays[f"lengths_{m}"], arrays[f"weights_{m}"] = net.lengths, net.weights
-        sizes = f"{_PHI[net.phi]}, {size}, {steps}, {stages}, {float(net.carry)!r}"
+        shapes.append((_PHI[net.phi], size, steps, stages))
+        sizes = f"{', '.join(map(str, shapes[-1]))}, {float(net.carry)!r}"
         lines += f"    {{{sizes}, A_{m}, b_{m}, lengths_{m}, weights_{m}}},\n"
         kept, widest = kept + (1 + steps * stages) * size, max(widest, size)
     tables = "\n".join(table(name, values) for name, values in arrays.items())
     return {
+        "any_log_inputs": int(r.log_inputs.any()),
+        "any_log_outputs": int(r.log_outputs.any()),
+        "alike": int(len(set(shapes)) == 1),
+        "shape": ", ".join(map("{} = {}".format, ("PHI", "PADDED", "STEPS", "STAGES"), shapes[0])),
         "linear": n_in if linear else 0,
         "padded": len(K_in),
         "padded_out": n_out + -n_out % PANEL,
