@@ -110,6 +110,13 @@ def test_nan_gives_nan_and_huge_numbers_what_torch_gives(name):
         assert method == "in_domain" or np.isnan(result[:2]).all()
         assert method != "in_domain" or not result[:2].any()
     assert [found.finite(y) for y in Y[:4]] == [False, False, True, True]
+    for size in (0, 1, 7, 8, 19):
+        x = np.full(size, -1e308)
+        assert found.finite(x)
+        for i in range(size):
+            x[i] = math.inf if i % 2 else math.nan
+            assert not found.finite(x)
+            x[i] = 1e308
 
 
 def test_weights_of_low_rank_are_factored_to_rounding_and_others_not():
