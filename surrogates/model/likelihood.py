@@ -20,6 +20,7 @@ This module needs numpy alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,10 @@ class Likelihood:
         found = [p.between(self.surrogate.jacobian(rows)) for rows, p in self._parts(Y)]
         return _joined(found, (*Y.shape[:-1], n_in, n_in))
 
+    @functools.cached_property
+    def _noise(self) -> LowRank:
+        return LowRank(self.variances, self.factor)
+
     def _parts(self, Y: Array) -> Iterator[tuple[Array, ScaleMixture]]:
         """Yield rows of y, (n, n_in), with the density of their residuals."""
         rows = Y.reshape(-1, Y.shape[-1])
@@ -113,12 +118,11 @@ class Likelihood:
         if self.surrogate_errors:
             width += self.surrogate._correlation().loadings.shape[1] + self.surrogate.n_members
         most = max(1, _BATCH // (n * (width + 1)))
-        fixed = None if self.surrogate_errors else LowRank(self.variances, self.factor)
         for i in range(0, len(rows), most):
             part = rows[i : i + most]
-            if fixed is not None:
+            if not self.surrogate_errors:
                 r = self.data - self.surrogate.predict(part)
-                yield part, ScaleMixture(r, fixed, np.zeros((len(part), n, 0)), 0.0)
+                yield part, ScaleMixture(r, self._noise, np.zeros((len(part), n, 0)), 0.0)
                 continue
             found = self.surrogate.predict_cov(part)
             base = LowRank(found.diagonal + self.variances, self.factor)
