@@ -28,16 +28,17 @@ _REACH = 3.0  # deviations of log s
 _FEWEST = 8  # steps
 
 
-def scales(scatter: float) -> tuple[Array, Array]:
+def scales(scatter: float, least: float = 1.0) -> tuple[Array, Array]:
     """Return values of s, and the logarithms of their weights.
 
-    log s is the absolute value of a normal number with the standard deviation ``scatter``.
+    log s is that of ``least``, and the absolute value of a normal number with the standard
+    deviation ``scatter``.
     """
     n = max(_FEWEST, math.ceil(_REACH * scatter / _STEP)) if scatter > 0 else 0
     xi = np.arange(n + 1) * _REACH / max(n, 1)
     weights = np.exp(-(xi**2) / 2)
     weights[0] /= 1 if n == 0 else 2  # the trapezoidal rule
-    return np.exp(scatter * xi), np.log(weights / weights.sum())
+    return least * np.exp(scatter * xi), np.log(weights / weights.sum())
 
 
 class ScaleMixture:
@@ -49,7 +50,9 @@ class ScaleMixture:
         log_density: log p, (n,).
     """
 
-    def __init__(self, r: Array, base: LowRank, F: Array, scatter: float) -> None:
+    def __init__(
+        self, r: Array, base: LowRank, F: Array, scatter: float, least: float = 1.0
+    ) -> None:
         """Factorise.
 
         Args:
@@ -57,6 +60,7 @@ class ScaleMixture:
             base: N, one for all or n of them.
             F: (n, m, k), k >= 0.
             scatter: Standard deviation of log s.
+            least: The least s.
         """
         self._r, self._base, self._F = r, base, F
         constant = r.shape[-1] * math.log(2 * math.pi)
@@ -65,7 +69,7 @@ class ScaleMixture:
             self._chi2 = base.chi2(r)[..., None]
             self.log_density: Array = -(self._chi2[..., 0] + base.logdet() + constant) / 2
             return
-        self._s, log_weights = scales(scatter)
+        self._s, log_weights = scales(scatter, least)
         solved = base.solve_columns(F)
         eigenvalues, self._U = np.linalg.eigh(np.swapaxes(F, -1, -2) @ solved)
         # Directions below the noise's rounding do not change N.
