@@ -103,6 +103,12 @@ class Reference:
         """Number of surrogates whose weighted mean is the prediction."""
         return len(self.ensemble.weights)
 
+    @property
+    def n_cov(self) -> int:
+        """Number of columns of the factor of `predict_cov`, which needs a correlation."""
+        members = len(self.ensemble.widths) if self.ensemble.spread else 0
+        return members + (0 if self.correlation is None else self.correlation.loadings.shape[1])
+
     def selected(self, rows: npt.NDArray[np.int64]) -> Reference:
         """Return the constants of some outputs alone; the metadata are the caller's matter."""
         ensemble = replace(

@@ -11,12 +11,12 @@ from extended import N_IN, N_OUT, SURROGATES, both, every_surrogate, made, point
 import surrogates
 from surrogates.errors import InputError
 from surrogates.export import npz
-from surrogates.export.c import compiled
+from surrogates.export.c import library
 from surrogates.loading import with_engine
 from surrogates.model.covariance import Covariance
 
 M, K = 30, 4
-needs_compiler = pytest.mark.skipif(not compiled.available(), reason="no C compiler")
+needs_compiler = pytest.mark.skipif(not library.available(), reason="no C compiler")
 
 
 def of_numbers(*lead: int, scatter: tuple[float, float] = (0.0, 0.0)) -> Covariance:
