@@ -165,7 +165,9 @@ function startsOf(model, domain, start, problem) {
     places.push(t);
     if (best.push(y) === STARTS) break;
   }
-  return best.includes(start) ? best : [...best, start];
+  const known = best.includes(start) || !sums.some(([, y]) => y === start);
+  if (best.length) return known ? best : [...best, start];
+  return [domain.given(new Float64Array(domain.n))];
 }
 
 const ROUNDS = 60; // in which C and y are found in turn
@@ -285,8 +287,9 @@ function summary(model, domain, now, { rows, prior, absolute }) {
     top = Math.max(...values, 0);
   const freedom = rows.length - (prior ? 0 : m);
   const noise = absolute || freedom <= 0 ? 1 : now.chi2 / freedom;
-  const variance = new Float64Array(n),
+  const covariance = new Float64Array(n * n),
     loose = new Float64Array(n);
+  const size = (l) => model.unit[l] * (model.logIn[l] ? now.y[l] : 1);
   for (let i = 0; i < m; i++) {
     const along = new Float64Array(n);
     for (let j = 0; j < m; j++)
@@ -295,12 +298,13 @@ function summary(model, domain, now, { rows, prior, absolute }) {
       });
     const determined = values[i] > 1e-12 * top;
     for (let l = 0; l < n; l++) {
-      if (determined) variance[l] += (noise * along[l] ** 2) / values[i];
-      else loose[l] += along[l] ** 2;
+      if (!determined) loose[l] += along[l] ** 2;
+      for (let j = 0; determined && j < n; j++) {
+        covariance[l * n + j] += (noise * along[l] * size(l) * along[j] * size(j)) / values[i];
+      }
     }
   }
-  const error = variance.map((v, l) =>
-    loose[l] > 1e-6 ? Infinity : Math.sqrt(v) * model.unit[l] * (model.logIn[l] ? now.y[l] : 1),
-  );
-  return { y: now.y, error, still: now.still, chi2: now.chi2, freedom, absolute, n: rows.length };
+  const error = loose.map((v, l) => (v > 1e-6 ? Infinity : Math.sqrt(covariance[l * n + l])));
+  const { y, still, chi2 } = now;
+  return { y, error, covariance, still, chi2, freedom, absolute, n: rows.length };
 }

@@ -270,7 +270,7 @@ def test_bad_data_are_refused_in_a_line_that_says_what_would_be_right(browser, w
     for text, words in {
         "a,b\n1,2": "The table has the columns a, b: expected columns of observables' names",
         "name,value\nc99,1": "Line 2: there is no observable c99.",
-        "name,value\nc1,x": "Line 2 has no number as its value.",
+        "name,value\nc1,x": "Line 2: c1 has no number as its value, but x.",
         "name,value\nc1,1\nc1,2": "Line 3: c1 is there twice.",
         "time,x1,value\n0.25,0.1,3": "Line 2: there is no observable time 0.25, x1 0.1.",
         "time,value\n0.5,3": "2 observables lie at time 0.5: add columns among time, x1",
