@@ -51,15 +51,20 @@ class Model {
     return Float64Array.from(x, (v, i) => (this.logIn[i] ? Math.exp(v) : v));
   }
 
-  // Features and linear layer at y: what the other methods take.
-  at(y) {
-    const x = this.seen(y),
-      u = new Float64Array(this.width);
+  features(x) {
+    const u = new Float64Array(this.width);
     let row = 0;
     for (const block of this.blocks) {
       block.features(x, u, row);
       row += block.width;
     }
+    return u;
+  }
+
+  // Features and linear layer at y: what the other methods take.
+  at(y) {
+    const x = this.seen(y),
+      u = this.features(x);
     this.whitening?.solve(u, 1);
     let linear = u;
     for (const { data, shape } of this.factors) {
@@ -84,7 +89,7 @@ class Model {
   // dc/dy, (n_out, n_in) in one array; of the logits for a classifier. With rows, of these outputs.
   jacobian(point, rows = null) {
     const { n_in: n } = this;
-    this.at(point.y); // the networks keep the values of their last call
+    this.features(point.x); // the networks keep the values of their last call
     let D = new Float64Array(this.width * n),
       row = 0;
     for (const block of this.blocks) {
@@ -135,6 +140,11 @@ class Model {
 
   // Standard deviations of the linear layer's output; those of the logarithms where they are marked.
   deviations(point) {
+    point.deviations ||= this.deviationsAt(point);
+    return point.deviations;
+  }
+
+  deviationsAt(point) {
     const share = this.share(point);
     const more = this.members ? this.members.variance(point.u, point.linear) : null;
     return Float64Array.from(this.sigma, (s, o) => Math.sqrt(share * s * s + (more ? more[o] : 0)));
@@ -327,11 +337,20 @@ class Whitening {
 
   // Put L^-1 M in place of the first n rows of M, which has k columns.
   solve(M, k) {
-    for (let i = 0, p = 0; i < this.n; i++, p++) {
-      for (let j = 0; j < i; j++, p++) {
-        for (let c = 0; c < k; c++) M[i * k + c] -= this.L[p] * M[j * k + c];
-      }
-      for (let c = 0; c < k; c++) M[i * k + c] /= this.L[p];
+    const column = k === 1 ? M : new Float64Array(this.n);
+    for (let c = 0; c < k; c++) {
+      if (k > 1) for (let i = 0; i < this.n; i++) column[i] = M[i * k + c];
+      this.solveColumn(column);
+      if (k > 1) for (let i = 0; i < this.n; i++) M[i * k + c] = column[i];
+    }
+  }
+
+  solveColumn(v) {
+    const { L, n } = this;
+    for (let i = 0, p = 0; i < n; i++, p++) {
+      let sum = v[i];
+      for (let j = 0; j < i; j++, p++) sum -= L[p] * v[j];
+      v[i] = sum / L[p];
     }
   }
 
