@@ -33,6 +33,20 @@ class Controls {
       });
     }
     this.searching();
+    this.printing();
+  }
+
+  // On paper all groups are open.
+  printing() {
+    let closed = [];
+    addEventListener("beforeprint", () => {
+      closed = (this.groups || []).map(({ box }) => box).filter((box) => !box.open);
+      for (const box of closed) box.open = true;
+      this.page.draw();
+    });
+    addEventListener("afterprint", () => {
+      for (const box of closed) box.open = false;
+    });
   }
 
   // The box of the domain and a tenth of it on each side, but not beyond the file's bounds or 0 of a

@@ -311,6 +311,29 @@ def test_parameters_of_a_relation_keep_it(browser, relation):
     assert browser.evaluate(shown) == 1
 
 
+def test_on_paper_all_parameters_have_their_values(browser, relation):
+    _, path = relation
+    opened(browser, path)
+    browser.evaluate("document.getElementById('random').click()")
+    browser.wait("!page.waiting")
+    y = setting(browser)
+    fields = "[...document.querySelectorAll('.parameter input[type=text]')]"
+    shown = f"{fields}.filter(e => e.checkVisibility({{contentVisibilityAuto: true}})).length"
+    before = browser.evaluate(shown)
+    browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate(shown) == len(y) > before
+    values = browser.evaluate(f"{fields}.map(e => Number(e.value))")
+    np.testing.assert_allclose(values, y, rtol=1e-3)
+    browser.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate(shown) == before
+    browser.evaluate("document.getElementById('pin').click()")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    buttons = "[...document.querySelectorAll('button')].filter(e => e.checkVisibility()"
+    left = browser.evaluate(f"{buttons} && !e.matches('.chip, .name')).map(e => e.textContent)")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert left == []
+
+
 def test_a_prior_determines_what_the_data_leave_open(browser, relation):
     surrogate, path = relation
     opened(browser, path)
