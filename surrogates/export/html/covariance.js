@@ -33,18 +33,21 @@ class Errors {
     for (let pass = 0; k && pass < passes; pass++) {
       // The second pass refines x.
       const more = x.map((v) => -v);
-      for (let i = 0, p = 0; i < m; i++) {
-        for (let a = 0; a < k; a++) {
-          const g = G[p++];
-          for (let c = 0; c < n; c++) more[a * n + c] += g * all[i * n + c];
+      for (let i = 0; i < m; i++) {
+        const row = G.subarray(i * k, (i + 1) * k);
+        for (let c = 0; c < n; c++) {
+          const v = all[i * n + c];
+          for (let a = 0, p = c; a < k; a++, p += n) more[p] += row[a] * v;
         }
       }
       this.solve(more, n);
       for (let p = 0; p < x.length; p++) x[p] += more[p];
-      for (let i = 0, p = 0; i < m; i++) {
-        for (let a = 0; a < k; a++) {
-          const g = G[p++];
-          for (let c = 0; c < n; c++) all[i * n + c] -= g * more[a * n + c];
+      for (let i = 0; i < m; i++) {
+        const row = G.subarray(i * k, (i + 1) * k);
+        for (let c = 0; c < n; c++) {
+          let sum = 0;
+          for (let a = 0, p = c; a < k; a++, p += n) sum += row[a] * more[p];
+          all[i * n + c] -= sum;
         }
       }
     }

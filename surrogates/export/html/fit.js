@@ -27,16 +27,13 @@ function boundedStep(domain, G, g, t, { fixed, before, damping }) {
     const r = slope(),
       free = freeBasis(N, k, n, still);
     const m = free.length,
-      H = new Float64Array(m * m),
       b = new Float64Array(m);
-    const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
+    const within = between(G, n, free);
     for (let i = 0; i < m; i++) {
       b[i] = -dot(free[i], r);
-      for (let j = 0; j <= i; j++) {
-        H[i * m + j] = H[j * m + i] = dot(free[i], moved[j]) + (i === j ? damping : 0);
-      }
+      within[i * m + i] += damping;
     }
-    const q = pseudoSolve(eigen(H, m), b, m),
+    const q = choleskySolve(within, b, m) || pseudoSolve(eigen(within, m), b, m),
       step = new Float64Array(n);
     free.forEach((z, i) =>
       z.forEach((v, j) => {
@@ -60,6 +57,23 @@ function boundedStep(domain, G, g, t, { fixed, before, damping }) {
     still.delete(leaving);
   }
   return { step: p, still };
+}
+
+// Z^T G Z for the directions Z, (m, m). Most have few entries that are not 0.
+function between(G, n, free) {
+  const m = free.length,
+    H = new Float64Array(m * m);
+  const entries = free.map((z) => Array.from(z.keys()).filter((i) => z[i] !== 0));
+  free.forEach((z, a) => {
+    const moved = new Float64Array(n);
+    for (const i of entries[a]) for (let l = 0; l < n; l++) moved[l] += z[i] * G[i * n + l];
+    for (let b = 0; b <= a; b++) {
+      let sum = 0;
+      for (const l of entries[b]) sum += free[b][l] * moved[l];
+      H[a * m + b] = H[b * m + a] = sum;
+    }
+  });
+  return H;
 }
 
 // Directions of the free parameters that keep N t, orthonormal.
@@ -184,6 +198,8 @@ function fitFrom(model, domain, start, problem) {
   const absolute = model.hasBars || rows.some((o) => sigma[o] > 0);
   let now,
     errors,
+    before = Infinity,
+    stalled = 0,
     iterations = 0;
   for (let round = 0; round < ROUNDS; round++) {
     errors = errorsOf(model, model.at(domain.given(t)), problem);
@@ -191,7 +207,10 @@ function fitFrom(model, domain, start, problem) {
     now = minimise(model, domain, t, { ...problem, errors, last: now, most: round ? 3 : 100 });
     iterations += now.iterations;
     t.set(now.t);
-    if (now.moved < 10 * STILL || !model.hasBars) break;
+    if ((now.ended && now.moved < 10 * STILL) || !model.hasBars) break;
+    stalled = now.moved < 0.01 && now.moved > 0.5 * before ? stalled + 1 : 0;
+    if (stalled === 3) break; // what is left is rounding
+    before = now.moved;
   }
   return { now, absolute, value: now.value + errors.logdet(), iterations };
 }
@@ -231,47 +250,53 @@ function gauss(domain, { r, J, t }, prior) {
   return { G, g };
 }
 
-const ROUNDING = 1e-12; // of a sum: near the least one, steps are smaller than it can tell
+// An increase of the sum that counts as rounding, for steps above and below a hundredth of a standard
+// error: terms of kernels cancel, and near the least sum steps are smaller than it can tell.
+const ROUNDING = [1e-12, 1e-8];
 
 // `last` is what the last call returned, if there was one: its damping and bounds are the first ones.
 function minimise(model, domain, start, { last, most, ...problem }) {
+  const { n } = domain;
   let now = linearised(model, domain, start, problem),
     damping = last ? last.damping : null,
     still = last ? last.still : new Set(),
     moved = 0,
+    before = Infinity,
+    stalled = 0,
+    ended = false,
     iterations = 0;
-  for (let ended = false; iterations < most && !ended; iterations++) {
+  for (; iterations < most && !ended; iterations++) {
     const { G, g } = gauss(domain, now, problem.prior);
     let top = 0;
-    for (let j = 0; j < domain.n; j++) top = Math.max(top, G[j * domain.n + j]);
+    for (let j = 0; j < n; j++) top = Math.max(top, G[j * n + j]);
     damping = damping === null ? 1e-4 * top : Math.max(damping, 1e-14 * top);
-    let next = null,
-      size = 0;
-    for (let attempt = 0; attempt < 30; attempt++) {
-      const found = boundedStep(domain, G, g, now.t, {
-        fixed: problem.held,
+    let next = null;
+    for (let attempt = 0; attempt < 30 && !next; attempt++) {
+      const fixed = problem.held;
+      const { step, still: bound } = boundedStep(domain, G, g, now.t, {
+        fixed,
         before: still,
         damping,
       });
-      const { step } = found;
-      size = Math.sqrt(dot(step, multiply(G, domain.n, domain.n, step, 1, new Float64Array(domain.n))));
-      const t = now.t.map((v, i) => v + step[i]);
-      next = linearised(model, domain, t, problem);
-      if (next.value <= now.value * (1 + ROUNDING)) {
-        still = found.still;
-        break;
-      }
-      next = null;
-      damping *= 5;
+      const size = Math.sqrt(dot(step, multiply(G, n, n, step, 1, new Float64Array(n))));
+      const t = now.t.map((v, i) => v + step[i]),
+        found = linearised(model, domain, t, problem);
+      if (found.value <= now.value * (1 + ROUNDING[size < 0.01 ? 1 : 0])) {
+        [next, still] = [found, bound];
+        moved = Math.max(moved, size);
+        stalled = size < 0.01 && size > 0.5 * before ? stalled + 1 : 0;
+        before = size;
+        // A damped step may be small for no other reason.
+        const free = damping * dot(step, step) <= 0.1 * size * size;
+        ended = (size < STILL || stalled === 3) && free;
+      } else damping *= 5;
     }
     if (!next) break;
-    ended = size < STILL;
-    moved = Math.max(moved, size);
     now = next;
     damping /= 20;
   }
   for (const j of problem.held) still.add(j);
-  return { ...now, still, moved, damping, iterations };
+  return { ...now, still, moved, ended, damping, iterations };
 }
 
 // Standard errors from the curvature along the free directions, chi-squared, degrees of freedom.
@@ -280,10 +305,7 @@ function summary(model, domain, now, { rows, prior, absolute }) {
     { G } = gauss(domain, now, prior);
   const free = freeBasis(N, k, n, now.still),
     m = free.length;
-  const H = new Float64Array(m * m);
-  const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
-  for (let i = 0; i < m; i++) for (let j = 0; j < m; j++) H[i * m + j] = dot(free[i], moved[j]);
-  const { values, vectors } = eigen(H, m),
+  const { values, vectors } = eigen(between(G, n, free), m),
     top = Math.max(...values, 0);
   const freedom = rows.length - (prior ? 0 : m);
   const noise = absolute || freedom <= 0 ? 1 : now.chi2 / freedom;

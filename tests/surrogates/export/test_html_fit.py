@@ -61,9 +61,9 @@ def test_the_covariance_of_errors_is_that_of_the_file(name, reduced, browser, tm
     assert np.abs(difference).max() < (1e-7 if reduced else 1e-11)
 
 
-def module(*, scatter: float = 0.0) -> Surrogate:
-    """A smooth surrogate of the box (1, 2)^4, whose errors depend on each other."""
-    features = joined("ode linear", N_IN)
+def module(n_in: int = N_IN) -> Surrogate:
+    """A smooth surrogate of the box (1, 2)^n_in, whose errors depend on each other."""
+    features = joined("ode linear", n_in)
     bars = ErrorBars(
         leverage=draw(features.width + 1, features.width + 1, seed=7) / 20,
         floor=0.5,
@@ -71,26 +71,41 @@ def module(*, scatter: float = 0.0) -> Surrogate:
         correlation=Correlation(
             loadings=draw(N_OUT, 3, seed=4).numpy(),
             unique=0.1 + draw(N_OUT, seed=12).abs().numpy(),
-            scatter=np.full(2, scatter),
+            scatter=np.zeros(2),
         ),
     )
-    Y = 1 + np.random.default_rng(1).random((300, N_IN))
+    Y = 1 + np.random.default_rng(1).random((300, n_in))
     W = draw(N_OUT, features.width + 1, seed=3)
     return Surrogate(features, W, Y.mean(0), Y.std(0), Domain.of(Y), bars)
 
 
-def least_squares(surrogate: LoadedSurrogate, data: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The y of J^T C(y)^-1 (c - data) = 0, by Gauss-Newton steps, C as a matrix."""
+def least_squares(
+    surrogate: LoadedSurrogate, data: np.ndarray, y: np.ndarray, *, prior: bool = False
+) -> np.ndarray:
+    """The y of J^T C(y)^-1 (c - data) [+ prior] = 0, by Gauss-Newton steps, C as a matrix."""
+    box = surrogate.engine.box
+    inverse = np.diag(prior / box.unit**2)
     for _ in range(100):
         found, J = surrogate.predict_cov(y), surrogate.jacobian(y)
         C = found.dense() + NOISE**2 * np.eye(N_OUT)
-        step = np.linalg.solve(
-            J.T @ np.linalg.solve(C, J), J.T @ np.linalg.solve(C, data - found.mean)
-        )
+        slope = J.T @ np.linalg.solve(C, data - found.mean) - inverse @ (y - box.centre)
+        step = np.linalg.solve(J.T @ np.linalg.solve(C, J) + inverse, slope)
         y = y + step
         if np.abs(step).max() < 1e-14:
             break
     return y
+
+
+def given(browser: Browser, data: np.ndarray) -> dict:
+    """What the page's fit to data with noise finds."""
+    rows = [f"c{i},{v!r},{NOISE}" for i, v in enumerate(data.tolist())]
+    browser.evaluate(f"page.data.read({json.dumps(chr(10).join(['name,value,std', *rows]))})")
+    browser.evaluate("page.data.fit()")
+    found = browser.evaluate(
+        "(r => ({y: [...r.y], error: [...r.error], chi2: r.chi2, still: r.still.size}))"
+        "(page.data.result)"
+    )
+    return dict(found)
 
 
 def test_a_fit_is_that_of_the_likelihood(browser, tmp_path):
@@ -101,13 +116,7 @@ def test_a_fit_is_that_of_the_likelihood(browser, tmp_path):
     truth = np.array([1.4, 1.6, 1.5, 1.3])
     data = surrogate.sample(truth, 1, seed=3)[0]
     data += NOISE * np.random.default_rng(4).standard_normal(N_OUT)
-    rows = [f"c{i},{v!r},{NOISE}" for i, v in enumerate(data.tolist())]
-    browser.evaluate(f"page.data.read({json.dumps(chr(10).join(['name,value,std', *rows]))})")
-    browser.evaluate("page.data.fit()")
-    found = browser.evaluate(
-        "(r => ({y: [...r.y], error: [...r.error], chi2: r.chi2, still: r.still.size}))"
-        "(page.data.result)"
-    )
+    found = given(browser, data)
     y = np.array(found["y"])
     assert found["still"] == 0
     np.testing.assert_allclose(y, least_squares(surrogate, data, truth), rtol=1e-8)
@@ -119,3 +128,19 @@ def test_a_fit_is_that_of_the_likelihood(browser, tmp_path):
     alone = np.hypot(NOISE, surrogate.predict_std(y))
     J = surrogate.jacobian(y) / alone[:, None]
     assert np.abs(np.sqrt(np.diag(np.linalg.inv(J.T @ J))) / right - 1).max() > 0.05
+
+
+def test_a_fit_of_many_parameters_with_a_prior(browser, tmp_path):
+    surrogate = saved(module(60), tmp_path / "s.pt")
+    html.save(surrogate, tmp_path / "s.html")
+    opened(browser, tmp_path / "s.html")
+    truth = surrogate.engine.box.centre + 0.1 * np.cos(np.arange(60))
+    data = surrogate.sample(truth, 1, seed=3)[0]
+    found = given(browser, data)
+    assert browser.evaluate("page.data.prior.checked") and found["still"] == 0
+    y = np.array(found["y"])
+    right = least_squares(surrogate, data, truth, prior=True)
+    np.testing.assert_allclose(y, right, rtol=1e-8)
+    J, C = surrogate.jacobian(y), surrogate.predict_cov(y) + NOISE**2
+    H = J.T @ np.linalg.solve(C.dense(), J) + np.diag(surrogate.engine.box.unit**-2)
+    np.testing.assert_allclose(found["error"], np.sqrt(np.diag(np.linalg.inv(H))), rtol=1e-8)
