@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import surrogates
-from surrogates.adapters import common, emcee
+from surrogates.adapters import emcee
 from surrogates.adapters._density import draw
 from surrogates.loading import with_engine
 
@@ -72,8 +72,6 @@ def test_walkers_stay_on_the_flat(on_a_flat):
     np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std * error)
 
 
-def test_a_box_is_refused(on_a_flat):
-    with pytest.raises(surrogates.InputError, match="satisfy 1 linear relation"):
-        common.box(on_a_flat)
+def test_a_number_of_points_is_checked(on_a_flat):
     with pytest.raises(surrogates.InputError, match="at least 1 point"):
         draw(on_a_flat, 0, seed=0)
