@@ -3,10 +3,11 @@
     python scripts/readme_commands.py FOLDER [--quick] [--without KIND ...] [--page NAME ...]
 
 Blocks run in FOLDER, page by page, in the order of the site's table of contents: later ones use the
-files of earlier ones. If a page that is named uses a dataset or surrogate that is not in FOLDER, the
-earlier page that makes it runs first. A block of `bash` is one shell script. The `python` blocks of a page run one
-after the other in one process, like the cells of a notebook. A block of any language whose first
-line is `# NAME.EXT` is written to that file instead. Blocks of other languages are only shown.
+files of earlier ones. If a page that is named uses a dataset or surrogate that is not in FOLDER,
+the earlier page that makes it runs first. A block of `bash` is one shell script. The `python`
+blocks of a page run one after the other in one process, like the cells of a notebook. A block of
+any language whose first line is `# NAME.EXT` is written to that file instead. Blocks of other
+languages are only shown.
 
 A comment before a block says why it may be left out:
 
@@ -152,7 +153,7 @@ def with_makers(named: Sequence[str], folder: Path, without: Sequence[str]) -> d
 def _lacking(
     chosen: Iterable[str], folder: Path, without: Sequence[str]
 ) -> tuple[str, str, str] | None:
-    """Return a page, a file that it uses and the earlier page that makes it, which is not chosen."""
+    """Return a page, a file that it uses, and the page that makes it and is not chosen."""
     makers: dict[str, str] = {}
     there = {path.name for path in folder.glob("*")}
     for page in pages():

@@ -19,8 +19,8 @@ the ground's own potentials. A body changes c by one to three per cent, and the 
 bodies are about as large as this noise: only hundreds of data together determine depth, volume and
 rotation.
 
-**The surrogate's errors.** Beside the noise, c has errors of the surrogate, whose covariance at y is
-`surrogate.predict_cov(y)`. They are strongly correlated: an error of the features affects all
+**The surrogate's errors.** Beside the noise, c has errors of the surrogate, whose covariance at y
+is `surrogate.predict_cov(y)`. They are strongly correlated: an error of the features affects all
 outputs. The likelihood has the covariance of both. It is taken at one y, the best fit: over a
 posterior it varies little, and `surrogate.likelihood`, which has it at each y, takes a hundred
 times as long for 882 outputs.

@@ -30,9 +30,9 @@ delayed acceptance Metropolis Hastings algorithm", 2011).
 delayed acceptance, by several chains side by side; and importance reweighting from the same solves:
 the proposals y' of all subchains are samples of p_s, and are weighted by p / p_s. Each mean comes
 with its Monte Carlo error. The surrogate's densities have the covariance of its errors beside that
-of the noise, as in `inversion`, so that p_s has no narrower tails than p; p has the noise alone, and
-the second stage is exact whatever the first one has. p belongs to the PDE on the training data's mesh; the data come
-from a finer mesh, so the coarser mesh's error remains (the program prints the shift).
+of the noise, as in `inversion`, so that p_s is rather too wide than too narrow; p has the noise
+alone. p belongs to the PDE on the training data's mesh; the data come from a finer mesh, so the
+coarser mesh's error remains (the program prints the shift).
 
 **Solves saved.** Plain Metropolis with the PDE would need one solve for each step. Its number of
 steps for an independent sample, the autocorrelation time, is measured on the anchored surrogate's

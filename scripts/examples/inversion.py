@@ -17,11 +17,11 @@ drawn from the prior, for any PDE and data (Cook, Gelman and Rubin, "Validation 
 Bayesian models using posterior quantiles", 2006), and the truth's rank in the posterior is uniform.
 The program checks this for each parameter.
 
-**Errors of the model.** The likelihood has the covariance of the noise and of the surrogate's errors
-(`buried_body`); the program prints by how much the latter widens the posterior. The discretisation
-error of the training data is not in it, as the surrogate cannot know it. The shifts by this error
-and by the surrogate's, in posterior standard deviations, are measured at the truths and printed:
-the coverage is reliable if they are well below one, as at this noise.
+**Errors of the model.** The likelihood has the covariance of the noise and of the surrogate's
+errors (`buried_body`); the program prints by how much the latter widens the posterior. The
+discretisation error of the training data is not in it, as the surrogate cannot know it. The shifts
+by this error and by the surrogate's, in posterior standard deviations, are measured at the truths
+and printed: the coverage is reliable if they are well below one, as at this noise.
 
 **Rotation** is an angle, and walkers must be able to pass its ends: the ensemble has four
 coordinates (depth, volume, r cos a, r sin a). The angle a turns once while the rotation crosses its
