@@ -30,6 +30,7 @@ This module needs numpy alone.
 from __future__ import annotations
 
 import functools
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -303,12 +304,23 @@ def _slopes(u: Array, w: Array, rate: float, g_x: Array, g_log: Array) -> tuple[
     return (g_x / rate + g_log) * -E / D, g_x * u * rest + g_log * rate * (1 + E) * (u / D - 1 / E)
 
 
+_MADE: weakref.WeakKeyDictionary[Any, Coordinates] = weakref.WeakKeyDictionary()
+"""By their surrogates, since some packages call a model anew at each step of a sampler."""
+
+
 def coordinates(surrogate: LoadedSurrogate) -> Coordinates:
-    """Return the coordinates of a surrogate's training domain.
+    """Return the coordinates of a surrogate's training domain, made once.
 
     Raises:
         InputError: If its relations leave no free parameter.
     """
+    if surrogate not in _MADE:
+        _MADE[surrogate] = _made(surrogate)
+    return _MADE[surrogate]
+
+
+def _made(surrogate: LoadedSurrogate) -> Coordinates:
+    """Return the coordinates of a surrogate's training domain."""
     box = surrogate.engine.box
     M, dependent = _reduced(box.normals)
     check(len(dependent) < surrogate.n_in, f"{surrogate.path} was trained at a single y")

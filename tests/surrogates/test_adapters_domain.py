@@ -12,6 +12,12 @@ from surrogates.model.engines import Box
 from surrogates.model.parts import Domain
 
 
+class Surrogate(SimpleNamespace):
+    """What coordinates are made of."""
+
+    __hash__ = object.__hash__
+
+
 def made(X, logs=()):
     """The coordinates of the domain of samples X, (n, n_in); some of them are logarithms."""
     marked = np.isin(np.arange(X.shape[1]), logs)
@@ -25,8 +31,7 @@ def made(X, logs=()):
         centre=found.centre,
         log_inputs=marked,
     )
-    engine = SimpleNamespace(box=box)
-    return coordinates(SimpleNamespace(engine=engine, n_in=X.shape[1], path="a.npz"))
+    return coordinates(Surrogate(engine=SimpleNamespace(box=box), n_in=X.shape[1], path="a.npz"))
 
 
 def weights(n, rng, rows=400):
@@ -192,6 +197,23 @@ def test_coordinates_reach_other_processes(domain):
     U = np.random.default_rng(8).random((3, domain.n_free))
     np.testing.assert_array_equal(sent.to_y(U)[0], domain.to_y(U)[0])
     assert np.isfinite(sent.to_y(sent.initial)[1])
+
+
+def test_coordinates_are_made_once_for_a_surrogate(domain):
+    box = Box(
+        lower=domain.lower,
+        upper=domain.upper,
+        unit=np.ones(len(domain.lower)),
+        normals=np.empty((0, len(domain.lower))),
+        centre=domain.lower,
+        log_inputs=np.zeros(len(domain.lower), dtype=bool),
+    )
+    one = Surrogate(engine=SimpleNamespace(box=box), n_in=len(domain.lower), path="a.npz")
+    assert coordinates(one) is coordinates(one)
+    # Without relations they are those of the box.
+    U = np.random.default_rng(9).random((10, len(domain.lower)))
+    right = domain.lower + U * (domain.upper - domain.lower)
+    np.testing.assert_allclose(coordinates(one).to_y(U)[0], right, rtol=1e-14)
 
 
 def test_a_single_point_is_refused():
