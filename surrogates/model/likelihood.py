@@ -174,4 +174,5 @@ def _noise(noise: Any, names: tuple[str, ...]) -> tuple[Array, Array]:
 
 
 def _joined(parts: list[Array], shape: tuple[int, ...]) -> Array:
-    return np.concatenate(parts).reshape(shape) if parts else np.empty(shape)
+    whole: Array = np.concatenate(parts).reshape(shape) if parts else np.empty(shape)
+    return whole if shape else whole[()]
