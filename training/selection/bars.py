@@ -188,12 +188,19 @@ def members_of(selection: Selection) -> Members | None:
     if len(selection.members) == 1:
         return None
     n_out = len(selection.members[0].W)
-    weights = torch.tensor([member.weight for member in selection.members], dtype=torch.float64)
+    weights = _shares(selection)
     return Members(
         widths=[member.features.width for member in selection.members],
-        weights=(weights / weights.sum())[:, None].expand(-1, n_out).contiguous(),
+        weights=(weights / weights.sum(dim=0)).expand(-1, n_out).contiguous(),
         biases=torch.stack([member.W[:, -1] for member in selection.members]),
     )
+
+
+def _shares(selection: Selection) -> Tensor:
+    """Return the weights of the members, (n_members, n_out); (n_members, 1) if they are common."""
+    shares = [member.shares for member in selection.members]
+    size = max(len(share) for share in shares)
+    return torch.stack([share.expand(size) for share in shares])
 
 
 def features_of(selection: Selection, Y: Tensor) -> Tensor:
@@ -267,7 +274,7 @@ def _varying(selection: Selection, Y: Tensor, sigma: Tensor, C: Tensor | None) -
         found = C[some]
     else:
         points = torch.cat([Y[some], unseen(Y)])
-        parts = [member.weight * member.predict(points) for member in selection.members]
+        parts = [member.shares * member.predict(points) for member in selection.members]
         found = torch.stack(parts).sum(0)
     apart = (found - found.mean(dim=0)) / sigma
     columns: Array = torch.where(sigma > 0, apart, math.nan).T.numpy()
@@ -367,19 +374,29 @@ def _shrunk(selection: Selection, trained: Tensor) -> tuple[Tensor, Tensor]:
         return residual, residual.new_zeros(n_out)
     points = unseen(trained)
     predictions = torch.stack([member.predict(points) for member in selection.members])
-    weights = torch.tensor([member.weight for member in selection.members], dtype=torch.float64)
-    apart = (predictions - torch.tensordot(weights, predictions, dims=1)).square()
-    between = torch.tensordot(weights, apart, dims=1).median(dim=0).values
+    weights = _shares(selection)
+    apart = (predictions - _mean(weights, predictions)).square()
+    between = _mean(weights, apart).median(dim=0).values
     taken = residual.new_zeros(n_out)
     for group in {member.group for member in selection.members}:
         own = [i for i, member in enumerate(selection.members) if member.group == group]
         if len(own) > 1:
             apart = (predictions[own] - predictions[own].mean(dim=0)).flatten(0, 1).square()
-            part = float(weights[own].sum()) ** 2 * _averaged(weights[own])
+            part = weights[own].sum(dim=0) ** 2 * _averaged(weights[own].mean(dim=1))
             taken += part * apart.median(dim=0).values
     size = residual.square().nanmedian(dim=0).values
     ratio = _mean_ratio(taken, size)
     return residual * math.sqrt(max(1 - ratio, _FEWEST)), between
+
+
+def _mean(weights: Tensor, values: Tensor) -> Tensor:
+    """Return the mean of values (n_members, n, n_out) with weights of `_shares`, (n, n_out)."""
+    found: Tensor
+    if weights.shape[1] == 1:
+        found = torch.tensordot(weights[:, 0], values, dims=1)
+    else:
+        found = (weights[:, None] * values).sum(dim=0)
+    return found
 
 
 def _averaged(weights: Tensor) -> float:
