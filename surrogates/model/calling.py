@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,9 @@ class Called:
         bounds = f"{lower[j]:.6g} to {upper[j]:.6g}"
         return f"{self.y_names[j]} is {y[j]:.6g}, in training it was {bounds}"
 
-    def _array(self, name: str, values: npt.ArrayLike, names: Sequence[str]) -> Array:
+    def _array(
+        self, name: str, values: npt.ArrayLike, names: Sequence[str], *, finite: bool = True
+    ) -> Array:
         """Return the caller's numbers as an array that owns all it needs, checked."""
         if type(values) is np.ndarray and values.dtype is _DOUBLE and values.flags.carray:
             array = values  # as engines take it
@@ -148,7 +150,7 @@ class Called:
                 f"expected {name} of shape ({size},), (n, {size}) or (..., {size}); got "
                 f"{array.shape}"
             )
-        if not self._finite(array):
+        if finite and not self._finite(array):
             raise InputError(f"expected finite numbers in {name}; got NaN or infinity")
         return array
 
@@ -208,7 +210,10 @@ class Called:
                 f"{self.path} is damaged: {method} must give {kind} of shape {shape}; got "
                 f"{result.dtype} of shape {result.shape}"
             )
-        return result if out is None else _copied(result, out)
+        if out is not None:
+            return _copied(result, out)
+        # Of no dimensions it is a number of numpy, as its own functions return.
+        return result if shape else cast("npt.NDArray[Any]", result[()])
 
     def _in_batches(
         self,
