@@ -59,8 +59,12 @@ def covariance(r: Reference, words: Mapping[str, object]) -> dict[str, str]:
     if r.correlation is None:
         return {"covariance_source": "", "covariance_header": ""}
     text, spread = sections("covariance.c.in"), r.ensemble.spread
+    varies = r.correlation.sizes.size > 0
+    size = {"padded_size": len(padded(np.zeros(len(r.lower) + 1)))}
     found = {
         **words,
+        "sizes": filled(text["sizes"], size) if varies else "",
+        "at_size": f"    size_at({words['x']}, h);\n" if varies else "",
         **covariance_words(r),
         "first_order": text["first order"].rstrip() if r.log_outputs.any() else "",
         "covariance_members": filled(text["members"], {"spread": repr(spread)}) if spread else "",
@@ -108,4 +112,8 @@ def tables(r: Reference) -> dict[str, Any]:
     if r.correlation is not None:
         found["loadings"] = r.correlation.loadings.ravel()
         found["unique"] = r.correlation.unique
+        if r.correlation.sizes.size:
+            found["sizes"] = np.concatenate([panels(M) for M in r.correlation.sizes])
+            found["ends"] = r.correlation.ends.ravel()
+            found["centre"] = r.centre
     return found

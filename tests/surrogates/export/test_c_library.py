@@ -66,11 +66,12 @@ def test_is_compiled_once(cache, monkeypatch):
 def test_surrogates_that_differ_in_their_covariance_alone_have_a_library_each(cache):
     reference, Y = given("gaussian")
     known = reference.correlation
-    other = replace(reference, correlation=replace(known, unique=2 * known.unique))
-    for one in (reference, other):
+    changes = [{}, {"unique": 2 * known.unique}, {"sizes": np.zeros((2, 0, 0))}]
+    for change in changes:
+        one = replace(reference, correlation=replace(known, **change))
         for found, right in zip(Compiled(one).predict_cov(Y), one.predict_cov(Y), strict=True):
             np.testing.assert_allclose(found, right, rtol=1e-10)
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.iterdir())) == len(changes)
 
 
 def test_a_library_that_is_there_needs_no_compiler(cache, monkeypatch, tmp_path):
