@@ -113,14 +113,14 @@ class Model {
     return D;
   }
 
-  // S L of the covariance of errors, (n_out, k): whole, or as a product with the linear layer's outer
-  // factor, in whose span it lies.
+  // S L of the covariance of errors, (n_out, k): whole, or as a product with the last factor of the
+  // linear layer, in whose span it lies.
   sharedOf({ loadings, shared }) {
     if (loadings) {
       const k = loadings.shape[1];
       return { k, data: loadings.data.map((v, p) => v * this.sigma[Math.floor(p / k)]) };
     }
-    const { data, shape } = this.factors[1],
+    const { data, shape } = this.factors[this.factors.length - 1],
       k = shared.shape[1];
     const product = new Float64Array(this.n_out * k);
     return { k, data: multiply(data, this.n_out, shape[1], shared.data, k, product) };

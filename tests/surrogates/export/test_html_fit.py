@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,41 @@ def test_the_covariance_of_errors_is_that_of_the_file(name, reduced, browser, tm
     assert np.abs(difference).max() < (1e-7 if reduced else 1e-11)
 
 
-def module(n_in: int = N_IN) -> Surrogate:
+@pytest.mark.parametrize("name", ["everything", "members", "anova", "network"])
+def test_shared_errors_in_the_span_of_predictions_are_a_product(name, browser, tmp_path):
+    """As those of a training are: 882 outputs with 64 directions would take half a megabyte."""
+    module, surrogate = both(name)
+    r = pack.constants_of(surrogate)
+    L = r.W / r.sigma[:, None] @ draw(r.W.shape[1], 3, seed=2).numpy()
+    known = Correlation(loadings=L, unique=1e-6 + r.sigma**2, scatter=np.zeros(2))
+    r = dataclasses.replace(r, correlation=known)
+    packed = pack.packed(r, reduced=True)
+    assert "shared" in packed.listing and "loadings" not in packed.listing
+    (tmp_path / "s.html").write_bytes(write.page(packed, surrogate.metadata, "s.pt"))
+    opened(browser, tmp_path / "s.html")
+    Y, rows = points(module), list(range(4))
+    factor, diagonal = (part[:, :4] for part in r.predict_cov(Y))
+    right = factor @ factor.swapaxes(1, 2) + diagonal[:, :, None] * np.eye(4)
+    size = np.sqrt(np.einsum("nii->ni", right))
+    difference = (dense(browser, Y, rows) - right) / size[:, :, None] / size[:, None]
+    assert np.abs(difference).max() < 1e-9
+
+
+def test_a_page_that_is_too_large_leaves_the_covariance_out_and_says_so(browser, tmp_path):
+    surrogate = saved(module(directions=20), tmp_path / "s.pt")  # beside the span of predictions
+    html.save(surrogate, tmp_path / "s.html", limit=None)
+    r = pack.constants_of(surrogate)
+    alone = pack.packed(dataclasses.replace(r, correlation=None), reduced=True)
+    limit = len(write.page(alone, surrogate.metadata, "s.pt")) + 100
+    assert (tmp_path / "s.html").stat().st_size > limit
+    html.save(surrogate, tmp_path / "s.html", limit=limit)
+    opened(browser, tmp_path / "s.html")
+    data = surrogate.predict(surrogate.engine.box.centre)
+    given(browser, data)
+    assert "count as independent" in browser.evaluate("page.data.report.textContent")
+
+
+def module(n_in: int = N_IN, directions: int = 3) -> Surrogate:
     """A smooth surrogate of the box (1, 2)^n_in, whose errors depend on each other."""
     features = joined("ode linear", n_in)
     bars = ErrorBars(
@@ -69,7 +104,7 @@ def module(n_in: int = N_IN) -> Surrogate:
         floor=0.5,
         sigma=0.02 + 0.01 * draw(N_OUT, seed=8).abs(),
         correlation=Correlation(
-            loadings=draw(N_OUT, 3, seed=4).numpy(),
+            loadings=draw(N_OUT, directions, seed=4).numpy(),
             unique=0.1 + draw(N_OUT, seed=12).abs().numpy(),
             scatter=np.zeros(2),
         ),
