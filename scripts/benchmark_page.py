@@ -92,8 +92,8 @@ def measure(browser: Browser, name: str, size: int, opened: float) -> None:
     middle, late = (updates[int(share * (len(updates) - 1))] for share in (0.5, 0.95))
     computed = browser.evaluate(PREDICTED)
     print(
-        f"{name:<16}{size / 1e3:7.0f}{opened:8.2f}{middle:9.1f}{late:9.1f}{computed:9.1f}{main:9.1f}{whole:9.1f}"
-        f"{found['rate']:9.1f}",
+        f"{name:<16}{size / 1e3:7.0f}{opened:8.2f}{middle:9.1f}{late:9.1f}{computed:9.1f}"
+        f"{main:9.1f}{whole:9.1f}{found['rate']:9.1f}",
         flush=True,
     )
 
