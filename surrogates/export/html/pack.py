@@ -382,8 +382,15 @@ def _add_correlation(result: Packed, r: Reference, last: Array | None) -> None:
             share the directions of predictions: then their product is stored, (r, k).
     """
     assert r.correlation is not None
-    L = r.correlation.loadings
-    result.add("unique", r.correlation.unique)
+    known, L = r.correlation, r.correlation.loadings
+    result.add("unique", known.unique)
+    result.form["along"] = float(known.along)
+    if known.sizes.any():
+        result.add("ends", known.ends)
+        products = known.sizes[:, 1:, 1:].any()
+        for i, M in enumerate(known.sizes):  # entries above the diagonal count for those below
+            twice = np.triu(M) + np.triu(M, 1)
+            result.add(f"size{i}", twice if products else twice[:1], triangle=bool(products))
     if last is None or not L.size:
         result.add("loadings", L)
         return
@@ -391,7 +398,7 @@ def _add_correlation(result: Packed, r: Reference, last: Array | None) -> None:
     if (r.sigma > 0).all():
         basis = last / r.sigma[:, None]
         shared = np.linalg.lstsq(basis, L, rcond=None)[0]
-        own = np.sqrt(r.correlation.unique)
+        own = np.sqrt(known.unique)
         if (np.abs(L - basis @ shared).max(axis=1) <= _SPANNED * own).all():
             result.add("shared", shared)
             return
