@@ -20,6 +20,8 @@ class Member:
         y_scale: (n_in,), units of y.
         W: (n_out, width + 1), units of c.
         weight: Its weight in the prediction.
+        weights: Its weight for each output, (n_out,), of which ``weight`` is the mean; None if it
+            is the same for all.
         group: Members with one number were trained alike, on different folds.
         kriging: Whether it is the kernel in `selection.regression.Selection.kriging`.
     """
@@ -31,6 +33,17 @@ class Member:
     weight: float = 1.0
     group: int = 0
     kriging: bool = False
+    weights: Tensor | None = None
+
+    @property
+    def shares(self) -> Tensor:
+        """Its weight for each output, (n_out,); (1,) if it is the same for all."""
+        return self.W.new_tensor([self.weight]) if self.weights is None else self.weights
+
+    @property
+    def share(self) -> Tensor:
+        """Its W times its weights, (n_out, width + 1)."""
+        return self.shares[:, None] * self.W
 
     def predict(self, Y: Tensor) -> Tensor:
         """Predict at inputs (n, n_in), units of y."""

@@ -2,9 +2,9 @@
 
 A surrogate file computes with fused constants, not with its networks' parameters. Its extra file
 ``weights.npz`` holds, for each member, the kind and settings of the features, their parameters, the
-scaling of the inputs, W and the member's weight, all in double precision; also the error of the
-prediction on held-out samples, and checksums of the members' training samples. Calls of the
-surrogate do not read it.
+scaling of the inputs, W and the member's weight, or its weights for each output, all in double
+precision; also the error of the prediction on held-out samples, and checksums of the members'
+training samples. Calls of the surrogate do not read it.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Start:
                         y_shift=y_shift,
                         y_scale=y_scale,
                         W=W,
-                        weight=entry["weight"],
+                        **_weighing(entry["weight"], arrays),
                         group=entry["group"],
                     )
                 )
@@ -189,7 +189,7 @@ class Start:
         first = self.members[0]
         if len(self.members) == 1:
             return first
-        W = [member.weight * member.W for member in self.members]
+        W = [member.share for member in self.members]
         bias = torch.stack([M[:, -1] for M in W]).sum(dim=0)
         zeros = torch.zeros_like(first.y_shift)
         return Member(
@@ -217,6 +217,8 @@ def _fits(member: Member, surrogate: LoadedSurrogate) -> bool:
         "y_scale": (surrogate.n_in,),
         "W": (surrogate.n_out, member.features.width + 1),
     }
+    if member.weights is not None:
+        shapes["weights"] = (surrogate.n_out,)
     parts = {name: getattr(member, name) for name in shapes}
     return (
         all(tuple(part.shape) == shapes[name] for name, part in parts.items())
@@ -272,7 +274,7 @@ def packed(
         {
             "features": features_of(member.features),
             **{name: kept(getattr(member, name)) for name in ("y_shift", "y_scale", "W")},
-            "weight": member.weight,
+            "weight": member.weight if member.weights is None else kept(member.weights),
             "group": member.group,
         }
         for member in members
@@ -296,6 +298,14 @@ def _named_in_file(features: object) -> dict[str, Any]:
         names.get(key, key.removeprefix("network.")): value
         for key, value in settings_of(features).items()
     }
+
+
+def _weighing(weight: Any, arrays: Any) -> dict[str, Any]:
+    """Return the weight of a member in a file: a number, or the name of one for each output."""
+    if not isinstance(weight, str):
+        return {"weight": weight}
+    weights = torch.from_numpy(arrays[weight])
+    return {"weight": float(weights.mean()), "weights": weights}
 
 
 def _unpacked(entry: dict[str, Any], arrays: Any) -> FeatureExtractor:

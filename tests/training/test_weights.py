@@ -226,6 +226,31 @@ def test_a_file_gives_back_what_was_trained_bit_for_bit(fast, tmp_path, monkeypa
     assert shared.sum() == len(seen) and not known.any()
 
 
+def test_a_file_gives_back_weights_by_output(fast, tmp_path):
+    found, _, data = fast
+    before = members(len(data.info.y_names))
+    shares = torch.from_numpy(np.random.default_rng(3).dirichlet(np.ones(len(before)), 2)).T
+    before = [
+        dataclasses.replace(member, weight=float(share.mean()), weights=share)
+        for member, share in zip(before, shares, strict=True)
+    ]
+    about = describe.metadata(data, training=found.training, errors=found.errors)
+    path, seen = tmp_path / "own.pt", checksums(data, data.rows_of("train"))
+    export.save(found.surrogate, about, path, packed(before, seen, torch.zeros(2).double()))
+    start = Start.read(path)
+    assert all(
+        torch.equal(a.weights, b.weights) for a, b in zip(before, start.members, strict=True)
+    )
+    assert [a.weight for a in start.members] == pytest.approx([a.weight for a in before])
+    Y = normal(7, len(data.info.y_names), seed=5)
+    mean = sum(a * member.predict(Y) for a, member in zip(shares, before, strict=True))
+    torch.testing.assert_close(start.whole().predict(Y), mean, rtol=1e-13, atol=1e-13)
+    short = [dataclasses.replace(member, weights=member.weights[:1]) for member in before]
+    export.save(found.surrogate, about, path, packed(short, seen, torch.zeros(2).double()))
+    with pytest.raises(InputError, match="damaged"):
+        Start.read(path)
+
+
 def test_networks_are_those_of_the_largest_weight():
     made = Start(surrogate=None, members=tuple(members()), seen=None, error=None, digest="")
     heavy = [dataclasses.replace(m, weight=0.9) if m.group == 1 else m for m in made.members]

@@ -7,12 +7,20 @@ sample with its derivatives, and the variance.
 The functions of the surrogate have a larger step than that of the covariances of derivatives, as
 they lose digits where two kernels cancel. The targets are corrected by the difference of the two in
 the fit itself (`coarsened`).
+
+Few outputs may also have a kernel, scales and nuggets each (`_apart`). Common ones are a
+compromise: an output with bends, or one of few of the inputs, takes digits from the others. The
+values and derivatives of one output are enough to determine a scale for each input.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +29,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from surrogates.model.kinds import KERNELS
-from surrogates.model.radial import RadialBasis
+from surrogates.model.radial import Joined, RadialBasis
 
 from .. import pool
 from ..member import Member
@@ -37,6 +45,11 @@ LARGEST = 2000
 
 _SEARCHED = 600  # values and derivatives that the scales are sought on
 _FOLDS = 5  # on which scales are found again
+_APART = 12  # largest number of outputs with scales of their own
+_APART_COST = 2e9  # largest number of outputs times values and derivatives cubed: about 10 s
+_APART_FEATURES = 10_000  # largest number of functions of all these outputs
+_APART_SEARCHED = 300  # values and derivatives that scales of one output are sought on
+_GROWN_OUTPUTS = 3  # outputs for which it is measured how errors grow
 _STEPS = (0.1, 0.03, 0.01)  # of the surrogate: rounding errors of its features grow by 1 / (2 h)
 _CORRECTIONS = 8  # each makes an error of derivatives smaller by a factor of about h^2
 _CORRECT = 1e-2  # largest error of the derivatives, in those of the least nugget
@@ -76,7 +89,11 @@ def coarsened(points: Points, fit: Scales) -> tuple[Points, Kriged] | None:
 
 
 def search(
-    points: Points, start: Scales | None = None, kernel: str = "gaussian", steps: int = 80
+    points: Points,
+    start: Scales | None = None,
+    kernel: str = "gaussian",
+    steps: int = 80,
+    most: int = _SEARCHED,
 ) -> Scales:
     """Find scales and nuggets by the largest restricted likelihood.
 
@@ -85,8 +102,9 @@ def search(
         start: Start of the only search; two searches if None.
         kernel: The kernel.
         steps: Largest number of iterations of each search.
+        most: Values and derivatives that are used.
     """
-    points = points.some(points.spread(_SEARCHED))
+    points = points.some(points.spread(most))
     n_in = points.X.shape[1]
     n_scales = n_in if n_in <= EACH else 1
     bounds = [*[tuple(np.log(_SCALES))] * n_scales, *[tuple(np.log(_NUGGETS))] * 2]
@@ -229,7 +247,8 @@ def enhanced(frame: Frame, asked: Asked) -> list[Candidate]:
     """Return kriging with derivatives, if the samples have some and are not too many.
 
     With both kernels, unless one is asked for: the Gaussian one for smooth functions, that of
-    Matern for those with bends. Its search starts at the other's scales.
+    Matern for those with bends. Its search starts at the other's scales. Few outputs also have a
+    kernel and scales of their own.
     """
     settings, task = asked.settings, frame.dataset.info.task
     if not frame.closed or settings.derivatives.weight == 0 or task != "regression":
@@ -240,13 +259,17 @@ def enhanced(frame: Frame, asked: Asked) -> list[Candidate]:
     if points is None or not len(points.X) < len(points.T) <= LARGEST:
         return []
     start: Scales | None = None
+    fits: list[Scales] = []
     candidates: list[Candidate] = []
     for kernel in KERNELS:
         if settings.network.kernel not in (None, kernel):
             continue
         arguments = {"points": points, "start": start, "kernel": kernel}
         (start,) = asked.run([pool.Task(function=search, arguments=arguments)])
+        fits.append(start)
         candidates += _candidate(frame, asked, points, start)
+    if candidates:
+        candidates += _apart(frame, asked, points, fits, min(candidates, key=attrgetter("score")))
     return candidates
 
 
@@ -269,7 +292,7 @@ def _candidate(frame: Frame, asked: Asked, points: Points, fit: Scales) -> list[
             kriging=kriged,
             variance=kriged.variance,
             used=_used(points),
-            growth=lambda: _growth(frame, asked, points, fit),
+            growth=lambda: _growth(frame, asked, [points], [fit]),
         )
     ]
 
@@ -281,27 +304,119 @@ def _used(points: Points) -> Used:
     return Used(directions=most, whole=whole, samples=int((counts > 0).sum()), weight=1.0)
 
 
-def _growth(frame: Frame, asked: Asked, points: Points, fit: Scales) -> float:
+def _apart(
+    frame: Frame, asked: Asked, points: Points, fits: Sequence[Scales], shared: Candidate
+) -> list[Candidate]:
+    """Return kriging with a kernel and scales for each output, if there are few outputs.
+
+    The searches start at the common scales of each kernel. The error bars have the shape of a
+    common kernel, whose features are included with zero weights.
+    """
+    scaling, kriged = frame.data.scaling, shared.kriging
+    assert scaling is not None and kriged is not None
+    n_out, n_centres = len(scaling.scale), len(kriged.centres)
+    affordable = (n_out + 1) * n_centres <= _APART_FEATURES
+    if not 2 <= n_out <= _APART or not affordable or n_out * len(points.T) ** 3 > _APART_COST:
+        return []
+    T = scaling.seen_to_all(points.T)
+    columns = [dataclasses.replace(points, T=T[:, j : j + 1]) for j in range(n_out)]
+    own = _own(frame, asked, columns, fits)
+    some = range(0, n_out, -(-n_out // _GROWN_OUTPUTS))
+
+    def members() -> Sequence[Member]:
+        bases = [kriged.fit.basis(kriged.centres), *(one.basis for one in own)]
+        zeros = torch.zeros((len(bases), points.X.shape[1]), dtype=torch.float64)
+        W, first = T.new_zeros((n_out, sum(basis.width for basis in bases) + 1)), n_centres
+        for j, one in enumerate(own):
+            W[j, first : first + one.basis.width] = one.W[0, :-1]
+            W[j, -1] = one.W[0, -1]
+            first += one.basis.width
+        member = frame.member(Joined(bases, zeros, zeros + 1), torch.zeros_like(kriged.weights))
+        return [dataclasses.replace(member, W=dataclasses.replace(scaling, basis=None).physical(W))]
+
+    return [
+        dataclasses.replace(
+            shared,
+            name="rbf with derivatives, scales by output",
+            residual=torch.cat([one.left_out for one in own], dim=1),
+            members=members,
+            growth=lambda: _growth(
+                frame, asked, [columns[j] for j in some], [own[j].fit for j in some]
+            ),
+        )
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    """Kriging of one output: scales, functions, weights (1, width + 1), residuals (n, 1)."""
+
+    fit: Scales
+    basis: RadialBasis
+    W: Tensor
+    left_out: Tensor
+
+    @classmethod
+    def of(cls, points: Points, fit: Scales, number: Rows) -> _Output | None:
+        """Solve with given scales; None where the covariance is singular."""
+        coarse = coarsened(points, fit)
+        if coarse is None:
+            return None
+        basis, W = weights(coarse[0], fit, coarse[1])
+        return cls(fit=fit, basis=basis, W=W, left_out=left_out(*coarse, number)[0])
+
+
+def _own(
+    frame: Frame, asked: Asked, columns: Sequence[Points], fits: Sequence[Scales]
+) -> list[_Output]:
+    """Return kriging of each output; left-out residuals choose the kernel, at the finest step."""
+    number = np.arange(len(columns[0].X)) if frame.same is None else frame.same
+    begin = [{"start": fit, "kernel": fit.kernel, "steps": 30} for fit in fits]
+    tasks = [{"points": c, **one, "most": _APART_SEARCHED} for c in columns for one in begin]
+    found = asked.run([pool.Task(function=search, arguments=task) for task in tasks])
+
+    def score(column: Points, fit: Scales) -> float:
+        solved = solve(column.covariance(fit), column.T, len(column.X))
+        if solved is None:
+            return math.inf
+        return float(left_out(column, solved, number)[0].square().mean())
+
+    own = []
+    for j, column in enumerate(columns):
+        sought = found[j * len(fits) :][: len(fits)]
+        order = [*sorted(sought, key=functools.partial(score, column)), *fits]
+        solved = (_Output.of(column, fit, number) for fit in order)
+        own.append(next(one for one in solved if one is not None))  # a common one is not singular
+    return own
+
+
+def _growth(frame: Frame, asked: Asked, targets: Sequence[Points], fits: Sequence[Scales]) -> float:
     """Return the factor, 1 to 3, by which errors grow when the scales are found without a fold."""
-    n = len(points.X)
+    n = len(targets[0].X)
     folds = divided(np.arange(n), _FOLDS, frame.settings.seed, frame.same)
-    parts = [points.some(torch.from_numpy(fold.train)) for fold in folds]
-    task = {"start": fit, "kernel": fit.kernel, "steps": 40}
-    fits = asked.run([pool.Task(function=search, arguments={"points": p, **task}) for p in parts])
+    parts = [[one.some(torch.from_numpy(fold.train)) for fold in folds] for one in targets]
+    steps, most = (40, _SEARCHED) if len(targets) == 1 else (20, _APART_SEARCHED)
+    tasks = [
+        {"points": part, "start": fit, "kernel": fit.kernel, "steps": steps, "most": most}
+        for fit, own in zip(fits, parts, strict=True)
+        for part in own
+    ]
+    found = iter(asked.run([pool.Task(function=search, arguments=task) for task in tasks]))
     before = after = 0.0
-    for fold, part, own in zip(folds, parts, fits, strict=True):
-        target = points.T[torch.from_numpy(fold.held)]
-        X = points.X[torch.from_numpy(fold.held)]
-        for one in (fit, own):
-            found = solve(part.covariance(one), part.T, len(part.X))
-            if found is None:
-                return 1.0
-            seen = predict(part, one, found, X)
-            squares = float((seen - target).square().sum())
-            if one is fit:
-                before += squares
-            else:
-                after += squares
+    for points, fit, own in zip(targets, fits, parts, strict=True):
+        for fold, part in zip(folds, own, strict=True):
+            target = points.T[torch.from_numpy(fold.held)]
+            X = points.X[torch.from_numpy(fold.held)]
+            for one in (fit, next(found)):
+                solved = solve(part.covariance(one), part.T, len(part.X))
+                if solved is None:
+                    return 1.0
+                seen = predict(part, one, solved, X)
+                squares = float((seen - target).square().sum())
+                if one is fit:
+                    before += squares
+                else:
+                    after += squares
     return float(min(max(1.0, np.sqrt(after / max(before, 1e-300))), 3.0))
 
 

@@ -50,6 +50,11 @@ class Candidate:
         """The mean square of the residuals."""
         return float(self.residual.square().mean())
 
+    @property
+    def scores(self) -> Tensor:
+        """The mean squares of each output, (n_out,)."""
+        return self.residual.square().mean(dim=0)
+
     def grown(self) -> Candidate:
         """Return the candidate with its residuals times the factor."""
         if self.growth is None:

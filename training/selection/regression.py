@@ -20,9 +20,9 @@ hyperparameter optimization"). With more than `FOLDED` samples the dataset's own
 the only fold.
 
 Errors are mean squares in the units of training. The prediction is a mean of the members, with
-weights >= 0 of sum one that minimise its held-out error (Breiman 1996, "Stacked regressions"), if
-this error is a twentieth below the best member's; otherwise it is the best member. A network that
-was trained on folds is the mean of the networks of its folds.
+weights >= 0 of sum one that minimise its held-out error, if this error is a twentieth below the
+best member's; otherwise it is the best member. Outputs that are unlike have weights of their own
+(`stacking`). A network that was trained on folds is the mean of the networks of its folds.
 
 All that is drawn or decided depends only on the samples and the seed, not on wall-clock time or the
 number of processes. Costs are estimated from sizes (`contest`).
@@ -55,10 +55,9 @@ from .frame import Candidate, Frame, framed
 from .kernel import Kriging
 from .regression_candidates import kernels, ridges
 from .squares import Squares
-from .stacking import stacked, weighted
+from .stacking import chosen, weighted
 
 _FAR = 6.0  # times the least error: a member with independent errors has the least weight there
-_PAYS = 0.95  # members are averaged below this share of the best member's error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ class Tried:
         name: The candidate in words.
         error: Root mean square of the held-out residuals over the outputs' spreads.
         samples: Number of held-out samples.
-        weight: Its weight in the prediction.
+        weight: Its weight in the prediction; the mean over the outputs if they have their own.
     """
 
     name: str
@@ -166,18 +165,23 @@ def _stages(
 def _grown(candidates: list[Candidate], near: float = 1.0) -> list[Candidate]:
     """Multiply the residuals of candidates within ``near`` times the least error by their factors.
 
-    The factors of other candidates would not matter.
+    It may be the least error of any output, which can have weights of its own. The factors of other
+    candidates would not matter.
     """
     candidates = sorted(candidates, key=lambda candidate: candidate.score)
-    while True:
+    while any(candidate.growth is not None for candidate in candidates):
+        scores = torch.stack([candidate.scores for candidate in candidates])
+        of_any = (scores <= near**2 * scores.amin(dim=0)).any(dim=1).tolist()
         within = [
-            c.growth is not None and c.score <= near**2 * candidates[0].score for c in candidates
+            c.growth is not None and (by_output or c.score <= near**2 * candidates[0].score)
+            for c, by_output in zip(candidates, of_any, strict=True)
         ]
         if not any(within):
-            return candidates
+            break
         k = within.index(True)
         candidates[k] = candidates[k].grown()
         candidates.sort(key=lambda candidate: candidate.score)
+    return candidates
 
 
 def networks(
@@ -252,10 +256,8 @@ def _shares(results: Sequence[FitResult]) -> list[float]:
 def _combined(frame: Frame, candidates: list[Candidate]) -> Selection:
     """Find the candidates' weights, and order them by error."""
     check(bool(candidates), "no candidate could be fitted; take other settings")
-    weights = stacked([candidate.residual for candidate in candidates])
-    mean = weighted([candidate.residual for candidate in candidates], weights)
-    if float(mean.square().mean()) >= _PAYS**2 * candidates[0].score:
-        weights = np.eye(len(candidates))[0]
+    rows = chosen([candidate.residual for candidate in candidates])
+    weights = rows.mean(axis=1)
     tried = tuple(
         Tried(
             name=candidate.name,
@@ -266,21 +268,23 @@ def _combined(frame: Frame, candidates: list[Candidate]) -> Selection:
         for candidate, weight in zip(candidates, weights, strict=True)
     )
     kept = [(c, w) for c, w in zip(candidates, weights.tolist(), strict=True) if w > 0]
+    shares = torch.from_numpy(rows[weights > 0])
     krigings = [candidate for candidate, _ in kept if candidate.kriging is not None]
     members = [
         dataclasses.replace(
             member,
             weight=member.weight * weight,
+            weights=member.weight * share if len(share) > 1 else None,
             group=group,
             kriging=bool(krigings) and candidate is krigings[0],
         )
-        for group, (candidate, weight) in enumerate(kept)
+        for group, ((candidate, weight), share) in enumerate(zip(kept, shares, strict=True))
         for member in candidate.members()
     ]
     trained = [c for c, _ in sorted(kept, key=lambda pair: -pair[1]) if c.history]
     trained += [candidate for candidate in candidates if candidate.history]
     assert frame.data.scaling is not None
-    residual = weighted([candidate.residual for candidate, _ in kept], [w for _, w in kept])
+    residual = weighted([candidate.residual for candidate, _ in kept], shares)
     along = [c.used for c, _ in sorted(kept, key=lambda pair: -pair[1]) if c.used is not None]
     return Selection(
         members=tuple(members),

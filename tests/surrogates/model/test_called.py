@@ -196,7 +196,7 @@ def test_data_frames_give_data_frames(loaded, Y):
 
 
 def test_tables_of_polars_and_pyarrow_give_their_like(loaded, Y):
-    """What they show of columns and rows; the environment of an adapter has both."""
+    """They are known by what they show of columns and rows."""
     polars = pytest.importorskip("polars", reason="there is no polars")
     pyarrow = pytest.importorskip("pyarrow", reason="there is no pyarrow")
     y, names = Y.numpy(), loaded.y_names[::-1]

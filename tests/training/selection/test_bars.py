@@ -327,6 +327,33 @@ def test_a_mean_takes_off_what_its_members_differ_by_at_most_points():
     assert 0.85 < float((shrunk / selection.residual).mean()) < 1
 
 
+def test_an_output_that_needs_another_mean_gets_it():
+    # The first output is quadratic, as a trend is; the second one has bends.
+    Y = normal(60, 3, seed=1).numpy()
+    C = np.stack([Y[:, 0] * Y[:, 1] + Y[:, 2], np.abs(Y[:, 0]) + np.abs(Y[:, 1] - 0.3)], axis=1)
+    data = dataset(Y, C, "0.8/0.2/0")
+    settings = TrainConfig(
+        stopping=Stopping(work_units=60),
+        outputs=Outputs(scaling="column"),
+    )
+    selection = choose(data, Terms(settings=settings, processes=1))
+    weights = members_of(selection).weights
+    torch.testing.assert_close(weights.sum(dim=0), torch.ones(2).double())
+    assert weights[:, 0].tolist() == [1.0, 0.0] and float(weights[1, 1]) > 0.1
+    surrogate, fresh = assembled(selection, data), normal(200, 3, seed=2)
+    expected = sum(member.shares * member.predict(fresh) for member in selection.members)
+    torch.testing.assert_close(surrogate(fresh), expected)
+    truth = fresh[:, 0] * fresh[:, 1] + fresh[:, 2]
+    assert float((surrogate(fresh)[:, 0] - truth).square().mean().sqrt()) < 0.01
+    C = torch.from_numpy(data.C[selection.rows])
+    held = surrogate(torch.from_numpy(data.Y[selection.rows]))
+    assert selection.residual.shape == held.shape == C.shape
+    std = surrogate.predict_std(fresh)
+    assert bool((std >= 0).all()) and float(std[:, 1].mean()) > 10 * float(std[:, 0].mean())
+    factor, diagonal = surrogate.predict_cov(fresh)
+    assert bool(torch.isfinite(factor).all()) and bool(torch.isfinite(diagonal).all())
+
+
 def test_the_surrogate_is_the_weighted_mean_of_its_members():
     data = noisy(40)
     settings = TrainConfig(

@@ -217,7 +217,7 @@ def test_the_variance_is_the_posterior_one_of_the_samples_that_shape_it(shaped, 
 
 def test_derivatives_are_worth_samples_and_the_error_is_known():
     frame = framed(drawn(20), TrainConfig())
-    found, rough = enhanced(frame, asked())
+    found, rough, _ = enhanced(frame, asked())
     assert found.name == "rbf gaussian with derivatives"
     assert found.score < 0.5 * rough.score  # of a smooth function
     assert found.used.samples == 20 and found.used.whole and found.used.directions == 2
@@ -235,11 +235,16 @@ def test_derivatives_are_worth_samples_and_the_error_is_known():
 
 def test_it_is_tried_where_it_can_be():
     frame = framed(drawn(10), TrainConfig())
-    kernels = ["gaussian", "matern52"]
-    assert [one.name.split()[1] for one in enhanced(frame, asked())] == kernels
-    for kernel in kernels:
+    kernels, apart = ["gaussian", "matern52"], "rbf with derivatives, scales by output"
+    names = [f"rbf {kernel} with derivatives" for kernel in kernels]
+    assert [one.name for one in enhanced(frame, asked())] == [*names, apart]
+    for kernel, name in zip(kernels, names, strict=True):
         own = TrainConfig(network=Network(kernel=kernel))
-        assert [one.name.split()[1] for one in enhanced(frame, asked(own))] == [kernel]
+        assert [one.name for one in enhanced(frame, asked(own))] == [name, apart]
+    first = dataclasses.replace(drawn(10), C=drawn(10).C[:, :1], dC_dY=drawn(10).dC_dY[:, :1])
+    own = {"c_names": first.info.c_names[:1], "c_units": first.info.c_units[:1]}
+    first = dataclasses.replace(first, info=dataclasses.replace(first.info, **own))
+    assert [one.name for one in enhanced(framed(first, TrainConfig()), asked())] == names
     off = TrainConfig(derivatives=Derivatives(weight=0.0))
     other = TrainConfig(network=Network(kernel="anova_matern52"))
     assert enhanced(frame, asked(off)) == enhanced(frame, asked(other)) == []
@@ -265,7 +270,7 @@ def bent(n, seed):
 
 def test_functions_with_bends_have_the_kernel_of_matern():
     data, _, C = bent(50, 1)
-    smooth, rough = enhanced(framed(data, TrainConfig()), asked())
+    smooth, rough, _ = enhanced(framed(data, TrainConfig()), asked())
     assert rough.score < 0.3 * smooth.score
     _, Y, expected = bent(500, 2)
     (member,) = rough.members()
@@ -282,3 +287,64 @@ def test_derivatives_that_are_less_exact_have_a_nugget_of_their_own():
     frame = framed(dataclasses.replace(data, dC_dY=noisy), TrainConfig())
     fit = module.search(Points.of(frame), kernel="matern52")
     assert fit.nugget[1] > 10 * fit.nugget[0]
+
+
+def test_each_output_has_scales_and_a_kernel_of_its_own():
+    # One smooth function of the first input, and one with bends of both.
+    data, Y, C = bent(40, 1)
+    C = np.stack([np.sin(2 * Y[:, 0]), C[:, 1]], axis=1)
+    J = data.dC_dY.copy()
+    J[:, 0] = np.stack([2 * np.cos(2 * Y[:, 0]), 0 * Y[:, 1]], axis=1)
+    frame = framed(dataclasses.replace(data, C=C, dC_dY=J), TrainConfig())
+    points = Points.of(frame)
+    gaussian, matern, found = enhanced(frame, asked())
+    assert found.name.endswith("scales by output")
+    # The same, one output at a time: functions, weights and left-out residuals.
+    (member,) = found.members()
+    X = normal(7, 2, seed=3)
+    scaling, first = frame.data.scaling, member.features.parts[0].width
+    kernels = []
+    for j, part in enumerate(member.features.parts[1:]):
+        alone = dataclasses.replace(points, T=points.T[:, j : j + 1])
+        fits = [
+            module.search(alone, module.search(points, kernel="gaussian"), "gaussian", 30, 300),
+            module.search(
+                alone,
+                module.search(points, module.search(points, kernel="gaussian"), "matern52"),
+                "matern52",
+                30,
+                300,
+            ),
+        ]
+        own = [module._Output.of(alone, fit, np.arange(40)) for fit in fits]
+        best = min(own, key=lambda one: float(one.left_out.square().mean()))
+        kernels.append(best.fit.kernel)
+        torch.testing.assert_close(found.residual[:, j : j + 1], best.left_out)
+        expected = best.basis.forward(X) @ best.W[0, :-1] + best.W[0, -1]
+        expected = expected * scaling.scale[j] + scaling.shift[j]
+        seen = member.predict(X * frame.data.y_scale + frame.data.y_shift)[:, j]
+        torch.testing.assert_close(seen, expected)
+        block = member.W[j, first : first + part.width]
+        others = torch.cat([member.W[j, :first], member.W[j, first + part.width : -1]])
+        assert bool((block != 0).any()) and not bool(others.any())
+        first += part.width
+    assert kernels == ["gaussian", "matern52"]
+    for j in range(2):  # neither output pays for the other
+        best = min(float(one.scores[j]) for one in (gaussian, matern))
+        assert float(found.scores[j]) < 0.9 * best
+    assert 1 <= np.sqrt(found.grown().score / found.score) <= 3
+    # The error bars' shape is that of a common kernel, whose centres come first.
+    assert member.features.parts[0].centres.shape == found.kriging.centres.shape
+    torch.testing.assert_close(found.variance, found.kriging.variance)
+
+
+def test_many_outputs_have_common_scales():
+    frame = framed(drawn(10), TrainConfig())
+    shared, *_ = enhanced(frame, asked())
+    points = Points.of(frame)
+    fits = [module.search(points)]
+    for limit in ({"_APART": 1}, {"_APART_FEATURES": 10}, {"_APART_COST": 1e3}):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in limit.items():
+                patch.setattr(module, name, value)
+            assert module._apart(frame, asked(), points, fits, shared) == []

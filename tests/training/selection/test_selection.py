@@ -16,7 +16,7 @@ from surrogates.training.selection import regression_candidates
 from surrogates.training.selection.bars import _shape, features_of
 from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.regression import choose
-from surrogates.training.selection.stacking import _LEFT_OUT, stacked
+from surrogates.training.selection.stacking import _ALIKE, _LEFT_OUT, _by_output, chosen, stacked
 
 QUICK = TrainConfig(stopping=Stopping(work_units=150), outputs=Outputs(scaling="column"))
 GRID = 200
@@ -128,6 +128,93 @@ def test_small_weights_are_dropped():
     first = torch.tensor([[1.0], [0.0]]).double()
     second = torch.tensor([[0.0], [7.0]]).double()  # the best weights are 0.98 and 0.02
     assert stacked([first, second]).tolist() == [1, 0]
+
+
+def unlike(n=60, n_out=2, seed=0):
+    """Residuals of two candidates, of which each is the better one for half of the outputs."""
+    sizes = [torch.tensor([1.0 if (j + k) % 2 else 0.1 for j in range(n_out)]) for k in range(2)]
+    return [size.double() * normal(n, n_out, seed=seed + k) for k, size in enumerate(sizes)]
+
+
+def test_unlike_outputs_have_weights_of_their_own():
+    found = chosen(unlike(n_out=4))
+    assert found.shape == (2, 4)
+    assert found.sum(axis=0) == pytest.approx(np.ones(4), abs=1e-12)
+    np.testing.assert_allclose(found[1, ::2], 0, atol=0.05)
+    np.testing.assert_allclose(found[0, 1::2], 0, atol=0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outputs_that_are_alike_keep_common_weights(seed):
+    shared = normal(60, 1, seed=seed)
+    mixing = normal(1, 30, seed=seed + 50)
+    alike = [
+        shared @ mixing * a + 0.01 * normal(60, 30, seed=seed + i) for i, a in ((1, 1), (2, 2))
+    ]
+    found = chosen(alike)
+    assert found.shape == (2, 1)
+    mean = stacked(alike)
+    assert found[:, 0].tolist() in ([1.0, 0.0], mean.tolist())
+
+
+def test_weights_by_output_are_those_of_a_grid_for_the_drawn_covariance():
+    residuals = torch.stack([*unlike(), 0.5 * normal(60, 2, seed=9)]).numpy()
+    gram = np.einsum("anj,bnj->jab", residuals, residuals)
+    whole = gram.sum(axis=0)
+    for nu in (10.0, 300.0):
+        found = _by_output(gram, 60, nu)
+        for j in range(2):
+            size = gram[j].diagonal().min() / whole.diagonal().min()
+            drawn = gram[j] + nu / 60 * size * whole
+            best = min(
+                (w for w in simplex(3) if ((w == 0) | (w >= _LEFT_OUT)).all()),
+                key=lambda w, drawn=drawn: w @ drawn @ w,
+            )
+            if best @ drawn @ best < 0.95**2 * drawn.diagonal().min():
+                w = found[:, j]
+                assert w @ drawn @ w == pytest.approx(best @ drawn @ best, rel=1e-3)
+            else:
+                assert found[:, j].tolist() == np.eye(3)[drawn.diagonal().argmin()].tolist()
+
+
+def test_weights_by_output_do_not_depend_on_units_of_an_output_that_are_common():
+    residuals = unlike()
+    np.testing.assert_allclose(
+        chosen([1e-9 * one for one in residuals]), chosen(residuals), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_weights_by_output_are_better_where_outputs_differ_and_not_worse_where_they_do_not():
+    gains = []
+    for seed in range(20):
+        for factor in (1.0, 4.0):  # alike, unlike
+            sizes = [
+                torch.tensor([1.0, 1.2, 1.0]).double(),
+                torch.tensor([1.0, 1.2, factor]).double(),
+            ]
+            held, fresh = (
+                [s * normal(n, 3, seed=100 * seed + 10 * (n > 50) + k) for k, s in enumerate(sizes)]
+                for n in (30, 2000)
+            )
+            own, common = chosen(held), np.repeat(stacked(held)[:, None], 3, axis=1)
+            errors = [
+                sum(torch.from_numpy(w) * r for w, r in zip(weights, fresh, strict=True))
+                .square()
+                .mean(dim=0)
+                for weights in (own, common)
+            ]
+            gains.append(float((errors[0] / errors[1]).log().mean()))
+    alike, differ = np.array(gains).reshape(-1, 2).T
+    assert alike.mean() < 0.02
+    assert differ.mean() < -0.1
+
+
+def test_constant_outputs_and_few_residuals_do_not_break():
+    residuals = [torch.cat([one, 0 * one[:, :1]], dim=1) for one in unlike()]
+    found = chosen(residuals)
+    assert found.shape == (2, 3) and np.isfinite(found).all()
+    assert chosen([one[:10] for one in residuals]).shape == (2, 1)
+    assert min(_ALIKE) > 0
 
 
 def test_a_smooth_function_is_given_to_the_kernel():
