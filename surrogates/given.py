@@ -69,6 +69,27 @@ def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     return found
 
 
+def unnamed(values: Any, what: str) -> Array:
+    """Return a caller's real numbers as float64, of any shape; names that they bear do not count.
+
+    Args:
+        values: The numbers, or one.
+        what: Description of the numbers in messages.
+
+    Raises:
+        InputError: If they are not real numbers, or `check_plain` refuses them.
+    """
+    if type(values) is np.ndarray and values.dtype == np.float64:
+        return values
+    check_plain(values, what)
+    found = _read(values, what)
+    if found.dtype.kind == "O":
+        found = _of_objects(found, what)
+    if found.dtype.kind not in "fiub":
+        raise InputError(f"expected real numbers in {what}, of dtype float64; got {found.dtype}")
+    return np.asarray(found, dtype=np.float64)
+
+
 def column_names(values: Any) -> list[str]:
     """Return the names that a caller's columns bear, in their order; none where they bear none.
 
