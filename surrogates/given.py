@@ -141,6 +141,10 @@ def check_plain(values: Any, what: str) -> None:
 
 def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     """Return an array of values that are not a plain array."""
+    if isinstance(values, dict) and len(values) == len(names):  # as samplers give one sample
+        row = [values.get(name) for name in names]
+        if {float, int, np.float64}.issuperset(map(type, row)):
+            return _tried(lambda: np.array(row, dtype=np.float64), what)
     if type(values) not in (list, tuple):
         check_plain(values, what)
         pairs = _tried(lambda: _pairs(values, names), what)
