@@ -115,7 +115,10 @@ def inside(s: LoadedSurrogate, y: Array, c: Array) -> tuple[list[bool], list[boo
         [np.zeros((1, len(step))), step + 2 * rng.standard_normal((_DRAWS, len(step)))]
     )
     r = e - x @ (J @ along).T
-    log_p = ScaleMixture(r, base, cov.factor[None], float(cov.scatter[0])).log_density
+    known = s.engine.correlation
+    assert known is not None
+    scatter, least = float(known.scatter[0]), float(known.along)
+    log_p = ScaleMixture(r, base, cov.factor[None], scatter, least).log_density
     weights = log_p[1:] + ((x[1:] - step) ** 2).sum(axis=1) / 8
     weights = np.exp(weights - weights.max())
     above = float(weights[log_p[1:] > log_p[0]].sum() / weights.sum())

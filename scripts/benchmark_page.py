@@ -8,8 +8,11 @@ page's main thread and of all Chromium's processes for one frame, and the frames
 16.7 ms of the main thread a core can draw 60 frames a second, the most that headless Chromium
 draws. The first line is an empty page in the same browser: on a busy machine it too draws fewer.
 
-At last the largest differences from TorchScript at 100 settings of the domain, over the outputs'
-spread there: of c, of its standard deviation, and of the ends of its 95 % interval.
+Then the largest differences from TorchScript at 100 settings of the domain, over the outputs'
+spread there: of c, of its standard deviation, and of the ends of its 95 % interval. For kernels, at
+last the differences of c from the same sums in numpy's long double: TorchScript's, the page's, and
+those of long double sums of kernel values that are rounded to double. Where the last is not small,
+no program in double precision has more digits.
 """
 
 from __future__ import annotations
@@ -25,7 +28,11 @@ from chromium import PROGRAM, Browser
 
 import surrogates
 from surrogates.export import html
+from surrogates.export.blocks import KAPPA, Radial
+from surrogates.export.constants import constants as constants_of
+from surrogates.export.reference import Reference
 from surrogates.model.loaded import LoadedSurrogate
+from surrogates.types import Array
 
 FRAMES = 240
 MOVE = """new Promise(done => {
@@ -97,6 +104,29 @@ def compare(browser: Browser, surrogate: LoadedSurrogate) -> None:
     pairs.append((np.stack(ends, axis=1), surrogate.predict_interval(Y, 0.95)))
     differences = [np.abs((a - b) / right.std(axis=0)).max() for a, b in pairs]
     print("    differs by", " ".join(f"{value:.1e}" for value in differences), flush=True)
+    constants = constants_of(surrogate)
+    if not any(isinstance(block, Radial) for block in constants.blocks):
+        return
+    exact, rounded = (in_long_double(constants, Y, kept) for kept in (np.longdouble, np.float64))
+    found = [np.abs((c - exact) / right.std(axis=0)).max() for c in (right, C, rounded)]
+    print("    from long double", " ".join(f"{float(value):.1e}" for value in found), flush=True)
+
+
+def in_long_double(constants: Reference, Y: Array, kept: type) -> Array:
+    """Return c at Y, (n, n_out), its features rounded to a type before they are summed."""
+    r, wide = constants, np.longdouble
+    X, features = r.seen(Y).astype(wide), []
+    for block in r.blocks:
+        if isinstance(block, Radial):
+            scaled = (X - block.shift) * block.factor.astype(wide)
+            distances = np.sqrt(
+                sum((scaled[:, [i]] - c) ** 2 for i, c in enumerate(block.centres.T))
+            )
+            features.append(KAPPA[block.kernel][0](distances))
+        else:
+            features.append(block.features(X))
+    u = np.concatenate(features, axis=1).astype(kept).astype(wide)
+    return np.asarray(u @ r.W.T.astype(wide) + r.c_0)
 
 
 def main() -> None:

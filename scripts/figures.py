@@ -26,7 +26,7 @@ SHARED = {
     "cdr.h5": "mpirun -n 2 surrogates generate cdr --samples 800 --split 400/200/200 --out cdr.h5",
     "unseen.h5": "surrogates generate cdr --samples 100 --seed 1 --split 0/0/1 --out unseen.h5",
     "cdr.pt": "surrogates train cdr.h5 --out cdr.pt --effort fast",
-    "bodies.h5": "mpirun -n 2 surrogates generate dcr --samples 2000 --out bodies.h5",
+    "bodies.h5": "mpirun -n 2 surrogates generate dcr --samples 800 --out bodies.h5",
     "bodies.pt": "surrogates train bodies.h5 --out bodies.pt",
     "small.h5": "surrogates generate dcr --samples 200 --out small.h5",
     "small.pt": "surrogates train small.h5 --out small.pt",

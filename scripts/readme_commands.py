@@ -3,9 +3,11 @@
     python scripts/readme_commands.py FOLDER [--quick] [--without KIND ...] [--page NAME ...]
 
 Blocks run in FOLDER, page by page, in the order of the site's table of contents: later ones use the
-files of earlier ones. A block of `bash` is one shell script. The `python` blocks of a page run one
-after the other in one process, like the cells of a notebook. A block of any language whose first
-line is `# NAME.EXT` is written to that file instead. Blocks of other languages are only shown.
+files of earlier ones. If a page that is named uses a dataset or surrogate that is not in FOLDER,
+the earlier page that makes it runs first. A block of `bash` is one shell script. The `python`
+blocks of a page run one after the other in one process, like the cells of a notebook. A block of
+any language whose first line is `# NAME.EXT` is written to that file instead. Blocks of other
+languages are only shown.
 
 A comment before a block says why it may be left out:
 
@@ -36,7 +38,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,9 @@ BLOCK = re.compile(
     r"(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$",
     flags=re.MULTILINE | re.DOTALL,
 )
+FILE = r"[\w-]+\.(?:h5|pt|npz)"
+USED = re.compile(rf"(?<![\w./-]){FILE}\b")
+MADE = re.compile(rf"(?:--out[ =]|\bout=[\"']|\.save\([\"']|savez\([\"'])({FILE})")
 NOTEBOOK = """
 import json, sys, traceback
 answers, sys.stdout, names = sys.stdout, sys.stderr, {"__name__": "__main__"}
@@ -127,6 +132,42 @@ def _listed(page: str) -> Iterator[str]:
             if (ROOT / f"{name}.md").is_file():
                 yield name
                 yield from _listed(name)
+
+
+def with_makers(named: Sequence[str], folder: Path, without: Sequence[str]) -> dict[str, str]:
+    """Return pages to run, in the site's order, each with the reason why it runs too, or none.
+
+    Args:
+        named: Pages that are wanted.
+        folder: Where they run.
+        without: Kinds of blocks that are left out.
+    """
+    order = pages()
+    chosen = dict.fromkeys(named, "")
+    while lacks := _lacking(chosen, folder, without):
+        page, name, maker = lacks
+        chosen[maker] = f"{page} uses {name}"
+    return {page: chosen[page] for page in order if page in chosen}
+
+
+def _lacking(
+    chosen: Iterable[str], folder: Path, without: Sequence[str]
+) -> tuple[str, str, str] | None:
+    """Return a page, a file that it uses, and the page that makes it and is not chosen."""
+    makers: dict[str, str] = {}
+    there = {path.name for path in folder.glob("*")}
+    for page in pages():
+        for block in blocks(page, (ROOT / f"{page}.md").read_text()):
+            made = set(MADE.findall(block.text))
+            if page in chosen and not left_out(block, without):
+                for name in sorted(set(USED.findall(block.text)) - made - there):
+                    if makers.get(name, page) not in chosen:
+                        return page, name, makers[name]
+                there |= made
+            if not left_out(block, without):
+                for name in made:
+                    makers.setdefault(name, page)
+    return None
 
 
 class Notebook:
@@ -255,15 +296,20 @@ def main() -> int:
     if not scripts.exists():
         scripts.symlink_to(ROOT / "scripts")
     without = [*args.without, *(["time"] if args.quick else [])]
+    chosen = dict.fromkeys(args.page or known, "")
+    if not args.list:
+        chosen = with_makers(list(chosen), args.folder, without)
     failed = 0
-    for page in args.page or known:
-        chosen = list(blocks(page, (ROOT / f"{page}.md").read_text()))
+    for page, reason in chosen.items():
+        if reason:
+            print(f"{page} first, as {reason}", flush=True)
+        found = list(blocks(page, (ROOT / f"{page}.md").read_text()))
         if args.list:
-            for block in chosen:
+            for block in found:
                 why = f"  [{block.kind}: {block.reason}]" if block.kind else ""
                 print(f"{page}: {block.language}: {block.first}{why}")
             continue
-        failed += run_page(chosen, args.folder, without, args.timeout)
+        failed += run_page(found, args.folder, without, args.timeout)
     return 1 if failed else 0
 
 

@@ -14,8 +14,8 @@ file="$root/scripts/constraints.txt"
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 
-# What Debian 12, Ubuntu 24.04 and Debian 13 have, as DOLFINx is built with it, and one package
-# whose release for these has no wheel on Python 3.14.
+# What Debian 12, Ubuntu 24.04 and Debian 13 have, as DOLFINx is built with it, one package whose
+# release for these has no wheel on Python 3.14, and one whose newest needs numpy 2.
 cat >"$folder/held.txt" <<'END'
 numpy==1.24.2 ; python_version < "3.12"
 scipy==1.10.1 ; python_version < "3.12"
@@ -25,6 +25,7 @@ numpy==2.2.4 ; python_version == "3.13"
 scipy==1.15.3 ; python_version == "3.13"
 numpy>=2.3 ; python_version >= "3.14"
 contourpy>=1.3.3 ; python_version >= "3.14"
+pyarrow<26 ; python_version < "3.13"
 END
 printf '%s\n' "$@" >>"$folder/held.txt"
 # A new torch may bring gigabytes of GPU libraries, or lack support for numpy 1.24: only on request.

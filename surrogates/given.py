@@ -9,6 +9,9 @@ as unnamed.
 
 None of these libraries is imported: their objects are recognised by their attributes.
 
+Values of a dict, generators and the like are read once. Objects that are real numbers, such as
+Python's in an array of objects, decimals, fractions and those of mpmath, are taken as such.
+
 Objects that numpy would convert silently are refused: masked arrays, whose masked values would
 pass for numbers, categories, and quantities with units. Integers beyond 2^53 and numbers of more
 than 64 bits are rounded, as every decimal number is.
@@ -17,7 +20,7 @@ than 64 bits are rounded, as every decimal number is.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,6 +62,8 @@ def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     found: npt.NDArray[Any] = values
     if type(values) is not np.ndarray or values.dtype.names is not None:
         found = _array(values, names, what)
+    if found.dtype.kind == "O":
+        found = _of_objects(found, what)
     if found.dtype.kind not in "fiub":
         raise InputError(f"expected real numbers in {what}, of dtype float64; got {found.dtype}")
     return found
@@ -81,7 +86,8 @@ def column_names(values: Any) -> list[str]:
 def check_plain(values: Any, what: str) -> None:
     """Refuse values with a mask, categories or a unit, which `numpy.asarray` would drop.
 
-    A sparse matrix is refused too: numpy would convert it to a single object.
+    A sparse matrix is refused too: numpy would convert it to a single object. So is what is no
+    number yet, as arrays of JAX within its transformations, and what numpy would cut from a graph.
 
     Raises:
         InputError: If they are such values.
@@ -95,6 +101,18 @@ def check_plain(values: Any, what: str) -> None:
         raise InputError(f"{what} holds categories; give numbers")
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise InputError(f"{what} is a sparse matrix; give a full one, by its toarray()")
+    if any(kind.__name__ == "Tracer" for kind in type(values).__mro__):
+        raise InputError(
+            f"{what} is traced by JAX, as within jit, grad and vmap, and has no numbers yet; call "
+            "the function that surrogates.adapters.jax.function makes of a surrogate"
+        )
+    if getattr(values, "requires_grad", False) is True:
+        raise InputError(
+            f"{what} is a tensor with gradients, which end here; give its detach(), or call the "
+            "surrogate's module, by which torch differentiates"
+        )
+    if hasattr(type(values), "collect") and hasattr(type(values), "collect_schema"):
+        raise InputError(f"{what} is a lazy frame; give what its collect() returns")
     unit = getattr(values, "unit", None) or getattr(values, "units", None)
     if unit is not None and hasattr(values, "__array__"):
         raise InputError(f"{what} has the unit {unit}; give plain numbers, in the dataset's units")
@@ -107,9 +125,34 @@ def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
         pairs = _tried(lambda: _pairs(values, names), what)
         if pairs is not None:
             return _matched(pairs, names, what)
+        if _is_read_once(values):
+            return numbers(list(values), names, what)
     elif values and type(values[0]) not in (float, int) and not _are_plain(values):
         values = [real(row, names, f"{what}, row {i}") for i, row in enumerate(values)]
     return _read(values, what)
+
+
+def _is_read_once(values: Any) -> bool:
+    """Return whether values are a generator, those of a dict, and so on; sets have no order."""
+    stored = hasattr(values, "__getitem__") or hasattr(values, "__array__")
+    return hasattr(values, "__iter__") and not stored and not isinstance(values, Set)
+
+
+def _of_objects(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Return the numbers of an array of objects; an array with other objects as it is.
+
+    Raises:
+        InputError: If one has a mask or a unit, or is what `check_plain` refuses for another
+            reason.
+    """
+    for one in array.flat:
+        check_plain(one, what)
+        text = isinstance(one, str | bytes | np.complexfloating | np.ndarray)
+        if text or not hasattr(type(one), "__float__"):
+            kind = type(one).__name__
+            raise InputError(f"expected real numbers in {what}; got an object of type {kind}")
+    found: npt.NDArray[Any] = _tried(lambda: array.astype(np.float64), what)
+    return found
 
 
 def _are_plain(rows: Sequence[Any]) -> bool:
@@ -181,7 +224,10 @@ def _matched(pairs: _Pairs, names: Sequence[str], what: str) -> npt.NDArray[Any]
     if not all(index.equals(rows[0]) for index in rows[1:]):
         raise InputError(f"the columns of {what} are series with rows of different labels")
     shapes = {array.shape for array in found}
-    if len(shapes) != 1 or len(next(iter(shapes))) > 1:
+    dims = {getattr(column, "dims", None) for _, column in pairs}  # of xarray
+    if len(dims) > 1 and max(map(len, shapes)) > 1:
+        raise InputError(f"the dimensions of the columns of {what} differ; give each the same ones")
+    if len(shapes) != 1 or (None in dims and len(next(iter(shapes))) > 1):
         raise InputError(
             f"expected columns of one length in {what}; got the shapes "
             + listed([str(shape) for shape in sorted(shapes)], _SHOWN)
@@ -222,6 +268,8 @@ def _numbers(column: Any, what: str) -> npt.NDArray[Any]:
     dtype = getattr(column, "dtype", None)
     if array.dtype.kind == "O" and getattr(dtype, "kind", "O") in "fiub":
         array = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if array.dtype.kind == "O":
+        array = _of_objects(array, what)
     if array.dtype.kind not in "fiub":
         raise InputError(f"expected real numbers in {what}; got {dtype or array.dtype}")
     return array
@@ -238,7 +286,7 @@ def _read(values: Any, what: str) -> npt.NDArray[Any]:
 def _tried(read: Callable[[], _T], what: str) -> _T:
     try:
         return read()
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged, lazy, on a GPU, with gradients
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # ragged, on a GPU, ...
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())

@@ -70,7 +70,8 @@ def assembled(selection: Selection, dataset: Dataset, logs: Logs | None = None) 
     held = torch.from_numpy(dataset.Y[selection.rows])
     used = selection.used
     along = None if used is None else DerivativeRows.of(dataset, selection.train, used.weight)
-    bars = error_bars(selection, bare, held, seen, along)
+    C = torch.from_numpy(dataset.C[selection.train])
+    bars = error_bars(selection, bare, held, seen, along, C=C)
     return Surrogate(*parts, bars, members=members, logs=logs)
 
 

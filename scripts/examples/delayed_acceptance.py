@@ -29,9 +29,10 @@ delayed acceptance Metropolis Hastings algorithm", 2011).
 **Comparison.** The posteriors of the surrogate and of the anchored surrogate, by long chains;
 delayed acceptance, by several chains side by side; and importance reweighting from the same solves:
 the proposals y' of all subchains are samples of p_s, and are weighted by p / p_s. Each mean comes
-with its Monte Carlo error. All densities have the same noise, without the error bars that
-`inversion` adds: only c differs. p belongs to the PDE on the training data's mesh; the data come
-from a finer mesh, so the coarser mesh's error remains (the program prints the shift).
+with its Monte Carlo error. The surrogate's densities have the covariance of its errors beside that
+of the noise, as in `inversion`, so that p_s is rather too wide than too narrow; p has the noise
+alone. p belongs to the PDE on the training data's mesh; the data come from a finer mesh, so the
+coarser mesh's error remains (the program prints the shift).
 
 **Solves saved.** Plain Metropolis with the PDE would need one solve for each step. Its number of
 steps for an independent sample, the autocorrelation time, is measured on the anchored surrogate's
@@ -132,12 +133,12 @@ def study(options: Namespace, figure: Any) -> None:
     rng = np.random.default_rng(options.seed)
     truth, d = observe(body, rng)
 
-    def posterior(c: Callable[[Array], Array]) -> Density:
-        return body.on_box(lambda Y: -0.5 * (((c(Y) - d) / body.noise) ** 2).sum(axis=1))
+    def misfit(y: Array) -> float:
+        return float((((body.pde(y) - d) / body.noise) ** 2).sum())
 
     before = body.pde.solves
-    first, factor, alone, anchored = sample_surrogate(body, posterior, d, rng)
-    second = posterior(lambda Y: np.array([body.pde(y) for y in Y]))
+    first, factor, alone, anchored = sample_surrogate(body, d, rng)
+    second = body.on_box(lambda Y: np.array([-0.5 * misfit(y) for y in Y]))
     start = time.perf_counter()
     chains = delayed_acceptance(
         first,
@@ -197,16 +198,12 @@ def observe(body: BuriedBody, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def sample_surrogate(
-    body: BuriedBody,
-    posterior: Callable[[Callable[[Array], Array]], Density],
-    d: Array,
-    rng: np.random.Generator,
+    body: BuriedBody, d: Array, rng: np.random.Generator
 ) -> tuple[Density, Array, Array, Array]:
     """Sample the surrogate's posterior, alone and anchored at its best fit.
 
     Args:
         body: The inverse problem.
-        posterior: Returns the posterior for a model of c.
         d: The data, (n_c,).
         rng: Random generator.
 
@@ -219,12 +216,12 @@ def sample_surrogate(
     fit = body.fit(lambda y: (predict(y), jacobian(y)), d, body.starts(d, rng))
     best, mixture = fit.minima[0], Mixture(body, fit)
     factor = np.linalg.cholesky(2.38**2 / 3 * body.covariance(best))
-    offset = body.pde(best) - predict(best)
-    first = posterior(lambda Y: predict(Y) + offset)
+    offset = body.pde(best) - predict(best)  # of c, as of the data that are fitted
+    raw, first = (body.on_box(body.log_likelihood(data, best)) for data in (d, d - offset))
     start = time.perf_counter()
     alone, anchored = (
         metropolis(p, mixture.choose(p, WALKERS, rng), factor, LONG, rng)[0][LONG // 8 :]
-        for p in (posterior(predict), first)
+        for p in (raw, first)
     )
     seconds = time.perf_counter() - start
     print(f"surrogate alone and anchored: {2 * LONG * WALKERS} calls in {seconds:.1f} s")

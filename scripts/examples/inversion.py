@@ -17,19 +17,11 @@ drawn from the prior, for any PDE and data (Cook, Gelman and Rubin, "Validation 
 Bayesian models using posterior quantiles", 2006), and the truth's rank in the posterior is uniform.
 The program checks this for each parameter.
 
-**Covariance.** Beside the noise, c has the surrogate's errors, of standard deviations s(y)
-(`predict_std`). Their correlation is strong: an error of the features affects all outputs. Added to
-the variances, as if independent, they would average out over 882 data. `s.likelihood(d, sigma)`
-has their covariance; here a bound takes its place, which needs no estimate of correlation and gives
-least squares. Any correlation matrix R of n outputs satisfies R <= n I, so that
-
-    diag(sigma^2 + n s(y)^2)  >=  diag(sigma^2) + diag(s) R diag(s)
-
-covers every R, but the intervals are too wide unless n s^2 is small against sigma^2: the program
-prints the widening. The discretisation error of the training data is not in the covariance, as the
-surrogate cannot know it. The shifts by this error and by the surrogate's, in posterior standard
-deviations, are measured at the truths and printed: the coverage is reliable if they are well below
-one, as at this noise.
+**Errors of the model.** The likelihood has the covariance of the noise and of the surrogate's
+errors (`buried_body`); the program prints by how much the latter widens the posterior. The
+discretisation error of the training data is not in it, as the surrogate cannot know it. The shifts
+by this error and by the surrogate's, in posterior standard deviations, are measured at the truths
+and printed: the coverage is reliable if they are well below one, as at this noise.
 
 **Rotation** is an angle, and walkers must be able to pass its ends: the ensemble has four
 coordinates (depth, volume, r cos a, r sin a). The angle a turns once while the rotation crosses its
@@ -158,7 +150,7 @@ def invert(
     starts = body.starts(d, rng)
     fit = body.fit(lambda y: (surrogate.predict(y), surrogate.jacobian(y)), d, starts)
     middle = time.perf_counter()
-    posterior, mixture = body.on_box(lambda Y: log_likelihood(body, Y, d)), Mixture(body, fit)
+    posterior, mixture = body.on_box(body.log_likelihood(d, fit.minima[0])), Mixture(body, fit)
 
     def anywhere(X: Array, random: np.random.RandomState) -> tuple[Array, Array]:
         """Propose points of the mixture with the same r; return them and the densities' ratio."""
@@ -194,13 +186,6 @@ def invert(
     )
 
 
-def log_likelihood(body: BuriedBody, Y: Array, d: Array) -> Array:
-    """Evaluate the data's log likelihood, with the surrogate's errors: Y (n, 3) to (n,)."""
-    C, std = body.surrogate.predict(Y), body.surrogate.predict_std(Y)
-    variance = body.noise**2 + C.shape[1] * std**2
-    return -0.5 * ((C - d) ** 2 / variance + np.log(2 * np.pi * variance)).sum(axis=1)
-
-
 def log_ring(X: Array) -> Array:
     """Evaluate the density that keeps r near 1: X (n, 4) to (n,)."""
     return -0.5 * ((np.hypot(X[:, 2], X[:, 3]) - 1) / RING) ** 2
@@ -232,14 +217,18 @@ def expected(n: int) -> tuple[float, float, int, int]:
 def report_errors(body: BuriedBody, truths: Array, exact: Array, trained: Array) -> None:
     """Print sizes of the noise and of the errors of surrogate and mesh."""
     mean = np.array(body.surrogate.metadata["training"]["c_mean"])
-    predicted, std = body.surrogate.predict(truths), body.surrogate.predict_std(truths)
+    predicted = body.surrogate.predict(truths)
     centred = np.linalg.norm(exact - mean, axis=1)
-    wider = np.sqrt(1 + exact.shape[1] * (std / body.noise) ** 2).mean() - 1
+    ratios = [
+        np.diag(body.covariance(y, surrogate_errors=True)) / np.diag(body.covariance(y))
+        for y in truths
+    ]
+    wider = np.sqrt(ratios).mean() - 1
     ratio = np.linalg.norm(body.noise) / centred
     print(
         f"noise: {1e6 * body.noise.min():.0f} to {1e6 * body.noise.max():.0f} microvolt, "
         f"{np.median(ratio):.2f} times centred c (median; {ratio.min():.2f} to {ratio.max():.2f})\n"
-        f"widened by {wider:.1%} for the surrogate's errors (mean)".replace("%", " %")
+        f"the surrogate's errors widen the posterior by {100 * wider:.2f} % (mean)"
     )
     print("error of c:             of centred c, mean   shift of y [posterior sd], mean, max")
     for name, delta in (

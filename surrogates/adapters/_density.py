@@ -14,12 +14,12 @@ import numpy as np
 
 from surrogates.errors import check
 
+from ._domain import coordinates
+
 if TYPE_CHECKING:
     from surrogates.model.likelihood import Likelihood
     from surrogates.model.loaded import LoadedSurrogate
     from surrogates.types import Array
-
-_STEPS = 50  # of hit and run, for each starting point
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,28 +50,12 @@ class Posterior:
 
 
 def draw(surrogate: LoadedSurrogate, n: int, seed: int) -> Array:
-    """Draw points of the training domain, (n, n_in), for samplers to start from.
+    """Draw points that are uniform on the training domain, (n, n_in).
 
-    They are uniform on the box, if the parameters satisfy no linear relations. Otherwise each is
-    the end of a walk from the centre by hit and run (Smith 1984, "Efficient Monte Carlo procedures
-    for generating points uniformly distributed over bounded regions"): random directions that keep
-    the relations, and steps that are uniform between the sides of the box.
+    With linear relations they are uniform on its flat; see `._domain.Coordinates.draw`.
     """
-    check(n >= 1, f"expected at least 1 point to start from; got {n}")
-    rng, domain, n_in = np.random.default_rng(seed), surrogate.domain, surrogate.n_in
+    check(n >= 1, f"expected at least 1 point; got {n}")
+    rng, domain = np.random.default_rng(seed), surrogate.domain
     if not len(domain.normals):
-        return domain.lower + rng.random((n, n_in)) * (domain.upper - domain.lower)
-    logs = surrogate.engine.box.log_inputs  # the relations are of their logarithms
-    ends = np.stack([domain.lower, domain.upper])
-    lower, upper = np.where(logs, np.log(np.where(logs, ends, 1.0)), ends)
-    free = np.linalg.svd(domain.normals)[2][np.linalg.matrix_rank(domain.normals) :]
-    X = np.tile(domain.centre, (n, 1))
-    for _ in range(_STEPS):
-        D = rng.standard_normal((n, len(free))) @ free
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sides = np.stack([lower - X, upper - X]) / D
-        first = np.fmax.reduce(np.fmin(*sides), axis=1)  # NaN: neither moves nor is bounded
-        last = np.fmin.reduce(np.fmax(*sides), axis=1)
-        X = X + (first + rng.random(n) * (last - first))[:, None] * D
-        X = np.clip(X, lower, upper)  # by rounding
-    return np.where(logs, np.exp(np.where(logs, X, 0.0)), X)
+        return domain.lower + rng.random((n, surrogate.n_in)) * (domain.upper - domain.lower)
+    return coordinates(surrogate).draw(n, rng)

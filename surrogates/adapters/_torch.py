@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import common
 
 if TYPE_CHECKING:
+    from surrogates.adapters._domain import Coordinates
     from surrogates.model.loaded import LoadedSurrogate
 
 
@@ -28,6 +29,39 @@ def module(surrogate: LoadedSurrogate) -> Any:
 def density(likelihood: Any, y: Any) -> Any:
     """Return log p(data | y), (...), of a `Likelihood`, with its gradient."""
     return _density().apply(y, likelihood)
+
+
+def from_cube(coordinates: Coordinates, u: Any) -> tuple[Any, Any]:
+    """Return parameters y, (..., n_in), and log determinants, (...), of u, (..., n_free).
+
+    See `._domain.Coordinates.to_y`. They have gradients.
+    """
+    found: tuple[Any, Any] = _from_cube().apply(u, coordinates)
+    return found
+
+
+@functools.cache
+def _from_cube() -> Any:
+    """Return the class of a function: u -> y and the log determinant."""
+    torch = common.needed("torch")
+    function: Any = torch.autograd.Function
+
+    class FromCube(function):
+        """Coordinates in the cube to parameters."""
+
+        @staticmethod
+        def forward(ctx: Any, u: Any, coordinates: Coordinates) -> Any:
+            ctx.at, ctx.coordinates = u.detach().to("cpu", torch.float64).numpy(), coordinates
+            y, log_det = coordinates.to_y(ctx.at)
+            return torch.tensor(y, device=u.device), torch.tensor(log_det, device=u.device)
+
+        @staticmethod
+        def backward(ctx: Any, *given: Any) -> Any:
+            by_y, by_log_det = (g.detach().to("cpu").numpy() for g in given)
+            gradient = ctx.coordinates.vjp(ctx.at, by_y, by_log_det)
+            return torch.tensor(gradient, device=given[0].device), None
+
+    return FromCube
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from surrogates.model.engines.selected import Selected
 from surrogates.types import Array
 
 from . import _torch, common
+from ._domain import coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -37,12 +38,14 @@ def model(
         unit: What the outputs are divided by, one number or (n_out,). BoTorch takes standard
             deviations below 1e-5 for 1e-5, so its outputs should be of the size of one.
         cube: Take points of the unit cube, which `from_cube` maps to y. BoTorch's optimiser does
-            not scale, and stops early where the ranges of the parameters differ much in size.
+            not scale, and stops early where the ranges of the parameters differ much in size. If
+            they satisfy linear relations, all points of the cube do too, which has as many
+            dimensions less.
         deterministic: Leave the standard deviations out; any engine will do then.
 
     Raises:
-        InputError: If standard deviations are wanted of another engine, a unit is not above zero,
-            or the cube is wanted and the training parameters satisfy linear relations.
+        InputError: If standard deviations are wanted of another engine, or a unit is not above
+            zero.
     """
     model, fixed = _classes()
     units = np.asarray(unit, np.float64)
@@ -69,16 +72,21 @@ def bounds(surrogate: LoadedSurrogate, *, cube: bool = False) -> Any:
         cube: Those of the unit cube, in place of the training bounds.
 
     Raises:
-        InputError: If the training parameters satisfy linear relations.
+        InputError: If the training parameters satisfy linear relations, without ``cube``.
     """
-    lower, upper = common.box(surrogate)
-    ends = np.repeat([[0.0], [1.0]], len(lower), axis=1) if cube else np.stack([lower, upper])
+    if cube:
+        n = surrogate.n_in - len(surrogate.domain.normals)
+        ends = np.repeat([[0.0], [1.0]], n, axis=1)
+    else:
+        ends = np.stack(common.box(surrogate, "take cube=True"))
     return common.needed("torch").tensor(ends)
 
 
 def from_cube(surrogate: LoadedSurrogate, X: Any) -> Any:
-    """Return parameters y, (..., n_in), at points X of the unit cube between the bounds."""
-    lower, upper = map(common.needed("torch").tensor, common.box(surrogate))
+    """Return parameters y, (..., n_in), of the training domain at points X of the unit cube."""
+    if len(surrogate.domain.normals):
+        return _torch.from_cube(coordinates(surrogate), X)[0]
+    lower, upper = map(common.needed("torch").tensor, surrogate.bounds)
     return lower.to(X.device) + X * (upper - lower).to(X.device)
 
 
@@ -89,8 +97,6 @@ class _Known:
         super().__init__()
         self.surrogate, self.units, self.cube = surrogate, units, cube
         self.map = _torch.module(surrogate)
-        if cube:
-            common.box(surrogate)  # or the reason why there is none
 
     def scaled(self, c: Any) -> Any:
         """Return outputs in the model's units."""

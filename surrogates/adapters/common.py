@@ -1,4 +1,4 @@
-"""What several adapters share: the import of their package, the prior's box, the noise."""
+"""What several adapters share: the import of their package, the box of parameters, the noise."""
 
 from __future__ import annotations
 
@@ -35,8 +35,12 @@ def needed(module: str, package: str = "") -> Any:
         ) from error
 
 
-def box(surrogate: LoadedSurrogate) -> tuple[Array, Array]:
-    """Return the ends of the training parameters, (n_in,) each, for a prior uniform between them.
+def box(surrogate: LoadedSurrogate, instead: str) -> tuple[Array, Array]:
+    """Return the ends of the training parameters, (n_in,) each, for independent parameters.
+
+    Args:
+        surrogate: The surrogate.
+        instead: What to do if there are none, for the message.
 
     Raises:
         InputError: If the training parameters satisfy linear relations, such as weights that sum to
@@ -46,8 +50,7 @@ def box(surrogate: LoadedSurrogate) -> tuple[Array, Array]:
     check(
         k == 0,
         f"the training parameters of {surrogate.path} satisfy {k} linear relation"
-        f"{'s' if k > 1 else ''}, so a uniform prior on their box is outside the training domain: "
-        "define a prior of your own that satisfies them",
+        f"{'s' if k > 1 else ''}, so they are not independent, as expected here: {instead}",
     )
     lower, upper = surrogate.bounds
     return lower, upper

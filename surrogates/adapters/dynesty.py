@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import common
 from ._density import Posterior
+from ._domain import Coordinates, coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.likelihood import Likelihood
@@ -32,21 +32,26 @@ def arguments(
     Args:
         likelihood: Of the data: ``surrogate.likelihood(data, noise)``.
         prior_transform: The prior, as a map from the unit cube of n_in dimensions to y; if None, it
-            is uniform on the box of the training parameters. For weights that sum to one and are
-            uniform, it is the exponentials ``-log(u)`` over their sum.
+            is uniform on the training domain. If the training parameters satisfy k linear
+            relations, the transform leaves the last k coordinates of the cube unused, and the
+            log likelihood contains the log of the prior's density in the others, up to 0.01: its
+            maximum is not that of the likelihood.
 
     Returns:
         ``loglikelihood``, ``prior_transform`` and ``ndim``, for pools of processes too.
-
-    Raises:
-        InputError: If the training parameters satisfy linear relations, and no prior is given.
     """
-    if prior_transform is None:
-        prior_transform = _FromCube(*common.box(likelihood.surrogate))
+    surrogate = likelihood.surrogate
+    target = Posterior(likelihood=likelihood)
+    if prior_transform is None and len(surrogate.domain.normals):
+        on_flat = coordinates(surrogate)
+        prior_transform = _FromCubeToFlat(on_flat)
+        target = Posterior(likelihood=likelihood, log_prior=_LogDensity(on_flat))
+    elif prior_transform is None:
+        prior_transform = _FromCube(surrogate.domain.lower, surrogate.domain.upper)
     return {
-        "loglikelihood": Posterior(likelihood=likelihood),
+        "loglikelihood": target,
         "prior_transform": prior_transform,
-        "ndim": likelihood.surrogate.n_in,
+        "ndim": surrogate.n_in,
     }
 
 
@@ -59,3 +64,23 @@ class _FromCube:
 
     def __call__(self, u: Array) -> Array:
         return self.lower + u * (self.upper - self.lower)
+
+
+@dataclass(frozen=True)
+class _FromCubeToFlat:
+    """Parameters that satisfy the relations, by points of the unit cube."""
+
+    coordinates: Coordinates
+
+    def __call__(self, u: Array) -> Array:
+        return self.coordinates.to_y(u[: self.coordinates.n_free])[0]
+
+
+@dataclass(frozen=True)
+class _LogDensity:
+    """Log density in the cube of points that are uniform on the domain."""
+
+    coordinates: Coordinates
+
+    def __call__(self, y: Array) -> Array:
+        return self.coordinates.from_y(y)[1] - self.coordinates.log_volume

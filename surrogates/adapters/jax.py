@@ -18,6 +18,7 @@ from surrogates.export.jax.write import text
 from . import common
 
 if TYPE_CHECKING:
+    from surrogates.adapters._domain import Coordinates
     from surrogates.model.loaded import LoadedSurrogate
 
 
@@ -80,3 +81,49 @@ def value_and_gradient(likelihood: Any) -> Any:
         return jax.pure_callback(call, tuple(results), y, vmap_method="expand_dims")
 
     return both
+
+
+def density_and_gradient(likelihood: Any) -> Any:
+    """Return the function y -> `density` and its gradient, of which JAX differentiates the first.
+
+    JAX leaves out which of the two is not used.
+    """
+    stopped = common.needed("jax.lax", "jax").stop_gradient
+    value, both = density(likelihood), value_and_gradient(likelihood)
+    return lambda y: (value(y), both(stopped(y))[1])
+
+
+def from_cube(coordinates: Coordinates) -> Any:
+    """Return `Coordinates.to_y` as a function of JAX: u (..., n_free) to y and log determinant."""
+    jax, jnp = common.needed("jax"), common.needed("jax.numpy", "jax")
+    own, free = coordinates, coordinates.free
+    order = np.argsort(np.concatenate([free, own.dependent]))
+    size = own.upper[free] - own.lower[free]
+    each = (own.rates, own.lower[free], own.upper[free], 1e-12 * size, own.A.T, own.later.T)
+
+    def step(s: Any, given: Any) -> Any:
+        (rate, lower, upper, slack, a, later), u = given
+        ends = (s[..., None] - later) / jnp.where(a == 0, 1.0, a)[:, None]
+        lo, hi = ends.min(axis=-1), ends.max(axis=-1)
+        lo = jnp.maximum(jnp.where(a == 0, -jnp.inf, lo).max(axis=-1), lower)
+        hi = jnp.minimum(jnp.where(a == 0, jnp.inf, hi).min(axis=-1), upper)
+        w, r = jnp.maximum(hi - lo, 1e-300), jnp.where(rate == 0, 1.0, rate)
+        E = jnp.expm1(-r * w)
+        near = jnp.log1p(jnp.maximum(u * E, -0.5))
+        far = jnp.log(jnp.maximum((1 - u) + u * (1 + E), 1e-300))
+        log_d = jnp.where(u * E > -0.5, near, far)
+        x = lo + jnp.where(rate == 0, u * w, -log_d / r)
+        log_slope = jnp.where(rate == 0, jnp.log(w), jnp.log(-E / r) - log_d)
+        return s - x[..., None] * a, (x, jnp.where(hi >= lo - slack, log_slope, -jnp.inf))
+
+    def call(u: Any) -> Any:
+        u = jnp.asarray(u)
+        s = jnp.broadcast_to(own.b, (*u.shape[:-1], len(own.b)))
+        s, (x, log_slopes) = jax.lax.scan(step, s, (each, jnp.moveaxis(u, -1, 0)))
+        x = jnp.concatenate([jnp.moveaxis(x, 0, -1), s], axis=-1)[..., order]
+        x = jnp.clip(x, own.lower, own.upper)
+        if own.logs.any():
+            x = jnp.where(own.logs, jnp.exp(jnp.where(own.logs, x, 0.0)), x)
+        return x, log_slopes.sum(axis=0)
+
+    return call

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from surrogates.errors import check
 
 from . import common, jax
+from ._domain import Coordinates, coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
+    from surrogates.types import Array
 
 function = jax.function
 
@@ -27,14 +32,55 @@ def _numpyro() -> Any:
 
 
 def parameters(surrogate: LoadedSurrogate, name: str = "y") -> Any:
-    """Sample the parameters, (n_in,): uniform on the training bounds.
+    """Sample the parameters, (n_in,): uniform on the training domain.
+
+    If they satisfy linear relations, the site that is sampled is their coordinates in a unit cube,
+    ``{name}_cube``, with the density that makes them uniform on the domain, and ``name`` is
+    deterministic.
 
     Raises:
-        InputError: If the training parameters satisfy linear relations, or JAX computes in single
-            precision.
+        InputError: If JAX computes in single precision.
     """
     numpyro, distributions = _numpyro(), common.needed("numpyro.distributions")
-    return numpyro.sample(name, distributions.Uniform(*common.box(surrogate)).to_event(1))
+    if not len(surrogate.domain.normals):
+        return numpyro.sample(name, distributions.Uniform(*surrogate.bounds).to_event(1))
+    on_flat = coordinates(surrogate)
+    u = numpyro.sample(f"{name}_cube", _on_flat()(on_flat))
+    return numpyro.deterministic(name, jax.from_cube(on_flat)(u)[0])
+
+
+@functools.cache
+def _on_flat() -> Any:
+    """Return the class of a distribution in the cube, which is uniform on the domain."""
+    distributions = common.needed("numpyro.distributions", "numpyro")
+    random = common.needed("jax.random", "jax")
+    base: Any = distributions.Distribution
+
+    class OnFlat(base):
+        """Of the coordinates, (n_free,)."""
+
+        support = distributions.constraints.independent(distributions.constraints.unit_interval, 1)
+
+        def __init__(self, on_flat: Coordinates) -> None:
+            self.coordinates = on_flat
+            super().__init__(event_shape=(on_flat.n_free,))
+
+        def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Any:
+            def draw(seed: Any) -> Array:
+                rng = np.random.default_rng(np.asarray(seed))
+                Y = self.coordinates.draw(math.prod(sample_shape), rng)
+                return self.coordinates.from_y(Y)[0].reshape(*sample_shape, -1)
+
+            shape = (*sample_shape, self.coordinates.n_free)
+            seed = random.bits(key, (2,), "uint32")
+            package = common.needed("jax")
+            result = package.ShapeDtypeStruct(shape, np.float64)
+            return package.pure_callback(draw, result, seed, vmap_method="sequential")
+
+        def log_prob(self, value: Any, intermediates: Any = None) -> Any:
+            return jax.from_cube(self.coordinates)(value)[1] - self.coordinates.log_volume
+
+    return OnFlat
 
 
 def observables(surrogate: LoadedSurrogate, y: Any, name: str = "c") -> Any:

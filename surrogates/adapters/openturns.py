@@ -9,11 +9,15 @@ the Hessian in closed form, so that FORM, SORM and optimisation need no finite d
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surrogates.errors import InputError
+
 from . import common
+from ._domain import Coordinates, coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.likelihood import Likelihood
@@ -78,14 +82,56 @@ def log_density(likelihood: Likelihood) -> Any:
 
 
 def parameters(surrogate: LoadedSurrogate) -> Any:
-    """Return the joint distribution of independent parameters, uniform on the bounds.
+    """Return the joint distribution of the parameters, uniform on the training domain.
 
-    Raises:
-        InputError: If the training parameters satisfy linear relations.
+    They are independent, unless they satisfy linear relations. The distribution then has samples,
+    for Monte Carlo methods, and a density, which is one of the flat. FORM and Sobol indices, which
+    need independent parameters, and marginals are refused.
     """
     ot = common.needed("openturns")
-    lower, upper = common.box(surrogate)
-    marginals = [ot.Uniform(a, b) for a, b in zip(lower, upper, strict=True)]
-    found = ot.JointDistribution(marginals)
+    if len(surrogate.domain.normals):
+        found = ot.Distribution(_on_flat()(surrogate))
+    else:
+        marginals = [ot.Uniform(a, b) for a, b in zip(*surrogate.bounds, strict=True)]
+        found = ot.JointDistribution(marginals)
     found.setDescription(surrogate.y_names)
     return found
+
+
+@functools.cache
+def _on_flat() -> Any:
+    """Return the class of a distribution that is uniform on a domain with linear relations."""
+    ot = common.needed("openturns")
+    base: Any = ot.PythonDistribution
+
+    class OnFlat(base):
+        def __init__(self, surrogate: LoadedSurrogate) -> None:
+            super().__init__(surrogate.n_in)
+            self.surrogate: LoadedSurrogate = surrogate
+            self.coordinates: Coordinates = coordinates(surrogate)
+
+        def getRange(self) -> Any:
+            return ot.Interval(*self.surrogate.bounds.tolist())
+
+        def getSample(self, size: int) -> Array:
+            rng = np.random.default_rng(ot.RandomGenerator.IntegerGenerate(2**31 - 1))
+            found: Array = self.coordinates.draw(size, rng)
+            return found
+
+        def getRealization(self) -> Any:
+            return self.getSample(1)[0]
+
+        def computeLogPDF(self, y: Any) -> float:
+            inside = self.surrogate.in_domain(np.array(y))
+            return -self.coordinates.log_volume if inside else -np.inf
+
+        def computePDF(self, y: Any) -> float:
+            return float(np.exp(self.computeLogPDF(y)))
+
+        def computeCDF(self, y: Any) -> float:
+            raise InputError(
+                f"the training parameters of {self.surrogate.path} satisfy linear relations: their "
+                "distribution has samples and a density, and is for Monte Carlo methods alone"
+            )
+
+    return OnFlat

@@ -109,7 +109,12 @@ def parameters(surrogate: LoadedSurrogate) -> Any:
     joint = common.needed("pyapprox.probability.joint", "pyapprox")
     univariate = common.needed("pyapprox.probability.univariate", "pyapprox")
     bkd = common.needed(_BACKEND, "pyapprox").NumpyBkd()
-    ends = zip(*common.box(surrogate), strict=True)
+    lower, upper = common.box(
+        surrogate,
+        "PyApprox's joint distributions are of independent variables; draw parameters by "
+        "surrogates.adapters.emcee.start(s, n), and take their transpose",
+    )
+    ends = zip(lower, upper, strict=True)
     marginals = [univariate.UniformMarginal(float(a), float(b), bkd) for a, b in ends]
     return joint.IndependentJoint(marginals, bkd)
 

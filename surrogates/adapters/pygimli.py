@@ -24,7 +24,11 @@ def modelling(surrogate: LoadedSurrogate) -> Any:
         InputError: If the training parameters satisfy linear relations, which pyGIMLi's models do
             not.
     """
-    lower, upper = common.box(surrogate)
+    lower, upper = common.box(
+        surrogate,
+        "pyGIMLi changes one without the others; minimise with constraints by scipy's SLSQP, or "
+        "take another adapter",
+    )
     return _class()(surrogate, lower, upper)
 
 

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from . import common, jax
+from ._domain import Coordinates, coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
+    from surrogates.types import Array
 
 
 def function(surrogate: LoadedSurrogate) -> Any:
@@ -28,7 +30,11 @@ def function(surrogate: LoadedSurrogate) -> Any:
 
 
 def parameters(surrogate: LoadedSurrogate, name: str = "y") -> Any:
-    """Add the parameters to the model: uniform on the training bounds, with their names.
+    """Add the parameters to the model: uniform on the training domain, with their names.
+
+    If they satisfy linear relations, the random variable is their coordinates in a unit cube,
+    ``{name}_cube``, with the density that makes them uniform on the domain, and ``name`` is
+    deterministic.
 
     Args:
         surrogate: The surrogate.
@@ -36,15 +42,31 @@ def parameters(surrogate: LoadedSurrogate, name: str = "y") -> Any:
             ``{name}_names``.
 
     Returns:
-        The random variable, (n_in,).
-
-    Raises:
-        InputError: If the training parameters satisfy linear relations.
+        The variable, (n_in,).
     """
-    pymc = common.needed("pymc")
-    lower, upper = common.box(surrogate)
+    pymc, tensor = common.needed("pymc"), common.needed("pytensor.tensor", "pymc")
     pymc.modelcontext(None).add_coord(f"{name}_names", surrogate.y_names)
-    return pymc.Uniform(name, lower, upper, dims=f"{name}_names")
+    if not len(surrogate.domain.normals):
+        return pymc.Uniform(name, *surrogate.bounds, dims=f"{name}_names")
+    on_flat = coordinates(surrogate)
+    from_cube, _ = _of_cube()
+    from_cube = from_cube(on_flat)
+
+    def random(_: Array, rng: np.random.Generator, size: Any = None) -> Array:
+        n = 1 if size is None else int(np.prod(size))
+        u = on_flat.from_y(on_flat.draw(n, rng))[0]
+        return u[0] if size is None else u.reshape(*np.atleast_1d(size), -1)
+
+    u = pymc.CustomDist(
+        f"{name}_cube",
+        np.zeros(on_flat.n_free),
+        logp=lambda u, _: from_cube(u)[1] - on_flat.log_volume,
+        random=random,
+        support_point=lambda *_: tensor.as_tensor_variable(on_flat.initial),
+        signature="(n)->(n)",
+        transform=_to_reals()(),
+    )
+    return pymc.Deterministic(name, from_cube(u)[0], dims=f"{name}_names")
 
 
 def observables(surrogate: LoadedSurrogate, y: Any, name: str = "c") -> Any:
@@ -113,6 +135,82 @@ def likelihood(
 
 
 @functools.cache
+def _to_reals() -> Any:
+    """Return the class of the transform of points of the cube that samplers have: log odds."""
+    base: Any = common.needed("pymc.logprob.transforms", "pymc").LogOddsTransform
+
+    class ToReals(base):
+        """Of a vector, whose log determinant is a sum."""
+
+        ndim_supp = 1
+
+        def log_jac_det(self, value: Any, *inputs: Any) -> Any:
+            return super().log_jac_det(value, *inputs).sum(axis=-1)
+
+    return ToReals
+
+
+@functools.cache
+def _of_cube() -> tuple[Any, Any]:
+    """Return the classes of two operators: u -> y and the log determinant, and their gradient."""
+    tensor = common.needed("pytensor.tensor", "pymc")
+    gradients = common.needed("pytensor.gradient", "pymc")
+    graph = common.needed("pytensor.graph", "pymc")
+    base: Any = graph.Op
+
+    class Operator(base):
+        __props__ = ("coordinates",)
+
+        def __init__(self, on_flat: Coordinates) -> None:
+            self.coordinates = on_flat
+
+    class Gradient(Operator):
+        """The gradient of a sum over both results."""
+
+        def make_node(self, *given: Any) -> Any:
+            inputs = [tensor.cast(tensor.as_tensor_variable(x), "float64") for x in given]
+            return graph.Apply(self, inputs, [inputs[0].type()])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            outputs[0][0] = self.coordinates.vjp(*inputs)
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [shapes[0]]
+
+    class FromCube(Operator):
+        """y and the log determinant."""
+
+        def make_node(self, u: Any) -> Any:
+            u = tensor.cast(tensor.as_tensor_variable(u), "float64")
+            lead = u.type.shape[:-1]
+            sizes = (*lead, len(self.coordinates.lower)), lead
+            return graph.Apply(self, [u], [tensor.tensor(dtype="float64", shape=x) for x in sizes])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            y, log_det = self.coordinates.to_y(inputs[0])
+            outputs[0][0], outputs[1][0] = y, np.asarray(log_det)
+
+        def infer_shape(self, fgraph: Any, node: Any, shapes: Any) -> Any:
+            return [(*shapes[0][:-1], len(self.coordinates.lower)), shapes[0][:-1]]
+
+        def grad(self, inputs: Any, given: Any) -> Any:
+            results = self(*inputs)
+            known = [
+                tensor.zeros_like(x) if isinstance(g.type, gradients.DisconnectedType) else g
+                for x, g in zip(results, given, strict=True)
+            ]
+            return [Gradient(self.coordinates)(inputs[0], *known)]
+
+    def transposed(op: Any) -> Any:
+        package, call = common.needed("jax"), jax.from_cube(op.coordinates)
+        return lambda u, *given: package.vjp(call, u)[1](given)[0]
+
+    _in_jax(FromCube, lambda op: jax.from_cube(op.coordinates))
+    _in_jax(Gradient, transposed)
+    return FromCube, Gradient
+
+
+@functools.cache
 def _density() -> Any:
     """Return the class of an operator, y -> log p(data | y) and its gradient."""
     tensor = common.needed("pytensor.tensor", "pymc")
@@ -149,7 +247,7 @@ def _density() -> Any:
                 return [gradients.grad_not_implemented(self, 0, inputs[0])]
             return [given[0][..., None] * self(*inputs)[1]]
 
-    _in_jax(Density, lambda op: jax.value_and_gradient(op.likelihood))
+    _in_jax(Density, lambda op: jax.density_and_gradient(op.likelihood))
     return Density
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
 from . import _torch, common
+from ._domain import Coordinates, coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -20,14 +24,48 @@ def function(surrogate: LoadedSurrogate) -> Any:
 
 
 def parameters(surrogate: LoadedSurrogate, name: str = "y") -> Any:
-    """Sample the parameters, (n_in,): uniform on the training bounds.
+    """Sample the parameters, (n_in,): uniform on the training domain.
 
-    Raises:
-        InputError: If the training parameters satisfy linear relations.
+    If they satisfy linear relations, the site that is sampled is their coordinates in a unit cube,
+    ``{name}_cube``, with the density that makes them uniform on the domain, and ``name`` is
+    deterministic.
     """
     pyro, torch = common.needed("pyro", _PACKAGE), common.needed("torch")
-    lower, upper = map(torch.tensor, common.box(surrogate))
-    return pyro.sample(name, pyro.distributions.Uniform(lower, upper).to_event(1))
+    if not len(surrogate.domain.normals):
+        lower, upper = map(torch.tensor, surrogate.bounds)
+        return pyro.sample(name, pyro.distributions.Uniform(lower, upper).to_event(1))
+    on_flat = coordinates(surrogate)
+    u = pyro.sample(f"{name}_cube", _on_flat()(on_flat))
+    return pyro.deterministic(name, _torch.from_cube(on_flat, u)[0])
+
+
+@functools.cache
+def _on_flat() -> Any:
+    """Return the class of a distribution in the cube, which is uniform on the domain."""
+    torch = common.needed("torch")
+    distributions = common.needed("pyro.distributions", _PACKAGE)
+    constraints: Any = distributions.constraints
+    base: Any = distributions.TorchDistribution
+
+    class OnFlat(base):
+        """Of the coordinates, (n_free,)."""
+
+        arg_constraints: ClassVar[dict[str, Any]] = {}
+        support = constraints.independent(constraints.unit_interval, 1)
+
+        def __init__(self, on_flat: Coordinates) -> None:
+            self.coordinates = on_flat
+            super().__init__(event_shape=torch.Size([on_flat.n_free]), validate_args=False)
+
+        def sample(self, sample_shape: Any = ()) -> Any:
+            rng = np.random.default_rng(int(torch.randint(2**62, ())))
+            Y = self.coordinates.draw(math.prod(sample_shape), rng)
+            return torch.tensor(self.coordinates.from_y(Y)[0]).reshape(*sample_shape, -1)
+
+        def log_prob(self, value: Any) -> Any:
+            return _torch.from_cube(self.coordinates, value)[1] - self.coordinates.log_volume
+
+    return OnFlat
 
 
 def observables(surrogate: LoadedSurrogate, y: Any, name: str = "c") -> Any:

@@ -27,7 +27,11 @@ def problem(surrogate: LoadedSurrogate) -> dict[str, Any]:
     Raises:
         InputError: If the training parameters satisfy linear relations.
     """
-    lower, upper = common.box(surrogate)
+    lower, upper = common.box(
+        surrogate,
+        "SALib varies independent factors, so give it a problem of factors of your own, and "
+        "evaluate parameters that they determine",
+    )
     return {
         "num_vars": surrogate.n_in,
         "names": list(surrogate.y_names),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import common
+from ._domain import coordinates
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -44,8 +45,7 @@ def posterior(
         prior: A prior with ``logpdf`` and ``rvs``; that of `parameters` if None.
 
     Raises:
-        InputError: If the data or the noise do not fit, or the training parameters satisfy linear
-            relations and no prior is given.
+        InputError: If the data or the noise do not fit.
     """
     tda = common.needed("tinyDA", "tinyda ray")
     likelihood = surrogate.likelihood(data, noise, surrogate_errors=False)
@@ -69,16 +69,17 @@ def posterior(
 
 
 def parameters(surrogate: LoadedSurrogate) -> Any:
-    """Return the prior that is uniform on the box of the training parameters.
+    """Return the prior that is uniform on the training domain, with ``logpdf`` and ``rvs``.
 
-    It is a ``tinyDA.JointPrior`` that computes with arrays: one call of scipy for each parameter
-    would take longer than the surrogate.
-
-    Raises:
-        InputError: If the training parameters satisfy linear relations.
+    Without linear relations it is a ``tinyDA.JointPrior`` that computes with arrays: one call of
+    scipy for each parameter would take longer than the surrogate. With them its density is one of
+    the flat, and only proposals that keep them are accepted, such as
+    ``tinyDA.GaussianRandomWalk(scale**2 * np.cov(prior.rvs(1000).T))``.
     """
+    if len(surrogate.domain.normals):
+        return _OnFlat(surrogate)
     tda, stats = common.needed("tinyDA", "tinyda ray"), common.needed("scipy.stats")
-    lower, upper = common.box(surrogate)
+    lower, upper = surrogate.domain.lower, surrogate.domain.upper
     width = upper - lower
     density = -float(np.log(width).sum())
 
@@ -93,3 +94,19 @@ def parameters(surrogate: LoadedSurrogate) -> Any:
             return found[0] if n_samples == 1 else found
 
     return Uniform([stats.uniform(a, b) for a, b in zip(lower, width, strict=True)])
+
+
+class _OnFlat:
+    """Uniform on a domain with linear relations."""
+
+    def __init__(self, surrogate: LoadedSurrogate) -> None:
+        self.surrogate, self.coordinates = surrogate, coordinates(surrogate)
+
+    def logpdf(self, y: Array) -> float:
+        inside = bool(self.surrogate.in_domain(y))
+        return -self.coordinates.log_volume if inside else -np.inf
+
+    def rvs(self, n_samples: int = 1) -> Any:
+        rng = np.random.default_rng(np.random.randint(2**31))  # tinyDA's seed is numpy's
+        found = self.coordinates.draw(n_samples, rng)
+        return found[0] if n_samples == 1 else found

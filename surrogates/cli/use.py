@@ -222,7 +222,13 @@ def explore(options: argparse.Namespace) -> int:
     )
     if not shown:
         print("there is no display here: open the page in any browser, on any machine")
-    elif not webbrowser.open(path.as_uri()):
+        return 0
+    try:
+        found = webbrowser.open(path.as_uri())
+    except KeyboardInterrupt:  # of a browser that $BROWSER keeps in the foreground
+        print("interrupted; the page stays", file=sys.stderr)
+        return 130
+    if not found:
         print("no browser was found: open the page in any, on any machine")
     return 0
 

@@ -27,14 +27,14 @@ def constants(surrogate: LoadedSurrogate) -> Reference:
 
     Args:
         surrogate: From `surrogates.load`. Another engine than torch has its constants: as its
-            attribute ``reference``, unless it is a `Reference` itself.
+            attribute ``constants``, unless it is a `Reference` itself.
 
     Raises:
         InputError: If its features are a module of the user's own, or were written by an older
             version.
     """
     engine: Any = surrogate.engine
-    if isinstance(found := getattr(engine, "reference", engine), Reference):
+    if isinstance(found := getattr(engine, "constants", engine), Reference):
         return replace(found, metadata=surrogate.metadata)
     if isinstance(engine, Selected):
         whole = constants(replace(surrogate, engine=engine.whole))

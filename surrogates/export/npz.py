@@ -99,11 +99,12 @@ A file of any version may have the covariance of the outputs' errors at one y. W
 above, B of the columns sqrt(spread member_weights_m) (c_m - W u - c_0), and f of c for the outputs
 that ``log_outputs`` marks and of 1 for others, it is
 
-    diag(f) [v diag(sigma) (loadings loadings^T + diag(unique)) diag(sigma) + B B^T] diag(f)
+    diag(f) [v diag(sigma) (h loadings loadings^T + h' diag(unique)) diag(sigma) + B B^T] diag(f)
 
-`surrogates.model.covariance` explains it, and the scatter.
+`surrogates.model.covariance` explains it, the sizes h and h', and the numbers for the likelihood.
 
     loadings, unique, scatter    (n_out, k), (n_out,), (2,)
+    sizes, ends, along           (2, n_in + 1, n_in + 1) or (2, 0, 0), (2, 2), (); or none of them
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ _MORE_SHAPES = {
 }
 _TAIL_SHAPES = {"tail": "o"}  # version 3 beside these
 _CORRELATION_SHAPES = {"loadings": "ol", "unique": "o", "scatter": "2"}  # any version, or none
+_SIZES_SHAPES = {"sizes": "2hh", "ends": "22", "along": ""}  # beside them, or none
 _ENSEMBLE = {  # field of `Ensemble`: name in the file
     "W": "member_W",
     "biases": "member_biases",
@@ -258,7 +260,7 @@ def _read(reader: _Reader, version: int) -> Reference:
         if not fits:
             raise InputError(f"{path} is damaged: {name} is out of its range")
     if "loadings" in found:
-        parts["correlation"] = _correlation(reader, len(arrays["c_0"]))
+        parts["correlation"] = _correlation(reader, len(arrays["lower"]), len(arrays["c_0"]))
     about = metadata.parsed(str(found["metadata"]), path, "an .npz file")
     for key, size in {"y_names": len(arrays["lower"]), "c_names": len(arrays["c_0"])}.items():
         if len(about[key]) != size:
@@ -266,10 +268,12 @@ def _read(reader: _Reader, version: int) -> Reference:
     return kind_of(about)(blocks=tuple(blocks), metadata=about, **arrays, **parts)
 
 
-def _correlation(reader: _Reader, n_out: int) -> Correlation:
+def _correlation(reader: _Reader, n_in: int, n_out: int) -> Correlation:
     """Read the correlation of the outputs' errors."""
-    correlation = Correlation(**reader.read(_CORRELATION_SHAPES))
-    if fault := correlation.fault(n_out):
+    more = _SIZES_SHAPES if "sizes" in reader.found else {}
+    arrays = reader.read({**_CORRELATION_SHAPES, **more})
+    correlation = Correlation(**{name: np.asarray(array) for name, array in arrays.items()})
+    if fault := correlation.fault(n_in, n_out):
         raise InputError(f"{reader.path} is damaged: it has {fault}")
     return correlation
 

@@ -103,6 +103,12 @@ class Reference:
         """Number of surrogates whose weighted mean is the prediction."""
         return len(self.ensemble.weights)
 
+    @property
+    def n_cov(self) -> int:
+        """Number of columns of the factor of `predict_cov`, which needs a correlation."""
+        members = len(self.ensemble.widths) if self.ensemble.spread else 0
+        return members + (0 if self.correlation is None else self.correlation.loadings.shape[1])
+
     def selected(self, rows: npt.NDArray[np.int64]) -> Reference:
         """Return the constants of some outputs alone; the metadata are the caller's matter."""
         ensemble = replace(
@@ -180,8 +186,9 @@ class Reference:
         X = self.seen(np.atleast_2d(y))
         u, c = self._linear(X)
         std = np.sqrt(self._share(X, u))[:, None] * self.sigma
-        factor, diagonal = std[:, :, None] * self.correlation.loadings, std**2
-        diagonal = diagonal * self.correlation.unique
+        size = self.correlation.size(self._place(X))
+        factor = (np.sqrt(size[:, :1]) * std)[:, :, None] * self.correlation.loadings
+        diagonal = size[:, 1:] * std**2 * self.correlation.unique
         if self.ensemble.spread:
             factor = np.concatenate([factor, self.ensemble.deviations(u, c)], axis=2)
         if self.log_outputs.any():
@@ -199,8 +206,8 @@ class Reference:
         rows, own = (by_factor * factor).sum(axis=2), by_diagonal * diagonal
         # Of share g: the factor is proportional to its root, the diagonal to itself.
         share, floor = self._share(X, u), 1e-12
-        g = ((by_factor[..., :k] * factor[..., :k]).sum(axis=(1, 2)) / 2 + own.sum(axis=1)) / share
-        g = np.where(share > floor, 2 * g, 0.0)[:, None]
+        sizes = [(by_factor[..., :k] * factor[..., :k]).sum(axis=(1, 2)) / 2, own.sum(axis=1)]
+        g = np.where(share > floor, 2 * sum(sizes) / share, 0.0)[:, None]
         z = u @ self.leverage.T + self.constant
         by_u = (g * z * self.signs) @ self.leverage
         by_c = np.where(self.log_outputs, rows + 2 * own, 0.0)
@@ -211,6 +218,10 @@ class Reference:
         lower, upper = self.seen(self.lower), self.seen(self.upper)
         beyond = np.maximum(0.0, X - upper) - np.maximum(0.0, lower - X)
         by_X = g * (beyond / self.unit + self._off_flat(X) @ self.normals) / self.unit
+        assert self.correlation is not None
+        slopes = self.correlation.size_slopes(self._place(X))
+        slopes = (np.stack(sizes, axis=1)[:, None] @ slopes)[:, 0]
+        by_X += np.where((lower < X) & (X < upper), slopes, 0.0) / self.unit
         by_X += self._pulled(X, by_u + by_c @ self.W)
         return np.asarray(by_X * by)
 
@@ -293,6 +304,11 @@ class Reference:
         beyond = np.maximum(0.0, np.maximum(lower - X, X - upper)) / self.unit
         squares = [(x * x).sum(axis=1) for x in (beyond, self._off_flat(X))]
         return np.asarray(np.maximum(1e-12, self.floor + (z * z) @ self.signs + sum(squares)))
+
+    def _place(self, X: Array) -> Array:
+        """Return the point of the box next to X, less its centre and over its unit, (n, n_in)."""
+        inside = np.clip(X, self.seen(self.lower), self.seen(self.upper))
+        return np.asarray((inside - self.centre) / self.unit)
 
     def _off_flat(self, Y: Array) -> Array:
         return np.asarray(((Y - self.centre) / self.unit) @ self.normals.T)

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from surrogates.types import Array
 from .engines import Engine, results
 
 _DOUBLE = np.dtype(np.float64)
+_FEW = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,9 @@ class Called:
         bounds = f"{lower[j]:.6g} to {upper[j]:.6g}"
         return f"{self.y_names[j]} is {y[j]:.6g}, in training it was {bounds}"
 
-    def _array(self, name: str, values: npt.ArrayLike, names: Sequence[str]) -> Array:
+    def _array(
+        self, name: str, values: npt.ArrayLike, names: Sequence[str], *, finite: bool = True
+    ) -> Array:
         """Return the caller's numbers as an array that owns all it needs, checked."""
         if type(values) is np.ndarray and values.dtype is _DOUBLE and values.flags.carray:
             array = values  # as engines take it
@@ -147,11 +150,14 @@ class Called:
                 f"expected {name} of shape ({size},), (n, {size}) or (..., {size}); got "
                 f"{array.shape}"
             )
-        # The sum of squares is quick, and finite unless a number is not, or is huge.
-        flat = array.reshape(-1)
-        if not math.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
+        if finite and not self._finite(array):
             raise InputError(f"expected finite numbers in {name}; got NaN or infinity")
         return array
+
+    @functools.cached_property
+    def _finite(self) -> Callable[[Array], bool]:
+        """Whether all numbers are finite, by the engine if it can say so."""
+        return getattr(self.engine, "finite", _finite)
 
     def _together(self, Y: Array, **others: Array) -> list[Array]:
         """Return y and what goes with it, with the same leading dimensions."""
@@ -204,7 +210,10 @@ class Called:
                 f"{self.path} is damaged: {method} must give {kind} of shape {shape}; got "
                 f"{result.dtype} of shape {result.shape}"
             )
-        return result if out is None else _copied(result, out)
+        if out is not None:
+            return _copied(result, out)
+        # Of no dimensions it is a number of numpy, as its own functions return.
+        return result if shape else cast("npt.NDArray[Any]", result[()])
 
     def _in_batches(
         self,
@@ -227,6 +236,21 @@ class Called:
     def _results(self) -> Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shape and type of the result of each method for one sample."""
         return results(self.n_in, self.n_out)
+
+
+def _finite(x: Array) -> bool:
+    """Return whether all numbers are finite.
+
+    A sum is quick, and finite unless a number is not, or numbers are huge. Few numbers are summed
+    by Python: after a call of torch, numpy's products are no longer in the processor's cache, and
+    take ten times as long.
+    """
+    if x.ndim == 1 and len(x) <= _FEW:
+        total = sum(x.tolist())
+    else:
+        flat = x.reshape(-1)
+        total = flat.dot(flat)
+    return math.isfinite(total) or bool(np.isfinite(x).all())
 
 
 def _copied(result: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,17 +1,16 @@
 r"""Covariances of a surrogate's errors, all outputs together.
 
-    Cov(y) = g(y) S (L L^T + diag(unique)) S + B(y) B(y)^T,    S = diag(sigma)
+    Cov(y) = g(y) S (h(y) L L^T + h'(y) diag(unique)) S + B(y) B(y)^T,    S = diag(sigma)
 
 in the notation of `surrogates.model.parts.ErrorBars`: g(y) is the maximum of its formula, and the
 columns of B(y) are sqrt(spread weights_m) (c_m(y) - c(y)), one for each member. So the covariance
 grows with `predict_std`, also outside the domain. L and ``unique`` come from held-out residuals:
-see `surrogates.training.selection.correlation`. The variances are about the squares of
-`predict_std`. They are not equal, as sigma comes from quantiles and L from mean squares: with
-errors of heavy tails, the variances are larger. For an output that is an exponential, the
-covariance is multiplied by c, as the deviation is.
+see `surrogates.training.selection.correlation`. So do h and h', which say where in the domain
+errors are larger than elsewhere, and the variances differ from the squares of `predict_std` by
+these factors: log h is a quadratic polynomial in y, between two ends. For an output that is an
+exponential, the covariance is multiplied by c, as the deviation is.
 
-Errors differ in size from y to y beyond what the error bars say. Both parts have a factor of their
-own for this,
+Errors differ in size from y to y beyond this too. Both parts have a factor of their own for this,
 
     error(y) = sqrt(s) F x + sqrt(u) diag(unique part)^(1/2) x',    x, x' normal,    E[s] = E[u] = 1
 
@@ -41,6 +40,9 @@ from .low_rank import LowRank
 CORRELATION = ("loadings", "unique", "scatter")
 """Names of the arrays of a `Correlation` in files."""
 
+SIZES = ("sizes", "ends", "along")
+"""Names of its arrays that files of older versions do not have."""
+
 _BATCH = 2**22  # entries of factors that an engine returns at once
 
 
@@ -54,24 +56,59 @@ class Correlation:
         loadings: L, (n_out, k), k >= 0.
         unique: The variance of each output that no other shares, (n_out,), > 0.
         scatter: Standard deviations of log s and log u, (2,), >= 0.
+        sizes: Symmetric matrices M of log h and log h', (2, n_in + 1, n_in + 1): log h is
+            (1, x)^T M (1, x), with x the point of the training box next to y, less the centre and
+            over the unit of the `Domain`. (2, 0, 0) stands for h = h' = 1.
+        ends: Lower ends of log h and log h', and upper ones, (2, 2).
+        along: Variance of the errors along the Jacobian over what the covariance says there, >= 1:
+            see `surrogates.model.likelihood`.
     """
 
     loadings: Array
     unique: Array
     scatter: Array
+    sizes: Array = field(default_factory=lambda: np.zeros((2, 0, 0)))
+    ends: Array = field(default_factory=lambda: np.zeros((2, 2)))
+    along: Array = field(default_factory=lambda: np.array(1.0))
+
+    def size(self, x: Array) -> Array:
+        """Return h and h' at x, (n, n_in) to (n, 2)."""
+        if self.sizes.shape[1] == 0:
+            return np.ones((len(x), 2))
+        return np.exp(np.clip(self._logs(x), *self.ends))
+
+    def size_slopes(self, x: Array) -> Array:
+        """Return the derivatives of log h and log h' by x, (n, 2, n_in)."""
+        if self.sizes.shape[1] == 0:
+            return np.zeros((len(x), 2, x.shape[1]))
+        logs = self._logs(x)
+        between = (self.ends[0] < logs) & (logs < self.ends[1])
+        slopes = 2 * np.swapaxes(_with_one(x) @ self.sizes[:, :, 1:], 0, 1)
+        return np.where(between[:, :, None], slopes, 0.0)
+
+    def _logs(self, x: Array) -> Array:
+        a = _with_one(x)
+        return np.asarray(((a @ self.sizes) * a).sum(axis=-1).T)
 
     def selected(self, rows: npt.NDArray[np.int64]) -> Correlation:
         """Return the correlation of some outputs."""
         return replace(self, loadings=self.loadings[rows], unique=self.unique[rows])
 
-    def fault(self, n_out: int) -> str:
+    def fault(self, n_in: int, n_out: int) -> str:
         """Return what is wrong with it, or an empty text."""
         if self.loadings.shape[:1] != (n_out,) or self.unique.shape != (n_out,):
             return f"loadings of shape {self.loadings.shape} for {n_out} outputs"
         if not (self.unique > 0).all():
             return "a unique variance that is not > 0"
-        fits = self.scatter.shape == (2,) and (self.scatter >= 0).all()
-        return "" if fits else f"the scatter {self.scatter}"
+        if not (self.scatter.shape == (2,) and (self.scatter >= 0).all()):
+            return f"the scatter {self.scatter}"
+        shapes = [(2, n, n) for n in (0, n_in + 1)]
+        if not (self.sizes.shape in shapes and self.ends.shape == (2, 2)):
+            return f"sizes of shape {self.sizes.shape} for {n_in} inputs"
+        if not (self.ends[0] <= self.ends[1]).all():
+            return f"ends of the sizes that are out of order, {self.ends.tolist()}"
+        fits = self.along.shape == () and self.along >= 1
+        return "" if fits else f"{self.along} along the Jacobian"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -264,4 +301,8 @@ def arrays_of(correlation: Correlation | None) -> Mapping[str, Any]:
     """Return a correlation as arrays, by their names in files; none if there is none."""
     if correlation is None:
         return {}
-    return {name: getattr(correlation, name) for name in CORRELATION}
+    return {name: getattr(correlation, name) for name in CORRELATION + SIZES}
+
+
+def _with_one(x: Array) -> Array:
+    return np.concatenate([np.ones((len(x), 1)), x], axis=1)

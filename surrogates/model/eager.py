@@ -20,7 +20,7 @@ _EAGER: dict[str, type[torch.nn.Module]] = {
     for kind in (
         *(Surrogate, Classifier, fused.Fused, fused._Step, fused._Coupling),
         *(centred.Radial, centred.Anova, forms.Polynomial, forms.Blocks),
-        *(layers.Logarithms, layers.Ensemble),
+        *(layers.Logarithms, layers.Ensemble, layers.Sizes),
         torch.nn.ModuleList,
     )
 }
@@ -52,7 +52,7 @@ def eager(scripted: torch.nn.Module, path: str) -> torch.nn.Module:
     for name, child in scripted.named_children():
         module.add_module(name, eager(child, path))
     if isinstance(module, Surrogate):
-        for name in (*OPTIONAL, *CORRELATION):
+        for name in (*OPTIONAL, *CORRELATION, "sizes"):
             if not hasattr(module, name):
                 setattr(module, name, None)
     if isinstance(module, fused.Fused):

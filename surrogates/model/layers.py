@@ -119,3 +119,42 @@ class Ensemble(nn.Module):
                 own = nn.functional.linear(features[m].t(), layers[m], self.biases[m])
             total = total + self.weights[m] * (own - c).square()
         return self.spread * total
+
+
+class Sizes(nn.Module):
+    """Sizes h and h' of errors at y; see `surrogates.model.covariance`.
+
+    Attributes:
+        sizes: (2, n_in + 1, n_in + 1), or (2, 0, 0) for 1.
+        ends: (2, 2).
+        along: ().
+    """
+
+    if TYPE_CHECKING:
+        sizes: Tensor
+        ends: Tensor
+        along: Tensor
+
+    def __init__(self, sizes: Tensor, ends: Tensor, along: Tensor) -> None:
+        """Copy the constants."""
+        super().__init__()
+        self.register_buffer("sizes", sizes.clone())
+        self.register_buffer("ends", ends.clone())
+        self.register_buffer("along", along.clone())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return h and h' at x, (n_in,) to () or (n, n_in) to (n,); see `Correlation.sizes`."""
+        if self.sizes.size(1) == 0:
+            one = torch.ones_like(x.sum(-1))
+            return one, one
+        a = torch.cat([torch.ones_like(x[..., :1]), x], -1)
+        h = self._form(a, self.sizes[0])
+        own = self._form(a, self.sizes[1])
+        lower, upper = self.ends[0], self.ends[1]
+        h = torch.minimum(torch.maximum(h, lower[0]), upper[0])
+        own = torch.minimum(torch.maximum(own, lower[1]), upper[1])
+        return h.exp(), own.exp()
+
+    def _form(self, a: Tensor, M: Tensor) -> Tensor:
+        # By einsum: with products by broadcasting, the fuser of torch 2.6 does not end.
+        return torch.einsum("...i,...i->...", torch.einsum("...i,ij->...j", a, M), a)

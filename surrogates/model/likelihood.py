@@ -3,13 +3,15 @@ r"""The likelihood of observed data, with the surrogate's own errors beside the 
     p(data | y) = mean over s of N(r; 0, C_s),    r = data - c(y)
     C_s = s F(y) F(y)^T + diag(diagonal(y)) + noise
 
-where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. log s is the
-absolute value of a normal number, whose deviation is the ``scatter`` of F: errors at some y are
-larger than the covariance says, and data that fit badly in the span of F widen the posterior.
-Without scatter this is a normal distribution. Errors are smaller at other y, but s >= 1 here:
-small coordinates in the span of F do not mean that the errors along J are small too, and with s
-below 1 intervals were too narrow. The mean over s is a sum over values of which each is up to 1.28
-times the one before: see `surrogates.model.scale_mixture`.
+where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. s is a number times
+the exponential of the absolute value of a normal number. The number is ``along`` of
+`surrogates.model.covariance.Correlation`, >= 1: errors are larger along J than the covariance says,
+which is right for all directions together. An error is largest where the prediction varies most,
+and so is J. The normal number's deviation is the ``scatter`` of F: errors at some y are larger, and
+data that fit badly in the span of F widen the posterior. s has no smaller values: small coordinates
+in the span of F do not mean that the errors along J are small too, and with these values intervals
+were too narrow. The mean over s is a sum over values of which each is up to 1.28 times the one
+before: see `surrogates.model.scale_mixture`.
 
 Cov(y) depends on y, and the gradient contains its derivative. The Gauss-Newton Hessian, of -log p,
 is J^T C_s^-1 J, averaged over s given the data. Each y costs O(n_out k^2), with the k columns of
@@ -20,6 +22,7 @@ This module needs numpy alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,24 +109,28 @@ class Likelihood:
         found = [p.between(self.surrogate.jacobian(rows)) for rows, p in self._parts(Y)]
         return _joined(found, (*Y.shape[:-1], n_in, n_in))
 
+    @functools.cached_property
+    def _noise(self) -> LowRank:
+        return LowRank(self.variances, self.factor)
+
     def _parts(self, Y: Array) -> Iterator[tuple[Array, ScaleMixture]]:
         """Yield rows of y, (n, n_in), with the density of their residuals."""
         rows = Y.reshape(-1, Y.shape[-1])
         n, width = self.factor.shape
         if self.surrogate_errors:
-            width += self.surrogate._correlation().loadings.shape[1] + self.surrogate.n_members
+            known = self.surrogate._correlation()
+            width += known.loadings.shape[1] + self.surrogate.n_members
         most = max(1, _BATCH // (n * (width + 1)))
-        fixed = None if self.surrogate_errors else LowRank(self.variances, self.factor)
         for i in range(0, len(rows), most):
             part = rows[i : i + most]
-            if fixed is not None:
+            if not self.surrogate_errors:
                 r = self.data - self.surrogate.predict(part)
-                yield part, ScaleMixture(r, fixed, np.zeros((len(part), n, 0)), 0.0)
+                yield part, ScaleMixture(r, self._noise, np.zeros((len(part), n, 0)), 0.0)
                 continue
             found = self.surrogate.predict_cov(part)
             base = LowRank(found.diagonal + self.variances, self.factor)
-            scatter = float(found.scatter[0])
-            yield part, ScaleMixture(self.data - found.mean, base, found.factor, scatter)
+            scatter, least = float(found.scatter[0]), float(known.along)
+            yield part, ScaleMixture(self.data - found.mean, base, found.factor, scatter, least)
 
 
 def likelihood(
@@ -167,4 +174,5 @@ def _noise(noise: Any, names: tuple[str, ...]) -> tuple[Array, Array]:
 
 
 def _joined(parts: list[Array], shape: tuple[int, ...]) -> Array:
-    return np.concatenate(parts).reshape(shape) if parts else np.empty(shape)
+    whole: Array = np.concatenate(parts).reshape(shape) if parts else np.empty(shape)
+    return whole if shape else whole[()]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from surrogates.data import Dataset, Info
     from surrogates.plots.pictures import Plots
 
+    from .likelihood import Likelihood
     from .summaries import Assessment, Evaluation
     from .surrogate import Surrogate
 
@@ -106,10 +107,10 @@ class LoadedSurrogate(Uncertain):
         """
         found: torch.jit.ScriptModule | None = getattr(self.engine, "module", None)
         if found is None:
-            raise InputError(
-                f"{self.path} has no TorchScript module: its engine is {self.engine.NAME}; load "
-                "the .pt file"
-            )
+            why = f"its engine is {self.engine.NAME}; load the .pt file"
+            if hasattr(self.engine, "whole"):
+                why = "these are some of a surrogate's outputs; take the module of all"
+            raise InputError(f"{self.path} has no TorchScript module: {why}")
         return found
 
     @property
@@ -175,7 +176,8 @@ class LoadedSurrogate(Uncertain):
         """Return a surrogate of some outputs: ``select("u(s1, 1.5)")``, ``select([3, 0])``.
 
         Args:
-            outputs: A name or an index, or several in the order that is wanted, or a slice.
+            outputs: A name or an index, or several in the order that is wanted, a slice, or a mark
+                for each output, True or False.
 
         Raises:
             InputError: If there is no such output, or this is a classifier.
@@ -272,8 +274,17 @@ class LoadedSurrogate(Uncertain):
         return framed(y, self._call("hvp", *rows), self.y_names)
 
     def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Return whether y lies in the training domain: bool, (...)."""
-        return self._call("in_domain", self._array("y", y, self.y_names))
+        """Return whether y lies in the training domain: bool, (...).
+
+        It is false for NaN and infinity: samplers ask this of points to which they have diverged.
+        """
+        Y = self._array("y", y, self.y_names, finite=False)
+        there = np.isfinite(Y).all(axis=-1)
+        if there.all():
+            return self._call("in_domain", Y)
+        known = np.where(there[..., None], Y, self.engine.box.lower)
+        found: npt.NDArray[np.bool_] = there & self._call("in_domain", known)
+        return found
 
     def eager(self) -> Surrogate:
         """Return an ordinary module of the scripted one, for torch.func and torch.export.
@@ -347,7 +358,10 @@ class LoadedClassifier(LoadedSurrogate):
         return framed(y, self._call("probabilities", self._parameters(y)), self.c_names)
 
     def predict(self, y: npt.ArrayLike, *, out: Array | None = None) -> npt.NDArray[Any]:
-        """Return the most probable class: its index in ``class_names``, int64 (...)."""
+        """Return the most probable class: its index in ``class_names``, int64 (...).
+
+        ``np.array(s.class_names)[s.predict(Y)]`` are the names of many.
+        """
         return self._call("predict", self._parameters(y), out=out)
 
     def predict_std(self, y: npt.ArrayLike) -> Array:
@@ -357,6 +371,13 @@ class LoadedClassifier(LoadedSurrogate):
     def predict_interval(self, y: npt.ArrayLike, level: float) -> Array:
         """Refuse: a classifier has no error bars."""
         return self.predict_std(y)
+
+    def likelihood(self, data: Any, noise: Any, *, surrogate_errors: bool = True) -> Likelihood:
+        """Refuse: a classifier has no error bars; the likelihood of a class is its probability."""
+        raise InputError(
+            f"{self.path} is a classifier: the likelihood of a class is its probability, see "
+            "probabilities(y)"
+        )
 
     def _correlation(self) -> Correlation:
         raise InputError(f"{self.path} is a classifier: it has probabilities, and no error bars")

@@ -36,6 +36,9 @@ class LowRank:
                 "a covariance without inverse: the variance of an output is 0; add noise"
             )
         self.d, self.F = d, F
+        self._is_diagonal = F.shape[-1] == 0  # which every method has a short way for
+        if self._is_diagonal:
+            return
         self._G = F / d[..., None]
         A = np.swapaxes(F, -1, -2) @ self._G
         A[..., range(A.shape[-1]), range(A.shape[-1])] += 1
@@ -45,31 +48,42 @@ class LowRank:
 
     def apply(self, r: Array) -> Array:
         """Return S r, for r (..., m)."""
+        if self._is_diagonal:
+            return np.asarray(self.d * r)
         return np.asarray(self.d * r + _times(self.F, _times(_turned(self.F), r)))
 
     def solve(self, r: Array) -> Array:
         """Return S^-1 r, for r (..., m), with one step of iterative refinement."""
+        if self._is_diagonal:
+            return np.asarray(r / self.d)
         a = self._solved(r)
         return np.asarray(a + self._solved(r - self.apply(a)))
 
     def chi2(self, r: Array) -> Array:
         """Return r^T S^-1 r, for r (..., m): (...)."""
+        if self._is_diagonal:
+            return np.asarray((r * r / self.d).sum(axis=-1))
         x = self._scores(r)
         left = r - _times(self.F, x)
         return np.asarray((left * left / self.d).sum(axis=-1) + (x * x).sum(axis=-1))
 
     def logdet(self) -> Array:
         """Return log det S, (...)."""
-        return np.asarray(np.log(self.d).sum(axis=-1) + 2 * self._log_diagonal.sum(axis=-1))
+        found = np.log(self.d).sum(axis=-1)
+        if not self._is_diagonal:
+            found = found + 2 * self._log_diagonal.sum(axis=-1)
+        return np.asarray(found)
 
     def inverse_diagonal(self) -> Array:
         """Return the diagonal of S^-1, (..., m)."""
+        if self._is_diagonal:
+            return np.asarray(1 / self.d)
         V = self._G @ _turned(self._T)
         return np.asarray(1 / self.d - (V * V).sum(axis=-1))
 
     def solve_columns(self, X: Array) -> Array:
         """Return S^-1 X, for columns X (..., m, n), with one step of iterative refinement."""
-        if self.F.shape[-1] == 0:
+        if self._is_diagonal:
             return np.asarray(X / self.d[..., None])
         Y = self._solved_columns(X)
         left = X - self.d[..., None] * Y - self.F @ (_turned(self.F) @ Y)
@@ -78,6 +92,8 @@ class LowRank:
     def inverse_between(self, J: Array) -> Array:
         """Return J^T S^-1 J, for J (..., m, n): (..., n, n), symmetric."""
         scaled = J / self.d[..., None]
+        if self._is_diagonal:
+            return np.asarray(_turned(J) @ scaled)
         P = self._T @ (_turned(self._G) @ J)
         return np.asarray(_turned(J) @ scaled - _turned(P) @ P)
 

@@ -14,6 +14,7 @@ where left is r^T N^-1 r without the part of r in the span of F. Many s cost har
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -27,27 +28,31 @@ _REACH = 3.0  # deviations of log s
 _FEWEST = 8  # steps
 
 
-def scales(scatter: float) -> tuple[Array, Array]:
+def scales(scatter: float, least: float = 1.0) -> tuple[Array, Array]:
     """Return values of s, and the logarithms of their weights.
 
-    log s is the absolute value of a normal number with the standard deviation ``scatter``.
+    log s is that of ``least``, and the absolute value of a normal number with the standard
+    deviation ``scatter``.
     """
     n = max(_FEWEST, math.ceil(_REACH * scatter / _STEP)) if scatter > 0 else 0
     xi = np.arange(n + 1) * _REACH / max(n, 1)
     weights = np.exp(-(xi**2) / 2)
     weights[0] /= 1 if n == 0 else 2  # the trapezoidal rule
-    return np.exp(scatter * xi), np.log(weights / weights.sum())
+    return least * np.exp(scatter * xi), np.log(weights / weights.sum())
 
 
 class ScaleMixture:
     """The density at residuals r, (n, m), each with an N and an F of its own.
 
+    What `log_density` does not need is computed when it is asked for.
+
     Attributes:
         log_density: log p, (n,).
-        chi2: The mean of chi-squared over s, given r, (n,).
     """
 
-    def __init__(self, r: Array, base: LowRank, F: Array, scatter: float) -> None:
+    def __init__(
+        self, r: Array, base: LowRank, F: Array, scatter: float, least: float = 1.0
+    ) -> None:
         """Factorise.
 
         Args:
@@ -55,41 +60,74 @@ class ScaleMixture:
             base: N, one for all or n of them.
             F: (n, m, k), k >= 0.
             scatter: Standard deviation of log s.
+            least: The least s.
         """
-        self._base, self._F = base, F
-        s, log_weights = scales(scatter)
+        self._r, self._base, self._F = r, base, F
+        constant = r.shape[-1] * math.log(2 * math.pi)
+        self._has_scale = F.shape[-1] > 0
+        if not self._has_scale:  # N alone
+            self._chi2 = base.chi2(r)[..., None]
+            self.log_density: Array = -(self._chi2[..., 0] + base.logdet() + constant) / 2
+            return
+        self._s, log_weights = scales(scatter, least)
         solved = base.solve_columns(F)
         eigenvalues, self._U = np.linalg.eigh(np.swapaxes(F, -1, -2) @ solved)
         # Directions below the noise's rounding do not change N.
-        seen = eigenvalues > 1e-14 * np.maximum(1, eigenvalues[..., -1:])
-        eigenvalues = np.where(seen, eigenvalues, 0.0)
+        self._seen = eigenvalues > 1e-14 * np.maximum(1, eigenvalues[..., -1:])
+        eigenvalues = np.where(self._seen, eigenvalues, 0.0)
         self._Q = solved @ self._U
-        h = np.where(seen, (np.swapaxes(self._Q, -1, -2) @ r[..., None])[..., 0], 0.0)
-        inside = h / np.where(seen, eigenvalues, 1.0)
+        h = np.where(self._seen, (np.swapaxes(self._Q, -1, -2) @ r[..., None])[..., 0], 0.0)
+        inside = h / np.where(self._seen, eigenvalues, 1.0)
         left = r - (F @ (self._U @ inside[..., None]))[..., 0]
-        grown = 1 + s[:, None] * eigenvalues[..., None, :]  # (n, q, k)
-        chi2 = base.chi2(left)[..., None] + ((h * inside)[..., None, :] / grown).sum(axis=-1)
-        logdet = base.logdet()[..., None] + np.log(grown).sum(axis=-1)
-        terms = log_weights - (chi2 + logdet + r.shape[-1] * math.log(2 * math.pi)) / 2
-        top = terms.max(axis=-1, keepdims=True)
-        shares = np.exp(terms - top)
-        total = shares.sum(axis=-1, keepdims=True)
-        self.log_density: Array = (top + np.log(total))[..., 0]
-        shares /= total
-        self.chi2: Array = (shares * chi2).sum(axis=-1)
-        self._h, kappa = h, np.where(seen[..., None, :], s[:, None] / grown, 0.0)
-        self._kappa = (shares[..., None] * kappa).sum(axis=-2)
-        self._both = np.swapaxes(kappa * shares[..., None], -1, -2) @ kappa
-        self._b = base.solve(r)
+        self._h, self._grown = h, 1 + self._s[:, None] * eigenvalues[..., None, :]  # (n, q, k)
+        between = ((h * inside)[..., None, :] / self._grown).sum(axis=-1)
+        self._chi2 = base.chi2(left)[..., None] + between
+        logdet = base.logdet()[..., None] + np.log(self._grown).sum(axis=-1)
+        self._terms = log_weights - (self._chi2 + logdet + constant) / 2
+        top = self._terms.max(axis=-1, keepdims=True)
+        self.log_density = (top + np.log(np.exp(self._terms - top).sum(axis=-1, keepdims=True)))[
+            ..., 0
+        ]
+
+    @property
+    def chi2(self) -> Array:
+        """The mean of chi-squared over s, given r, (n,)."""
+        if not self._has_scale:
+            return np.asarray(self._chi2[..., 0])
+        return np.asarray((self._shares * self._chi2).sum(axis=-1))
+
+    @functools.cached_property
+    def _shares(self) -> Array:
+        """The probability of each s, given r, (n, q)."""
+        return np.asarray(np.exp(self._terms - self.log_density[..., None]))
+
+    @functools.cached_property
+    def _kappas(self) -> Array:
+        """Kappa of each s, (n, q, k)."""
+        return np.where(self._seen[..., None, :], self._s[:, None] / self._grown, 0.0)
+
+    @functools.cached_property
+    def _kappa(self) -> Array:
+        """The mean of kappa over s, given r, (n, k)."""
+        return np.asarray((self._shares[..., None] * self._kappas).sum(axis=-2))
+
+    @functools.cached_property
+    def _b(self) -> Array:
+        return self._base.solve(self._r)
 
     def by_residual(self) -> Array:
         """Return minus the gradient of log p by r, (n, m): the mean of the inverses times r."""
+        if not self._has_scale:
+            return self._b
         return np.asarray(self._b - (self._Q @ (self._kappa * self._h)[..., None])[..., 0])
 
     def by_covariance(self) -> tuple[Array, Array]:
         """Return the gradients of log p by F, (n, m, k), and by d, (n, m)."""
+        if not self._has_scale:
+            return np.zeros_like(self._F), (self._b**2 - self._base.inverse_diagonal()) / 2
         pulled = self._kappa * self._h
-        both = self._both * self._h[..., None] * self._h[..., None, :]
+        both = np.swapaxes(self._kappas * self._shares[..., None], -1, -2) @ self._kappas
+        both = both * self._h[..., None] * self._h[..., None, :]
         index = range(both.shape[-1])
         kappa = np.zeros_like(both)
         kappa[..., index, index] = self._kappa
@@ -102,6 +140,8 @@ class ScaleMixture:
 
     def between(self, J: Array) -> Array:
         """Return J^T times the mean of the inverses times J, for J (n, m, n_in)."""
+        if not self._has_scale:
+            return self._base.inverse_between(J)
         P = np.swapaxes(self._Q, -1, -2) @ J
         inside = np.swapaxes(P, -1, -2) @ (self._kappa[..., None] * P)
         return np.asarray(self._base.inverse_between(J) - inside)

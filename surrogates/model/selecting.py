@@ -45,7 +45,10 @@ def rows_of(surrogate: LoadedSurrogate, outputs: str | int | slice | Sequence[st
     names = surrogate.c_names
     if isinstance(outputs, slice):
         return _some(np.arange(len(names))[outputs])
-    several: Any = outputs if np.iterable(outputs) and not isinstance(outputs, str) else [outputs]
+    one: bool = isinstance(outputs, str) or not np.iterable(outputs)
+    several: list[Any] = [outputs] if one else list(outputs)  # type: ignore[arg-type]
+    if len(several) == len(names) and all(isinstance(mark, bool | np.bool_) for mark in several):
+        return _some(np.flatnonzero(several))
     return _some(np.array([_index(one, names) for one in several], np.int64))
 
 
@@ -61,6 +64,11 @@ def _index(one: Any, names: Sequence[str]) -> int:
         near = difflib.get_close_matches(one, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the first is {names[0]!r}"
         raise InputError(f"there is no output {one[:80]!r}; {hint}")
+    check(
+        not isinstance(one, bool | np.bool_),
+        f"expected names or indices of outputs to select, or a mark for each of {len(names)}; got "
+        f"{one!r}",
+    )
     try:
         index = operator.index(one)
     except TypeError as error:
@@ -68,7 +76,7 @@ def _index(one: Any, names: Sequence[str]) -> int:
             f"expected the name or index of an output to select; got {one!r}"
         ) from error
     check(
-        not isinstance(one, bool | np.bool_) and -len(names) <= index < len(names),
+        -len(names) <= index < len(names),
         f"expected an index of one of {len(names)} outputs; got {one!r}",
     )
     return index % len(names)

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .covariance import CORRELATION, arrays_of
+from .covariance import CORRELATION, SIZES, arrays_of
 from .forms import Form, form_of
-from .layers import Ensemble, Logarithms
+from .layers import Ensemble, Logarithms, Sizes
 from .networks import FeatureExtractor
 from .parts import (
     Domain,
@@ -62,6 +62,7 @@ class Surrogate(torch.nn.Module):
         loadings: Tensor | None
         unique: Tensor | None
         scatter: Tensor | None
+        sizes: Sizes | None
         W: Tensor
         c: Tensor
         lower: Tensor
@@ -143,13 +144,14 @@ class Surrogate(torch.nn.Module):
 
     def _correlate(self, bars: ErrorBars) -> None:
         """Copy the correlation of errors into buffers, which are None without one."""
-        known = arrays_of(bars.correlation)
-        if bars.correlation is not None and (fault := bars.correlation.fault(len(self.c))):
+        known, shape = bars.correlation, (len(self.lower), len(self.c))
+        if known is not None and (fault := known.fault(*shape)):
             raise ValueError(f"the error bars have {fault}")
+        arrays = arrays_of(known).items()
+        tensors = {name: finite(name, np.array(value)).to(self.c) for name, value in arrays}
         for name in CORRELATION:
-            value = known.get(name)
-            tensor = None if value is None else finite(name, np.array(value)).to(self.c)
-            self.register_buffer(name, tensor)
+            self.register_buffer(name, tensors.get(name))
+        self.sizes = None if known is None else Sizes(**{name: tensors[name] for name in SIZES})
 
     def forward(self, y: Tensor) -> Tensor:
         """Predict the observables.
@@ -293,9 +295,14 @@ class Surrogate(torch.nn.Module):
         F = self.features.forward(x)
         c = self._linear(F)
         std = self._share(x, F).sqrt().unsqueeze(-1) * self.sigma
+        own = std
+        if self.sizes is not None:
+            h, h_own = self.sizes.forward(self.place(x))
+            std = torch.einsum("...j,...->...j", std, h.sqrt())
+            own = torch.einsum("...j,...->...j", own, h_own.sqrt())
         # By einsum: with products by broadcasting, the fuser of torch 2.6 does not end.
         factor = torch.einsum("...j,jk->...jk", std, self.loadings)
-        diagonal = std.square() * self.unique
+        diagonal = own.square() * self.unique
         if self.members is not None:
             if self.members.spreads:
                 factor = torch.cat([factor, self.members.deviations(F, c)], -1)
@@ -408,6 +415,11 @@ class Surrogate(torch.nn.Module):
         lower, upper = self._seen(self.lower), self._seen(self.upper)
         beyond = torch.relu(torch.maximum(lower - x, x - upper)) / self.unit
         return beyond.square().sum(-1) + self._off_flat(x).square().sum(-1)
+
+    def place(self, x: Tensor) -> Tensor:
+        """Return the point of the box next to x, less its centre and over its unit."""
+        lower, upper = self._seen(self.lower), self._seen(self.upper)
+        return (torch.minimum(torch.maximum(x, lower), upper) - self.centre) / self.unit
 
     def _off_flat(self, x: Tensor) -> Tensor:
         return torch.matmul((x - self.centre) / self.unit, self.normals.t())

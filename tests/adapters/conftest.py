@@ -100,6 +100,48 @@ def grid(surrogate):
     return posterior
 
 
+@pytest.fixture(scope="session")
+def weights(folder):
+    """A surrogate of three weights that sum to one, and are not below zero or above one."""
+    return surrogates.load(folder / "weights.npz")
+
+
+@pytest.fixture
+def triangle(weights):
+    """Mean and deviation of a density on the domain of the weights, by the midpoint rule.
+
+    The density is the exponential of a function of y, (n, 3) to (n,); one everywhere if None.
+    """
+
+    def moments(log_density=None, n=1000):
+        lower, upper = weights.bounds
+        parts = (np.arange(n) + 0.5) / n
+        axes = [lower[i] + parts * (upper[i] - lower[i]) for i in range(2)]
+        Y = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        Y = np.concatenate([Y, 1 - Y.sum(axis=1, keepdims=True)], axis=1)
+        Y = Y[(Y[:, 2] >= lower[2]) & (Y[:, 2] <= upper[2])]
+        p = np.ones(len(Y))
+        if log_density is not None:
+            log_p = log_density(Y)
+            p = np.exp(log_p - log_p.max())
+        mean = p @ Y / p.sum()
+        return mean, np.sqrt(p @ (Y - mean) ** 2 / p.sum())
+
+    return moments
+
+
+@pytest.fixture
+def alike():
+    """Check that mean and deviation of samples are those wanted, but for the error of chance."""
+
+    def compare(samples, effective, wanted):
+        mean, std = wanted
+        np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std / effective**0.5)
+        np.testing.assert_allclose(samples.std(axis=0), std, rtol=4 / (2 * effective) ** 0.5)
+
+    return compare
+
+
 @pytest.fixture
 def draws(surrogate):
     """Parameters in the training domain, (7, 2)."""

@@ -128,3 +128,28 @@ def test_points_of_the_cube_are_mapped_between_the_bounds(scripted, draws, close
 
 def fixed_in_cube(surrogate):
     return adapter.model(surrogate.select([2]), cube=True, deterministic=True)
+
+
+def test_weights_that_sum_to_one_are_found_in_a_cube_of_two(folder):
+    weights = surrogates.load(folder / "weights.pt")
+    with pytest.raises(InputError, match=r"satisfy 1 linear relation, .*: take cube=True"):
+        adapter.bounds(weights)
+    ends = adapter.bounds(weights, cube=True)
+    assert ends.shape == (2, 2)
+    X = torch.rand(20, 2, dtype=torch.float64, requires_grad=True)
+    y = adapter.from_cube(weights, X)
+    assert weights.in_domain(y.detach().numpy()).all()
+    model = adapter.model(weights.select([0]), cube=True)
+    (slope,) = torch.autograd.grad(model.posterior(X).mean.sum(), X)
+    step = 1e-6
+    difference = [
+        (model(X + step * e) - model(X - step * e))[:, 0] / (2 * step) for e in torch.eye(2)
+    ]
+    right = torch.stack(difference, dim=1).detach().numpy()
+    np.testing.assert_allclose(slope.numpy(), right, rtol=1e-5, atol=1e-7)
+    torch.manual_seed(0)
+    acquisition = UpperConfidenceBound(model, beta=1e-6)
+    best, value = optimize_acqf(acquisition, ends, q=1, num_restarts=4, raw_samples=64)
+    # The output grows with the first weight most of all.
+    grid = adapter.from_cube(weights, torch.rand(20000, 2, dtype=torch.float64))
+    assert value.item() > weights.predict(grid.numpy())[:, 0].max() - 1e-3

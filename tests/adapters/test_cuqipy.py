@@ -129,3 +129,41 @@ def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):
     np.testing.assert_array_less(np.abs(samples.mean() - mean), 4 * spread / effective**0.5)
     found = samples.samples.std(axis=1)
     np.testing.assert_allclose(found, spread, rtol=4 / (2 * effective) ** 0.5)
+
+
+def test_weights_that_sum_to_one_are_sampled_in_the_cube(weights, triangle, alike):
+    prior = adapter.parameters(weights)
+    assert prior.dim == 2
+    drawn = adapter.from_cube(weights, prior.sample(2000, rng=np.random.RandomState(0)))
+    assert weights.in_domain(drawn).all()
+    alike(drawn, 2000, triangle())
+    likelihood = weights.likelihood([1.6, 1.0], 0.1)
+    exact = triangle(likelihood.log_density)
+    posterior = adapter.posterior(likelihood)
+    u, step = np.array([0.4, 0.7]), 1e-6
+    ends = [[posterior.logd(u + h * e).item() for e in np.eye(2)] for h in (step, -step)]
+    slope = (np.array(ends[0]) - np.array(ends[1])) / (2 * step)
+    np.testing.assert_allclose(posterior.gradient(u), slope, rtol=1e-5)
+    np.random.seed(1)
+    sampler = cuqi.sampler.NUTS(posterior, initial_point=u)
+    sampler.warmup(300, tune_freq=1 / 300)
+    sampler.sample(1500)
+    samples = sampler.get_samples().burnthin(300)
+    effective = min(samples.compute_ess())
+    assert effective > 200
+    alike(adapter.from_cube(weights, samples), effective, exact)
+
+
+def test_data_of_weights_have_the_model_of_the_cube(weights):
+    prior, u = adapter.parameters(weights), np.array([0.4, 0.7])
+    data = adapter.data(weights, prior, 0.1)
+    y = adapter.from_cube(weights, u[None])[0]
+    problem = cuqi.problem.BayesianProblem(prior, data).set_data(c=weights.predict(y))
+    w = np.array([1.0, -2.0])
+    model = adapter.model(weights, cube=True)
+    np.testing.assert_allclose(model(u), weights.predict(y), rtol=1e-12)
+    step = 1e-6
+    ends = [[w @ np.asarray(model(u + h * e)) for e in np.eye(2)] for h in (step, -step)]
+    slope = (np.array(ends[0]) - np.array(ends[1])) / (2 * step)
+    np.testing.assert_allclose(model.gradient(w, u), slope, rtol=1e-6, atol=1e-8)
+    assert np.isfinite(problem.posterior.logd(u)) and problem.posterior.logd(u + 1) == -np.inf

@@ -5,9 +5,12 @@ import numpy as np
 import numpyro
 import pytest
 from numpyro.diagnostics import effective_sample_size
+from numpyro.infer import MCMC, NUTS, Predictive
 
 from surrogates import InputError
+from surrogates.adapters import jax as of_jax
 from surrogates.adapters import numpyro as adapter
+from surrogates.adapters._domain import coordinates
 
 
 def test_a_posterior_is_that_of_a_grid(program, surrogate, grid, without_torch):
@@ -66,3 +69,48 @@ def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draw
     np.testing.assert_allclose(found[0], value, rtol=1e-10)
     np.testing.assert_allclose(found[1], gradient, rtol=1e-10)
     np.testing.assert_allclose(jax.grad(density)(draws[0]), gradient[0], rtol=1e-10)
+
+
+def test_weights_that_sum_to_one_are_uniform_on_their_domain(weights, triangle, alike):
+    numpyro.enable_x64()
+    drawn = Predictive(lambda: adapter.parameters(weights), num_samples=2000)(jax.random.key(0))
+    assert weights.in_domain(np.asarray(drawn["y"])).all()
+    alike(np.asarray(drawn["y"]), 2000, triangle())
+    sampler = MCMC(NUTS(lambda: adapter.parameters(weights)), **STEPS)
+    sampler.run(jax.random.key(1))
+    alike(*effective(sampler), triangle())
+
+
+def test_a_posterior_of_weights_is_that_of_the_midpoint_rule(weights, triangle, alike):
+    numpyro.enable_x64()
+    likelihood = weights.likelihood([1.6, 1.0], 0.1)
+
+    def model():
+        adapter.likelihood(weights, adapter.parameters(weights), [1.6, 1.0], 0.1)
+
+    sampler = MCMC(NUTS(model), **STEPS)
+    sampler.run(jax.random.key(2))
+    alike(*effective(sampler), triangle(likelihood.log_density))
+
+
+def test_coordinates_in_jax_are_those_of_numpy(weights):
+    numpyro.enable_x64()
+    known, rng = coordinates(weights), np.random.default_rng(3)
+    U, W = rng.random((20, 2)), rng.normal(size=(20, 3))
+    call = of_jax.from_cube(known)
+    for found, right in zip(jax.jit(call)(U), known.to_y(U), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-11, atol=1e-13)
+    _, back = jax.vjp(call, U)
+    (slope,) = back((W, np.ones(20)))
+    np.testing.assert_allclose(slope, known.vjp(U, W, np.ones(20)), rtol=1e-9, atol=1e-11)
+
+
+STEPS = {"num_warmup": 500, "num_samples": 2000, "progress_bar": False}
+
+
+def effective(sampler):
+    """The samples of y, and how many count as independent."""
+    samples = np.asarray(sampler.get_samples()["y"])
+    number = effective_sample_size(samples[None]).min()
+    assert number > 300
+    return samples, number

@@ -114,3 +114,19 @@ def test_a_posterior_is_that_of_a_grid(folder):
 def batch_error(samples, n=40):
     """Monte Carlo error of a chain's mean, by the scatter of the means of n parts."""
     return samples.reshape(n, -1, 2).mean(axis=1).std(axis=0, ddof=1) / n**0.5
+
+
+def test_weights_that_sum_to_one_are_drawn_uniformly(weights, triangle, alike):
+    Y = adapter.parameters(weights)
+    ot.RandomGenerator.SetSeed(2)
+    drawn = Y.getSample(4000)
+    assert tuple(Y.getDescription()) == weights.y_names
+    assert weights.in_domain(np.array(drawn)).all()
+    alike(np.array(drawn), 4000, triangle())
+    assert Y.computePDF(drawn[0]) > 1 and Y.computePDF([0.5, 0.5, 0.5]) == 0.0
+    # The area of the triangle of two weights is at most 1 / 2, and that of the training data less.
+    assert Y.computePDF(drawn[0]) == pytest.approx(2.0, rel=0.2)
+    C = ot.CompositeRandomVector(adapter.function(weights), ot.RandomVector(Y)).getSample(500)
+    assert np.isfinite(np.array(C)).all()
+    with pytest.raises(Exception, match="is for Monte Carlo methods alone"):
+        Y.computeCDF([0.5, 0.25, 0.25])

@@ -12,6 +12,7 @@ from pyapprox.inverse.protocols.forward_model import ObservationOperatorWithHess
 from pyapprox.optimization.minimize.scipy.trust_constr import ScipyTrustConstrOptimizer
 from scipy.optimize import minimize
 
+from surrogates import InputError
 from surrogates.adapters import pyapprox as adapter
 
 
@@ -87,3 +88,8 @@ def test_an_optimiser_takes_gradients_and_hessians(surrogate):
     assert one.predict(found)[0] == pytest.approx(right.fun, abs=1e-5)
     np.testing.assert_allclose(found, right.x, atol=2e-3)
     assert found[1] == pytest.approx(bounds[1, 0], abs=1e-4)
+
+
+def test_weights_that_sum_to_one_are_refused_with_what_to_do(weights):
+    with pytest.raises(InputError, match=r"not independent, .*emcee.start\(s, n\)"):
+        adapter.parameters(weights)

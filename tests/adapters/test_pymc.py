@@ -4,6 +4,7 @@ import numpy as np
 import pymc
 import pytensor
 import pytensor.tensor as tensor
+import pytest
 
 from surrogates.adapters import pymc as adapter
 
@@ -108,3 +109,45 @@ def test_numpyro_samples_the_same_posterior(surrogate, grid):
     ess = pymc.ess(trace, var_names="y")["y"].values
     assert (ess > 150).all()
     np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * std / np.sqrt(ess))
+
+
+def test_weights_that_sum_to_one_are_uniform_on_their_domain(weights, triangle, alike):
+    with pymc.Model() as model:
+        y = adapter.parameters(weights)
+        drawn = pymc.sample_prior_predictive(2000, random_seed=0)
+    drawn = drawn.prior["y"].values.reshape(-1, 3)
+    assert weights.in_domain(drawn).all()
+    alike(drawn, 2000, triangle())
+    trace = sampled(model, 1)
+    assert trace.posterior["y"].coords["y_names"].values.tolist() == list(weights.y_names)
+    alike(*effective(trace), triangle())
+    # The gradient of the density in the coordinates that NUTS has.
+    at = {name: np.array([0.3, -0.8]) for name in model.initial_point()}
+    slope, step = model.compile_dlogp()(at), 1e-6
+    logp = model.compile_logp()
+    ends = [[logp({k: v + h * e for k, v in at.items()}) for e in np.eye(2)] for h in (step, -step)]
+    difference = (np.array(ends[0]) - np.array(ends[1])) / (2 * step)
+    np.testing.assert_allclose(slope, difference, rtol=1e-5, atol=1e-7)
+    assert y.eval().shape == (3,)
+
+
+@pytest.mark.parametrize("sampler", ["pymc", "numpyro"])
+def test_a_posterior_of_weights_is_that_of_the_midpoint_rule(weights, triangle, alike, sampler):
+    likelihood = weights.likelihood([1.6, 1.0], 0.1)
+    with pymc.Model() as model:
+        adapter.likelihood(weights, adapter.parameters(weights), [1.6, 1.0], 0.1)
+    trace = sampled(model, 2, nuts_sampler=sampler)
+    alike(*effective(trace), triangle(likelihood.log_density))
+
+
+def sampled(model, seed, **options):
+    options |= {"chains": 1, "cores": 1, "progressbar": False, "random_seed": seed}
+    with model:
+        return pymc.sample(2000, tune=500, **options)
+
+
+def effective(trace):
+    """The samples of y, and how many count as independent."""
+    number = float(pymc.ess(trace, var_names="y")["y"].values.min())
+    assert number > 300
+    return trace.posterior["y"].values.reshape(-1, 3), number

@@ -4,10 +4,11 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from pyro.infer import Predictive
+from pyro.infer import MCMC, NUTS, Predictive
 
 import surrogates
 from surrogates.adapters import pyro as adapter
+from surrogates.adapters._domain import coordinates
 
 
 @pytest.fixture(params=["oscillator.npz", "oscillator.pt"])
@@ -97,3 +98,26 @@ def test_a_likelihood_with_the_covariance_of_errors_has_its_gradient(noisy, draw
     density.backward()
     np.testing.assert_allclose(density.item(), value.sum(), rtol=1e-10)
     np.testing.assert_allclose(y.grad.numpy(), gradient, rtol=1e-10)
+
+
+def test_weights_that_sum_to_one_are_uniform_on_their_domain(weights, triangle, alike):
+    pyro.set_rng_seed(0)
+    drawn = Predictive(lambda: adapter.parameters(weights), num_samples=1000)()["y"].numpy()
+    assert weights.in_domain(drawn.reshape(-1, 3)).all()
+    alike(drawn.reshape(-1, 3), 1000, triangle())
+
+
+def test_a_posterior_of_weights_is_that_of_the_midpoint_rule(weights, triangle, alike):
+    likelihood = weights.likelihood([1.6, 1.0], 0.1)
+
+    def model():
+        adapter.likelihood(weights, adapter.parameters(weights), [1.6, 1.0], 0.1)
+
+    pyro.set_rng_seed(1)
+    sampler = MCMC(NUTS(model), num_samples=400, warmup_steps=150, disable_progbar=True)
+    sampler.run()
+    U = sampler.get_samples()["y_cube"]
+    samples = coordinates(weights).to_y(U.numpy())[0]
+    number = float(pyro.ops.stats.effective_sample_size(U[None]).min())
+    assert number > 100
+    alike(samples, number, triangle(likelihood.log_density))

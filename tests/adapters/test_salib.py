@@ -1,8 +1,10 @@
 """SALib samples the surrogate's box, and finds the indices of the function that was learned."""
 
 import numpy as np
+import pytest
 from known import sobol_indices
 
+import surrogates
 from surrogates.adapters import salib as adapter
 
 
@@ -52,3 +54,8 @@ def test_functions_of_salib_take_the_problem(surrogate):
     found = dgsm.analyze(problem, Y, C, seed=0)
     J = surrogate.jacobian(Y[::3])[:, 0]
     np.testing.assert_allclose(found["vi"], (J**2).mean(axis=0), rtol=1e-3)
+
+
+def test_weights_that_sum_to_one_are_refused_with_what_to_do(weights):
+    with pytest.raises(surrogates.InputError, match="not independent, .* factors of your own"):
+        adapter.problem(weights)

@@ -52,11 +52,32 @@ def test_data_may_be_some_and_their_errors_correlated(surrogate, draws):
 def test_a_prior_of_ones_own_where_parameters_satisfy_relations(folder):
     weights = surrogates.load(folder / "weights.npz")
     data = weights.predict([0.2, 0.3, 0.5])
-    with pytest.raises(surrogates.InputError, match="satisfy 1 linear relation"):
-        adapter.posterior(weights, data, 0.1)
     target = adapter.posterior(weights, data, 0.1, prior=stats.dirichlet(np.ones(3)))
     link = target.create_link(np.array([0.2, 0.3, 0.5]))
     assert link.posterior == pytest.approx(np.log(2), abs=1e-8)  # the density of the simplex
+
+
+def test_weights_that_sum_to_one_are_sampled_on_their_domain(weights, triangle):
+    prior = adapter.parameters(weights)
+    np.random.seed(3)
+    drawn = prior.rvs(2000)
+    assert weights.in_domain(drawn).all() and prior.rvs().shape == (3,)
+    mean, spread = triangle()
+    np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - mean), 4 * spread / 2000**0.5)
+    assert prior.logpdf(np.array([0.5, 0.5, 0.5])) == -np.inf
+    target = adapter.posterior(weights, [1.6, 1.0], 0.1)
+    likelihood = weights.likelihood([1.6, 1.0], 0.1, surrogate_errors=False)
+    chain = tda.sample(
+        target,
+        tda.GaussianRandomWalk(0.5 * np.cov(drawn.T)),
+        iterations=6000,
+        initial_parameters=mean,
+        force_sequential=True,
+    )
+    found = tda.to_inference_data(chain, parameter_names=list(weights.y_names))
+    samples = np.stack([found.posterior[name].values[0] for name in weights.y_names], axis=1)
+    assert weights.in_domain(samples).all()
+    check(samples, *triangle(likelihood.log_density))
 
 
 def test_a_model_is_not_called_where_the_prior_is_zero(surrogate, draws):
@@ -118,7 +139,7 @@ def sampled(surrogate, posteriors, start, spread):
 def check(samples, mean, spread):
     import arviz
 
-    effective = min(float(arviz.ess(samples[None, :, j])) for j in range(2))
+    effective = min(float(arviz.ess(samples[None, :, j])) for j in range(samples.shape[1]))
     assert effective > 200
     np.testing.assert_array_less(np.abs(samples.mean(axis=0) - mean), 4 * spread / effective**0.5)
     np.testing.assert_allclose(samples.std(axis=0), spread, rtol=4 / (2 * effective) ** 0.5)

@@ -112,3 +112,19 @@ def test_an_unknown_page_is_one_line_and_ends_with_2(tmp_path):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_bytes()) <= 8192
+
+
+def test_pages_that_make_the_files_of_a_page_run_first(tmp_path):
+    found = runner.with_makers(["docs/adapters"], tmp_path, ["time"])
+    assert list(found) == ["docs/start", "docs/call", "docs/adapters"]
+    assert found["docs/adapters"] == ""
+    assert found["docs/call"] == "docs/adapters uses oscillator.npz"
+    assert found["docs/start"].startswith("docs/call uses oscillator.")
+    (tmp_path / "oscillator.npz").touch()
+    assert list(runner.with_makers(["docs/adapters"], tmp_path, ["time"])) == ["docs/adapters"]
+    assert runner.with_makers(["docs/start"], tmp_path, ["time"]) == {"docs/start": ""}
+
+
+def test_every_page_together_lacks_nothing(tmp_path):
+    known = runner.pages()
+    assert runner.with_makers(known, tmp_path, []) == dict.fromkeys(known, "")

@@ -55,3 +55,14 @@ class Library:
         function(*pointers, out.ctypes.data_as(ctypes.c_void_p))
         assert out[-1] == 123.0, method
         return out[:-1].reshape(self.shapes[method])
+
+    def predict_cov(self, Y: np.ndarray, n_cov: int) -> tuple[np.ndarray, ...]:
+        """Prediction, factor and diagonal for rows of y."""
+        n_out, found = self.shapes["predict"][0], []
+        for y in Y:
+            row = [np.full(size + 1, 123.0) for size in (n_out, n_out * n_cov, n_out)]
+            pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in (y, *row)]
+            self.function("predict_cov")(*pointers)
+            assert all(x[-1] == 123.0 for x in row)
+            found.append([row[0][:-1], row[1][:-1].reshape(n_out, n_cov), row[2][:-1]])
+        return tuple(map(np.array, zip(*found, strict=True)))

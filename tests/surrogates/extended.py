@@ -95,6 +95,7 @@ def made(
     marks[0][:3], marks[1][::2] = log_inputs, log_outputs
     X = np.where(marks[0], np.log(Y), Y)
     leverage = draw(n_feat + 1 + signs, n_feat + 1, seed=7) / n_feat
+    sizes = draw(2, n_in + 1, n_in + 1, seed=13).numpy()
     bars = ErrorBars(
         leverage=leverage,
         floor=30.0,
@@ -106,6 +107,9 @@ def made(
             loadings=0.4 * draw(n_out, 3, seed=11).numpy(),
             unique=0.1 + draw(n_out, seed=12).abs().numpy(),
             scatter=np.array([0.5, 1.0]),
+            sizes=0.1 * (sizes + sizes.transpose(0, 2, 1)),
+            ends=np.array([[-0.5, -0.3], [0.4, 0.6]]),
+            along=np.array(1.5),
         )
         if correlated
         else None,

@@ -75,10 +75,10 @@ def surrogate(normals=(), errors=None, n_out=3):
 
 
 def test_a_box_is_refused_where_the_parameters_satisfy_relations():
-    lower, upper = common.box(surrogate())
+    lower, upper = common.box(surrogate(), "do this")
     assert lower.tolist() == [0.0, 1.0] and upper.tolist() == [2.0, 3.0]
-    with pytest.raises(InputError, match="a.npz satisfy 1 linear relation, so"):
-        common.box(surrogate(normals=[[1.0, 1.0]]))
+    with pytest.raises(InputError, match="a.npz satisfy 1 linear relation, so .*: do this$"):
+        common.box(surrogate(normals=[[1.0, 1.0]]), "do this")
 
 
 def test_the_spread_is_of_noise_and_held_out_errors():

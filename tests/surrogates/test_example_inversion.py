@@ -107,7 +107,7 @@ def test_rotations_go_round(body, rng):
     np.testing.assert_allclose(inversion.parameters(body, X), Y, rtol=1e-12)
     np.testing.assert_allclose(body.near_to(Y[0], turned)[:, 2], Y[0, 2], atol=np.pi / 2)
     d = body.surrogate.predict(SEAM)
-    posterior = body.on_box(lambda Y: inversion.log_likelihood(body, Y, d))
+    posterior = body.on_box(body.log_likelihood(d, SEAM))
     mixture = buried_body.Mixture(body, fitted(body, d, rng))
     for near in (mixture.draw(200, rng), mixture.choose(posterior, 200, rng)):
         assert (near[:, 2] < -1).any() and (near[:, 2] > 1).any()
@@ -129,15 +129,38 @@ def test_noise_does_not_vanish_where_a_datum_does(body):
     np.testing.assert_allclose(body.noise.reshape(2, 7, 7)[:, 3], [expected] * 2, rtol=1e-6)
 
 
-def test_likelihood_is_the_normal_one_with_the_widened_variance(body, rng):
-    Y = body.draw(3, rng)
-    C, tau = body.surrogate.predict(Y), body.surrogate.predict_std(Y)
-    d = C[0] + body.noise * rng.standard_normal(98)
-    expected = [
-        stats.multivariate_normal(c, np.diag(body.noise**2 + 98 * t**2)).logpdf(d)
-        for c, t in zip(C, tau, strict=True)
-    ]
-    np.testing.assert_allclose(inversion.log_likelihood(body, Y, d), expected, rtol=1e-9)
+def test_likelihood_is_the_normal_one_with_the_covariance_of_noise_and_errors(body, rng):
+    Y = body.draw(4, rng)
+    errors = body.surrogate.predict_cov(Y[0]).dense()
+    assert np.diag(errors).max() > 1e-6 * body.noise.max() ** 2
+    covariance = errors + np.diag(body.noise**2)
+    d = body.surrogate.predict(Y[0]) + body.noise * rng.standard_normal(98)
+    expected = [stats.multivariate_normal(c, covariance).logpdf(d) for c in body.surrogate(Y)]
+    found = body.log_likelihood(d, Y[0])(Y)
+    np.testing.assert_allclose(np.diff(found), np.diff(expected), rtol=1e-8)
+
+
+def test_the_covariance_at_the_fit_is_enough_over_a_posterior(body, rng):
+    """The likelihood with the errors of each y differs by less than what matters to a posterior."""
+    truth = np.array([33.0, 7500.0, 0.4])
+    d = body.surrogate.predict(truth) + body.noise * rng.standard_normal(98)
+    fit = fitted(body, d, rng)
+    Y = buried_body.Mixture(body, fit).draw(300, rng)
+    Y = Y[((body.lower <= Y) & (Y <= body.upper)).all(axis=1)]
+    fixed, moving = body.log_likelihood(d, fit.minima[0]), body.surrogate.likelihood(d, body.noise)
+    assert len(Y) > 100
+    assert (fixed(Y) - moving(Y)).std() < 0.3
+
+
+def test_the_posterior_is_wider_with_the_errors_of_the_surrogate(body):
+    y = np.array([33.0, 7500.0, 0.4])
+    J = body.surrogate.jacobian(y)
+    total = body.surrogate.predict_cov(y).dense() + np.diag(body.noise**2)
+    prior = np.diag(12 / (body.upper - body.lower) ** 2)
+    right = np.linalg.inv(J.T @ np.linalg.solve(total, J) + prior)
+    found = body.covariance(y, surrogate_errors=True)
+    np.testing.assert_allclose(found, right, rtol=1e-8)
+    assert (np.diag(found) > np.diag(body.covariance(y))).all()
 
 
 def test_the_box_is_the_prior(body):
@@ -202,7 +225,7 @@ def test_the_ensemble_has_the_moments_of_importance_sampling(body, rng, truth):
     d = body.surrogate.predict(truth) + body.noise * rng.standard_normal(98)
     one = inversion.invert(body, truth, d, 600, rng)
     Y = body.draw(40_000, rng)
-    log_weights = inversion.log_likelihood(body, Y, d)
+    log_weights = body.log_likelihood(d, one.fit)(Y)
     w = np.exp(log_weights - log_weights.max())
     w /= w.sum()
     number = 1 / (w**2).sum()

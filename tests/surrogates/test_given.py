@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import fractions
 from collections import namedtuple
 
 import h5py
@@ -127,17 +129,79 @@ def test_what_is_no_real_number_is_one_clear_line():
     for kind, message in (
         ("category", "y, column 'b' holds categories; give numbers"),
         ("str", "expected real numbers in y, column 'b'; got"),
-        ("object", "expected real numbers in y, column 'b'; got object"),
         ("complex", "expected real numbers in y, column 'b'; got complex128"),
         ("datetime64[ns]", "expected real numbers in y, column 'b'; got datetime64"),
     ):
         refused(frame.astype({"b": kind}), message)
     refused(frame["b"].astype("category"), "y holds categories")
     for values in (
-        *(Y * 1j, Y.astype("U3"), Y.astype("S3"), Y.astype("M8[s]"), Y.astype(object), "text"),
-        *(None, [1.0, 2.0, "3"], [10**30, 1, 2], [[1.0, 2.0, 3.0], {"a"}], 1 + 2j),
+        *(Y * 1j, Y.astype("U3"), Y.astype("S3"), Y.astype("M8[s]"), "text"),
+        *(None, [1.0, 2.0, "3"], [[1.0, 2.0, 3.0], {"a"}], 1 + 2j),
     ):
         refused(values, "y")
+
+
+def test_objects_that_are_real_numbers_are_taken_as_such():
+    """As rows of a data frame with texts elsewhere have them."""
+    exact = [
+        [decimal.Decimal(1), fractions.Fraction(2), 3],
+        [4.0, np.float32(5), fractions.Fraction(6)],
+    ]
+    objects = np.array([[1, 2.0, np.int8(3)], [4, 5, 6]], dtype=object)
+    for values in (Y.astype(object), objects, exact, np.array(exact, dtype=object), list(objects)):
+        found = given.real(values, NAMES, "y")
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, Y)
+    assert given.real([10**30, 1, 2], NAMES, "y").tolist() == [1e30, 1.0, 2.0]
+
+    class Length(float):
+        unit = "km"
+
+        def __array__(self, dtype=None, copy=None):
+            return np.float64(self)
+
+    for value, message in (
+        (None, "got an object of type NoneType"),
+        ("2", "got an object of type str"),
+        (1j, "got an object of type complex"),
+        (np.complex128(1), "got an object of type complex128"),
+        (10**400, "int too large to convert to float"),
+        (Length(2.0), "has the unit km"),
+        (torch.ones((), requires_grad=True), "is a tensor with gradients"),
+    ):
+        objects[0, 1] = value
+        refused(objects, message)
+
+
+def test_columns_of_objects_are_taken_where_they_are_numbers():
+    frame = of_pandas().astype(object)
+    np.testing.assert_array_equal(given.real(frame, NAMES, "y"), Y)
+    row = of_pandas().assign(label="wet").iloc[0]
+    assert given.real(row[list(NAMES)], NAMES, "y").tolist() == [1, 2, 3]
+    frame.loc[1, "b"] = None
+    refused(frame, "expected real numbers in y, column 'b'; got an object of type NoneType")
+
+
+def test_values_that_are_read_once_are_taken_in_their_order():
+    row = dict(zip(NAMES, Y[0].tolist(), strict=True))
+    for values in (row.values(), (x for x in Y[0]), map(float, Y[0]), iter(Y[0].tolist())):
+        assert given.real(values, NAMES, "y").tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(given.real((list(one) for one in Y), NAMES, "y"), Y)
+    refused({1.0, 2.0, 3.0}, "got an object of type set")
+
+
+def test_an_array_that_jax_traces_is_one_clear_line():
+    class Tracer:
+        """What `given` sees of one."""
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("traced\nin lines")
+
+    class Inner(Tracer):
+        pass
+
+    for values in (Inner(), [Inner(), 1.0, 2.0]):
+        refused(values, "is traced by JAX, as within jit, grad and vmap, and has no numbers yet; ")
 
 
 def test_what_numpy_would_strip_is_refused():
@@ -163,7 +227,7 @@ def test_what_numpy_would_strip_is_refused():
 
 def test_tensors_with_gradients_are_one_clear_line():
     refused(
-        torch.ones(3, requires_grad=True), "y cannot be read as an array of numbers: Can't call"
+        torch.ones(3, requires_grad=True), "y is a tensor with gradients, which end here; give its"
     )
     refused([[1.0, 2.0], [3.0]], "y cannot be read as an array of numbers")
 
@@ -211,7 +275,8 @@ class Labelled(np.ndarray):
 
     def isel(self, where):
         ((dim, i),) = where.items()
-        return np.asarray(self).take(i, axis=self.dims.index(dim))
+        rest = tuple(one for one in self.dims if one != dim)
+        return labelled(np.asarray(self).take(i, axis=self.dims.index(dim)), rest)
 
 
 def labelled(values, dims, **coords):
@@ -235,5 +300,15 @@ def test_labels_of_xarray_are_matched_along_any_dimension():
         labelled(Y, ("s", "p")),
     ):
         np.testing.assert_array_equal(given.real(values, NAMES, "y"), Y)
+    several = np.stack([Y, 2 * Y, 3 * Y])  # chains, draws, parameters
+    for values in (
+        labelled(several[:, :, [2, 0, 1]], ("chain", "draw", "p"), chain=[0, 1, 2], p=names),
+        labelled(several[:, :, [2, 0, 1]].transpose(2, 0, 1), ("p", "chain", "draw"), p=names),
+        {n: labelled(several[..., NAMES.index(n)].copy(), ("chain", "draw")) for n in names},
+    ):
+        np.testing.assert_array_equal(given.real(values, NAMES, "y"), several)
+    columns = {n: labelled(Y.copy(), ("chain", "draw")) for n in names}
+    refused({**columns, "a": labelled(Y.copy(), ("draw", "chain"))}, "the dimensions of the column")
+    refused({**columns, "a": Y}, "the dimensions of the columns of y differ")
     refused(labelled(Y, ("s", "p"), p=["a", "b", "c"]), "y lacks 'γ', has the unknown 'c'")
     refused(labelled(Y, ("s", "p"), p=[2, 0, 1]), "y lacks 'a', 'b', 'γ', has the unknown '2'")

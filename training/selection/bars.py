@@ -14,11 +14,12 @@ a normal distribution.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from surrogates.types import Array
 
 from ..inner.tall import tall_svd
 from ..slopes import DerivativeRows
-from .correlation import correlation
+from .correlation import Seen, correlation
 from .regression import Selection
 
 _SHARES = torch.linspace(0, 1, 21, dtype=torch.float64)
@@ -71,6 +72,8 @@ def error_bars(
     Y: Tensor,
     trained: Tensor,
     along: DerivativeRows | None = None,
+    *,
+    C: Tensor | None = None,
 ) -> ErrorBars:
     """Find the error bars of a surrogate that has none.
 
@@ -80,12 +83,13 @@ def error_bars(
         Y: The held-out samples' inputs, (n, n_in).
         trained: Inputs of the surrogate's training samples.
         along: DerivativeRows of their derivatives; None if no member was trained with any.
+        C: Their targets, (n_trained, n_out).
     """
     shape, q = _shape(selection, Y, trained, along)
     mean = float(q.mean().clamp(min=1e-300))
     distance = bare.squared_distance(Y)
     residual, between = _shrunk(selection, trained)
-    best: tuple[float, float, Tensor, float, Tensor] | None = None
+    best: tuple[float, float, Tensor, float, Tensor, Tensor] | None = None
     for share in _SHARES.tolist():
         g = 1 - share + share * q / mean + distance
         alike = residual / g.clamp(min=1e-12).sqrt()[:, None]
@@ -94,9 +98,9 @@ def error_bars(
         misfit = float(g.clamp(min=1e-12).log().mean())
         misfit += float(told.square().log().mean()) if len(told) else 0.0
         if best is None or misfit < best[0]:
-            best = misfit, share, sigma, tail(alike), alike
+            best = misfit, share, sigma, tail(alike), alike, g
     assert best is not None
-    _, share, sigma, heavier, alike = best
+    _, share, sigma, heavier, alike, g = best
     spread, held_out = 0.0, sigma
     if len(selection.members) > 1:
         size = sizes(residual).square()
@@ -110,7 +114,13 @@ def error_bars(
         signs=shape.signs if bool((shape.signs < 0).any()) or spread else None,
         spread=spread,
         tail=heavier,
-        correlation=_correlation(selection, trained, alike, sigma, held_out),
+        correlation=_correlation(
+            alike,
+            sigma,
+            held_out,
+            _varying(selection, trained, sigma, C),
+            lambda unit: _seen(selection, bare, Y, unit / g.clamp(min=1e-12).sqrt()[:, None]),
+        ),
     )
 
 
@@ -230,34 +240,64 @@ def _shape(
 
 
 def _correlation(
-    selection: Selection, trained: Tensor, alike: Tensor, sigma: Tensor, held_out: Tensor
+    alike: Tensor,
+    sigma: Tensor,
+    held_out: Tensor,
+    varying: Array,
+    seen: Callable[[Tensor], Seen],
 ) -> Correlation:
     """Return the correlation of errors in units of sigma.
 
     Args:
-        selection: The selection.
-        trained: Inputs of the surrogate's training samples.
         alike: Residuals over the root of their shared variance, (n, n_out).
         sigma: Sizes beside the members' spread, (n_out,).
         held_out: Sizes of ``alike``, (n_out,).
+        varying: See `_varying`.
+        seen: Returns what is known of the residuals, for the factors that make them of ``alike``.
     """
     told = sigma > 0
     share = float((sigma[told] / held_out[told]).square().mean()) if bool(told.any()) else 1.0
-    z = math.sqrt(share) * alike / sigma  # NaN where both are 0
-    return correlation(z.numpy(), _varying(selection, trained, sigma))
+    unit = math.sqrt(share) / sigma
+    z = unit * alike  # NaN where both are 0
+    return correlation(z.numpy(), varying, seen(unit))
 
 
-def _varying(selection: Selection, Y: Tensor, sigma: Tensor) -> Array:
-    """Return predictions less their mean in units of sigma, a column for each of many points.
+def _varying(selection: Selection, Y: Tensor, sigma: Tensor, C: Tensor | None) -> Array:
+    """Return what varies, less its mean and in units of sigma, a column for each of many points.
 
-    The points are samples, and others: residuals of kriging lie along the columns of W, and would
-    be too small beside these. A row is NaN where sigma is 0.
+    It is the targets C of training samples if a kernel interpolates them: predictions at others
+    would have parts of all samples, and none could be left out. Else it is predictions at samples
+    and at other points. A row is NaN where sigma is 0.
     """
-    points = torch.cat([Y[:: -(-len(Y) // _SEEN)], unseen(Y)])
-    C = torch.stack([member.shares * member.predict(points) for member in selection.members]).sum(0)
-    apart = (C - C.mean(dim=0)) / sigma
-    found: Array = torch.where(sigma > 0, apart, math.nan).T.numpy()
-    return found
+    some = _columns(len(Y))
+    if selection.kriging is not None and C is not None:
+        found = C[some]
+    else:
+        points = torch.cat([Y[some], unseen(Y)])
+        parts = [member.shares * member.predict(points) for member in selection.members]
+        found = torch.stack(parts).sum(0)
+    apart = (found - found.mean(dim=0)) / sigma
+    columns: Array = torch.where(sigma > 0, apart, math.nan).T.numpy()
+    return columns
+
+
+def _columns(n: int) -> Tensor:
+    """Return the training samples that have columns in `_varying`."""
+    return torch.arange(0, n, -(-n // _SEEN))
+
+
+def _seen(selection: Selection, bare: Surrogate, Y: Tensor, unit: Tensor) -> Seen:
+    """Return what is known of residuals (n, n_out) at Y, for their factors (n, n_out)."""
+    column = {int(selection.train[i]): j for j, i in enumerate(_columns(len(selection.train)))}
+    own = [-1] * len(Y)
+    if selection.kriging is not None:
+        own = [column.get(int(row), -1) for row in selection.rows]
+
+    def jacobians(rows: npt.NDArray[np.int64]) -> Array:
+        J: Array = (bare.jacobian(Y[rows]) * unit[rows, :, None]).numpy()
+        return J
+
+    return Seen(x=bare.place(Y).numpy(), own=np.array(own, np.int64), jacobians=jacobians)
 
 
 def _along(selection: Selection, along: DerivativeRows) -> Tensor:

@@ -1,8 +1,8 @@
 r"""The covariance of a surrogate's errors over all outputs, from held-out residuals.
 
-A residual over its deviation, z of (n_out,), is modelled with the covariance
+A residual over its deviation, z of (n_out,), is modelled at y with the covariance
 
-    R = V diag(variances) V^T + diag(unique)
+    R = h V diag(variances) V^T + h' diag(unique)
 
 The columns of V are the principal components of the prediction in units of sigma. All that the
 surrogate can predict, its Jacobian too, lies in their span. There the errors decide how well
@@ -17,55 +17,100 @@ the right mean all the same. So do components of the weights of kriging, along w
 residuals are small by construction. Correlations between the coordinates hardly narrow the
 posteriors, and those of few samples are wrong elsewhere.
 
+A left-out sample must have no part in V. Kriging interpolates: samples themselves span V, so that
+none has anything beside it, and the components that vary least are those of single samples. The
+error at a new y has no such limit. So residuals of samples that the surrogate has seen are measured
+by folds, each in components of all other samples, and variances are means over the folds of equal
+components.
+
+Sizes of errors h and h' at y come from the sums of squares, see `dispersion`: with them, a few
+samples near the edges, whose left-out residuals are extrapolations, do not decide the mean squares.
+
 The diagonal of R is near one. It is not made one: sigma comes from quantiles, R from mean squares,
 and to scale R by outputs would turn its span out of that of the Jacobian. The geometric mean of the
-diagonal is at least one, as few residuals do not show the largest errors, for which the quantiles
-of `bars.sizes` allow. All is multiplied by n / (n - 2), the mean of a new square over the mean
-square of n normal residuals.
+diagonal over y and outputs is at least one, as few residuals do not show the largest errors, for
+which the quantiles of `bars.sizes` allow. All is multiplied by n / (n - 2), the mean of a new
+square over the mean square of n normal residuals.
 
 Chi-squared of a residual varies more than that of normal errors: errors differ in size from y to y,
-beyond what the error bars say, and those beside the span have few directions of their own.
+beyond what the error bars and h say, and those beside the span have few directions of their own.
 ``scatter`` is the deviation of the logarithm of each part's sum of squares, beyond that of normal
 errors. Within the span, as many independent coordinates are counted as they amount to.
+
+Errors along the Jacobian are larger than R says, which is right for all directions together.
+`shifts` measures by how much: see there.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 import scipy.special
 
 from surrogates.model.covariance import Correlation
 from surrogates.types import Array
 
+from .dispersion import Dispersion, fit, none
+from .shifts import Jacobians, along
+
 _MOST = 64  # directions
 _VARIES = 1e-8  # least singular value of the prediction that counts, relative to the largest
-_LEAST = 1e-10  # of the variance of an output that is its own
+_LEAST = 1e-8  # of the variance of an output that is its own
 _UNKNOWN = 1e-9  # of c: `surrogates.training.scaling` may leave out components below it
 _FEWEST = 5  # residuals
+_FOLDS = 10
+_ROUNDS = 2  # of variances and sizes: with the sizes, the variances change
 
 
-def correlation(z: Array, prediction: Array) -> Correlation:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What is known of the samples of residuals beside these.
+
+    Attributes:
+        x: Their places, (n, n_in), as `Correlation.sizes` takes them.
+        own: The column of ``prediction`` that is the sample's own, (n,); -1 for none.
+        jacobians: Returns the Jacobians at some of them, in units of the residuals.
+    """
+
+    x: Array
+    own: npt.NDArray[np.int64]
+    jacobians: Jacobians
+
+    def of(self, rows: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> Seen:
+        """Return those of some samples and outputs."""
+        numbers = np.flatnonzero(rows)
+        return Seen(
+            x=self.x[rows],
+            own=self.own[rows],
+            jacobians=lambda some: self.jacobians(numbers[some])[:, told],
+        )
+
+
+def correlation(z: Array, prediction: Array, seen: Seen | None = None) -> Correlation:
     """Find the covariance of errors in units of their deviations.
 
     Args:
         z: Residuals of held-out samples over their deviations, (n, n_out); NaN does not count.
         prediction: Predictions less their mean over sigma, (n_out, n_points); NaN for outputs
             without error.
+        seen: What is known of the samples; if None, errors have the same size everywhere.
     """
     n_out = len(prediction)
     told = np.isfinite(prediction).all(axis=1) & (np.isfinite(z).sum(axis=0) >= _FEWEST)
-    loadings, unique, scatter = np.zeros((n_out, 0)), np.ones(n_out), np.zeros(2)
-    if told.any():
-        z = z[:, told]
-        V = directions(prediction[told])
-        unknown = _UNKNOWN**2 * float(np.mean(prediction[told] ** 2))
-        L, own, scatter = _found(z[np.isfinite(z).any(axis=1)], V, unknown)
-        loadings = np.zeros((n_out, L.shape[1]))
-        loadings[told], unique[told] = L, own
-    return Correlation(loadings=loadings, unique=unique, scatter=scatter)
+    if not told.any():
+        return Correlation(
+            loadings=np.zeros((n_out, 0)), unique=np.ones(n_out), scatter=np.zeros(2)
+        )
+    z = z[:, told]
+    rows = np.isfinite(z).any(axis=1)
+    found = _found(z[rows], prediction[told], None if seen is None else seen.of(rows, told))
+    loadings, unique = np.zeros((n_out, found.loadings.shape[1])), np.ones(n_out)
+    loadings[told], unique[told] = found.loadings, found.unique
+    return replace(found, loadings=loadings, unique=unique)
 
 
 def directions(prediction: Array) -> Array:
@@ -85,30 +130,104 @@ def directions(prediction: Array) -> Array:
     return np.asarray(span @ turn[:, sizes > _VARIES * max(sizes[0], 1e-300)])
 
 
-def _found(z: Array, V: Array, unknown: float) -> tuple[Array, Array, Array]:
-    """Return loadings, unique variances and scatter for residuals (n, m).
-
-    The variance ``unknown`` is the least that is an output's own.
-    """
-    there = np.isfinite(z)
-    scores = _scores(z, V)
-    variances = _mean_squares(scores)
-    beside = np.where(there, z - np.nan_to_num(scores) @ V.T, np.nan)
-    free = np.maximum(1 - (V * V).sum(axis=1), 1 / len(V))  # of a variance that is an output's own
-    own = _mean_squares(beside) / free
-    own = np.maximum(own, _LEAST * (own + V**2 @ variances))
-    whole = V.shape[1] == len(V)  # nothing is beside the span
-    own = np.maximum(own, max(0.0 if whole else unknown, 1e-300))
-    shared = variances - own @ V**2
+def _found(z: Array, prediction: Array, seen: Seen | None) -> Correlation:
+    """Return the correlation for residuals (n, m) and predictions (m, n_points)."""
+    n, m = z.shape
+    fold, bases = _bases(n, prediction, None if seen is None else seen.own)
+    V, scores, beside = bases[-1], *_coordinates(z, fold, bases)
+    free = np.maximum(1 - (V * V).sum(axis=1), 1 / m)  # of a variance that is an output's own
+    whole = V.shape[1] == m  # nothing is beside the span
+    unknown = 0.0 if whole else _UNKNOWN**2 * float(np.mean(prediction**2))
+    x = np.empty((n, 0)) if seen is None else seen.x
+    size, own_size = _size(x, scores), none(n, x.shape[1]) if whole else _size(x, beside)
+    scores = scores * np.exp(-size.left_out / 2)[:, None]
+    beside = beside * np.exp(-own_size.left_out / 2)[:, None]
+    variances, own = _mean_squares(scores), _mean_squares(beside) / free
+    least = np.maximum(_LEAST * (own + V**2 @ variances), max(unknown, 1e-300))
+    if float(np.median(own / least)) < 1:  # what is beside the span is not known, nor its size
+        own_size, beside = none(n, x.shape[1]), np.full_like(beside, np.nan)
+    own = np.maximum(own, least)
+    shared = np.maximum(variances - own @ V**2, 0.0)
     kept = shared > 0  # in other directions, what is beside them is enough
-    L = V[:, kept] * np.sqrt(shared[kept])
-    seen = np.maximum(variances, 1e-300)
-    number = _independent(scores / np.sqrt(seen))
-    scatter = [_scatter(scores**2 / seen, number), _scatter(beside**2 / (own * free), math.inf)]
-    level = max(0.0, -float(np.log(own + (L**2).sum(axis=1)).mean()))
-    n = max(len(z), _FEWEST)
-    level += math.log(n / (n - 2))
-    return L * math.exp(level / 2), own * math.exp(level), np.array(scatter)
+    units = np.maximum(variances, 1e-300)
+    most = _independent(scores / np.sqrt(units))
+    scatter = [_scatter(scores**2 / units, most), _scatter(beside**2 / (own * free), math.inf)]
+    mean = [float(np.log(np.exp(part.left_out).mean())) for part in (size, own_size)]
+    diagonal = math.exp(mean[0]) * (V**2 @ shared) + math.exp(mean[1]) * own
+    known = max(n, _FEWEST)
+    level = math.log(known / (known - 2)) + max(0.0, -float(np.log(diagonal).mean()))
+    factor = 1.0
+    if seen is not None:
+        roots = np.sqrt(shared)
+        factor = along(
+            z,
+            seen.jacobians,
+            [(fold == i, B * roots[: B.shape[1]]) for i, B in enumerate(bases)],
+            own,
+            np.exp(np.stack([size.left_out, own_size.left_out])),
+        )
+    return Correlation(
+        loadings=V[:, kept] * np.sqrt(shared[kept]) * math.exp(level / 2),
+        unique=own * math.exp(level),
+        scatter=np.array(scatter),
+        sizes=np.zeros((2, 0, 0)) if seen is None else np.stack([size.matrix, own_size.matrix]),
+        ends=np.stack([size.ends, own_size.ends], axis=1),
+        along=np.array(max(1.0, factor * math.exp(-level))),
+    )
+
+
+def _coordinates(z: Array, fold: npt.NDArray[np.int64], bases: list[Array]) -> tuple[Array, Array]:
+    """Return coordinates of residuals (n, m) in the directions of their folds, and what is left.
+
+    They are (n, k) with the k directions of all, and (n, m).
+    """
+    scores, beside = np.full((len(z), bases[-1].shape[1]), np.nan), np.full(z.shape, np.nan)
+    for number, basis in enumerate(bases):
+        rows = fold == number
+        scores[rows, : basis.shape[1]] = found = _scores(z[rows], basis)
+        left = z[rows] - np.nan_to_num(found) @ basis.T
+        beside[rows] = np.where(np.isfinite(z[rows]), left, np.nan)
+    return scores, beside
+
+
+def _bases(
+    n: int, prediction: Array, own: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], list[Array]]:
+    """Return the fold of each of n residuals, and the directions for each; those of all last.
+
+    Args:
+        n: Number of residuals.
+        prediction: (m, n_points).
+        own: See `Seen`.
+    """
+    V = directions(prediction)
+    if own is None or (own < 0).all():
+        return np.zeros(n, np.int64), [V]
+    number = min(_FOLDS, n)
+    fold = np.random.default_rng(0).permutation(n) % number
+    bases = []
+    for i in range(number):
+        there = np.ones(prediction.shape[1], bool)
+        there[own[(fold == i) & (own >= 0)]] = False
+        others = prediction[:, there]
+        bases.append(directions(others - others.mean(axis=1, keepdims=True))[:, : V.shape[1]])
+    return fold, [*bases, V]
+
+
+def _size(x: Array, values: Array) -> Dispersion:
+    """Return the sizes of the rows of values, (n, k)."""
+    size = none(*x.shape)
+    if x.shape[1] == 0 or values.shape[1] == 0:
+        return size
+    for _ in range(_ROUNDS):
+        units = _mean_squares(values * np.exp(-size.left_out / 2)[:, None])
+        squares = values[:, units > 0] ** 2 / units[units > 0]
+        number = np.isfinite(squares).sum(axis=1)
+        means = np.nansum(squares, axis=1) / np.maximum(number, 1)
+        if not (means > 0).all():
+            return none(*x.shape)
+        size = fit(x, np.log(means))
+    return size
 
 
 def _scores(z: Array, V: Array) -> Array:

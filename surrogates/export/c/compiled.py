@@ -1,57 +1,36 @@
 """A surrogate as compiled C in this process: the engine without torch.
 
 The first call for a surrogate compiles its source with the system's C compiler, and keeps the
-library in a folder of the user's. ctypes calls it: a library of that kind needs no header of
-Python, which few users have installed. The functions read numpy's arrays by Python's buffer
+library: see `surrogates.export.c.library`. ctypes calls it: a library of that kind needs no header
+of Python, which few users have installed. The functions read numpy's arrays by Python's buffer
 interface, so a call costs less than asking an array for its address does.
-
-The flags: ``-march=native`` for the vectors of this processor, and so the key of the library has
-the compiler's own list of what it found. ``-O3`` unrolls the loops over lanes. ``-fno-math-errno``
-lets roots be one instruction. Never ``-ffast-math``: it would remove NaN.
 """
 
 from __future__ import annotations
 
-import ctypes
-import dataclasses
-import functools
-import hashlib
 import os
-import shutil
-import stat
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from surrogates import __version__
-from surrogates.errors import InputError, check
+from surrogates.errors import check
 from surrogates.model.covariance import Correlation
 from surrogates.model.engines import Box
 from surrogates.types import Array
 
 from ..reference import ClassifierReference, Reference
-from .engine import sources
+from .library import library
 
-FLAGS = (
-    *("-std=gnu11", "-O3", "-march=native", "-fno-math-errno"),
-    *("-shared", "-fPIC", "-pthread", "-w"),
-)
 _METHODS = {
     name: number
     for number, name in enumerate(
         ("forward", "jacobian", "jvp", "vjp", "hvp", "predict_std", "predict_interval")
     )
-} | {"in_domain": 7, "probabilities": 8, "predict": 9}
+} | {"in_domain": 7, "probabilities": 8, "predict": 9, "predict_cov": 10}
 # Samples for which a thread pays: about 30 us of work, against 10 us to start it.
-_GRAIN = {"forward": 128, "jacobian": 4, "predict_std": 8, "predict_interval": 8}
-_SECONDS = 600  # for the compiler
+_GRAIN = {"forward": 128, "jacobian": 4, "predict_std": 8, "predict_interval": 8, "predict_cov": 8}
 
 
 def engine(reference: Reference) -> Compiled:
@@ -92,14 +71,16 @@ class Compiled:
         self.constants = reference
         self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._n_in, self._n_out = len(reference.lower), len(reference.c_0)
-        library = _loaded(library_of(reference))
-        self._one, self._jacobian = library.engine_forward, library.engine_jacobian
-        self._call, self._finite = library.engine_call, library.engine_finite
+        found = library(reference)
+        self._one, self._jacobian = found.engine_forward, found.engine_jacobian
+        self._call, self._finite = found.engine_call, found.engine_finite
+        self._n_cov = reference.n_cov
         n_in, n_out = self._n_in, self._n_out
         self._shapes: dict[str, tuple[int, ...]] = {
             **dict.fromkeys(("forward", "jvp", "predict_std", "probabilities"), (n_out,)),
             **{"jacobian": (n_out, n_in), "vjp": (n_in,), "hvp": (n_in,)},
             **{"predict_interval": (2, n_out), "in_domain": (), "predict": ()},
+            "predict_cov": (n_out * (self._n_cov + 1),),
         }
         self._check()
 
@@ -182,8 +163,10 @@ class Compiled:
         return self._many("predict_std", y, y, y)
 
     def predict_cov(self, y: Array) -> tuple[Array, Array]:
-        """Return the covariance of the outputs' errors, a factor and a diagonal, by numpy."""
-        return self.constants.predict_cov(y)
+        """Return the covariance of the outputs' errors, a factor and a diagonal."""
+        both, size = self._many("predict_cov", y, y, y), self._n_out * self._n_cov
+        factor = both[..., :size].reshape(*y.shape[:-1], self._n_out, self._n_cov)
+        return factor, both[..., size:]
 
     def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
         """Return the gradient by y of a weighted sum of `predict_cov`, by numpy."""
@@ -221,7 +204,7 @@ class Compiled:
         q: float = 0.0,
         kind: npt.DTypeLike = np.float64,
     ) -> npt.NDArray[Any]:
-        trust = ("predict_std", "predict_interval")
+        trust = ("predict_std", "predict_interval", "predict_cov")
         if isinstance(self.constants, ClassifierReference):
             known = method not in trust
         else:
@@ -237,147 +220,3 @@ class Compiled:
 
 def _wrong(method: str) -> ValueError:
     return ValueError(f"{method} expects contiguous float64 arrays of the surrogate's sizes")
-
-
-def library_of(reference: Reference) -> Path:
-    """Return the library of a surrogate, compiled before or now.
-
-    Its name is a digest of all that the source is made of (numbers, templates and the code that
-    fills them in), of the compiler's account of itself and the processor, and of the flags. The
-    source itself, megabytes of digits, is written only to be compiled.
-
-    Raises:
-        InputError: If there is no C compiler, it fails, or the cache cannot be trusted.
-    """
-    compiler, about = _compiler()
-    digest = hashlib.sha256(" ".join((__version__, about, *FLAGS)).encode())
-    for part in (*_code(), *_numbers(reference)):
-        digest.update(len(part).to_bytes(8, "little") + part)
-    folder = cache_folder()
-    library = folder / f"{digest.hexdigest()[:32]}.so"
-    if library.exists():
-        _check_own(library)
-        return library
-    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as beside:
-        files = sources(reference)
-        for name, text in files.items():
-            Path(beside, name).write_text(text, encoding="utf-8")
-        names = sorted(name for name in files if name.endswith(".c"))
-        command = [compiler, *FLAGS, *names, "-o", "engine.so", "-lm"]
-        run = subprocess.run(
-            command, cwd=beside, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-        lines = run.stderr.strip().splitlines() or [f"status {run.returncode}"]
-        check(run.returncode == 0, f"{compiler} cannot compile the surrogate: {lines[0][:200]}")
-        os.replace(Path(beside, "engine.so"), library)
-    return library
-
-
-def _numbers(r: Reference) -> Iterator[bytes]:
-    """Return all constants of a surrogate, each after its name, type and shape."""
-    whole: list[tuple[str, Any]] = [
-        ("", r),
-        ("ensemble", r.ensemble),
-        *((block.KIND, block) for block in r.blocks),
-    ]
-    for kind, part in whole:
-        for about in dataclasses.fields(part):
-            value = getattr(part, about.name)
-            if isinstance(value, np.ndarray | float | str):
-                array = np.asarray(value)
-                text = f"{type(part).__name__} {kind} {about.name} {array.dtype} {array.shape}"
-                yield text.encode()
-                yield array.tobytes()
-
-
-@functools.cache
-def _code() -> tuple[bytes, ...]:
-    """Return the modules and templates that make the source."""
-    files = sorted(resources.files("surrogates.export.c").iterdir(), key=lambda file: file.name)
-    return tuple(file.read_bytes() for file in files if file.name.endswith((".py", ".in")))
-
-
-def cache_folder() -> Path:
-    """Return the folder of compiled surrogates, which belongs to the user alone.
-
-    It is ``varpro-surrogates/compiled`` in the environment's XDG_CACHE_HOME, or in ~/.cache.
-
-    Raises:
-        InputError: If it cannot be made, is another user's, or others may write to it: they could
-            put their own programs there.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(home, "varpro-surrogates", "compiled")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot make the folder {folder} for compiled surrogates: {error.strerror}; set "
-            "XDG_CACHE_HOME to a folder of your own"
-        ) from error
-    _check_own(folder)
-    return folder
-
-
-def _check_own(path: Path) -> None:
-    about = path.lstat()
-    own = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    check(
-        own and not stat.S_ISLNK(about.st_mode),
-        f"{path} may have been written by others, and is not run: expected that it belongs to you, "
-        "is no link, and that no others may write to it; remove it, or set XDG_CACHE_HOME",
-    )
-
-
-def available() -> bool:
-    """Return whether there is a C compiler."""
-    return shutil.which(os.environ.get("CC") or "cc") is not None
-
-
-@functools.lru_cache(maxsize=8)
-def _about(compiler: str) -> str:
-    """Return what a compiler says of itself and of this processor."""
-    try:
-        run = subprocess.run(
-            [compiler, *FLAGS, "-dM", "-E", "-xc", os.devnull],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise InputError(
-            f"{compiler} does not work as a C compiler, as gcc and clang do: {error}"
-        ) from error
-    return compiler + run.stdout
-
-
-def _compiler() -> tuple[str, str]:
-    """Return the C compiler, and what it says of itself."""
-    name = os.environ.get("CC") or "cc"
-    found = shutil.which(name)
-    if found is None:
-        raise InputError(
-            f"there is no C compiler {name!r}: install one (Debian: gcc; conda: c-compiler), or "
-            "use the numpy engine"
-        )
-    return found, _about(found)
-
-
-def _loaded(path: Path) -> ctypes.PyDLL:
-    """Load a library, and give it the functions of Python that it calls."""
-    try:
-        library = ctypes.PyDLL(str(path))
-    except OSError as error:
-        raise InputError(f"cannot load the compiled surrogate {path}: {error}") from error
-    names = ("PyObject_GetBuffer", "PyBuffer_Release", "PyEval_SaveThread", "PyEval_RestoreThread")
-    functions = [ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p) for name in names]
-    library.engine_bind.restype = None
-    library.engine_bind(*functions)
-    one = ctypes.py_object
-    library.engine_forward.argtypes = library.engine_jacobian.argtypes = [one, one]
-    library.engine_finite.argtypes = [one]
-    library.engine_call.argtypes = [
-        *(ctypes.c_int, ctypes.c_ssize_t, one, one, one, ctypes.c_double, one, ctypes.c_int)
-    ]
-    return library

@@ -33,6 +33,12 @@ _PHI = {"sigmoid": 0, "softplus": 1, "relu": 2}
 _BARS = """        case 5: full_predict_std(y, out); break;
         case 6: full_predict_interval(y, call->q, out, out + N_OUT); break;
 """
+_COVARIANCE = """        case 10: {
+            double c[N_OUT];
+            full_predict_cov(y, c, out, out + N_OUT * N_COV);
+            break;
+        }
+"""
 _CLASSES = """        case 8: full_probabilities(y, out); break;
         case 9: ((int64_t *)call->out)[i] = full_predict(y); break;
 """
@@ -55,8 +61,8 @@ def sources(r: Reference) -> dict[str, str]:
     of_kernels = all(isinstance(block, Polynomial | Radial) for block in r.blocks)
     of_kernels = of_kernels and any(isinstance(block, Radial) for block in r.blocks)
     fast, kind = of_networks or of_kernels, "full"
-    words: dict[str, object] = {"n_in": len(r.lower), "n_out": len(r.c_0), "version": __version__}
-    words["fast"] = ""
+    words: dict[str, object] = {"n_in": len(r.lower), "n_out": len(r.c_0), "n_cov": r.n_cov}
+    words.update(version=__version__, fast="")
     if of_networks:
         lean, kind = joined_linear(r), "lean"
         files["lean.c"], files["lean.h"] = texts("lean", lean)
@@ -67,7 +73,8 @@ def sources(r: Reference) -> dict[str, str]:
     of = "fast" if fast else "full"
     words.update(forward=f"{of}_forward", jacobian=f"{of}_jacobian", batch=_EIGHT if fast else "")
     words.update({f"per_sample_{name}": f"{kind}_{name}" for name in ("jvp", "vjp", "hvp")})
-    words["trust"] = _CLASSES if isinstance(r, ClassifierReference) else _BARS
+    covariance = "" if r.correlation is None else _COVARIANCE
+    words["trust"] = _CLASSES if isinstance(r, ClassifierReference) else _BARS + covariance
     return {**files, "engine.c": filled(read("engine.c.in"), words)}
 
 
@@ -96,6 +103,7 @@ def joined_linear(r: Reference) -> Reference:
         leverage=np.zeros((1, W.shape[1])),
         constant=np.zeros(1),
         signs=np.ones(1),
+        correlation=None,
     )
 
 
@@ -129,7 +137,7 @@ def _lanes(r: Reference) -> Mapping[str, object]:
         "log_inputs": _rows(r.log_inputs.astype(int)),
         "log_outputs": r.log_outputs.astype(int),
     }
-    lines, kept, widest = "", 0, 0
+    lines, kept, widest, shapes = "", 0, 0, []
     for m, (net, _) in enumerate(nets):
         steps, stages, width = net.A.shape[:3]
         size = width + -width % PANEL
@@ -139,11 +147,16 @@ def _lanes(r: Reference) -> Mapping[str, object]:
             [*(padded(b) for b in net.b.reshape(-1, width)), np.zeros(0)]
         )
         arrays[f"lengths_{m}"], arrays[f"weights_{m}"] = net.lengths, net.weights
-        sizes = f"{_PHI[net.phi]}, {size}, {steps}, {stages}, {float(net.carry)!r}"
+        shapes.append((_PHI[net.phi], size, steps, stages))
+        sizes = f"{', '.join(map(str, shapes[-1]))}, {float(net.carry)!r}"
         lines += f"    {{{sizes}, A_{m}, b_{m}, lengths_{m}, weights_{m}}},\n"
         kept, widest = kept + (1 + steps * stages) * size, max(widest, size)
     tables = "\n".join(table(name, values) for name, values in arrays.items())
     return {
+        "any_log_inputs": int(r.log_inputs.any()),
+        "any_log_outputs": int(r.log_outputs.any()),
+        "alike": int(len(set(shapes)) == 1),
+        "shape": ", ".join(map("{} = {}".format, ("PHI", "PADDED", "STEPS", "STAGES"), shapes[0])),
         "linear": n_in if linear else 0,
         "padded": len(K_in),
         "padded_out": n_out + -n_out % PANEL,

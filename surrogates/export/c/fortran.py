@@ -18,6 +18,7 @@ from surrogates.config import check
 from ..about import about, quoted
 from ..constants import constants
 from ..reference import ClassifierReference, Reference
+from . import bars
 from .templates import filled, sections
 from .write import name_of, sources, written
 
@@ -57,7 +58,9 @@ def text(name: str, r: Reference) -> str:
         r: The constants of the surrogate.
     """
     parts, classifies = sections("module.f90.in"), isinstance(r, ClassifierReference)
-    trust = ("probabilities", "predict") if classifies else ("predict_std", "predict_interval")
+    trust = ["probabilities", "predict"] if classifies else ["predict_std", "predict_interval"]
+    if correlated := r.correlation is not None:
+        trust.append("predict_cov")
     public = ("forward", "jacobian", "jvp", "vjp", "hvp", *trust, "in_domain")
     words: dict[str, object] = {
         "name": name,
@@ -65,13 +68,16 @@ def text(name: str, r: Reference) -> str:
         "what": "a classifier" if classifies else "a surrogate of a PDE's solution",
         "logits": ", the calibrated logits of classes" if classifies else "",
         "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
+        **bars.covariance_words(r),
         "about": "".join(f"! {line}\n" for line in about(r.metadata)),
         "n_in": len(r.lower),
         "n_out": len(r.c_0),
         "tables": "\n".join(_tables(name, r)),
         "public": ", &\n        ".join(f"{name}_{what}" for what in public),
     }
-    words["trust"] = filled(parts["classes" if classifies else "bars"], words)
+    trusted = ["classes" if classifies else "bars", *(["covariance"] if correlated else [])]
+    words["trust"] = "".join(filled(parts[section], words) for section in trusted)
+    words["columns"] = filled(parts["columns"], words) if correlated else ""
     words["more"] = filled(parts["classes more"], words) if classifies else ""
     return filled(parts["head"], words)
 

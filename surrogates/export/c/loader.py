@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .. import python
 from ..constants import constants
 from ..reference import ClassifierReference, Reference
+from . import bars
 from .templates import filled, sections
 from .write import name_of, sources, written
 
@@ -45,9 +46,11 @@ def text(name: str, r: Reference) -> str:
         r: The constants of the surrogate.
     """
     parts = sections("loader.py.in")
-    trust = "classes" if isinstance(r, ClassifierReference) else "bars"
-    if trust == "bars" and not python.has_bars(r):
-        trust = "alias"
+    trust = ["classes" if isinstance(r, ClassifierReference) else "bars"]
+    if trust == ["bars"] and not python.has_bars(r):
+        trust = ["alias"]
+    elif r.correlation is not None:
+        trust.append("covariance")
     errors = pprint.pformat(r.metadata.get("errors", {}), width=99, compact=True, sort_dicts=False)
-    words = {**python.words(name, r), "errors": errors}
-    return "".join(filled(parts[section], words) for section in ("head", trust, "tail"))
+    words = {**python.words(name, r), **bars.covariance_words(r), "errors": errors}
+    return "".join(filled(parts[section], words) for section in ("head", *trust, "tail"))

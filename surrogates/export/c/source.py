@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,19 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import __version__
-from surrogates.model.tails import MIDDLE
 
 from ..about import about as lines_about
 from ..about import quoted
 from ..blocks import Network
 from ..reference import ClassifierReference, Reference
+from . import bars
 from .features import Features, features
 from .low_rank import LowRank, low_rank
 from .tables import padded, panels, table
 from .templates import filled, read, sections
-
-# Half the width of an interval with a tail; see `surrogates.model.tails`.
-_TAILED_HALF = f"q * exp(0.5 * tail[j] * (q * q - {MIDDLE!r})) * std[j]"
 
 
 def texts(name: str, r: Reference) -> tuple[str, str]:
@@ -39,7 +35,7 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
     places = _logarithms(r)
     words: dict[str, object] = {
         **places,
-        **_bars(r, needs_c=bool(places["chain_std"])),
+        **bars.bars(r, needs_c=bool(places["chain_std"])),
         **_described(r),
         "name": name,
         "version": __version__,
@@ -57,6 +53,7 @@ def texts(name: str, r: Reference) -> tuple[str, str]:
         "off_variance": optional["off_variance"] if n_flat else "",
         "off_check": filled(optional["off_check"], places) if n_flat else "",
     }
+    words.update(bars.covariance(r, words))
     trust = "classes" if isinstance(r, ClassifierReference) else "bars"
     source, header = (filled(read(f"{trust}.{ending}.in"), words) for ending in ("c", "h"))
     return (
@@ -106,27 +103,12 @@ def _doubles(r: Reference, parts: Features, through: str) -> int:
 def _tables(r: Reference, low: LowRank | None) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of the source beside those of the features."""
     n_flat, classifies = len(r.normals), isinstance(r, ClassifierReference)
-    bars: dict[str, npt.NDArray[Any]] = {
-        "leverage": panels(r.leverage),
-        "constant": padded(r.constant),
-        "sigma": r.sigma,
-    }
-    if (r.signs < 0).any():
-        bars["signs"] = r.signs
-    if (r.tail > 0).any():
-        bars["tail"] = r.tail
-    if r.ensemble.spread:
-        layers = np.split(r.ensemble.W, np.cumsum(r.ensemble.widths)[:-1], axis=1)
-        bars["member_W"] = np.concatenate([panels(layer) for layer in layers])
-        bars["member_biases"] = np.concatenate([padded(bias) for bias in r.ensemble.biases])
-        bars["member_weights"] = r.ensemble.weights.ravel()
-        bars["member_widths"] = r.ensemble.widths
     W, inner = (r.W, None) if low is None else (low.W, low.inner)
     factor = {} if inner is None else {"inner": panels(inner), "inner_t": panels(inner.T)}
     return {
         **{"W": panels(W), "c_0": padded(r.c_0), "W_t": panels(W.T)},
         **factor,
-        **({} if classifies else bars),
+        **({} if classifies else bars.tables(r)),
         **{"lower": r.seen(r.lower), "upper": r.seen(r.upper)},
         **({"unit": r.unit} if n_flat or not classifies else {}),
         **({"centre": r.centre, "normals": panels(r.normals)} if n_flat else {}),
@@ -160,35 +142,6 @@ def _logarithms(r: Reference) -> dict[str, str]:
         present = of_inputs if marked == "inputs" else of_outputs
         places[place] = places.get(place, "") + (text if present else "")
     return {**words, **{place: filled(text, words) for place, text in places.items()}}
-
-
-def _bars(r: Reference, *, needs_c: bool) -> dict[str, str]:
-    """Return the statements and texts of the error bars, by their place.
-
-    Args:
-        r: The constants.
-        needs_c: Whether the deviation of an output depends on the output itself.
-    """
-    spread, tailed = float(r.ensemble.spread), bool((r.tail > 0).any())
-    optional = sections("optional.c.in")
-    words = {
-        "members": len(r.ensemble.widths),
-        "padded_out": len(padded(r.c_0)),
-        "spread": repr(spread),
-    }
-    needs_c = needs_c or bool(spread)
-    return {
-        "variance_floor": "NAN" if math.isnan(r.floor) else repr(float(r.floor)),
-        "sign": "signs[f] * " if (r.signs < 0).any() else "",
-        "share": filled(optional["members share"], words) if spread else optional["share"],
-        "c_parameter": "const double *c, " if spread else "",
-        "c_argument": "c, " if spread else "",
-        "needed_c": optional["needed_c"] if needs_c else "",
-        "of_what": "the linear layer's outputs, c," if needs_c else "c",
-        "half": _TAILED_HALF if tailed else "q * std[j]",
-        "tailed": optional["tailed"].rstrip() if tailed else "",
-        "bars": ": NaN, as it is not known" if math.isnan(r.floor) else "",
-    }
 
 
 def _described(r: Reference) -> dict[str, str]:

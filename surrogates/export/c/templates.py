@@ -4,6 +4,7 @@
     lanes.c.in, kernels.c.in          values of networks, and of functions about centres, in them
     surrogate.c.in, surrogate.h.in    source and header of every surrogate
     bars.c.in, bars.h.in              their functions for error bars
+    covariance.c.in                   and for the covariance of errors, where it is known
     classes.c.in, classes.h.in        their functions for classes, in place of error bars
     network.c.in, radial.c.in,
     anova.c.in, polynomial.c.in       the features of one block, by its kind
@@ -13,7 +14,8 @@
     logarithms.c.in, optional.c.in    functions and statements that only some surrogates need
     module.f90.in, loader.py.in       the Fortran module and the Python module beside them
 
-The files of the last four lines have sections; see `surrogates.export.templates`.
+The file of the covariance and those of the last four lines have sections; see
+`surrogates.export.templates`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _OWN = (
     re.compile(r"^#define (\w+)", re.MULTILINE),
 )
 
-_PUBLIC_TOO = {"N_IN": "INPUTS", "N_OUT": "OUTPUTS"}
+_PUBLIC_TOO = {"N_IN": "INPUTS", "N_OUT": "OUTPUTS", "N_COV": "COLUMNS"}
 
 
 def save(surrogate: LoadedSurrogate, path: str | os.PathLike[str]) -> None:

@@ -61,8 +61,35 @@ function pseudoSolve({ values, vectors }, b, n, damping = 0, cut = 1e-13) {
   return x;
 }
 
+// x = A^-1 b for a positive definite A, by Cholesky; null if A is nearly singular.
+function choleskySolve(A, b, n) {
+  const L = new Float64Array(n * n),
+    x = Float64Array.from(b);
+  let top = 0;
+  for (let i = 0; i < n; i++) top = Math.max(top, A[i * n + i]);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = A[i * n + j];
+      for (let l = 0; l < j; l++) sum -= L[i * n + l] * L[j * n + l];
+      if (j < i) L[i * n + j] = sum / L[j * n + j];
+      else if (!(sum > 1e-9 * top)) return null;
+      else L[i * n + i] = Math.sqrt(sum);
+    }
+  }
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < i; j++) x[i] -= L[i * n + j] * x[j];
+    x[i] /= L[i * n + i];
+  }
+  for (let i = n - 1; i >= 0; i--) {
+    for (let j = i + 1; j < n; j++) x[i] -= L[j * n + i] * x[j];
+    x[i] /= L[i * n + i];
+  }
+  return x;
+}
+
 // Orthonormal rows that span the complement of the k rows of N, (k, n): by Gram and Schmidt, twice.
 function complement(N, k, n) {
+  if (!k) return Array.from({ length: n }, (_, i) => new Float64Array(n).fill(1, i, i + 1));
   const rows = [];
   const add = (v, least) => {
     for (let pass = 0; pass < 2; pass++) {

@@ -33,6 +33,20 @@ class Controls {
       });
     }
     this.searching();
+    this.printing();
+  }
+
+  // On paper all groups are open.
+  printing() {
+    let closed = [];
+    addEventListener("beforeprint", () => {
+      closed = (this.groups || []).map(({ box }) => box).filter((box) => !box.open);
+      for (const box of closed) box.open = true;
+      this.page.draw();
+    });
+    addEventListener("afterprint", () => {
+      for (const box of closed) box.open = false;
+    });
   }
 
   // The box of the domain and a tenth of it on each side, but not beyond the file's bounds or 0 of a
@@ -71,8 +85,10 @@ class Controls {
       "aria-label": words,
     });
     const number = element("input", {
-      type: "number",
-      step: "any",
+      type: "text",
+      inputmode: model.lower[j] < 0 ? "text" : "decimal", // some telephones' decimal keys lack a minus
+      autocomplete: "off",
+      spellcheck: "false",
       id,
       "aria-describedby": `${id}-range`,
     });
@@ -86,9 +102,19 @@ class Controls {
     });
     slider.addEventListener("change", () => page.settle());
     number.addEventListener("change", () => {
-      const value = Number(number.value);
-      if (number.value.trim() === "" || !Number.isFinite(value)) page.schedule(true);
-      else page.move(j, value);
+      const value = real(number.value);
+      if (/^[-+]?[1-9]\d{0,2},\d{3}$/.test(number.value.trim()))
+        page.toast(`${number.value} may be ${value} or ${number.value.replace(",", "")}: write it without the comma.`);
+      else if (Number.isFinite(value)) page.move(j, value);
+      else page.toast(`${name} stays as it was: expected a number, as 0.5 or 1e-3.`);
+      page.settle();
+    });
+    number.addEventListener("keydown", (event) => {
+      const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const x = model.seen(page.state.y)[j] + (by * (high - low)) / 100;
+      page.move(j, model.logIn[j] ? Math.exp(x) : x);
       page.settle();
     });
     const hold = element("button", {
@@ -124,7 +150,7 @@ class Controls {
         title: "The range in training",
       }),
     );
-    return { box, slider, number, hold, name: name.toLowerCase() };
+    return { box, slider, number, hold, unit, name: name.toLowerCase() };
   }
 
   // Neighbours whose names begin alike, at most GROUP together.
@@ -174,13 +200,13 @@ class Controls {
     const closed = new Set(
       (this.groups || []).flatMap(({ box, members }) => (box.open ? [] : members)),
     );
-    this.rows.forEach(({ box, slider, number, hold }, j) => {
+    this.rows.forEach(({ box, slider, number, hold, unit }, j) => {
       if (closed.has(j)) return; // to open a group draws again
       const [low, high] = this.ranges[j];
       const at = Math.round(STEPS * Math.min(Math.max((x[j] - low) / (high - low), 0), 1));
       if (!(slider.matches(":active") && Number(slider.value) === at))
         slider.value = String(Number.isNaN(at) ? 0 : at);
-      slider.setAttribute("aria-valuetext", format(y[j]));
+      slider.setAttribute("aria-valuetext", `${format(y[j])} ${unit}`.trim());
       if (document.activeElement !== number || this.page.settled) {
         const size = Math.abs(y[j]),
           long = size !== 0 && (size < 1e-3 || size >= 1e9);

@@ -35,7 +35,7 @@ const faint = (colour, opacity) =>
 class Curves {
   constructor(root, panel, page, { height = 300, chips = true } = {}) {
     Object.assign(this, { root, page, height, withChips: chips });
-    this.box = element("div", { class: "chart" });
+    this.box = element("div", { class: "chart", role: "img" });
     this.tip = element("div", { class: "tip", hidden: true });
     this.chips = element("div", { class: "chips", role: "group", "aria-label": "Curves" });
     root.append(this.chips, this.box);
@@ -177,6 +177,19 @@ class Curves {
     });
     this.widen(results);
     this.plot.setData(columns);
+    if (this.page.settled || !this.box.hasAttribute("aria-label")) this.describe(now);
+  }
+
+  // The chart in words, for those who do not see it.
+  describe({ c }) {
+    const { groups, label, unit } = this.panel,
+      shown = groups.filter((_, g) => this.shown[g]);
+    const ends = shown.map(({ name, indices }) => {
+      const values = indices.map((o) => c[o]);
+      return `${name} ${format(Math.min(...values), 3)} to ${format(Math.max(...values), 3)}`;
+    });
+    const words = ends.slice(0, 6).join(", ") + (ends.length > 6 ? ", and more" : "");
+    this.box.setAttribute("aria-label", `Curves over ${label}: ${words} ${unitOf(unit)}`.trim());
   }
 
   // The results minus the mean, where the chart shows that.

@@ -1,17 +1,23 @@
 // Least squares within the domain: Gauss-Newton with damping, bounds and linear relations.
 //
-//   minimise  sum_i ((c_i(y) - d_i) / s_i)^2  [+ ||t||^2],   lower <= t <= upper,  N t = 0
+//   minimise  r^T C^-1 r  [+ ||t||^2],   r = c(y) - data,   lower <= t <= upper,  N t = 0
 //
-// in the scaled parameters t of `Domain`; the term in brackets is the prior. Each step minimises the
-// linearised sum with a damping (Levenberg 1944, Marquardt 1963) by an active-set method (Nocedal
-// and Wright 2006, "Numerical optimization", section 16.5).
+// in the scaled parameters t of `Domain`; the term in brackets is the prior. C is the covariance of
+// the noise and of the surrogate's errors, at the fitted y: y is found for a fixed C, then C at this
+// y, until both stay. So J^T C^-1 r = 0 where no bound or relation acts. This is the likelihood of
+// surrogates.model.likelihood but for two parts: errors are normal, without a random scale, and C
+// does not depend on y when the sum is differentiated. Each step minimises the linearised sum with a
+// damping (Levenberg 1944, Marquardt 1963) by an active-set method (Nocedal and Wright 2006,
+// "Numerical optimization", section 16.5).
 
 // Minimise g.p + p.G p / 2 + damping |p|^2 / 2 over p with t + p in the box, N p = 0, p = 0 where
-// fixed. Returns the step and the set of parameters that do not move or lie at a bound.
-function boundedStep(domain, G, g, t, fixed, damping) {
+// fixed. Returns the step and the set of parameters that do not move or lie at a bound. `before` is
+// this set of the last step: from it, few changes are left.
+function boundedStep(domain, G, g, t, { fixed, before, damping }) {
   const { n, k, N, lower, upper } = domain,
     p = new Float64Array(n),
     still = new Set(fixed);
+  for (const i of before) if (t[i] <= lower[i] || t[i] >= upper[i]) still.add(i);
   const slope = () => {
     const r = multiply(G, n, n, p, 1, new Float64Array(n));
     for (let i = 0; i < n; i++) r[i] += g[i] + damping * p[i];
@@ -21,16 +27,13 @@ function boundedStep(domain, G, g, t, fixed, damping) {
     const r = slope(),
       free = freeBasis(N, k, n, still);
     const m = free.length,
-      H = new Float64Array(m * m),
       b = new Float64Array(m);
-    const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
+    const within = between(G, n, free);
     for (let i = 0; i < m; i++) {
       b[i] = -dot(free[i], r);
-      for (let j = 0; j <= i; j++) {
-        H[i * m + j] = H[j * m + i] = dot(free[i], moved[j]) + (i === j ? damping : 0);
-      }
+      within[i * m + i] += damping;
     }
-    const q = pseudoSolve(eigen(H, m), b, m),
+    const q = choleskySolve(within, b, m) || pseudoSolve(eigen(within, m), b, m),
       step = new Float64Array(n);
     free.forEach((z, i) =>
       z.forEach((v, j) => {
@@ -54,6 +57,23 @@ function boundedStep(domain, G, g, t, fixed, damping) {
     still.delete(leaving);
   }
   return { step: p, still };
+}
+
+// Z^T G Z for the directions Z, (m, m). Most have few entries that are not 0.
+function between(G, n, free) {
+  const m = free.length,
+    H = new Float64Array(m * m);
+  const entries = free.map((z) => Array.from(z.keys()).filter((i) => z[i] !== 0));
+  free.forEach((z, a) => {
+    const moved = new Float64Array(n);
+    for (const i of entries[a]) for (let l = 0; l < n; l++) moved[l] += z[i] * G[i * n + l];
+    for (let b = 0; b <= a; b++) {
+      let sum = 0;
+      for (const l of entries[b]) sum += free[b][l] * moved[l];
+      H[a * m + b] = H[b * m + a] = sum;
+    }
+  });
+  return H;
 }
 
 // Directions of the free parameters that keep N t, orthonormal.
@@ -111,9 +131,8 @@ const STARTS = 3;
 const APART = 0.7; // least distance of starts in a parameter, in units of which the box has 3.5
 
 // Fit y to data. problem: {values, sigma, rows: outputs that have data, held, prior}. sigma holds
-// the noise of each output, NaN where none is given; the surrogate's own deviation is added. With
-// neither, all rows count alike. The sum may have several minima: the best of a few starts is
-// returned, `start` and random settings of the domain.
+// the noise of each output, NaN where none is given. The sum may have several minima: the most
+// likely of a few starts is returned, `start` and random settings of the domain.
 function fit(model, domain, start, problem) {
   const found = startsOf(model, domain, start, problem).map((y) =>
     fitFrom(model, domain, y, problem),
@@ -135,15 +154,17 @@ function startsOf(model, domain, start, problem) {
     v ^= v + Math.imul(v ^ (v >>> 7), v | 61);
     return ((v ^ (v >>> 14)) >>> 0) / 4294967296;
   };
+  const errors = errorsOf(model, model.at(start), problem);
   const sum = (y) => {
     const point = model.at(y),
       c = model.values(point),
-      s = scaleOf(model, point, problem);
-    const t = domain.scaled(point.x);
-    return rows.reduce(
-      (all, o, i) => all + ((c[o] - values[o]) / s[i]) ** 2,
-      prior ? dot(t, t) : 0,
+      t = domain.scaled(point.x);
+    const r = errors.whitened(
+      Float64Array.from(rows, (o) => c[o] - values[o]),
+      1,
+      1,
     );
+    return dot(r, r) + (prior ? dot(t, t) : 0);
   };
   const all = [start];
   for (let i = 0; i < SCREENED; i++) all.push(domain.random(held, start, uniform));
@@ -158,14 +179,13 @@ function startsOf(model, domain, start, problem) {
     places.push(t);
     if (best.push(y) === STARTS) break;
   }
-  return best.includes(start) ? best : [...best, start];
+  const known = best.includes(start) || !sums.some(([, y]) => y === start);
+  if (best.length) return known ? best : [...best, start];
+  return [domain.given(new Float64Array(domain.n))];
 }
 
-// The deviation of each datum: noise and the surrogate's own; 1 without both.
-function scaleOf(model, point, { rows, sigma }) {
-  const bars = model.hasBars ? model.std(point) : null;
-  return rows.map((o) => Math.hypot(sigma[o] > 0 ? sigma[o] : 0, bars ? bars[o] : 0) || 1);
-}
+const ROUNDS = 60; // in which C and y are found in turn
+const STILL = 1e-9; // a step that is none, in standard errors
 
 function fitFrom(model, domain, start, problem) {
   const { n } = domain,
@@ -177,33 +197,36 @@ function fitFrom(model, domain, start, problem) {
   domain.project(t, domain.others(-1, held));
   const absolute = model.hasBars || rows.some((o) => sigma[o] > 0);
   let now,
-    scale,
+    errors,
+    before = Infinity,
+    stalled = 0,
     iterations = 0;
-  for (let round = 0; round < 4; round++) {
-    const before = scale;
-    scale = scaleOf(model, model.at(domain.given(t)), problem);
-    if (before && scale.every((s, i) => Math.abs(s - before[i]) <= 1e-3 * s)) break;
-    now = minimise(model, domain, t, { ...problem, scale });
+  for (let round = 0; round < ROUNDS; round++) {
+    errors = errorsOf(model, model.at(domain.given(t)), problem);
+    // After the first round each C is nearly the last one.
+    now = minimise(model, domain, t, { ...problem, errors, last: now, most: round ? 3 : 100 });
     iterations += now.iterations;
     t.set(now.t);
+    if ((now.ended && now.moved < 10 * STILL) || !model.hasBars) break;
+    stalled = now.moved < 0.01 && now.moved > 0.5 * before ? stalled + 1 : 0;
+    if (stalled === 3) break; // what is left is rounding
+    before = now.moved;
   }
-  return { now, absolute, value: now.value, iterations };
+  return { now, absolute, value: now.value + errors.logdet(), iterations };
 }
 
-function linearised(model, domain, t, { values, rows, scale, prior }) {
+function linearised(model, domain, t, { values, rows, errors, prior }) {
   const { n } = domain,
     y = domain.given(t),
     point = model.at(y);
   const c = model.values(point),
     J = model.jacobian(point, rows);
-  const r = rows.map((o, i) => (c[o] - values[o]) / scale[i]);
   for (let i = 0; i < rows.length; i++) {
-    for (let j = 0; j < n; j++) {
-      J[i * n + j] *= (model.unit[j] * (model.logIn[j] ? y[j] : 1)) / scale[i];
-    }
+    for (let j = 0; j < n; j++) J[i * n + j] *= model.unit[j] * (model.logIn[j] ? y[j] : 1);
   }
-  const chi2 = dot(r, r);
-  return { t, y, r, J, chi2, value: chi2 + (prior ? dot(t, t) : 0) };
+  const r = errors.whitened(Float64Array.from(rows, (o) => c[o] - values[o])),
+    chi2 = dot(r, r);
+  return { t, y, r, J: errors.whitened(J, n), chi2, value: chi2 + (prior ? dot(t, t) : 0) };
 }
 
 function gauss(domain, { r, J, t }, prior) {
@@ -227,33 +250,53 @@ function gauss(domain, { r, J, t }, prior) {
   return { G, g };
 }
 
-function minimise(model, domain, start, problem) {
+// An increase of the sum that counts as rounding, for steps above and below a hundredth of a standard
+// error: terms of kernels cancel, and near the least sum steps are smaller than it can tell.
+const ROUNDING = [1e-12, 1e-8];
+
+// `last` is what the last call returned, if there was one: its damping and bounds are the first ones.
+function minimise(model, domain, start, { last, most, ...problem }) {
+  const { n } = domain;
   let now = linearised(model, domain, start, problem),
-    damping = null,
-    iterations = 0,
-    still;
-  for (let quiet = 0; iterations < 100 && quiet < 2; iterations++) {
+    damping = last ? last.damping : null,
+    still = last ? last.still : new Set(),
+    moved = 0,
+    before = Infinity,
+    stalled = 0,
+    ended = false,
+    iterations = 0;
+  for (; iterations < most && !ended; iterations++) {
     const { G, g } = gauss(domain, now, problem.prior);
     let top = 0;
-    for (let j = 0; j < domain.n; j++) top = Math.max(top, G[j * domain.n + j]);
+    for (let j = 0; j < n; j++) top = Math.max(top, G[j * n + j]);
     damping = damping === null ? 1e-4 * top : Math.max(damping, 1e-14 * top);
     let next = null;
-    for (let attempt = 0; attempt < 30; attempt++) {
-      const found = boundedStep(domain, G, g, now.t, problem.held, damping);
-      still = found.still;
-      const t = now.t.map((v, i) => v + found.step[i]);
-      next = linearised(model, domain, t, problem);
-      if (next.value <= now.value) break;
-      next = null;
-      damping *= 5;
+    for (let attempt = 0; attempt < 30 && !next; attempt++) {
+      const fixed = problem.held;
+      const { step, still: bound } = boundedStep(domain, G, g, now.t, {
+        fixed,
+        before: still,
+        damping,
+      });
+      const size = Math.sqrt(dot(step, multiply(G, n, n, step, 1, new Float64Array(n))));
+      const t = now.t.map((v, i) => v + step[i]),
+        found = linearised(model, domain, t, problem);
+      if (found.value <= now.value * (1 + ROUNDING[size < 0.01 ? 1 : 0])) {
+        [next, still] = [found, bound];
+        moved = Math.max(moved, size);
+        stalled = size < 0.01 && size > 0.5 * before ? stalled + 1 : 0;
+        before = size;
+        // A damped step may be small for no other reason.
+        const free = damping * dot(step, step) <= 0.1 * size * size;
+        ended = (size < STILL || stalled === 3) && free;
+      } else damping *= 5;
     }
     if (!next) break;
-    const size = Math.max(...next.t.map((v, i) => Math.abs(v - now.t[i])));
-    quiet = size < 1e-9 || now.value - next.value < 1e-14 * now.value ? quiet + 1 : 0;
     now = next;
     damping /= 20;
   }
-  return { ...now, still: still || new Set(problem.held), iterations };
+  for (const j of problem.held) still.add(j);
+  return { ...now, still, moved, ended, damping, iterations };
 }
 
 // Standard errors from the curvature along the free directions, chi-squared, degrees of freedom.
@@ -262,15 +305,13 @@ function summary(model, domain, now, { rows, prior, absolute }) {
     { G } = gauss(domain, now, prior);
   const free = freeBasis(N, k, n, now.still),
     m = free.length;
-  const H = new Float64Array(m * m);
-  const moved = free.map((z) => multiply(G, n, n, z, 1, new Float64Array(n)));
-  for (let i = 0; i < m; i++) for (let j = 0; j < m; j++) H[i * m + j] = dot(free[i], moved[j]);
-  const { values, vectors } = eigen(H, m),
+  const { values, vectors } = eigen(between(G, n, free), m),
     top = Math.max(...values, 0);
   const freedom = rows.length - (prior ? 0 : m);
   const noise = absolute || freedom <= 0 ? 1 : now.chi2 / freedom;
-  const variance = new Float64Array(n),
+  const covariance = new Float64Array(n * n),
     loose = new Float64Array(n);
+  const size = (l) => model.unit[l] * (model.logIn[l] ? now.y[l] : 1);
   for (let i = 0; i < m; i++) {
     const along = new Float64Array(n);
     for (let j = 0; j < m; j++)
@@ -279,12 +320,13 @@ function summary(model, domain, now, { rows, prior, absolute }) {
       });
     const determined = values[i] > 1e-12 * top;
     for (let l = 0; l < n; l++) {
-      if (determined) variance[l] += (noise * along[l] ** 2) / values[i];
-      else loose[l] += along[l] ** 2;
+      if (!determined) loose[l] += along[l] ** 2;
+      for (let j = 0; determined && j < n; j++) {
+        covariance[l * n + j] += (noise * along[l] * size(l) * along[j] * size(j)) / values[i];
+      }
     }
   }
-  const error = variance.map((v, l) =>
-    loose[l] > 1e-6 ? Infinity : Math.sqrt(v) * model.unit[l] * (model.logIn[l] ? now.y[l] : 1),
-  );
-  return { y: now.y, error, still: now.still, chi2: now.chi2, freedom, absolute, n: rows.length };
+  const error = loose.map((v, l) => (v > 1e-6 ? Infinity : Math.sqrt(covariance[l * n + l])));
+  const { y, still, chi2 } = now;
+  return { y, error, covariance, still, chi2, freedom, absolute, n: rows.length };
 }

@@ -23,7 +23,12 @@ function layoutOf(about, task) {
   if (varying.length) {
     const most = varying.map((key) => [new Set(coordinates[key]).size, key]);
     const [, best] = most.reduce((a, b) => (b[0] > a[0] ? b : a));
-    if (n > 3) return curvesOver(best, varying, about);
+    if (n > 3) {
+      const curves = curvesOver(best, varying, about);
+      // Scattered places: hardly two observables of a curve.
+      const groups = curves.panels.reduce((sum, { groups }) => sum + groups.length, 0);
+      if (2 * groups <= n) return curves;
+    }
   }
   if (n <= FEW) return { kind: "strips", indices: all };
   const groups = grouped(all, (i) => units[i]);

@@ -34,6 +34,8 @@ class Model {
     }));
     if (this.whitening) this.forms.push({ sign: -1, square: (u) => this.whitening.square(u) });
     this.hasBars = form.floor !== null && form.task === "regression";
+    this.unique = data("unique");
+    this.shared = arrays.unique ? this.sharedOf(arrays) : null;
     this.xLower = this.seen(this.lower);
     this.xUpper = this.seen(this.upper);
     this.xCentre = this.centre;
@@ -49,15 +51,20 @@ class Model {
     return Float64Array.from(x, (v, i) => (this.logIn[i] ? Math.exp(v) : v));
   }
 
-  // Features and linear layer at y: what the other methods take.
-  at(y) {
-    const x = this.seen(y),
-      u = new Float64Array(this.width);
+  features(x) {
+    const u = new Float64Array(this.width);
     let row = 0;
     for (const block of this.blocks) {
       block.features(x, u, row);
       row += block.width;
     }
+    return u;
+  }
+
+  // Features and linear layer at y: what the other methods take.
+  at(y) {
+    const x = this.seen(y),
+      u = this.features(x);
     this.whitening?.solve(u, 1);
     let linear = u;
     for (const { data, shape } of this.factors) {
@@ -82,7 +89,7 @@ class Model {
   // dc/dy, (n_out, n_in) in one array; of the logits for a classifier. With rows, of these outputs.
   jacobian(point, rows = null) {
     const { n_in: n } = this;
-    this.at(point.y); // the networks keep the values of their last call
+    this.features(point.x); // the networks keep the values of their last call
     let D = new Float64Array(this.width * n),
       row = 0;
     for (const block of this.blocks) {
@@ -106,9 +113,21 @@ class Model {
     return D;
   }
 
-  // Standard deviations of the linear layer's output; those of the logarithms where they are marked.
-  deviations(point) {
-    const { x, u, linear } = point;
+  // S L of the covariance of errors, (n_out, k): whole, or as a product with the linear layer's outer
+  // factor, in whose span it lies.
+  sharedOf({ loadings, shared }) {
+    if (loadings) {
+      const k = loadings.shape[1];
+      return { k, data: loadings.data.map((v, p) => v * this.sigma[Math.floor(p / k)]) };
+    }
+    const { data, shape } = this.factors[1],
+      k = shared.shape[1];
+    const product = new Float64Array(this.n_out * k);
+    return { k, data: multiply(data, this.n_out, shape[1], shared.data, k, product) };
+  }
+
+  // The square of the deviations over sigma.
+  share({ x, u }) {
     let share = this.form.floor;
     for (const { sign, square } of this.forms) share += sign * square(u);
     for (let i = 0; i < this.n_in; i++) {
@@ -116,9 +135,43 @@ class Model {
       share += beyond * beyond;
     }
     for (const off of this.off(x)) share += off * off;
-    share = share > 1e-12 || Number.isNaN(share) ? share : 1e-12;
-    const more = this.members ? this.members.variance(u, linear) : null;
+    return share > 1e-12 || Number.isNaN(share) ? share : 1e-12;
+  }
+
+  // Standard deviations of the linear layer's output; those of the logarithms where they are marked.
+  deviations(point) {
+    point.deviations ||= this.deviationsAt(point);
+    return point.deviations;
+  }
+
+  deviationsAt(point) {
+    const share = this.share(point);
+    const more = this.members ? this.members.variance(point.u, point.linear) : null;
     return Float64Array.from(this.sigma, (s, o) => Math.sqrt(share * s * s + (more ? more[o] : 0)));
+  }
+
+  // The covariance of the errors of some outputs, diag(d) + F F^T: {d, (m,); F, (m, k) by rows}, as
+  // surrogates.model.covariance has it. Errors count as independent if the file has no covariance.
+  errors(point, rows) {
+    const { shared, unique, members } = this,
+      share = this.share(point);
+    const factor = (o) => (this.logOut[o] ? Math.exp(point.linear[o]) : 1);
+    if (!shared) {
+      const std = this.deviations(point);
+      return { d: Float64Array.from(rows, (o) => (std[o] * factor(o)) ** 2), F: [] };
+    }
+    const more = members ? members.columns(point.u, point.linear) : null;
+    const k = shared.k + (members ? members.widths.length : 0),
+      F = new Float64Array(rows.length * k);
+    const d = Float64Array.from(rows, (o) => share * this.sigma[o] ** 2 * unique[o] * factor(o) ** 2);
+    rows.forEach((o, i) => {
+      const [size, by] = [Math.sqrt(share) * factor(o), factor(o)];
+      for (let a = 0; a < shared.k; a++) F[i * k + a] = size * shared.data[o * shared.k + a];
+      for (let a = shared.k; a < k; a++) {
+        F[i * k + a] = by * more[o * (k - shared.k) + a - shared.k];
+      }
+    });
+    return { d, F };
   }
 
   // Standard deviations of the prediction's error.
@@ -195,19 +248,30 @@ class Members {
     return { data, shape: [this.n_out, this.width] };
   }
 
-  // spread sum_m weights_m (c_m - c)^2.
-  variance(u, c) {
-    const total = new Float64Array(this.n_out);
+  // sqrt(spread weights_m) (c_m - c), (n_out, n_members).
+  columns(u, c) {
+    const n = this.widths.length,
+      found = new Float64Array(this.n_out * n);
     for (let o = 0, p = 0; o < this.n_out; o++) {
       let j = 0;
       this.widths.forEach((columns, m) => {
         let own = 0;
         for (let l = 0; l < columns; l++) own += this.W[p++] * u[j++];
         own += this.biases[m * this.n_out + o];
-        total[o] += this.weights[m * this.n_out + o] * (own - c[o]) ** 2;
+        found[o * n + m] = Math.sqrt(this.spread * this.weights[m * this.n_out + o]) * (own - c[o]);
       });
-      total[o] *= this.spread;
     }
+    return found;
+  }
+
+  // The sums of their squares, (n_out,).
+  variance(u, c) {
+    const columns = this.columns(u, c),
+      n = this.widths.length,
+      total = new Float64Array(this.n_out);
+    columns.forEach((v, p) => {
+      total[Math.floor(p / n)] += v * v;
+    });
     return total;
   }
 }
@@ -273,11 +337,20 @@ class Whitening {
 
   // Put L^-1 M in place of the first n rows of M, which has k columns.
   solve(M, k) {
-    for (let i = 0, p = 0; i < this.n; i++, p++) {
-      for (let j = 0; j < i; j++, p++) {
-        for (let c = 0; c < k; c++) M[i * k + c] -= this.L[p] * M[j * k + c];
-      }
-      for (let c = 0; c < k; c++) M[i * k + c] /= this.L[p];
+    const column = k === 1 ? M : new Float64Array(this.n);
+    for (let c = 0; c < k; c++) {
+      if (k > 1) for (let i = 0; i < this.n; i++) column[i] = M[i * k + c];
+      this.solveColumn(column);
+      if (k > 1) for (let i = 0; i < this.n; i++) M[i * k + c] = column[i];
+    }
+  }
+
+  solveColumn(v) {
+    const { L, n } = this;
+    for (let i = 0, p = 0; i < n; i++, p++) {
+      let sum = v[i];
+      for (let j = 0; j < i; j++, p++) sum -= L[p] * v[j];
+      v[i] = sum / L[p];
     }
   }
 

@@ -16,6 +16,8 @@ A page that is still too large is packed once more, `reduced`:
   result depends on L L^T alone, not on the last digits of L, which no two programs share.
 - W of low rank r is outer inner, (n_out, r) and (r, width): many outputs of few parameters vary
   in few directions.
+- The shared errors S L of `surrogates.model.covariance` lie in the span of W: they are a product
+  with the outer factor.
 - A row of numbers that matter less gets fewer bits: whole numbers times a scale. The bits suffice
   for `TOLERANCE` in c, relative to each output's spread, or for the rounding of the surrogate file
   itself if that is larger: with kriging, terms of W u cancel. `Packed.error` is measured, at other
@@ -50,6 +52,7 @@ ALPHABET = "".join(chr(i) for i in range(33, 127) if chr(i) not in '"<\\')
 
 _BITS = 50  # of a whole number; a float64 has 53 and takes 64
 _SAMPLES = 256  # points of the domain at which bytes are chosen, and as many that check them
+_SPANNED = 1e-8  # of the deviations of errors that others share
 _SMALL = ("lower", "upper", "unit", "normals", "centre", "c_0", "sigma", "tail")
 
 
@@ -160,10 +163,12 @@ def packed(reference: Reference, *, reduced: bool = False) -> Packed:
     layers = _Layers.of(r)
     if reduced and (kernel := layers.kriging()):
         result.form["kernel"], layers = kernel, layers.whitened(kernel)
-    _add_linear(result, layers, reduced)
+    outer = _add_linear(result, layers, reduced)
     if task == "regression" and result.form["floor"] is not None:
         for sign in (1, -1):
             _add_form(result, layers, sign, reduced)
+        if r.correlation is not None:
+            _add_correlation(result, r, outer)
     return result
 
 
@@ -261,8 +266,12 @@ def _features(r: Reference, seed: int) -> Array:
     return np.concatenate([block.features(X) for block in r.blocks], axis=1)
 
 
-def _add_linear(result: Packed, layers: _Layers, reduced: bool) -> None:
-    """Add the linear layer: from the members, or as W; each whole or as two factors."""
+def _add_linear(result: Packed, layers: _Layers, reduced: bool) -> Array | None:
+    """Add the linear layer: from the members, or as W; each whole or as two factors.
+
+    Returns:
+        Of two factors of W the outer one, (n_out, r), in units of c.
+    """
     r, e = layers.reference, layers.reference.ensemble
     features = _features(r, 1)
     spread = (features @ r.W.T).std(axis=0)
@@ -278,12 +287,12 @@ def _add_linear(result: Packed, layers: _Layers, reduced: bool) -> None:
             result.add("member_W", e.W)
         mean = np.repeat(e.weights, e.widths, axis=0).T * e.W
         if np.abs(mean - r.W).max() <= 1e-14 * np.abs(r.W).max():
-            return
+            return None
     if reduced:
         short = (layers.W, layers.choosing, layers.checking)
-        _add_factors(result, "", short, (r.W, features), spread)
-    else:
-        result.add("W", r.W)
+        return _add_factors(result, "", short, (r.W, features), spread)
+    result.add("W", r.W)
+    return None
 
 
 def _apart(U: Array, widths: Indices) -> Array:
@@ -298,7 +307,7 @@ def _add_factors(
     short: tuple[Array, Array, Array],
     whole: tuple[Array, Array],
     spread: Array,
-) -> None:
+) -> Array:
     """Add W as outer and inner, over the outputs' spread.
 
     Args:
@@ -308,6 +317,9 @@ def _add_factors(
             at others that check them.
         whole: W and features of the surrogate itself, at the points that check.
         spread: Of the outputs, (n_out,).
+
+    Returns:
+        The outer factor, (n_out, r), in units of c.
     """
     (W, choosing, checking), (W_right, features) = short, whole
     right_values = features @ (W_right / spread[:, None]).T
@@ -332,6 +344,7 @@ def _add_factors(
     result.add(f"{prefix}spread", spread)
     difference = float(np.abs(checking @ inner.T @ outer.T - right_values).max())
     result.error = max(result.error, difference)
+    return np.asarray(outer * spread[:, None])
 
 
 def _add_form(result: Packed, layers: _Layers, sign: int, reduced: bool) -> None:
@@ -353,3 +366,26 @@ def _add_form(result: Packed, layers: _Layers, sign: int, reduced: bool) -> None
     result.add(name, rows, tolerance=tolerance, triangle=triangle)
     kind = "triangle" if triangle else "rows"
     forms.append({"sign": sign, "kind": kind, "rows": m, "columns": n})
+
+
+def _add_correlation(result: Packed, r: Reference, outer: Array | None) -> None:
+    """Add the covariance of errors: S L and the independent part.
+
+    Args:
+        result: Takes the arrays.
+        r: The surrogate, which has a correlation.
+        outer: The outer factor of W, (n_out, r), if there is one. S L lies in its span, as errors
+            share the directions of predictions: then their product is stored, (r, k).
+    """
+    assert r.correlation is not None
+    L = r.correlation.loadings
+    result.add("unique", r.correlation.unique)
+    sizes = np.maximum(np.sqrt((L**2).sum(axis=1)), 1e-300)
+    told = r.sigma > 0
+    if outer is not None and L.size and told.all():
+        basis = outer / r.sigma[:, None]
+        shared = np.linalg.lstsq(basis, L, rcond=None)[0]
+        if (np.abs(L - basis @ shared).max(axis=1) <= _SPANNED * sizes).all():
+            result.add("shared", shared)
+            return
+    result.add("loadings", L, tolerance=None if outer is None else 1e-12 * sizes)

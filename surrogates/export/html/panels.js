@@ -54,6 +54,8 @@ class Sensitivities {
       hints.push(
         "Along the relation: the other parameters follow as they do when the slider moves.",
       );
+    if (model.logIn.some(Boolean))
+      hints.push("The ranges of parameters that count by their logarithms are those of the logarithms.");
     const hint = document.getElementById("sensitivity-hint");
     hint.textContent = hints.filter(Boolean).join(" ");
     hint.hidden = !hint.textContent;
@@ -81,7 +83,7 @@ class Sensitivities {
     let g = this.gradient(now, o);
     if (model.n_flat) g = g.map((_, j) => dot(g, this.direction(now, j)));
     const range = this.measure.value === "range";
-    if (range) g = g.map((v, j) => v * (model.upper[j] - model.lower[j]));
+    if (range) g = g.map((v, j) => v * this.rangeOf(j, now.point.y[j]));
     const top = Math.max(...g.map((v) => Math.abs(v) || 0)) || 1,
       unit = unitOf(about.c_units[o]);
     let order = Array.from({ length: n }, (_, j) => j);
@@ -109,6 +111,13 @@ class Sensitivities {
       number.textContent = `${format(g[j], 3)} ${by}`;
     }
     this.more.textContent = this.all ? `The ${SHOWN} largest` : `All ${n} parameters`;
+  }
+
+  // The parameter's range in training; of a logarithm's, what moves y at its present rate.
+  rangeOf(j, y) {
+    const { model } = this.page;
+    if (!model.logIn[j]) return model.upper[j] - model.lower[j];
+    return y * (model.xUpper[j] - model.xLower[j]);
   }
 
   direction({ point }, j) {
@@ -155,13 +164,14 @@ class Settings {
       );
     const all = [now, ...pins],
       o = state.output;
-    const outputs = [
+    const shown = about.c_names.length <= SHOWN ? about.c_names.map((_, i) => i) : [o];
+    const outputs = shown.map((i) =>
       line(
-        about.c_names[o],
-        about.c_units[o],
-        all.map(({ c }) => c[o]),
+        about.c_names[i],
+        about.c_units[i],
+        all.map(({ c }) => c[i]),
       ),
-    ];
+    );
     const title = (text) =>
       element(
         "tr",
@@ -188,7 +198,7 @@ class Settings {
           element(
             "tbody",
             {},
-            title("Prediction"),
+            title(shown.length > 1 ? "Predictions" : "Prediction"),
             ...outputs,
             title(differs.length ? "Parameters that differ" : "Parameters"),
             ...body,

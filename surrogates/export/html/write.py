@@ -27,7 +27,16 @@ LIMIT = 1_000_000
 """Largest size of a page in bytes: it is sent by mail, and opens at once."""
 
 _SCRIPTS = (
-    *("numbers.js", "model.js", "algebra.js", "fit.js", "setting.js", "layout.js", "table.js"),
+    *(
+        "numbers.js",
+        "model.js",
+        "algebra.js",
+        "covariance.js",
+        "fit.js",
+        "setting.js",
+        "layout.js",
+        "table.js",
+    ),
     *("curves.js", "maps.js", "strips.js", "controls.js", "panels.js"),
     *("data.js", "app.js"),
 )

@@ -20,7 +20,7 @@ import torch
 from surrogates.model import script, torchscript
 from surrogates.types import Array
 
-from ..covariance import CORRELATION, Correlation
+from ..covariance import CORRELATION, SIZES, Correlation
 from . import METHODS, Box
 
 _forked = False  # since the last call
@@ -93,6 +93,9 @@ class Scripted:
         found: dict[str, Any] = {name: getattr(self.module, name, None) for name in CORRELATION}
         if any(tensor is None for tensor in found.values()):
             return None
+        more: Any = getattr(self.module, "sizes", None)  # in files of this version
+        if more is not None:
+            found.update({name: getattr(more, name) for name in SIZES})
         return Correlation(**{name: np.array(tensor.numpy()) for name, tensor in found.items()})
 
     def predict_cov(self, y: Array) -> tuple[Array, Array]:

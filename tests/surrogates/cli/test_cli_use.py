@@ -1,6 +1,9 @@
 """The commands that use a surrogate: evaluate, predict, export, plot."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -179,3 +182,26 @@ def test_explore_writes_a_page_and_opens_it(folder, tmp_path, capsys, monkeypatc
     assert Path(path).read_bytes() == page.read_bytes() and Path(path).name == "map.html"
     assert run("explore", surrogate, "--out", tmp_path / "a.pdf") == 2
     assert "the name of an .html file" in capsys.readouterr().err
+
+
+def test_explore_keeps_the_page_when_its_browser_is_interrupted(folder, tmp_path):
+    browser, page = tmp_path / "browser", tmp_path / "map.html"
+    browser.write_text("#!/bin/sh\necho up\nexec sleep 60\n")
+    browser.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "surrogates", "explore", folder / "map.pt", "--out", page],
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == [f"{page}\n", "up\n"]
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+        _, complaint = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, complaint) == (130, "interrupted; the page stays\n")
+    assert page.stat().st_size > 10_000

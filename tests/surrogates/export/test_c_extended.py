@@ -28,6 +28,7 @@ from extended import (
 from surrogates.errors import InputError
 from surrogates.export import c as c_source
 from surrogates.export import npz
+from surrogates.export.constants import constants
 from surrogates.model.classifier import Classifier
 from surrogates.model.parts import Domain
 from surrogates.model.radial import RadialBasis
@@ -64,6 +65,48 @@ def test_c_is_the_surrogate(name, libraries):
         check_close(found, expected(surrogate, method, Y, *more), method)
     found = np.array([interval(libraries[name], y, NormalDist().inv_cdf(0.95)) for y in Y])
     check_close(found, surrogate.predict_interval(torch.from_numpy(Y), 0.9).numpy(), "interval")
+
+
+@needs_cc
+@every_surrogate
+def test_c_has_the_covariance_of_errors(name, libraries):
+    surrogate, loaded = both(name)
+    Y, columns = points(surrogate), constants(loaded).n_cov
+    assert columns == 3 + (2 if surrogate.members is not None else 0)
+    c, factor, diagonal = libraries[name].predict_cov(Y, columns)
+    right = surrogate.predict_cov(torch.from_numpy(Y))
+    check_close(c, surrogate(torch.from_numpy(Y)).numpy(), "c")
+    check_columns(factor, right[0].numpy(), "factor")
+    check_columns(diagonal, right[1].numpy(), "diagonal")
+    Y[0, 0], Y[1, 4] = (-1.0 if SURROGATES[name][3] else math.nan), math.nan
+    assert all(np.isnan(found[:2]).all() for found in libraries[name].predict_cov(Y, columns))
+
+
+def test_the_header_has_the_size_of_the_covariance_and_its_spread(tmp_path):
+    surrogate, loaded = both("everything")
+    c_source.save(loaded, tmp_path / "net.c")
+    header = (tmp_path / "net.h").read_text()
+    cov = loaded.predict_cov(points(surrogate)[0])
+    assert f"#define net_N_COV {cov.factor.shape[-1]}\n" in header
+    assert f"standard deviation {cov.chi2_std:.6g}:" in header and "to first order" in header
+    without = made(*SURROGATES["gaussian"], correlated=False)
+    c_source.save(saved(without, tmp_path / "s.pt"), tmp_path / "net.c")
+    assert not any("COV" in (tmp_path / name).read_text().upper() for name in ("net.h", "net.c"))
+
+
+@needs_cc
+def test_c_has_a_covariance_of_a_diagonal_alone(tmp_path):
+    surrogate = made(*SURROGATES["gaussian"])
+    surrogate.loadings = surrogate.loadings[:, :0].clone()
+    loaded = saved(surrogate, tmp_path / "s.pt")
+    c_source.save(loaded, tmp_path / "net.c")
+    build("cc", *C99, "-O2", "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm", cwd=tmp_path)
+    library = Library(ctypes.CDLL(str(tmp_path / "net.so")), "net", N_IN, N_OUT)
+    Y = points(surrogate)
+    c, factor, diagonal = library.predict_cov(Y, 0)
+    assert factor.shape == (len(Y), N_OUT, 0)
+    check_columns(diagonal, surrogate.predict_cov(torch.from_numpy(Y))[1].numpy(), "diagonal")
+    check_close(c, surrogate(torch.from_numpy(Y)).numpy(), "c")
 
 
 @needs_cc

@@ -7,9 +7,6 @@ import functools
 import math
 import os
 import pickle
-import re
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +23,7 @@ from exports import METHODS, arguments, check_close, expected, saved
 import surrogates
 from surrogates.errors import InputError
 from surrogates.export import npz
-from surrogates.export.c import compiled, engine
+from surrogates.export.c import engine
 from surrogates.export.c.compiled import Compiled
 from surrogates.export.c.low_rank import factored
 from surrogates.export.constants import constants
@@ -92,6 +89,12 @@ def test_is_the_surrogate_for_one_sample_and_for_batches(name):
         check_close(np.array(rows), right, method)
     right = surrogate.predict_interval(torch.from_numpy(Y), 0.9).numpy()
     check_close(found.predict_interval(Y, 0.9), right, "interval")
+    if surrogate.loadings is None:
+        return
+    right = [part.numpy() for part in surrogate.predict_cov(torch.from_numpy(Y))]
+    for part, batch, one in zip(right, found.predict_cov(Y), found.predict_cov(Y[3]), strict=True):
+        check_columns(batch, part, "covariance")
+        check_columns(one, batch[3], "covariance of one sample")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -205,23 +208,6 @@ def test_linear_parts_are_joined_without_loss():
     check_close(lean.forward(Y), reference.forward(Y), "joined")
 
 
-def test_is_compiled_once(cache, monkeypatch):
-    _, reference, Y = both("network")
-    right = Compiled(reference).forward(Y)
-    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert all(re.fullmatch(r"[0-9a-f]{32}\.so", path.name) for path in before)
-    assert cache.stat().st_mode & 0o777 == 0o700
-    run = subprocess.run
-
-    def only_asked(command, **settings):
-        assert "-E" in command, "it compiles again"
-        return run(command, **settings)
-
-    monkeypatch.setattr(subprocess, "run", only_asked)
-    assert Compiled(reference).forward(Y).tobytes() == right.tobytes()
-    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
-
-
 def test_a_file_of_either_kind_has_this_engine(tmp_path):
     surrogate, loaded = extended.both("beside")
     Y = extended.points(surrogate)
@@ -241,60 +227,3 @@ def test_a_file_of_either_kind_has_this_engine(tmp_path):
         assert again.predict(Y[0]).tobytes() == found.predict(Y[0]).tobytes()
         with pytest.raises(InputError, match="expected finite numbers in y"):
             found.predict(Y[0] * math.nan)
-
-
-SCRIPT = """
-import pickle, sys
-from surrogates.export.c.compiled import Compiled
-from surrogates.export.c.low_rank import factored
-reference, Y = pickle.load(open(sys.argv[1], "rb"))
-print(Compiled(reference).forward(Y).sum().hex())
-assert "torch" not in sys.modules
-"""
-
-
-def test_processes_that_compile_at_once_do_not_harm_each_other(tmp_path):
-    _, reference, Y = both("linear")
-    (tmp_path / "given").write_bytes(pickle.dumps((reference, Y)))
-    (tmp_path / "cache").mkdir()
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "given")]
-    around = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    runs = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around) for _ in range(3)
-    ]
-    sums = {run.communicate(timeout=200)[0] for run in runs}
-    assert sums == {f"{float(Compiled(reference).forward(Y).sum()).hex()}\n"}
-    files = list((tmp_path / "cache/varpro-surrogates/compiled").iterdir())
-    assert [path.suffix for path in files] == [".so"]
-
-
-def test_a_cache_that_others_may_write_is_not_trusted(tmp_path, monkeypatch):
-    _, reference, _ = both("linear")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = tmp_path / "varpro-surrogates" / "compiled"
-    folder.mkdir(parents=True)
-    folder.chmod(0o777)
-    with pytest.raises(InputError, match="may have been written by others, and is not run"):
-        Compiled(reference)
-    folder.chmod(0o700)
-    Compiled(reference)
-    (library,) = folder.iterdir()
-    moved = library.rename(tmp_path / "moved.so")
-    library.symlink_to(moved)
-    with pytest.raises(InputError, match="may have been written by others") as caught:
-        Compiled(reference)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_without_a_compiler_there_is_one_clear_line(monkeypatch, tmp_path):
-    _, reference, _ = both("linear")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CC", raising=False)
-    assert not compiled.available()
-    with pytest.raises(InputError, match="there is no C compiler 'cc': install one"):
-        Compiled(reference)
-    fake = Path(tmp_path, "cc")
-    fake.write_text("#!/bin/sh\nexit 3\n")
-    fake.chmod(0o755)
-    with pytest.raises(InputError, match="does not work as a C compiler"):
-        Compiled(reference)

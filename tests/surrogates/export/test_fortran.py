@@ -38,6 +38,7 @@ program check
     implicit none
     real(c_double) :: y(toy_n_in), w(toy_n_out), v(toy_n_in), c(toy_n_out), dc(toy_n_out)
     real(c_double) :: J(toy_n_in, toy_n_out), g(toy_n_in), h(toy_n_in), more(toy_n_out, 3)
+    $declared
     integer :: i, given, found, status
     open (newunit=given, file="given", access="stream", form="unformatted", action="read")
     open (newunit=found, file="found", access="stream", form="unformatted", action="write")
@@ -50,7 +51,7 @@ program check
         call toy_vjp(y, w, g)
         call toy_hvp(y, w, v, h)
         $calls
-        write (found) c, J, dc, g, h, more, merge(1.0_c_double, 0.0_c_double, toy_in_domain(y))
+        write (found) c, J, dc, g, h, more, $cov merge(1.0_c_double, 0.0_c_double, toy_in_domain(y))
     end do
     write (found) toy_lower, toy_upper
     do i = 1, toy_n_out
@@ -61,15 +62,27 @@ end program check
 """
 BARS = """call toy_predict_std(y, more(:, 1))
         call toy_predict_interval(y, QUANTILE, more(:, 2), more(:, 3))"""
+COVARIANCE = """
+        call toy_predict_cov(y, c, F, diagonal)"""
 CLASSES = """call toy_probabilities(y, more(:, 1))
         more(:, 2:3) = real(toy_predict(y), c_double)"""
+
+
+def has_cov(loaded: LoadedSurrogate) -> bool:
+    return loaded.engine.correlation is not None
 
 
 def run(loaded: LoadedSurrogate, folder: Path, Y: np.ndarray) -> tuple[dict, str]:
     """Compile a program with the module of a surrogate, and run it on the rows of Y."""
     fortran.save(loaded, folder / "toy.f90")
     calls = CLASSES if loaded.task == "classification" else BARS
-    text = PROGRAM.replace("$calls", calls).replace("QUANTILE", f"{Q!r}_c_double")
+    columns = loaded.predict_cov(Y[0]).factor.shape[-1] if has_cov(loaded) else 0
+    declared = "real(c_double) :: F(toy_n_cov, toy_n_out), diagonal(toy_n_out)" if columns else ""
+    words = {"$calls": calls + (COVARIANCE if columns else ""), "QUANTILE": f"{Q!r}_c_double"}
+    words.update({"$declared": declared, "$cov": "F, diagonal," if columns else ""})
+    text = PROGRAM
+    for word, value in words.items():
+        text = text.replace(word, value)
     (folder / "check.f90").write_text(text)
     build("cc", *C99, "-O2", "-c", "toy_c.c", cwd=folder)
     build("gfortran", *FLAGS, "toy.f90", "check.f90", "toy_c.o", "-lm", "-o", "check", cwd=folder)
@@ -79,12 +92,15 @@ def run(loaded: LoadedSurrogate, folder: Path, Y: np.ndarray) -> tuple[dict, str
         ["./check"], cwd=folder, capture_output=True, text=True, timeout=100, check=True
     )
     n_in, n_out = loaded.n_in, loaded.n_out
-    sizes = [n_out, n_out * n_in, n_out, n_in, n_in, n_out, n_out, n_out, 1]
+    sizes = [n_out, n_out * n_in, n_out, n_in, n_in, n_out, n_out, n_out]
+    sizes += [n_out * columns, n_out if columns else 0, 1]
     numbers = np.fromfile(folder / "found")
     rows = numbers[: -2 * n_in].reshape(len(Y), sum(sizes))
-    names = ("forward", "jacobian", "jvp", "vjp", "hvp", "first", "second", "third", "in_domain")
+    names = ["forward", "jacobian", "jvp", "vjp", "hvp", "first", "second", "third"]
+    names += ["factor", "diagonal", "in_domain"]
     found = dict(zip(names, np.split(rows, np.cumsum(sizes)[:-1], axis=1), strict=True))
     found["jacobian"] = found["jacobian"].reshape(len(Y), n_out, n_in)
+    found["factor"] = found["factor"].reshape(len(Y), n_out, columns)
     found["in_domain"] = found["in_domain"][:, 0] == 1
     found["bounds"] = numbers[-2 * n_in :].reshape(2, n_in)
     return found, done.stdout
@@ -106,6 +122,10 @@ def test_a_fortran_program_computes_what_torch_does(kind, tmp_path):
         interval = loaded.predict_interval(Y, 0.9)
         check_columns(found["second"], interval[:, 0], "lower ends")
         check_columns(found["third"], interval[:, 1], "upper ends")
+    if kind == "everything":
+        assert has_cov(loaded)
+        factor, diagonal = surrogate.predict_cov(torch.from_numpy(Y))
+        right.update(factor=factor.numpy(), diagonal=diagonal.numpy())
     for method, values in right.items():
         check_columns(found[method], values, method)
     np.testing.assert_array_equal(found["bounds"], loaded.bounds)

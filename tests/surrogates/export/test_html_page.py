@@ -270,7 +270,7 @@ def test_bad_data_are_refused_in_a_line_that_says_what_would_be_right(browser, w
     for text, words in {
         "a,b\n1,2": "The table has the columns a, b: expected columns of observables' names",
         "name,value\nc99,1": "Line 2: there is no observable c99.",
-        "name,value\nc1,x": "Line 2 has no number as its value.",
+        "name,value\nc1,x": "Line 2: c1 has no number as its value, but x.",
         "name,value\nc1,1\nc1,2": "Line 3: c1 is there twice.",
         "time,x1,value\n0.25,0.1,3": "Line 2: there is no observable time 0.25, x1 0.1.",
         "time,value\n0.5,3": "2 observables lie at time 0.5: add columns among time, x1",
@@ -309,6 +309,29 @@ def test_parameters_of_a_relation_keep_it(browser, relation):
     )
     shown = "[...document.querySelectorAll('.parameter')].filter(e => e.checkVisibility()).length"
     assert browser.evaluate(shown) == 1
+
+
+def test_on_paper_all_parameters_have_their_values(browser, relation):
+    _, path = relation
+    opened(browser, path)
+    browser.evaluate("document.getElementById('random').click()")
+    browser.wait("!page.waiting")
+    y = setting(browser)
+    fields = "[...document.querySelectorAll('.parameter input[type=text]')]"
+    shown = f"{fields}.filter(e => e.checkVisibility({{contentVisibilityAuto: true}})).length"
+    before = browser.evaluate(shown)
+    browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate(shown) == len(y) > before
+    values = browser.evaluate(f"{fields}.map(e => Number(e.value))")
+    np.testing.assert_allclose(values, y, rtol=1e-3)
+    browser.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate(shown) == before
+    browser.evaluate("document.getElementById('pin').click()")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    buttons = "[...document.querySelectorAll('button')].filter(e => e.checkVisibility()"
+    left = browser.evaluate(f"{buttons} && !e.matches('.chip, .name')).map(e => e.textContent)")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert left == []
 
 
 def test_a_prior_determines_what_the_data_leave_open(browser, relation):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from compiled import needs_cc
 from every_kind import KINDS, case, check_columns, of_torch
 from exports import arguments
@@ -32,12 +33,16 @@ found = {name: getattr(toy, name)(Y, *more.get(name, ())) for name in names}
 found["more"] = toy.forward(Y.reshape(1, 2, -1, Y.shape[1]))
 found["one"] = toy.jacobian(Y[0])
 found["broadcast"] = toy.vjp(Y, w[0])
+if hasattr(toy, "predict_cov"):
+    found["factor"], found["diagonal"] = toy.predict_cov(Y)
 np.savez("found.npz", **found)
 del sys.modules["numpy"]
 rows = [[x[:2].tolist() for x in (Y, *more.get(name, ()))] for name in names]
 lists = {}
 for name, given in zip(names, rows):
     lists[name] = [getattr(toy, name)(*row) for row in zip(*given)]
+if "factor" in found:
+    lists["factor"], lists["diagonal"] = zip(*map(toy.predict_cov, rows[0][0]))
 about = [toy.y_names, toy.c_names, toy.y_units, toy.c_units, toy.bounds, toy.errors]
 print(json.dumps([lists, about]))
 for wrong in ([1.0] * (toy.n_in + 1), at["Y"][:, 1:]):
@@ -74,6 +79,11 @@ def test_the_module_computes_what_torch_does(kind, tmp_path):
     lists, about = called(tmp_path)
     found, right = np.load(tmp_path / "found.npz"), of_torch(kind)
     right.setdefault("predict", right["forward"])
+    if surrogate.loadings is not None:
+        right["factor"], right["diagonal"] = map(
+            np.asarray, surrogate.predict_cov(torch.from_numpy(Y))
+        )
+    assert ("factor" in found) == ("factor" in right)
     for what, values in right.items():
         check_columns(found[what], values, what)
         assert lists[what] == found[what][:2].tolist(), what

@@ -115,6 +115,26 @@ def test_directions_and_cotangents_broadcast(loaded, Y):
             call(*given)
 
 
+def test_what_is_not_finite_is_outside_the_domain(loaded, Y):
+    """Samplers ask it of points to which they have diverged."""
+    y = Y.numpy().reshape(7, 1, 4).copy()
+    y[1, 0, 2], y[2, 0, 0], y[4, 0] = np.nan, np.inf, -np.inf
+    right = [[True], [False], [False], [True], [False], [True], [True]]
+    assert loaded.in_domain(y).tolist() == loaded.domain.contains(y).tolist() == right
+    assert not loaded.in_domain(y[1, 0]) and loaded.in_domain(y[0, 0])
+
+
+def test_a_number_of_one_sample_is_a_number_of_numpy(loaded, Y):
+    """Dicts take it as a key, and codes in C as a float; an array of no dimensions is neither."""
+    y = Y.numpy()[0]
+    assert type(loaded.in_domain(y)) is np.bool_
+    likelihood = loaded.likelihood(loaded.predict(y), 0.1, surrogate_errors=False)
+    value, _ = likelihood.value_and_gradient(y)
+    for found in (likelihood(y), likelihood.log_density(y), likelihood.chi2(y), value):
+        assert type(found) is np.float64
+    assert likelihood(y[None]).shape == (1,)
+
+
 def test_other_numbers(loaded, Y):
     y = Y.numpy().astype(np.float32)
     right = loaded.predict(y.astype(np.float64))
@@ -176,7 +196,7 @@ def test_data_frames_give_data_frames(loaded, Y):
 
 
 def test_tables_of_polars_and_pyarrow_give_their_like(loaded, Y):
-    """What they show of columns and rows; the environment of an adapter has both."""
+    """They are known by what they show of columns and rows."""
     polars = pytest.importorskip("polars", reason="there is no polars")
     pyarrow = pytest.importorskip("pyarrow", reason="there is no pyarrow")
     y, names = Y.numpy(), loaded.y_names[::-1]
@@ -225,11 +245,16 @@ def test_selected_outputs(name, tmp_path):
         npz.save(found, tmp_path / "two.npz")
         check_close(surrogates.load(tmp_path / "two.npz").predict(Y), found.predict(Y), "npz")
         assert s.select(slice(0, 3)).c_names == ("c0", "c1", "c2") and s.select(-1).n_out == 1
+        marks = np.isin(np.arange(11), rows)
+        for given in (marks, marks.tolist()):
+            assert s.select(given).c_names == ("c2", "c7")
         for outputs, message in (
             ("c99", "there is no output 'c99'; did you mean 'c9'"),
             (11, "expected an index of one of 11 outputs; got 11"),
             ([], "expected at least one output to select"),
             (1.5, "expected the name or index of an output to select; got 1.5"),
+            (marks[:3], "or a mark for each of 11; got "),
+            (~marks & marks, "expected at least one output to select"),
         ):
             with pytest.raises(InputError, match=message):
                 s.select(outputs)
@@ -246,3 +271,5 @@ def test_a_selection_keeps_what_is_true_of_it(saved, dataset):
         InputError, match="has no TorchScript module to write as .pt: write an .npz"
     ):
         s.save("two.pt")
+    with pytest.raises(InputError, match="module: these are some of a surrogate's outputs; take"):
+        s.eager()

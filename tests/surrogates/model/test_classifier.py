@@ -155,12 +155,16 @@ def test_a_loaded_file_gives_logits_probabilities_and_classes(classifier, classe
         loaded.predict_std,
         loaded.predict_cov,
         lambda y: loaded.sample(y, 3),
-        lambda y: loaded.likelihood(loaded(y), 0.1),
     ):
         with pytest.raises(
             InputError, match="toy.pt is a classifier: it has probabilities, and no"
         ):
             refused(y)
+    for data in (loaded(y), [1.0], {"no class": 1.0}):  # whatever is given as data
+        with pytest.raises(InputError, match="classifier: the likelihood of a class is its prob"):
+            loaded.likelihood(data, 0.1)
+    names = np.array(loaded.class_names)[loaded.predict(Y.numpy())]
+    assert names.tolist() == [loaded.class_names[loaded.predict(one)] for one in Y.numpy()]
     with pytest.raises(InputError, match=r"takes 4 parameters and gives 6 classes: .* got \(5,\)"):
         loaded.predict(np.ones(5))
     strict = surrogates.load(saved, refuse_outside=True)

@@ -11,12 +11,12 @@ from extended import N_IN, N_OUT, SURROGATES, both, every_surrogate, made, point
 import surrogates
 from surrogates.errors import InputError
 from surrogates.export import npz
-from surrogates.export.c import compiled
+from surrogates.export.c import library
 from surrogates.loading import with_engine
 from surrogates.model.covariance import Covariance
 
 M, K = 30, 4
-needs_compiler = pytest.mark.skipif(not compiled.available(), reason="no C compiler")
+needs_compiler = pytest.mark.skipif(not library.available(), reason="no C compiler")
 
 
 def of_numbers(*lead: int, scatter: tuple[float, float] = (0.0, 0.0)) -> Covariance:
@@ -141,11 +141,14 @@ def test_every_engine_has_the_covariance(name):
 
 @every_surrogate
 def test_the_variances_are_those_of_the_error_bars_times_a_diagonal(name):
-    """With the variances of one that the bars are for, the squares of `predict_std`."""
+    """With sizes of one, and the variances of one that the bars are for: `predict_std` squared."""
     surrogate, loaded = both(name)
     Y = points(surrogate)
     known = loaded.engine.correlation
-    own = known.unique + (known.loadings**2).sum(axis=1)
+    place = surrogate.place(surrogate._seen(torch.from_numpy(Y))).numpy()
+    size = known.size(place)
+    assert size.std(axis=0).min() > 0.01
+    own = size[:, 1:] * known.unique + size[:, :1] * (known.loadings**2).sum(axis=1)
     std, variance = loaded.predict_std(Y), loaded.predict_cov(Y).variance
     spread = np.zeros_like(std)
     if surrogate.members is not None:
@@ -167,11 +170,16 @@ def test_npz_files_keep_it(tmp_path):
     surrogate, loaded = both("everything")
     npz.save(loaded, tmp_path / "s.npz")
     found = surrogates.load(tmp_path / "s.npz")
-    for name in ("loadings", "unique", "scatter"):
+    for name in ("loadings", "unique", "scatter", "sizes", "ends", "along"):
         right = getattr(loaded.engine.correlation, name)
         np.testing.assert_array_equal(getattr(found.engine.correlation, name), right)
     with np.load(tmp_path / "s.npz") as file:
         arrays = dict(file)
+    for name in ("sizes", "ends", "along"):  # as in a file of an older version
+        del arrays[name]
+    np.savez(tmp_path / "older.npz", **arrays)
+    older = surrogates.load(tmp_path / "older.npz").engine.correlation
+    assert older.along == 1 and (older.size(np.ones((3, 5))) == 1).all()
     arrays["unique"] = -arrays["unique"]
     np.savez(tmp_path / "damaged.npz", **arrays)
     with pytest.raises(InputError, match=r"damaged: it has a unique variance that is not > 0"):

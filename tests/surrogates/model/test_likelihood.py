@@ -24,8 +24,10 @@ def of(loaded, Y, **settings):
 def dense_terms(loaded, y, data, noise):
     """Matrices, and the logarithms of their weights times the densities."""
     cov, r = loaded.predict_cov(y), data - loaded.predict(y)
+    known = loaded.engine.correlation
+    assert known.along > 1
     matrices, terms = [], []
-    for s, log_weight in zip(*scales(cov.scatter[0]), strict=True):
+    for s, log_weight in zip(*scales(known.scatter[0], known.along), strict=True):
         C = s * cov.factor @ cov.factor.T + np.diag(cov.diagonal) + noise
         sign, logdet = np.linalg.slogdet(2 * np.pi * C)
         assert sign == 1
@@ -52,6 +54,7 @@ def test_logarithms_of_scales_are_those_of_half_a_normal_distribution(scatter):
     assert s[0] == 1 and (np.diff(np.log(s)) < 0.26).all()
     assert abs(weights @ np.log(s) - scatter * np.sqrt(2 / np.pi)) <= 0.03 * scatter
     assert abs(np.sqrt(weights @ np.log(s) ** 2) - scatter) <= 0.03 * scatter
+    np.testing.assert_allclose(scales(scatter, 3.0)[0], 3 * s, rtol=1e-15)
 
 
 @every_surrogate

@@ -121,7 +121,13 @@ def test_off_the_flat_of_the_training_parameters_is_outside_too(parts, saved, Y,
 )
 def test_bad_parameters_are_one_clear_line(saved, y, message):
     loaded = surrogates.load(saved)
-    for method in ("predict", "predict_std", "jacobian", "in_domain"):
+    methods = (
+        "predict",
+        "predict_std",
+        "jacobian",
+        *(() if "finite" in message else ("in_domain",)),
+    )
+    for method in methods:
         with pytest.raises(InputError, match=message) as caught:
             getattr(loaded, method)(y)
         assert len(str(caught.value).splitlines()) == 1

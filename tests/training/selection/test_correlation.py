@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surrogates.model.covariance import Covariance
-from surrogates.training.selection.correlation import correlation, directions
+from surrogates.training.selection.correlation import Seen, correlation, directions
 
 M, K = 120, 6
 
@@ -91,3 +91,70 @@ def test_few_residuals_leave_the_error_bars_alone():
     z[:4] = planted(4)[0]
     found = correlation(z, planted(4)[1])
     assert found.loadings.shape == (M, 0) and (found.unique == 1).all()
+
+
+def seen(x, J=None, own=None):
+    """What is known of residuals at x; Jacobians J (n, M, n_in)."""
+    n, n_in = x.shape
+    J = np.random.default_rng(3).standard_normal((n, M, n_in)) if J is None else J
+    own = np.full(n, -1) if own is None else own
+    return Seen(x=x, own=own, jacobians=lambda rows: J[rows])
+
+
+def test_sizes_of_both_parts_are_found():
+    """log h = 1.5 x_0 and log h' = x_0 x_1, times numbers; chi-squared is right everywhere."""
+    z, spans, _ = planted(2000)
+    x = np.random.default_rng(2).uniform(-1.7, 1.7, (2000, 2))
+    V = directions(spans)
+    inside = z @ V @ V.T
+    h, own = np.exp(1.5 * x[:, :1]), np.exp(x[:, :1] * x[:, 1:])
+    z = np.sqrt(h) * inside + np.sqrt(own) * (z - inside)
+    found = correlation(z, spans, seen(x))
+    ratios = np.log(found.size(x)) - np.log(np.hstack([h, own]))
+    assert (ratios.std(axis=0) < [0.15, 0.05]).all()
+    covariance = Covariance(
+        mean=np.zeros((2000, M)),
+        factor=np.sqrt(found.size(x)[:, :1, None]) * found.loadings,
+        diagonal=found.size(x)[:, 1:] * found.unique,
+    )
+    chi2 = covariance.chi2(z) / M
+    low, high = x[:, 0] < -1, x[:, 0] > 1
+    assert abs(chi2[low].mean() / chi2[high].mean() - 1) < 0.05 and (found.scatter < 0.3).all()
+
+
+def test_without_differences_in_size_there_are_none():
+    z, spans, _ = planted(300)
+    found = correlation(z, spans, seen(np.random.default_rng(2).uniform(-1, 1, (300, 3))))
+    assert np.abs(np.log(found.size(np.zeros((1, 3))))).max() < 0.2
+    assert (found.ends[1] - found.ends[0] < 0.5).all()
+
+
+def test_interpolated_samples_do_not_hide_what_is_beside_the_others():
+    """Each residual lies in the span of all samples, and partly beside that of the others.
+
+    Targets of 60 samples are independent, so that the others know nothing of the sample's.
+    """
+    C = np.random.default_rng(0).standard_normal((60, M))
+    z = C - C.mean(axis=0)
+    x = np.random.default_rng(2).uniform(-1, 1, (60, 2))
+    without = correlation(z, z.T)
+    found = correlation(z, z.T, seen(x, own=np.arange(60)))
+    fresh = np.random.default_rng(5).standard_normal((500, M))
+    assert of(without).chi2(fresh).mean() > 1e4 * M
+    assert 0.7 * M < of(found).chi2(fresh).mean() < 1.4 * M
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_errors_that_are_larger_along_the_jacobian_are_found(factor):
+    """The Jacobian's column turns from y to y, and errors along it are larger."""
+    rng = np.random.default_rng(0)
+    V = np.linalg.qr(rng.standard_normal((M, 20)))[0]
+    turns = rng.standard_normal((4000, 20))
+    turns /= np.linalg.norm(turns, axis=1)[:, None]
+    x = rng.standard_normal((4000, 20))
+    x += (np.sqrt(factor) - 1) * (x * turns).sum(axis=1, keepdims=True) * turns
+    z = 10 * x @ V.T + 0.1 * rng.standard_normal((4000, M))
+    J = (turns @ V.T)[:, :, None]
+    found = correlation(z, V, seen(rng.uniform(-1, 1, (4000, 2)), J))
+    variance = 1 + (factor - 1) / 20  # of all directions together
+    assert abs(found.along / (factor / variance) - 1) < 0.25
