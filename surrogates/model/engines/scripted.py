@@ -32,6 +32,7 @@ from . import METHODS, Box
 _TASKS = "/proc/self/task"  # the threads of this process, where there is such a folder
 _LONGEST = 2.0  # seconds that a fork waits
 _QUIET = 0.02  # seconds: threads that torch has started for one that has ended, end after it
+_MANY = 1000  # callers; those of them that are gone are forgotten
 
 _forked = False  # since the last call
 _here = threading.local()
@@ -209,4 +210,8 @@ def _prepare() -> None:
         torch.set_num_threads(1)
         _forked = False
     _here.known = True
+    if len(_callers) >= _MANY:
+        there = set(os.listdir(_TASKS)) if os.path.isdir(_TASKS) else set()
+        for key in [key for key in list(_callers) if str(key) not in there]:
+            _callers.pop(key, None)
     _callers[threading.get_native_id()] = threading.current_thread()

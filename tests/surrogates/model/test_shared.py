@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import multiprocessing
 import os
@@ -12,9 +13,11 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import until
 
 import surrogates
 from surrogates.errors import InputError
@@ -154,6 +157,23 @@ def test_a_fork_waits_for_the_end_of_threads_that_have_called(saved, Y, tmp_path
     still.touch()  # another thread of that number, which has called nothing
     scripted._before_fork()
     assert still.exists()
+
+
+def gone(task: Path) -> bool:
+    return not task.exists()
+
+
+def test_threads_that_are_gone_are_forgotten(saved, Y, monkeypatch):
+    s = surrogates.load(saved)
+    monkeypatch.setattr(scripted, "_MANY", 3)
+    monkeypatch.setattr(scripted, "_callers", {})
+    for _ in range(20):
+        thread = threading.Thread(target=s.predict, args=[Y.numpy()])
+        thread.start()
+        thread.join()
+        task = Path("/proc/self/task", str(thread.native_id))
+        until(functools.partial(gone, task))
+    assert 1 <= len(scripted._callers) <= 3
 
 
 def test_threads_get_the_same_results(loaded):
