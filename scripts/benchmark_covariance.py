@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -101,25 +102,25 @@ def inside(s: LoadedSurrogate, y: Array, c: Array) -> tuple[list[bool], list[boo
     """Return whether y is in the regions of `_LEVELS`, by a normal density and the likelihood.
 
     Both are linear in y around the truth. The regions of the likelihood are those of samples of a
-    normal distribution around the estimate, twice as wide, weighted by the likelihood.
+    normal distribution around the estimate, twice as wide as its own, weighted by the likelihood.
     """
     cov, J, rng = s.predict_cov(y), s.jacobian(y), np.random.default_rng(0)
-    e, base = c - cov.mean, LowRank(cov.diagonal, np.empty((s.n_out, 0)))
+    e = c - cov.mean
     whole = LowRank(cov.diagonal, cov.factor)
     values, vectors = np.linalg.eigh(whole.inverse_between(J))
     seen = values > 1e-10 * values[-1]
     along = vectors[:, seen] / np.sqrt(values[seen])  # the estimate's covariance is along along^T
     step = along.T @ (J.T @ whole.solve(e))
     limits = chi_squared.ppf(_LEVELS, seen.sum())
-    x = np.concatenate(
-        [np.zeros((1, len(step))), step + 2 * rng.standard_normal((_DRAWS, len(step)))]
-    )
-    r = e - x @ (J @ along).T
     known = s.engine.correlation
     assert known is not None
     scatter, least = float(known.scatter[0]), float(known.along)
+    base = LowRank(least * cov.diagonal, np.empty((s.n_out, 0)))
+    drawn = step + 2 * math.sqrt(least) * rng.standard_normal((_DRAWS, len(step)))
+    x = np.concatenate([np.zeros((1, len(step))), drawn])
+    r = e - x @ (J @ along).T
     log_p = ScaleMixture(r, base, cov.factor[None], scatter, least).log_density
-    weights = log_p[1:] + ((x[1:] - step) ** 2).sum(axis=1) / 8
+    weights = log_p[1:] + ((x[1:] - step) ** 2).sum(axis=1) / (8 * least)
     weights = np.exp(weights - weights.max())
     above = float(weights[log_p[1:] > log_p[0]].sum() / weights.sum())
     return [step @ step < limit for limit in limits], [above < level for level in _LEVELS]
