@@ -67,6 +67,7 @@ _LEAST = 1e-10  # of the variance of an output that is its own
 _UNKNOWN = 1e-9  # of c: `surrogates.training.scaling` may leave out components below it
 _FEWEST = 5  # residuals
 _FOLDS = 10
+_SOME = 0.01  # of the least own variance: from here on, sizes beside the span are measured
 _ROUNDS = 2  # of variances and sizes: with the sizes, the variances change
 
 
@@ -151,7 +152,7 @@ def _found(z: Array, prediction: Array, seen: Seen | None) -> Correlation:
     beside = beside * np.exp(-own_size.left_out / 2)[:, None]
     variances, own = _mean_squares(scores), _mean_squares(beside) / free
     least = np.maximum(_LEAST * (own + V**2 @ variances), max(unknown, 1e-300))
-    if float(np.median(own / least)) < 1:  # what is beside the span is not known, nor its size
+    if float(np.median(own / least)) < _SOME:  # it is not known, nor its size
         own_size, beside = none(n, x.shape[1]), np.full_like(beside, np.nan)
     if seen is not None and not whole and seen.left.size:
         own = np.maximum(own, ((seen.left - V @ (V.T @ seen.left)) ** 2).mean(axis=1) / free)
