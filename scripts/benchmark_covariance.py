@@ -14,13 +14,18 @@ the estimate of y from data without noise, one Gauss-Newton step from the truth,
     H^-1 J^T C^-1 e,    H = J^T C^-1 J
 
 has the covariance H^-1 if Cov(y) is right: it prints the share of truths in the regions of 50 and
-90 %, by normal errors, and by `surrogates.model.likelihood`, whose tails are heavier.
+90 %, by normal errors, and by `surrogates.model.likelihood`, whose tails are heavier. For files it
+prints the time of a log density for one y, with surrogate errors and without; ``--engine c`` names
+the engine.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
+import math
+import timeit
 from collections.abc import Callable
 
 import numpy as np
@@ -101,28 +106,39 @@ def inside(s: LoadedSurrogate, y: Array, c: Array) -> tuple[list[bool], list[boo
     """Return whether y is in the regions of `_LEVELS`, by a normal density and the likelihood.
 
     Both are linear in y around the truth. The regions of the likelihood are those of samples of a
-    normal distribution around the estimate, twice as wide, weighted by the likelihood.
+    normal distribution around the estimate, twice as wide as its own, weighted by the likelihood.
     """
     cov, J, rng = s.predict_cov(y), s.jacobian(y), np.random.default_rng(0)
-    e, base = c - cov.mean, LowRank(cov.diagonal, np.empty((s.n_out, 0)))
+    e = c - cov.mean
     whole = LowRank(cov.diagonal, cov.factor)
     values, vectors = np.linalg.eigh(whole.inverse_between(J))
     seen = values > 1e-10 * values[-1]
     along = vectors[:, seen] / np.sqrt(values[seen])  # the estimate's covariance is along along^T
     step = along.T @ (J.T @ whole.solve(e))
     limits = chi_squared.ppf(_LEVELS, seen.sum())
-    x = np.concatenate(
-        [np.zeros((1, len(step))), step + 2 * rng.standard_normal((_DRAWS, len(step)))]
-    )
-    r = e - x @ (J @ along).T
     known = s.engine.correlation
     assert known is not None
     scatter, least = float(known.scatter[0]), float(known.along)
+    base = LowRank(least * cov.diagonal, np.empty((s.n_out, 0)))
+    drawn = step + 2 * math.sqrt(least) * rng.standard_normal((_DRAWS, len(step)))
+    x = np.concatenate([np.zeros((1, len(step))), drawn])
+    r = e - x @ (J @ along).T
     log_p = ScaleMixture(r, base, cov.factor[None], scatter, least).log_density
-    weights = log_p[1:] + ((x[1:] - step) ** 2).sum(axis=1) / 8
+    weights = log_p[1:] + ((x[1:] - step) ** 2).sum(axis=1) / (8 * least)
     weights = np.exp(weights - weights.max())
     above = float(weights[log_p[1:] > log_p[0]].sum() / weights.sum())
     return [step @ step < limit for limit in limits], [above < level for level in _LEVELS]
+
+
+def timed(s: LoadedSurrogate, y: Array) -> None:
+    """Print the time of a log density, the least of 3000 calls."""
+    data = s.predict(y)
+    found = []
+    for errors in (True, False):
+        likelihood = s.likelihood(data, 0.01 * np.abs(data).max(), surrogate_errors=errors)
+        calls = timeit.repeat(functools.partial(likelihood, y), number=1, repeat=3000)
+        found.append(1e6 * min(calls))
+    print(f"log density: {found[0]:.0f} us, without surrogate errors {found[1]:.0f} us", flush=True)
 
 
 def main() -> None:
@@ -132,9 +148,13 @@ def main() -> None:
     parser.add_argument("files", nargs="*", help="pairs F.pt F.h5")
     parser.add_argument("--functions", type=int, default=9)
     parser.add_argument("--first", type=int, default=0, help="seed of the first function")
+    parser.add_argument("--engine", help="of the surrogates that are read")
     options = parser.parse_args()
     for surrogate, dataset in zip(options.files[::2], options.files[1::2], strict=True):
-        told(surrogate, surrogates.load(surrogate), *Dataset.read(dataset).part("test"))
+        s = surrogates.load(surrogate, engine=options.engine)
+        Y, C = Dataset.read(dataset).part("test")
+        told(surrogate, s, Y, C)
+        timed(s, Y[0])
     for seed in range(options.first, options.first + options.functions):
         of_function(seed)
 

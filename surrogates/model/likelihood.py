@@ -1,17 +1,17 @@
 r"""The likelihood of observed data, with the surrogate's own errors beside the noise.
 
     p(data | y) = mean over s of N(r; 0, C_s),    r = data - c(y)
-    C_s = s F(y) F(y)^T + diag(diagonal(y)) + noise
+    C_s = s F(y) F(y)^T + along diag(diagonal(y)) + noise
 
-where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. s is a number times
-the exponential of the absolute value of a normal number. The number is ``along`` of
-`surrogates.model.covariance.Correlation`, >= 1: errors are larger along J than the covariance says,
-which is right for all directions together. An error is largest where the prediction varies most,
-and so is J. The normal number's deviation is the ``scatter`` of F: errors at some y are larger, and
-data that fit badly in the span of F widen the posterior. s has no smaller values: small coordinates
-in the span of F do not mean that the errors along J are small too, and with these values intervals
-were too narrow. The mean over s is a sum over values of which each is up to 1.28 times the one
-before: see `surrogates.model.scale_mixture`.
+where Cov(y) = F F^T + diag(diagonal) is that of `surrogates.model.covariance`. s is ``along`` times
+the exponential of the absolute value of a normal number. ``along``, of
+`surrogates.model.covariance.Correlation`, is >= 1: errors are larger along J than the covariance
+says, which is right for all directions together. An error is largest where the prediction varies
+most, and so is J. The normal number's deviation is the ``scatter`` of F: errors at some y are
+larger, and data that fit badly in the span of F widen the posterior. s has no smaller values: small
+coordinates in the span of F do not mean that the errors along J are small too, and with these
+values intervals were too narrow. The mean over s is a sum over values of which each is up to 1.28
+times the one before: see `surrogates.model.scale_mixture`.
 
 Cov(y) depends on y, and the gradient contains its derivative. The Gauss-Newton Hessian, of -log p,
 is J^T C_s^-1 J, averaged over s given the data. Each y costs O(n_out k^2), with the k columns of
@@ -92,7 +92,9 @@ class Likelihood:
         for rows, p in self._parts(Y):
             gradient = self.surrogate.vjp(rows, p.by_residual())
             if self.surrogate_errors:
-                gradient = gradient + self.surrogate.engine.cov_vjp(rows, *p.by_covariance())
+                by_factor, by_diagonal = p.by_covariance()
+                by_diagonal = self.surrogate._correlation().along * by_diagonal
+                gradient = gradient + self.surrogate.engine.cov_vjp(rows, by_factor, by_diagonal)
             values.append(p.log_density)
             gradients.append(gradient)
         lead = Y.shape[:-1]
@@ -128,7 +130,7 @@ class Likelihood:
                 yield part, ScaleMixture(r, self._noise, np.zeros((len(part), n, 0)), 0.0)
                 continue
             found = self.surrogate.predict_cov(part)
-            base = LowRank(found.diagonal + self.variances, self.factor)
+            base = LowRank(known.along * found.diagonal + self.variances, self.factor)
             scatter, least = float(found.scatter[0]), float(known.along)
             yield part, ScaleMixture(self.data - found.mean, base, found.factor, scatter, least)
 

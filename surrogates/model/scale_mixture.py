@@ -28,6 +28,7 @@ _REACH = 3.0  # deviations of log s
 _FEWEST = 8  # steps
 
 
+@functools.lru_cache(maxsize=16)
 def scales(scatter: float, least: float = 1.0) -> tuple[Array, Array]:
     """Return values of s, and the logarithms of their weights.
 

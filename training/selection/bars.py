@@ -119,7 +119,13 @@ def error_bars(
             sigma,
             held_out,
             _varying(selection, trained, sigma, C),
-            lambda unit: _seen(selection, bare, Y, unit / g.clamp(min=1e-12).sqrt()[:, None]),
+            lambda unit: _seen(
+                selection,
+                bare,
+                Y,
+                unit / g.clamp(min=1e-12).sqrt()[:, None],
+                _left(bare, trained, C),
+            ),
         ),
     )
 
@@ -286,7 +292,16 @@ def _columns(n: int) -> Tensor:
     return torch.arange(0, n, -(-n // _SEEN))
 
 
-def _seen(selection: Selection, bare: Surrogate, Y: Tensor, unit: Tensor) -> Seen:
+def _left(bare: Surrogate, trained: Tensor, C: Tensor | None) -> Tensor:
+    """Return the residuals of training samples that have columns, (n_points, n_out)."""
+    if C is None:
+        return trained.new_zeros((0, len(bare.c)))
+    some = _columns(len(trained))
+    left: Tensor = C[some] - bare(trained[some])
+    return left
+
+
+def _seen(selection: Selection, bare: Surrogate, Y: Tensor, unit: Tensor, left: Tensor) -> Seen:
     """Return what is known of residuals (n, n_out) at Y, for their factors (n, n_out)."""
     column = {int(selection.train[i]): j for j, i in enumerate(_columns(len(selection.train)))}
     own = [-1] * len(Y)
@@ -297,7 +312,12 @@ def _seen(selection: Selection, bare: Surrogate, Y: Tensor, unit: Tensor) -> See
         J: Array = (bare.jacobian(Y[rows]) * unit[rows, :, None]).numpy()
         return J
 
-    return Seen(x=bare.place(Y).numpy(), own=np.array(own, np.int64), jacobians=jacobians)
+    return Seen(
+        x=bare.place(Y).numpy(),
+        own=np.array(own, np.int64),
+        jacobians=jacobians,
+        left=(left * unit.square().mean(dim=0).sqrt()).T.numpy(),
+    )
 
 
 def _along(selection: Selection, along: DerivativeRows) -> Tensor:

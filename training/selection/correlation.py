@@ -23,6 +23,10 @@ error at a new y has no such limit. So residuals of samples that the surrogate h
 by folds, each in components of all other samples, and variances are means over the folds of equal
 components.
 
+What the surrogate leaves beside V of its own samples bounds ``unique`` from below. Left-out
+residuals of kriging come from a formula: they lack the round-off of predictions with large weights,
+and small components of c that training leaves out.
+
 Sizes of errors h and h' at y come from the sums of squares, see `dispersion`: with them, a few
 samples near the edges, whose left-out residuals are extrapolations, do not decide the mean squares.
 
@@ -59,10 +63,11 @@ from .shifts import Jacobians, along
 
 _MOST = 64  # directions
 _VARIES = 1e-8  # least singular value of the prediction that counts, relative to the largest
-_LEAST = 1e-8  # of the variance of an output that is its own
+_LEAST = 1e-10  # of the variance of an output that is its own
 _UNKNOWN = 1e-9  # of c: `surrogates.training.scaling` may leave out components below it
 _FEWEST = 5  # residuals
 _FOLDS = 10
+_SOME = 0.01  # of the least own variance: from here on, sizes beside the span are measured
 _ROUNDS = 2  # of variances and sizes: with the sizes, the variances change
 
 
@@ -74,11 +79,13 @@ class Seen:
         x: Their places, (n, n_in), as `Correlation.sizes` takes them.
         own: The column of ``prediction`` that is the sample's own, (n,); -1 for none.
         jacobians: Returns the Jacobians at some of them, in units of the residuals.
+        left: What it leaves of its own samples' targets, in units of z, (n_out, n_points).
     """
 
     x: Array
     own: npt.NDArray[np.int64]
     jacobians: Jacobians
+    left: Array
 
     def of(self, rows: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> Seen:
         """Return those of some samples and outputs."""
@@ -87,6 +94,7 @@ class Seen:
             x=self.x[rows],
             own=self.own[rows],
             jacobians=lambda some: self.jacobians(numbers[some])[:, told],
+            left=self.left[told],
         )
 
 
@@ -144,8 +152,10 @@ def _found(z: Array, prediction: Array, seen: Seen | None) -> Correlation:
     beside = beside * np.exp(-own_size.left_out / 2)[:, None]
     variances, own = _mean_squares(scores), _mean_squares(beside) / free
     least = np.maximum(_LEAST * (own + V**2 @ variances), max(unknown, 1e-300))
-    if float(np.median(own / least)) < 1:  # what is beside the span is not known, nor its size
+    if float(np.median(own / least)) < _SOME:  # it is not known, nor its size
         own_size, beside = none(n, x.shape[1]), np.full_like(beside, np.nan)
+    if seen is not None and not whole and seen.left.size:
+        own = np.maximum(own, ((seen.left - V @ (V.T @ seen.left)) ** 2).mean(axis=1) / free)
     own = np.maximum(own, least)
     shared = np.maximum(variances - own @ V**2, 0.0)
     kept = shared > 0  # in other directions, what is beside them is enough

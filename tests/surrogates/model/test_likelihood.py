@@ -27,8 +27,8 @@ def dense_terms(loaded, y, data, noise):
     known = loaded.engine.correlation
     assert known.along > 1
     matrices, terms = [], []
-    for s, log_weight in zip(*scales(known.scatter[0], known.along), strict=True):
-        C = s * cov.factor @ cov.factor.T + np.diag(cov.diagonal) + noise
+    for s, log_weight in zip(*scales(float(known.scatter[0]), float(known.along)), strict=True):
+        C = s * cov.factor @ cov.factor.T + np.diag(known.along * cov.diagonal) + noise
         sign, logdet = np.linalg.slogdet(2 * np.pi * C)
         assert sign == 1
         matrices.append(C)

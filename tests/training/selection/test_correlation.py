@@ -93,12 +93,13 @@ def test_few_residuals_leave_the_error_bars_alone():
     assert found.loadings.shape == (M, 0) and (found.unique == 1).all()
 
 
-def seen(x, J=None, own=None):
+def seen(x, J=None, own=None, left=None):
     """What is known of residuals at x; Jacobians J (n, M, n_in)."""
     n, n_in = x.shape
     J = np.random.default_rng(3).standard_normal((n, M, n_in)) if J is None else J
     own = np.full(n, -1) if own is None else own
-    return Seen(x=x, own=own, jacobians=lambda rows: J[rows])
+    left = np.zeros((M, 0)) if left is None else left
+    return Seen(x=x, own=own, jacobians=lambda rows: J[rows], left=left)
 
 
 def test_sizes_of_both_parts_are_found():
@@ -158,3 +159,14 @@ def test_errors_that_are_larger_along_the_jacobian_are_found(factor):
     found = correlation(z, V, seen(rng.uniform(-1, 1, (4000, 2)), J))
     variance = 1 + (factor - 1) / 20  # of all directions together
     assert abs(found.along / (factor / variance) - 1) < 0.25
+
+
+def test_what_is_left_of_the_surrogates_own_samples_is_a_bound():
+    z, spans, right = planted(400)
+    x = np.random.default_rng(2).uniform(-1, 1, (400, 2))
+    V = np.linalg.qr(spans)[0]
+    left = np.random.default_rng(3).standard_normal((M, 500))
+    found = correlation(z, spans, seen(x, left=left - V @ (V.T @ left)))
+    without = correlation(z, spans, seen(x))
+    assert (found.unique > 10 * without.unique).all()
+    assert abs(found.unique.mean() - 1) < 0.1
