@@ -109,7 +109,9 @@ RESULTS = {
         printed=True,
     ),
     "uncertainty": Result(f"{EXAMPLES}/forward_uq.py cdr.pt", uses="cdr.h5 cdr.pt", printed=True),
-    "inversion": Result(f"{EXAMPLES}/inversion.py bodies.pt", uses="bodies.h5 bodies.pt"),
+    "inversion": Result(
+        f"{EXAMPLES}/inversion.py bodies.pt", uses="bodies.h5 bodies.pt", printed=True
+    ),
     "delayed_acceptance": Result(
         f"{EXAMPLES}/delayed_acceptance.py small.pt", uses="small.h5 small.pt", printed=True
     ),

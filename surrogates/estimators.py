@@ -10,7 +10,7 @@ estimator and search its settings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ except ImportError as error:
         f"({error})"
     ) from error
 
+_E = TypeVar("_E", bound="GNvproEstimator")
 _KEYS = {
     "network": "network.kind",
     "activation": "network.activation",
@@ -89,6 +90,8 @@ class GNvproEstimator(BaseEstimator):
     """
 
     surrogate_: LoadedSurrogate
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
 
     def __init__(
         self,
@@ -133,6 +136,35 @@ class GNvproEstimator(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
         self.n_jobs = n_jobs
+
+    @classmethod
+    def of(cls: type[_E], surrogate: LoadedSurrogate) -> _E:
+        """Return a fitted estimator of a surrogate, such as one of a file.
+
+        Its features have the names of the parameters, so that scikit-learn checks those of data
+        frames, and warns of arrays. A clone is not fitted: a search or ensemble trains anew, unless
+        the estimator is within a ``sklearn.frozen.FrozenEstimator``.
+
+        Args:
+            surrogate: From `surrogates.load`, `fit` or `train`, of this estimator's task.
+
+        Raises:
+            InputError: If it is of the other task.
+        """
+        found = cls()
+        classes = issubclass(cls, ClassifierMixin)
+        check(
+            classes == (surrogate.task == "classification"),
+            f"{surrogate.path} is for {surrogate.task}; this estimator is not",
+        )
+        found.surrogate_ = surrogate
+        found.n_features_in_ = surrogate.n_in
+        found.feature_names_in_ = np.array(surrogate.y_names, dtype=object)
+        found._adopt(surrogate)
+        return found
+
+    def _adopt(self, surrogate: LoadedSurrogate) -> None:
+        """Take from a surrogate what `fit` takes from the samples."""
 
     def _fitted(self, X: Array, groups: npt.NDArray[Any] | None, **targets: Any) -> LoadedSurrogate:
         """Return a surrogate of samples; ``groups`` are the classes, from 0."""
@@ -179,6 +211,9 @@ class GNvproRegressor(RegressorMixin, GNvproEstimator):
         self._one = y.ndim == 1
         self.surrogate_ = self._fitted(X, None, C=y)
         return self
+
+    def _adopt(self, surrogate: LoadedSurrogate) -> None:
+        self._one = surrogate.n_out == 1
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the outputs.
@@ -234,6 +269,9 @@ class GNvproClassifier(ClassifierMixin, GNvproEstimator):
         names = [str(label) for label in self.classes_]
         self.surrogate_ = self._fitted(X, index, labels=index, c_names=names)
         return self
+
+    def _adopt(self, surrogate: LoadedSurrogate) -> None:
+        self.classes_ = np.array(surrogate.c_names)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Predict the classes, (n_samples,), of inputs (n_samples, n_features)."""

@@ -69,6 +69,27 @@ def numbers(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     return found
 
 
+def unnamed(values: Any, what: str) -> Array:
+    """Return a caller's real numbers as float64, of any shape; names that they bear do not count.
+
+    Args:
+        values: The numbers, or one.
+        what: Description of the numbers in messages.
+
+    Raises:
+        InputError: If they are not real numbers, or `check_plain` refuses them.
+    """
+    if type(values) is np.ndarray and values.dtype == np.float64:
+        return values
+    check_plain(values, what)
+    found = _read(values, what)
+    if found.dtype.kind == "O":
+        found = _of_objects(found, what)
+    if found.dtype.kind not in "fiub":
+        raise InputError(f"expected real numbers in {what}, of dtype float64; got {found.dtype}")
+    return np.asarray(found, dtype=np.float64)
+
+
 def column_names(values: Any) -> list[str]:
     """Return the names that a caller's columns bear, in their order; none where they bear none.
 
@@ -120,6 +141,10 @@ def check_plain(values: Any, what: str) -> None:
 
 def _array(values: Any, names: Sequence[str], what: str) -> npt.NDArray[Any]:
     """Return an array of values that are not a plain array."""
+    if isinstance(values, dict) and len(values) == len(names):  # as samplers give one sample
+        row = [values.get(name) for name in names]
+        if {float, int, np.float64}.issuperset(map(type, row)):
+            return _tried(lambda: np.array(row, dtype=np.float64), what)
     if type(values) not in (list, tuple):
         check_plain(values, what)
         pairs = _tried(lambda: _pairs(values, names), what)

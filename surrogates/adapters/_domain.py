@@ -30,6 +30,7 @@ This module needs numpy alone.
 from __future__ import annotations
 
 import functools
+import math
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ import numpy.typing as npt
 
 from surrogates.errors import check
 from surrogates.types import Array
+
+from . import _single
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -107,13 +110,16 @@ class Coordinates:
         x = self._seen(self.draw(64, np.random.default_rng(0))).mean(axis=0)
         return self.from_y(self._physical(x))[0]
 
-    def to_y(self, U: Array) -> tuple[Array, Array]:
+    def to_y(self, U: Array) -> tuple[Array, Any]:
         """Return parameters, (..., n_in), and the log determinant, (...), of u, (..., n_free)."""
+        if np.ndim(U) == 1:
+            chosen, s, value = _single.forward(self._steps, self.b.tolist(), np.asarray(U).tolist())
+            return self._physical(self._joined([one.x for one in chosen], s)), np.float64(value)
         lead = np.shape(U)[:-1]
         X, log_det, _ = self._forward(np.reshape(U, (-1, self.n_free)))
         return self._physical(X).reshape(*lead, X.shape[1]), log_det.reshape(lead)[()]
 
-    def from_y(self, y: Array) -> tuple[Array, Array]:
+    def from_y(self, y: Array) -> tuple[Array, Any]:
         """Return u, (..., n_free), and the log determinant, (...), of y in the domain."""
         lead = np.shape(y)[:-1]
         X = np.reshape(self._seen(y), (-1, len(self.lower)))
@@ -139,6 +145,8 @@ class Coordinates:
             by_log_det: Gradient by the log determinant, (...).
         """
         lead = np.shape(U)[:-1]
+        if not lead:
+            return self._vjp_of_one(np.asarray(U).tolist(), np.asarray(by_y), float(by_log_det))
         U = np.reshape(U, (-1, self.n_free))
         X, log_det, steps = self._forward(U)
         by_x = np.reshape(by_y, X.shape) * np.where(self.logs, self._physical(X), 1.0)
@@ -173,6 +181,26 @@ class Coordinates:
         ends = self.lower[alone], self.upper[alone]
         X[:, alone] = ends[0] + rng.random((n, len(alone))) * (ends[1] - ends[0])
         return self._physical(X)
+
+    @functools.cached_property
+    def _steps(self) -> list[_single.Step]:
+        return _single.steps(self)
+
+    def _joined(self, free: list[float], dependent: list[float]) -> Array:
+        """Return x, (n_in,)."""
+        x = np.empty(len(self.lower))
+        x[self.free], x[self.dependent] = free, dependent
+        found: Array = np.minimum(np.maximum(x, self.lower), self.upper)
+        return found
+
+    def _vjp_of_one(self, u: list[float], by_y: Array, by_log_det: float) -> Array:
+        chosen, s, log_det = _single.forward(self._steps, self.b.tolist(), u)
+        if self.logs.any():
+            x = self._joined([one.x for one in chosen], s)
+            by_y = by_y * np.where(self.logs, self._physical(x), 1.0)
+        parts = by_y[self.free].tolist(), by_y[self.dependent].tolist()
+        by_log = by_log_det if math.isfinite(log_det) else 0.0
+        return np.array(_single.vjp(self._steps, chosen, u, *parts, by_log))
 
     def _physical(self, X: Array) -> Array:
         if not self.logs.any():

@@ -83,4 +83,5 @@ class _LogDensity:
     coordinates: Coordinates
 
     def __call__(self, y: Array) -> Array:
-        return self.coordinates.from_y(y)[1] - self.coordinates.log_volume
+        log_det: Array = self.coordinates.from_y(y)[1]
+        return log_det - self.coordinates.log_volume

@@ -27,11 +27,12 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from surrogates import given
 from surrogates.errors import InputError, check
 from surrogates.types import Array
 
@@ -175,7 +176,10 @@ class Covariance:
             n: Number of draws, independent of each other.
             seed: Seed, or a generator of numpy.
         """
-        check(n >= 0, f"expected a number of draws >= 0; got {n}")
+        check(
+            isinstance(n, int | np.integer) and n >= 0,
+            f"expected a number of draws >= 0; got {n!r}",
+        )
         rng = np.random.default_rng(seed)
         lead = (*self.mean.shape[:-1], n)
         sizes = np.exp(self.scatter * rng.standard_normal((*lead, 2)) / 2 - self.scatter**2 / 4)
@@ -201,8 +205,11 @@ class Covariance:
             scatter=np.zeros(2),
         )
 
+    __radd__ = __add__
+    __array_ufunc__: ClassVar[None] = None  # numbers and arrays of numpy leave the sum to this
+
     def _residual(self, r: npt.ArrayLike) -> Array:
-        found = np.asarray(r, dtype=np.float64)
+        found = given.unnamed(r, "residuals")
         n = self.mean.shape[-1]
         if found.ndim == 0 or found.shape[-1] != n:
             raise InputError(f"expected residuals of shape (..., {n}); got {found.shape}")
@@ -262,7 +269,7 @@ def noise_of(noise: Any, n: int, of: str) -> tuple[Array, Array]:
             f"expected a covariance of {n} outputs; got one of shape {noise.diagonal.shape}",
         )
         return noise.diagonal, noise.factor
-    found = np.asarray(noise, dtype=np.float64)
+    found = given.unnamed(noise, "noise")
     check(
         found.shape in ((), (n,), (n, n)),
         f"expected noise as one {of}, {n} of them, or a covariance matrix ({n}, {n}); got the "

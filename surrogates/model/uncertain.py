@@ -48,7 +48,8 @@ class Uncertain(Called):
             predicted by their logarithms the prediction is not in the middle.
         """
         self._check_bars()
-        check(0 < level < 1, f"expected a level between 0 and 1; got {level}")
+        number = np.ndim(level) == 0 and hasattr(level, "__float__")
+        check(number and 0 < level < 1, f"expected a level between 0 and 1; got {level}")
         Y = self._parameters(y)
         if hasattr(self.engine, "predict_interval"):
             return self._call("predict_interval", Y, settings=(float(level),))

@@ -4,6 +4,7 @@ import numpy as np
 import pygimli as pg
 import pytest
 
+from surrogates import InputError
 from surrogates.adapters import pygimli as adapter
 
 
@@ -36,3 +37,8 @@ def test_an_inversion_finds_the_truth(program, surrogate, standard_errors, witho
     assert (4 * errors < 0.05 * (upper - lower)).all()
     assert names["inversion"].chi2() < 3  # of 3 data, 2 of which the parameters fit
     without_torch("pygimli", "pygimli")
+
+
+def test_weights_that_sum_to_one_are_refused_with_what_to_do(weights):
+    with pytest.raises(InputError, match="not independent, .*SLSQP"):
+        adapter.modelling(weights)

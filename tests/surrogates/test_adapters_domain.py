@@ -141,6 +141,20 @@ def test_gradients_are_those_of_finite_differences(domain):
     assert close.mean() > 0.99
 
 
+def test_single_points_are_those_of_a_batch(domain):
+    rng = np.random.default_rng(10)
+    U = rng.random((50, domain.n_free))
+    by_y, by_log = rng.normal(size=(50, len(domain.lower))), rng.normal(size=50)
+    Y, log_det = domain.to_y(U)
+    gradients = domain.vjp(U, by_y, by_log)
+    for u, y, value, g, slope, gradient in zip(U, Y, log_det, by_y, by_log, gradients, strict=True):
+        found = domain.to_y(u)
+        np.testing.assert_allclose(found[0], y, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(found[1], value, rtol=1e-9)
+        size = 1e-9 * np.abs(gradient).max()
+        np.testing.assert_allclose(domain.vjp(u, g, slope), gradient, rtol=1e-9, atol=size)
+
+
 def test_draws_and_weighted_points_are_uniform_on_the_domain():
     for kind in KINDS:
         if kind == "many weights":

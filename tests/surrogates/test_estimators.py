@@ -11,11 +11,13 @@ pytest.importorskip("sklearn", minversion="1.6", reason="the extra sklearn is no
 
 import joblib
 from sklearn.base import clone
+from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import surrogates
 from surrogates import GNvproClassifier, GNvproRegressor, InputError
 
 QUICK = {"effort": "fast", "work_units": 60, "width": 4}
@@ -59,6 +61,30 @@ def test_classes_are_those_given(classifier):
     assert list(classifier.classes_) == ["high", "low"]
     assert (classifier.predict(X) == np.where(y > 1.4, "high", "low")).mean() > 0.9
     assert np.allclose(classifier.predict_proba(X).sum(axis=1), 1)
+
+
+def test_a_surrogate_of_a_file_is_a_fitted_estimator(regressor, classifier, tmp_path):
+    """What scikit-learn inspects, and pipelines call, need not be trained by it."""
+    pandas = pytest.importorskip("pandas")
+    X, y = samples()
+    regressor.surrogate_.save(tmp_path / "r.pt")
+    found = GNvproRegressor.of(surrogates.load(tmp_path / "r.pt"))
+    frame = pandas.DataFrame(X, columns=list(regressor.surrogate_.y_names))
+    right = regressor.predict(X)
+    np.testing.assert_allclose(found.predict(frame), right, rtol=1e-9, atol=1e-12)
+    weight = permutation_importance(found, frame, y, n_repeats=2, random_state=0).importances_mean
+    assert (weight > 0.1).all()
+    average = partial_dependence(found, frame, [0], grid_resolution=5).average
+    assert average.shape == (1, 5)
+    with pytest.raises(ValueError, match="feature names should match"):
+        found.predict(frame[frame.columns[::-1]])
+    classes = GNvproClassifier.of(classifier.surrogate_)
+    frame.columns = classifier.surrogate_.y_names
+    assert np.array_equal(classes.predict(frame), classifier.predict(X))
+    assert np.array_equal(classes.classes_, classifier.classes_)
+    for kind, of in ((GNvproRegressor, classifier), (GNvproClassifier, regressor)):
+        with pytest.raises(InputError, match="; this estimator is not"):
+            kind.of(of.surrogate_)
 
 
 @pytest.mark.parametrize("name", ["regressor", "classifier"])

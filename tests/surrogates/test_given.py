@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import decimal
 import fractions
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 
 import h5py
 import numpy as np
@@ -66,6 +66,8 @@ def test_names_are_matched_in_any_order(values):
     [
         structured()[0],
         {"b": 2, "γ": np.float32(3), "a": True},
+        {"b": 2, "γ": np.float64(3), "a": 1.0},
+        OrderedDict(γ=3.0, a=1, b=2.0),
         Point(b=2.0, c=3.0, a=1.0),
     ],
 )

@@ -66,26 +66,21 @@ def chosen(residuals: Sequence[Tensor]) -> Weights:
     n, n_out = residuals[0].shape
     if len(residuals) == 1 or n_out == 1 or n < _FEWEST:
         return common
-    R = torch.stack(list(residuals)).numpy()
-    alike = _likeness(R)
+    some = slice(None, None, -(-n_out // _JUDGED))
+    alike = _likeness([residual[:, some] for residual in residuals])
     if math.isinf(alike):
         return common
-    found = _by_output(_grams(R), n, alike)
+    found = _by_output(_grams(residuals), n, alike)
     return found[:, :1] if (found == found[:, :1]).all() else found
 
 
-def _likeness(R: Weights) -> float:
-    """Return nu (see the module's text); infinity for common weights.
-
-    Args:
-        R: Residuals, (n_candidates, n, n_out).
-    """
-    R = R[:, :, :: -(-R.shape[2] // _JUDGED)]
-    fold = np.arange(R.shape[1]) % _FOLDS
-    common = np.zeros(R.shape[2])
-    own = np.zeros((len(_ALIKE), R.shape[2]))
+def _likeness(residuals: Sequence[Tensor]) -> float:
+    """Return nu (see the module's text); infinity for common weights."""
+    n, n_out = residuals[0].shape
+    fold = torch.arange(n) % _FOLDS
+    common, own = np.zeros(n_out), np.zeros((len(_ALIKE), n_out))
     for k in range(_FOLDS):
-        seen, held = _grams(R[:, fold != k]), _grams(R[:, fold == k])
+        seen, held = (_grams([r[rows] for r in residuals]) for rows in (fold != k, fold == k))
         w = _paying(seen.sum(axis=0))
         common += np.einsum("jab,a,b->j", held, w, w)
         for i, nu in enumerate(_ALIKE):
@@ -116,9 +111,13 @@ def _gram(residuals: Sequence[Tensor]) -> Weights:
     return found
 
 
-def _grams(R: Weights) -> Weights:
-    """Return the matrices of each output, (n_out, m, m), of residuals (m, n, n_out)."""
-    found: Weights = np.einsum("anj,bnj->jab", R, R)
+def _grams(residuals: Sequence[Tensor]) -> Weights:
+    """Return the matrices of each output, (n_out, m, m), without a copy of all residuals."""
+    m = len(residuals)
+    found = np.empty((residuals[0].shape[1], m, m))
+    for a in range(m):
+        for b in range(a + 1):
+            found[:, a, b] = found[:, b, a] = (residuals[a] * residuals[b]).sum(dim=0).numpy()
     return found
 
 

@@ -342,10 +342,10 @@ class Page {
   }
 
   restore() {
-    const text = location.hash.slice(1);
+    const text = location.hash.slice(1).replace(/%2C/gi, ","); // as programs for mail write it
     if (!text) return;
     const parts = new Map(text.split("&").map((part) => part.split("=")));
-    const read = (key) => (parts.get(key) || "").split(",").map(Number);
+    const read = (key) => (parts.get(key) || "").split(",").map((v) => (v ? Number(v) : NaN));
     const fits = (y) => y.length === this.model.n_in && y.every(Number.isFinite);
     const y = read("y");
     if (!fits(y)) {

@@ -94,12 +94,14 @@ function choleskyOfGram(G, m, k) {
 }
 
 // Errors of the data of some rows of outputs at a point: noise of standard deviations sigma (NaN for
-// none) and the surrogate's own. Without both, all count alike.
+// none) and the surrogate's own. Without both, all count alike. The shared errors have the least of the
+// scales that surrogates.model.likelihood has for them.
 function errorsOf(model, point, { rows, sigma }) {
   const own = model.hasBars ? model.errors(point, rows) : { d: [], F: [] };
   const d = Float64Array.from(rows, (o, i) => (sigma[o] > 0 ? sigma[o] ** 2 : 0) + (own.d[i] || 0));
+  const size = Math.sqrt(model.along);
   return new Errors(
     d.map((v) => v || 1),
-    own.F,
+    own.F.map((v) => v * size),
   );
 }

@@ -86,6 +86,7 @@ class Curves {
     // Read here, as each later question would make the browser compute styles anew.
     this.colours = groups.map((_, g) => css(`--c${(this.panel.colour ?? g) % COLOURS}`));
     this.card = css("--card");
+    this.font = css("--font");
     const line = css("--line"),
       soft = css("--soft");
     const axis = {
@@ -93,7 +94,7 @@ class Curves {
       grid: { stroke: line, width: 1 },
       ticks: { stroke: line, width: 1 },
     };
-    const font = `12px ${css("--font")}`;
+    const font = `12px ${this.font}`;
     const series = [{}],
       bands = [];
     groups.forEach((_, g) => {
@@ -257,11 +258,15 @@ class Curves {
       if (!this.shown[g]) return;
       ctx.strokeStyle = this.colours[g];
       ctx.lineWidth = 1.5 * ratio;
-      pins.forEach(({ c, dash }) => {
+      [ctx.fillStyle, ctx.font] = [this.colours[g], `${11 * ratio}px ${this.font}`];
+      [ctx.textAlign, ctx.textBaseline] = ["left", "middle"];
+      pins.forEach(({ c, dash, letter }) => {
         ctx.setLineDash(DASHES[dash % DASHES.length].map((d) => d * ratio));
         ctx.beginPath();
         indices.forEach((o, i) => ctx[i ? "lineTo" : "moveTo"](X(x[i]), Y(c[o])));
         ctx.stroke();
+        const end = indices.length - 1;
+        ctx.fillText(letter, X(x[end]) + 3 * ratio, Y(c[indices[end]]));
       });
       ctx.setLineDash([]);
       if (!data) return;

@@ -5,8 +5,8 @@
 // in the scaled parameters t of `Domain`; the term in brackets is the prior. C is the covariance of
 // the noise and of the surrogate's errors, at the fitted y: y is found for a fixed C, then C at this
 // y, until both stay. So J^T C^-1 r = 0 where no bound or relation acts. This is the likelihood of
-// surrogates.model.likelihood but for two parts: errors are normal, without a random scale, and C
-// does not depend on y when the sum is differentiated. Each step minimises the linearised sum with a
+// surrogates.model.likelihood but for two parts: the scale of shared errors is its least one, not a
+// random number, and C does not depend on y when the sum is differentiated. Each step minimises the linearised sum with a
 // damping (Levenberg 1944, Marquardt 1963) by an active-set method (Nocedal and Wright 2006,
 // "Numerical optimization", section 16.5).
 

@@ -36,6 +36,9 @@ class Model {
     this.hasBars = form.floor !== null && form.task === "regression";
     this.unique = data("unique");
     this.shared = arrays.unique ? this.sharedOf(arrays) : null;
+    this.along = form.along || 1;
+    this.ends = data("ends");
+    this.sizes = this.ends ? [arrays.size0.data, arrays.size1.data] : null;
     this.xLower = this.seen(this.lower);
     this.xUpper = this.seen(this.upper);
     this.xCentre = this.centre;
@@ -113,17 +116,35 @@ class Model {
     return D;
   }
 
-  // S L of the covariance of errors, (n_out, k): whole, or as a product with the linear layer's outer
-  // factor, in whose span it lies.
+  // S L of the covariance of errors, (n_out, k): whole, or as a product with the last factor of the
+  // linear layer, in whose span it lies.
   sharedOf({ loadings, shared }) {
     if (loadings) {
       const k = loadings.shape[1];
       return { k, data: loadings.data.map((v, p) => v * this.sigma[Math.floor(p / k)]) };
     }
-    const { data, shape } = this.factors[1],
+    const { data, shape } = this.factors[this.factors.length - 1],
       k = shared.shape[1];
     const product = new Float64Array(this.n_out * k);
     return { k, data: multiply(data, this.n_out, shape[1], shared.data, k, product) };
+  }
+
+  // h and h' of the covariance of errors: exponentials of quadratic polynomials, between two ends, in
+  // the point of the box next to x.
+  sizesAt(x) {
+    if (!this.sizes) return [1, 1];
+    const a = [1];
+    x.forEach((v, i) => {
+      const inside = Math.min(Math.max(v, this.xLower[i]), this.xUpper[i]);
+      a.push((inside - this.xCentre[i]) / this.unit[i]);
+    });
+    return this.sizes.map((M, part) => {
+      let log = 0;
+      for (let i = 0, p = 0; p < M.length; i++) {
+        for (let j = i; j < a.length; j++) log += M[p++] * a[i] * a[j];
+      }
+      return Math.exp(Math.min(Math.max(log, this.ends[part]), this.ends[2 + part]));
+    });
   }
 
   // The square of the deviations over sigma.
@@ -163,9 +184,10 @@ class Model {
     const more = members ? members.columns(point.u, point.linear) : null;
     const k = shared.k + (members ? members.widths.length : 0),
       F = new Float64Array(rows.length * k);
-    const d = Float64Array.from(rows, (o) => share * this.sigma[o] ** 2 * unique[o] * factor(o) ** 2);
+    const [h, own] = this.sizesAt(point.x).map((size) => size * share);
+    const d = Float64Array.from(rows, (o) => own * this.sigma[o] ** 2 * unique[o] * factor(o) ** 2);
     rows.forEach((o, i) => {
-      const [size, by] = [Math.sqrt(share) * factor(o), factor(o)];
+      const [size, by] = [Math.sqrt(h) * factor(o), factor(o)];
       for (let a = 0; a < shared.k; a++) F[i * k + a] = size * shared.data[o * shared.k + a];
       for (let a = shared.k; a < k; a++) {
         F[i * k + a] = by * more[o * (k - shared.k) + a - shared.k];

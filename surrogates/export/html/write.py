@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from statistics import NormalDist
@@ -71,6 +72,9 @@ def save(
         content = page(constants, reference.metadata, name)
     if limit is not None and not 0 < len(content) <= limit:
         content = page(packed(reference, reduced=True), reference.metadata, name)
+    if limit is not None and len(content) > limit and reference.correlation is not None:
+        alone = replace(reference, correlation=None)
+        content = page(packed(alone, reduced=True), reference.metadata, name)
     if limit is not None and len(content) > limit:
         n_out, width = reference.W.shape
         raise InputError(

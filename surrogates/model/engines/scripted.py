@@ -3,6 +3,10 @@
 A forked child of a process in which torch has used several threads has none of them, and its first
 parallel loop waits for them forever. Each child therefore computes in one thread, from its first
 call on. Processes that share the cores, as those of a pool, want that in any case.
+
+MKL, with which torch multiplies matrices, has locks that a thread holds as it ends. Python has
+joined the thread by then. A child that is forked in that moment finds a lock that nobody opens, and
+waits for it forever. A fork therefore waits until the threads that have called a module are gone.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from __future__ import annotations
 import functools
 import io
 import os
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -23,15 +29,40 @@ from surrogates.types import Array
 from ..covariance import CORRELATION, SIZES, Correlation
 from . import METHODS, Box
 
+_TASKS = "/proc/self/task"  # the threads of this process, where there is such a folder
+_LONGEST = 2.0  # seconds that a fork waits
+_QUIET = 0.02  # seconds: threads that torch has started for one that has ended, end after it
+
 _forked = False  # since the last call
+_here = threading.local()
+_callers: dict[int, threading.Thread] = {}  # threads that have called a module, by their ids
+
+
+def _before_fork() -> None:
+    """Wait for the end of the threads that Python has joined, and that may hold locks of MKL."""
+    ended = [key for key, thread in list(_callers.items()) if not thread.is_alive()]
+    if not ended:
+        return
+    for key in ended:
+        del _callers[key]
+    last, until = time.monotonic(), time.monotonic() + _LONGEST
+    before: set[str] = set()
+    while os.path.isdir(_TASKS) and (now := time.monotonic()) < until:
+        there = set(os.listdir(_TASKS))
+        if there != before or any(str(key) in there for key in ended):
+            before, last = there, now
+        elif now - last > _QUIET:
+            break
+        time.sleep(0.001)
 
 
 def _after_fork() -> None:
     global _forked
     _forked = True
+    _callers.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 class Scripted:
@@ -105,8 +136,8 @@ class Scripted:
 
     def cov_vjp(self, y: Array, by_factor: Array, by_diagonal: Array) -> Array:
         """Return the gradient by y of a weighted sum of `predict_cov`, by automatic derivatives."""
-        if _forked:
-            _use_one_thread()
+        if not hasattr(_here, "known") or _forked:
+            _prepare()
         Y = torch.from_numpy(y).requires_grad_()
         with torch.enable_grad():
             factor, diagonal = self.module.predict_cov(Y)
@@ -141,15 +172,15 @@ def _on_arrays(method: Callable[..., torch.Tensor], n: int) -> Callable[..., npt
     tensor, without_gradients = torch.from_numpy, torch.inference_mode
 
     def one(y: Array) -> npt.NDArray[Any]:
-        if _forked:
-            _use_one_thread()
+        if not hasattr(_here, "known") or _forked:
+            _prepare()
         with without_gradients():
             result: npt.NDArray[Any] = method(tensor(y)).numpy()
         return result
 
     def several(*given: Any) -> npt.NDArray[Any]:
-        if _forked:
-            _use_one_thread()
+        if not hasattr(_here, "known") or _forked:
+            _prepare()
         with without_gradients():
             tensors = (tensor(x) if isinstance(x, np.ndarray) else x for x in given)
             result: npt.NDArray[Any] = method(*tensors).numpy()
@@ -162,8 +193,8 @@ def _of_pairs(method: Any) -> Callable[[Array], tuple[Array, Array]]:
     """Return a method of y that returns a pair of tensors, for numpy arrays."""
 
     def pair(y: Array) -> tuple[Array, Array]:
-        if _forked:
-            _use_one_thread()
+        if not hasattr(_here, "known") or _forked:
+            _prepare()
         with torch.inference_mode():
             first, second = method(torch.from_numpy(y))
         return first.numpy(), second.numpy()
@@ -171,7 +202,11 @@ def _of_pairs(method: Any) -> Callable[[Array], tuple[Array, Array]]:
     return pair
 
 
-def _use_one_thread() -> None:
+def _prepare() -> None:
+    """Note the thread that calls; in a forked child, compute in one thread."""
     global _forked
-    torch.set_num_threads(1)
-    _forked = False
+    if _forked:
+        torch.set_num_threads(1)
+        _forked = False
+    _here.known = True
+    _callers[threading.get_native_id()] = threading.current_thread()

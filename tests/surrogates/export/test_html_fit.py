@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,22 +62,85 @@ def test_the_covariance_of_errors_is_that_of_the_file(name, reduced, browser, tm
     assert np.abs(difference).max() < (1e-7 if reduced else 1e-11)
 
 
-def module(n_in: int = N_IN) -> Surrogate:
+@pytest.mark.parametrize("name", ["everything", "members", "anova", "network"])
+def test_shared_errors_in_the_span_of_predictions_are_a_product(name, browser, tmp_path):
+    """As those of a training are: 882 outputs with 64 directions would take half a megabyte."""
+    module, surrogate = both(name)
+    r = pack.constants_of(surrogate)
+    L = r.W / r.sigma[:, None] @ draw(r.W.shape[1], 3, seed=2).numpy()
+    known = Correlation(loadings=L, unique=1e-6 + r.sigma**2, scatter=np.zeros(2))
+    r = dataclasses.replace(r, correlation=known)
+    packed = pack.packed(r, reduced=True)
+    assert "shared" in packed.listing and "loadings" not in packed.listing
+    (tmp_path / "s.html").write_bytes(write.page(packed, surrogate.metadata, "s.pt"))
+    opened(browser, tmp_path / "s.html")
+    Y, rows = points(module), list(range(4))
+    factor, diagonal = (part[:, :4] for part in r.predict_cov(Y))
+    right = factor @ factor.swapaxes(1, 2) + diagonal[:, :, None] * np.eye(4)
+    size = np.sqrt(np.einsum("nii->ni", right))
+    difference = (dense(browser, Y, rows) - right) / size[:, :, None] / size[:, None]
+    assert np.abs(difference).max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["products", "rows", "none"])
+def test_sizes_of_errors_are_those_of_the_file(kind, browser, tmp_path):
+    made = module()
+    assert made.sizes is not None
+    if kind == "rows":
+        made.sizes.sizes[:, 1:, 1:] = 0.0
+    elif kind == "none":
+        made.sizes.sizes[:] = 0.0
+    surrogate = saved(made, tmp_path / "s.pt")
+    html.save(surrogate, tmp_path / "s.html")
+    opened(browser, tmp_path / "s.html")
+    Y = points(made)
+    right = surrogate.predict_cov(Y).dense()[:, :3, :3]
+    np.testing.assert_allclose(dense(browser, Y, [0, 1, 2]), right, rtol=1e-10, atol=1e-14)
+    assert (kind == "none") == browser.evaluate("page.model.sizes === null")
+
+
+def test_a_page_that_is_too_large_leaves_the_covariance_out_and_says_so(browser, tmp_path):
+    surrogate = saved(module(directions=20), tmp_path / "s.pt")  # beside the span of predictions
+    html.save(surrogate, tmp_path / "s.html", limit=None)
+    r = pack.constants_of(surrogate)
+    alone = pack.packed(dataclasses.replace(r, correlation=None), reduced=True)
+    limit = len(write.page(alone, surrogate.metadata, "s.pt")) + 100
+    assert (tmp_path / "s.html").stat().st_size > limit
+    html.save(surrogate, tmp_path / "s.html", limit=limit)
+    opened(browser, tmp_path / "s.html")
+    data = surrogate.predict(surrogate.engine.box.centre)
+    given(browser, data)
+    assert "count as independent" in browser.evaluate("page.data.report.textContent")
+
+
+def module(n_in: int = N_IN, directions: int = 3) -> Surrogate:
     """A smooth surrogate of the box (1, 2)^n_in, whose errors depend on each other."""
     features = joined("ode linear", n_in)
+    M = draw(2, n_in + 1, n_in + 1, seed=5).numpy() / n_in
     bars = ErrorBars(
         leverage=draw(features.width + 1, features.width + 1, seed=7) / 20,
         floor=0.5,
         sigma=0.02 + 0.01 * draw(N_OUT, seed=8).abs(),
         correlation=Correlation(
-            loadings=draw(N_OUT, 3, seed=4).numpy(),
+            loadings=draw(N_OUT, directions, seed=4).numpy(),
             unique=0.1 + draw(N_OUT, seed=12).abs().numpy(),
             scatter=np.zeros(2),
+            sizes=0.1 * (M + M.transpose(0, 2, 1)),
+            ends=np.array([[-0.5, -0.4], [0.6, 0.7]]),
+            along=np.array(1.7),
         ),
     )
     Y = 1 + np.random.default_rng(1).random((300, n_in))
     W = draw(N_OUT, features.width + 1, seed=3)
     return Surrogate(features, W, Y.mean(0), Y.std(0), Domain.of(Y), bars)
+
+
+def noisy(surrogate: LoadedSurrogate, y: np.ndarray) -> np.ndarray:
+    """The covariance of data, with the least scale of the likelihood's, (n_out, n_out)."""
+    found, correlation = surrogate.predict_cov(y), surrogate.engine.correlation
+    assert correlation is not None
+    shared = float(correlation.along) * found.factor @ found.factor.T
+    return np.asarray(shared + np.diag(found.diagonal + NOISE**2))
 
 
 def least_squares(
@@ -87,7 +151,7 @@ def least_squares(
     inverse = np.diag(prior / box.unit**2)
     for _ in range(100):
         found, J = surrogate.predict_cov(y), surrogate.jacobian(y)
-        C = found.dense() + NOISE**2 * np.eye(N_OUT)
+        C = noisy(surrogate, y)
         slope = J.T @ np.linalg.solve(C, data - found.mean) - inverse @ (y - box.centre)
         step = np.linalg.solve(J.T @ np.linalg.solve(C, J) + inverse, slope)
         y = y + step
@@ -141,6 +205,6 @@ def test_a_fit_of_many_parameters_with_a_prior(browser, tmp_path):
     y = np.array(found["y"])
     right = least_squares(surrogate, data, truth, prior=True)
     np.testing.assert_allclose(y, right, rtol=1e-8)
-    J, C = surrogate.jacobian(y), surrogate.predict_cov(y) + NOISE**2
-    H = J.T @ np.linalg.solve(C.dense(), J) + np.diag(surrogate.engine.box.unit**-2)
+    J = surrogate.jacobian(y)
+    H = J.T @ np.linalg.solve(noisy(surrogate, y), J) + np.diag(surrogate.engine.box.unit**-2)
     np.testing.assert_allclose(found["error"], np.sqrt(np.diag(np.linalg.inv(H))), rtol=1e-8)

@@ -257,3 +257,57 @@ def test_charts_and_sliders_are_told_in_words(browser, written):
         "document.getElementById('parameter-0-slider').getAttribute('aria-valuetext')"
     )
     assert text.split()[1] == "m"
+
+
+def test_a_link_survives_programs_for_mail(browser, written):
+    _, path = written
+    for fragment in ("#y=1.25,1.5,1.75&c=2", "#y=1.25%2C1.5%2c1.75&c=2"):
+        browser.open(path, fragment)
+        browser.wait("window.page && page.now && !page.waiting")
+        assert browser.evaluate("[...page.state.y]") == [1.25, 1.5, 1.75], fragment
+    browser.open(path, "#y=1.25,,1.75")
+    browser.wait("window.page && page.now && !page.waiting")
+    said = browser.evaluate("document.getElementById('toast').textContent")
+    assert said == "This link is not of this surrogate: it takes 3 numbers."
+
+
+def test_curves_of_pinned_settings_have_their_letters(browser, written):
+    opened(browser, written[1])
+    browser.evaluate(
+        "window.texts = []; (draw => { CanvasRenderingContext2D.prototype.fillText ="
+        " function (text, ...at) { texts.push(text); return draw.call(this, text, ...at); }; })"
+        "(CanvasRenderingContext2D.prototype.fillText)"
+    )
+    for _ in range(3):
+        browser.evaluate("document.getElementById('random').click(), page.current()")
+        browser.evaluate("document.getElementById('pin').click()")
+    browser.evaluate("texts.length = 0; document.getElementById('random').click()")
+    browser.wait("texts.includes('C')")
+    assert (
+        browser.evaluate("['A', 'B', 'C'].map(l => texts.filter(t => t === l).length)") == [2] * 3
+    )
+
+
+def test_bars_keep_their_colours_where_the_system_forces_its_own(browser, written):
+    opened(browser, written[1])
+    browser.call(
+        "Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}]
+    )
+    back = browser.evaluate(
+        "getComputedStyle(document.querySelector('.sensitivity .bar')).backgroundColor"
+    )
+    browser.call("Emulation.setEmulatedMedia", features=[])
+    assert back in ("rgb(0, 114, 178)", "rgb(213, 94, 0)")
+
+
+def test_the_table_of_a_fit_fits_a_narrow_screen(browser, written):
+    surrogate, path = written
+    opened(browser, path)
+    browser.resize(390, 844)
+    c = surrogate.predict([1.4, 1.5, 1.6]).tolist()
+    given(browser, "name;value\n" + "\n".join(f"{n};{v!r}" for n, v in zip(NAMES, c, strict=True)))
+    browser.evaluate("page.data.fit()")
+    sizes = browser.evaluate(
+        "(e => [e.scrollWidth, e.clientWidth])(document.querySelector('[aria-label^=Fitted]'))"
+    )
+    assert sizes[0] <= sizes[1]

@@ -91,6 +91,8 @@ def test_noise_is_added(noise):
         (np.ones(3), "expected noise as one variance, 30 of them, or a covariance matrix"),
         (-1.0, "expected each variance of the noise >= 0"),
         (np.full(M, np.nan), "expected finite numbers in noise"),
+        ("a", "expected real numbers in noise, of dtype float64; got <U1"),
+        (None, "expected real numbers in noise; got an object of type NoneType"),
         (np.ones((M, M)), "expected a positive definite covariance matrix"),
         (np.triu(np.ones((M, M))), "expected a symmetric covariance matrix"),
     ],
@@ -98,6 +100,38 @@ def test_noise_is_added(noise):
 def test_bad_noise_is_refused(noise, message):
     with pytest.raises(InputError, match=message):
         _ = of_numbers() + noise
+
+
+def test_noise_may_come_first():
+    found, variances = of_numbers(), 0.5 + np.random.default_rng(4).random(M)
+    for noise in (0.25, np.float64(0.25), variances, np.diag(variances)):
+        sums = noise + found, found + noise
+        assert type(sums[0]) is Covariance
+        np.testing.assert_allclose(sums[0].dense(), sums[1].dense(), rtol=1e-12, atol=1e-13)
+    both = sum([found, found]).dense()
+    np.testing.assert_allclose(both, 2 * found.dense(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("a", "expected real numbers in residuals, of dtype float64; got <U1"),
+        (None, "expected real numbers in residuals; got an object of type NoneType"),
+        (np.ones(M) * 1j, "got complex128"),
+        (np.ma.masked_less(np.arange(M), 2), "residuals is a masked array"),
+        (np.ones(M + 1), "expected residuals of shape"),
+    ],
+)
+def test_what_is_no_residual_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        of_numbers().chi2(given)
+
+
+def test_what_is_no_number_of_draws_is_refused():
+    for n in (-1, 2.5, None, "3"):
+        with pytest.raises(InputError, match="expected a number of draws >= 0; got "):
+            of_numbers().sample(n)
+    assert of_numbers().sample(np.int64(2)).shape == (2, M)
 
 
 def test_outputs_without_error_have_no_inverse_until_noise_is_added():

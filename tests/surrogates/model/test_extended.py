@@ -27,6 +27,9 @@ def test_a_level_that_is_no_probability_is_one_clear_line(level, tmp_path):
     for found in (loaded, in_numpy(loaded)):
         with pytest.raises(InputError, match="expected a level between 0 and 1; got"):
             found.predict_interval(y, level)
+        for no_number in ("0.9", None, [0.5, 0.9]):
+            with pytest.raises(InputError, match="expected a level between 0 and 1; got"):
+                found.predict_interval(y, no_number)
     with pytest.raises(ValueError, match="expected a level between 0 and 1; got"):
         surrogate.predict_interval(torch.from_numpy(y), level)
 
