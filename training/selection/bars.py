@@ -13,6 +13,7 @@ a normal distribution.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,13 +120,7 @@ def error_bars(
             sigma,
             held_out,
             _varying(selection, trained, sigma, C),
-            lambda unit: _seen(
-                selection,
-                bare,
-                Y,
-                unit / g.clamp(min=1e-12).sqrt()[:, None],
-                _left(bare, trained, C),
-            ),
+            functools.partial(_seen, selection, bare, Y, g, _left(bare, trained, C)),
         ),
     )
 
@@ -259,7 +254,7 @@ def _correlation(
         sigma: Sizes beside the members' spread, (n_out,).
         held_out: Sizes of ``alike``, (n_out,).
         varying: See `_varying`.
-        seen: Returns what is known of the residuals, for the factors that make them of ``alike``.
+        seen: Returns what is known of the residuals, for factors of ``alike``.
     """
     told = sigma > 0
     share = float((sigma[told] / held_out[told]).square().mean()) if bool(told.any()) else 1.0
@@ -301,8 +296,11 @@ def _left(bare: Surrogate, trained: Tensor, C: Tensor | None) -> Tensor:
     return left
 
 
-def _seen(selection: Selection, bare: Surrogate, Y: Tensor, unit: Tensor, left: Tensor) -> Seen:
-    """Return what is known of residuals (n, n_out) at Y, for their factors (n, n_out)."""
+def _seen(
+    selection: Selection, bare: Surrogate, Y: Tensor, g: Tensor, left: Tensor, unit: Tensor
+) -> Seen:
+    """Return what is known of residuals (n, n_out) at Y, for factors of those over sqrt(g)."""
+    unit = unit / g.clamp(min=1e-12).sqrt()[:, None]
     column = {int(selection.train[i]): j for j, i in enumerate(_columns(len(selection.train)))}
     own = [-1] * len(Y)
     if selection.kriging is not None:
