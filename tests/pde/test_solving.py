@@ -178,7 +178,7 @@ def raised(error: BaseException):
         (lambda Y, C: C, "solve_batch must give a surrogates.pde.Batch; got array"),
         (lambda Y, C: Batch(C=C[:, :1]), r"C of shape \(2, 2\), as c_names; got \(2, 1\)"),
         (lambda Y, C: Batch(C=C * 1j), "C as real numbers; got array"),
-        (lambda Y, C: Batch(C=C.astype(object)), "C as real numbers; got array"),
+        (lambda Y, C: Batch(C=np.full(C.shape, "1", dtype=object)), "C as real numbers; got array"),
         (lambda Y, C: Batch(C=[[1], [1, 2]]), r"C as real numbers; got .*C cannot be read as an a"),
         (lambda Y, C: Batch(C=C.view(Kilometres)), "C has the unit km"),
         (lambda Y, C: Batch(C=[C[0].view(Kilometres), C[1]]), "C, row 0 has the unit km"),

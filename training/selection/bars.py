@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -260,7 +260,7 @@ def _correlation(
     share = float((sigma[told] / held_out[told]).square().mean()) if bool(told.any()) else 1.0
     unit = math.sqrt(share) / sigma
     z = unit * alike  # NaN where both are 0
-    return correlation(z.numpy(), varying, seen(unit))
+    return correlation(z.numpy(), varying, replace(seen(unit), share=share))
 
 
 def _varying(selection: Selection, Y: Tensor, sigma: Tensor, C: Tensor | None) -> Array:

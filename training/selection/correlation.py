@@ -80,17 +80,21 @@ class Seen:
         own: The column of ``prediction`` that is the sample's own, (n,); -1 for none.
         jacobians: Returns the Jacobians at some of them, in units of the residuals.
         left: What it leaves of its own samples' targets, in units of z, (n_out, n_points).
+        share: The part of the squares of errors that z has. Members' differences have the rest:
+            they are known at new y, but not at samples that members have seen.
     """
 
     x: Array
     own: npt.NDArray[np.int64]
     jacobians: Jacobians
     left: Array
+    share: float = 1.0
 
     def of(self, rows: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> Seen:
         """Return those of some samples and outputs."""
         numbers = np.flatnonzero(rows)
-        return Seen(
+        return replace(
+            self,
             x=self.x[rows],
             own=self.own[rows],
             jacobians=lambda some: self.jacobians(numbers[some])[:, told],
@@ -170,7 +174,7 @@ def _found(z: Array, prediction: Array, seen: Seen | None) -> Correlation:
     if seen is not None:
         roots = np.sqrt(shared)
         factor = along(
-            z,
+            z / math.sqrt(seen.share),
             seen.jacobians,
             [(fold == i, B * roots[: B.shape[1]]) for i, B in enumerate(bases)],
             own,

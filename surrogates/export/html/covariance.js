@@ -94,11 +94,11 @@ function choleskyOfGram(G, m, k) {
 }
 
 // Errors of the data of some rows of outputs at a point: noise of standard deviations sigma (NaN for
-// none) and the surrogate's own. Without both, all count alike. The shared errors have the least of the
-// scales that surrogates.model.likelihood has for them.
+// none) and the surrogate's own. Without both, all count alike. The surrogate's covariance has the least of
+// the scales that surrogates.model.likelihood has for it.
 function errorsOf(model, point, { rows, sigma }) {
   const own = model.hasBars ? model.errors(point, rows) : { d: [], F: [] };
-  const d = Float64Array.from(rows, (o, i) => (sigma[o] > 0 ? sigma[o] ** 2 : 0) + (own.d[i] || 0));
+  const d = Float64Array.from(rows, (o, i) => (sigma[o] > 0 ? sigma[o] ** 2 : 0) + model.along * (own.d[i] || 0));
   const size = Math.sqrt(model.along);
   return new Errors(
     d.map((v) => v || 1),

@@ -139,8 +139,7 @@ def noisy(surrogate: LoadedSurrogate, y: np.ndarray) -> np.ndarray:
     """The covariance of data, with the least scale of the likelihood's, (n_out, n_out)."""
     found, correlation = surrogate.predict_cov(y), surrogate.engine.correlation
     assert correlation is not None
-    shared = float(correlation.along) * found.factor @ found.factor.T
-    return np.asarray(shared + np.diag(found.diagonal + NOISE**2))
+    return np.asarray(float(correlation.along) * found.dense() + NOISE**2 * np.eye(N_OUT))
 
 
 def least_squares(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
@@ -156,9 +159,12 @@ def test_errors_that_are_larger_along_the_jacobian_are_found(factor):
     x += (np.sqrt(factor) - 1) * (x * turns).sum(axis=1, keepdims=True) * turns
     z = 10 * x @ V.T + 0.1 * rng.standard_normal((4000, M))
     J = (turns @ V.T)[:, :, None]
-    found = correlation(z, V, seen(rng.uniform(-1, 1, (4000, 2)), J))
+    known = seen(rng.uniform(-1, 1, (4000, 2)), J)
+    found = correlation(z, V, known)
     variance = 1 + (factor - 1) / 20  # of all directions together
     assert abs(found.along / (factor / variance) - 1) < 0.25
+    shared = correlation(math.sqrt(0.4) * z, V, dataclasses.replace(known, share=0.4))
+    assert abs(shared.along / (factor / variance / 0.4) - 1) < 0.25
 
 
 def test_what_is_left_of_the_surrogates_own_samples_is_a_bound():
