@@ -278,7 +278,8 @@ def _scatter(squares: Array, most: float) -> float:
 
     The logarithm of chi-squared of k degrees of freedom has the variance trigamma(k / 2), and
     chi-squared the variance 2 k. The smaller of the two estimates counts: a normal distribution of
-    log s has larger s than any sample where small squares make its deviation large.
+    log s has larger s than any sample where small squares make its deviation large. Squares whose
+    mean is below one, since the variance is the least that counts, vary by what they are beside it.
 
     Args:
         squares: NaN does not count.
@@ -292,6 +293,6 @@ def _scatter(squares: Array, most: float) -> float:
     freedom = np.minimum(number[rows], most)
     noise = float(scipy.special.polygamma(1, freedom / 2).mean())
     of_logs = float(np.log(np.maximum(means, 1e-300)).var(ddof=1)) - noise
-    grown = 1 + float(means.var(ddof=1)) / max(float(means.mean()) ** 2, 1e-300)
+    grown = 1 + float(means.var(ddof=1)) / max(float(means.mean()), 1.0) ** 2
     of_moments = math.log(max(grown / (1 + 2 * float((1 / freedom).mean())), 1.0))
     return math.sqrt(max(0.0, min(of_logs, of_moments)))

@@ -176,3 +176,13 @@ def test_what_is_left_of_the_surrogates_own_samples_is_a_bound():
     without = correlation(z, spans, seen(x))
     assert (found.unique > 10 * without.unique).all()
     assert abs(found.unique.mean() - 1) < 0.1
+
+
+def test_errors_beside_the_span_vary_by_what_they_are_beside_the_least_variance():
+    z, spans, _ = planted(400, scatter=(0.0, 1.0))
+    x = np.random.default_rng(2).uniform(-1, 1, (400, 2))
+    V = np.linalg.qr(spans)[0]
+    left = np.random.default_rng(3).standard_normal((M, 500))
+    found = correlation(z, spans, seen(x, left=left - V @ (V.T @ left)))
+    without = correlation(z, spans, seen(x))
+    assert without.scatter[1] > 0.7 and found.scatter[1] < 0.1
