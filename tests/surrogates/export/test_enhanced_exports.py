@@ -50,8 +50,13 @@ def check(found, method, right) -> None:
     """Compare to 3e-10 of the largest spread of an output, and of its derivatives.
 
     Ten digits of weights cancel here, which the least nugget makes large. The error is 1e-5.
+    Standard deviations are roots of what cancels, and three digits of them are left.
     """
-    assert np.abs(np.asarray(found) - right).max() < 3e-10 * 1.6, method
+    difference = np.abs(np.asarray(found) - right)
+    if method == "predict_std":
+        assert (difference < 2e-3 * right.max(axis=0)).all()
+    else:
+        assert difference.max() < 3e-10 * 1.6, method
 
 
 def test_it_is_what_was_trained(loaded):
