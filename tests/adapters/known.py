@@ -34,13 +34,26 @@ def posterior_on_a_grid(log_likelihood, bounds, n=401):
 
     By the midpoint rule: a narrow posterior well within the box is integrated to rounding.
     """
-    axes = [a + (np.arange(n) + 0.5) / n * (b - a) for a, b in bounds.T]
-    Y = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_p = log_likelihood(Y)
+    Y, log_p = _on_a_grid(log_likelihood, bounds, n)
     p = np.exp(log_p - log_p.max())
     mean = p @ Y / p.sum()
     std = np.sqrt(p @ (Y - mean) ** 2 / p.sum())
     return mean, std, log_p.max() + np.log(p.mean())
+
+
+def quartiles_on_a_grid(log_likelihood, bounds, n=401):
+    """First and third quartiles, (2, 2), with a uniform prior on the box."""
+    Y, log_p = _on_a_grid(log_likelihood, bounds, n)
+    p = np.exp(log_p - log_p.max()).reshape(n, n) / np.exp(log_p - log_p.max()).sum()
+    below = [np.cumsum(p.sum(axis=1 - i)) for i in range(2)]
+    axes = [np.unique(y) for y in Y.T]
+    return np.array([np.interp((0.25, 0.75), *both) for both in zip(below, axes, strict=True)]).T
+
+
+def _on_a_grid(log_likelihood, bounds, n):
+    axes = [a + (np.arange(n) + 0.5) / n * (b - a) for a, b in bounds.T]
+    Y = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    return Y, log_likelihood(Y)
 
 
 def normal_log_likelihood(c, data, std):

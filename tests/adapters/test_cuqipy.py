@@ -2,7 +2,7 @@
 
 import cuqi
 import numpy as np
-from known import normal_log_likelihood, posterior_on_a_grid
+from known import normal_log_likelihood, posterior_on_a_grid, quartiles_on_a_grid
 
 import surrogates
 from surrogates.adapters import cuqipy as adapter
@@ -115,6 +115,7 @@ def test_a_posterior_has_a_prior_of_ones_own(surrogate, draws):
 
 
 def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):
+    """Its tails are far: a standard deviation would be decided by few samples."""
     noisy = surrogates.load(folder / "noisy.npz")
     likelihood = noisy.likelihood(noisy.predict([2.0, 0.3]), 0.02)
     np.random.seed(1)
@@ -123,12 +124,12 @@ def test_a_posterior_with_the_errors_of_the_surrogate_is_sampled(folder):
     sampler.warmup(300, tune_freq=1 / 300)
     sampler.sample(1000)
     samples = sampler.get_samples().burnthin(300)
-    mean, spread, _ = posterior_on_a_grid(likelihood.log_density, noisy.bounds)
+    right = quartiles_on_a_grid(likelihood.log_density, noisy.bounds)
     effective = min(samples.compute_ess())
     assert effective > 200
-    np.testing.assert_array_less(np.abs(samples.mean() - mean), 4 * spread / effective**0.5)
-    found = samples.samples.std(axis=1)
-    np.testing.assert_allclose(found, spread, rtol=4 / (2 * effective) ** 0.5)
+    found = np.quantile(samples.samples, (0.25, 0.75), axis=1)
+    # A normal distribution has a quartile with an error of as much as is between both, over root n.
+    assert (np.abs(found - right) < 4 * np.diff(right, axis=0) / effective**0.5).all()
 
 
 def test_weights_that_sum_to_one_are_sampled_in_the_cube(weights, triangle, alike):
