@@ -1,0 +1,1 @@
+"""DC resistivity surveys: the problem `ert`."""
