@@ -19,7 +19,7 @@ from surrogates.config import check
 from surrogates.types import Array
 
 from .base import Quantity, Tags, conductivity, resistivity
-from .laminate import VERTICAL, Values, laminate, normalised, products
+from .laminate import INDICES, VERTICAL, Values, laminate, normalised, products
 from .layered import LayeredModel, layer_quantities
 from .settings import BodySettings, Bounds
 from .shapes import half_extents, indicator
@@ -91,6 +91,18 @@ class BodyModel(LayeredModel):
             K[near] = self._with_body(q, shares[near], heights[near], points[near], weights)
         return K
 
+    def derivatives(
+        self, y: Array, V: Array, points: Array, weights: Array, tags: Tags | None = None
+    ) -> Array:
+        """Return the derivatives of `tensor`, as `Model.derivatives`."""
+        found = np.zeros((len(V), len(points), len(INDICES)))
+        everywhere = self.directions(V)[:, : 2 * self._n - 1].any(axis=1)
+        found[everywhere] = super().derivatives(y, V[everywhere], points, weights)
+        near = self._near(self.quantities(y), points)
+        rest = super().derivatives(y, V[~everywhere], points[near], weights)
+        found[np.ix_(~everywhere, near)] = rest
+        return found
+
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return which cells have a point in the body or its edge."""
         q = self.quantities(y)
@@ -128,7 +140,7 @@ class BodyModel(LayeredModel):
             arithmetic = arithmetic + share * (m @ weights)
             harmonic = harmonic + share * ((1 / m) @ weights)
         # Squares of the jump of log m over the width of the edge, and over a cell at a bottom.
-        N = products(g, weights) * ((log_body - shares @ logs) ** 2)[:, None]
+        N = products(weights @ g) * ((log_body - shares @ logs) ** 2)[:, None]
         for i in range(n - 1):
             above = shares[:, : i + 1].sum(axis=1)
             # A bump of the integral 1 as the bottom passes the cell: K is continuous.

@@ -173,7 +173,7 @@ def test_bodies_stay_within_their_reach_and_nearly_fill_it(kind):
     assert (x.max(axis=0) - x.min(axis=0) > 0.85 * (upper - lower)).all()
 
 
-def test_a_body_s_means_are_those_of_dcr():
+def test_a_body_s_tensors_are_those_of_dcr():
     body = pytest.importorskip("surrogates.pde.dcr.body", reason="needs DOLFINx")
     from surrogates.pde.ert.models.laminate import INDICES
 
@@ -188,9 +188,7 @@ def test_a_body_s_means_are_those_of_dcr():
         y = np.array([20, unit * 12 * 8.4 * 6, 0.6])
         expected = 0.01 * (old.tensor(y, 100.0, points, weights) + [1, 1, 1, 0, 0, 0])
         K = made.tensor(np.array([0.6]), points, weights)
-        # K's trace is 2 <m> + <1/m>^-1; normals differ where the edge is curved within a cell.
-        assert K[:, :3].sum(axis=1) == pytest.approx(expected[:, :3].sum(axis=1), rel=1e-12)
-        assert np.linalg.norm(K - expected) < 0.03 * np.linalg.norm(K - 0.01 * np.eye(6)[:3].sum(0))
+        assert np.abs(K - expected).max() < 1e-12 * K.max()
 
 
 def test_a_sharp_vertical_plane_cuts_cells_into_laminates():
