@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surrogates.errors import InputError, check
@@ -27,6 +28,8 @@ def add_survey(commands: Commands) -> None:
     text = "elevation of flat ground in metres; default: found from the electrodes"
     sub.add_argument("--top", type=float, metavar="M", help=text)
     sub.add_argument("--json", action="store_true", help="print JSON")
+    text = "draw pseudosections of its lines, or all data in space; or .pdf, .svg"
+    sub.add_argument("--plot", metavar="F.png", help=text)
     sub.add_argument("--out", metavar="F.ohm", help="write it in the unified data format")
 
 
@@ -78,6 +81,12 @@ def survey_of(file: str | None, options: argparse.Namespace) -> Survey:
     return surveys.made(options.array, **given)
 
 
+def _wrote(options: argparse.Namespace, path: str) -> None:
+    """Say that a file is written, unless JSON is printed."""
+    if not options.json:
+        print(f"wrote {path}")
+
+
 def survey(options: argparse.Namespace) -> int:
     """Describe a survey; return 1 if something in it is doubtful."""
     from surrogates.survey import describing
@@ -89,8 +98,12 @@ def survey(options: argparse.Namespace) -> int:
         print_rows(found.rows())
         for question in found.questions:
             warn(f"{found.survey.name}: {question}")
+    if options.plot is not None:
+        from surrogates.plots.survey import survey as draw
+
+        draw(found, options.plot, title=Path(found.survey.name).name)
+        _wrote(options, options.plot)
     if options.out is not None:
         found.survey.write(options.out)
-        if not options.json:
-            print(f"wrote {options.out}")
+        _wrote(options, options.out)
     return 1 if found.questions else 0
