@@ -75,7 +75,9 @@ class _Colors:
         from matplotlib.colors import LogNorm
 
         measured = found.resistivity is not None
-        self.values = found.resistivity if measured else np.abs(found.factors)
+        self.values: Array = (
+            np.abs(found.factors) if found.resistivity is None else found.resistivity
+        )
         self.label = "apparent resistivity [ohm m]" if measured else "geometric factor [m]"
         placed = np.isfinite(found.depths) & np.isfinite(self.values)
         self.shown, self.crossed = placed & (self.values > 0), placed & (self.values <= 0)
@@ -101,7 +103,7 @@ def places(found: Description) -> Array:
     there = (found.survey.data >= 0)[:, :, None]
     apart = np.where(there, found.survey.electrodes[found.survey.data], 0.0)
     middle = np.asarray(apart.sum(axis=1) / there.sum(axis=1))
-    surface = found.ground.top
+    surface = np.full(len(middle), found.ground.top)
     if not found.ground.flat:
         top = ~found.ground.buried[found.survey.data] & (found.survey.data >= 0)
         total = np.where(top[:, :, None], apart, 0.0).sum(axis=1)[:, 2]
