@@ -15,12 +15,11 @@ from .lines import Line
 from .survey import Survey, same_place, wrong_datum
 
 
-def as_places(names: Sequence[str], rows: Sequence[Line]) -> Array:
-    """Return places [m] of lines of numbers, (n, 3); coordinates without a column are 0."""
+def as_places(names: Sequence[str], rows: Sequence[Line], values: Array) -> Array:
+    """Return places [m] of columns of numbers (n, k), (n, 3); those without a column are 0."""
     found = np.zeros((len(rows), 3))
     read = [columns.place_column(rows[0], name) for name in names]
     rows[0].check(len({name for name, _ in read}) == len(read), "two columns have one name")
-    values = np.array([row.numbers() for row in rows])
     for k, (name, factor) in enumerate(read):
         found[:, "xyz".index(name)] = values[:, k] * factor
     return found
@@ -87,6 +86,26 @@ def assembled(
 
 
 _WORDS = {"k": "the geometric factor k", "i": "the current i"}
+
+
+def numbered(places: Array) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the electrodes of data that give places; places of one millionth apart are one.
+
+    Args:
+        places: Places of a b m n [m], NaN at infinity, (n_d, 4, 3).
+
+    Returns:
+        The electrodes in the order of x1, x2, x3, (n_e, 3); their numbers from 1 in the data, 0 at
+        infinity, (n_d, 4); the number from 0 of the first datum that has each, (n_e,).
+    """
+    there = np.isfinite(places).all(axis=2)
+    flat = places[there]
+    size = 1e-6 * (float(np.ptp(flat, axis=0).max()) or 1.0)
+    keys = np.round((flat - flat.min(axis=0)) / size).astype(np.int64)
+    _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    numbers = np.zeros(there.shape, dtype=np.int64)
+    numbers[there] = number.ravel() + 1
+    return flat[first], numbers, np.nonzero(there)[0][first]
 
 
 def _numbers(found: Mapping[str, Array], rows: Sequence[Line]) -> npt.NDArray[np.int64]:

@@ -121,4 +121,4 @@ class _Content:
         names, rows = self.table(n, what, columns.is_place)
         names = names or list(_PLACES.get(len(rows[0].words), ()))
         rows[0].check(bool(names), f"expected x, x z or x y z; got {len(rows[0].words)} numbers")
-        return as_places(names, rows), rows
+        return as_places(names, rows, np.array([row.numbers() for row in rows])), rows
