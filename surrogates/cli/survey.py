@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from .options import Commands
 
 if TYPE_CHECKING:
     from surrogates.survey import Survey
+    from surrogates.survey.mesh import MeshMade
 
 ARRAY_OPTIONS = ("electrodes", "spacing", "lines", "line_spacing", "levels")
 """Options that describe a made array, besides ``array``; None if they are not given."""
@@ -31,6 +33,12 @@ def add_survey(commands: Commands) -> None:
     text = "draw pseudosections of its lines, or all data in space; or .pdf, .svg"
     sub.add_argument("--plot", metavar="F.png", help=text)
     sub.add_argument("--out", metavar="F.ohm", help="write it in the unified data format")
+    text = "write a mesh of tetrahedra with the electrodes as nodes (needs gmsh)"
+    sub.add_argument("--mesh", metavar="F.msh", help=text)
+    text = "edges from an electrode of the mesh to its nearest neighbour, 3 by default"
+    sub.add_argument("--mesh-cells", type=float, metavar="N", help=text)
+    text = "factor by which all edges of the mesh are shorter, 1 by default"
+    sub.add_argument("--mesh-refine", type=float, metavar="N", help=text)
 
 
 def add_survey_options(sub: argparse.ArgumentParser) -> None:
@@ -91,11 +99,14 @@ def survey(options: argparse.Namespace) -> int:
     """Describe a survey; return 1 if something in it is doubtful."""
     from surrogates.survey import describing
 
-    found = describing.describe(survey_of(options.file, options), options.top)
+    given = survey_of(options.file, options)
+    made = _mesh(given, options) if options.mesh else None
+    found = describing.describe(given, options.top)
     if options.json:
-        print(json.dumps(found.json(), indent=1))
+        more = {"mesh": dataclasses.asdict(made)} if made else {}
+        print(json.dumps({**found.json(), **more}, indent=1))
     else:
-        print_rows(found.rows())
+        print_rows(found.rows() | ({"mesh": str(made)} if made else {}))
         for question in found.questions:
             warn(f"{found.survey.name}: {question}")
     if options.plot is not None:
@@ -107,3 +118,12 @@ def survey(options: argparse.Namespace) -> int:
         found.survey.write(options.out)
         _wrote(options, options.out)
     return 1 if found.questions else 0
+
+
+def _mesh(survey: Survey, options: argparse.Namespace) -> MeshMade:
+    """Write a mesh for a survey."""
+    from surrogates.survey.mesh import MeshSettings, write_mesh
+
+    given = {"cells": options.mesh_cells, "refine": options.mesh_refine}
+    settings = MeshSettings(**{key: value for key, value in given.items() if value is not None})
+    return write_mesh(survey, options.mesh, settings, top=options.top)
