@@ -1,0 +1,343 @@
+r"""Potentials of electrodes on any mesh, by one sparse factorisation for each sample.
+
+Strong form, lengths in m, conductivity K in S/m (a tensor in each cell), potential u_j in V of a
+current of 1 A into electrode j:
+
+    -div(K grad u_j) = delta(x - x_j),   K grad u_j . n = 0 on the top,
+    n . K (grad u_j + (r / r^2) u_j) = 0 on the far sides (see `stiffness`)
+
+With the stiffness matrix A(K) and e_j, the values of the basis functions at electrode j, A u_j =
+e_j, and T_ij = e_i^T u_j is the potential at electrode i. T is symmetric: exchanging current and
+potential electrodes changes data by rounding alone. Its derivative is exact for the discrete
+problem, dT_ij = -u_i^T A(dK) u_j.
+
+**Point sources.** The mesh does not resolve 1/r at an electrode, and T_ij is wrong for electrodes
+a few cells apart. That error is the same relative one on homogeneous ground, where T is known. So
+the result is T_ij times (known / computed) potential of homogeneous ground with the same top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from dolfinx import fem
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy.sparse import csr_matrix
+
+from surrogates.config import check
+from surrogates.types import Array
+
+from .. import meshes
+from ..collective import on_each, on_root
+from ..dcr.body import INDICES
+from ..fenicsx import geometry_nodes, locate
+from ..fields import Field
+from ..linear import destroy
+from ..points import digest
+from .stiffness import Stiffness
+from .surface import Placement, boundary, place
+
+Integers = npt.NDArray[np.int64]
+
+_IDENTITY = np.array([float(i == j) for i, j in INDICES])
+_RESIDUAL = 1e-8  # largest relative residual of a solve
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectSettings:
+    """How potentials on a mesh are found.
+
+    Attributes:
+        degree: Degree of the elements, 1 or 2.
+        tolerance: Largest distance of an electrode from the top of the mesh, over the longest edge
+            of the face there, at which it is put on the top.
+        columns: Right-hand sides that are solved together.
+    """
+
+    degree: int = 1
+    tolerance: float = 0.1
+    columns: int = 64
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.degree in (1, 2), f"the degree of elements is 1 or 2; got {self.degree}")
+        check(
+            0 < self.tolerance <= 0.5,
+            f"the tolerance of electrodes must be in (0, 0.5]; got {self.tolerance:g}",
+        )
+        check(self.columns >= 1, f"columns must be at least 1; got {self.columns}")
+
+
+class Direct:
+    """The potentials of electrodes on one mesh.
+
+    Attributes:
+        points: Quadrature points of this process's own cells [m], (n_own, k, 3).
+        weights: Their weights, (k,), of sum 1.
+        cells: Numbers of these cells in the given mesh, (n_own,).
+        homogeneous: T of unit resistivity, (n_p,), to which results are corrected.
+        iterations: Iterations of the last sample's solves: 1 for a factorisation.
+        residual: Their largest relative residual.
+        failure: Why one of them failed; empty if none did.
+    """
+
+    def __init__(
+        self,
+        cells: meshes.Cells,
+        electrodes: Array,
+        pairs: Integers,
+        settings: DirectSettings,
+        comm: MPI.Comm,
+        *,
+        homogeneous: Array | None = None,
+    ) -> None:
+        """Divide the mesh over the processes, put the electrodes on it, and solve once. Collective.
+
+        Args:
+            cells: The mesh; only that of rank 0 is used.
+            electrodes: Places [m], (n_e, 3).
+            pairs: Pairs of electrodes whose potentials are wanted, (n_p, 2).
+            settings: Settings.
+            comm: The communicator.
+            homogeneous: T of unit resistivity [V/A], (n_p,), if it is known: on flat ground.
+
+        Raises:
+            InputError: If the mesh has no far sides or no top, or an electrode is outside it.
+        """
+        self._comm, self.pairs, self.settings = comm, pairs, settings
+        self._kind = cells.kind
+
+        def prepare() -> tuple[Placement, Array, Array]:
+            surface = boundary(cells, electrodes)
+            far = surface.points[surface.faces[surface.far]].mean(axis=1)
+            return place(cells, surface, electrodes, settings.tolerance), far, surface.centre
+
+        self.placement, far, centre = on_root(comm, prepare)
+        domain = cells.create(comm)
+        self._stiffness = Stiffness(domain, settings.degree, far, centre)
+        self.V = self._stiffness.V
+        self.cells = np.asarray(domain.topology.original_cell_index, dtype=np.int64)
+        self.cells = self.cells[: domain.topology.index_map(3).size_local]
+        corners = domain.geometry.x[geometry_nodes(domain)[: len(self.cells)]]
+        shape, self.weights = _quadrature(cells.kind)
+        self.points = np.einsum("qv,nvi->nqi", shape, corners)
+        self._E = self._evaluation()
+        self._factor = _Factor(self._stiffness.matrix, comm)
+        self.iterations, self.residual, self.failure = 0, 0.0, ""
+        computed = self._potentials(np.tile(_IDENTITY, (len(self.cells), 1)))
+        if self.failure:
+            raise MemoryError(self.failure)
+        self.homogeneous = computed if homogeneous is None else homogeneous
+        self._ratio = self.homogeneous / computed
+
+    def solve(self, K: Array) -> Array:
+        """Solve for a conductivity.
+
+        Args:
+            K: Conductivity tensor [S/m] of this process's own cells, (n_own, 6).
+
+        Returns:
+            T of the pairs [V/A], (n_p,), on every process.
+        """
+        return self._ratio * self._potentials(K)
+
+    def tangents(self, dK: Array) -> Array:
+        """Differentiate the last solution.
+
+        Args:
+            dK: Derivatives of K [S/m] in this process's own cells, (r, n_own, 6).
+
+        Returns:
+            Derivatives of T [V/A], (r, n_p), on every process.
+        """
+        needed = np.unique(self.pairs)
+        U = self._solutions(needed)
+        dA = self._stiffness.matrix.duplicate()
+        found = np.zeros((len(dK), len(self.pairs)))
+        first, second = (np.searchsorted(needed, side) for side in self.pairs.T)
+        for row, K in zip(found, dK, strict=True):
+            self._stiffness.assemble(K, dA)
+            product = dA.matMult(U)
+            left, right = U.getDenseArray(), product.getDenseArray()
+            for part in _slices(len(row), 256):
+                a, b = left[:, first[part]], right[:, second[part]]
+                row[part] = -np.einsum("ni,ni->i", a, b)
+            destroy(product)
+        destroy(dA, U)
+        return np.asarray(self._ratio * self._comm.allreduce(found))
+
+    def description(self) -> str:
+        """Return size and hash of the mesh as text; collective."""
+        n_cells = self.V.mesh.topology.index_map(3).size_global
+        unknowns = self.V.dofmap.index_map.size_global
+        kind = {"hexahedron": "hexahedra", "tetrahedron": "tetrahedra"}[self._kind]
+        own = self.V.tabulate_dof_coordinates()[: self.V.dofmap.index_map.size_local]
+        sha = digest(self._comm, own)
+        return f"{n_cells} {kind}, {unknowns} unknowns, sha256 {sha}"
+
+    def field(self, K: Array) -> Field:
+        """Return the conductivity of the cells, K (n_own, 6), on the mesh; on one process."""
+        tensor = np.empty((len(K), 9))
+        for (i, j), k in zip(INDICES, K.T, strict=True):
+            tensor[:, 3 * i + j] = tensor[:, 3 * j + i] = k
+        domain = self.V.mesh
+        return Field(
+            points=domain.geometry.x,
+            kind=meshes.NAMES[self._kind],
+            cells=geometry_nodes(domain)[: len(K)][:, meshes.VTK[self._kind]],
+            at_points={},
+            at_cells={
+                "conductivity [S/m]": tensor[:, [0, 4, 8]].mean(axis=1),
+                "conductivity tensor [S/m]": tensor,
+            },
+        )
+
+    def _evaluation(self) -> Any:
+        """Return the matrix of e_j, (n_e, all unknowns), on every process."""
+        V, places, given = self.V, self.placement.places, self.placement.cells
+        index_map = V.dofmap.index_map
+        buried = np.flatnonzero(given < 0)
+        where = np.full(len(places), -1, dtype=np.int64)
+        inside = locate(V.mesh, places[buried])
+        where[buried] = np.where(inside < len(self.cells), inside, -1)
+        own = {int(number): i for i, number in enumerate(self.cells)}
+        for i in np.flatnonzero(given >= 0):
+            where[i] = own.get(int(given[i]), -1)
+        owner = np.argmax(self._comm.allgather(where >= 0), axis=0)
+        basis, entries = fem.Function(V), list[tuple[int, int, float]]()
+        for i in np.flatnonzero((owner == self._comm.rank) & (where >= 0)):
+            dofs = np.asarray(V.dofmap.cell_dofs(int(where[i])), dtype=np.int32)
+            cell = np.array([where[i]], dtype=np.int32)
+            for k, dof in zip(index_map.local_to_global(dofs), dofs, strict=True):
+                basis.x.array[dof] = 1
+                value = float(basis.eval(places[i], cell)[0])
+                basis.x.array[dof] = 0
+                if abs(value) > 1e-9:  # at a node, the other values are rounding
+                    entries.append((int(i), int(k), value))
+        everyone = [entry for part in self._comm.allgather(entries) for entry in part]
+        rows, columns, values = (np.array(x) for x in zip(*everyone, strict=True))
+        E = csr_matrix((values, (rows, columns)), shape=(len(places), index_map.size_global))
+
+        def checked() -> None:
+            missing = np.flatnonzero(np.diff(E.indptr) == 0)
+            text = ", ".join(f"{x:g}" for x in places[missing[0]]) if len(missing) else ""
+            check(
+                not len(missing),
+                f"electrode {missing[:1] + 1} at ({text}) m is in no cell of the mesh",
+            )
+
+        on_each(self._comm, checked)
+        return E
+
+    def _potentials(self, K: Array) -> Array:
+        """Solve for K; return T of the pairs as the mesh has it, (n_p,)."""
+        self._factor.set(self._stiffness.assemble(K))
+        self.iterations, self.residual, self.failure = 1, 0.0, self._factor.failure
+        T = np.full(len(self.pairs), np.nan)
+        if self.failure:
+            return T
+        sources = cover(self.pairs)
+        number = np.full(len(self.placement.places), -1, dtype=np.int64)
+        number[sources] = np.arange(len(sources))
+        swapped = number[self.pairs[:, 0]] < 0
+        source = number[np.where(swapped, self.pairs[:, 1], self.pairs[:, 0])]
+        other = np.where(swapped, self.pairs[:, 0], self.pairs[:, 1])
+        start, end = self.V.dofmap.index_map.local_range
+        E = self._E[:, start:end]
+        for part in _slices(len(sources), self.settings.columns):
+            X = self._solutions(sources[part])
+            values = self._comm.allreduce(E @ X.getDenseArray())
+            destroy(X)
+            here = np.flatnonzero((source >= part.start) & (source < part.stop))
+            T[here] = values[other[here], source[here] - part.start]
+        return T
+
+    def _solutions(self, electrodes: Integers) -> Any:
+        """Solve for currents into electrodes; return a dense matrix with a column for each."""
+        start, end = self.V.dofmap.index_map.local_range
+        B = np.asfortranarray(self._E[electrodes, start:end].T.toarray())
+        X, residual = self._factor.solve(B)
+        self.residual = max(self.residual, residual)
+        if not residual <= _RESIDUAL:
+            self.failure = f"relative residual {residual:.1e} above {_RESIDUAL:.0e}"
+        return X
+
+
+class _Factor:
+    """A sparse Cholesky factorisation, whose symbolic part is done once."""
+
+    def __init__(self, matrix: Any, comm: MPI.Comm) -> None:
+        self._matrix, self._comm, self.failure = matrix, comm, ""
+        self._pc = PETSc.PC().create(comm)
+        self._pc.setOptionsPrefix("ert_")
+        self._pc.setType("cholesky")
+        self._pc.setFactorSolverType("mumps")
+        self._pc.setOperators(matrix)
+        self._pc.setFromOptions()
+
+    def set(self, matrix: Any) -> None:
+        """Factor a matrix of the same entries."""
+        self._pc.setOperators(matrix)
+        self._pc.setUp()
+        self.failure = ""
+        if self._pc.getFactorSolverType() != "mumps":
+            return
+        factor = self._pc.getFactorMatrix()
+        code, negative = (factor.getMumpsInfog(i) for i in (1, 12))
+        if code < 0:
+            self.failure = f"the matrix could not be factored (MUMPS's error {code})"
+        elif negative > 0:
+            self.failure = "the conductivity is not positive definite"
+
+    def solve(self, B: Array) -> tuple[Any, float]:
+        """Solve for all columns of B, this process's rows, (n_own, k).
+
+        Returns:
+            The solutions, a dense PETSc matrix, and the largest relative residual.
+        """
+        size = ((len(B), None), (None, B.shape[1]))
+        right = PETSc.Mat().createDense(size, array=B, comm=self._comm)
+        right.assemble()
+        X = right.duplicate()
+        self._pc.getFactorMatrix().matSolve(right, X)
+        product = self._matrix.matMult(X)
+        defect = B - product.getDenseArray()
+        squares = [np.einsum("ij,ij->j", a, a) for a in (defect, B)]
+        sums = self._comm.allreduce(np.array(squares))
+        destroy(product, right)
+        return X, float(np.sqrt(np.max(sums[0] / sums[1])))
+
+
+def cover(pairs: Integers) -> Integers:
+    """Choose electrodes so that each pair has one of them: the one with the most pairs first."""
+    n = int(pairs.max()) + 1
+    links = csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    links = ((links + links.T) > 0).astype(np.int64).tocsr()
+    degree = np.asarray(links.sum(axis=1)).ravel()
+    done, chosen = np.zeros(n, dtype=bool), list[int]()
+    while degree.max() > 0:
+        best = int(np.argmax(degree))
+        neighbours = links.indices[links.indptr[best] : links.indptr[best + 1]]
+        degree[neighbours[~done[neighbours]]] -= 1
+        degree[best], done[best] = 0, True
+        chosen.append(best)
+    return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def _quadrature(kind: str) -> tuple[Array, Array]:
+    """Return points of a cell for averages: its vertices' shape functions there, and weights."""
+    if kind == "tetrahedron":
+        return np.full((4, 4), (5 - np.sqrt(5)) / 20) + np.eye(4) / np.sqrt(5), np.full(4, 0.25)
+    ends = np.array([0.5 + s / np.sqrt(12) for s in (-1, 1)])
+    one = np.stack([1 - ends, ends], axis=1)  # (point, end)
+    return np.einsum("ck,bj,ai->abckji", one, one, one).reshape(8, 8), np.full(8, 1 / 8)
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    """Divide n things into parts."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
