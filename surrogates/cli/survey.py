@@ -89,6 +89,25 @@ def survey_of(file: str | None, options: argparse.Namespace) -> Survey:
     return surveys.made(options.array, **given)
 
 
+def settings_of(options: argparse.Namespace) -> list[str]:
+    """Return the settings of the problem ``ert`` that the options of `add_survey_options` mean.
+
+    Raises:
+        InputError: If there is both a file and an array, or an option of an array without one.
+    """
+    given = {name: getattr(options, name) for name in ("survey", "array", *ARRAY_OPTIONS)}
+    given = {name: value for name, value in given.items() if value is not None}
+    made = [f"--{name.replace('_', '-')}" for name in given if name not in ("survey", "array")]
+    check(
+        not ({"survey", "array"} <= given.keys()),
+        "give --survey FILE or --array NAME, not both",
+    )
+    check(not made or "array" in given, f"{', '.join(made)} needs --array NAME")
+    if "survey" in given:
+        given["file"] = given.pop("survey")
+    return [f"survey.{name}={json.dumps(value)}" for name, value in given.items()]
+
+
 def _wrote(options: argparse.Namespace, path: str) -> None:
     """Say that a file is written, unless JSON is printed."""
     if not options.json:
