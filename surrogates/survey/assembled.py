@@ -69,6 +69,12 @@ def assembled(
     }
     kept = values.pop("valid", np.ones(len(data))) != 0
     check(bool(kept.any()), f"{name}: all data are marked as not valid")
+    for key in values.keys() & {"r", "rhoa", "k", "err", "u", "i"}:
+        if len(wrong_ones := np.flatnonzero(~np.isfinite(values[key]) & kept)):
+            first = wrong_ones[0]
+            rows[first].refuse(
+                f"{key} is {values[key][first]:g}; leave the datum out, or mark it by valid = 0"
+            )
     for key in ("k", *(("i",) if "u" in values and "r" not in values else ())):
         if key in values and len(zero := np.flatnonzero((values[key] == 0) & kept)):
             rows[zero[0]].refuse(f"{_WORDS[key]} is 0")
@@ -111,7 +117,7 @@ def numbered(places: Array) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[n
 def _numbers(found: Mapping[str, Array], rows: Sequence[Line]) -> npt.NDArray[np.int64]:
     """Return the numbers from 0 of a, b, m, n, (n_d, 4)."""
     given = np.stack([found[key] for key in columns.DATA], axis=1)
-    wrong = np.argwhere(given != np.round(given))
+    wrong = np.argwhere(~np.isfinite(given) | (given != np.round(given)))
     if len(wrong):
         i, k = wrong[0]
         rows[i].refuse(f"electrode {columns.DATA[k]} must be a whole number; got {given[i, k]:g}")
