@@ -140,6 +140,13 @@ class Model(ABC):
             tags: Number of the region at each point, (...), for models that have regions.
         """
 
+    def surface(self, y: Array) -> tuple[Array, npt.NDArray[np.int64]] | None:
+        """Return a body's surface for drawings: vertices (n, 3) [m] and triangles (m, 3).
+
+        None where the model has no body.
+        """
+        return None
+
     def check_flat(self) -> None:  # noqa: B027 - most kinds have no body
         """Raise `InputError` if, with some y, a body reaches the surface of flat ground."""
 

@@ -22,7 +22,7 @@ from .base import Quantity, Tags, conductivity, resistivity
 from .laminate import INDICES, VERTICAL, Values, laminate, normalised, products
 from .layered import LayeredModel, layer_quantities
 from .settings import BodySettings, Bounds
-from .shapes import half_extents, indicator
+from .shapes import half_extents, indicator, surface
 
 _PLACE = (("x1", "m"), ("x2", "m"), ("depth", "m"), ("a1", "m"), ("a2", "m"), ("a3", "m"))
 
@@ -76,6 +76,10 @@ class BodyModel(LayeredModel):
             f"the body touches the surface: with its edge it reaches {self._up:.3g} m upwards, and "
             f"body.depth, of its centre, can be {self._least_depth:g} m",
         )
+
+    def surface(self, y: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Return the body's surface for drawings, as `Model.surface`."""
+        return surface(self.shape, self.body(y))
 
     def body(self, y: Array) -> Array:
         """Return the centre x1, x2 [m], depth, semi-axes [m] and rotation [rad] for y, (7,)."""
