@@ -118,6 +118,18 @@ def _far_below(electrodes: Array, single: Flags) -> Flags:
     return np.asarray(there, dtype=bool)
 
 
+def rising(electrodes: Array) -> bool:
+    """Return whether most electrodes of boreholes lie far above the surface near them.
+
+    Far is more than their distance to the nearest electrode outside boreholes: 45 degrees.
+    """
+    column, _ = _columns(electrodes, _SAME * (float(np.ptp(electrodes, axis=0).max()) or 1.0))
+    if column.all() or not column.any():
+        return False
+    below = _far_below(electrodes * [1, 1, -1], ~column)
+    return float(below[column].mean()) > 0.5
+
+
 def half_space_potentials(survey: Survey, ground: Ground) -> Array:
     """Return T of each pair for a half-space of 1 ohm m [V/A], (n_p,), with images of electrodes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -104,6 +104,11 @@ class Survey:
     def ground(self, top: float | None = None) -> Ground:
         """Return whether the ground is flat, and which electrodes are buried; see `ground_of`."""
         return ground_of(self.electrodes, top, self.name)
+
+    def select(self, data: Integers | npt.NDArray[np.bool_]) -> Survey:
+        """Return the survey with some of the data, by their numbers from 0 or a mask (n_d,)."""
+        values = {name: column[data] for name, column in self.values.items()}
+        return replace(self, data=self.data[data], values=values)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the survey in the unified data format; see `writing`."""
