@@ -76,7 +76,7 @@ def test_doubled_cells_halve_the_cells_at_electrodes():
 
 def test_few_nodes_make_larger_cells():
     places = scattered(400)
-    for most in (40_000, 100_000):
+    for most in (60_000, 120_000):
         grid = flat_grid(places, GridSettings(nodes=most))
         n = np.prod([len(axis) for axis in grid.axes])
         assert 0.7 * most < n <= most
