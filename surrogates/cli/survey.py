@@ -39,7 +39,7 @@ def add_survey(commands: Commands) -> None:
     sub.add_argument("--clean", action="store_true", help=text)
     text = "write a mesh of tetrahedra with the electrodes as nodes (needs gmsh)"
     sub.add_argument("--mesh", metavar="F.msh", help=text)
-    text = "edges from an electrode of the mesh to its nearest neighbour, 3 by default"
+    text = "edges from an electrode of the mesh to its nearest neighbour, 4 by default"
     sub.add_argument("--mesh-cells", type=float, metavar="N", help=text)
     text = "factor by which all edges of the mesh are shorter, 1 by default"
     sub.add_argument("--mesh-refine", type=float, metavar="N", help=text)

@@ -70,8 +70,8 @@ class MeshSettings:
         refine: Factor by which all edges are shorter: 2 makes about eight times as many cells.
     """
 
-    cells: float = 3.0
-    growth: float = 0.4
+    cells: float = 4.0
+    growth: float = 0.3
     far: float = 4.0
     refine: float = 1.0
 

@@ -35,7 +35,7 @@ def test_electrodes_on_lines_are_nodes_of_a_fine_grid(electrodes):
         sizes = np.diff(axis)
         assert (sizes > 0).all()
         nearest = sizes[np.searchsorted(axis[:-1], at.clip(axis[1], axis[-2]) - 1e-9)]
-        assert nearest.max() < 0.6  # half of the spacing, with the growth of one cell
+        assert nearest.max() < 0.4  # a third of the spacing, with the growth of one cell
         extent = np.ptp(electrodes, axis=0).max()
         assert axis[0] == pytest.approx(at[0] - 4 * extent)
         assert axis[-1] == pytest.approx(at[-1] + (4 * extent if i < 2 else 0))
@@ -46,7 +46,7 @@ def test_neighbours_differ_by_little(electrodes):
     for axis in flat_grid(electrodes).axes:
         sizes = np.diff(axis)
         ratio = np.maximum(sizes[1:] / sizes[:-1], sizes[:-1] / sizes[1:])
-        assert ratio.max() < np.exp(FAR) * 1.02
+        assert ratio.max() < np.exp(FAR[0] / 3) * 1.02
 
 
 def test_core_is_the_survey_down_to_the_depth():
@@ -55,20 +55,20 @@ def test_core_is_the_survey_down_to_the_depth():
     low, high = [axis[0] for axis in core], [axis[-1] for axis in core]
     assert low[:2] == [0, 0] and high == [8, 8, 0] and -4 < low[2] <= -3
     sizes = np.diff(grid.axes[2][grid.core[2]])
-    assert sizes.max() < 1.01  # the electrode spacing is 1 m
+    assert sizes[1:].max() < 1.01  # the electrode spacing is 1 m
 
 
 def test_scattered_electrodes_lie_in_small_cells():
     places = scattered()
-    grid = flat_grid(places)
-    h = electrode_spacing(places) / 2
+    grid = flat_grid(places, GridSettings(nodes=1_000_000))
+    h = electrode_spacing(places) / 3
     for i in range(2):
         sizes = np.diff(grid.axes[i][grid.core[i]])
         assert sizes.max() <= h * (1 + 1e-9) and np.ptp(sizes) < 1e-9
 
 
 def test_doubled_cells_halve_the_cells_at_electrodes():
-    coarse, fine = (flat_grid(LINE, GridSettings(cells=n)) for n in (2, 4))
+    coarse, fine = (flat_grid(LINE, GridSettings(cells=n, nodes=10**6)) for n in (2, 4))
     for i in range(3):
         ratio = np.diff(fine.axes[i]).min() / np.diff(coarse.axes[i]).min()
         assert 0.4 < ratio < 0.6  # the number of cells is rounded up
@@ -76,7 +76,7 @@ def test_doubled_cells_halve_the_cells_at_electrodes():
 
 def test_few_nodes_make_larger_cells():
     places = scattered(400)
-    for most in (40_000, 100_000):
+    for most in (60_000, 120_000):
         grid = flat_grid(places, GridSettings(nodes=most))
         n = np.prod([len(axis) for axis in grid.axes])
         assert 0.7 * most < n <= most

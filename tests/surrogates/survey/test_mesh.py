@@ -90,9 +90,9 @@ def test_edges_at_electrodes_are_a_part_of_their_distance_and_shrink_with_the_fa
         made = write_mesh(survey, tmp_path / "m.msh", MeshSettings(refine=refine))
         mesh = read(tmp_path / "m.msh")
         edges = edges_at(mesh, survey.electrodes) / apart
-        # They grow on their way from 1 / 3 of the distance.
-        assert np.median(edges) == pytest.approx(1.2 / 3 / refine, rel=0.2)
-        assert edges.max() < 1.8 / 3 / refine
+        # They grow on their way from 1 / 4 of the distance.
+        assert np.median(edges) == pytest.approx(1.2 / 4 / refine, rel=0.2)
+        assert edges.max() < 1.8 / 4 / refine
         counts.append(made.nodes)
     assert 2.2 < counts[1] / counts[0] < 4.5  # 1.5 cubed is 3.4
 
