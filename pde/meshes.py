@@ -94,6 +94,14 @@ def corners(n1: int, n2: int, n3: int) -> Integers:
     )
 
 
+def one_cell(kind: str) -> tuple[Array, Integers]:
+    """Return points and vertices of a mesh of one cell, to compile forms for its kind."""
+    corners = [(i, j, k - 1) for k in (0, 1) for j in (0, 1) for i in (0, 1)]
+    keep = range(8) if kind == "hexahedron" else (0, 1, 2, 4)
+    points = np.array([corners[i] for i in keep], dtype=float)
+    return points, np.arange(len(points))[None]
+
+
 def graded(
     core: tuple[float, float, float, float],
     size: tuple[float, float, float],
@@ -118,7 +126,7 @@ def graded(
     x2 = np.linspace(-core[1], core[1], n2 + 1)
     x3 = np.linspace(-core[3], -core[2], n3 + 1)
     out1, out2, below = (
-        _layers(x[1] - x[0], end + x[0], layers)
+        growing(x[1] - x[0], end + x[0], layers)
         for x, end in ((x1, size[0] / 2), (x2, size[1] / 2), (x3, size[2]))
     )
     axes = (
@@ -130,7 +138,7 @@ def graded(
     return Grid(axes, (next(inside), next(inside), next(inside)))
 
 
-def _layers(first: float, length: float, n: int) -> Array:
+def growing(first: float, length: float, n: int) -> Array:
     """Return the ends of n layers that fill a length; the first is about as thick as ``first``.
 
     Their ends are at (1 + a t)^3 - 1 times a factor. Of the maps tried for DC resistivity (powers
