@@ -315,6 +315,12 @@ def test_wrong_settings_are_one_line(overrides, message):
     assert "\n" not in str(error.value)
 
 
+def test_regions_need_a_mesh():
+    settings = config.read(GroundConfig, None, KINDS["regions"])
+    with pytest.raises(InputError, match="model.kind=regions needs mesh.file"):
+        make(settings, LOWER, UPPER)
+
+
 def test_a_body_that_reaches_flat_ground_is_refused():
     made = model(*KINDS["body in layers"])
     made.check_flat()
