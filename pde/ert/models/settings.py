@@ -194,7 +194,7 @@ class FieldSettings:
         bounds: Bounds of the terms' coefficients, which are standard normal.
     """
 
-    mean: Bounds = (100.0, 100.0)
+    mean: Bounds = (10.0, 1000.0)
     deviation: float = 0.5
     length: tuple[float, float, float] | None = None
     terms: int = 20
