@@ -1,14 +1,19 @@
 """Checks of a user's mesh before solves: safe faults are mended, other faults are refused.
 
-The domain is a half-space that is cut off far away (see `potential`). Its mesh must be
+The domain is a half-space that is cut off far away (see `pde.dcr.potential`), or ground with a
+curved top. Its mesh must be
 
 - one connected whole of convex shape (a box, a cylinder, half of a ball), with the flat top x3 = 0;
+- or, with a curved top, between that and upright or undercut sides and a bottom that are convex; as
+  seen from above, the top has no overhang or vertical step;
 - conforming: two cells meet in a whole face, an edge, a vertex, or not at all, and no cell is there
   twice, flat, or tangled.
 
 Convexity distinguishes a hole, a crack or an overlap from an intended shape: every face with a cell
 on one side only must lie on the convex hull of the points, the two cells of any other face must lie
-on its two sides, and the volumes must add up to that of the hull.
+on its two sides, and the volumes must add up to that of the hull. With a curved top, this holds for
+the faces that do not look up, and those that do must together be as large as the hull, as seen from
+above.
 
 Tolerances are relative to the cells: see the constants. If a mesh generator did not merge the faces
 of two volumes, the mesh is torn; merging coincident points makes it whole. A crack would insulate,
@@ -50,6 +55,8 @@ HULL = 0.25
 The triangles of a sphere do not all lie on the hull of their corners.
 """
 TANGLED = "cells that are flat or tangled"
+STEEP = 0.01
+"""Faces of the boundary look up, with a curved top, if the cosine of their slope is above this."""
 LARGEST = 1e7
 """Largest coordinate [m], of the size of the earth."""
 
@@ -71,41 +78,47 @@ class Solid:
         points: Vertices, (n_points, 3).
         vertices: Vertices of each cell in the order of DOLFINx, with a positive Jacobian.
         hull: Planes (normal, offset) of the convex hull: n . x + offset <= 0 inside, (n, 4).
-        sides: Vertices of the boundary's faces except the top, (n, 4 or 3).
+        top: Vertices of the boundary's faces at the top, (n, 4 or 3).
+        sides: Vertices of its other faces, (n, 4 or 3).
+        numbers: Number of each given cell in this mesh.
         mended: The mended faults, one line each.
     """
 
     points: Array
     vertices: Integers
     hull: Array
+    top: Integers
     sides: Integers
+    numbers: Integers
     mended: tuple[str, ...]
 
 
-def solid(kind: str, points: Array, vertices: Integers) -> Solid:
+def solid(kind: str, points: Array, vertices: Integers, *, curved: bool = False) -> Solid:
     """Check and mend a mesh.
 
     Args:
         kind: ``hexahedron`` or ``tetrahedron``.
         points: Vertices, (n_points, 3).
         vertices: Vertices of each cell in the order of DOLFINx, (n_cells, 8 or 4).
+        curved: Whether the top may be other than the plane x3 = 0.
 
     Raises:
         InputError: If the mesh has other faults; the message says which, where, in how many cells.
     """
     mended: list[str] = []
     points, vertices = _used(points, vertices, mended)
-    points = _levelled(points, vertices, mended)
+    if not curved:
+        points = _levelled(points, vertices, mended)
     given, tangled = vertices, _signs(kind, points, vertices) == 0
     vertices = _oriented(kind, points, vertices, tangled, mended)
     merged, vertices = _merged(points, vertices, mended)
-    vertices = _single(merged, vertices, mended)
+    vertices, numbers = _single(merged, vertices, mended)
     try:
-        hull, sides = _whole(kind, merged, vertices)
+        hull, top, sides = _whole(kind, merged, vertices, curved)
     except InputError:  # the cells do not match with the order of corners found here
         _refuse(tangled, TANGLED, points, given)
         raise
-    return Solid(merged, vertices, hull, sides, tuple(mended))
+    return Solid(merged, vertices, hull, top, sides, numbers, tuple(mended))
 
 
 def place(x: Array) -> str:
@@ -248,23 +261,26 @@ def _merged(points: Array, vertices: Integers, mended: list[str]) -> tuple[Array
     return points, vertices.astype(np.int64)
 
 
-def _single(points: Array, vertices: Integers, mended: list[str]) -> Integers:
-    """Keep one of several cells with the same vertices."""
-    first = np.sort(_same(np.sort(vertices, axis=1))[1])
-    if len(first) < len(vertices):
-        again = np.setdiff1d(np.arange(len(vertices)), first)
+def _single(points: Array, vertices: Integers, mended: list[str]) -> tuple[Integers, Integers]:
+    """Keep one of several cells with the same vertices; number the given cells."""
+    same, first = _same(np.sort(vertices, axis=1))
+    kept = np.sort(first)
+    if len(kept) < len(vertices):
+        again = np.setdiff1d(np.arange(len(vertices)), kept)
         mended.append(
             f"{len(again)} cells that are there more than once were left out, as around "
             f"{_place(points, vertices[again[0]])} m"
         )
-    return vertices[first]
+    return vertices[kept], np.searchsorted(kept, first[same])
 
 
-def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integers]:
-    """Check that cells of positive orientation fill their convex hull once.
+def _whole(
+    kind: str, points: Array, vertices: Integers, curved: bool
+) -> tuple[Array, Integers, Integers]:
+    """Check that cells of positive orientation fill their convex hull, or the ground, once.
 
     Returns:
-        The hull's planes, and the boundary's faces except the top.
+        The hull's planes, and the boundary's faces at the top and elsewhere.
     """
     local = _FACES[kind]
     faces = vertices[:, local].reshape(-1, local.shape[1])
@@ -293,20 +309,45 @@ def _whole(kind: str, points: Array, vertices: Integers) -> tuple[Array, Integer
         hull = ConvexHull(nodes)
     except QhullError as error:
         raise InputError("is too small for its distance from the origin") from error
-    _check_top(points, boundary, float(np.abs(_normals(nodes[hull.simplices])[:, 2]).sum()) / 2)
+    area = float(np.abs(_normals(nodes[hull.simplices])[:, 2]).sum()) / 2
+    if curved:
+        top = _looks_up(points, boundary, area)
+    else:
+        _check_top(points, boundary, area)
+        top = ~(points[boundary, 2] < 0).any(axis=1)
     planes = np.unique(hull.equations.round(9), axis=0)
-    inner = _off_hull(points, boundary, planes, filled[owner[outside]], len(local))
+    inner = np.zeros(len(boundary), dtype=bool)
+    there = ~top if curved else np.ones(len(boundary), dtype=bool)
+    inner[there] = _off_hull(
+        points, boundary[there], planes, filled[owner[outside[there]]], len(local)
+    )
+    step = ", or a vertical step of the top" if curved else ""
     what = (
-        "faces inside with a cell on one side only, at a hole, a crack, or cells that do not match "
-        "(it must fill its convex hull)"
+        "faces inside with a cell on one side only, at a hole, a crack, or cells that do not match"
+        f"{step} (it must fill {'the ground up to its top' if curved else 'its convex hull'})"
     )
     _refuse(inner, what, points, boundary)
     ratio = filled.sum() / hull.volume
     check(
-        abs(ratio - 1) < 0.01,
+        curved or abs(ratio - 1) < 0.01,
         f"has cells that overlap: together they are {ratio:.4g} times as large as their hull",
     )
-    return planes, boundary[(points[boundary, 2] < 0).any(axis=1)]
+    return planes, boundary[top], boundary[~top]
+
+
+def _looks_up(points: Array, boundary: Integers, area: float) -> Marks:
+    """Mark the boundary's faces that look up; check that they cover the hull's area once."""
+    normals = _normals(points[boundary])
+    up = normals[:, 2] > STEEP * np.linalg.norm(normals, axis=1)
+    ratio = float(normals[up, 2].sum()) / area
+    lowest = points[boundary[up]].mean(axis=1) if up.any() else np.zeros((1, 3))
+    check(
+        abs(ratio - 1) < 1e-3,
+        f"must have a top without gaps and overhangs: the faces that look up are {ratio:.4g} times "
+        "as large as the ground, seen from above; the lowest is around "
+        f"{place(lowest[np.argmin(lowest[:, 2])])} m",
+    )
+    return np.asarray(up)
 
 
 def _check_connected(points: Array, vertices: Integers, number: Integers, owner: Integers) -> None:

@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +26,11 @@ from scipy.optimize import brentq
 from scipy.special import roots_legendre
 
 from surrogates.config import check
-from surrogates.errors import InputError, listed
+from surrogates.errors import InputError
 from surrogates.files import check_hdf5
 from surrogates.types import Array
 
-from . import mesh_checks
+from . import mesh_checks, mesh_groups
 from .fenicsx import create_mesh
 
 Integers = npt.NDArray[np.int64]
@@ -93,6 +94,14 @@ def corners(n1: int, n2: int, n3: int) -> Integers:
     )
 
 
+def one_cell(kind: str) -> tuple[Array, Integers]:
+    """Return points and vertices of a mesh of one cell, to compile forms for its kind."""
+    corners = [(i, j, k - 1) for k in (0, 1) for j in (0, 1) for i in (0, 1)]
+    keep = range(8) if kind == "hexahedron" else (0, 1, 2, 4)
+    points = np.array([corners[i] for i in keep], dtype=float)
+    return points, np.arange(len(points))[None]
+
+
 def graded(
     core: tuple[float, float, float, float],
     size: tuple[float, float, float],
@@ -117,7 +126,7 @@ def graded(
     x2 = np.linspace(-core[1], core[1], n2 + 1)
     x3 = np.linspace(-core[3], -core[2], n3 + 1)
     out1, out2, below = (
-        _layers(x[1] - x[0], end + x[0], layers)
+        growing(x[1] - x[0], end + x[0], layers)
         for x, end in ((x1, size[0] / 2), (x2, size[1] / 2), (x3, size[2]))
     )
     axes = (
@@ -129,7 +138,7 @@ def graded(
     return Grid(axes, (next(inside), next(inside), next(inside)))
 
 
-def _layers(first: float, length: float, n: int) -> Array:
+def growing(first: float, length: float, n: int) -> Array:
     """Return the ends of n layers that fill a length; the first is about as thick as ``first``.
 
     Their ends are at (1 + a t)^3 - 1 times a factor. Of the maps tried for DC resistivity (powers
@@ -148,16 +157,62 @@ class FileMesh(Cells):
     Attributes:
         path: Path of the file, as it was given.
         hull: Planes of its convex hull: n . x + offset <= 0 inside, (n, 4).
-        sides: Vertices of the boundary's faces except the top, (n, 4 or 3).
-        notes: The mended faults, and the file's groups of cells, one line each.
+        top: Vertices of the boundary's faces at the top, (n, 4 or 3).
+        sides: Vertices of its other faces, (n, 4 or 3).
+        mended: The mended faults, one line each.
+        grouped: The file's groups of cells in words; empty if there are none.
+        groups: Numbers of the cells in each of the file's groups, by the groups' names.
         sha256: Hash of the kind, the points and the vertices.
     """
 
     path: str
     hull: Array
+    top: Integers
     sides: Integers
-    notes: tuple[str, ...]
+    mended: tuple[str, ...]
+    grouped: str
+    groups: Mapping[str, Integers]
     sha256: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The mended faults, and the groups of cells where conductivities do not depend on them."""
+        about = "groups of cells, which conductivities do not depend on"
+        said = (f"the mesh {self.path}: {about}: {self.grouped}",) if self.grouped else ()
+        return (*self.mended, *said)
+
+    def regions(self, names: Sequence[str]) -> Integers:
+        """Return the number in ``names`` of each cell's group, (n_cells,).
+
+        Raises:
+            InputError: If the file has no group of such a name, or a cell is in none of them or in
+                two.
+        """
+        found = np.full(len(self.vertices), -1, dtype=np.int64)
+        for number, name in enumerate(names):
+            there = self.grouped or "none"
+            check(
+                name in self.groups,
+                f"the mesh {self.path} has no group of cells {name!r}; its groups are: {there}",
+            )
+            cells = self.groups[name]
+            twice = cells[found[cells] >= 0]
+            check(
+                len(twice) == 0,
+                f"the mesh {self.path} has {len(twice)} cells in the groups {name!r} and "
+                f"{names[int(found[twice[:1]].sum())]!r}; regions must not overlap",
+            )
+            found[cells] = number
+        out = np.flatnonzero(found < 0)
+        if len(out):
+            inside = [key for key, cells in self.groups.items() if out[0] in cells]
+            where = mesh_checks.place(self.points[self.vertices[out[0]]].mean(axis=0))
+            raise InputError(
+                f"the mesh {self.path} has {len(out)} cells in no region of {list(names)}, the "
+                f"first around {where} m"
+                + (f", in the group {inside[0]!r}" if inside else ", in no group with a name")
+            )
+        return found
 
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
@@ -166,8 +221,10 @@ class FileMesh(Cells):
         return corners.min(axis=1), corners.max(axis=1)
 
 
-def read(path: str | os.PathLike[str]) -> FileMesh:
+def read(path: str | os.PathLike[str], *, curved: bool = False) -> FileMesh:
     """Read a mesh in any format that meshio reads; check and mend it by `mesh_checks`.
+
+    With ``curved`` the top may be any surface without overhangs; else it is the plane x3 = 0.
 
     The last file is kept in memory, as a run reads its mesh several times: it always gets the mesh
     that was checked.
@@ -182,11 +239,11 @@ def read(path: str | os.PathLike[str]) -> FileMesh:
     state = (about.st_ino, about.st_size, about.st_mtime_ns)
     # Other files of the same mesh can change without this one.
     apart = path.suffix.lower() in (".xdmf", ".xmf", ".node", ".ele")
-    return (_read.__wrapped__ if apart else _read)(str(path), path.resolve(), state)
+    return (_read.__wrapped__ if apart else _read)(str(path), path.resolve(), state, curved)
 
 
 @functools.lru_cache(maxsize=1)
-def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
+def _read(path: str, _place: Path, _state: tuple[int, ...], curved: bool) -> FileMesh:
     said = io.StringIO()  # its readers print, raise anything, and exit
     try:
         _check_itself(Path(path))
@@ -200,14 +257,16 @@ def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
             "write tetrahedra or hexahedra",
         )
         kind, points, vertices = _volume_cells(path, mesh)
-        groups = _groups(mesh, NAMES[kind])
+        groups = mesh_groups.groups(mesh, NAMES[kind])
     except InputError:
         raise
     except (Exception, SystemExit) as error:
         why = said.getvalue() or f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is not a mesh that meshio reads: {_printable(why)}") from error
+        raise InputError(
+            f"{path} is not a mesh that meshio reads: {mesh_groups.printable(why)}"
+        ) from error
     try:
-        found = mesh_checks.solid(kind, points, vertices[:, VTK[kind]])
+        found = mesh_checks.solid(kind, points, vertices[:, VTK[kind]], curved=curved)
     except InputError as error:
         raise InputError(f"the mesh {path} {error}") from error
     sha = hashlib.sha256(kind.encode() + found.points.tobytes() + found.vertices.tobytes())
@@ -217,8 +276,11 @@ def _read(path: str, _place: Path, _state: tuple[int, ...]) -> FileMesh:
         vertices=found.vertices,
         path=path,
         hull=found.hull,
+        top=found.top,
         sides=found.sides,
-        notes=tuple(f"the mesh {path}: {text}" for text in (*found.mended, *groups)),
+        mended=tuple(f"the mesh {path}: {text}" for text in found.mended),
+        grouped=mesh_groups.described(groups),
+        groups={name: np.unique(found.numbers[cells]) for name, cells in groups.items()},
         sha256=sha.hexdigest(),
     )
 
@@ -300,49 +362,6 @@ def _centre(points: Array, cell: Any) -> str:
         return "points that do not exist"
     return f"{mesh_checks.place(points[corners].mean(axis=0))} m"
 
-
-def _groups(mesh: Any, name: str) -> list[str]:
-    """Name the groups of a file's volume cells, with the number of cells in each: one line or none.
-
-    A group is a physical group of gmsh, a set of cells (Abaqus, FLAC3D), a family of MED, or a
-    value of any other integer data.
-    """
-    which = [i for i, block in enumerate(mesh.cells) if block.type == name]
-    counts = Counter[str]()
-    for key, sets in mesh.cell_sets.items():
-        if not key.startswith("gmsh:"):
-            counts[key] += sum(len(sets[i]) for i in which if sets[i] is not None)
-    named: dict[int, list[str]] = {}
-    for key, value in mesh.field_data.items():
-        tag = np.ravel(value)
-        if len(tag) == 2 and tag.dtype.kind in "iu" and tag[1] == 3:  # gmsh: number, dimension
-            named[int(tag[0])] = [key]
-    for key, data in mesh.cell_data.items():
-        values = np.concatenate([np.asarray(data[i]) for i in which])
-        if values.ndim != 1 or values.dtype.kind not in "iu" or key == "gmsh:geometrical":
-            continue
-        names = getattr(mesh, "cell_tags", {}) if key == "cell_tags" else {}
-        names = named if key == "gmsh:physical" else names
-        tags, numbers = np.unique(values, return_counts=True)
-        if len(tags) > _GROUPS and not names:
-            continue  # numbers of cells, of parts, ...
-        for tag, n in zip(tags.tolist(), numbers.tolist(), strict=True):
-            for group in names.get(tag, [f"{key} {tag}"]):
-                if group not in mesh.cell_sets:  # meshio has gmsh's in both
-                    counts[group] += n
-    groups = [f"{_printable(group)[:60]} ({n})" for group, n in counts.items() if n]
-    if not groups:
-        return []
-    said = listed(groups, _GROUPS)
-    return [f"groups of cells, which conductivities do not depend on: {said}"]
-
-
-def _printable(name: str) -> str:
-    """Make a text of a file safe to print on one line."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(name.split()))[:300]
-
-
-_GROUPS = 20  # largest number of groups that are named
 
 NAMES = {"tetrahedron": "tetra", "hexahedron": "hexahedron"}
 """meshio's name of each kind of cell."""

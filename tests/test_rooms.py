@@ -23,6 +23,10 @@ FORBIDDEN = {
         *("surrogates.model", "surrogates.export", "surrogates.plots", "surrogates.serve"),
         *("surrogates.pde", "surrogates.training", "torch", "dolfinx", "mpi4py", "petsc4py"),
     ),
+    "surrogates.survey": (
+        *("surrogates.model", "surrogates.export", "surrogates.plots", "surrogates.serve"),
+        *("surrogates.pde", "surrogates.training", "torch", "dolfinx", "mpi4py", "petsc4py"),
+    ),
     "surrogates.model": (
         *("surrogates.export", "surrogates.plots", "surrogates.serve"),
         *("surrogates.pde", "surrogates.training", "dolfinx", "mpi4py", "petsc4py"),

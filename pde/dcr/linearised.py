@@ -109,7 +109,7 @@ class Linearised:
         size = first = np.einsum("ri,ri->r", R, Z)
         P, A_P, count = Z, A_Z, 0
         while (size > rtol**2 * first).any() and count < max_iterations:
-            inverse = _inverse(P @ A_P.T)
+            inverse = independent_inverse(P @ A_P.T)
             step = inverse @ (P @ R.T)
             X += step.T @ P
             R -= step.T @ A_P
@@ -173,7 +173,7 @@ def line(x: Array) -> tuple[Array, Array]:
     return K, M
 
 
-def _inverse(G: Array) -> Array:
+def independent_inverse(G: Array) -> Array:
     """Invert a Gram matrix on the span of its independent directions, (r, r)."""
     size = G.diagonal()
     scale = np.where(size > 0, 1 / np.sqrt(np.where(size > 0, size, 1)), 0)

@@ -6,7 +6,7 @@ import argparse
 
 from surrogates import __version__
 
-from . import check, completion, data, generate, info, plot, settings, train, use, verify
+from . import check, completion, data, generate, info, plot, settings, survey, train, use, verify
 from .options import Commands, Parser
 
 _COMMANDS = (
@@ -25,6 +25,7 @@ _COMMANDS = (
     use.add_serve,
     generate.add_solve,
     plot.add_plots,
+    survey.add_survey,
     settings.add_settings_command,
     completion.add_completion,
 )

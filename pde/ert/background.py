@@ -1,0 +1,196 @@
+r"""The inverse of a layered background's stiffness matrix on a grid, between the nodes of a box.
+
+With stiffness and mass matrices K_i, M_i of linear elements along the axes, those along x3 weighted
+by the conductivities of the layers,
+
+    A0 = K_1 x M_2 x M_3 + M_1 x K_2 x M_3 + M_1 x M_2 x K_3
+
+Each layer of cells has the tensor of a laminate of the ground's layers: M_3 the arithmetic mean of
+the conductivity, as currents along x1 and x2 flow in all of them at once, and K_3 the harmonic
+mean, as the current along x3 flows through one after the other. With the modes of
+K_i V_i = M_i V_i L_i, V_i^T M_i V_i = I along x1 and x2 (Lynch, Rice and Thomas 1964), for each
+pair of modes the tridiagonal matrix K_3 + (l_1 + l_2) M_3 is left. Elimination from both ends
+reduces it to the nodes of the box; the inverse is dense and small. So the modes are found once, and
+layers of any sample cost little.
+
+The top is the surface, without flux. The far sides have du/dn + g u = 0 with constant g: charges
+whose sum is 0 make u fall with the square of the distance, g = 2 / distance would be right in the
+middle of a side, and 1.5 / distance is right on average. The matrix then has no null space.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+from mpi4py import MPI
+
+from surrogates.types import Array
+
+from .. import meshes
+from ..dcr.linearised import line
+
+Nodes = tuple[slice, slice, slice]
+Line = tuple[Array, Array]
+
+_FAR = 1.5
+"""The far sides' g times the distance of the side."""
+
+
+class Background:
+    """The background on a grid; the modes along x1 are divided over a communicator."""
+
+    def __init__(self, axes: tuple[Array, Array, Array], comm: MPI.Comm) -> None:
+        """Find the modes.
+
+        Args:
+            axes: Coordinates of the nodes along x1, x2 and x3; the last one of x3 is the surface.
+            comm: Communicator.
+        """
+        self._axes, self._comm = axes, comm
+        self._lines = [_with_far_sides(axis) for axis in axes[:2]]
+        (L1, V1), (L2, V2) = (scipy.linalg.eigh(K, M) for K, M in self._lines)
+        mine = np.array_split(np.arange(len(L1)), comm.size)[comm.rank]
+        self._V = np.ascontiguousarray(V1[:, mine]), V2
+        self._shift = L1[mine, None] + L2
+
+    def vertical(self, arithmetic: Array, harmonic: Array) -> Line:
+        """Return stiffness and mass matrix along x3, (n3, n3) each.
+
+        Args:
+            arithmetic: Arithmetic means of the conductivity [S/m] of the layers of cells along x3,
+                (n3 - 1,).
+            harmonic: Harmonic means.
+        """
+        x3 = self._axes[2]
+        h, n = np.diff(x3), len(x3)
+        K, M = np.zeros((n, n)), np.zeros((n, n))
+        for i, j, stiff, mass in ((0, 0, 1, 2), (1, 1, 1, 2), (0, 1, -1, 1), (1, 0, -1, 1)):
+            at = np.arange(n - 1) + i, np.arange(n - 1) + j
+            K[at] += stiff * harmonic / h
+            M[at] += mass * arithmetic * h / 6
+        K[0, 0] += harmonic[0] * _FAR / (x3[-1] - x3[0])
+        return K, M
+
+    def within(self, box: Nodes, vertical: Line) -> Inside:
+        """Prepare the inverse between the nodes of a box, for matrices of `vertical`."""
+        V1, V2 = (V[part] for V, part in zip(self._V, box[:2], strict=True))
+        diagonal, off = self._tridiagonal(vertical)
+        start, end = box[2].start, box[2].stop
+        inner = diagonal[..., start:end].copy()
+        pivot = diagonal[..., 0]
+        for k in range(start):
+            pivot = diagonal[..., k + 1] - off[..., k] ** 2 / pivot
+        inner[..., 0] = pivot
+        pivot = diagonal[..., -1]
+        for k in reversed(range(end - 1, diagonal.shape[-1] - 1)):
+            pivot = diagonal[..., k] - off[..., k] ** 2 / pivot
+        inner[..., -1] += pivot - diagonal[..., end - 1]
+        i = np.arange(end - start)
+        matrix = np.zeros((*inner.shape, len(i)))
+        matrix[..., i, i] = inner
+        matrix[..., i[1:], i[:-1]] = matrix[..., i[:-1], i[1:]] = off[..., start : end - 1]
+        return Inside(V1, V2, np.linalg.inv(matrix), self._comm)
+
+    def everywhere(self, b: Array, box: Nodes, vertical: Line) -> Array:
+        """Return A0^-1 b on the whole grid, (N1, N2, N3), for b in a box, (n1, n2, n3). Collective.
+
+        It is right on rank 0 of the communicator.
+        """
+        diagonal, off = self._tridiagonal(vertical)
+        u = np.zeros(diagonal.shape)
+        V1, V2 = (V[part] for V, part in zip(self._V, box[:2], strict=True))
+        u[..., box[2]] = np.einsum("ia,ijk,jb->abk", V1, b, V2, optimize=True)
+        pivots = diagonal.copy()
+        for k in range(1, u.shape[-1]):
+            factor = off[..., k - 1] / pivots[..., k - 1]
+            pivots[..., k] -= factor * off[..., k - 1]
+            u[..., k] -= factor * u[..., k - 1]
+        u[..., -1] /= pivots[..., -1]
+        for k in reversed(range(u.shape[-1] - 1)):
+            u[..., k] = (u[..., k] - off[..., k] * u[..., k + 1]) / pivots[..., k]
+        found = np.einsum("ia,abk,jb->ijk", self._V[0], u, self._V[1], optimize=True)
+        total = np.empty_like(found)
+        self._comm.Reduce(np.ascontiguousarray(found), total)
+        return np.asarray(total)
+
+    def _tridiagonal(self, vertical: Line) -> tuple[Array, Array]:
+        """Return diagonal and off-diagonal for each pair of modes: (N1, N2, n3) and n3 - 1."""
+        K, M = vertical
+        shift = self._shift[..., None]
+        diagonal, off = (np.diag(K, k) + np.diag(M, k) * shift for k in (0, 1))
+        return diagonal, off
+
+    def matrix(self, box: Nodes, vertical: Line) -> scipy.sparse.csr_matrix:
+        """Return A0 between the nodes of a box, (n, n); right for all but those at its faces."""
+        parts = zip((*self._lines, vertical), box, strict=True)
+        (K1, M1), (K2, M2), (K3, M3) = (
+            [scipy.sparse.csr_matrix(X[part, part]) for X in pair] for pair, part in parts
+        )
+        kron = scipy.sparse.kron
+        across = kron(kron(K1, M2) + kron(M1, K2), M3)
+        return scipy.sparse.csr_matrix(across + kron(kron(M1, M2), K3))
+
+
+class Inside:
+    """A0^-1 between the nodes of a box, for right-hand sides that are 0 elsewhere."""
+
+    def __init__(self, V1: Array, V2: Array, inverse: Array, comm: MPI.Comm) -> None:
+        """Keep the modes at the nodes (n_i, N_i), and the inverses along x3 (N1, N2, n3, n3)."""
+        self._V1, self._V2, self._inverse, self._comm = V1, V2, inverse, comm
+
+    def solve(self, B: Array) -> Array:
+        """Return A0^-1 B. Collective.
+
+        Args:
+            B: Right-hand sides at the nodes of the box, (n1 n2 n3, r).
+
+        Returns:
+            Solutions there, bit for bit equal on every process.
+        """
+        n1, n2, n3, r = len(self._V1), len(self._V2), self._inverse.shape[-1], B.shape[1]
+        u = self._V1.T @ B.reshape(n1, -1)
+        for part, inverse in zip(u, self._inverse, strict=True):  # one part fits the cache
+            modes = (self._V2.T @ part.reshape(n2, -1)).reshape(-1, n3, r)
+            part[:] = (self._V2 @ (inverse @ modes).reshape(len(modes), -1)).ravel()
+        found = (self._V1 @ u).reshape(-1, r)
+        if self._comm.size > 1:
+            total = np.empty_like(found)
+            self._comm.Reduce(found, total)
+            self._comm.Bcast(total)
+            found = total
+        return np.asarray(found)
+
+
+def _with_far_sides(x: Array) -> Line:
+    """Return stiffness, with the far sides at both ends, and mass matrix of a horizontal axis."""
+    K, M = line(x)
+    far = 2 * _FAR / (x[-1] - x[0])
+    K[0, 0] += far
+    K[-1, -1] += far
+    return K, M
+
+
+def grid(
+    lower: Array, upper: Array, cells: tuple[int, int, int], layers: int, above: int, far: float
+) -> meshes.Grid:
+    """Make equal cells in a region, and layers around it that grow outwards.
+
+    Args:
+        lower: The region's lower corner [m], (3,).
+        upper: Its upper corner; x3 is at most 0, the surface.
+        cells: Numbers of cells in the region.
+        layers: Layers on each side of the region, and below.
+        above: Layers between the region and the surface; 0 if it ends there.
+        far: Distance [m] of the far sides from the region.
+    """
+    axes, core = [], []
+    for i in range(3):
+        x = np.linspace(lower[i], upper[i], cells[i] + 1)
+        first = x[1] - x[0]
+        out = meshes.growing(first, far, layers)
+        after = out if i < 2 else meshes.growing(first, -x[-1], above) if above else np.empty(0)
+        axes.append(np.concatenate([x[0] - out[::-1], x, x[-1] + after]))
+        core.append(slice(layers, layers + len(x)))
+    axes[2][-1] = 0.0
+    return meshes.Grid((axes[0], axes[1], axes[2]), (core[0], core[1], core[2]))
