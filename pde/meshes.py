@@ -94,6 +94,14 @@ def corners(n1: int, n2: int, n3: int) -> Integers:
     )
 
 
+def one_cell(kind: str) -> tuple[Array, Integers]:
+    """Return points and vertices of a mesh of one cell, to compile forms for its kind."""
+    corners = [(i, j, k - 1) for k in (0, 1) for j in (0, 1) for i in (0, 1)]
+    keep = range(8) if kind == "hexahedron" else (0, 1, 2, 4)
+    points = np.array([corners[i] for i in keep], dtype=float)
+    return points, np.arange(len(points))[None]
+
+
 def graded(
     core: tuple[float, float, float, float],
     size: tuple[float, float, float],

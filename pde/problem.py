@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .fields import Field
 
 
-BUILT_IN = ("cdr", "dcr")
+BUILT_IN = ("cdr", "dcr", "ert")
 """Names of the problems that come with this package."""
 
 
@@ -79,7 +79,7 @@ class Problem:
             cells: int = 32
 
     Attributes:
-        name: ``cdr``, ``dcr``, or the file's name and the class's: ``darcy.py:Darcy``.
+        name: ``cdr``, ``dcr``, ``ert``, or the file's name and the class's: ``darcy.py:Darcy``.
         source: SHA-256 of that file, empty for a built-in problem.
         neighbours: SHA-256 of the modules from its folder that it had imported when it was loaded.
         data_files: Files that the samples depend on, by their paths from that folder. A dataset

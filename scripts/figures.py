@@ -88,6 +88,10 @@ RESULTS = {
         "surrogates plot history cdr.history.jsonl --out history.png", uses="cdr.h5 cdr.pt"
     ),
     "resistivity": Result("surrogates plot model dcr --y 22,3500,0.6 --out resistivity.png"),
+    "survey": Result(
+        "surrogates survey --array gradient --electrodes 24 --lines 2 --line-spacing 5 "
+        "--plot survey.png"
+    ),
     "darcy": Result(
         "surrogates evaluate darcy.pt darcy.h5\n"
         "surrogates plot model scripts/examples/darcy.py:Darcy --seed 1 --out darcy.png",

@@ -137,10 +137,7 @@ class DCR(Problem):
     def compile(cls, config: DCRConfig) -> None:
         """Compile the forms, which every process and later run then finds in the cache."""
         kind = meshes.read(config.mesh.file).kind if config.mesh.file else "hexahedron"
-        corners = [(i, j, k - 1) for k in (0, 1) for j in (0, 1) for i in (0, 1)]
-        keep = range(8) if kind == "hexahedron" else (0, 1, 2, 4)
-        points = np.array([corners[i] for i in keep], dtype=float)
-        one = meshes.Cells(kind, points, np.arange(len(points))[None])
+        one = meshes.Cells(kind, *meshes.one_cell(kind))
         for _ in range(2):  # as for CDR
             domain = one.create(MPI.COMM_SELF)
             compile_forms(domain)

@@ -1,1 +1,6 @@
 """DC resistivity surveys: the problem `ert`."""
+
+from .case import case_of as case_of
+from .config import ERTConfig as ERTConfig
+from .problem import ERT as ERT
+from .problem import standard_deviations as standard_deviations

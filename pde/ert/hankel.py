@@ -9,17 +9,18 @@ of the layers and r are. The trapezoidal rule in t converges exponentially, as e
 for a function analytic in a strip of half width w (Trefethen and Weideman, "The exponentially
 convergent trapezoidal rule", SIAM Review 56, 2014).
 
-- Far, `Far`: J0 is the real part of the Hankel function H0, which decays on the line
-  l = x exp(i pi / 4) (w = pi / 4). All r share the same points l, so that g is computed once.
-- Near, `Near`: where g decays as exp(-l d) and r <= d / 4, the path is the real axis.
+- Far: J0 is the real part of the Hankel function H0, which decays on the line
+  l = x exp(i pi / 4) (w = pi / 4).
+- Near: where g decays as exp(-l d) and r <= d / 4, the path is the real axis.
 
-In both, r enters by fixed weights, which are polynomials in log r (on intervals of one step of the
-rule) and in (r / d)^2.
+The points are exp(step k) for all r and d, so that a kernel is computed once. r enters by weights,
+which are polynomials in log r (on intervals of one step) and in (r / d)^2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -28,156 +29,212 @@ from scipy.special import hankel1, j0
 
 from surrogates.types import Array
 
-from .jets import Jet, Numbers
+from .jets import Numbers
 
 Integers = npt.NDArray[np.int64]
+Kernel = Callable[[Numbers], Numbers]
+"""g of m kernels in c channels at l (n_l,): (c, m, n_l). Channels are, say, derivatives."""
 
-NEAR = 0.25
+_NEAR = 0.25
 """r below this part of d is near: the kernel decays before J0 oscillates."""
 
 _LOW = -28.0
 """Lowest log(l r) or log(l d): below it g is constant, and its part is in the first weight."""
 
-_STEP, _HIGH, _TERMS = 0.125, 4.0, 9
-_TURN = np.exp(0.25j * np.pi)
-_NEAR_STEP, _NEAR_HIGH, _NEAR_TERMS = 0.2, 3.8, 9
+_REST = 10.0
+"""The span of log(l r) below the lowest one that counts: exp(-38) remains."""
+
+_TERMS = 9
+"""Chebyshev polynomials of the weights: exact to rounding."""
+
 _BLOCK = 2_000_000
 """Numbers that are held at a time."""
 
 
-def _fold(weights: Numbers, first: int) -> Numbers:
-    """Return the rows from ``first``; the first of them has the sum of those before it added."""
-    kept = weights[first:].copy()
-    kept[0] += weights[:first].sum(axis=0)
-    return kept
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    """A trapezoidal rule in log l.
+
+    Attributes:
+        step: Its step.
+        turn: Direction of the path in the complex plane.
+        first: Number of the lowest point for r = 1 or d = 1.
+        weights: Chebyshev coefficients of the weights of Re g, then of Im g, (2 n, terms).
+    """
+
+    step: float
+    turn: complex
+    first: int
+    weights: Array
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return len(self.weights) // 2
 
 
-def _chebyshev(terms: int) -> tuple[Array, Array]:
+def _chebyshev() -> tuple[Array, Array]:
     """Return Chebyshev points in [0, 1], and the matrix from values there to coefficients."""
-    angles = np.pi * (np.arange(terms) + 0.5) / terms
-    matrix = 2 / terms * np.cos(np.outer(angles, np.arange(terms)))
+    angles = np.pi * (np.arange(_TERMS) + 0.5) / _TERMS
+    matrix = 2 / _TERMS * np.cos(np.outer(angles, np.arange(_TERMS)))
     matrix[:, 0] /= 2
     return (1 + np.cos(angles)) / 2, matrix
 
 
-def _polynomials(x: Array, terms: int) -> Array:
+def _polynomials(x: Array) -> Array:
     """Return Chebyshev polynomials on [0, 1] at x (n,), (n, terms)."""
-    found = np.ones((len(x), terms))
+    found = np.ones((len(x), _TERMS))
     found[:, 1] = 2 * x - 1
-    for k in range(2, terms):
+    for k in range(2, _TERMS):
         found[:, k] = 2 * found[:, 1] * found[:, k - 1] - found[:, k - 2]
     return found
 
 
-@lru_cache
-def _far_weights() -> Array:
-    """Return the coefficients of the weights of Re g and Im g, (2 n, terms), for r F."""
-    before = 80  # steps below _LOW: exp(-38) remains
-    numbers = np.arange(round(_LOW / _STEP) - before, round(_HIGH / _STEP))
-    places, matrix = _chebyshev(_TERMS)
-    x = np.exp(_STEP * (numbers[:, None] + places)) * _TURN
-    weights = _fold(_STEP * x * hankel1(0, x), before) @ matrix
-    return np.concatenate([weights.real, -weights.imag])
+def _rule(
+    step: float, high: float, turn: complex, weight: Callable[[Array, Array], Numbers]
+) -> _Rule:
+    """Return the rule with the weights of points, `weight(number (n, 1), places in [0, 1])`."""
+    first, rest = round(_LOW / step), round(_REST / step)
+    places, matrix = _chebyshev()
+    points = np.arange(first - rest, round(high / step), dtype=np.float64)
+    weights = weight(points[:, None], places) @ matrix
+    weights[rest] += weights[:rest].sum(axis=0)
+    parts = np.concatenate([weights[rest:].real, -weights[rest:].imag])
+    return _Rule(step=step, turn=turn, first=first, weights=parts)
 
 
 @lru_cache
-def _near_weights() -> tuple[Array, Array]:
-    """Return l d (n,), and the coefficients of the weights of g, (n, terms), for d F."""
-    before = 50
-    numbers = np.arange(round(_LOW / _NEAR_STEP) - before, round(_NEAR_HIGH / _NEAR_STEP))
-    places, matrix = _chebyshev(_NEAR_TERMS)
-    x = np.exp(_NEAR_STEP * numbers)[:, None]
-    weights = _fold(_NEAR_STEP * x * j0(x * NEAR * np.sqrt(places)), before) @ matrix
-    return x[before:, 0], weights
+def _far() -> _Rule:
+    """Return the rule for r F; the place is that of log r between two points."""
+    step, turn = 0.125, complex(np.exp(0.25j * np.pi))
 
-
-class Near:
-    """The integrals F of kernels that decay as exp(-l d), for r <= d / 4."""
-
-    def __init__(self, kernel: Callable[[Array], Jet], d: Array) -> None:
-        """Integrate.
-
-        Args:
-            kernel: Return g at l (n, n_l), one row for each kernel.
-            d: Lengths d [m], (n,).
-        """
-        x, weights = _near_weights()
-        values = kernel(x / d[:, None])
-        self._d = d
-        self._table = Jet(values.value @ weights / d[:, None], values.slope @ weights / d[:, None])
-
-    def at(self, which: Integers, r: Array) -> Jet:
-        """Return F at r (n,) of the kernels with the numbers ``which`` (n,)."""
-        polynomials = _polynomials(np.square(r / (NEAR * self._d[which])), _NEAR_TERMS)
-        table = self._table[which]
-        return Jet((table.value * polynomials).sum(-1), (table.slope * polynomials).sum(-1))
-
-
-class Far:
-    """The integrals F of kernels for r in a range."""
-
-    def __init__(self, kernel: Callable[[Numbers], Jet], r: Array) -> None:
-        """Compute the kernels at the points that all r share.
-
-        Args:
-            kernel: Return g at l (1, n_l), one row for each kernel.
-            r: Distances [m] > 0 that will be asked for: their range is used.
-        """
-        self._low, self._high = (int(np.floor(np.log(x) / _STEP)) for x in (r.min(), r.max()))
-        first, last = round(_LOW / _STEP), round(_HIGH / _STEP)
-        self._n = last - first
-        points = np.exp(_STEP * np.arange(first - self._high, last - self._low)) * _TURN
-        values = kernel(points[None])
-        self._values = Jet(values.value, values.slope)
-
-    def _pieces(self, r: Array) -> tuple[Integers, Array]:
-        """Return the numbers of the steps that hold r, (n,), and the polynomials there over r."""
-        place = np.log(r) / _STEP
-        number = np.clip(np.floor(place).astype(np.int64), self._low, self._high)
-        return number, _polynomials(place - number, _TERMS) / r[:, None]
-
-    def _coefficients(self, which: Integers, number: Integers) -> Jet:
-        """Return the coefficients of r F of kernels ``which`` on steps ``number``, (n, terms)."""
-        columns = (self._high - number)[:, None] + np.arange(self._n)
-        weights = _far_weights()
-
-        def product(values: Numbers) -> Array:
-            part = values[..., which[:, None], columns]
-            found: Array = np.concatenate([part.real, part.imag], axis=-1) @ weights
-            return found
-
-        return Jet(product(self._values.value), product(self._values.slope))
-
-    def at(self, which: Integers, r: Array) -> Jet:
-        """Return F at r (n,) of the kernels with the numbers ``which`` (n,)."""
-        number, polynomials = self._pieces(r)
-        span = self._high - self._low + 1
-        codes, place = np.unique(which * span + number - self._low, return_inverse=True)
-        p = len(self._values.slope)
-        found = Jet(np.empty(len(r)), np.empty((p, len(r))))
-        size = max(1, _BLOCK // (2 * self._n * (1 + p)))
-        order = np.argsort(place, kind="stable")
-        cuts = np.searchsorted(place[order], np.arange(0, len(codes) + size, size))
-        for start, (low, high) in zip(
-            range(0, len(codes), size), zip(cuts[:-1], cuts[1:], strict=True), strict=False
-        ):
-            kernels, steps = np.divmod(codes[start : start + size], span)
-            table = self._coefficients(kernels, steps + self._low)
-            rows = order[low:high]
-            own = table[place[rows] - start]
-            found.value[rows] = (own.value * polynomials[rows]).sum(-1)
-            found.slope[:, rows] = (own.slope * polynomials[rows]).sum(-1)
+    def weight(number: Array, places: Array) -> Numbers:
+        x = np.exp(step * (number + places)) * turn
+        found: Numbers = step * x * hankel1(0, x)
         return found
 
-    def all_at(self, r: Array) -> Array:
-        """Return F of all kernels at r (n,), (n, n_kernels), without derivatives."""
-        number, polynomials = self._pieces(r)
-        n_kernels = len(self._values.value)
-        found = np.empty((len(r), n_kernels))
+    return _rule(step, 4.0, turn, weight)
+
+
+@lru_cache
+def _near() -> _Rule:
+    """Return the rule for d F; the place is that of r^2 between 0 and (d / 4)^2."""
+    step = 0.2
+
+    def weight(number: Array, places: Array) -> Numbers:
+        x = np.exp(step * number)
+        found: Numbers = step * x * j0(x * _NEAR * np.sqrt(places))
+        return found
+
+    return _rule(step, 3.8, 1.0, weight)
+
+
+class _Samples:
+    """Kernels at the points of a rule, for r or d on a range of its steps."""
+
+    def __init__(self, rule: _Rule, kernel: Kernel, number: Integers) -> None:
+        """Compute the kernels for the numbers of steps, (n,): log(r) / step, rounded down."""
+        self._rule = rule
+        self._low, self._high = int(number.min()), int(number.max())
+        points = np.arange(rule.first - self._high, rule.first + rule.n - self._low)
+        self.values = kernel(np.exp(rule.step * points) * rule.turn)
+
+    def sums(self, which: Integers, number: Integers) -> Array:
+        """Return coefficients of kernels ``which`` (n,) on steps ``number`` (n,): (c, n, terms)."""
+        columns = (self._high - number)[:, None] + np.arange(self._rule.n)
+        part = self.values[:, which[:, None], columns]
+        weights = self._rule.weights
+        found: Array = part.real @ weights[: self._rule.n]
+        if np.iscomplexobj(part):
+            found += part.imag @ weights[self._rule.n :]
+        return found
+
+    def at(self, which: Integers, number: Integers, place: Array) -> Array:
+        """Return the sums at places in [0, 1] (n,), for kernels and steps (n,): (c, n)."""
+        found = np.empty((len(self.values), len(which)))
+        polynomials = _polynomials(place)
+        codes = which * (self._high - self._low + 1) + number - self._low
+        codes, own = np.unique(codes, return_inverse=True)  # equal ones are summed once
+        order = np.argsort(own, kind="stable")
+        size = max(1, _BLOCK // (2 * self._rule.n * len(self.values)))
+        for start in range(0, len(codes), size):
+            kernels, steps = np.divmod(codes[start : start + size], self._high - self._low + 1)
+            table = self.sums(kernels, steps + self._low)
+            rows = order[slice(*np.searchsorted(own[order], [start, start + size]))]
+            found[:, rows] = (table[:, own[rows] - start] * polynomials[rows]).sum(axis=-1)
+        return found
+
+
+def integrals(kernel: Kernel, d: Array, which: Integers, r: Array) -> Array:
+    """Return F of kernels at distances.
+
+    Args:
+        kernel: The kernels g, m of them in c channels.
+        d: Lengths d > 0 [m] such that each kernel decays as exp(-l d), (m,).
+        which: Number of the kernel that each distance is for, (n,).
+        r: Distances [m], (n,), n > 0.
+
+    Returns:
+        F [1/m], (c, n).
+    """
+    number, short = _shortened(d)
+    near = r <= _NEAR * short[which]
+    parts = []
+    if near.any():
+        own = which[near]
+        place = np.square(r[near] / (_NEAR * short[own]))
+        samples = _Samples(_near(), kernel, number[own])
+        parts.append((near, samples.at(own, number[own], place) / short[own]))
+    if not near.all():
+        far = ~near
+        steps, place = _steps(r[far])
+        samples = _Samples(_far(), kernel, steps)
+        parts.append((far, samples.at(which[far], steps, place) / r[far]))
+    found = np.empty((len(parts[0][1]), len(r)))
+    for rows, values in parts:
+        found[:, rows] = values
+    return found
+
+
+def all_integrals(kernel: Kernel, d: Array, r: Array) -> Array:
+    """Return F of every kernel, in its first channel, at every distance.
+
+    Args:
+        kernel: The kernels g, m of them.
+        d: Lengths d > 0 [m] such that each kernel decays as exp(-l d), (m,).
+        r: Distances [m], (n,).
+
+    Returns:
+        F [1/m], (n, m).
+    """
+    _, short = _shortened(d)
+    found = np.empty((len(r), len(d)))
+    far = np.flatnonzero(r > _NEAR * short.min())
+    if len(far):
+        number, place = _steps(r[far])
+        samples = _Samples(_far(), kernel, number)
+        polynomials = _polynomials(place) / r[far, None]
         order = np.argsort(number, kind="stable")
         steps, starts = np.unique(number[order], return_index=True)
-        everyone = np.arange(n_kernels)
+        everyone = np.arange(len(d))
         for step, rows in zip(steps, np.split(order, starts[1:]), strict=True):
-            table = self._coefficients(everyone, np.full(n_kernels, step)).value
-            found[rows] = polynomials[rows] @ table.T
-        return found
+            table = samples.sums(everyone, np.full(len(d), step))[0]
+            found[far[rows]] = polynomials[rows] @ table.T
+    rows, columns = np.nonzero(r[:, None] <= _NEAR * short)
+    if len(rows):
+        found[rows, columns] = integrals(kernel, d, columns, r[rows])[0]
+    return found
+
+
+def _shortened(d: Array) -> tuple[Integers, Array]:
+    """Return log(d) / step of the near rule, rounded down, and the lengths of these numbers."""
+    step = _near().step
+    number = np.floor(np.log(d) / step).astype(np.int64)
+    return number, np.exp(step * number)
+
+
+def _steps(r: Array) -> tuple[Integers, Array]:
+    """Return log(r) / step of the far rule, rounded down, and the remainder."""
+    place = np.log(r) / _far().step
+    number = np.floor(place).astype(np.int64)
+    return number, place - number

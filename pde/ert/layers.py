@@ -16,7 +16,7 @@ import numpy.typing as npt
 from surrogates.errors import check
 from surrogates.types import Array
 
-from .hankel import NEAR, Far, Near
+from .hankel import all_integrals, integrals
 from .jets import Jet
 from .reflections import Kernel
 
@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 
 _KERNELS = 1024
 """Kernels that are held at a time."""
-_PLACES = 65536
+_PLACES = 16384
 """Distances of a grid that are held at a time."""
 
 
@@ -219,17 +219,8 @@ def _potential(kernel: Kernel, s: Array, z: Array, which: Integers, r: Array) ->
         own = path[:, 0][which]
         found = found + weight[0] / (own * own + r**2).sqrt()
     if np.isfinite(kernel.gap):
-        d = (z - s)[:, 0] + kernel.gap
-        near = r <= NEAR * d[which]
-        remainder = kernel.remainder(s, z)
-        for rows, integrals in (
-            (np.flatnonzero(near), lambda: Near(remainder, d)),
-            (np.flatnonzero(~near), lambda: Far(remainder, r[~near])),
-        ):
-            if len(rows):
-                part = integrals().at(which[rows], r[rows])
-                found.value[rows] += part.value
-                found.slope[:, rows] += part.slope
+        rest = integrals(kernel.remainder(s, z), (z - s)[:, 0] + kernel.gap, which, r)
+        found = found + Jet(rest[0], rest[1:])
     return found * kernel.source[0] * (0.25 / np.pi)
 
 
@@ -245,23 +236,8 @@ def _columns(layers: Layers, depth: float, r: Array, levels: Array) -> Array:
             with np.errstate(divide="ignore", invalid="ignore"):
                 u += weight.value[0, 0] / distance
         if np.isfinite(kernel.gap):
-            u += _remainders(kernel, up, down, r)
+            u += all_integrals(kernel.remainder(up, down), (down - up)[:, 0] + kernel.gap, r)
         u *= kernel.source.value[0, 0] / (4 * np.pi)
         u[(r == 0)[:, None] & (up == down)[:, 0]] = np.inf
         found[:, own] = u
-    return found
-
-
-def _remainders(kernel: Kernel, s: Array, z: Array, r: Array) -> Array:
-    """Return the integrals of a kernel without its images at r (n,), depths (m, 1), (n, m)."""
-    d = (z - s)[:, 0] + kernel.gap
-    remainder = kernel.remainder(s, z)
-    found = np.empty((len(r), len(d)))
-    far = r > NEAR * d.min()
-    if far.any():
-        found[far] = Far(remainder, r[far]).all_at(r[far])
-    near = r[:, None] <= NEAR * d
-    if near.any():
-        rows, columns = np.nonzero(near)
-        found[rows, columns] = Near(remainder, d).at(columns, r[rows]).value
     return found

@@ -91,40 +91,55 @@ class Kernel:
             found += [(weight * below, path + down) for weight, path in found]
         return found
 
-    def remainder(self, s: Array, z: Array) -> Callable[[Numbers], Jet]:
-        """Return g without its images as a function of l (n or 1, n_l), for depths (n, 1)."""
+    def remainder(self, s: Array, z: Array) -> Callable[[Numbers], Numbers]:
+        """Return g without its images, and its derivatives, as a function of l.
+
+        g is a sum over the paths q of the images: g = sum A(l) exp(-l q). Depths enter by q alone,
+        and the derivatives of q by the layers are the same for all depths.
+
+        Args:
+            s: Depths of the upper places [m], (n, 1).
+            z: Depths of the lower places, (n, 1).
+
+        Returns:
+            From l (n_l,) to g and its p derivatives, (1 + p, n, n_l).
+        """
         images = self.images(s, z)
 
-        def kernel(lam: Numbers) -> Jet:
-            lam = np.atleast_2d(lam)
-            fades = [(self._h[m] * (-2 * lam)).exp() for m in range(self._n - 1)]
-            above, below = self._reflections(fades)
-            middle = self._zero * lam + 1.0
-            if self._i < self._n - 1:
-                middle = middle / (1.0 - above[self._i] * below[self._i] * fades[self._i])
-            for m in range(self._i, self._j):
-                beneath = below[m + 1] * fades[m + 1] if m + 1 < self._n - 1 else self._zero * lam
-                middle = middle * (self._jump[m] + 1.0) / (self._jump[m] * beneath + 1.0)
-            found: Jet = middle * np.exp(-lam * (z - s))
-            found = found * (above[self._i] * ((self._top(self._i) - s) * (2 * lam)).exp() + 1.0)
-            if self._j < self._n - 1:
-                down = ((z - self._top(self._j + 1)) * (2 * lam)).exp()
-                found = found * (below[self._j] * down + 1.0)
-            for weight, path in images:
-                found = found - weight * (path * -lam).exp()
+        def kernel(lam: Numbers) -> Numbers:
+            found: Numbers = np.zeros((1, 1, 1))
+            for amplitude, (weight, path) in zip(self._amplitudes(lam[None]), images, strict=True):
+                rest = amplitude - weight
+                slope = rest.slope - lam * path.slope[:, :1] * rest.value
+                both = np.concatenate([rest.value[None], slope])
+                found = found + both * np.exp(-lam * path.value)
             return found
 
         return kernel
 
-    def _reflections(self, fades: list[Jet]) -> tuple[list[Jet], list[Jet]]:
-        """Return U and D of all layers."""
-        blank = fades[0] * 0.0 if fades else self._zero
-        above = [blank + 1.0]
-        for jump, fade in zip(self._jump, fades, strict=True):
-            back = above[-1] * fade
-            above.append((back - jump) / (1.0 - jump * back))
-        below = [blank]
-        for m in reversed(range(self._n - 1)):
-            back = below[0] * fades[m + 1] if m + 1 < self._n - 1 else blank
-            below.insert(0, (self._jump[m] + back) / (self._jump[m] * back + 1.0))
+    def _amplitudes(self, lam: Numbers) -> list[Jet]:
+        """Return the factor of g of each image's path at l (1, n_l), (1, n_l)."""
+        i, j = self._i, self._j
+        fades = [(self._h[m] * (-2 * lam)).exp() for m in range(self._n - 1)]
+        above, below = self._reflections(fades, self._zero * lam)
+        found = self._zero * lam + 1.0
+        if i < self._n - 1:
+            found = found / (1.0 - above * below[i] * fades[i])
+        for m in range(i, j):
+            found = found * (self._jump[m] + 1.0)
+            if m + 1 < self._n - 1:
+                found = found / (self._jump[m] * below[m + 1] * fades[m + 1] + 1.0)
+        waves = [found, found * above]
+        return waves + ([wave * below[j] for wave in waves] if j < self._n - 1 else [])
+
+    def _reflections(self, fades: list[Jet], zero: Jet) -> tuple[Jet, dict[int, Jet]]:
+        """Return U of the source's layer, and D of this layer and all below."""
+        above = zero + 1.0
+        for m in range(self._i):
+            back = above * fades[m]
+            above = (back - self._jump[m]) / (1.0 - self._jump[m] * back)
+        below = {self._n - 1: zero}
+        for m in reversed(range(self._i, self._n - 1)):
+            back = below[m + 1] * fades[m + 1] if m + 1 < self._n - 1 else zero
+            below[m] = (self._jump[m] + back) / (self._jump[m] * back + 1.0)
         return above, below

@@ -9,9 +9,8 @@ from surrogates import config
 from surrogates.errors import InputError
 
 from .console import warn
-from .generate import watched
-from .options import PROBLEM, Commands, add_settings
-from .settings import list_of_problem
+from .generate import add_problem_settings, take_survey, watched
+from .options import PROBLEM, Commands
 
 
 def add_check(commands: Commands) -> None:
@@ -30,7 +29,7 @@ def add_check(commands: Commands) -> None:
         metavar="R",
         help="processes that share the mesh of a sample; default 1",
     )
-    add_settings(sub, list_of_problem)
+    add_problem_settings(sub)
 
 
 def check(options: argparse.Namespace) -> int:
@@ -40,6 +39,7 @@ def check(options: argparse.Namespace) -> int:
 
     comm = needed.mpi().COMM_WORLD
     root = comm.rank == 0
+    take_survey(options)
 
     def read() -> tuple[Any, Any]:
         problem = needed.problem_of(options.problem)

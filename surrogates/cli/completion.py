@@ -25,7 +25,7 @@ _FILES = frozenset(
 )
 """Arguments that name files."""
 
-_WORDS = {"problem": ("cdr", "dcr"), "subject": ("train", "cdr", "dcr")}
+_WORDS = {"problem": ("cdr", "dcr", "ert"), "subject": ("train", "cdr", "dcr", "ert")}
 """Words that may stand in place of a file."""
 
 _AFTER_BASH = """

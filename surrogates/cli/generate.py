@@ -19,6 +19,7 @@ from surrogates.files import check_writable
 from .console import Interruption, Progress, complain, warn
 from .options import PROBLEM, Commands, Parser, add_figure, add_settings, add_split
 from .settings import list_of_problem
+from .survey import add_survey_options, settings_of
 
 
 def add_generate(commands: Commands) -> None:
@@ -69,7 +70,7 @@ def add_generate(commands: Commands) -> None:
         help="go on with other versions of the libraries than before",
     )
     add_split(sub)
-    add_settings(sub, list_of_problem)
+    add_problem_settings(sub)
 
 
 def _add_derivatives(sub: Parser) -> None:
@@ -117,7 +118,28 @@ def _add_sample(sub: Parser) -> None:
     sub.add_argument("--sample", type=int, default=0, metavar="I", help="its number; default 0")
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the design; default 0")
     sub.add_argument("--y", metavar="Y1,Y2,...", help="parameters in place of those of a sample")
+    add_problem_settings(sub)
+
+
+def add_problem_settings(sub: Parser) -> None:
+    """Add the options that set a problem's settings, and those of a survey, which are some."""
+    add_survey_options(sub)
     add_settings(sub, list_of_problem)
+
+
+def take_survey(options: argparse.Namespace) -> None:
+    """Let the problem be `ert` if the options name a survey, and set its settings.
+
+    Raises:
+        InputError: If the problem has no survey, or the options do not fit each other.
+    """
+    settings = settings_of(options)
+    if settings:
+        config.check(
+            options.problem in ("dcr", "ert"),
+            f"--survey and --array are for dcr and ert, DC resistivity; got {options.problem}",
+        )
+        options.problem, options.set = "ert", [*settings, *options.set]
 
 
 def watched(
@@ -148,6 +170,8 @@ def generate(options: argparse.Namespace) -> int:
     """Solve a PDE for many parameters."""
     from surrogates.pde.ensemble import processes, solvers
     from surrogates.pde.needed import mpi, problem_of
+
+    take_survey(options)
 
     def begin() -> solvers.LocalSolver:
         mpi()
@@ -300,6 +324,7 @@ def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:
 
     MPI = mpi()
     check_writable(options.out)
+    take_survey(options)
     problem = problem_of(options.problem)
     settings = config.read(problem.Config, options.config, options.set)
     config.check(options.sample >= 0, f"the sample must be at least 0; got {options.sample}")

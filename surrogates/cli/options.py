@@ -12,7 +12,7 @@ from surrogates.data import PARTS
 
 from .console import complain_once
 
-PROBLEM = "cdr, dcr, or FILE.py:CLASS, one of your own"
+PROBLEM = "cdr, dcr, ert, or FILE.py:CLASS, one of your own"
 
 Run = Callable[[Any], int]
 """A command: it takes its options and returns the exit status."""

@@ -20,7 +20,7 @@ def add_settings_command(commands: Commands) -> None:
     """Add settings."""
     text = "print the settings of train or of a problem, as a TOML file to start from"
     sub = commands.add("settings", settings, text)
-    sub.add_argument("subject", metavar="SUBJECT", help="train, cdr, dcr, or FILE.py:CLASS")
+    sub.add_argument("subject", metavar="SUBJECT", help="train, cdr, dcr, ert, or FILE.py:CLASS")
     sub.add_argument(
         "--task", choices=TASKS, default=None, help="of the settings of train; default regression"
     )

@@ -6,6 +6,8 @@ the unified data format. `ground` owns flat ground, topography, buried electrode
 factors; `describing` says what is in a survey.
 """
 
+from .arrays import ARRAYS as ARRAYS
+from .arrays import made as made
 from .ground import Ground as Ground
 from .ground import half_space_factors as half_space_factors
 from .reading import read as read

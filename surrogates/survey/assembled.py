@@ -15,12 +15,11 @@ from .lines import Line
 from .survey import Survey, same_place, wrong_datum
 
 
-def as_places(names: Sequence[str], rows: Sequence[Line]) -> Array:
-    """Return places [m] of lines of numbers, (n, 3); coordinates without a column are 0."""
+def as_places(names: Sequence[str], rows: Sequence[Line], values: Array) -> Array:
+    """Return places [m] of columns of numbers (n, k), (n, 3); those without a column are 0."""
     found = np.zeros((len(rows), 3))
     read = [columns.place_column(rows[0], name) for name in names]
     rows[0].check(len({name for name, _ in read}) == len(read), "two columns have one name")
-    values = np.array([row.numbers() for row in rows])
     for k, (name, factor) in enumerate(read):
         found[:, "xyz".index(name)] = values[:, k] * factor
     return found
@@ -70,6 +69,12 @@ def assembled(
     }
     kept = values.pop("valid", np.ones(len(data))) != 0
     check(bool(kept.any()), f"{name}: all data are marked as not valid")
+    for key in values.keys() & {"r", "rhoa", "k", "err", "u", "i"}:
+        if len(wrong_ones := np.flatnonzero(~np.isfinite(values[key]) & kept)):
+            first = wrong_ones[0]
+            rows[first].refuse(
+                f"{key} is {values[key][first]:g}; leave the datum out, or mark it by valid = 0"
+            )
     for key in ("k", *(("i",) if "u" in values and "r" not in values else ())):
         if key in values and len(zero := np.flatnonzero((values[key] == 0) & kept)):
             rows[zero[0]].refuse(f"{_WORDS[key]} is 0")
@@ -89,10 +94,30 @@ def assembled(
 _WORDS = {"k": "the geometric factor k", "i": "the current i"}
 
 
+def numbered(places: Array) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the electrodes of data that give places; places of one millionth apart are one.
+
+    Args:
+        places: Places of a b m n [m], NaN at infinity, (n_d, 4, 3).
+
+    Returns:
+        The electrodes in the order of x1, x2, x3, (n_e, 3); their numbers from 1 in the data, 0 at
+        infinity, (n_d, 4); the number from 0 of the first datum that has each, (n_e,).
+    """
+    there = np.isfinite(places).all(axis=2)
+    flat = places[there]
+    size = 1e-6 * (float(np.ptp(flat, axis=0).max()) or 1.0)
+    keys = np.round((flat - flat.min(axis=0)) / size).astype(np.int64)
+    _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    numbers = np.zeros(there.shape, dtype=np.int64)
+    numbers[there] = number.ravel() + 1
+    return flat[first], numbers, np.nonzero(there)[0][first]
+
+
 def _numbers(found: Mapping[str, Array], rows: Sequence[Line]) -> npt.NDArray[np.int64]:
     """Return the numbers from 0 of a, b, m, n, (n_d, 4)."""
     given = np.stack([found[key] for key in columns.DATA], axis=1)
-    wrong = np.argwhere(given != np.round(given))
+    wrong = np.argwhere(~np.isfinite(given) | (given != np.round(given)))
     if len(wrong):
         i, k = wrong[0]
         rows[i].refuse(f"electrode {columns.DATA[k]} must be a whole number; got {given[i, k]:g}")

@@ -52,6 +52,12 @@ def known(word: str) -> bool:
     return split_unit(word)[0] in _NAMES
 
 
+def name_of(word: str) -> str:
+    """Return the name of a data column without its unit; a name that is not known is kept."""
+    given, _ = split_unit(word)
+    return _NAMES.get(given, given)
+
+
 def data_column(line: Line, word: str) -> tuple[str, float]:
     """Return the name of a data column and the factor to SI units.
 

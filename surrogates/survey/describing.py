@@ -53,7 +53,8 @@ class Description:
         """Return the description as lines by their names."""
         survey = self.survey
         found = {
-            "electrodes": f"{len(survey.electrodes)}, nearest neighbours {_spacing(survey)}",
+            "electrodes": f"{len(survey.electrodes)}, nearest neighbours {_spacing(survey)}"
+            f"{self._unused()}",
             **{f"  {x}": _range(c, "m") for x, c in zip(_AXES, survey.electrodes.T, strict=True)},
             "ground": self._ground(),
             "data": f"{len(survey.data)} of {len(survey.pairs)} pairs of electrodes",
@@ -106,6 +107,10 @@ class Description:
         kind = "flat at" if self.ground.flat else "topography, mean"
         below = f"; {buried} electrodes are buried" if buried else ""
         return f"{kind} x3 = {self.ground.top:.6g} m{below}"
+
+    def _unused(self) -> str:
+        unused = len(self.survey.electrodes) - len(np.unique(self.survey.pairs))
+        return f"; no datum uses {unused} of them" if unused else ""
 
     def _signs(self) -> str:
         negative = int((self.factors < 0).sum())

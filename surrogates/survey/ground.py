@@ -6,9 +6,9 @@ Files tell neither. The rule of `ground_of`:
   highest electrode are buried.
 - If the electrodes outside columns have one elevation, the ground is flat there. The highest
   electrode of a column is buried too if it lies below.
-- If they have several elevations, the surface passes through them: topography. The highest electrode
-  of a column is at the surface, unless it lies below the nearest electrode outside columns by more
-  than the distance to it, a slope of 45 degrees.
+- If they have several elevations, the surface passes through them: topography. The highest
+  electrode of a column is at the surface, unless it lies below the nearest electrode outside
+  columns by more than the distance to it, a slope of 45 degrees.
 - If all electrodes are in columns, the ground is flat at 0, and none may lie above.
 - An elevation that is given (``top``) makes the ground flat there.
 """

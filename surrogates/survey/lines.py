@@ -45,17 +45,21 @@ class Line:
             self.refuse(why)
 
     def numbers(self, words: Sequence[str] | None = None) -> list[float]:
-        """Return the words as numbers; refuse others, and NaN and infinity."""
+        """Return the words as finite numbers."""
         return [self.number_of(word) for word in (self.words if words is None else words)]
 
-    def number_of(self, word: str, what: str = "a number") -> float:
-        """Return a word as a finite number."""
+    def values(self) -> list[float]:
+        """Return the words as numbers, NaN and infinity among them."""
+        return [self.number_of(word, finite=False) for word in self.words]
+
+    def number_of(self, word: str, what: str = "a number", *, finite: bool = True) -> float:
+        """Return a word as a number, refused if it must be finite and is not."""
         try:
             value = float(re.sub("[dD]", "e", word))  # Fortran writes exponents with D
         except ValueError:
             hint = "; write a decimal point" if re.fullmatch(r"[-+]?\d*,\d+", word) else ""
             self.refuse(f"expected {what}; got {word[:30]!r}{hint}")
-        self.check(math.isfinite(value), f"expected {what}; got {word!r}")
+        self.check(math.isfinite(value) or not finite, f"expected {what}; got {word!r}")
         return value
 
     def whole(self, what: str, word: str | None = None) -> int:

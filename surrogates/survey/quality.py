@@ -142,7 +142,11 @@ def questions(survey: Survey, factors: Array, *, flat: bool) -> list[str]:
         factors: Geometric factors by the electrodes' places [m], (n_d,); on topography estimates.
         flat: Whether the ground is flat.
     """
-    found = [*_undefined(factors), *_of_units(survey, factors, _Limits(), flat=flat)]
+    found = [
+        *_sideways(survey.electrodes),
+        *_undefined(factors),
+        *_of_units(survey, factors, _Limits(), flat=flat),
+    ]
     resistivity = apparent_resistivities(survey, factors)
     if resistivity is not None:
         negative = np.flatnonzero(resistivity < 0)
@@ -152,6 +156,24 @@ def questions(survey: Survey, factors: Array, *, flat: bool) -> list[str]:
                 "these data out, or mark them by a column valid = 0"
             )
     return found
+
+
+def _sideways(electrodes: Array) -> list[str]:
+    """Say whether x2 may be the elevation: it varies gently along x1, and x3 does not.
+
+    Files of two-dimensional programs have the elevation in y.
+    """
+    x, y, z = electrodes[np.argsort(electrodes[:, 0])].T
+    step = np.diff(x)
+    if np.ptp(z) or not np.ptp(y) or not (step > 0).all() or (np.abs(np.diff(y)) > step).any():
+        return []
+    slope = np.diff(y) / step
+    if np.ptp(slope) < 1e-6:  # a straight line of any direction
+        return []
+    return [
+        "x2 varies along the line and x3 does not: if the column y holds elevations, as in files "
+        "of 2-D programs, name the columns x z y"
+    ]
 
 
 def _undefined(factors: Array) -> list[str]:

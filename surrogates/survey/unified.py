@@ -51,7 +51,7 @@ def parse(lines: Sequence[Line], name: str) -> Survey:
         names = list(_DATA[: len(rows[0].words)])
     rows[0].check(bool(names), "name the columns of the data in a comment such as # a b m n rhoa")
     read = [columns.data_column(rows[0], word) for word in names]
-    values = np.array([row.numbers() for row in rows])
+    values = np.array([row.values() for row in rows])
     found = {column: values[:, k] * factor for k, (column, factor) in enumerate(read)}
     rows[0].check(len(found) == len(names), f"two columns have one name: {' '.join(names)}")
     topography = content.places("points of topography")[0] if content.more() else None
@@ -121,4 +121,4 @@ class _Content:
         names, rows = self.table(n, what, columns.is_place)
         names = names or list(_PLACES.get(len(rows[0].words), ()))
         rows[0].check(bool(names), f"expected x, x z or x y z; got {len(rows[0].words)} numbers")
-        return as_places(names, rows), rows
+        return as_places(names, rows, np.array([row.numbers() for row in rows])), rows

@@ -94,13 +94,13 @@ class Model(ABC):
     def layers(self, y: Array) -> Layers:
         """Return the layers of the background: one half-space where there are no layers."""
 
-    @abstractmethod
     def layer_derivatives(self, y: Array, V: Array) -> Array:
         """Differentiate the layers in directions V (r, n_y).
 
         Returns:
             Derivatives of the n resistivities [ohm m], then of the thicknesses [m], (r, 2 n - 1).
         """
+        raise NotImplementedError
 
     @abstractmethod
     def tensor(self, y: Values, points: Array, weights: Array, tags: Tags | None = None) -> Any:
@@ -141,6 +141,13 @@ class Model(ABC):
             points: Points [m], (..., 3).
             tags: Number of the region at each point, (...), for models that have regions.
         """
+
+    def surface(self, y: Array) -> tuple[Array, npt.NDArray[np.int64]] | None:
+        """Return a body's surface for drawings: vertices (n, 3) [m] and triangles (m, 3).
+
+        None where the model has no body.
+        """
+        return None
 
     def check_flat(self) -> None:  # noqa: B027 - most kinds have no body
         """Raise `InputError` if, with some y, a body reaches the surface of flat ground."""

@@ -19,10 +19,10 @@ from surrogates.config import check
 from surrogates.types import Array
 
 from .base import Quantity, Tags, conductivity, resistivity
-from .laminate import VERTICAL, Values, laminate, normalised, products
+from .laminate import INDICES, VERTICAL, Values, laminate, normalised, products
 from .layered import LayeredModel, layer_quantities
 from .settings import BodySettings, Bounds
-from .shapes import half_extents, indicator
+from .shapes import half_extents, indicator, surface
 
 _PLACE = (("x1", "m"), ("x2", "m"), ("depth", "m"), ("a1", "m"), ("a2", "m"), ("a3", "m"))
 
@@ -78,6 +78,10 @@ class BodyModel(LayeredModel):
             f"body.depth, of its centre, can be {self._least_depth:g} m",
         )
 
+    def surface(self, y: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Return the body's surface for drawings, as `Model.surface`."""
+        return surface(self.shape, self.body(y))
+
     def body(self, y: Array) -> Array:
         """Return the centre x1, x2 [m], depth, semi-axes [m] and rotation [rad] for y, (7,)."""
         return np.asarray(self.quantities(y)[-8:-1])
@@ -91,6 +95,18 @@ class BodyModel(LayeredModel):
         if len(near):
             K[near] = self._with_body(q, shares[near], heights[near], points[near], weights)
         return K
+
+    def derivatives(
+        self, y: Array, V: Array, points: Array, weights: Array, tags: Tags | None = None
+    ) -> Array:
+        """Return the derivatives of `tensor`, as `Model.derivatives`."""
+        found = np.zeros((len(V), len(points), len(INDICES)))
+        everywhere = self.directions(V)[:, : 2 * self._n - 1].any(axis=1)
+        found[everywhere] = super().derivatives(y, V[everywhere], points, weights)
+        near = self._near(self.quantities(y), points)
+        rest = super().derivatives(y, V[~everywhere], points[near], weights)
+        found[np.ix_(~everywhere, near)] = rest
+        return found
 
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return which cells have a point in the body or its edge."""
@@ -129,7 +145,7 @@ class BodyModel(LayeredModel):
             arithmetic = arithmetic + share * (m @ weights)
             harmonic = harmonic + share * ((1 / m) @ weights)
         # Squares of the jump of log m over the width of the edge, and over a cell at a bottom.
-        N = products(g, weights) * ((log_body - shares @ logs) ** 2)[:, None]
+        N = products(weights @ g) * ((log_body - shares @ logs) ** 2)[:, None]
         for i in range(n - 1):
             above = shares[:, : i + 1].sum(axis=1)
             # A bump of the integral 1 as the bottom passes the cell: K is continuous.

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from surrogates.config import check
 from surrogates.types import Array
 
 from .base import Model
@@ -30,7 +29,8 @@ def make(
             minus the depth of investigation, or of the deepest electrode if that is more; (3,).
         upper: Upper corner [m]: the largest x1 and x2, and 0, or the highest electrode's x3 on
             topography; (3,).
-        regions: Names of the mesh's regions, numbered by tags, for the kind ``regions``.
+        regions: Names of the regions that tags number, for the kind ``regions``; None for
+            ``regions.names``, as `FileMesh.regions` numbers cells.
 
     Returns:
         The model.
@@ -38,6 +38,12 @@ def make(
     Raises:
         InputError: If settings do not fit each other or the mesh.
     """
+    model = _make(config, lower, upper, regions)
+    model.notes = (*model.notes, *_unused(config))
+    return model
+
+
+def _make(config: GroundConfig, lower: Array, upper: Array, regions: Sequence[str] | None) -> Model:
     kind, background = config.model.kind, config.model.background
     depth = float(-lower[2])
     if kind == "half-space":
@@ -53,9 +59,23 @@ def make(
         position = config.interface.position or _middle_half(lower[0], upper[0])
         return InterfaceModel(replace(config.interface, position=position))
     if kind == "regions":
-        check(regions is not None, "model.kind=regions needs mesh.file, a mesh with named regions")
-        return RegionsModel(config.regions, regions or ())
+        return RegionsModel(config.regions, config.regions.names if regions is None else regions)
     return FieldModel(_field(config.field, lower, upper, depth), lower, upper)
+
+
+def _unused(config: GroundConfig) -> tuple[str, ...]:
+    """Say which settings differ from the defaults, and are not of the model's kind."""
+    kind, default = config.model.kind, GroundConfig()
+    names = {"half-space": (), "body-in-layers": ("body", "layers")}.get(kind, (kind,))
+    changed = [
+        name
+        for name in ("body", "layers", "interface", "regions", "field")
+        if name not in names and getattr(config, name) != getattr(default, name)
+    ]
+    background = config.model.background != default.model.background
+    if background and kind not in ("half-space", "body"):
+        changed.append("model.background")
+    return tuple(f"{name} is set, but model.kind={kind} does not use it" for name in changed)
 
 
 def _body(settings: BodySettings, lower: Array, upper: Array, depth: float) -> BodySettings:

@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from surrogates.types import Array
 
@@ -95,3 +96,28 @@ def _outline(shape: str, axes: Array, blend: float) -> Array:
     # d is the distance of parallel tangent planes: it grows with |u / a|, the inverse distance of
     # the surface's tangent plane from the centre.
     return np.asarray(u * axes * (1 + blend / 2 * np.linalg.norm(u / axes, axis=1))[:, None])
+
+
+def surface(shape: str, body: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Triangulate a body's surface, for drawings.
+
+    Args:
+        shape: ``ellipsoid`` or ``cuboid``.
+        body: As for `indicator`.
+
+    Returns:
+        Vertices [m], (n, 3), and triangles, (m, 3).
+    """
+    n = 33  # odd, and 4 divides n - 1: a cuboid's corners and edges are among the vertices
+    polar, around = np.meshgrid(np.linspace(0, np.pi, n), np.linspace(0, 2 * np.pi, 2 * n - 1))
+    x = np.stack(
+        [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], axis=-1
+    ).reshape(-1, 3)
+    if shape == "cuboid":
+        x /= np.abs(x).max(axis=1, keepdims=True)
+    c, s = np.cos(body[6]), np.sin(body[6])
+    vertices = (x * body[3:6]) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    number = np.arange(len(x)).reshape(polar.shape)
+    a, b, d, e = number[:-1, :-1], number[1:, :-1], number[:-1, 1:], number[1:, 1:]
+    triangles = np.stack([a, b, d, b, e, d], axis=-1).reshape(-1, 3)
+    return vertices + [body[0], body[1], -body[2]], triangles

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from grounds import KINDS, LOWER, UPPER, boxes, model
+from ground_models import KINDS, LOWER, UPPER, boxes, model
 from scipy.optimize import brentq
 from scipy.special import roots_legendre
 

@@ -149,6 +149,16 @@ def test_units_in_question_are_said():
     assert describe(section(rhoa, r=rhoa / k, k=k)).questions == []
 
 
+def test_elevations_in_the_column_y_are_in_question():
+    line = np.stack([np.arange(8.0), np.zeros(8), np.zeros(8)], axis=1)
+    data = np.array([[0, 3, 1, 2]])
+    rising = line + np.sin(line[:, [1, 0, 1]])
+    (question,) = describe(Survey(electrodes=rising, data=data)).questions
+    assert "name the columns x z y" in question
+    for electrodes in (line, line + 0.3 * line[:, [1, 0, 1]], line + np.sin(line[:, [1, 1, 0]])):
+        assert describe(Survey(electrodes=electrodes, data=data)).questions == []
+
+
 def test_the_command_prints_lines_or_json(tmp_path, capsys):
     path = written(tmp_path, LINE)
     assert run("survey", path) == 0

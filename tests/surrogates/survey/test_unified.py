@@ -80,7 +80,7 @@ def test_text_of_windows_with_comments_anywhere(tmp_path, encoding):
 
 def test_columns_of_zeros_are_not_there_and_invalid_data_are_left_out(tmp_path):
     head = "# a b m n err k r rhoa valid"
-    rows = "1 4 2 3 0 0 5 0 1\n4 1 2 3 0 0 6 0 0"
+    rows = "1 4 2 3 0 0 5 0 1\n4 1 2 3 0 0 nan 0 0"
     survey = parsed(tmp_path, LINE[: LINE.index("1\n# a")] + f"2\n{head}\n{rows}\n0\n")
     assert survey.values.keys() == {"r"} and survey.data.tolist() == [[0, 3, 1, 2]]
 
@@ -125,7 +125,9 @@ def test_what_is_written_is_read_again(tmp_path):
         ("1 4 2 3", "1 4 0 0", "both potential electrodes m and n are at infinity"),
         ("1 4 2 3", "1 4 2 3.5", "line 9: electrode n must be a whole number; got 3.5"),
         ("5.5", "5,5", "line 9: expected a number; got '5,5'; write a decimal point"),
-        ("5.5", "nan", "line 9: expected a number; got 'nan'"),
+        ("5.5", "nan", "line 9: r is nan; leave the datum out, or mark it by valid = 0"),
+        ("1 4 2 3", "inf 4 2 3", "line 9: electrode a must be a whole number; got inf"),
+        ("3 0\n", "3 nan\n", "line 6: expected a number; got 'nan'"),
         ("# a b m n r", "# a b m r", "expected 4 numbers, a b m r; got 5"),
         ("# a b m n r", "# a b m k r", "no column of the data is named n"),
         ("# a b m n r", "# a b m n r/furlong", "unknown unit 'furlong' of r"),

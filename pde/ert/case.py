@@ -1,0 +1,253 @@
+"""A survey with its ground: what the settings of `ert` name, read and checked together.
+
+All coordinates are relative to the elevation `Ground.top`: x3 = 0 is the surface of flat ground,
+and the mean elevation of the electrodes at the surface on topography.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+
+from surrogates.config import check
+from surrogates.files import atomic
+from surrogates.survey import Ground, Survey, half_space_factors, made, read
+from surrogates.survey.depth import median_depths
+from surrogates.survey.ground import CANCELLATION
+from surrogates.survey.quality import middles
+from surrogates.types import Array
+
+from .. import meshes
+from ..dcr.body import INDICES
+from ..fields import Field
+from . import models
+from .config import ERTConfig
+from .direct import Direct
+from .grid import flat_grid
+from .layers import Layers, pair_potentials
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The survey, the ground and the model of a configuration.
+
+    Attributes:
+        config: The configuration.
+        survey: The survey.
+        ground: Its surface.
+    """
+
+    config: ERTConfig
+    survey: Survey
+    ground: Ground
+
+    @cached_property
+    def electrodes(self) -> Array:
+        """Places of the electrodes [m], (n_e, 3), x3 = 0 at the ground's top."""
+        return self.survey.electrodes - [0.0, 0.0, self.ground.top]
+
+    @property
+    def flat(self) -> bool:
+        """Whether the surface is the plane x3 = 0, without a mesh of the user's."""
+        return self.ground.flat and not self.config.mesh.file
+
+    @cached_property
+    def depths(self) -> Array:
+        """Median depths of investigation of the data [m], (n_d,)."""
+        return median_depths(self.survey, self.ground)
+
+    @cached_property
+    def places(self) -> Array:
+        """Where pseudosections draw the data [m], (n_d, 3), x3 = 0 at the ground's top."""
+        there = self.survey.data >= 0
+        x3 = np.where(self.ground.buried, 0.0, self.electrodes[:, 2])[self.survey.data]
+        surface = (there * x3).sum(axis=1) / there.sum(axis=1)
+        depths = np.where(np.isfinite(self.depths), self.depths, 0.0)
+        return np.column_stack([middles(self.survey), surface - depths])
+
+    @cached_property
+    def model(self) -> models.Model:
+        """The model of the conductivity.
+
+        Raises:
+            InputError: If its settings do not fit each other, the survey or the mesh.
+        """
+        places = self.electrodes
+        deepest = max(float(np.nanmax(self.depths)), -float(places[:, 2].min()))
+        lower = np.array([*places[:, :2].min(axis=0), -deepest])
+        upper = np.array([*places[:, :2].max(axis=0), max(0.0, float(places[:, 2].max()))])
+        regions = self.config.regions.names if self._mesh is not None else None
+        model = models.make(self.config, lower, upper, regions)
+        if self.flat:
+            model.check_flat()
+        return model
+
+    @cached_property
+    def method(self) -> str:
+        """The way that the settings choose: ``layers``, ``box`` or ``direct``.
+
+        Raises:
+            InputError: If it does not fit the survey and the model.
+        """
+        wanted, name = self.config.solver.method, self.survey.name
+        fitting = {
+            "layers": self.flat and self.model.layered,
+            "box": self.flat and self.model.reach is not None and not self.model.layered,
+            "direct": self.flat or self._mesh is not None,
+        }
+        check(
+            fitting["direct"],
+            f"{name} has topography, and needs a mesh of its ground: surrogates survey {name} "
+            "--mesh ground.msh makes one, and mesh.file=ground.msh names it",
+        )
+        if wanted == "auto":
+            return next(method for method, fits in fitting.items() if fits)
+        needs = {
+            "layers": "flat ground without a mesh, and model.kind half-space or layers",
+            "box": "flat ground without a mesh, and model.kind body or body-in-layers",
+        }
+        check(fitting[wanted], f"solver.method={wanted} needs {needs.get(wanted)}")
+        return wanted
+
+    @cached_property
+    def cells(self) -> meshes.Cells:
+        """The mesh of the way ``direct``, x3 = 0 at the ground's top."""
+        mesh = self._mesh
+        if mesh is None:
+            return flat_grid(self.electrodes, self.config.grid).cells()
+        return meshes.Cells(mesh.kind, mesh.points - [0.0, 0.0, self.ground.top], mesh.vertices)
+
+    @cached_property
+    def tags(self) -> npt.NDArray[np.int64] | None:
+        """Number of each cell's region in ``regions.names``, (n_cells,); None without regions."""
+        if self.config.model.kind != "regions" or self._mesh is None:
+            return None
+        return self._mesh.regions(self.config.regions.names)
+
+    @property
+    def _mesh(self) -> meshes.FileMesh | None:
+        file = self.config.mesh.file
+        return meshes.read(file) if file else None
+
+    @cached_property
+    def factors(self) -> Array:
+        """Geometric factors k [m], (n_d,): those of a homogeneous ground with this surface.
+
+        Raises:
+            InputError: If the potentials of a datum cancel.
+        """
+        if self.flat:
+            return half_space_factors(self.survey, self.ground)
+        R, size = (of(self.homogeneous) for of in (self.survey.combine, self.survey.sizes))
+        wrong = np.flatnonzero(~(np.abs(R) * CANCELLATION > size))
+        check(
+            len(wrong) == 0,
+            f"{self.survey.name}: the geometric factor of datum {wrong[:1] + 1} is undefined, as "
+            "m and n have the same potential in homogeneous ground; leave such data out",
+        )
+        return 1 / R
+
+    @cached_property
+    def homogeneous(self) -> Array:
+        """Potentials T of the pairs in homogeneous ground of 1 ohm m with this surface, (n_p,).
+
+        On topography they are solved for once, and kept in the user's cache: all processes of a
+        run, and later runs, need them for the geometric factors.
+        """
+        if self.flat:
+            unit = Layers(resistivity=np.ones(1), thickness=np.empty(0))
+            return pair_potentials(unit, self.electrodes, self.survey.pairs)
+        path = self._kept()
+        if path.is_file():
+            return np.asarray(np.load(path, allow_pickle=False))
+        found = self.solver(MPI.COMM_SELF, None).homogeneous
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as new, new.open("wb") as file:
+            np.save(file, found)
+        return found
+
+    def _kept(self) -> Path:
+        """Return the file that keeps `homogeneous`; its name is a digest of all it depends on."""
+        code = "".join(Path(__file__).with_name(f"{m}.py").read_text() for m in _HOMOGENEOUS)
+        arrays = (self.cells.points, self.cells.vertices, self.electrodes, self.survey.pairs)
+        parts = [repr(self.config.direct).encode(), code.encode()]
+        parts += [np.ascontiguousarray(array).tobytes() for array in arrays]
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        digest = hashlib.sha256(b"".join(parts)).hexdigest()
+        return Path(home) / "varpro-surrogates" / "topography" / f"{digest[:32]}.npy"
+
+    def solver(self, comm: MPI.Comm, homogeneous: Array | None) -> Direct:
+        """Make the solver on the mesh; collective."""
+        return Direct(
+            self.cells,
+            self.electrodes,
+            self.survey.pairs,
+            self.config.direct,
+            comm,
+            homogeneous=homogeneous,
+        )
+
+    def field(self, y: Array) -> Field:
+        """Return the conductivity for y (n_y,) in the cells of `cells`, which rank 0 has."""
+        cells = self.cells
+        shape, weights = meshes.quadrature(cells.kind)
+        points = np.einsum("qv,nvi->nqi", shape, cells.points[cells.vertices])
+        K = self.model.tensor(y, points, weights, self.tags)
+        tensor = np.empty((len(K), 9))
+        for (i, j), k in zip(INDICES, K.T, strict=True):
+            tensor[:, 3 * i + j] = tensor[:, 3 * j + i] = k
+        return Field(
+            points=cells.points + [0.0, 0.0, self.ground.top],
+            kind=meshes.NAMES[cells.kind],
+            cells=cells.vertices[:, meshes.VTK[cells.kind]],
+            at_points={},
+            at_cells={
+                "resistivity [ohm m]": 3 / tensor[:, [0, 4, 8]].sum(axis=1),
+                "conductivity tensor [S/m]": tensor,
+            },
+        )
+
+    def check(self) -> None:
+        """Raise `InputError` if survey, model, mesh and settings do not fit each other."""
+        if self.method == "direct":
+            self.tags  # noqa: B018 - every cell is in a region
+        self.factors  # noqa: B018 - every datum has one
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what users should know, one line each."""
+        mended = self._mesh.mended if self._mesh is not None else ()
+        return (*mended, *self.model.notes)
+
+
+_HOMOGENEOUS = ("direct", "stiffness", "surface")
+"""Modules that compute `Case.homogeneous` on topography."""
+
+
+@functools.lru_cache(maxsize=2)
+def case_of(config: ERTConfig) -> Case:
+    """Read the survey of a configuration, and find its ground.
+
+    Raises:
+        InputError: If the file cannot be read, or the array cannot be made.
+    """
+    settings = config.survey
+    if settings.file:
+        survey = read(settings.file)
+    else:
+        survey = made(
+            settings.array,
+            electrodes=settings.electrodes,
+            spacing=settings.spacing,
+            lines=settings.lines,
+            line_spacing=settings.line_spacing,
+            levels=settings.levels,
+        )
+    return Case(config, survey, survey.ground(settings.top))

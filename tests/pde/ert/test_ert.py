@@ -1,0 +1,146 @@
+"""The problem `ert`: from a survey and a model to data, by each way, with derivatives."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from surrogates import InputError, config
+from surrogates.pde.ert import ERT, ERTConfig, case_of, standard_deviations
+
+pytestmark = pytest.mark.fenicsx
+
+ARRAY = (
+    "survey.array=dipole-dipole",
+    "survey.electrodes=8",
+    "survey.spacing=4.0",
+    "grid.cells=2.0",
+    "box.number=4000",
+)
+BODY = (
+    "model.kind=body",
+    "model.background=[50.0, 200.0]",
+    "body.x1=[10.0, 18.0]",
+    "body.x2=[0.0, 0.0]",
+    "body.depth=[4.0, 5.0]",
+    "body.a1=[2.5, 3.5]",
+    "body.a2=[3.0, 3.0]",
+    "body.a3=[2.0, 2.5]",
+    "body.resistivity=[5.0, 20.0]",
+)
+LAYERS = (
+    "model.kind=layers",
+    "layers.resistivity=[[20.0, 50.0], [100.0, 300.0]]",
+    "layers.thickness=[[2.0, 6.0]]",
+)
+
+
+def settings(*overrides):
+    return config.read(ERTConfig, None, [*ARRAY, *overrides])
+
+
+def problem(*overrides):
+    return ERT(settings(*overrides), MPI.COMM_SELF)
+
+
+def middle(made):
+    return (made.case.model.y_lower + made.case.model.y_upper) / 2
+
+
+@pytest.mark.parametrize(
+    ("way", "model"),
+    [
+        ("layers", ("model.kind=half-space",)),
+        ("box", BODY),
+        ("direct", ("model.kind=half-space",)),
+    ],
+)
+def test_homogeneous_ground_has_its_own_resistivity_in_each_datum(way, model):
+    same = "model.background=[100.0, 100.1]", "body.resistivity=[100.0, 100.1]"
+    made = problem(*model, *same, f"solver.method={way}")
+    y = made.case.model.y_lower
+    c = np.asarray(made.solve(y).c)
+    np.testing.assert_allclose(c, 100, rtol=1e-9 if way != "direct" else 1e-6)
+
+
+def test_two_ways_agree_on_a_body():
+    by_box, direct = (
+        problem(*BODY, f"solver.method={way}", "grid.cells=8.0") for way in ("box", "direct")
+    )
+    y = middle(by_box)
+    background = 10 ** y[list(by_box.case.model.y_names).index("log10 resistivity of background")]
+    c, other = (np.asarray(one.solve(y).c) for one in (by_box, direct))
+    anomaly = np.abs(c / background - 1).max()
+    assert anomaly > 0.1
+    assert np.abs(other / c - 1).max() < 0.1 * anomaly
+
+
+@pytest.mark.parametrize("model", [LAYERS, BODY, (*BODY, "solver.method=direct")])
+@pytest.mark.parametrize("kind", ["log10-apparent-resistivity", "resistance"])
+def test_taylor(model, kind):
+    made = problem(*model, f"observable.kind={kind}")
+    y = middle(made)
+    span = made.case.model.y_upper - made.case.model.y_lower
+    v = span * np.random.default_rng(0).uniform(-1, 1, len(y))
+    batch = made.solve_batch(y[None], tangents=v[None, None])
+    assert not batch.failure[0]
+    c, slope = batch.C[0], batch.dC_dV[0, :, 0]
+    steps = np.array([0.005, 0.0025])
+    rest = [np.linalg.norm(np.asarray(made.solve(y + h * v).c) - c - h * slope) for h in steps]
+    assert rest[0] / rest[1] == pytest.approx(4, rel=0.35)
+    whole = made.solve_batch(y[None], tangents=True).dC_dY[0]
+    np.testing.assert_allclose(whole @ v, slope, rtol=1e-6, atol=1e-7 * np.abs(slope).max())
+
+
+def test_functionals_are_products_with_the_tangents():
+    made = problem(*LAYERS)
+    y, W = middle(made)[None], np.random.default_rng(1).normal(size=(2, len(made.case.survey.data)))
+    batch = made.solve_batch(y, tangents=True, adjoints=W)
+    np.testing.assert_allclose(batch.dW_dY[0], W @ batch.dC_dY[0], rtol=1e-12)
+
+
+def test_the_description_holds_electrodes_and_factors():
+    about = ERT.describe(settings(*LAYERS))
+    survey = case_of(settings(*LAYERS)).survey
+    coordinates = about["coordinates"]
+    found = np.stack([coordinates[name] for name in "abmn"], axis=1)
+    np.testing.assert_allclose(found, survey.data + 1)
+    # A dipole-dipole of length a and separation n has k = pi a n (n + 1) (n + 2).
+    x = survey.electrodes[survey.data][:, :, 0]
+    n = np.abs(x[:, [0, 1]][:, :, None] - x[:, [2, 3]][:, None]).min(axis=(1, 2)) / 4
+    np.testing.assert_allclose(
+        np.abs(coordinates["k"]), np.pi * 4 * n * (n + 1) * (n + 2), rtol=1e-9
+    )
+    assert len(set(about["c_names"])) == len(survey.data)
+
+
+def test_a_sample_without_a_logarithm_fails_with_the_reason(monkeypatch):
+    made = problem(*LAYERS, "observable.kind=log10-apparent-resistivity")
+    made._factors = -made._factors
+    batch = made.solve_batch(middle(made)[None])
+    assert "take observable.kind=apparent-resistivity" in batch.failure[0]
+
+
+def test_noise_is_that_of_the_voltage_in_units_of_the_data():
+    case = case_of(settings(*LAYERS, "noise.absolute=0.001", "noise.relative=0.02"))
+    rhoa = np.full(len(case.survey.data), 100.0)
+    resistance = rhoa / case.factors
+    expected = np.abs(case.factors) * (0.001 / 0.1 + 0.02 * np.abs(resistance))
+    np.testing.assert_allclose(standard_deviations(case, rhoa), expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (("solver.method=boxes",), "unknown solver.method 'boxes'.*box"),
+        ((*LAYERS, "solver.method=box"), "solver.method=box needs .* model.kind body"),
+        (("observable.kind=rho",), "unknown observable.kind 'rho'"),
+        (("survey.array=wener",), "unknown.*'wener'.*wenner"),
+        (("survey.file=no.ohm",), "no.ohm"),
+        (("noise.absolute=-1.0",), "noise.absolute"),
+        (("survey.electrodes=3",), "4|electrodes"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(overrides, line):
+    with pytest.raises(InputError, match=line) as error:
+        ERT.check(settings(*overrides))
+    assert "\n" not in str(error.value)
