@@ -64,6 +64,7 @@ class BodyModel(LayeredModel):
             f"body.blend must be below the body's smallest thickness, {2 * thinnest:.3g} m; got "
             f"{self.blend:g} m",
         )
+        self.size = thinnest
         half = half_extents(self.shape, lower[3:], upper[3:], self.blend)
         low, high = lower[:3] * [1, 1, -1], upper[:3] * [1, 1, -1]
         self.reach = (np.minimum(low, high) - half, np.maximum(low, high) + half)
