@@ -128,7 +128,7 @@ class _Limits:
     """
 
     factor: float = 1.5
-    resistivity: tuple[float, float] = (0.01, 1e6)
+    resistivity: tuple[float, float] = (0.05, 1e6)
     error: float = 0.5
 
 
@@ -152,13 +152,22 @@ def questions(survey: Survey, factors: Array, *, flat: bool) -> list[str]:
     ]
     resistivity = apparent_resistivities(survey, factors)
     if resistivity is not None:
-        negative = np.flatnonzero(resistivity < 0)
-        if len(negative):
-            found.append(
-                f"{len(negative)} apparent resistivities are negative ({data(negative)}): leave "
-                "these data out, or mark them by a column valid = 0"
-            )
+        found += _negative(resistivity)
     return found
+
+
+def _negative(resistivity: Array) -> list[str]:
+    """Say which apparent resistivities are negative."""
+    negative = np.flatnonzero(resistivity < 0)
+    n = len(negative)
+    if n == 0:
+        return []
+    what = "1 apparent resistivity is" if n == 1 else f"{n} apparent resistivities are"
+    if n > len(resistivity) / 2:
+        hint = "check the order of a b m n, the sign and the name of the column"
+    else:
+        hint = "leave them out (--clean), or mark them by a column valid = 0"
+    return [f"{what} negative ({data(negative)}): {hint}"]
 
 
 def _sideways(electrodes: Array) -> list[str]:

@@ -141,7 +141,7 @@ def test_units_in_question_are_said():
         (section(rhoa, err=np.full(62, 3.0)), "err/%"),
         (
             section(np.where(np.arange(62) == 5, -rhoa, rhoa)),
-            "1 apparent resistivities are negative",
+            "1 apparent resistivity is negative (datum 6): leave them out",
         ),
     ):
         (question,) = describe(survey).questions
