@@ -24,7 +24,7 @@ import numpy as np
 
 from surrogates.types import Array
 
-from .ground import Ground
+from .ground import Ground, depths_of
 
 if TYPE_CHECKING:
     from .survey import Survey
@@ -40,7 +40,7 @@ def median_depths(survey: Survey, ground: Ground) -> Array:
     characteristic changes its sign has the least depth with one half above it; NaN if there is
     none, as for a datum without potential difference.
     """
-    buried = np.where(ground.buried, np.maximum(ground.top - survey.electrodes[:, 2], 0.0), 0.0)
+    buried = depths_of(survey.electrodes, ground)
     i, j = survey.pairs.T
     difference = survey.electrodes[i] - survey.electrodes[j]
     apart = np.hypot(difference[:, 0], difference[:, 1])
