@@ -32,7 +32,7 @@ from .. import meshes
 from ..fields import Field
 from ..problem import Problem
 from ..results import Batch
-from . import figures
+from . import figures, visible
 from .case import Case, case_of
 from .config import ERTConfig
 from .stiffness import Stiffness
@@ -193,11 +193,20 @@ class ERT(Problem):
         figures.draw(self.case, y, np.asarray(self.solve(y).c), path)
 
     def field(self, y: Array) -> Field:
-        """Return the conductivity of a sample, y (n_y,), on a mesh of the ground; on one process.
+        """Solve for one sample, y (n_y,); return its ground, electrodes and data; on one process.
 
-        That is the mesh of the way ``direct``, also for a survey that is solved in another way.
+        The ground is on the mesh of the way ``direct``, also if the survey is solved in another
+        way.
         """
-        return self.case.field(y)
+        return visible.field(self.case, y, self._resistivities(y))
+
+    def _resistivities(self, y: Array) -> Array:
+        """Return the apparent resistivities of a sample [ohm m], (n_d,)."""
+        c = np.asarray(self.solve(y).c)
+        kind = self.config.observable.kind
+        if kind == "resistance":
+            return np.asarray(self._factors * c)
+        return np.asarray(10**c if kind.startswith("log10") else c)
 
     @classmethod
     def describe(cls, config: ERTConfig) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A survey comes from a file (`read`) or is made (`made`). Coordinates are in metres, x3 upwards.
 `reading` recognises the format; `unified`, `res2dinv` and `tables` each own one; `writing` writes
 the unified data format. `ground` owns flat ground, topography, buried electrodes and geometric
-factors; `describing` says what is in a survey.
+factors; `depth` and `sensitivity` say where data see the ground; `describing` says what is in a
+survey.
 """
 
 from .arrays import ARRAYS as ARRAYS
