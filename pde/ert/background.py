@@ -27,7 +27,6 @@ from mpi4py import MPI
 
 from surrogates.types import Array
 
-from .. import meshes
 from ..dcr.linearised import line
 
 Nodes = tuple[slice, slice, slice]
@@ -110,8 +109,9 @@ class Background:
         for k in reversed(range(u.shape[-1] - 1)):
             u[..., k] = (u[..., k] - off[..., k] * u[..., k + 1]) / pivots[..., k]
         found = np.einsum("ia,abk,jb->ijk", self._V[0], u, self._V[1], optimize=True)
+        found = np.ascontiguousarray(found)
         total = np.empty_like(found)
-        self._comm.Reduce(np.ascontiguousarray(found), total)
+        self._comm.Reduce(found, total)
         return np.asarray(total)
 
     def _tridiagonal(self, vertical: Line) -> tuple[Array, Array]:
@@ -169,28 +169,3 @@ def _with_far_sides(x: Array) -> Line:
     K[0, 0] += far
     K[-1, -1] += far
     return K, M
-
-
-def grid(
-    lower: Array, upper: Array, cells: tuple[int, int, int], layers: int, above: int, far: float
-) -> meshes.Grid:
-    """Make equal cells in a region, and layers around it that grow outwards.
-
-    Args:
-        lower: The region's lower corner [m], (3,).
-        upper: Its upper corner; x3 is at most 0, the surface.
-        cells: Numbers of cells in the region.
-        layers: Layers on each side of the region, and below.
-        above: Layers between the region and the surface; 0 if it ends there.
-        far: Distance [m] of the far sides from the region.
-    """
-    axes, core = [], []
-    for i in range(3):
-        x = np.linspace(lower[i], upper[i], cells[i] + 1)
-        first = x[1] - x[0]
-        out = meshes.growing(first, far, layers)
-        after = out if i < 2 else meshes.growing(first, -x[-1], above) if above else np.empty(0)
-        axes.append(np.concatenate([x[0] - out[::-1], x, x[-1] + after]))
-        core.append(slice(layers, layers + len(x)))
-    axes[2][-1] = 0.0
-    return meshes.Grid((axes[0], axes[1], axes[2]), (core[0], core[1], core[2]))

@@ -135,7 +135,7 @@ class Case:
     @property
     def _mesh(self) -> meshes.FileMesh | None:
         file = self.config.mesh.file
-        return meshes.read(file) if file else None
+        return meshes.read(file, curved=True) if file else None
 
     @cached_property
     def factors(self) -> Array:

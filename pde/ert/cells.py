@@ -17,9 +17,9 @@ import scipy.sparse
 from surrogates.types import Array
 
 from .. import meshes
-from ..dcr.body import INDICES
 from .layers import Layers
 from .models import Model
+from .models.laminate import INDICES
 
 _TINY = 1e-9
 """Distance of an interface from a node, over the cell's size, below which it does not cut."""

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from surrogates.errors import InputError, check
 
 from .console import print_rows, warn
@@ -33,6 +35,8 @@ def add_survey(commands: Commands) -> None:
     text = "draw pseudosections of its lines, or all data in space; or .pdf, .svg"
     sub.add_argument("--plot", metavar="F.png", help=text)
     sub.add_argument("--out", metavar="F.ohm", help="write it in the unified data format")
+    text = "leave out of --out outliers, negative resistivities and undefined geometric factors"
+    sub.add_argument("--clean", action="store_true", help=text)
     text = "write a mesh of tetrahedra with the electrodes as nodes (needs gmsh)"
     sub.add_argument("--mesh", metavar="F.msh", help=text)
     text = "edges from an electrode of the mesh to its nearest neighbour, 4 by default"
@@ -54,9 +58,7 @@ def add_array_options(sub: argparse.ArgumentParser) -> None:
     """Add the options of a made array."""
     from surrogates.survey.arrays import ARRAYS
 
-    sub.add_argument(
-        "--array", metavar="NAME", help=f"made survey in place of FILE: {', '.join(ARRAYS)}"
-    )
+    sub.add_argument("--array", choices=ARRAYS, help="made survey in place of FILE")
     for name, kind, metavar, text in (
         ("--electrodes", int, "N", "of a line of the made survey; default 24"),
         ("--spacing", float, "M", "of its electrodes in metres; default 1"),
@@ -121,6 +123,7 @@ def survey(options: argparse.Namespace) -> int:
     """Describe a survey; return 1 if something in it is doubtful."""
     from surrogates.survey import describing
 
+    check(not options.clean or options.out is not None, "--clean needs --out F.ohm")
     given = survey_of(options.file, options)
     made = _mesh(given, options) if options.mesh else None
     found = describing.describe(given, options.top)
@@ -137,7 +140,9 @@ def survey(options: argparse.Namespace) -> int:
         draw(found, options.plot, title=Path(found.survey.name).name)
         _wrote(options, options.plot)
     if options.out is not None:
-        found.survey.write(options.out)
+        kept = found.usable() if options.clean else np.ones(len(found.survey.data), dtype=bool)
+        check(bool(kept.any()), f"{found.survey.name} has no data that are usable")
+        found.survey.select(kept).write(options.out)
         _wrote(options, options.out)
     return 1 if found.questions else 0
 

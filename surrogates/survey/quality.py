@@ -11,6 +11,8 @@ import numpy.typing as npt
 from surrogates.errors import listed
 from surrogates.types import Array
 
+from .ground import rising
+
 if TYPE_CHECKING:
     from .survey import Survey
 
@@ -144,6 +146,7 @@ def questions(survey: Survey, factors: Array, *, flat: bool) -> list[str]:
     """
     found = [
         *_sideways(survey.electrodes),
+        *_upside_down(survey.electrodes),
         *_undefined(factors),
         *_of_units(survey, factors, _Limits(), flat=flat),
     ]
@@ -174,6 +177,15 @@ def _sideways(electrodes: Array) -> list[str]:
         "x2 varies along the line and x3 does not: if the column y holds elevations, as in files "
         "of 2-D programs, name the columns x z y"
     ]
+
+
+def _upside_down(electrodes: Array) -> list[str]:
+    """Say whether boreholes may have positive depths: they rise above the surface."""
+    return (
+        ["boreholes rise above the electrodes at the surface: x3 is upwards, depths are negative"]
+        if rising(electrodes)
+        else []
+    )
 
 
 def _undefined(factors: Array) -> list[str]:

@@ -57,11 +57,13 @@ class Model(ABC):
         reach: Lower and upper corner [m] of the box that the changes of the layers can reach,
             (3,) each; None if they can be everywhere.
         layered: Whether the ground is its layers alone, for all y: then the reach is empty.
+        size: Least semi-axis [m] of a body, which a mesh must resolve; None without a body.
         notes: What users should know, one line each.
     """
 
     reach: tuple[Array, Array] | None = None
     layered = False
+    size: float | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, quantities: Sequence[Quantity]) -> None:

@@ -216,22 +216,6 @@ def test_a_sharp_vertical_plane_cuts_cells_into_laminates():
     assert slope == pytest.approx(np.full(401, (0.1 - 10**-2.5) / 20), rel=0.02)
 
 
-def test_a_sharp_oblique_plane_has_the_share_of_a_box():
-    made = model(
-        "model.kind=interface",
-        *("interface.dip=[0.9,1.0]", "interface.strike=[0.3,0.5]", "interface.position=[-2,2]"),
-        "interface.resistivity=[[1,1],[10,10]]",
-    )
-    y = np.array([0.4, 0.95, 0.4])
-    points, weights, _ = boxes((-3, -3, -4), (3, 3, 0), (6, 5, 4))
-    found = (made.tensor(y, points, weights) @ [1, 1, 1, 0, 0, 0] / 3).reshape(6, 5, 4)
-    fine, _, _ = boxes((-3, -3, -4), (3, 3, 0), (240, 200, 160), order=1)
-    first = (made.at(y, fine[:, 0]) > 0.5).reshape(6, 40, 5, 40, 4, 40).mean(axis=(1, 3, 5))
-    arithmetic, harmonic = first + 0.1 * (1 - first), 1 / (first + 10 * (1 - first))
-    assert ((first > 0) & (first < 1)).sum() > 20
-    assert np.abs(found - (2 * arithmetic + harmonic) / 3).max() < 0.01
-
-
 @pytest.mark.parametrize("kind", ["ellipsoid", "cuboid"])
 def test_the_drawn_surface_is_the_middle_of_the_blended_edge(kind):
     made = model(*KINDS[kind], "body.resistivity=[1,1]", "model.background=[100,100]")
@@ -329,6 +313,12 @@ def test_wrong_settings_are_one_line(overrides, message):
         model(*overrides)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_regions_need_a_mesh():
+    settings = config.read(GroundConfig, None, KINDS["regions"])
+    with pytest.raises(InputError, match="model.kind=regions needs mesh.file"):
+        make(settings, LOWER, UPPER)
 
 
 def test_a_body_that_reaches_flat_ground_is_refused():

@@ -9,7 +9,7 @@ import pytest
 from commands import refused, run
 from written import LINE, line_survey, written
 
-from surrogates.survey import Survey
+from surrogates.survey import Survey, read
 from surrogates.survey.depth import median_depths
 from surrogates.survey.describing import describe
 
@@ -157,6 +157,27 @@ def test_elevations_in_the_column_y_are_in_question():
     assert "name the columns x z y" in question
     for electrodes in (line, line + 0.3 * line[:, [1, 0, 1]], line + np.sin(line[:, [1, 1, 0]])):
         assert describe(Survey(electrodes=electrodes, data=data)).questions == []
+
+
+def test_boreholes_with_positive_depths_are_in_question():
+    line = [[x, 0, 0] for x in range(6)]
+    for sign in (1, -1):
+        hole = [[2.5, 0, sign * z] for z in range(1, 9)]
+        survey = Survey(electrodes=np.array(line + hole, float), data=np.array([[0, 1, 8, 9]]))
+        asked = [words for words in describe(survey).questions if "depths are negative" in words]
+        assert len(asked) == (sign > 0)
+
+
+def test_the_command_cleans(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    rhoa = 100 * np.exp(0.02 * rng.standard_normal(62))
+    rhoa[[3, 9]] = -5, 900
+    section(rhoa).write(tmp_path / "raw.ohm")
+    assert run("survey", tmp_path / "raw.ohm", "--clean", "--out", tmp_path / "clean.ohm") == 1
+    assert run("survey", tmp_path / "clean.ohm") == 0
+    cleaned = read(tmp_path / "clean.ohm")
+    np.testing.assert_allclose(cleaned.values["rhoa"], np.delete(rhoa, [3, 9]))
+    assert "--clean needs --out" in refused(capsys, "survey", tmp_path / "raw.ohm", "--clean")
 
 
 def test_the_command_prints_lines_or_json(tmp_path, capsys):
