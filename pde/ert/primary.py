@@ -48,7 +48,8 @@ class Primary:
         self._places = placement.places
         self._images = placement.images
         image = np.isfinite(self._images).all(axis=1)
-        self._images = np.where(image[:, None], self._images, 0.0)
+        # Without an image, a place with the weight 0, and far from any electrode.
+        self._images = np.where(image[:, None], self._images, 1e30)
         self._weights = np.stack([1 / placement.angles, image / (4 * np.pi)])
         made = [self._right_sides(stiffness.top, False), self._right_sides(stiffness.far, True)]
         self._dofs, self._b = _on_owners(stiffness.V, made)

@@ -283,6 +283,11 @@ def test_what_the_program_chooses_fits_the_survey():
         (["layers.thickness=[[0,2]]"], "layers.thickness[0] must be positive"),
         (["interface.dip=[0,1]"], "interface.dip must be between 0 and pi rad"),
         (["interface.blend=-1"], "interface.blend must not be negative"),
+        (
+            ["model.kind=half-space", "model.background=[9,9]"],
+            "every quantity of the model is fixed; give one of them bounds that differ, such as "
+            "model.background=[10, 1000]",
+        ),
         (["model.kind=regions"], "model.kind=regions needs regions.names"),
         (['regions.names=["a","a"]', "regions.resistivity=[[1,2],[1,2]]"], "has ['a'] twice"),
         (['regions.names=["a"]'], "regions.resistivity must have bounds for each"),
