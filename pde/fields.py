@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +23,12 @@ class Field:
 
     Attributes:
         points: Nodes, (n, 3).
-        kind: meshio's name of the cells: ``line``, ``triangle``, ``quad``, ``tetra`` or
+        kind: meshio's name of the cells: ``vertex``, ``line``, ``triangle``, ``quad``, ``tetra`` or
             ``hexahedron``.
         cells: The nodes of each cell in meshio's order, (n_cells, k).
         at_points: Values at the nodes by name, (n,), or (n, 3) for a vector.
         at_cells: Values in the cells by name, (n_cells,), or (n_cells, 9) for a tensor.
+        beside: Fields on other places, such as electrodes, by the names of their files.
     """
 
     points: Array
@@ -33,14 +36,20 @@ class Field:
     cells: npt.NDArray[np.int64]
     at_points: dict[str, Array]
     at_cells: dict[str, Array]
+    beside: Mapping[str, Field] = dataclasses.field(default_factory=dict)
 
 
-def write(path: str | os.PathLike[str], field: Field) -> None:
+def write(path: str | os.PathLike[str], field: Field) -> list[str]:
     """Write fields for ParaView, as one file: VTU, or XDMF with the numbers in it as text.
+
+    The fields ``beside`` are files beside it: F.vtu has F.NAME.vtu.
 
     Args:
         path: The file.
         field: The fields.
+
+    Returns:
+        The paths of the files, the first as it is given.
 
     Raises:
         InputError: If the ending is neither ``.vtu`` nor ``.xdmf``, or there is no such folder.
@@ -59,3 +68,7 @@ def write(path: str | os.PathLike[str], field: Field) -> None:
     )
     with atomic(path) as beside:
         mesh.write(beside, **({"data_format": "XML"} if ending == ".xdmf" else {}))
+    written = [os.fspath(path)]
+    for name, other in field.beside.items():
+        written += write(Path(path).with_suffix(f".{name}{Path(path).suffix}"), other)
+    return written

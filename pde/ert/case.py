@@ -20,14 +20,11 @@ from mpi4py import MPI
 from surrogates.config import check
 from surrogates.files import atomic
 from surrogates.survey import Ground, Survey, half_space_factors, made, read
-from surrogates.survey.depth import median_depths
+from surrogates.survey.depth import data_places, median_depths
 from surrogates.survey.ground import CANCELLATION
-from surrogates.survey.quality import middles
 from surrogates.types import Array
 
 from .. import meshes
-from ..dcr.body import INDICES
-from ..fields import Field
 from . import models
 from .config import ERTConfig
 from .direct import Direct
@@ -67,11 +64,8 @@ class Case:
     @cached_property
     def places(self) -> Array:
         """Where pseudosections draw the data [m], (n_d, 3), x3 = 0 at the ground's top."""
-        there = self.survey.data >= 0
-        x3 = np.where(self.ground.buried, 0.0, self.electrodes[:, 2])[self.survey.data]
-        surface = (there * x3).sum(axis=1) / there.sum(axis=1)
         depths = np.where(np.isfinite(self.depths), self.depths, 0.0)
-        return np.column_stack([middles(self.survey), surface - depths])
+        return data_places(self.survey, self.ground, depths) - [0.0, 0.0, self.ground.top]
 
     @cached_property
     def model(self) -> models.Model:
@@ -135,7 +129,7 @@ class Case:
     @property
     def _mesh(self) -> meshes.FileMesh | None:
         file = self.config.mesh.file
-        return meshes.read(file) if file else None
+        return meshes.read(file, curved=True) if file else None
 
     @cached_property
     def factors(self) -> Array:
@@ -193,26 +187,6 @@ class Case:
             self.config.direct,
             comm,
             homogeneous=homogeneous,
-        )
-
-    def field(self, y: Array) -> Field:
-        """Return the conductivity for y (n_y,) in the cells of `cells`, which rank 0 has."""
-        cells = self.cells
-        shape, weights = meshes.quadrature(cells.kind)
-        points = np.einsum("qv,nvi->nqi", shape, cells.points[cells.vertices])
-        K = self.model.tensor(y, points, weights, self.tags)
-        tensor = np.empty((len(K), 9))
-        for (i, j), k in zip(INDICES, K.T, strict=True):
-            tensor[:, 3 * i + j] = tensor[:, 3 * j + i] = k
-        return Field(
-            points=cells.points + [0.0, 0.0, self.ground.top],
-            kind=meshes.NAMES[cells.kind],
-            cells=cells.vertices[:, meshes.VTK[cells.kind]],
-            at_points={},
-            at_cells={
-                "resistivity [ohm m]": 3 / tensor[:, [0, 4, 8]].sum(axis=1),
-                "conductivity tensor [S/m]": tensor,
-            },
         )
 
     def check(self) -> None:

@@ -314,8 +314,11 @@ def solve(options: argparse.Namespace) -> int:
     problem, y = _one_sample(options)
     from surrogates.pde import fields
 
-    fields.write(out, problem.field(y))
-    return drawn(options)
+    _, *beside = fields.write(out, problem.field(y))
+    drawn(options)
+    for path in beside:
+        print(Path(options.out).with_name(Path(path).name))
+    return 0
 
 
 def _one_sample(options: argparse.Namespace) -> tuple[Any, Any]:

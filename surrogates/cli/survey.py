@@ -55,9 +55,7 @@ def add_array_options(sub: argparse.ArgumentParser) -> None:
     """Add the options of a made array."""
     from surrogates.survey.arrays import ARRAYS
 
-    sub.add_argument(
-        "--array", metavar="NAME", help=f"made survey in place of FILE: {', '.join(ARRAYS)}"
-    )
+    sub.add_argument("--array", choices=ARRAYS, help="made survey in place of FILE")
     for name, kind, metavar, text in (
         ("--electrodes", int, "N", "of a line of the made survey; default 24"),
         ("--spacing", float, "M", "of its electrodes in metres; default 1"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surrogates.survey.depth import data_places
 from surrogates.survey.describing import Description
 from surrogates.survey.profiles import Profile, profiles
 from surrogates.types import Array
@@ -99,18 +100,8 @@ class _Colors:
 
 
 def places(found: Description) -> Array:
-    """Return where data are drawn [m], (n_d, 3): the electrodes' middle, at the median depth."""
-    there = (found.survey.data >= 0)[:, :, None]
-    apart = np.where(there, found.survey.electrodes[found.survey.data], 0.0)
-    middle = np.asarray(apart.sum(axis=1) / there.sum(axis=1))
-    surface = np.full(len(middle), found.ground.top)
-    if not found.ground.flat:
-        top = ~found.ground.buried[found.survey.data] & (found.survey.data >= 0)
-        total = np.where(top[:, :, None], apart, 0.0).sum(axis=1)[:, 2]
-        number = top.sum(axis=1)
-        surface = np.where(number > 0, total / np.maximum(number, 1), found.ground.top)
-    middle[:, 2] = surface - found.depths
-    return middle
+    """Return where data are drawn [m], (n_d, 3); see `data_places`."""
+    return data_places(found.survey, found.ground, found.depths)
 
 
 def _pseudosection(

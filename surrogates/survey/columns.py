@@ -74,6 +74,8 @@ def data_column(line: Line, word: str) -> tuple[str, float]:
     factors = _UNITS.get(name)
     if not unit or factors is None:
         return name, 1.0
+    if plain.isdecimal() and plain not in factors:  # such as rhoa(3): one of several columns
+        return word.strip().lower(), 1.0
     if plain not in factors:
         line.refuse(
             f"unknown unit {unit!r} of {given}; known are {', '.join(filter(None, factors))}"

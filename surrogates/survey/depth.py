@@ -24,7 +24,8 @@ import numpy as np
 
 from surrogates.types import Array
 
-from .ground import Ground
+from .ground import Ground, depths_of
+from .quality import middles
 
 if TYPE_CHECKING:
     from .survey import Survey
@@ -40,7 +41,7 @@ def median_depths(survey: Survey, ground: Ground) -> Array:
     characteristic changes its sign has the least depth with one half above it; NaN if there is
     none, as for a datum without potential difference.
     """
-    buried = np.where(ground.buried, np.maximum(ground.top - survey.electrodes[:, 2], 0.0), 0.0)
+    buried = depths_of(survey.electrodes, ground)
     i, j = survey.pairs.T
     difference = survey.electrodes[i] - survey.electrodes[j]
     apart = np.hypot(difference[:, 0], difference[:, 1])
@@ -64,6 +65,26 @@ def median_depths(survey: Survey, ground: Ground) -> Array:
             found[new] = shallow + weight * (depth - shallow)
             before, shallow = share, depth
     return found
+
+
+def data_places(survey: Survey, ground: Ground, depths: Array) -> Array:
+    """Return where pseudosections draw data [m], (n_d, 3): their electrodes' middle, at a depth.
+
+    The surface is there at the mean elevation of the datum's electrodes that are not buried, or at
+    `Ground.top` if all are, or the ground is flat.
+
+    Args:
+        survey: The survey.
+        ground: Its ground.
+        depths: Depths below the surface [m], (n_d,).
+    """
+    surface = np.full(len(survey.data), ground.top)
+    if not ground.flat:
+        at_top = ~ground.buried[survey.data] & (survey.data >= 0)
+        total = np.where(at_top, survey.electrodes[:, 2][survey.data], 0.0).sum(axis=1)
+        number = at_top.sum(axis=1)
+        surface = np.where(number > 0, total / np.maximum(number, 1), ground.top)
+    return np.column_stack([middles(survey), surface - depths])
 
 
 def _above(apart: Array, upper: Array, lower: Array, depth: float) -> Array:

@@ -20,6 +20,9 @@ Integers = npt.NDArray[np.int64]
 INFINITY = -1
 """The number of an electrode at infinity."""
 
+FARTHEST = 1e9
+"""Most that a coordinate may be [m]; distances of much larger ones overflow."""
+
 _PARTS = ((0, 2), (0, 3), (1, 2), (1, 3))
 """Columns of the current and the potential electrode of each term of a resistance."""
 
@@ -58,8 +61,9 @@ class Survey:
             f"{self.name}: data must be (n, 4); got {self.data.shape}",
         )
         check(
-            bool(np.isfinite(self.electrodes).all()),
-            f"{self.name}: the place of an electrode is not finite",
+            bool((np.abs(self.electrodes) < FARTHEST).all()),
+            f"{self.name}: an electrode is farther than {FARTHEST:g} m from the origin; electrodes "
+            "at infinity have no place",
         )
         if twice := same_place(self.electrodes):
             first, second = twice

@@ -48,6 +48,8 @@ def test_places_have_their_columns_in_any_order(tmp_path, head, row, place):
         ("# a b m n u/mV i/mA ip/mrad", "1 4 2 3 500 100 7", {"u": 0.5, "r": 5, "ip": 7}),
         ("# a b m n Rho/Ohmm", "1 4 2 3 100", {"rhoa": 100}),
         ("# a b m n Rho_a Rho/Ohm", "1 4 2 3 100 5", {"rhoa": 100, "r": 5}),
+        ("# a b m n rhoa err/1", "1 4 2 3 100 0.02", {"rhoa": 100, "err": 0.02}),
+        ("# a b m n rhoa(1) rhoa(2)", "1 4 2 3 100 110", {"rhoa(1)": 100, "rhoa(2)": 110}),
         ("# a b m n rhoa for each datum", "1 4 2 3 100", {"rhoa": 100}),
         ("# a b m n k rhoa stacks", "1 4 2 3 6.28 100 4", {"k": 6.28, "stacks": 4}),
         ("", "1 4 2 3 100 0.03", {"rhoa": 100, "err": 0.03}),

@@ -1,0 +1,79 @@
+"""Fields of a survey's sample for ParaView: the ground in cells, electrodes and data as points."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from surrogates.survey.sensitivity import coverage, half_space_gradients
+from surrogates.types import Array
+
+from .. import meshes
+from ..dcr.body import INDICES
+from ..fields import Field
+from .case import Case
+
+
+def field(case: Case, y: Array, rhoa: Array) -> Field:
+    """Return a sample's ground on the mesh of the way ``direct``, with electrodes and data beside.
+
+    The coverage is that of homogeneous ground, at the middles of the cells.
+
+    Args:
+        case: The survey and its model.
+        y: Parameters, (n_y,).
+        rhoa: Apparent resistivities of the data [ohm m], (n_d,).
+    """
+    cells, up = case.cells, np.array([0.0, 0.0, case.ground.top])
+    shape, weights = meshes.quadrature(cells.kind)
+    corners = cells.points[cells.vertices]
+    K = case.model.tensor(y, np.einsum("qv,nvi->nqi", shape, corners), weights, case.tags)
+    tensor = np.empty((len(K), 9))
+    for (i, j), k in zip(INDICES, K.T, strict=True):
+        tensor[:, 3 * i + j] = tensor[:, 3 * j + i] = k
+    return Field(
+        points=cells.points + up,
+        kind=meshes.NAMES[cells.kind],
+        cells=cells.vertices[:, meshes.VTK[cells.kind]],
+        at_points={},
+        at_cells={
+            "resistivity [ohm m]": 3 / tensor[:, [0, 4, 8]].sum(axis=1),
+            "conductivity tensor [S/m]": tensor,
+            "coverage [1/m^3]": covered(case, corners.mean(axis=1) + up),
+        },
+        beside={"electrodes": _electrodes(case), "data": _data(case, rhoa)},
+    )
+
+
+def covered(case: Case, points: Array) -> Array:
+    """Return the coverage of points (n, 3) [1/m^3], (n,); see `surrogates.survey.sensitivity`."""
+    gradients = half_space_gradients(case.survey, case.ground, points)
+    return coverage(case.survey, case.factors, gradients, len(points))
+
+
+def _electrodes(case: Case) -> Field:
+    """Return the electrodes as points, with their numbers from 1."""
+    numbers = np.arange(1.0, len(case.electrodes) + 1)
+    return _points(
+        case.survey.electrodes,
+        {"electrode": numbers, "buried": case.ground.buried.astype(np.float64)},
+    )
+
+
+def _data(case: Case, rhoa: Array) -> Field:
+    """Return the data as points where pseudosections draw them."""
+    numbers = {name: column + 1.0 for name, column in zip("abmn", case.survey.data.T, strict=True)}
+    return _points(
+        case.places + [0.0, 0.0, case.ground.top],
+        {
+            "apparent resistivity [ohm m]": rhoa,
+            "geometric factor [m]": case.factors,
+            "median depth [m]": case.depths,
+            **numbers,
+        },
+    )
+
+
+def _points(places: Array, values: dict[str, Array]) -> Field:
+    """Return values at points, each of which is a cell."""
+    cells = np.arange(len(places), dtype=np.int64)[:, None]
+    return Field(points=places, kind="vertex", cells=cells, at_points=values, at_cells={})

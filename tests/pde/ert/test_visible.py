@@ -1,0 +1,85 @@
+"""What ParaView shows of a survey: the ground, the electrodes, the data."""
+
+import meshio
+import numpy as np
+import pytest
+from commands import run
+from mpi4py import MPI
+
+from surrogates import config
+from surrogates.pde.ert import ERT, ERTConfig
+
+pytestmark = pytest.mark.fenicsx
+
+LINE = ("--array", "wenner", "--electrodes", 8, "--spacing", 2)
+BODY = (
+    *("--set", "model.kind=body", "--set", "body.x1=[6.0, 8.0]", "--set", "body.depth=[2.5, 2.5]"),
+    *("--set", "body.a1=[1.5, 1.5]", "--set", "body.a3=[1.0, 1.0]"),
+)
+
+
+def solved(tmp_path, capfd, *words, problem="dcr"):
+    out = tmp_path / "ground.vtu"
+    assert run("solve", problem, *words, "--out", out) == 0
+    assert capfd.readouterr().out.split() == [
+        str(tmp_path / f"ground{part}.vtu") for part in ("", ".electrodes", ".data")
+    ]
+    return [meshio.read(tmp_path / f"ground{part}.vtu") for part in ("", ".electrodes", ".data")]
+
+
+def cells_of(mesh):
+    (cells,) = mesh.cells
+    values = {name: value[0] for name, value in mesh.cell_data.items()}
+    return mesh.points[cells.data].mean(axis=1), values
+
+
+def test_the_ground_has_resistivity_and_coverage(tmp_path, capfd):
+    ground, _, data = solved(tmp_path, capfd, *LINE, *BODY, "--set", "grid.cells=1.0")
+    middle, values = cells_of(ground)
+    rho, coverage = values["resistivity [ohm m]"], values["coverage [1/m^3]"]
+    tensor = values["conductivity tensor [S/m]"].reshape(-1, 3, 3)
+    np.testing.assert_allclose(rho, 3 / np.trace(tensor, axis1=1, axis2=2), rtol=1e-9)
+    background = np.median(rho)
+    changed = np.abs(rho / background - 1) > 0.01
+    assert 0 < changed.sum() < 0.1 * len(rho)
+    assert np.abs(middle[changed] - [7, 0, -2.5]).max() < 4
+    # Electrodes see the ground below them, not that far away.
+    near = (np.abs(middle - [7, 0, 0]) <= [5, 2, 2]).all(axis=1)
+    far = np.linalg.norm(middle - [7, 0, 0], axis=1) > 40
+    assert coverage[near].min() > 1e4 * coverage[far].max() > 0
+    size = np.prod([np.ptp(ground.points[ground.cells[0].data], axis=1)], axis=0).prod(axis=1)
+    assert size @ coverage > 0.5 * len(data.points)  # sizes of sensitivities, of integral 1 each
+
+
+def test_electrodes_and_data_are_points(tmp_path, capfd):
+    _, electrodes, data = solved(
+        tmp_path, capfd, *LINE, *BODY, "--set", "observable.kind=resistance"
+    )
+    np.testing.assert_allclose(electrodes.points, np.outer(np.arange(8), [2, 0, 0]))
+    np.testing.assert_allclose(electrodes.point_data["electrode"], np.arange(1, 9))
+    np.testing.assert_allclose(electrodes.point_data["buried"], 0)
+    assert electrodes.cells[0].type == data.cells[0].type == "vertex"
+    values = data.point_data
+    a, b, m, n = (values[name] for name in "abmn")
+    np.testing.assert_allclose(data.points[:, 0], (a + b - 2))  # spacing 2 m
+    spacing = 2 * (b - a) / 3
+    np.testing.assert_allclose(data.points[:, 2], -0.519 * spacing, rtol=2e-3)
+    np.testing.assert_allclose(values["geometric factor [m]"], 2 * np.pi * spacing)
+    rhoa = values["apparent resistivity [ohm m]"]
+    words = [str(word) for word in (*BODY, "--set", "observable.kind=resistance")[1::2]]
+    array = ["survey.array=wenner", "survey.electrodes=8", "survey.spacing=2.0"]
+    settings = config.read(ERTConfig, None, [*array, *words])
+    y = ERT.parameters(settings, seed=0, total=1, start=0, stop=1)[0]
+    made = ERT(settings, MPI.COMM_SELF)
+    np.testing.assert_allclose(rhoa, made.case.factors * made.solve(y).c, rtol=1e-7)
+
+
+def test_elevations_are_those_of_the_survey(tmp_path, capfd):
+    table = tmp_path / "raised.csv"
+    places = "\n".join(f"{i + 1},{2 * i},120" for i in range(4))
+    table.write_text(f"electrode,x,z\n{places}\n5,4,117\n\na,b,m,n\n1,4,2,3\n1,4,2,5\n")
+    ground, electrodes, data = solved(tmp_path, capfd, "--survey", table, problem="ert")
+    assert ground.points[:, 2].max() == pytest.approx(120)
+    np.testing.assert_allclose(electrodes.points[:, 2], [120] * 4 + [117])
+    np.testing.assert_allclose(electrodes.point_data["buried"], [0, 0, 0, 0, 1])
+    assert (data.points[:, 2] < 120).all() and data.points[:, 2].min() > 110
