@@ -67,12 +67,12 @@ class Primary:
 
     def potential(self, at: Array) -> Array:
         """Evaluate p_i at points (n, 3): (n, n_e); infinite at the electrode itself."""
-        with np.errstate(divide="ignore"):
-            found = sum(
-                w / np.linalg.norm(at[:, None] - x, axis=2)
-                for w, x in zip(self._weights, (self._places, self._images), strict=True)
-            )
-        return np.asarray(found)
+        parts = []
+        for w, x in zip(self._weights, (self._places, self._images), strict=True):
+            distance = np.linalg.norm(at[:, None] - x, axis=2)
+            with np.errstate(divide="ignore", invalid="ignore"):  # a place without an image: 0 / 0
+                parts.append(np.where(w > 0, w / distance, 0.0))
+        return np.asarray(sum(parts))
 
     def _right_sides(self, faces: npt.NDArray[np.int32], far: bool) -> tuple[Integers, Array]:
         """Return the unknowns at some faces, and b_i there, (n, n_e)."""
