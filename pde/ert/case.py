@@ -227,7 +227,7 @@ class Case:
         return (*mended, *self.model.notes)
 
 
-_HOMOGENEOUS = ("direct", "stiffness", "surface")
+_HOMOGENEOUS = ("direct", "primary", "stiffness", "surface")
 """Modules that compute `Case.homogeneous` on topography."""
 
 
