@@ -26,7 +26,7 @@ from surrogates.survey.ground import CANCELLATION, half_space_potentials
 from surrogates.types import Array
 
 from .. import meshes
-from . import models
+from . import models, region
 from .config import ERTConfig
 from .direct import Direct
 from .grid import flat_grid
@@ -104,6 +104,8 @@ class Case:
             "--mesh ground.msh makes one, and mesh.file=ground.msh names it",
         )
         if wanted == "auto":
+            # Samples whose body reaches an electrode have no potential there in a box.
+            fitting["box"] = fitting["box"] and region.apart(self.model, self.electrodes)
             return next(method for method, fits in fitting.items() if fits)
         needs = {
             "layers": "flat ground without a mesh, and model.kind half-space or layers",
@@ -211,7 +213,8 @@ class Case:
     def notes(self) -> tuple[str, ...]:
         """Return what users should know, one line each."""
         mended = self._mesh.mended if self._mesh is not None else ()
-        return (*mended, *self.model.notes)
+        cells = region.notes(self.model, self.config.box) if self.method == "box" else ()
+        return (*mended, *self.model.notes, *cells)
 
 
 _HOMOGENEOUS = ("direct", "primary", "stiffness", "surface")

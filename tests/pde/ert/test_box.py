@@ -12,14 +12,19 @@ from mpi4py import MPI
 from places import ROOT
 from surveys import make
 
+from surrogates.config import read
 from surrogates.errors import InputError
 from surrogates.pde.dcr.body import Body
 from surrogates.pde.dcr.potential import receivers
 from surrogates.pde.ert import layers as layered
+from surrogates.pde.ert import region
 from surrogates.pde.ert.background import Background
 from surrogates.pde.ert.box import Box, BoxSettings
+from surrogates.pde.ert.case import Case
 from surrogates.pde.ert.cells import laminate
+from surrogates.pde.ert.config import ERTConfig
 from surrogates.pde.ert.layers import Layers
+from surrogates.survey import Survey
 
 pytestmark = pytest.mark.fenicsx
 
@@ -92,6 +97,17 @@ def test_the_resolution_is_chosen_by_the_least_semi_axis():
     assert np.linalg.norm(found - exact) < 5e-3 * np.linalg.norm(exact)
 
 
+def test_a_large_body_limits_the_cells_and_that_is_said():
+    model = body((20, 30), ((1, 12),) * 3, blend=0.5)
+    (note,) = region.notes(model, BoxSettings())
+    assert note.startswith("the smallest body has 1.8 cells over its least semi-axis, not ")
+    made = region.grids(model, BoxSettings())[0]
+    size = np.diff(made.axes[0][made.core[0]])[0]
+    assert 80_000 < (24.5 / size) ** 3 < 110_000
+    assert region.notes(model, BoxSettings(resolution=1.5)) == ()
+    assert region.notes(body((20, 30), ((9, 12),) * 3), BoxSettings()) == ()
+
+
 def test_layers_alone_are_exact():
     model = body(10, (1, 1, 1), "model.kind=layers", "layers.resistivity=[[5,20],[50,200]]")
     places, both = electrodes()
@@ -109,13 +125,13 @@ def test_the_field_is_the_potential_of_the_pairs():
     """At a node far from the body, the field is an electrode's potential there by reciprocity."""
     model, (places, both) = in_layers(), electrodes(6)
     y = inner(model)
-    box, _ = solved(model, y, places, both, number=12000, layers=36)
+    box, _ = solved(model, y, places, both, number=8000, layers=24)
     field = box.field(y)
     away = np.linalg.norm(field.points - [0, 0, -28], axis=1)
     nodes = np.flatnonzero((away > 30) & (away < 50) & (field.points[:, 2] < -5))[::97]
     others = np.concatenate([places[:1], field.points[nodes]])
     new = np.array([(0, 1 + k) for k in range(len(nodes))])
-    exact = anomaly(model, y, others, new, number=12000, layers=36)
+    exact = anomaly(model, y, others, new, number=8000, layers=24)
     found = field.at_points["potential of the change [V/A]"][nodes]
     assert len(nodes) > 20
     assert np.linalg.norm(found - exact) < 0.03 * np.linalg.norm(exact)
@@ -219,7 +235,8 @@ def test_tangents_are_derivatives():
     """Taylor tests, in each parameter of the layers and of the body."""
     model, (places, both) = in_layers(), electrodes(6)
     y = inner(model)
-    box, T = solved(model, y, places, both, rtol=1e-11, compression=1e-7, **SMALL)
+    tight = {"number": 1500, "layers": 6, "rtol": 1e-11, "compression": 1e-7}
+    box, T = solved(model, y, places, both, **tight)
     V = np.diag(model.y_upper - model.y_lower)
     slopes = box.tangents(y, V)
     assert len(V) == 11
@@ -259,6 +276,21 @@ def test_a_body_at_an_electrode_is_a_failure():
     box = Box(places, both, model, BoxSettings(**SMALL), MPI.COMM_SELF)
     box.solve(y)
     assert box.failure == "the change of the ground reaches electrode 3"
+
+
+def test_a_box_is_chosen_unless_the_body_can_reach_an_electrode():
+    settings = [f"body.{key}=[10,10]" for key in ("x1", "depth")] + ["body.x2=[0,0]"]
+    settings += [f"body.a{i}=[3,4]" for i in (1, 2, 3)]
+    line = np.array([(2.0 * i, 0.0, 0.0) for i in range(12)])
+    for depth, wanted, expected in (
+        (3.0, "auto", "box"),
+        (10.0, "auto", "direct"),
+        (10.0, "box", "box"),
+    ):
+        places = np.concatenate([line, [(9.0, 0.0, -depth)]])
+        survey = Survey(electrodes=places, data=np.array([(0, 3, 6, 12), (1, 2, 4, 5)]))
+        config = read(ERTConfig, None, (*settings, f"solver.method={wanted}"))
+        assert Case(config, survey, survey.ground(0.0)).method == expected
 
 
 def test_few_iterations_are_a_failure():
