@@ -6,7 +6,11 @@ from ground_models import BODY, KINDS, LAYERS, LOWER, MESH_REGIONS, UPPER, boxes
 
 from surrogates import config
 from surrogates.errors import InputError
+from surrogates.pde.dcr import body
 from surrogates.pde.ert.models import GroundConfig, make
+from surrogates.pde.ert.models.laminate import INDICES
+
+pytestmark = pytest.mark.fenicsx  # by the package; the modules need numpy and scipy alone
 
 
 def tags_of(points):
@@ -176,9 +180,6 @@ def test_bodies_stay_within_their_reach_and_nearly_fill_it(kind):
 
 
 def test_a_body_s_tensors_are_those_of_dcr():
-    body = pytest.importorskip("surrogates.pde.dcr.body", reason="needs DOLFINx")
-    from surrogates.pde.ert.models.laminate import INDICES
-
     assert INDICES == body.INDICES
     settings = ("model.background=[100,100]", "body.resistivity=[1,1]", "body.depth=[20,20]")
     sizes = [f"body.{axis}=[{a},{a}]" for axis, a in (("a1", 12.0), ("a2", 8.4), ("a3", 6.0))]
