@@ -94,7 +94,8 @@ class ERT(Problem):
         one = meshes.Cells(kind, *meshes.one_cell(kind))
         for _ in range(2):  # as for CDR
             domain = one.create(MPI.COMM_SELF)
-            Stiffness(domain, config.direct.degree, one.points.mean(axis=0)[None], np.zeros(3))
+            degree = config.direct.degree_on(case.cells)
+            Stiffness(domain, degree, one.points.mean(axis=0)[None], np.zeros(3))
 
     @classmethod
     def design(cls, config: ERTConfig) -> str:

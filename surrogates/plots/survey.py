@@ -1,8 +1,8 @@
 """Figures of DC resistivity surveys: pseudosections of lines, or all data in space.
 
 A datum is drawn at the middle of its electrodes, at its median depth of investigation below the
-surface. Its colour is the apparent resistivity, or without measured values the size of the
-geometric factor.
+surface; between boreholes, by the depths of its current and of its potential electrodes. Its colour
+is the apparent resistivity, or without measured values the size of the geometric factor.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surrogates.survey import quality
 from surrogates.survey.depth import data_places
 from surrogates.survey.describing import Description
 from surrogates.survey.profiles import Profile, profiles
@@ -49,7 +50,8 @@ def survey(found: Description, path: str | os.PathLike[str], *, title: str = "")
             panels = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
             colors = _Colors(found)
             for axes, line in zip(panels, lines, strict=True):
-                cells = _pseudosection(axes, found, line, colors)
+                draw = _between_holes if _is_between_holes(found, line) else _pseudosection
+                cells = draw(axes, found, line, colors)
             colors.bar(figure, cells, ax=list(panels), pad=0.02)
             _legend(figure, found, colors)
         return
@@ -123,6 +125,37 @@ def _pseudosection(
     axes.plot(x[ring] - origin, z[ring], "o", mfc="none", color=RED, markersize=7)
     axes.plot(line.along(electrodes) - origin, electrodes[:, 2], "v", color=GREY, markersize=3)
     axes.set(xlabel="distance [m]", ylabel="x3 [m]", title=_title(found, line))
+    return drawn
+
+
+def _is_between_holes(found: Description, line: Profile) -> bool:
+    """Return whether most data of a line have electrodes in boreholes: none but the highest."""
+    numbers = found.survey.data[line.data]
+    return bool((found.ground.buried[numbers] & (numbers >= 0)).any(axis=1).mean() > 0.5)
+
+
+def _between_holes(
+    axes: Axes, found: Description, line: Profile, colors: _Colors
+) -> ScalarMappable:
+    """Draw data of boreholes by the elevations of their current and potential electrodes.
+
+    In a pseudosection they would lie on each other, in the middle between the holes.
+    """
+    currents, potentials = (places[:, 2] for places in quality.centres(found.survey))
+    here = np.zeros(len(currents), dtype=bool)
+    here[line.data] = True
+    one, other = here & colors.shown, here & colors.crossed
+    drawn = axes.scatter(
+        currents[one], potentials[one], c=colors.values[one], s=14, cmap=COLORMAP, norm=colors.norm
+    )
+    axes.plot(currents[other], potentials[other], "x", color=RED, markersize=5)
+    ring = found.outliers[here[found.outliers]]
+    axes.plot(currents[ring], potentials[ring], "o", mfc="none", color=RED, markersize=7)
+    axes.set(
+        xlabel="x3 of the middle of a and b [m]",
+        ylabel="of m and n [m]",
+        title=_title(found, line),
+    )
     return drawn
 
 

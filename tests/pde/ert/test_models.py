@@ -6,7 +6,11 @@ from ground_models import BODY, KINDS, LAYERS, LOWER, MESH_REGIONS, UPPER, boxes
 
 from surrogates import config
 from surrogates.errors import InputError
+from surrogates.pde.dcr import body
 from surrogates.pde.ert.models import GroundConfig, make
+from surrogates.pde.ert.models.laminate import INDICES
+
+pytestmark = pytest.mark.fenicsx  # by the package; the modules need numpy and scipy alone
 
 
 def tags_of(points):
@@ -176,9 +180,6 @@ def test_bodies_stay_within_their_reach_and_nearly_fill_it(kind):
 
 
 def test_a_body_s_tensors_are_those_of_dcr():
-    body = pytest.importorskip("surrogates.pde.dcr.body", reason="needs DOLFINx")
-    from surrogates.pde.ert.models.laminate import INDICES
-
     assert INDICES == body.INDICES
     settings = ("model.background=[100,100]", "body.resistivity=[1,1]", "body.depth=[20,20]")
     sizes = [f"body.{axis}=[{a},{a}]" for axis, a in (("a1", 12.0), ("a2", 8.4), ("a3", 6.0))]
@@ -283,6 +284,11 @@ def test_what_the_program_chooses_fits_the_survey():
         (["layers.thickness=[[0,2]]"], "layers.thickness[0] must be positive"),
         (["interface.dip=[0,1]"], "interface.dip must be between 0 and pi rad"),
         (["interface.blend=-1"], "interface.blend must not be negative"),
+        (
+            ["model.kind=half-space", "model.background=[9,9]"],
+            "every quantity of the model is fixed; give one of them bounds that differ, such as "
+            "model.background=[10, 1000]",
+        ),
         (["model.kind=regions"], "model.kind=regions needs regions.names"),
         (['regions.names=["a","a"]', "regions.resistivity=[[1,2],[1,2]]"], "has ['a'] twice"),
         (['regions.names=["a"]'], "regions.resistivity must have bounds for each"),
