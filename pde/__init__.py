@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .fields import Field
     from .problem import Problem, Settings
     from .results import Batch, Solution
+    from .simulator import Simulator
     from .variational import At, Dirichlet, Time, VariationalProblem, WeakForm
 
 _MODULES = {
@@ -31,6 +32,7 @@ _MODULES = {
     "Field": "surrogates.pde.fields",
     "Problem": "surrogates.pde.problem",
     "Settings": "surrogates.pde.problem",
+    "Simulator": "surrogates.pde.simulator",
     "Solution": "surrogates.pde.results",
     "Time": "surrogates.pde.variational",
     "VariationalProblem": "surrogates.pde.variational",
@@ -46,6 +48,7 @@ __all__ = [
     "Field",
     "Problem",
     "Settings",
+    "Simulator",
     "Solution",
     "Time",
     "VariationalProblem",

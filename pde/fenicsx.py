@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import basix
 import numpy as np
 import numpy.typing as npt
 import ufl
@@ -173,3 +174,16 @@ def cell_name(domain: Any) -> str:
     """Return UFL's name of a mesh's cells, such as ``triangle``."""
     name = domain.ufl_cell().cellname  # a method up to 0.10
     return str(name() if callable(name) else name)
+
+
+def reference(name: str) -> tuple[list[list[int]], npt.NDArray[np.float64]]:
+    """Return the corners of each face of a reference cell, and the places of its corners."""
+    kind = getattr(basix.CellType, name)
+    return basix.topology(kind)[2], np.asarray(basix.geometry(kind))
+
+
+def lagrange(name: str, degree: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Evaluate Lagrange functions of degree 1 or 2 at points of the reference cell, (n, k)."""
+    family, variant = basix.ElementFamily.P, basix.LagrangeVariant.gll_warped
+    made = basix.create_element(family, getattr(basix.CellType, name), degree, variant)
+    return np.asarray(made.tabulate(0, at))[0, :, :, 0]

@@ -93,6 +93,14 @@ def generate(
         return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
 
 
+def settled(
+    problem: str | type[Problem] | Problem, config: Any, settings: Mapping[str, Any] | None
+) -> tuple[type[Problem], Any]:
+    """Return a problem's class and its settings; arguments and errors are those of `generate`."""
+    found, text = _Asked(problem, config, settings or {}, {})._settings()
+    return found, configuration.from_toml(found.Config, text)
+
+
 def _absolute(path: PathLike | None) -> Path | None:
     """Return a path that stays true if a problem changes the working folder."""
     return None if path is None else Path(path).absolute()

@@ -135,7 +135,8 @@ build_with_conda() {
 
 debian_packages=(python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-h5py python3-venv
     openmpi-bin gcc g++ libc6-dev pkg-config
-    libopenblas0-pthread) # in place of the reference BLAS, which is several times slower
+    libopenblas0-pthread # in place of the reference BLAS, which is several times slower
+    libglu1-mesa libxcursor1 libxft2 libxinerama1 libxrender1) # gmsh, which makes meshes, loads them
 
 missing_packages() {
     local package

@@ -26,6 +26,7 @@ from mpi4py import MPI
 
 from surrogates.config import check
 from surrogates.data import SOLVER
+from surrogates.survey import coordinates_of
 from surrogates.types import Array
 
 from .. import meshes
@@ -54,6 +55,7 @@ class ERT(Problem):
     has_tangents = True
     has_directions = True
     has_adjoints = True
+    keeps_solution = True
     Config = ERTConfig
 
     def __init__(self, config: ERTConfig, comm: MPI.Comm) -> None:
@@ -70,6 +72,7 @@ class ERT(Problem):
         self.case = case_of(config)
         self._way = way_of(self.case, comm)
         self._factors = self.case.factors
+        self._kept: tuple[Array, Array, Any] | None = None  # y, R and record of the last solve
 
     @classmethod
     def check(cls, config: ERTConfig) -> None:
@@ -91,7 +94,8 @@ class ERT(Problem):
         one = meshes.Cells(kind, *meshes.one_cell(kind))
         for _ in range(2):  # as for CDR
             domain = one.create(MPI.COMM_SELF)
-            Stiffness(domain, config.direct.degree, one.points.mean(axis=0)[None], np.zeros(3))
+            degree = config.direct.degree_on(case.cells)
+            Stiffness(domain, degree, one.points.mean(axis=0)[None], np.zeros(3))
 
     @classmethod
     def design(cls, config: ERTConfig) -> str:
@@ -117,7 +121,8 @@ class ERT(Problem):
             Y: Parameters, (n, n_y), the same on every process of the communicator.
             tangents: Whether to solve for dc/dy as well; or directions, (n, r, n_y), in units of y.
             adjoints: Functionals of c, (r, n_c), in 1 over units of c. All of dc/dy comes from the
-                potentials of the solve, so that functionals cost as much as tangents.
+                potentials of the solve, so that functionals cost as much as tangents. Derivatives
+                at the y that was solved for last need no new solve.
 
         Returns:
             The batch, complete on every process.
@@ -144,7 +149,7 @@ class ERT(Problem):
         reasons = []
         for i, y in enumerate(Y):
             start = time.perf_counter()
-            R, reason = self._solve_one(y, solver[i])
+            R, reason = self._solve_one(y, solver[i], again=tangents is False and adjoints is None)
             reasons.append(reason)
             if not reason:
                 found["C"][i] = self._observed(R)
@@ -155,8 +160,15 @@ class ERT(Problem):
             solver["seconds"][i] = time.perf_counter() - start
         return Batch(failure=reasons, solver=solver, **found)
 
-    def _solve_one(self, y: Array, record: Any) -> tuple[Array, str]:
-        """Solve for one sample, and fill in a record: transfer resistances, and why it failed."""
+    def _solve_one(self, y: Array, record: Any, *, again: bool) -> tuple[Array, str]:
+        """Solve for one sample, and fill in a record: transfer resistances, and why it failed.
+
+        The last sample's solution is kept: the same y is solved for ``again`` only if that is said.
+        """
+        if self._kept is not None and not again and np.array_equal(self._kept[0], y):
+            record["iterations"], record["residual"] = self._kept[2]
+            return self._kept[1], ""
+        self._kept = None
         R = self.case.survey.combine(self._way.solve(y))
         record["iterations"], record["residual"] = self._way.iterations, self._way.residual
         reason = self._way.failure
@@ -168,6 +180,8 @@ class ERT(Problem):
                     f"{self._factors[wrong[0]] * R[wrong[0]]:.3g} ohm m, which has no logarithm; "
                     "take observable.kind=apparent-resistivity"
                 )
+        if not reason:
+            self._kept = y.copy(), R, (self._way.iterations, self._way.residual)
         return R, reason
 
     def _observed(self, R: Array) -> Array:
@@ -213,7 +227,8 @@ class ERT(Problem):
         """Return the fields of `Info` on parameters and observables: names, units, bounds.
 
         The coordinates hold each datum's electrodes a, b, m and n as survey files number them, from
-        1 with 0 at infinity, its geometric factor k [m], and where pseudosections draw it.
+        1 with 0 at infinity, their places (`surrogates.survey.coordinates`), its geometric factor k
+        [m], and where pseudosections draw it.
         """
         case = case_of(config)
         model, data = case.model, case.survey.data
@@ -231,7 +246,7 @@ class ERT(Problem):
             "c_names": tuple(names),
             "c_units": (_UNITS[kind],) * len(names),
             "coordinates": {
-                **dict(zip("abmn", (data + 1.0).T, strict=True)),
+                **coordinates_of(case.survey),
                 "k": case.factors,
                 **dict(zip(("x1", "x2", "x3"), places.T, strict=True)),
             },

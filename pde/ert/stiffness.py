@@ -29,6 +29,8 @@ class Stiffness:
 
     Attributes:
         V: Space of the potential.
+        degree: Its degree.
+        centre: The survey's centre [m], (3,).
         far: This process's faces of the far sides, int32.
         top: Its other faces of the boundary, int32.
         matrix: The last matrix that `assemble` made.
@@ -43,6 +45,7 @@ class Stiffness:
             far: Midpoints of the far sides' faces [m], (n, 3), all of them on every process.
             centre: The survey's centre [m], (3,).
         """
+        self.degree, self.centre = degree, centre
         self.V = function_space(domain, degree)
         self.far, self.top = _faces(domain, far)
         constants = function_space(domain, 0)

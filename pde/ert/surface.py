@@ -77,7 +77,8 @@ class Placement:
         moved: How far each was moved [m], (n_e,).
         buried: Which are below the top, (n_e,).
         angles: Solid angle of the ground as seen from each, (n_e,): 2 pi on flat ground.
-        nearest: Nearest point of the top to each [m], (n_e, 3).
+        images: The mirror image of each buried one in the nearest point of the top [m], (n_e, 3);
+            NaN if it is not in the air, and for those on the top.
     """
 
     places: Array
@@ -85,7 +86,7 @@ class Placement:
     moved: Array
     buried: Marks
     angles: Array
-    nearest: Array
+    images: Array
 
 
 def boundary(cells: Cells, electrodes: Array) -> Surface:
@@ -182,8 +183,31 @@ def place(cells: Cells, surface: Surface, electrodes: Array, tolerance: float) -
         moved=np.where(on_top, distance, 0.0),
         buried=~on_top,
         angles=angles,
-        nearest=nearest,
+        images=_images(places, nearest, ~on_top, everywhere, triangles),
     )
+
+
+def _images(places: Array, nearest: Array, buried: Marks, everywhere: Array, top: Array) -> Array:
+    """Mirror buried electrodes in the nearest points of the top, (n_e, 3); NaN for the others.
+
+    An image must be in the air, and nearly as far from the top as the electrode: in a valley it may
+    be in or near the other slope.
+
+    Args:
+        places: Electrodes [m], (n_e, 3).
+        nearest: Their nearest points of the top [m], (n_e, 3).
+        buried: Which electrodes are buried, (n_e,).
+        everywhere: Triangles of the whole boundary [m], (n, 3, 3).
+        top: Triangles of the top [m], (m, 3, 3).
+    """
+    images = np.full_like(places, np.nan)
+    for i in np.flatnonzero(buried):
+        image = 2 * nearest[i] - places[i]
+        depth = np.linalg.norm(nearest[i] - places[i])
+        clear = np.linalg.norm(closest(top, image) - image, axis=1).min()
+        if clear > 0.7 * depth and solid_angle(everywhere, image) < np.pi / 100:
+            images[i] = image
+    return images
 
 
 def _check_apart(places: Array, size: Array) -> None:

@@ -15,6 +15,8 @@ from surrogates.types import Array
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
 
+    from ._model import Model
+
 
 def needed(module: str, package: str = "") -> Any:
     """Import a module of an adapter's package.
@@ -35,7 +37,7 @@ def needed(module: str, package: str = "") -> Any:
         ) from error
 
 
-def box(surrogate: LoadedSurrogate, instead: str) -> tuple[Array, Array]:
+def box(surrogate: LoadedSurrogate | Model, instead: str) -> tuple[Array, Array]:
     """Return the ends of the training parameters, (n_in,) each, for independent parameters.
 
     Args:
@@ -119,7 +121,7 @@ def or_nan(surrogate: LoadedSurrogate, call: Callable[..., Any], *given: Array) 
     return tuple(parts) if isinstance(found, tuple) else parts[0]
 
 
-def observed(surrogate: LoadedSurrogate, data: npt.ArrayLike) -> Array:
+def observed(surrogate: LoadedSurrogate | Model, data: npt.ArrayLike) -> Array:
     """Return data, (n_out,), checked; names of a series are matched.
 
     Raises:

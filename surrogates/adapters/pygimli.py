@@ -1,4 +1,11 @@
-"""pyGIMLi: a surrogate as a forward operator, with `response` and `createJacobian`."""
+"""pyGIMLi: a surrogate as a forward operator, with `response` and `createJacobian`.
+
+A PDE is one too: `surrogates.pde.Simulator` takes a surrogate's place. Surveys of DC resistivity
+become pyGIMLi's data containers, for its plots, filters and files:
+
+    container = adapter.data(s, c, noise)
+    found = MarquardtInversion(fop=adapter.modelling(s)).run(container["rhoa"], container["err"])
+"""
 
 from __future__ import annotations
 
@@ -6,23 +13,28 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from . import common
+from surrogates.errors import check
+from surrogates.survey import Survey
+from surrogates.types import Array
+
+from . import _survey, common
 
 if TYPE_CHECKING:
-    from surrogates.model.loaded import LoadedSurrogate
+    from ._model import Model
 
 
-def modelling(surrogate: LoadedSurrogate) -> Any:
+def modelling(surrogate: Model) -> Any:
     """Return a forward operator of pyGIMLi for its inversions: the model is y, and the data are c.
 
-    An inversion keeps each parameter within its training bounds, by a transformation that goes to
-    infinity there (TransCotLU), and starts from the middle of the domain. The parameters have no
-    neighbours: take ``pygimli.frameworks.MarquardtInversion``, which does not smooth.
+    Data have the order of the observables, which is that of a survey's data. An inversion keeps
+    each parameter within its bounds, by a transformation that goes to infinity there (TransCotLU),
+    and starts from the middle of the domain. The parameters have no neighbours: take
+    ``pygimli.frameworks.MarquardtInversion``, which does not smooth.
 
     Raises:
-        InputError: If the training parameters satisfy linear relations, which pyGIMLi's models do
-            not.
+        InputError: If the parameters satisfy linear relations, which pyGIMLi's models do not.
     """
     lower, upper = common.box(
         surrogate,
@@ -32,15 +44,53 @@ def modelling(surrogate: LoadedSurrogate) -> Any:
     return _class()(surrogate, lower, upper)
 
 
+def data(
+    source: Model | Survey,
+    c: npt.ArrayLike | None = None,
+    noise: npt.ArrayLike | None = None,
+) -> Any:
+    """Return the ``pygimli.DataContainerERT`` of a survey: electrodes, a, b, m, n, and columns.
+
+    Data keep their order. Electrodes at infinity are -1, as pyGIMLi has them.
+
+    Args:
+        source: A surrogate or simulator of the problem `ert`; or a survey, with all its columns.
+        c: Data of its observables, (n_d,), which become ``rhoa`` and ``r``; None for none. A survey
+            has its own.
+        noise: Their standard deviation, one or (n_d,), in units of the observables: it becomes
+            ``err``, which is relative.
+
+    Raises:
+        InputError: If the source has no survey, or c or noise do not fit it.
+    """
+    pg = common.needed("pygimli")
+    if isinstance(source, Survey):
+        check(c is None and noise is None, "a survey has its own data: leave c and noise out")
+        return _container(pg, source, dict(source.values))
+    return _container(pg, *_survey.columns(source, c, noise))
+
+
+def _container(pg: Any, survey: Survey, columns: dict[str, Array]) -> Any:
+    """Fill a container; ``createSensor`` would merge electrodes that are a millimetre apart."""
+    container = pg.DataContainerERT()
+    container.setSensorPositions([pg.Pos(*place) for place in survey.electrodes.tolist()])
+    container.resize(len(survey.data))
+    for name, numbers in zip("abmn", survey.data.T, strict=True):
+        container.set(name, pg.Vector(numbers.astype(float)))
+    for name, values in {"valid": np.ones(len(survey.data)), **columns}.items():
+        container.set(name, pg.Vector(np.asarray(values, dtype=float)))
+    return container
+
+
 @functools.cache
 def _class() -> Any:
     pg = common.needed("pygimli")
     base: Any = common.needed("pygimli.frameworks", "pygimli").Modelling
 
     class Modelling(base):
-        """The map y -> c of a surrogate."""
+        """The map y -> c of a surrogate, or of a PDE."""
 
-        def __init__(self, surrogate: LoadedSurrogate, lower: Any, upper: Any) -> None:
+        def __init__(self, surrogate: Model, lower: Any, upper: Any) -> None:
             super().__init__()
             self.surrogate = surrogate
             self.middle = (lower + upper) / 2

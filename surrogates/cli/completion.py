@@ -21,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 _FILES = frozenset(
     ("file", "files", "surrogate", "surrogates", "histories", "out", "config", "start", "input")
-    + ("ground_truth", "problem", "subject")
+    + ("ground_truth", "problem", "subject", "survey", "plot", "mesh")
 )
 """Arguments that name files."""
 

@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from surrogates.errors import InputError, check
 
@@ -33,10 +35,15 @@ def add_survey(commands: Commands) -> None:
     text = "draw pseudosections of its lines, or all data in space; or .pdf, .svg"
     sub.add_argument("--plot", metavar="F.png", help=text)
     sub.add_argument("--out", metavar="F.ohm", help="write it in the unified data format")
+    text = "leave out of --out outliers, negative resistivities and undefined geometric factors"
+    sub.add_argument("--clean", action="store_true", help=text)
     text = "write a mesh of tetrahedra with the electrodes as nodes (needs gmsh)"
     sub.add_argument("--mesh", metavar="F.msh", help=text)
-    text = "edges from an electrode of the mesh to its nearest neighbour, 3 by default"
+    text = "edges from an electrode of the mesh to its nearest neighbour, 4 by default"
     sub.add_argument("--mesh-cells", type=float, metavar="N", help=text)
+    text = "box of the mesh with edges of about H or less, as around a body, in metres"
+    numbers = ("X1", "X1", "X2", "X2", "X3", "X3", "H")
+    sub.add_argument("--mesh-fine", type=float, nargs=7, metavar=numbers, help=text)
     text = "factor by which all edges of the mesh are shorter, 1 by default"
     sub.add_argument("--mesh-refine", type=float, metavar="N", help=text)
 
@@ -51,9 +58,7 @@ def add_array_options(sub: argparse.ArgumentParser) -> None:
     """Add the options of a made array."""
     from surrogates.survey.arrays import ARRAYS
 
-    sub.add_argument(
-        "--array", metavar="NAME", help=f"made survey in place of FILE: {', '.join(ARRAYS)}"
-    )
+    sub.add_argument("--array", choices=ARRAYS, help="made survey in place of FILE")
     for name, kind, metavar, text in (
         ("--electrodes", int, "N", "of a line of the made survey; default 24"),
         ("--spacing", float, "M", "of its electrodes in metres; default 1"),
@@ -118,6 +123,7 @@ def survey(options: argparse.Namespace) -> int:
     """Describe a survey; return 1 if something in it is doubtful."""
     from surrogates.survey import describing
 
+    check(not options.clean or options.out is not None, "--clean needs --out F.ohm")
     given = survey_of(options.file, options)
     made = _mesh(given, options) if options.mesh else None
     found = describing.describe(given, options.top)
@@ -134,7 +140,9 @@ def survey(options: argparse.Namespace) -> int:
         draw(found, options.plot, title=Path(found.survey.name).name)
         _wrote(options, options.plot)
     if options.out is not None:
-        found.survey.write(options.out)
+        kept = found.usable() if options.clean else np.ones(len(found.survey.data), dtype=bool)
+        check(bool(kept.any()), f"{found.survey.name} has no data that are usable")
+        found.survey.select(kept).write(options.out)
         _wrote(options, options.out)
     return 1 if found.questions else 0
 
@@ -143,6 +151,7 @@ def _mesh(survey: Survey, options: argparse.Namespace) -> MeshMade:
     """Write a mesh for a survey."""
     from surrogates.survey.mesh import MeshSettings, write_mesh
 
-    given = {"cells": options.mesh_cells, "refine": options.mesh_refine}
+    given: dict[str, Any] = {"cells": options.mesh_cells, "refine": options.mesh_refine}
+    given["fine"] = options.mesh_fine and tuple(options.mesh_fine)
     settings = MeshSettings(**{key: value for key, value in given.items() if value is not None})
     return write_mesh(survey, options.mesh, settings, top=options.top)

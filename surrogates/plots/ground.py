@@ -19,7 +19,15 @@ from surrogates.survey.profiles import Profile
 from surrogates.types import Array
 
 from . import style
-from .survey import Colors, data_slice, draw_electrodes, in_space, places, pseudosection
+from .survey import (
+    Colors,
+    data_slice,
+    draw_data,
+    draw_electrodes,
+    in_space,
+    is_between_holes,
+    places,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -273,9 +281,11 @@ class _Data:
             data=every,
             electrodes=np.arange(len(found.survey.electrodes)),
         )
-        self._drawn = pseudosection(axes, found, line, self._colors, self._scale)
+        self._drawn = draw_data(axes, found, line, self._colors, self._scale)
         axes.set_title(f"{len(every)} data")
-        if plane.ratio > _HIGH:
+        if is_between_holes(found, line):
+            axes.set_aspect("auto")
+        elif plane.ratio > _HIGH:
             _limit(axes, plane)
         else:
             axes.set(xlim=(plane.lower[0], plane.upper[0]), ylim=(self._low, plane.upper[1]))

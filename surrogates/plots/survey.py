@@ -1,8 +1,8 @@
 """Figures of DC resistivity surveys: pseudosections of lines, or all data in space.
 
 A datum is drawn at the middle of its electrodes, at its median depth of investigation below the
-surface. Its colour is the apparent resistivity, or without measured values the size of the
-geometric factor.
+surface; between boreholes, by the depths of its current and of its potential electrodes. Its colour
+is the apparent resistivity, or without measured values the size of the geometric factor.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from surrogates.survey import quality
 from surrogates.survey.depth import data_places
 from surrogates.survey.describing import Description
 from surrogates.survey.profiles import Profile, profiles
@@ -60,7 +61,7 @@ def survey(found: Description, path: str | os.PathLike[str], *, title: str = "")
             panels = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
             colors = Colors(found)
             for axes, line in zip(panels, lines, strict=True):
-                cells = pseudosection(axes, found, line, colors, _scale(found, line))
+                cells = draw_data(axes, found, line, colors, _scale(found, line))
             round_bar(figure.colorbar(cells, ax=list(panels), pad=0.02, label=colors.label), 7)
             _legend(figure, found, colors)
         return
@@ -108,18 +109,27 @@ def _scale(found: Description, line: Profile) -> tuple[float, float]:
     return 6.3 / (float(np.ptp(x)) or 1.0), 1.25 / (float(np.ptp(z[np.isfinite(z)])) or 1.0)
 
 
-def pseudosection(
+def draw_data(
     axes: Axes, found: Description, line: Profile, colors: Colors, scale: tuple[float, float]
 ) -> ScalarMappable:
-    """Draw the data of a line against its coordinate and their elevation.
+    """Draw the data of a line: a pseudosection, or between boreholes by both depths.
 
     Args:
         axes: Where.
         found: The survey.
         line: The line.
         colors: The data's colours.
-        scale: Inches of a metre along the axes, for the size of points.
+        scale: Inches of a metre along the axes of a pseudosection, for the size of points.
     """
+    if is_between_holes(found, line):
+        return _between_holes(axes, found, line, colors)
+    return _pseudosection(axes, found, line, colors, scale)
+
+
+def _pseudosection(
+    axes: Axes, found: Description, line: Profile, colors: Colors, scale: tuple[float, float]
+) -> ScalarMappable:
+    """Draw the data of a line against its coordinate and their elevation, as `draw_data`."""
     at = places(found)
     zero, label = line.zero(found.survey)
     x, z = line.along(at) - zero, at[:, 2]
@@ -199,6 +209,35 @@ def data_slice(
     depths = finite[here]
     title = f"depths {depths.min():.2g} to {depths.max():.2g} m" if len(depths) else ""
     axes.set(xlabel="$x_1$ [m]", ylabel="$x_2$ [m]", title=title)
+    return drawn
+
+
+def is_between_holes(found: Description, line: Profile) -> bool:
+    """Return whether most data of a line have electrodes in boreholes: none but the highest."""
+    numbers = found.survey.data[line.data]
+    return bool((found.ground.buried[numbers] & (numbers >= 0)).any(axis=1).mean() > 0.5)
+
+
+def _between_holes(axes: Axes, found: Description, line: Profile, colors: Colors) -> ScalarMappable:
+    """Draw data of boreholes by the elevations of their current and potential electrodes.
+
+    In a pseudosection they would lie on each other, in the middle between the holes.
+    """
+    currents, potentials = (places[:, 2] for places in quality.centres(found.survey))
+    here = np.zeros(len(currents), dtype=bool)
+    here[line.data] = True
+    one, other = here & colors.shown, here & colors.crossed
+    drawn = axes.scatter(
+        currents[one], potentials[one], c=colors.values[one], s=14, cmap=COLORMAP, norm=colors.norm
+    )
+    axes.plot(currents[other], potentials[other], "x", color=RED, markersize=5)
+    ring = found.outliers[here[found.outliers]]
+    axes.plot(currents[ring], potentials[ring], "o", mfc="none", color=RED, markersize=7)
+    axes.set(
+        xlabel="$x_3$ of a and b, middle [m]",
+        ylabel="$x_3$ of m and n, middle [m]",
+        title=_title(found, line),
+    )
     return drawn
 
 

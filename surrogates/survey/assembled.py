@@ -12,7 +12,7 @@ from surrogates.types import Array
 
 from . import columns
 from .lines import Line
-from .survey import Survey, same_place, wrong_datum
+from .survey import FARTHEST, Survey, same_place, wrong_datum
 
 
 def as_places(names: Sequence[str], rows: Sequence[Line], values: Array) -> Array:
@@ -54,6 +54,11 @@ def assembled(
     missing = [key for key in columns.DATA if key not in found]
     rows[0].check(not missing, f"no column of the data is named {', '.join(missing)}")
     data = _numbers(found, rows)
+    if len(far := np.flatnonzero((np.abs(electrodes) > FARTHEST).any(axis=1))):
+        places[far[0]].refuse(
+            f"an electrode is farther than {FARTHEST:g} m from the origin; electrodes at infinity "
+            "have no place"
+        )
     if twice := same_place(electrodes):
         first, second = twice
         places[second].refuse(
@@ -117,7 +122,7 @@ def numbered(places: Array) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[n
 def _numbers(found: Mapping[str, Array], rows: Sequence[Line]) -> npt.NDArray[np.int64]:
     """Return the numbers from 0 of a, b, m, n, (n_d, 4)."""
     given = np.stack([found[key] for key in columns.DATA], axis=1)
-    wrong = np.argwhere(~np.isfinite(given) | (given != np.round(given)))
+    wrong = np.argwhere(~(np.abs(given) < 2.0**53) | (given != np.round(given)))
     if len(wrong):
         i, k = wrong[0]
         rows[i].refuse(f"electrode {columns.DATA[k]} must be a whole number; got {given[i, k]:g}")

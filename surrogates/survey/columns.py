@@ -11,8 +11,9 @@ _NAMES = {
     **dict.fromkeys(("b", "c2"), "b"),
     **dict.fromkeys(("m", "p1"), "m"),
     **dict.fromkeys(("n", "p2"), "n"),
-    **dict.fromkeys(("rhoa", "rho_a", "ra", "appres", "rho-a"), "rhoa"),
-    **dict.fromkeys(("r", "z", "rho", "res", "resistance", "impedance"), "r"),
+    **dict.fromkeys(("rhoa", "ra", "appres", "apparentresistivity", "resistivity"), "rhoa"),
+    **dict.fromkeys(("r", "z", "rho", "res", "resistance", "transferresistance"), "r"),
+    "impedance": "r",
     **dict.fromkeys(("err", "error", "std", "dev", "var"), "err"),
     **dict.fromkeys(("i", "current"), "i"),
     **dict.fromkeys(("u", "v", "vp", "voltage"), "u"),
@@ -49,13 +50,13 @@ def split_unit(word: str) -> tuple[str, str]:
 
 def known(word: str) -> bool:
     """Return whether a word names a column of the data."""
-    return split_unit(word)[0] in _NAMES
+    return re.sub("[ _-]", "", split_unit(word)[0]) in _NAMES
 
 
 def name_of(word: str) -> str:
     """Return the name of a data column without its unit; a name that is not known is kept."""
     given, _ = split_unit(word)
-    return _NAMES.get(given, given)
+    return _NAMES.get(re.sub("[ _-]", "", given), given)
 
 
 def data_column(line: Line, word: str) -> tuple[str, float]:
@@ -64,13 +65,17 @@ def data_column(line: Line, word: str) -> tuple[str, float]:
     Names that are not known are kept, with their units as given.
     """
     given, unit = split_unit(word)
-    name = _NAMES.get(given, given)
-    factors = _UNITS.get(name)
-    if not unit or factors is None:
-        return name, 1.0
+    name = name_of(word)
     # In files of Latin-1 and UTF-8: micro and Omega signs.
     plain = unit.lower().replace("\u00b5", "u").replace("\u03bc", "u").replace(" ", "")
     plain = plain.replace("\u03c9", "ohm").replace("\u2126", "ohm").replace("\u00b7", "*")
+    if name == "r" and plain in _UNITS["rhoa"]:
+        name = "rhoa"  # rho is a resistance in the unified data format, a resistivity elsewhere
+    factors = _UNITS.get(name)
+    if not unit or factors is None:
+        return name, 1.0
+    if plain.isdecimal() and plain not in factors:  # such as rhoa(3): one of several columns
+        return word.strip().lower(), 1.0
     if plain not in factors:
         line.refuse(
             f"unknown unit {unit!r} of {given}; known are {', '.join(filter(None, factors))}"

@@ -24,7 +24,7 @@ import numpy as np
 
 from surrogates.types import Array
 
-from .ground import Ground
+from .ground import Ground, depths_of
 from .quality import middles
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def median_depths(survey: Survey, ground: Ground) -> Array:
     characteristic changes its sign has the least depth with one half above it; NaN if there is
     none, as for a datum without potential difference.
     """
-    buried = np.where(ground.buried, np.maximum(ground.top - survey.electrodes[:, 2], 0.0), 0.0)
+    buried = depths_of(survey.electrodes, ground)
     i, j = survey.pairs.T
     difference = survey.electrodes[i] - survey.electrodes[j]
     apart = np.hypot(difference[:, 0], difference[:, 1])
@@ -55,15 +55,16 @@ def median_depths(survey: Survey, ground: Ground) -> Array:
         """Return the share of each datum's sensitivity above a depth, (n_d,)."""
         return survey.combine(_above(apart, upper, lower, depth))
 
-    grid = scale * np.geomspace(1e-3, 1e3, _GRID)
+    found = np.full(len(survey.data), np.nan)
+    whole, before, shallow = shares(np.inf), np.zeros(len(found)), 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.array([shares(z) for z in grid]) / shares(np.inf)
-        first = (found >= 0.5).argmax(axis=0)
-        before, data = np.maximum(first - 1, 0), np.arange(len(survey.data))
-        low, high = found[before, data], found[first, data]
-        weight = np.where(first > 0, (0.5 - low) / (high - low), 1.0)
-        depth = grid[before] * (grid[first] / grid[before]) ** weight
-    return np.where((found >= 0.5).any(axis=0), depth, np.nan)
+        for depth in scale * np.geomspace(1e-3, 1e3, _GRID):
+            share = shares(depth) / whole
+            new = np.isnan(found) & (share >= 0.5)
+            weight = (0.5 - before[new]) / (share[new] - before[new])
+            found[new] = shallow + weight * (depth - shallow)
+            before, shallow = share, depth
+    return found
 
 
 def data_places(survey: Survey, ground: Ground, depths: Array) -> Array:

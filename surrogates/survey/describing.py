@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from surrogates.types import Array
 
@@ -48,6 +49,14 @@ class Description:
     repeated: quality.Integers
     outliers: quality.Integers
     questions: list[str]
+
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Return which data have a defined factor, a positive resistivity, and are no outliers."""
+        found = np.isfinite(self.factors)
+        if self.resistivity is not None:
+            found &= self.resistivity > 0
+            found[self.outliers] = False
+        return found
 
     def rows(self) -> dict[str, str]:
         """Return the description as lines by their names."""
@@ -156,7 +165,9 @@ def describe(survey: Survey, top: float | None = None) -> Description:
         reciprocal=pairs,
         misfits=None if measured is None else quality.misfits(pairs, measured),
         repeated=quality.repeated(survey),
-        outliers=none if resistivity is None else quality.outliers(survey, depths, resistivity),
+        outliers=none
+        if resistivity is None
+        else quality.outliers(survey, depths, resistivity, holes=bool(ground.buried.any())),
         questions=quality.questions(survey, factors, flat=ground.flat),
     )
 

@@ -118,13 +118,40 @@ def _far_below(electrodes: Array, single: Flags) -> Flags:
     return np.asarray(there, dtype=bool)
 
 
+def rising(electrodes: Array) -> bool:
+    """Return whether most electrodes of boreholes lie far above the surface near them.
+
+    Far is more than their distance to the nearest electrode outside boreholes: 45 degrees.
+    """
+    column, _ = _columns(electrodes, _SAME * (float(np.ptp(electrodes, axis=0).max()) or 1.0))
+    if column.all() or not column.any():
+        return False
+    below = _far_below(electrodes * [1, 1, -1], ~column)
+    return float(below[column].mean()) > 0.5
+
+
+def depths_of(electrodes: Array, ground: Ground) -> Array:
+    """Return the depths of electrodes below the surface [m], (n_e,), 0 at the surface.
+
+    On topography the surface above a buried electrode is at the elevation of the nearest one at
+    the surface.
+    """
+    if ground.flat or not ground.buried.any():
+        return np.where(ground.buried, ground.top - electrodes[:, 2], 0.0)
+    from scipy.spatial import cKDTree
+
+    surface = electrodes[~ground.buried]
+    _, nearest = cKDTree(surface[:, :2]).query(electrodes[:, :2])
+    return np.where(ground.buried, np.maximum(surface[nearest, 2] - electrodes[:, 2], 0.0), 0.0)
+
+
 def half_space_potentials(survey: Survey, ground: Ground) -> Array:
     """Return T of each pair for a half-space of 1 ohm m [V/A], (n_p,), with images of electrodes.
 
     On topography, two electrodes at the surface count as on a plane through both of them, and a
-    buried electrode lies below a flat surface at `Ground.top`: an estimate, not a solution.
+    buried electrode lies below a flat surface of its own (`depths_of`): an estimate, no solution.
     """
-    depth = np.where(ground.buried, np.maximum(ground.top - survey.electrodes[:, 2], 0.0), 0.0)
+    depth = depths_of(survey.electrodes, ground)
     difference, (i, j) = survey.electrodes[survey.pairs], survey.pairs.T
     difference = difference[:, 0] - difference[:, 1]
     direct = np.linalg.norm(difference, axis=1)

@@ -28,9 +28,10 @@ def read(path: str | os.PathLike[str]) -> Survey:
         return tables.parse(lines, name)
     if not any(line.words for line in lines):
         raise InputError(f"{path} holds no numbers")
-    plain = [line for line in lines_of(path, mark=";") if line.text.strip()]
-    if res2dinv.is_res2dinv(plain) and not _is_unified(lines):
-        return res2dinv.parse(plain, name)
+    if not _is_unified(lines):
+        plain = [line for line in lines_of(path, mark=";") if line.text.strip()]
+        if res2dinv.is_res2dinv(plain):
+            return res2dinv.parse(plain, name)
     first = next(line for line in lines if line.words)
     first.check(
         _is_count(first),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,9 @@ Integers = npt.NDArray[np.int64]
 
 INFINITY = -1
 """The number of an electrode at infinity."""
+
+FARTHEST = 1e9
+"""Most that a coordinate may be [m]; distances of much larger ones overflow."""
 
 _PARTS = ((0, 2), (0, 3), (1, 2), (1, 3))
 """Columns of the current and the potential electrode of each term of a resistance."""
@@ -58,8 +61,9 @@ class Survey:
             f"{self.name}: data must be (n, 4); got {self.data.shape}",
         )
         check(
-            bool(np.isfinite(self.electrodes).all()),
-            f"{self.name}: the place of an electrode is not finite",
+            bool((np.abs(self.electrodes) < FARTHEST).all()),
+            f"{self.name}: an electrode is farther than {FARTHEST:g} m from the origin; electrodes "
+            "at infinity have no place",
         )
         if twice := same_place(self.electrodes):
             first, second = twice
@@ -104,6 +108,11 @@ class Survey:
     def ground(self, top: float | None = None) -> Ground:
         """Return whether the ground is flat, and which electrodes are buried; see `ground_of`."""
         return ground_of(self.electrodes, top, self.name)
+
+    def select(self, data: Integers | npt.NDArray[np.bool_]) -> Survey:
+        """Return the survey with some of the data, by their numbers from 0 or a mask (n_d,)."""
+        values = {name: column[data] for name, column in self.values.items()}
+        return replace(self, data=self.data[data], values=values)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the survey in the unified data format; see `writing`."""

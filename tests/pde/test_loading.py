@@ -55,7 +55,8 @@ def test_settings_of_a_file_can_be_sent_to_other_processes(write):
     ("name", "message"),
     [
         ("cdx", "unknown problem 'cdx'; did you mean 'cdr'? or FILE.py:CLASS"),
-        ("heat", "unknown problem 'heat'; known are cdr, dcr, ert or FILE.py:CLASS"),
+        ("heat", "unknown problem 'heat'; did you mean 'ert'? or FILE.py:CLASS"),
+        ("advection", "unknown problem 'advection'; known are cdr, dcr, ert or FILE.py:CLASS"),
         ("heat.c:Heat", "known are cdr, dcr, ert or FILE.py:CLASS"),
         ("nowhere.py:Heat", "cannot read nowhere.py: No such file or directory"),
         ("tests/__init__.py/x.py:Heat", "cannot read"),

@@ -57,11 +57,13 @@ class Model(ABC):
         reach: Lower and upper corner [m] of the box that the changes of the layers can reach,
             (3,) each; None if they can be everywhere.
         layered: Whether the ground is its layers alone, for all y: then the reach is empty.
+        size: Least semi-axis [m] of a body, which a mesh must resolve; None without a body.
         notes: What users should know, one line each.
     """
 
     reach: tuple[Array, Array] | None = None
     layered = False
+    size: float | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, quantities: Sequence[Quantity]) -> None:
@@ -129,6 +131,13 @@ class Model(ABC):
     @abstractmethod
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return which cells, by their points (n, k, 3), differ from the layers, (n,)."""
+
+    def reached(self, y: Array) -> tuple[Array, Array] | None:
+        """Return the corners of a box around all cells that `changed` can find for y, as `reach`.
+
+        It spares looking at the others.
+        """
+        return self.reach
 
     @abstractmethod
     def at(self, y: Array, points: Array, tags: Tags | None = None) -> Array:

@@ -64,6 +64,7 @@ class BodyModel(LayeredModel):
             f"body.blend must be below the body's smallest thickness, {2 * thinnest:.3g} m; got "
             f"{self.blend:g} m",
         )
+        self.size = thinnest
         half = half_extents(self.shape, lower[3:], upper[3:], self.blend)
         low, high = lower[:3] * [1, 1, -1], upper[:3] * [1, 1, -1]
         self.reach = (np.minimum(low, high) - half, np.maximum(low, high) + half)
@@ -88,11 +89,11 @@ class BodyModel(LayeredModel):
     def tensor(self, y: Values, points: Array, weights: Array, tags: Tags | None = None) -> Any:
         """Average over cells, as `Model.tensor`."""
         q = self.quantities(y)
-        shares, heights = self._shares(q, points, weights)
+        shares = self._shares(q, points, weights)
         K = np.asarray(self._means(q, shares))
         near = self._near(q, points)
         if len(near):
-            K[near] = self._with_body(q, shares[near], heights[near], points[near], weights)
+            K[near] = self._with_body(q, shares[near], points[near], weights)
         return K
 
     def derivatives(
@@ -106,6 +107,13 @@ class BodyModel(LayeredModel):
         rest = super().derivatives(y, V[~everywhere], points[near], weights)
         found[np.ix_(~everywhere, near)] = rest
         return found
+
+    def reached(self, y: Array) -> tuple[Array, Array]:
+        """Return the corners of a box around the body of y."""
+        x1, x2, depth, *size = self.body(y)
+        half = half_extents(self.shape, np.array(size), np.array(size), self.blend)
+        centre = np.array([x1, x2, -depth])
+        return centre - 1.02 * half, centre + 1.02 * half
 
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return which cells have a point in the body or its edge."""
@@ -131,9 +139,7 @@ class BodyModel(LayeredModel):
         away = np.abs(points - [x1, x2, -depth])
         return np.flatnonzero((away <= [wide, wide, up]).all(axis=-1).any(axis=1))
 
-    def _with_body(
-        self, q: Values, shares: Values, heights: Array, points: Array, weights: Array
-    ) -> Values:
+    def _with_body(self, q: Values, shares: Values, points: Array, weights: Array) -> Values:
         """Return tensors (n, 6) of cells near the body; shares are (n, layers)."""
         n = self._n
         logs, log_body = -np.log(10) * q[:n], -np.log(10) * q[-1]
@@ -145,6 +151,7 @@ class BodyModel(LayeredModel):
             harmonic = harmonic + share * ((1 / m) @ weights)
         # Squares of the jump of log m over the width of the edge, and over a cell at a bottom.
         N = products(weights @ g) * ((log_body - shares @ logs) ** 2)[:, None]
+        heights = np.sqrt(12) * points[..., 2].std(axis=1)
         for i in range(n - 1):
             above = shares[:, : i + 1].sum(axis=1)
             # A bump of the integral 1 as the bottom passes the cell: K is continuous.

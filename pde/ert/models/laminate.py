@@ -67,8 +67,3 @@ def smoothstep(t: Any) -> tuple[Any, Any]:
     """Return 6 t^5 - 15 t^4 + 10 t^3 between 0 and 1, constant elsewhere, and its derivative."""
     t = np.where(t.real <= 0, 0 * t, np.where(t.real >= 1, 0 * t + 1, t))
     return t**3 * (10 + t * (6 * t - 15)), 30 * (t * (1 - t)) ** 2
-
-
-def clipped(t: Any) -> Any:
-    """Return t between 0 and 1, and 0 or 1 outside."""
-    return np.where(t.real <= 0, 0 * t, np.where(t.real >= 1, 0 * t + 1, t))

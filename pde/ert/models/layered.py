@@ -12,7 +12,8 @@ from surrogates.types import Array
 
 from ..layers import Layers
 from .base import Model, Quantity, Tags, conductivity, resistivity
-from .laminate import VERTICAL, Values, clipped, laminate
+from .cuts import horizontal
+from .laminate import VERTICAL, Values, laminate
 from .settings import Bounds
 
 
@@ -56,9 +57,9 @@ class LayeredModel(Model):
         return found
 
     def tensor(self, y: Values, points: Array, weights: Array, tags: Tags | None = None) -> Any:
-        """Average over cells, as `Model.tensor`; exactly, if they are boxes along the axes."""
+        """Average over cells, as `Model.tensor`; for the shares of layers see `cuts`."""
         q = self.quantities(y)
-        return self._means(q, self._shares(q, points, weights)[0])
+        return self._means(q, self._shares(q, points, weights))
 
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return that no cell differs from the layers."""
@@ -73,20 +74,12 @@ class LayeredModel(Model):
         number = (points[..., 2][..., None] < bottoms).sum(axis=-1)
         return conductivity(q[: self._n])[number]
 
-    def _shares(self, q: Values, points: Array, weights: Array) -> tuple[Any, Array]:
-        """Return each layer's share of each cell, (n, layers), and the cells' heights [m], (n,).
-
-        Along x3 a cell is taken as uniform, with the mean and variance of its points: this is
-        exact for a box with two Gauss points along x3 or more.
-        """
-        x3 = points[..., 2]
-        middle = x3 @ weights
-        height = np.sqrt(12 * (((x3 - middle[:, None]) ** 2) @ weights))
+    def _shares(self, q: Values, points: Array, weights: Array) -> Any:
+        """Return each layer's share of each cell, (n, layers)."""
+        x3, ends = points[..., 2], np.ones((1, len(points)))
         bottoms = -np.cumsum(q[self._n : 2 * self._n - 1])
-        scale = np.maximum(height, 1e-12 * np.abs(x3).max(initial=1.0))
-        above = clipped(0.5 + (middle[:, None] - bottoms) / scale[:, None])
-        ends = np.ones((len(points), 1))
-        return np.diff(np.concatenate([0 * ends, above, ends], axis=1), axis=1), height
+        above = [horizontal(x3 - bottom, weights)[None] for bottom in bottoms]
+        return np.diff(np.concatenate([0 * ends, *above, ends]), axis=0).T
 
     def _means(self, q: Values, shares: Any) -> Any:
         m = conductivity(q[: self._n])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from surrogates.config import check
 from surrogates.types import Array
 
 from .base import Model
@@ -29,8 +30,8 @@ def make(
             minus the depth of investigation, or of the deepest electrode if that is more; (3,).
         upper: Upper corner [m]: the largest x1 and x2, and 0, or the highest electrode's x3 on
             topography; (3,).
-        regions: Names of the regions that tags number, for the kind ``regions``; None for
-            ``regions.names``, as `FileMesh.regions` numbers cells.
+        regions: Names of the regions that tags number, for the kind ``regions``: with
+            `FileMesh.regions`, those of the settings. None without a mesh of the user's.
 
     Returns:
         The model.
@@ -39,6 +40,12 @@ def make(
         InputError: If settings do not fit each other or the mesh.
     """
     model = _make(config, lower, upper, regions)
+    key = {"half-space": "model.background", "field": "field.mean"}.get(config.model.kind, "")
+    check(
+        len(model.y_names) > 0,
+        "every quantity of the model is fixed; give one of them bounds that differ, such as "
+        f"{key or config.model.kind.split('-')[0] + '.resistivity'}=[10, 1000]",
+    )
     model.notes = (*model.notes, *_unused(config))
     return model
 
@@ -59,7 +66,8 @@ def _make(config: GroundConfig, lower: Array, upper: Array, regions: Sequence[st
         position = config.interface.position or _middle_half(lower[0], upper[0])
         return InterfaceModel(replace(config.interface, position=position))
     if kind == "regions":
-        return RegionsModel(config.regions, config.regions.names if regions is None else regions)
+        check(regions is not None, "model.kind=regions needs mesh.file, a mesh with named regions")
+        return RegionsModel(config.regions, regions or ())
     return FieldModel(_field(config.field, lower, upper, depth), lower, upper)
 
 
@@ -84,9 +92,9 @@ def _body(settings: BodySettings, lower: Array, upper: Array, depth: float) -> B
         "x1": _middle_half(lower[0], upper[0]),
         "x2": _middle_half(lower[1], upper[1]),
         "depth": (0.35 * depth, 0.6 * depth),
-        "a1": (0.1 * depth, 0.3 * depth),
-        "a2": (0.1 * depth, 0.3 * depth),
-        "a3": (0.1 * depth, 0.25 * depth),
+        "a1": (0.15 * depth, 0.5 * depth),
+        "a2": (0.15 * depth, 0.5 * depth),
+        "a3": (0.15 * depth, 0.28 * depth),
     }
     missing = {key: value for key, value in auto.items() if getattr(settings, key) is None}
     settings = replace(settings, **missing)  # type: ignore[arg-type]

@@ -50,9 +50,9 @@ class BodySettings:
         x1: Bounds of the centre's place [m] along x1; None for the middle half of the survey.
         x2: Bounds of the centre's place [m] along x2; None for the middle half of the survey.
         depth: Bounds of the centre's depth [m]; None for 0.35 to 0.6 of the depth of investigation.
-        a1: Bounds of the first semi-axis [m]; None for 0.1 to 0.3 of the depth of investigation.
-        a2: Bounds of the second semi-axis [m]; None for 0.1 to 0.3 of the depth of investigation.
-        a3: Bounds of the semi-axis along x3 [m]; None for 0.1 to 0.25 of the depth of
+        a1: Bounds of the first semi-axis [m]; None for 0.15 to 0.5 of the depth of investigation.
+        a2: Bounds of the second semi-axis [m]; None for 0.15 to 0.5 of the depth of investigation.
+        a3: Bounds of the semi-axis along x3 [m]; None for 0.15 to 0.28 of the depth of
             investigation.
         rotation: Bounds of the angle [rad] from x1 towards x2 to the first axis.
         resistivity: Bounds of the body's resistivity [ohm m].
@@ -194,7 +194,7 @@ class FieldSettings:
         bounds: Bounds of the terms' coefficients, which are standard normal.
     """
 
-    mean: Bounds = (100.0, 100.0)
+    mean: Bounds = (10.0, 1000.0)
     deviation: float = 0.5
     length: tuple[float, float, float] | None = None
     terms: int = 20

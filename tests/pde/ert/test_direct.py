@@ -20,8 +20,8 @@ LINE = np.array([(x, 0.0, 0.0) for x in range(-7, 8, 2)])
 PAIRS = all_pairs(len(LINE))
 
 
-def made(cells, electrodes, pairs, known=True, **settings):
-    homogeneous = half_space(electrodes, pairs) if known else None
+def made(cells, electrodes, pairs, **settings):
+    homogeneous = half_space(electrodes, pairs)
     return Direct(
         cells,
         electrodes,
@@ -38,15 +38,13 @@ def errors(found, exact):
 
 @pytest.mark.parametrize("tetrahedra", [False, True])
 def test_homogeneous_ground(tetrahedra):
-    direct = made(box(8, 1, tetrahedra=tetrahedra), LINE, PAIRS)
+    direct = made(box(8, 1, wide=2, tetrahedra=tetrahedra), LINE, PAIRS, degree=1)
     found = direct.solve(isotropic(np.full(len(direct.cells), 0.02)))
     np.testing.assert_allclose(found, 50 * half_space(LINE, PAIRS), rtol=1e-10)
     assert direct.failure == "" and direct.residual < 1e-10 and direct.iterations == 1
-    # Without the correction too, the mesh has the potential of electrodes a few cells apart.
-    plain = made(box(8, 1, tetrahedra=tetrahedra), LINE, PAIRS, known=False)
+    # Electrodes a few cells apart need no large correction.
     apart = np.diff(LINE[PAIRS][:, :, 0])[:, 0] >= 4
-    found = plain.solve(isotropic(np.ones(len(plain.cells))))
-    assert errors(found, half_space(LINE, PAIRS))[apart].max() < 0.06
+    assert np.abs(direct.correction - 1)[apart].max() < 0.06
 
 
 def test_vertical_contact_between_electrodes():
@@ -75,7 +73,7 @@ def test_buried_electrodes_and_a_contact():
 
 @pytest.mark.parametrize("tetrahedra", [False, True])
 def test_two_layers(tetrahedra):
-    direct = made(box(8, 0.5, wide=2, tetrahedra=tetrahedra), LINE, PAIRS)
+    direct = made(box(8, 0.5, wide=2, tetrahedra=tetrahedra), LINE, PAIRS, degree=1)
     upper = direct.points.mean(axis=1)[:, 2] > -2
     for lower in (0.2, 5.0):
         found = direct.solve(isotropic(np.where(upper, 1.0, lower)))
@@ -135,13 +133,22 @@ def test_tangents(degree):
     assert orders.min() > 1.8, orders
 
 
-def test_quadratic_elements_are_better():
-    error = []
+def test_quadratic_elements_need_less_correction():
+    far = []
     for degree in (1, 2):
-        direct = made(box(8, 1, wide=2, far=60, deep=40), LINE, PAIRS, known=False, degree=degree)
-        T = direct.solve(isotropic(np.ones(len(direct.cells))))
-        error.append(errors(T, half_space(LINE, PAIRS)))
-    assert np.median(error[1]) < np.median(error[0]) / 5
+        direct = made(box(8, 1, wide=2), LINE, PAIRS, degree=degree)
+        far.append(np.median(np.abs(direct.correction - 1)))
+    assert far[1] < far[0] / 5
+
+
+def test_the_degree_depends_on_the_mesh():
+    settings = DirectSettings()
+    tetrahedra = box(4, 2, tetrahedra=True)
+    assert settings.degree_on(tetrahedra) == 2
+    assert settings.degree_on(box(4, 2)) == 1
+    many = meshes.Cells("tetrahedron", np.zeros((60_001, 3)), tetrahedra.vertices)
+    assert settings.degree_on(many) == 1
+    assert DirectSettings(degree=1).degree_on(tetrahedra) == 1
 
 
 def test_an_electrode_inside_a_cell():

@@ -6,6 +6,8 @@ from mpi4py import MPI
 
 from surrogates import InputError, config
 from surrogates.pde.ert import ERT, ERTConfig, case_of, standard_deviations
+from surrogates.survey import Survey, read
+from surrogates.survey.ground import estimated_factors
 
 pytestmark = pytest.mark.fenicsx
 
@@ -144,3 +146,39 @@ def test_settings_that_do_not_fit_are_one_line(overrides, line):
     with pytest.raises(InputError, match=line) as error:
         ERT.check(settings(*overrides))
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def ridge(tmp_path_factory):
+    """A survey on a ridge, its file and its mesh."""
+    pytest.importorskip("gmsh", exc_type=ImportError)
+    from surrogates.survey.mesh import write_mesh
+
+    folder = tmp_path_factory.mktemp("ridge")
+    x = np.arange(8.0)
+    places = np.column_stack([x, 0 * x, 2 - 0.3 * np.abs(x - 3.5)])
+    data = np.array([(i, i + 1, i + 2, i + 3) for i in range(5)])
+    Survey(electrodes=places, data=data, name="ridge").write(folder / "ridge.ohm")
+    write_mesh(read(folder / "ridge.ohm"), folder / "ridge.msh")
+    return folder
+
+
+def test_topography_needs_a_mesh_and_says_how_to_make_one(ridge):
+    with pytest.raises(InputError, match=r"surrogates survey .*ridge.ohm --mesh .* mesh.file="):
+        ERT.check(settings(f"survey.file={ridge}/ridge.ohm"))
+
+
+def test_factors_of_topography_are_solved_for_once_and_kept(ridge, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    given = f"survey.file={ridge}/ridge.ohm", f"mesh.file={ridge}/ridge.msh"
+    made = problem(*given, "model.kind=half-space", "model.background=[20.0, 30.0]")
+    np.testing.assert_allclose(np.asarray(made.solve(np.log10([25.0])).c), 25, rtol=1e-9)
+    # The ridge's sides hold less ground than the half-space: its resistances are larger.
+    flat = [estimated_factors(made.case.survey, made.case.ground), made.case.factors]
+    assert 0.6 < np.abs(flat[1] / flat[0]).min() < 0.99
+    (kept,) = tmp_path.rglob("*.npy")
+    np.save(kept, 2 * np.load(kept))
+    case_of.cache_clear()
+    again = case_of(made.config)
+    np.testing.assert_allclose(again.factors, made.case.factors / 2, rtol=1e-12)
+    case_of.cache_clear()

@@ -6,7 +6,11 @@ from ground_models import BODY, KINDS, LAYERS, LOWER, MESH_REGIONS, UPPER, boxes
 
 from surrogates import config
 from surrogates.errors import InputError
+from surrogates.pde.dcr import body
 from surrogates.pde.ert.models import GroundConfig, make
+from surrogates.pde.ert.models.laminate import INDICES
+
+pytestmark = pytest.mark.fenicsx  # by the package; the modules need numpy and scipy alone
 
 
 def tags_of(points):
@@ -176,9 +180,6 @@ def test_bodies_stay_within_their_reach_and_nearly_fill_it(kind):
 
 
 def test_a_body_s_tensors_are_those_of_dcr():
-    body = pytest.importorskip("surrogates.pde.dcr.body", reason="needs DOLFINx")
-    from surrogates.pde.ert.models.laminate import INDICES
-
     assert INDICES == body.INDICES
     settings = ("model.background=[100,100]", "body.resistivity=[1,1]", "body.depth=[20,20]")
     sizes = [f"body.{axis}=[{a},{a}]" for axis, a in (("a1", 12.0), ("a2", 8.4), ("a3", 6.0))]
@@ -214,22 +215,6 @@ def test_a_sharp_vertical_plane_cuts_cells_into_laminates():
     assert np.abs(parallel / 0.1 - share - 10**-1.5 * (1 - share)).max() < 0.003 / 200
     assert np.abs(series / 10**2.5 - (1 - share) - 10**-1.5 * share).max() < 0.003 / 200
     assert slope == pytest.approx(np.full(401, (0.1 - 10**-2.5) / 20), rel=0.02)
-
-
-def test_a_sharp_oblique_plane_has_the_share_of_a_box():
-    made = model(
-        "model.kind=interface",
-        *("interface.dip=[0.9,1.0]", "interface.strike=[0.3,0.5]", "interface.position=[-2,2]"),
-        "interface.resistivity=[[1,1],[10,10]]",
-    )
-    y = np.array([0.4, 0.95, 0.4])
-    points, weights, _ = boxes((-3, -3, -4), (3, 3, 0), (6, 5, 4))
-    found = (made.tensor(y, points, weights) @ [1, 1, 1, 0, 0, 0] / 3).reshape(6, 5, 4)
-    fine, _, _ = boxes((-3, -3, -4), (3, 3, 0), (240, 200, 160), order=1)
-    first = (made.at(y, fine[:, 0]) > 0.5).reshape(6, 40, 5, 40, 4, 40).mean(axis=(1, 3, 5))
-    arithmetic, harmonic = first + 0.1 * (1 - first), 1 / (first + 10 * (1 - first))
-    assert ((first > 0) & (first < 1)).sum() > 20
-    assert np.abs(found - (2 * arithmetic + harmonic) / 3).max() < 0.01
 
 
 @pytest.mark.parametrize("kind", ["ellipsoid", "cuboid"])
@@ -299,6 +284,11 @@ def test_what_the_program_chooses_fits_the_survey():
         (["layers.thickness=[[0,2]]"], "layers.thickness[0] must be positive"),
         (["interface.dip=[0,1]"], "interface.dip must be between 0 and pi rad"),
         (["interface.blend=-1"], "interface.blend must not be negative"),
+        (
+            ["model.kind=half-space", "model.background=[9,9]"],
+            "every quantity of the model is fixed; give one of them bounds that differ, such as "
+            "model.background=[10, 1000]",
+        ),
         (["model.kind=regions"], "model.kind=regions needs regions.names"),
         (['regions.names=["a","a"]', "regions.resistivity=[[1,2],[1,2]]"], "has ['a'] twice"),
         (['regions.names=["a"]'], "regions.resistivity must have bounds for each"),
@@ -329,6 +319,12 @@ def test_wrong_settings_are_one_line(overrides, message):
         model(*overrides)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_regions_need_a_mesh():
+    settings = config.read(GroundConfig, None, KINDS["regions"])
+    with pytest.raises(InputError, match="model.kind=regions needs mesh.file"):
+        make(settings, LOWER, UPPER)
 
 
 def test_a_body_that_reaches_flat_ground_is_refused():

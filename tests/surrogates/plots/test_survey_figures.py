@@ -54,6 +54,19 @@ def test_lines_are_drawn_as_pseudosections(tmp_path, drawn):
     np.testing.assert_allclose(first.lines[0].get_xdata(), places(found)[[3, 4], 0])  # crosses
 
 
+def test_data_between_boreholes_are_drawn_by_both_depths(tmp_path, drawn):
+    places = np.array([[x, 0.0, -z] for x in (0.0, 6.0) for z in range(9)])
+    data = np.array([(i, i + 1, 9 + j, 10 + j) for i in range(8) for j in range(8)])
+    found = describe(Survey(electrodes=places, data=data))
+    survey(found, tmp_path / "s.png")
+    axes = drawn[0].axes[0]
+    assert "of m and n" in axes.get_ylabel()
+    offsets = np.asarray(axes.collections[0].get_offsets())
+    shown = np.isfinite(found.factors)
+    expected = [(-i - 0.5, -j - 0.5) for i in range(8) for j in range(8)]
+    np.testing.assert_allclose(offsets, np.array(expected)[shown])
+
+
 def test_grids_are_drawn_in_space(tmp_path, drawn):
     grid = made("pole-pole", 5, lines=7, both=True)
     survey(describe(grid), tmp_path / "s.png")

@@ -9,7 +9,7 @@ import pytest
 from commands import refused, run
 from written import LINE, line_survey, written
 
-from surrogates.survey import Survey
+from surrogates.survey import Survey, read
 from surrogates.survey.depth import median_depths
 from surrogates.survey.describing import describe
 
@@ -118,6 +118,16 @@ def test_outliers_are_found_among_smooth_data():
     assert describe(section(resistivity)).outliers.tolist() == [7, 40]
 
 
+def test_outliers_between_boreholes_are_found_among_data_of_both_depths():
+    places = np.array([[x, 0.0, -z] for x in (0.0, 6.0) for z in range(13)])
+    data = np.array([(i, i + 1, 13 + j, 14 + j) for i in range(12) for j in range(12) if i != j])
+    rhoa = 100 * np.exp(0.02 * (data[:, 0] - 12) + 0.15 * (data[:, 2] - 13))
+    rhoa *= np.exp(0.01 * np.random.default_rng(4).standard_normal(len(rhoa)))
+    rhoa[[20, 77]] *= [1.6, 0.6]
+    survey = Survey(electrodes=places, data=data, values={"rhoa": rhoa})
+    assert describe(survey).outliers.tolist() == [20, 77]
+
+
 def test_reciprocal_pairs_and_their_misfit():
     data = [(0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 0, 1), (0, 3, 1, 2), (0, 1, 2, 3)]
     survey = line_survey([0, 1, 2, 3], data, values={"r": np.array([1, 1.1, -1, 5, 1.0])})
@@ -141,7 +151,7 @@ def test_units_in_question_are_said():
         (section(rhoa, err=np.full(62, 3.0)), "err/%"),
         (
             section(np.where(np.arange(62) == 5, -rhoa, rhoa)),
-            "1 apparent resistivities are negative",
+            "1 apparent resistivity is negative (datum 6): leave them out",
         ),
     ):
         (question,) = describe(survey).questions
@@ -157,6 +167,27 @@ def test_elevations_in_the_column_y_are_in_question():
     assert "name the columns x z y" in question
     for electrodes in (line, line + 0.3 * line[:, [1, 0, 1]], line + np.sin(line[:, [1, 1, 0]])):
         assert describe(Survey(electrodes=electrodes, data=data)).questions == []
+
+
+def test_boreholes_with_positive_depths_are_in_question():
+    line = [[x, 0, 0] for x in range(6)]
+    for sign in (1, -1):
+        hole = [[2.5, 0, sign * z] for z in range(1, 9)]
+        survey = Survey(electrodes=np.array(line + hole, float), data=np.array([[0, 1, 8, 9]]))
+        asked = [words for words in describe(survey).questions if "depths are negative" in words]
+        assert len(asked) == (sign > 0)
+
+
+def test_the_command_cleans(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    rhoa = 100 * np.exp(0.02 * rng.standard_normal(62))
+    rhoa[[3, 9]] = -5, 900
+    section(rhoa).write(tmp_path / "raw.ohm")
+    assert run("survey", tmp_path / "raw.ohm", "--clean", "--out", tmp_path / "clean.ohm") == 1
+    assert run("survey", tmp_path / "clean.ohm") == 0
+    cleaned = read(tmp_path / "clean.ohm")
+    np.testing.assert_allclose(cleaned.values["rhoa"], np.delete(rhoa, [3, 9]))
+    assert "--clean needs --out" in refused(capsys, "survey", tmp_path / "raw.ohm", "--clean")
 
 
 def test_the_command_prints_lines_or_json(tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from written import line_survey
+from written import PYGIMLI, line_survey, parsed
 
 from surrogates.errors import InputError
 from surrogates.survey import Survey, half_space_factors
@@ -69,6 +69,16 @@ def test_buried_electrodes_have_images():
     k = half_space_factors(survey, survey.ground())
     expected = 4 * np.pi / np.array([1 / np.hypot(4, 2) + 1 / np.hypot(4, 4), 2 / 4, 2 / 5])
     np.testing.assert_allclose(k, expected, rtol=1e-12)
+
+
+def test_factors_are_those_of_pygimli(tmp_path):
+    survey = parsed(tmp_path, PYGIMLI)
+    ground = survey.ground()
+    assert np.flatnonzero(ground.buried).tolist() == [4, 5, 6, 8]
+    assert survey.values.keys() == {"k", "err", "r", "rhoa"}
+    factors = half_space_factors(survey, ground)
+    np.testing.assert_allclose(factors, survey.values["k"], rtol=1e-12)
+    np.testing.assert_allclose(factors * survey.values["r"], survey.values["rhoa"], rtol=1e-12)
 
 
 def test_deep_electrodes_have_factors_of_the_whole_space():
