@@ -216,7 +216,7 @@ class ERT(Problem):
 
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (n_y,), and draw ground, electrodes and data; on one process."""
-        figures.draw(self.case, y, np.asarray(self.solve(y).c), path)
+        figures.draw(self.case, y, self._resistivities(y), path)
 
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,); return its ground, electrodes and data; on one process.
