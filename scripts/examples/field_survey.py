@@ -16,6 +16,8 @@ settings, and the page on models of the ground says what they mean. Then:
 6. For truths drawn from the prior, with noise of the same model, steps 3 and 4 again: a 90 %
    interval must hold 90 % of the truths (Cook, Gelman and Rubin 2006).
 
+Doubtful data are named first, and outliers are left out, as `surrogates survey` finds them.
+
 **Noise.** The standard deviation of a datum is that of the file's column err, or, without one, of
 the settings noise.absolute, noise.relative and noise.current.
 """
@@ -40,6 +42,7 @@ import surrogates
 from surrogates import config
 from surrogates.config import check
 from surrogates.plots import style
+from surrogates.survey.describing import describe
 from surrogates.types import Array
 
 try:
@@ -124,7 +127,10 @@ class FieldSurvey:
         R = values["r"] if "r" in values else values["rhoa"] / values.get("k", k)
         with np.errstate(invalid="ignore", divide="ignore"):
             d = {"resistance": R, "apparent-resistivity": k * R}.get(kind, np.log10(k * R))
-        d = np.where(np.isfinite(d), d, np.nan)
+        found = describe(self.case.survey, self.config.survey.top)
+        for question in found.questions:
+            say(f"warning: {self.case.survey.name}: {question}")
+        d = np.where(np.isfinite(d) & found.usable(), d, np.nan)
         sd = standard_deviations(self.case, d)
         if "err" in values and bool((values["err"] > 0).all()):
             size = 1 / math.log(10) if kind.startswith("log10") else np.abs(d)
