@@ -34,7 +34,12 @@ def layered(resistivity, thickness) -> LayeredModel:
 def direct(cells: int, far: float) -> Direct:
     """A grid with some cells in 1 m around the electrodes, and growing ones outside."""
     growth = np.exp(1.6 / cells)
-    x1 = axis(np.arange(-cells // 2, (2 * ELECTRODES - 1) * cells // 2 + 1) / cells, 1 / cells, far, growth)
+    x1 = axis(
+        np.arange(-cells // 2, (2 * ELECTRODES - 1) * cells // 2 + 1) / cells,
+        1 / cells,
+        far,
+        growth,
+    )
     x2 = axis(np.arange(-cells // 2, cells // 2 + 1) / cells, 1 / cells, far, growth)
     x3 = axis(np.arange(-2 * cells, 1) / cells, 1 / cells, far, growth)
     grid = meshes.Grid((x1, x2, x3[x3 <= 0]), (slice(0), slice(0), slice(0)))
