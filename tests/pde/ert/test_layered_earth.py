@@ -33,7 +33,7 @@ def layered(resistivity, thickness) -> LayeredModel:
 
 def direct(cells: int, far: float) -> Direct:
     """A grid with some cells in 1 m around the electrodes, and growing ones outside."""
-    growth = np.exp(1.6 / cells)
+    growth = np.exp(2.2 / cells)
     x1 = axis(
         np.arange(-cells // 2, (2 * ELECTRODES - 1) * cells // 2 + 1) / cells,
         1 / cells,
@@ -73,7 +73,7 @@ def errors(array: str, T: np.ndarray, ground) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def coarse() -> Direct:
-    return direct(4, 400.0)
+    return direct(4, 1000.0)
 
 
 @pytest.mark.parametrize("ground", [TWO, RESISTIVE], ids=["conductive", "resistive"])
@@ -87,7 +87,7 @@ def test_all_arrays(coarse, ground):
 def test_all_arrays_extrapolated(coarse):
     """Two grids, extrapolated to cells of size 0: each datum within 0.5 %."""
     grounds = [RESISTIVE, THREE]
-    fine = potentials(direct(6, 400.0), grounds)
+    fine = potentials(direct(6, 1000.0), grounds)
     for ground, T, other in zip(grounds, fine, potentials(coarse, grounds), strict=True):
         extrapolated = T + (T - other) / (1.5**2 - 1)
         worst = {array: errors(array, extrapolated, ground).max() for array in ARRAYS}
