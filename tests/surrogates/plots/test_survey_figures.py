@@ -45,8 +45,8 @@ def test_lines_are_drawn_as_pseudosections(tmp_path, drawn):
         assert (tmp_path / f"s{ending}").read_bytes().startswith(magic)
     first, second, bar = drawn[0].axes
     assert bar.get_ylabel() == "apparent resistivity [ohm m]"
-    assert first.get_title().startswith("from x1 = 0, x2 = 0 m, at 0°")
-    assert second.get_title().startswith("from x1 = 0, x2 = 9 m")
+    assert first.get_title().startswith("from $x_1$ = 0, $x_2$ = 0 m, at 0°")
+    assert second.get_title().startswith("from $x_1$ = 0, $x_2$ = 9 m")
     points = first.collections[0]
     kept = np.setdiff1d(np.arange(len(rhoa) // 2), [3, 4])
     np.testing.assert_allclose(points.get_array(), rhoa[kept])
