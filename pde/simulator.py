@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import given
-from surrogates.config import check
+from surrogates.config import check, from_toml
 from surrogates.errors import InputError
 from surrogates.types import Array
 
 from .derivatives import has
-from .needed import mpi
-from .problem import Problem
+from .needed import mpi, problem_of
+from .problem import BUILT_IN, Problem
 from .run import settled
 from .solving import described, made, solved
 
@@ -132,6 +132,49 @@ class Simulator:
         self._point: _Point | None = None
         self._solved: Array | None = None  # the y whose solution the problem has kept
         self._together = False
+
+    @classmethod
+    def of(
+        cls,
+        source: Any,
+        *,
+        file: str = "",
+        settings: Mapping[str, Any] | None = None,
+        comm: MPI.Comm | None = None,
+    ) -> Simulator:
+        """Make the problem that a surrogate or a dataset comes from, with its settings.
+
+        Files that the settings name, such as ``survey.file``, are found from this folder.
+
+        Args:
+            source: A surrogate of `surrogates.load`, or a `surrogates.Dataset`.
+            file: ``FILE.py:CLASS``, where that is a problem of your own.
+            settings: Other settings by their keys, as of a finer mesh.
+            comm: As for the class.
+
+        Raises:
+            InputError: If the source does not say its problem, or parameters and observables are
+                not the source's, as those of another survey file.
+        """
+        about = getattr(source, "info", None)
+        if about is None:
+            metadata = source.metadata
+            name, text = metadata["problem"], metadata.get("dataset", {}).get("config", "")
+            names = tuple(metadata["y_names"]), tuple(metadata["c_names"])
+        else:
+            name, text, names = about.problem, about.config, (about.y_names, about.c_names)
+        check(
+            bool(text) and (name in BUILT_IN or bool(file)),
+            f"give the problem as file='FILE.py:CLASS': its name here is {name!r}",
+        )
+        found = problem_of(file or name)
+        made_ = cls(found, config=from_toml(found.Config, text), settings=settings, comm=comm)
+        check(
+            (made_.y_names, made_.c_names) == names,
+            f"parameters or observables are not those of {name} with these settings: has a file "
+            "that they name changed, or are some outputs left out?",
+        )
+        return made_
 
     @property
     def n_in(self) -> int:

@@ -4,18 +4,21 @@
 
 tests/adapters/environments.toml lists the environments: which adapters each tests, and what pip
 installs into it. They lie in ~/.cache/varpro-surrogates/adapters (or in XDG_CACHE_HOME), and are
-made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them.
+made once. This checkout is in none of them, but on PYTHONPATH: several checkouts share them. The
+environment ``pde`` sees the system's packages, DOLFINx among them.
 
 The surrogates that the tests call are the one of docs/start.md; one of the same data with noise,
 whose standard deviations are not tiny; one of the logarithm of an input; one of weights that sum to
 one; and a classifier. They are trained here and handed over as oscillator, noisy, logarithmic,
-weights and sides, each as .pt and .npz. Each adapter has a line of result; the tests of one that
+weights and sides, each as .pt and .npz. So is layers, the survey of docs/adapters.md, where DOLFINx
+is installed. Each adapter has a line of result; the tests of one that
 failed are printed. The exit status is 1 if one failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from readme_commands import blocks
+from readme_commands import blocks, run_script
 
 try:
     import tomllib
@@ -45,13 +48,16 @@ INSTALL, TEST = 3600, 1800  # seconds
 class Environment:
     """An environment: its name, the adapters that are tested in it, and pip's requirements.
 
-    Requirements ``alone`` are installed without what they require themselves.
+    Requirements ``alone`` are installed without what they require themselves. ``tests`` are of no
+    adapter alone. An environment of the ``system`` has its packages too.
     """
 
     name: str
     adapters: tuple[str, ...]
     packages: tuple[str, ...]
     alone: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    system: bool = False
 
     @property
     def folder(self) -> Path:
@@ -67,7 +73,9 @@ class Environment:
     @property
     def content(self) -> str:
         """What it is made of, as its stamp says it."""
-        return "\n".join([sys.version, *PYTEST, *self.packages, *self.alone])
+        return "\n".join(
+            [sys.version, *["system"] * self.system, *PYTEST, *self.packages, *self.alone]
+        )
 
 
 def environments() -> list[Environment]:
@@ -75,7 +83,12 @@ def environments() -> list[Environment]:
     read = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     return [
         Environment(
-            name, tuple(one["adapters"]), tuple(one["packages"]), tuple(one.get("alone", ()))
+            name,
+            tuple(one["adapters"]),
+            tuple(one["packages"]),
+            alone=tuple(one.get("alone", ())),
+            tests=tuple(one.get("tests", ())),
+            system=one.get("system", False),
         )
         for name, one in read.items()
     ]
@@ -95,10 +108,11 @@ def make(environment: Environment) -> None:
         flush=True,
     )
     shutil.rmtree(environment.folder, ignore_errors=True)
-    venv.create(environment.folder, with_pip=True)
+    venv.create(environment.folder, with_pip=True, system_site_packages=environment.system)
+    kept = [f"numpy=={_numpy(environment.python)}"] if environment.system else []
     install = ["-m", "pip", "install", "--quiet", "--no-cache-dir", "--prefer-binary"]
     subprocess.run(
-        [environment.python, *install, *PYTEST, *environment.packages],
+        [environment.python, *install, *PYTEST, *environment.packages, *kept],
         check=True,
         timeout=INSTALL,
     )
@@ -109,6 +123,29 @@ def make(environment: Environment) -> None:
             timeout=INSTALL,
         )
     stamp.write_text(environment.content)
+
+
+def _numpy(python: Path) -> str:
+    """Return the version of numpy that a Python has."""
+    asked = [python, "-c", "import numpy; print(numpy.__version__)"]
+    return subprocess.run(
+        asked, check=True, capture_output=True, text=True, timeout=120
+    ).stdout.strip()
+
+
+def train_survey(folder: Path) -> None:
+    """Run the blocks of docs/adapters.md that make a survey's surrogate, where DOLFINx is there.
+
+    Raises:
+        RuntimeError: If they fail; what they printed is in the folder's commands.log.
+    """
+    if importlib.util.find_spec("dolfinx") is None:
+        return
+    for block in blocks("docs/adapters", (ROOT / "docs" / "adapters.md").read_text()):
+        if block.file:
+            (folder / block.file).write_text(block.text)
+        elif block.kind == "fenicsx" and run_script(block.text, folder, TEST):
+            raise RuntimeError((folder / "commands.log").read_text())
 
 
 def train(folder: Path) -> None:
@@ -138,6 +175,7 @@ def train(folder: Path) -> None:
     for name, surrogate in found.items():
         surrogate.save(folder / f"{name}.pt")
         npz.save(surrogate, folder / f"{name}.npz")
+    train_survey(folder)
 
 
 def test(environment: Environment, name: str, folder: Path) -> tuple[bool, str]:
@@ -177,7 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="an adapter, such as pymc")
     wanted = parser.parse_args().names
-    known = [(one, name) for one in environments() for name in one.adapters]
+    known = [(one, name) for one in environments() for name in one.adapters + one.tests]
     if unknown := set(wanted) - {name for _, name in known}:
         there = ", ".join(sorted(name for _, name in known))
         parser.error(f"no such adapter: {', '.join(sorted(unknown))}; there are {there}")

@@ -8,10 +8,11 @@ by the conductivities of the layers,
 Each layer of cells has the tensor of a laminate of the ground's layers: M_3 the arithmetic mean of
 the conductivity, as currents along x1 and x2 flow in all of them at once, and K_3 the harmonic
 mean, as the current along x3 flows through one after the other. With the modes of
-K_i V_i = M_i V_i L_i, V_i^T M_i V_i = I along x1 and x2 (Lynch, Rice and Thomas 1964), for each
-pair of modes the tridiagonal matrix K_3 + (l_1 + l_2) M_3 is left. Elimination from both ends
-reduces it to the nodes of the box; the inverse is dense and small. So the modes are found once, and
-layers of any sample cost little.
+K_i V_i = M_i V_i L_i, V_i^T M_i V_i = I (Lynch, Rice and Thomas 1964) along two axes, a tridiagonal
+matrix is left along the third for each pair of modes, as K_3 + (l_1 + l_2) M_3. Elimination from
+both ends reduces it to the nodes of the box; the inverse is dense and small. The third axis is the
+one with the most nodes: they cost hardly anything. Modes along x1 and x2 are found once, and those
+along x3, which take no time, for the layers of each sample.
 
 The top is the surface, without flux. The far sides have du/dn + g u = 0 with constant g: charges
 whose sum is 0 make u fall with the square of the distance, g = 2 / distance would be right in the
@@ -37,10 +38,10 @@ _FAR = 1.5
 
 
 class Background:
-    """The background on a grid; the modes along x1 are divided over a communicator."""
+    """The background on a grid; modes are divided over a communicator."""
 
     def __init__(self, axes: tuple[Array, Array, Array], comm: MPI.Comm) -> None:
-        """Find the modes.
+        """Find the modes along x1 and x2 that do not depend on the layers.
 
         Args:
             axes: Coordinates of the nodes along x1, x2 and x3; the last one of x3 is the surface.
@@ -48,10 +49,13 @@ class Background:
         """
         self._axes, self._comm = axes, comm
         self._lines = [_with_far_sides(axis) for axis in axes[:2]]
-        (L1, V1), (L2, V2) = (scipy.linalg.eigh(K, M) for K, M in self._lines)
-        mine = np.array_split(np.arange(len(L1)), comm.size)[comm.rank]
-        self._V = np.ascontiguousarray(V1[:, mine]), V2
-        self._shift = L1[mine, None] + L2
+        last = int(np.argmax([len(axis) for axis in axes]))
+        first = 1 if last == 0 else 0
+        self._order = first, 3 - first - last, last
+        self._modes = {
+            axis: scipy.linalg.eigh(*self._lines[axis]) for axis in self._order[:2] if axis < 2
+        }
+        self._mine = np.array_split(np.arange(len(axes[first])), comm.size)[comm.rank]
 
     def vertical(self, arithmetic: Array, harmonic: Array) -> Line:
         """Return stiffness and mass matrix along x3, (n3, n3) each.
@@ -73,33 +77,34 @@ class Background:
 
     def within(self, box: Nodes, vertical: Line) -> Inside:
         """Prepare the inverse between the nodes of a box, for matrices of `vertical`."""
-        V1, V2 = (V[part] for V, part in zip(self._V, box[:2], strict=True))
-        diagonal, off = self._tridiagonal(vertical)
-        start, end = box[2].start, box[2].stop
-        inner = diagonal[..., start:end].copy()
+        Va, Vb, diagonal, off = self._tridiagonal(vertical)
+        part_a, part_b, part = (box[axis] for axis in self._order)
+        inner = diagonal[..., part].copy()
         pivot = diagonal[..., 0]
-        for k in range(start):
+        for k in range(part.start):
             pivot = diagonal[..., k + 1] - off[..., k] ** 2 / pivot
         inner[..., 0] = pivot
         pivot = diagonal[..., -1]
-        for k in reversed(range(end - 1, diagonal.shape[-1] - 1)):
+        for k in reversed(range(part.stop - 1, diagonal.shape[-1] - 1)):
             pivot = diagonal[..., k] - off[..., k] ** 2 / pivot
-        inner[..., -1] += pivot - diagonal[..., end - 1]
-        i = np.arange(end - start)
+        inner[..., -1] += pivot - diagonal[..., part.stop - 1]
+        i = np.arange(part.stop - part.start)
         matrix = np.zeros((*inner.shape, len(i)))
         matrix[..., i, i] = inner
-        matrix[..., i[1:], i[:-1]] = matrix[..., i[:-1], i[1:]] = off[..., start : end - 1]
-        return Inside(V1, V2, np.linalg.inv(matrix), self._comm)
+        beside = off[..., part.start : part.stop - 1]
+        matrix[..., i[1:], i[:-1]] = matrix[..., i[:-1], i[1:]] = beside
+        return Inside(Va[part_a], Vb[part_b], np.linalg.inv(matrix), self._order, self._comm)
 
     def everywhere(self, b: Array, box: Nodes, vertical: Line) -> Array:
         """Return A0^-1 b on the whole grid, (N1, N2, N3), for b in a box, (n1, n2, n3). Collective.
 
         It is right on rank 0 of the communicator.
         """
-        diagonal, off = self._tridiagonal(vertical)
+        Va, Vb, diagonal, off = self._tridiagonal(vertical)
         u = np.zeros(diagonal.shape)
-        V1, V2 = (V[part] for V, part in zip(self._V, box[:2], strict=True))
-        u[..., box[2]] = np.einsum("ia,ijk,jb->abk", V1, b, V2, optimize=True)
+        part_a, part_b, part = (box[axis] for axis in self._order)
+        there = b.transpose(self._order)
+        u[..., part] = np.einsum("ia,ijk,jb->abk", Va[part_a], there, Vb[part_b], optimize=True)
         pivots = diagonal.copy()
         for k in range(1, u.shape[-1]):
             factor = off[..., k - 1] / pivots[..., k - 1]
@@ -108,18 +113,26 @@ class Background:
         u[..., -1] /= pivots[..., -1]
         for k in reversed(range(u.shape[-1] - 1)):
             u[..., k] = (u[..., k] - off[..., k] * u[..., k + 1]) / pivots[..., k]
-        found = np.einsum("ia,abk,jb->ijk", self._V[0], u, self._V[1], optimize=True)
-        found = np.ascontiguousarray(found)
+        found = np.einsum("ia,abk,jb->ijk", Va, u, Vb, optimize=True)
+        found = np.ascontiguousarray(found.transpose(np.argsort(self._order)))
         total = np.empty_like(found)
         self._comm.Reduce(found, total)
         return np.asarray(total)
 
-    def _tridiagonal(self, vertical: Line) -> tuple[Array, Array]:
-        """Return diagonal and off-diagonal for each pair of modes: (N1, N2, n3) and n3 - 1."""
-        K, M = vertical
-        shift = self._shift[..., None]
+    def _tridiagonal(self, vertical: Line) -> tuple[Array, Array, Array, Array]:
+        """Return the modes along two axes, and the matrices that are left along the third.
+
+        Returns:
+            The own modes (n_a, N_a), the modes (n_b, N_b), and for each pair of them the diagonal
+            (N_a, N_b, n) and off-diagonal (N_a, N_b, n - 1).
+        """
+        first, second, last = self._order
+        La, Va = self._modes[first]
+        Lb, Vb = self._modes[second] if second < 2 else scipy.linalg.eigh(*vertical)
+        K, M = vertical if last == 2 else self._lines[last]
+        shift = (La[self._mine, None] + Lb)[..., None]
         diagonal, off = (np.diag(K, k) + np.diag(M, k) * shift for k in (0, 1))
-        return diagonal, off
+        return np.ascontiguousarray(Va[:, self._mine]), Vb, diagonal, off
 
     def matrix(self, box: Nodes, vertical: Line) -> scipy.sparse.csr_matrix:
         """Return A0 between the nodes of a box, (n, n); right for all but those at its faces."""
@@ -135,9 +148,20 @@ class Background:
 class Inside:
     """A0^-1 between the nodes of a box, for right-hand sides that are 0 elsewhere."""
 
-    def __init__(self, V1: Array, V2: Array, inverse: Array, comm: MPI.Comm) -> None:
-        """Keep the modes at the nodes (n_i, N_i), and the inverses along x3 (N1, N2, n3, n3)."""
-        self._V1, self._V2, self._inverse, self._comm = V1, V2, inverse, comm
+    def __init__(
+        self, Va: Array, Vb: Array, inverse: Array, order: tuple[int, int, int], comm: MPI.Comm
+    ) -> None:
+        """Keep modes and inverses.
+
+        Args:
+            Va: Own modes along the first axis at the nodes of the box, (n_a, N_a).
+            Vb: Modes along the second axis, (n_b, N_b).
+            inverse: Inverses along the third axis, (N_a, N_b, n, n).
+            order: The three axes.
+            comm: Communicator.
+        """
+        self._Va, self._Vb, self._inverse, self._comm = Va, Vb, inverse, comm
+        self._order, self._back = order, np.argsort(order)
 
     def solve(self, B: Array) -> Array:
         """Return A0^-1 B. Collective.
@@ -148,12 +172,15 @@ class Inside:
         Returns:
             Solutions there, bit for bit equal on every process.
         """
-        n1, n2, n3, r = len(self._V1), len(self._V2), self._inverse.shape[-1], B.shape[1]
-        u = self._V1.T @ B.reshape(n1, -1)
+        n_a, n_b, n, r = len(self._Va), len(self._Vb), self._inverse.shape[-1], B.shape[1]
+        shape = np.array([n_a, n_b, n])[self._back]
+        b = B.reshape(*shape, r).transpose(*self._order, 3).reshape(n_a, -1)
+        u = self._Va.T @ b
         for part, inverse in zip(u, self._inverse, strict=True):  # one part fits the cache
-            modes = (self._V2.T @ part.reshape(n2, -1)).reshape(-1, n3, r)
-            part[:] = (self._V2 @ (inverse @ modes).reshape(len(modes), -1)).ravel()
-        found = (self._V1 @ u).reshape(-1, r)
+            modes = (self._Vb.T @ part.reshape(n_b, -1)).reshape(-1, n, r)
+            part[:] = (self._Vb @ (inverse @ modes).reshape(len(modes), -1)).ravel()
+        found = (self._Va @ u).reshape(n_a, n_b, n, r).transpose(*self._back, 3)
+        found = np.ascontiguousarray(found).reshape(-1, r)
         if self._comm.size > 1:
             total = np.empty_like(found)
             self._comm.Reduce(found, total)

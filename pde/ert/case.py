@@ -18,14 +18,15 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.config import check
+from surrogates.errors import listed
 from surrogates.files import atomic
-from surrogates.survey import Ground, Survey, half_space_factors, made, read
+from surrogates.survey import Ground, Survey, made, read
 from surrogates.survey.depth import data_places, median_depths
-from surrogates.survey.ground import CANCELLATION
+from surrogates.survey.ground import CANCELLATION, half_space_potentials
 from surrogates.types import Array
 
 from .. import meshes
-from . import models
+from . import models, region
 from .config import ERTConfig
 from .direct import Direct
 from .grid import flat_grid
@@ -94,7 +95,7 @@ class Case:
         wanted, name = self.config.solver.method, self.survey.name
         fitting = {
             "layers": self.flat and self.model.layered,
-            "box": self.flat and self.model.reach is not None and not self.model.layered,
+            "box": self.flat and self._is_apart,
             "direct": self.flat or self._mesh is not None,
         }
         check(
@@ -106,10 +107,17 @@ class Case:
             return next(method for method, fits in fitting.items() if fits)
         needs = {
             "layers": "flat ground without a mesh, and model.kind half-space or layers",
-            "box": "flat ground without a mesh, and model.kind body or body-in-layers",
+            "box": "flat ground without a mesh, and model.kind body or body-in-layers with no "
+            "electrode where the body can be",
         }
         check(fitting[wanted], f"solver.method={wanted} needs {needs.get(wanted)}")
         return wanted
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether the ground changes only in a bounded region, which reaches no electrode."""
+        bounded = self.model.reach is not None and not self.model.layered
+        return bounded and region.apart(self.model, self.electrodes)
 
     @cached_property
     def cells(self) -> meshes.Cells:
@@ -135,19 +143,22 @@ class Case:
     def factors(self) -> Array:
         """Geometric factors k [m], (n_d,): those of a homogeneous ground with this surface.
 
+        A datum whose potentials cancel has none: 0 stands for it among resistances.
+
         Raises:
-            InputError: If the potentials of a datum cancel.
+            InputError: If there is such a datum, and apparent resistivities are observed.
         """
-        if self.flat:
-            return half_space_factors(self.survey, self.ground)
-        R, size = (of(self.homogeneous) for of in (self.survey.combine, self.survey.sizes))
-        wrong = np.flatnonzero(~(np.abs(R) * CANCELLATION > size))
+        T = half_space_potentials(self.survey, self.ground) if self.flat else self.homogeneous
+        R, size = self.survey.combine(T), self.survey.sizes(T)
+        defined = np.abs(R) * CANCELLATION > size
+        wrong = [str(i + 1) for i in np.flatnonzero(~defined)]
         check(
-            len(wrong) == 0,
-            f"{self.survey.name}: the geometric factor of datum {wrong[:1] + 1} is undefined, as "
-            "m and n have the same potential in homogeneous ground; leave such data out",
+            not wrong or self.config.observable.kind == "resistance",
+            f"{self.survey.name}: the geometric factors of data {listed(wrong, 5)} are undefined, "
+            "as m and n have the same potential in homogeneous ground; leave these data out "
+            "(surrogates survey --clean --out), or take observable.kind=resistance",
         )
-        return 1 / R
+        return np.where(defined, 1 / np.where(defined, R, 1.0), 0.0)
 
     @cached_property
     def homogeneous(self) -> Array:
@@ -198,10 +209,11 @@ class Case:
     def notes(self) -> tuple[str, ...]:
         """Return what users should know, one line each."""
         mended = self._mesh.mended if self._mesh is not None else ()
-        return (*mended, *self.model.notes)
+        cells = region.notes(self.model, self.config.box) if self.method == "box" else ()
+        return (*mended, *self.model.notes, *cells)
 
 
-_HOMOGENEOUS = ("direct", "stiffness", "surface")
+_HOMOGENEOUS = ("direct", "primary", "stiffness", "surface")
 """Modules that compute `Case.homogeneous` on topography."""
 
 

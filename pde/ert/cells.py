@@ -63,19 +63,7 @@ class Cells:
             arithmetic: Means of their conductivity in all cells of the grid along x3.
             harmonic: Harmonic means there.
         """
-        fine, part = self._divided(layers)
-        changed = np.array(
-            [
-                np.logical_or.reduceat(
-                    self._model.changed(y, self._points(i, i + 1, 0, None, fine)).reshape(
-                        len(self._edges[1]) - 1, len(fine) - 1
-                    ),
-                    part,
-                    axis=1,
-                )
-                for i in range(len(self._edges[0]) - 1)
-            ]
-        )
+        changed = self._find(y, layers)
         self._changed = changed
         some = [np.flatnonzero(changed.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
         ends = [(int(i[0]), int(i[-1]) + 1) if len(i) else (0, 0) for i in some]
@@ -87,6 +75,29 @@ class Cells:
             K[self._where] = self._averaged(y, None, layers)
             self._subtract(K, arithmetic, harmonic)
         return Change(box=box, K=K)
+
+    def _find(self, y: Array, layers: Layers) -> npt.NDArray[np.bool_]:
+        """Return which cells differ from the layers, (n1, n2, n3)."""
+        found = np.zeros([len(edges) - 1 for edges in self._edges], dtype=bool)
+        reached = self._model.reached(y)
+        assert reached is not None
+        (a1, b1), (a2, b2), (a3, b3) = (
+            (
+                int(np.clip(np.searchsorted(edges, low, "right") - 1, 0, len(edges) - 1)),
+                int(np.searchsorted(edges[:-1], high)),
+            )
+            for edges, low, high in zip(self._edges, *reached, strict=True)
+        )
+        if a2 >= b2 or a3 >= b3:
+            return found
+        fine, part = self._divided(layers)
+        last = int(part[b3]) if b3 < len(part) else len(fine) - 1
+        x3 = fine[part[a3] : last + 1]
+        for i in range(a1, b1):  # one after another: a cell has 27 points
+            points = self._points(slice(i, i + 1), slice(a2, b2), x3)
+            some = self._model.changed(y, points).reshape(b2 - a2, -1)
+            found[i, a2:b2, a3:b3] = np.logical_or.reduceat(some, part[a3:b3] - part[a3], axis=1)
+        return found
 
     def _subtract(self, K: Array, arithmetic: Array, harmonic: Array) -> None:
         """Subtract the layers' means from K in the cells that change."""
@@ -179,9 +190,13 @@ class Cells:
         fine = np.unique(np.concatenate([x3, interfaces[inside]]))
         return fine, np.searchsorted(fine, x3[:-1])
 
-    def _points(self, start: int, stop: int, low: int, high: int | None, x3: Array) -> Array:
+    def _points(self, cells1: slice, cells2: slice, x3: Array) -> Array:
         """Return the quadrature points of cells, (n, k, 3); the last axis is the fastest."""
-        edges = self._edges[0][start : stop + 1], self._edges[1][low:high], x3
+        edges = (
+            self._edges[0][cells1.start : cells1.stop + 1],
+            self._edges[1][cells2.start : cells2.stop + 1],
+            x3,
+        )
         n = [len(part) - 1 for part in edges]
         points = np.empty((*n, *self._places.shape))
         for axis, part in enumerate(edges):

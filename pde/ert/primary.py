@@ -48,7 +48,8 @@ class Primary:
         self._places = placement.places
         self._images = placement.images
         image = np.isfinite(self._images).all(axis=1)
-        self._images = np.where(image[:, None], self._images, 0.0)
+        # Without an image, a place with the weight 0, and far from any electrode.
+        self._images = np.where(image[:, None], self._images, 1e30)
         self._weights = np.stack([1 / placement.angles, image / (4 * np.pi)])
         made = [self._right_sides(stiffness.top, False), self._right_sides(stiffness.far, True)]
         self._dofs, self._b = _on_owners(stiffness.V, made)
@@ -66,12 +67,12 @@ class Primary:
 
     def potential(self, at: Array) -> Array:
         """Evaluate p_i at points (n, 3): (n, n_e); infinite at the electrode itself."""
-        with np.errstate(divide="ignore"):
-            found = sum(
-                w / np.linalg.norm(at[:, None] - x, axis=2)
-                for w, x in zip(self._weights, (self._places, self._images), strict=True)
-            )
-        return np.asarray(found)
+        parts = []
+        for w, x in zip(self._weights, (self._places, self._images), strict=True):
+            distance = np.linalg.norm(at[:, None] - x, axis=2)
+            with np.errstate(divide="ignore", invalid="ignore"):  # a place without an image: 0 / 0
+                parts.append(np.where(w > 0, w / distance, 0.0))
+        return np.asarray(sum(parts))
 
     def _right_sides(self, faces: npt.NDArray[np.int32], far: bool) -> tuple[Integers, Array]:
         """Return the unknowns at some faces, and b_i there, (n, n_e)."""

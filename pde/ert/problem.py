@@ -94,12 +94,25 @@ class ERT(Problem):
         one = meshes.Cells(kind, *meshes.one_cell(kind))
         for _ in range(2):  # as for CDR
             domain = one.create(MPI.COMM_SELF)
-            Stiffness(domain, config.direct.degree, one.points.mean(axis=0)[None], np.zeros(3))
+            degree = config.direct.degree_on(case.cells)
+            Stiffness(domain, degree, one.points.mean(axis=0)[None], np.zeros(3))
 
     @classmethod
     def design(cls, config: ERTConfig) -> str:
         """Return the name of the sampling design."""
         return config.sampling.design
+
+    @classmethod
+    def parameters(
+        cls, config: ERTConfig, *, total: int, seed: int, start: int, stop: int
+    ) -> Array:
+        """Draw the samples ``start`` to ``stop`` of the model's prior, as `Problem.parameters`.
+
+        Coefficients of a field are normal within their bounds: uniform ones would make fields that
+        are larger than the field's deviation says. The other parameters are uniform.
+        """
+        Y = super().parameters(config, total=total, seed=seed, start=start, stop=stop)
+        return case_of(config).model.of_prior(Y)
 
     @classmethod
     def batch(cls, config: ERTConfig) -> int:
@@ -203,7 +216,7 @@ class ERT(Problem):
 
     def picture(self, y: Array, path: str | os.PathLike[str]) -> None:
         """Solve for one sample, y (n_y,), and draw ground, electrodes and data; on one process."""
-        figures.draw(self.case, y, np.asarray(self.solve(y).c), path)
+        figures.draw(self.case, y, self._resistivities(y), path)
 
     def field(self, y: Array) -> Field:
         """Solve for one sample, y (n_y,); return its ground, electrodes and data; on one process.

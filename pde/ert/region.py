@@ -13,8 +13,10 @@ from surrogates.types import Array
 from .. import meshes
 from .models import Model
 
-_NUMBER, _MOST = 30000, 400000
-"""Number of the region's cells without a body, and the largest one for a body."""
+_NUMBER = 30000
+"""Number of the region's cells for a model without a body."""
+_BODY, _REGION = 100_000, 10_000_000
+"""Largest numbers of cells around the largest body, and in the region, if they are chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +26,12 @@ class BoxSettings:
     Attributes:
         cells: Numbers of cells in the region along x1, x2 and x3; zeros choose nearly cubic ones.
         number: About the number of the region's cells if they are chosen; 0 chooses it by the
-            resolution, or 30000 for a model without a body.
+            resolution, with at most 100000 around the largest body; it is 30000 for a model without
+            a body.
         resolution: Cells over the least semi-axis of a body. With 6 and an edge half as wide as the
-            axis, the anomaly of a sphere has an error of 0.2 to 0.5 %, with 9 of 0.04 to 0.1 %.
+            axis, the anomaly of a sphere has an error below 0.5 %.
         layers: Layers of cells around the region, which grow outwards.
-        far: Distance of the far sides from the region, over its half-width.
+        far: Distance of the far sides from the region, over the half-width of the largest body.
         extrapolate: Whether a second, coarser grid removes the leading error of the finer one.
         compression: Largest relative error of an electrode's potential in the region, in the
             energy norm of the change.
@@ -79,12 +82,58 @@ class BoxSettings:
         )
 
 
+def apart(model: Model, electrodes: Array) -> bool:
+    """Return whether no electrode (n_e, 3) is where the model can change the layers."""
+    if model.reach is None:
+        return False
+    lower, upper = model.reach
+    return not ((electrodes >= lower) & (electrodes <= upper)).all(axis=1).any()
+
+
 def grids(model: Model, settings: BoxSettings) -> list[meshes.Grid]:
     """Make the grid, and the coarse one of an extrapolation.
 
     Raises:
         InputError: If the region that changes has no extent, or is not bounded.
     """
+    lower, upper, body = _extents(model)
+    extent = upper - lower
+    unit = 3 if settings.extrapolate else 1
+    cells = settings.cells
+    if not any(cells):
+        size = _size(model, settings, extent, body)
+        n1, n2, n3 = (unit * max(2, math.ceil(length / size / unit - 0.1)) for length in extent)
+        cells = n1, n2, n3
+    # A region that nearly touches the surface is extended to it.
+    depth, h = -upper[2], extent[2] / cells[2]
+    above = unit * math.ceil(min(depth / h, settings.layers) / unit)
+    if depth < h / 2:
+        above, upper[2] = 0, 0.0
+    far = settings.far * body.max() / 2
+    made = []
+    for k in (3, 2) if settings.extrapolate else (3,):
+        n1, n2, n3, layers, over = (n * k // 3 for n in (*cells, settings.layers, above))
+        made.append(_grid(lower, upper, (n1, n2, n3), layers, over, far))
+    return made
+
+
+def notes(model: Model, settings: BoxSettings) -> tuple[str, ...]:
+    """Return a line if the largest body forbids the resolution of the smallest one."""
+    if model.size is None or settings.number or any(settings.cells):
+        return ()
+    lower, upper, body = _extents(model)
+    found = model.size / _size(model, settings, upper - lower, body)
+    if found >= 0.95 * settings.resolution:
+        return ()
+    return (
+        f"the smallest body has {found:.2g} cells over its least semi-axis, not box.resolution="
+        f"{settings.resolution:g}, as the largest one would have too many: narrow the bounds of "
+        "its semi-axes, or set box.number",
+    )
+
+
+def _extents(model: Model) -> tuple[Array, Array, Array]:
+    """Return the region's lower and upper corner [m], and the extent of the largest body."""
     assert model.reach is not None
     lower, upper = (np.asarray(corner, dtype=np.float64) for corner in model.reach)
     upper = np.append(upper[:2], min(upper[2], 0.0))
@@ -93,26 +142,20 @@ def grids(model: Model, settings: BoxSettings) -> list[meshes.Grid]:
         bool(np.isfinite(extent).all()) and bool((extent > 0).all()),
         f"the region that changes must have an extent below the surface; got {lower} to {upper}",
     )
-    unit = 3 if settings.extrapolate else 1
-    cells = settings.cells
-    if not any(cells):
-        number = settings.number or _NUMBER
-        if model.size is not None and not settings.number:
-            number = min(extent.prod() / (model.size / settings.resolution) ** 3, _MOST)
-        size = (extent.prod() / number) ** (1 / 3)
-        n1, n2, n3 = (unit * max(2, math.ceil(length / size / unit - 0.1)) for length in extent)
-        cells = n1, n2, n3
-    # A region that nearly touches the surface is extended to it.
-    depth, h = -upper[2], extent[2] / cells[2]
-    above = unit * math.ceil(min(depth / h, settings.layers) / unit)
-    if depth < h / 2:
-        above, upper[2] = 0, 0.0
-    far = settings.far * extent.max() / 2
-    made = []
-    for k in (3, 2) if settings.extrapolate else (3,):
-        n1, n2, n3, layers, over = (n * k // 3 for n in (*cells, settings.layers, above))
-        made.append(_grid(lower, upper, (n1, n2, n3), layers, over, far))
-    return made
+    low, high = model.reached(model.y_upper) or (lower, upper)
+    return lower, upper, np.minimum(high - low, extent)
+
+
+def _size(model: Model, settings: BoxSettings, extent: Array, body: Array) -> float:
+    """Return the size [m] of the cells, before they are fitted to the region."""
+
+    def of(volume: float, number: float) -> float:
+        return float((volume / number) ** (1 / 3))
+
+    if settings.number or model.size is None:
+        return of(extent.prod(), settings.number or _NUMBER)
+    wanted = model.size / settings.resolution
+    return max(wanted, of(body.prod(), _BODY), of(extent.prod(), _REGION))
 
 
 def _grid(

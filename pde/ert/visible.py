@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from mpi4py import MPI
 
 from surrogates.survey.sensitivity import coverage, half_space_gradients
 from surrogates.types import Array
 
 from .. import meshes
 from ..dcr.body import INDICES
+from ..fenicsx import locate
 from ..fields import Field
 from .case import Case
 
@@ -42,6 +44,22 @@ def field(case: Case, y: Array, rhoa: Array) -> Field:
         },
         beside={"electrodes": _electrodes(case), "data": _data(case, rhoa)},
     )
+
+
+def resistivity(case: Case, y: Array, places: Array) -> Array:
+    """Return a sample's resistivity at places (n, 3) [ohm m], (n,); NaN outside the ground."""
+    points = places - [0.0, 0.0, case.ground.top]
+    if case.flat:
+        inside, tags = np.flatnonzero(points[:, 2] <= 0), None
+    else:
+        domain = case.cells.create(MPI.COMM_SELF)
+        cell = locate(domain, points)
+        inside = np.flatnonzero(cell >= 0)
+        given = np.asarray(domain.topology.original_cell_index)[cell[inside]]
+        tags = None if case.tags is None else case.tags[given]
+    found = np.full(len(points), np.nan)
+    found[inside] = 1 / case.model.at(y, points[inside], tags)
+    return found
 
 
 def covered(case: Case, points: Array) -> Array:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,9 @@ def add_survey(commands: Commands) -> None:
     sub.add_argument("--mesh", metavar="F.msh", help=text)
     text = "edges from an electrode of the mesh to its nearest neighbour, 4 by default"
     sub.add_argument("--mesh-cells", type=float, metavar="N", help=text)
+    text = "box of the mesh with edges of about H or less, as around a body, in metres"
+    numbers = ("X1", "X1", "X2", "X2", "X3", "X3", "H")
+    sub.add_argument("--mesh-fine", type=float, nargs=7, metavar=numbers, help=text)
     text = "factor by which all edges of the mesh are shorter, 1 by default"
     sub.add_argument("--mesh-refine", type=float, metavar="N", help=text)
 
@@ -148,6 +151,7 @@ def _mesh(survey: Survey, options: argparse.Namespace) -> MeshMade:
     """Write a mesh for a survey."""
     from surrogates.survey.mesh import MeshSettings, write_mesh
 
-    given = {"cells": options.mesh_cells, "refine": options.mesh_refine}
+    given: dict[str, Any] = {"cells": options.mesh_cells, "refine": options.mesh_refine}
+    given["fine"] = options.mesh_fine and tuple(options.mesh_fine)
     settings = MeshSettings(**{key: value for key, value in given.items() if value is not None})
     return write_mesh(survey, options.mesh, settings, top=options.top)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
@@ -84,7 +85,7 @@ def saved_figure(
     path: str | os.PathLike[str],
     size: tuple[float, float],
     title: str,
-    layout: Literal["constrained", "compressed"] = "constrained",
+    layout: Literal["constrained", "compressed"] | None = "constrained",
 ) -> Iterator[Figure]:
     """Yield an empty figure of a size in inches, and write it when the block succeeds.
 
@@ -254,6 +255,69 @@ def round_levels(low: float, high: float, intervals: int = 40) -> Array:
     from matplotlib.ticker import MaxNLocator
 
     return np.asarray(MaxNLocator(intervals).tick_values(low, high))
+
+
+def log_ticks(low: float, high: float, most: int) -> Array:
+    """Return round numbers for a logarithmic scale between positive ends, as many as fit.
+
+    Args:
+        low: The lower end.
+        high: The upper end.
+        most: Largest number of ticks, at least 2.
+    """
+    if high < 3 * low:
+        levels = round_levels(low, high, most - 1)
+        return np.asarray(levels[(levels >= low) & (levels <= high)][:most])
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    every = max(1, -(-(len(decades) - 1) // most))
+    best = np.zeros(0)
+    for powers in (decades[decades % every == 0], *(decades + s[:, None] for s in _STEPS)):
+        ticks = np.sort(10 ** powers.ravel())
+        ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
+        if len(best) < len(ticks) <= most:
+            best = ticks
+    return best
+
+
+_STEPS = [np.log10(steps) for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7))]
+"""Ticks of a decade."""
+
+
+def log_colors(*values: Array, decades: float = np.inf) -> tuple[str, Normalize]:
+    """Return the colour map and a logarithmic range for all positive values.
+
+    Args:
+        values: Values; those that are not finite and positive are left out.
+        decades: Most decades of the range, from its upper end.
+    """
+    from matplotlib.colors import LogNorm
+
+    every = np.concatenate([v[np.isfinite(v) & (v > 0)] for v in values])
+    low, high = (float(every.min()), float(every.max())) if len(every) else (1.0, 1.0)
+    low = max(low, high * 10**-decades)
+    if high < low * 1.01:  # one value, but for rounding
+        low, high = low / 1.1, high * 1.1
+    return COLORMAP, LogNorm(low, high)
+
+
+def round_bar(bar: Colorbar, most: int) -> None:
+    """Set the ticks of a colour bar to round numbers, written plainly.
+
+    Args:
+        bar: The bar.
+        most: Largest number of ticks, at least 2.
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = bar.norm.vmin or 0.0, bar.norm.vmax or 1.0
+    of_log = isinstance(bar.norm, LogNorm)
+    ticks = log_ticks(low, high, most) if of_log else round_levels(low, high, most - 1)
+    axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
+    axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
+    bar.ax.grid(False)
 
 
 def show_per_cent(axis: Axis) -> None:

@@ -165,7 +165,9 @@ def describe(survey: Survey, top: float | None = None) -> Description:
         reciprocal=pairs,
         misfits=None if measured is None else quality.misfits(pairs, measured),
         repeated=quality.repeated(survey),
-        outliers=none if resistivity is None else quality.outliers(survey, depths, resistivity),
+        outliers=none
+        if resistivity is None
+        else quality.outliers(survey, depths, resistivity, holes=bool(ground.buried.any())),
         questions=quality.questions(survey, factors, flat=ground.flat),
     )
 

@@ -39,7 +39,7 @@ Integers = npt.NDArray[np.int64]
 
 GROUND = "ground"
 """The name of the physical group of all tetrahedra."""
-POOR = 0.2
+POOR = 0.1
 """Cells with a shape below this (`tetrahedra.shapes`) are mended, as far as it goes."""
 LEAST = 0.01
 """The poorest shape that a mesh may have."""
@@ -68,12 +68,15 @@ class MeshSettings:
         growth: Growth of the edges with the distance from electrodes.
         far: Distance of the far sides and the bottom from the electrodes, in extents of the survey.
         refine: Factor by which all edges are shorter: 2 makes about eight times as many cells.
+        fine: A box with edges of about a length or less, as around a body: bounds [m] along x1, x2
+            and x3, and the length [m]; None for no such box. ``refine`` shortens this length too.
     """
 
     cells: float = 4.0
     growth: float = 0.3
     far: float = 4.0
     refine: float = 1.0
+    fine: tuple[float, float, float, float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -81,6 +84,13 @@ class MeshSettings:
         check(0.05 <= self.growth <= 2, f"growth of a mesh must be 0.05 to 2; got {self.growth}")
         check(1 <= self.far <= 100, f"far sides must be 1 to 100 extents away; got {self.far}")
         check(0.1 <= self.refine <= 10, f"refine must be 0.1 to 10; got {self.refine}")
+        if self.fine is not None:
+            low, high = np.array(self.fine[:6:2]), np.array(self.fine[1:6:2])
+            check(
+                len(self.fine) == 7 and bool((low < high).all()) and self.fine[6] > 0,
+                "the fine box of a mesh must be three increasing pairs of bounds and a positive "
+                f"length; got {list(self.fine)}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +178,8 @@ def write_ground(
     low = np.array([*(places[:, :2].min(axis=0) - settings.far * extent), -moved.depth])
     high = np.array([*(places[:, :2].max(axis=0) + settings.far * extent), 0.0])
     with _gmsh() as gmsh:
-        x, cells, at = _divided(gmsh, (low, high), places, apart, settings)
+        fine = moved.covering(settings.fine) if settings.fine else None
+        x, cells, at = _divided(gmsh, (low, high), places, apart, settings, fine)
         fixed = (np.isclose(x, low) | np.isclose(x, high)).any(axis=1)
         fixed[at] = True
         x = moved(x)
@@ -227,6 +238,15 @@ class _Map:
         box[:, 2] = high
         return np.asarray(box)
 
+    def covering(self, fine: tuple[float, ...]) -> Array:
+        """Return bounds in the box, (2, 3), that hold a box of the ground, by three pairs."""
+        bounds = np.reshape(fine[:6], (3, 2)).T - self._middle
+        x, y = (np.linspace(bounds[0, i], bounds[1, i], 9) for i in (0, 1))
+        plane = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2) + self._middle[:2]
+        height = self._terrain(plane)
+        bounds[:, 2] -= height.max(), height.min()
+        return np.minimum(bounds, [np.inf, np.inf, 0.0])
+
 
 @contextmanager
 def _gmsh() -> Iterator[Any]:
@@ -258,7 +278,12 @@ def _gmsh() -> Iterator[Any]:
 
 
 def _divided(
-    gmsh: Any, box: tuple[Array, Array], places: Array, apart: Array, settings: MeshSettings
+    gmsh: Any,
+    box: tuple[Array, Array],
+    places: Array,
+    apart: Array,
+    settings: MeshSettings,
+    fine: Array | None,
 ) -> tuple[Array, Integers, Integers]:
     """Divide a box into tetrahedra.
 
@@ -268,6 +293,7 @@ def _divided(
         places: Electrodes in the box, (n_e, 3).
         apart: Distance of each from the nearest other one, (n_e,).
         settings: Sizes.
+        fine: Bounds of the fine box, (2, 3), or None.
 
     Returns:
         Nodes (n, 3), the nodes of each cell (n_cells, 4), and the nodes of the electrodes (n_e,).
@@ -293,7 +319,10 @@ def _divided(
         if points:
             gmsh.model.mesh.embed(0, points, dimension, entity)
     gmsh.model.addPhysicalGroup(3, [volume], name=GROUND)
-    _sizes(gmsh, tags, lengths, settings, float(np.ptp(box, axis=0).max()))
+    fields = _sizes(gmsh, tags, lengths, settings, float(np.ptp(box, axis=0).max()))
+    if fine is not None and settings.fine is not None:
+        fields.append(_fine(gmsh, fine, settings, float(np.ptp(box, axis=0).max())))
+    _limit(gmsh, fields)
     gmsh.model.mesh.generate(3)
     gmsh.model.mesh.renumberNodes()
     numbers, x, _ = gmsh.model.mesh.getNodes()
@@ -305,8 +334,8 @@ def _divided(
 
 def _sizes(
     gmsh: Any, tags: list[int], lengths: Array, settings: MeshSettings, largest: float
-) -> None:
-    """Tell gmsh the lengths of edges: growing linearly from those at the electrodes."""
+) -> list[int]:
+    """Make gmsh's fields of lengths of edges that grow linearly from those at the electrodes."""
     number = np.floor(np.log(lengths) / np.log(_CLASS)).astype(int)
     field, fields = gmsh.model.mesh.field, []
     factor = ASKED / settings.refine
@@ -324,6 +353,27 @@ def _sizes(
         ):
             field.setNumber(linear, key, value)
         fields.append(linear)
+    return fields
+
+
+def _fine(gmsh: Any, bounds: Array, settings: MeshSettings, largest: float) -> int:
+    """Make gmsh's field of the lengths of edges in the fine box, and growing around it."""
+    assert settings.fine is not None
+    field = gmsh.model.mesh.field
+    inside = field.add("Box")
+    factor, length = ASKED / settings.refine, settings.fine[6]
+    for axis, (low, high) in zip("XYZ", bounds.T, strict=True):
+        field.setNumber(inside, f"{axis}Min", low)
+        field.setNumber(inside, f"{axis}Max", high)
+    field.setNumber(inside, "VIn", factor * length)
+    field.setNumber(inside, "VOut", factor * (length + settings.growth * largest))
+    field.setNumber(inside, "Thickness", largest)
+    return int(inside)
+
+
+def _limit(gmsh: Any, fields: list[int]) -> None:
+    """Tell gmsh that edges have the least of the fields' lengths."""
+    field = gmsh.model.mesh.field
     least = field.add("Min")
     field.setNumbers(least, "FieldsList", fields)
     field.setAsBackgroundMesh(least)

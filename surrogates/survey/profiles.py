@@ -37,6 +37,17 @@ class Profile:
         """Return the distances along the line [m] of places (..., 2 or 3), (...)."""
         return np.asarray((places[..., :2] - self.start) @ self.direction)
 
+    def zero(self, survey: Survey) -> tuple[float, str]:
+        """Return where figures have 0 on the line [m], and what they call its coordinate.
+
+        A line along x1 or x2 has that coordinate, another one the distance from its first
+        electrode.
+        """
+        exact = np.flatnonzero(np.abs(self.direction - 1) < 1e-9)
+        if len(exact):
+            return 0.0, f"$x_{exact[0] + 1}$ [m]"
+        return float(self.along(survey.electrodes[self.electrodes]).min()), "distance [m]"
+
 
 def profiles(survey: Survey) -> list[Profile]:
     """Return the lines that hold data, those with most data first.

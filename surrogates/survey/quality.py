@@ -21,6 +21,8 @@ Integers = npt.NDArray[np.int64]
 _NEIGHBOURS = 8
 _FAR = 5.0
 """An outlier's distance from its neighbours' median, in standard deviations (robust, normal)."""
+_ALIKE = 2
+"""Neighbours to which an outlier may be close, as outliers themselves."""
 _LEAST = np.log(1.2)
 """Least distance of an outlier in the logarithm, as an even section has a spread of nearly 0."""
 
@@ -84,18 +86,22 @@ def misfits(pairs: Integers, resistance: Array) -> Array:
     return np.asarray(np.abs(size[:, 0] - size[:, 1]) / np.where(mean > 0, mean, 1.0))
 
 
-def outliers(survey: Survey, depths: Array, resistivity: Array) -> Integers:
+def outliers(survey: Survey, depths: Array, resistivity: Array, *, holes: bool = False) -> Integers:
     """Return the numbers from 0 of data whose apparent resistivity is unlike its neighbours'.
 
     Neighbours are near in the pseudosection: by the middle of the electrodes and the median depth.
-    A datum is an outlier if its logarithm is farther from the median of eight neighbours than five
-    standard deviations of such distances (from their median absolute deviation) and 20 %.
-    Negative ones and zeros are no candidates.
+    In a survey with boreholes they are near by the middles of their current and of their potential
+    electrodes.
+    A datum is an outlier if it is more than 20 % from all but two of its eight neighbours, and its
+    logarithm is farther from their median than five standard deviations of such distances (from
+    their median absolute deviation). In a corner of a section that has a trend, neighbours are on
+    one side, and the nearest ones are alike. Negative values and zeros are no candidates.
 
     Args:
         survey: The survey.
         depths: Median depths [m], (n_d,).
         resistivity: Apparent resistivities [ohm m], (n_d,).
+        holes: Whether electrodes are buried.
     """
     from scipy.spatial import cKDTree
 
@@ -103,11 +109,23 @@ def outliers(survey: Survey, depths: Array, resistivity: Array) -> Integers:
     if len(usable) < 2 * _NEIGHBOURS:
         return np.zeros(0, dtype=np.int64)
     value = np.log(resistivity[usable])
-    places = np.hstack([middles(survey)[usable], depths[usable, None]])
+    places = np.hstack(centres(survey)) if holes else np.hstack([middles(survey), depths[:, None]])
+    places = places[usable]
     _, near = cKDTree(places).query(places, k=_NEIGHBOURS + 1)
-    distance = value - np.median(value[near[:, 1:]], axis=1)
-    spread = 1.4826 * float(np.median(np.abs(distance - np.median(distance))))
-    return np.asarray(usable[np.abs(distance) > max(_FAR * spread, _LEAST)])
+    apart = value[:, None] - value[near[:, 1:]]
+    distance = np.median(apart, axis=1)
+    alone = np.sort(np.abs(apart), axis=1)[:, _ALIKE] > _LEAST
+    return np.asarray(usable[alone & (np.abs(distance) > max(_FAR * _spread(distance), _LEAST))])
+
+
+def centres(survey: Survey) -> tuple[Array, Array]:
+    """Return the middles of a and b, and of m and n, of each datum [m], (n_d, 3) each."""
+    found = []
+    for numbers in (survey.data[:, :2], survey.data[:, 2:]):
+        there = (numbers >= 0)[:, :, None]
+        total = np.where(there, survey.electrodes[numbers], 0.0).sum(axis=1)
+        found.append(np.asarray(total / there.sum(axis=1)))
+    return found[0], found[1]
 
 
 def middles(survey: Survey) -> Array:
@@ -128,7 +146,7 @@ class _Limits:
     """
 
     factor: float = 1.5
-    resistivity: tuple[float, float] = (0.01, 1e6)
+    resistivity: tuple[float, float] = (0.05, 1e6)
     error: float = 0.5
 
 
@@ -152,13 +170,22 @@ def questions(survey: Survey, factors: Array, *, flat: bool) -> list[str]:
     ]
     resistivity = apparent_resistivities(survey, factors)
     if resistivity is not None:
-        negative = np.flatnonzero(resistivity < 0)
-        if len(negative):
-            found.append(
-                f"{len(negative)} apparent resistivities are negative ({data(negative)}): leave "
-                "these data out, or mark them by a column valid = 0"
-            )
+        found += _negative(resistivity)
     return found
+
+
+def _negative(resistivity: Array) -> list[str]:
+    """Say which apparent resistivities are negative."""
+    negative = np.flatnonzero(resistivity < 0)
+    n = len(negative)
+    if n == 0:
+        return []
+    what = "1 apparent resistivity is" if n == 1 else f"{n} apparent resistivities are"
+    if n > len(resistivity) / 2:
+        hint = "check the order of a b m n, the sign and the name of the column"
+    else:
+        hint = "leave them out (--clean), or mark them by a column valid = 0"
+    return [f"{what} negative ({data(negative)}): {hint}"]
 
 
 def _sideways(electrodes: Array) -> list[str]:

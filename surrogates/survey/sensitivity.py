@@ -38,22 +38,23 @@ def half_space_gradients(survey: Survey, ground: Ground, points: Array) -> Gradi
 
     On topography, the potential of an electrode at the surface is that below a plane through it,
     and a buried electrode has its image at the elevation `Ground.top`: an estimate, as
-    `estimated_factors`.
+    `estimated_factors`. An electrode has no gradient at its own place.
 
     Args:
         survey: The survey.
         ground: Its ground.
-        points: Where [m], none at an electrode, (n, 3).
+        points: Where [m], (n, 3).
     """
     places = survey.electrodes
     images = places * [1.0, 1.0, -1.0] + [0.0, 0.0, 2 * ground.top]
     images = np.where(ground.buried[:, None], images, places)
+    least = (1e-9 * float(np.ptp(places, axis=0).max())) ** 2
 
     def gradients(part: slice) -> Array:
         found = np.zeros((3, len(places), len(points[part])))
         for sources in (places, images):
             away = sources.T[:, :, None] - points[part].T[:, None]
-            square = np.einsum("ien,ien->en", away, away)
+            square = np.maximum(np.einsum("ien,ien->en", away, away), least)
             found += away / (4 * np.pi * square * np.sqrt(square))
         return found
 

@@ -85,6 +85,11 @@ class _Content:
     def count(self, what: str) -> tuple[Line, int]:
         """Return the line of a count, and the count."""
         line = self.line(f"the number of {what}")
+        if len(line.words) > 1:
+            line.refuse(
+                f"expected the number of {what}; got {line.text.strip()[:40]!r}: is the count of "
+                "the lines above right?"
+            )
         n = line.whole(f"the number of {what}")
         line.check(n >= 0, f"the number of {what} must be positive; got {n}")
         self._comments = [line.comment or ""]
@@ -104,6 +109,8 @@ class _Content:
             rows[0].refuse(f"expected {len(names)} numbers, {' '.join(names)}; got {width}")
         for k in range(2, n + 1):
             row = self.line(f"{what} {k} of {n}")
+            if len(row.words) < width and not self.more():
+                row.refuse(f"the file is cut short here, in {what} {k} of {n}")
             row.check(
                 len(row.words) == width,
                 f"expected {width} numbers, as in the line above ({what} {k} of {n}); got "

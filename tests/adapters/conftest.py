@@ -42,6 +42,14 @@ def surrogate(folder):
 
 
 @pytest.fixture(scope="session")
+def layers(folder):
+    """A surrogate of a survey: 5 parameters of three layers, Schlumberger data."""
+    if not (folder / "layers.npz").exists():
+        pytest.skip("surveys need DOLFINx, where the surrogates are trained")
+    return surrogates.load(folder / "layers.npz")
+
+
+@pytest.fixture(scope="session")
 def noisy(folder):
     """A surrogate of data with noise, whose errors are about 0.03."""
     return surrogates.load(folder / "noisy.npz")
@@ -49,16 +57,18 @@ def noisy(folder):
 
 @pytest.fixture
 def program(folder, tmp_path, monkeypatch):
-    """Run the program of an adapter as the page prints it; give the names that it leaves."""
+    """Run the programs of an adapter as the page prints them; give the names that they leave."""
 
     def run(name):
         page = blocks("docs/adapters", PAGE.read_text())
-        (text,) = [x.text for x in page if (x.kind, x.reason) == ("adapters", name)]
-        for file in folder.glob("oscillator.*"):
+        texts = [x.text for x in page if (x.kind, x.reason) == ("adapters", name)]
+        assert texts
+        for file in [*folder.glob("oscillator.*"), *folder.glob("layers.*")]:
             (tmp_path / file.name).symlink_to(file)
         monkeypatch.chdir(tmp_path)
         names = {"__name__": "__main__"}
-        exec(compile(text, f"docs/adapters.md, {name}", "exec"), names)
+        for text in texts:
+            exec(compile(text, f"docs/adapters.md, {name}", "exec"), names)
         return names
 
     return run
@@ -78,8 +88,8 @@ def close():
 def standard_errors(surrogate):
     """Standard errors of y, fitted to data with a standard deviation: of the map linear in y."""
 
-    def of(y, deviation):
-        J = surrogate.jacobian(y) / np.broadcast_to(deviation, surrogate.n_out)[:, None]
+    def of(y, deviation, model=surrogate):
+        J = model.jacobian(y) / np.broadcast_to(deviation, model.n_out)[:, None]
         return np.sqrt(np.diag(np.linalg.inv(J.T @ J)))
 
     return of

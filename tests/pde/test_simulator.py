@@ -1,10 +1,13 @@
 """A PDE is called as a surrogate is; what is known at the last y costs no second solve."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mpi4py import MPI
 from problems import MPIRUN, Plain, run
 
+import surrogates
 from surrogates import InputError
 from surrogates.pde import Batch, Problem, Settings, Simulator, Solution
 from surrogates.pde.ert.ways import Exact
@@ -18,6 +21,22 @@ LAYERS = {
     "layers.resistivity": [[20.0, 50.0], [100.0, 300.0]],
     "layers.thickness": [[2.0, 6.0]],
 }
+
+
+PLAIN = """
+from dataclasses import dataclass
+from surrogates.pde import Problem, Settings
+
+class Own(Problem):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Settings):
+        power: int = 1
+
+    y_names, y_lower, y_upper, c_names = ("a", "b"), 0.0, 1.0, ("c", "d")
+
+    def solve(self, y):
+        return y**self.config.power
+"""
 
 
 class Curve(Problem):
@@ -179,6 +198,32 @@ def test_an_object_is_used_as_it_is():
     assert model.problem is made and model.path == "Curve"
     with pytest.raises(InputError, match="this Curve is made already"):
         Simulator(made, settings={"batch": 2})
+
+
+def test_the_problem_of_a_dataset_is_made_again(tmp_path):
+    file = tmp_path / "plain.py"
+    file.write_text(PLAIN)
+    for problem, settings, own in (
+        ("ert", LAYERS, ""),
+        (f"{file}:Own", {"power": 3}, f"{file}:Own"),
+    ):
+        dataset = surrogates.generate(problem, settings=settings, samples=6, split="4/1/1")
+        model = Simulator.of(dataset, file=own)
+        np.testing.assert_allclose(model.predict(dataset.Y), dataset.C, rtol=1e-12)
+    assert model.problem.config.power == 3
+    with pytest.raises(InputError, match="file='FILE.py:CLASS': its name here is 'plain.py:Own'"):
+        Simulator.of(dataset)
+
+
+def test_the_problem_of_a_surrogate_is_made_again_or_refused():
+    about = surrogates.generate("ert", settings=LAYERS, samples=6, split="4/1/1").info
+    metadata = {"problem": "ert", "dataset": {"config": about.config}}
+    metadata |= {"y_names": list(about.y_names), "c_names": list(about.c_names)}
+    model = Simulator.of(SimpleNamespace(metadata=metadata), settings={"survey.top": 0.0})
+    assert model.c_names == about.c_names and model.problem.config.survey.top == 0
+    metadata["c_names"] = metadata["c_names"][:3]
+    with pytest.raises(InputError, match="observables are not those of ert with these settings"):
+        Simulator.of(SimpleNamespace(metadata=metadata))
 
 
 @pytest.mark.parametrize(

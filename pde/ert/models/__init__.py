@@ -1,7 +1,7 @@
 """Models of the ground: parameters y to conductivities.
 
-`make` makes a `Model` from the tables of settings in `settings.GroundConfig`. Nothing here imports
-DOLFINx or MPI.
+`make` makes a `Model` from the tables of settings in `settings.GroundConfig`. No module
+here imports DOLFINx or MPI.
 """
 
 from .base import Model as Model

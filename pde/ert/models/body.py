@@ -108,6 +108,13 @@ class BodyModel(LayeredModel):
         found[np.ix_(~everywhere, near)] = rest
         return found
 
+    def reached(self, y: Array) -> tuple[Array, Array]:
+        """Return the corners of a box around the body of y."""
+        x1, x2, depth, *size = self.body(y)
+        half = half_extents(self.shape, np.array(size), np.array(size), self.blend)
+        centre = np.array([x1, x2, -depth])
+        return centre - 1.02 * half, centre + 1.02 * half
+
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return which cells have a point in the body or its edge."""
         q = self.quantities(y)

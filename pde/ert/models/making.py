@@ -40,6 +40,12 @@ def make(
         InputError: If settings do not fit each other or the mesh.
     """
     model = _make(config, lower, upper, regions)
+    key = {"half-space": "model.background", "field": "field.mean"}.get(config.model.kind, "")
+    check(
+        len(model.y_names) > 0,
+        "every quantity of the model is fixed; give one of them bounds that differ, such as "
+        f"{key or config.model.kind.split('-')[0] + '.resistivity'}=[10, 1000]",
+    )
     model.notes = (*model.notes, *_unused(config))
     return model
 

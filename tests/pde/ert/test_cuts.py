@@ -8,6 +8,8 @@ from ground_models import boxes
 
 from surrogates.pde.ert.models.cuts import horizontal, oblique
 
+pytestmark = pytest.mark.fenicsx  # by the package; the modules need numpy and scipy alone
+
 NORMAL = np.array([0.48, 0.6, 0.64])
 UP = np.array([0.0, 0.0, 1.0])
 

@@ -38,7 +38,7 @@ def errors(found, exact):
 
 @pytest.mark.parametrize("tetrahedra", [False, True])
 def test_homogeneous_ground(tetrahedra):
-    direct = made(box(8, 1, tetrahedra=tetrahedra), LINE, PAIRS)
+    direct = made(box(8, 1, wide=2, tetrahedra=tetrahedra), LINE, PAIRS, degree=1)
     found = direct.solve(isotropic(np.full(len(direct.cells), 0.02)))
     np.testing.assert_allclose(found, 50 * half_space(LINE, PAIRS), rtol=1e-10)
     assert direct.failure == "" and direct.residual < 1e-10 and direct.iterations == 1
@@ -73,7 +73,7 @@ def test_buried_electrodes_and_a_contact():
 
 @pytest.mark.parametrize("tetrahedra", [False, True])
 def test_two_layers(tetrahedra):
-    direct = made(box(8, 0.5, wide=2, tetrahedra=tetrahedra), LINE, PAIRS)
+    direct = made(box(8, 0.5, wide=2, tetrahedra=tetrahedra), LINE, PAIRS, degree=1)
     upper = direct.points.mean(axis=1)[:, 2] > -2
     for lower in (0.2, 5.0):
         found = direct.solve(isotropic(np.where(upper, 1.0, lower)))
@@ -139,6 +139,16 @@ def test_quadratic_elements_need_less_correction():
         direct = made(box(8, 1, wide=2), LINE, PAIRS, degree=degree)
         far.append(np.median(np.abs(direct.correction - 1)))
     assert far[1] < far[0] / 5
+
+
+def test_the_degree_depends_on_the_mesh():
+    settings = DirectSettings()
+    tetrahedra = box(4, 2, tetrahedra=True)
+    assert settings.degree_on(tetrahedra) == 2
+    assert settings.degree_on(box(4, 2)) == 1
+    many = meshes.Cells("tetrahedron", np.zeros((60_001, 3)), tetrahedra.vertices)
+    assert settings.degree_on(many) == 1
+    assert DirectSettings(degree=1).degree_on(tetrahedra) == 1
 
 
 def test_an_electrode_inside_a_cell():

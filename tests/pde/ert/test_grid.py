@@ -1,9 +1,13 @@
 """The grid for flat ground: nodes at electrodes, fine there, growing outwards, of bounded size."""
 
+import itertools
+
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from surrogates.errors import InputError
+from surrogates.pde.ert.direct import Direct, DirectSettings
 from surrogates.pde.ert.grid import FAR, GridSettings, electrode_spacing, flat_grid
 
 pytestmark = pytest.mark.fenicsx
@@ -100,3 +104,14 @@ def test_what_cannot_be_gridded_is_refused(electrodes, settings, words):
 def test_settings_out_of_range_are_refused(name):
     with pytest.raises(InputError, match=f"grid.{name} must be .*; got -1"):
         GridSettings(**{name: -1})
+
+
+@pytest.mark.parametrize("place", [[0.0, 0, 0], [3, 4, 0]])
+def test_homogeneous_ground_on_the_grid_is_the_half_space(place):
+    """An electrode may be at the origin."""
+    electrodes = np.array(place) + LINE[:9]
+    pairs = np.array(list(itertools.combinations(range(9), 2)))
+    cells = flat_grid(electrodes, GridSettings(cells=2, nodes=20_000)).cells()
+    found = Direct(cells, electrodes, pairs, DirectSettings(), MPI.COMM_SELF).homogeneous
+    apart = np.abs(pairs[:, 0] - pairs[:, 1])
+    assert found == pytest.approx(1 / (2 * np.pi * apart), rel=2e-3)

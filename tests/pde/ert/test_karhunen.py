@@ -8,6 +8,8 @@ from scipy.special import roots_legendre
 
 from surrogates.pde.ert.models.karhunen import CORRELATIONS, Expansion, Modes
 
+pytestmark = pytest.mark.fenicsx  # by the package; the modules need numpy and scipy alone
+
 
 def exact_exponential(extent, length, n):
     """Eigenvalues of exp(-|x - x'| / length) on an interval, over its extent (Ghanem, Spanos)."""

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 from ground_models import BODY, KINDS, LAYERS, LOWER, MESH_REGIONS, UPPER, boxes, inner, model
+from scipy import stats
 
 from surrogates import config
 from surrogates.errors import InputError
+from surrogates.pde.dcr import body
 from surrogates.pde.ert.models import GroundConfig, make
+from surrogates.pde.ert.models.laminate import INDICES
+
+pytestmark = pytest.mark.fenicsx  # by the package; the modules need numpy and scipy alone
 
 
 def tags_of(points):
@@ -176,9 +181,6 @@ def test_bodies_stay_within_their_reach_and_nearly_fill_it(kind):
 
 
 def test_a_body_s_tensors_are_those_of_dcr():
-    body = pytest.importorskip("surrogates.pde.dcr.body", reason="needs DOLFINx")
-    from surrogates.pde.ert.models.laminate import INDICES
-
     assert INDICES == body.INDICES
     settings = ("model.background=[100,100]", "body.resistivity=[1,1]", "body.depth=[20,20]")
     sizes = [f"body.{axis}=[{a},{a}]" for axis, a in (("a1", 12.0), ("a2", 8.4), ("a3", 6.0))]
@@ -283,6 +285,11 @@ def test_what_the_program_chooses_fits_the_survey():
         (["layers.thickness=[[0,2]]"], "layers.thickness[0] must be positive"),
         (["interface.dip=[0,1]"], "interface.dip must be between 0 and pi rad"),
         (["interface.blend=-1"], "interface.blend must not be negative"),
+        (
+            ["model.kind=half-space", "model.background=[9,9]"],
+            "every quantity of the model is fixed; give one of them bounds that differ, such as "
+            "model.background=[10, 1000]",
+        ),
         (["model.kind=regions"], "model.kind=regions needs regions.names"),
         (['regions.names=["a","a"]', "regions.resistivity=[[1,2],[1,2]]"], "has ['a'] twice"),
         (['regions.names=["a"]'], "regions.resistivity must have bounds for each"),
@@ -327,3 +334,20 @@ def test_a_body_that_reaches_flat_ground_is_refused():
     made = model("model.kind=body-in-layers", *LAYERS, *BODY, "body.depth=[6.4,14]")
     with pytest.raises(InputError, match="the body touches the surface: .* can be 6.4 m"):
         made.check_flat()
+
+
+def test_coefficients_of_a_field_have_the_normal_prior_and_the_others_the_uniform_one():
+    field = model(*KINDS["field"])
+    z = field.normal
+    assert [name.startswith("z") for name in field.y_names] == z.tolist()
+    uniform = np.random.default_rng(0).uniform(field.y_lower, field.y_upper, (4000, len(z)))
+    drawn = field.of_prior(uniform)
+    np.testing.assert_array_equal(drawn[:, ~z], uniform[:, ~z])
+    assert ((field.y_lower <= drawn) & (drawn <= field.y_upper)).all()
+    # Of the standard normal distribution between -3 and 3.
+    assert np.abs(drawn[:, z].mean(axis=0)).max() < 4 / np.sqrt(4000)
+    assert np.abs(drawn[:, z].std(axis=0) - 0.9866).max() < 4 / np.sqrt(2 * 4000)
+    np.testing.assert_allclose(
+        field.log_prior(drawn[:5]),
+        stats.norm.logpdf(drawn[:5, z]).sum(axis=1) + z.sum() * 0.5 * np.log(2 * np.pi),
+    )

@@ -6,8 +6,11 @@ from ground_models import BODY, LAYERS, inner, model
 from grounds import all_pairs, box, contact, half_space
 from mpi4py import MPI
 
+from surrogates import config
+from surrogates.pde import meshes
+from surrogates.pde.ert import ERT, ERTConfig
 from surrogates.pde.ert.direct import Direct, DirectSettings
-from surrogates.pde.ert.layers import pair_derivatives, pair_potentials
+from surrogates.pde.ert.layers import Layers, pair_derivatives, pair_potentials
 
 pytestmark = pytest.mark.fenicsx
 
@@ -75,3 +78,36 @@ def test_data_are_smooth_in_the_parameters_of_a_body_in_layers():
     ]
     orders = -np.diff(np.log2(rest))
     assert orders.min() > 1.8, orders
+
+
+def test_regions_of_a_mesh_s_file_are_layers_if_they_lie_so(tmp_path, monkeypatch):
+    meshio = pytest.importorskip("meshio", reason="needs the extra meshes")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cells = box(8, 0.5, wide=1, far=80.0, deep=60.0)
+    points = cells.points + [7.0, 0.0, 0.0]  # the electrodes are at x1 = 0 to 14
+    upper = points[cells.vertices].mean(axis=1)[:, 2] > -2
+    tags = np.where(upper, 7, 4)
+    meshio.Mesh(
+        points,
+        [("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])],
+        cell_data={"gmsh:physical": [tags], "gmsh:geometrical": [tags]},
+        field_data={"clay": np.array([7, 3]), "rock": np.array([4, 3])},
+    ).write(tmp_path / "ground.msh", file_format="gmsh22")
+    settings = (
+        *("survey.array=schlumberger", "survey.electrodes=8", "survey.spacing=2.0"),
+        *(f"mesh.file={tmp_path / 'ground.msh'}", "model.kind=regions"),
+        *('regions.names=["rock","clay"]', "regions.resistivity=[[100,900],[5,50]]"),
+    )
+    problem = ERT(config.read(ERTConfig, None, settings), MPI.COMM_SELF)
+    case = problem.case
+    assert case.method == "direct"
+    assert case.model.y_names == ("log10 resistivity of rock", "log10 resistivity of clay")
+    y = np.array([2.3, 1.2])
+    batch = problem.solve_batch(y[None], tangents=True)
+    layers = Layers(resistivity=10 ** y[::-1], thickness=np.array([2.0]))
+    exact = case.survey.combine(pair_potentials(layers, case.electrodes, case.survey.pairs))
+    error = np.abs(batch.C[0] / (case.factors * exact) - 1)
+    assert error.max() < 0.025
+    step = 1e-4 * np.array([1.0, -1.0])
+    plus, minus = problem.solve_batch(np.stack([y + step, y - step])).C
+    assert batch.dC_dY[0] @ (2 * step) == pytest.approx(plus - minus, rel=1e-5)

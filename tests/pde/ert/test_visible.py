@@ -83,3 +83,34 @@ def test_elevations_are_those_of_the_survey(tmp_path, capfd):
     np.testing.assert_allclose(electrodes.points[:, 2], [120] * 4 + [117])
     np.testing.assert_allclose(electrodes.point_data["buried"], [0, 0, 0, 0, 1])
     assert (data.points[:, 2] < 120).all() and data.points[:, 2].min() > 110
+
+
+def test_the_picture_shows_resistivity_coverage_and_data(tmp_path, drawn, capfd):
+    pytest.importorskip("matplotlib", reason="the plots extra is not installed")
+    table = tmp_path / "raised.csv"
+    places = "\n".join(f"{i + 1},{2 * i},120" for i in range(8))
+    data = "\n".join(f"{i},{i + 3},{i + 1},{i + 2}" for i in range(1, 6))
+    table.write_text(f"electrode,x,z\n{places}\n\na,b,m,n\n{data}\n")
+    words = ("--survey", table, *BODY, "--set", "observable.kind=log10-apparent-resistivity")
+    assert run("plot", "model", "dcr", *words, "--out", tmp_path / "g.png") == 0
+    resistivity, _, coverage, _, data, _ = drawn[0].axes
+    rho = np.ma.filled(resistivity.collections[0].get_array(), np.nan)
+    mesh = resistivity.collections[0].get_coordinates()
+    middle = (mesh[1:, 1:] + mesh[:-1, :-1]) / 2
+    above = middle[..., 1] > 120
+    assert above.any() and np.isnan(rho[above]).all() and np.isfinite(rho[~above]).all()
+    y = ERT.parameters(
+        config.read(ERTConfig, None, [f'survey.file="{table}"', *map(str, BODY[1::2])]),
+        **{"seed": 0, "total": 1, "start": 0, "stop": 1},
+    )[0]
+    background, x1, body = y[0], y[1], y[-1]
+    at = [np.hypot(middle[..., 0] - x, middle[..., 1] - 117.5).argmin() for x in (x1, -1.0)]
+    np.testing.assert_allclose(np.log10(rho.flat[at]), [body, background], rtol=1e-6)
+    seen = np.ma.filled(coverage.collections[0].get_array(), np.nan)
+    assert np.nanmean(seen[np.abs(middle[..., 1] - 119) < 0.5]) > 10 * np.nanmean(
+        seen[middle[..., 1] < 117.5]
+    )
+    low, high = 10 ** min(body, background), 10 ** max(body, background)
+    assert (
+        (low < data.collections[0].get_array()) & (data.collections[0].get_array() < high)
+    ).all()

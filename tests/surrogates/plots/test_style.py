@@ -268,3 +268,39 @@ def test_figures_of_several_threads_leave_the_settings_as_they_were(tmp_path, mo
     thread.join(SECONDS)
     assert drawing.waited_for.is_set()
     assert (tmp_path / "b.png").is_file() and dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "ticks"),
+    [
+        (10, 1000, 5, [10, 30, 100, 300, 1000]),
+        (50, 500, 4, [50, 100, 200, 500]),
+        (40, 900, 3, [100, 300]),
+        (1e-8, 1e-2, 4, [1e-8, 1e-6, 1e-4, 1e-2]),
+        (39.9, 42.6, 5, [40, 40.8, 41.6, 42.4]),
+    ],
+)
+def test_ticks_of_logarithmic_scales_are_round_and_fit(low, high, most, ticks):
+    np.testing.assert_allclose(style.log_ticks(low, high, most), ticks, rtol=1e-9)
+
+
+def test_every_logarithmic_scale_has_two_ticks():
+    rng = np.random.default_rng(0)
+    for low, ratio, most in zip(
+        10 ** rng.uniform(-9, 9, 300),
+        10 ** rng.uniform(0.01, 12, 300),
+        rng.integers(3, 8, 300),
+        strict=True,
+    ):
+        ticks = style.log_ticks(low, low * ratio, most)
+        assert 2 <= len(ticks) <= most, (low, ratio, most)
+        assert low * (1 - 1e-6) <= ticks[0] < ticks[-1] <= low * ratio * (1 + 1e-6)
+
+
+def test_logarithmic_colours_leave_out_what_has_no_logarithm():
+    name, norm = style.log_colors(np.array([3.0, np.nan, -1, 0, 300, np.inf]))
+    assert (norm.vmin, norm.vmax) == (3, 300) and name == style.COLORMAP
+    assert style.log_colors(np.array([1.0, 1e6]), decades=2)[1].vmin == pytest.approx(1e4)
+    one = style.log_colors(np.array([5.0, 5 + 1e-12]))[1]
+    assert one.vmin < 5 < one.vmax
+    assert style.log_colors(np.zeros(0))[1].vmin > 0

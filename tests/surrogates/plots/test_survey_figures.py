@@ -45,13 +45,26 @@ def test_lines_are_drawn_as_pseudosections(tmp_path, drawn):
         assert (tmp_path / f"s{ending}").read_bytes().startswith(magic)
     first, second, bar = drawn[0].axes
     assert bar.get_ylabel() == "apparent resistivity [ohm m]"
-    assert first.get_title().startswith("from x1 = 0, x2 = 0 m, at 0°")
-    assert second.get_title().startswith("from x1 = 0, x2 = 9 m")
+    assert first.get_title().startswith("from $x_1$ = 0, $x_2$ = 0 m, at 0°")
+    assert second.get_title().startswith("from $x_1$ = 0, $x_2$ = 9 m")
     points = first.collections[0]
     kept = np.setdiff1d(np.arange(len(rhoa) // 2), [3, 4])
     np.testing.assert_allclose(points.get_array(), rhoa[kept])
     np.testing.assert_allclose(points.get_offsets(), places(found)[kept][:, [0, 2]])
     np.testing.assert_allclose(first.lines[0].get_xdata(), places(found)[[3, 4], 0])  # crosses
+
+
+def test_data_between_boreholes_are_drawn_by_both_depths(tmp_path, drawn):
+    places = np.array([[x, 0.0, -z] for x in (0.0, 6.0) for z in range(9)])
+    data = np.array([(i, i + 1, 9 + j, 10 + j) for i in range(8) for j in range(8)])
+    found = describe(Survey(electrodes=places, data=data))
+    survey(found, tmp_path / "s.png")
+    axes = drawn[0].axes[0]
+    assert "of m and n" in axes.get_ylabel()
+    offsets = np.asarray(axes.collections[0].get_offsets())
+    shown = np.isfinite(found.factors)
+    expected = [(-i - 0.5, -j - 0.5) for i in range(8) for j in range(8)]
+    np.testing.assert_allclose(offsets, np.array(expected)[shown])
 
 
 def test_grids_are_drawn_in_space(tmp_path, drawn):

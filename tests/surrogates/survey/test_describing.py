@@ -118,6 +118,16 @@ def test_outliers_are_found_among_smooth_data():
     assert describe(section(resistivity)).outliers.tolist() == [7, 40]
 
 
+def test_outliers_between_boreholes_are_found_among_data_of_both_depths():
+    places = np.array([[x, 0.0, -z] for x in (0.0, 6.0) for z in range(13)])
+    data = np.array([(i, i + 1, 13 + j, 14 + j) for i in range(12) for j in range(12) if i != j])
+    rhoa = 100 * np.exp(0.02 * (data[:, 0] - 12) + 0.15 * (data[:, 2] - 13))
+    rhoa *= np.exp(0.01 * np.random.default_rng(4).standard_normal(len(rhoa)))
+    rhoa[[20, 77]] *= [1.6, 0.6]
+    survey = Survey(electrodes=places, data=data, values={"rhoa": rhoa})
+    assert describe(survey).outliers.tolist() == [20, 77]
+
+
 def test_reciprocal_pairs_and_their_misfit():
     data = [(0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 0, 1), (0, 3, 1, 2), (0, 1, 2, 3)]
     survey = line_survey([0, 1, 2, 3], data, values={"r": np.array([1, 1.1, -1, 5, 1.0])})
@@ -141,7 +151,7 @@ def test_units_in_question_are_said():
         (section(rhoa, err=np.full(62, 3.0)), "err/%"),
         (
             section(np.where(np.arange(62) == 5, -rhoa, rhoa)),
-            "1 apparent resistivities are negative",
+            "1 apparent resistivity is negative (datum 6): leave them out",
         ),
     ):
         (question,) = describe(survey).questions

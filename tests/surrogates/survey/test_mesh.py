@@ -1,5 +1,6 @@
 """Meshes for surveys, by gmsh; they pass the checks of meshes, and electrodes are nodes."""
 
+import itertools
 import json
 import sys
 
@@ -13,6 +14,7 @@ from surrogates.survey import Survey
 from surrogates.survey.mesh import MeshSettings, write_mesh
 from surrogates.survey.terrain import Terrain
 
+PAIRS = list(itertools.combinations(range(4), 2))
 WENNER = [(i, i + 3, i + 1, i + 2) for i in range(18)]
 
 
@@ -65,7 +67,7 @@ def test_a_mesh_has_electrodes_as_nodes_and_passes_the_checks(gmsh, tmp_path, ki
     mesh = read(tmp_path / "m.msh")
     assert mesh.mended == () and len(mesh.points) == made.nodes > 500
     assert mesh.groups.keys() == {"ground"} and len(mesh.groups["ground"]) == made.cells
-    assert made.least > 0.15
+    assert made.least > 0.08
     assert distance(mesh, survey.electrodes) < 1e-9
     top = np.unique(mesh.top)
     on_top = cKDTree(mesh.points[top]).query(survey.electrodes)[0] < 1e-9
@@ -97,6 +99,23 @@ def test_edges_at_electrodes_are_a_part_of_their_distance_and_shrink_with_the_fa
     assert 2.2 < counts[1] / counts[0] < 4.5  # 1.5 cubed is 3.4
 
 
+@pytest.mark.fenicsx
+def test_edges_in_a_fine_box_are_short(gmsh, tmp_path):
+    """The box below the hill is 1 to 4 m below 100 m; a wider one around it has longer edges."""
+    fine = (3.0, 7.0, 3.0, 7.0, 96.0, 99.0)
+    made = write_mesh(hill(), tmp_path / "m.msh", MeshSettings(fine=(*fine, 0.6)))
+    mesh = read(tmp_path / "m.msh")
+    x = mesh.points[mesh.vertices]
+    edges = np.mean([np.linalg.norm(x[:, i] - x[:, j], axis=1) for i, j in PAIRS], axis=0)
+    low, high = np.array(fine[::2]), np.array(fine[1::2])
+    inside = ((x.mean(axis=1) > low) & (x.mean(axis=1) < high)).all(axis=1)
+    volumes = np.abs(np.linalg.det(x[:, 1:] - x[:, :1])) / 6
+    assert volumes[inside].sum() == pytest.approx(48, rel=0.1)
+    assert np.average(edges[inside], weights=volumes[inside]) < 0.75
+    plain = write_mesh(hill(), tmp_path / "n.msh")
+    assert plain.nodes < made.nodes < 3 * plain.nodes
+
+
 def test_the_command_writes_a_mesh_and_says_its_size(gmsh, tmp_path, capsys):
     path, out = written(tmp_path, LINE), tmp_path / "m.msh"
     run("survey", path, "--mesh", out, "--mesh-cells", 2)
@@ -116,6 +135,9 @@ def test_wrong_settings_and_files_are_refused(gmsh, tmp_path, capsys):
     path = written(tmp_path, LINE)
     line = refused(capsys, "survey", path, "--mesh", tmp_path / "m.msh", "--mesh-cells", 0)
     assert "cells of a mesh must be 0.5 to 100; got 0" in line
+    fine = ("--mesh-fine", 0, 1, 0, 1, -1, -2, 0.1)
+    line = refused(capsys, "survey", path, "--mesh", tmp_path / "m.msh", *fine)
+    assert "three increasing pairs of bounds and a positive length; got [0.0, 1.0" in line
     line = refused(capsys, "survey", path, "--mesh", tmp_path / "m.abc")
     assert "gmsh could not make the mesh: Unknown output file" in line
     assert not (tmp_path / "m.abc").exists()

@@ -117,7 +117,17 @@ def test_what_is_written_is_read_again(tmp_path):
     [
         ("1 4 2 3 5.5\n", "", "cut short: it ends at line 8, before data 1 of 1"),
         ("2 0\n3 0\n", "2 0\n", "line 6: expected 2 numbers"),
+        (
+            "3 0\n1\n",
+            "3 0\n4 0\n1\n",
+            "line 7: expected the number of data; got '4 0': is the count",
+        ),
         ("3 0\n1\n", "3 0\n2\n", "before data 2 of 2"),
+        (
+            "1\n# a b m n r\n1 4 2 3 5.5",
+            "2\n# a b m n r\n1 4 2 3 5.5\n4 1 3",
+            "line 10: the file is cut short here, in data 2 of 2",
+        ),
         ("1 4 2 3 5.5", "1 4 2 3 5.5\n1 4 3 2 5.5", "line 10: expected the number of points"),
         ("2 0\n", "1 0\n", "line 5: electrode 3 is at the place of electrode 2 (line 4)"),
         ("1 4 2 3", "1 1 2 3", "line 9: a and b are one electrode, 1"),
