@@ -306,15 +306,17 @@ def test_a_box_is_chosen_unless_the_body_can_reach_an_electrode():
     settings = [f"body.{key}=[10,10]" for key in ("x1", "depth")] + ["body.x2=[0,0]"]
     settings += [f"body.a{i}=[3,4]" for i in (1, 2, 3)]
     line = np.array([(2.0 * i, 0.0, 0.0) for i in range(12)])
-    for depth, wanted, expected in (
-        (3.0, "auto", "box"),
-        (10.0, "auto", "direct"),
-        (10.0, "box", "box"),
-    ):
+
+    def case(depth, method):
         places = np.concatenate([line, [(9.0, 0.0, -depth)]])
         survey = Survey(electrodes=places, data=np.array([(0, 3, 6, 12), (1, 2, 4, 5)]))
-        config = read(ERTConfig, None, (*settings, f"solver.method={wanted}"))
-        assert Case(config, survey, survey.ground(0.0)).method == expected
+        made = read(ERTConfig, None, (*settings, f"solver.method={method}"))
+        return Case(made, survey, survey.ground(0.0))
+
+    assert case(3.0, "auto").method == "box"
+    assert case(10.0, "auto").method == "direct"
+    with pytest.raises(InputError, match="no electrode where the body can be"):
+        case(10.0, "box").method  # noqa: B018 - it is found when it is read
 
 
 def test_few_iterations_are_a_failure():
