@@ -229,10 +229,16 @@ def test_the_problem_of_a_surrogate_is_made_again_or_refused():
     about = surrogates.generate("ert", settings=LAYERS, samples=6, split="4/1/1").info
     metadata = {"problem": "ert", "dataset": {"config": about.config}}
     metadata |= {"y_names": list(about.y_names), "c_names": list(about.c_names)}
+    metadata["coordinates"] = {key: x.tolist() for key, x in about.coordinates.items()}
     model = Simulator.of(SimpleNamespace(metadata=metadata), settings={"survey.top": 0.0})
     assert model.c_names == about.c_names and model.problem.config.survey.top == 0
+    model = Simulator.of(SimpleNamespace(metadata=metadata), settings={"survey.spacing": 5.0})
+    assert model.c_coordinates["b_x1"].max() == 5 / 4 * about.coordinates["b_x1"].max()
+    metadata["coordinates"]["m_x1"][3] += 0.01
+    with pytest.raises(InputError, match="^the coordinate m_x1 is not that of ert with these"):
+        Simulator.of(SimpleNamespace(metadata=metadata))
     metadata["c_names"] = metadata["c_names"][:3]
-    with pytest.raises(InputError, match="observables are not those of ert with these settings"):
+    with pytest.raises(InputError, match="^c_names are not those of ert with these settings"):
         Simulator.of(SimpleNamespace(metadata=metadata))
 
 
