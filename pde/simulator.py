@@ -158,25 +158,29 @@ class Simulator:
             InputError: If the source does not say its problem, or parameters and observables are
                 not the source's, as those of another survey file.
         """
-        about = getattr(source, "info", None)
-        if about is None:
-            metadata = source.metadata
-            name, text = metadata["problem"], metadata.get("dataset", {}).get("config", "")
-            names = tuple(metadata["y_names"]), tuple(metadata["c_names"])
-        else:
-            name, text, names = about.problem, about.config, (about.y_names, about.c_names)
+        info = getattr(source, "info", None)
+        about = source.metadata if info is None else vars(info)
+        name, text = about["problem"], about.get("dataset", about).get("config", "")
         check(
             bool(text) and (name in BUILT_IN or bool(file)),
             f"give the problem as file='FILE.py:CLASS': its name here is {name!r}",
         )
-        found = problem_of(file or name)
-        own = from_toml(found.Config, text)
+        own = from_toml(problem_of(file or name).Config, text)
         made_ = cls(file or name, config=own, settings=settings, comm=comm)
-        check(
-            (made_.y_names, made_.c_names) == names,
-            f"parameters or observables are not those of {name} with these settings: has a file "
-            "that they name changed, or are some outputs left out?",
-        )
+        for key in ("y_names", "c_names"):
+            check(
+                getattr(made_, key) == tuple(about[key]),
+                f"{key} are not those of {name} with these settings: has a file that they name "
+                "changed, or are some outputs left out?",
+            )
+        # Other settings may change coordinates, as a finer mesh does geometric factors.
+        for key, values in about["coordinates"].items() if not settings else ():
+            there = made_.c_coordinates.get(key, np.empty(0))
+            check(
+                there.shape == np.shape(values) and np.allclose(there, values, 1e-6, 1e-9),
+                f"the coordinate {key} is not that of {name} with these settings: has a file that "
+                "they name changed?",
+            )
         return made_
 
     @property

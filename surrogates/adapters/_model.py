@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from surrogates.types import Array
@@ -47,6 +48,9 @@ class Model(Protocol):
 
     def __call__(self, y: npt.ArrayLike) -> Array:
         """Return c of y."""
+
+    def in_domain(self, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return whether y lies in the domain."""
 
     def jacobian(self, y: npt.ArrayLike) -> Array:
         """Return dc/dy."""

@@ -58,11 +58,11 @@ def box(surrogate: LoadedSurrogate | Model, instead: str) -> tuple[Array, Array]
     return lower, upper
 
 
-def spread(surrogate: LoadedSurrogate, noise: npt.ArrayLike) -> Array:
+def spread(surrogate: LoadedSurrogate | Model, noise: npt.ArrayLike) -> Array:
     """Return the standard deviation of data about predictions: the noise and the surrogate's error.
 
     The surrogate's share is the root mean square of its errors on held-out samples. It is the same
-    for all y, so a likelihood needs no derivative of it.
+    for all y, so a likelihood needs no derivative of it. A PDE has none.
 
     Args:
         surrogate: The surrogate.
@@ -79,7 +79,7 @@ def spread(surrogate: LoadedSurrogate, noise: npt.ArrayLike) -> Array:
         sigma.shape in ((), (surrogate.n_out,)) and bool((sigma > 0).all()),
         f"expected one standard deviation of the noise > 0, or {surrogate.n_out}; got {noise!r}",
     )
-    errors = surrogate.metadata.get("errors", {})
+    errors = getattr(surrogate, "metadata", {}).get("errors", {})
     for part in ("test", "validation"):
         rms = errors.get(part, {}).get("output_rms")
         if rms and None not in rms:
@@ -87,11 +87,12 @@ def spread(surrogate: LoadedSurrogate, noise: npt.ArrayLike) -> Array:
     return np.broadcast_to(sigma, (surrogate.n_out,)).copy()
 
 
-def or_nan(surrogate: LoadedSurrogate, call: Callable[..., Any], *given: Array) -> Any:
+def or_nan(surrogate: LoadedSurrogate | Model, call: Callable[..., Any], *given: Array) -> Any:
     """Call a method of a surrogate; the results are NaN for samples where it has none.
 
-    A surrogate refuses y and directions that are not finite, and y <= 0 where it takes logarithms.
-    A sampler whose trajectory diverges goes there, and takes NaN as a reason to reject.
+    A surrogate refuses y and directions that are not finite, and y <= 0 where it takes logarithms;
+    a PDE (`surrogates.pde.Simulator`) refuses y outside its bounds. A sampler whose trajectory
+    diverges goes there, and takes NaN as a reason to reject.
 
     Args:
         surrogate: The surrogate.
@@ -105,8 +106,11 @@ def or_nan(surrogate: LoadedSurrogate, call: Callable[..., Any], *given: Array) 
     try:
         return call(*given)
     except InputError:
-        logs = surrogate.engine.box.log_inputs
-        defined = ((given[0] > 0) | ~logs).all(axis=-1)
+        if hasattr(surrogate, "engine"):
+            logs = surrogate.engine.box.log_inputs
+            defined = ((given[0] > 0) | ~logs).all(axis=-1)
+        else:
+            defined = surrogate.in_domain(given[0])
         for x in given:
             defined = defined & np.isfinite(x).all(axis=-1)
         if defined.all():

@@ -6,8 +6,9 @@ A dataset's coordinates are numbers of each observable. Those of a survey's data
     a_x1, a_x2, a_x3, ...   the place of each of the four [m], as in the survey; 0 at infinity
 
 so that the surrogate alone, or some of its outputs, has the electrodes too: inversion codes ask for
-them. The places of an electrode are repeated in each of its data. That costs 12
-numbers a datum, few beside the weights of a surrogate.
+them. The places of an electrode are repeated in each of its data, 12 numbers a datum: a file has no
+other entry that is neither of parameters nor of observables, and an output that is selected takes
+its own coordinates along.
 """
 
 from __future__ import annotations

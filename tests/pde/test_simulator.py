@@ -10,6 +10,7 @@ from problems import MPIRUN, Plain, run
 
 import surrogates
 from surrogates import InputError
+from surrogates.adapters import common
 from surrogates.pde import Batch, Problem, Settings, Simulator, Solution
 from surrogates.pde.ert.ways import Exact
 
@@ -229,10 +230,16 @@ def test_the_problem_of_a_surrogate_is_made_again_or_refused():
     about = surrogates.generate("ert", settings=LAYERS, samples=6, split="4/1/1").info
     metadata = {"problem": "ert", "dataset": {"config": about.config}}
     metadata |= {"y_names": list(about.y_names), "c_names": list(about.c_names)}
+    metadata["coordinates"] = {key: x.tolist() for key, x in about.coordinates.items()}
     model = Simulator.of(SimpleNamespace(metadata=metadata), settings={"survey.top": 0.0})
     assert model.c_names == about.c_names and model.problem.config.survey.top == 0
+    model = Simulator.of(SimpleNamespace(metadata=metadata), settings={"survey.spacing": 5.0})
+    assert model.c_coordinates["b_x1"].max() == 5 / 4 * about.coordinates["b_x1"].max()
+    metadata["coordinates"]["m_x1"][3] += 0.01
+    with pytest.raises(InputError, match="^the coordinate m_x1 is not that of ert with these"):
+        Simulator.of(SimpleNamespace(metadata=metadata))
     metadata["c_names"] = metadata["c_names"][:3]
-    with pytest.raises(InputError, match="observables are not those of ert with these settings"):
+    with pytest.raises(InputError, match="^c_names are not those of ert with these settings"):
         Simulator.of(SimpleNamespace(metadata=metadata))
 
 
@@ -261,6 +268,18 @@ def test_y_outside_by_rounding_is_at_the_bound():
     model = Simulator(Curve)
     y = np.array([1.0, -1.0, 0.0])
     np.testing.assert_allclose(model.predict(y * (1 + 1e-12)), model.predict(y), rtol=1e-15)
+
+
+def test_samplers_get_nan_outside_the_bounds_and_errors_of_the_noise_alone():
+    model = Simulator(Curve)
+    Y = np.array([[0.5, 0.5, 0.5], [0.5, 1.5, 0.5], [np.nan, 0.5, 0.5]])
+    W = np.array([[1.0, 2.0, 3.0, 4.0]] * 3)
+    found = common.or_nan(model, model.vjp, Y, W)
+    np.testing.assert_allclose(found[0], W[0] @ model.jacobian(Y[0]))
+    assert np.isnan(found[1:]).all()
+    W[0, 1] = np.inf
+    assert np.isnan(common.or_nan(model, model.vjp, Y, W)).all()
+    assert common.spread(model, 0.5).tolist() == [0.5] * 4
 
 
 def test_a_failed_solve_leaves_nothing_behind():
