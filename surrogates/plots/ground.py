@@ -318,6 +318,7 @@ class _Space:
             axes.set_box_aspect(size, zoom=1.0)
             axes.set(xlabel="$x_1$ [m]", ylabel="$x_2$ [m]", zlabel="$x_3$ [m]")
         axes.locator_params(nbins=4)
+        axes.locator_params(axis="z", nbins=2)
         axes.tick_params(labelsize=7, pad=-1)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.labelpad = 0
