@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import given
-from surrogates.config import check, from_toml
+from surrogates.config import check, from_toml, to_toml
 from surrogates.errors import InputError
 from surrogates.types import Array
 
@@ -123,6 +123,7 @@ class Simulator:
                 here.barrier()
             self.problem = made(found, settings_, here)
         about = described(found.describe, self.problem.config)
+        self._name = problem if isinstance(problem, str) else ""
         self.path, self.solves = found.name, 0
         self.y_names, self.y_units = tuple(about["y_names"]), tuple(about["y_units"])
         self.c_names, self.c_units = tuple(about["c_names"]), tuple(about["c_units"])
@@ -131,7 +132,8 @@ class Simulator:
         self._sum = found.design(self.problem.config) == "simplex"
         self._point: _Point | None = None
         self._solved: Array | None = None  # the y whose solution the problem has kept
-        self._together = False
+        self._together = False  # c and dc/dy: a caller has asked for both at one y
+        self._many = False  # products with dc/dy: a caller has asked for several at one y
 
     @classmethod
     def of(
@@ -168,7 +170,8 @@ class Simulator:
             f"give the problem as file='FILE.py:CLASS': its name here is {name!r}",
         )
         found = problem_of(file or name)
-        made_ = cls(found, config=from_toml(found.Config, text), settings=settings, comm=comm)
+        own = from_toml(found.Config, text)
+        made_ = cls(file or name, config=own, settings=settings, comm=comm)
         check(
             (made_.y_names, made_.c_names) == names,
             f"parameters or observables are not those of {name} with these settings: has a file "
@@ -198,6 +201,18 @@ class Simulator:
             centre=np.full(n, 1 / n) if self._sum else (lower + upper) / 2,
             contains=self.in_domain,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it as what makes it again in another process, which then solves alone.
+
+        Raises:
+            InputError: If the problem is in no file that another process could load.
+        """
+        check(
+            bool(self._name),
+            f"{self.path} cannot be sent to another process: make it by a name, FILE.py:CLASS",
+        )
+        return _again, (self._name, to_toml(self.problem.config))
 
     def __repr__(self) -> str:
         """Return one line with its sizes."""
@@ -229,9 +244,9 @@ class Simulator:
     def jvp(self, y: npt.ArrayLike, v: npt.ArrayLike) -> Array:
         """Apply the Jacobian to directions v, (..., n_in): (..., n_out).
 
-        The first product at a y is solved for as such if the problem can, by directions, and for
-        `vjp` by adjoints. Inversion codes then ask for many at the same y, so that the second one
-        solves for the whole Jacobian, which is kept.
+        A product is solved for as such if the problem can, by directions, and for `vjp` by
+        adjoints. A second one at the same y solves for the whole Jacobian, which is kept: inversion
+        codes ask for many. From then on the first one at a new y does so too.
         """
         return self._products(y, "v", v, self.y_names)
 
@@ -274,11 +289,13 @@ class Simulator:
         """Return dc/dy @ x for a direction v, x @ dc/dy for a cotangent w."""
         known = self._known(y)
         can = self.problem.has_directions if name == "v" else self.problem.has_adjoints
-        if can and (known is None or (known.J is None and known.products == 0)):
+        first = known is None or (known.J is None and known.products == 0)
+        if can and first and not self._many:
             asked = {"tangents": x[None, None]} if name == "v" else {"adjoints": x[None]}
             C, product = self._solve(y[None], **asked)
             self._point = _Point(y=y, c=C[0], products=1)
             return product[0, :, 0] if name == "v" else product[0, 0]
+        self._many = self._many or (can and not first)
         J = self._at(y, whole=True).J
         assert J is not None
         return J @ x if name == "v" else x @ J
@@ -356,3 +373,8 @@ class Simulator:
             f"expected {name} of shape ({size},), (n, {size}) or (..., {size}); got {array.shape}",
         )
         return array
+
+
+def _again(name: str, text: str) -> Simulator:
+    """Make a problem by its name and its settings as TOML text, on this process alone."""
+    return Simulator(name, config=from_toml(problem_of(name).Config, text))

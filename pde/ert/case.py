@@ -104,8 +104,6 @@ class Case:
             "--mesh ground.msh makes one, and mesh.file=ground.msh names it",
         )
         if wanted == "auto":
-            # Samples whose body reaches an electrode have no potential there in a box.
-            fitting["box"] = fitting["box"] and region.apart(self.model, self.electrodes)
             return next(method for method, fits in fitting.items() if fits)
         needs = {
             "layers": "flat ground without a mesh, and model.kind half-space or layers",
@@ -117,11 +115,9 @@ class Case:
 
     @property
     def _is_apart(self) -> bool:
-        """Whether the ground changes only in a bounded region without electrodes."""
-        if self.model.reach is None or self.model.layered:
-            return False
-        lower, upper = self.model.reach
-        return not ((lower <= self.electrodes) & (self.electrodes <= upper)).all(axis=1).any()
+        """Whether the ground changes only in a bounded region, which reaches no electrode."""
+        bounded = self.model.reach is not None and not self.model.layered
+        return bounded and region.apart(self.model, self.electrodes)
 
     @cached_property
     def cells(self) -> meshes.Cells:

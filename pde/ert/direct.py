@@ -14,6 +14,11 @@ problem, dT_ij = -u_i^T A(dK) u_j.
 **Point sources.** The mesh does not resolve 1/r at an electrode, and T_ij is wrong for electrodes
 a few cells apart. That error is the same relative one on homogeneous ground, where T is known. So
 the result is T_ij times (known / computed) potential of homogeneous ground with the same top.
+
+**Memory.** The factor, of MUMPS's entries (8 bytes each), and five blocks of `columns` solutions.
+Tangents need a solution for each electrode too: 8 bytes times unknowns times electrodes. 577
+electrodes on 33 583 nodes of tetrahedra have 4.4 million entries with linear elements, 84 million
+with quadratic ones.
 """
 
 from __future__ import annotations
@@ -263,6 +268,8 @@ class Direct:
     def _under_top(self, unit: Array) -> tuple[Array, Array]:
         """Find T of unit resistivity, K = unit, under the top, and as the mesh has it."""
         self._set(unit)
+        if self.failure:
+            raise MemoryError(self.failure)
         primary = Primary(self._stiffness, self.placement)
         needed = np.unique(self.pairs)
         T = np.full((2, len(self.placement.places), len(self.placement.places)), np.nan)

@@ -103,6 +103,18 @@ class ERT(Problem):
         return config.sampling.design
 
     @classmethod
+    def parameters(
+        cls, config: ERTConfig, *, total: int, seed: int, start: int, stop: int
+    ) -> Array:
+        """Draw the samples ``start`` to ``stop`` of the model's prior, as `Problem.parameters`.
+
+        Coefficients of a field are normal within their bounds: uniform ones would make fields that
+        are larger than the field's deviation says. The other parameters are uniform.
+        """
+        Y = super().parameters(config, total=total, seed=seed, start=start, stop=stop)
+        return case_of(config).model.of_prior(Y)
+
+    @classmethod
     def batch(cls, config: ERTConfig) -> int:
         """Return the number of samples that are solved and saved together."""
         return config.solver.batch

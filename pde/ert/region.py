@@ -29,7 +29,7 @@ class BoxSettings:
             resolution, with at most 100000 around the largest body; it is 30000 for a model without
             a body.
         resolution: Cells over the least semi-axis of a body. With 6 and an edge half as wide as the
-            axis, the anomaly of a sphere has an error of 0.2 to 0.5 %, with 9 of 0.04 to 0.1 %.
+            axis, the anomaly of a sphere has an error below 0.5 %.
         layers: Layers of cells around the region, which grow outwards.
         far: Distance of the far sides from the region, over the half-width of the largest body.
         extrapolate: Whether a second, coarser grid removes the leading error of the finer one.

@@ -16,6 +16,8 @@ settings, and the page on models of the ground says what they mean. Then:
 6. For truths drawn from the prior, with noise of the same model, steps 3 and 4 again: a 90 %
    interval must hold 90 % of the truths (Cook, Gelman and Rubin 2006).
 
+Doubtful data are named first, and outliers are left out, as `surrogates survey` finds them.
+
 **Noise.** The standard deviation of a datum is that of the file's column err, or, without one, of
 the settings noise.absolute, noise.relative and noise.current.
 """
@@ -40,6 +42,7 @@ import surrogates
 from surrogates import config
 from surrogates.config import check
 from surrogates.plots import style
+from surrogates.survey.describing import describe
 from surrogates.types import Array
 
 try:
@@ -83,6 +86,7 @@ class FieldSurvey:
 
     Attributes:
         case: The survey, the ground and the model.
+        model: The model, whose prior is that of y.
         surrogate: The map from the model's parameters to the data.
         data: The data, of the observable's kind, (n_d,); NaN where the file has none.
         noise: Their standard deviations, (n_d,).
@@ -109,9 +113,8 @@ class FieldSurvey:
         surrogates.train(dataset, out=f"{options.name}.pt", progress=True)
         say(f"training: {time.perf_counter() - start:.0f} s")
         self.surrogate = surrogates.load(f"{options.name}.pt", engine="c")
-        self.lower, self.upper = self.case.model.y_lower, self.case.model.y_upper
-        Y, C = dataset.part("test")
-        self.error = np.abs(self.surrogate.predict(Y) - C)
+        self.model = self.case.model
+        self.lower, self.upper = self.model.y_lower, self.model.y_upper
 
     def _measured(self) -> tuple[Array, Array]:
         """Return data and noise of the file, in units of the observable."""
@@ -124,7 +127,10 @@ class FieldSurvey:
         R = values["r"] if "r" in values else values["rhoa"] / values.get("k", k)
         with np.errstate(invalid="ignore", divide="ignore"):
             d = {"resistance": R, "apparent-resistivity": k * R}.get(kind, np.log10(k * R))
-        d = np.where(np.isfinite(d), d, np.nan)
+        found = describe(self.case.survey, self.config.survey.top)
+        for question in found.questions:
+            say(f"warning: {self.case.survey.name}: {question}")
+        d = np.where(np.isfinite(d) & found.usable(), d, np.nan)
         sd = standard_deviations(self.case, d)
         if "err" in values and bool((values["err"] > 0).all()):
             size = 1 / math.log(10) if kind.startswith("log10") else np.abs(d)
@@ -133,18 +139,21 @@ class FieldSurvey:
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         """Draw from the prior: (n, n_y)."""
-        return rng.uniform(self.lower, self.upper, (n, len(self.lower)))
+        return self.model.of_prior(rng.uniform(self.lower, self.upper, (n, len(self.lower))))
 
     def fit(self, d: Array, noise: Array, rng: np.random.Generator) -> Array:
         """Return the best of several fits to the data, (n_y,)."""
         some = np.isfinite(d)
         Y = self.draw(4000, rng)
         misfit = (((self.surrogate.predict(Y) - d) / noise)[:, some] ** 2).sum(axis=1)
+        # The normal prior of a field's coefficients is more residuals.
+        normal = self.model.normal
+        rows = np.eye(len(normal))[normal]
         fits = [
             least_squares(
-                lambda y: ((self.surrogate.predict(y) - d) / noise)[some],
+                lambda y: np.append(((self.surrogate.predict(y) - d) / noise)[some], y[normal]),
                 start,
-                lambda y: (self.surrogate.jacobian(y) / noise[:, None])[some],
+                lambda y: np.vstack([(self.surrogate.jacobian(y) / noise[:, None])[some], rows]),
                 bounds=(self.lower, self.upper),
                 x_scale=self.upper - self.lower,
             )
@@ -159,7 +168,7 @@ class FieldSurvey:
             inside = ((self.lower <= Y) & (self.upper >= Y)).all(axis=1)
             log_p = np.full(len(Y), -np.inf)
             if inside.any():
-                log_p[inside] = log_likelihood(Y[inside])
+                log_p[inside] = log_likelihood(Y[inside]) + self.model.log_prior(Y[inside])
             return log_p
 
         return density
@@ -176,7 +185,8 @@ class FieldSurvey:
         middle = time.perf_counter()
         likelihood = self.surrogate.likelihood(d, factor * self.noise)
         covariance = np.linalg.inv(
-            likelihood.hessian(fit) + np.diag(12 / (self.upper - self.lower) ** 2)
+            likelihood.hessian(fit)
+            + np.diag(np.where(self.model.normal, 1, 12 / (self.upper - self.lower) ** 2))
         )
         near = fit + rng.standard_normal((8 * WALKERS, len(fit))) @ np.linalg.cholesky(covariance).T
         near = near[((near > self.lower) & (near < self.upper)).all(axis=1)]
@@ -265,9 +275,7 @@ def report(field: FieldSurvey, found: Posterior) -> None:
     print(f"fit {found.seconds[0]:.1f} s, ensemble {found.seconds[1]:.1f} s")
     print(f"{'parameter':36}{'best fit':>10}{'median':>10}{'90 % interval':>22}")
     low, middle, high = np.quantile(found.samples, [0.05, 0.5, 0.95], axis=0)
-    for k, (name, unit) in enumerate(
-        zip(field.case.model.y_names, field.case.model.y_units, strict=True)
-    ):
+    for k, (name, unit) in enumerate(zip(field.model.y_names, field.model.y_units, strict=True)):
         print(
             f"{f'{name} [{unit}]':36}{found.fit[k]:10.4g}{middle[k]:10.4g}"
             f"{low[k]:12.4g} to {high[k]:.4g}"
@@ -347,7 +355,7 @@ def draw(figure: Any, field: FieldSurvey, found: Posterior) -> None:
         points = np.empty((len(x3), len(x), 3))
         points[..., 1 - along] = middle[1 - along]
         points[..., along], points[..., 2] = np.meshgrid(x, x3)
-        values = np.array([-np.log10(field.case.model.at(y, points)) for y in samples])
+        values = np.array([-np.log10(field.model.at(y, points)) for y in samples])
         for panel, z, name in (
             (row[0], np.median(values, axis=0), "log10 resistivity, median"),
             (row[1], values.std(axis=0), "standard deviation"),

@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 
-from surrogates.config import check, unknown
+from surrogates.errors import InputError, check
 
 from .survey import INFINITY, Integers, Survey
 
@@ -102,7 +102,10 @@ def made(
     Raises:
         InputError: If there is no such array, or a line has too few electrodes for it.
     """
-    check(array in _ARRAYS, unknown(f"array {array!r}", array, ARRAYS))
+    if array not in _ARRAYS:
+        from surrogates.config import unknown  # with packages that readers of surveys do without
+
+        raise InputError(unknown(f"array {array!r}", array, ARRAYS))
     data, most, least = _ARRAYS[array]
     check(
         electrodes >= least,

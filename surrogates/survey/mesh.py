@@ -39,7 +39,7 @@ Integers = npt.NDArray[np.int64]
 
 GROUND = "ground"
 """The name of the physical group of all tetrahedra."""
-POOR = 0.2
+POOR = 0.1
 """Cells with a shape below this (`tetrahedra.shapes`) are mended, as far as it goes."""
 LEAST = 0.01
 """The poorest shape that a mesh may have."""

@@ -54,6 +54,8 @@ def relaxed(points: Array, cells: Integers, fixed: npt.NDArray[np.bool_], least:
             break
         for node in nodes.tolist():
             around = cells[order[starts[node] : starts[node + 1]] // 4]
+            if shapes(points[around]).min() >= least:
+                continue  # by the move of another node
             points[node] = _moved(points, around, node, 0.5 / (1 + sweep % 4))
     return points
 

@@ -1,5 +1,6 @@
 """A PDE is called as a surrogate is; what is known at the last y costs no second solve."""
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -143,14 +144,21 @@ def test_results_have_the_leading_dimensions_of_y(problem):
     np.testing.assert_allclose(model.predict(named), model.predict(Y[0, 0]))
 
 
-def test_products_are_solved_for_until_many_are_asked_at_one_y():
+def test_products_are_solved_for_as_such_until_many_are_asked_at_one_y():
     model = Simulator(Curve)
     y, x = np.full(3, 0.25), np.ones(3)
+    for i in range(3):
+        model.predict(i * y)
+        model.vjp(i * y, np.ones(4))
+    assert model.problem.calls == [False, "adjoints"] * 3
+    model.problem.calls.clear()
     for _ in range(5):
         model.jvp(y, x)
     assert model.problem.calls == ["V", True]
-    model.vjp(2 * y, np.ones(4))
-    assert model.problem.calls == ["V", True, "adjoints"]
+    for _ in range(5):
+        model.jvp(3 * y, x)
+        model.vjp(3 * y, np.ones(4))
+    assert model.problem.calls == ["V", True, True]
 
 
 def test_both_are_solved_for_together_once_both_were_asked_at_one_y():
@@ -210,6 +218,8 @@ def test_the_problem_of_a_dataset_is_made_again(tmp_path):
         dataset = surrogates.generate(problem, settings=settings, samples=6, split="4/1/1")
         model = Simulator.of(dataset, file=own)
         np.testing.assert_allclose(model.predict(dataset.Y), dataset.C, rtol=1e-12)
+        again = pickle.loads(pickle.dumps(model))
+        np.testing.assert_allclose(again.predict(dataset.Y[0]), dataset.C[0], rtol=1e-12)
     assert model.problem.config.power == 3
     with pytest.raises(InputError, match="file='FILE.py:CLASS': its name here is 'plain.py:Own'"):
         Simulator.of(dataset)
@@ -236,6 +246,7 @@ def test_the_problem_of_a_surrogate_is_made_again_or_refused():
         (lambda: Simulator(Curve).predict([0.0, 2.0, 0.0]), "b is 2, its bounds are -1 and 1"),
         (lambda: Simulator(Curve).vjp(np.zeros(3), np.zeros(3)), r"expected w of shape \(4,\)"),
         (lambda: Simulator(Curve).jvp(np.zeros((2, 3)), np.zeros((4, 3))), "expected v for each y"),
+        (lambda: pickle.dumps(Simulator(Plain)), "Plain cannot be sent to another process"),
         (lambda: Simulator(Plain).jacobian([1.0, 1.0]), "Plain has no derivatives"),
         (lambda: Simulator(Fails).predict([0.75]), "solve failed at a 0.75: .*no convergence"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, ndtri
 
 from surrogates.types import Array
 
@@ -30,11 +31,14 @@ class Quantity:
         name: Its name.
         unit: Its unit.
         bounds: Its bounds; fixed if they are equal.
+        normal: Whether its prior is the standard normal distribution within the bounds; else it is
+            uniform.
     """
 
     name: str
     unit: str
     bounds: Bounds
+    normal: bool = False
 
 
 def resistivity(name: str, bounds: Bounds) -> Quantity:
@@ -54,6 +58,8 @@ class Model(ABC):
         y_units: Their units.
         y_lower: Their lower bounds, (n_y,).
         y_upper: Their upper bounds, (n_y,).
+        normal: Which parameters have the standard normal prior within their bounds, (n_y,); those
+            of the others are uniform.
         reach: Lower and upper corner [m] of the box that the changes of the layers can reach,
             (3,) each; None if they can be everywhere.
         layered: Whether the ground is its layers alone, for all y: then the reach is empty.
@@ -77,6 +83,19 @@ class Model(ABC):
         self.y_names = tuple(quantities[i].name for i in self._free)
         self.y_units = tuple(quantities[i].unit for i in self._free)
         self.y_lower, self.y_upper = lower[self._free], upper[self._free]
+        self.normal = np.array([quantities[i].normal for i in self._free], dtype=bool)
+
+    def of_prior(self, Y: Array) -> Array:
+        """Return samples of the prior for samples Y (n, n_y) that are uniform within the bounds."""
+        Y, some = Y.copy(), self.normal
+        low, high = ndtr(self.y_lower[some]), ndtr(self.y_upper[some])
+        share = (Y[:, some] - self.y_lower[some]) / (self.y_upper - self.y_lower)[some]
+        Y[:, some] = ndtri(low + share * (high - low)).clip(self.y_lower[some], self.y_upper[some])
+        return Y
+
+    def log_prior(self, Y: Array) -> Array:
+        """Return the log density of the prior within the bounds, up to a constant: (..., n_y)."""
+        return np.asarray(-0.5 * (Y[..., self.normal] ** 2).sum(axis=-1))
 
     def quantities(self, y: Values) -> Values:
         """Return the values of all quantities, free and fixed, for y (n_y,), real or complex."""

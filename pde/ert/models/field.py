@@ -49,7 +49,7 @@ class FieldModel(Model):
             f"field.terms must be at most {n}: with field.length={list(settings.length)} there are "
             f"no more above rounding; got {settings.terms}",
         )
-        coefficients = [Quantity(f"z{i + 1}", "1", settings.bounds) for i in range(n)]
+        coefficients = [Quantity(f"z{i + 1}", "1", settings.bounds, normal=True) for i in range(n)]
         super().__init__([resistivity("", settings.mean), *coefficients])
         self._deviation = settings.deviation
         kept = 100 * self.expansion.kept

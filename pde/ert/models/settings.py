@@ -191,7 +191,7 @@ class FieldSettings:
         terms: Number of terms, each with a parameter.
         covariance: ``exponential``, ``squared-exponential`` or ``matern`` (smoothness 3/2), a
             product over x1, x2 and x3.
-        bounds: Bounds of the terms' coefficients, which are standard normal.
+        bounds: Bounds of the terms' coefficients, whose prior is standard normal within them.
     """
 
     mean: Bounds = (10.0, 1000.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ground_models import BODY, KINDS, LAYERS, LOWER, MESH_REGIONS, UPPER, boxes, inner, model
+from scipy import stats
 
 from surrogates import config
 from surrogates.errors import InputError
@@ -333,3 +334,20 @@ def test_a_body_that_reaches_flat_ground_is_refused():
     made = model("model.kind=body-in-layers", *LAYERS, *BODY, "body.depth=[6.4,14]")
     with pytest.raises(InputError, match="the body touches the surface: .* can be 6.4 m"):
         made.check_flat()
+
+
+def test_coefficients_of_a_field_have_the_normal_prior_and_the_others_the_uniform_one():
+    field = model(*KINDS["field"])
+    z = field.normal
+    assert [name.startswith("z") for name in field.y_names] == z.tolist()
+    uniform = np.random.default_rng(0).uniform(field.y_lower, field.y_upper, (4000, len(z)))
+    drawn = field.of_prior(uniform)
+    np.testing.assert_array_equal(drawn[:, ~z], uniform[:, ~z])
+    assert ((field.y_lower <= drawn) & (drawn <= field.y_upper)).all()
+    # Of the standard normal distribution between -3 and 3.
+    assert np.abs(drawn[:, z].mean(axis=0)).max() < 4 / np.sqrt(4000)
+    assert np.abs(drawn[:, z].std(axis=0) - 0.9866).max() < 4 / np.sqrt(2 * 4000)
+    np.testing.assert_allclose(
+        field.log_prior(drawn[:5]),
+        stats.norm.logpdf(drawn[:5, z]).sum(axis=1) + z.sum() * 0.5 * np.log(2 * np.pi),
+    )

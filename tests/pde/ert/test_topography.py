@@ -93,6 +93,15 @@ def test_a_pit_converges_in_two_refinements():
     assert direct.placement.buried.sum() == 2
 
 
+def test_quadratic_tetrahedra_are_better_under_a_ridge():
+    cells = box(5, 1, wide=3, far=60, deep=40, move=ridge, tetrahedra=True)
+    medians = []
+    for degree in (1, 2):
+        direct = made(cells, RIDGE, degree=degree)
+        medians.append(np.median(errors(direct, under_ridge(RIDGE, direct.pairs))))
+    assert medians[1] < 0.01 and medians[1] < medians[0] / 3, medians
+
+
 def test_quadratic_elements_are_better_in_a_pit():
     # The form of the cells limits them: their edges are straight.
     assert np.median(in_pit(5, degree=2)[1]) < np.median(in_pit(5)[1]) / 2
@@ -155,8 +164,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from test_topography import RIDGE, box, made, ridge
-cells = box(5, 1, wide=3, move=ridge)
+cells = box(5, 1, wide=3, far=30, deep=20, move=ridge, tetrahedra=True)
 direct = made(cells, np.concatenate([RIDGE[::2], [(0.5, 0.0, -2.0), (-1.0, 1.2, -3.3)]]))
+assert direct.V.dofmap.index_map.size_global > 3 * len(cells.points)  # quadratic
 if direct.V.mesh.comm.rank == 0:
     np.savez(sys.argv[2], T=direct.homogeneous)
 """
