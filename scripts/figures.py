@@ -51,6 +51,23 @@ SHARED = {
 """The command that makes each file for several commands."""
 
 
+LINE = (
+    "--array dipole-dipole --electrodes 24 --spacing 2 --set model.kind=body-in-layers "
+    "--set layers.resistivity=[[80,120],[30,50]] --set layers.thickness=[[6,7]] "
+    "--set body.x1=[18,24] --set body.depth=[3,3.5] --set body.a1=[3,4] --set body.a3=[1.5,2] "
+    "--set body.resistivity=[500,1000] --seed 1"
+)
+"""A line over a body in two layers."""
+GALLERY = (
+    "--array dipole-dipole --electrodes 16 --spacing 2.5 --lines 8 --line-spacing 4 "
+    "--set model.kind=body --set model.background=[80,120] --set body.shape=cuboid "
+    "--set body.x1=[16,20] --set body.x2=[14,14] --set body.depth=[4,5] --set body.a1=[1.5,2] "
+    "--set body.a2=[9,11] --set body.a3=[1.5,2] --set body.rotation=[0.2,0.4] "
+    "--set body.resistivity=[2000,4000] --seed 1"
+)
+"""Lines over a gallery that holds air and rubble."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A figure of the documentation, or what a program prints, or both.
@@ -92,6 +109,8 @@ RESULTS = {
         "surrogates survey --array gradient --electrodes 24 --lines 2 --line-spacing 5 "
         "--plot survey.png"
     ),
+    "line": Result(f"surrogates plot model dcr {LINE} --out line.png"),
+    "gallery": Result(f"surrogates plot model dcr {GALLERY} --out gallery.png"),
     "darcy": Result(
         "surrogates evaluate darcy.pt darcy.h5\n"
         "surrogates plot model scripts/examples/darcy.py:Darcy --seed 1 --out darcy.png",

@@ -9,6 +9,7 @@ import numpy as np
 
 from surrogates.plots import style
 from surrogates.plots.ground import Quantity, View, ground
+from surrogates.plots.sensitivity import covering
 from surrogates.survey import Survey
 from surrogates.survey.describing import describe
 from surrogates.survey.planes import planes, resampled
@@ -16,9 +17,6 @@ from surrogates.types import Array
 
 from .case import Case
 from .visible import covered, resistivity
-
-_DECADES = 3.0
-"""Of the coverage that colours show, below its percentile 98: it is infinite at electrodes."""
 
 
 def draw(case: Case, y: Array, rhoa: Array, path: str | os.PathLike[str]) -> None:
@@ -53,16 +51,11 @@ def draw(case: Case, y: Array, rhoa: Array, path: str | os.PathLike[str]) -> Non
     cover = np.full(len(pixels), np.nan)
     inside = np.isfinite(rho)
     cover[inside] = covered(case, pixels[inside])
-    quantities = [
-        Quantity(
-            name=name,
-            label=f"{name} [{unit}]",
-            maps=resampled(values, shown),
-            colors=style.log_colors(np.minimum(values, most), decades=decades),
-        )
-        for name, unit, values, most, decades in (
-            ("resistivity", "ohm m", rho, np.inf, np.inf),
-            ("coverage", "1/m³", cover, np.percentile(cover[inside], 98), _DECADES),
-        )
-    ]
+    resistive = Quantity(
+        name="resistivity",
+        label="resistivity [ohm m]",
+        maps=resampled(rho, shown),
+        colors=style.log_colors(rho),
+    )
+    quantities = [resistive, covering(cover, shown)]
     ground(View(found=found, planes=shown, quantities=quantities, body=body), path)

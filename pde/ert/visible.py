@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mpi4py import MPI
 
+from surrogates.survey.ground import estimated_factors
 from surrogates.survey.sensitivity import coverage, half_space_gradients
 from surrogates.types import Array
 
@@ -62,10 +63,14 @@ def resistivity(case: Case, y: Array, places: Array) -> Array:
     return found
 
 
-def covered(case: Case, points: Array) -> Array:
-    """Return the coverage of points (n, 3) [1/m^3], (n,); see `surrogates.survey.sensitivity`."""
-    gradients = half_space_gradients(case.survey, case.ground, points)
-    return coverage(case.survey, case.factors, gradients, len(points))
+def covered(case: Case, places: Array) -> Array:
+    """Return the coverage at places (n, 3) [1/m^3], (n,).
+
+    On topography it is an estimate, by straight distances, as `half_space_gradients`.
+    """
+    factors = estimated_factors(case.survey, case.ground)
+    gradients = half_space_gradients(case.survey, case.ground, places)
+    return coverage(case.survey, factors, gradients, len(places))
 
 
 def _electrodes(case: Case) -> Field:

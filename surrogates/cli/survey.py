@@ -34,6 +34,10 @@ def add_survey(commands: Commands) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON")
     text = "draw pseudosections of its lines, or all data in space; or .pdf, .svg"
     sub.add_argument("--plot", metavar="F.png", help=text)
+    text = "draw where the data see homogeneous ground: the sum of the sizes of sensitivities"
+    sub.add_argument("--sensitivity", metavar="F.png", help=text)
+    text = "draw the sensitivity of one datum, by its number from 1"
+    sub.add_argument("--datum", type=int, metavar="N", help=text)
     sub.add_argument("--out", metavar="F.ohm", help="write it in the unified data format")
     text = "leave out of --out outliers, negative resistivities and undefined geometric factors"
     sub.add_argument("--clean", action="store_true", help=text)
@@ -123,6 +127,7 @@ def survey(options: argparse.Namespace) -> int:
     """Describe a survey; return 1 if something in it is doubtful."""
     from surrogates.survey import describing
 
+    check(options.datum is None or options.sensitivity, "--datum needs --sensitivity F.png")
     check(not options.clean or options.out is not None, "--clean needs --out F.ohm")
     given = survey_of(options.file, options)
     made = _mesh(given, options) if options.mesh else None
@@ -139,6 +144,12 @@ def survey(options: argparse.Namespace) -> int:
 
         draw(found, options.plot, title=Path(found.survey.name).name)
         _wrote(options, options.plot)
+    if options.sensitivity is not None:
+        from surrogates.plots.sensitivity import sensitivities
+
+        datum = None if options.datum is None else options.datum - 1
+        sensitivities(found, options.sensitivity, datum, title=Path(found.survey.name).name)
+        _wrote(options, options.sensitivity)
     if options.out is not None:
         kept = found.usable() if options.clean else np.ones(len(found.survey.data), dtype=bool)
         check(bool(kept.any()), f"{found.survey.name} has no data that are usable")

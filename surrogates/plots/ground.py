@@ -94,7 +94,8 @@ def ground(view: View, path: str | os.PathLike[str], *, title: str = "") -> None
     Raises:
         InputError: If the figure cannot be written.
     """
-    page = _Page(view.found, top=0.32 if title else 0.05)
+    crossed = view.data and bool(Colors(view.found).crossed.any())
+    page = _Page(view.found, crossed, top=0.32 if title else 0.05)
     if len(view.planes) > 1:
         _space(page, view)
     elif view.planes[0].ratio > _HIGH:
@@ -112,11 +113,13 @@ class _Page:
 
     Attributes:
         found: The survey.
+        crossed: Whether data are drawn as crosses.
         top: Height that is used so far [inches].
         todo: Axes and what is drawn there, in 3D or not.
     """
 
     found: Description
+    crossed: bool
     top: float
     todo: list[tuple[Box, Callable[[Any], None], bool]] = field(default_factory=list)
 
@@ -137,8 +140,11 @@ class _Page:
             dot = style.legend_key(style.GREY, "", marker="o", markersize=4, mec="white")
             keys, labels = (keys, labels) if not buried.all() else ([], [])
             keys, labels = [*keys, dot], [*labels, "buried electrode"]
+        if self.crossed:
+            keys.append(style.legend_key(style.RED, "", marker="x", markersize=5))
+            labels.append("apparent resistivity not positive")
         where: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.0)}
-        style.legend(figure, keys, labels, ncols=2, borderaxespad=0.3, **where)
+        style.legend(figure, keys, labels, ncols=3, borderaxespad=0.3, **where)
 
 
 def _lines(page: _Page, view: View) -> None:
@@ -256,7 +262,9 @@ class _Data:
     def __init__(self, view: View, size: tuple[float, float], part: int | None = None) -> None:
         self._view, self._part = view, part
         plane, found = view.planes[0], view.found
-        bottom = float(np.nanmin(places(found)[:, 2]))
+        heights = places(found)[:, 2]
+        heights = heights[np.isfinite(heights)]
+        bottom = float(heights.min()) if len(heights) else float(plane.lower[1])
         self._low = bottom - 0.08 * (found.ground.top - bottom)
         width, height = plane.upper - plane.lower
         if part is None and plane.ratio <= _HIGH:
@@ -318,6 +326,7 @@ class _Space:
             axes.set_box_aspect(size, zoom=1.0)
             axes.set(xlabel="$x_1$ [m]", ylabel="$x_2$ [m]", zlabel="$x_3$ [m]")
         axes.locator_params(nbins=4)
+        axes.locator_params(axis="z", nbins=2)
         axes.tick_params(labelsize=7, pad=-1)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.labelpad = 0

@@ -315,7 +315,7 @@ def round_bar(bar: Colorbar, most: int) -> None:
     ticks = log_ticks(low, high, most) if of_log else round_levels(low, high, most - 1)
     axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
     axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
     axis.set_minor_locator(NullLocator())
     bar.ax.grid(False)
 

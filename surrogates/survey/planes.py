@@ -134,7 +134,7 @@ def _section(
         origin=origin,
         axes=np.stack([direction, _UP]),
         lower=np.array([along.min() - margin, surface[0] - depth]),
-        upper=np.array([along.max() + margin, surface[1] + 0.05 * depth]),
+        upper=np.array([along.max() + margin, surface[1] + max(0.05 * depth, 0.018 * length)]),
         labels=(label, "$x_3$ [m]"),
         name=name,
     )

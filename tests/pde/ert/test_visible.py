@@ -4,9 +4,11 @@ import meshio
 import numpy as np
 import pytest
 from commands import run
+from grounds import box
 from mpi4py import MPI
 
 from surrogates import config
+from surrogates.pde import meshes
 from surrogates.pde.ert import ERT, ERTConfig
 
 pytestmark = pytest.mark.fenicsx
@@ -114,3 +116,48 @@ def test_the_picture_shows_resistivity_coverage_and_data(tmp_path, drawn, capfd)
     assert (
         (low < data.collections[0].get_array()) & (data.collections[0].get_array() < high)
     ).all()
+
+
+def test_regions_of_a_mesh_with_topography_are_drawn(tmp_path, drawn, monkeypatch):
+    """The resistivity of each side of a contact, and nothing above the hill."""
+    pytest.importorskip("matplotlib", reason="the plots extra is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def hill(x):
+        return 100 + 1.5 * np.exp(-((x / 4) ** 2))
+
+    def move(points):
+        x3 = 100 + points[:, 2] + (hill(points[:, 0]) - 100) * (1 + points[:, 2] / 40)
+        return np.column_stack([points[:, :2], x3])
+
+    cells = box(8, 1.0, wide=2, far=60.0, deep=40.0, move=move)
+    right = cells.points[cells.vertices].mean(axis=1)[:, 0] > 1
+    tags = np.where(right, 7, 4)
+    meshio.Mesh(
+        cells.points,
+        [("hexahedron", cells.vertices[:, meshes.VTK["hexahedron"]])],
+        cell_data={"gmsh:physical": [tags], "gmsh:geometrical": [tags]},
+        field_data={"clay": np.array([7, 3]), "rock": np.array([4, 3])},
+    ).write(tmp_path / "ground.msh", file_format="gmsh22")
+    x = np.arange(-7.0, 8, 2)
+    places = "\n".join(f"{i},{a},{hill(a)}" for i, a in enumerate(x, 1))
+    data = "\n".join(f"{i},{i + 3},{i + 1},{i + 2}" for i in range(1, 6))
+    (tmp_path / "hill.csv").write_text(f"electrode,x,z\n{places}\n\na,b,m,n\n{data}\n")
+    words = (
+        *("--survey", tmp_path / "hill.csv", "--set", f"mesh.file={tmp_path / 'ground.msh'}"),
+        *("--set", "model.kind=regions", "--set", 'regions.names=["rock","clay"]'),
+        *("--set", "regions.resistivity=[[100,900],[5,50]]", "--y", "2.5,1"),
+    )
+    assert run("plot", "model", "dcr", *words, "--out", tmp_path / "g.png") == 0
+    resistivity = drawn[0].axes[0].collections[0]
+    mesh = resistivity.get_coordinates()
+    middle = (mesh[1:, 1:] + mesh[:-1, :-1]) / 2
+    rho = np.ma.filled(resistivity.get_array(), np.nan)
+    x1, x3 = middle[..., 0], middle[..., 1]
+    # The mesh's top is straight between its nodes.
+    assert np.isnan(rho[x3 > hill(x1) + 0.2]).all()
+    below = x3 < hill(x1) - 0.2
+    np.testing.assert_allclose(rho[below & (x1 > 1.1)], 10, rtol=1e-9)
+    np.testing.assert_allclose(rho[below & (x1 < 0.9)], 10**2.5, rtol=1e-9)
+    coverage = np.ma.filled(drawn[0].axes[2].collections[0].get_array(), np.nan)
+    assert (np.isfinite(coverage) == np.isfinite(rho)).all()
