@@ -58,6 +58,16 @@ class Case:
         return self.ground.flat and not self.config.mesh.file
 
     @cached_property
+    def level(self) -> bool:
+        """Whether the surface is the plane x3 = 0, also that of a mesh of the user's."""
+        mesh = self._mesh
+        if mesh is None:
+            return self.ground.flat
+        x3 = mesh.points[np.unique(mesh.top), 2] - self.ground.top
+        extent = float(np.ptp(mesh.points, axis=0).max())
+        return self.ground.flat and bool((np.abs(x3) <= 1e-9 * extent).all())
+
+    @cached_property
     def depths(self) -> Array:
         """Median depths of investigation of the data [m], (n_d,)."""
         return median_depths(self.survey, self.ground)
@@ -148,7 +158,7 @@ class Case:
         Raises:
             InputError: If there is such a datum, and apparent resistivities are observed.
         """
-        T = half_space_potentials(self.survey, self.ground) if self.flat else self.homogeneous
+        T = half_space_potentials(self.survey, self.ground) if self.level else self.homogeneous
         R, size = self.survey.combine(T), self.survey.sizes(T)
         defined = np.abs(R) * CANCELLATION > size
         wrong = [str(i + 1) for i in np.flatnonzero(~defined)]
@@ -167,16 +177,23 @@ class Case:
         On topography they are solved for once, and kept in the user's cache: all processes of a
         run, and later runs, need them for the geometric factors.
         """
-        if self.flat:
+        if self.level:
             unit = Layers(resistivity=np.ones(1), thickness=np.empty(0))
             return pair_potentials(unit, self.electrodes, self.survey.pairs)
+        return self._under_top[0]
+
+    @cached_property
+    def _under_top(self) -> tuple[Array, str]:
+        """Potentials of homogeneous ground under topography, and what is known of their error."""
         path = self._kept()
         if path.is_file():
-            return np.asarray(np.load(path, allow_pickle=False))
-        found = self.solver(MPI.COMM_SELF, None).homogeneous
+            with np.load(path, allow_pickle=False) as kept:
+                return np.asarray(kept["T"]), str(kept["note"])
+        solver = self.solver(MPI.COMM_SELF, None)
+        found = solver.homogeneous, "; ".join(solver.notes)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as new, new.open("wb") as file:
-            np.save(file, found)
+            np.savez(file, T=found[0], note=found[1])
         return found
 
     def _kept(self) -> Path:
@@ -187,7 +204,7 @@ class Case:
         parts += [np.ascontiguousarray(array).tobytes() for array in arrays]
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         digest = hashlib.sha256(b"".join(parts)).hexdigest()
-        return Path(home) / "varpro-surrogates" / "topography" / f"{digest[:32]}.npy"
+        return Path(home) / "varpro-surrogates" / "topography" / f"{digest[:32]}.npz"
 
     def solver(self, comm: MPI.Comm, homogeneous: Array | None) -> Direct:
         """Make the solver on the mesh; collective."""
@@ -198,6 +215,7 @@ class Case:
             self.config.direct,
             comm,
             homogeneous=homogeneous,
+            below=self.ground.buried,
         )
 
     def check(self) -> None:
@@ -210,7 +228,8 @@ class Case:
         """Return what users should know, one line each."""
         mended = self._mesh.mended if self._mesh is not None else ()
         cells = region.notes(self.model, self.config.box) if self.method == "box" else ()
-        return (*mended, *self.model.notes, *cells)
+        known = () if self.method != "direct" or self.level else (self._under_top[1],)
+        return (*mended, *self.model.notes, *cells, *known)
 
 
 _HOMOGENEOUS = ("direct", "primary", "stiffness", "surface")

@@ -111,6 +111,7 @@ class Direct:
         comm: MPI.Comm,
         *,
         homogeneous: Array | None = None,
+        below: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """Divide the mesh over the processes, put the electrodes on it, and solve once. Collective.
 
@@ -121,9 +122,11 @@ class Direct:
             settings: Settings.
             comm: The communicator.
             homogeneous: T of unit resistivity [V/A], (n_p,), if it is known: on flat ground.
+            below: Which electrodes may be buried, (n_e,); None: all of them.
 
         Raises:
-            InputError: If the mesh has no far sides or no top, or an electrode is outside it.
+            InputError: If the mesh has no far sides or no top, an electrode is outside it, or one
+                is below its top that must not be.
         """
         self._comm, self.pairs, self.settings = comm, pairs, settings
         self._kind = cells.kind
@@ -131,7 +134,7 @@ class Direct:
         def prepare() -> tuple[Placement, Array, Array, int]:
             surface = boundary(cells, electrodes)
             far = surface.points[surface.faces[surface.far]].mean(axis=1)
-            placement = place(cells, surface, electrodes, settings.tolerance)
+            placement = place(cells, surface, electrodes, settings.tolerance, below)
             return placement, far, surface.centre, settings.degree_on(cells)
 
         self.placement, far, centre, degree = on_root(comm, prepare)

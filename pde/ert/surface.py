@@ -129,7 +129,13 @@ def boundary(cells: Cells, electrodes: Array) -> Surface:
     return Surface(points=cells.points, faces=faces, owners=owners, far=far, centre=centre)
 
 
-def place(cells: Cells, surface: Surface, electrodes: Array, tolerance: float) -> Placement:
+def place(
+    cells: Cells,
+    surface: Surface,
+    electrodes: Array,
+    tolerance: float,
+    below: npt.NDArray[np.bool_] | None = None,
+) -> Placement:
     """Put electrodes on the top of a mesh, or find that they are buried.
 
     Args:
@@ -137,9 +143,11 @@ def place(cells: Cells, surface: Surface, electrodes: Array, tolerance: float) -
         surface: Its boundary.
         electrodes: Their places [m], (n_e, 3).
         tolerance: Largest distance from the top, over the longest edge of its nearest face.
+        below: Which electrodes may be buried, (n_e,); None: all of them.
 
     Raises:
-        InputError: If the mesh has no top, or an electrode is above it.
+        InputError: If the mesh has no top, an electrode is above it, or one is below it that must
+            not be.
     """
     top = np.flatnonzero(~surface.far)
     check(len(top) > 0, "the mesh has no top: all its outer faces are far sides")
@@ -168,14 +176,18 @@ def place(cells: Cells, surface: Surface, electrodes: Array, tolerance: float) -
     angles = np.array([solid_angle(everywhere, x) for x in places])
     # Outside of a closed surface, the angles of its triangles cancel.
     outside = ~on_top & (angles < np.pi / 100)
-    if outside.any():
-        i = int(np.argmax(outside))
+    deep = ~on_top & ~outside & ~(True if below is None else below)
+    for wrong, what in (
+        (outside, "outside the mesh, {} m from its top"),
+        (deep, "in no borehole of the survey, and {} m below the mesh's top"),
+    ):
+        i = int(np.argmax(wrong))
         text = ", ".join(f"{x:g}" for x in electrodes[i])
         check(
-            False,
-            f"electrode {i + 1} at ({text}) m is outside the mesh, {distance[i]:.3g} m from its "
-            f"top; electrodes within {tolerance * size[i]:.3g} m ({tolerance:g} of the cell "
-            "there) are put on it: use a mesh whose top meets the electrodes",
+            not wrong.any(),
+            f"electrode {i + 1} at ({text}) m is {what.format(f'{distance[i]:.3g}')}; electrodes "
+            f"within {tolerance * size[i]:.3g} m ({tolerance:g} of the cell there) are put on it: "
+            "use a mesh whose top meets the electrodes",
         )
     return Placement(
         places=places,

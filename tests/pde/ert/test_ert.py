@@ -176,9 +176,25 @@ def test_factors_of_topography_are_solved_for_once_and_kept(ridge, monkeypatch, 
     # The ridge's sides hold less ground than the half-space: its resistances are larger.
     flat = [estimated_factors(made.case.survey, made.case.ground), made.case.factors]
     assert 0.6 < np.abs(flat[1] / flat[0]).min() < 0.99
-    (kept,) = tmp_path.rglob("*.npy")
-    np.save(kept, 2 * np.load(kept))
+    (note,) = made.case.notes()
+    assert "homogeneous" in note
+    (kept,) = tmp_path.rglob("*.npz")
+    with np.load(kept) as found:
+        T = found["T"]
+    np.savez(kept, T=2 * T, note="as kept")
     case_of.cache_clear()
     again = case_of(made.config)
     np.testing.assert_allclose(again.factors, made.case.factors / 2, rtol=1e-12)
+    assert again.notes() == ("as kept",)
     case_of.cache_clear()
+
+
+def test_a_mesh_whose_top_is_elsewhere_is_refused(ridge, tmp_path):
+    places = read(ridge / "ridge.ohm").electrodes - [0, 0, 1.5]
+    Survey(electrodes=places, data=np.array([(0, 1, 2, 3)]), name="low").write(tmp_path / "low.ohm")
+    given = f"survey.file={tmp_path}/low.ohm", f"mesh.file={ridge}/ridge.msh"
+    with pytest.raises(
+        InputError, match=r"electrode 1 at .* in no borehole of the survey"
+    ) as error:
+        ERT.check(settings(*given))
+    assert "use a mesh whose top meets the electrodes" in str(error.value)
