@@ -12,8 +12,7 @@ potential electrodes changes data by rounding alone. Its derivative is exact for
 problem, dT_ij = -u_i^T A(dK) u_j.
 
 **Point sources.** The mesh does not resolve 1/r at an electrode, and T_ij is wrong for electrodes
-a few cells apart. That error is the same relative one on homogeneous ground, where T is known. So
-the result is T_ij times (known / computed) potential of homogeneous ground with the same top.
+a few cells apart. `correction` takes this error from homogeneous ground, where T is known.
 
 **Memory.** The factor, of MUMPS's entries (8 bytes each), and five blocks of `columns` solutions.
 Tangents need a solution for each electrode too: 8 bytes times unknowns times electrodes. 577
@@ -33,6 +32,7 @@ from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
 
 from surrogates.config import check
 from surrogates.types import Array
@@ -44,6 +44,7 @@ from ..fenicsx import geometry_nodes, locate
 from ..fields import Field
 from ..linear import destroy
 from ..points import digest
+from .correction import Correction
 from .primary import Primary
 from .stiffness import Stiffness
 from .surface import Placement, boundary, place
@@ -95,7 +96,7 @@ class Direct:
         weights: Their weights, (k,), of sum 1.
         cells: Numbers of these cells in the given mesh, (n_own,).
         homogeneous: T of unit resistivity, (n_p,), to which results are corrected.
-        correction: That over T of unit resistivity as the mesh has it, (n_p,).
+        correction: The correction to it.
         notes: The estimated error of that, if it was computed here.
         iterations: Iterations of the last sample's solves: 1 for a factorisation.
         residual: Their largest relative residual.
@@ -157,7 +158,10 @@ class Direct:
             self.homogeneous, computed = homogeneous, self._potentials(unit)
         if self.failure:
             raise MemoryError(self.failure)
-        self.correction = self.homogeneous / computed
+        places = self.placement.places
+        self.correction = Correction(
+            self.homogeneous, computed, places, pairs, self._at_electrodes(corners), comm
+        )
 
     def solve(self, K: Array) -> Array:
         """Solve for a conductivity.
@@ -168,7 +172,8 @@ class Direct:
         Returns:
             T of the pairs [V/A], (n_p,), on every process.
         """
-        return self.correction * self._potentials(K)
+        T = self._potentials(K)
+        return T if self.failure else self.correction.apply(T, K)
 
     def tangents(self, dK: Array) -> Array:
         """Differentiate the last solution.
@@ -203,7 +208,7 @@ class Direct:
                     parts = left[first[few]], changes[second[few] - part.start]
                     row[few] = -np.einsum("in,in->i", *parts)
         destroy(dA)
-        return np.asarray(self.correction * self._comm.allreduce(found))
+        return self.correction.differentiate(self._comm.allreduce(found), dK)
 
     def description(self) -> str:
         """Return size and hash of the mesh as text; collective."""
@@ -243,6 +248,7 @@ class Direct:
         for i in np.flatnonzero(given >= 0):
             where[i] = own.get(int(given[i]), -1)
         owner = np.argmax(self._comm.allgather(where >= 0), axis=0)
+        self._where = np.where(owner == self._comm.rank, where, -1)
         basis, entries = fem.Function(V), list[tuple[int, int, float]]()
         for i in np.flatnonzero((owner == self._comm.rank) & (where >= 0)):
             dofs = np.asarray(V.dofmap.cell_dofs(int(where[i])), dtype=np.int32)
@@ -267,6 +273,25 @@ class Direct:
 
         on_each(self._comm, checked)
         return E
+
+    def _at_electrodes(self, corners: Array) -> Any:
+        """Mark the own cells at each electrode, (n_e, n_own): around a node, or the one it is in.
+
+        Args:
+            corners: Vertices of the own cells [m], (n_own, k, 3).
+        """
+        places, (n, k, _) = self.placement.places, corners.shape
+        found = np.zeros((0, 2), dtype=np.int64)
+        if n:
+            size = float(np.ptp(corners.reshape(-1, 3), axis=0).max())
+            near = cKDTree(corners.reshape(-1, 3)).query_ball_point(places, 1e-9 * size)
+            around = [(i, c // k) for i, some in enumerate(near) for c in some]
+            found = np.array(around, dtype=np.int64).reshape(-1, 2)
+        nodes = self._comm.allreduce(np.bincount(found[:, 0], minlength=len(places)))
+        inside = np.flatnonzero((nodes == 0) & (self._where >= 0))
+        found = np.concatenate([found, np.stack([inside, self._where[inside]], axis=1)])
+        ones = np.ones(len(found))
+        return csr_matrix((ones, (found[:, 0], found[:, 1])), shape=(len(places), n))
 
     def _under_top(self, unit: Array) -> tuple[Array, Array]:
         """Find T of unit resistivity, K = unit, under the top, and as the mesh has it."""

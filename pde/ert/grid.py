@@ -4,11 +4,9 @@ The grid is a product of three axes. Each axis has knots, the coordinates where 
 steep, and cells of about (d + 0.6 x) / n at a distance x from the nearest knot: d is the electrode
 spacing, the median distance of an electrode to its nearest neighbour, and n the number of cells in
 it, as the potential of a point source varies over lengths like the distance from it. Farther than
-`GridSettings.depth`, cells grow faster. On a line of 21 electrodes in ground whose resistivity
-changes by the factor 10 between depths of 0.5 and 2.5 spacings, the default grid has 54 000 nodes,
-and dipole-dipole data of `direct` have errors of 3 % (median; 11 and 5 % at 95 % of the data, for
-resistive and conductive ground below). With the difference of exact and computed homogeneous ground
-times the resistivity at the electrodes, in place of their ratio, errors are 1.6 % (2 and 4.5 %).
+`GridSettings.depth`, cells grow faster. `correction` has errors of data on
+such grids. n should be even: trilinear cubes hardly couple the neighbours that share a face, so
+that three cells between electrodes were no better than two.
 
 - x1 and x2: if the electrodes lie on lines x_i = const, each line is a knot, and electrodes are
   nodes. Lines must be at least d / 2n apart. Else the knots fill the electrodes' extent: cells
@@ -57,7 +55,7 @@ class GridSettings:
         nodes: Largest number of nodes; cells grow until the grid has no more.
     """
 
-    cells: float = 3.0
+    cells: float = 4.0
     depth: float | None = None
     far: float = 4.0
     nodes: int = 150_000

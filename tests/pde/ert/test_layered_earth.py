@@ -80,7 +80,7 @@ def coarse() -> Direct:
 def test_all_arrays(coarse, ground):
     (T,) = potentials(coarse, [ground])
     worst = {array: errors(array, T, ground).max() for array in ARRAYS}
-    assert max(worst.values()) < (0.008 if ground is TWO else 0.02), worst
+    assert max(worst.values()) < (0.012 if ground is TWO else 0.02), worst
 
 
 @pytest.mark.thorough

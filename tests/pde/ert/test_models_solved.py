@@ -45,7 +45,7 @@ def test_layers_whose_bottom_is_within_cells(tetrahedra):
         slopes = made.layer_derivatives(y, np.eye(3)) @ pair_derivatives(layers, LINE, PAIRS)
         assert np.median(np.abs(T / exact - 1)) < 0.004
         for found, expected in zip(dT, slopes, strict=True):
-            assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+            assert np.linalg.norm(found - expected) < 0.12 * np.linalg.norm(expected)
 
 
 def test_a_vertical_contact_within_cells_converges():
