@@ -11,7 +11,8 @@ settings, and the page on models of the ground says what they mean. Then:
    Chi-squared over the number of data says whether the model explains them. It is printed, and so
    are the data that are farthest off; where it is far above 1, the noise is multiplied by its root,
    as the field does, so that intervals are not too narrow, and that is printed too.
-4. The posterior, by an ensemble of walkers (emcee) with the surrogate alone.
+4. The posterior, by an ensemble of walkers (emcee) with the surrogate alone. Steps are by
+   differential evolution, or from the fit's normal distribution (`Normal`).
 5. Delayed acceptance (see `delayed_acceptance`) corrects it by solves of the PDE.
 6. For truths drawn from the prior, with noise of the same model, steps 3 and 4 again: a 90 %
    interval must hold 90 % of the truths (Cook, Gelman and Rubin 2006).
@@ -79,6 +80,35 @@ class Posterior:
     def samples(self) -> Array:
         """Samples of the posterior, (n, n_y)."""
         return self.chain.reshape(-1, self.chain.shape[-1])
+
+
+class Normal:
+    """The normal distribution with the best fit's covariance, for proposals.
+
+    A step x' = m + (1 - b^2)^(1/2) (x - m) + b z, with z of the distribution around 0, leaves the
+    distribution as it is, in any number of dimensions (Neal 1998; Cotter, Roberts, Stuart and White
+    2013): the posterior's ratio to it decides whether the step is accepted.
+    """
+
+    def __init__(self, mean: Array, factor: Array) -> None:
+        """Take the mean, (n,), and a factor of the covariance, (n, n)."""
+        self.mean, self.factor = mean, factor
+        self._inverse = np.linalg.inv(factor)
+
+    def draw(self, n: int, rng: Any) -> Array:
+        """Draw n points."""
+        return self.mean + rng.standard_normal((n, len(self.mean))) @ self.factor.T
+
+    def log_density(self, Y: Array) -> Array:
+        """Return the log density of Y (n, n_y), up to a constant."""
+        return np.asarray(-0.5 * (((Y - self.mean) @ self._inverse.T) ** 2).sum(axis=1))
+
+    def move(self, Y: Array, rng: Any) -> tuple[Array, Array]:
+        """Propose a step from each of Y, (n, n_y); return it and its ratio of densities."""
+        b = rng.uniform(0.1, 1.0, (len(Y), 1))
+        z = rng.standard_normal(Y.shape) @ self.factor.T
+        new = self.mean + np.sqrt(1 - b**2) * (Y - self.mean) + b * z
+        return new, self.log_density(Y) - self.log_density(new)
 
 
 class FieldSurvey:
@@ -188,15 +218,16 @@ class FieldSurvey:
             likelihood.hessian(fit)
             + np.diag(np.where(self.model.normal, 1, 12 / (self.upper - self.lower) ** 2))
         )
-        near = fit + rng.standard_normal((8 * WALKERS, len(fit))) @ np.linalg.cholesky(covariance).T
-        near = near[((near > self.lower) & (near < self.upper)).all(axis=1)]
-        first = np.concatenate([near, self.draw(WALKERS, rng)])[:WALKERS]
+        normal = Normal(fit, np.linalg.cholesky(covariance))
+        walkers = max(WALKERS, 2 * len(fit) + 2)
+        margin = 1e-3 * (self.upper - self.lower)
+        first = normal.draw(walkers, rng).clip(self.lower + margin, self.upper - margin)
         sampler = emcee.EnsembleSampler(
-            WALKERS,
+            walkers,
             len(fit),
             self.on_box(likelihood),
             vectorize=True,
-            moves=[(emcee.moves.DEMove(), 0.8), (emcee.moves.DESnookerMove(), 0.2)],
+            moves=[(emcee.moves.DEMove(), 0.4), (emcee.moves.MHMove(normal.move), 0.6)],
         )
         sampler.random_state = np.random.RandomState(rng.integers(2**32)).get_state()
         sampler.run_mcmc(first, steps)
@@ -221,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "samples": (2000, "samples of the prior to solve for"),
         "processes": (1, "processes that solve for them, by mpirun"),
         "truths": (20, "truths of the check of the intervals"),
-        "steps": (1500, "steps of the ensemble"),
+        "steps": (400, "steps of the ensemble, the first third left out"),
         "solves": (80, "solves of the PDE by delayed acceptance; 0 for none"),
         "seed": (1, "seed of samples, truths, noise and ensembles"),
     }
