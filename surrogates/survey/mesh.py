@@ -264,7 +264,8 @@ def _gmsh() -> Iterator[Any]:
         ) from error
     if not hasattr(gmsh, "lib") or not hasattr(gmsh.lib, "gmshInitialize"):
         raise InputError("gmsh's library is not where its module is: install gmsh by pip")
-    gmsh.initialize(readConfigFiles=False)
+    # Else it would let SIGINT end the process, for good.
+    gmsh.initialize(readConfigFiles=False, interruptible=False)
     try:
         gmsh.option.setNumber("General.Terminal", 0)
         gmsh.model.add("survey")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ from commands import refused, run
 from scipy.spatial import cKDTree
 from written import LINE, line_survey, written
 
-from surrogates.survey import Survey
+from surrogates.survey import Survey, made
 from surrogates.survey.mesh import MeshSettings, write_mesh
 from surrogates.survey.terrain import Terrain
 
@@ -114,6 +115,12 @@ def test_edges_in_a_fine_box_are_short(gmsh, tmp_path):
     assert np.average(edges[inside], weights=volumes[inside]) < 0.75
     plain = write_mesh(hill(), tmp_path / "n.msh")
     assert plain.nodes < made.nodes < 3 * plain.nodes
+
+
+def test_signal_handlers_stay_as_they_are(gmsh, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    write_mesh(made("wenner", 4), tmp_path / "line.msh")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_command_writes_a_mesh_and_says_its_size(gmsh, tmp_path, capsys):
