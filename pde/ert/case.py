@@ -236,13 +236,25 @@ _HOMOGENEOUS = ("direct", "primary", "stiffness", "surface")
 """Modules that compute `Case.homogeneous` on topography."""
 
 
-@functools.lru_cache(maxsize=2)
 def case_of(config: ERTConfig) -> Case:
-    """Read the survey of a configuration, and find its ground.
+    """Read the survey of a configuration, and find its ground; again if a file has changed.
 
     Raises:
         InputError: If the file cannot be read, or the array cannot be made.
     """
+    return _case(config, _state(config.survey.file), _state(config.mesh.file))
+
+
+def _state(path: str) -> tuple[int, ...]:
+    """Return what changes with a file; nothing if there is none."""
+    if not os.path.isfile(path):
+        return ()
+    about = os.stat(path)
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=2)
+def _case(config: ERTConfig, _survey: tuple[int, ...], _mesh: tuple[int, ...]) -> Case:
     settings = config.survey
     if settings.file:
         survey = read(settings.file)
