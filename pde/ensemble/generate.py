@@ -25,6 +25,7 @@ from mpi4py import MPI
 from surrogates.config import check
 from surrogates.data import Info, Status, opened, write
 from surrogates.data.ranges import runs
+from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
 from surrogates.folders import Folder
 
@@ -231,19 +232,24 @@ class _Run:
         comm = self._comm
         for host, about in comm.allgather((MPI.Get_processor_name(), interfaces())):
             self._networks.setdefault(host, about)  # rank 0's first
-        ended = False
+        ended = refused = False
         try:
             plan = on_root(comm, self._plan)
             solved = self._solve(plan) if plan.done < len(plan.samples) else _Solved()
             summary = on_root(comm, lambda: self._finish(plan, solved))
             ended = True
             return summary
+        except InputError:  # on every process
+            refused = True
+            raise
         finally:
             self._solver.close(kill=not ended)
             if self._folder is not None and self._dispatcher is not None:
                 self._dispatcher.end()
                 if not self._folder.names("shard-*", "mark-*"):
                     continuation.remove(self._folder)
+            if refused:
+                comm.Barrier()  # mpirun ends rank 0 once another process has ended with an error
 
     def _plan(self) -> Plan:
         """Check the request, find earlier samples, and open the dispatcher if some are missing."""

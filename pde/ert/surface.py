@@ -176,7 +176,8 @@ def place(
     angles = np.array([solid_angle(everywhere, x) for x in places])
     # Outside of a closed surface, the angles of its triangles cancel.
     outside = ~on_top & (angles < np.pi / 100)
-    deep = ~on_top & ~outside & ~(True if below is None else below)
+    free = np.ones(len(electrodes), dtype=bool) if below is None else below
+    deep = ~on_top & ~outside & ~free
     for wrong, what in (
         (outside, "outside the mesh, {} m from its top"),
         (deep, "in no borehole of the survey, and {} m below the mesh's top"),

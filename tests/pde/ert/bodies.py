@@ -18,7 +18,7 @@ def body(depth, axes, *overrides, resistivity=1.0, background=100.0, blend=2.0, 
 
 
 def _pair(value):
-    return list(np.broadcast_to(np.asarray(value, dtype=float), 2))
+    return np.broadcast_to(np.asarray(value, dtype=float), 2).tolist()
 
 
 def in_layers(*overrides):
