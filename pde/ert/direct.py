@@ -155,7 +155,7 @@ class Direct:
         if homogeneous is None:
             self.homogeneous, computed = self._under_top(unit)
         else:
-            self.homogeneous, computed = homogeneous, self._potentials(unit)
+            self.homogeneous, computed = homogeneous, self.uncorrected(unit)
         if self.failure:
             raise MemoryError(self.failure)
         places = self.placement.places
@@ -172,8 +172,28 @@ class Direct:
         Returns:
             T of the pairs [V/A], (n_p,), on every process.
         """
-        T = self._potentials(K)
+        T = self.uncorrected(K)
         return T if self.failure else self.correction.apply(T, K)
+
+    def uncorrected(self, K: Array) -> Array:
+        """Solve for K, as `solve`; return T as the mesh has it, (n_p,)."""
+        self._set(K)
+        T = np.full(len(self.pairs), np.nan)
+        if self.failure:
+            return T
+        sources = cover(self.pairs)
+        number = np.full(len(self.placement.places), -1, dtype=np.int64)
+        number[sources] = np.arange(len(sources))
+        swapped = number[self.pairs[:, 0]] < 0
+        source = number[np.where(swapped, self.pairs[:, 1], self.pairs[:, 0])]
+        other = np.where(swapped, self.pairs[:, 0], self.pairs[:, 1])
+        for part in _slices(len(sources), self.settings.columns):
+            X = self._solutions(sources[part])
+            values = self._comm.allreduce(self._own_E() @ X.getDenseArray())
+            destroy(X)
+            here = np.flatnonzero((source >= part.start) & (source < part.stop))
+            T[here] = values[other[here], source[here] - part.start]
+        return T
 
     def tangents(self, dK: Array) -> Array:
         """Differentiate the last solution.
@@ -317,26 +337,6 @@ class Direct:
             f"(median) and {error.max():.1g} (largest) of their values",
         )
         return exact, computed
-
-    def _potentials(self, K: Array) -> Array:
-        """Solve for K; return T of the pairs as the mesh has it, (n_p,)."""
-        self._set(K)
-        T = np.full(len(self.pairs), np.nan)
-        if self.failure:
-            return T
-        sources = cover(self.pairs)
-        number = np.full(len(self.placement.places), -1, dtype=np.int64)
-        number[sources] = np.arange(len(sources))
-        swapped = number[self.pairs[:, 0]] < 0
-        source = number[np.where(swapped, self.pairs[:, 1], self.pairs[:, 0])]
-        other = np.where(swapped, self.pairs[:, 0], self.pairs[:, 1])
-        for part in _slices(len(sources), self.settings.columns):
-            X = self._solutions(sources[part])
-            values = self._comm.allreduce(self._own_E() @ X.getDenseArray())
-            destroy(X)
-            here = np.flatnonzero((source >= part.start) & (source < part.stop))
-            T[here] = values[other[here], source[here] - part.start]
-        return T
 
     def _set(self, K: Array) -> None:
         """Factor the matrix of K."""

@@ -178,18 +178,10 @@ def place(
     outside = ~on_top & (angles < np.pi / 100)
     free = np.ones(len(electrodes), dtype=bool) if below is None else below
     deep = ~on_top & ~outside & ~free
-    for wrong, what in (
-        (outside, "outside the mesh, {} m from its top"),
-        (deep, "in no borehole of the survey, and {} m below the mesh's top"),
-    ):
-        i = int(np.argmax(wrong))
-        text = ", ".join(f"{x:g}" for x in electrodes[i])
-        check(
-            not wrong.any(),
-            f"electrode {i + 1} at ({text}) m is {what.format(f'{distance[i]:.3g}')}; electrodes "
-            f"within {tolerance * size[i]:.3g} m ({tolerance:g} of the cell there) are put on it: "
-            "use a mesh whose top meets the electrodes",
-        )
+    limit = tolerance * size
+    _refuse(outside, "outside the mesh, {} m from its top", electrodes, distance, limit)
+    below_top = "in no borehole of the survey, and {} m below the mesh's top"
+    _refuse(deep, below_top, electrodes, distance, limit)
     return Placement(
         places=places,
         cells=cell,
@@ -197,6 +189,18 @@ def place(
         buried=~on_top,
         angles=angles,
         images=_images(places, nearest, ~on_top, everywhere, triangles),
+    )
+
+
+def _refuse(wrong: Marks, what: str, electrodes: Array, distance: Array, limit: Array) -> None:
+    """Raise `InputError` for the first wrong electrode, if there is one."""
+    i = int(np.argmax(wrong))
+    text = ", ".join(f"{x:g}" for x in electrodes[i])
+    check(
+        not wrong.any(),
+        f"electrode {i + 1} at ({text}) m is {what.format(f'{distance[i]:.3g}')}; electrodes "
+        f"within {limit[i]:.3g} m of the top are put on it: use a mesh whose top meets the "
+        "electrodes",
     )
 
 

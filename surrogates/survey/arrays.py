@@ -111,17 +111,8 @@ def made(
         electrodes >= least,
         f"a line of {array} has at least {least} electrodes; got {electrodes}",
     )
-    check(lines >= 1, f"there is at least one line; got {lines}")
     apart = spacing if line_spacing is None else line_spacing
-    for what, length in (("spacing", spacing), ("line spacing", apart)):
-        check(0 < length < np.inf, f"the {what} must be positive; got {length:g}")
-    check(levels is None or levels >= 1, f"the largest level is at least 1; got {levels}")
-    check(
-        not both or lines >= least,
-        f"lines along x2 have as many electrodes as there are lines, at least {least} for {array}; "
-        f"got {lines}",
-    )
-
+    _check_sizes(array, spacing, lines, apart, levels, least if both else 1)
     x1, x2 = np.arange(electrodes) * spacing, np.arange(lines) * apart
     places = np.zeros((lines, electrodes, 3))
     places[:, :, 0], places[:, :, 1] = x1, x2[:, None]
@@ -137,4 +128,19 @@ def made(
         electrodes=places.reshape(-1, 3),
         data=np.concatenate(found),
         name=f"{array}, {size} electrodes",
+    )
+
+
+def _check_sizes(
+    array: str, spacing: float, lines: int, apart: float, levels: int | None, least: int
+) -> None:
+    """Raise `InputError` for wrong sizes of a made survey; ``least`` is the least of lines."""
+    check(lines >= 1, f"there is at least one line; got {lines}")
+    for what, length in (("spacing", spacing), ("line spacing", apart)):
+        check(0 < length < np.inf, f"the {what} must be positive; got {length:g}")
+    check(levels is None or levels >= 1, f"the largest level is at least 1; got {levels}")
+    check(
+        lines >= least,
+        f"lines along x2 have as many electrodes as there are lines, at least {least} for {array}; "
+        f"got {lines}",
     )

@@ -67,12 +67,27 @@ def assembled(
         )
     if wrong := wrong_datum(data, len(electrodes)):
         rows[wrong[0]].refuse(wrong[1])
+    values, kept = _values(name, found, rows)
+    points = np.zeros((0, 3)) if topography is None else topography
+    return Survey(
+        electrodes=_raised(electrodes, points),
+        data=data[kept],
+        values={key: column[kept] for key, column in values.items()},
+        name=name,
+        topography=points,
+    )
+
+
+def _values(
+    name: str, found: Mapping[str, Array], rows: Sequence[Line]
+) -> tuple[dict[str, Array], npt.NDArray[np.bool_]]:
+    """Return the columns besides a b m n, (n_d,) each, and which data are valid, (n_d,)."""
     values = {
         key: column
         for key, column in found.items()
         if key not in columns.DATA and (np.any(column != 0) or key == "valid")
     }
-    kept = values.pop("valid", np.ones(len(data))) != 0
+    kept = values.pop("valid", np.ones(len(rows))) != 0
     check(bool(kept.any()), f"{name}: all data are marked as not valid")
     for key in values.keys() & {"r", "rhoa", "k", "err", "u", "i"}:
         if len(wrong_ones := np.flatnonzero(~np.isfinite(values[key]) & kept)):
@@ -86,14 +101,7 @@ def assembled(
     if "r" not in values and {"u", "i"} <= values.keys():
         current = np.where(values["i"] == 0, np.nan, values["i"])
         values["r"] = values["u"] / current
-    points = np.zeros((0, 3)) if topography is None else topography
-    return Survey(
-        electrodes=_raised(electrodes, points),
-        data=data[kept],
-        values={key: column[kept] for key, column in values.items()},
-        name=name,
-        topography=points,
-    )
+    return values, kept
 
 
 _WORDS = {"k": "the geometric factor k", "i": "the current i"}

@@ -113,13 +113,13 @@ class Model(ABC):
     def layers(self, y: Array) -> Layers:
         """Return the layers of the background: one half-space where there are no layers."""
 
+    @abstractmethod
     def layer_derivatives(self, y: Array, V: Array) -> Array:
         """Differentiate the layers in directions V (r, n_y).
 
         Returns:
             Derivatives of the n resistivities [ohm m], then of the thicknesses [m], (r, 2 n - 1).
         """
-        raise NotImplementedError
 
     @abstractmethod
     def tensor(self, y: Values, points: Array, weights: Array, tags: Tags | None = None) -> Any:

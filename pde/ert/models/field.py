@@ -101,7 +101,7 @@ class FieldModel(Model):
         return np.asarray(np.concatenate([np.zeros(0), *values]).reshape(points.shape[:-1]))
 
     def _parts(self, points: Array) -> Iterator[tuple[slice, Array]]:
-        """Give parts of the cells, and the factors of all quantities at their points, (n, k, q)."""
+        """Yield parts of the cells, and all quantities' factors at their points, (n, k, q)."""
         n, k, _ = points.shape
         terms = len(self._fixed)
         step = max(1, _MOST_ENTRIES // (k * terms))

@@ -1,6 +1,10 @@
 """Meshes of boxes, and exact potentials of grounds with images."""
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -173,3 +177,18 @@ def all_pairs(n):
 def isotropic(conductivity):
     """Return the tensors of conductivities (n,): (n, 6)."""
     return np.asarray(conductivity)[:, None] * np.array([1.0, 1, 1, 0, 0, 0])
+
+
+def of_one_and_two_processes(program, folder):
+    """Run a program by one process and by two; return the arrays that it writes, of each."""
+    found = []
+    for ranks in (1, 2):
+        out = folder / f"{ranks}.npz"
+        words = [sys.executable, "-c", program, str(Path(__file__).parent), str(out)]
+        run = words if ranks == 1 else ["mpirun", "-n", "2", "--oversubscribe", *words]
+        root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **root}
+        done = subprocess.run(run, env=environment, timeout=200, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(np.load(out))
+    return found

@@ -1,13 +1,16 @@
 """Potentials of electrodes on a mesh: against images, reciprocity, derivatives, processes."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from grounds import all_pairs, box, contact, half_space, isotropic, two_layers
+from grounds import (
+    all_pairs,
+    box,
+    contact,
+    half_space,
+    isotropic,
+    of_one_and_two_processes,
+    two_layers,
+)
 from mpi4py import MPI
 
 from surrogates.errors import InputError
@@ -219,17 +222,7 @@ if direct.V.mesh.comm.rank == 0:
 @pytest.mark.mpi
 @pytest.mark.slow
 def test_two_processes_give_the_same(tmp_path):
-    results = []
-    for ranks in (1, 2):
-        out = tmp_path / f"{ranks}.npz"
-        words = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(out)]
-        run = words if ranks == 1 else ["mpirun", "-n", "2", "--oversubscribe", *words]
-        root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **root}
-        done = subprocess.run(run, env=environment, timeout=200, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        results.append(np.load(out))
-    one, two = results
+    one, two = of_one_and_two_processes(PROGRAM, tmp_path)
     np.testing.assert_allclose(two["T"], one["T"], rtol=1e-10)
     np.testing.assert_allclose(two["tangent"], one["tangent"], rtol=1e-8)
     assert str(one["text"]) == str(two["text"])

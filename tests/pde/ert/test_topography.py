@@ -1,10 +1,5 @@
 """Homogeneous ground under a top that is not flat: against images, and around a sphere."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from grounds import (
@@ -12,6 +7,7 @@ from grounds import (
     box,
     half_space,
     isotropic,
+    of_one_and_two_processes,
     pit,
     ridge,
     under_ridge,
@@ -175,14 +171,5 @@ if direct.V.mesh.comm.rank == 0:
 @pytest.mark.mpi
 @pytest.mark.slow
 def test_two_processes_give_the_same_under_a_ridge(tmp_path):
-    found = []
-    for ranks in (1, 2):
-        out = tmp_path / f"{ranks}.npz"
-        words = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(out)]
-        run = words if ranks == 1 else ["mpirun", "-n", "2", "--oversubscribe", *words]
-        root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **root}
-        done = subprocess.run(run, env=environment, timeout=200, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        found.append(np.load(out)["T"])
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-10)
+    one, two = of_one_and_two_processes(PROGRAM, tmp_path)
+    np.testing.assert_allclose(two["T"], one["T"], rtol=1e-10)
