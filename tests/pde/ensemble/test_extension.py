@@ -113,6 +113,7 @@ def test_derivatives_are_those_of_the_set_that_is_made_at_once(tmp_path, wanted)
     surrogates.generate("cdr", samples=10, out=out, **asked)
     longer = surrogates.generate("cdr", samples=15, out=out, **asked)
     assert same(longer, surrogates.generate("cdr", samples=15, **asked))
+    assert same(longer, surrogates.generate("cdr", points=out, **asked))
     with pytest.raises(InputError, match="is another dataset: .*(directions|adjoints) is 2 there"):
         surrogates.generate("cdr", samples=20, out=out, settings=SMALL)
 
