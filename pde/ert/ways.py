@@ -112,5 +112,6 @@ class OnMesh:
         return exact, model.background(y, direct.points, direct.weights)
 
     def description(self) -> str:
-        """Return size and hash of the mesh as one line."""
-        return self._direct.description()
+        """Return size and hash of the mesh, and the ground that corrects it, as one line."""
+        ground = "homogeneous ground" if self._layered is None else "the model's layers"
+        return f"{self._direct.description()}; corrected by {ground}"

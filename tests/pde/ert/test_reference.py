@@ -62,6 +62,7 @@ def test_layers_for_any_array(model):
     y, case = inside(made), made.case
     right = pair_potentials(case.model.layers(y), case.electrodes, case.survey.pairs)
     assert worst(made, made._way.solve(y), right) < 1e-8
+    assert "corrected by the model's layers" in made.mesh
     # It is the reference that makes them so.
     direct = made._way._direct
     K = case.model.tensor(y, direct.points, direct.weights)
