@@ -19,11 +19,11 @@ finer meshes, and compares all with the last folder's.
 
 Apparent resistivities are 100 ohm m R / R0. All have the same R0, of the half-space or, on
 topography, of this project; in the columns "own", R0 is that of the row's own solve for homogeneous
-ground, as users of pyGIMLi have it on topography. Each solver has a process of its own and one
-thread. Seconds are processor time, first of the set-up with homogeneous ground, then of the next
-ground, with the ellipsoid. The two others have the environments of
-scripts/adapters.py, or --pygimli and --simpeg name a Python each: SimPEG's solves are faster if its
-environment has MKL's Pardiso (pydiso).
+ground, as users of pyGIMLi have it on topography, of all data and of those that the ellipsoid
+changes by more than 1 %. Each solver has a process of its own and one thread. Seconds are processor
+time, first of the set-up with homogeneous ground, then of the next ground, with the ellipsoid. The
+two others have the environments of scripts/adapters.py, or --pygimli and --simpeg name a Python
+each: SimPEG's solves are faster if its environment has MKL's Pardiso (pydiso).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from typing import Any
 
 import numpy as np
 from adapters import environments
+from scipy.spatial import cKDTree
 
 from surrogates.survey import Survey, half_space_factors, made, read
 from surrogates.survey.mesh import MeshSettings, write_mesh
@@ -274,9 +275,12 @@ def compare(rows: dict[str, dict[str, Any]], reference: str, half_space: np.ndar
     right = BACKGROUND * rows[reference]["body"] / known
     print(f"\napparent resistivities with the ellipsoid, by {reference}: ", end="")
     print(f"{np.percentile(right, [0, 50, 100]).round(2)} ohm m")
+    changed = np.abs(right / BACKGROUND - 1) > 0.01
+    print(f"the ellipsoid changes {changed.sum()} of {len(right)} data by more than 1 %")
     print("differences in %: median, 95 %, largest; homogeneous ground, and the ellipsoid")
     width = max(map(len, rows)) + 1
-    print(f"{'':{width}}{'homogeneous':>22}{'ellipsoid':>22}{'own':>22}", end="")
+    heads = "homogeneous", "ellipsoid", "own", "own, changed"
+    print(" " * width + "".join(f"{head:>20}" for head in heads), end="")
     print(f"{'seconds:':>9}{'next':>9}{'MB':>8}")
     for label, row in rows.items():
         own = BACKGROUND * row["body"] / row["homogeneous"]
@@ -284,14 +288,41 @@ def compare(rows: dict[str, dict[str, Any]], reference: str, half_space: np.ndar
             100 * np.abs(row["homogeneous"] / known - 1),
             100 * np.abs(BACKGROUND * row["body"] / known / right - 1),
             100 * np.abs(own / right - 1),
+            100 * np.abs(own / right - 1)[changed],
         ]
-        texts = ["{:.3f} {:.2f} {:.2f}".format(*np.percentile(c, [50, 95, 100])) for c in cells]
-        print(f"{label:{width}}" + "".join(f"{text:>22}" for text in texts), end="")
+        texts = [
+            "{:.3f} {:.2f} {:.2f}".format(*np.percentile(c, [50, 95, 100])) if len(c) else "-"
+            for c in cells
+        ]
+        print(f"{label:{width}}" + "".join(f"{text:>20}" for text in texts), end="")
         print("".join(f"{float(row[key]):9.1f}" for key in SECONDS), end="")
         print(f"{float(row['memory']) / 1e6:8.0f}", flush=True)
     for label, row in rows.items():
         if row.get("text"):
             print(f"{label}: {row['text']}")
+
+
+def by_distance(rows: dict[str, dict[str, Any]], reference: str, task: dict[str, Any]) -> None:
+    """Print the differences in homogeneous ground for data of near and of distant electrodes.
+
+    The distance is the least of a current from a potential electrode, over the larger distance of
+    these two from their nearest neighbours: 1 is that of neighbours.
+    """
+    places, data = task["electrodes"], task["data"]
+    nearest = cKDTree(places).query(places, k=2)[0][:, 1]
+    distances = []
+    for current, potential in ((data[:, i], data[:, j]) for i in (0, 1) for j in (2, 3)):
+        away = np.linalg.norm(places[current] - places[potential], axis=1)
+        away /= np.maximum(nearest[current], nearest[potential])
+        distances.append(np.where((current < 0) | (potential < 0), np.inf, away))
+    least = np.min(distances, axis=0)
+    print("homogeneous ground, by the least distance of current and potential electrodes")
+    for low, high in ((0.0, 1.5), (1.5, 2.5), (2.5, np.inf)):
+        some = (least >= low) & (least < high)
+        print(f"{low:g} to {high:g} spacings, {some.sum()} data")
+        for label, row in rows.items() if some.any() else ():
+            change = 100 * np.abs(row["homogeneous"] / rows[reference]["homogeneous"] - 1)[some]
+            print("  {}: {:.2f} {:.2f} {:.2f}".format(label, *np.percentile(change, [50, 95, 100])))
 
 
 def first_of(rows: dict[str, dict[str, Any]]) -> str:
@@ -310,10 +341,10 @@ def main() -> None:
     if options.compare:
         folders = [Path(folder) for folder in options.compare]
         rows = [rows_of(folder, f"{folder.name}: ") for folder in folders]
-        half_space = np.load(folders[-1] / "task.npz")["half-space"]
-        compare(
-            {k: row for some in rows for k, row in some.items()}, first_of(rows[-1]), half_space
-        )
+        task_there = dict(np.load(folders[-1] / "task.npz"))
+        together, reference = {k: v for some in rows for k, v in some.items()}, first_of(rows[-1])
+        compare(together, reference, task_there["half-space"])
+        by_distance(together, reference, task_there)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
