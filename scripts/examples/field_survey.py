@@ -70,8 +70,7 @@ class Posterior:
     Attributes:
         of: The map from y to the data: the surrogate, or a `Corrected`.
         fit: The best fit, (n_y,).
-        chi2: Chi-squared of it over the number of data, by the noise that was given.
-        factor: What the noise was multiplied by.
+        chi2, factor: As `FieldSurvey._misfit` returns them.
         density: Log density of the posterior, of Y (n, n_y) to (n,).
         ensemble: Samples of the posterior.
         seconds: Seconds of the fit.
@@ -201,12 +200,11 @@ class FieldSurvey:
         """Fit data d, (n_d,), and sample the posterior, with the surrogate alone."""
         start = time.perf_counter()
         fit = self.fit(self.surrogate, d, self.starts(d, rng))
-        reduced, factor = self._misfit(self.surrogate.predict(fit), d)
+        misfit = self._misfit(self.surrogate.predict(fit), d)
         seconds = time.perf_counter() - start
-        likelihood = self.surrogate.likelihood(d, factor * self.noise, at=fit)
-        return self._sampled(
-            self.surrogate, fit, reduced, factor, likelihood, likelihood.hessian(fit), seconds, rng
-        )
+        likelihood = self.surrogate.likelihood(d, misfit[1] * self.noise, at=fit)
+        hessian = likelihood.hessian(fit)
+        return self._sampled(self.surrogate, fit, misfit, likelihood, hessian, seconds, rng)
 
     def corrected(self, d: Array, found: Posterior, rng: np.random.Generator) -> Posterior:
         """Correct the posterior of data d, (n_d,), by two solves of the PDE."""
@@ -216,15 +214,15 @@ class FieldSurvey:
         fit = self.fit(of, d, found.fit[None])
         c = self.solve(fit).C[0]
         of.move(fit, c)
-        reduced, factor = self._misfit(c, d)
-        some, noise = np.isfinite(d), factor * self.noise
+        misfit = self._misfit(c, d)
+        some, noise = np.isfinite(d), misfit[1] * self.noise
 
         def log_p(Y: Array) -> Array:
             return np.asarray(-0.5 * (((of.predict(Y) - d) / noise)[:, some] ** 2).sum(axis=1))
 
         J = (of.jacobian(fit) / noise[:, None])[some]
         seconds = time.perf_counter() - start
-        return self._sampled(of, fit, reduced, factor, log_p, J.T @ J, seconds, rng)
+        return self._sampled(of, fit, misfit, log_p, J.T @ J, seconds, rng)
 
     def _misfit(self, c: Array, d: Array) -> tuple[float, float]:
         """Return chi-squared over the number of data, and what the noise is multiplied by."""
@@ -238,33 +236,26 @@ class FieldSurvey:
         self,
         of: Any,
         fit: Array,
-        reduced: float,
-        factor: float,
+        misfit: tuple[float, float],
         log_likelihood: Any,
         hessian: Array,
         seconds: float,
         rng: np.random.Generator,
     ) -> Posterior:
-        box = np.array([self.lower, self.upper])
+        """Sample the posterior from the fit's normal distribution."""
         prior = np.where(self.model.normal, 1, 12 / (self.upper - self.lower) ** 2)
         density = self.on_box(log_likelihood)
         walked = ensemble(
             density,
             Normal(fit, np.linalg.inv(hessian + np.diag(prior))),
-            box,
+            np.array([self.lower, self.upper]),
             rng,
             effective=self.effective,
             most=self.steps,
         )
-        return Posterior(
-            of=of,
-            fit=fit,
-            chi2=reduced,
-            factor=factor,
-            density=density,
-            ensemble=walked,
-            seconds=seconds,
-        )
+        reduced, factor = misfit
+        known = {"of": of, "fit": fit, "chi2": reduced, "factor": factor, "seconds": seconds}
+        return Posterior(density=density, ensemble=walked, **known)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -312,9 +303,8 @@ def study(options: argparse.Namespace, figure: Any) -> None:
     report(field, better, "surrogate corrected by the PDE")
     off = (found.samples.mean(axis=0) - better.samples.mean(axis=0)) / better.samples.std(axis=0)
     print(
-        "the correction shifts means by up to "
-        f"{np.abs(off).max():.2f} posterior standard deviations, {math.sqrt((off**2).mean()):.2f} "
-        "in the root mean square"
+        f"the correction shifts means by up to {np.abs(off).max():.2f} posterior standard "
+        f"deviations, {math.sqrt((off**2).mean()):.2f} in the root mean square"
     )
     if options.solves:
         accept(field, better, options.solves, rng)
@@ -326,8 +316,7 @@ def study(options: argparse.Namespace, figure: Any) -> None:
 def report(field: FieldSurvey, found: Posterior, name: str) -> None:
     """Print the fit, the misfit and the posterior."""
     some = np.isfinite(field.data)
-    n = int(some.sum())
-    limit = chi2.ppf(0.999, n) / n
+    limit = chi2.ppf(0.999, n := int(some.sum())) / n
     print(
         f"\n{name}: {n} data; chi-squared of the best fit over their number: {found.chi2:.2f}"
         f" (noise alone: below {limit:.2f})"
