@@ -22,7 +22,7 @@ so, and 1.5 % for pole-pole; with w = 0 it is 0.7 to 1.4 % and 1.5 %, with w = 1
 
 Layers that are fitted to the mean of the conductivity at each depth were tried as a reference for
 dipping planes and random fields: data under planes that dip by 10 to 50 degrees became wrong by up
-to four times as much, and fields gained nothing.
+to six times as much, and fields gained nothing.
 """
 
 from __future__ import annotations
