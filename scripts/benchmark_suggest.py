@@ -238,7 +238,10 @@ def main() -> None:
             every.append(both)
             texts = ["  ".join(f"{value:.3g}" for value in errors) for errors in both]
             mark = "" if reached else ">"
-            print(f"{name} {seed}: random {texts[0]}, designed {texts[1]}, {mark}{ratios[-1]:.2f}")
+            print(
+                f"{name} {seed}: random {texts[0]}, designed {texts[1]}, {mark}{ratios[-1]:.2f}",
+                flush=True,
+            )
         middle = np.median(every, axis=0)
         for way, errors in zip(("random", "designed"), middle, strict=True):
             print(f"{name}, median of {way}: {'  '.join(f'{value:.3g}' for value in errors)}")

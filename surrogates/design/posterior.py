@@ -21,6 +21,9 @@ that of the error bars:
     from the next one. A nugget of noise would be taken to leave no use in samples there.
   * The trend counts as known. Coefficients that are not would draw samples to the corners, as
     designs for polynomials do, and leave the inner of the domain to chance.
+  * Lengths are at most 1.5 sqrt(n_in) standard deviations of the inputs. The trend may leave a
+    kernel nothing to do along an input, as long as few samples show more: a design that followed it
+    would never find out.
   * A nugget of `_NUGGET` is added: with the least one of training, 1e-10, what is left of kappa is
     as small as its rounding.
 
@@ -50,7 +53,8 @@ from surrogates.types import Array
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
 
-_LENGTH = 1.5  # of the Matern kernel, in standard deviations of an input, times a root of n_in
+_LENGTH = 1.5  # largest length in standard deviations of an input, times a root of their number
+_SHARE = 0.2  # least share of an input in products
 _PIECE = 2000  # points at once
 _NUGGET = 1e-8
 
@@ -168,6 +172,8 @@ class _Kriging:
         kernel = constants.blocks[int(np.flatnonzero(widths == start)[0])]
         K = _kappa(kernel, kernel.centres, kernel.centres)
         scale, nugget = _scale(M[:, start : start + kernel.width], K)
+        kernel = _bounded(kernel, constants)
+        K = _kappa(kernel, kernel.centres, kernel.centres)
         near = scipy.spatial.cKDTree(kernel.centres).query(kernel.centres, 2)[0][:, -1]
         length = float(np.median(near[near > 0])) if (near > 0).any() else 1.0
         K = K + nugget * _matern(kernel.centres / length, kernel.centres / length)
@@ -208,7 +214,7 @@ class _Unknown:
     """A Matern kernel about the samples that are known, if any."""
 
     box: Any
-    length: float
+    length: Array
     seen: Array
     factor: Array
     noise: float = 1e-4
@@ -216,9 +222,9 @@ class _Unknown:
 
     @classmethod
     def of(cls, surrogate: LoadedSurrogate, seen: Array) -> _Unknown:
-        """Take a length in which functions that samples show at all do not vary much."""
+        """Take the longest lengths."""
         box = surrogate.engine.box
-        length = _LENGTH * math.sqrt(max(1, surrogate.n_in - len(box.normals)))
+        length = _longest(box.unit, box.normals)
         bare = cls(box=box, length=length, seen=seen[:0], factor=np.empty((0, 0)))
         seen = bare.scaled(seen)
         K = _matern(seen, seen) + bare.noise * np.eye(len(seen))
@@ -238,7 +244,7 @@ class _Unknown:
         """Return points in units of the length."""
         logs = self.box.log_inputs
         X = np.where(logs, np.log(np.where(logs, Y, 1.0)), Y)
-        return np.asarray((X - self.box.centre) / self.box.unit / self.length)
+        return np.asarray((X - self.box.centre) / self.length)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -282,6 +288,22 @@ class _Products:
 def _features(constants: Any, X: Array) -> Array:
     """Return all features at points as the surrogate sees them, (n, width)."""
     return np.concatenate([block.features(X) for block in constants.blocks], axis=1)
+
+
+def _bounded(kernel: Any, constants: Any) -> Any:
+    """Return a kernel whose lengths are at most those of `_Unknown`, as its shares are at least."""
+    longest = _longest(constants.unit, constants.normals)
+    factor = np.where(kernel.factor > 0, np.hypot(kernel.factor, 1 / longest), 0.0)
+    ratio = factor / np.where(kernel.factor > 0, kernel.factor, 1.0)
+    kernel = dataclasses.replace(kernel, factor=factor, centres=kernel.centres * ratio)
+    if hasattr(kernel, "shares"):
+        return dataclasses.replace(kernel, shares=np.maximum(kernel.shares, _SHARE))
+    return kernel
+
+
+def _longest(unit: Array, normals: Array) -> Array:
+    """Return the lengths of a function that samples show, but which does not vary much, (n_in,)."""
+    return np.asarray(_LENGTH * math.sqrt(max(1, len(unit) - len(normals))) * unit)
 
 
 def _kappa(kernel: Any, A: Array, B: Array) -> Array:
