@@ -6,7 +6,20 @@ import argparse
 
 from surrogates import __version__
 
-from . import check, completion, data, generate, info, plot, settings, survey, train, use, verify
+from . import (
+    check,
+    completion,
+    data,
+    generate,
+    info,
+    plot,
+    settings,
+    suggest,
+    survey,
+    train,
+    use,
+    verify,
+)
 from .options import Commands, Parser
 
 _COMMANDS = (
@@ -23,6 +36,7 @@ _COMMANDS = (
     use.add_export,
     use.add_explore,
     use.add_serve,
+    suggest.add_suggest,
     generate.add_solve,
     plot.add_plots,
     survey.add_survey,
