@@ -6,7 +6,20 @@ import argparse
 
 from surrogates import __version__
 
-from . import check, completion, data, generate, info, plot, settings, survey, train, use, verify
+from . import (
+    check,
+    completion,
+    data,
+    generate,
+    info,
+    plan,
+    plot,
+    settings,
+    survey,
+    train,
+    use,
+    verify,
+)
 from .options import Commands, Parser
 
 _COMMANDS = (
@@ -17,6 +30,7 @@ _COMMANDS = (
     verify.add_verify,
     data.add_merge,
     data.add_append,
+    plan.add_plan,
     train.add_train,
     use.add_evaluate,
     use.add_predict,

@@ -17,6 +17,7 @@ The model is that of Viering and Loog 2023, "The shape of learning curves: a rev
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -37,10 +38,10 @@ _SLOPES = np.exp(np.linspace(math.log(0.03), math.log(6.0), 72))
 _FLOORS = np.concatenate([[0.0], np.exp(np.linspace(math.log(0.01), math.log(0.99), 24))])
 _NO_FLOOR = 0.5  # prior probability
 _WANDER = 0.25
-_LEVELS = np.linspace(-4.0, 4.0, 33)  # in deviations about the last points' mean
+_LEVELS = np.linspace(-3.5, 3.5, 21)  # in deviations about the last points' mean
 _LEAST = 0.01  # least deviation of a point's logarithm
-_KEPT = 1e-7  # least weight, over the largest, of a point of the grid
-_NODES = np.array([NormalDist().inv_cdf((i + 0.5) / 41) for i in range(41)])
+_KEPT = 1e-4  # least weight, over the largest, of a point of the grid
+_NODES = np.array([NormalDist().inv_cdf((i + 0.5) / 21) for i in range(21)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Curve:
     Attributes:
         n: Numbers of samples that were measured, (k,), ascending.
         errors: Errors there, (k,).
-        deviations: Standard deviations of the errors' logarithms, (k,).
+        covariance: Of the errors' logarithms, (k, k).
         level: Error at the largest n, for each law, (m,).
         slope: Slope b, (m,).
         floor: Floor f, units of the errors, (m,).
@@ -60,12 +61,17 @@ class Curve:
 
     n: Array
     errors: Array
-    deviations: Array
+    covariance: Array
     level: Array
     slope: Array
     floor: Array
     weight: Array
     scatter: float
+
+    @property
+    def deviations(self) -> Array:
+        """Standard deviations of the errors' logarithms, (k,)."""
+        return np.asarray(np.sqrt(np.diag(self.covariance)))
 
     def samples_for(self, target: float) -> tuple[float, float, float]:
         """Return how many samples a training needs for an error: 5, 50 and 95 % quantiles.
@@ -89,6 +95,15 @@ class Curve:
             float(self.n[-1]) * math.exp(x) if x < 500 else math.inf for x in found
         )
         return low, middle, high
+
+    def scaled(self, factor: float) -> Curve:
+        """Return the curve with all errors times a factor."""
+        return dataclasses.replace(
+            self,
+            errors=factor * self.errors,
+            level=factor * self.level,
+            floor=factor * self.floor,
+        )
 
     def reached(self, target: float) -> float:
         """Return the probability that the floor is below a target."""
@@ -176,7 +191,7 @@ def _posterior(n: Array, errors: Array, covariance: Array, scatter: float) -> Cu
     return Curve(
         n=n,
         errors=errors,
-        deviations=np.sqrt(np.diag(covariance)),
+        covariance=covariance,
         level=level[j],
         slope=_SLOPES[i],
         floor=_FLOORS[k] * level[j],
@@ -186,8 +201,11 @@ def _posterior(n: Array, errors: Array, covariance: Array, scatter: float) -> Cu
 
 
 def _wandered(far: Array) -> Array:
-    """Return the deviation of log n, or of log e over the slope, at a distance in log n."""
-    return np.asarray(_WANDER / math.sqrt(3) * np.abs(far) ** 1.5)
+    """Return the deviation of log n, or of log e over the slope, at a distance in log n.
+
+    Between measured points it is left out: their own deviations are larger.
+    """
+    return np.asarray(_WANDER / math.sqrt(3) * np.maximum(far, 0.0) ** 1.5)
 
 
 def _quantiles(values: Array, weights: Array) -> list[float]:
