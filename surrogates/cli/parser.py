@@ -6,12 +6,26 @@ import argparse
 
 from surrogates import __version__
 
-from . import check, completion, data, generate, info, plot, settings, survey, train, use, verify
+from . import (
+    check,
+    completion,
+    data,
+    generate,
+    info,
+    learn,
+    plot,
+    settings,
+    survey,
+    train,
+    use,
+    verify,
+)
 from .options import Commands, Parser
 
 _COMMANDS = (
     generate.add_generate,
     check.add_check,
+    learn.add_learn,
     data.add_import,
     info.add_info,
     verify.add_verify,

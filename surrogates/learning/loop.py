@@ -1,0 +1,295 @@
+"""The rounds of a run, from the first design to the surrogate of the stated error."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surrogates.config import check
+from surrogates.files import atomic, check_writable
+from surrogates.progress import Told
+
+from . import samples as solves
+from .asked import Asked
+from .estimate import Estimate, estimated, parts
+from .policy import Curve, Look, Policy
+from .samples import Samples, core_seconds, done, seed_of
+from .state import State
+
+if TYPE_CHECKING:
+    from surrogates.model.loaded import LoadedSurrogate
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a caller sees of a run.
+
+    Attributes:
+        on_look: Called after each look, with it and the samples that the target seems to need.
+        on_note: Called with what a user should know, a line each.
+        solving: Bar of the solves, as for `surrogates.generate`.
+        training: Bar of the trainings, as for `surrogates.train`.
+    """
+
+    on_look: Callable[[Look, float], object] = lambda look, needed: None
+    on_note: Callable[[str], object] = _log.warning
+    solving: bool | Told = False
+    training: bool | Told = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """The outcome of a run.
+
+    Attributes:
+        asked: Its arguments.
+        looks: All looks, in order; the last is the one at the surrogate that is left.
+        met: Whether the error is below the target, with 90 % confidence.
+        new: Whether anything was solved, trained or written by this call.
+        core_seconds: Of all solves.
+        hours: Wall time of all calls.
+    """
+
+    asked: Asked
+    looks: Sequence[Look]
+    met: bool
+    new: bool
+    core_seconds: float
+    hours: float
+
+    @property
+    def estimate(self) -> Estimate:
+        """The error of the surrogate that is left."""
+        return self.looks[-1].estimate
+
+
+@dataclass(kw_only=True)
+class _Round:
+    """One surrogate: the files that it is trained on, and those that it is measured on."""
+
+    number: int
+    trained: list[tuple[Path, bool]]
+    fresh: list[Path] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    surrogate: LoadedSurrogate | None = None
+
+
+def learned(asked: Asked, watch: Watch) -> Learned:
+    """Run until the target is met or the budget is spent, or go on with an earlier run.
+
+    Args:
+        asked: The arguments.
+        watch: What the caller sees.
+
+    Raises:
+        InputError: If an argument does not fit, or the folder is of another run.
+        KeyboardInterrupt: If interrupted; all that is finished is kept.
+    """
+    from surrogates.pde.run import settled
+
+    found, config = settled(asked.problem, asked.config, asked.settings)
+    _check_place(asked)
+    from surrogates.config import to_toml
+
+    text = to_toml(config)
+    about = {
+        "problem": asked.problem if isinstance(asked.problem, str) else found.name,
+        "source": found.source,
+        "config": text,
+        **{name: getattr(asked, name) for name in _SAME},
+    }
+    n_y = len(found.describe(config)["y_names"])
+    state = State(asked.folder.absolute(), about)
+    try:
+        return _Run(asked, watch, state, text).done(n_y)
+    finally:
+        state.close()
+
+
+_SAME = ("measure", "seed", "first", "effort", "tangents")
+"""Arguments that a run goes on with unchanged; a target or a budget may be another."""
+
+
+def _check_place(asked: Asked) -> None:
+    """Refuse to overwrite files of something else."""
+    for path in (asked.out, asked.dataset, asked.page):
+        check_writable(path)
+        check(
+            asked.folder.exists() or not path.exists(),
+            f"{path} is there, and not of a run that can go on, whose folder would be "
+            f"{asked.folder}: give another --out",
+        )
+
+
+class _Run:
+    """A run whose folder is open."""
+
+    def __init__(self, asked: Asked, watch: Watch, state: State, config: str) -> None:
+        self._asked, self._watch, self._state = asked, watch, state
+        self._samples = Samples(asked, config, state.path, watch.solving)
+        self._policy = Policy(target=asked.target, budget=asked.budget)
+        self._looks: list[Look] = []
+        self._solves = 0
+        self._new = False
+        self._round_hours = 0.0
+
+    def done(self, n_y: int) -> Learned:
+        """Go through the rounds, and write the results."""
+        asked, policy, state = self._asked, self._policy, self._state
+        step = state.decided(
+            "first", lambda: {"kind": "first", "samples": policy.first(n_y, asked.first)}
+        )
+        design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
+        now = _Round(number=0, trained=[(design, False)])
+        while True:
+            begun = time.monotonic()
+            self._train(now)
+            why = self._measured(now)
+            self._round_hours = (time.monotonic() - begun) / 3600
+            if why:
+                return self._finished(now, why)
+            now = self._next(now)
+
+    def _left(self) -> float:
+        solves = self._asked.budget.solves
+        return math.inf if solves is None else solves - self._solves
+
+    def _count(self, path: Path) -> Path:
+        """Count the solves of a file, and return it."""
+        from surrogates.data import read_info
+
+        self._solves += read_info(path)[1]
+        return path
+
+    def _train(self, now: _Round) -> None:
+        """Train on all samples of a round, or load what an earlier run has trained."""
+        import surrogates
+
+        path = self._state.path / f"{now.number:03d}-surrogate.pt"
+        if not path.exists():
+            self._new = True
+            asked = self._asked
+            data = solves.joined([path for path, _ in now.trained], self._state.path)
+            how: dict[str, Any] = {"effort": asked.effort, "seed": asked.seed}
+            found = surrogates.train(data, progress=self._watch.training, **how)
+            if found.metadata["training"].get("reason") == "interrupted":
+                raise KeyboardInterrupt("interrupted while training")
+            with atomic(path) as beside:
+                found.save(beside)
+            for line in found.warnings:
+                _log.info(line)
+        now.surrogate = surrogates.load(path)
+
+    def _measured(self, now: _Round) -> str:
+        """Measure a surrogate on fresh batches; return why the run ends, empty if it goes on."""
+        state, policy, held_out = self._state, self._policy, _held_out(now, self._asked.measure)
+        n = int(now.surrogate.metadata["training"]["samples"])  # type: ignore[union-attr]
+        step = state.decided("fresh", lambda: policy.fresh(self._looks, n, held_out, self._left()))
+        while True:
+            self._look(now, n, step)
+            last = self._looks[-1]
+            hours = state.hours()
+            why = ""
+            if not state.replaying:
+                why = policy.stop(self._looks, hours, self._round_hours)
+                self._publish(now)
+            self._watch.on_look(last, self._needed())
+            if why:
+                return why
+            step = state.decided("fresh design", lambda: policy.next(self._looks, self._left()))
+            if step["kind"] == "design":
+                self._design = step
+                return ""
+
+    def _look(self, now: _Round, n: int, step: dict[str, Any]) -> None:
+        """Solve for a fresh batch, and add a look at all fresh samples of this surrogate."""
+        piece = len(now.fresh)
+        seed = seed_of(self._asked.seed, now.number, piece)
+        name = f"{now.number:03d}-fresh-{piece}"
+        now.fresh.append(self._count(self._samples.random(name, step["samples"], seed)))
+        Y, C, failed = done(now.fresh)
+        measure = self._asked.measure
+        assert now.surrogate is not None
+        check(
+            len(Y) >= 3,
+            f"{failed} of {failed + len(Y)} fresh samples failed: a surrogate needs a problem "
+            "whose solves succeed as a rule; `surrogates check` tells more",
+        )
+        values = parts(now.surrogate, Y, C, measure)
+        level = step["level"]
+        how: dict[str, Any] = {} if level is None else {"upper": level}
+        if measure == "worst":
+            how["first"] = _worst(now)
+        found = estimated(values, measure, failed=failed, **how)
+        self._looks.append(
+            Look(round=now.number, trained=n, solves=self._solves, estimate=found, level=level)
+        )
+
+    def _needed(self) -> float:
+        """Return the solves that the target seems to need, with those of the last look."""
+        look = self._looks[-1]
+        return Curve.of(self._looks).samples(self._asked.target) + look.estimate.samples
+
+    def _next(self, now: _Round) -> _Round:
+        """Solve for the samples of the next round."""
+        number, samples = now.number + 1, self._design["samples"]
+        name, seed = f"{number:03d}-designed", seed_of(self._asked.seed, number, -1)
+        designed = self._count(self._samples.random(name, samples, seed))
+        trained = [*now.trained, *((path, False) for path in now.fresh), (designed, False)]
+        return _Round(number=number, trained=trained)
+
+    def _publish(self, now: _Round) -> None:
+        """Write the surrogate so far as the result, for those who cannot wait."""
+        content = (self._state.path / f"{now.number:03d}-surrogate.pt").read_bytes()
+        out = self._asked.out
+        if not out.exists() or out.read_bytes() != content:
+            with atomic(out) as beside:
+                beside.write_bytes(content)
+
+    def _finished(self, now: _Round, why: str) -> Learned:
+        """Write dataset and report, unless they are there."""
+        asked = self._asked
+        paths = [*(path for path, _ in now.trained), *now.fresh]
+        new = self._new or self._samples.solved > 0 or not asked.dataset.exists()
+        if new:
+            solves.write_all(asked.dataset, now.trained, now.fresh, self._state.path)
+        return Learned(
+            asked=asked,
+            looks=tuple(self._looks),
+            met=why == "target",
+            new=new,
+            core_seconds=core_seconds(paths, asked.ranks_per_sample),
+            hours=self._state.hours(),
+        )
+
+
+def _held_out(now: _Round, measure: str) -> float:
+    """Return a surrogate's own estimate of its error, from its training's held-out samples."""
+    assert now.surrogate is not None
+    found = now.surrogate.errors.get("validation")
+    if found is None:
+        return math.inf
+    spread = np.nan_to_num(np.array(found.output_spread))
+    error = {
+        "relative": found.relative.mean,
+        "spread": float(np.sqrt((spread**2).mean())),
+        "worst": float(spread.max()),
+    }[measure]
+    return error if math.isfinite(error) else math.inf
+
+
+def _worst(now: _Round) -> int:
+    """Return the output with the largest held-out error, known before any fresh sample."""
+    assert now.surrogate is not None
+    found = now.surrogate.errors.get("validation")
+    spread = None if found is None else np.nan_to_num(np.array(found.output_spread))
+    return 0 if spread is None or not len(spread) else int(spread.argmax())

@@ -1,0 +1,114 @@
+"""The loop on a small analytic problem: its files, what it says, and how it goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from commands import refused, run
+
+import surrogates
+from surrogates.data import Dataset, Split
+
+PROBLEM = """
+import numpy as np
+from surrogates.pde import Problem
+
+class Decay(Problem):
+    y_names, y_lower, y_upper = ("a", "b"), (1.0, 0.0), (2.0, 1.0)
+    c_names = ("u1", "u2", "u3")
+
+    def solve(self, y):
+        return [2 + np.exp(-y[0] * t) * np.cos(y[1] * t) for t in (0.5, 1.0, 1.5)]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the problem, and a finished run."""
+    folder = tmp_path_factory.mktemp("learn")
+    (folder / "decay.py").write_text(PROBLEM)
+    words = ("learn", f"{folder / 'decay.py'}:Decay", "--target", "0.003", "--effort", "fast")
+    command = [sys.executable, "-m", "surrogates", *words, "--out", str(folder / "best.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (folder / "said.txt").write_text(done.stdout)
+    return folder
+
+
+def again(folder, *words):
+    problem = f"{folder / 'decay.py'}:Decay"
+    return ("learn", problem, "--effort", "fast", "--out", folder / "best.pt", *words)
+
+
+def test_it_leaves_surrogate_and_samples_of_the_stated_error(folder):
+    found = surrogates.load(folder / "best.pt")
+    data = Dataset.read(folder / "best.h5")
+    test = data.split == Split.TEST
+    error = found.evaluate(data).relative.mean
+    said = (folder / "said.txt").read_text()
+    assert f"error {100 * error:.3g} %" in said and "target 0.3 %: met" in said
+    assert int(test.sum()) >= 10 and test[-1] and not test[0]
+    assert found.metadata["training"]["samples"] <= (~test).sum()
+    truth = np.random.default_rng(3).uniform((1, 0), (2, 1), (1000, 2))
+    t = np.array([0.5, 1.0, 1.5])
+    C = 2 + np.exp(-truth[:, :1] * t) * np.cos(truth[:, 1:] * t)
+    new = np.linalg.norm(found.predict(truth) - C, axis=1) / np.linalg.norm(C, axis=1)
+    assert new.mean() < 0.003
+
+
+def test_a_finished_run_says_so_and_changes_nothing(folder, capsys):
+    before = {path: path.read_bytes() for path in folder.glob("best.*") if path.is_file()}
+    assert run(*again(folder, "--target", "0.003")) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in folder.glob("best.*") if path.is_file()}
+
+
+def test_other_settings_are_refused(folder, capsys):
+    error = refused(capsys, *again(folder, "--target", "0.003", "--seed", "5"))
+    assert "seed is '0' there and '5' here" in error
+    error = refused(capsys, *again(folder, "--target", "0.003", "--set", "batch=3"))
+    assert "other settings: batch" in error
+    error = refused(capsys, *again(folder, "--target", "0.003", "--measure", "worst"))
+    assert "measure is 'relative' there and 'worst' here" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--target", "0"), "must be a positive error"),
+        (("--target", "0.1", "--budget", "soon"), "cannot read the budget"),
+        (("--target", "0.1", "--budget", "5"), "at least 12 solves"),
+        (("--target", "0.1", "--processes", "0"), "processes must be at least 1"),
+        (("--target", "0.1", "--first", "1"), "at least 3 samples"),
+    ],
+)
+def test_wrong_arguments_are_one_line(tmp_path, capsys, words, says):
+    (tmp_path / "decay.py").write_text(PROBLEM)
+    problem = f"{tmp_path / 'decay.py'}:Decay"
+    assert says in refused(capsys, "learn", problem, "--out", tmp_path / "a.pt", *words)
+    assert not (tmp_path / "a.pt.learn").exists()
+
+
+def test_files_of_something_else_are_left_alone(tmp_path, capsys):
+    (tmp_path / "decay.py").write_text(PROBLEM)
+    (tmp_path / "a.h5").write_text("precious")
+    problem = f"{tmp_path / 'decay.py'}:Decay"
+    error = refused(capsys, "learn", problem, "--target", "0.1", "--out", tmp_path / "a.pt")
+    assert "a.h5 is there" in error and (tmp_path / "a.h5").read_text() == "precious"
+
+
+def test_under_mpirun_it_says_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    error = refused(capsys, "learn", "cdr", "--target", "0.1", "--out", tmp_path / "a.pt")
+    assert "--processes 4" in error
+
+
+def test_importing_the_room_imports_neither_torch_nor_mpi():
+    code = (
+        "import sys, surrogates.learning.loop, surrogates.learning.learn\n"
+        "assert not {'torch', 'dolfinx', 'mpi4py', 'scipy'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
