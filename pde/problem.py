@@ -89,6 +89,7 @@ class Problem:
         has_directions: Whether it can return dc/dy in directions alone. Without it, dc/dy is
             solved for as a whole, and multiplied.
         has_adjoints: Whether it can return the derivatives of functionals of c.
+        needs_bounds: Whether it solves only within the bounds of y, as for a mesh made for them.
         keeps_solution: Whether derivatives at the y that it has solved for last cost no new solve.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
@@ -116,6 +117,7 @@ class Problem:
     has_tangents: ClassVar[bool] = False
     has_directions: ClassVar[bool] = False
     has_adjoints: ClassVar[bool] = False
+    needs_bounds: ClassVar[bool] = False
     keeps_solution: ClassVar[bool] = False
     Config: ClassVar[type[Any]] = Settings
     y_names: ClassVar[Sequence[str]] = ()

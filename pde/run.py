@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from surrogates import config as configuration
 from surrogates.data import Dataset
+from surrogates.data.points import write_points
 from surrogates.progress import Told, bar_of
 
 from .launch import launch
@@ -34,7 +35,8 @@ _log = logging.getLogger(__name__)
 def generate(
     problem: str | type[Problem] | Problem,
     *,
-    samples: int = 800,
+    samples: int | None = None,
+    points: Any = None,
     out: PathLike | None = None,
     config: Any = None,
     settings: Mapping[str, Any] | None = None,
@@ -57,7 +59,9 @@ def generate(
 
     Args:
         problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object.
-        samples: Number of samples.
+        samples: Number of samples; None for 800, or as many as there are points.
+        points: Points y to solve for in place of random ones: a .csv, .npy or .h5 file, of which a
+            dataset counts by its Y; or an array (n, n_y), or a table with names.
         out: The dataset's file; None for no file. The same call finishes an interrupted run.
         config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
@@ -84,6 +88,7 @@ def generate(
         KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
     run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
+    run |= {"points": _absolute(points) if isinstance(points, str | os.PathLike) else points}
     run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
     run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
     run |= {"retry_failed": retry_failed, "unchecked": unchecked}
@@ -213,20 +218,18 @@ class _Asked:
         comm = mpi().COMM_WORLD
         from .collective import on_each
         from .ensemble.generate import generate as generated
+        from .ensemble.request import Hooks, Request
 
         solver = on_each(comm, self._solver)
         out = comm.bcast(out)
         bars = bar_of(progress) if comm.rank == 0 else None
         bar = None if bars is None else bars("samples")
         try:
-            summary = generated(
-                solver,
-                comm,
-                out=out,
+            hooks = Hooks(
                 on_progress=None if bar is None else lambda state: bar.update(*_told(state)),
                 on_note=_log.warning,
-                **self.run,
             )
+            summary = generated(solver, comm, Request(out=out, **self.run), hooks)
         finally:
             if bar is not None:
                 bar.close()
@@ -252,7 +255,7 @@ class _Asked:
                 _, text = self._settings()
                 file.write_text(text, encoding="utf-8")
                 words += ["--config", str(file)]
-            for name, value in self.run.items():
+            for name, value in {**self.run, "points": self._written(Path(folder))}.items():
                 option = f"--{name.replace('_', '-')}"
                 if isinstance(value, bool):
                     words += [option] * value
@@ -264,6 +267,18 @@ class _Asked:
         if failed:
             _warn_of_failures(len(failed), len(dataset.Y), failed[0])
         return dataset
+
+    def _written(self, folder: Path) -> Path | None:
+        """Return the file of the points for mpirun's processes; an array is written to a folder."""
+        points = self.run.get("points")
+        if points is None or isinstance(points, Path):
+            return points
+        from .ensemble.solvers import LocalSolver
+
+        found, text = self._settings()
+        space = LocalSolver(found, configuration.from_toml(found.Config, text)).space()
+        write_points(path := folder / "points.npy", space.points(points), space.names)
+        return path
 
     def _settings(self) -> tuple[type[Problem], str]:
         """Return the problem's class, and all settings as TOML text."""

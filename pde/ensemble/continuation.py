@@ -20,6 +20,7 @@ from surrogates.data.ranges import runs
 from surrogates.folders import TEMPORARY, Folder
 from surrogates.provenance import Provenance
 
+from ..prescribed import OPTION
 from .journal import DESCRIPTION, Journal, Writer, describe, described
 
 # The files of a run in its folder, in the order in which they are removed. A folder without a
@@ -166,7 +167,8 @@ def settle(folder: Folder, info: Info, made: Sequence[tuple[str, Mapping[str, st
         wrong = sorted({name for name, _ in needed.items() ^ its.items()})
         check(not wrong, f"{wrong[:1]} is another file on process {rank} than on process 0")
         check(mesh == its_mesh, f"the mesh is {mesh} on process 0 and {its_mesh} on {rank}")
-    found = dataclasses.replace(info, inputs=dict(needed), mesh=mesh)
+    given = {name: sha for name, sha in info.inputs.items() if name == OPTION}
+    found = dataclasses.replace(info, inputs={**given, **needed}, mesh=mesh)
     if folder.stat(DESCRIPTION) is not None:
         described(folder).check_same(found, folder.path / DESCRIPTION)
     else:

@@ -14,6 +14,7 @@ from surrogates.data import Dataset, Info, Status, Stored
 from surrogates.types import Array
 
 from ..inputs import inputs, of_files
+from ..prescribed import DESIGN
 from ..problem import Problem
 from ..results import Batch, derivatives
 from ..sampling import draw
@@ -71,7 +72,7 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
         there = stored.rows(row, row + 1)
         i = info.first + row
         rows_of = {"total": info.total, "start": i, "stop": i + 1}
-        if info.design == "joined":  # of several seeds: its y is not checked
+        if info.design in ("joined", DESIGN):  # of several seeds, or given: y is not checked
             y = there.Y
         else:
             y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **rows_of)

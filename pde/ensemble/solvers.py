@@ -25,6 +25,7 @@ from surrogates.types import Array
 
 from ..checks.lines import fault
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
+from ..prescribed import Space
 from ..problem import Problem
 from ..results import Batch, derivatives
 from ..solving import made, noted, solved
@@ -54,6 +55,9 @@ class Solver(Protocol):
 
     def configure(self, text: str) -> None:
         """Take settings."""
+
+    def space(self) -> Space:
+        """Return the space of the parameters."""
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
@@ -131,6 +135,24 @@ class LocalSolver:
     def configure(self, text: str) -> None:
         """Take settings from the TOML text of `settings`."""
         self._config = from_toml(self._problem.Config, text)
+
+    def space(self) -> Space:
+        """Return the space of the parameters.
+
+        Raises:
+            InputError: If a setting is out of range.
+        """
+        problem, config = self._problem, self._config
+        problem.check(config)
+        about = problem.describe(config)
+        return Space(
+            problem=problem.name,
+            names=about["y_names"],
+            lower=about["y_lower"],
+            upper=about["y_upper"],
+            sums=problem.design(config) == "simplex",
+            needs_bounds=problem.needs_bounds,
+        )
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]

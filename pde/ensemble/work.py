@@ -54,6 +54,7 @@ class Plan:
         folder: Inode number of the journal's folder.
         wanted: The derivatives to solve for.
         marks: The samples at which processes of earlier runs have ended.
+        points: The points of the whole set, (total, n_y), if they are not drawn.
     """
 
     info: Info
@@ -65,6 +66,15 @@ class Plan:
     folder: int = 0
     wanted: Wanted = field(default_factory=Wanted)
     marks: list[Mark] = field(default_factory=list)
+    points: Array | None = None
+
+    def parameters(self, rows: range) -> Array:
+        """Return the parameters of consecutive samples, (n, n_y)."""
+        if self.points is not None:
+            return self.points[rows.start : rows.stop]
+        info = self.info
+        bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
+        return draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
 
 
 class Work:
@@ -135,8 +145,7 @@ class Work:
         plan, info = self._plan, self._plan.info
         first = task.first * self._size
         rows = range(first, min(first + task.count * self._size, plan.samples.stop))
-        bounds = {"total": info.total, "start": rows.start, "stop": rows.stop}
-        Y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **bounds)
+        Y = plan.parameters(rows)
         V = plan.wanted.draw(info, rows.start, rows.stop)
         self._first, self._V = rows.start, V
         batch = self._solved(Y, rows.start)

@@ -61,7 +61,7 @@ class Info:
             usually one-hot, and ``c_names`` the names of the classes.
         config: The problem's whole configuration, TOML text.
         source: SHA-256 of the user's file that defines the problem; empty for a built-in problem.
-        design: Name of the sampling design.
+        design: Name of the sampling design; ``points`` if the points were given.
         seed: Seed of the sampling design and of the split.
         split: The split as asked for, such as ``400/200/200``.
         total: Number of samples in the whole set.
@@ -89,7 +89,8 @@ class Info:
         missing: ``mask`` if done samples lack entries of C, which are NaN; else empty.
         inputs: SHA-256 of each further file that the samples depend on. Modules and data in the
             folder of the problem's file are named by their paths from there, files that the
-            configuration names by its keys, and pilot sets by options: ``--pilot``.
+            configuration names by its keys, and pilot sets by options: ``--pilot``. Of points that
+            were given, ``--points``, it is the SHA-256 of the numbers.
         notes: Remarks on the samples, one line each: estimated errors, repairs of a mesh. They are
             not part of the set's identity.
     """
