@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from surrogates.config import check
+from surrogates.config import check, overridden
 
 from .console import Progress, complain, duration, warn
 from .generate import add_problem_settings, take_survey
@@ -43,6 +43,13 @@ def add_learn(commands: Commands) -> None:
     sub.add_argument("--unchecked", action="store_true", help="as for generate")
     sub.add_argument(
         "--effort", choices=("fast", "default", "high"), default="default", help="as for train"
+    )
+    sub.add_argument(
+        "--train",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="one setting of the trainings, such as network.width=16; may be repeated",
     )
     sub.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
     text = "samples of the first design; default 5 a parameter, 20 to 100"
@@ -109,20 +116,19 @@ def _stopping() -> Iterator[list[int]]:
 
 def _asked(options: argparse.Namespace) -> Any:
     """Return the arguments of the run."""
-    from surrogates.config import entries
     from surrogates.learning.asked import Asked, Budget
 
     name = options.problem.rpartition(":")[2].lower()
     out = Path(f"{name}.pt" if options.out is None else options.out)
-    settings: dict[str, Any] = {}
-    for text in options.set:
-        settings |= entries(text)
+    settings, training = overridden(options.set), overridden(options.train)
     same = (
         *("problem", "target", "measure", "config", "seed", "first", "effort", "tangents"),
         *("unchecked", "processes", "ranks_per_sample", "launcher", "time_limit"),
     )
     given = {key: getattr(options, key) for key in same}
-    return Asked(out=out, budget=Budget.read(options.budget), settings=settings, **given)
+    return Asked(
+        out=out, budget=Budget.read(options.budget), settings=settings, training=training, **given
+    )
 
 
 def _watch(asked: Any) -> Any:

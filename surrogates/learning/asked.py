@@ -83,6 +83,7 @@ class Asked:
         seed: Seed of the samples and of the training.
         first: Samples of the first design; None for a number by the parameters.
         effort: Of each training.
+        training: Settings of each training by their keys, which are then not chosen.
         tangents: Derivatives that each solve brings, as for `surrogates.generate`.
         unchecked: Whether to trust derivatives of a user's problem without a test.
         processes: Processes of the solves.
@@ -101,6 +102,7 @@ class Asked:
     seed: int = 0
     first: int | None = None
     effort: str = "default"
+    training: Mapping[str, Any] = field(default_factory=dict)
     tangents: bool | int = False
     unchecked: bool = False
     processes: int = 1

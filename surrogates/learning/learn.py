@@ -31,6 +31,7 @@ def learn(
     seed: int = 0,
     first: int | None = None,
     effort: Literal["fast", "default", "high"] = "default",
+    training: Mapping[str, Any] | None = None,
     tangents: bool | int = False,
     unchecked: bool = False,
     processes: int = 1,
@@ -59,6 +60,7 @@ def learn(
         seed: Seed of the samples and of the training.
         first: Samples of the first design; by default five for each parameter, 20 to 100.
         effort: Of each training, as for `surrogates.train`.
+        training: Settings of each training by their keys, such as ``{"network.width": 16}``.
         tangents: Whether to solve for dc/dy, or in how many random directions a sample.
         unchecked: Whether to use derivatives of a user's problem without a Taylor test.
         processes: Processes of the solves; more than one are started by mpirun.
@@ -90,6 +92,7 @@ def learn(
         seed=seed,
         first=first,
         effort=effort,
+        training=dict(training or {}),
         tangents=tangents,
         unchecked=unchecked,
         processes=processes,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surrogates.config import check
+from surrogates.config import check, override, to_toml
 from surrogates.files import atomic, check_writable
 from surrogates.progress import Told
 
+from . import report
 from . import samples as solves
 from .asked import Asked
 from .estimate import Estimate, estimated, parts
@@ -95,27 +96,28 @@ def learned(asked: Asked, watch: Watch) -> Learned:
         KeyboardInterrupt: If interrupted; all that is finished is kept.
     """
     from surrogates.pde.run import settled
+    from surrogates.training.settings import settings_of
 
     found, config = settled(asked.problem, asked.config, asked.settings)
     _check_place(asked)
-    from surrogates.config import to_toml
-
+    settings_of(asked.training or None, "regression")  # before the first solve
     text = to_toml(config)
     about = {
         "problem": asked.problem if isinstance(asked.problem, str) else found.name,
         "source": found.source,
         "config": text,
-        **{name: getattr(asked, name) for name in _SAME},
+        **{name: getattr(asked, name) for name in _SAME if name != "training"},
+        "training": sorted(override(key, value) for key, value in asked.training.items()),
     }
     n_y = len(found.describe(config)["y_names"])
     state = State(asked.folder.absolute(), about)
     try:
-        return _Run(asked, watch, state, text).done(n_y)
+        return _Run(asked, watch, state, found.name, text).done(n_y)
     finally:
         state.close()
 
 
-_SAME = ("measure", "seed", "first", "effort", "tangents")
+_SAME = ("measure", "seed", "first", "effort", "training", "tangents")
 """Arguments that a run goes on with unchanged; a target or a budget may be another."""
 
 
@@ -133,8 +135,9 @@ def _check_place(asked: Asked) -> None:
 class _Run:
     """A run whose folder is open."""
 
-    def __init__(self, asked: Asked, watch: Watch, state: State, config: str) -> None:
+    def __init__(self, asked: Asked, watch: Watch, state: State, name: str, config: str) -> None:
         self._asked, self._watch, self._state = asked, watch, state
+        self._name, self._config = name, config
         self._samples = Samples(asked, config, state.path, watch.solving)
         self._policy = Policy(target=asked.target, budget=asked.budget)
         self._looks: list[Look] = []
@@ -180,7 +183,9 @@ class _Run:
             asked = self._asked
             data = solves.joined([path for path, _ in now.trained], self._state.path)
             how: dict[str, Any] = {"effort": asked.effort, "seed": asked.seed}
-            found = surrogates.train(data, progress=self._watch.training, **how)
+            found = surrogates.train(
+                data, asked.training or None, progress=self._watch.training, **how
+            )
             if found.metadata["training"].get("reason") == "interrupted":
                 raise KeyboardInterrupt("interrupted while training")
             with atomic(path) as beside:
@@ -259,17 +264,19 @@ class _Run:
         """Write dataset and report, unless they are there."""
         asked = self._asked
         paths = [*(path for path, _ in now.trained), *now.fresh]
-        new = self._new or self._samples.solved > 0 or not asked.dataset.exists()
-        if new:
-            solves.write_all(asked.dataset, now.trained, now.fresh, self._state.path)
-        return Learned(
+        there = asked.dataset.exists() and asked.page.exists()
+        found = Learned(
             asked=asked,
             looks=tuple(self._looks),
             met=why == "target",
-            new=new,
+            new=self._new or self._samples.solved > 0 or not there,
             core_seconds=core_seconds(paths, asked.ranks_per_sample),
             hours=self._state.hours(),
         )
+        if found.new:
+            solves.write_all(asked.dataset, now.trained, now.fresh, self._state.path)
+            report.write(found, self._name, self._config)
+        return found
 
 
 def _held_out(now: _Round, measure: str) -> float:

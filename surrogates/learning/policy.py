@@ -22,7 +22,7 @@ from .estimate import Estimate
 
 CONFIDENCE = 0.9
 """Chance that the error of the surrogate that ends a run is below the target."""
-_FRESH = 10  # fewest samples of a fresh batch: fewer say nothing on its variation
+_FRESH = 12  # fewest samples of a fresh batch: fewer say nothing on its variation
 _MOST_FRESH = 40  # and most of one that cannot end the run
 _SHARE = 0.15  # of the training samples, of such a batch
 _COSTLY = 0.35  # largest share of the training samples of a batch that can

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,21 @@ class Samples:
     def random(self, name: str, samples: int, seed: int) -> Path:
         """Return the file of a batch of the problem's own design."""
         return self._made(name, {"samples": samples, "seed": seed})
+
+    def at(self, name: str, points: Callable[[], Array]) -> Path:
+        """Return the file of a batch at given parameters.
+
+        Args:
+            name: Its name.
+            points: Chooses the parameters, (n, n_y); called only if they were not chosen before.
+        """
+        if (self._folder / f"{name}.h5").exists():
+            return self._folder / f"{name}.h5"
+        chosen = self._folder / f"{name}-points.npy"
+        if not chosen.exists():
+            with atomic(chosen) as beside:
+                np.save(beside, points())
+        return self._made(name, {"points": chosen, "seed": self._asked.seed})
 
     def _made(self, name: str, what: dict[str, Any]) -> Path:
         """Return a file, which is made if it is not there."""

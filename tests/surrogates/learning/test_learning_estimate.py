@@ -6,9 +6,10 @@ import types
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from surrogates.errors import InputError
-from surrogates.learning.estimate import estimated, limit, parts
+from surrogates.learning.estimate import estimated, limits, parts
 
 SPREAD = np.array([2.0, 0.5, 0.0])
 
@@ -41,35 +42,51 @@ def test_a_relative_error_where_c_is_zero_is_refused():
 
 
 def test_without_skewness_the_limits_are_those_of_student():
-    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])[:, None]
     quantile = 2.131846786326649  # of Student's t, 4 degrees of freedom, 95 %
     half = quantile * np.sqrt(2.5 / 5)
-    assert np.isclose(limit(values, 0.05, above=True), 3 + half, rtol=1e-9)
-    assert np.isclose(limit(values, 0.05, above=False), 3 - half, rtol=1e-9)
-    assert limit(np.full(5, 0.3), 0.05, above=True) == 0.3  # all alike: nothing is uncertain
+    assert np.allclose(limits(values, 0.05, above=False), 3 - half, rtol=1e-9)
+    assert limits(values, 0.05, above=True) >= 3 + half - 1e-9
+    alike = np.full((5, 1), 0.3)  # nothing is uncertain
+    assert np.allclose(limits(alike, 0.05, above=True), 0.3, rtol=1e-12)
+    assert (limits(np.zeros((5, 2)), 0.05, above=True) == 0).all()
+
+
+def test_the_inverse_of_halls_transform():
+    """The limits are where the transform of Student's T takes its quantiles."""
+    x = np.random.default_rng(2).lognormal(0, 1, 15)
+    n, m, s = 15, x.mean(), x.std(ddof=1)
+    low = float(limits(x[:, None], 0.05, above=False)[0])
+    T = np.sqrt(n) * (m - low) / s
+    k = float(scipy.stats.skew(x, bias=False)) / np.sqrt(n)
+    transformed = T + k * T**2 / 3 + k**2 * T**3 / 27 + k / 6
+    assert np.isclose(transformed, scipy.stats.t.isf(0.05, n - 1), rtol=1e-9)
 
 
 def covered(draw, mean: float, n: int, trials: int = 2000) -> tuple[float, float]:
-    """Shares of samples whose upper and lower limits lie beyond the mean."""
-    rng = np.random.default_rng(5)
-    samples = [draw(rng, n) for _ in range(trials)]
-    above = np.mean([limit(x, 0.05, above=True) >= mean for x in samples])
-    below = np.mean([limit(x, 0.05, above=False) <= mean for x in samples])
-    return float(above), float(below)
+    """Shares of samples whose upper and lower limits do not lie beyond the mean."""
+    values = draw(np.random.default_rng(5), (n, trials))
+    above = limits(values, 0.05, above=True) >= mean
+    below = limits(values, 0.05, above=False) <= mean
+    return float(above.mean()), float(below.mean())
 
 
 @pytest.mark.parametrize("n", [12, 25, 50])
-@pytest.mark.parametrize("deviation", [0.3, 0.6])
+@pytest.mark.parametrize("deviation", [0.3, 0.6, 1.0, 1.4])
 def test_limits_hold_for_errors_with_long_tails(n, deviation):
-    above, below = covered(
-        lambda rng, n: rng.lognormal(0, deviation, n), np.exp(deviation**2 / 2), n
-    )
-    assert above > 0.915 and below > 0.935
+    """Nominal: 95 %. Student's upper limit holds 71 to 93 % of these."""
+    mean = np.exp(deviation**2 / 2)
+    above, below = covered(lambda rng, size: rng.lognormal(0, deviation, size), mean, n)
+    assert above > 0.90 and below > 0.94
 
 
-def test_limits_hold_for_errors_of_one_output():
-    above, below = covered(lambda rng, n: abs(rng.standard_normal(n)), np.sqrt(2 / np.pi), 25)
-    assert above > 0.93 and below > 0.94
+def test_limits_hold_for_errors_of_one_output_and_are_not_far_off():
+    """Errors of one output come close to 0: their logarithms are far from normal."""
+    mean = float(np.sqrt(2 / np.pi))
+    above, below = covered(lambda rng, size: abs(rng.standard_normal(size)), mean, 25)
+    assert above > 0.94 and below > 0.94
+    values = abs(np.random.default_rng(6).standard_normal((25, 1000)))
+    assert np.median(limits(values, 0.05, above=True)) < 1.7 * mean
 
 
 def test_the_worst_output_has_one_interval_for_all():
