@@ -36,6 +36,10 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         *("surrogates.plots", "surrogates.serve", "surrogates.pde", "surrogates.training"),
         "torch",
     ),
+    "surrogates.design": (
+        *("surrogates.plots", "surrogates.serve", "surrogates.pde", "surrogates.training"),
+        *("torch", "dolfinx", "mpi4py", "petsc4py"),
+    ),
     "surrogates.plots": ("surrogates.serve", "surrogates.pde", "surrogates.training"),
     "surrogates.serve": ("surrogates.plots", "surrogates.pde", "surrogates.training"),
 }

@@ -15,6 +15,7 @@ import numpy as np
 from surrogates.config import check, override, to_toml
 from surrogates.files import atomic, check_writable
 from surrogates.progress import Told
+from surrogates.types import Array
 
 from . import report
 from . import samples as solves
@@ -26,6 +27,7 @@ from .state import State
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
+    from surrogates.pde import Problem
 
 _log = logging.getLogger(__name__)
 
@@ -101,18 +103,17 @@ def learned(asked: Asked, watch: Watch) -> Learned:
     found, config = settled(asked.problem, asked.config, asked.settings)
     _check_place(asked)
     settings_of(asked.training or None, "regression")  # before the first solve
-    text = to_toml(config)
     about = {
         "problem": asked.problem if isinstance(asked.problem, str) else found.name,
         "source": found.source,
-        "config": text,
+        "config": to_toml(config),
         **{name: getattr(asked, name) for name in _SAME if name != "training"},
         "training": sorted(override(key, value) for key, value in asked.training.items()),
     }
     n_y = len(found.describe(config)["y_names"])
     state = State(asked.folder.absolute(), about)
     try:
-        return _Run(asked, watch, state, found.name, text).done(n_y)
+        return _Run(asked, watch, state, found, config).done(n_y)
     finally:
         state.close()
 
@@ -221,8 +222,8 @@ class _Run:
         seed = seed_of(self._asked.seed, now.number, piece)
         name = f"{now.number:03d}-fresh-{piece}"
         now.fresh.append(self._count(self._samples.random(name, step["samples"], seed)))
-        Y, C, failed = done(now.fresh)
-        measure = self._asked.measure
+        Y, C, wrong = done(now.fresh)
+        failed, measure = len(wrong), self._asked.measure
         assert now.surrogate is not None
         check(
             len(Y) >= 3,
@@ -245,12 +246,34 @@ class _Run:
         return Curve.of(self._looks).samples(self._asked.target) + look.estimate.samples
 
     def _next(self, now: _Round) -> _Round:
-        """Solve for the samples of the next round."""
+        """Solve for the samples of the next round, which the surrogate suggests."""
         number, samples = now.number + 1, self._design["samples"]
-        name, seed = f"{number:03d}-designed", seed_of(self._asked.seed, number, -1)
-        designed = self._count(self._samples.random(name, samples, seed))
-        trained = [*now.trained, *((path, False) for path in now.fresh), (designed, False)]
-        return _Round(number=number, trained=trained)
+        designed = self._samples.at(f"{number:03d}-designed", lambda: self._suggested(now, samples))
+        fresh = [(path, False) for path in now.fresh]
+        return _Round(number=number, trained=[*now.trained, *fresh, (self._count(designed), True)])
+
+    def _suggested(self, now: _Round, samples: int) -> Array:
+        """Return the parameters that take most off the expected error, (samples, n_y).
+
+        Candidates are drawn by the problem itself, whose design may be one of its own. The fresh
+        batches of this surrogate are known by then, and so are all failures.
+        """
+        from surrogates.design.designer import CANDIDATES, Designer
+
+        assert now.surrogate is not None
+        seed = seed_of(self._asked.seed, now.number, -1)
+        n = max(CANDIDATES, 10 * samples)
+        rows = {"total": n, "start": 0, "stop": n}
+        candidates = self._found.parameters(self._settings, seed=seed, **rows)
+        known, _, failed = done([path for path, _ in now.trained])
+        measure = self._asked.measure
+        about: dict[str, Any] = {"measure": measure, "candidates": candidates, "seen": known}
+        designer = Designer(now.surrogate, seed=self._asked.seed, **about)
+        designer.ingest(failed, np.full((len(failed), now.surrogate.n_out), np.nan))
+        Y, C, failed = done(now.fresh)
+        designer.ingest(Y, C)
+        designer.ingest(failed, np.full((len(failed), now.surrogate.n_out), np.nan))
+        return designer.suggest(samples)
 
     def _publish(self, now: _Round) -> None:
         """Write the surrogate so far as the result, for those who cannot wait."""
@@ -275,7 +298,7 @@ class _Run:
         )
         if found.new:
             solves.write_all(asked.dataset, now.trained, now.fresh, self._state.path)
-            report.write(found, self._name, self._config)
+            report.write(found, self._found.name, to_toml(self._settings))
         return found
 
 

@@ -114,15 +114,14 @@ def joined(paths: Sequence[Path], folder: Path) -> Dataset:
         together.unlink(missing_ok=True)
 
 
-def done(paths: Sequence[Path]) -> tuple[Array, Array, int]:
-    """Return Y and C of the solved samples of files, and the number of failed ones."""
+def done(paths: Sequence[Path]) -> tuple[Array, Array, Array]:
+    """Return Y and C of the solved samples of files, and Y of those that failed."""
     sets = [Dataset.read(path) for path in paths]
-    good = [one.status == Status.DONE for one in sets]
-    Y, C = (
-        np.concatenate([getattr(one, name)[rows] for one, rows in zip(sets, good, strict=True)])
-        for name in ("Y", "C")
+    Y, C, good = (
+        np.concatenate([one(data) for data in sets])
+        for one in (lambda d: d.Y, lambda d: d.C, lambda d: d.status == Status.DONE)
     )
-    return Y, C, sum(int((~rows).sum()) for rows in good)
+    return Y[good], C[good], Y[~good]
 
 
 def core_seconds(paths: Sequence[Path], ranks: int) -> float:
