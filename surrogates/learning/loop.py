@@ -136,10 +136,12 @@ def _check_place(asked: Asked) -> None:
 class _Run:
     """A run whose folder is open."""
 
-    def __init__(self, asked: Asked, watch: Watch, state: State, name: str, config: str) -> None:
+    def __init__(
+        self, asked: Asked, watch: Watch, state: State, found: type[Problem], config: Any
+    ) -> None:
         self._asked, self._watch, self._state = asked, watch, state
-        self._name, self._config = name, config
-        self._samples = Samples(asked, config, state.path, watch.solving)
+        self._found, self._settings = found, config
+        self._samples = Samples(asked, to_toml(config), state.path, watch.solving)
         self._policy = Policy(target=asked.target, budget=asked.budget)
         self._looks: list[Look] = []
         self._solves = 0

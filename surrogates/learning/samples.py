@@ -117,10 +117,8 @@ def joined(paths: Sequence[Path], folder: Path) -> Dataset:
 def done(paths: Sequence[Path]) -> tuple[Array, Array, Array]:
     """Return Y and C of the solved samples of files, and Y of those that failed."""
     sets = [Dataset.read(path) for path in paths]
-    Y, C, good = (
-        np.concatenate([one(data) for data in sets])
-        for one in (lambda d: d.Y, lambda d: d.C, lambda d: d.status == Status.DONE)
-    )
+    Y, C = (np.concatenate([getattr(one, name) for one in sets]) for name in ("Y", "C"))
+    good = np.concatenate([one.status for one in sets]) == Status.DONE
     return Y[good], C[good], Y[~good]
 
 

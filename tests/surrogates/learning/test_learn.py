@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -57,6 +58,32 @@ def test_it_leaves_surrogate_and_samples_of_the_stated_error(folder):
     C = 2 + np.exp(-truth[:, :1] * t) * np.cos(truth[:, 1:] * t)
     new = np.linalg.norm(found.predict(truth) - C, axis=1) / np.linalg.norm(C, axis=1)
     assert new.mean() < 0.003
+
+
+def test_designed_samples_are_marked(folder):
+    data = Dataset.read(folder / "best.h5")
+    files = sorted((folder / "best.pt.learn").glob("*-designed.h5"))
+    notes = " ".join(data.info.notes)
+    if files:
+        Y = Dataset.read(files[0]).Y
+        start = int(np.flatnonzero((data.Y == Y[0]).all(axis=1))[0])
+        assert f"samples {start}-{start + len(Y) - 1}" in notes and "were designed" in notes
+    else:
+        assert "all samples are random" in notes
+
+
+def test_the_page_is_whole_and_says_what_was_certified(folder):
+    text = (folder / "best.html").read_text()
+    assert text.startswith("<!DOCTYPE html>") and text.rstrip().endswith("</html>")
+    assert "is below the target, 0.3 %, with 90 % confidence" in text
+    assert text.count("<svg") == 1 and "<script" not in text and "http://" not in _links(text)
+    for word in ("surrogates evaluate best.pt best.h5", "batch = 1", "core-seconds of solves"):
+        assert word in text
+
+
+def _links(text: str) -> str:
+    """Addresses that a browser would fetch."""
+    return " ".join(re.findall(r'(?:src|href)="([^"#]*)"', text))
 
 
 def test_a_finished_run_says_so_and_changes_nothing(folder, capsys):
