@@ -50,6 +50,10 @@ def test_it_leaves_surrogate_and_samples_of_the_stated_error(folder):
     test = data.split == Split.TEST
     error = found.evaluate(data).relative.mean
     said = (folder / "said.txt").read_text()
+    assert found.errors["test"].relative.mean == pytest.approx(error, rel=1e-9)
+    learned = found.metadata["learned"]
+    assert learned["met"] is True and learned["error"] == pytest.approx(error, rel=1e-9)
+    assert learned["lower"] < error < learned["upper"] < learned["target"] == 0.003
     assert f"error {100 * error:.3g} %" in said and "target 0.3 %: met" in said
     assert int(test.sum()) >= 10 and test[-1] and not test[0]
     assert found.metadata["training"]["samples"] <= (~test).sum()
@@ -58,6 +62,11 @@ def test_it_leaves_surrogate_and_samples_of_the_stated_error(folder):
     C = 2 + np.exp(-truth[:, :1] * t) * np.cos(truth[:, 1:] * t)
     new = np.linalg.norm(found.predict(truth) - C, axis=1) / np.linalg.norm(C, axis=1)
     assert new.mean() < 0.003
+
+
+def test_info_says_what_was_certified(folder, capsys):
+    assert run("info", folder / "best.pt") == 0
+    assert "target 0.3 % met" in capsys.readouterr().out
 
 
 def test_designed_samples_are_marked(folder):
@@ -117,6 +126,20 @@ def test_wrong_arguments_are_one_line(tmp_path, capsys, words, says):
     problem = f"{tmp_path / 'decay.py'}:Decay"
     assert says in refused(capsys, "learn", problem, "--out", tmp_path / "a.pt", *words)
     assert not (tmp_path / "a.pt.learn").exists()
+
+
+def test_a_budget_that_is_too_small_leaves_the_best_and_status_1(tmp_path, capsys):
+    (tmp_path / "decay.py").write_text(PROBLEM)
+    problem = f"{tmp_path / 'decay.py'}:Decay"
+    words = ("learn", problem, "--out", tmp_path / "a.pt", "--effort", "fast", "--first", "12")
+    assert run(*words, "--target", "1e-9", "--budget", "30") == 1
+    said = capsys.readouterr()
+    assert "is not met within the budget, 30 solves" in said.err
+    assert len(Dataset.read(tmp_path / "a.h5").Y) <= 30
+    assert surrogates.load(tmp_path / "a.pt").metadata["learned"]["met"] is False
+    assert run(*words, "--target", "0.5", "--budget", "60") == 0  # another target goes on
+    assert "target 50 %: met" in capsys.readouterr().out
+    assert surrogates.load(tmp_path / "a.pt").metadata["learned"]["target"] == 0.5
 
 
 def test_files_of_something_else_are_left_alone(tmp_path, capsys):
