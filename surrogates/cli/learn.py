@@ -181,12 +181,12 @@ def _tell(found: Any) -> int:
     """Print the outcome, and return the exit status."""
     from surrogates.learning.estimate import percent
 
-    asked, look, estimate = found.asked, found.looks[-1], found.estimate
+    asked, look, estimate = found.asked, found.left, found.estimate
     if not found.new:
         print(f"{asked.out}: finished before; nothing is left to do")
     print(
         f"{asked.out}: error {estimate}, on {estimate.samples} samples that it has not seen; "
-        f"trained on {look.trained}, {look.solves} solves in all"
+        f"trained on {look.trained}, {found.looks[-1].solves} solves in all"
     )
     print(
         f"spent: {duration(found.core_seconds)} of core time in solves, "

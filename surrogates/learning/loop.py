@@ -21,7 +21,7 @@ from . import certified, report
 from . import samples as solves
 from .asked import Asked
 from .estimate import Estimate, estimated, parts
-from .policy import Look, Policy, Projection
+from .policy import Look, Policy, Projection, left
 from .samples import Samples, core_seconds, done, seed_of
 from .state import State
 
@@ -55,7 +55,8 @@ class Learned:
 
     Attributes:
         asked: Its arguments.
-        looks: All looks, in order; the last is the one at the surrogate that is left.
+        looks: All looks, in order.
+        left: The last look at the surrogate that is left.
         why: Why the run has ended: ``target``, which is met with 90 % confidence; ``budget``, which
             is spent; or ``floor``, below which more samples seem not to bring the error.
         new: Whether anything was solved, trained or written by this call.
@@ -65,6 +66,7 @@ class Learned:
 
     asked: Asked
     looks: Sequence[Look]
+    left: Look
     why: str
     new: bool
     core_seconds: float
@@ -78,7 +80,7 @@ class Learned:
     @property
     def estimate(self) -> Estimate:
         """The error of the surrogate that is left."""
-        return self.looks[-1].estimate
+        return self.left.estimate
 
 
 @dataclass(kw_only=True)
@@ -155,6 +157,7 @@ class _Run:
         self._samples = Samples(asked, to_toml(config), state.path, watch.solving)
         self._policy = Policy(target=asked.target, budget=asked.budget)
         self._looks: list[Look] = []
+        self._rounds: list[_Round] = []
         self._solves = 0
         self._new = False
         self._round_hours = 0.0
@@ -168,13 +171,16 @@ class _Run:
         design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
         now = _Round(number=0, trained=[(design, False)])
         while True:
+            self._rounds.append(now)
             begun = time.monotonic()
             self._train(now)
             why = self._measured(now)
             self._round_hours = (time.monotonic() - begun) / 3600
             if why:
                 return self._finished(now, why)
-            now = self._next(now)
+            later = self._next(now)
+            now.surrogate = None  # a file has it
+            now = later
 
     def _left(self) -> float:
         solves = self._asked.budget.solves
@@ -220,8 +226,7 @@ class _Run:
             why = ""
             if not state.replaying:
                 why = policy.stop(self._looks, hours, self._round_hours)
-                assert now.surrogate is not None  # for those who cannot wait for the end
-                certified.write(now.surrogate, last, self._asked, now.measured, state.path)
+                self._write(now, last)  # for those who cannot wait for the end
             self._watch.on_look(last, policy.projected(self._looks))
             if why:
                 return why
@@ -287,24 +292,35 @@ class _Run:
         return designer.suggest(samples)
 
     def _finished(self, now: _Round, why: str) -> Learned:
-        """Write dataset and report, unless they are there."""
+        """Write surrogate, dataset and report, unless they are there."""
         asked = self._asked
+        look = self._looks[-1] if why == "target" else left(self._looks)
         paths = [*(path for path, _ in now.trained), *now.fresh]
-        there = asked.dataset.exists() and asked.page.exists()
+        there = asked.out.exists() and asked.dataset.exists() and asked.page.exists()
         found = Learned(
             asked=asked,
             looks=tuple(self._looks),
+            left=look,
             why=why,
             new=self._new or self._samples.solved > 0 or not there,
             core_seconds=core_seconds(paths, asked.ranks_per_sample),
             hours=self._state.hours(),
         )
         if found.new:
-            others = [(path, False) for path in now.fresh[: now.counted]]
-            files = [*now.trained, *others]
-            solves.write_all(asked.dataset, files, now.measured, self._state.path)
+            best = self._rounds[look.round]
+            if best is not now:
+                self._train(best)
+                self._write(best, look)
+            others = [*now.trained, *((path, False) for path in now.fresh)]
+            others = [pair for pair in others if pair[0] not in best.measured]
+            solves.write_all(asked.dataset, others, best.measured, self._state.path)
             report.write(found, self._found.name, to_toml(self._settings))
         return found
+
+    def _write(self, now: _Round, look: Look) -> None:
+        """Write the surrogate of a round as the result so far."""
+        assert now.surrogate is not None
+        certified.write(now.surrogate, look, self._asked, now.measured, self._state.path)
 
 
 def _held_out(now: _Round, measure: str) -> float:

@@ -179,6 +179,20 @@ class Policy:
         return {"kind": "design", "samples": int(min(math.ceil(new), left - _FRESH))}
 
 
+def left(looks: Sequence[Look]) -> Look:
+    """Return the last look at the surrogate that a run leaves: as a rule that of the last round.
+
+    A training may fail where an earlier one did not. The surrogate of another round is left if its
+    error was below the lower limit of the last one's, and only where the last does not end the run.
+    (The estimate of the lowest of several is low by chance; among surrogates that are alike, the
+    one with most samples is better than it looks.)
+    """
+    last = looks[-1]
+    each = {look.round: look for look in looks}.values()
+    best = min(each, key=lambda look: look.estimate.value)
+    return best if best.estimate.value < last.estimate.lower else last
+
+
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """Solves that a target seems to need.

@@ -11,7 +11,8 @@ import pytest
 from commands import refused, run
 
 import surrogates
-from surrogates.data import Dataset, Split
+from surrogates.data import Dataset, Split, Status
+from surrogates.pde import Problem
 
 PROBLEM = """
 import numpy as np
@@ -140,6 +141,39 @@ def test_a_budget_that_is_too_small_leaves_the_best_and_status_1(tmp_path, capsy
     assert run(*words, "--target", "0.5", "--budget", "60") == 0  # another target goes on
     assert "target 50 %: met" in capsys.readouterr().out
     assert surrogates.load(tmp_path / "a.pt").metadata["learned"]["target"] == 0.5
+
+
+class Fragile(Problem):
+    """A problem whose solves fail in a part of its box."""
+
+    y_names, y_lower, y_upper = ("a", "b"), (1.0, 0.0), (2.0, 1.0)
+    c_names = ("u1", "u2")
+
+    def solve(self, y):
+        if y[0] > 1.7:
+            raise ValueError("no convergence")
+        return [2 + np.exp(-y[0] * t) * np.cos(y[1] * t) for t in (0.5, 1.0)]
+
+
+@pytest.mark.filterwarnings("ignore")  # a class that is in no file
+def test_a_notebook_class_whose_solves_fail_often(tmp_path):
+    looks = []
+    found = surrogates.learn(
+        Fragile,
+        target=0.01,
+        out=tmp_path / "a.pt",
+        effort="fast",
+        measure="worst",
+        budget="150,1h",
+        on_look=lambda look, needed: looks.append(look),
+    )
+    assert found.metadata["learned"]["measure"] == "worst"
+    assert sum(look.estimate.failed for look in looks) > 0
+    data = Dataset.read(tmp_path / "a.h5")
+    assert looks[-1].solves == len(data.Y) and (data.Y[data.status == Status.FAILED, 0] > 1.7).all()
+    designed = sorted((tmp_path / "a.pt.learn").glob("*-designed.h5"))
+    if designed:  # no more is asked for in the midst of failures
+        assert (Dataset.read(designed[-1]).Y[:, 0] > 1.8).mean() < 0.2
 
 
 def test_files_of_something_else_are_left_alone(tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 from surrogates.errors import InputError
 from surrogates.learning.asked import Budget
 from surrogates.learning.estimate import Estimate
-from surrogates.learning.policy import Curve, Look, Policy
+from surrogates.learning.policy import Curve, Look, Policy, left
 
 
 def look(round: int, n: int, error: float, level: float | None = None, solves: int = 0) -> Look:
@@ -82,6 +82,15 @@ def test_samples_that_have_chosen_a_look_do_not_count_in_it():
     policy = Policy(target=0.01, budget=Budget())
     step = policy.next([look(0, 200, 0.004, None)], math.inf)
     assert step["kind"] == "fresh" and step["alone"] and step["level"] == pytest.approx(0.05)
+
+
+def test_the_last_surrogate_is_left_unless_it_is_clearly_worse():
+    falling = [look(0, 40, 0.05), look(1, 80, 0.02)]
+    assert left(falling) is falling[1]
+    alike = [look(0, 40, 0.05), look(1, 80, 0.020), look(2, 120, 0.022)]
+    assert left(alike) is alike[2]
+    failed = [look(0, 40, 0.05), look(1, 80, 0.020), look(2, 120, 0.2)]
+    assert left(failed) is failed[1]
 
 
 def test_projections_are_of_a_curve_with_a_floor():
