@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .errors import InputError as InputError
     from .estimators import GNvproClassifier as GNvproClassifier
     from .estimators import GNvproRegressor as GNvproRegressor
+    from .learning.learn import learn as learn
     from .loading import load as load
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
@@ -53,6 +54,7 @@ __all__ = [
     "check",
     "fit",
     "generate",
+    "learn",
     "load",
     "plan",
     "suggest",
@@ -72,6 +74,7 @@ _MODULES = {
     "check": "pde.run",
     "fit": "training.make",
     "generate": "pde.run",
+    "learn": "learning.learn",
     "load": "loading",
     "plan": "training.planning.plan",
     "suggest": "design.designer",

@@ -12,6 +12,7 @@ from . import (
     data,
     generate,
     info,
+    learn,
     plan,
     plot,
     settings,
@@ -26,6 +27,7 @@ from .options import Commands, Parser
 _COMMANDS = (
     generate.add_generate,
     check.add_check,
+    learn.add_learn,
     data.add_import,
     info.add_info,
     verify.add_verify,
