@@ -94,6 +94,38 @@ def generate(
     return _Asked(problem, config, settings or {}, run).done(_absolute(out), processes, progress)
 
 
+def generate_apart(
+    problem: str,
+    out: PathLike,
+    config: PathLike,
+    run: Mapping[str, Any],
+    *,
+    processes: int = 1,
+    launcher: str = "",
+    progress: bool | Told = False,
+) -> Dataset:
+    """Solve by the command ``surrogates generate`` in other processes, even if it is one.
+
+    A solve that ends its process then ends none of this one's work, time limits hold, and MPI is
+    not started here.
+
+    Args:
+        problem: A name, or ``FILE.py:CLASS``.
+        out: The dataset's file.
+        config: Settings, a TOML file.
+        run: Further arguments of `generate`, from ``samples`` to ``unchecked``.
+        processes: Number of processes.
+        launcher: As for `launch.launch`.
+        progress: As for `generate`.
+
+    Raises:
+        InputError: As for `generate`.
+        KeyboardInterrupt: As for `generate`.
+    """
+    asked = _Asked(problem, config, {}, run)
+    return asked.by_command(Path(out).absolute(), processes, progress, launcher)
+
+
 def settled(
     problem: str | type[Problem] | Problem, config: Any, settings: Mapping[str, Any] | None
 ) -> tuple[type[Problem], Any]:
@@ -176,7 +208,7 @@ class _Asked:
         with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
             out = out or Path(folder) / "samples.h5"
             if processes > 1:
-                return self.by_mpirun(out, processes, progress)
+                return self.by_command(out, processes, progress)
             return self.here(out, progress)
 
     def here(self, out: Path, progress: bool | Told) -> Dataset:
@@ -205,8 +237,10 @@ class _Asked:
         comm.barrier()  # rank 0 may remove the file
         return dataset
 
-    def by_mpirun(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
-        """Solve in processes that mpirun starts."""
+    def by_command(
+        self, out: Path, processes: int, progress: bool | Told, launcher: str = ""
+    ) -> Dataset:
+        """Solve in processes that mpirun or another launcher starts."""
         configuration.check(
             isinstance(self.problem, str),
             "mpirun's processes cannot know a class or an object of this one: write the class to a "
@@ -225,7 +259,7 @@ class _Asked:
                     words += [option] * value
                 elif value is not None:
                     words += [option, str(value)]
-            launch(words, processes, progress)
+            launch(words, processes, progress, launcher)
         dataset = Dataset.read(out)
         failed = [text for text in dataset.failure if text]
         if failed:

@@ -6,23 +6,41 @@ import argparse
 
 from surrogates import __version__
 
-from . import check, completion, data, generate, info, plot, settings, survey, train, use, verify
+from . import (
+    check,
+    completion,
+    data,
+    generate,
+    info,
+    learn,
+    plan,
+    plot,
+    settings,
+    suggest,
+    survey,
+    train,
+    use,
+    verify,
+)
 from .options import Commands, Parser
 
 _COMMANDS = (
     generate.add_generate,
     check.add_check,
+    learn.add_learn,
     data.add_import,
     info.add_info,
     verify.add_verify,
     data.add_merge,
     data.add_append,
+    plan.add_plan,
     train.add_train,
     use.add_evaluate,
     use.add_predict,
     use.add_export,
     use.add_explore,
     use.add_serve,
+    suggest.add_suggest,
     generate.add_solve,
     plot.add_plots,
     survey.add_survey,
