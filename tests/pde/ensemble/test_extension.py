@@ -153,6 +153,29 @@ def test_a_design_that_draws_other_numbers_now_is_seen(tmp_path):
         surrogates.generate(Wave, samples=30, out=out)
 
 
+@pytest.mark.parametrize("meanwhile", [30, 40])
+def test_a_run_that_has_ended_meanwhile_is_seen(tmp_path, monkeypatch, meanwhile):
+    from surrogates.pde.ensemble import generate as module
+
+    out, begun = tmp_path / "wave.h5", module._begun
+    surrogates.generate(Wave, samples=20, out=out)
+
+    def late(path):
+        monkeypatch.setattr(module, "_begun", begun)
+        surrogates.generate(Wave, samples=meanwhile, out=out)
+        return begun(path)
+
+    monkeypatch.setattr(module, "_begun", late)
+    Wave.solved = 0
+    if meanwhile == 40:
+        with pytest.raises(InputError, match="has 40 samples, more than 30"):
+            surrogates.generate(Wave, samples=30, out=out)
+    else:
+        surrogates.generate(Wave, samples=30, out=out)
+    assert Wave.solved == meanwhile - 20 and sorted(tmp_path.iterdir()) == [out]
+    assert len(Dataset.read(out).Y) == meanwhile
+
+
 class Own(Wave):
     """A problem with a distribution of its own."""
 
