@@ -114,7 +114,7 @@ def test_derivatives_are_those_of_the_set_that_is_made_at_once(tmp_path, wanted)
     longer = surrogates.generate("cdr", samples=15, out=out, **asked)
     assert same(longer, surrogates.generate("cdr", samples=15, **asked))
     assert same(longer, surrogates.generate("cdr", points=out, **asked))
-    with pytest.raises(InputError, match="is another dataset: .*(directions|adjoints) is 2 there"):
+    with pytest.raises(InputError, match="is another dataset: (directions|adjoints) is 2 there"):
         surrogates.generate("cdr", samples=20, out=out, settings=SMALL)
 
 
@@ -122,7 +122,7 @@ def test_derivatives_are_those_of_the_set_that_is_made_at_once(tmp_path, wanted)
     ("asked", "message"),
     [
         ({"samples": 10}, "has 20 samples, more than 10; it is left as it is: give --samples 20"),
-        ({"samples": 30, "seed": 1}, "is another dataset: seed is 0 there and 1 here"),
+        ({"samples": 30, "seed": 1}, "is another dataset: seed is 0 there and 1 here; it is left"),
         ({"samples": 30, "settings": {"batch": 2}}, "is another dataset.* batch is 1 there"),
         ({"samples": 30, "points": np.ones((30, 2))}, "design is box there and points here"),
     ],
