@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .errors import InputError as InputError
     from .estimators import GNvproClassifier as GNvproClassifier
     from .estimators import GNvproRegressor as GNvproRegressor
+    from .learning.learn import learn as learn
     from .loading import load as load
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .training.config import TrainConfig as TrainConfig
     from .training.make import fit as fit
     from .training.make import train as train
+    from .training.planning.plan import Plan as Plan
+    from .training.planning.plan import plan as plan
 
 __version__ = "0.1.0"
 
@@ -45,12 +48,15 @@ __all__ = [
     "InputError",
     "LoadedClassifier",
     "LoadedSurrogate",
+    "Plan",
     "TrainConfig",
     "__version__",
     "check",
     "fit",
     "generate",
+    "learn",
     "load",
+    "plan",
     "suggest",
     "train",
 ]
@@ -63,11 +69,14 @@ _MODULES = {
     "InputError": "errors",
     "LoadedClassifier": "model.loaded",
     "LoadedSurrogate": "model.loaded",
+    "Plan": "training.planning.plan",
     "TrainConfig": "training.config",
     "check": "pde.run",
     "fit": "training.make",
     "generate": "pde.run",
+    "learn": "learning.learn",
     "load": "loading",
+    "plan": "training.planning.plan",
     "suggest": "design.designer",
     "train": "training.make",
 }

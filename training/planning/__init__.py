@@ -1,0 +1,1 @@
+"""How many samples a stated error takes: learning curves, and what they cost."""
