@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,25 +24,22 @@ _SAMPLES_FAILED = 1  # exit status of a run that is whole but for failed samples
 _log = logging.getLogger(__name__)
 
 
-def launch(words: Sequence[str], processes: int, progress: bool | Told) -> None:
-    """Run the command in several processes, and wait for its end.
+def launch(words: Sequence[str], processes: int, progress: bool | Told, launcher: str = "") -> None:
+    """Run the command in one process or several, and wait for its end.
 
     Args:
         words: The command line after ``surrogates``.
         processes: Number of processes.
         progress: As for `surrogates.generate`.
+        launcher: Words before ``-n PROCESSES``, such as ``srun --exact``; mpirun if empty, and none
+            for one process.
 
     Raises:
         InputError: If there is no mpirun, or the command fails; the message has its reason.
         KeyboardInterrupt: At an interrupt, once the samples at work are finished and saved.
     """
-    launcher = next(filter(None, map(shutil.which, _LAUNCHERS)), None)
-    if launcher is None:
-        raise InputError(
-            f"there is no {' or '.join(_LAUNCHERS)} to start {processes} processes: install MPI's "
-            "launcher, or leave processes out to solve in this process"
-        )
-    command = [launcher, "-n", str(processes), sys.executable, "-m", "surrogates", *words]
+    started = _started(processes, launcher)
+    command = [*started, sys.executable, "-m", "surrogates", *words]
     here = str(Path(surrogates.__file__).resolve().parents[1])
     path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     # Python's copy of the environment lacks the variables that MPI in this process has added.
@@ -70,7 +68,21 @@ def launch(words: Sequence[str], processes: int, progress: bool | Told) -> None:
         process.stderr.close()
     status = process.returncode
     if status != 0 and not (status == _SAMPLES_FAILED and " samples failed " in said):
-        raise InputError(said or f"{launcher} ended with status {status}")
+        raise InputError(said or f"{command[0]} ended with status {status}")
+
+
+def _started(processes: int, launcher: str) -> list[str]:
+    """Return the words that start processes; errors are those of `launch`."""
+    given = shlex.split(launcher)
+    if not given and processes == 1:
+        return []
+    found = next(filter(None, map(shutil.which, given[:1] or _LAUNCHERS)), None)
+    if found is None:
+        raise InputError(
+            f"there is no {given[0] if given else ' or '.join(_LAUNCHERS)} to start {processes} "
+            "processes: install MPI's launcher, or leave processes out to solve in this process"
+        )
+    return [found, *given[1:], "-n", str(processes)]
 
 
 def _followed(process: subprocess.Popen[str], progress: bool | Told) -> str:

@@ -89,6 +89,7 @@ class Problem:
         has_directions: Whether it can return dc/dy in directions alone. Without it, dc/dy is
             solved for as a whole, and multiplied.
         has_adjoints: Whether it can return the derivatives of functionals of c.
+        needs_bounds: Whether it solves only within the bounds of y, as for a mesh made for them.
         keeps_solution: Whether derivatives at the y that it has solved for last cost no new solve.
         Config: Dataclass of the settings.
         y_names: Names of the parameters.
@@ -116,6 +117,7 @@ class Problem:
     has_tangents: ClassVar[bool] = False
     has_directions: ClassVar[bool] = False
     has_adjoints: ClassVar[bool] = False
+    needs_bounds: ClassVar[bool] = False
     keeps_solution: ClassVar[bool] = False
     Config: ClassVar[type[Any]] = Settings
     y_names: ClassVar[Sequence[str]] = ()
@@ -226,7 +228,11 @@ class Problem:
 
     @classmethod
     def parameters(cls, config: Any, *, total: int, seed: int, start: int, stop: int) -> Array:
-        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`."""
+        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`.
+
+        Override this for a distribution of your own. Row i must depend on the settings, the seed
+        and i alone, so that runs go on and a dataset can be extended.
+        """
         about = described(cls.describe, config)
         return draw(
             cls.design(config),
@@ -237,6 +243,11 @@ class Problem:
             start=start,
             stop=stop,
         )
+
+    @classmethod
+    def has_own_parameters(cls) -> bool:
+        """Return whether a class draws its samples by its own `parameters`."""
+        return getattr(cls.parameters, "__func__", None) is not _PARAMETERS
 
     @classmethod
     def has_own_batches(cls) -> bool:
@@ -371,6 +382,9 @@ class Problem:
         from .functions import checked
 
         return checked(self.solution, self.name)
+
+
+_PARAMETERS = Problem.parameters.__func__  # type: ignore[attr-defined]
 
 
 def _names(cls: type[Problem], attribute: str) -> tuple[str, ...]:

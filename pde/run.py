@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from surrogates import config as configuration
 from surrogates.data import Dataset
+from surrogates.data.points import write_points
 from surrogates.progress import Told, bar_of
 
 from .launch import launch
@@ -34,12 +35,13 @@ _log = logging.getLogger(__name__)
 def generate(
     problem: str | type[Problem] | Problem,
     *,
-    samples: int = 800,
+    samples: int | None = None,
+    points: Any = None,
     out: PathLike | None = None,
     config: Any = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
-    split: str = "0.8/0.1/0.1",
+    split: str | None = None,
     tangents: bool | int = False,
     subspace: PathLike | None = None,
     adjoints: int = 0,
@@ -57,12 +59,13 @@ def generate(
 
     Args:
         problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object.
-        samples: Number of samples.
+        samples: Number of samples, by default 800; more than a finished ``out`` has extend it.
+        points: Points y in place of random ones: a file, a dataset, an array (n, n_y), a table.
         out: The dataset's file; None for no file. The same call finishes an interrupted run.
         config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Seed of the sampling design and the split.
-        split: Counts or fractions of training, validation and test samples.
+        split: Counts or fractions of training, validation and test samples; 0.8/0.1/0.1 if new.
         tangents: Whether to solve for dc/dy, or in how many random directions a sample.
         subspace: A dataset with derivatives: directions in which c changes most there, not random.
         adjoints: Number of combinations of c to differentiate, those that vary most in ``pilot``.
@@ -83,14 +86,44 @@ def generate(
         InputError: If an argument does not fit, or ``out`` is another dataset.
         KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
-    run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
-    run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
-    run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
-    run |= {"retry_failed": retry_failed, "unchecked": unchecked}
-    run |= {"allow_version_change": allow_version_change}
-    asked = _Asked(problem, config, settings or {}, run)
-    with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
-        return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
+    run: dict[str, Any] = {"samples": samples, "points": _absolute(points), "seed": seed}
+    run |= {"split": split, "tangents": tangents, "subspace": _absolute(subspace)}
+    run |= {"adjoints": adjoints, "pilot": _absolute(pilot), "ranks_per_sample": ranks_per_sample}
+    run |= {"time_limit": time_limit, "repair": repair, "retry_failed": retry_failed}
+    run |= {"allow_version_change": allow_version_change, "unchecked": unchecked}
+    return _Asked(problem, config, settings or {}, run).done(_absolute(out), processes, progress)
+
+
+def generate_apart(
+    problem: str,
+    out: PathLike,
+    config: PathLike,
+    run: Mapping[str, Any],
+    *,
+    processes: int = 1,
+    launcher: str = "",
+    progress: bool | Told = False,
+) -> Dataset:
+    """Solve by the command ``surrogates generate`` in other processes, even if it is one.
+
+    A solve that ends its process then ends none of this one's work, time limits hold, and MPI is
+    not started here.
+
+    Args:
+        problem: A name, or ``FILE.py:CLASS``.
+        out: The dataset's file.
+        config: Settings, a TOML file.
+        run: Further arguments of `generate`, from ``samples`` to ``unchecked``.
+        processes: Number of processes.
+        launcher: As for `launch.launch`.
+        progress: As for `generate`.
+
+    Raises:
+        InputError: As for `generate`.
+        KeyboardInterrupt: As for `generate`.
+    """
+    asked = _Asked(problem, config, {}, run)
+    return asked.by_command(Path(out).absolute(), processes, progress, launcher)
 
 
 def settled(
@@ -101,9 +134,9 @@ def settled(
     return found, configuration.from_toml(found.Config, text)
 
 
-def _absolute(path: PathLike | None) -> Path | None:
-    """Return a path that stays true if a problem changes the working folder."""
-    return None if path is None else Path(path).absolute()
+def _absolute(path: Any) -> Any:
+    """Return a path that stays true if a problem changes the working folder; others as they are."""
+    return Path(path).absolute() if isinstance(path, str | os.PathLike) else path
 
 
 def check(
@@ -169,32 +202,32 @@ class _Asked:
     settings: Mapping[str, Any]
     run: Mapping[str, Any]
 
-    def done(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
-        """Solve in this process, or in several that mpirun starts."""
+    def done(self, out: Path | None, processes: int, progress: bool | Told) -> Dataset:
+        """Solve in this process, or in several that mpirun starts; without ``out`` for no file."""
         configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
-        if processes > 1:
-            return self.by_mpirun(out, processes, progress)
-        return self.here(out, progress)
+        with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
+            out = out or Path(folder) / "samples.h5"
+            if processes > 1:
+                return self.by_command(out, processes, progress)
+            return self.here(out, progress)
 
     def here(self, out: Path, progress: bool | Told) -> Dataset:
         """Solve in this process; collective over those that mpirun has started."""
         comm = mpi().COMM_WORLD
         from .collective import on_each
         from .ensemble.generate import generate as generated
+        from .ensemble.request import Hooks, Request
 
         solver = on_each(comm, self._solver)
         out = comm.bcast(out)
         bars = bar_of(progress) if comm.rank == 0 else None
         bar = None if bars is None else bars("samples")
         try:
-            summary = generated(
-                solver,
-                comm,
-                out=out,
+            hooks = Hooks(
                 on_progress=None if bar is None else lambda state: bar.update(*_told(state)),
                 on_note=_log.warning,
-                **self.run,
             )
+            summary = generated(solver, comm, Request(out=out, **self.run), hooks)
         finally:
             if bar is not None:
                 bar.close()
@@ -204,8 +237,10 @@ class _Asked:
         comm.barrier()  # rank 0 may remove the file
         return dataset
 
-    def by_mpirun(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
-        """Solve in processes that mpirun starts."""
+    def by_command(
+        self, out: Path, processes: int, progress: bool | Told, launcher: str = ""
+    ) -> Dataset:
+        """Solve in processes that mpirun or another launcher starts."""
         configuration.check(
             isinstance(self.problem, str),
             "mpirun's processes cannot know a class or an object of this one: write the class to a "
@@ -218,18 +253,30 @@ class _Asked:
                 _, text = self._settings()
                 file.write_text(text, encoding="utf-8")
                 words += ["--config", str(file)]
-            for name, value in self.run.items():
+            for name, value in {**self.run, "points": self._written(Path(folder))}.items():
                 option = f"--{name.replace('_', '-')}"
                 if isinstance(value, bool):
                     words += [option] * value
                 elif value is not None:
                     words += [option, str(value)]
-            launch(words, processes, progress)
+            launch(words, processes, progress, launcher)
         dataset = Dataset.read(out)
         failed = [text for text in dataset.failure if text]
         if failed:
             _warn_of_failures(len(failed), len(dataset.Y), failed[0])
         return dataset
+
+    def _written(self, folder: Path) -> Path | None:
+        """Return the file of the points for mpirun's processes; an array is written to a folder."""
+        points = self.run.get("points")
+        if points is None or isinstance(points, Path):
+            return points
+        from .ensemble.solvers import LocalSolver
+
+        found, text = self._settings()
+        space = LocalSolver(found, configuration.from_toml(found.Config, text)).space()
+        write_points(path := folder / "points.npy", space.points(points), space.names)
+        return path
 
     def _settings(self) -> tuple[type[Problem], str]:
         """Return the problem's class, and all settings as TOML text."""

@@ -4,6 +4,7 @@
     dataset = surrogates.generate("darcy.py:Darcy", samples=400)
     surrogate = surrogates.train(dataset, out="darcy.pt")
     surrogate = surrogates.load("darcy.pt")                   # or .npz, without torch
+    Y = surrogates.suggest(surrogate, 50)                     # samples to solve for next
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
 
 A classifier predicts classes, ``predict(y)``, and their ``probabilities(y)``.
@@ -21,9 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset as Dataset
+    from .design.designer import Designer as Designer
+    from .design.designer import suggest as suggest
     from .errors import InputError as InputError
     from .estimators import GNvproClassifier as GNvproClassifier
     from .estimators import GNvproRegressor as GNvproRegressor
+    from .learning.learn import learn as learn
     from .loading import load as load
     from .model.loaded import LoadedClassifier as LoadedClassifier
     from .model.loaded import LoadedSurrogate as LoadedSurrogate
@@ -40,6 +44,7 @@ __version__ = "0.1.0"
 # Without the estimators, which need scikit-learn: all of these can be imported.
 __all__ = [
     "Dataset",
+    "Designer",
     "InputError",
     "LoadedClassifier",
     "LoadedSurrogate",
@@ -49,13 +54,16 @@ __all__ = [
     "check",
     "fit",
     "generate",
+    "learn",
     "load",
     "plan",
+    "suggest",
     "train",
 ]
 
 _MODULES = {
     "Dataset": "data.dataset",
+    "Designer": "design.designer",
     "GNvproClassifier": "estimators",
     "GNvproRegressor": "estimators",
     "InputError": "errors",
@@ -66,8 +74,10 @@ _MODULES = {
     "check": "pde.run",
     "fit": "training.make",
     "generate": "pde.run",
+    "learn": "learning.learn",
     "load": "loading",
     "plan": "training.planning.plan",
+    "suggest": "design.designer",
     "train": "training.make",
 }
 

@@ -190,6 +190,18 @@ def override(key: str, value: Any) -> str:
     return f"{key}={text.partition('=')[2].strip()}"
 
 
+def overridden(overrides: Iterable[str]) -> dict[str, Any]:
+    """Return the values of ``key=value`` texts by their dotted keys; the inverse of `override`.
+
+    Raises:
+        InputError: If a text is not of that form.
+    """
+    found: dict[str, Any] = {}
+    for text in overrides:
+        _override(found, text)
+    return flat(found)
+
+
 def entries(text: str) -> dict[str, Any]:
     """Return the values of a configuration (TOML text) by their dotted keys."""
     return flat(table(text))

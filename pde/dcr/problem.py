@@ -60,6 +60,7 @@ class DCR(Problem):
     has_tangents = True
     has_directions = True
     has_adjoints = True
+    needs_bounds = True
     Config = DCRConfig
 
     def __init__(self, config: DCRConfig, comm: MPI.Comm) -> None:

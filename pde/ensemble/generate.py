@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +31,14 @@ from surrogates.folders import Folder
 from ..collective import abort_on_error, on_root
 from ..problem import BUILT_IN
 from ..wanted import Wanted
-from . import continuation
+from . import continuation, extension
 from .dispatcher import Dispatcher
 from .journal import Journal, described
 from .limits import marks
 from .network import Interfaces, addresses, interfaces
+from .request import Hooks, Request
 from .solvers import Solver
-from .work import Plan, Progress, Work
+from .work import Plan, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,108 +64,8 @@ class Summary:
     mesh: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The arguments of a run.
-
-    Attributes:
-        out: The dataset file. Finished samples are kept beside it, in ``<out>.parts``, until the
-            end. All processes must see that folder.
-        samples: Number of samples of the whole set.
-        seed: Seed of the sampling design and the split, >= 0.
-        split: Counts or fractions of train, validation and test.
-        ranks_per_sample: Processes that share a mesh; must divide the size of the communicator.
-        shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
-        tangents: Whether to solve for dc/dy as well, if the problem can; or in how many directions
-            of each sample.
-        subspace: Pilot set with derivatives: the directions are the leading ones of its active
-            subspace, and not random.
-        adjoints: Number of functionals of c whose derivatives to solve for; 0 for none.
-        pilot: Pilot set whose outputs show the functionals.
-        time_limit: Seconds that a sample may take. A batch that takes longer is solved again one
-            sample at a time; if processes share a mesh, a batch may take that for each sample.
-        repair: Whether to solve again for samples that are damaged on disk, and only for them.
-        retry_failed: Whether to solve again for samples that failed.
-        allow_version_change: Whether to continue with other versions of the libraries.
-        interface: Name or address of the network interface of rank 0's host at which the other
-            hosts reach it; if empty, one in a common network of the hosts is chosen.
-        unchecked: Whether to store derivatives of a user's problem without a test at one sample.
-    """
-
-    out: Path
-    samples: int
-    seed: int = 0
-    split: str = "0.8/0.1/0.1"
-    ranks_per_sample: int = 1
-    shard: tuple[int, int] = (1, 1)
-    tangents: bool | int = False
-    subspace: str | os.PathLike[str] | None = None
-    adjoints: int = 0
-    pilot: str | os.PathLike[str] | None = None
-    time_limit: float = 3600.0
-    repair: bool = False
-    retry_failed: bool = False
-    allow_version_change: bool = False
-    interface: str = ""
-    unchecked: bool = False
-
-    @property
-    def parts(self) -> Path:
-        """The folder of the journal."""
-        return self.out.with_name(self.out.name + ".parts")
-
-    def check(self, ranks: int) -> None:
-        """Raise `InputError` if a number is out of range for a run on so many ranks."""
-        check(
-            1 <= self.ranks_per_sample <= ranks and ranks % self.ranks_per_sample == 0,
-            f"ranks per sample must divide the {ranks} ranks; got {self.ranks_per_sample}",
-        )
-        check(self.time_limit > 0, f"the time limit must be positive; got {self.time_limit:g}")
-        check(not (self.repair and self.retry_failed), "give either --repair or --retry-failed")
-        check(
-            1 <= self.samples <= 10**9,
-            f"the number of samples must be at least 1 and at most 10^9; got {self.samples}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """The caller's functions that a run calls.
-
-    Attributes:
-        stop: Returns whether to end once the samples in flight are done; called on each process.
-        on_progress: Called on rank 0 between its tasks.
-        on_note: Called on rank 0, before the first solve, with each note on the samples.
-    """
-
-    stop: Callable[[], bool]
-    on_progress: Callable[[Progress], None] | None
-    on_note: Callable[[str], None]
-
-
 def generate(
-    solver: Solver,
-    comm: MPI.Comm,
-    *,
-    out: str | os.PathLike[str],
-    samples: int,
-    seed: int = 0,
-    split: str = "0.8/0.1/0.1",
-    ranks_per_sample: int = 1,
-    shard: tuple[int, int] = (1, 1),
-    tangents: bool | int = False,
-    subspace: str | os.PathLike[str] | None = None,
-    adjoints: int = 0,
-    pilot: str | os.PathLike[str] | None = None,
-    time_limit: float = 3600.0,
-    repair: bool = False,
-    retry_failed: bool = False,
-    allow_version_change: bool = False,
-    interface: str = "",
-    unchecked: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[Progress], None] | None = None,
-    on_note: Callable[[str], None] = lambda note: None,
+    solver: Solver, comm: MPI.Comm, request: Request, hooks: Hooks | None = None
 ) -> Summary:
     """Generate a dataset file, or finish one that was begun. Collective over ``comm``.
 
@@ -174,35 +74,18 @@ def generate(
     `solvers.LocalSolver`, the solve ends this process; the same call, made again, continues, and
     leaves out samples that have done so twice.
 
-    ``solver`` is the problem with its settings, such as ``LocalSolver(load("cdr"), config)``; it is
-    closed at the end. ``comm`` holds the processes. Other arguments: see `Request` and `Hooks`.
+    Args:
+        solver: The problem with its settings, such as ``LocalSolver(load("cdr"), config)``; it is
+            closed at the end.
+        comm: The processes.
+        request: What is asked for; read on rank 0 alone.
+        hooks: The caller's functions.
 
     Raises:
         InputError: On every process, if an argument is out of range, ``out`` cannot be written, is
             written by another run or of another configuration, or derivatives are wrong.
     """
-    path = Path(out).absolute()  # a solve may change the working folder
-    check(bool(path.name), f"{str(path)!r} is a folder; give the name of a file")
-    request = Request(
-        out=path,
-        samples=samples,
-        seed=seed,
-        split=split,
-        ranks_per_sample=ranks_per_sample,
-        shard=shard,
-        tangents=tangents,
-        subspace=subspace,
-        adjoints=adjoints,
-        pilot=pilot,
-        time_limit=time_limit,
-        repair=repair,
-        retry_failed=retry_failed,
-        allow_version_change=allow_version_change,
-        interface=interface,
-        unchecked=unchecked,
-    )
-    hooks = Hooks(stop=stop, on_progress=on_progress, on_note=on_note)
-    return _Run(solver, comm, request, hooks).done()
+    return _Run(solver, comm, request, hooks or Hooks()).done()
 
 
 @dataclass
@@ -255,26 +138,49 @@ class _Run:
         """Check the request, find earlier samples, and open the dispatcher if some are missing."""
         asked = self._request
         asked.check(self._comm.size)
-        there = continuation.inputs_of(asked.out, asked.parts)
-        wanted = Wanted.of(asked.tangents, asked.subspace, asked.adjoints, asked.pilot)
-        info, size = self._solver.describe(asked.samples, asked.seed, asked.split, wanted, there)
-        samples = continuation.share(asked.samples, size, asked.shard)
-        finished = Plan(
-            info=info, maker=0, samples=samples, size=size, done=len(samples), wanted=wanted
-        )
+        finished = self._described()
+        info, samples = finished.info, finished.samples
         check_writable(asked.out)
-        exists, whole = asked.out.exists(), False
+        exists, whole, kept = asked.out.exists(), False, 0
         if exists:
-            whole = self._is_whole(info, samples)
+            kept = extension.samples_kept(asked.out, info, samples, finished.parameters)
+            whole = not kept and self._is_whole(info, samples)
             if whole and not os.path.lexists(asked.parts):
                 return finished
         folder, self._dispatcher = _begun(asked.parts)
         self._folder = folder
         if asked.out.exists() and not exists:  # by a run that has just ended
             return finished
-        if whole and not continuation.is_complete(folder, samples):
+        if whole and not continuation.is_complete(folder, info, samples):
             return finished
-        return self._begin(finished, folder)
+        return self._begin(finished, folder, kept)
+
+    def _described(self) -> Plan:
+        """Return the plan of a run with nothing to do."""
+        asked, solver = self._request, self._solver
+        there = continuation.inputs_of(asked.out, asked.parts)
+        wanted = Wanted.of(asked.tangents, asked.subspace, asked.adjoints, asked.pilot)
+        points = None
+        if asked.points is not None:
+            space = solver.space()
+            points = space.points(asked.points)
+        number = asked.number(points)
+        split = extension.split_of(asked.out, asked.parts, number, asked.split, asked.seed)
+        info, size = solver.describe(number, asked.seed, split, wanted, there)
+        if points is not None:
+            info = space.describe(info, points)
+        else:
+            points = solver.drawn(number, asked.seed)
+        samples = continuation.share(number, size, asked.shard)
+        return Plan(
+            info=info,
+            maker=0,
+            samples=samples,
+            size=size,
+            done=len(samples),
+            wanted=wanted,
+            points=points,
+        )
 
     def _is_whole(self, info: Info, samples: range) -> bool:
         """Return whether the existing dataset needs no sample again; refuse another set's."""
@@ -285,14 +191,20 @@ class _Run:
             kept = continuation.to_keep(stored, asked.repair, asked.retry_failed)
             return bool(kept.all())
 
-    def _begin(self, finished: Plan, folder: Folder) -> Plan:
-        """Continue from earlier runs, and open the dispatcher for the missing samples."""
+    def _begin(self, finished: Plan, folder: Folder, kept: int) -> Plan:
+        """Continue from earlier runs, and open the dispatcher for the missing samples.
+
+        Args:
+            finished: The plan, with nothing to do.
+            folder: The folder of the journal.
+            kept: Number of samples of a finished file that this run extends; 0 if it extends none.
+        """
         asked, size = self._request, finished.size
         info, maker = continuation.continued(
             folder, asked.out, finished.info, asked.allow_version_change
         )
         if info is finished.info:  # no samples yet
-            info = dataclasses.replace(info, notes=self._solver.notes())
+            info = dataclasses.replace(info, notes=(*self._solver.notes(), *info.notes))
         remove_leftovers(asked.out)
         journal = Journal(folder, info)
         journal.recover()
@@ -300,8 +212,11 @@ class _Run:
             journal.drop(damaged=asked.repair, failed=asked.retry_failed)
         found = marks(folder, asked.time_limit, forget=asked.retry_failed)
         if asked.out.exists():
-            continuation.copy_kept(asked.out, journal, size, asked.repair, asked.retry_failed)
+            check_own(asked.out)
+            again = asked.repair, asked.retry_failed
+            continuation.copy_kept(asked.out, journal, finished.samples, size, *again)
         covered, failed = continuation.covered(journal, finished.samples)
+        partial = extension.last_batch(kept, size)
         for note in info.notes:
             self._hooks.on_note(note)
         done = int(covered.sum())
@@ -312,6 +227,7 @@ class _Run:
             wanted=dataclasses.replace(finished.wanted, functionals=info.functionals),
             maker=maker,
             done=done,
+            kept=partial if covered[partial.start : partial.stop].all() else range(0),
             address=self._opened(finished, journal, covered, failed),
             folder=folder.number,
             marks=found,

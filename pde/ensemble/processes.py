@@ -30,6 +30,7 @@ from surrogates.errors import InputError
 from surrogates.folders import Folder
 from surrogates.types import Array
 
+from ..prescribed import Space
 from ..results import Batch
 from ..wanted import Wanted
 from .limits import Mark, complete, read, too_long
@@ -119,6 +120,14 @@ class SolverProcess:
     def configure(self, text: str) -> None:
         """Take settings from TOML text."""
         self._set_up("configure", text)
+
+    def space(self) -> Space:
+        """Return the space of the parameters; see `LocalSolver`."""
+        return cast(Space, self._call("space"))
+
+    def drawn(self, total: int, seed: int) -> Array | None:
+        """Draw all samples by the problem's own method; see `LocalSolver`."""
+        return cast("Array | None", self._call("drawn", total, seed))
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]

@@ -25,9 +25,10 @@ from surrogates.types import Array
 
 from ..checks.lines import fault
 from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
+from ..prescribed import Space
 from ..problem import Problem
 from ..results import Batch, derivatives
-from ..solving import made, noted, solved
+from ..solving import drawn, made, noted, solved
 from ..wanted import Wanted
 from .journal import largest
 from .limits import NoLimit, TimeLimit, TimeLimitError
@@ -54,6 +55,12 @@ class Solver(Protocol):
 
     def configure(self, text: str) -> None:
         """Take settings."""
+
+    def space(self) -> Space:
+        """Return the space of the parameters."""
+
+    def drawn(self, total: int, seed: int) -> Array | None:
+        """Draw all samples by the problem's own method; None if it has none."""
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
@@ -131,6 +138,28 @@ class LocalSolver:
     def configure(self, text: str) -> None:
         """Take settings from the TOML text of `settings`."""
         self._config = from_toml(self._problem.Config, text)
+
+    def space(self) -> Space:
+        """Return the space of the parameters.
+
+        Raises:
+            InputError: If a setting is out of range.
+        """
+        problem, config = self._problem, self._config
+        problem.check(config)
+        about = problem.describe(config)
+        return Space(
+            problem=problem.name,
+            names=about["y_names"],
+            lower=about["y_lower"],
+            upper=about["y_upper"],
+            sums=problem.design(config) == "simplex",
+            needs_bounds=problem.needs_bounds,
+        )
+
+    def drawn(self, total: int, seed: int) -> Array | None:
+        """Draw all samples by the problem's own `Problem.parameters`; None if it has none."""
+        return drawn(self._problem, self._config, total, seed)
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]

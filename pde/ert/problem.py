@@ -55,6 +55,7 @@ class ERT(Problem):
     has_tangents = True
     has_directions = True
     has_adjoints = True
+    needs_bounds = True
     keeps_solution = True
     Config = ERTConfig
 

@@ -21,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 _FILES = frozenset(
     ("file", "files", "surrogate", "surrogates", "histories", "out", "config", "start", "input")
-    + ("ground_truth", "problem", "subject", "survey", "plot", "mesh")
+    + ("ground_truth", "problem", "subject", "survey", "plot", "mesh", "points")
 )
 """Arguments that name files."""
 

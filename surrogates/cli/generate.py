@@ -29,7 +29,17 @@ def add_generate(commands: Commands) -> None:
     )
     sub.add_argument("problem", help=PROBLEM)
     sub.add_argument(
-        "--samples", type=int, default=800, metavar="N", help="number of samples; default 800"
+        "--samples",
+        type=int,
+        default=None,
+        metavar="N",
+        help="number of samples; default 800; more than a finished F.h5 has extend it",
+    )
+    sub.add_argument(
+        "--points",
+        type=os.path.abspath,  # a problem may change the working folder
+        metavar="y.csv|.npy|.h5",
+        help="solve for the y of a file, such as those of another dataset",
     )
     sub.add_argument("--out", default=None, metavar="F.h5", help="default: the problem's name, .h5")
     sub.add_argument(
@@ -69,7 +79,7 @@ def add_generate(commands: Commands) -> None:
         action="store_true",
         help="go on with other versions of the libraries than before",
     )
-    add_split(sub)
+    add_split(sub, default=None, text="0.8/0.1/0.1, or as the samples of F.h5 are")
     add_problem_settings(sub)
 
 
@@ -250,6 +260,7 @@ def _solved(
     """Configure the solver, solve, and return the summary of the run; collective."""
     from surrogates.pde import collective
     from surrogates.pde.ensemble import generate
+    from surrogates.pde.ensemble.request import Hooks, Request
 
     def on_progress(state: Any) -> None:
         if progress is not None:
@@ -262,18 +273,11 @@ def _solved(
     same = (
         *("samples", "seed", "split", "ranks_per_sample", "time_limit", "repair", "retry_failed"),
         *("tangents", "subspace", "adjoints", "pilot", "allow_version_change", "interface"),
-        "unchecked",
+        *("unchecked", "points"),
     )
-    return generate.generate(
-        solver,
-        comm,
-        out=out,
-        shard=shard,
-        stop=lambda: interruption.asked,
-        on_progress=on_progress,
-        on_note=warn,
-        **{name: getattr(options, name) for name in same},
-    )
+    asked = {name: getattr(options, name) for name in same}
+    hooks = Hooks(stop=lambda: interruption.asked, on_progress=on_progress, on_note=warn)
+    return generate.generate(solver, comm, Request(out=out, shard=shard, **asked), hooks)
 
 
 def _tell(summary: Any, out: Path, size: int) -> None:

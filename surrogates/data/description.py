@@ -12,7 +12,7 @@ import enum
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ class Info:
             usually one-hot, and ``c_names`` the names of the classes.
         config: The problem's whole configuration, TOML text.
         source: SHA-256 of the user's file that defines the problem; empty for a built-in problem.
-        design: Name of the sampling design.
+        design: Name of the sampling design; ``points`` if the points were given.
         seed: Seed of the sampling design and of the split.
         split: The split as asked for, such as ``400/200/200``.
         total: Number of samples in the whole set.
@@ -89,7 +89,8 @@ class Info:
         missing: ``mask`` if done samples lack entries of C, which are NaN; else empty.
         inputs: SHA-256 of each further file that the samples depend on. Modules and data in the
             folder of the problem's file are named by their paths from there, files that the
-            configuration names by its keys, and pilot sets by options: ``--pilot``.
+            configuration names by its keys, and pilot sets by options: ``--pilot``. Of points that
+            were given, ``--points``, it is the SHA-256 of the numbers.
         notes: Remarks on the samples, one line each: estimated errors, repairs of a mesh. They are
             not part of the set's identity.
     """
@@ -140,19 +141,23 @@ class Info:
         pilots = ({k: v for k, v in one.files.items() if _is_option(k)} for one in (self, other))
         return found + _other_files(*pilots) + self.other_problem(other)
 
-    def other_problem(self, other: Info) -> list[str]:
+    def other_problem(self, other: Info, but: Collection[str] = ()) -> list[str]:
         """List why another dataset's samples are of another map y to c; empty if they are not.
 
         Files are compared by their digests, so an edited comment counts as a difference. The path
         of a file in the configuration is ignored if both descriptions have the file's digest. Pilot
-        sets, which options name, are ignored: they decide which derivatives there are, not c.
+        sets and points, which options name, are ignored: c at a y does not depend on them.
+
+        Args:
+            other: The other dataset.
+            but: Keys of the configuration that do not count.
         """
         files = ({k: v for k, v in one.files.items() if not _is_option(k)} for one in (self, other))
         found = _other_files(*files)
         if self.mesh and other.mesh and self.mesh != other.mesh:
             found.append(f"the mesh is {self.mesh} there and {other.mesh} here")
         known = self.inputs.keys() & other.inputs.keys()
-        return found + config.differences(self.config, other.config, known)
+        return found + config.differences(self.config, other.config, {*known, *but})
 
     @property
     def adjoints(self) -> int:

@@ -29,8 +29,8 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
 
     Args:
         path: The file; a one-dimensional .npy or /Y is one row.
-        names: Of the parameters. Those of a .csv file, of a structured array, or of a dataset may
-            be in any order; the columns follow.
+        names: Of the parameters. Those of a .csv file, of a structured array, of a dataset, or of
+            the attribute ``names`` of /Y may be in any order; the columns follow.
 
     Returns:
         (n_rows, n_parameters) float64, in the order of ``names``.
@@ -46,18 +46,20 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
         there, table = read_csv(path)
     else:
         with reading(path, f"{ending} file"):
-            array = _read_npy(path) if ending == ".npy" else _read_Y(path)
+            array, there = (_read_npy(path), None) if ending == ".npy" else _read_Y(path)
         if array.dtype.names:
             array = given.real(array, names, os.fspath(path))
         table = check_finite(array[None] if array.ndim == 1 else array, os.fspath(path))
         if is_dataset(path):
             with opened(path) as stored:
-                there = own_names(names, "y") and own_names(stored.info.y_names, "y")
+                there = own_names(stored.info.y_names, "y")
+        there = own_names(names, "y") and there
     n = table.shape[1]
     expected = f"expected {len(names)}, one for each parameter"
     check(n == len(names), f"{path} has {n} columns; {expected}")
     if there is None or there == list(names):
         return table
+    check(len(there) == n, f"{path} has {len(there)} names for {n} columns")
     wrong = [name for name in names if there.count(name) != 1]
     check(not wrong, f"{path} must have one column {', '.join(wrong[:3])}; it has {there[:3]}, ...")
     return table[:, [there.index(name) for name in names]]
@@ -68,6 +70,8 @@ def write_table(
     array: Array,
     names: Sequence[str],
     classes: Sequence[str] = (),
+    *,
+    array_name: str = "C",
 ) -> None:
     """Write rows of numbers, exactly, as .csv with a line of names, .npy, or .h5 (/C).
 
@@ -77,6 +81,7 @@ def write_table(
         names: Names of the columns.
         classes: Of the rows: the first column, ``class``, of a .csv file. The others hold numbers
             only.
+        array_name: Name of the array in an .h5 file.
 
     Raises:
         InputError: If the ending is unknown or the path cannot be written.
@@ -84,8 +89,8 @@ def write_table(
     ending = _table_ending(Path(path))
     if ending == ".h5":
         with atomic_hdf5(path) as file:
-            file["C"] = array
-            file["C"].attrs["names"] = list(names)
+            file[array_name] = array
+            file[array_name].attrs["names"] = list(names)
         return
     with atomic(path) as beside:
         if ending == ".npy":
@@ -112,11 +117,14 @@ def _read_npy(path: Path) -> Any:
         return array
 
 
-def _read_Y(path: Path) -> Any:
+def _read_Y(path: Path) -> tuple[Any, list[str] | None]:
+    """Read /Y, and the names that its attribute has; None without it."""
     with h5py.File(path, "r") as file:
         array = within(file, "Y")
         check(isinstance(array, h5py.Dataset), f"{path} has no array /Y")
-        return array[()]
+        found = np.atleast_1d(array.attrs.get("names", [])).tolist()
+        names = [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+        return array[()], own_names(names, "y") if names else None
 
 
 def own_names(names: Sequence[str], letter: str) -> list[str] | None:

@@ -1,76 +1,55 @@
-"""Learning curves: error against the number of samples."""
+"""The course of a run of `surrogates.learn`: its error against its solves."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
-from surrogates.types import Array
+from surrogates.config import check
 
-from .style import (
-    BLUE,
-    GREY,
-    HEIGHT,
-    RED,
-    WIDTH,
-    legend_below,
-    legend_key,
-    saved_figure,
-    show_per_cent,
-)
+from .style import BLUE, GREY, HEIGHT, ORANGE, WIDTH, legend_below, saved_figure, show_per_cent
 
 
 def learning(
-    points: tuple[Array, Array, Array],
-    band: tuple[Array, Array],
+    solves: Sequence[int],
+    errors: Sequence[tuple[float, float, float]],
+    target: float,
     path: str | os.PathLike[str],
     *,
-    target: float,
-    there: int,
-    samples: tuple[float, float, float] | None = None,
+    left: int = -1,
     label: str = "error",
     title: str = "",
 ) -> None:
-    """Draw measured errors, a fitted curve with its 90 % band, and the target.
+    """Draw measured errors with their intervals against the number of solves.
 
     Args:
-        points: Numbers of samples, errors, and deviations of their logarithms, (k,) each.
-        band: Numbers of samples (m,), and low, median and high error there, (m, 3).
+        solves: Solves at each measurement, n of them.
+        errors: Lower limit, error and upper limit of each, > 0 but for lower limits.
+        target: The error to reach.
         path: The figure.
-        target: The error that is asked for.
-        there: Samples that are there.
-        samples: low, median and high samples for the target; None if unknown.
-        label: Of the errors' axis.
+        left: The measurement of the surrogate that is left.
+        label: What the error is.
         title: Above the figure.
 
     Raises:
-        InputError: If the figure cannot be written.
+        InputError: If there is nothing to draw, or the figure cannot be written.
     """
-    n, errors, deviations = points
-    from numpy import exp
-
-    with saved_figure(path, (0.75 * WIDTH, HEIGHT), title) as figure:
+    check(len(solves) > 0, "there are no errors to draw")
+    with saved_figure(path, (WIDTH, HEIGHT), title) as figure:
         axes = figure.subplots()
-        at, quantiles = band
-        axes.fill_between(at, quantiles[:, 0], quantiles[:, 2], color=BLUE, alpha=0.2, linewidth=0)
-        axes.plot(at, quantiles[:, 1], color=BLUE)
-        spans = errors * (1 - exp(-deviations)), errors * (exp(deviations) - 1)
-        axes.errorbar(n, errors, yerr=spans, fmt="o", color=BLUE, markersize=4, capsize=2)
-        axes.axhline(target, color=RED)
-        axes.axvline(there, color=GREY, linestyle="--")
-        keys = [
-            legend_key(BLUE, "", marker="o", markersize=4),
-            legend_key(BLUE, "-"),
-            legend_key(RED, "-"),
-            legend_key(GREY, "--"),
-        ]
-        names = ["held-out errors", "curve with 90 % band", "target", "samples there"]
-        if samples is not None:
-            low, middle, high = samples
-            axes.plot([low, high], [target, target], color=RED, linewidth=5, alpha=0.5)
-            axes.plot([middle], [target], "o", color=RED, markersize=6)
-            keys.append(legend_key(RED, "-", linewidth=5, alpha=0.5, marker="o", markersize=6))
-            names.append("samples for it, 90 %")
-        axes.set(xscale="log", yscale="log", xlabel="samples for training and validation")
-        axes.set_ylabel(label)
+        values = [value for _, value, _ in errors]
+        low = [value - max(lower, 1e-3 * value) for lower, value, _ in errors]
+        high = [upper - value for _, value, upper in errors]
+        bars = axes.errorbar(
+            solves, values, yerr=[low, high], fmt="o-", color=BLUE, capsize=3, markersize=4
+        )
+        line = axes.axhline(target, color=ORANGE, linestyle="--")
+        last = axes.plot(
+            [solves[left]], [values[left]], "o", color=GREY, markersize=9, fillstyle="none"
+        )
+        axes.set(xlabel="solves", ylabel=label, yscale="log")
+        if max(solves) > 3 * min(solves):
+            axes.set_xscale("log")
         show_per_cent(axes.yaxis)
-        legend_below(figure, keys, names, 5)
+        keys = [bars, line, last[0]]
+        legend_below(figure, keys, ["error, 90 % interval", "target", "the surrogate left"], 3)

@@ -118,13 +118,13 @@ class Plan:
 
     def plot(self, path: str | os.PathLike[str], title: str = "") -> None:
         """Draw the curve with its band, the measured errors, the target, and what is there."""
-        from surrogates.plots.learning import learning
+        from surrogates.plots.planning import planning
 
         most = 2 * max(self.n, float(self.curve.n[-1]))
         if self.answer == "needed":
             most = max(most, 1.2 * self.samples[2])
         n = np.geomspace(float(self.curve.n[0]), most, 60)
-        learning(
+        planning(
             (self.curve.n, self.curve.errors, self.curve.deviations),
             (n, np.array([self.curve.errors_at(float(x)) for x in n])),
             path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surrogates.plots.learning import learning
+from surrogates.plots.planning import planning
 
 pytest.importorskip("matplotlib", reason="the plots extra is not installed")
 
@@ -16,7 +16,7 @@ def test_a_learning_curve_shows_points_band_target_and_samples(tmp_path, drawn, 
     at = np.array([50.0, 200.0, 800.0])
     band = np.array([[0.07, 0.08, 0.09], [0.018, 0.02, 0.022], [0.004, 0.005, 0.007]])
     points = (n, errors, np.full(3, 0.1))
-    learning(points, (at, band), tmp_path / "l.png", target=0.01, there=250, samples=samples)
+    planning(points, (at, band), tmp_path / "l.png", target=0.01, there=250, samples=samples)
     (axes,) = drawn[0].axes
     assert axes.get_xscale() == axes.get_yscale() == "log"
     assert axes.lines[0].get_ydata().tolist() == band[:, 1].tolist()
