@@ -228,7 +228,11 @@ class Problem:
 
     @classmethod
     def parameters(cls, config: Any, *, total: int, seed: int, start: int, stop: int) -> Array:
-        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`."""
+        """Draw the samples ``start`` to ``stop``: Y, (stop - start, n_y); see `sampling.draw`.
+
+        Override this for a distribution of your own. Row i must depend on the settings, the seed
+        and i alone, so that runs go on and a dataset can be extended.
+        """
         about = described(cls.describe, config)
         return draw(
             cls.design(config),
@@ -239,6 +243,11 @@ class Problem:
             start=start,
             stop=stop,
         )
+
+    @classmethod
+    def has_own_parameters(cls) -> bool:
+        """Return whether a class draws its samples by its own `parameters`."""
+        return getattr(cls.parameters, "__func__", None) is not _PARAMETERS
 
     @classmethod
     def has_own_batches(cls) -> bool:
@@ -373,6 +382,9 @@ class Problem:
         from .functions import checked
 
         return checked(self.solution, self.name)
+
+
+_PARAMETERS = Problem.parameters.__func__  # type: ignore[attr-defined]
 
 
 def _names(cls: type[Problem], attribute: str) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def generate(
     config: Any = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
-    split: str = "0.8/0.1/0.1",
+    split: str | None = None,
     tangents: bool | int = False,
     subspace: PathLike | None = None,
     adjoints: int = 0,
@@ -59,14 +59,13 @@ def generate(
 
     Args:
         problem: ``cdr``, ``dcr``, ``FILE.py:CLASS``; or a notebook's class or object.
-        samples: Number of samples; None for 800, or as many as there are points.
-        points: Points y to solve for in place of random ones: a .csv, .npy or .h5 file, of which a
-            dataset counts by its Y; or an array (n, n_y), or a table with names.
+        samples: Number of samples, by default 800; more than a finished ``out`` has extend it.
+        points: Points y in place of random ones: a file, a dataset, an array (n, n_y), a table.
         out: The dataset's file; None for no file. The same call finishes an interrupted run.
         config: Settings: a TOML file, or a ``Config`` of the problem; the defaults if None.
         settings: Single settings by their keys, such as ``{"mesh.degree": 2}``, over ``config``.
         seed: Seed of the sampling design and the split.
-        split: Counts or fractions of training, validation and test samples.
+        split: Counts or fractions of training, validation and test samples; 0.8/0.1/0.1 if new.
         tangents: Whether to solve for dc/dy, or in how many random directions a sample.
         subspace: A dataset with derivatives: directions in which c changes most there, not random.
         adjoints: Number of combinations of c to differentiate, those that vary most in ``pilot``.
@@ -87,15 +86,12 @@ def generate(
         InputError: If an argument does not fit, or ``out`` is another dataset.
         KeyboardInterrupt: If interrupted; finished samples are kept beside ``out``.
     """
-    run: dict[str, Any] = {"samples": samples, "seed": seed, "split": split, "tangents": tangents}
-    run |= {"points": _absolute(points) if isinstance(points, str | os.PathLike) else points}
-    run |= {"subspace": _absolute(subspace), "adjoints": adjoints, "pilot": _absolute(pilot)}
-    run |= {"ranks_per_sample": ranks_per_sample, "time_limit": time_limit, "repair": repair}
-    run |= {"retry_failed": retry_failed, "unchecked": unchecked}
-    run |= {"allow_version_change": allow_version_change}
-    asked = _Asked(problem, config, settings or {}, run)
-    with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
-        return asked.done(_absolute(out) or Path(folder) / "samples.h5", processes, progress)
+    run: dict[str, Any] = {"samples": samples, "points": _absolute(points), "seed": seed}
+    run |= {"split": split, "tangents": tangents, "subspace": _absolute(subspace)}
+    run |= {"adjoints": adjoints, "pilot": _absolute(pilot), "ranks_per_sample": ranks_per_sample}
+    run |= {"time_limit": time_limit, "repair": repair, "retry_failed": retry_failed}
+    run |= {"allow_version_change": allow_version_change, "unchecked": unchecked}
+    return _Asked(problem, config, settings or {}, run).done(_absolute(out), processes, progress)
 
 
 def generate_apart(
@@ -138,9 +134,9 @@ def settled(
     return found, configuration.from_toml(found.Config, text)
 
 
-def _absolute(path: PathLike | None) -> Path | None:
-    """Return a path that stays true if a problem changes the working folder."""
-    return None if path is None else Path(path).absolute()
+def _absolute(path: Any) -> Any:
+    """Return a path that stays true if a problem changes the working folder; others as they are."""
+    return Path(path).absolute() if isinstance(path, str | os.PathLike) else path
 
 
 def check(
@@ -206,12 +202,14 @@ class _Asked:
     settings: Mapping[str, Any]
     run: Mapping[str, Any]
 
-    def done(self, out: Path, processes: int, progress: bool | Told) -> Dataset:
-        """Solve in this process, or in several that mpirun starts."""
+    def done(self, out: Path | None, processes: int, progress: bool | Told) -> Dataset:
+        """Solve in this process, or in several that mpirun starts; without ``out`` for no file."""
         configuration.check(processes >= 1, f"processes must be at least 1; got {processes}")
-        if processes > 1:
-            return self.by_command(out, processes, progress)
-        return self.here(out, progress)
+        with tempfile.TemporaryDirectory(prefix="surrogates-") as folder:
+            out = out or Path(folder) / "samples.h5"
+            if processes > 1:
+                return self.by_command(out, processes, progress)
+            return self.here(out, progress)
 
     def here(self, out: Path, progress: bool | Told) -> Dataset:
         """Solve in this process; collective over those that mpirun has started."""

@@ -93,6 +93,35 @@ def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
     return tuple(" ".join(text.split()) for text in given)
 
 
+def drawn(problem: type[Problem], config: Any, total: int, seed: int) -> Array | None:
+    """Draw all samples by a class's own `Problem.parameters`; None if it has the base class's.
+
+    Returns:
+        Y, (total, n_y) float64.
+
+    Raises:
+        InputError: If they are other than that, or a user's class raises an error.
+    """
+    if not problem.has_own_parameters():
+        return None
+    n_y = len(described(problem.describe, config)["y_names"])
+    try:
+        Y = np.asarray(problem.parameters(config, total=total, seed=seed, start=0, stop=total))
+    except Exception as error:
+        if not problem.source or isinstance(error, InputError | MemoryError):
+            raise
+        place = Path(str(sys.modules[problem.__module__].__file__))
+        raise InputError(f"{problem.name}{explained(error, place)}") from error
+    finally:
+        take_no_sigpipe()
+    check(
+        Y.shape == (total, n_y) and Y.dtype.kind in "fiu" and bool(np.isfinite(Y).all()),
+        f"{problem.name}: parameters must return finite numbers of shape ({total}, {n_y}) for "
+        f"start 0 and stop {total}; got {Y.dtype} of shape {Y.shape}",
+    )
+    return np.array(Y, dtype=np.float64)
+
+
 def explained(error: BaseException, place: Path) -> str:
     """Return an error's line in a file, and its text."""
     stack = traceback.extract_tb(error.__traceback__)

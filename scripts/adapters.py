@@ -10,9 +10,9 @@ environment ``pde`` sees the system's packages, DOLFINx among them.
 The surrogates that the tests call are the one of docs/start.md; one of the same data with noise,
 whose standard deviations are not tiny; one of the logarithm of an input; one of weights that sum to
 one; and a classifier. They are trained here and handed over as oscillator, noisy, logarithmic,
-weights and sides, each as .pt and .npz. So is layers, the survey of docs/adapters.md, where DOLFINx
-is installed. Each adapter has a line of result; the tests of one that
-failed are printed. The exit status is 1 if one failed.
+weights and sides, each as .pt and .npz. So are layers, the survey of docs/adapters.md, where
+DOLFINx is installed, and hill, a survey on topography, where gmsh is too. Each adapter has a line
+of result; the tests of one that failed are printed. The exit status is 1 if one failed.
 """
 
 from __future__ import annotations
@@ -148,6 +148,54 @@ def train_survey(folder: Path) -> None:
             raise RuntimeError((folder / "commands.log").read_text())
 
 
+HILL = """[survey]
+file = "hill.ohm"
+
+[mesh]
+file = "hill.msh"
+
+[model]
+background = [80.0, 150.0]
+
+[body]
+x1 = [14.0, 18.0]
+x2 = [4.0, 4.0]
+depth = [2.0, 4.0]
+a1 = [4.0, 4.0]
+a2 = [4.0, 4.0]
+a3 = [2.5, 2.5]
+resistivity = [10.0, 10.0]
+"""
+"""A conductive body below three lines on a hill; depths are from the mean elevation."""
+
+
+def train_hill(folder: Path) -> None:
+    """Train a surrogate of a survey on topography, where DOLFINx and gmsh are there.
+
+    Raises:
+        RuntimeError: If a command fails; what they printed is in the folder's commands.log.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("dolfinx", "gmsh")):
+        return
+    import numpy as np
+
+    from surrogates.survey import Survey, made
+
+    flat = made("dipole-dipole", electrodes=12, spacing=3.0, lines=3, line_spacing=4.0, levels=6)
+    x1, x2, _ = flat.electrodes.T
+    x3 = 100 + 6 * np.exp(-((x1 - 16) ** 2 + (x2 - 4) ** 2) / (2 * 7**2))
+    Survey(electrodes=np.stack([x1, x2, x3], axis=1), data=flat.data).write(folder / "hill.ohm")
+    (folder / "hill.toml").write_text(HILL)
+    commands = (
+        "surrogates survey hill.ohm --mesh hill.msh --mesh-cells 2",
+        "surrogates generate ert --config hill.toml --samples 120 --out hill.h5",
+        "surrogates train hill.h5 --effort fast --out hill.pt",
+        "surrogates export hill.pt --format npz --out hill.npz",
+    )
+    if run_script("\n".join(commands), folder, TEST):
+        raise RuntimeError((folder / "commands.log").read_text())
+
+
 def train(folder: Path) -> None:
     """Train the surrogates, and write each as .pt and .npz."""
     import numpy as np
@@ -176,6 +224,7 @@ def train(folder: Path) -> None:
         surrogate.save(folder / f"{name}.pt")
         npz.save(surrogate, folder / f"{name}.npz")
     train_survey(folder)
+    train_hill(folder)
 
 
 def test(environment: Environment, name: str, folder: Path) -> tuple[bool, str]:

@@ -15,8 +15,8 @@ the estimate of y from data without noise, one Gauss-Newton step from the truth,
 
 has the covariance H^-1 if Cov(y) is right: it prints the share of truths in the regions of 50 and
 90 %, by normal errors, and by `surrogates.model.likelihood`, whose tails are heavier. For files it
-prints the time of a log density for one y, with surrogate errors and without; ``--engine c`` names
-the engine.
+prints the time of a log density for one y and for a batch, with surrogate errors at each y, at one
+y, and without; ``--engine c`` names the engine.
 """
 
 from __future__ import annotations
@@ -131,14 +131,23 @@ def inside(s: LoadedSurrogate, y: Array, c: Array) -> tuple[list[bool], list[boo
 
 
 def timed(s: LoadedSurrogate, y: Array) -> None:
-    """Print the time of a log density, the least of 3000 calls."""
-    data = s.predict(y)
-    found = []
-    for errors in (True, False):
-        likelihood = s.likelihood(data, 0.01 * np.abs(data).max(), surrogate_errors=errors)
-        calls = timeit.repeat(functools.partial(likelihood, y), number=1, repeat=3000)
-        found.append(1e6 * min(calls))
-    print(f"log density: {found[0]:.0f} us, without surrogate errors {found[1]:.0f} us", flush=True)
+    """Print the time of a log density, the least of some calls, for one y and 42 together."""
+    data, Y = s.predict(y), np.tile(y, (42, 1))
+    noise = 0.01 * np.abs(data).max()
+    for name, likelihood in (
+        ("with surrogate errors", s.likelihood(data, noise)),
+        ("with those at one y", s.likelihood(data, noise, at=y)),
+        ("without", s.likelihood(data, noise, surrogate_errors=False)),
+    ):
+        found = [
+            1e6 * min(timeit.repeat(functools.partial(likelihood, rows), number=1, repeat=repeat))
+            for rows, repeat in ((y, 3000), (Y, 100))
+        ]
+        print(
+            f"log density {name}: {found[0]:.0f} us, in a batch of {len(Y)} "
+            f"{found[1] / len(Y):.1f} us each",
+            flush=True,
+        )
 
 
 def main() -> None:

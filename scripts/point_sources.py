@@ -1,11 +1,12 @@
 """Compare corrections of point sources on a mesh, on random layered grounds.
 
-    python scripts/point_sources.py [--grounds 12] [--seed 24]
+    python scripts/point_sources.py [--grounds 12] [--seed 24] [--far 4]
 
 For each array over three random layers, the errors of apparent resistivities against the exact
 ones are printed, in %: the median and the 95 % quantile of the data, averaged over the grounds. The
-corrections are that of `surrogates.pde.ert.correction`, the ratio of exact and computed potentials
-of homogeneous ground alone, and their difference times the first layer's resistivity alone.
+corrections are that of `surrogates.pde.ert.correction` with homogeneous ground as the reference,
+the ratio of exact and computed potentials of homogeneous ground alone, and their difference times
+the first layer's resistivity alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from mpi4py import MPI
 
 from surrogates.pde.ert.direct import Direct, DirectSettings
-from surrogates.pde.ert.grid import flat_grid
+from surrogates.pde.ert.grid import GridSettings, flat_grid
 from surrogates.pde.ert.layers import Layers, pair_potentials
 from surrogates.pde.ert.models.layered import LayeredModel, layer_quantities
 from surrogates.survey import made
@@ -33,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grounds", type=int, default=12, metavar="N")
     parser.add_argument("--seed", type=int, default=24, metavar="S")
+    parser.add_argument("--far", type=float, default=GridSettings.far, metavar="EXTENTS")
     options = parser.parse_args()
     places = SURVEYS["wenner"].electrodes
     n = len(places)
@@ -41,7 +43,7 @@ def main() -> None:
     number[tuple(pairs.T)] = np.arange(len(pairs))
     unit = Layers(resistivity=np.ones(1), thickness=np.empty(0))
     known = pair_potentials(unit, places, pairs)
-    cells = flat_grid(places).cells()
+    cells = flat_grid(places, GridSettings(far=options.far)).cells()
     direct = Direct(cells, places, pairs, DirectSettings(), MPI.COMM_SELF, homogeneous=known)
     computed = known / direct.correction.ratio
     errors: dict[tuple[str, str], list[tuple[float, float]]] = {}

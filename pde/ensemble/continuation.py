@@ -21,6 +21,7 @@ from surrogates.folders import TEMPORARY, Folder
 from surrogates.provenance import Provenance
 
 from ..prescribed import OPTION
+from .extension import check_run
 from .journal import DESCRIPTION, Journal, Writer, describe, described
 
 # The files of a run in its folder, in the order in which they are removed. A folder without a
@@ -53,6 +54,8 @@ def check_same_set(path: Path, info: Info, samples: range) -> None:
             f"samples are {there.first} to {there.first + n - 1} there and "
             f"{samples.start} to {samples.stop - 1} here"
         ]
+    if info.split.startswith((f"{there.split} of ", f"{there.split} + ")):
+        info = dataclasses.replace(info, split=there.split)  # as if it were extended: no difference
     there.check_same(info, path, further)
 
 
@@ -86,6 +89,7 @@ def continued(
         folder.remove(DESCRIPTION)
         return info, 0
     if has_description:
+        check_run(folder, info)
         there = described(folder)
         there.check_same(info, folder.path / DESCRIPTION)
     else:
@@ -93,7 +97,8 @@ def continued(
             out.exists(),
             f"{folder.path} is in the way: its {DESCRIPTION} is missing; remove it",
         )
-        there = read_info(out)[0]
+        # Perhaps of fewer samples, which this run adds to.
+        there = dataclasses.replace(read_info(out)[0], total=info.total, split=info.split)
     this = Provenance(
         versions=info.versions, command=info.command, created=info.created, revision=info.revision
     )
@@ -119,11 +124,16 @@ def _version_changes(before: Provenance, now: Provenance) -> str:
     )
 
 
-def is_complete(folder: Folder, samples: range) -> bool:
-    """Return whether a killed run left all samples; remove its files if it has no description."""
+def is_complete(folder: Folder, info: Info, samples: range) -> bool:
+    """Return whether a killed run left all samples; remove its files if it has no description.
+
+    Raises:
+        InputError: If it is a run for another number of samples.
+    """
     if folder.stat(DESCRIPTION) is None:
         remove(folder)
         return False
+    check_run(folder, info)
     return bool(covered(Journal(folder, described(folder)), samples)[0].all())
 
 
@@ -134,14 +144,16 @@ def to_keep(stored: Stored, repair: bool, retry_failed: bool) -> npt.NDArray[np.
     return stored.status != Status.FAILED if retry_failed else np.ones(len(stored), dtype=bool)
 
 
-def copy_kept(out: Path, journal: Journal, size: int, repair: bool, retry_failed: bool) -> None:
-    """Copy the kept batches of a finished dataset back into the journal."""
+def copy_kept(
+    out: Path, journal: Journal, samples: range, size: int, repair: bool, retry_failed: bool
+) -> None:
+    """Copy the kept batches of a finished dataset, which may be shorter, back into the journal."""
     writer = Writer(journal)
     with opened(out) as stored:
-        first, n = stored.info.first, len(stored)
+        n = len(stored)
         kept = to_keep(stored, repair, retry_failed)
         kept = np.repeat(np.logical_and.reduceat(kept, np.arange(0, n, size)), size)[:n]
-        kept &= ~covered(journal, range(first, first + n))[0]
+        kept &= ~covered(journal, samples)[0][:n]
         for run in runs(kept):
             for start in range(run.start, run.stop, journal.most):
                 data = stored.rows(start, min(start + journal.most, run.stop))

@@ -31,7 +31,7 @@ from surrogates.folders import Folder
 from ..collective import abort_on_error, on_root
 from ..problem import BUILT_IN
 from ..wanted import Wanted
-from . import continuation
+from . import continuation, extension
 from .dispatcher import Dispatcher
 from .journal import Journal, described
 from .limits import marks
@@ -141,18 +141,19 @@ class _Run:
         finished = self._described()
         info, samples = finished.info, finished.samples
         check_writable(asked.out)
-        exists, whole = asked.out.exists(), False
+        exists, whole, kept = asked.out.exists(), False, 0
         if exists:
-            whole = self._is_whole(info, samples)
+            kept = extension.samples_kept(asked.out, info, samples, finished.parameters)
+            whole = not kept and self._is_whole(info, samples)
             if whole and not os.path.lexists(asked.parts):
                 return finished
         folder, self._dispatcher = _begun(asked.parts)
         self._folder = folder
         if asked.out.exists() and not exists:  # by a run that has just ended
             return finished
-        if whole and not continuation.is_complete(folder, samples):
+        if whole and not continuation.is_complete(folder, info, samples):
             return finished
-        return self._begin(finished, folder)
+        return self._begin(finished, folder, kept)
 
     def _described(self) -> Plan:
         """Return the plan of a run with nothing to do."""
@@ -164,9 +165,12 @@ class _Run:
             space = solver.space()
             points = space.points(asked.points)
         number = asked.number(points)
-        info, size = solver.describe(number, asked.seed, asked.split, wanted, there)
+        split = extension.split_of(asked.out, asked.parts, number, asked.split, asked.seed)
+        info, size = solver.describe(number, asked.seed, split, wanted, there)
         if points is not None:
             info = space.describe(info, points)
+        else:
+            points = solver.drawn(number, asked.seed)
         samples = continuation.share(number, size, asked.shard)
         return Plan(
             info=info,
@@ -187,8 +191,14 @@ class _Run:
             kept = continuation.to_keep(stored, asked.repair, asked.retry_failed)
             return bool(kept.all())
 
-    def _begin(self, finished: Plan, folder: Folder) -> Plan:
-        """Continue from earlier runs, and open the dispatcher for the missing samples."""
+    def _begin(self, finished: Plan, folder: Folder, kept: int) -> Plan:
+        """Continue from earlier runs, and open the dispatcher for the missing samples.
+
+        Args:
+            finished: The plan, with nothing to do.
+            folder: The folder of the journal.
+            kept: Number of samples of a finished file that this run extends; 0 if it extends none.
+        """
         asked, size = self._request, finished.size
         info, maker = continuation.continued(
             folder, asked.out, finished.info, asked.allow_version_change
@@ -202,8 +212,11 @@ class _Run:
             journal.drop(damaged=asked.repair, failed=asked.retry_failed)
         found = marks(folder, asked.time_limit, forget=asked.retry_failed)
         if asked.out.exists():
-            continuation.copy_kept(asked.out, journal, size, asked.repair, asked.retry_failed)
+            check_own(asked.out)
+            again = asked.repair, asked.retry_failed
+            continuation.copy_kept(asked.out, journal, finished.samples, size, *again)
         covered, failed = continuation.covered(journal, finished.samples)
+        partial = extension.last_batch(kept, size)
         for note in info.notes:
             self._hooks.on_note(note)
         done = int(covered.sum())
@@ -214,6 +227,7 @@ class _Run:
             wanted=dataclasses.replace(finished.wanted, functionals=info.functionals),
             maker=maker,
             done=done,
+            kept=partial if covered[partial.start : partial.stop].all() else range(0),
             address=self._opened(finished, journal, covered, failed),
             folder=folder.number,
             marks=found,

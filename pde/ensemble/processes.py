@@ -125,6 +125,10 @@ class SolverProcess:
         """Return the space of the parameters; see `LocalSolver`."""
         return cast(Space, self._call("space"))
 
+    def drawn(self, total: int, seed: int) -> Array | None:
+        """Draw all samples by the problem's own method; see `LocalSolver`."""
+        return cast("Array | None", self._call("drawn", total, seed))
+
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
     ) -> tuple[Info, int]:

@@ -18,7 +18,7 @@ from ..prescribed import DESIGN
 from ..problem import Problem
 from ..results import Batch, derivatives
 from ..sampling import draw
-from ..solving import made, solved
+from ..solving import drawn, made, solved
 from ..wanted import Wanted
 
 
@@ -66,14 +66,18 @@ def recompute(stored: Stored, problem: type[Problem], n: int, seed: int) -> list
     about = problem.describe(config)
     for name in ("y_names", "c_names"):
         check(about[name] == getattr(info, name), f"its {name} are not those of {problem.name}")
+    given = info.design in ("joined", DESIGN)  # of several seeds, or given: y is not checked
+    own = None if given else drawn(problem, config, info.total, info.seed)
     solver = made(problem, config, MPI.COMM_SELF)
     found = []
     for row in rows.tolist():
         there = stored.rows(row, row + 1)
         i = info.first + row
         rows_of = {"total": info.total, "start": i, "stop": i + 1}
-        if info.design in ("joined", DESIGN):  # of several seeds, or given: y is not checked
+        if given:
             y = there.Y
+        elif own is not None:
+            y = own[i : i + 1]
         else:
             y = draw(info.design, info.y_lower, info.y_upper, seed=info.seed, **rows_of)
         batch = solved(solver, y, **_asked(there))

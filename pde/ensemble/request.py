@@ -13,7 +13,7 @@ from surrogates.types import Array
 
 from .work import Progress
 
-SAMPLES = 800  # unless a number is asked for
+SAMPLES, SPLIT = 800, "0.8/0.1/0.1"  # unless others are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,12 @@ class Request:
         out: The dataset file. Finished samples are kept beside it, in ``<out>.parts``, until the
             end. All processes must see that folder.
         samples: Number of samples of the whole set; None for 800, or as many as there are points.
+            If a finished file has fewer, it is extended (`extension`).
         points: Points y to solve for in place of a sampling design: a file (.csv, .npy, .h5, whose
             names match those of the parameters) or an array, (n, n_y); see `prescribed`.
         seed: Seed of the sampling design and the split, >= 0.
-        split: Counts or fractions of train, validation and test.
+        split: Counts or fractions of train, validation and test; None for those of samples that
+            are there, or 0.8/0.1/0.1.
         ranks_per_sample: Processes that share a mesh; must divide the size of the communicator.
         shard: (i, n): do only the i-th of n parts of the set, 1 <= i <= n; merge them later.
         tangents: Whether to solve for dc/dy as well, if the problem can; or in how many directions
@@ -50,7 +52,7 @@ class Request:
     samples: int | None = None
     points: Any = None
     seed: int = 0
-    split: str = "0.8/0.1/0.1"
+    split: str | None = None
     ranks_per_sample: int = 1
     shard: tuple[int, int] = (1, 1)
     tangents: bool | int = False

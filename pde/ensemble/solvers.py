@@ -28,7 +28,7 @@ from ..inputs import NEIGHBOURS, expect, files, inputs, undeclared
 from ..prescribed import Space
 from ..problem import Problem
 from ..results import Batch, derivatives
-from ..solving import made, noted, solved
+from ..solving import drawn, made, noted, solved
 from ..wanted import Wanted
 from .journal import largest
 from .limits import NoLimit, TimeLimit, TimeLimitError
@@ -58,6 +58,9 @@ class Solver(Protocol):
 
     def space(self) -> Space:
         """Return the space of the parameters."""
+
+    def drawn(self, total: int, seed: int) -> Array | None:
+        """Draw all samples by the problem's own method; None if it has none."""
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]
@@ -153,6 +156,10 @@ class LocalSolver:
             sums=problem.design(config) == "simplex",
             needs_bounds=problem.needs_bounds,
         )
+
+    def drawn(self, total: int, seed: int) -> Array | None:
+        """Draw all samples by the problem's own `Problem.parameters`; None if it has none."""
+        return drawn(self._problem, self._config, total, seed)
 
     def describe(
         self, samples: int, seed: int, split: str, wanted: Wanted, there: Sequence[str]

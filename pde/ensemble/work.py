@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -54,7 +54,9 @@ class Plan:
         folder: Inode number of the journal's folder.
         wanted: The derivatives to solve for.
         marks: The samples at which processes of earlier runs have ended.
-        points: The points of the whole set, (total, n_y), if they are not drawn.
+        kept: Samples of a shorter set that are there, in a batch that is solved for as a whole.
+        points: The points of the whole set, (total, n_y), if they were given, or the problem has a
+            distribution of its own.
     """
 
     info: Info
@@ -66,6 +68,7 @@ class Plan:
     folder: int = 0
     wanted: Wanted = field(default_factory=Wanted)
     marks: list[Mark] = field(default_factory=list)
+    kept: range = range(0)
     points: Array | None = None
 
     def parameters(self, rows: range) -> Array:
@@ -119,12 +122,15 @@ class Work:
                 start = time.perf_counter()
                 data = self._task(task)
                 if root:
-                    writer.append(data)
+                    new = list(self._new(data))
+                    for piece in new:
+                        writer.append(piece)
                     self._solver.settle()
-                    failed = int((data.status == Status.FAILED).sum())
+                    samples = sum(len(piece.Y) for piece in new)
+                    failed = sum(int((piece.status == Status.FAILED).sum()) for piece in new)
                     seconds = time.perf_counter() - start
-                    report = {"samples": len(data.Y), "failed": failed, "seconds": seconds}
-                    solved += len(data.Y)
+                    report = {"samples": samples, "failed": failed, "seconds": seconds}
+                    solved += samples
         except ConnectionError as error:
             writer.close()
             time.sleep(
@@ -139,6 +145,15 @@ class Work:
                 if requests:
                     requests.close(leave=ended)
         return cast(int, world.allreduce(solved))
+
+    def _new(self, data: Dataset) -> Iterator[Dataset]:
+        """Yield the samples of a task without those that are kept from a shorter set."""
+        first, kept = data.info.first, self._plan.kept
+        before, after = (min(max(at - first, 0), len(data.Y)) for at in (kept.start, kept.stop))
+        for rows in (slice(0, before), slice(after, None)):
+            piece = data.rows(rows)
+            if len(piece.Y):
+                yield piece
 
     def _task(self, task: Task) -> Dataset:
         """Solve for the batches of a task."""

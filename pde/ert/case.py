@@ -6,9 +6,12 @@ and the mean elevation of the electrodes at the surface on topography.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,7 +178,8 @@ class Case:
         """Potentials T of the pairs in homogeneous ground of 1 ohm m with this surface, (n_p,).
 
         On topography they are solved for once, and kept in the user's cache: all processes of a
-        run, and later runs, need them for the geometric factors.
+        run, and later runs, need them for the geometric factors. The first process solves, and the
+        others wait for it: they do not all call this together.
         """
         if self.level:
             unit = Layers(resistivity=np.ones(1), thickness=np.empty(0))
@@ -186,15 +190,15 @@ class Case:
     def _under_top(self) -> tuple[Array, str]:
         """Potentials of homogeneous ground under topography, and what is known of their error."""
         path = self._kept()
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as kept:
-                return np.asarray(kept["T"]), str(kept["note"])
-        solver = self.solver(MPI.COMM_SELF, None)
-        found = solver.homogeneous, "; ".join(solver.notes)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as new, new.open("wb") as file:
-            np.savez(file, T=found[0], note=found[1])
-        return found
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(path.with_suffix(".lock")):
+                if not path.is_file():  # another process may have written it by now
+                    solver = self.solver(MPI.COMM_SELF, None)
+                    with atomic(path) as new, new.open("wb") as file:
+                        np.savez(file, T=solver.homogeneous, note="; ".join(solver.notes))
+        with np.load(path, allow_pickle=False) as kept:
+            return np.asarray(kept["T"]), str(kept["note"])
 
     def _kept(self) -> Path:
         """Return the file that keeps `homogeneous`; its name is a digest of all it depends on."""
@@ -232,8 +236,17 @@ class Case:
         return (*mended, *self.model.notes, *cells, *known)
 
 
-_HOMOGENEOUS = ("direct", "primary", "stiffness", "surface")
+_HOMOGENEOUS = ("direct", "factor", "primary", "stiffness", "surface")
 """Modules that compute `Case.homogeneous` on topography."""
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; go on without it where the file system has none."""
+    with path.open("wb") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def case_of(config: ERTConfig) -> Case:

@@ -11,8 +11,10 @@ e_j, and T_ij = e_i^T u_j is the potential at electrode i. T is symmetric: excha
 potential electrodes changes data by rounding alone. Its derivative is exact for the discrete
 problem, dT_ij = -u_i^T A(dK) u_j.
 
-**Point sources.** The mesh does not resolve 1/r at an electrode, and T_ij is wrong for electrodes
-a few cells apart. `correction` takes this error from homogeneous ground, where T is known.
+**Point sources and layers.** The mesh does not resolve 1/r at an electrode, and T_ij is wrong for
+electrodes a few cells apart. `correction` takes this error from homogeneous ground, where T is
+known, or from the model's layers: with a body in them, that takes a second factorisation for each
+sample whose layers are new.
 
 **Memory.** The factor, of MUMPS's entries (8 bytes each), and five blocks of `columns` solutions.
 Tangents need a solution for each electrode too: 8 bytes times unknowns times electrodes. 577
@@ -30,7 +32,6 @@ import numpy as np
 import numpy.typing as npt
 from dolfinx import fem
 from mpi4py import MPI
-from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
@@ -44,7 +45,8 @@ from ..fenicsx import geometry_nodes, locate
 from ..fields import Field
 from ..linear import destroy
 from ..points import digest
-from .correction import Correction
+from .correction import Correction, Reference
+from .factor import Factor, dense
 from .primary import Primary
 from .stiffness import Stiffness
 from .surface import Placement, boundary, place
@@ -148,7 +150,8 @@ class Direct:
         shape, self.weights = _quadrature(cells.kind)
         self.points = np.einsum("qv,nvi->nqi", shape, corners)
         self._E = self._evaluation()
-        self._factor = _Factor(self._stiffness.matrix, comm)
+        self._factor = Factor(self._stiffness.matrix, comm)
+        self._K = np.empty(0)  # of the last factor
         self.iterations, self.residual, self.failure = 0, 0.0, ""
         self.notes: tuple[str, ...] = ()
         unit = np.tile(_IDENTITY, (len(self.cells), 1))
@@ -158,22 +161,41 @@ class Direct:
             self.homogeneous, computed = homogeneous, self.uncorrected(unit)
         if self.failure:
             raise MemoryError(self.failure)
-        places = self.placement.places
-        self.correction = Correction(
-            self.homogeneous, computed, places, pairs, self._at_electrodes(corners), comm
-        )
+        first = Reference(known=self.homogeneous, computed=computed, K=unit)
+        at = self._at_electrodes(corners)
+        self.correction = Correction(first, self.placement.places, pairs, at, comm)
+        self._solved, self._reference = self._K, first
 
-    def solve(self, K: Array) -> Array:
+    def solve(self, K: Array, layers: tuple[Array, Array] | None = None) -> Array:
         """Solve for a conductivity.
 
         Args:
             K: Conductivity tensor [S/m] of this process's own cells, (n_own, 6).
+            layers: A similar ground of horizontal layers below a plane, from which the error is
+                known: its exact T, (n_p,), and its tensor. The mesh's T of it is solved for too,
+                unless it is that of K or of the last sample. None for homogeneous ground.
 
         Returns:
             T of the pairs [V/A], (n_p,), on every process.
         """
+        old, residual = self._reference, 0.0
+        computed = None if layers is None or not self._same(layers[1], old.K) else old.computed
+        again = layers is not None and self._same(layers[1], K)
+        if layers is not None and computed is None and not again:
+            computed = self.uncorrected(layers[1])
+            residual = self.residual
+            if self.failure:
+                return computed
         T = self.uncorrected(K)
-        return T if self.failure else self.correction.apply(T, K)
+        self._solved = self._K
+        self.residual = max(self.residual, residual)
+        if self.failure:
+            return T
+        if layers is None:
+            return self.correction.apply(T, K)
+        computed = T if computed is None else computed
+        self._reference = Reference(known=layers[0], computed=computed, K=layers[1])
+        return self.correction.apply(T, K, self._reference)
 
     def uncorrected(self, K: Array) -> Array:
         """Solve for K, as `solve`; return T as the mesh has it, (n_p,)."""
@@ -195,15 +217,31 @@ class Direct:
             T[here] = values[other[here], source[here] - part.start]
         return T
 
-    def tangents(self, dK: Array) -> Array:
+    def tangents(self, dK: Array, layers: tuple[Array, Array] | None = None) -> Array:
         """Differentiate the last solution.
 
         Args:
             dK: Derivatives of K [S/m] in this process's own cells, (r, n_own, 6).
+            layers: Derivatives of T and of the tensor of the layers that `solve` was given, (r,
+                n_p) and (r, n_own, 6). If they are not 0, the layers' matrix is factored again.
 
         Returns:
             Derivatives of T [V/A], (r, n_p), on every process.
         """
+        dT = self._changes(self._solved, dK)
+        if layers is None:
+            return self.correction.differentiate(dT, dK)
+        change = self._comm.allreduce(np.abs(layers[1]).max(axis=(1, 2), initial=0.0)) > 0
+        computed = np.zeros_like(dT)
+        if change.any():
+            computed[change] = self._changes(self._reference.K, layers[1][change])
+        of_layers = Reference(known=layers[0], computed=computed, K=layers[1])
+        return self.correction.differentiate(dT, dK, of_layers)
+
+    def _changes(self, K: Array, dK: Array) -> Array:
+        """Return derivatives of `uncorrected` at K in directions dK (r, n_own, 6), (r, n_p)."""
+        if not self._same(K, self._K):
+            self._set(K)
         needed = np.unique(self.pairs)
         first, second = (np.searchsorted(needed, side) for side in self.pairs.T)
         n = self._stiffness.matrix.getLocalSize()[0]
@@ -219,7 +257,7 @@ class Direct:
             there = _rows(dA)
             left = U if len(there) == n else np.ascontiguousarray(U[:, there])
             for part in _slices(len(needed), self.settings.columns):
-                right = _dense(U[part].T, self._comm)
+                right = dense(U[part].T, self._comm)
                 product = dA.matMult(right)
                 changes = np.ascontiguousarray(product.getDenseArray()[there].T)
                 destroy(product, right)
@@ -228,7 +266,7 @@ class Direct:
                     parts = left[first[few]], changes[second[few] - part.start]
                     row[few] = -np.einsum("in,in->i", *parts)
         destroy(dA)
-        return self.correction.differentiate(self._comm.allreduce(found), dK)
+        return np.asarray(self._comm.allreduce(found))
 
     def description(self) -> str:
         """Return size and hash of the mesh as text; collective."""
@@ -340,8 +378,13 @@ class Direct:
 
     def _set(self, K: Array) -> None:
         """Factor the matrix of K."""
+        self._K = K.copy()
         self._factor.set(self._stiffness.assemble(K))
         self.iterations, self.residual, self.failure = 1, 0.0, self._factor.failure
+
+    def _same(self, K: Array, other: Array) -> bool:
+        """Return whether two tensors are equal in all cells; collective."""
+        return bool(self._comm.allreduce(int(not np.array_equal(K, other))) == 0)
 
     def _own_E(self) -> Any:
         """Return the columns of e_j of this process's own unknowns, (n_e, n_own)."""
@@ -356,57 +399,6 @@ class Direct:
         if not residual <= _RESIDUAL:
             self.failure = f"relative residual {residual:.1e} above {_RESIDUAL:.0e}"
         return X
-
-
-class _Factor:
-    """A sparse Cholesky factorisation, whose symbolic part is done once."""
-
-    def __init__(self, matrix: Any, comm: MPI.Comm) -> None:
-        self._matrix, self._comm, self.failure = matrix, comm, ""
-        self._pc = PETSc.PC().create(comm)
-        self._pc.setOptionsPrefix("ert_")
-        self._pc.setType("cholesky")
-        self._pc.setFactorSolverType("mumps")
-        self._pc.setOperators(matrix)
-        self._pc.setFromOptions()
-
-    def set(self, matrix: Any) -> None:
-        """Factor a matrix of the same entries."""
-        self._pc.setOperators(matrix)
-        self._pc.setUp()
-        self.failure = ""
-        if self._pc.getFactorSolverType() != "mumps":
-            return
-        factor = self._pc.getFactorMatrix()
-        code, negative = (factor.getMumpsInfog(i) for i in (1, 12))
-        if code < 0:
-            self.failure = f"the matrix could not be factored (MUMPS's error {code})"
-        elif negative > 0:
-            self.failure = "the conductivity is not positive definite"
-
-    def solve(self, B: Array) -> tuple[Any, float]:
-        """Solve for all columns of B, this process's rows, (n_own, k).
-
-        Returns:
-            The solutions, a dense PETSc matrix, and the largest relative residual.
-        """
-        right = _dense(B, self._comm)
-        X = right.duplicate()
-        self._pc.getFactorMatrix().matSolve(right, X)
-        product = self._matrix.matMult(X)
-        defect = B - product.getDenseArray()
-        squares = [np.einsum("ij,ij->j", a, a) for a in (defect, B)]
-        sums = self._comm.allreduce(np.array(squares))
-        destroy(product, right)
-        return X, float(np.sqrt(np.max(sums[0] / sums[1])))
-
-
-def _dense(values: Array, comm: MPI.Comm) -> Any:
-    """Make a dense PETSc matrix of this process's rows, (n_own, k), in the order of Fortran."""
-    size = ((len(values), None), (None, values.shape[1]))
-    made = PETSc.Mat().createDense(size, array=np.asfortranarray(values), comm=comm)
-    made.assemble()
-    return made
 
 
 def _rows(matrix: Any) -> Integers:

@@ -22,7 +22,8 @@ from .visible import covered, resistivity
 def draw(case: Case, y: Array, rhoa: Array, path: str | os.PathLike[str]) -> None:
     """Draw one sample: resistivity and coverage on planes, and the data.
 
-    The planes are those of `surrogates.survey.planes`. The coverage is that of homogeneous ground.
+    The planes are those of `surrogates.survey.planes`. The coverage is that of homogeneous ground,
+    on topography an estimate (`covered`).
     Data are drawn at the middle of their electrodes and their median depth of investigation.
 
     Args:
@@ -57,5 +58,5 @@ def draw(case: Case, y: Array, rhoa: Array, path: str | os.PathLike[str]) -> Non
         maps=resampled(rho, shown),
         colors=style.log_colors(rho),
     )
-    quantities = [resistive, covering(cover, shown)]
+    quantities = [resistive, covering(cover, shown, estimate=not case.level)]
     ground(View(found=found, planes=shown, quantities=quantities, body=body), path)

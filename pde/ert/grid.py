@@ -51,7 +51,12 @@ class GridSettings:
         cells: Cells per electrode spacing, at electrodes.
         depth: Distance [m] from electrodes in which cells are fine; None for half of the survey's
             extent.
-        far: Distance of the far sides from the electrodes, in extents of the survey.
+        far: Distance of the far sides from the electrodes, in extents of the survey. Where layers
+            are the reference of `correction`, data hardly depend on it. With homogeneous ground as
+            the reference pole-pole data do: over three random layers their median error is 0.73 %
+            with 4 and 0.19 % with 16, that of other arrays changes by less than 0.05 %, and the
+            grid has half as many nodes more (`python scripts/point_sources.py --grounds 6 --far
+            16`). Above a basement that is 20 times as resistive it was 8 % with 4 for a line of 7.
         nodes: Largest number of nodes; cells grow until the grid has no more.
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from mpi4py import MPI
 
-from surrogates.survey.ground import estimated_factors
 from surrogates.survey.sensitivity import coverage, half_space_gradients
 from surrogates.types import Array
 
@@ -15,11 +14,15 @@ from ..fenicsx import locate
 from ..fields import Field
 from .case import Case
 
+COVERAGE = {True: "coverage [1/m^3]", False: "coverage, estimate [1/m^3]"}
+"""Name of the coverage by whether the surface is a plane."""
+
 
 def field(case: Case, y: Array, rhoa: Array) -> Field:
     """Return a sample's ground on the mesh of the way ``direct``, with electrodes and data beside.
 
-    The coverage is that of homogeneous ground, at the middles of the cells.
+    The coverage is that of homogeneous ground, at the middles of the cells. On topography its name
+    says that it is an estimate.
 
     Args:
         case: The survey and its model.
@@ -41,7 +44,7 @@ def field(case: Case, y: Array, rhoa: Array) -> Field:
         at_cells={
             "resistivity [ohm m]": 3 / tensor[:, [0, 4, 8]].sum(axis=1),
             "conductivity tensor [S/m]": tensor,
-            "coverage [1/m^3]": covered(case, corners.mean(axis=1) + up),
+            COVERAGE[case.level]: covered(case, corners.mean(axis=1) + up),
         },
         beside={"electrodes": _electrodes(case), "data": _data(case, rhoa)},
     )
@@ -66,9 +69,11 @@ def resistivity(case: Case, y: Array, places: Array) -> Array:
 def covered(case: Case, places: Array) -> Array:
     """Return the coverage at places (n, 3) [1/m^3], (n,).
 
-    On topography it is an estimate, by straight distances, as `half_space_gradients`.
+    On topography it is an estimate, by the potentials of straight distances, as
+    `half_space_gradients`, and the geometric factors of the ground: factors by straight distances
+    would give data the wrong weights.
     """
-    factors = estimated_factors(case.survey, case.ground)
+    factors = np.where(case.factors == 0, np.inf, case.factors)  # 0 stands for none
     gradients = half_space_gradients(case.survey, case.ground, places)
     return coverage(case.survey, factors, gradients, len(places))
 

@@ -11,6 +11,7 @@ from surrogates.types import Array
 from .box import Box
 from .case import Case
 from .layers import pair_derivatives, pair_potentials
+from .models.layered import LayeredModel
 
 
 class Way(Protocol):
@@ -75,15 +76,17 @@ class OnMesh:
 
     def __init__(self, case: Case, comm: MPI.Comm) -> None:
         """Prepare all that does not depend on the sample; collective."""
-        self._model = case.model
+        self._case, self._model = case, case.model
         self._direct = case.solver(comm, case.homogeneous)
         self._tags = case.tags[self._direct.cells] if case.tags is not None else None
+        model, many = case.model, len(case.model.layers(case.model.y_lower).thickness) > 0
+        self._layered = model if case.level and many and isinstance(model, LayeredModel) else None
 
     def solve(self, y: Array) -> Array:
         """Return the potentials, as `Way.solve`."""
         direct = self._direct
-        self._K = self._model.tensor(y, direct.points, direct.weights, self._tags)
-        T = direct.solve(self._K)
+        K = self._model.tensor(y, direct.points, direct.weights, self._tags)
+        T = direct.solve(K, self._layers(y))
         self.iterations, self.residual = direct.iterations, direct.residual
         self.failure = direct.failure
         return T
@@ -92,8 +95,23 @@ class OnMesh:
         """Return derivatives, as `Way.tangents`."""
         direct = self._direct
         dK = self._model.derivatives(y, V, direct.points, direct.weights, self._tags)
-        return direct.tangents(dK)
+        if self._layered is None:
+            return direct.tangents(dK)
+        case, model = self._case, self._layered
+        exact = pair_derivatives(model.layers(y), case.electrodes, case.survey.pairs)
+        dT = model.layer_derivatives(y, V) @ exact
+        background = model.background_derivatives(y, V, direct.points, direct.weights)
+        return direct.tangents(dK, (dT, background))
+
+    def _layers(self, y: Array) -> tuple[Array, Array] | None:
+        """Return T and the tensor of the layers, where they are more than a half-space."""
+        case, model, direct = self._case, self._layered, self._direct
+        if model is None:
+            return None
+        exact = pair_potentials(model.layers(y), case.electrodes, case.survey.pairs)
+        return exact, model.background(y, direct.points, direct.weights)
 
     def description(self) -> str:
-        """Return size and hash of the mesh as one line."""
-        return self._direct.description()
+        """Return size and hash of the mesh, and the ground that corrects it, as one line."""
+        ground = "homogeneous ground" if self._layered is None else "the model's layers"
+        return f"{self._direct.description()}; corrected by {ground}"

@@ -60,6 +60,7 @@ from surrogates.config import check
 from surrogates.plots.style import BLUE, GREEN, GREY, RED
 from surrogates.types import Array
 
+Move = Callable[[Array, Any], tuple[Array, Any]]
 CHAINS, BURN = 8, 5  # chains of delayed acceptance, and their first steps, which are left out
 WALKERS, LONG = 64, 1600  # chains and steps with the surrogate alone
 
@@ -265,14 +266,15 @@ def compare_costs(
 
 
 def metropolis(
-    density: Density, x: Array, factor: Array, steps: int, rng: np.random.Generator
+    density: Density, x: Array, factor: Array | Move, steps: int, rng: np.random.Generator
 ) -> tuple[Array, Array, float]:
     """Run Metropolis chains side by side.
 
     Args:
         density: Log density to sample.
         x: Starting points, (n, d).
-        factor: Proposals are x plus this matrix, (d, d), times standard normal numbers.
+        factor: Proposals are x plus this matrix, (d, d), times standard normal numbers; or a
+            function that makes them, and the logarithms of their ratios of densities.
         steps: Number of steps.
         rng: Random generator.
 
@@ -281,9 +283,12 @@ def metropolis(
     """
     log_p, chain, accepted = density(x), np.empty((steps, *x.shape)), 0
     for i in range(steps):
-        proposal = x + rng.standard_normal(x.shape) @ factor.T
+        if callable(factor):
+            proposal, ratio = factor(x, rng)
+        else:
+            proposal, ratio = x + rng.standard_normal(x.shape) @ factor.T, 0.0
         log_q = density(proposal)
-        better = np.log(rng.random(len(x))) < log_q - log_p
+        better = np.log(rng.random(len(x))) < log_q - log_p + ratio
         x, log_p = np.where(better[:, None], proposal, x), np.where(better, log_q, log_p)
         chain[i] = x
         accepted += int(better.sum())
@@ -294,7 +299,7 @@ def delayed_acceptance(
     first: Density,
     second: Density,
     x: Array,
-    factor: Array,
+    factor: Array | Move,
     *,
     subchain: int,
     steps: int,

@@ -5,6 +5,11 @@ become pyGIMLi's data containers, for its plots, filters and files:
 
     container = adapter.data(s, c, noise)
     found = MarquardtInversion(fop=adapter.modelling(s)).run(container["rhoa"], container["err"])
+
+and containers data of a survey's observables, with the geometric factors of its ground:
+
+    c, noise = adapter.observed(s, ert.load("field.dat"))
+    found = MarquardtInversion(fop=adapter.modelling(s)).run(c, absoluteError=noise)
 """
 
 from __future__ import annotations
@@ -51,7 +56,9 @@ def data(
 ) -> Any:
     """Return the ``pygimli.DataContainerERT`` of a survey: electrodes, a, b, m, n, and columns.
 
-    Data keep their order. Electrodes at infinity are -1, as pyGIMLi has them.
+    Data keep their order. Electrodes at infinity are -1, as pyGIMLi has them. ``k`` of a surrogate
+    or simulator are those of its ground: on topography they come from a solve. pyGIMLi keeps them,
+    unless ``geometricFactors`` is called: its formula is for flat ground at elevation 0.
 
     Args:
         source: A surrogate or simulator of the problem `ert`; or a survey, with all its columns.
@@ -68,6 +75,43 @@ def data(
         check(c is None and noise is None, "a survey has its own data: leave c and noise out")
         return _container(pg, source, dict(source.values))
     return _container(pg, *_survey.columns(source, c, noise))
+
+
+def observed(surrogate: Model, measured: Any) -> tuple[Array, Array | None]:
+    """Return data of a container as observables of a survey's surrogate, and their deviations.
+
+    Resistances count: the apparent resistivities of a container have its own factors ``k``, which
+    on topography may be those of flat ground; those of the surrogate's ground take their place.
+
+    Args:
+        surrogate: A surrogate or simulator of the problem `ert`.
+        measured: A ``DataContainerERT`` or a survey. Its data may have another order, and be more;
+            those with ``valid`` 0 are left out.
+
+    Returns:
+        Data c, (n_d,), and the standard deviations by ``err``, None without it, in units of the
+        observables.
+
+    Raises:
+        InputError: If a datum of the surrogate is not there, or there are no values.
+    """
+    return _survey.observed(
+        surrogate, measured if isinstance(measured, Survey) else _survey_of(measured)
+    )
+
+
+def _survey_of(container: Any) -> Survey:
+    """Return the survey of a container; columns of zeros are not there."""
+    names = {str(name) for name in container.dataMap().keys()} - {*"abmn"}
+    columns = {name: np.array(container[name]) for name in sorted(names)}
+    valid = columns.pop("valid", np.ones(container.size())) != 0
+    survey = Survey(
+        electrodes=np.array(container.sensors(), dtype=np.float64).reshape(-1, 3),
+        data=np.stack([np.array(container[name]) for name in "abmn"], axis=1).astype(np.int64),
+        values={name: column for name, column in columns.items() if np.any(column)},
+        name="the container",
+    )
+    return survey.select(valid)
 
 
 def _container(pg: Any, survey: Survey, columns: dict[str, Array]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surrogates.survey import INFINITY, Survey
+from surrogates.survey import INFINITY, Survey, half_space_factors
 from surrogates.types import Array
 
 from . import _survey, common
@@ -65,12 +65,19 @@ def resistivity(survey: Survey, observed: str = "r") -> Any:
     Args:
         survey: The survey.
         observed: ``r``: data are resistances, voltages of 1 A; else apparent resistivities or their
-            logarithms, with the geometric factors ``k`` of the survey, SimPEG's being 1/k.
+            logarithms, with the geometric factors ``k`` of the survey, SimPEG's being 1/k. On flat
+            ground without ``k`` they are those of the half-space.
+
+    Raises:
+        InputError: If apparent resistivities on topography have no factors: SimPEG's own formula
+            is for flat ground.
     """
     dc = common.needed("simpeg.electromagnetics.static.resistivity", "simpeg")
     kind = "volt" if observed == "r" else "apparent_resistivity"
     abmn, current = _poles(survey.data)
     factors = survey.values.get("k")
+    if factors is None and observed != "r":
+        factors = half_space_factors(survey, survey.ground())
     sources = []
     for rows in _runs(np.column_stack([abmn[:, :2], current])):
         a, b = (survey.electrodes[i] for i in abmn[rows[0], :2])
@@ -95,6 +102,27 @@ def resistivity(survey: Survey, observed: str = "r") -> Any:
                 receiver.geometric_factor[source] = 1 / factors[which]
         sources.append(source)
     return dc.Survey(sources, survey_geometry="general")
+
+
+def observed(surrogate: Model, measured: Survey) -> tuple[Array, Array | None]:
+    """Return measured data as observables of a survey's surrogate, for ``Data(dobs=)``.
+
+    Apparent resistivities get the geometric factors of the surrogate's ground in place of their
+    own: on topography those of files are often of flat ground.
+
+    Args:
+        surrogate: A surrogate or simulator of the problem `ert`.
+        measured: A survey, such as ``surrogates.survey.read(FILE)``, with the same data among
+            others in any order.
+
+    Returns:
+        Data c, (n_d,), and the standard deviations by ``err``, None without it, in units of the
+        observables.
+
+    Raises:
+        InputError: If a datum of the surrogate is not there, or there are no values.
+    """
+    return _survey.observed(surrogate, measured)
 
 
 def _poles(data: Any) -> tuple[Any, Array]:

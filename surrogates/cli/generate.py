@@ -29,7 +29,11 @@ def add_generate(commands: Commands) -> None:
     )
     sub.add_argument("problem", help=PROBLEM)
     sub.add_argument(
-        "--samples", type=int, default=None, metavar="N", help="number of samples; default 800"
+        "--samples",
+        type=int,
+        default=None,
+        metavar="N",
+        help="number of samples; default 800; more than a finished F.h5 has extend it",
     )
     sub.add_argument(
         "--points",
@@ -75,7 +79,7 @@ def add_generate(commands: Commands) -> None:
         action="store_true",
         help="go on with other versions of the libraries than before",
     )
-    add_split(sub)
+    add_split(sub, default=None, text="0.8/0.1/0.1, or as the samples of F.h5 are")
     add_problem_settings(sub)
 
 

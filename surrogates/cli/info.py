@@ -71,6 +71,7 @@ def _print_surrogate(about: Mapping[str, Any], code: str) -> None:
             "takes": f"{len(y)} parameters, {y[0]} to {y[-1]}",
             "gives": f"{len(c)} {'classes' if classifies else 'observables'}, {c[0]} to {c[-1]}",
             **(_told_classes(about) if classifies else _told_errors(about)),
+            "learned": _told_learned(about.get("learned")),
             "training": ", ".join(
                 f"{training[key]}{unit}"
                 for key, unit in (
@@ -116,6 +117,16 @@ def _told_errors(about: Mapping[str, Any]) -> dict[str, str]:
         lines = [f"{what.removeprefix('dc/dy')} {line}".strip() for what, line in slopes]
         told[f"{part} dc/dy"] = "; ".join(lines)  # the error of it; no row without one
     return told
+
+
+def _told_learned(found: Any) -> str:
+    """Return the error that `surrogates learn` has certified; empty if there is none."""
+    keys = ("error", "lower", "upper", "target")
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), float) for key in keys):
+        return ""
+    error, lower, upper, target = (f"{100 * found[key]:.3g} %" for key in keys)
+    met = "met" if found.get("met") is True else "not met"
+    return f"{found.get('measure')} error {error} ({lower} to {upper}), target {target} {met}"
 
 
 def _told_classes(about: Mapping[str, Any]) -> dict[str, str]:

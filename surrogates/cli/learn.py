@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from .console import Progress, complain, duration, warn
 from .generate import add_problem_settings, take_survey
 from .options import PROBLEM, Commands
 
+_FAR = 20
+"""Largest factor in the number of solves of a projection."""
 _TEMPORARY_FAILURE = 75
 """Exit status after a batch system's signal, as of generate: run the same command again."""
 
@@ -136,17 +137,30 @@ def _watch(asked: Any) -> Any:
     from surrogates.learning.estimate import percent
     from surrogates.learning.loop import Watch
 
-    def on_look(look: Any, needed: float) -> None:
-        ahead = "too far to tell" if not math.isfinite(needed) or needed > 20 * look.solves else ""
-        ahead = ahead or f"about {max(needed, look.solves):.3g} solves"
-        ahead = "met" if look.certifies(asked.target) else f"needs {ahead}"
+    def on_look(look: Any, needed: Any) -> None:
         print(
             f"round {look.round + 1}: {look.solves} solves, error {look.estimate}; target "
-            f"{percent(asked.target)} %: {ahead}",
+            f"{percent(asked.target)} %: {_ahead(look, needed, asked.target)}",
             flush=True,
         )
 
     return Watch(on_look=on_look, on_note=warn, solving=_bar("samples"), training=_bar("trainings"))
+
+
+def _ahead(look: Any, needed: Any, target: float) -> str:
+    """Return in words how far the target is."""
+    if look.certifies(target):
+        return "met"
+    if needed.hopeless:
+        return "out of reach, more samples hardly bring the error down"
+    far = _FAR * look.solves
+    if needed.middle > far:
+        return f"more than {far} solves, too far to tell"
+    low, middle, high = (max(n, look.solves) for n in (needed.low, needed.middle, needed.high))
+    if low == high:
+        return f"about {middle:.3g} solves"
+    most = f"{high:.3g}" if high < far else "many more"
+    return f"about {middle:.3g} solves ({low:.3g} to {most})"
 
 
 def _bar(unit: str) -> Any:
@@ -167,21 +181,26 @@ def _tell(found: Any) -> int:
     """Print the outcome, and return the exit status."""
     from surrogates.learning.estimate import percent
 
-    asked, look, estimate = found.asked, found.looks[-1], found.estimate
+    asked, look, estimate = found.asked, found.left, found.estimate
     if not found.new:
         print(f"{asked.out}: finished before; nothing is left to do")
     print(
         f"{asked.out}: error {estimate}, on {estimate.samples} samples that it has not seen; "
-        f"trained on {look.trained}, {look.solves} solves in all"
+        f"trained on {look.trained}, {found.looks[-1].solves} solves in all"
     )
     print(
         f"spent: {duration(found.core_seconds)} of core time in solves, "
         f"{duration(3600 * found.hours)} in all"
     )
     print(f"samples: {asked.dataset}")
-    if not found.met:
+    if found.why == "budget":
         complain(
             f"the target, {percent(asked.target)} %, is not met within the budget, "
             f"{asked.budget}; a larger --budget goes on"
+        )
+    elif found.why == "floor":
+        complain(
+            f"the target, {percent(asked.target)} %, seems to be out of reach: more samples hardly "
+            "bring the error down. A --budget goes on all the same; --effort high may help"
         )
     return int(not found.met)

@@ -158,14 +158,16 @@ def add_part(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", choices=PARTS, default="test", help="default test")
 
 
-def add_split(sub: argparse.ArgumentParser) -> None:
-    """Add ``--split`` of a command that makes a dataset."""
+def add_split(
+    sub: argparse.ArgumentParser, default: str | None = "0.8/0.1/0.1", text: str = "0.8/0.1/0.1"
+) -> None:
+    """Add ``--split`` of a command that makes a dataset; ``text`` says what the default is."""
     sub.add_argument(
         "--split",
-        default="0.8/0.1/0.1",
+        default=default,
         metavar="A/B/C",
         help="counts or fractions of train, validation and test, or balanced (import of a "
-        "classification); default 0.8/0.1/0.1",
+        f"classification); default {text}",
     )
 
 

@@ -12,7 +12,7 @@ import enum
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,19 +141,23 @@ class Info:
         pilots = ({k: v for k, v in one.files.items() if _is_option(k)} for one in (self, other))
         return found + _other_files(*pilots) + self.other_problem(other)
 
-    def other_problem(self, other: Info) -> list[str]:
+    def other_problem(self, other: Info, but: Collection[str] = ()) -> list[str]:
         """List why another dataset's samples are of another map y to c; empty if they are not.
 
         Files are compared by their digests, so an edited comment counts as a difference. The path
         of a file in the configuration is ignored if both descriptions have the file's digest. Pilot
-        sets, which options name, are ignored: they decide which derivatives there are, not c.
+        sets and points, which options name, are ignored: c at a y does not depend on them.
+
+        Args:
+            other: The other dataset.
+            but: Keys of the configuration that do not count.
         """
         files = ({k: v for k, v in one.files.items() if not _is_option(k)} for one in (self, other))
         found = _other_files(*files)
         if self.mesh and other.mesh and self.mesh != other.mesh:
             found.append(f"the mesh is {self.mesh} there and {other.mesh} here")
         known = self.inputs.keys() & other.inputs.keys()
-        return found + config.differences(self.config, other.config, known)
+        return found + config.differences(self.config, other.config, {*known, *but})
 
     @property
     def adjoints(self) -> int:

@@ -31,6 +31,8 @@ from .stored import opened
 
 _Path = str | os.PathLike[str]
 _Order = npt.NDArray[np.int64]
+# Settings that say which y are solved for. The others decide what c is at a y.
+_DESIGN_KEYS = ("design", "sampling.design")
 _Makers = npt.NDArray[np.uint16]  # for each maker of a file its index among those of all files
 
 
@@ -135,8 +137,9 @@ def append(paths: Sequence[_Path], out: _Path) -> Joined:
     Samples keep their part, status and maker. Columns come in the order of the first set; the
     columns of the others are matched by name. Bounds are the widest. Derivatives are kept; samples
     of sets without any have NaN there, and whole tangents beside directions become directions along
-    each y. The configuration and the problem's file are kept if all sets share them. One window of
-    one file is in memory, and a hash of each sample.
+    each y. The configuration and the problem's file are kept if all sets share them, but for the
+    sampling design. A note says for each set how many samples it has, and of which design or points
+    they are. One window of one file is in memory, and a hash of each sample.
 
     Args:
         paths: The datasets.
@@ -212,7 +215,7 @@ def _check_problems(infos: Sequence[Info], paths: Sequence[_Path]) -> None:
     solved = [(info, path) for info, path in zip(infos, paths, strict=True) if info.config]
     for info, path in solved[1:]:
         head, first = solved[0]
-        found = info.other_problem(head)
+        found = info.other_problem(head, _DESIGN_KEYS)
         if info.problem != head.problem:
             found.insert(0, f"problem is {info.problem!r} and {head.problem!r}")
         check(not found, f"{path} and {first} are of different problems: {'; '.join(found[:1])}")
@@ -235,6 +238,7 @@ def _joined(
     head = infos[0]
     solved = [info for info in infos if info.config]
     common = len(solved) == len(infos)  # of one problem: `_check_problems` has refused others
+    plain = " of " not in head.split  # that of an extended set is of its samples alone
     lower = [info.y_lower[y] for info, (y, _) in zip(infos, orders, strict=True)]
     upper = [info.y_upper[y] for info, (y, _) in zip(infos, orders, strict=True)]
     coordinates = {
@@ -247,9 +251,9 @@ def _joined(
         problem=(solved or infos)[0].problem,
         config=head.config if common else "",
         source=head.source if common else "",
-        inputs=head.inputs if common else {},
+        inputs={k: v for k, v in head.inputs.items() if k != "--points"} if common else {},
         design="joined",
-        split=head.split if len({info.split for info in infos}) == 1 else "joined",
+        split=head.split if len({info.split for info in infos}) == 1 and plain else "joined",
         total=sum(info.total for info in infos),
         first=0,
         y_lower=np.min(lower, axis=0),
@@ -258,9 +262,21 @@ def _joined(
         mesh=head.mesh if len({info.mesh for info in infos}) == 1 else "",
         missing="mask" if any(info.missing for info in infos) else "",
         later_makers=tuple(makers[1:]),
-        notes=tuple(dict.fromkeys(note for info in infos for note in info.notes)),
+        notes=tuple(dict.fromkeys(note for info in infos for note in _noted(info))),
         **makers[0],
     )
+
+
+def _noted(info: Info) -> tuple[str, ...]:
+    """Return the notes of a set, after one that says where its samples come from."""
+    if info.design == "joined":  # its notes say so
+        return info.notes
+    origin = f"{info.design or 'unknown'}, seed {info.seed}"
+    if "--points" in info.inputs:
+        origin = f"given points, SHA-256 {info.inputs['--points'][:12]}"
+    elif not info.config:
+        origin = f"{info.problem}, {info.design or 'of another program'}"
+    return (f"joined: {info.total} samples of {origin}", *info.notes)
 
 
 def _differentiated(

@@ -1,7 +1,16 @@
-"""The split of a dataset into training, validation and test samples."""
+"""The split of a dataset into training, validation and test samples.
+
+A set that is extended keeps the parts of its samples, and divides the new ones by themselves. Its
+split has a text for each step, with the number of samples that it divides:
+
+    0.8/0.1/0.1 of 800 + 0.8/0.1/0.1 of 400
+
+Each step draws from a stream of its own, which the seed and the step's first sample give.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,7 +38,7 @@ def assign_split(
             counts are unused. Fractions are rounded; if that of training is not 0, training gets at
             least one sample, and training and validation get three together if there are so many.
             For a classification also ``balanced:POOL/HELD/TEST``, or ``balanced`` for
-            ``balanced:250/10/0.2``.
+            ``balanced:250/10/0.2``. Or the split of an extended set, from `extended`.
         n: Number of samples.
         seed: Seed of the permutations.
         classes: Rows of the samples of each class, from `rows_of_classes`; None for a regression.
@@ -42,7 +51,29 @@ def assign_split(
             class has, or the seed is out of range.
     """
     config.check_seed(seed)
-    rng = np.random.default_rng([seed, 0x5B117])
+    steps = _steps(split)
+    if steps:
+        there = sum(number for _, number in steps)
+        config.check(there == n, f"the split {split} is of {there} samples; there are {n}")
+        firsts = np.cumsum([0, *(number for _, number in steps)]).tolist()
+        return np.concatenate(
+            [
+                _assigned(text, number, seed, first, None)
+                for (text, number), first in zip(steps, firsts, strict=False)
+            ]
+        )
+    return _assigned(split, n, seed, 0, classes)
+
+
+def _assigned(
+    split: str,
+    n: int,
+    seed: int,
+    first: int,
+    classes: Mapping[str, npt.NDArray[np.int64]] | None,
+) -> npt.NDArray[np.uint8]:
+    """Assign the n samples of one step, whose first is ``first`` in the set; see `assign_split`."""
+    rng = np.random.default_rng([seed, 0x5B117, first] if first else [seed, 0x5B117])
     kind, _, numbers = split.partition(":")
     if kind == "balanced":
         if classes is None:
@@ -52,10 +83,10 @@ def assign_split(
     if not parts:
         more = "" if classes is None else ", or balanced"
         raise InputError(f"cannot read the split {split!r}; write 400/200/200 or 0.8/0.1/0.1{more}")
-    if abs(sum(parts) - 1) < 1e-9:
+    if _are_fractions(split, further=first > 0):
         ends = [0, round(parts[0] * n), round((parts[0] + parts[1]) * n), n]
         counts = [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
-        if parts[0]:
+        if parts[0] and not first:
             _move_to_training(counts)
     elif all(number == int(number) for number in parts):
         counts = [int(number) for number in parts]
@@ -69,6 +100,95 @@ def assign_split(
         start = stop - counts[PARTS.index(part)]
         assigned[order[start:stop]] = Split[part.upper()]
     return assigned
+
+
+def extended(split: str, n: int, total: int, asked: str | None, seed: int) -> str:
+    """Return the split of a set of n samples that is extended to ``total``.
+
+    Args:
+        split: Its split so far.
+        n: Its number of samples.
+        total: The new number.
+        asked: The split asked for now. None divides the new samples as those there are: by the
+            fractions of the last step, or by the shares of the parts in the set if counts were
+            given. Fractions divide the new samples. Counts are of the whole set: new samples fill
+            what its parts lack, and others are unused.
+        seed: Seed of the split.
+
+    Raises:
+        InputError: If a part would have to lose samples, or the counts need more samples.
+    """
+    steps, rest = _steps(split) or [("".join(split.split()), n)], total - n
+    before = " + ".join(f"{text} of {number}" for text, number in steps)
+    if asked is not None and _steps(asked):
+        config.check(
+            asked.startswith(f"{before} + "),
+            f"a sample keeps its part: the split must begin with {before}; got {asked}",
+        )
+        return asked
+    assigned = assign_split(split, n, seed)
+    there = [int((assigned == Split[part.upper()]).sum()) for part in PARTS]
+    text = steps[-1][0] if asked is None else asked
+    numbers = _three(text)
+    if _are_fractions(text, further=asked is None and len(steps) > 1):
+        further = "/".join(map(repr, numbers))
+    elif asked is None:
+        ends = np.round(np.cumsum([0, *there]) * rest / n).astype(int)
+        further = "/".join(map(str, np.diff(ends).tolist()))
+    elif not numbers or any(number % 1 for number in numbers):
+        further = asked  # which `assign_split` refuses
+    else:
+        more = [int(number) - had for number, had in zip(numbers, there, strict=True)]
+        config.check(
+            min(more) >= 0,
+            f"a sample keeps its part: the split {asked} has fewer than the "
+            f"{'/'.join(map(str, there))} samples that there are",
+        )
+        config.check(
+            sum(more) <= rest, f"the split {asked} needs {sum(more)} new samples; there are {rest}"
+        )
+        further = "/".join(map(str, more))
+    return f"{before} + {further} of {rest}"
+
+
+def continued(split: str, total: int, asked: str | None, seed: int) -> str:
+    """Return the split of a set that is asked for again, with no more samples than it has.
+
+    Args:
+        split: Its split.
+        total: Its number of samples.
+        asked: The split asked for now; None for that of the set.
+        seed: Seed of the split.
+
+    Returns:
+        ``split`` if the same command has made it, perhaps as the last step of several; else
+        ``asked``.
+    """
+    steps = _steps(split)
+    if asked is None or not steps:
+        return split if asked is None else asked
+    n = total - steps[-1][1]
+    before = " + ".join(f"{text} of {number}" for text, number in steps[:-1])
+    if len(steps) == 2:
+        before = steps[0][0]
+    try:
+        same = extended(before, n, total, asked, seed) == split
+    except InputError:
+        same = False
+    return split if same else asked
+
+
+def _steps(split: str) -> list[tuple[str, int]]:
+    """Return the texts of an extended set's split and their numbers of samples, else nothing."""
+    found = re.findall(r"(\S+) of (\d+)(?: \+ |$)", split)
+    steps = [(text, int(number)) for text, number in found]
+    whole = " + ".join(f"{text} of {number}" for text, number in steps)
+    return steps if whole == split else []
+
+
+def _are_fractions(text: str, *, further: bool = False) -> bool:
+    """Return whether a text has fractions; in a further step, 1/0/0 is a count of one sample."""
+    return abs(sum(_three(text)) - 1) < 1e-9 and ("." in text or not further)
 
 
 def _move_to_training(counts: list[int]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates import given
-from surrogates.errors import check
+from surrogates.errors import InputError, check
 from surrogates.types import Array
 
 if TYPE_CHECKING:
@@ -27,40 +27,68 @@ _TRIES = 50  # times the wanted number, of draws of which those outside the samp
 
 
 def drawn(
-    surrogate: LoadedSurrogate, n: int, rng: np.random.Generator, domain: str = "problem"
+    surrogate: LoadedSurrogate,
+    n: int,
+    rng: np.random.Generator,
+    domain: str = "problem",
+    bounds: Array | None = None,
 ) -> Array:
     """Draw candidates, (n, n_in).
 
     Args:
         surrogate: The surrogate.
-        n: Their number.
+        n: Their number; fewer if few are in the domain or between the bounds.
         rng: The source of random numbers.
         domain: ``problem``, where the problem's design draws samples; or ``samples``, the training
             domain alone, where `LoadedSurrogate.in_domain` is true.
+        bounds: Other ends of the parameters than the problem's, (2, n_in).
     """
     about = surrogate.metadata
-    lower, upper = (np.array(about[key], np.float64) for key in ("y_lower", "y_upper"))
+    given_ends = (about["y_lower"], about["y_upper"]) if bounds is None else bounds
+    lower, upper = (np.array(end, np.float64) for end in given_ends)
     simplex = about.get("dataset", {}).get("design") == "simplex"
-    if not (simplex or _fill(surrogate, lower, upper)):
-        return within(surrogate, n, rng)
+    from surrogates.adapters._domain import coordinates
 
-    def own(m: int) -> Array:
+    told = bounds is not None and not len(surrogate.engine.box.normals)
+    filled = told or _fill(surrogate, lower, upper)
+
+    def draw(m: int) -> Array:
+        if not (simplex or filled):
+            Y: Array = coordinates(surrogate).draw(m, rng)
+            return Y
         unit = rng.random((m, surrogate.n_in))
         if simplex:
             return np.asarray(unit / unit.sum(axis=1, keepdims=True))
         return np.asarray(lower + (upper - lower) * unit)
 
-    if domain == "problem":
-        return own(n)
-    kept: list[Array] = []
-    done = 0
+    def wanted(Y: Array) -> Array:
+        if bounds is not None:
+            Y = Y[((Y >= bounds[0]) & (Y <= bounds[1])).all(axis=1)]
+        return Y[surrogate.in_domain(Y)] if domain == "samples" else Y
+
+    kept = [wanted(draw(n))]
     for _ in range(_TRIES):
-        Y = own(n)
-        kept.append(Y[surrogate.in_domain(Y)])
-        done += len(kept[-1])
-        if done >= n:
-            return np.concatenate(kept)[:n]
-    return within(surrogate, n, rng)
+        if sum(map(len, kept)) >= n:
+            break
+        kept.append(wanted(draw(n)))
+    return np.concatenate(kept)[:n]
+
+
+def ends(surrogate: LoadedSurrogate, bounds: npt.ArrayLike) -> Array:
+    """Return the caller's bounds, (2, n_in), checked.
+
+    Raises:
+        InputError: If their shape is another, or a lower end is not below the upper one.
+    """
+    found = checked(surrogate, bounds, "bounds")
+    check(len(found) == 2, f"expected bounds of shape (2, {surrogate.n_in}); got {found.shape}")
+    wrong = np.flatnonzero(found[0] >= found[1])
+    if len(wrong):
+        name, (lower, upper) = surrogate.y_names[wrong[0]], found[:, wrong[0]]
+        raise InputError(
+            f"expected bounds with lower below upper; got {lower:g}, {upper:g} of {name}"
+        )
+    return found
 
 
 def _fill(surrogate: LoadedSurrogate, lower: Array, upper: Array) -> bool:

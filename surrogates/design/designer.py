@@ -12,13 +12,13 @@ import numpy.typing as npt
 import scipy.spatial
 
 from surrogates import given
-from surrogates.config import check, check_seed, unknown
+from surrogates.errors import check
 from surrogates.types import Array
 
 from . import greedy
-from .candidates import DOMAINS, checked, drawn
+from .candidates import DOMAINS, checked, drawn, ends
 from .evidence import ratios
-from .posterior import Posterior, Rows, posterior
+from .posterior import Posterior, posterior
 from .sizes import MEASURES, Sizes, places
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CANDIDATES = 10_000
 
 _PER_POINT = 10  # candidates of a large batch
 _EVALUATED = 500  # points over which errors are averaged
-_SAME = 1e-9  # in standard deviations of the inputs: points as near are one point
+_SAME = 1e-6  # in standard deviations of the inputs: points as near are one, in single precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Report:
 
     Attributes:
         before: Mean expected error of the surrogate over the domain, by its error bars and in the
-            measure; pending points count as solved for.
+            measure; points that are pending or were ingested count as taken.
         after: The same once the batch is solved for too, with features as they are.
         outside: Number of the batch's points outside the domain of the training samples.
         candidates: Number of candidates.
@@ -82,6 +82,7 @@ class Designer:
         seed: int = 0,
         measure: str = "relative",
         domain: str = "problem",
+        bounds: npt.ArrayLike | None = None,
         candidates: npt.ArrayLike | int = CANDIDATES,
         seen: npt.ArrayLike | None = None,
     ) -> None:
@@ -92,6 +93,8 @@ class Designer:
             seed: See the attributes.
             measure: The measure of the error: ``relative``, ``spread`` or ``worst``.
             domain: ``problem`` or ``samples``.
+            bounds: Lower and upper ends of the parameters, (2, n_in), in place of the problem's. If
+                parameters satisfy linear relations, points within them alone are taken.
             candidates: Their number; or the candidates themselves, (n, n_in), which may lie
                 anywhere.
             seen: Samples that the surrogate was trained on, (n, n_in), where they are known. They
@@ -102,13 +105,14 @@ class Designer:
             InputError: If an argument is wrong, or the surrogate is a classifier or was written by
                 an older version, without error bars.
         """
-        check_seed(seed)
-        check(measure in MEASURES, unknown(f"measure {measure!r}", measure, MEASURES))
-        check(domain in DOMAINS, unknown(f"domain {domain!r}", domain, DOMAINS))
+        check(0 <= seed < 2**63, f"the seed must be at least 0 and below 2^63; got {seed}")
+        check(measure in MEASURES, f"measure {measure!r}: expected one of {', '.join(MEASURES)}")
+        check(domain in DOMAINS, f"domain {domain!r}: expected one of {', '.join(DOMAINS)}")
         self.seed, self.measure, self.domain = seed, measure, domain
         self._lock = threading.RLock()
         self._seen = seen
         self.surrogate = surrogate
+        self._bounds = None if bounds is None else ends(surrogate, bounds)
         self._candidates: Any = candidates
         if isinstance(candidates, int | np.integer):
             check(int(candidates) >= 1, f"expected at least one candidate; got {candidates}")
@@ -183,7 +187,9 @@ class Designer:
             rng = np.random.default_rng([self.seed, self._suggested])
             C = self._candidates
             if isinstance(C, int | np.integer):
-                C = drawn(self._surrogate, max(int(C), _PER_POINT * n), rng, self.domain)
+                C = drawn(
+                    self._surrogate, max(int(C), _PER_POINT * n), rng, self.domain, self._bounds
+                )
             taken = np.concatenate([self._pending, self._failed, self._done])
             X = np.concatenate([C, taken])
             free = self._free(C, taken)
@@ -194,11 +200,11 @@ class Designer:
             )
             at = np.sort(rng.permutation(len(C))[:_EVALUATED])
             left = greedy.Left(self._posterior, X, at, len(taken) + n)
-            a = self._sizes(left, X[at], at)
-            a[~self._away(C[at])] = 0.0
+            expected = np.where(self._away(C[at]), self._expected(C[at]), 0.0)
             for row in range(len(C), len(X)):
                 left.take(row)
-            found = greedy.choose(left, a, n, np.append(free, np.zeros(len(taken), bool)))
+            free = np.append(free, np.zeros(len(taken), bool))
+            found = greedy.choose(left, expected, n, free, self.measure != "relative")
             Y = X[found.rows]
             self._pending = np.concatenate([self._pending, Y])
             self._suggested += n
@@ -241,15 +247,15 @@ class Designer:
             self._done = np.concatenate([self._done, Y[~failed]])
             self._values = np.concatenate([self._values, values[~failed]])
 
-    def _sizes(self, left: greedy.Left, E: Array, at: Rows) -> Array:
-        """Return the size of errors over the variance at points of evaluation, (n_e,)."""
+    def _expected(self, E: Array) -> Array:
+        """Return the expected square errors at points, (n_e,)."""
         sizes = Sizes.of(self._surrogate, self.measure, E)
-        a = sizes.expected(E) / left.own[at]
+        expected = sizes.expected(E)
         if len(self._done):
             logs = np.log(sizes.seen(self._done, self._values) / sizes.expected(self._done))
             scaled = self._posterior.scaled
-            a = a * np.exp(ratios(scaled(self._done), logs, scaled(E)))
-        return np.asarray(a)
+            expected = expected * np.exp(ratios(scaled(self._done), logs, scaled(E)))
+        return np.asarray(expected)
 
     def _free(self, C: Array, taken: Array) -> npt.NDArray[np.bool_]:
         """Return which candidates may be chosen: neither taken nor near a failure."""

@@ -33,9 +33,9 @@ class Sizes:
 
     Attributes:
         surrogate: The surrogate.
-        measure: One of `MEASURES`: errors count over the size of c at y (``relative``), over each
-            output's spread (``spread``), or over that of the output alone that is worst
-            (``worst``).
+        measure: One of `MEASURES`: errors count over the size of c at y (``relative``, a mean over
+            the domain), over each output's spread (``spread``, a root mean square), or over that
+            of the output alone that is worst (``worst``).
         least: Least square of the size of c that an error is divided by.
         weights: Of the outputs, (n_out,); for ``relative`` they are ones.
     """

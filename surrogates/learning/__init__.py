@@ -14,6 +14,7 @@ the surrogate itself suggests, and the next round begins.
     the folder ``<out>.learn``, its lock and decisions  state: State
     solves, and the datasets joined                     samples: Samples
     the rounds                                          loop: learn
+    the surrogate's file                                certified: write
     the page                                            report: write
 
 This room stands above `pde`, `training` and `design`, and imports each when it is needed.

@@ -19,7 +19,6 @@ The upper limit is the higher of the two, the lower limit Hall's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +46,9 @@ class Estimate:
         upper: Upper limit.
         samples: Samples that it was measured on.
         failed: Samples of the batch whose solve failed; they are left out.
-        variation: Standard deviation of the samples' errors (of their squares, for ``spread`` and
-            ``worst``) over their mean.
+        variation: Standard deviation of the error from one sample, over the error: that of the
+            samples' errors over their mean; for ``spread`` and ``worst`` half of that of their
+            squares, since the error is a root.
     """
 
     value: float
@@ -127,15 +127,15 @@ def estimated(
     worst = int(means.argmax())
     high = float(limits(values, upper, above=True).max())
     low = float(limits(values[:, [first]], LOWER, above=False)[0])
-    root: Callable[[float], float] = float if measure == "relative" else lambda x: float(x**0.5)
+    power = 1.0 if measure == "relative" else 0.5
     mean = float(means[worst])
     return Estimate(
-        value=root(mean),
-        lower=root(min(low, mean)),
-        upper=root(max(high, mean)),
+        value=mean**power,
+        lower=min(low, mean) ** power,
+        upper=max(high, mean) ** power,
         samples=n,
         failed=failed,
-        variation=float(values[:, worst].std(ddof=1) / mean) if mean > 0 else 0.0,
+        variation=power * float(values[:, worst].std(ddof=1) / mean) if mean > 0 else 0.0,
     )
 
 

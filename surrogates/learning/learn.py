@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from surrogates.progress import Told
 
 from .asked import Asked, Budget
 from .loop import Watch, learned
+from .policy import Look, Projection
 
 if TYPE_CHECKING:
     from surrogates.model.loaded import LoadedSurrogate
@@ -39,7 +40,7 @@ def learn(
     launcher: str = "",
     time_limit: float = 3600.0,
     progress: bool | Told = False,
-    on_look: Any = None,
+    on_look: Callable[[Look, Projection], object] | None = None,
 ) -> LoadedSurrogate:
     """Solve and train until the error is below a target, as ``surrogates learn`` does.
 
@@ -68,8 +69,8 @@ def learn(
         launcher: Words that start processes in place of mpirun, such as ``srun``.
         time_limit: Seconds before a sample fails.
         progress: Whether to show bars; or a function that is called with done, total and a note.
-        on_look: Called after each estimate of the error, with a `Look` and the solves that the
-            target seems to need.
+        on_look: Called after each estimate of the error, with a `policy.Look` and the solves that
+            the target seems to need, a `policy.Projection`.
 
     Returns:
         The surrogate. Its ``metadata["learned"]`` says the error, its interval, the target, and
@@ -100,6 +101,6 @@ def learn(
         launcher=launcher,
         time_limit=time_limit,
     )
-    more = {} if on_look is None else {"on_look": on_look}
+    more: dict[str, Any] = {} if on_look is None else {"on_look": on_look}
     learned(asked, Watch(solving=progress, training=progress, **more))
     return surrogates.load(asked.out)

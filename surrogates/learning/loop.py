@@ -17,11 +17,11 @@ from surrogates.files import atomic, check_writable
 from surrogates.progress import Told
 from surrogates.types import Array
 
-from . import report
+from . import certified, report
 from . import samples as solves
 from .asked import Asked
 from .estimate import Estimate, estimated, parts
-from .policy import Curve, Look, Policy
+from .policy import Look, Policy, Projection, left
 from .samples import Samples, core_seconds, done, seed_of
 from .state import State
 
@@ -37,13 +37,13 @@ class Watch:
     """What a caller sees of a run.
 
     Attributes:
-        on_look: Called after each look, with it and the samples that the target seems to need.
+        on_look: Called after each look, with it and the solves that the target seems to need.
         on_note: Called with what a user should know, a line each.
         solving: Bar of the solves, as for `surrogates.generate`.
         training: Bar of the trainings, as for `surrogates.train`.
     """
 
-    on_look: Callable[[Look, float], object] = lambda look, needed: None
+    on_look: Callable[[Look, Projection], object] = lambda look, needed: None
     on_note: Callable[[str], object] = _log.warning
     solving: bool | Told = False
     training: bool | Told = False
@@ -55,8 +55,10 @@ class Learned:
 
     Attributes:
         asked: Its arguments.
-        looks: All looks, in order; the last is the one at the surrogate that is left.
-        met: Whether the error is below the target, with 90 % confidence.
+        looks: All looks, in order.
+        left: The last look at the surrogate that is left.
+        why: Why the run has ended: ``target``, which is met with 90 % confidence; ``budget``, which
+            is spent; or ``floor``, below which more samples seem not to bring the error.
         new: Whether anything was solved, trained or written by this call.
         core_seconds: Of all solves.
         hours: Wall time of all calls.
@@ -64,15 +66,21 @@ class Learned:
 
     asked: Asked
     looks: Sequence[Look]
-    met: bool
+    left: Look
+    why: str
     new: bool
     core_seconds: float
     hours: float
 
     @property
+    def met(self) -> bool:
+        """Whether the target is met."""
+        return self.why == "target"
+
+    @property
     def estimate(self) -> Estimate:
         """The error of the surrogate that is left."""
-        return self.looks[-1].estimate
+        return self.left.estimate
 
 
 @dataclass(kw_only=True)
@@ -82,8 +90,13 @@ class _Round:
     number: int
     trained: list[tuple[Path, bool]]
     fresh: list[Path] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
+    counted: int = 0
     surrogate: LoadedSurrogate | None = None
+
+    @property
+    def measured(self) -> list[Path]:
+        """The fresh files that count, from the first one after `counted` others."""
+        return self.fresh[self.counted :]
 
 
 def learned(asked: Asked, watch: Watch) -> Learned:
@@ -144,6 +157,7 @@ class _Run:
         self._samples = Samples(asked, to_toml(config), state.path, watch.solving)
         self._policy = Policy(target=asked.target, budget=asked.budget)
         self._looks: list[Look] = []
+        self._rounds: list[_Round] = []
         self._solves = 0
         self._new = False
         self._round_hours = 0.0
@@ -157,13 +171,16 @@ class _Run:
         design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
         now = _Round(number=0, trained=[(design, False)])
         while True:
+            self._rounds.append(now)
             begun = time.monotonic()
             self._train(now)
             why = self._measured(now)
             self._round_hours = (time.monotonic() - begun) / 3600
             if why:
                 return self._finished(now, why)
-            now = self._next(now)
+            later = self._next(now)
+            now.surrogate = None  # a file has it
+            now = later
 
     def _left(self) -> float:
         solves = self._asked.budget.solves
@@ -209,8 +226,8 @@ class _Run:
             why = ""
             if not state.replaying:
                 why = policy.stop(self._looks, hours, self._round_hours)
-                self._publish(now)
-            self._watch.on_look(last, self._needed())
+                self._write(now, last)  # for those who cannot wait for the end
+            self._watch.on_look(last, policy.projected(self._looks))
             if why:
                 return why
             step = state.decided("fresh design", lambda: policy.next(self._looks, self._left()))
@@ -221,10 +238,12 @@ class _Run:
     def _look(self, now: _Round, n: int, step: dict[str, Any]) -> None:
         """Solve for a fresh batch, and add a look at all fresh samples of this surrogate."""
         piece = len(now.fresh)
+        if step.get("alone"):
+            now.counted = piece
         seed = seed_of(self._asked.seed, now.number, piece)
         name = f"{now.number:03d}-fresh-{piece}"
         now.fresh.append(self._count(self._samples.random(name, step["samples"], seed)))
-        Y, C, wrong = done(now.fresh)
+        Y, C, wrong = done(now.measured)
         failed, measure = len(wrong), self._asked.measure
         assert now.surrogate is not None
         check(
@@ -241,11 +260,6 @@ class _Run:
         self._looks.append(
             Look(round=now.number, trained=n, solves=self._solves, estimate=found, level=level)
         )
-
-    def _needed(self) -> float:
-        """Return the solves that the target seems to need, with those of the last look."""
-        look = self._looks[-1]
-        return Curve.of(self._looks).samples(self._asked.target) + look.estimate.samples
 
     def _next(self, now: _Round) -> _Round:
         """Solve for the samples of the next round, which the surrogate suggests."""
@@ -277,31 +291,36 @@ class _Run:
         designer.ingest(failed, np.full((len(failed), now.surrogate.n_out), np.nan))
         return designer.suggest(samples)
 
-    def _publish(self, now: _Round) -> None:
-        """Write the surrogate so far as the result, for those who cannot wait."""
-        content = (self._state.path / f"{now.number:03d}-surrogate.pt").read_bytes()
-        out = self._asked.out
-        if not out.exists() or out.read_bytes() != content:
-            with atomic(out) as beside:
-                beside.write_bytes(content)
-
     def _finished(self, now: _Round, why: str) -> Learned:
-        """Write dataset and report, unless they are there."""
+        """Write surrogate, dataset and report, unless they are there."""
         asked = self._asked
+        look = self._looks[-1] if why == "target" else left(self._looks)
         paths = [*(path for path, _ in now.trained), *now.fresh]
-        there = asked.dataset.exists() and asked.page.exists()
+        there = asked.out.exists() and asked.dataset.exists() and asked.page.exists()
         found = Learned(
             asked=asked,
             looks=tuple(self._looks),
-            met=why == "target",
+            left=look,
+            why=why,
             new=self._new or self._samples.solved > 0 or not there,
             core_seconds=core_seconds(paths, asked.ranks_per_sample),
             hours=self._state.hours(),
         )
         if found.new:
-            solves.write_all(asked.dataset, now.trained, now.fresh, self._state.path)
+            best = self._rounds[look.round]
+            if best is not now:
+                self._train(best)
+                self._write(best, look)
+            others = [*now.trained, *((path, False) for path in now.fresh)]
+            others = [pair for pair in others if pair[0] not in best.measured]
+            solves.write_all(asked.dataset, others, best.measured, self._state.path)
             report.write(found, self._found.name, to_toml(self._settings))
         return found
+
+    def _write(self, now: _Round, look: Look) -> None:
+        """Write the surrogate of a round as the result so far."""
+        assert now.surrogate is not None
+        certified.write(now.surrogate, look, self._asked, now.measured, self._state.path)
 
 
 def _held_out(now: _Round, measure: str) -> float:

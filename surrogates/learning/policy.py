@@ -1,11 +1,13 @@
 """Numbers of samples, the levels of the looks, and when to stop.
 
-The chance to stop although the error is above the target is at most `CONFIDENCE`'s complement, over
-all looks together. Each look that may end the run is a test at a level that was fixed before its
-samples were solved for: half of what is left of 10 %, so 5 %, 2.5 %, ... Surrogates that are far
-from the target, by the curve of earlier looks or by their own held-out errors, are only measured:
-such a look cannot end the run, and spends nothing. (Bonferroni's sum needs neither independence of
-the looks nor the same surrogate in all of them.)
+The chance to stop although the error is above the target is at most 10 %, over all looks together.
+Each look that may end the run is a test at a level that was fixed before its samples were solved
+for: 0.1 / (j (j + 1)) for the j-th, so 5 %, 1.7 %, 0.8 %, ..., whose sum is 10 % for any number of
+looks. (Bonferroni's sum needs neither independence of the looks nor one surrogate in all of them.)
+Looks at surrogates that are probably above the target, by the errors of earlier rounds, spend
+nothing and cannot end the run. Whether a look may end it is decided before its samples are known:
+else one would test only where the samples happen to be easy ones. If a look that could not end the
+run finds a low error, further samples are taken, and count alone.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ _FRESH = 12  # fewest samples of a fresh batch: fewer say nothing on its variati
 _MOST_FRESH = 40  # and most of one that cannot end the run
 _SHARE = 0.15  # of the training samples, of such a batch
 _COSTLY = 0.35  # largest share of the training samples of a batch that can
-_NEAR = 1.5  # expected error over target, below which a look may end the run
+_NEAR = 1.1  # expected error over target, below which a look may end the run
 _HOPELESS = 0.9  # above which a larger batch would rather not certify
 _AIM = 0.75  # expected error over target that the next round aims at
 _GROWTH = (1.2, 2.0)  # of the training samples from round to round
 _PIECES = 4  # most batches for one surrogate
 _SLOPE, _SLOPE_DEVIATION = 1.0, 0.5  # of log error against log n, before any is known
 _VARIATION = 0.8  # of the samples' errors, likewise
+_CURVE = 3  # rounds that a curve with a floor is fitted to
+_HOPE = 0.05  # least probability that the floor is below the target
+_ENDLESS = 100  # times the solves so far: as far as a floor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,7 @@ class Policy:
             left: Solves that the budget leaves.
         """
         expected = Curve.of(looks).error(trained) if looks else held_out
-        ratio = min(expected, held_out if math.isfinite(held_out) else expected) / self.target
+        ratio = expected / self.target
         level = _level(looks) if ratio < _NEAR else None
         few = min(max(_FRESH, round(_SHARE * trained)), _MOST_FRESH)
         n = float(few)
@@ -115,7 +120,36 @@ class Policy:
             return "budget"
         if self.budget.hours is not None and hours + last > self.budget.hours:
             return "budget"
-        return ""
+        endless = solves is None and self.budget.hours is None
+        return "floor" if endless and self.projected(looks).hopeless else ""
+
+    def projected(self, looks: Sequence[Look]) -> Projection:
+        """Return how many solves the target seems to need, with those of a last look.
+
+        From three rounds on, a learning curve with a floor is fitted (see
+        `surrogates.training.planning.curve`); before, a power law with a usual slope.
+
+        Args:
+            looks: All looks.
+        """
+        rounds = {look.round: look for look in looks if look.estimate.value > 0}.values()
+        other = looks[-1].solves - looks[-1].trained
+        if len({look.trained for look in rounds}) < _CURVE:
+            n = Curve.of(looks).samples(self.target) + other
+            return Projection(low=n, middle=n, high=n)
+        from surrogates.training.planning.curve import fit_curve
+
+        deviations = [look.estimate.variation / math.sqrt(look.estimate.samples) for look in rounds]
+        curve = fit_curve(
+            np.array([float(look.trained) for look in rounds]),
+            np.array([look.estimate.value for look in rounds]),
+            np.array(deviations),
+        )
+        low, middle, high = (n + other for n in curve.samples_for(self.target))
+        far = middle > _ENDLESS * looks[-1].solves or curve.reached(self.target) < _HOPE
+        hopeless = len(rounds) > _CURVE and far
+        floor = curve.floors()[1]
+        return Projection(low=low, middle=middle, high=high, hopeless=hopeless, floor=floor)
 
     def next(self, looks: Sequence[Look], left: float) -> Any:
         """Decide on the next step: more fresh samples for this surrogate, or a new round.
@@ -131,10 +165,13 @@ class Policy:
         n, ratio = look.trained, look.estimate.value / self.target
         pieces = sum(1 for one in looks if one.round == look.round)
         level = _level(looks)
-        more = _needed(ratio, look.estimate.variation, level) - look.estimate.samples
-        if look.level is not None and pieces < _PIECES and more <= 0.25 * n:
+        more = _needed(ratio, look.estimate.variation, level)
+        if look.level is not None:
+            more -= look.estimate.samples
+        if pieces < _PIECES and more <= max(0.25 * n, _FRESH):
             samples = int(max(_FRESH, min(more, left)))
-            return {"kind": "fresh", "samples": samples, "level": level}
+            alone = look.level is None
+            return {"kind": "fresh", "samples": samples, "level": level, "alone": alone}
         wanted = Curve.of(looks).samples(_AIM * self.target)
         total = min(max(wanted, _GROWTH[0] * n), _GROWTH[1] * n)
         known = look.estimate.samples + look.estimate.failed
@@ -142,10 +179,44 @@ class Policy:
         return {"kind": "design", "samples": int(min(math.ceil(new), left - _FRESH))}
 
 
+def left(looks: Sequence[Look]) -> Look:
+    """Return the last look at the surrogate that a run leaves: as a rule that of the last round.
+
+    A training may fail where an earlier one did not. The surrogate of another round is left if its
+    error was below the lower limit of the last one's, and only where the last does not end the run.
+    (The estimate of the lowest of several is low by chance; among surrogates that are alike, the
+    one with most samples is better than it looks.)
+    """
+    last = looks[-1]
+    each = {look.round: look for look in looks}.values()
+    best = min(each, key=lambda look: look.estimate.value)
+    return best if best.estimate.value < last.estimate.lower else last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Solves that a target seems to need.
+
+    Attributes:
+        low: Lower limit, 90 %; as ``middle`` while too little is known.
+        middle: Middle.
+        high: Upper limit; infinite if the target may be out of reach.
+        hopeless: Whether it is out of reach, by the curve so far.
+        floor: The error that more samples seem not to bring down; 0 while not known, and where the
+            error falls without one, but too slowly.
+    """
+
+    low: float
+    middle: float
+    high: float
+    hopeless: bool = False
+    floor: float = 0.0
+
+
 def _level(looks: Sequence[Look]) -> float:
-    """Return the level of the next look: half of what earlier ones have left."""
-    spent = sum(1 for look in looks if look.level is not None)
-    return (1 - CONFIDENCE) * 0.5 ** (spent + 1)
+    """Return the level of the next look that may end the run."""
+    j = 1 + sum(1 for look in looks if look.level is not None)
+    return (1 - CONFIDENCE) / (j * (j + 1))
 
 
 def _needed(ratio: float, variation: float, level: float) -> float:

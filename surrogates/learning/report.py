@@ -6,7 +6,7 @@ import html
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from surrogates import __version__
 from surrogates.files import atomic
@@ -75,13 +75,13 @@ def write(found: Learned, problem: str, config: str) -> None:
 
 def verdict(found: Learned) -> str:
     """Return the outcome in a sentence or two."""
-    asked, look, estimate = found.asked, found.looks[-1], found.estimate
+    asked, look, estimate = found.asked, found.left, found.estimate
     met = "is below" if found.met else "is not shown to be below"
     return (
         f"The {_LABELS[asked.measure]} is {estimate}, measured on {estimate.samples} random "
         f"samples that the surrogate has not seen. It {met} the target, "
         f"{percent(asked.target)} %, with 90 % confidence. It was trained on {look.trained} "
-        f"samples; {look.solves} were solved for in all."
+        f"samples; {found.looks[-1].solves} were solved for in all."
     )
 
 
@@ -126,7 +126,11 @@ def _figure(found: Learned) -> str:
         estimates = [look.estimate for look in found.looks]
         errors = [(one.lower, one.value, one.upper) for one in estimates]
         asked = found.asked
-        learning(solves, errors, asked.target, path, label=_LABELS[asked.measure])
+        how: dict[str, Any] = {
+            "left": found.looks.index(found.left),
+            "label": _LABELS[asked.measure],
+        }
+        learning(solves, errors, asked.target, path, **how)
         text = path.read_text(encoding="utf-8")
     return text[text.index("<svg") :]
 

@@ -140,8 +140,8 @@ def write_all(
 
     Args:
         out: The file.
-        trained: The files that the surrogate was trained on, and whether they were designed.
-        fresh: The files of random samples that its error was measured on.
+        trained: The files that are not the test part, and whether they were designed.
+        fresh: The files of random samples that the error was measured on.
         folder: The run's folder.
     """
     files = [*trained, *((path, False) for path in fresh)]

@@ -17,6 +17,12 @@ Cov(y) depends on y, and the gradient contains its derivative. The Gauss-Newton 
 is J^T C_s^-1 J, averaged over s given the data. Each y costs O(n_out k^2), with the k columns of
 the factors of Cov and noise.
 
+**At one y.** With ``at``, Cov(at) stands for Cov(y): C_s is factorised once, and each y costs its
+prediction and O(n_out k). The density is another one, right where Cov varies little over the
+posterior: where the posterior is narrow beside the training box, and data, not the growth of Cov
+away from samples, decide its ends. It equals the full one at y = at. Differences of both log
+densities over samples of the posterior show what is neglected, and weight the samples.
+
 This module needs numpy alone.
 """
 
@@ -37,7 +43,7 @@ from surrogates.types import Array
 from .covariance import Covariance, noise_of
 from .frames import framed
 from .low_rank import LowRank
-from .scale_mixture import ScaleMixture
+from .scale_mixture import ScaleMixture, Whitened, WhitenedDensity
 from .selecting import rows_of
 
 if TYPE_CHECKING:
@@ -59,6 +65,8 @@ class Likelihood:
         variances: Variances of the noise, (n,).
         factor: Beside them, the factor of its covariance, (n, k); k = 0 for independent noise.
         surrogate_errors: Whether the surrogate's own errors count.
+        at: The y whose covariance of the surrogate's errors stands for all y, (n_in,); None for
+            that of each y.
     """
 
     surrogate: LoadedSurrogate
@@ -66,6 +74,7 @@ class Likelihood:
     variances: Array
     factor: Array
     surrogate_errors: bool
+    at: Array | None = None
 
     def __call__(self, y: npt.ArrayLike) -> Array:
         """Return `log_density`."""
@@ -91,7 +100,7 @@ class Likelihood:
         values, gradients = [], []
         for rows, p in self._parts(Y):
             gradient = self.surrogate.vjp(rows, p.by_residual())
-            if self.surrogate_errors:
+            if isinstance(p, ScaleMixture) and self.surrogate_errors:
                 by_factor, by_diagonal = p.by_covariance()
                 by_diagonal = self.surrogate._correlation().along * by_diagonal
                 gradient = gradient + self.surrogate.engine.cov_vjp(rows, by_factor, by_diagonal)
@@ -115,9 +124,24 @@ class Likelihood:
     def _noise(self) -> LowRank:
         return LowRank(self.variances, self.factor)
 
-    def _parts(self, Y: Array) -> Iterator[tuple[Array, ScaleMixture]]:
+    @functools.cached_property
+    def _fixed(self) -> Whitened:
+        """The covariance at ``at``, factorised; of the noise alone without surrogate errors."""
+        if self.at is None or not self.surrogate_errors:
+            return Whitened(self.variances, self.factor, np.zeros((len(self.data), 0)))
+        known, found = self.surrogate._correlation(), self.surrogate.predict_cov(self.at)
+        d = known.along * found.diagonal + self.variances
+        return Whitened(d, self.factor, found.factor, float(found.scatter[0]), float(known.along))
+
+    def _parts(self, Y: Array) -> Iterator[tuple[Array, ScaleMixture | WhitenedDensity]]:
         """Yield rows of y, (n, n_in), with the density of their residuals."""
         rows = Y.reshape(-1, Y.shape[-1])
+        if self.at is not None:
+            most = max(1, _BATCH // len(self.data))
+            for i in range(0, len(rows), most):
+                part = rows[i : i + most]
+                yield part, self._fixed.density(self.data - self.surrogate.predict(part))
+            return
         n, width = self.factor.shape
         if self.surrogate_errors:
             known = self.surrogate._correlation()
@@ -136,7 +160,7 @@ class Likelihood:
 
 
 def likelihood(
-    surrogate: LoadedSurrogate, data: Any, noise: Any, *, surrogate_errors: bool
+    surrogate: LoadedSurrogate, data: Any, noise: Any, *, surrogate_errors: bool, at: Any = None
 ) -> Likelihood:
     """Return the likelihood of data; see `surrogates.model.loaded.LoadedSurrogate.likelihood`."""
     names = given.column_names(data)
@@ -157,6 +181,11 @@ def likelihood(
         surrogate._correlation()  # or its reason why there is none
     else:
         check(bool((variances[there] > 0).all()), "expected noise > 0 without surrogate errors")
+    if at is not None:
+        at = surrogate._array("at", at, surrogate.y_names)
+        check(at.ndim == 1, f"expected one y in at, ({surrogate.n_in},); got the shape {at.shape}")
+        surrogate._parameters(at)  # or its reason why it is not in the domain
+        at = at.copy()
     if names or not there.all():
         known = surrogate.select(rows[there].tolist())
     return Likelihood(
@@ -165,6 +194,7 @@ def likelihood(
         variances=variances[there],
         factor=factor[there],
         surrogate_errors=surrogate_errors,
+        at=at,
     )
 
 

@@ -372,7 +372,14 @@ class LoadedClassifier(LoadedSurrogate):
         """Refuse: a classifier has no error bars."""
         return self.predict_std(y)
 
-    def likelihood(self, data: Any, noise: Any, *, surrogate_errors: bool = True) -> Likelihood:
+    def likelihood(
+        self,
+        data: Any,
+        noise: Any,
+        *,
+        surrogate_errors: bool = True,
+        at: npt.ArrayLike | None = None,
+    ) -> Likelihood:
         """Refuse: a classifier has no error bars; the likelihood of a class is its probability."""
         raise InputError(
             f"{self.path} is a classifier: the likelihood of a class is its probability, see "

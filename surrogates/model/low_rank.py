@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from surrogates.errors import InputError
+from surrogates.errors import check
 from surrogates.types import Array
 
 
@@ -31,10 +31,7 @@ class LowRank:
         Raises:
             InputError: If an entry of d is not > 0.
         """
-        if not (d > 0).all():
-            raise InputError(
-                "a covariance without inverse: the variance of an output is 0; add noise"
-            )
+        check_positive(d)
         self.d, self.F = d, F
         self._is_diagonal = F.shape[-1] == 0  # which every method has a short way for
         if self._is_diagonal:
@@ -107,6 +104,12 @@ class LowRank:
 
     def _solved(self, r: Array) -> Array:
         return np.asarray((r - _times(self.F, self._scores(r))) / self.d)
+
+
+def check_positive(d: Array) -> None:
+    """Raise an `InputError` if an entry of a diagonal is not > 0."""
+    there = bool((d > 0).all())
+    check(there, "a covariance without inverse: the variance of an output is 0; add noise")
 
 
 def _turned(M: Array) -> Array:

@@ -86,24 +86,41 @@ class Uncertain(Called):
         found = self.predict_cov(y)
         return np.asarray(drawn(found, n, seed, self.engine.log_outputs))
 
-    def likelihood(self, data: Any, noise: Any, *, surrogate_errors: bool = True) -> Likelihood:
+    def likelihood(
+        self,
+        data: Any,
+        noise: Any,
+        *,
+        surrogate_errors: bool = True,
+        at: npt.ArrayLike | None = None,
+    ) -> Likelihood:
         """Return the likelihood of data, with its log density, gradient and Gauss-Newton Hessian.
 
-        The surrogate's errors count beside the noise; see `surrogates.model.likelihood`.
+        The surrogate's errors count beside the noise; see `surrogates.model.likelihood`. Their
+        covariance at each y is most of the cost for many outputs. With ``at``, such as the best
+        fit, it is taken there for all y, and an ensemble takes a small part of the time. That is
+        right for a posterior over which the covariance varies little: one that is narrow beside
+        the training box.
 
         Args:
             data: Observed outputs, (n_out,) with NaN where none is known; or some by their names.
             noise: Its standard deviation, a number or one for each entry of data; or its covariance
                 matrix, or a `Covariance`.
             surrogate_errors: Whether the surrogate's errors count.
+            at: The y, (n_in,), whose covariance of errors is taken for all y; that of each y if
+                None. The gradient has no derivative of the covariance then.
 
         Raises:
-            InputError: If the data or noise do not fit, or its file has no covariance.
+            InputError: If the data, the noise or ``at`` do not fit, or its file has no covariance.
         """
         from .likelihood import likelihood
 
         return likelihood(
-            cast("LoadedSurrogate", self), data, noise, surrogate_errors=surrogate_errors
+            cast("LoadedSurrogate", self),
+            data,
+            noise,
+            surrogate_errors=surrogate_errors,
+            at=at,
         )
 
     def _correlation(self) -> Correlation:

@@ -16,6 +16,7 @@ def learning(
     target: float,
     path: str | os.PathLike[str],
     *,
+    left: int = -1,
     label: str = "error",
     title: str = "",
 ) -> None:
@@ -26,6 +27,7 @@ def learning(
         errors: Lower limit, error and upper limit of each, > 0 but for lower limits.
         target: The error to reach.
         path: The figure.
+        left: The measurement of the surrogate that is left.
         label: What the error is.
         title: Above the figure.
 
@@ -42,7 +44,9 @@ def learning(
             solves, values, yerr=[low, high], fmt="o-", color=BLUE, capsize=3, markersize=4
         )
         line = axes.axhline(target, color=ORANGE, linestyle="--")
-        last = axes.plot(solves[-1:], values[-1:], "o", color=GREY, markersize=9, fillstyle="none")
+        last = axes.plot(
+            [solves[left]], [values[left]], "o", color=GREY, markersize=9, fillstyle="none"
+        )
         axes.set(xlabel="solves", ylabel=label, yscale="log")
         if max(solves) > 3 * min(solves):
             axes.set_xscale("log")

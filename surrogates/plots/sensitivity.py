@@ -55,36 +55,39 @@ def sensitivities(
     of, values = (survey, found.factors, gradients, int(inside.sum())), np.full(len(pixels), np.nan)
     if datum is None:
         values[inside] = coverage(*of)
-        quantity = covering(values, shown)
+        quantity = covering(values, shown, estimate=not found.ground.flat)
     else:
         values[inside] = sensitivity(*of, datum)
-        quantity = _seeing(values, shown)
+        quantity = _seeing(values, shown, estimate=not found.ground.flat)
         names = zip("abmn", survey.data[datum] + 1, strict=True)
         title += f", datum {datum + 1}: {', '.join(f'{name} = {e}' for name, e in names)}"
     view = View(found=found, planes=shown, quantities=[quantity], data=False)
     ground(view, path, title=title)
 
 
-def covering(values: Array, of: Sequence[Plane]) -> Quantity:
-    """Return the coverage at the pixels of planes [1/m^3], (n,), as a quantity to draw."""
+def covering(values: Array, of: Sequence[Plane], *, estimate: bool) -> Quantity:
+    """Return the coverage at the pixels of planes [1/m^3], (n,), as a quantity to draw.
+
+    The label says if it is an ``estimate``, as on topography.
+    """
     finite = values[np.isfinite(values)]
     most = float(np.percentile(finite, 98)) if len(finite) else 1.0
     return Quantity(
         name="coverage",
-        label="coverage [1/m³]",
+        label="coverage, estimate [1/m³]" if estimate else "coverage [1/m³]",
         maps=resampled(values, of),
         colors=log_colors(np.minimum(values, most), decades=_DECADES),
     )
 
 
-def _seeing(values: Array, of: Sequence[Plane]) -> Quantity:
+def _seeing(values: Array, of: Sequence[Plane], *, estimate: bool) -> Quantity:
     """Return a datum's sensitivity at the pixels of planes [1/m^3], (n,), as `covering`."""
     from matplotlib.colors import Normalize
 
     limit = float(np.percentile(np.abs(values[np.isfinite(values)]), _MOST)) or 1.0
     return Quantity(
         name="sensitivity",
-        label="sensitivity [1/m³]",
+        label="sensitivity, estimate [1/m³]" if estimate else "sensitivity [1/m³]",
         maps=resampled(values, of),
         colors=(SIGNED_MAP, Normalize(-limit, limit)),
     )

@@ -16,12 +16,19 @@ from .survey import FARTHEST, Survey, same_place, wrong_datum
 
 
 def as_places(names: Sequence[str], rows: Sequence[Line], values: Array) -> Array:
-    """Return places [m] of columns of numbers (n, k), (n, 3); those without a column are 0."""
+    """Return places [m] of columns of numbers (n, k), (n, 3); those without a column are 0.
+
+    A depth counts from the elevation h beside it, or 0; beside z it is part of z.
+    """
     found = np.zeros((len(rows), 3))
     read = [columns.place_column(rows[0], name) for name in names]
     rows[0].check(len({name for name, _ in read}) == len(read), "two columns have one name")
     for k, (name, factor) in enumerate(read):
-        found[:, "xyz".index(name)] = values[:, k] * factor
+        if name == columns.DEPTH:
+            given = "z" in (columns.split_unit(one)[0] for one in names)
+            found[:, 2] -= 0 if given else np.abs(values[:, k] * factor)
+        else:
+            found[:, "xyz".index(name)] += values[:, k] * factor
     return found
 
 
@@ -36,8 +43,9 @@ def assembled(
     """Return the survey of the columns of a file.
 
     Data whose ``valid`` is 0 are left out, and so are columns of zeros, which stand for values that
-    are not there. The resistance is u / i where it is not given. Where no electrode has an
-    elevation and the topography has some, the electrodes' are interpolated.
+    are not there. The resistance is u / i where it is not given. Errors in units of the data become
+    relative. Where no electrode has an elevation and the topography has some, the electrodes' are
+    interpolated.
 
     Args:
         name: The file.
@@ -101,6 +109,12 @@ def _values(
     if "r" not in values and {"u", "i"} <= values.keys():
         current = np.where(values["i"] == 0, np.nan, values["i"])
         values["r"] = values["u"] / current
+    for key in values.keys() & columns.ABSOLUTE.keys():
+        of = columns.ABSOLUTE[key]
+        rows[0].check(of in values, f"errors in units of {of} need a column {of}")
+        rows[0].check("err" not in values, "two columns are errors")
+        size = np.abs(values[of])
+        values["err"] = np.abs(values.pop(key)) / np.where(size > 0, size, np.inf)
     return values, kept
 
 
@@ -110,6 +124,8 @@ _WORDS = {"k": "the geometric factor k", "i": "the current i"}
 def numbered(places: Array) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Number the electrodes of data that give places; places of one millionth apart are one.
 
+    Places are rounded first, which leaves few of them; those that rounding divided are joined.
+
     Args:
         places: Places of a b m n [m], NaN at infinity, (n_d, 4, 3).
 
@@ -117,13 +133,23 @@ def numbered(places: Array) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[n
         The electrodes in the order of x1, x2, x3, (n_e, 3); their numbers from 1 in the data, 0 at
         infinity, (n_d, 4); the number from 0 of the first datum that has each, (n_e,).
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     there = np.isfinite(places).all(axis=2)
     flat = places[there]
     size = 1e-6 * (float(np.ptp(flat, axis=0).max()) or 1.0)
     keys = np.round((flat - flat.min(axis=0)) / size).astype(np.int64)
     _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    near = cKDTree(flat[first]).query_pairs(2 * size, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(first),) * 2)
+    _, group = connected_components(graph, directed=False)
+    _, least = np.unique(group, return_index=True)
+    rank = np.argsort(np.argsort(least))  # in the order of the places
     numbers = np.zeros(there.shape, dtype=np.int64)
-    numbers[there] = number.ravel() + 1
+    numbers[there] = rank[group[number.ravel()]] + 1
+    first = first[np.sort(least)]
     return flat[first], numbers, np.nonzero(there)[0][first]
 
 

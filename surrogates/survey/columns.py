@@ -15,8 +15,8 @@ _NAMES = {
     **dict.fromkeys(("r", "z", "rho", "res", "resistance", "transferresistance"), "r"),
     "impedance": "r",
     **dict.fromkeys(("err", "error", "std", "dev", "var"), "err"),
-    **dict.fromkeys(("i", "current"), "i"),
-    **dict.fromkeys(("u", "v", "vp", "voltage"), "u"),
+    **dict.fromkeys(("i", "cur", "current"), "i"),
+    **dict.fromkeys(("u", "v", "vp", "volt", "voltage"), "u"),
     **dict.fromkeys(("k", "geomfac"), "k"),
     **{name: name for name in ("ip", "iperr", "sp", "valid")},
 }
@@ -24,14 +24,20 @@ _NAMES = {
 
 DATA = ("a", "b", "m", "n")
 
-_LENGTHS = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3, "ft": 0.3048}
+DEPTH = "depth"
+"""Column of places that counts downwards, ``d`` in files."""
+
+ABSOLUTE = {"err of r": "r", "err of rhoa": "rhoa", "err of u": "u"}
+"""Columns of errors in units of the data, and the column that each belongs to."""
+
+_LENGTHS = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3, "in": 0.0254, "ft": 0.3048}
 _UNITS: dict[str, dict[str, float]] = {
     "r": {"ohm": 1.0, "mohm": 1e-3, "kohm": 1e3, "v/a": 1.0, "mv/ma": 1.0},
     "rhoa": {"ohmm": 1.0, "ohm*m": 1.0, "ohm-m": 1.0, "ohmmeter": 1.0, "ohmmetre": 1.0},
     "k": {"m": 1.0},
     "err": {"": 1.0, "1": 1.0, "%": 0.01, "percent": 0.01},
-    "i": {"a": 1.0, "ma": 1e-3, "ua": 1e-6},
-    "u": {"v": 1.0, "mv": 1e-3, "uv": 1e-6},
+    "i": {"ka": 1e3, "a": 1.0, "ma": 1e-3, "ua": 1e-6, "na": 1e-9},
+    "u": {"kv": 1e3, "v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9},
     "sp": {"v": 1.0, "mv": 1e-3, "uv": 1e-6},
 }
 """Factors to SI units by column; a name without a unit is in SI units."""
@@ -62,7 +68,8 @@ def name_of(word: str) -> str:
 def data_column(line: Line, word: str) -> tuple[str, float]:
     """Return the name of a data column and the factor to SI units.
 
-    Names that are not known are kept, with their units as given.
+    Names that are not known are kept, with their units as given. Errors in a unit of the data have
+    the names of `ABSOLUTE`.
     """
     given, unit = split_unit(word)
     name = name_of(word)
@@ -76,6 +83,10 @@ def data_column(line: Line, word: str) -> tuple[str, float]:
         return name, 1.0
     if plain.isdecimal() and plain not in factors:  # such as rhoa(3): one of several columns
         return word.strip().lower(), 1.0
+    if name == "err" and plain not in factors:
+        for key, of in ABSOLUTE.items():
+            if plain in _UNITS[of]:
+                return key, _UNITS[of][plain]
     if plain not in factors:
         line.refuse(
             f"unknown unit {unit!r} of {given}; known are {', '.join(filter(None, factors))}"
@@ -84,10 +95,10 @@ def data_column(line: Line, word: str) -> tuple[str, float]:
 
 
 def place_column(line: Line, word: str) -> tuple[str, float]:
-    """Return ``x``, ``y`` or ``z`` and the factor to metres of a column of places."""
+    """Return ``x``, ``y``, ``z`` or `DEPTH` and the factor to metres of a column of places."""
     given, unit = split_unit(word)
-    name = {"h": "z", "elevation": "z"}.get(given, given)
-    line.check(name in "xyz" and len(name) == 1, f"expected x, y or z; got {given[:30]!r}")
+    name = {"h": "z", "elevation": "z", "d": DEPTH}.get(given, given)
+    line.check(name in ("x", "y", "z", DEPTH), f"expected x, y or z; got {given[:30]!r}")
     factor = _LENGTHS.get(unit.lower() or "m")
     if factor is None:
         line.refuse(f"unknown unit {unit!r} of {given}; known are {', '.join(_LENGTHS)}")
@@ -96,4 +107,4 @@ def place_column(line: Line, word: str) -> tuple[str, float]:
 
 def is_place(word: str) -> bool:
     """Return whether a word names a column of places."""
-    return split_unit(word)[0] in ("x", "y", "z", "h", "elevation")
+    return split_unit(word)[0] in ("x", "y", "z", "h", "elevation", "d", DEPTH)

@@ -48,10 +48,6 @@ class Line:
         """Return the words as finite numbers."""
         return [self.number_of(word) for word in (self.words if words is None else words)]
 
-    def values(self) -> list[float]:
-        """Return the words as numbers, NaN and infinity among them."""
-        return [self.number_of(word, finite=False) for word in self.words]
-
     def number_of(self, word: str, what: str = "a number", *, finite: bool = True) -> float:
         """Return a word as a number, refused if it must be finite and is not."""
         try:
@@ -74,6 +70,8 @@ class Line:
 def text_of(path: str | os.PathLike[str]) -> str:
     """Return the text of a file; what is not UTF-8 or UTF-16 is read as Latin-1.
 
+    The end that DOS marks, Ctrl-Z, ends the text.
+
     Raises:
         InputError: If there is no such file, it cannot be read, or it is not text.
     """
@@ -84,15 +82,16 @@ def text_of(path: str | os.PathLike[str]) -> str:
     if b"\0" in content:
         raise InputError(f"{path} is not a survey file: it holds bytes that are no text")
     try:
-        return content.decode("utf-8-sig")
+        return content.split(b"\x1a")[0].decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        return content.split(b"\x1a")[0].decode("latin-1")
 
 
 def lines_of(path: str | os.PathLike[str], mark: str = "#") -> list[Line]:
     """Return the lines of a file that are not blank; comments start with ``mark``."""
     found = []
-    for i, line in enumerate(text_of(path).splitlines(), start=1):
+    # str.splitlines would divide lines at characters of Windows' code pages, such as \x85.
+    for i, line in enumerate(re.split("\r\n|\r|\n", text_of(path)), start=1):
         text, there, comment = line.partition(mark)
         if text.strip() or there:
             kept = comment if there else None

@@ -13,9 +13,9 @@
 
 Text after # is a comment. The comment with the names of the columns may stand at the count or
 below it; names may have units, and prose may follow them. Without names, places are x, x z or
-x y z, and data a b m n rhoa err. Electrodes count from 1; 0 is an electrode at infinity. After the
-data a count and points of the topography may follow. Source: T. Guenther and C. Ruecker, "The
-unified data format", resistivity.net.
+x y z, and data a b m n rhoa err; an elevation h and a depth d make z. Electrodes count from 1; 0 is
+an electrode at infinity. After the data a count and points of the topography may follow. Source:
+T. Guenther and C. Ruecker, "The unified data format", resistivity.net.
 """
 
 from __future__ import annotations
@@ -50,14 +50,40 @@ def parse(lines: Sequence[Line], name: str) -> Survey:
     if not names and len(rows[0].words) in (5, 6):
         names = list(_DATA[: len(rows[0].words)])
     rows[0].check(bool(names), "name the columns of the data in a comment such as # a b m n rhoa")
-    read = [columns.data_column(rows[0], word) for word in names]
-    values = np.array([row.values() for row in rows])
-    found = {column: values[:, k] * factor for k, (column, factor) in enumerate(read)}
-    rows[0].check(len(found) == len(names), f"two columns have one name: {' '.join(names)}")
+    found = _columns(names, rows)
     topography = content.places("points of topography")[0] if content.more() else None
     if content.more():
         content.line("nothing").refuse("there are more lines than the counts say")
     return assembled(name, electrodes, places, found, rows, topography)
+
+
+def _columns(names: Sequence[str], rows: Sequence[Line]) -> dict[str, Array]:
+    """Return the columns (n,) in SI units by name; a column of texts without a known name is none.
+
+    Beside x or y, z is where a pseudosection draws the datum, and no impedance.
+    """
+    read = [columns.data_column(rows[0], word) for word in names]
+    given = [columns.split_unit(word)[0] for word in names]
+    if {"x", "y"} & set(given):
+        read = [
+            ("z", 1.0) if one == "z" else as_read for one, as_read in zip(given, read, strict=True)
+        ]
+    twice = len({name for name, _ in read}) < len(read)
+    rows[0].check(not twice, f"two columns have one name: {' '.join(names)}")
+    found = {}
+    for k, (word, (name, factor)) in enumerate(zip(names, read, strict=True)):
+        if columns.known(word) or all(_is_number(row.words[k]) for row in rows):
+            values = [row.number_of(row.words[k], finite=False) for row in rows]
+            found[name] = np.array(values) * factor
+    return found
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 class _Content:

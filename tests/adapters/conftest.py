@@ -63,7 +63,9 @@ def program(folder, tmp_path, monkeypatch):
         page = blocks("docs/adapters", PAGE.read_text())
         texts = [x.text for x in page if (x.kind, x.reason) == ("adapters", name)]
         assert texts
-        for file in [*folder.glob("oscillator.*"), *folder.glob("layers.*")]:
+        for file in [
+            x for name in ("oscillator", "layers", "hill") for x in folder.glob(f"{name}.*")
+        ]:
             (tmp_path / file.name).symlink_to(file)
         monkeypatch.chdir(tmp_path)
         names = {"__name__": "__main__"}

@@ -125,16 +125,26 @@ def test_what_a_problem_cannot_solve_for_is_refused_before_the_first_solve():
         surrogates.generate(Wave, points=points(), samples=7)
 
 
-def test_points_and_a_design_are_joined_with_their_origin(tmp_path):
+def test_points_and_a_design_are_joined_with_their_origin(tmp_path, inside):
     (tmp_path / "own.py").write_text(OSCILLATOR)
     problem = f"{tmp_path / 'own.py'}:Oscillator"
-    drawn = surrogates.generate(problem, samples=6, seed=3, out=tmp_path / "drawn.h5")
+    drawn = surrogates.generate(problem, samples=30, seed=3, out=tmp_path / "drawn.h5")
     Y = np.array([[2.0, 0.1], [5.0, 0.2]])
     given = surrogates.generate(problem, points=Y, out=tmp_path / "given.h5")
     append([tmp_path / "drawn.h5", tmp_path / "given.h5"], tmp_path / "both.h5")
     both = Dataset.read(tmp_path / "both.h5")
     assert np.array_equal(both.Y, np.vstack([drawn.Y, given.Y])) and both.problems() == []
     assert both.info.config == drawn.info.config and both.info.source == drawn.info.source
+    assert [note for note in both.info.notes if note.startswith("joined: ")] == [
+        "joined: 30 samples of box, seed 3",
+        f"joined: 2 samples of given points, SHA-256 {given.info.inputs['--points'][:12]}",
+    ]
+    said = inside("verify", tmp_path / "both.h5", "--problem", problem, "--recompute", 32)
+    assert "c differs by 0.0e+00 at most" in said and "all is well" in said
+    with pytest.raises(InputError, match="design is joined there and box here"):
+        surrogates.generate(problem, samples=40, seed=3, out=tmp_path / "both.h5")
+    trained = surrogates.train(both, {"stopping.work_units": 60}, effort="fast")
+    assert trained.errors["test"].samples == both.size("test")
 
 
 @pytest.mark.mpi
@@ -148,7 +158,15 @@ def test_mpirun_and_kills_change_nothing(site, tmp_path):
     killed.kill()
     assert not site.out.exists()
     run(2, *words, *out)
-    run(1, *words, "--out", str(tmp_path / "alone.h5"))
+    for i in (1, 2):
+        run(1, *words, "--shard", f"{i}/2", "--out", str(tmp_path / f"{i}.h5"))
+    run(
+        1,
+        "merge",
+        *(str(tmp_path / f"{i}.h5") for i in (2, 1)),
+        "--out",
+        str(tmp_path / "alone.h5"),
+    )
     one, two = Dataset.read(site.out), Dataset.read(tmp_path / "alone.h5")
     assert one.digest == two.digest and np.array_equal(one.Y, Y)
     said = run(1, "verify", str(site.out), "--problem", *site.problem).stdout

@@ -1,6 +1,7 @@
 """A PDE is called as a surrogate is; what is known at the last y costs no second solve."""
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,10 @@ from problems import MPIRUN, Plain, run
 import surrogates
 from surrogates import InputError
 from surrogates.adapters import common
+from surrogates.adapters.simpeg import observed
 from surrogates.pde import Batch, Problem, Settings, Simulator, Solution
 from surrogates.pde.ert.ways import Exact
+from surrogates.survey import Survey, survey_of
 
 pytestmark = pytest.mark.fenicsx
 
@@ -312,3 +315,46 @@ def test_processes_that_share_a_mesh_all_have_the_results(tmp_path):
     assert alone.shape[1] == 4
     for found in others:
         np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("column", ["r", "rhoa", "u"])
+@pytest.mark.parametrize(
+    "kind", ["resistance", "apparent-resistivity", "log10-apparent-resistivity"]
+)
+def test_measured_data_become_observables_of_a_survey(kind, column):
+    """Whatever was measured, and with which factors; none of SimPEG is needed for it."""
+    model = Simulator("ert", settings=LAYERS | {"observable.kind": kind})
+    c, survey = model.predict(model.bounds.mean(axis=0)), survey_of(model.c_coordinates, "made")
+    k = survey.values["k"]
+    R = {"resistance": c, "apparent-resistivity": c / k}.get(kind, 10**c / k)
+    own = 1.3 * k  # as of a device that knows another ground
+    values = {
+        "r": {"r": R},
+        "rhoa": {"rhoa": own * R, "k": own},
+        "u": {"u": 0.2 * R, "i": 0.2 + 0 * R},
+    }
+    order = np.random.default_rng(0).permutation(len(c))
+    measured = Survey(
+        electrodes=survey.electrodes + 1e-7,
+        data=survey.data[order],
+        values={name: x[order] for name, x in {**values[column], "err": 0.02 + 0 * R}.items()},
+    )
+    found, deviations = observed(model, measured)
+    np.testing.assert_allclose(found, c, rtol=1e-12)
+    of = {"resistance": np.abs(R), "apparent-resistivity": np.abs(k * R)}.get(kind, 1 / np.log(10))
+    np.testing.assert_allclose(deviations, 0.02 * of + 0 * R, rtol=1e-12)
+
+
+def test_data_that_are_not_measured_or_have_no_values_are_one_line():
+    model = Simulator("ert", settings=LAYERS | {"observable.kind": "log10-apparent-resistivity"})
+    survey = survey_of(model.c_coordinates, "made")
+    one = np.ones(len(survey.data))
+    for measured, line in (
+        (survey.select(np.arange(3)), "^datum 4 of ert is not among the data of made$"),
+        (survey, "^made has no column r, rhoa, or u and i$"),
+        (replace(survey, values={"rhoa": -one}), "^made: negative .* have no logarithm"),
+        (replace(survey, electrodes=survey.electrodes + 1.0), "^datum 1 of ert is not among"),
+    ):
+        with pytest.raises(InputError, match=line):
+            observed(model, measured)
+    assert observed(model, replace(survey, values={"rhoa": 50 * one}))[1] is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,7 @@ class Model(ABC):
         """
         found = np.empty((len(V), len(points), len(INDICES)))
         for row, v in zip(found, V, strict=True):
-            row[:] = self.tensor(y + 1j * _STEP * v, points, weights, tags).imag / _STEP
+            row[:] = complex_step(lambda z: self.tensor(z, points, weights, tags), y, v)
         return found
 
     @abstractmethod
@@ -177,6 +177,11 @@ class Model(ABC):
 
     def check_flat(self) -> None:  # noqa: B027 - most kinds have no body
         """Raise `InputError` if, with some y, a body reaches the surface of flat ground."""
+
+
+def complex_step(f: Callable[[Values], Values], y: Array, v: Array) -> Array:
+    """Return the derivative of f at y in the direction v, exact to rounding."""
+    return np.asarray(f(y + 1j * _STEP * v).imag / _STEP)
 
 
 def conductivity(log10_resistivity: Any) -> Any:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from surrogates.types import Array
 
 from ..layers import Layers
-from .base import Model, Quantity, Tags, conductivity, resistivity
+from .base import Model, Quantity, Tags, complex_step, conductivity, resistivity
 from .cuts import horizontal
-from .laminate import VERTICAL, Values, laminate
+from .laminate import INDICES, VERTICAL, Values, laminate
 from .settings import Bounds
 
 
@@ -58,8 +58,19 @@ class LayeredModel(Model):
 
     def tensor(self, y: Values, points: Array, weights: Array, tags: Tags | None = None) -> Any:
         """Average over cells, as `Model.tensor`; for the shares of layers see `cuts`."""
+        return self.background(y, points, weights)
+
+    def background(self, y: Values, points: Array, weights: Array) -> Any:
+        """Average the conductivity of the layers alone over cells, as `Model.tensor`."""
         q = self.quantities(y)
         return self._means(q, self._shares(q, points, weights))
+
+    def background_derivatives(self, y: Array, V: Array, points: Array, weights: Array) -> Array:
+        """Return the derivatives of `background` in directions V (r, n_y), (r, n, 6)."""
+        found = np.zeros((len(V), len(points), len(INDICES)))
+        for k in np.flatnonzero(self.directions(V)[:, : 2 * self._n - 1].any(axis=1)):
+            found[k] = complex_step(lambda z: self.background(z, points, weights), y, V[k])
+        return found
 
     def changed(self, y: Array, points: Array) -> npt.NDArray[np.bool_]:
         """Return that no cell differs from the layers."""

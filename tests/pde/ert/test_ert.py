@@ -1,7 +1,9 @@
 """The problem `ert`: from a survey and a model to data, by each way, with derivatives."""
 
+import meshio
 import numpy as np
 import pytest
+from grounds import box, of_one_and_two_processes
 from mpi4py import MPI
 
 from surrogates import InputError, config
@@ -187,6 +189,45 @@ def test_factors_of_topography_are_solved_for_once_and_kept(ridge, monkeypatch, 
     again = Case(made.config, made.case.survey, made.case.ground)
     np.testing.assert_allclose(again.factors, made.case.factors / 2, rtol=1e-12)
     assert again.notes() == ("as kept",)
+
+
+def hill(points):
+    """Bend the top of a box of 20 m, not its bottom."""
+    height = -0.3 * np.minimum(np.abs(points[:, :1]), 4)
+    return points + height * (1 + points[:, 2:] / 20) * [0, 0, 1]
+
+
+PROGRAM = """
+import os, sys
+os.environ["XDG_CACHE_HOME"] = os.path.splitext(sys.argv[2])[0]
+import numpy as np
+from mpi4py import MPI
+from surrogates import config
+from surrogates.pde.ert import ERT, ERTConfig
+from surrogates.pde.ert.direct import Direct
+solved, under_top = [], Direct._under_top
+Direct._under_top = lambda self, unit: solved.append(1) or under_top(self, unit)
+folder = os.path.dirname(sys.argv[2])
+given = [f"survey.file={folder}/ridge.ohm", f"mesh.file={folder}/ridge.vtu", "direct.degree=1"]
+made = ERT(config.read(ERTConfig, None, [*given, "model.kind=half-space"]), MPI.COMM_WORLD)
+all_solved = MPI.COMM_WORLD.allreduce(len(solved))
+if MPI.COMM_WORLD.rank == 0:
+    np.savez(sys.argv[2], solved=all_solved, k=made.case.factors)
+"""
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_one_of_two_processes_solves_for_the_factors_of_topography(tmp_path):
+    cells = box(4, 1, wide=2, far=20, deep=20, move=hill, tetrahedra=True)
+    meshio.Mesh(cells.points, [("tetra", cells.vertices)]).write(tmp_path / "ridge.vtu")
+    x = np.arange(-3.0, 4.0)
+    places = hill(np.column_stack([x, 0 * x, 0 * x]))
+    data = np.array([(i, i + 1, i + 2, i + 3) for i in range(4)])
+    Survey(electrodes=places, data=data, name="ridge").write(tmp_path / "ridge.ohm")
+    one, two = of_one_and_two_processes(PROGRAM, tmp_path)
+    assert one["solved"] == two["solved"] == 1
+    np.testing.assert_allclose(two["k"], one["k"], rtol=1e-10)
 
 
 def test_a_mesh_whose_top_is_elsewhere_is_refused(ridge, tmp_path):

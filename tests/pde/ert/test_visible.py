@@ -161,3 +161,10 @@ def test_regions_of_a_mesh_with_topography_are_drawn(tmp_path, drawn, monkeypatc
     np.testing.assert_allclose(rho[below & (x1 < 0.9)], 10**2.5, rtol=1e-9)
     coverage = np.ma.filled(drawn[0].axes[2].collections[0].get_array(), np.nan)
     assert (np.isfinite(coverage) == np.isfinite(rho)).all()
+    labels = [axes.get_xlabel() + axes.get_ylabel() for axes in drawn[0].axes]
+    assert any("coverage, estimate" in label for label in labels), labels
+    # The same for ParaView: straight distances are no solution there.
+    assert run("solve", "dcr", *words, "--out", tmp_path / "g.vtu") == 0
+    values = meshio.read(tmp_path / "g.vtu").cell_data
+    assert "coverage, estimate [1/m^3]" in values and "coverage [1/m^3]" not in values
+    assert (values["coverage, estimate [1/m^3]"][0] > 0).all()

@@ -347,3 +347,30 @@ def test_shards_of_other_files_or_another_mesh_do_not_merge(tmp_path):
     ]
     unknown = [dataclasses.replace(one, inputs={}) for one in (info, moved)]
     assert unknown[0].differences(unknown[1]) == ["m is a.msh there and b.msh here"]
+
+
+def test_notes_say_where_the_samples_of_each_set_come_from(tmp_path):
+    config = '[sampling]\ndesign = "box"\n'
+    drawn = solved(5, 1, config=config, design="box", notes=("coarse",))
+    given = solved(
+        4,
+        2,
+        config=config.replace("box", "sobol"),  # which says nothing about c at a y
+        design="points",
+        inputs={"--points": "1a" * 32},
+        notes=("coarse", "1 of 4 points lies outside"),
+        split="0.5/0.25/0.25 of 2 + 0.5/0.25/0.25 of 2",
+    )
+    found, _ = joined(tmp_path, given, drawn, out="both.h5")
+    expected = (
+        "joined: 4 samples of given points, SHA-256 1a1a1a1a1a1a",
+        "coarse",
+        "1 of 4 points lies outside",
+        "joined: 5 samples of box, seed 1",
+    )
+    assert found.info.notes == expected
+    assert (found.info.inputs, found.info.split) == ({}, "joined")
+    both, third = Dataset.read(tmp_path / "both.h5"), solved(3, 3, config=config, design="box")
+    last, _ = joined(tmp_path, both, third)
+    assert last.info.notes == (*expected, "joined: 3 samples of box, seed 3")
+    assert last.info.config == given.info.config

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from surrogates.data import PARTS, Split, assign_split
-from surrogates.data.split import check_classes, rows_of_classes
+from surrogates.data.split import check_classes, continued, extended, rows_of_classes
 from surrogates.errors import InputError
 
 
@@ -149,3 +149,86 @@ def test_training_samples_that_no_classifier_can_learn_from_are_refused():
     ):
         with pytest.raises(InputError, match=message):
             check_classes("abc"[: len(C[0])], np.array(C))
+
+
+# Extended sets
+
+
+def parts_of(split: str, n: int, seed: int = 4) -> np.ndarray:
+    return assign_split(split, n, seed)
+
+
+def counts_of(assigned: np.ndarray) -> list[int]:
+    return np.bincount(assigned, minlength=256)[[*range(3), Split.UNUSED]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("split", "asked", "text", "counts"),
+    [
+        ("0.8/0.1/0.1", None, "0.8/0.1/0.1 of 800 + 0.8/0.1/0.1 of 400", [960, 120, 120, 0]),
+        ("0.8/0.1/0.1", "1/0/0", "0.8/0.1/0.1 of 800 + 1.0/0.0/0.0 of 400", [1040, 80, 80, 0]),
+        ("1/0/0", None, "1/0/0 of 800 + 1.0/0.0/0.0 of 400", [1200, 0, 0, 0]),
+        ("400/200/200", None, "400/200/200 of 800 + 200/100/100 of 400", [600, 300, 300, 0]),
+        ("400/200/100", None, "400/200/100 of 800 + 200/100/50 of 400", [600, 300, 150, 150]),
+        ("400/200/200", "800/200/200", "400/200/200 of 800 + 400/0/0 of 400", [800, 200, 200, 0]),
+        ("400/200/200", "400/200/200", "400/200/200 of 800 + 0/0/0 of 400", [400, 200, 200, 400]),
+        ("400/200/200", "401/200/200", "400/200/200 of 800 + 1/0/0 of 400", [401, 200, 200, 399]),
+        ("0.8/ 0.1/0.1", "700/90/90", "0.8/0.1/0.1 of 800 + 60/10/10 of 400", [700, 90, 90, 320]),
+    ],
+)
+def test_an_extended_set_keeps_its_parts_and_divides_the_new_samples(split, asked, text, counts):
+    found = extended(split, 800, 1200, asked, 4)
+    assert found == text
+    before, after = parts_of(split, 800), parts_of(found, 1200)
+    assert np.array_equal(after[:800], before) and counts_of(after) == counts
+    # The same command has nothing to do, and another one is seen.
+    assert continued(found, 1200, asked, 4) == continued(found, 1200, None, 4) == found
+    assert continued(found, 1200, found, 4) == found
+    assert continued(found, 1200, "0.5/0.4/0.1", 4) == "0.5/0.4/0.1"
+
+
+def test_a_set_is_extended_again_and_again():
+    text, n = "0.8/0.1/0.1", 100
+    parts = parts_of(text, n)
+    for total in (150, 151, 152, 400):
+        text = extended(text, n, total, None, 4)
+        grown = parts_of(text, total)
+        assert np.array_equal(grown[:n], parts)
+        assert continued(text, total, "0.8/0.1/0.1", 4) == text
+        parts, n = grown, total
+    assert text.count(" + ") == 4
+    share = counts_of(parts)
+    assert abs(share[0] - 320) <= 2 and share[3] == 0
+
+
+def test_steps_do_not_repeat_each_other():
+    text = extended("0.5/0.25/0.25", 200, 400, None, 4)
+    parts = parts_of(text, 400)
+    assert (parts[:200] != parts[200:]).mean() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("300/300/300", "a sample keeps its part: the split 300/300/300 has fewer than the 400/"),
+        ("900/200/200", "needs 500 new samples; there are 400"),
+        ("0.8/0.1/0.1 of 700 + 1/0/0 of 500", "must begin with 400/200/200 of 800; got 0.8"),
+    ],
+)
+def test_a_split_that_does_not_fit_the_samples_there_is_refused(asked, message):
+    with pytest.raises(InputError, match=message):
+        extended("400/200/200", 800, 1200, asked, 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [("0.8/x", "cannot read the split"), ("0.5/0.2/0.1", "neither counts nor fractions")],
+)
+def test_a_text_that_is_no_split_is_refused_for_new_samples(asked, message):
+    with pytest.raises(InputError, match=message):
+        parts_of(extended("400/200/200", 800, 1200, asked, 4), 1200)
+
+
+def test_steps_must_have_the_number_of_samples():
+    with pytest.raises(InputError, match=r"the split .* is of 1200 samples; there are 1100"):
+        parts_of("0.8/0.1/0.1 of 800 + 0.8/0.1/0.1 of 400", 1100)

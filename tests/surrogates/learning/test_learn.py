@@ -11,7 +11,8 @@ import pytest
 from commands import refused, run
 
 import surrogates
-from surrogates.data import Dataset, Split
+from surrogates.data import Dataset, Split, Status
+from surrogates.pde import Problem
 
 PROBLEM = """
 import numpy as np
@@ -50,6 +51,10 @@ def test_it_leaves_surrogate_and_samples_of_the_stated_error(folder):
     test = data.split == Split.TEST
     error = found.evaluate(data).relative.mean
     said = (folder / "said.txt").read_text()
+    assert found.errors["test"].relative.mean == pytest.approx(error, rel=1e-9)
+    learned = found.metadata["learned"]
+    assert learned["met"] is True and learned["error"] == pytest.approx(error, rel=1e-9)
+    assert learned["lower"] < error < learned["upper"] < learned["target"] == 0.003
     assert f"error {100 * error:.3g} %" in said and "target 0.3 %: met" in said
     assert int(test.sum()) >= 10 and test[-1] and not test[0]
     assert found.metadata["training"]["samples"] <= (~test).sum()
@@ -58,6 +63,11 @@ def test_it_leaves_surrogate_and_samples_of_the_stated_error(folder):
     C = 2 + np.exp(-truth[:, :1] * t) * np.cos(truth[:, 1:] * t)
     new = np.linalg.norm(found.predict(truth) - C, axis=1) / np.linalg.norm(C, axis=1)
     assert new.mean() < 0.003
+
+
+def test_info_says_what_was_certified(folder, capsys):
+    assert run("info", folder / "best.pt") == 0
+    assert "target 0.3 % met" in capsys.readouterr().out
 
 
 def test_designed_samples_are_marked(folder):
@@ -117,6 +127,53 @@ def test_wrong_arguments_are_one_line(tmp_path, capsys, words, says):
     problem = f"{tmp_path / 'decay.py'}:Decay"
     assert says in refused(capsys, "learn", problem, "--out", tmp_path / "a.pt", *words)
     assert not (tmp_path / "a.pt.learn").exists()
+
+
+def test_a_budget_that_is_too_small_leaves_the_best_and_status_1(tmp_path, capsys):
+    (tmp_path / "decay.py").write_text(PROBLEM)
+    problem = f"{tmp_path / 'decay.py'}:Decay"
+    words = ("learn", problem, "--out", tmp_path / "a.pt", "--effort", "fast", "--first", "12")
+    assert run(*words, "--target", "1e-9", "--budget", "30") == 1
+    said = capsys.readouterr()
+    assert "is not met within the budget, 30 solves" in said.err
+    assert len(Dataset.read(tmp_path / "a.h5").Y) <= 30
+    assert surrogates.load(tmp_path / "a.pt").metadata["learned"]["met"] is False
+    assert run(*words, "--target", "0.5", "--budget", "60") == 0  # another target goes on
+    assert "target 50 %: met" in capsys.readouterr().out
+    assert surrogates.load(tmp_path / "a.pt").metadata["learned"]["target"] == 0.5
+
+
+class Fragile(Problem):
+    """A problem whose solves fail in a part of its box."""
+
+    y_names, y_lower, y_upper = ("a", "b"), (1.0, 0.0), (2.0, 1.0)
+    c_names = ("u1", "u2")
+
+    def solve(self, y):
+        if y[0] > 1.7:
+            raise ValueError("no convergence")
+        return [2 + np.exp(-y[0] * t) * np.cos(y[1] * t) for t in (0.5, 1.0)]
+
+
+@pytest.mark.filterwarnings("ignore")  # a class that is in no file
+def test_a_notebook_class_whose_solves_fail_often(tmp_path):
+    looks = []
+    found = surrogates.learn(
+        Fragile,
+        target=0.01,
+        out=tmp_path / "a.pt",
+        effort="fast",
+        measure="worst",
+        budget="150,1h",
+        on_look=lambda look, needed: looks.append(look),
+    )
+    assert found.metadata["learned"]["measure"] == "worst"
+    assert sum(look.estimate.failed for look in looks) > 0
+    data = Dataset.read(tmp_path / "a.h5")
+    assert looks[-1].solves == len(data.Y) and (data.Y[data.status == Status.FAILED, 0] > 1.7).all()
+    designed = sorted((tmp_path / "a.pt.learn").glob("*-designed.h5"))
+    if designed:  # no more is asked for in the midst of failures
+        assert (Dataset.read(designed[-1]).Y[:, 0] > 1.8).mean() < 0.2
 
 
 def test_files_of_something_else_are_left_alone(tmp_path, capsys):

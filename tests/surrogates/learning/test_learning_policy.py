@@ -9,7 +9,7 @@ import pytest
 from surrogates.errors import InputError
 from surrogates.learning.asked import Budget
 from surrogates.learning.estimate import Estimate
-from surrogates.learning.policy import Curve, Look, Policy
+from surrogates.learning.policy import Curve, Look, Policy, left
 
 
 def look(round: int, n: int, error: float, level: float | None = None, solves: int = 0) -> Look:
@@ -48,6 +48,7 @@ def test_levels_of_all_looks_together_are_ten_per_cent():
         spent += step["level"]
         looks.append(look(k, 100, 0.009, step["level"]))
     assert 0.09 < spent < 0.1 + 1e-12
+    assert looks[0].level == pytest.approx(0.05)
 
 
 def test_far_from_the_target_a_look_spends_nothing_and_cannot_stop():
@@ -71,8 +72,40 @@ def test_a_seeming_success_is_measured_again_rather_than_trained_again():
     policy = Policy(target=0.01, budget=Budget())
     first = look(0, 200, 0.007, 0.05)
     step = policy.next([first], math.inf)
-    assert step["kind"] == "fresh" and step["level"] == pytest.approx(0.025)
+    assert step["kind"] == "fresh" and step["level"] == pytest.approx(0.1 / 6)
+    assert not step["alone"]
     assert policy.next([look(0, 200, 0.012, 0.05)], math.inf)["kind"] == "design"
+
+
+def test_samples_that_have_chosen_a_look_do_not_count_in_it():
+    """A look that could not end the run was low: a test must not use the same samples."""
+    policy = Policy(target=0.01, budget=Budget())
+    step = policy.next([look(0, 200, 0.004, None)], math.inf)
+    assert step["kind"] == "fresh" and step["alone"] and step["level"] == pytest.approx(0.05)
+
+
+def test_the_last_surrogate_is_left_unless_it_is_clearly_worse():
+    falling = [look(0, 40, 0.05), look(1, 80, 0.02)]
+    assert left(falling) is falling[1]
+    alike = [look(0, 40, 0.05), look(1, 80, 0.020), look(2, 120, 0.022)]
+    assert left(alike) is alike[2]
+    failed = [look(0, 40, 0.05), look(1, 80, 0.020), look(2, 120, 0.2)]
+    assert left(failed) is failed[1]
+
+
+def test_projections_are_of_a_curve_with_a_floor():
+    policy = Policy(target=0.01, budget=Budget())
+    few = policy.projected([look(0, 40, 0.05)])
+    assert few.low == few.middle == few.high > 60 and not few.hopeless
+    falling = [look(k, n, 2 / n) for k, n in enumerate((20, 40, 80, 120))]
+    found = policy.projected(falling)
+    assert found.low < 220 < found.high and not found.hopeless
+    flat = [look(k, n, 0.05 + 40 / n**2) for k, n in enumerate((20, 40, 80, 160, 320, 640))]
+    found = policy.projected(flat)
+    assert found.hopeless and found.high == math.inf
+    assert policy.stop(flat, 0.0, 0.0) == "floor"
+    limited = Policy(target=0.01, budget=Budget(solves=5000))
+    assert limited.stop(flat, 0.0, 0.0) == ""  # the budget's to end
 
 
 def test_a_budget_ends_a_run_and_leaves_samples_for_its_last_look():

@@ -175,6 +175,111 @@ def test_frames_in_and_out():
     np.testing.assert_allclose(loaded.likelihood(series, NOISE).log_density(Y), right, rtol=1e-9)
 
 
+def noises():
+    """Noise in each form, as given and as a dense matrix."""
+    A = 0.1 * np.random.default_rng(7).standard_normal((N_OUT, N_OUT))
+    deviations = np.arange(1, N_OUT + 1) / 50
+    return {
+        "none": (0.0, np.zeros((N_OUT, N_OUT))),
+        "number": (NOISE, NOISE**2 * np.eye(N_OUT)),
+        "deviations": (deviations, np.diag(deviations**2)),
+        "matrix": (A @ A.T + 1e-4 * np.eye(N_OUT), A @ A.T + 1e-4 * np.eye(N_OUT)),
+    }
+
+
+@every_surrogate
+@pytest.mark.parametrize("noise", ["none", "number", "deviations", "matrix"])
+def test_with_the_covariance_at_one_y_it_is_that_of_its_dense_matrix(name, noise):
+    surrogate, loaded = both(name)
+    Y = points(surrogate)
+    given, dense = noises()[noise]
+    for s in (loaded, in_numpy(loaded)):
+        data, _ = of(s, Y)
+        found = s.likelihood(data, given, at=Y[1])
+        r = data - s.predict(Y)
+        right, inverses, chi2 = [], [], []
+        for row in r:
+            matrices, terms = dense_terms(s, Y[1], row + s.predict(Y[1]), dense)
+            right.append(np.logaddexp.reduce(terms))
+            shares = np.exp(terms - right[-1])
+            inverses.append(np.einsum("s,sij->ij", shares, np.linalg.inv(matrices)))
+            chi2.append(row @ inverses[-1] @ row)
+        np.testing.assert_allclose(found.log_density(Y), right, rtol=1e-9)
+        np.testing.assert_allclose(found.chi2(Y), chi2, rtol=1e-9)
+        J = s.jacobian(Y)
+        hessians = np.swapaxes(J, 1, 2) @ np.array(inverses) @ J
+        size = np.abs(hessians).max(axis=(1, 2), keepdims=True)
+        assert (np.abs(found.hessian(Y) - hessians) < 1e-9 * size).all()
+        slopes = np.einsum("nji,njk,nk->ni", J, inverses, r)
+        size = np.abs(slopes).max(axis=1, keepdims=True)
+        assert (np.abs(found.gradient(Y) - slopes) < 1e-9 * size).all()
+
+
+@every_surrogate
+def test_with_the_covariance_at_one_y_it_is_the_full_one_there(name):
+    surrogate, loaded = both(name)
+    Y = points(surrogate)
+    data, full = of(loaded, Y)
+    found = loaded.likelihood(data, NOISE, at=Y[2])
+    for method in ("log_density", "chi2", "hessian"):
+        one, right = getattr(found, method)(Y[2]), getattr(full, method)(Y[2])
+        np.testing.assert_allclose(one, right, rtol=1e-9, atol=1e-9 * np.abs(right).max())
+    assert abs(found(Y[3]) - full(Y[3])) > 1e-6 * abs(full(Y[3]))
+
+
+@every_surrogate
+def test_with_the_covariance_at_one_y_the_gradient_passes_a_taylor_test(name):
+    surrogate, loaded = both(name)
+    lower, upper = surrogate.lower.numpy(), surrogate.upper.numpy()
+    rng = np.random.default_rng(4)
+    y, centre = rng.uniform(lower, upper, (2, N_IN))
+    v = 0.05 * rng.standard_normal(N_IN) * (upper - lower)
+    data = loaded.predict(y) + 0.1 * rng.standard_normal(N_OUT)
+    found = loaded.likelihood(data, NOISE, at=centre)
+    value, gradient = found.value_and_gradient(y)
+    steps = 0.5 ** np.arange(2, 14)
+    left = np.abs(found(y + steps[:, None] * v) - value - steps * (gradient @ v))
+    above = left > 1e-11 * abs(value)
+    orders = np.log2(left[:-1] / left[1:])[above[1:]]
+    assert len(orders) >= 4 and (orders[-4:] > 1.8).all()
+
+
+def test_at_one_y_without_the_surrogates_errors_and_with_data_of_some_outputs():
+    surrogate, loaded = both("everything")
+    Y = points(surrogate)
+    data, right = of(loaded, Y, surrogate_errors=False)
+    found = loaded.likelihood(data, NOISE, surrogate_errors=False, at=Y[1])
+    np.testing.assert_allclose(found.log_density(Y), right.log_density(Y), rtol=1e-12)
+    np.testing.assert_allclose(found.hessian(Y), right.hessian(Y), rtol=1e-9)
+    rows = [7, 0, 3]
+    masked = np.full(N_OUT, np.nan)
+    masked[rows] = data[rows]
+    at = {name: value for name, value in zip(loaded.y_names[::-1], Y[1, ::-1], strict=True)}
+    some = loaded.likelihood(masked, NOISE, at=at)
+    small = loaded.select(rows).likelihood(data[rows], NOISE, at=Y[1])
+    np.testing.assert_allclose(some.gradient(Y), small.gradient(Y), rtol=1e-9)
+    again = pickle.loads(pickle.dumps(some))
+    np.testing.assert_allclose(again.log_density(Y[:, None]), small(Y)[:, None], rtol=1e-12)
+    assert some.hessian(Y[:0]).shape == (0, N_IN, N_IN)
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        (np.ones(4), r"expected at of shape \(5,\), .* got \(4,\)"),
+        (1.0, r"expected at of shape \(5,\)"),
+        (np.full(N_IN, np.nan), "expected finite numbers in at; got NaN or infinity"),
+        (np.ones((2, N_IN)), r"expected one y in at, \(5,\); got the shape \(2, 5\)"),
+        ({"y9": 1.0}, "y9"),
+    ],
+)
+def test_a_y_that_does_not_fit_is_refused(at, message):
+    surrogate, loaded = both("everything")
+    with pytest.raises(InputError, match=message) as refused:
+        loaded.likelihood(loaded.predict(points(surrogate)[0]), NOISE, at=at)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("data", "noise", "message"),
     [

@@ -7,6 +7,7 @@ import pytest
 
 from surrogates.survey import Survey, half_space_factors, made
 from surrogates.survey.depth import _above
+from surrogates.survey.ground import estimated_factors
 from surrogates.survey.sensitivity import coverage, half_space_gradients, sensitivity
 
 
@@ -95,3 +96,44 @@ def test_the_surface_is_where_the_ground_says():
     )
     buried = of_datum(survey, points, top=1.0)
     assert not np.allclose(buried, of_datum(survey, points), rtol=0.01)
+
+
+def under_ridge(survey, points):
+    """Factors and gradients below x3 = -|x1|, a right angle, by three images of each electrode."""
+
+    def mirrored(places, sign):
+        return places[:, [2, 1, 0]] * [sign, 1, sign]
+
+    places, (i, j) = survey.electrodes, survey.pairs.T
+    images = [places, mirrored(places, 1), mirrored(places, -1), mirrored(mirrored(places, 1), -1)]
+    T = sum(1 / np.linalg.norm(places[i] - image[j], axis=1) for image in images) / (4 * np.pi)
+
+    def gradients(part):
+        away = [image.T[:, :, None] - points[part].T[:, None] for image in images]
+        return sum(r / (4 * np.pi * np.linalg.norm(r, axis=0) ** 3) for r in away)
+
+    return 1 / survey.combine(T), gradients
+
+
+def test_the_estimate_on_topography_is_right_within_a_factor_of_two():
+    survey = made("dipole-dipole", electrodes=13, spacing=1.0, levels=6)
+    places = survey.electrodes - [6.0, 0, 0]
+    places[:, 2] = -np.abs(places[:, 0])
+    survey = Survey(electrodes=places, data=survey.data)
+    ground = survey.ground()
+    points = np.random.default_rng(0).uniform([-7, -4, -9], [7, 4, 0], (20000, 3))
+    points = points[-np.abs(points[:, 0]) - points[:, 2] > 0.3]
+    n = len(points)
+    factors, gradients = under_ridge(survey, points)
+    exact = coverage(survey, factors, gradients, n)
+    seen = exact > np.percentile(exact, 60)
+    straight = half_space_gradients(survey, ground, points)
+    for k, most in ((estimated_factors(survey, ground), 2.0), (factors, 1.6)):
+        off = np.abs(np.log(coverage(survey, k, straight, n) / exact))[seen]
+        assert 1.3 < np.exp(np.percentile(off, 90)) < most  # so it is an estimate
+    # Depths below the surface in place of elevations are no better.
+    flat = Survey(electrodes=places * [1, 1, 0], data=survey.data)
+    depths = points + np.abs(points[:, :1]) * [0, 0, 1]
+    k, below = half_space_factors(flat, flat.ground()), half_space_gradients
+    other = coverage(flat, k, below(flat, flat.ground(), depths), n)
+    assert np.exp(np.percentile(np.abs(np.log(other / exact))[seen], 90)) > 4

@@ -25,6 +25,9 @@ def test_a_small_file_is_read(tmp_path):
         ("# X Y Z of each electrode", "1 2 3", (1, 2, 3)),
         ("# x/cm z/mm", "100 3000", (1, 0, 3)),
         ("# prose\n\n# x z", "1 3", (1, 0, 3)),
+        ("#x\th\td", "1\t3\t0.5", (1, 0, 2.5)),
+        ("# x d", "1 0.5", (1, 0, -0.5)),
+        ("# x z d", "1 3 0.5", (1, 0, 3)),  # z is the electrode's
         ("# prose", "1 2 3", (1, 2, 3)),
         ("# prose", "1 3", (1, 0, 3)),
         ("", "1", (1, 0, 0)),
@@ -54,6 +57,12 @@ def test_places_have_their_columns_in_any_order(tmp_path, head, row, place):
         ("# a b m n k rhoa stacks", "1 4 2 3 6.28 100 4", {"k": 6.28, "stacks": 4}),
         ("", "1 4 2 3 100 0.03", {"rhoa": 100, "err": 0.03}),
         ("# a, b, m, n, r", "1 4 2 3 5.5", {"r": 5.5}),
+        ("#A\tB\tM\tN\tR/Ohm\terr/Ohm", "1 4 2 3 -5.5 0.11", {"r": -5.5, "err": 0.02}),
+        ("# a b m n rhoa/Ohmm err/Ohmm", "1 4 2 3 100 3", {"rhoa": 100, "err": 0.03}),
+        ("# a b m n U/mV I/mA err/uV", "1 4 2 3 -5 10 100", {"r": -0.5, "err": 0.02}),
+        ("# a b m n rhoa x z", "1 4 2 3 100 1.5 -0.5", {"rhoa": 100, "x": 1.5, "z": -0.5}),
+        ("# a b m n Rho/Ohm x z", "1 4 2 3 5.5 1.5 -0.5", {"r": 5.5, "z": -0.5}),
+        ("# a b m n rhoa time", "1 4 2 3 100 12:30:01", {"rhoa": 100}),
     ],
 )
 def test_data_have_their_columns_in_any_order_and_unit(tmp_path, head, row, values):
@@ -62,6 +71,11 @@ def test_data_have_their_columns_in_any_order_and_unit(tmp_path, head, row, valu
     assert values.keys() <= survey.values.keys()
     for name, value in values.items():
         np.testing.assert_allclose(survey.values[name], [value], rtol=1e-12)
+
+
+def test_ends_of_old_files_and_dots_of_windows(tmp_path):
+    text = LINE.replace("2 0\n", "2 0 # lose Erde \x85 nass\n") + "0\n\x1a"
+    assert len(parsed(tmp_path, text, encoding="latin-1").electrodes) == 4
 
 
 def test_names_may_stand_at_the_count(tmp_path):
@@ -145,6 +159,9 @@ def test_what_is_written_is_read_again(tmp_path):
         ("# a b m n r", "# a b m r", "expected 4 numbers, a b m r; got 5"),
         ("# a b m n r", "# a b m k r", "no column of the data is named n"),
         ("# a b m n r", "# a b m n r/furlong", "unknown unit 'furlong' of r"),
+        ("# a b m n r\n1 4 2 3 5.5", "# a b m n rhoa err/Ohm\n1 4 2 3 5 1", "need a column r"),
+        ("# a b m n r\n1 4 2 3 5.5", "# a b m n r err err/Ohm\n1 4 2 3 5 1 1", "columns are err"),
+        ("# a b m n r\n1 4 2 3 5.5", "# a b m n r z\n1 4 2 3 5 1", "two columns have one name"),
         ("# x z", "# x x", "two columns have one name"),
         ("# x z", "# x z/furlong", "unknown unit 'furlong' of z"),
         ("4\n# x", "4.5\n# x", "line 1: expected the number of electrodes; got '4.5'"),
