@@ -59,6 +59,9 @@ def test_pending_points_count_as_taken(surrogate):
     assert one.report.after == pytest.approx(whole.report.after, rel=0.3)
     one.ingest(first, function(first))
     np.testing.assert_array_equal(one.pending, second)
+    one.ingest(np.empty((0, 3)), np.empty((0, 2)))
+    one.ingest(second[0], function(second[:1])[0])  # one sample without its axis
+    np.testing.assert_array_equal(one.pending, second[1:])
 
 
 def test_no_point_is_suggested_near_a_failure(surrogate):
