@@ -34,11 +34,11 @@ def planning(
 
     Args:
         points: Numbers of samples, errors, and deviations of their logarithms, (k,) each.
-        band: Numbers of samples (m,), and 5, 50 and 95 % quantiles of the error there, (m, 3).
+        band: Numbers of samples (m,), and low, median and high error there, (m, 3).
         path: The figure.
         target: The error that is asked for.
         there: Samples that are there.
-        samples: 5, 50 and 95 % quantiles of the samples for the target; None if unknown.
+        samples: low, median and high samples for the target; None if unknown.
         label: Of the errors' axis.
         title: Above the figure.
 

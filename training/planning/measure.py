@@ -23,6 +23,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -202,32 +203,60 @@ def measured(subsets: Subsets, effort: str) -> Measured:
     return _joined(subsets, folds, candidates, settings)
 
 
-def wider(subsets: Subsets, found: Measured) -> Measured | None:
-    """Train the network and a wider one at the middle size, on two folds.
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Residuals of the network and of a changed one, trained and judged on the same samples.
 
-    Returns:
-        The residuals of both, in ``residual``, at one size, and the settings of the wider one. None
-        if there is no network, or the trainings cost too much.
+    Attributes:
+        change: The change in words.
+        size: Samples of a training.
+        rows: Rows of the dataset that were held out.
+        before: Prediction less c of the network, (n_held, n_out), units of c.
+        after: The same of the changed one.
     """
-    if found.network is None:
-        return None
-    width = -(-3 * found.network.network.width // 2)
-    broad = replaced(found.network, {"network.width": width})
-    size, n_in = subsets.sizes[len(subsets.sizes) // 2], subsets.dataset.Y.shape[1]
-    pairs = [(s, fold) for s in (found.network, broad) for fold in (0, 1)]
+
+    change: str
+    size: int
+    rows: Rows
+    before: Array
+    after: Array
+
+
+def compared(subsets: Subsets, found: Measured) -> list[Compared]:
+    """Compare the network with a wider one, and one that sees no derivatives if there are some.
+
+    They are trained at the middle size on two folds; what costs too much is left out.
+    """
+    network = found.network
+    if network is None:
+        return []
     judge = _judge(subsets)
-    cost = sum(judge.seconds(settings, int(0.8 * size), n_in) for settings, _ in pairs)
-    if cost > _BUDGET / 3:
-        return None
-    each = [{"settings": settings, "fold": subsets.part(fold, size)} for settings, fold in pairs]
-    residual = subsets.run(by_network, each, "wider network")
-    return Measured(
-        sizes=np.array([size]),
-        rows=tuple(subsets.folds[fold].held for fold in (0, 1)),
-        residual=(tuple(residual[:2]), tuple(residual[2:])),
-        candidates=found.candidates,
-        network=broad,
-    )
+    width = network.network.width
+    broad = -(-3 * width // 2)
+    changes: dict[str, dict[str, Any]] = {
+        f"a network of width {broad} instead of {width}": {"network.width": broad},
+        "the values alone, without derivatives": {"derivatives.weight": 0.0},
+    }
+    if not judge.directions:
+        changes.popitem()
+    size, n_in = subsets.sizes[len(subsets.sizes) // 2], subsets.dataset.Y.shape[1]
+    costs = {
+        change: judge.seconds(replaced(network, keys), int(0.8 * size), n_in)
+        for change, keys in changes.items()
+    }
+    kept = [change for change, cost in costs.items() if 2 * cost <= _BUDGET / 3]
+    if not kept:
+        return []
+    settings = [network, *(replaced(network, changes[change]) for change in kept)]
+    folds = (0, 1)
+    each = [{"settings": one, "fold": subsets.part(f, size)} for one in settings for f in folds]
+    residual = subsets.run(by_network, each, "changed networks")
+    pairs = [np.concatenate(residual[i : i + 2]) for i in range(0, len(residual), 2)]
+    rows = np.concatenate([subsets.folds[fold].held for fold in folds])
+    return [
+        Compared(change=change, size=int(size), rows=rows, before=pairs[0], after=after)
+        for change, after in zip(kept, pairs[1:], strict=True)
+    ]
 
 
 def _joined(

@@ -23,7 +23,7 @@ from ..selection.effort import COSTS, EFFORTS, Terms
 from ..settings import SEED, Config, settings_of
 from .curve import Curve, fit_curve
 from .errors import WORDS, check_measure, drawn, resampled, spreads, total, values
-from .measure import Measured, Subsets, measured, wider
+from .measure import Compared, Measured, Subsets, compared, measured
 from .words import FARTHEST, answer, lines, plain
 
 WIDEST = 2.5
@@ -40,7 +40,7 @@ class Effect:
     Attributes:
         change: The change in words.
         samples: Samples of the trainings that were compared.
-        factor: Error with the change over that without: 5, 50 and 95 % quantiles over samples.
+        factor: Error with the change over that without: low, median and high over samples.
     """
 
     change: str
@@ -55,7 +55,7 @@ class Cost:
     Attributes:
         solve: Core-seconds of one sample, failed ones included.
         ranks: Processes that shared a solve.
-        core_hours: Of the samples that are to come, 5, 50 and 95 % quantiles; infinite if unknown.
+        core_hours: Of the samples that are to come, low, median and high; infinite if unknown.
         training: Core-seconds of a training, about.
         call: Seconds of one call of the surrogate; None if no surrogate was given.
         calls: Calls after which the surrogate has paid for itself, likewise quantiles; infinite if
@@ -81,7 +81,7 @@ class Plan:
         n: Samples for training and validation that are there.
         of: Samples in the whole file, test samples included.
         answer: ``met``, ``needed``, ``too far`` or ``not reachable``.
-        samples: Samples for training and validation: 5, 50 and 95 % quantiles.
+        samples: Samples for training and validation: low, median and high, an interval of 90 %.
         error: Error with the samples that are there, likewise.
         left: Error with a hundred times the samples that are there, likewise.
         curve: The learning curve.
@@ -226,12 +226,12 @@ def planned(
         with terms.at_work() as asked:
             subsets = Subsets.of(data, asked, None if shown is None else shown.update)
             found = measured(subsets, effort)
-            broader = wider(subsets, found)
+            changes = compared(subsets, found)
     finally:
         if shown is not None:
             shown.close()
     job = _Answer(data, target, measure, subsets, found)
-    return job.plan(broader, told, effort, clock)
+    return job.plan(changes, told, effort, clock)
 
 
 def _loaded(
@@ -267,7 +267,7 @@ class _Answer:
         return values(self._measure, residual, self._data.C[rows], self._spread)
 
     def plan(
-        self, broader: Measured | None, told: LoadedSurrogate | None, effort: str, clock: float
+        self, changes: Sequence[Compared], told: LoadedSurrogate | None, effort: str, clock: float
     ) -> Plan:
         """Fit the curve, and find the answer and its cost."""
         n, notes = len(self._rows), []
@@ -282,6 +282,11 @@ class _Answer:
         samples = curve.samples_for(self._target)
         kind = _kind(samples, n)
         cost = self._cost(samples if kind in ("met", "needed") else None, told, n)
+        if self._data.derivatives(self._rows) is None:
+            notes.append(
+                "the file has no derivatives, and what they bring is not measured: r directions "
+                "of a sample are r more equations for each of its outputs"
+            )
         if cost is None:
             notes.append("core-hours and break-even are unknown: the file has no solver times")
         return Plan(
@@ -296,7 +301,7 @@ class _Answer:
             left=curve.errors_at(FARTHEST * n),
             curve=curve,
             candidates=self._found.candidates,
-            effects=self._effects(broader),
+            effects=tuple(map(self._effect, changes)),
             cost=cost,
             notes=tuple(notes),
             seconds=time.perf_counter() - clock,
@@ -313,18 +318,12 @@ class _Answer:
         covariance = by_samples + scatter**2 / len(by_fold[0]) * np.eye(len(errors))
         return fit_curve(self._found.sizes, errors, covariance, scatter)
 
-    def _effects(self, broader: Measured | None) -> tuple[Effect, ...]:
-        """Compare the network with a wider one, on the same samples."""
-        if broader is None or broader.network is None or self._found.network is None:
-            return ()
-        held = np.concatenate(broader.rows)
-        narrow, wide = (self._values(np.concatenate(list(one)), held) for one in broader.residual)
-        draws = resampled(self._measure, [narrow, wide])
+    def _effect(self, one: Compared) -> Effect:
+        """Measure what a change does to the error."""
+        before, after = self._values(one.before, one.rows), self._values(one.after, one.rows)
+        draws = resampled(self._measure, [before, after])
         low, middle, high = np.quantile(draws[:, 1] / draws[:, 0], (0.05, 0.5, 0.95)).tolist()
-        before, after = self._found.network.network.width, broader.network.network.width
-        change = f"a network of width {after} instead of {before}"
-        size = int(broader.sizes[0])
-        return (Effect(change=change, samples=size, factor=(low, middle, high)),)
+        return Effect(change=one.change, samples=one.size, factor=(low, middle, high))
 
     def _cost(self, samples: Interval | None, told: LoadedSurrogate | None, n: int) -> Cost | None:
         """Return the cost by the file's own times; None if there are none."""

@@ -10,6 +10,7 @@ import torch
 from planned import RBF, rough
 
 from surrogates.data import Split
+from surrogates.data.from_arrays import from_arrays
 from surrogates.errors import InputError
 from surrogates.training.planning import measure
 from surrogates.training.planning.errors import drawn, resampled, spreads, total, values
@@ -124,6 +125,19 @@ def test_one_network_is_planned_by_effort_fast():
     assert found.effects[0].change == "a network of width 6 instead of 4"
     low, middle, high = found.effects[0].factor
     assert 0 < low < middle < high
+
+
+def test_derivatives_are_compared_with_values_alone():
+    generator = np.random.default_rng(2)
+    Y = generator.random((60, 2))
+    C = 2 + np.sin(4 * Y @ [[1.0, 0.5], [0.7, 1.0]])
+    J = (4 * np.cos(4 * Y @ [[1.0, 0.5], [0.7, 1.0]]))[:, :, None] * [[1.0, 0.7], [0.5, 1.0]]
+    data = from_arrays(Y, C, dC_dY=J, split="1/0/0")
+    config = {"network.width": 6, "stopping.work_units": 200}
+    found = plan(data, 0.02, config=config, effort="fast", processes=1)
+    effects = {one.change: one.factor for one in found.effects}
+    assert effects["the values alone, without derivatives"][1] > 1.5
+    assert not any("no derivatives" in note for note in found.notes)
 
 
 def test_a_choice_weighs_kernels_ridges_and_a_network():
