@@ -280,13 +280,15 @@ class _Answer:
                     f"the curve passes through the surrogate's held-out error, {level:.3%}"
                 )
         samples = curve.samples_for(self._target)
-        kind = _kind(samples, n)
+        kind = _kind(samples, n, bent=curve.n[0] < self._data.Y.shape[1])
         cost = self._cost(samples if kind in ("met", "needed") else None, told, n)
         if self._data.derivatives(self._rows) is None:
             notes.append(
                 "the file has no derivatives, and what they bring is not measured: r directions "
                 "of a sample are r more equations for each of its outputs"
             )
+        if self._found.network is not None and not changes:
+            notes.append("a wider network costs too much to be compared")
         if cost is None:
             notes.append("core-hours and break-even are unknown: the file has no solver times")
         return Plan(
@@ -356,13 +358,17 @@ class _Answer:
         )
 
 
-def _kind(samples: Interval, n: int) -> str:
-    """Return what the interval of samples allows to say."""
+def _kind(samples: Interval, n: int, bent: bool = False) -> str:
+    """Return what the interval of samples allows to say.
+
+    Where the smallest subset has fewer samples than parameters, the curve is ``bent``: it falls
+    steeply where they become enough, and what follows only seems to be a floor.
+    """
     low, _, high = samples
     if high <= n:
         return "met"
     if low > FARTHEST * n:
-        return "not reachable"
+        return "too far" if bent else "not reachable"
     return "needed" if high <= WIDEST * low else "too far"
 
 

@@ -31,6 +31,8 @@ def answer(plan: Plan) -> str:
         else:
             left = f"{FARTHEST} times the samples leave {_share(plan.left[1])}"
         return f"{goal}: not reachable, {left}"
+    if math.isinf(low):
+        return f"{goal}: too far to tell, subsets had fewer samples than there are parameters"
     near = middle < FARTHEST * plan.n
     perhaps = f"perhaps {_count(middle)}, but " if near else "the error hardly falls, "
     return f"{goal}: more than {_count(low)} samples; {perhaps}too far to tell"

@@ -34,7 +34,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 
 
 def test_a_floor_is_told_from_a_slope():
-    floored = fit_curve(N, law(N, floor=0.018, slope=1.5), np.full(7, 0.01))
+    n = np.geomspace(100.0, 3200.0, 9)
+    floored = fit_curve(n, law(n, floor=0.018, slope=1.5), np.full(9, 0.01))
     assert floored.reached(0.01) < 0.1 and math.isinf(floored.samples_for(0.01)[1])
     low, middle, high = floored.floors()
     assert low < 0.018 < high and middle == pytest.approx(0.018, rel=0.15)

@@ -14,7 +14,7 @@ from surrogates.data.from_arrays import from_arrays
 from surrogates.errors import InputError
 from surrogates.training.planning import measure
 from surrogates.training.planning.errors import drawn, resampled, spreads, total, values
-from surrogates.training.planning.plan import plan
+from surrogates.training.planning.plan import _kind, plan
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,24 @@ def test_test_samples_are_not_trained_on_but_are_solved_for():
     if found.answer == "needed":
         hours = max(0, middle - 100) * 1.25 * 2 / 3600
         assert found.cost.core_hours[1] == pytest.approx(hours)
+
+
+def test_what_an_interval_allows_to_say():
+    kinds = {
+        (90.0, 95.0, 100.0): "met",
+        (100.0, 150.0, 250.0): "needed",
+        (100.0, 150.0, 260.0): "too far",
+        (100.0, math.inf, math.inf): "too far",
+        (1e5, math.inf, math.inf): "not reachable",
+    }
+    for samples, kind in kinds.items():
+        assert _kind(samples, 100) == kind
+    assert _kind((math.inf,) * 3, 100, bent=True) == "too far"
+
+
+def test_a_bend_of_few_samples_is_no_floor(found):
+    bent = dataclasses.replace(found, answer="too far", samples=(math.inf,) * 3)
+    assert "fewer samples than there are parameters" in bent.answer_in_words
 
 
 def test_plain_values_are_json(found):
