@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surrogates.config import check, override, to_toml
-from surrogates.files import atomic, check_writable
+from surrogates.files import atomic, check_writable, remove_leftovers
 from surrogates.progress import Told
 from surrogates.types import Array
 
@@ -139,6 +139,7 @@ def _check_place(asked: Asked) -> None:
     """Refuse to overwrite files of something else."""
     for path in (asked.out, asked.dataset, asked.page):
         check_writable(path)
+        remove_leftovers(path)
         check(
             asked.folder.exists() or not path.exists(),
             f"{path} is there, and not of a run that can go on, whose folder would be "
