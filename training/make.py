@@ -38,6 +38,7 @@ def train(
     log_inputs: Sequence[str] = (),
     exclude: Sequence[int] | str = (),
     start: LoadedSurrogate | PathLike | None = None,
+    coarse: Dataset | PathLike | None = None,
     network: nn.Module | None = None,
     resume: bool = False,
     processes: int | None = None,
@@ -64,6 +65,8 @@ def train(
         log_inputs: Names of inputs whose logarithms are used, or ``["all"]``.
         exclude: Samples to leave out, counted from 0, or their text, ``3,77,100-120``.
         start: A surrogate of the same inputs and outputs to start from, or its file.
+        coarse: Samples of the fidelity that ``start`` has learned, or their file, some at the same
+            parameters as the dataset's: they show the difference of the fidelities exactly.
         network: Your own module, in double precision, instead of a network that the settings
             describe; see `surrogates.training.fit.fit`.
         resume: Whether to continue from the checkpoint of ``out``.
@@ -82,11 +85,15 @@ def train(
     settings, given = settings_of(config, task, overrides)
     about: dict[str, Any] = {"log": log, "log_inputs": log_inputs, "exclude": exclude}
     about |= {"effort": effort, "resume": resume, "processes": processes}
-    read = (lambda: dataset) if isinstance(dataset, Dataset) else (lambda: Dataset.read(dataset))
     first = None if start is None else lambda: _start(start)
-    about |= {"start": first, "network": network}
-    request = Request(read=read, settings=settings, given=given, **about)
+    beside = None if coarse is None else lambda: _read(coarse)
+    about |= {"start": first, "coarse": beside, "network": network}
+    request = Request(read=lambda: _read(dataset), settings=settings, given=given, **about)
     return _finished(request, out, progress)
+
+
+def _read(dataset: Dataset | PathLike) -> Dataset:
+    return dataset if isinstance(dataset, Dataset) else Dataset.read(dataset)
 
 
 def _start(start: LoadedSurrogate | PathLike) -> Start:

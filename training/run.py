@@ -85,6 +85,7 @@ class Request:
         log_inputs: Names of inputs whose logarithms are used.
         exclude: Samples that are left out, or a text of them for `read_rows`.
         start: Reads the surrogate to start from; None for none.
+        coarse: Reads samples of the fidelity that it has learned; None for none.
         network: The caller's module, instead of a network that settings describe.
         resume: Whether to continue from the checkpoint.
         processes: Number of processes of a choice; one for each core if None.
@@ -98,6 +99,7 @@ class Request:
     log_inputs: Sequence[str] = ()
     exclude: Sequence[int] | str = ()
     start: Callable[[], Start] | None = None
+    coarse: Callable[[], Dataset] | None = None
     network: nn.Module | None = None
     resume: bool = False
     processes: int | None = None
@@ -312,10 +314,21 @@ class _Training:
         self._settings = settings
 
     def _read_start(self) -> Start | None:
-        if self._request.start is None:
+        request = self._request
+        if request.start is None:
+            check(request.coarse is None, "coarse samples need the surrogate of them: give --from")
             return None
-        start = self._request.start()
+        start = request.start()
         start.check(self._dataset, self._logs)
+        if request.coarse is None:
+            return start
+        check(
+            self._selecting and self._dataset.info.task == "regression",
+            "coarse samples are for a choice among surrogates: leave --effort fast and "
+            "--coarse out, or one of them; they help no training of classes",
+        )
+        start = start.beside(request.coarse())
+        start.check_pairs(self._dataset)
         return start
 
     def finished(self, watch: Watch) -> Finished:

@@ -9,6 +9,7 @@ training samples. Calls of the surrogate do not read it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from surrogates.config import check, replaced
-from surrogates.data import Dataset
+from surrogates.data import Dataset, Status
 from surrogates.files import members as in_file
 from surrogates.files import reading
 from surrogates.model import file as export
@@ -41,6 +42,9 @@ from .member import Member
 
 Checksums = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+
+PAIRS = 4
+"""Least number of samples of two fidelities at the same y, to learn their difference from."""
 
 _IN_FILE = {"network": "kind"}
 """Settings of `config.Network` by their names in the file, if these differ."""
@@ -59,6 +63,7 @@ class Start:
         error: Root mean square of its error on held-out samples, (n_out,), units of c, or of the
             logarithms that it learned.
         digest: Checksum of all of these.
+        coarse: Samples of the surrogate's own fidelity, some at the y of those of the training.
     """
 
     surrogate: LoadedSurrogate
@@ -66,6 +71,7 @@ class Start:
     seen: Checksums
     error: Tensor
     digest: str
+    coarse: Dataset | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, trust: bool = False) -> Start:
@@ -150,6 +156,47 @@ class Start:
                 f"{path} has learned the logarithms of {', '.join(marked) or 'no'} {side}: "
                 + (f"give {option} {','.join(marked)}" if marked else f"leave {option} out"),
             )
+
+    def beside(self, coarse: Dataset) -> Start:
+        """Return the start with samples of its own fidelity, which tell differences exactly.
+
+        Raises:
+            InputError: If they are not of the surrogate's inputs and outputs.
+        """
+        self.check(coarse, getattr(self.surrogate.module, "logs", None))
+        digest = hashlib.sha256(f"{self.digest} {coarse.digest}".encode()).hexdigest()
+        return dataclasses.replace(self, coarse=coarse, digest=digest)
+
+    def pairs(self, dataset: Dataset) -> npt.NDArray[np.int64]:
+        """Return the row of `coarse` with the y of each sample, -1 where there is none, (n,).
+
+        Only rows that are solved, with all outputs, count.
+        """
+        found = np.full(len(dataset.Y), -1)
+        if self.coarse is None:
+            return found
+        done = np.flatnonzero(
+            (self.coarse.status == Status.DONE) & np.isfinite(self.coarse.C).all(axis=1)
+        )
+        rows = dict(zip(checksums(self.coarse, done)[:, 0].tolist(), done.tolist(), strict=True))
+        own = checksums(dataset, range(len(dataset.Y)))[:, 0].tolist()
+        return np.array([rows.get(y, -1) for y in own], dtype=np.int64)
+
+    def check_pairs(self, dataset: Dataset) -> None:
+        """Refuse coarse samples of which too few are at the y of solved samples of a dataset.
+
+        Raises:
+            InputError: If there are less than `PAIRS`.
+        """
+        if self.coarse is None:
+            return
+        n = int(((self.pairs(dataset) >= 0) & (dataset.status == Status.DONE)).sum())
+        check(
+            n >= PAIRS,
+            f"{n} of the {len(dataset.Y)} samples have parameters that are among the coarse "
+            f"samples, at least {PAIRS} are needed: take the same --seed for both fidelities, or "
+            "solve at the points of one with generate --points",
+        )
 
     def networks(self) -> tuple[Member, ...]:
         """Return the networks of the group with the largest weight; empty without networks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,14 @@ def add_learn(commands: Commands) -> None:
     )
     sub.add_counted("--tangents", "R", "solve for dc/dy; with R in R directions of each sample")
     sub.add_argument("--unchecked", action="store_true", help="as for generate")
+    sub.add_argument(
+        "--coarse",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting that makes a cheap solve, such as time.steps=30; may be repeated, or "
+        "several with commas",
+    )
     sub.add_argument(
         "--effort", choices=("fast", "default", "high"), default="default", help="as for train"
     )
@@ -122,14 +131,25 @@ def _asked(options: argparse.Namespace) -> Any:
     name = options.problem.rpartition(":")[2].lower()
     out = Path(f"{name}.pt" if options.out is None else options.out)
     settings, training = overridden(options.set), overridden(options.train)
+    coarse = overridden(_words(options.coarse))
     same = (
         *("problem", "target", "measure", "config", "seed", "first", "effort", "tangents"),
         *("unchecked", "processes", "ranks_per_sample", "launcher", "time_limit"),
     )
     given = {key: getattr(options, key) for key in same}
     return Asked(
-        out=out, budget=Budget.read(options.budget), settings=settings, training=training, **given
+        out=out,
+        budget=Budget.read(options.budget),
+        settings=settings,
+        training=training,
+        coarse=coarse,
+        **given,
     )
+
+
+def _words(given: list[str]) -> list[str]:
+    """Divide ``a=1,b=[2,3]`` at the commas before a key."""
+    return [word for text in given for word in re.split(r",(?=\s*[A-Za-z_][\w.]*\s*=)", text)]
 
 
 def _watch(asked: Any) -> Any:

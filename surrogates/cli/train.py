@@ -34,6 +34,11 @@ def add_train(commands: Commands) -> None:
         help="start from a surrogate of the same inputs and outputs: more data, another fidelity",
     )
     sub.add_argument(
+        "--coarse",
+        metavar="COARSE.h5",
+        help="with --from: samples that OLD.pt was trained on, some at the same parameters",
+    )
+    sub.add_argument(
         "--effort",
         choices=("fast", "default", "high"),
         default="default",
@@ -95,6 +100,7 @@ def _request(options: argparse.Namespace) -> Any:
         log_inputs=_names(options.log_inputs),
         exclude=options.exclude,
         start=None if options.start is None else _start(options),
+        coarse=None if options.coarse is None else lambda: Dataset.read(options.coarse),
         resume=options.resume,
     )
 

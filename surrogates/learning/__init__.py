@@ -13,6 +13,7 @@ the surrogate itself suggests, and the next round begins.
     numbers of samples, levels of the looks             policy: Policy
     the folder ``<out>.learn``, its lock and decisions  state: State
     solves, and the datasets joined                     samples: Samples
+    coarse solves beside fine ones                      fidelities: Coarse, Shares
     the rounds                                          loop: learn
     the surrogate's file                                certified: write
     the page                                            report: write

@@ -86,6 +86,7 @@ class Asked:
         training: Settings of each training by their keys, which are then not chosen.
         tangents: Derivatives that each solve brings, as for `surrogates.generate`.
         unchecked: Whether to trust derivatives of a user's problem without a test.
+        coarse: Settings of the problem that make a cheap solve of it; empty for fine ones alone.
         processes: Processes of the solves.
         ranks_per_sample: Processes that share a mesh.
         launcher: Words that start processes in place of mpirun, such as ``srun``.
@@ -105,6 +106,7 @@ class Asked:
     training: Mapping[str, Any] = field(default_factory=dict)
     tangents: bool | int = False
     unchecked: bool = False
+    coarse: Mapping[str, Any] = field(default_factory=dict)
     processes: int = 1
     ranks_per_sample: int = 1
     launcher: str = ""
@@ -121,6 +123,10 @@ class Asked:
         )
         check(self.effort in EFFORTS, unknown(f"effort {self.effort!r}", self.effort, EFFORTS))
         check(self.out.suffix == ".pt", f"a surrogate's file ends in .pt; got {str(self.out)!r}")
+        check(
+            not self.coarse or self.effort != "fast",
+            "the fidelities' difference takes a choice among corrections: leave --effort fast out",
+        )
         check(self.processes >= 1, f"processes must be at least 1; got {self.processes}")
         check(
             self.first is None or self.first >= _FEWEST,
@@ -137,6 +143,11 @@ class Asked:
     def dataset(self) -> Path:
         """The file of all samples."""
         return self.out.with_suffix(".h5")
+
+    @property
+    def coarse_dataset(self) -> Path:
+        """The file of all coarse samples."""
+        return self.out.with_suffix(".coarse.h5")
 
     @property
     def page(self) -> Path:

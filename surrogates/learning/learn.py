@@ -35,6 +35,7 @@ def learn(
     training: Mapping[str, Any] | None = None,
     tangents: bool | int = False,
     unchecked: bool = False,
+    coarse: Mapping[str, Any] | None = None,
     processes: int = 1,
     ranks_per_sample: int = 1,
     launcher: str = "",
@@ -64,6 +65,8 @@ def learn(
         training: Settings of each training by their keys, such as ``{"network.width": 16}``.
         tangents: Whether to solve for dc/dy, or in how many random directions a sample.
         unchecked: Whether to use derivatives of a user's problem without a Taylor test.
+        coarse: Settings that make a cheap solve, such as ``{"time.steps": 30}``: samples of it are
+            taken too, as far as they pay (see `surrogates.learning.fidelities`).
         processes: Processes of the solves; more than one are started by mpirun.
         ranks_per_sample: Processes that share a mesh.
         launcher: Words that start processes in place of mpirun, such as ``srun``.
@@ -96,6 +99,7 @@ def learn(
         training=dict(training or {}),
         tangents=tangents,
         unchecked=unchecked,
+        coarse=dict(coarse or {}),
         processes=processes,
         ranks_per_sample=ranks_per_sample,
         launcher=launcher,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 import math
 import time
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surrogates.config import check, override, to_toml
+from surrogates.data import Dataset
 from surrogates.files import atomic, check_writable, remove_leftovers
 from surrogates.progress import Told
 from surrogates.types import Array
@@ -21,6 +24,7 @@ from . import certified, report
 from . import samples as solves
 from .asked import Asked
 from .estimate import Estimate, estimated, parts
+from .fidelities import PILOT, Coarse, Shares
 from .policy import Look, Policy, Projection, left
 from .samples import Samples, core_seconds, done, seed_of
 from .state import State
@@ -91,6 +95,7 @@ class _Round:
     trained: list[tuple[Path, bool]]
     fresh: list[Path] = field(default_factory=list)
     counted: int = 0
+    coarse: list[Path] = field(default_factory=list)
     surrogate: LoadedSurrogate | None = None
 
     @property
@@ -124,20 +129,28 @@ def learned(asked: Asked, watch: Watch) -> Learned:
         "training": sorted(override(key, value) for key, value in asked.training.items()),
     }
     n_y = len(found.describe(config)["y_names"])
+    cheap = None
+    if asked.coarse:
+        own = {**asked.settings, **asked.coarse}
+        _, cheap = settled(asked.problem, asked.config, own)
     state = State(asked.folder.absolute(), about)
     try:
-        return _Run(asked, watch, state, found, config).done(n_y)
+        run = _Run(asked, watch, state, found, config)
+        if cheap is not None:
+            run.coarse = Coarse(asked, cheap, state.path, watch.solving)
+        return run.done(n_y)
     finally:
         state.close()
 
 
-_SAME = ("measure", "seed", "first", "effort", "training", "tangents")
+_SAME = ("measure", "seed", "first", "effort", "training", "tangents", "coarse")
 """Arguments that a run goes on with unchanged; a target or a budget may be another."""
 
 
 def _check_place(asked: Asked) -> None:
     """Refuse to overwrite files of something else."""
-    for path in (asked.out, asked.dataset, asked.page):
+    cheap = [asked.coarse_dataset] if asked.coarse else []
+    for path in (asked.out, asked.dataset, asked.page, *cheap):
         check_writable(path)
         remove_leftovers(path)
         check(
@@ -157,6 +170,8 @@ class _Run:
         self._found, self._settings = found, config
         self._samples = Samples(asked, to_toml(config), state.path, watch.solving)
         self._policy = Policy(target=asked.target, budget=asked.budget)
+        self.coarse: Coarse | None = None
+        self._all_coarse: Coarse | None = None  # also where they did not pay
         self._looks: list[Look] = []
         self._rounds: list[_Round] = []
         self._solves = 0
@@ -169,8 +184,11 @@ class _Run:
         step = state.decided(
             "first", lambda: {"kind": "first", "samples": policy.first(n_y, asked.first)}
         )
-        design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
-        now = _Round(number=0, trained=[(design, False)])
+        if self.coarse is None:
+            design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
+            now = _Round(number=0, trained=[(design, False)])
+        else:
+            now = self._pilot(step["samples"])
         while True:
             self._rounds.append(now)
             begun = time.monotonic()
@@ -183,9 +201,38 @@ class _Run:
             now.surrogate = None  # a file has it
             now = later
 
+    def _pilot(self, samples: int) -> _Round:
+        """Solve for the first design of two fidelities, and compare them."""
+        assert self.coarse is not None
+        self._all_coarse = self.coarse
+        Y = self.coarse.first(samples)
+        files = [self._count(self._samples.at("000-first", lambda: Y[:PILOT]))]
+        step = self._state.decided(
+            "fidelities",
+            lambda: {
+                "kind": "fidelities",
+                **dataclasses.asdict(self.coarse.compare(files[0])),  # type: ignore[union-attr]
+            },
+        )
+        shares = Shares(cost=step["cost"], unexplained=step["unexplained"])
+        self.coarse.shares = shares
+        self._watch.on_note(self.coarse.said())
+        if not shares.worth:
+            self._solves += math.ceil(self.coarse.fine_solves)
+            self.coarse = None
+            if samples > PILOT:
+                files.append(self._count(self._samples.at("000-more", lambda: Y[PILOT:])))
+        coarse = [] if self.coarse is None else list(self.coarse.files)
+        return _Round(number=0, trained=[(path, False) for path in files], coarse=coarse)
+
     def _left(self) -> float:
         solves = self._asked.budget.solves
-        return math.inf if solves is None else solves - self._solves
+        return math.inf if solves is None else solves - self._spent
+
+    @property
+    def _spent(self) -> int:
+        """The solves so far; coarse ones count by their cost."""
+        return self._solves + (0 if self.coarse is None else math.ceil(self.coarse.fine_solves))
 
     def _count(self, path: Path) -> Path:
         """Count the solves of a file, and return it."""
@@ -204,9 +251,11 @@ class _Run:
             asked = self._asked
             data = solves.joined([path for path, _ in now.trained], self._state.path)
             how: dict[str, Any] = {"effort": asked.effort, "seed": asked.seed}
-            found = surrogates.train(
-                data, asked.training or None, progress=self._watch.training, **how
-            )
+            bar = self._watch.training
+            if self.coarse is not None:
+                start = self.coarse.surrogate(now.number, now.coarse, bar)
+                how |= {"start": start, "coarse": self.coarse.data(now.coarse)}
+            found = surrogates.train(data, asked.training or None, progress=bar, **how)
             if found.metadata["training"].get("reason") == "interrupted":
                 raise KeyboardInterrupt("interrupted while training")
             with atomic(path) as beside:
@@ -219,6 +268,8 @@ class _Run:
         """Measure a surrogate on fresh batches; return why the run ends, empty if it goes on."""
         state, policy, held_out = self._state, self._policy, _held_out(now, self._asked.measure)
         n = int(now.surrogate.metadata["training"]["samples"])  # type: ignore[union-attr]
+        if self.coarse is not None:
+            n += math.ceil(self.coarse.fine_solves)
         step = state.decided("fresh", lambda: policy.fresh(self._looks, n, held_out, self._left()))
         while True:
             self._look(now, n, step)
@@ -259,15 +310,45 @@ class _Run:
             how["first"] = _worst(now)
         found = estimated(values, measure, failed=failed, **how)
         self._looks.append(
-            Look(round=now.number, trained=n, solves=self._solves, estimate=found, level=level)
+            Look(round=now.number, trained=n, solves=self._spent, estimate=found, level=level)
         )
 
     def _next(self, now: _Round) -> _Round:
         """Solve for the samples of the next round, which the surrogate suggests."""
         number, samples = now.number + 1, self._design["samples"]
+        if self.coarse is not None:
+            return self._next_of_two(self.coarse, now, samples)
         designed = self._samples.at(f"{number:03d}-designed", lambda: self._suggested(now, samples))
         fresh = [(path, False) for path in now.fresh]
         return _Round(number=number, trained=[*now.trained, *fresh, (self._count(designed), True)])
+
+    def _next_of_two(self, coarse: Coarse, now: _Round, samples: int) -> _Round:
+        """Solve for the samples of the next round in two fidelities."""
+        name = f"{now.number + 1:03d}"
+        before = now.coarse
+        for k, path in enumerate(now.fresh):
+            coarse.at(f"{name}-coarse-fresh-{k}", functools.partial(_parameters, path))
+        files = [*now.trained, *((path, False) for path in now.fresh)]
+        fine = sum(len(Dataset.read(path).Y) for path, _ in files)
+        more, new = coarse.shares.divided(samples, coarse.count, fine)
+
+        def chosen() -> Array:
+            return coarse.suggested(now.number, before, self._candidates(now, more), more)
+
+        Y = coarse.at(f"{name}-coarse", chosen)
+        if new:
+            designed = self._samples.at(f"{name}-designed", lambda: Y[:new])
+            files.append((self._count(designed), True))
+        return _Round(number=now.number + 1, trained=files, coarse=list(coarse.files))
+
+    def _candidates(self, now: _Round, samples: int) -> Array:
+        """Return parameters to choose from, which the problem itself draws."""
+        from surrogates.design.designer import CANDIDATES
+
+        seed = seed_of(self._asked.seed, now.number, -1)
+        n = max(CANDIDATES, 10 * samples)
+        rows = {"total": n, "start": 0, "stop": n}
+        return self._found.parameters(self._settings, seed=seed, **rows)
 
     def _suggested(self, now: _Round, samples: int) -> Array:
         """Return the parameters that take most off the expected error, (samples, n_y).
@@ -275,13 +356,10 @@ class _Run:
         Candidates are drawn by the problem itself, whose design may be one of its own. The fresh
         batches of this surrogate are known by then, and so are all failures.
         """
-        from surrogates.design.designer import CANDIDATES, Designer
+        from surrogates.design.designer import Designer
 
         assert now.surrogate is not None
-        seed = seed_of(self._asked.seed, now.number, -1)
-        n = max(CANDIDATES, 10 * samples)
-        rows = {"total": n, "start": 0, "stop": n}
-        candidates = self._found.parameters(self._settings, seed=seed, **rows)
+        candidates = self._candidates(now, samples)
         known, _, failed = done([path for path, _ in now.trained])
         measure = self._asked.measure
         about: dict[str, Any] = {"measure": measure, "candidates": candidates, "seen": known}
@@ -297,14 +375,16 @@ class _Run:
         asked = self._asked
         look = self._looks[-1] if why == "target" else left(self._looks)
         paths = [*(path for path, _ in now.trained), *now.fresh]
+        both = self._all_coarse
+        cheap, spent = (0, 0.0) if both is None else (both.samples.solved, both.seconds())
         there = asked.out.exists() and asked.dataset.exists() and asked.page.exists()
         found = Learned(
             asked=asked,
             looks=tuple(self._looks),
             left=look,
             why=why,
-            new=self._new or self._samples.solved > 0 or not there,
-            core_seconds=core_seconds(paths, asked.ranks_per_sample),
+            new=self._new or self._samples.solved + cheap > 0 or not there,
+            core_seconds=core_seconds(paths, asked.ranks_per_sample) + spent,
             hours=self._state.hours(),
         )
         if found.new:
@@ -315,6 +395,8 @@ class _Run:
             others = [*now.trained, *((path, False) for path in now.fresh)]
             others = [pair for pair in others if pair[0] not in best.measured]
             solves.write_all(asked.dataset, others, best.measured, self._state.path)
+            if both is not None:
+                both.data(both.files).write(asked.coarse_dataset)
             report.write(found, self._found.name, to_toml(self._settings))
         return found
 
@@ -322,6 +404,10 @@ class _Run:
         """Write the surrogate of a round as the result so far."""
         assert now.surrogate is not None
         certified.write(now.surrogate, look, self._asked, now.measured, self._state.path)
+
+
+def _parameters(path: Path) -> Array:
+    return Dataset.read(path).Y
 
 
 def _held_out(now: _Round, measure: str) -> float:

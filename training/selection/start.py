@@ -22,6 +22,12 @@ fewer than `NEW` new held-out samples this is too uncertain: there are no candid
 surrogate, and training warns of it. Nested designs of two fidelities have samples of a known y with
 another c. These are new here, but c_old has less error against its own fidelity there than
 elsewhere: their residuals are enlarged by the old surrogate's own held-out error.
+
+With the coarse samples themselves (``--coarse``), the corrections of nested designs are fitted to
+exact differences, c - c_coarse at the same y, in place of c - c_old: they hold no error of c_old,
+which is often larger than the difference of the fidelities. The correction is then applied to
+c_old, and its residuals are enlarged as above. One more correction is then tried, of all outputs by
+all, c = c_old + a + B c_old, B by ridge regression: discretisation errors of outputs go together.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +64,7 @@ from .ridge import shrunk
 NEW = 8
 """Least number of new samples to judge the old surrogate by, if it has seen other samples."""
 
+_WIDE = 2048  # most outputs of a correction of all by all
 _FITTED = 5  # least number of samples to fit b
 _NEGLIGIBLE = 1e-12  # times a sum of squares; a smaller one is rounding
 
@@ -78,8 +86,13 @@ def candidates(
         return []
     old = _Old.of(start, frame)
     found: list[list[Candidate]] = []
+    if start.coarse is not None:
+        old, paired = old.exact(start, dataset)
+        shared = shared | paired
     if "network.kind" not in asked.given:
         found.append([old.itself(), old.affine(), old.shrunk()])
+        if start.coarse is not None and frame.dataset.C.shape[1] <= _WIDE:
+            found[0].append(old.linear())
     if "network.kind" not in asked.given or asked.settings.network.kind == "rbf":
         found.append(old.corrected(asked))
     starts = start.networks()
@@ -166,6 +179,35 @@ class _Old:
             member=member, frame=frame, scaling=scaling, T=T, G=G, T_held=T_held, G_held=G_held
         )
 
+    def exact(self, start: Start, dataset: Dataset) -> tuple[_Old, Tensor]:
+        """Return the same with coarse solves in place of predictions, and where it has them.
+
+        Args:
+            start: The surrogate, with coarse samples.
+            dataset: The samples as the file has them.
+
+        Returns:
+            The same, and a mask of the held-out samples with a coarse solve, (n_held,).
+        """
+        assert start.coarse is not None
+        pairs, C = start.pairs(dataset), start.coarse.C
+        logs = getattr(start.surrogate.module, "logs", None)
+        if logs is not None:
+            marks = np.asarray(logs.outputs, dtype=bool)
+            with np.errstate(invalid="ignore", divide="ignore"):  # noise about zero
+                C = np.where(marks, np.log(C), C)
+
+        def solved(rows: Rows, G: Tensor) -> tuple[Tensor, Tensor]:
+            values = self.scaling.apply(torch.from_numpy(C[pairs[rows]]))[0]
+            there = torch.from_numpy(pairs[rows] >= 0) & values.isfinite().all(dim=1)
+            return torch.where(there[:, None], values, G), there
+
+        G, paired = solved(self.frame.rows, self.G)
+        G_held = G
+        if not self.frame.closed:
+            G_held, paired = solved(self.frame.held, self.G_held)
+        return dataclasses.replace(self, G=G, G_held=G_held), paired
+
     def itself(self) -> Candidate:
         """Return the unchanged old surrogate."""
         residual = self.G_held - self.T_held
@@ -205,6 +247,25 @@ class _Old:
         W = self.member.W + self.scaling.scale[:, None] * weights
         return Candidate(
             name="old features",
+            residual=residual,
+            members=lambda: [dataclasses.replace(self.member, W=W)],
+        )
+
+    def linear(self) -> Candidate:
+        """Return c_old + a + B c_old of all outputs, by ridge regression."""
+        some = slice(None, None, 1 if self.frame.closed else -(-len(self.T) // MANY))
+        weights, residual = shrunk(self.G[some], (self.T - self.G)[some], self.frame.same)
+        B, a = weights[:, :-1], weights[:, -1]
+        if not self.frame.closed:
+            residual = self.G_held + self.G_held @ B.T + a - self.T_held
+        W = self.member.W / self.scaling.scale[:, None]
+        W[:, -1] -= self.scaling.shift / self.scaling.scale
+        W = W + B @ W
+        W[:, -1] += a
+        W *= self.scaling.scale[:, None]
+        W[:, -1] += self.scaling.shift
+        return Candidate(
+            name="old, linear",
             residual=residual,
             members=lambda: [dataclasses.replace(self.member, W=W)],
         )

@@ -78,6 +78,34 @@ def test_another_fidelity_from_the_command_line(folder, tmp_path, capsys):
     assert run("info", tmp_path / "from.pt") == 0
 
 
+def test_coarse_samples_beside_the_surrogate_of_them(folder, tmp_path, capsys):
+    nested = imported(tmp_path, "nested", high, 12, 0, "--split", "0.8/0.2/0")
+    new = ("train", nested, *SMALL, "--out", tmp_path / "both.pt", "--from", folder / "old.pt")
+    assert run(*new, "--coarse", folder / "low.h5") == 0
+    found = capsys.readouterr().out
+    assert "old" in found.partition("tried")[2]
+    assert worst(tmp_path / "both.pt") < 0.05
+    assert any(
+        one["name"].startswith("old") and one["weight"] > 0
+        for one in export.load(tmp_path / "both.pt").metadata["training"]["tried"]
+    )
+
+
+def test_coarse_samples_that_do_not_fit_are_refused(folder, tmp_path, capsys):
+    train = ("train", folder / "high.h5", "--out", tmp_path / "x.pt")
+    cheap = ("--coarse", folder / "low.h5")
+    assert "need the surrogate of them" in refused(capsys, *train, *cheap)
+    line = refused(capsys, *train, "--from", folder / "old.pt", *cheap)
+    assert "0 of the 12 samples have parameters that are among the coarse samples" in line
+    line = refused(capsys, *train, "--from", folder / "net.pt", *cheap, "--effort", "fast")
+    assert "leave --effort fast and --coarse out, or one of them" in line
+    np.savez(tmp_path / "named.npz", Y=np.random.rand(9, 2), C=np.random.rand(9, 3))
+    assert run("import", tmp_path / "named.npz", "--out", tmp_path / "named.h5") == 0
+    more = ("--from", folder / "old.pt", "--coarse", tmp_path / "named.h5")
+    assert "the dataset (named) has 2 and 3" in refused(capsys, *train, *more)
+    assert names(tmp_path) == ["named.h5", "named.npz"]
+
+
 @pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_every_form_of_such_a_surrogate_agrees(folder, tmp_path):

@@ -10,6 +10,8 @@ from draws import dataset
 from fidelities import FAST, INFINITE, QUICK, drawn, error, high, low, of, started, trained
 
 from surrogates.config import replaced
+from surrogates.data import Status
+from surrogates.errors import InputError
 from surrogates.model.radial import RadialBasis
 from surrogates.training.initial import settings_of
 from surrogates.training.member import Member
@@ -17,6 +19,7 @@ from surrogates.training.selection.contest import Contest
 from surrogates.training.selection.effort import Terms
 from surrogates.training.selection.frame import framed
 from surrogates.training.selection.regression import choose
+from surrogates.training.selection.ridge import shrunk
 from surrogates.training.selection.squares import Squares
 from surrogates.training.selection.start import NEW, _Old, enlarged
 from surrogates.training.weights import checksums, packed
@@ -237,3 +240,66 @@ def test_a_chain_of_fidelities_remembers_all_samples(cheap, tmp_path):
     found = trained(third, start=start)
     assert found.reason.startswith("old")
     assert error(found, lambda Y: high(Y) + Y[:, :1]).max() < 0.01
+
+
+def nested(n, coarse=200, rows=None):
+    """Fine samples at the first points of coarse ones, and all coarse samples."""
+    Y = drawn(coarse, 0)
+    return of(high, Y[:n] if rows is None else Y[rows]), of(low, Y)
+
+
+def test_corrections_of_nested_samples_are_fitted_to_exact_differences(cheap):
+    data, coarse = nested(20)
+    start = cheap.beside(coarse)
+    frame = framed(data, QUICK)
+    old, paired = _Old.of(start, frame).exact(start, data)
+    assert paired.all()
+    G = low(data.Y[frame.rows])
+    scale, shift = old.scaling.scale.numpy(), old.scaling.shift.numpy()
+    np.testing.assert_allclose(old.G.numpy() * scale + shift, G, rtol=1e-10, atol=1e-10)
+    # c_old + a + B c_old, by its left-out residuals, and by its member at other points.
+    linear = old.linear()
+    (member,) = linear.members()
+    Y = torch.from_numpy(drawn(50, 5))
+    before = (old.member.predict(Y).numpy() - shift) / scale
+    weights, residual = shrunk(old.G, old.T - old.G)
+    after = before + before @ weights[:, :-1].numpy().T + weights[:, -1].numpy()
+    np.testing.assert_allclose(
+        member.predict(Y).numpy(), after * scale + shift, rtol=1e-6, atol=1e-6
+    )
+    torch.testing.assert_close(linear.residual, residual, rtol=1e-12, atol=1e-12)
+
+
+def test_only_samples_with_a_coarse_solve_at_their_point_take_it(cheap):
+    rows = np.r_[:6, 30:40]
+    data, coarse = nested(0, rows=rows)
+    coarse = coarse.rows(slice(0, 30))
+    status, C = coarse.status.copy(), coarse.C.copy()
+    status[2], C[3, 1] = Status.FAILED, np.nan
+    coarse = dataclasses.replace(coarse, status=status, C=C)
+    start = cheap.beside(coarse)
+    np.testing.assert_array_equal(start.pairs(data), [0, 1, -1, -1, 4, 5, *[-1] * 10])
+    start.check_pairs(data)
+    with pytest.raises(InputError, match="3 of the 15 samples have parameters that are among"):
+        start.check_pairs(data.rows(slice(1, None)))
+    frame = framed(data, QUICK)
+    before = _Old.of(start, frame)
+    old, paired = before.exact(start, data)
+    assert int(paired.sum()) == 4
+    assert torch.equal(old.G[~paired], before.G[~paired])
+    assert (old.G[paired] != before.G[paired]).any(dim=1).all()
+    assert len({start.digest, cheap.digest, cheap.beside(of(low, drawn(30, 0))).digest}) == 3
+
+
+@pytest.mark.thorough
+def test_exact_differences_are_worth_more_than_errors_of_a_poor_surrogate(tmp_path):
+    """A coarse surrogate of few samples has an error far above that of the correction."""
+    data, coarse = nested(12, coarse=30)
+    start = started(trained(coarse), coarse, tmp_path)
+    found = trained(data, start=start.beside(coarse))
+    assert found.reason.startswith("old")
+    assert (error(found, high) < error(trained(data), high)).all()
+    Y = torch.from_numpy(drawn(2000, 99))
+    std = found.surrogate.predict_std(Y)
+    inside = ((found.surrogate(Y) - torch.from_numpy(high(Y.numpy()))).abs() < 1.645 * std).double()
+    assert float(inside.mean()) > 0.6
