@@ -3,6 +3,7 @@
     surrogate = surrogates.fit(Y, C)                          # arrays or data frames
     dataset = surrogates.generate("darcy.py:Darcy", samples=400)
     surrogate = surrogates.train(dataset, out="darcy.pt")
+    surrogate = surrogates.learn("darcy.py:Darcy", target=0.01, out="best.pt")  # or all at once
     surrogate = surrogates.load("darcy.pt")                   # or .npz, without torch
     Y = surrogates.suggest(surrogate, 50)                     # samples to solve for next
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)

@@ -16,7 +16,7 @@ import numpy as np
 
 from surrogates.config import check, override, to_toml
 from surrogates.data import Dataset
-from surrogates.files import atomic, check_writable
+from surrogates.files import atomic, check_writable, remove_leftovers
 from surrogates.progress import Told
 from surrogates.types import Array
 
@@ -25,7 +25,7 @@ from . import samples as solves
 from .asked import Asked
 from .estimate import Estimate, estimated, parts
 from .fidelities import PILOT, Coarse, Shares
-from .policy import Look, Policy, Projection, left
+from .policy import Look, Policy, Projection, left, shape
 from .samples import Samples, core_seconds, done, seed_of
 from .state import State
 
@@ -152,6 +152,7 @@ def _check_place(asked: Asked) -> None:
     cheap = [asked.coarse_dataset] if asked.coarse else []
     for path in (asked.out, asked.dataset, asked.page, *cheap):
         check_writable(path)
+        remove_leftovers(path)
         check(
             asked.folder.exists() or not path.exists(),
             f"{path} is there, and not of a run that can go on, whose folder would be "
@@ -307,7 +308,8 @@ class _Run:
         how: dict[str, Any] = {} if level is None else {"upper": level}
         if measure == "worst":
             how["first"] = _worst(now)
-        found = estimated(values, measure, failed=failed, **how)
+        before = shape(self._looks, now.number)
+        found = estimated(values, measure, failed=failed, shape=before, **how)
         self._looks.append(
             Look(round=now.number, trained=n, solves=self._spent, estimate=found, level=level)
         )

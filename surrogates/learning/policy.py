@@ -31,7 +31,7 @@ _COSTLY = 0.35  # largest share of the training samples of a batch that can
 _NEAR = 1.1  # expected error over target, below which a look may end the run
 _HOPELESS = 0.9  # above which a larger batch would rather not certify
 _AIM = 0.75  # expected error over target that the next round aims at
-_GROWTH = (1.2, 2.0)  # of the training samples from round to round
+_GROWTH = (1.15, 1.5)  # of the training samples from round to round: a quarter is in vain
 _PIECES = 4  # most batches for one surrogate
 _SLOPE, _SLOPE_DEVIATION = 1.0, 0.5  # of log error against log n, before any is known
 _VARIATION = 0.8  # of the samples' errors, likewise
@@ -211,6 +211,13 @@ class Projection:
     high: float
     hopeless: bool = False
     floor: float = 0.0
+
+
+def shape(looks: Sequence[Look], round: int) -> float:
+    """Return the mean `Estimate.shape` of the rounds before one; 0 if there are none."""
+    each = {look.round: look.estimate for look in looks if look.round < round}.values()
+    weights = sum(one.samples - 1 for one in each)
+    return sum((one.samples - 1) * one.shape for one in each) / weights if weights else 0.0
 
 
 def _level(looks: Sequence[Look]) -> float:
