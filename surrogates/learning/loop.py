@@ -22,7 +22,7 @@ from surrogates.types import Array
 
 from . import certified, report
 from . import samples as solves
-from .asked import Asked
+from .asked import PAIRED, Asked
 from .estimate import Estimate, estimated, parts
 from .fidelities import PILOT, Coarse, Shares
 from .policy import Look, Policy, Projection, left
@@ -187,7 +187,7 @@ class _Run:
             design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
             now = _Round(number=0, trained=[(design, False)])
         else:
-            now = self._pilot(step["samples"])
+            now = self._pilot(max(step["samples"], PAIRED))
         while True:
             self._rounds.append(now)
             begun = time.monotonic()

@@ -147,4 +147,6 @@ def test_settings_of_coarse_solves_are_checked(problem, tmp_path, capsys):
     assert "stepz" in refused(capsys, "learn", problem, *words, "--coarse", "stepz=3")
     line = refused(capsys, "learn", problem, *words, "--coarse", "steps=60", "--effort", "fast")
     assert "leave --effort fast out" in line
+    line = refused(capsys, "learn", problem, *words, "--coarse", "steps=60", "--first", "5")
+    assert "compared on 24 samples" in line
     assert not list(tmp_path.iterdir())
