@@ -13,8 +13,8 @@ Each trial begins with the same random samples for both. Then one goes on with r
 the other with those that `Designer` suggests, a batch from one size to the next, with a training
 after each. Trainings are of ridges and kernels alone, without networks, as these are quick: those
 of `surrogates train` take minutes. A line for each trial has the errors at the sizes; then come the
-medians, and the solves to the error of the last random set over the size of this set. They are
-interpolated between sizes on logarithmic scales; a mark > says that the error was not reached.
+medians, and the solves to the error of the last random set over the size of this set, interpolated
+between sizes on logarithmic scales. A mark > says that this error was not reached.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ from surrogates.training.selection.regression_candidates import kernels, ridges
 from surrogates.types import Array
 
 N_TEST = 1500
+BEYOND = 1.5
+"""Designed samples are at most this many times the random ones."""
 
 
 def corner(Y: Array) -> Array:
@@ -184,24 +186,33 @@ def error(one: Problem, surrogate: surrogates.LoadedSurrogate, measure: str) -> 
     return float(by_output.max() if measure == "worst" else np.sqrt((by_output**2).mean()))
 
 
-def curve(one: Problem, sizes: Sequence[int], measure: str, seed: int, designed: bool) -> Array:
-    """Return the errors at the sizes, with random or with designed samples after the first size."""
-    rng = np.random.default_rng([seed, 1])
-    everything = one.random(sizes[-1], rng)
-    Y, errors, surrogate = everything[: sizes[0]], [], None
-    for n in sizes:
-        if n > len(Y) and not designed:
-            Y = everything[:n]
-        elif n > len(Y):
-            about: dict[str, Any] = {"seed": seed, "measure": measure}
-            if one.pool is not None:
-                taken = {y.tobytes() for y in Y}
-                about["candidates"] = np.stack([y for y in one.pool if y.tobytes() not in taken])
-            assert surrogate is not None
-            Y = np.concatenate([Y, surrogates.Designer(surrogate, **about).suggest(n - len(Y))])
+def curves(
+    one: Problem, sizes: Sequence[int], measure: str, seed: int
+) -> tuple[Array, Array, list[int]]:
+    """Return the errors with random and with designed samples, and the sizes of the latter.
+
+    Designed samples go on beyond the last size, until the error of the random ones is reached, or
+    there are `BEYOND` times as many.
+    """
+    everything = one.random(sizes[-1], np.random.default_rng([seed, 1]))
+    randoms = [everything[:n] for n in sizes]
+    models = [trained(one, Y, one.solve(Y)) for Y in randoms]
+    errors = np.array([error(one, model, measure) for model in models])
+    Y, surrogate, found = randoms[0], models[0], [errors[0]]
+    step = max(1, (sizes[-1] - sizes[-2]) // 2)
+    there, further = [sizes[0]], [*sizes[1:], *range(sizes[-1], int(BEYOND * sizes[-1]) + 1, step)]
+    for n in further:
+        if n > sizes[-1] and min(found) <= errors[-1] or n == len(Y):
+            continue
+        about: dict[str, Any] = {"seed": seed, "measure": measure}
+        if one.pool is not None:
+            taken = {y.tobytes() for y in Y}
+            about["candidates"] = np.stack([y for y in one.pool if y.tobytes() not in taken])
+        Y = np.concatenate([Y, surrogates.Designer(surrogate, **about).suggest(n - len(Y))])
         surrogate = trained(one, Y, one.solve(Y))
-        errors.append(error(one, surrogate, measure))
-    return np.array(errors)
+        found.append(error(one, surrogate, measure))
+        there.append(n)
+    return errors, np.array(found), there
 
 
 def needed(sizes: Sequence[int], errors: Array, target: float) -> tuple[float, bool]:
@@ -232,14 +243,14 @@ def main() -> None:
     for name in options.sets:
         one, ratios, every = problem(name), [], []
         for seed in range(options.first, options.first + options.trials):
-            both = [curve(one, sizes, options.measure, seed, way) for way in (False, True)]
-            n, reached = needed(sizes, both[1], both[0][-1])
+            random, designed, there = curves(one, sizes, options.measure, seed)
+            n, reached = needed(there, designed, random[-1])
             ratios.append(n / sizes[-1])
-            every.append(both)
-            texts = ["  ".join(f"{value:.3g}" for value in errors) for errors in both]
-            mark = "" if reached else ">"
+            every.append([random, designed[: len(sizes)]])
+            texts = ["  ".join(f"{e:.3g}" for e in errors) for errors in (random, designed)]
             print(
-                f"{name} {seed}: random {texts[0]}, designed {texts[1]}, {mark}{ratios[-1]:.2f}",
+                f"{name} {seed}: random {texts[0]}, designed {texts[1]}: "
+                f"{'' if reached else '>'}{ratios[-1]:.2f}",
                 flush=True,
             )
         middle = np.median(every, axis=0)

@@ -3,6 +3,7 @@
     surrogate = surrogates.fit(Y, C)                          # arrays or data frames
     dataset = surrogates.generate("darcy.py:Darcy", samples=400)
     surrogate = surrogates.train(dataset, out="darcy.pt")
+    surrogate = surrogates.learn("darcy.py:Darcy", target=0.01, out="best.pt")  # or all at once
     surrogate = surrogates.load("darcy.pt")                   # or .npz, without torch
     Y = surrogates.suggest(surrogate, 50)                     # samples to solve for next
     c, std, J = surrogate.predict(y), surrogate.predict_std(y), surrogate.jacobian(y)
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from .training.config import TrainConfig as TrainConfig
     from .training.make import fit as fit
     from .training.make import train as train
+    from .training.planning.plan import Plan as Plan
+    from .training.planning.plan import plan as plan
 
 __version__ = "0.1.0"
 
@@ -46,6 +49,7 @@ __all__ = [
     "InputError",
     "LoadedClassifier",
     "LoadedSurrogate",
+    "Plan",
     "TrainConfig",
     "__version__",
     "check",
@@ -53,6 +57,7 @@ __all__ = [
     "generate",
     "learn",
     "load",
+    "plan",
     "suggest",
     "train",
 ]
@@ -65,12 +70,14 @@ _MODULES = {
     "InputError": "errors",
     "LoadedClassifier": "model.loaded",
     "LoadedSurrogate": "model.loaded",
+    "Plan": "training.planning.plan",
     "TrainConfig": "training.config",
     "check": "pde.run",
     "fit": "training.make",
     "generate": "pde.run",
     "learn": "learning.learn",
     "load": "loading",
+    "plan": "training.planning.plan",
     "suggest": "design.designer",
     "train": "training.make",
 }

@@ -98,7 +98,7 @@ def samples_kept(out: Path, info: Info, samples: range, draw: Callable[[range], 
         "--out",
     )
     with opened(out) as stored:
-        same = np.array_equal(draw(range(n)), stored.rows().Y)
+        same = np.array_equal(draw(range(n)), stored.Y)
     check(
         same,
         f"{out} cannot be extended: its y are not the first {n} of the {info.total} that its "

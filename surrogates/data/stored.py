@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surrogates.errors import InputError
+from surrogates.types import Array
 
 from .dataset import Dataset
 from .derivatives import TARGETS
@@ -66,6 +67,11 @@ class Stored:
         size = WINDOW_BYTES if size is None else size
         for rows in self._spans("C", size // self._row_bytes(*self._arrays)):
             yield self.rows(rows.start, rows.stop)
+
+    @property
+    def Y(self) -> Array:
+        """All of /Y, (n, n_y) float64, which is read each time."""
+        return np.asarray(self._read("Y"))
 
     @cached_property
     def status(self) -> npt.NDArray[np.uint8]:

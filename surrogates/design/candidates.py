@@ -9,7 +9,9 @@ wide bounds, only their domain is known: candidates are uniform on it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +48,7 @@ def drawn(
     about = surrogate.metadata
     given_ends = (about["y_lower"], about["y_upper"]) if bounds is None else bounds
     lower, upper = (np.array(end, np.float64) for end in given_ends)
-    simplex = about.get("dataset", {}).get("design") == "simplex"
+    simplex = _of_simplex(about.get("dataset", {}))
     from surrogates.adapters._domain import coordinates
 
     told = bounds is not None and not len(surrogate.engine.box.normals)
@@ -89,6 +91,18 @@ def ends(surrogate: LoadedSurrogate, bounds: npt.ArrayLike) -> Array:
             f"expected bounds with lower below upper; got {lower:g}, {upper:g} of {name}"
         )
     return found
+
+
+def _of_simplex(dataset: Mapping[str, Any]) -> bool:
+    """Return whether the problem draws samples as the published simplex does.
+
+    A set to which designed samples were appended has another design, and the problem's settings.
+    """
+    if (design := dataset.get("design")) in ("joined", "points"):
+        return (
+            re.search(r'^design = "simplex"$', dataset.get("config", ""), re.MULTILINE) is not None
+        )
+    return bool(design == "simplex")
 
 
 def _fill(surrogate: LoadedSurrogate, lower: Array, upper: Array) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from surrogates.config import check, override, to_toml
 from surrogates.data import Dataset
-from surrogates.files import atomic, check_writable
+from surrogates.files import atomic, check_writable, remove_leftovers
 from surrogates.progress import Told
 from surrogates.types import Array
 
@@ -152,6 +152,7 @@ def _check_place(asked: Asked) -> None:
     cheap = [asked.coarse_dataset] if asked.coarse else []
     for path in (asked.out, asked.dataset, asked.page, *cheap):
         check_writable(path)
+        remove_leftovers(path)
         check(
             asked.folder.exists() or not path.exists(),
             f"{path} is there, and not of a run that can go on, whose folder would be "

@@ -17,7 +17,7 @@ import surrogates
 from surrogates import InputError
 from surrogates.data import Dataset, Split, Status, read_info, write
 from surrogates.pde import SOLVER, Batch, Problem, Settings
-from surrogates.pde.sampling import EXTENDABLE
+from surrogates.pde.sampling import EXTENDABLE, draw
 
 pytestmark = [pytest.mark.fenicsx]
 
@@ -113,6 +113,7 @@ def test_derivatives_are_those_of_the_set_that_is_made_at_once(tmp_path, wanted)
     surrogates.generate("cdr", samples=10, out=out, **asked)
     longer = surrogates.generate("cdr", samples=15, out=out, **asked)
     assert same(longer, surrogates.generate("cdr", samples=15, **asked))
+    assert same(longer, surrogates.generate("cdr", points=out, **asked))
     with pytest.raises(InputError, match="is another dataset: .*(directions|adjoints) is 2 there"):
         surrogates.generate("cdr", samples=20, out=out, settings=SMALL)
 
@@ -182,6 +183,38 @@ def test_a_distribution_of_ones_own_is_drawn_from_and_extended(tmp_path):
 
 
 # In processes of their own
+
+OWN = """
+from surrogates.pde import Problem
+
+class Own(Problem):
+    y_names, y_lower, y_upper, c_names = ("a", "b"), 0.0, 1.0, ("u", "v")
+
+    @classmethod
+    def parameters(cls, config, *, total, seed, start, stop):
+        Y = super().parameters(config, total=total, seed=seed, start=start, stop=stop)
+        return 0.8 * Y**2 if seed < 9 else 1 / (seed - 9)
+
+    def solve(self, y):
+        return y + 1
+"""
+
+
+@pytest.mark.mpi
+def test_processes_draw_from_a_distribution_of_ones_own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    problem, out = f"{tmp_path / 'own.py'}:Own", tmp_path / "own.h5"
+    words = ("generate", problem, "--out", str(out))
+    run(1, *words, "--samples", "12")
+    run(2, *words, "--samples", "30")
+    found = Dataset.read(out)
+    unit = draw("box", np.zeros(2), np.ones(2), total=30, seed=0, start=0, stop=30)
+    assert np.array_equal(found.Y, 0.8 * unit**2) and np.array_equal(found.C, found.Y + 1)
+    said = run(1, "verify", str(out), "--problem", problem, "--recompute", "30").stdout
+    assert "c differs by 0.0e+00 at most" in said
+    for seed, text in ((9, "line 10: ZeroDivisionError"), (10, "must return finite numbers of sh")):
+        error = run(1, *words, "--seed", str(seed), expect=2).stderr
+        assert text in error and error.count("\n") == 1
 
 
 @pytest.mark.mpi

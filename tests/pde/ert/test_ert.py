@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from grounds import box, of_one_and_two_processes
 from mpi4py import MPI
+from scipy import stats
 
 from surrogates import InputError, config
 from surrogates.pde.ert import ERT, ERTConfig, case_of, standard_deviations
 from surrogates.pde.ert.case import Case
+from surrogates.pde.sampling import draw
+from surrogates.pde.solving import drawn
 from surrogates.survey import Survey, read
 from surrogates.survey import made as made_survey
 from surrogates.survey.ground import estimated_factors
@@ -248,3 +251,18 @@ def test_a_survey_s_file_that_changes_is_read_again(tmp_path):
         made_survey("wenner", n).write(file)
         found.append(len(case_of(settings(f"survey.file={file}")).survey.electrodes))
     assert found == [6, 7]
+
+
+def test_runs_draw_from_the_prior():
+    field = settings("model.kind=field", "field.terms=3", "field.bounds=[-2,2]")
+    Y = drawn(ERT, field, 2000, 3)
+    assert Y is not None and np.array_equal(drawn(ERT, field, 100, 3), Y[:100])
+    inside = stats.truncnorm(-2, 2)
+    for z in Y[:, -3:].T:
+        assert (
+            stats.kstest(z, inside.cdf).pvalue > 1e-3 > stats.kstest(z / 4 + 0.5, "uniform").pvalue
+        )
+    # Without such coefficients, the draw is that of the design to the bit.
+    about, uniform = ERT.describe(settings(*LAYERS)), drawn(ERT, settings(*LAYERS), 50, 3)
+    rows = {"total": 50, "seed": 3, "start": 0, "stop": 50}
+    assert np.array_equal(uniform, draw("box", about["y_lower"], about["y_upper"], **rows))

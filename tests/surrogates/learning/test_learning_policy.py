@@ -112,8 +112,8 @@ def test_a_budget_ends_a_run_and_leaves_samples_for_its_last_look():
     policy = Policy(target=0.01, budget=Budget(solves=100))
     assert policy.first(6, None) == 30 and policy.first(2, None) == 20
     assert policy.first(50, None) == 88  # twelve are left to measure
-    step = policy.next([look(0, 50, 0.1, solves=70)], 30)
-    assert step == {"kind": "design", "samples": 18}
+    step = policy.next([look(0, 80, 0.1, solves=70)], 30)
+    assert step == {"kind": "design", "samples": 18}  # of 20, for a half more
     assert policy.stop([look(0, 50, 0.1, solves=70)], 0.0, 0.0) == ""
     assert policy.stop([look(0, 50, 0.1, solves=90)], 0.0, 0.0) == "budget"
     timed = Policy(target=0.01, budget=Budget(hours=1.0))
