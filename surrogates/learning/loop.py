@@ -66,6 +66,7 @@ class Learned:
         new: Whether anything was solved, trained or written by this call.
         core_seconds: Of all solves.
         hours: Wall time of all calls.
+        fidelities: How coarse solves compare with fine ones, in words; empty without.
     """
 
     asked: Asked
@@ -75,6 +76,7 @@ class Learned:
     new: bool
     core_seconds: float
     hours: float
+    fidelities: str = ""
 
     @property
     def met(self) -> bool:
@@ -386,6 +388,7 @@ class _Run:
             new=self._new or self._samples.solved + cheap > 0 or not there,
             core_seconds=core_seconds(paths, asked.ranks_per_sample) + spent,
             hours=self._state.hours(),
+            fidelities="" if both is None else f"{both.count} coarse samples; {both.said()}",
         )
         if found.new:
             best = self._rounds[look.round]

@@ -126,6 +126,8 @@ def test_a_run_of_two_fidelities_takes_few_fine_solves_and_is_judged_by_them(
     learned = found.metadata["learned"]
     assert learned["met"] and found.evaluate(fine).relative.mean < 0.001
     assert learned["solves"] < len(fine.Y) + len(coarse.Y)
+    page = (tmp_path / "b.html").read_text()
+    assert f"{len(coarse.Y)} coarse samples; a coarse solve costs" in page
     # The same command again: nothing is left to do.
     before = (tmp_path / "b.pt").read_bytes()
     assert run("learn", problem, *words, "--coarse", "steps=60", "--budget", "200") == 0
