@@ -14,7 +14,9 @@ better, for different reasons:
   would be far too high for errors that come close to 0; so `_SHIFT` of their mean is added before
   the logarithm, and taken off afterwards.
 
-The upper limit is the higher of the two, the lower limit Hall's.
+The upper limit is the higher of the two, the lower limit Hall's. The variance of the logarithms is
+at least that of earlier batches: errors of surrogates of one problem have tails that are alike, and
+12 samples may show none.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class Estimate:
         variation: Standard deviation of the error from one sample, over the error: that of the
             samples' errors over their mean; for ``spread`` and ``worst`` half of that of their
             squares, since the error is a root.
+        shape: Variance of the logarithms of the samples' errors (or squares), each over the mean
+            and shifted.
     """
 
     value: float
@@ -57,6 +61,7 @@ class Estimate:
     samples: int
     failed: int = 0
     variation: float = 1.0
+    shape: float = 0.0
 
     def __str__(self) -> str:
         """Return the error with its interval, in per cent."""
@@ -103,7 +108,13 @@ def parts(surrogate: Any, Y: Array, C: Array, measure: str) -> Array:
 
 
 def estimated(
-    values: Array, measure: str, *, upper: float = UPPER, failed: int = 0, first: int = 0
+    values: Array,
+    measure: str,
+    *,
+    upper: float = UPPER,
+    failed: int = 0,
+    first: int = 0,
+    shape: float = 0.0,
 ) -> Estimate:
     """Return the error and its interval from the `parts` of a fresh batch.
 
@@ -117,6 +128,7 @@ def estimated(
             would be too high. The upper limit is the highest of all outputs, and needs no
             correction for their number: it is wrong only if the one of the output that is truly
             worst is.
+        shape: The `Estimate.shape` of earlier batches; the upper limit takes no smaller one.
 
     Raises:
         InputError: If there are fewer than 3 samples.
@@ -125,7 +137,7 @@ def estimated(
     check(n >= _LEAST, f"an error with an interval needs at least {_LEAST} samples; got {n}")
     means = values.mean(axis=0)
     worst = int(means.argmax())
-    high = float(limits(values, upper, above=True).max())
+    high = float(limits(values, upper, above=True, shape=shape).max())
     low = float(limits(values[:, [first]], LOWER, above=False)[0])
     power = 1.0 if measure == "relative" else 0.5
     mean = float(means[worst])
@@ -136,16 +148,18 @@ def estimated(
         samples=n,
         failed=failed,
         variation=power * float(values[:, worst].std(ddof=1) / mean) if mean > 0 else 0.0,
+        shape=float(_logs(values[:, worst] / mean).var(ddof=1)) if mean > 0 else 0.0,
     )
 
 
-def limits(values: Array, chance: float, *, above: bool) -> Array:
+def limits(values: Array, chance: float, *, above: bool, shape: float = 0.0) -> Array:
     """Return upper or lower limits of the means of positive numbers from samples of them.
 
     Args:
         values: k samples, (n, k), n >= 3, not negative.
         chance: Chance that a mean lies beyond its limit.
         above: Whether the limits are upper ones.
+        shape: Least variance of the logarithms, for the upper limits.
 
     Returns:
         (k,); at least 0.
@@ -157,7 +171,7 @@ def limits(values: Array, chance: float, *, above: bool) -> Array:
     quantile = float(t.isf(chance, n - 1)) * (-1 if above else 1)
     found = _hall(x, quantile)
     if above:
-        found = np.maximum(found, _cox(x + _SHIFT, -quantile) - _SHIFT)
+        found = np.maximum(found, _cox(_logs(x), -quantile, shape) - _SHIFT)
     return np.asarray(means * np.maximum(found, 0.0))
 
 
@@ -177,9 +191,14 @@ def _hall(x: Array, quantile: float) -> Array:
     return np.asarray(mean - at * deviation / np.sqrt(n))
 
 
-def _cox(x: Array, quantile: float) -> Array:
+def _logs(x: Array) -> Array:
+    """Return the logarithms of numbers of mean 1, shifted away from 0."""
+    return np.asarray(np.log(x + _SHIFT))
+
+
+def _cox(logs: Array, quantile: float, shape: float) -> Array:
     """Return limits of means of log-normal numbers: exp(m + s^2 / 2 + quantile * its deviation)."""
-    n, logs = len(x), np.log(x)
-    square = logs.var(axis=0, ddof=1)
+    n = len(logs)
+    square = np.maximum(logs.var(axis=0, ddof=1), shape)
     deviation = np.sqrt(square / n + square**2 / (2 * (n - 1)))
     return np.asarray(np.exp(logs.mean(axis=0) + square / 2 + quantile * deviation))

@@ -25,7 +25,7 @@ from . import samples as solves
 from .asked import PAIRED, Asked
 from .estimate import Estimate, estimated, parts
 from .fidelities import PILOT, Coarse, Shares
-from .policy import Look, Policy, Projection, left
+from .policy import Look, Policy, Projection, left, shape
 from .samples import Samples, core_seconds, done, seed_of
 from .state import State
 
@@ -310,7 +310,8 @@ class _Run:
         how: dict[str, Any] = {} if level is None else {"upper": level}
         if measure == "worst":
             how["first"] = _worst(now)
-        found = estimated(values, measure, failed=failed, **how)
+        before = shape(self._looks, now.number)
+        found = estimated(values, measure, failed=failed, shape=before, **how)
         self._looks.append(
             Look(round=now.number, trained=n, solves=self._spent, estimate=found, level=level)
         )

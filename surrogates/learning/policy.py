@@ -213,6 +213,13 @@ class Projection:
     floor: float = 0.0
 
 
+def shape(looks: Sequence[Look], round: int) -> float:
+    """Return the mean `Estimate.shape` of the rounds before one; 0 if there are none."""
+    each = {look.round: look.estimate for look in looks if look.round < round}.values()
+    weights = sum(one.samples - 1 for one in each)
+    return sum((one.samples - 1) * one.shape for one in each) / weights if weights else 0.0
+
+
 def _level(looks: Sequence[Look]) -> float:
     """Return the level of the next look that may end the run."""
     j = 1 + sum(1 for look in looks if look.level is not None)

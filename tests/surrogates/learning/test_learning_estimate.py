@@ -80,6 +80,21 @@ def test_limits_hold_for_errors_with_long_tails(n, deviation):
     assert above > 0.90 and below > 0.94
 
 
+def test_the_tails_of_earlier_batches_widen_an_interval():
+    """With them, 12 samples of a long tail are covered as they should be."""
+    rng = np.random.default_rng(8)
+    earlier = estimated(rng.lognormal(0, 1.4, (60, 1)), "relative")
+    values = rng.lognormal(0, 1.4, (12, 2000))
+    mean = np.exp(1.4**2 / 2)
+    alone, known = (
+        float((limits(values, 0.05, above=True, shape=shape) >= mean).mean())
+        for shape in (0.0, earlier.shape)
+    )
+    assert known > 0.945 and known > alone + 0.01
+    narrow = limits(values, 0.05, above=True, shape=1e-3)
+    assert np.array_equal(narrow, limits(values, 0.05, above=True))
+
+
 def test_limits_hold_for_errors_of_one_output_and_are_not_far_off():
     """Errors of one output come close to 0: their logarithms are far from normal."""
     mean = float(np.sqrt(2 / np.pi))
