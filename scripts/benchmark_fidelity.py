@@ -11,7 +11,8 @@ samples too, ``--coarse``; ``--apart`` takes other fine points, and ``--old`` no
 A solve's core-seconds are processor time of a batch, the smaller of two runs of each fidelity in
 turn; those of wall time that the files hold depend on other work on the machine. For each error of
 two fidelities the script prints the core-seconds of fine samples alone for this error, by log-log
-interpolation between their numbers. Solves are kept in FOLDER, and are not repeated.
+interpolation between their numbers. Solves are kept in FOLDER, and are not repeated; ``--set``
+gives other settings of a coarse solve, for which FOLDER must be another one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 
 import surrogates
-from surrogates.config import check
+from surrogates.config import check, overridden
 from surrogates.data import Dataset
 from surrogates.errors import InputError
 from surrogates.types import Array
@@ -98,6 +99,7 @@ def main() -> int:
     parser.add_argument("--apart", action="store_true", help="fine points not among the coarse")
     parser.add_argument("--old", action="store_true", help="without the coarse samples")
     parser.add_argument("--effort", choices=("fast", "default", "high"), default="default")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="coarse")
     options = parser.parse_args()
     try:
         check(options.seeds >= 1, f"seeds must be at least 1; got {options.seeds}")
@@ -111,8 +113,9 @@ def main() -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Train with and without coarse samples, and print what each takes."""
-    cost = costs(options.problem)
-    draws = [solved(options, seed, cost) for seed in range(options.seeds)]
+    cheap = overridden(options.set) or COARSE[options.problem]
+    cost = costs(options.problem, cheap)
+    draws = [solved(options, seed, cost, cheap) for seed in range(options.seeds)]
     print(
         f"{options.problem}: core-seconds of a solve {cost[0]:.4g} coarse, {cost[1]:.4g} fine: "
         f"{cost[1] / cost[0]:.2f} times"
@@ -150,14 +153,16 @@ def show(n: int, m: int, pairs: Sequence[Any], table: Table, options: argparse.N
     )
 
 
-def solved(options: argparse.Namespace, seed: int, cost: tuple[float, float]) -> Sets:
+def solved(
+    options: argparse.Namespace, seed: int, cost: tuple[float, float], cheap: dict[str, Any]
+) -> Sets:
     """Return the samples of one draw, which are solved for unless they are there."""
     name, folder = options.problem, options.folder
 
     def made(kind: str, n: int, offset: int, coarse: bool) -> Dataset:
         path = folder / f"{name}-{kind}-{seed}.h5"
         if not path.exists() or len(Dataset.read(path).Y) < n:
-            settings = COARSE[name] if coarse else {}
+            settings = cheap if coarse else {}
             how: dict[str, Any] = {"split": "0.9/0.1/0", "seed": _DRAWS * seed + offset}
             surrogates.generate(name, samples=n, out=path, settings=settings, **how)
         return Dataset.read(path)
@@ -171,14 +176,14 @@ def solved(options: argparse.Namespace, seed: int, cost: tuple[float, float]) ->
     )
 
 
-def costs(name: str) -> tuple[float, float]:
+def costs(name: str, cheap: dict[str, Any]) -> tuple[float, float]:
     """Return the core-seconds of one coarse and of one fine solve, in processor time."""
     from mpi4py import MPI
 
     from surrogates.pde.run import settled
 
     solvers = []
-    for settings in (COARSE[name], {}):
+    for settings in (cheap, {}):
         problem, config = settled(name, None, settings)
         solvers.append(problem(config, MPI.COMM_SELF))
     n = BATCH[name]

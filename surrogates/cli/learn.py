@@ -212,7 +212,7 @@ def _tell(found: Any) -> int:
         f"spent: {duration(found.core_seconds)} of core time in solves, "
         f"{duration(3600 * found.hours)} in all"
     )
-    print(f"samples: {asked.dataset}")
+    print(f"samples: {asked.dataset}" + f", {asked.coarse_dataset}" * bool(asked.coarse))
     if found.why == "budget":
         complain(
             f"the target, {percent(asked.target)} %, is not met within the budget, "

@@ -17,6 +17,8 @@ from .estimate import MEASURES
 EFFORTS = ("fast", "default", "high")
 _HOURS = {"s": 1 / 3600, "m": 1 / 60, "min": 1 / 60, "h": 1.0, "d": 24.0}
 _FEWEST = 3  # samples of a first design that can be trained on
+PAIRED = 24
+"""Fewest samples of a first design of two fidelities, half of which both solve for."""
 LEAST = 12
 """Fewest solves of a budget: a first design, and a batch that estimates its error."""
 
@@ -126,6 +128,12 @@ class Asked:
         check(
             not self.coarse or self.effort != "fast",
             "the fidelities' difference takes a choice among corrections: leave --effort fast out",
+        )
+        fewest = min(self.first or PAIRED, self.budget.solves or PAIRED)
+        check(
+            not self.coarse or fewest >= PAIRED,
+            f"two fidelities are compared on {PAIRED} samples: a first design and a budget must be "
+            f"at least that; got {fewest}",
         )
         check(self.processes >= 1, f"processes must be at least 1; got {self.processes}")
         check(

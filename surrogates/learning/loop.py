@@ -22,7 +22,7 @@ from surrogates.types import Array
 
 from . import certified, report
 from . import samples as solves
-from .asked import Asked
+from .asked import PAIRED, Asked
 from .estimate import Estimate, estimated, parts
 from .fidelities import PILOT, Coarse, Shares
 from .policy import Look, Policy, Projection, left, shape
@@ -66,6 +66,7 @@ class Learned:
         new: Whether anything was solved, trained or written by this call.
         core_seconds: Of all solves.
         hours: Wall time of all calls.
+        fidelities: How coarse solves compare with fine ones, in words; empty without.
     """
 
     asked: Asked
@@ -75,6 +76,7 @@ class Learned:
     new: bool
     core_seconds: float
     hours: float
+    fidelities: str = ""
 
     @property
     def met(self) -> bool:
@@ -188,7 +190,7 @@ class _Run:
             design = self._count(self._samples.random("000-first", step["samples"], asked.seed))
             now = _Round(number=0, trained=[(design, False)])
         else:
-            now = self._pilot(step["samples"])
+            now = self._pilot(max(step["samples"], PAIRED))
         while True:
             self._rounds.append(now)
             begun = time.monotonic()
@@ -387,6 +389,7 @@ class _Run:
             new=self._new or self._samples.solved + cheap > 0 or not there,
             core_seconds=core_seconds(paths, asked.ranks_per_sample) + spent,
             hours=self._state.hours(),
+            fidelities="" if both is None else f"{both.count} coarse samples; {both.said()}",
         )
         if found.new:
             best = self._rounds[look.round]

@@ -113,6 +113,7 @@ def _spent(found: Learned) -> list[Sequence[str]]:
         ("hours, with trainings", f"{found.hours:.3g}"),
         ("seed", str(asked.seed)),
         ("effort of trainings", asked.effort),
+        *([("fidelities", found.fidelities)] if found.fidelities else []),
     ]
 
 

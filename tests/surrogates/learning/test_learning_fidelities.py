@@ -126,6 +126,8 @@ def test_a_run_of_two_fidelities_takes_few_fine_solves_and_is_judged_by_them(
     learned = found.metadata["learned"]
     assert learned["met"] and found.evaluate(fine).relative.mean < 0.001
     assert learned["solves"] < len(fine.Y) + len(coarse.Y)
+    page = (tmp_path / "b.html").read_text()
+    assert f"{len(coarse.Y)} coarse samples; a coarse solve costs" in page
     # The same command again: nothing is left to do.
     before = (tmp_path / "b.pt").read_bytes()
     assert run("learn", problem, *words, "--coarse", "steps=60", "--budget", "200") == 0
@@ -147,4 +149,6 @@ def test_settings_of_coarse_solves_are_checked(problem, tmp_path, capsys):
     assert "stepz" in refused(capsys, "learn", problem, *words, "--coarse", "stepz=3")
     line = refused(capsys, "learn", problem, *words, "--coarse", "steps=60", "--effort", "fast")
     assert "leave --effort fast out" in line
+    line = refused(capsys, "learn", problem, *words, "--coarse", "steps=60", "--first", "5")
+    assert "compared on 24 samples" in line
     assert not list(tmp_path.iterdir())
