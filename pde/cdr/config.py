@@ -241,7 +241,8 @@ class Sampling:
     """Sampling design, and the bounds of every y_k for those that fill a box.
 
     Attributes:
-        design: Sampling design: ``simplex``, ``box``, ``latin-hypercube`` or ``sobol``.
+        design: Sampling design: ``simplex``, ``box``, ``latin-hypercube``, ``sobol`` or
+            ``nested-latin-hypercube``.
         lower: Lower bound of every y_k; ``simplex`` does not use it.
         upper: Upper bound of every y_k; ``simplex`` does not use it.
     """

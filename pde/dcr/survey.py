@@ -169,7 +169,8 @@ class Sampling:
     """Sampling design, and bounds of depth [m], volume [m^3] and rotation [rad].
 
     Attributes:
-        design: Sampling design: ``box``, ``latin-hypercube`` or ``sobol``.
+        design: Sampling design: ``box``, ``latin-hypercube``, ``sobol`` or
+            ``nested-latin-hypercube``.
         depth: Bounds of the depth of the body's centre [m].
         volume: Bounds of the body's volume [m^3].
         rotation: Bounds of the body's rotation in the x1-x2 plane [rad].

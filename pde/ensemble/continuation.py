@@ -54,8 +54,11 @@ def check_same_set(path: Path, info: Info, samples: range) -> None:
             f"samples are {there.first} to {there.first + n - 1} there and "
             f"{samples.start} to {samples.stop - 1} here"
         ]
-    if info.split.startswith((f"{there.split} of ", f"{there.split} + ")):
-        info = dataclasses.replace(info, split=there.split)  # as if it were extended: no difference
+    if there.total < info.total:  # a longer set may be asked for: what else is different?
+        grown = info.split.startswith((f"{there.split} of ", f"{there.split} + "))
+        split = there.split if grown else info.split
+        alike = dataclasses.replace(info, total=there.total, split=split)
+        info = alike if there.differences(alike) else info
     there.check_same(info, path, further)
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from surrogates.config import check
-from surrogates.data import Info, Status, opened, write
+from surrogates.data import Status, opened, write
 from surrogates.data.ranges import runs
 from surrogates.errors import InputError
 from surrogates.files import check_own, check_writable, remove_leftovers
@@ -139,19 +139,14 @@ class _Run:
         asked = self._request
         asked.check(self._comm.size)
         finished = self._described()
-        info, samples = finished.info, finished.samples
         check_writable(asked.out)
-        exists, whole, kept = asked.out.exists(), False, 0
-        if exists:
-            kept = extension.samples_kept(asked.out, info, samples, finished.parameters)
-            whole = not kept and self._is_whole(info, samples)
-            if whole and not os.path.lexists(asked.parts):
-                return finished
+        whole, _ = self._found(finished)
+        if whole and not os.path.lexists(asked.parts):
+            return finished
         folder, self._dispatcher = _begun(asked.parts)
         self._folder = folder
-        if asked.out.exists() and not exists:  # by a run that has just ended
-            return finished
-        if whole and not continuation.is_complete(folder, info, samples):
+        whole, kept = self._found(finished)  # another run may just have ended
+        if whole and not continuation.is_complete(folder, finished.info, finished.samples):
             return finished
         return self._begin(finished, folder, kept)
 
@@ -182,14 +177,24 @@ class _Run:
             points=points,
         )
 
-    def _is_whole(self, info: Info, samples: range) -> bool:
-        """Return whether the existing dataset needs no sample again; refuse another set's."""
+    def _found(self, plan: Plan) -> tuple[bool, int]:
+        """Look at the existing dataset, if there is one; refuse another set's.
+
+        Returns:
+            Whether it needs no sample more or again, and the number of its samples if it has fewer
+            than the run asks for; 0 otherwise.
+        """
         asked = self._request
-        continuation.check_same_set(asked.out, info, samples)
+        if not asked.out.exists():
+            return False, 0
+        fewer = extension.samples_kept(asked.out, plan.info, plan.samples, plan.parameters)
         check_own(asked.out)
+        if fewer:
+            return False, fewer
+        continuation.check_same_set(asked.out, plan.info, plan.samples)
         with opened(asked.out) as stored:
             kept = continuation.to_keep(stored, asked.repair, asked.retry_failed)
-            return bool(kept.all())
+            return bool(kept.all()), 0
 
     def _begin(self, finished: Plan, folder: Folder, kept: int) -> Plan:
         """Continue from earlier runs, and open the dispatcher for the missing samples.
@@ -212,7 +217,6 @@ class _Run:
             journal.drop(damaged=asked.repair, failed=asked.retry_failed)
         found = marks(folder, asked.time_limit, forget=asked.retry_failed)
         if asked.out.exists():
-            check_own(asked.out)
             again = asked.repair, asked.retry_failed
             continuation.copy_kept(asked.out, journal, finished.samples, size, *again)
         covered, failed = continuation.covered(journal, finished.samples)

@@ -91,7 +91,8 @@ class Sampling:
     """Sampling design of the parameters.
 
     Attributes:
-        design: Sampling design: ``box``, ``latin-hypercube`` or ``sobol``.
+        design: Sampling design: ``box``, ``latin-hypercube``, ``sobol`` or
+            ``nested-latin-hypercube``.
     """
 
     design: str = "box"

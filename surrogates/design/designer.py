@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,18 @@ CANDIDATES = 10_000
 _PER_POINT = 10  # candidates of a large batch
 _EVALUATED = 500  # points over which errors are averaged
 _SAME = 1e-6  # in standard deviations of the inputs: points as near are one, in single precision
+
+
+_THERE: weakref.WeakSet[Designer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Renew the locks in a forked child: a thread that it does not have may hold one."""
+    for designer in list(_THERE):
+        designer._renew_lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +122,7 @@ class Designer:
         check(measure in MEASURES, f"measure {measure!r}: expected one of {', '.join(MEASURES)}")
         check(domain in DOMAINS, f"domain {domain!r}: expected one of {', '.join(DOMAINS)}")
         self.seed, self.measure, self.domain = seed, measure, domain
-        self._lock = threading.RLock()
+        self._renew_lock()
         self._seen = seen
         self.surrogate = surrogate
         self._bounds = None if bounds is None else ends(surrogate, bounds)
@@ -288,7 +301,11 @@ class Designer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, with a lock of its own."""
         vars(self).update(state)
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
         self._lock = threading.RLock()
+        _THERE.add(self)
 
 
 def suggest(

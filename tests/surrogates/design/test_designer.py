@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -59,6 +62,9 @@ def test_pending_points_count_as_taken(surrogate):
     assert one.report.after == pytest.approx(whole.report.after, rel=0.3)
     one.ingest(first, function(first))
     np.testing.assert_array_equal(one.pending, second)
+    one.ingest(np.empty((0, 3)), np.empty((0, 2)))
+    one.ingest(second[0], function(second[:1])[0])  # one sample without its axis
+    np.testing.assert_array_equal(one.pending, second[1:])
 
 
 def test_no_point_is_suggested_near_a_failure(surrogate):
@@ -112,6 +118,31 @@ def test_it_is_pickled_and_called_by_threads(surrogate):
     for thread in threads:
         thread.join(60)
     assert len(np.unique(np.concatenate(found), axis=0)) == 8 and len(one.pending) == 14
+
+
+def test_a_forked_child_goes_on_while_a_thread_of_its_parent_suggests(surrogate):
+    one = designer(surrogate)
+    held, end = threading.Event(), threading.Event()
+
+    def hold():
+        with one._lock:  # as a call of suggest holds it
+            held.set()
+            end.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if one.suggest(3).shape == (3, 3) else 1)
+    status = os.waitpid(child, 0)[1]
+    end.set()
+    thread.join(60)
+    assert status == 0
+    assert one.suggest(2).shape == (2, 3)
 
 
 def test_given_candidates_are_taken_each_once(surrogate):
