@@ -243,20 +243,28 @@ class _Run:
         self._solves += read_info(path)[1]
         return path
 
+    def _surrogate(self, number: int) -> Path:
+        """Return the file of a round's surrogate."""
+        return self._state.path / f"{number:03d}-surrogate.pt"
+
     def _train(self, now: _Round) -> None:
         """Train on all samples of a round, or load what an earlier run has trained."""
         import surrogates
 
-        path = self._state.path / f"{now.number:03d}-surrogate.pt"
+        path = self._surrogate(now.number)
         if not path.exists():
             self._new = True
             asked = self._asked
             data = solves.joined([path for path, _ in now.trained], self._state.path)
             how: dict[str, Any] = {"effort": asked.effort, "seed": asked.seed}
-            bar = self._watch.training
+            bar, kind = self._watch.training, asked.training.get("network.kind")
             if self.coarse is not None:
                 start = self.coarse.surrogate(now.number, now.coarse, bar)
                 how |= {"start": start, "coarse": self.coarse.data(now.coarse)}
+            elif now.number and asked.effort == "fast" and kind != "rbf":
+                # One network goes on from its weights. A choice, as radial functions always are,
+                # would take the whole surrogate before among its candidates, and grow by rounds.
+                how["start"] = self._surrogate(now.number - 1)
             found = surrogates.train(data, asked.training or None, progress=bar, **how)
             if found.metadata["training"].get("reason") == "interrupted":
                 raise KeyboardInterrupt("interrupted while training")
