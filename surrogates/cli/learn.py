@@ -21,6 +21,7 @@ _FAR = 20
 """Largest factor in the number of solves of a projection."""
 _TEMPORARY_FAILURE = 75
 """Exit status after a batch system's signal, as of generate: run the same command again."""
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
 
 
 def add_learn(commands: Commands) -> None:
@@ -86,13 +87,13 @@ def learn(options: argparse.Namespace) -> int:
     asked = _asked(options)
     with _stopping() as kinds:
         try:
-            found = learned(asked, _watch(asked))
+            found = learned(asked, _watch(asked, kinds))
         except KeyboardInterrupt:
             complain(
                 f"stopped; what was finished is in {asked.folder}: run the same command again to "
                 "go on"
             )
-            return _TEMPORARY_FAILURE if kinds and kinds[-1] != signal.SIGINT else 130
+            return _TEMPORARY_FAILURE if kinds[-1:] != [signal.SIGINT] else 130
     return _tell(found)
 
 
@@ -108,7 +109,10 @@ def _check_alone() -> None:
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """Let SIGTERM and SIGUSR1 stop the block as Ctrl-C does; yield the signals that came."""
+    """Let SIGTERM and SIGUSR1 stop the block as Ctrl-C does; yield the signals that came.
+
+    A training that has all but ended takes no notice of one.
+    """
     kinds: list[int] = []
 
     def stop(kind: int, frame: object) -> None:
@@ -116,7 +120,7 @@ def _stopping() -> Iterator[list[int]]:
         if len(kinds) < 3:  # a launcher may pass one on that has already come
             raise KeyboardInterrupt
 
-    before = {kind: signal.signal(kind, stop) for kind in (signal.SIGTERM, signal.SIGUSR1)}
+    before = {kind: signal.signal(kind, stop) for kind in _SIGNALS}
     try:
         yield kinds
     finally:
@@ -152,8 +156,8 @@ def _words(given: list[str]) -> list[str]:
     return [word for text in given for word in re.split(r",(?=\s*[A-Za-z_][\w.]*\s*=)", text)]
 
 
-def _watch(asked: Any) -> Any:
-    """Return what shows the run: a line for each look, and bars."""
+def _watch(asked: Any, kinds: list[int]) -> Any:
+    """Return what shows the run, a line for each look, and bars, and ends it at a signal."""
     from surrogates.learning.estimate import percent
     from surrogates.learning.loop import Watch
 
@@ -164,7 +168,13 @@ def _watch(asked: Any) -> Any:
             flush=True,
         )
 
-    return Watch(on_look=on_look, on_note=warn, solving=_bar("samples"), training=_bar("trainings"))
+    return Watch(
+        on_look=on_look,
+        on_note=warn,
+        solving=_bar("samples"),
+        training=_bar("trainings"),
+        stop=lambda: bool(kinds),
+    )
 
 
 def _ahead(look: Any, needed: Any, target: float) -> str:

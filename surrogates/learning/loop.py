@@ -45,12 +45,14 @@ class Watch:
         on_note: Called with what a user should know, a line each.
         solving: Bar of the solves, as for `surrogates.generate`.
         training: Bar of the trainings, as for `surrogates.train`.
+        stop: Returns whether the run is to end, asked after each training.
     """
 
     on_look: Callable[[Look, Projection], object] = lambda look, needed: None
     on_note: Callable[[str], object] = _log.warning
     solving: bool | Told = False
     training: bool | Told = False
+    stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +274,8 @@ class _Run:
                 found.save(beside)
             for line in found.warnings:
                 _log.info(line)
+            if self._watch.stop():
+                raise KeyboardInterrupt("interrupted at the end of a training")
         now.surrogate = surrogates.load(path)
 
     def _measured(self, now: _Round) -> str:
@@ -415,7 +419,8 @@ class _Run:
     def _write(self, now: _Round, look: Look) -> None:
         """Write the surrogate of a round as the result so far."""
         assert now.surrogate is not None
-        certified.write(now.surrogate, look, self._asked, now.measured, self._state.path)
+        written = certified.write(now.surrogate, look, self._asked, now.measured, self._state.path)
+        self._new = self._new or written
 
 
 def _parameters(path: Path) -> Array:
