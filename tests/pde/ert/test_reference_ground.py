@@ -101,7 +101,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from mpi4py import MPI
-from test_reference import BODY, LINE, inside, problem
+from test_reference_ground import BODY, LINE, inside, problem
 made = problem(*LINE, *BODY, "grid.cells=2")
 batch = made.solve_batch(inside(made)[None], tangents=True)
 again = made.solve_batch(inside(made, 1)[None], tangents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -23,7 +24,10 @@ def test_two_processes_solve_with_derivatives(tmp_path):
     words += ["--effort", "fast", "--train", "stopping.work_units=60", "--tangents", "2"]
     words += ["--processes", "2", "--launcher", "mpirun --oversubscribe", "--out", str(out)]
     command = [sys.executable, "-m", "surrogates", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    # Python's copy of the environment lacks what MPI in this process has added, which would keep
+    # mpirun from starting.
+    environment = dict(os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     data = Dataset.read(out.with_suffix(".h5"))
     assert data.info.directions == 2 and np.isfinite(data.dC_dV).all()
