@@ -21,6 +21,7 @@ DOLFINx.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -247,7 +248,8 @@ class Problem:
     @classmethod
     def has_own_parameters(cls) -> bool:
         """Return whether a class draws its samples by its own `parameters`."""
-        return getattr(cls.parameters, "__func__", None) is not _PARAMETERS
+        own, base = (inspect.getattr_static(one, "parameters") for one in (cls, Problem))
+        return own is not base
 
     @classmethod
     def has_own_batches(cls) -> bool:
@@ -382,9 +384,6 @@ class Problem:
         from .functions import checked
 
         return checked(self.solution, self.name)
-
-
-_PARAMETERS = Problem.parameters.__func__  # type: ignore[attr-defined]
 
 
 def _names(cls: type[Problem], attribute: str) -> tuple[str, ...]:

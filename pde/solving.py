@@ -12,7 +12,7 @@ import functools
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +59,8 @@ def made(problem: type[Problem], config: Any, comm: MPI.Comm) -> Problem:
     Raises:
         InputError: If a user's class raises an error; the message has it in one line.
     """
-    try:
-        with NEIGHBOURS.looking(bool(problem.source)):
-            return problem(config, comm)
-    except Exception as error:
-        if not problem.source or isinstance(error, InputError | MemoryError):
-            raise
-        place = Path(str(sys.modules[problem.__module__].__file__))
-        raise InputError(f"{problem.name}{explained(error, place)}") from error
-    finally:
-        take_no_sigpipe()
+    with _explaining(problem), NEIGHBOURS.looking(bool(problem.source)):
+        return problem(config, comm)
 
 
 def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
@@ -77,15 +69,8 @@ def noted(problem: type[Problem], config: Any) -> tuple[str, ...]:
     Raises:
         InputError: If they are no texts, or a user's class raises an error.
     """
-    try:
+    with _explaining(problem):
         given = problem.notes(config)
-    except Exception as error:
-        if not problem.source or isinstance(error, InputError | MemoryError):
-            raise
-        place = Path(str(sys.modules[problem.__module__].__file__))
-        raise InputError(f"{problem.name}{explained(error, place)}") from error
-    finally:
-        take_no_sigpipe()
     check(
         isinstance(given, tuple | list) and all(isinstance(text, str) for text in given),
         f"{problem.name}: notes must return a tuple of texts; got {given!r:.60}",
@@ -105,8 +90,21 @@ def drawn(problem: type[Problem], config: Any, total: int, seed: int) -> Array |
     if not problem.has_own_parameters():
         return None
     n_y = len(described(problem.describe, config)["y_names"])
-    try:
+    with _explaining(problem):
         Y = np.asarray(problem.parameters(config, total=total, seed=seed, start=0, stop=total))
+    check(
+        Y.shape == (total, n_y) and Y.dtype.kind in "fiu" and bool(np.isfinite(Y).all()),
+        f"{problem.name}: parameters must return finite numbers of shape ({total}, {n_y}) for "
+        f"start 0 and stop {total}; got {Y.dtype} of shape {Y.shape}",
+    )
+    return np.array(Y, dtype=np.float64)
+
+
+@contextlib.contextmanager
+def _explaining(problem: type[Problem]) -> Iterator[None]:
+    """Turn an error of a user's class into an `InputError` of one line."""
+    try:
+        yield
     except Exception as error:
         if not problem.source or isinstance(error, InputError | MemoryError):
             raise
@@ -114,12 +112,6 @@ def drawn(problem: type[Problem], config: Any, total: int, seed: int) -> Array |
         raise InputError(f"{problem.name}{explained(error, place)}") from error
     finally:
         take_no_sigpipe()
-    check(
-        Y.shape == (total, n_y) and Y.dtype.kind in "fiu" and bool(np.isfinite(Y).all()),
-        f"{problem.name}: parameters must return finite numbers of shape ({total}, {n_y}) for "
-        f"start 0 and stop {total}; got {Y.dtype} of shape {Y.shape}",
-    )
-    return np.array(Y, dtype=np.float64)
 
 
 def explained(error: BaseException, place: Path) -> str:

@@ -21,7 +21,6 @@ import argparse
 import dataclasses
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from suite_sets import HELD_OUT, SETS, Function
 
 import surrogates
 from surrogates.data import Dataset
@@ -40,9 +40,6 @@ from surrogates.training.planning.plan import WIDEST, plan
 from surrogates.training.selection.folds import Fold
 from surrogates.training.selection.kernel import Fit, Form
 from surrogates.training.settings import settings_of
-
-sys.path.append(str(Path(__file__).parent))
-from suite_sets import HELD_OUT, SETS, Function  # noqa: E402
 
 MULTIPLES = (1.0, 1.4, 2.0, 2.8, 4.0)
 REACHES = (1.3, 2.5)

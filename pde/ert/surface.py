@@ -176,8 +176,7 @@ def place(
     angles = np.array([solid_angle(everywhere, x) for x in places])
     # Outside of a closed surface, the angles of its triangles cancel.
     outside = ~on_top & (angles < np.pi / 100)
-    free = np.ones(len(electrodes), dtype=bool) if below is None else below
-    deep = ~on_top & ~outside & ~free
+    deep = ~on_top & ~outside & (False if below is None else ~below)
     limit = tolerance * size
     _refuse(outside, "outside the mesh, {} m from its top", electrodes, distance, limit)
     below_top = "in no borehole of the survey, and {} m below the mesh's top"

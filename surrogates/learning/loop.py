@@ -207,26 +207,23 @@ class _Run:
 
     def _pilot(self, samples: int) -> _Round:
         """Solve for the first design of two fidelities, and compare them."""
-        assert self.coarse is not None
-        self._all_coarse = self.coarse
-        Y = self.coarse.first(samples)
+        both = self._all_coarse = self.coarse
+        assert both is not None
+        Y = both.first(samples)
         files = [self._count(self._samples.at("000-first", lambda: Y[:PILOT]))]
         step = self._state.decided(
             "fidelities",
-            lambda: {
-                "kind": "fidelities",
-                **dataclasses.asdict(self.coarse.compare(files[0])),  # type: ignore[union-attr]
-            },
+            lambda: {"kind": "fidelities", **dataclasses.asdict(both.compare(files[0]))},
         )
         shares = Shares(cost=step["cost"], unexplained=step["unexplained"])
-        self.coarse.shares = shares
-        self._watch.on_note(self.coarse.said())
+        both.shares = shares
+        self._watch.on_note(both.said())
         if not shares.worth:
-            self._solves += math.ceil(self.coarse.fine_solves)
+            self._solves += math.ceil(both.fine_solves)
             self.coarse = None
             if samples > PILOT:
                 files.append(self._count(self._samples.at("000-more", lambda: Y[PILOT:])))
-        coarse = [] if self.coarse is None else list(self.coarse.files)
+        coarse = list(both.files) if shares.worth else []
         return _Round(number=0, trained=[(path, False) for path in files], coarse=coarse)
 
     def _left(self) -> float:
@@ -281,7 +278,8 @@ class _Run:
     def _measured(self, now: _Round) -> str:
         """Measure a surrogate on fresh batches; return why the run ends, empty if it goes on."""
         state, policy, held_out = self._state, self._policy, _held_out(now, self._asked.measure)
-        n = int(now.surrogate.metadata["training"]["samples"])  # type: ignore[union-attr]
+        assert now.surrogate is not None
+        n = int(now.surrogate.metadata["training"]["samples"])
         if self.coarse is not None:
             n += math.ceil(self.coarse.fine_solves)
         step = state.decided("fresh", lambda: policy.fresh(self._looks, n, held_out, self._left()))
